@@ -1,0 +1,141 @@
+"""restorekit: image restoration for biomedical images, with plugins, that proves what it kept.
+
+This is the face: everything that a plugin author imports. It is lazy, so `import restorekit` imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restorekit.core import nd as nd
+    from restorekit.core.errors import CheckpointError as CheckpointError
+    from restorekit.core.errors import DataError as DataError
+    from restorekit.core.errors import PluginError as PluginError
+    from restorekit.core.errors import RecipeError as RecipeError
+    from restorekit.core.errors import RestorekitError as RestorekitError
+    from restorekit.core.errors import TrainingError as TrainingError
+    from restorekit.core.events import Event as Event
+    from restorekit.core.events import Finished as Finished
+    from restorekit.core.events import Sampled as Sampled
+    from restorekit.core.events import Saved as Saved
+    from restorekit.core.events import Scored as Scored
+    from restorekit.core.events import Started as Started
+    from restorekit.core.events import Stepped as Stepped
+    from restorekit.core.hookspecs import hookimpl as hookimpl
+    from restorekit.core.images import find_images as find_images
+    from restorekit.core.images import read_image as read_image
+    from restorekit.core.images import write_image as write_image
+    from restorekit.core.nd import MakeLayer as MakeLayer
+    from restorekit.core.parts import Factory as Factory
+    from restorekit.core.passes import PASSES as PASSES
+    from restorekit.core.passes import HistoryPool as HistoryPool
+    from restorekit.core.passes import Loss as Loss
+    from restorekit.core.passes import Passes as Passes
+    from restorekit.core.types import UNLABELLED as UNLABELLED
+    from restorekit.core.types import Batch as Batch
+    from restorekit.core.types import Dataset as Dataset
+    from restorekit.core.types import Degradation as Degradation
+    from restorekit.core.types import Discriminator as Discriminator
+    from restorekit.core.types import Domain as Domain
+    from restorekit.core.types import Generator as Generator
+    from restorekit.core.types import Intensity as Intensity
+    from restorekit.core.types import Metric as Metric
+    from restorekit.core.types import Nets as Nets
+    from restorekit.core.types import Output as Output
+    from restorekit.core.types import Record as Record
+    from restorekit.core.types import Sample as Sample
+    from restorekit.core.types import TaskHead as TaskHead
+    from restorekit.core.types import Translator as Translator
+    from restorekit.stages.restore import load as load
+
+__all__ = [
+    "PASSES",
+    "UNLABELLED",
+    "Batch",
+    "CheckpointError",
+    "DataError",
+    "Dataset",
+    "Degradation",
+    "Discriminator",
+    "Domain",
+    "Event",
+    "Factory",
+    "Finished",
+    "Generator",
+    "HistoryPool",
+    "Intensity",
+    "Loss",
+    "MakeLayer",
+    "Metric",
+    "Nets",
+    "Output",
+    "Passes",
+    "PluginError",
+    "RecipeError",
+    "Record",
+    "RestorekitError",
+    "Sample",
+    "Sampled",
+    "Saved",
+    "Scored",
+    "Started",
+    "Stepped",
+    "TaskHead",
+    "TrainingError",
+    "Translator",
+    "find_images",
+    "hookimpl",
+    "load",
+    "nd",
+    "read_image",
+    "write_image",
+]
+
+_HOMES = {
+    "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
+    "core.events": ("Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped"),
+    "core.hookspecs": ("hookimpl",),
+    "core.images": ("find_images", "read_image", "write_image"),
+    "core.nd": ("MakeLayer",),
+    "core.parts": ("Factory",),
+    "core.passes": ("PASSES", "HistoryPool", "Loss", "Passes"),
+    "core.types": (
+        "UNLABELLED",
+        "Batch",
+        "Dataset",
+        "Degradation",
+        "Discriminator",
+        "Domain",
+        "Generator",
+        "Intensity",
+        "Metric",
+        "Nets",
+        "Output",
+        "Record",
+        "Sample",
+        "TaskHead",
+        "Translator",
+    ),
+    "stages.restore": ("load",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+try:
+    __version__ = version("restorekit")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "nd":
+        return importlib.import_module("restorekit.core.nd")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'restorekit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"restorekit.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

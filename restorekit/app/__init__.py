@@ -1,0 +1,1 @@
+"""To people: the command line and the screen."""

@@ -1,0 +1,1 @@
+"""The shelf: each module is a plugin that imports only the face of restorekit; nobody imports it."""

@@ -1,0 +1,72 @@
+"""What a run says while it trains. Listeners print, write or stop; none of them can change the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from torch import Tensor
+
+__all__ = ["Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped"]
+
+
+@dataclass(frozen=True)
+class Started:
+    """Training begins, or goes on, after `step` steps of `steps`."""
+
+    step: int
+    steps: int
+    steps_per_epoch: int
+    losses: tuple[str, ...]
+    """Names that every `Stepped` carries."""
+    scores: tuple[str, ...]
+    """Names that every `Scored` carries; empty without validation."""
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A step was taken. `values` are the losses of this very step."""
+
+    step: int
+    epoch: int
+    rate: float
+    """The learning rate of this step."""
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The validation split was scored after `step` steps."""
+
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Pictures of fixed images after `step` steps: columns such as poor, restored, back again; each (B, C, *S)."""
+
+    step: int
+    images: Mapping[str, Tensor]
+    keys: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint stands complete on the disk."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last step was taken and saved."""
+
+    step: int
+
+
+Event: TypeAlias = Started | Stepped | Scored | Sampled | Saved | Finished

@@ -1,0 +1,279 @@
+"""The table of kinds, and the parts that plugins bring: add, look up, validate, make, describe.
+
+A factory takes by position what the core gives, by keyword what the recipe gives. Both are checked: the signature when
+a plugin is loaded, the options when a recipe is read, what is returned when the part is made.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+
+from restorekit.core.errors import PluginError, RecipeError, nearest, unknown
+
+__all__ = ["KINDS", "Factory", "Fault", "Kind", "Option", "Parts", "explain"]
+
+Factory = Callable[..., Any]
+Place = tuple[str | int, ...]
+Fault = tuple[Place, str]
+"""Where in the recipe, and what is wrong there."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A contract: what the core gives a factory by position, and what must come back."""
+
+    gives: tuple[str, ...]
+    returns: str
+    """A class of `restorekit.core`, or "callable"."""
+    about: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "dataset": Kind(("root", "split"), "Dataset", "images of one side: root is a folder or None, split a name"),
+    "degradation": Kind(("domain",), "Degradation", "a way in which images get worse"),
+    "layer": Kind(("dims",), "callable", "a maker of convolution-like layers in 1, 2 or 3 dimensions"),
+    "generator": Kind(("source", "target"), "Generator", "translates images of one domain into another"),
+    "discriminator": Kind(("domain",), "Discriminator", "tells real images of a domain from translated ones"),
+    "head": Kind(("features", "domain"), "TaskHead", "answers a question from a generator's features"),
+    "loss": Kind((), "Loss", "a term of the objective"),
+    "metric": Kind(("domain",), "Metric", "a score"),
+    "watcher": Kind(("folder",), "callable", "is called with every event of a run"),
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword argument of a factory, for people."""
+
+    name: str
+    type: str
+    default: str | None
+    """None if the recipe must give it."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    kind: str
+    name: str
+    factory: Factory
+    owner: str
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """Annotations of the options."""
+        target = self.factory if inspect.isroutine(self.factory) else self.factory.__init__  # type: ignore[misc]
+        return typing.get_type_hints(target, include_extras=True)
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The keyword-only parameters."""
+        every = inspect.signature(self.factory).parameters
+        return {n: p for n, p in every.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+class Parts:
+    """Every part that is known, by kind and name."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str], _Part] = {}
+
+    def add(self, kind: str, name: str, factory: Factory, *, owner: str) -> None:
+        """Add a part. `owner` is the plugin's name.
+
+        Raises:
+            PluginError: if there is no such kind, the name is taken, or the signature breaks the contract.
+        """
+        if kind not in KINDS:
+            raise PluginError(f"plugin {owner}: {unknown('kind of part', kind, KINDS)}")
+        if (kind, name) in self._parts:
+            other = self._parts[kind, name].owner
+            raise PluginError(f"plugin {owner}: {kind} {name!r} already comes from {other}; one must rename it")
+        part = _Part(kind, name, factory, owner)
+        _check_signature(part)
+        self._parts[kind, name] = part
+
+    def remove(self, owner: str) -> None:
+        """Forget every part of a plugin."""
+        self._parts = {key: part for key, part in self._parts.items() if part.owner != owner}
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all parts of a kind, sorted."""
+        if kind not in KINDS:
+            raise RecipeError(unknown("kind of part", kind, KINDS))
+        return sorted(name for k, name in self._parts if k == kind)
+
+    def owner(self, kind: str, name: str) -> str:
+        """Return the plugin that brought a part."""
+        return self._find(kind, name).owner
+
+    def about(self, kind: str, name: str) -> str:
+        """Return the docstring of a part's factory."""
+        return inspect.getdoc(self._find(kind, name).factory) or ""
+
+    def options(self, kind: str, name: str) -> list[Option]:
+        """Return a part's options as people write them in a recipe."""
+        part = self._find(kind, name)
+        return [Option(n, _type_name(part, n), _default_name(p)) for n, p in part.options.items()]
+
+    def schema(self, kind: str, name: str) -> dict[str, Any]:
+        """Return the JSON schema of a part's options, for editors."""
+        return self._adapter(self._find(kind, name)).json_schema()
+
+    def faults(self, kind: str, spec: Any, place: Place = ()) -> list[Fault]:
+        """Return every fault of a part as a recipe names it: a name, or a mapping with `name` and options."""
+        try:
+            name, options = split(spec)
+        except ValueError as error:
+            return [(place, f"{error}")]
+        if (kind, name) not in self._parts:
+            return [(place, unknown(kind, name, self.names(kind)))]
+        part = self._find(kind, name)
+        plain = {n: value for n, value in options.items() if _nested(n) is None}
+        found: list[Fault] = []
+        try:
+            self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
+        except ValidationError as error:
+            found += explain(error, place, f"{kind} {name!r}: ", [*part.options])
+        for n, value in options.items():
+            inner = _nested(n)
+            if inner is None:
+                continue
+            if n not in part.options:
+                found.append(((*place, n), f"{kind} {name!r}: no option is called {n!r}.{nearest(n, part.options)}"))
+            elif isinstance(value, list) and n.endswith("s"):
+                found += [f for i, item in enumerate(value) for f in self.faults(inner, item, (*place, n, i))]
+            elif value is not None:
+                found += self.faults(inner, value, (*place, n))
+        return found
+
+    def resolve(self, kind: str, spec: Any) -> Factory:
+        """Return a part as a factory that waits for what the core gives; nested parts are resolved likewise.
+
+        Raises:
+            RecipeError: with every fault of the spec.
+        """
+        found = self.faults(kind, spec)
+        if found:
+            raise RecipeError(*[text for _, text in found])
+        name, options = split(spec)
+        part = self._find(kind, name)
+        plain = {n: value for n, value in options.items() if _nested(n) is None}
+        values = self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
+        given = {n: getattr(values, n) for n in plain}
+        for n, value in options.items():
+            inner = _nested(n)
+            if inner is not None and value is not None:
+                many = isinstance(value, list) and n.endswith("s")
+                given[n] = [self.resolve(inner, v) for v in value] if many else self.resolve(inner, value)
+        return partial(self._make, part, given)
+
+    def _make(self, part: _Part, options: dict[str, Any], *core: Any) -> Any:
+        made = part.factory(*core, **options)
+        wanted = KINDS[part.kind].returns
+        fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
+        if not fits:
+            came = type(made).__name__
+            raise PluginError(
+                f"plugin {part.owner}: {part.kind} {part.name!r} returned a {came}, must return a {wanted}"
+            )
+        return made
+
+    def _find(self, kind: str, name: str) -> _Part:
+        if (kind, name) not in self._parts:
+            raise RecipeError(unknown(kind, name, self.names(kind)))
+        return self._parts[kind, name]
+
+    def _adapter(self, part: _Part) -> TypeAdapter[Any]:
+        fields: dict[str, Any] = {}
+        for name, parameter in part.options.items():
+            if _nested(name) is None:
+                default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+                fields[name] = (part.hints[name], default)
+        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+        return TypeAdapter(create_model(part.name, __config__=config, **fields))
+
+
+def split(spec: Any) -> tuple[str, dict[str, Any]]:
+    """Return (name, options) of a part as a recipe names it.
+
+    Raises:
+        ValueError: if it is neither a name nor a mapping with a name.
+    """
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        return spec["name"], {str(n): value for n, value in spec.items() if n != "name"}
+    raise ValueError(f"a part is a name, or a mapping with 'name' and options; came {spec!r}")
+
+
+def explain(error: ValidationError, place: Place, prefix: str, known: list[str]) -> list[Fault]:
+    """Return pydantic's findings as faults in our own words."""
+    found = []
+    for one in error.errors(include_url=False, include_context=False):
+        at = tuple(step for step in one["loc"])
+        if one["type"] == "extra_forbidden":
+            text = f"no option is called {at[-1]!r}.{nearest(str(at[-1]), known)}"
+        elif one["type"] == "missing":
+            text = f"option {at[-1]!r} needs a value"
+        else:
+            label = f"{'.'.join(map(str, at))}: " if at else ""
+            text = f"{label}{one['msg'][0].lower()}{one['msg'][1:]}; came {one['input']!r}"
+        found.append(((*place, *at), prefix + text))
+    return found
+
+
+def _nested(option: str) -> str | None:
+    """An option whose name is a kind, or its plural, is itself a part, or a list of parts."""
+    if option in KINDS:
+        return option
+    return option[:-1] if option.endswith("s") and option[:-1] in KINDS else None
+
+
+def _check_signature(part: _Part) -> None:
+    where = f"plugin {part.owner}: {part.kind} {part.name!r}"
+    gives = KINDS[part.kind].gives
+    parameters = list(inspect.signature(part.factory).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise PluginError(f"{where}: *args and **kwargs hide the options; name each as a keyword argument")
+    names = tuple(p.name for p in positional)
+    if names != gives:
+        raise PluginError(f"{where}: factory takes {names} by position, must take {gives}; options go after a *")
+    try:
+        hints = part.hints
+    except NameError as error:
+        raise PluginError(f"{where}: an annotation cannot be resolved ({error}); import it at run time") from error
+    for name in part.options:
+        if name == "name" or (part.kind == "loss" and name == "weight"):
+            raise PluginError(f"{where}: {name!r} belongs to the recipe and cannot be an option")
+        if _nested(name) is None and name not in hints:
+            raise PluginError(f"{where}: option {name!r} has no annotation; annotate it, e.g. `{name}: float = 1.0`")
+
+
+def _type_name(part: _Part, option: str) -> str:
+    inner = _nested(option)
+    if inner is not None:
+        return f"a {inner}" if inner == option else f"list of {inner}s"
+    return inspect.formatannotation(part.hints[option]).replace("typing.", "")
+
+
+def _default_name(parameter: inspect.Parameter) -> str | None:
+    if parameter.default is inspect.Parameter.empty:
+        return None
+    return getattr(parameter.default, "__name__", None) or repr(parameter.default)
+
+
+def _class(name: str) -> type:
+    # Looked up when a part is made, so that this module, and with it `restorekit parts`, needs no torch to be imported.
+    from restorekit.core import passes, types
+
+    found: type = getattr(types, name, None) or getattr(passes, name)
+    return found

@@ -1,0 +1,269 @@
+"""The central types: what data looks like, and what a network, a metric or a dataset must be.
+
+"Image" means a signal, an image or a volume: shape (C, *S) with one, two or three spatial sizes S and values in
+[-1, 1]; a batch of them is (B, C, *S). Domain a is the poor quality (Y in the R2C-GAN paper), domain b the high
+quality (X); `ab` is the translator that restores (G), `ba` the one that degrades (F).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Degradation",
+    "Discriminator",
+    "Domain",
+    "Generator",
+    "Intensity",
+    "Metric",
+    "Nets",
+    "Output",
+    "Record",
+    "Sample",
+    "TaskHead",
+    "Translator",
+]
+
+UNLABELLED = -1
+"""The class index of an image whose class is not known; task losses and class metrics leave it out."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the images of one side look like to the networks."""
+
+    name: str
+    channels: int
+    size: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def dims(self) -> int:
+        """1 for signals, 2 for images, 3 for volumes."""
+        return len(self.size)
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How stored values became [-1, 1], so that a restored image can be written back alike."""
+
+    dtype: str
+    low: float
+    high: float
+    channels: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of an image before it is read."""
+
+    key: str
+    """Its name: a file path, or a record's id; unique within a dataset."""
+    target: int = UNLABELLED
+    """Its class as an index into the dataset's `classes`."""
+    group: str | None = None
+    """The patient or record it comes from; never in two splits, and the unit of the bootstrap."""
+    source: str | None = None
+    """The collection or device it comes from; used to warn of confounding."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image as a dataset gives it: (C, *S) float32 in [-1, 1], at its own size."""
+
+    image: Tensor
+    truth: Tensor | None = None
+    """The clean image, where it is known: shape of `image`."""
+    mask: Tensor | None = None
+    """Where the finding is, where it is known: (1, *S), 0 or 1."""
+    intensity: Intensity | None = None
+    drawn: Mapping[str, float] = field(default_factory=dict)
+    """The degradations that made `image` from `truth`, in order, with their severities."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as the trainer and the metrics see them; only `image` and `key` are always there."""
+
+    image: Tensor
+    key: tuple[str, ...]
+    target: Tensor | None = None
+    truth: Tensor | None = None
+    mask: Tensor | None = None
+    group: tuple[str | None, ...] | None = None
+    source: tuple[str | None, ...] | None = None
+    intensity: tuple[Intensity | None, ...] | None = None
+    drawn: tuple[Mapping[str, float], ...] | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on `device`."""
+        tensors = {name: getattr(self, name) for name in ("image", "target", "truth", "mask")}
+        moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in tensors.items()}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one translator says of a batch."""
+
+    image: Tensor
+    """(B, C, *S) in [-1, 1]."""
+    features: Tensor
+    """(B, F, *s), unpooled: what the head read."""
+    answer: Tensor | None = None
+    """What the head said, or None without one: (B, classes) logits for a classifier."""
+
+
+class Generator(nn.Module, ABC):
+    """Translates images, and exposes the features that a task head may read.
+
+    A generator maps (B, C, *S) to (B, C', *S') for any S that is a multiple of `multiple`.
+    """
+
+    features: int
+    """Channels F of the features."""
+    multiple: int = 1
+    """Spatial sizes must be a multiple of this; restoring pads and cuts back."""
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (state, features): what `decode` needs, and (B, F, *s) for the head."""
+
+    @abstractmethod
+    def decode(self, state: Tensor) -> Tensor:
+        """Return the translated image from the state."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (image, features)."""
+        state, features = self.encode(image)
+        return self.decode(state), features
+
+
+class Discriminator(nn.Module, ABC):
+    """Tells real images of a domain from translated ones."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Return realness (B, 1, *s) for images (B, C, *S): a score for each patch."""
+
+
+class TaskHead(nn.Module, ABC):
+    """Reads a generator's features and answers a question, such as the class."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the answer for unpooled features (B, F, *s)."""
+
+    @abstractmethod
+    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
+        """Return a scalar; images whose target is unknown are left out."""
+
+
+class Translator(nn.Module):
+    """One direction: a generator and, if the recipe has one, its head."""
+
+    def __init__(self, generator: Generator, head: TaskHead | None = None) -> None:
+        super().__init__()
+        self.generator = generator
+        self.head = head
+
+    def forward(self, image: Tensor) -> Output:
+        """Translate (B, C, *S) and answer."""
+        translated, features = self.generator(image)
+        return Output(translated, features, None if self.head is None else self.head(features))
+
+    def answer(self, image: Tensor) -> Tensor | None:
+        """Answer without translating: `encode` and the head alone."""
+        return None if self.head is None else self.head(self.generator.encode(image)[1])
+
+
+class Nets(nn.Module):
+    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` judge images of a and b."""
+
+    ab: Translator
+    ba: Translator | None
+    d_a: Discriminator | None
+    d_b: Discriminator | None
+
+    def __init__(
+        self,
+        ab: Translator,
+        ba: Translator | None = None,
+        d_a: Discriminator | None = None,
+        d_b: Discriminator | None = None,
+    ) -> None:
+        super().__init__()
+        self.ab, self.ba, self.d_a, self.d_b = ab, ba, d_a, d_b
+
+    def translators(self) -> list[Translator]:
+        """The directions that exist."""
+        return [net for net in (self.ab, self.ba) if net is not None]
+
+    def discriminators(self) -> list[Discriminator]:
+        """The judges that exist."""
+        return [net for net in (self.d_a, self.d_b) if net is not None]
+
+
+class Dataset(ABC):
+    """One side of one split. `records` is known at once; `load` reads an image when it is needed.
+
+    A dataset of a split that does not exist is empty: no records.
+    """
+
+    classes: tuple[str, ...] = ()
+    """Names of the classes; the last one is the positive class of two."""
+    synthetic: ClassVar[bool] = False
+    """True if the images are made, not recorded: every picture and page then says so."""
+    records: Sequence[Record]
+
+    @abstractmethod
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return image `index`. Whatever is random must come from `rng`, seeded from (seed, epoch, index).
+
+        Raises:
+            DataError: if the image cannot be read; the message names the file.
+        """
+
+
+class Degradation(ABC):
+    """A way in which images get worse. Severity 0 is the identity and more is worse."""
+
+    @abstractmethod
+    def draw(self, rng: torch.Generator) -> dict[str, float]:
+        """Draw severities: an ordered mapping of degradation names to severities, for one image."""
+
+    @abstractmethod
+    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
+        """Return `image` (C, *S) in [-1, 1] degraded as drawn, in the drawn order, clipped to [-1, 1]."""
+
+
+class Metric(ABC):
+    """A score. `measure` looks at each image once; `reduce` makes a number of many images.
+
+    Because `reduce` takes rows, any subset of images can be scored again without the images: that is what confidence
+    intervals are made of.
+    """
+
+    id: str
+    """The definition in one line, with its source: printed in every report."""
+    better: Literal["higher", "lower"] = "higher"
+    needs: Literal["truth", "target"] | None = None
+    """What a batch must know for the metric to be defined."""
+
+    @abstractmethod
+    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return a row an image, (B, k), from `image` (B, C, *S), the head's `answer` and what the batch knows."""
+
+    @abstractmethod
+    def reduce(self, rows: NDArray[np.float64]) -> float:
+        """Return the score of rows (N, k); NaN where it is not defined."""

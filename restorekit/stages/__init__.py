@@ -1,0 +1,1 @@
+"""The flow: recipe -> data, build -> run -> train, evaluate, restore -> report."""
