@@ -1,0 +1,61 @@
+"""Self-organised operational layers (Self-ONN) for restorekit: the part `selfonn` of kind `layer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from restorekit import MakeLayer, RecipeError, hookimpl
+from restorekit_selfonn.layer import Operational
+
+__all__ = ["Operational", "register_parts", "selfonn"]
+
+
+def selfonn(dims: int, *, q: int = 3, convention: Literal["r2cgan", "fastonn"] = "r2cgan") -> MakeLayer:
+    """Return a maker of operational layers of order `q`: y = sum over i = 1..q of conv_i(x ** i).
+
+    The powers are of the input as it comes, so it must be bounded, as tanh bounds it.
+
+    Args:
+        dims: 1 for signals, 2 for images, 3 for volumes.
+        q: the order; 1 is a convolution.
+        convention: "r2cgan", a bias for every order and Glorot's start for every kernel by itself (arXiv:2209.14770);
+            or "fastonn", one bias and one start for all orders together (the library of that name).
+    """
+    if q < 1:
+        raise RecipeError(f"layer 'selfonn': q must be 1 or more; came {q}")
+
+    def make(
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        output_padding: int = 0,
+        groups: int = 1,
+        bias: bool = True,
+        transposed: bool = False,
+    ) -> Operational:
+        return Operational(
+            dims,
+            c_in,
+            c_out,
+            kernel,
+            q=q,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            groups=groups,
+            bias=bias,
+            transposed=transposed,
+            convention=convention,
+        )
+
+    return make
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
+    """Bring the layer `selfonn`."""
+    add("layer", "selfonn", selfonn)
