@@ -10,7 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MakeLayer", "conv", "crop", "init_normal", "norm", "pad", "pad_same", "pad_to_multiple", "resize"]
+__all__ = [
+    "MakeLayer",
+    "conv",
+    "crop",
+    "init_normal",
+    "norm",
+    "normal_start",
+    "pad",
+    "pad_same",
+    "pad_to_multiple",
+    "resize",
+]
 
 PadMode = Literal["reflect", "replicate", "zeros"]
 _CONV: dict[tuple[int, bool], Any] = {
@@ -85,7 +96,11 @@ def norm(
 
 
 def pad(image: Tensor, amounts: Sequence[tuple[int, int]], mode: PadMode = "reflect") -> Tensor:
-    """Pad the spatial sizes of (B, C, *S) by (before, after) for each of them."""
+    """Pad the spatial sizes of (B, C, *S) by (before, after) for each of them; reflection works at any size."""
+    if mode == "reflect" and any(max(pair) >= n for pair, n in zip(amounts, image.shape[2:], strict=True)):
+        for axis, pair in enumerate(amounts, start=2):
+            image = _reflect(image, axis, pair)
+        return image
     flat = [n for pair in reversed(amounts) for n in pair]
     return F.pad(image, flat) if mode == "zeros" else F.pad(image, flat, mode=mode)
 
@@ -102,18 +117,23 @@ def pad_same(image: Tensor, kernel: int, stride: int) -> Tensor:
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Pad (B, C, *S) at the end by reflection until every size is a multiple; any size works, 1 included."""
     for axis in range(2, image.ndim):
-        size = image.shape[axis]
-        extra = -size % multiple
-        if extra:
-            index = np.pad(np.arange(size), (0, extra), mode="reflect")
-            image = image.index_select(axis, torch.from_numpy(index).to(image.device))
+        image = _reflect(image, axis, (0, -image.shape[axis] % multiple))
     return image
+
+
+def _reflect(image: Tensor, axis: int, pair: tuple[int, int]) -> Tensor:
+    # torch cannot reflect by more than it holds; NumPy reflects again and again, and repeats a single value.
+    if pair == (0, 0):
+        return image
+    index = np.pad(np.arange(image.shape[axis]), pair, mode="reflect")
+    return image.index_select(axis, torch.from_numpy(index).to(image.device))
 
 
 def crop(image: Tensor, corner: Sequence[int], size: Sequence[int]) -> Tensor:
     """Cut `size` from (..., *S), beginning at `corner`."""
-    window = tuple(slice(at, at + n) for at, n in zip(corner, size, strict=True))
-    return image[(..., *window)]
+    for axis, (at, n) in enumerate(zip(corner, size, strict=True), start=image.ndim - len(size)):
+        image = image.narrow(axis, at, n)
+    return image
 
 
 def resize(image: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:
@@ -129,13 +149,24 @@ def resize(image: Tensor, size: Sequence[int], *, antialias: bool = True) -> Ten
     return image
 
 
-def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Draw the weights of plain convolutions from N(0, std) and zero their biases (CycleGAN's start).
+def normal_start(make: MakeLayer, std: float = 0.02) -> MakeLayer:
+    """Return `make` so that plain convolutions start as CycleGAN's (`init_normal`).
 
-    Layers of other kinds keep their own initialisation.
+    Layers of other kinds keep their own start, even those that hold convolutions.
     """
+
+    def made(c_in: int, c_out: int, kernel: int, **options: Any) -> nn.Module:
+        layer = make(c_in, c_out, kernel, **options)
+        if isinstance(layer, tuple(_CONV.values())):
+            init_normal(layer, std)
+        return layer
+
+    return made
+
+
+def init_normal(module: nn.Module, std: float = 0.02) -> None:
+    """Draw the weights of every convolution in a module from N(0, std) and zero their biases (CycleGAN's start)."""
     for child in module.modules():
         if isinstance(child, tuple(_CONV.values())):
-            nn.init.normal_(child.weight, 0.0, std)
-            if child.bias is not None:
-                nn.init.zeros_(child.bias)
+            for name, parameter in child.named_parameters(recurse=False):
+                nn.init.zeros_(parameter) if name == "bias" else nn.init.normal_(parameter, 0.0, std)

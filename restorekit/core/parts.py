@@ -69,7 +69,7 @@ class _Part:
     @property
     def hints(self) -> dict[str, Any]:
         """Annotations of the options."""
-        target = self.factory if inspect.isroutine(self.factory) else self.factory.__init__  # type: ignore[misc]
+        target = self.factory if inspect.isroutine(self.factory) else self.factory.__init__
         return typing.get_type_hints(target, include_extras=True)
 
     @property

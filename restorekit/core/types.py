@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -107,9 +107,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on `device`."""
-        tensors = {name: getattr(self, name) for name in ("image", "target", "truth", "mask")}
-        moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in tensors.items()}
-        return replace(self, **moved)
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        image = self.image.to(device, non_blocking=True)
+        return replace(self, image=image, target=move(self.target), truth=move(self.truth), mask=move(self.mask))
 
 
 @dataclass(frozen=True)
@@ -136,11 +139,11 @@ class Generator(nn.Module, ABC):
     """Spatial sizes must be a multiple of this; restoring pads and cuts back."""
 
     @abstractmethod
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (state, features): what `decode` needs, and (B, F, *s) for the head."""
+    def encode(self, image: Tensor) -> tuple[Any, Tensor]:
+        """Return (state, features): whatever `decode` needs, and (B, F, *s) for the head."""
 
     @abstractmethod
-    def decode(self, state: Tensor) -> Tensor:
+    def decode(self, state: Any) -> Tensor:
         """Return the translated image from the state."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,7 +225,7 @@ class Dataset(ABC):
 
     classes: tuple[str, ...] = ()
     """Names of the classes; the last one is the positive class of two."""
-    synthetic: ClassVar[bool] = False
+    synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
     records: Sequence[Record]
 
