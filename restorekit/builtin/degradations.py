@@ -1,0 +1,159 @@
+"""Ways in which images get worse: noise, blur, exposure, and a random blend of them, in one, two or three dimensions.
+
+Severity 0 is the exact identity; the farther from 0, the farther the result is from the image.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restorekit import Degradation, Domain, Factory, RecipeError, hookimpl
+
+__all__ = ["blend", "blur", "exposure", "noise"]
+
+
+class _Single(Degradation):
+    """One named degradation whose severity is drawn uniformly from a range."""
+
+    name: str
+
+    def __init__(self, severity: tuple[float, float], lowest: float) -> None:
+        low, high = severity
+        if not lowest <= low <= high < float("inf"):
+            bound = "" if lowest == -float("inf") else f"{lowest:g} <= "
+            raise RecipeError(
+                f"degradation {self.name!r}: severity is [low, high] with {bound}low <= high; came {[low, high]}"
+            )
+        self.low, self.high = low, high
+
+    def draw(self, rng: torch.Generator) -> dict[str, float]:
+        """Draw {name: severity}."""
+        return {
+            self.name: self.low + (self.high - self.low) * float(torch.rand((), generator=rng, dtype=torch.float64))
+        }
+
+    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
+        """Return `image` (C, *S) degraded with the drawn severity; other names are not for this part."""
+        severity = drawn.get(self.name, 0.0)
+        return image if severity == 0 else self.worsen(image, severity, rng).clamp(-1, 1)
+
+    @abstractmethod
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Return (C, *S) with a severity that is not 0, not yet clipped."""
+
+
+class Noise(_Single):
+    """Additive white Gaussian noise; severity is its standard deviation as a fraction of the full range, which is 2."""
+
+    name = "noise"
+
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Add noise of standard deviation 2 * severity."""
+        drawn = torch.randn(image.shape, generator=rng, device=rng.device, dtype=image.dtype)
+        return image + 2 * severity * drawn.to(image.device)
+
+
+class Blur(_Single):
+    """Gaussian blur; severity is its standard deviation in pixels, alike along every axis."""
+
+    name = "blur"
+
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Convolve one axis after the other with a Gaussian cut at four standard deviations."""
+        radius = max(1, int(np.ceil(4 * severity)))
+        offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        kernel = torch.exp(-0.5 * (offsets / severity) ** 2)
+        kernel = (kernel / kernel.sum()).to(image)
+        for axis in range(1, image.ndim):
+            image = _convolve(image, kernel, axis)
+        return image
+
+
+class Exposure(_Single):
+    """A wrong exposure: gamma = 2 ** severity on values in [0, 1]. Positive severities darken, negative ones brighten."""
+
+    name = "exposure"
+
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Raise [0, 1] to the power of gamma."""
+        return ((image + 1) / 2).clamp(0, 1) ** (2.0**severity) * 2 - 1
+
+
+class Blend(Degradation):
+    """A random subset of degradations in random order, each with its own severity."""
+
+    def __init__(self, parts: list[Degradation], least: int) -> None:
+        if not 0 <= least <= len(parts):
+            raise RecipeError(f"degradation 'blend': least is 0 to {len(parts)}, its degradations; came {least}")
+        self.parts, self.least = parts, least
+        self.owner: dict[str, Degradation] = {}
+        for part in parts:
+            for name in _names(part):
+                if name in self.owner:
+                    raise RecipeError(f"degradation 'blend': {name!r} stands there twice; each name may stand once")
+                self.owner[name] = part
+
+    def draw(self, rng: torch.Generator) -> dict[str, float]:
+        """Draw how many, `least` or more, then which and in what order, then how severe."""
+        count = int(torch.randint(self.least, len(self.parts) + 1, (), generator=rng)) if self.parts else 0
+        order = torch.randperm(len(self.parts), generator=rng)[:count].tolist()
+        drawn: dict[str, float] = {}
+        for at in order:
+            drawn.update(self.parts[at].draw(rng))
+        return drawn
+
+    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
+        """Apply to `image` (C, *S) what was drawn, in that order; names of nobody here are left out."""
+        for name, severity in drawn.items():
+            if name in self.owner:
+                image = self.owner[name].apply(image, {name: severity}, rng)
+        return image
+
+
+def noise(domain: Domain, *, severity: tuple[float, float] = (0.0, 0.2)) -> Degradation:
+    """Gaussian noise; severity: standard deviation in fractions of the full range, 0 or more."""
+    return Noise(severity, 0.0)
+
+
+def blur(domain: Domain, *, severity: tuple[float, float] = (0.0, 2.0)) -> Degradation:
+    """Gaussian blur; severity: standard deviation in pixels, 0 or more. Borders are mirrored."""
+    return Blur(severity, 0.0)
+
+
+def exposure(domain: Domain, *, severity: tuple[float, float] = (-1.0, 1.0)) -> Degradation:
+    """Wrong exposure; severity: log2 of gamma. 0 changes nothing, 1 squares (darker), -1 takes the root (brighter)."""
+    return Exposure(severity, -float("inf"))
+
+
+def blend(domain: Domain, *, degradations: list[Factory] | None = None, least: int = 1) -> Degradation:
+    """A random subset, `least` or more, of `degradations` in random order. None: noise, blur and exposure."""
+    factories: list[Callable[[Domain], Degradation]] = [noise, blur, exposure] if degradations is None else degradations
+    return Blend([make(domain) for make in factories], least)
+
+
+def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
+    # Mirrored with the border pixel repeated: keeps the mean, and works however small the image is.
+    size, radius = image.shape[axis], len(kernel) // 2
+    index = np.pad(np.arange(size), radius, mode="symmetric")
+    moved = image.index_select(axis, torch.from_numpy(index).to(image.device)).movedim(axis, -1)
+    rows = F.conv1d(moved.reshape(-1, 1, size + 2 * radius), kernel.view(1, 1, -1))
+    return rows.reshape(*moved.shape[:-1], size).movedim(-1, axis)
+
+
+def _names(part: Degradation) -> list[str]:
+    if isinstance(part, Blend):
+        return list(part.owner)
+    return list(part.draw(torch.Generator().manual_seed(0)))
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the degradations that any modality can use."""
+    for factory in (noise, blur, exposure, blend):
+        add("degradation", factory.__name__, factory)

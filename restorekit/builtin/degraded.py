@@ -1,0 +1,65 @@
+"""A poor domain with known truth: the images of any other dataset, made worse."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from restorekit import Dataset, Degradation, Domain, Factory, Sample, hookimpl
+
+__all__ = ["degraded"]
+
+
+class Degraded(Dataset):
+    """Images of `inner` after a degradation, with the good image as their truth."""
+
+    def __init__(self, inner: Dataset, degradation: Factory, split: str, fresh: bool) -> None:
+        self.inner, self.split, self.fresh = inner, split, fresh
+        self.classes, self.records, self.synthetic = inner.classes, inner.records, inner.synthetic
+        self.degradation: Degradation | None = None
+        if len(self.records):  # the first image says what the domain looks like; an empty split has none
+            image = inner.load(0, torch.Generator().manual_seed(0)).image
+            domain = Domain("degraded", image.shape[0], tuple(image.shape[1:]), inner.classes)
+            self.degradation = degradation(domain)
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return image `index` made worse; `truth` is the image as the inner dataset gives it, or its own truth."""
+        sample = self.inner.load(index, rng)
+        if self.degradation is None:
+            return sample
+        chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
+        drawn = self.degradation.draw(chance)
+        return Sample(
+            image=self.degradation.apply(sample.image, drawn, chance),
+            truth=sample.image if sample.truth is None else sample.truth,
+            mask=sample.mask,
+            intensity=sample.intensity,
+            drawn={**sample.drawn, **drawn},
+        )
+
+
+def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Factory, fresh: bool = False) -> Dataset:
+    """The images of `dataset` made worse by `degradation`, their truth known.
+
+    Args:
+        root: Where the inner dataset's relative paths start.
+        split: "train", "val" or "test".
+        dataset: The good images.
+        degradation: How they get worse.
+        fresh: Draw anew in every epoch. Otherwise what happens to an image depends on its key alone, for ever.
+    """
+    return Degraded(dataset(root, split), degradation, split, fresh)
+
+
+def _seed(split: str, key: str) -> int:
+    # Not hash(): that differs from process to process.
+    return int.from_bytes(hashlib.sha256(f"{split}\0{key}".encode()).digest()[:8], "big") >> 1
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the degraded dataset."""
+    add("dataset", "degraded", degraded)

@@ -1,0 +1,244 @@
+"""Chest phantoms made in code: a small world whose truth, classes and findings are known. Not patients.
+
+A phantom is a sum of densities, as a radiograph is: body, hollow lungs, heart, spine, ribs, clavicles, vessels and,
+in the class "opacity", hazes with a fine texture inside the lungs. A subject is drawn once in normalised coordinates
+and can be rendered at any size. Tones follow the film: the denser, the brighter.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from restorekit import Dataset, Factory, RecipeError, Record, Sample, hookimpl
+
+__all__ = ["phantom"]
+
+Array = NDArray[np.float32]
+_OPACITY = 1
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Pixel centres in [-1, 1], x to the right and y down, and the softness of an edge."""
+
+    x: Array
+    y: Array
+    edge: float
+
+    @staticmethod
+    def of(size: tuple[int, int]) -> _Grid:
+        rows, columns = ((np.arange(n, dtype=np.float32) + 0.5) * (2 / n) - 1 for n in size)
+        return _Grid(columns[None, :], rows[:, None], max(0.012, 1.0 / min(size)))
+
+    def inside(self, margin: Array, soft: float = 1.0) -> Array:
+        """1 where margin > 0, 0 where it is negative, with a smooth edge: no steps, hence no aliasing."""
+        return _sigmoid(margin / (soft * self.edge))
+
+
+@dataclass(frozen=True)
+class _Lung:
+    """A superellipse, cut from below by the dome of the diaphragm."""
+
+    x: float
+    y: float
+    wide: float
+    high: float
+    lean: float
+    dome: float
+
+    def indicator(self, g: _Grid) -> Array:
+        u = (g.x - self.x - self.lean * (g.y - self.y)) / self.wide
+        v = (g.y - self.y) / self.high
+        radius = (np.abs(u) ** 2.4 + np.abs(v) ** 2.4) ** np.float32(1 / 2.4)
+        floor = self.dome + 0.9 * (g.x - 0.85 * self.x) ** 2
+        return g.inside((1 - radius) * self.wide) * g.inside(floor - g.y)
+
+    def place(self, rng: np.random.Generator) -> tuple[float, float]:
+        """A point well inside."""
+        u, v = rng.uniform(-0.4, 0.55) * np.sign(self.x), rng.uniform(-0.55, 0.9)
+        y = self.y + v * (self.dome - self.y if v > 0 else self.high)
+        return self.x + u * self.wide + self.lean * (y - self.y), y
+
+
+def render(rng: np.random.Generator, size: tuple[int, int], opacity: bool) -> tuple[Array, Array]:
+    """Draw a subject: image (H, W) in [-1, 1] and mask (H, W) of its opacities, 0 or 1."""
+    g = _Grid.of(size)
+    lungs = [_draw_lung(rng, -1), _draw_lung(rng, 1)]
+    hollow = [lung.indicator(g) for lung in lungs]
+    lung = np.maximum(*hollow)
+    body = _body(g, rng)
+    centre = _mediastinum(g, rng)
+    density = body * (1 - 0.76 * lung * (1 - 0.86 * centre)) + 0.30 * body * centre
+    density += body * _bones(g, rng)
+    density += lung * _vessels(g, rng, lungs)
+    mask = np.zeros(size, np.float32)
+    if opacity:
+        haze = _haze(g, rng, lungs)
+        density += 0.27 * haze * lung * (1 + 0.6 * _waves(g, rng, 2.4, 4.2, 48))
+        mask = ((haze > 0.35) & (lung > 0.5)).astype(np.float32)
+    density += 0.02 * body * _waves(g, rng, 6, 20, 24)
+    image = 1 - np.exp(-rng.uniform(1.35, 1.65) * np.maximum(density, 0))
+    return (2 * np.clip(image / 0.86, 0, 1) - 1).astype(np.float32), mask
+
+
+def _draw_lung(rng: np.random.Generator, side: int) -> _Lung:
+    # The right lung, on the left of the picture, ends higher: the liver lies below it.
+    return _Lung(
+        x=side * rng.uniform(0.40, 0.45),
+        y=rng.uniform(-0.10, -0.03),
+        wide=rng.uniform(0.30, 0.36),
+        high=rng.uniform(0.68, 0.78),
+        lean=side * rng.uniform(0.10, 0.18),
+        dome=rng.uniform(0.38, 0.50) + (0.05 if side > 0 else 0.0),
+    )
+
+
+def _body(g: _Grid, rng: np.random.Generator) -> Array:
+    """Soft tissue: neck, sloping shoulders and trunk, as thick as an ellipse is."""
+    width, neck = rng.uniform(0.90, 1.0), rng.uniform(0.26, 0.32)
+    shoulder = _sigmoid((g.y + rng.uniform(0.74, 0.80)) / 0.05) * (width + 0.22 - neck)
+    waist = 0.22 * _sigmoid((g.y + rng.uniform(0.25, 0.4)) / 0.10)
+    half = neck + shoulder - waist
+    thick = np.sqrt(np.maximum(1 - (g.x / half) ** 2, 0))
+    return (0.25 + 0.75 * thick) * g.inside(half - np.abs(g.x), 1.5) * (0.72 + 0.12 * g.y)
+
+
+def _mediastinum(g: _Grid, rng: np.random.Generator) -> Array:
+    """Heart, great vessels and the band between the lungs, without the windpipe: 0 to 1."""
+    scale = rng.uniform(0.9, 1.15)
+    heart = _ellipse(g, rng.uniform(0.09, 0.15), rng.uniform(0.24, 0.31), 0.31 * scale, 0.25 * scale, 0.45)
+    knob = _ellipse(g, 0.12, rng.uniform(-0.34, -0.26), 0.08, 0.10, 0.0)
+    band = g.inside(0.12 + 0.05 * np.abs(g.y + 0.2) - np.abs(g.x), 2.0)
+    pipe = g.inside(0.045 - np.abs(g.x - rng.uniform(-0.02, 0.02)), 1.5) * g.inside(-0.30 - g.y, 3)
+    return np.maximum(np.maximum(heart, 0.9 * knob), 0.75 * band) * (1 - 0.35 * pipe)
+
+
+def _bones(g: _Grid, rng: np.random.Generator) -> Array:
+    """Spine, ribs from behind and, fainter, from the front, and clavicles."""
+    far = np.abs(g.x)
+    cage = (
+        g.inside(0.84 + 0.10 * g.y - far, 2) * g.inside(far - 0.07, 2) * g.inside(g.y + 0.84) * g.inside(0.74 - g.y, 6)
+    )
+    gap, start, bend = rng.uniform(0.165, 0.195), rng.uniform(0, 1), rng.uniform(0.45, 0.6)
+    back = _bands(g, g.y - bend * far**2 + 0.12 * far, gap, start, 0.30)
+    front = _bands(g, g.y + 0.55 * far - 0.25 * far**2, 1.1 * gap, start + 0.4, 0.22)
+    spine = g.inside(0.085 - far, 1.5) * (0.8 + 0.2 * np.cos((g.y * 2 * np.pi / 0.17).astype(np.float32)))
+    line = -rng.uniform(0.50, 0.56) - 0.22 * far + 0.09 * np.sin(6 * far)
+    clavicle = g.inside(0.035 - np.abs(g.y - line), 1.0) * g.inside(far - 0.08) * g.inside(0.78 - far)
+    return rng.uniform(0.8, 1.2) * (0.17 * back + 0.06 * front) * cage + 0.16 * spine + 0.2 * clavicle
+
+
+def _bands(g: _Grid, level: Array, gap: float, start: float, fill: float) -> Array:
+    """Bands of `level` every `gap`, a part `fill` of it wide, brighter at their rims as hollow bones are."""
+    away = np.abs((level / gap + start) % 1 - 0.5) * gap
+    half = fill * gap / 2 * 1.4
+    band = g.inside(half - away)
+    return band * (0.75 + 0.25 * np.exp(-(((half - away) / 0.018) ** 2)))
+
+
+def _vessels(g: _Grid, rng: np.random.Generator, lungs: list[_Lung]) -> Array:
+    """Streaks that leave each hilum and fade on their way out."""
+    total = np.zeros(np.broadcast_shapes(g.x.shape, g.y.shape), np.float32)
+    for lung in lungs:
+        x, y = g.x - 0.45 * lung.x, g.y - 0.02
+        radius, angle = np.sqrt(x * x + y * y), np.arctan2(y, np.abs(x) + 1e-3)
+        half, bend = g.inside(np.sign(lung.x) * g.x, 2), _waves(g, rng, 10, 24, 12)
+        for count, sharp in ((9, 6), (15, 8)):
+            swing = rng.uniform(-4, 4) * radius + 3.5 * bend * np.minimum(radius, 0.5) + rng.uniform(0, 6.3)
+            streak = np.maximum(np.cos(count * angle + swing), 0) ** sharp
+            total += 0.13 * streak * np.exp(-radius / 0.26) * np.minimum(radius / 0.15, 1) ** 2 * half
+    return total
+
+
+def _haze(g: _Grid, rng: np.random.Generator, lungs: list[_Lung]) -> Array:
+    """Where opacities are: soft blobs, mostly in both lungs; 0 to 1."""
+    clear = np.ones(np.broadcast_shapes(g.x.shape, g.y.shape), np.float32)
+    first = int(rng.integers(2))
+    for at in range(int(rng.integers(3, 7))):
+        x, y = lungs[(first + at) % 2].place(rng)
+        wide, high = rng.uniform(0.12, 0.24, 2)
+        clear *= 1 - np.exp(-((((g.x - x) / wide) ** 2 + ((g.y - y) / high) ** 2) ** 1.5)) * rng.uniform(0.75, 1.0)
+    return 1 - clear
+
+
+def _waves(g: _Grid, rng: np.random.Generator, short: float, long: float, count: int) -> Array:
+    """A random texture of unit variance: plane waves of `short` to `long` pixels where the picture has 64."""
+    angle, wave = rng.uniform(0, np.pi, count), 2 * np.pi / (rng.uniform(short, long, count) / 32)
+    turn = rng.uniform(0, 2 * np.pi, count)
+    # A plane wave is a product of its two axes, so all of them together are one product of matrices.
+    left = np.exp(1j * (g.y * (wave * np.sin(angle)) + turn)).astype(np.complex64)
+    right = np.exp(1j * (g.x.T * (wave * np.cos(angle)))).astype(np.complex64)
+    return (left @ right.T).real * np.float32((2 / count) ** 0.5)
+
+
+def _ellipse(g: _Grid, x: float, y: float, wide: float, high: float, tilt: float) -> Array:
+    u = (g.x - x) * np.cos(tilt) + (g.y - y) * np.sin(tilt)
+    v = (g.y - y) * np.cos(tilt) - (g.x - x) * np.sin(tilt)
+    return g.inside((1 - np.sqrt((u / wide) ** 2 + (v / high) ** 2)) * high, 2)
+
+
+def _sigmoid(value: Array) -> Array:
+    return 0.5 + 0.5 * np.tanh(0.5 * value)
+
+
+class Phantom(Dataset):
+    """Phantoms of one side and split: the same for ever, whatever the order in which they are read."""
+
+    classes = ("control", "opacity")
+    synthetic = True
+
+    def __init__(self, split: str, side: str, count: int, size: tuple[int, int], seed: int) -> None:
+        self.size = size
+        self.stream = (seed, zlib.crc32(split.encode()), zlib.crc32(side.encode()))
+        keys = [f"phantom-{side}-{split}-{index:04d}" for index in range(count)]
+        self.records = [Record(key, index % 2, group=key, source="phantom") for index, key in enumerate(keys)]
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return phantom `index`: image and mask (1, H, W); nothing is left to `rng`."""
+        opacity = self.records[index].target == _OPACITY
+        image, mask = render(np.random.default_rng((*self.stream, index)), self.size, opacity)
+        return Sample(torch.from_numpy(image)[None], mask=torch.from_numpy(mask)[None])
+
+
+def phantom(
+    root: Path | None,
+    split: str,
+    *,
+    side: Literal["a", "b"],
+    count: int = 400,
+    val: int = 100,
+    test: int = 200,
+    size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+) -> Dataset:
+    """Synthetic chest phantoms, good images of classes "control" and "opacity", half each, with masks.
+
+    No subject is in two splits or on two sides. For a poor side, put `degraded` around it.
+
+    Args:
+        root: Not read: phantoms need no files.
+        split: "train", "val" or "test".
+        side: Whose subjects: those of domain a or those of domain b.
+        count: Subjects to train on.
+        val: Subjects to validate on.
+        test: Subjects to test on.
+        size: Rows and columns, 16 or more each.
+        seed: Another seed, other subjects.
+    """
+    if min(size) < 16 or min(count, val, test, seed) < 0:
+        raise RecipeError(f"dataset 'phantom': size is 16 or more, counts and seed 0 or more; came {size}, {seed}")
+    return Phantom(split, side, {"train": count, "val": val, "test": test}.get(split, 0), size, seed)
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the phantoms."""
+    add("dataset", "phantom", phantom)
