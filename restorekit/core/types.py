@@ -262,6 +262,8 @@ class Metric(ABC):
     better: Literal["higher", "lower"] = "higher"
     needs: Literal["truth", "target"] | None = None
     """What a batch must know for the metric to be defined."""
+    undefined: str = "not defined"
+    """What a report prints where the score is NaN: the reason in a few words."""
 
     @abstractmethod
     def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
