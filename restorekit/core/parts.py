@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
-from restorekit.core.errors import PluginError, RecipeError, nearest, unknown
+from restorekit.core.errors import PluginError, RecipeError, unknown
 
 __all__ = ["KINDS", "Factory", "Fault", "Kind", "Option", "Parts", "explain"]
 
@@ -78,6 +78,19 @@ class _Part:
         every = inspect.signature(self.factory).parameters
         return {n: p for n, p in every.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
+    def nested(self, option: str) -> str | None:
+        """Return the kind of part that an option holds, or None for a plain value.
+
+        An option whose name is a kind is itself a part; one whose name is the plural is a list of parts, unless its
+        annotation has no factory in it: `layers: int = 3` is a number.
+        """
+        if option not in self.options:
+            return None
+        if option in KINDS:
+            return option
+        plural = option.endswith("s") and option[:-1] in KINDS
+        return option[:-1] if plural and (option not in self.hints or _has_factory(self.hints[option])) else None
+
 
 class Parts:
     """Every part that is known, by kind and name."""
@@ -136,19 +149,19 @@ class Parts:
         if (kind, name) not in self._parts:
             return [(place, unknown(kind, name, self.names(kind)))]
         part = self._find(kind, name)
-        plain = {n: value for n, value in options.items() if _nested(n) is None}
+        plain = {n: value for n, value in options.items() if part.nested(n) is None}
         found: list[Fault] = []
         try:
             self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
         except ValidationError as error:
             found += explain(error, place, f"{kind} {name!r}: ", [*part.options])
-        for n, value in options.items():
-            inner = _nested(n)
+        for n, parameter in part.options.items():
+            inner, value = part.nested(n), options.get(n)
             if inner is None:
                 continue
-            if n not in part.options:
-                found.append(((*place, n), f"{kind} {name!r}: no option is called {n!r}.{nearest(n, part.options)}"))
-            elif isinstance(value, list) and n.endswith("s"):
+            if value is None and parameter.default is inspect.Parameter.empty:
+                found.append(((*place, n), f"{kind} {name!r}: option {n!r} needs a value"))
+            elif isinstance(value, list) and n != inner:
                 found += [f for i, item in enumerate(value) for f in self.faults(inner, item, (*place, n, i))]
             elif value is not None:
                 found += self.faults(inner, value, (*place, n))
@@ -165,14 +178,15 @@ class Parts:
             raise RecipeError(*[text for _, text in found])
         name, options = split(spec)
         part = self._find(kind, name)
-        plain = {n: value for n, value in options.items() if _nested(n) is None}
+        plain = {n: value for n, value in options.items() if part.nested(n) is None}
         values = self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
         given = {n: getattr(values, n) for n in plain}
         for n, value in options.items():
-            inner = _nested(n)
-            if inner is not None and value is not None:
-                many = isinstance(value, list) and n.endswith("s")
-                given[n] = [self.resolve(inner, v) for v in value] if many else self.resolve(inner, value)
+            inner = part.nested(n)
+            if inner == n and value is not None:
+                given[n] = self.resolve(inner, value)
+            elif inner is not None and value is not None:
+                given[n] = [self.resolve(inner, v) for v in (value if isinstance(value, list) else [value])]
         return partial(self._make, part, given)
 
     def _make(self, part: _Part, options: dict[str, Any], *core: Any) -> Any:
@@ -194,7 +208,7 @@ class Parts:
     def _adapter(self, part: _Part) -> TypeAdapter[Any]:
         fields: dict[str, Any] = {}
         for name, parameter in part.options.items():
-            if _nested(name) is None:
+            if part.nested(name) is None:
                 default = ... if parameter.default is inspect.Parameter.empty else parameter.default
                 fields[name] = (part.hints[name], default)
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
@@ -220,7 +234,7 @@ def explain(error: ValidationError, place: Place, prefix: str, known: list[str])
     for one in error.errors(include_url=False, include_context=False):
         at = tuple(step for step in one["loc"])
         if one["type"] == "extra_forbidden":
-            text = f"no option is called {at[-1]!r}.{nearest(str(at[-1]), known)}"
+            text = unknown("option", str(at[-1]), known)
         elif one["type"] == "missing":
             text = f"option {at[-1]!r} needs a value"
         else:
@@ -230,16 +244,15 @@ def explain(error: ValidationError, place: Place, prefix: str, known: list[str])
     return found
 
 
-def _nested(option: str) -> str | None:
-    """An option whose name is a kind, or its plural, is itself a part, or a list of parts."""
-    if option in KINDS:
-        return option
-    return option[:-1] if option.endswith("s") and option[:-1] in KINDS else None
+def _has_factory(hint: Any) -> bool:
+    return typing.get_origin(hint) is Callable or any(_has_factory(arg) for arg in typing.get_args(hint))
 
 
 def _check_signature(part: _Part) -> None:
     where = f"plugin {part.owner}: {part.kind} {part.name!r}"
     gives = KINDS[part.kind].gives
+    if not callable(part.factory):
+        raise PluginError(f"{where}: add(kind, name, factory) takes a callable; came {part.factory!r}")
     parameters = list(inspect.signature(part.factory).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
@@ -254,12 +267,12 @@ def _check_signature(part: _Part) -> None:
     for name in part.options:
         if name == "name" or (part.kind == "loss" and name == "weight"):
             raise PluginError(f"{where}: {name!r} belongs to the recipe and cannot be an option")
-        if _nested(name) is None and name not in hints:
+        if part.nested(name) is None and name not in hints:
             raise PluginError(f"{where}: option {name!r} has no annotation; annotate it, e.g. `{name}: float = 1.0`")
 
 
 def _type_name(part: _Part, option: str) -> str:
-    inner = _nested(option)
+    inner = part.nested(option)
     if inner is not None:
         return f"a {inner}" if inner == option else f"list of {inner}s"
     return inspect.formatannotation(part.hints[option]).replace("typing.", "")

@@ -12,6 +12,8 @@ from time import perf_counter
 from types import ModuleType
 
 import pluggy
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from restorekit.core import hookspecs
 from restorekit.core.errors import PluginError
@@ -53,8 +55,10 @@ class Plugins:
         """Register a module that implements the hook, and return (kind, name) of the parts it brings.
 
         Raises:
-            PluginError: if the hook or a part breaks its contract; nothing of the module is kept.
+            PluginError: if the name is taken, or the hook or a part breaks its contract; nothing of it is kept.
         """
+        if self._manager.has_plugin(name) or self._manager.is_registered(module):
+            raise PluginError(f"plugin {name}: is already loaded under this name or another; rename its entry point")
         added: list[tuple[str, str]] = []
 
         def add(kind: str, part: str, factory: object, owner: str = name) -> None:
@@ -98,12 +102,16 @@ class Plugins:
             began = perf_counter()
             added: list[tuple[str, str]] = []
             fault = None
+            doing = "failed to import"
             try:
-                added = self.register(entry.name, entry.load())
+                _check_range(entry)
+                module = entry.load()
+                doing = "register_parts raised"
+                added = self.register(entry.name, module)
             except PluginError as error:
                 fault = str(error)
-            except Exception as error:  # a guest may raise anything; it must not take the others with it
-                fault = f"plugin {entry.name}: failed to import: {type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:  # a guest may raise anything; it must not take the others with it
+                fault = f"plugin {entry.name}: {doing}: {type(error).__name__}: {error}"
             dist = entry.dist.name if entry.dist else entry.name
             release = entry.dist.version if entry.dist else "?"
             self.found.append(Plugin(entry.name, dist, release, perf_counter() - began, tuple(added), fault))
@@ -120,6 +128,17 @@ def load() -> Plugins:
 
 def _guests() -> Iterator[EntryPoint]:
     yield from sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+
+
+def _check_range(entry: EntryPoint) -> None:
+    """Hold a guest to the versions of restorekit that it requires, before it is imported."""
+    ours = _version("restorekit")
+    for text in (entry.dist.requires or []) if entry.dist else []:
+        wanted = Requirement(text)
+        if canonicalize_name(wanted.name) == "restorekit" and not wanted.specifier.contains(ours, prereleases=True):
+            raise PluginError(
+                f"plugin {entry.name}: is for restorekit{wanted.specifier}, this is {ours}; update one of them"
+            )
 
 
 def _version(distribution: str) -> str:
