@@ -1,0 +1,158 @@
+"""Class metrics against scikit-learn, and where they are not defined."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as other
+
+from restorekit import Batch, DataError, Domain, RecipeError
+from restorekit.builtin import class_metrics
+from restorekit.core.parts import Parts
+
+NAMES = ["accuracy", "auroc", "f1", "f2", "precision", "sensitivity", "specificity"]
+
+
+def make(classes):
+    parts = Parts()
+    class_metrics.register_parts(lambda *part: parts.add(*part, owner="builtin"))
+    domain = Domain("b", 1, (8, 8), tuple(map(str, range(classes))))
+    return {name: parts.resolve("metric", name)(domain) for name in parts.names("metric")}
+
+
+METRICS = {classes: make(classes) for classes in (2, 3, 4)}
+
+
+def measure(metric, logits, target):
+    keys = tuple(map(str, range(len(logits))))
+    target = None if target is None else torch.tensor(target)
+    return metric.measure(torch.zeros(len(logits), 1, 8, 8), logits, Batch(torch.zeros(1), keys, target))
+
+
+def score(name, logits, target):
+    metric = METRICS[logits.shape[1]][name]
+    return metric.reduce(measure(metric, logits, target))
+
+
+def one_against_rest(name, truth, told, chance):
+    """scikit-learn's answer for one class, as booleans; NaN where it is not defined."""
+    if name == "auroc":
+        return other.roc_auc_score(truth, chance) if 0 < truth.sum() < len(truth) else math.nan
+    options = {"zero_division": math.nan}
+    return {
+        "sensitivity": lambda: other.recall_score(truth, told, **options),
+        "specificity": lambda: other.recall_score(~truth, ~told, **options),
+        "precision": lambda: other.precision_score(truth, told, **options),
+        "f1": lambda: other.f1_score(truth, told, **options),
+        "f2": lambda: other.fbeta_score(truth, told, beta=2, **options),
+    }[name]()
+
+
+def expected(name, logits, target):
+    target, told, chances = np.array(target), logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
+    if name == "accuracy":
+        return other.accuracy_score(target, told)
+    classes = [1] if logits.shape[1] == 2 else range(logits.shape[1])
+    return np.mean([one_against_rest(name, target == c, told == c, chances[:, c]) for c in classes])
+
+
+@st.composite
+def answers(draw):
+    """Logits on a coarse grid, so that ties come, and targets of which classes may be missing."""
+    classes, count = draw(st.integers(2, 4)), draw(st.integers(1, 25))
+    values = draw(st.lists(st.integers(-4, 4), min_size=classes * count, max_size=classes * count))
+    target = draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count))
+    return torch.tensor(values, dtype=torch.float32).reshape(count, classes) / 2, target
+
+
+@settings(max_examples=60, deadline=None)
+@given(answers())
+def test_agrees_with_scikit_learn(given_answers):
+    for name in NAMES:
+        assert score(name, *given_answers) == pytest.approx(expected(name, *given_answers), nan_ok=True), name
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "target"),
+    [
+        ("sensitivity", [0, 1], [0, 0]),
+        ("specificity", [0, 1], [1, 1]),
+        ("precision", [0, 0], [0, 1]),
+        ("f1", [0, 0], [0, 0]),
+        ("f2", [0, 0], [0, 0]),
+        ("auroc", [0, 1], [1, 1]),
+        ("sensitivity", [0, 1, 2], [0, 1, 1]),
+        ("auroc", [0, 1, 2], [0, 1, 1]),
+    ],
+)
+def test_nothing_to_divide_by_is_not_defined(name, told, target):
+    logits = torch.eye(3)[torch.tensor(told)][:, : max(2, max(told) + 1)]
+    assert math.isnan(score(name, logits, target))
+
+
+def test_no_image_no_score():
+    for metric in METRICS[2].values():
+        assert math.isnan(metric.reduce(np.empty((0, 3))))
+
+
+def test_a_missed_finding_is_zero_not_undefined():
+    told_negative = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert score("sensitivity", told_negative, [0, 1]) == 0
+    assert score("f1", told_negative, [0, 1]) == 0
+
+
+def test_a_tie_is_decided_for_the_first_class():
+    assert score("sensitivity", torch.zeros(2, 2), [1, 1]) == 0
+    assert score("accuracy", torch.zeros(2, 2), [0, 0]) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unlabelled_images_are_left_out(name):
+    rng = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(20, 2, generator=rng), [0, 1] * 10
+    more = torch.cat((logits, torch.randn(5, 2, generator=rng)))
+    assert score(name, more, [*target, *[-1] * 5]) == score(name, logits, target)
+    assert math.isnan(score(name, logits, None))
+
+
+def test_rows_are_the_target_and_the_probabilities():
+    rows = measure(METRICS[2]["f1"], torch.tensor([[0.0, 0.0], [100.0, 0.0]]), [1, -1])
+    np.testing.assert_allclose(rows, [[1, 0.5, 0.5], [-1, 1, 0]], atol=1e-12)
+    assert rows.dtype == np.float64
+
+
+def test_what_cannot_be_scored_is_named():
+    metric = METRICS[2]["f1"]
+    for answer, says in [
+        (None, "no answer"),
+        (torch.zeros(2, 3), "2 classes"),
+        (torch.full((2, 2), math.nan), "finite"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            metric.measure(torch.zeros(2, 1, 8, 8), answer, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_fewer_than_two_classes_is_a_fault_of_the_recipe(classes):
+    with pytest.raises(RecipeError, match="needs two classes or more") as caught:
+        make(classes)
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_tell_the_definition():
+    for name in NAMES:
+        assert METRICS[2][name].id.startswith(name)
+        assert "last of two classes" in METRICS[2][name].id
+        assert "mean over classes" in METRICS[3][name].id
+        assert METRICS[2][name].needs == "target"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reduce_is_quick_enough_for_a_bootstrap(benchmark, name):
+    metric = METRICS[2][name]
+    rng = torch.Generator().manual_seed(0)
+    rows = measure(metric, torch.randn(700, 2, generator=rng), [0, 1] * 350)
+    assert 0 < benchmark(metric.reduce, rows) < 1
