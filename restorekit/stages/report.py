@@ -1,0 +1,326 @@
+"""Run folder -> report.html: one page for clinicians and engineers, self-contained; reads files only."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restorekit.core.errors import DataError
+from restorekit.stages import figures, findings
+from restorekit.stages.findings import Json, label, number, value_of
+
+__all__ = ["report"]
+
+FILES = {
+    "recipe.json": "the recipe",
+    "environment.json": "the machine and the versions",
+    "data.json": "the data, and whether they are synthetic",
+    "networks.json": "the networks and their sizes",
+    "metrics.csv": "the losses",
+    "validation.csv": "validation scores",
+    "samples": "samples over training",
+    "scores/test.json": "test scores",
+    "scores/grid.png": "test images and their restorations",
+}
+NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
+
+
+def report(folder: Path) -> Path:
+    """Write `folder`/report.html from the files of a run folder, complete or not, and return its path.
+
+    Raises:
+        DataError: if the folder is absent or holds no file of a run.
+    """
+    if not any((folder / name).exists() for name in FILES):
+        raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
+    return _write(folder / "report.html", _render(_view(folder)))
+
+
+def _view(folder: Path) -> dict[str, Any]:
+    """Return all that the template shows; what cannot be read is named in `missing`."""
+    missing: dict[str, str] = {}
+    recipe = _json(folder, "recipe.json", missing)
+    environment = _json(folder, "environment.json", missing)
+    data = _json(folder, "data.json", missing)
+    networks = _json(folder, "networks.json", missing)
+    steps = _csv(folder, "metrics.csv", missing)
+    validation = _csv(folder, "validation.csv", missing)
+    scores = _json(folder, "scores/test.json", missing)
+    samples = list(_samples(folder))
+    if not samples:
+        missing["samples"] = "absent"
+    splits = _mapping(data.get("splits"))
+    return {
+        "name": str(recipe.get("name") or folder.resolve().name),
+        "synthetic": data.get("synthetic"),
+        "sentences": findings.score_sentences(scores),
+        "warnings": findings.score_warnings(scores) + findings.data_warnings(splits),
+        "scores": scores,
+        "score_rows": _score_rows(scores),
+        "charts": _score_charts(scores, recipe),
+        "paper": _paper(recipe, scores, bool(data.get("synthetic"))),
+        "splits": splits,
+        "source_tables": _source_tables(splits),
+        "progress": _progress(steps),
+        "curves": _curves(steps, validation, scores),
+        "samples": samples,
+        "grid": _png(folder / "scores/grid.png", missing, "scores/grid.png"),
+        "has_rows": (folder / "scores/test.csv").is_file(),
+        "one_way": bool(_mapping(recipe.get("nets")).get("one_way")),
+        "recipe": recipe,
+        "recipe_text": _recipe_text(folder, recipe),
+        "networks": [(key, NETWORKS.get(key, ""), _mapping(net)) for key, net in networks.items() if net],
+        "environment": environment,
+        "checkpoints": sorted(p.name for p in (folder / "checkpoints").glob("*") if not p.name.startswith(".")),
+        "missing": [(name, FILES[name], why) for name, why in missing.items()],
+    }
+
+
+def _mapping(value: Any) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _json(folder: Path, name: str, missing: dict[str, str]) -> Json:
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        missing[name] = "absent"
+    except (OSError, ValueError) as error:
+        missing[name] = f"cannot be read: {error}"
+    else:
+        if isinstance(found, dict):
+            return found
+        missing[name] = "holds no mapping"
+    return {}
+
+
+def _csv(folder: Path, name: str, missing: dict[str, str]) -> figures.Columns:
+    """Return the columns of a CSV file; a last line that is still being written is left out."""
+    try:
+        with (folder / name).open(newline="", encoding="utf-8") as stream:
+            lines = csv.reader(stream)
+            head = next(lines, [])
+            rows = [[_float(cell) for cell in line] for line in lines if len(line) == len(head)]
+    except FileNotFoundError:
+        missing[name] = "absent"
+        return {}
+    except (OSError, ValueError, csv.Error) as error:
+        missing[name] = f"cannot be read: {error}"
+        return {}
+    if "step" not in head or not rows:
+        missing[name] = "has no rows yet"
+        return {}
+    return dict(zip(head, np.asarray(rows, dtype=np.float64).T, strict=True))
+
+
+def _float(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
+
+
+def _png(path: Path, missing: dict[str, str] | None = None, name: str = "") -> str:
+    """Return a PNG file as a data URI, or the empty string."""
+    why = "absent"
+    if path.is_file():
+        content = path.read_bytes()
+        if content.startswith(b"\x89PNG") and b"IEND" in content[-12:]:
+            return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+        why = "is no complete PNG file"
+    if missing is not None:
+        missing[name] = why
+    return ""
+
+
+def _samples(folder: Path) -> Iterator[tuple[int, str]]:
+    """Yield (step, picture): up to six from the course of training, then the last."""
+    paths = sorted((folder / "samples").glob("step_*.png"))
+    keep = sorted({round(at) for at in np.linspace(0, len(paths) - 1, 7)}) if paths else []
+    for at in keep:
+        digits = paths[at].stem.removeprefix("step_")
+        picture = _png(paths[at])
+        if picture and digits.isdecimal():
+            yield int(digits), picture
+
+
+def _recipe_text(folder: Path, recipe: Json) -> str:
+    path = folder / "recipe.yaml"
+    if path.is_file():
+        return path.read_text(encoding="utf-8", errors="replace")
+    return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""
+
+
+def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of the two tables: image metrics (poor, restored, gain) and class metrics (score)."""
+    rows: dict[str, list[dict[str, Any]]] = {"images": [], "classes": []}
+    for name, metric in _mapping(scores.get("metrics")).items():
+        kind = "classes" if "score" in metric else "images"
+        keys = ("score",) if kind == "classes" else ("poor", "restored", "gain")
+        cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
+        last = _mapping(metric.get(keys[0]) or metric.get("restored"))
+        row = {"name": label(name), "key": name, "better": metric.get("better", "higher"), "cells": cells}
+        rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
+    return rows
+
+
+def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
+    if value_of(entry) is None:
+        return {"value": f"not defined ({undefined or 'no reason was recorded'})", "interval": ""}
+    return {"value": number(value_of(entry), name), "interval": findings.interval(entry, name)}
+
+
+def _bounds(entry: Any) -> tuple[float, float, float] | None:
+    value = value_of(entry)
+    if value is None:
+        return None
+    low, high = value_of(entry.get("low")), value_of(entry.get("high"))
+    return value, value if low is None else low, value if high is None else high
+
+
+def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
+    metrics = _mapping(scores.get("metrics"))
+    classes = {label(n): found for n, m in metrics.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
+    paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if findings.finite(v)}
+    pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name, metric in metrics.items():
+        pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
+        if len(pair) == 2:
+            pairs[label(name) + (" (dB)" if name.endswith("snr") else "")] = pair
+    charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
+    return charts | ({"images": figures.image_scores(pairs)} if pairs else {})
+
+
+def _paper(recipe: Json, scores: Json, synthetic: bool) -> dict[str, Any] | None:
+    """Return the paper's numbers beside ours and why they differ, or None where the recipe gives none."""
+    paper = _mapping(recipe.get("paper"))
+    if not paper:
+        return None
+    metrics = _mapping(scores.get("metrics"))
+    rows = [_paper_row(name, theirs, _mapping(metrics.get(name))) for name, theirs in paper.items()]
+    reasons = [str(recipe["paper_note"])] if recipe.get("paper_note") else []
+    if synthetic:
+        reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
+    return {"rows": rows, "reasons": reasons}
+
+
+def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
+    entry = metric.get("score") or metric.get("restored")
+    ours = value_of(entry)
+    row = {"name": label(name), "paper": str(theirs) + (" dB" if name.endswith("snr") else "")}
+    if ours is None:
+        why = f"not defined ({metric.get('undefined') or 'no reason was recorded'})" if metric else "not measured"
+        return row | {"ours": why, "interval": "", "difference": "", "where": ""}
+    where = ""
+    if findings.finite(theirs):
+        row["difference"] = findings.difference(ours - theirs, name)
+        if entry and findings.interval(entry):
+            where = "above" if theirs > entry["high"] else "below" if theirs < entry["low"] else "inside"
+    return (
+        {"difference": ""}
+        | row
+        | {
+            "ours": number(ours, name),
+            "interval": findings.interval(entry, name),
+            "where": f"{where} our interval" if where else "",
+        }
+    )
+
+
+def _source_tables(splits: Json) -> list[dict[str, Any]]:
+    tables = []
+    for split, domains in splits.items():
+        for domain, counts in domains.items():
+            sources = _mapping(counts.get("sources"))
+            classes = list(dict.fromkeys(name for row in sources.values() for name in row))
+            if not classes:
+                continue
+            rows = [(source, [row.get(name, 0) for name in classes]) for source, row in sources.items()]
+            v = findings.cramers_v([row for _, row in rows])
+            where = f"{findings.split_word(split)} images of domain {domain}"
+            tables.append({"where": where, "classes": classes, "rows": rows, "v": v})
+    return tables
+
+
+def _progress(steps: figures.Columns) -> dict[str, int] | None:
+    if not steps:
+        return None
+    last = {key: steps[key][np.isfinite(steps[key])] for key in ("step", "epoch") if key in steps}
+    return {key: int(values[-1]) for key, values in last.items() if len(values)}
+
+
+def _curves(steps: figures.Columns, validation: figures.Columns, scores: Json) -> list[dict[str, str]]:
+    """Return the charts of training, each with a caption and an alternative text that tells its ends."""
+    best = scores.get("step") if scores.get("kept") == "best" else None
+    found = []
+    losses = [name for name in steps if name not in {"step", "epoch", "rate"} and _some(steps, name)]
+    if losses:
+        caption = "Losses at each step (grey) and their running mean (green). Adversarial losses need not fall."
+        found.append(_chart("Losses", caption, steps, losses))
+    measured = [name for name in validation if name != "step" and _some(validation, name)]
+    if measured:
+        caption = "Scores on the validation images." + (" The dashed line is the step that was kept." if best else "")
+        found.append(_chart("Validation", caption, validation, measured, dots=True, mark=best))
+    if _some(steps, "rate"):
+        found.append(_chart("Learning rate", "Learning rate at each step.", steps, ["rate"], dots=True))
+    return found
+
+
+def _some(columns: figures.Columns, name: str) -> bool:
+    return name in columns and bool(np.isfinite(columns[name]).any())
+
+
+def _chart(
+    title: str, caption: str, columns: figures.Columns, names: list[str], *, dots: bool = False, mark: Any = None
+) -> dict[str, str]:
+    ends = []
+    for name in names:
+        values = columns[name][np.isfinite(columns[name])]
+        ends.append(f"{name} from {number(float(values[0]))} to {number(float(values[-1]))}")
+    shown = {name: label(name) if dots else name for name in names}
+    renamed = {"step": columns["step"]} | {shown[name]: columns[name] for name in names}
+    picture = figures.curves(renamed, list(shown.values()), dots=dots, mark=mark)
+    return {"title": title, "caption": caption, "alt": f"{title}: {'; '.join(ends)}.", "picture": picture}
+
+
+def _render(view: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, ChainableUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # names of classes, files and sources come from users' disks
+        undefined=ChainableUndefined,  # a run of an older version lacks keys; its report says so
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": findings.count,
+        "label": label,
+        "number": number,
+        "percent": findings.percent,
+        "split": findings.split_word,
+        "words": findings.part_words,
+    }
+    return environment.get_template("report.html.j2").render(view)
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a text file at once: a reader sees the old page or the new one, never half of it."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(part).chmod(0o644)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    return path

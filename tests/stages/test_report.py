@@ -1,0 +1,447 @@
+import csv
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from restorekit.core.errors import DataError
+from restorekit.stages import figures, findings
+from restorekit.stages.report import report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+IDS = {
+    "psnr": "peak signal to noise ratio, peak 255, mean over images",
+    "ssim": "structural similarity, Gaussian window 11, Wang 2004",
+    "ms_ssim": "multi-scale SSIM, five scales, Wang 2003",
+    "f1": "harmonic mean of precision and sensitivity",
+    "accuracy": "share of images whose class is right",
+    "auroc": "area under the ROC curve",
+}
+
+
+class Page(HTMLParser):
+    """Keeps text, links and open tags; fails at the first tag that closes another."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.tags, self.alts, self.ids, self.words = [], [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attrs = dict(attrs)
+        self.links += [attrs[name] for name in ("src", "href") if name in attrs]
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        if tag == "img":
+            self.alts.append(attrs.get("alt"))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+
+def png(path, pixels):
+    """Write (H, W, 3) uint8 without any library."""
+    height, width, _ = pixels.shape
+    raw = b"".join(b"\0" + row.tobytes() for row in pixels)
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def phantoms(columns, rows=3, size=96, noise=0.0):
+    """Return a grid of rings that look a little like something."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    cells = []
+    for row in range(rows):
+        clean = np.clip(1.1 - np.hypot(x / 0.9, y), 0, 1) + 0.4 * (np.hypot(x - 0.3, y + 0.1 * row) < 0.22)
+        line = [clean + (0.25 if c == 0 else noise) * rng.standard_normal(clean.shape) for c in range(columns)]
+        cells.append(np.concatenate(line, axis=1))
+    grid = np.clip(np.concatenate(cells), 0, 1)
+    return np.repeat((grid * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def entry(value, low, high, n=157):
+    return {"value": value, "low": low, "high": high, "n": n}
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+
+def recipe():
+    return {
+        "name": "r2cgan_xray",
+        "seed": 0,
+        "needs": ["restorekit-selfonn"],
+        "data": {
+            "root": None,
+            "size": [256, 256],
+            "channels": 3,
+            "fit": "stretch",
+            "a": {"name": "r2cgan_folders", "side": "A"},
+            "b": {"name": "r2cgan_folders", "side": "B"},
+            "augment": {"load": 1.1171875, "flip": True},
+            "pairing": "random",
+            "batch": 1,
+            "val": None,
+        },
+        "nets": {
+            "one_way": False,
+            "generator": {"name": "r2cgan_compact", "layer": {"name": "selfonn", "q": 3}},
+            "discriminator": {"name": "r2cgan_compact", "layer": {"name": "selfonn", "q": 3}},
+            "head": {"name": "classify", "pool": "max"},
+        },
+        "losses": [
+            {"name": "lsgan", "weight": 1, "fakes": "pool"},
+            {"name": "cycle", "weight": 10},
+            {"name": "identity", "weight": 5},
+            {"name": "task", "weight": 0.1, "passes": ["ab", "ba", "aba", "bab", "aa", "bb"]},
+        ],
+        "train": {
+            "epochs": 2000,
+            "steps": None,
+            "adam": {"lr": 2e-4, "betas": [0.5, 0.999], "eps": 1e-7},
+            "decay_from": 0.05,
+            "pool": 50,
+            "precision": "fp32",
+            "keep": "last",
+        },
+        "evaluate": {"metrics": ["psnr", "ssim", "f1"], "times": 3},
+        "watch": ["csv", "samples"],
+        "paper": {"accuracy": 0.9586, "f1": 0.8785, "auroc": 0.97, "f2": 0.8834},
+        "paper_note": "The paper trained for 2,000 epochs, this run for 15.",
+    }
+
+
+def counts(control, covid, sources=None, groups=None, skipped=0):
+    return {
+        "images": control + covid,
+        "unlabelled": 0,
+        "groups": groups,
+        "skipped": skipped,
+        "classes": {"control": control, "covid": covid},
+        "sources": sources or {},
+    }
+
+
+def scores():
+    return {
+        "split": "test",
+        "step": 3000,
+        "kept": "last",
+        "times": 3,
+        "images": 157,
+        "groups": 140,
+        "resamples": 1000,
+        "confidence": 0.95,
+        "positive": "covid",
+        "unit": "patient",
+        "channel_spread": {"mean": 0.0123, "max": 0.0512},
+        "metrics": {
+            "psnr": {
+                "id": IDS["psnr"],
+                "better": "higher",
+                "undefined": None,
+                "poor": entry(18.104, 17.911, 18.322),
+                "restored": entry(23.907, 23.6, 24.2),
+                "gain": entry(5.803, 5.52, 6.11),
+            },
+            "ssim": {
+                "id": IDS["ssim"],
+                "better": "higher",
+                "undefined": None,
+                "poor": entry(0.5123, 0.5, 0.525),
+                "restored": entry(0.8011, 0.79, 0.81),
+                "gain": entry(0.2888, 0.27, 0.3),
+            },
+            "ms_ssim": {
+                "id": IDS["ms_ssim"],
+                "better": "higher",
+                "undefined": "images are smaller than 161 pixels",
+                "poor": entry(None, None, None),
+                "restored": entry(float("nan"), None, None),
+                "gain": None,
+            },
+            "f1": {"id": IDS["f1"], "better": "higher", "undefined": None, "score": entry(0.8513, 0.7821, 0.9104)},
+            "accuracy": {"id": IDS["accuracy"], "undefined": None, "score": entry(0.9045, 0.86, 0.94)},
+            "auroc": {"id": IDS["auroc"], "undefined": None, "score": entry(0.955, 0.92, 0.98)},
+        },
+        "confusion": {"classes": ["control", "covid"], "matrix": [[90, 10], [5, 52]]},
+    }
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A whole run folder with synthetic data."""
+    write(tmp_path, "recipe.json", recipe())
+    write(tmp_path, "recipe.yaml", "# the resolved recipe\nname: r2cgan_xray\nseed: 0\n")
+    environment = {
+        "restorekit": "1.0.0",
+        "plugins": {"restorekit-selfonn": "1.0.0"},
+        "python": "3.11.2",
+        "torch": "2.7.0",
+        "device": "cpu",
+        "device_name": "x86-64, 2 cores",
+        "precision": "bf16",
+        "threads": 2,
+        "platform": "Linux",
+        "seed": 0,
+        "command": "restorekit run recipes/r2cgan_xray.yaml --set data.root=PATH",
+        "notes": ["precision auto: bf16, the processor has it"],
+    }
+    write(tmp_path, "environment.json", environment)
+    mixed = {"phantom": {"control": 280, "covid": 405}}
+    splits = {
+        "train": {"a": counts(280, 405, mixed, groups=500), "b": counts(310, 290, groups=480, skipped=2)},
+        "test": {"a": counts(100, 57, groups=140)},
+    }
+    write(tmp_path, "data.json", {"synthetic": True, "splits": splits})
+    net = {"generator": "r2cgan_compact", "parameters": 906507, "encode_and_head": 896130}
+    judge = {"discriminator": "r2cgan_compact", "parameters": 411075}
+    write(tmp_path, "networks.json", {"ab": net, "ba": net, "d_a": judge, "d_b": judge})
+    rng = np.random.default_rng(0)
+    with (tmp_path / "metrics.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["step", "epoch", "rate", "lsgan", "cycle", "identity", "task", "discriminator"])
+        for step in range(1, 3001):
+            fall = np.exp(-step / 800)
+            noise = rng.gamma(4, 0.25, 5)
+            values = np.array([0.3, 0.05 + 0.4 * fall, 0.04 + 0.3 * fall, 0.2 + fall, 0.25]) * noise
+            rows.writerow([step, step // 200, 2e-4 * min(1, (3000 - step) / 2850), *values.round(5)])
+    with (tmp_path / "validation.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["step", "psnr", "f1"])
+        rows.writerows(
+            [step, 24 - 5 * np.exp(-step / 700), 0.86 - 0.5 * np.exp(-step / 900)] for step in range(200, 3001, 200)
+        )
+    for step in range(250, 3001, 250):
+        png(tmp_path / f"samples/step_{step:08d}.png", phantoms(4, 2, 64, 0.3 * np.exp(-step / 700)))
+    write(tmp_path, "scores/test.json", scores())
+    write(tmp_path, "scores/test.csv", "key,psnr\na.png,23\n")
+    png(tmp_path / "scores/grid.png", phantoms(4, noise=0.03))
+    write(tmp_path, "checkpoints/step_00003000/done", "")
+    return tmp_path
+
+
+def page(folder):
+    return Page(report(folder).read_text(encoding="utf-8"))
+
+
+def test_the_full_report_is_one_sound_page_with_no_outside_links(full):
+    before = {path.name for path in full.iterdir()}
+    found = page(full)
+    assert {path.name for path in full.iterdir()} - before == {"report.html"}
+    assert all(link.startswith(("data:image/", "#")) or link == "scores/test.csv" for link in found.links)
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+    assert "script" not in found.tags
+    assert all(found.alts)
+    assert found.tags.count("caption") == found.tags.count("table")
+    assert found.tags.count("h1") == 1
+    assert "What is missing" not in found.text
+
+
+def test_numbers_shown_are_those_of_the_files(full):
+    text = page(full).text
+    assert (
+        "Restoration raised PSNR against the known clean image from 18.10 dB to 23.91 dB "
+        "(95 % interval of the gain 5.52 to 6.11)."
+    ) in text
+    assert "On 157 test images, F1, for covid against the rest, was 0.851 (95 % interval 0.782 to 0.910)." in text
+    assert "Of 57 covid images, 52 were recognised as covid." in text
+    assert "1,000 bootstrap resamples of 140 patients" in text
+    for shown in ("906,507", "896,130", "411,075", "0.801", "0.790 to 0.810", "0.955", "0.012", "0.051", "685", "500"):
+        assert shown in text
+    assert all(one in text for one in IDS.values())
+    assert "restorekit run recipes/r2cgan_xray.yaml --set data.root=PATH" in text
+    assert "restorekit==1.0.0 restorekit-selfonn==1.0.0" in text
+    assert "# the resolved recipe" in text
+
+
+def test_confusion_matrix_gives_counts_and_shares_of_rows(full):
+    assert re.search(r"truly control 90 90\.0 % 10 10\.0 % truly covid 5 8\.8 % 52 91\.2 %", page(full).text)
+
+
+def test_undefined_scores_say_why(full):
+    text = page(full).text
+    assert text.count("not defined (images are smaller than 161 pixels)") == 3
+    assert "nan" not in text.lower().replace("ahishali", "").split()
+
+
+def test_papers_numbers_stand_beside_ours_with_the_reason(full):
+    text = page(full).text
+    assert "accuracy 0.9586 0.904 0.860 to 0.940 \u22120.054 above our interval" in text
+    assert "F1 0.8785 0.851 0.782 to 0.910 \u22120.027 inside our interval" in text
+    assert "F2 0.8834 not measured" in text
+    assert "The paper trained for 2,000 epochs, this run for 15." in text
+    assert "synthetic phantoms and the paper used patient images" in text
+
+
+def test_without_paper_there_is_no_such_section(full):
+    write(full, "recipe.json", {key: value for key, value in recipe().items() if not key.startswith("paper")})
+    found = page(full)
+    assert "paper" not in found.ids
+    assert "#paper" not in found.links
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_the_banner_tells_phantoms_from_patients(full, synthetic):
+    data = json.loads((full / "data.json").read_text())
+    write(full, "data.json", data | {"synthetic": synthetic})
+    text = page(full).text
+    assert ("Synthetic phantoms, no patient images" in text) is synthetic
+    assert "Research use. Not for diagnosis." in text
+
+
+@pytest.mark.parametrize("kept", [["recipe.json"], ["metrics.csv"], ["scores/test.json"], ["samples"], ["data.json"]])
+def test_a_partial_folder_says_what_is_missing(full, kept):
+    for path in sorted(full.rglob("*"), reverse=True):
+        inside = str(path.relative_to(full)).startswith(tuple(kept))
+        if path.is_file() and not inside:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    text = page(full).text
+    assert "What is missing from this report" in text
+    assert "Research use. Not for diagnosis." in text
+    assert ("No test scores yet" in text) is (kept != ["scores/test.json"])
+    for name in {"recipe.json", "metrics.csv", "scores/test.json"} - set(kept):
+        assert f"{name} is not there" in text
+
+
+def test_files_cut_short_do_not_stop_the_report(full):
+    write(full, "scores/test.json", '{"split": "te')
+    write(full, "networks.json", "[]")
+    write(full, "metrics.csv", "step,epoch,rate,cycle\n1,0,1e-4,0.5\n2,0,1e-4,nan\n3,0,1e-4,\n4,0,1e")
+    (full / "scores/grid.png").write_bytes(b"\x89PNG\r\n")
+    write(full, "validation.csv", "step,psnr\n")
+    text = page(full).text
+    assert "scores/test.json cannot be read" in text
+    assert "networks.json holds no mapping" in text
+    assert "scores/grid.png is no complete PNG file" in text
+    assert "validation.csv has no rows yet" in text
+    assert "The run has taken 3 steps" in text
+
+
+def test_no_run_folder_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="is no run folder"):
+        report(tmp_path)
+    with pytest.raises(DataError, match="is no run folder"):
+        report(tmp_path / "absent")
+
+
+def test_hostile_names_are_escaped(full):
+    bad = "<script>alert('$x^')</script>"
+    found = scores() | {"positive": bad}
+    found["confusion"]["classes"] = [bad, "covid"]
+    found["metrics"][bad] = found["metrics"]["f1"] | {"id": bad}
+    write(full, "scores/test.json", found)
+    write(full, "recipe.json", recipe() | {"name": bad, "paper": {bad: bad}, "paper_note": bad})
+    write(full, "metrics.csv", f"step,{bad}\n1,2\n2,1\n")
+    sources = {bad: {bad: 9, "covid": 0}, "other": {bad: 0, "covid": 9}}
+    splits = {"train": {"a": counts(0, 9, sources) | {"classes": {bad: 9}}}}
+    write(full, "data.json", {"synthetic": False, "splits": splits})
+    found = page(full)
+    assert "script" not in found.tags
+    assert bad in found.text
+
+
+def test_confounded_sources_and_domains_are_named(full):
+    sources = {"nih": {"control": 280, "covid": 0}, "clinic": {"control": 0, "covid": 405}}
+    splits = {"train": {"a": counts(280, 405, sources), "b": counts(600, 0)}}
+    write(full, "data.json", {"synthetic": False, "splits": splits})
+    text = page(full).text
+    assert (
+        "Class and source are confounded: in the training images of domain a, source nih holds only control, "
+        "source clinic holds only covid (Cramér's V 1.00), so accuracy measures source as well as class."
+    ) in text
+    assert "Class and domain are confounded: in the training images, domain a holds 41 % control and 59 % covid" in text
+    assert "Patients are not known in the training images" in text
+
+
+def test_balanced_data_raise_no_warning():
+    sources = {"x": {"control": 50, "covid": 60}, "y": {"control": 55, "covid": 50}}
+    assert findings.data_warnings({"train": {"a": counts(105, 110, sources, 90), "b": counts(100, 99, None, 80)}}) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[10, 0], [0, 10]], 1.0),
+        ([[5, 5], [5, 5]], 0.0),
+        ([[90, 10], [5, 52]], 0.7991),
+        ([[3, 4]], None),
+        ([[3, 0], [4, 0]], None),
+        ([], None),
+    ],
+)
+def test_cramers_v(table, expected):
+    found = findings.cramers_v(table)
+    assert found is expected if expected is None else found == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "poor", "restored", "gain", "expected"),
+    [
+        ("mse", "lower", 0.04, 0.01, (-0.031, -0.029), "lowered MSE against the known clean image from 0.040 to 0.010"),
+        ("mse", "lower", 0.04, 0.01, (-0.031, -0.029), "and lower is better"),
+        ("psnr", "higher", 24.0, 20.0, (-4.2, -3.8), "\u22124.20 to \u22123.80), which is worse"),
+        ("sharpness", "higher", 0.5, 0.51, (-0.02, 0.04), "made no clear difference to sharpness: from"),
+    ],
+)
+def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, expected):
+    metric = {"better": better, "poor": entry(poor, 0, 1), "restored": entry(restored, 0, 1)}
+    metric["gain"] = entry(restored - poor, *gain)
+    found = findings.score_sentences({"metrics": {name: metric}, "confidence": 0.95})
+    assert expected in found[0]
+    assert bool(findings.score_warnings({"metrics": {name: metric}})) is (name == "psnr")
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "expected"),
+    [
+        (23.907, "psnr", "23.91 dB"),
+        (0.85, "f1", "0.850"),
+        (1e-5, "mse", "1.0e\u221205"),
+        (0, "f1", "0.000"),
+        (None, "f1", "not defined"),
+        (float("nan"), "psnr", "not defined"),
+        (-0.5, "", "\u22120.500"),
+    ],
+)
+def test_numbers_as_text(value, metric, expected):
+    assert findings.number(value, metric) == expected
+
+
+def test_downsampling_keeps_means_and_leaves_out_what_is_not_finite():
+    y = np.arange(10_000.0)
+    y[5] = np.nan
+    x, small = figures.downsample(np.arange(10_000.0), y, 100)
+    assert len(x) == len(small) == 100
+    assert small[1:] == pytest.approx(np.arange(1, 100) * 100 + 50, abs=2)
+    assert figures.smooth(np.ones(500)) == pytest.approx(np.ones(500))
+
+
+def test_the_same_folder_gives_the_same_page(full):
+    assert report(full).read_bytes() == report(full).read_bytes()
