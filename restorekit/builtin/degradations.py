@@ -76,13 +76,14 @@ class Blur(_Single):
 
 
 class Exposure(_Single):
-    """A wrong exposure: gamma = 2 ** severity on values in [0, 1]. Positive severities darken, negative ones brighten."""
+    """A wrong exposure: gamma = 2 ** severity on values in [0, 1]. Positive darkens, negative brightens."""
 
     name = "exposure"
 
     def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
         """Raise [0, 1] to the power of gamma."""
-        return ((image + 1) / 2).clamp(0, 1) ** (2.0**severity) * 2 - 1
+        light = ((image + 1) / 2).clamp(0, 1)
+        return light.pow(2.0**severity) * 2 - 1
 
 
 class Blend(Degradation):

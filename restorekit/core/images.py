@@ -43,7 +43,8 @@ def read_image(path: Path) -> tuple[Tensor, Intensity]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("ignore")  # a flaw in the metadata does not make an image unreadable
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
                 file.load()
                 image = ImageOps.exif_transpose(file)
@@ -64,7 +65,7 @@ def write_image(path: Path, image: Tensor) -> None:
     """Write (1 or 3, H, W) in [-1, 1] as an 8-bit file, atomically. PNG is lossless; JPEG is written at quality 95.
 
     Raises:
-        DataError: if the suffix is not one of `SUFFIXES` or the channels are not 1 or 3.
+        DataError: if the suffix is not one of `SUFFIXES`, the channels are not 1 or 3, or a value is not finite.
     """
     from PIL import Image
 
@@ -72,6 +73,8 @@ def write_image(path: Path, image: Tensor) -> None:
         raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise DataError(f"{path}: an image file holds (1 or 3, H, W); came {tuple(image.shape)}")
+    if not image.isfinite().all():
+        raise DataError(f"{path}: holds values that are not finite, which no image file can say")
     values = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     array = values.permute(1, 2, 0).numpy()
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"

@@ -1,0 +1,137 @@
+"""A folder a domain: PNG and JPEG files, split and labelled by sub-folders or by a table.
+
+PATH/train/CLASS/*.png   splits and classes        PATH/train/*.png   splits, no classes
+PATH/CLASS/*.png         one folder: train         PATH/*.png         one folder: train, no classes
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from restorekit import UNLABELLED, DataError, Dataset, Factory, Record, Sample, find_images, hookimpl, read_image
+
+__all__ = ["folder"]
+
+_SPLITS = ("train", "val", "test")
+
+
+class Folder(Dataset):
+    """The images below one folder; a key is a file's path from the folder of the domain."""
+
+    def __init__(self, base: Path, split: str, labels: str | None, classes: list[str] | None) -> None:
+        self.base = base
+        if not base.is_dir():
+            raise DataError(
+                f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
+            )
+        layout = [name for name in _SPLITS if (base / name).is_dir()]
+        rows = _by_folder(base, layout, classes) if labels is None else _by_table(base / labels, base)
+        named = {row.label for row in rows.values() if row.label is not None}
+        self.classes = tuple(sorted(named) if classes is None else classes)
+        for row in rows.values():
+            if row.label is not None and row.label not in self.classes:
+                raise DataError(f"{row.where}: {_unknown(row.label, self.classes)}")
+        self.records = [self._record(path, rows) for path in _files(base, split, layout)]
+
+    def _record(self, path: Path, rows: dict[str, _Row]) -> Record:
+        key = path.relative_to(self.base).as_posix()
+        row = rows.get(key, _Row())
+        target = UNLABELLED if row.label is None else self.classes.index(row.label)
+        return Record(key, target, row.patient, row.source)
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return image `index`, (1 or 3, H, W), as its file stores it; nothing is left to `rng`."""
+        image, intensity = read_image(self.base / self.records[index].key)
+        return Sample(image, intensity=intensity)
+
+
+class _Row:
+    """What is known of a file, and where that is written."""
+
+    def __init__(self, where: str = "", label: str = "", patient: str = "", source: str = "") -> None:
+        self.where, self.label, self.patient, self.source = where, label or None, patient or None, source or None
+
+
+def folder(
+    root: Path | None, split: str, *, path: str, labels: str | None = None, classes: list[str] | None = None
+) -> Dataset:
+    """Image files of a folder, 8-bit gray or RGB.
+
+    With sub-folders named train, val or test these are the splits, and one that is missing is empty; without any of
+    them the whole folder is for training. Two or more sub-folders of a split are its classes; a table goes before.
+
+    Args:
+        root: Where a relative path starts; None: the working folder.
+        split: "train", "val" or "test".
+        path: The folder of the domain.
+        labels: A CSV file in that folder with columns file, label and, if known, patient and source; files are named
+            from the folder of the domain. Files that it does not name, or names without a label, are unlabelled.
+        classes: The classes in order, the positive one last; default: their names sorted. An empty list: sub-folders
+            are no classes.
+    """
+    return Folder((root or Path()) / Path(path).expanduser(), split, labels, classes)
+
+
+def _files(base: Path, split: str, layout: list[str]) -> list[Path]:
+    if split not in layout and (layout or split != "train"):
+        if split == "train":
+            raise DataError(f"{base}: has {', '.join(layout)} but no train/; images to train on are expected there")
+        return []
+    place = base / split if layout else base
+    files = find_images(place)
+    if not files:
+        raise DataError(f"{place}: holds no PNG or JPEG file; images, or a sub-folder of images a class, are expected")
+    return files
+
+
+def _by_folder(base: Path, layout: list[str], classes: list[str] | None) -> dict[str, _Row]:
+    # Every split is looked at, so that a class means the same number in each of them.
+    found = [(place, path) for place in ([base / n for n in layout] or [base]) for path in find_images(place)]
+    inner = [(p.relative_to(base), p.relative_to(place).parts) for place, p in found]
+    names = {parts[0] for _, parts in inner if len(parts) > 1}
+    if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
+        return {}
+    return {key.as_posix(): _Row(f"{base / key}", parts[0]) for key, parts in inner if len(parts) > 1}
+
+
+def _by_table(table: Path, base: Path) -> dict[str, _Row]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            lines = [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: cannot be read as a CSV file with columns file and label ({error})") from error
+    missing = [name for name in ("file", "label") if name not in columns]
+    if missing:
+        raise DataError(f"{table}:1: lacks column {' and '.join(missing)}; came {', '.join(columns) or 'nothing'}")
+    rows: dict[str, _Row] = {}
+    for number, line in lines:
+        where, key = f"{table}:{number}", Path(_cell(line, "file")).as_posix()
+        if key in rows:
+            raise DataError(f"{where}: {key} is named twice; one row a file is expected")
+        if not (base / key).is_file():
+            raise DataError(f"{where}: no file {key} in {base}; files are named from that folder")
+        rows[key] = _Row(where, _cell(line, "label"), _cell(line, "patient"), _cell(line, "source"))
+    return rows
+
+
+def _cell(line: dict[str, str | None], column: str) -> str:
+    return (line.get(column) or "").strip()
+
+
+def _unknown(label: str, classes: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(label, classes, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return f"no class is called {label!r}.{guess} Known: {', '.join(classes) or 'none'}"
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the folder dataset."""
+    add("dataset", "folder", folder)

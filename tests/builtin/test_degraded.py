@@ -1,0 +1,63 @@
+from functools import partial
+
+import torch
+
+from restorekit import Degradation
+from restorekit.builtin.degradations import blend, noise
+from restorekit.builtin.degraded import degraded
+from restorekit.builtin.phantom import phantom
+
+GOOD = partial(phantom, side="a", count=6, size=(32, 32))
+
+
+def make(split="train", **options):
+    return degraded(None, split, **{"dataset": GOOD, "degradation": blend, **options})
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_truth_is_the_good_image():
+    good, poor = GOOD(None, "train"), make()
+    sample = poor.load(1, rng())
+    assert torch.equal(sample.truth, good.load(1, rng()).image)
+    assert torch.equal(sample.mask, good.load(1, rng()).mask)
+    assert not torch.equal(sample.image, sample.truth)
+    assert sample.drawn
+    assert (poor.classes, poor.records, poor.synthetic) == (good.classes, good.records, True)
+
+
+def test_fixed_depends_on_the_key_alone():
+    first = [make().load(i, rng(i)) for i in range(6)]
+    again = [make().load(i, rng(99)) for i in reversed(range(6))][::-1]
+    assert all(torch.equal(x.image, y.image) and x.drawn == y.drawn for x, y in zip(first, again, strict=True))
+    assert len({tuple(x.drawn.items()) for x in first}) == 6
+
+
+def test_fresh_draws_from_the_given_rng():
+    poor = make(fresh=True)
+    assert torch.equal(poor.load(0, rng(1)).image, poor.load(0, rng(1)).image)
+    assert not torch.equal(poor.load(0, rng(1)).image, poor.load(0, rng(2)).image)
+
+
+def test_it_nests_and_keeps_the_first_truth():
+    twice = make(dataset=partial(degraded, dataset=GOOD, degradation=noise), degradation=partial(blend, least=3))
+    sample = twice.load(0, rng())
+    assert torch.equal(sample.truth, GOOD(None, "train").load(0, rng()).image)
+    assert set(sample.drawn) == {"noise", "blur", "exposure"}
+
+
+def test_the_degradation_learns_the_domain():
+    seen = []
+
+    def spy(domain) -> Degradation:
+        seen.append((domain.channels, domain.size, domain.classes))
+        return noise(domain)
+
+    make(degradation=spy)
+    assert seen == [(1, (32, 32), ("control", "opacity"))]
+
+
+def test_an_empty_split_is_empty():
+    assert len(make("other").records) == 0

@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from restorekit import UNLABELLED, DataError, write_image
+from restorekit.builtin.folder import folder
+
+ANY = torch.Generator()
+
+
+def put(base, *names):
+    for at, name in enumerate(names):
+        write_image(base / name, torch.full((1 + 2 * (at % 2), 5, 4), at / 10))
+
+
+def told(dataset):
+    return {r.key: (dataset.classes[r.target] if r.target != UNLABELLED else None) for r in dataset.records}
+
+
+def test_splits_and_classes(tmp_path):
+    put(tmp_path / "poor", "train/sick/1.png", "train/well/2.jpg", "train/3.png", "test/well/deep/4.png")
+    train, val, test = (folder(tmp_path, s, path="poor") for s in ("train", "val", "test"))
+    assert told(train) == {"train/3.png": None, "train/sick/1.png": "sick", "train/well/2.jpg": "well"}
+    assert len(val.records) == 0
+    assert told(test) == {"test/well/deep/4.png": "well"}
+    assert train.classes == val.classes == test.classes == ("sick", "well")
+    sample = train.load(0, ANY)
+    assert sample.image.shape == (1, 5, 4)
+    assert sample.intensity.dtype == "uint8"
+
+
+def test_one_flat_folder_is_for_training(tmp_path):
+    put(tmp_path, "b.png", "a.png", ".hidden.png")
+    assert told(folder(None, "train", path=str(tmp_path))) == {"a.png": None, "b.png": None}
+    assert len(folder(tmp_path, "test", path=".").records) == 0
+
+
+def test_one_sub_folder_alone_is_no_class(tmp_path):
+    put(tmp_path, "images/a.png")
+    assert folder(tmp_path, "train", path=".").classes == ()
+    assert told(folder(tmp_path, "train", path=".", classes=["well", "images"])) == {"images/a.png": "images"}
+
+
+def test_classes_in_the_given_order_or_none(tmp_path):
+    put(tmp_path, "a/1.png", "b/2.png")
+    assert [r.target for r in folder(tmp_path, "train", path=".", classes=["b", "a"]).records] == [1, 0]
+    plain = folder(tmp_path, "train", path=".", classes=[])
+    assert [r.target for r in plain.records] == [UNLABELLED] * 2
+
+
+def test_table(tmp_path):
+    put(tmp_path, "train/1.png", "train/2.png", "train/3.png", "val/4.png")
+    (tmp_path / "labels.csv").write_text(
+        "file,label,patient,source\ntrain/1.png,sick,p1,north\ntrain/2.png,,p2,\nval/4.png,well,p3,south\n"
+    )
+    train = folder(tmp_path, "train", path=".", labels="labels.csv")
+    assert told(train) == {"train/1.png": "sick", "train/2.png": None, "train/3.png": None}
+    assert [(r.group, r.source) for r in train.records] == [("p1", "north"), ("p2", None), (None, None)]
+    assert train.classes == ("sick", "well")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("file,name\n", r"labels.csv:1: lacks column label"),
+        ("", r"lacks column file and label"),
+        ("file,label\n1.png,a\n1.png,b\n", r"labels.csv:3: 1.png is named twice"),
+        ("file,label\n9.png,a\n", r"labels.csv:2: no file 9.png"),
+        ("file,label\n1.png,wel\n", r"labels.csv:2: .*Did you mean 'well'"),
+    ],
+)
+def test_table_faults(tmp_path, text, says):
+    put(tmp_path, "1.png")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=says) as caught:
+        folder(tmp_path, "train", path=".", labels="labels.csv", classes=["sick", "well"])
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_faults(tmp_path):
+    with pytest.raises(DataError, match="none: no such folder"):
+        folder(tmp_path, "val", path="none")
+    (tmp_path / "empty" / "val").mkdir(parents=True)
+    with pytest.raises(DataError, match="val: holds no PNG or JPEG"):
+        folder(tmp_path, "val", path="empty")
+    with pytest.raises(DataError, match="has val but no train/"):
+        folder(tmp_path, "train", path="empty")
+    put(tmp_path, "full/a/1.png", "full/b/1.png")
+    with pytest.raises(DataError, match="no class is called 'b'"):
+        folder(tmp_path, "train", path="full", classes=["a", "c"])
+    with pytest.raises(DataError, match="cannot be read as a CSV"):
+        folder(tmp_path, "train", path="full", labels="none.csv")

@@ -1,0 +1,159 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from restorekit import DataError, find_images, read_image, write_image
+
+
+def pixels(mode="L", size=(7, 5)):
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_png_round_trip_is_bit_identical(tmp_path, mode):
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    stored = every if mode == "L" else np.stack([every, every.T, every[::-1]], -1)
+    Image.fromarray(stored).save(tmp_path / "in.png")
+    image, intensity = read_image(tmp_path / "in.png")
+    assert image.shape == (1 if mode == "L" else 3, 16, 16)
+    assert image.dtype == torch.float32
+    assert (image.min().item(), image.max().item()) == (-1, 1)
+    assert (intensity.dtype, intensity.low, intensity.high, intensity.channels) == ("uint8", 0, 255, image.shape[0])
+    write_image(tmp_path / "out.png", image)
+    with Image.open(tmp_path / "out.png") as file:
+        assert file.mode == mode
+        assert np.array_equal(np.asarray(file), stored)
+
+
+def test_jpeg_round_trip_is_close(tmp_path):
+    smooth = torch.linspace(-1, 1, 64).expand(1, 64, 64)
+    write_image(tmp_path / "x.jpg", smooth)
+    assert (read_image(tmp_path / "x.jpg")[0] - smooth).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [("P", "palette"), ("RGBA", "alpha"), ("LA", "alpha"), ("1", "1 bit"), ("I;16", "more than 8 bits")],
+)
+def test_other_modes_are_refused(tmp_path, mode, says):
+    picture = Image.fromarray(np.full((5, 7), 300, np.uint16)) if mode == "I;16" else pixels(mode)
+    picture.save(tmp_path / "x.png")
+    with pytest.raises(DataError, match=rf"x.png: has .*{says}"):
+        read_image(tmp_path / "x.png")
+
+
+def test_cmyk_is_refused(tmp_path):
+    pixels("CMYK").save(tmp_path / "x.jpg")
+    with pytest.raises(DataError, match=r"x.jpg: has CMYK"):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_palette_with_transparency_is_refused(tmp_path):
+    pixels("P").save(tmp_path / "x.png", transparency=0)
+    with pytest.raises(DataError, match=r"x.png: has an indexed palette"):
+        read_image(tmp_path / "x.png")
+
+
+def png():
+    stream = io.BytesIO()
+    pixels("RGB", (64, 64)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def gif():
+    stream = io.BytesIO()
+    pixels("L").save(stream, "GIF")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", png()[: len(png()) // 2], png()[:-30], gif(), b"text"])
+def test_broken_files_are_named(tmp_path, content):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"x.png: cannot be read as PNG or JPEG") as caught:
+        read_image(tmp_path / "x.png")
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_jpeg_is_named(tmp_path):
+    pixels("RGB", (64, 64)).save(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:900])
+    with pytest.raises(DataError, match=r"x.jpg: cannot be read"):
+        read_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("limit", [60, 10])  # more than the limit warns, more than twice the limit fails
+def test_decompression_bomb_is_named(tmp_path, monkeypatch, limit):
+    pixels("L", (10, 10)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(DataError, match=r"x.png: .*pixels"):
+        read_image(tmp_path / "x.png")
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(DataError, match=r"x.png: no such file"):
+        read_image(tmp_path / "x.png")
+    (tmp_path / "d.png").mkdir()
+    with pytest.raises(DataError, match=r"d.png: cannot be read"):
+        read_image(tmp_path / "d.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation_is_applied(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    pixels("L", (8, 4)).save(tmp_path / f"x.{suffix}", exif=exif)
+    assert read_image(tmp_path / f"x.{suffix}")[0].shape == (1, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "says"),
+    [
+        ("x.tif", (1, 4, 4), "files are written as"),
+        ("x", (1, 4, 4), "no suffix"),
+        ("x.png", (2, 4, 4), "came"),
+        ("x.png", (4, 4), "came"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, name, shape, says):
+    with pytest.raises(DataError, match=says):
+        write_image(tmp_path / name, torch.zeros(shape))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_are_clamped_and_rounded(tmp_path):
+    write_image(tmp_path / "deep" / "x.png", torch.tensor([[[-7.0, 7.0, 0.001]]]))
+    with Image.open(tmp_path / "deep" / "x.png") as file:
+        assert np.asarray(file).tolist() == [[0, 255, 128]]
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_failing_write_leaves_what_was_there(tmp_path, monkeypatch, old):
+    if old is not None:
+        (tmp_path / "x.png").write_bytes(old)
+
+    def fail(self, stream, **options):
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_image(tmp_path / "x.png", torch.zeros(1, 4, 4))
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == ({} if old is None else {"x.png": old})
+
+
+def test_not_a_number_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not finite"):
+        write_image(tmp_path / "x.png", torch.full((1, 4, 4), float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_find_images(tmp_path):
+    for name in ("b/2.PNG", "a.jpg", "c.jpeg", "no.txt", ".hidden/x.png", ".y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == ["a.jpg", "b/2.PNG", "c.jpeg"]
