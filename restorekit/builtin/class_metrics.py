@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
 
 from restorekit import UNLABELLED, Batch, DataError, Domain, Factory, Metric, RecipeError, hookimpl
 
@@ -71,6 +70,8 @@ class _Counted(_ClassMetric):
 
     def score(self, probabilities: Tensor, target: Tensor) -> float:
         """Return the ratio of the positive class, or the mean over classes."""
+        from torchmetrics.functional.classification import multiclass_stat_scores  # seconds to import: only on use
+
         decided = probabilities.argmax(dim=1)
         counts = multiclass_stat_scores(decided, target, self.classes, average=None, validate_args=False).tolist()
         chosen = counts[-1:] if self.classes == 2 else counts
@@ -159,6 +160,8 @@ class Auroc(_ClassMetric):
 
     def score(self, probabilities: Tensor, target: Tensor) -> float:
         """Return the area for the positive class, or the mean over classes."""
+        from torchmetrics.functional.classification import binary_auroc  # seconds to import: only on use
+
         values = []
         for index in [1] if self.classes == 2 else range(self.classes):
             positive = (target == index).long()

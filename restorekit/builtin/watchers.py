@@ -1,0 +1,235 @@
+"""Watchers write what a run says: rows for a spreadsheet, curves for TensorBoard, pictures for the eye.
+
+A watcher is called with every event. What is written depends on the events alone, not on the clock, so a run that was
+killed and resumed leaves the CSV files of a run that never stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydantic import Field
+from torch import Tensor
+
+from restorekit import (
+    DataError,
+    Event,
+    Factory,
+    Finished,
+    RecipeError,
+    Sampled,
+    Scored,
+    Started,
+    Stepped,
+    hookimpl,
+    write_image,
+)
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Watcher = Callable[[Event], None]
+
+
+class _Table:
+    """A CSV file whose first column is the step; a row is handed to the system when it is added.
+
+    The file is opened for each row, some microseconds, so that a run that breaks off leaves nothing open.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
+        """Begin the file, or go on after `step` steps: rows written beyond them, by a killed run, are dropped."""
+        self.path = path
+        header = ",".join(columns)
+        kept = _rows_until(path, header, step) if step else []
+        _replace(path, "".join(f"{line}\n" for line in [header, *kept]))
+
+    def add(self, step: int, values: Sequence[float | None]) -> None:
+        """Append a row; a value that is not known is left empty."""
+        # Nine digits tell every float32 from its neighbours.
+        cells = ["" if value is None else f"{value:.9g}" for value in values]
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(",".join([str(step), *cells]) + "\n")
+
+
+def csv(folder: Path) -> Watcher:
+    """Write `metrics.csv`, a row a step, and `validation.csv`, a row a validation."""
+    tables: dict[str, _Table] = {}
+    names: dict[str, tuple[str, ...]] = {}
+
+    def start(event: Started) -> None:
+        names.update(losses=event.losses, scores=event.scores)
+        columns = ("step", "epoch", "rate", *event.losses)
+        tables["losses"] = _Table(folder / "metrics.csv", columns, event.step)
+        if event.scores:
+            tables["scores"] = _Table(folder / "validation.csv", ("step", *event.scores), event.step)
+
+    def watch(event: Event) -> None:
+        match event:
+            case Started():
+                start(event)
+            case Stepped(step, epoch, rate, values):
+                tables["losses"].add(step, [epoch, rate, *map(values.get, names["losses"])])
+            case Scored(step, values) if "scores" in tables:
+                tables["scores"].add(step, [*map(values.get, names["scores"])])
+
+    return watch
+
+
+def tensorboard(folder: Path) -> Watcher:
+    """Write the losses, the learning rate and the validation scores for TensorBoard, to the folder `tensorboard`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        mend = "pip install 'restorekit[tensorboard]'"
+        raise RecipeError(f"watcher 'tensorboard' needs a package that is not installed; run: {mend}") from error
+    opened: list[SummaryWriter] = []
+
+    def watch(event: Event) -> None:
+        match event:
+            case Started(step):
+                # Purged steps are those that a killed run wrote after its last checkpoint.
+                opened[:] = [SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)]
+            case Stepped(step, _, rate, values):
+                _add_scalars(opened[0], step, {"rate": rate, **{f"loss/{name}": v for name, v in values.items()}})
+            case Scored(step, values):
+                _add_scalars(opened[0], step, {f"validation/{name}": v for name, v in values.items()})
+                opened[0].flush()
+            case Finished():
+                opened[0].close()
+
+    return watch
+
+
+def samples(
+    folder: Path, *, rows: Annotated[int, Field(ge=1)] = 8, pixels: Annotated[int, Field(ge=16)] = 256
+) -> Watcher:
+    """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of poor, restored, ...
+
+    At most `rows` images are shown. The longer side of a picture is about `pixels`: small images are enlarged by a
+    whole factor, large ones reduced. Volumes show their middle slice, signals their curve from -1 to 1.
+    """
+    synthetic = [False]
+
+    def watch(event: Event) -> None:
+        match event:
+            case Started():
+                synthetic[0] = event.synthetic
+            case Sampled(step, images) if images:
+                columns = {name: [_picture(image, pixels) for image in batch[:rows]] for name, batch in images.items()}
+                page = _page(columns, f"step {step}" + (", synthetic phantoms" if synthetic[0] else ""))
+                write_image(folder / "samples" / f"step_{step:08d}.png", _tensor(page))
+
+    return watch
+
+
+def _add_scalars(writer: SummaryWriter, step: int, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        writer.add_scalar(name, value, step)
+
+
+def _rows_until(path: Path, header: str, step: int) -> list[str]:
+    """Return the rows of a CSV file up to a step. A last row torn by a kill is later than any checkpoint: dropped."""
+    if not path.exists():
+        return []
+    first, *lines = path.read_text(encoding="utf-8").split("\n")
+    if first != header:
+        raise DataError(f"{path}: its columns are not those of this run; move the file away and resume again")
+    whole = lines[:-1]
+    return [line for line in whole if line.split(",", 1)[0].isdigit() and int(line.split(",", 1)[0]) <= step]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file atomically: a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(part).chmod(0o644)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _picture(image: Tensor, pixels: int) -> Image.Image:
+    """Return (C, *S) in [-1, 1] as an RGB picture whose longer side is about `pixels`."""
+    values = image.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
+    if values.ndim == 2:
+        return _curves(values, pixels)
+    if values.ndim == 4:
+        values = values[:, values.shape[1] // 2]
+    if values.shape[0] != 3:
+        values = values.mean(dim=0, keepdim=True).expand(3, -1, -1)
+    picture = Image.fromarray(_bytes(values))
+    longer = max(picture.size)
+    if longer > pixels:
+        picture.thumbnail((pixels, pixels))
+        return picture
+    factor = pixels // longer
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _curves(signal: Tensor, pixels: int) -> Image.Image:
+    """Return (C, L) as curves, a channel over the other, each with its middle line."""
+    width, height = 2 * pixels, pixels // 2
+    picture = Image.new("RGB", (width, height * len(signal)), "white")
+    draw = ImageDraw.Draw(picture)
+    across = np.linspace(0, width - 1, signal.shape[1])
+    for index, channel in enumerate(signal.numpy()):
+        middle = height * index + height / 2
+        draw.line([(0, middle), (width, middle)], fill=(200, 200, 200))
+        down = middle - channel * (height / 2 - 1)
+        draw.line([(float(x), float(y)) for x, y in zip(across, down, strict=True)], fill="black")
+    return picture
+
+
+def _page(columns: dict[str, list[Image.Image]], title: str) -> Image.Image:
+    """Return pictures in a grid under their columns' names, and the title above all."""
+    gap, line = 8, 22
+    font = ImageFont.load_default(14)
+    widths = [max([int(font.getlength(name)), *(p.width for p in shown)]) for name, shown in columns.items()]
+    count = max(len(shown) for shown in columns.values())
+    heights = [max(shown[row].height for shown in columns.values() if row < len(shown)) for row in range(count)]
+    width = max(sum(widths) + gap * (len(widths) + 1), int(font.getlength(title)) + 2 * gap)
+    page = Image.new("RGB", (width, 2 * line + sum(heights) + gap * (count + 1)), "white")
+    draw = ImageDraw.Draw(page)
+    draw.text((gap, 4), title, fill="black", font=font)
+    left = gap
+    for (name, shown), wide in zip(columns.items(), widths, strict=True):
+        draw.text((left, line + 4), name, fill="black", font=font)
+        top = 2 * line + gap
+        for picture, high in zip(shown, heights, strict=False):
+            page.paste(picture, (left, top))
+            top += high + gap
+        left += wide + gap
+    return page
+
+
+def _bytes(values: Tensor) -> NDArray[np.uint8]:
+    """Return (H, W, 3) bytes from (3, H, W) in [-1, 1]."""
+    array: NDArray[np.uint8] = ((values + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return array
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    """Return a picture as (3, H, W) in [-1, 1]."""
+    values: NDArray[Any] = np.asarray(picture, dtype=np.float32)
+    return torch.from_numpy(values / 127.5 - 1).permute(2, 0, 1)
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the three watchers."""
+    add("watcher", "csv", csv)
+    add("watcher", "tensorboard", tensorboard)
+    add("watcher", "samples", samples)

@@ -1,0 +1,157 @@
+"""Watchers: files of a resumed run are those of one that never stopped; pictures in 1, 2 and 3 dimensions."""
+
+import csv as reader
+import math
+import sys
+
+import pytest
+import torch
+
+from restorekit import (
+    DataError,
+    Finished,
+    RecipeError,
+    Sampled,
+    Saved,
+    Scored,
+    Started,
+    Stepped,
+    read_image,
+)
+from restorekit.builtin import watchers
+from restorekit.core.parts import Parts
+
+
+def make(name, folder, **options):
+    parts = Parts()
+    watchers.register_parts(lambda *part: parts.add(*part, owner="builtin"))
+    return parts.resolve("watcher", {"name": name, **options})(folder)
+
+
+def run(folder, first, last, scores=("psnr",)):
+    """Tell a watcher steps first + 1 to last of a run of 12 that validates every 4."""
+    watch = make("csv", folder)
+    watch(Started(first, 12, 4, ("lsgan", "cycle"), scores))
+    for step in range(first + 1, last + 1):
+        watch(Stepped(step, step // 4, 2e-4 / step, {"cycle": 1 / step, "lsgan": torch.rand(1).item() * 0 + step / 7}))
+        if step % 4 == 0:
+            watch(Scored(step, {"psnr": math.inf if step == 8 else 20 / step}))
+            watch(Saved(step, folder / "last"))
+    if last == 12:
+        watch(Finished(12))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_csv_has_a_row_a_step_and_a_row_a_validation(tmp_path):
+    run(tmp_path, 0, 12)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(reader.DictReader(file))
+    assert [*rows[0]] == ["step", "epoch", "rate", "lsgan", "cycle"]
+    assert [int(row["step"]) for row in rows] == list(range(1, 13))
+    assert float(rows[2]["cycle"]) == pytest.approx(1 / 3, rel=1e-8)
+    assert (tmp_path / "validation.csv").read_text() == "step,psnr\n4,5\n8,inf\n12,1.66666667\n"
+
+
+def test_csv_without_validation_writes_no_validation_file(tmp_path):
+    run(tmp_path, 0, 12, scores=())
+    assert [*files(tmp_path)] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize("killed", [4, 5, 7, 8, 11])
+@pytest.mark.parametrize("torn", ["", "9", "6,1,0.00", "12,2,0.1,0.2"])
+def test_a_killed_and_resumed_run_leaves_the_same_bytes(tmp_path, killed, torn):
+    run(tmp_path / "whole", 0, 12)
+    run(tmp_path / "killed", 0, killed)
+    with (tmp_path / "killed" / "metrics.csv").open("a") as file:
+        file.write(torn)
+    run(tmp_path / "killed", killed // 4 * 4, 12)
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_a_row_is_in_the_file_when_it_is_told(tmp_path):
+    run(tmp_path, 0, 5)
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 6
+
+
+def test_a_new_run_starts_new_files(tmp_path):
+    run(tmp_path, 0, 12)
+    before = files(tmp_path)
+    run(tmp_path, 0, 12)
+    assert files(tmp_path) == before
+
+
+def test_resuming_on_other_columns_is_refused(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,epoch,rate,other\n1,0,1,1\n")
+    with pytest.raises(DataError, match="columns"):
+        run(tmp_path, 4, 12)
+    assert "other" in (tmp_path / "metrics.csv").read_text()
+
+
+def test_resuming_without_the_files_writes_new_ones(tmp_path):
+    run(tmp_path, 8, 12)
+    assert (tmp_path / "metrics.csv").read_text().split("\n")[1].startswith("9,")
+
+
+def scalars(folder):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_tensorboard_purges_the_steps_that_a_resumed_run_takes_again(tmp_path):
+    for first, last in [(0, 3), (2, 4)]:
+        watch = make("tensorboard", tmp_path)
+        watch(Started(first, 4, 2, ("cycle",), ("psnr",)))
+        for step in range(first + 1, last + 1):
+            watch(Stepped(step, 0, 0.5, {"cycle": float(first)}))
+        watch(Scored(last, {"psnr": 20.0}))
+        watch(Finished(last))
+    found = scalars(tmp_path)
+    assert found["loss/cycle"] == [(1, 0), (2, 0), (3, 2), (4, 2)]
+    assert found["rate"][0] == (1, 0.5)
+    assert found["validation/psnr"] == [(4, 20)]
+
+
+def test_tensorboard_that_is_absent_is_told_with_its_mend(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(RecipeError, match=r"pip install 'restorekit\[tensorboard\]'") as caught:
+        make("tensorboard", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(100,), (20, 30), (300, 200), (6, 12, 10)])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_samples_draws_a_grid(tmp_path, size, channels):
+    watch = make("samples", tmp_path, rows=2, pixels=64)
+    image = torch.linspace(-1, 1, 4 * channels * math.prod(size)).reshape(4, channels, *size)
+    watch(Started(0, 200, 10, ("cycle",), ()))
+    watch(Sampled(100, {"poor": image, "restored": image * math.nan, "back again": image[:1]}, ("x", "y", "z", "w")))
+    grid, kept = read_image(tmp_path / "samples" / "step_00000100.png")
+    assert kept.channels == 3
+    assert grid.shape[2] > 3 * 32
+    assert grid.min() < -0.9
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["step_00000100.png"]
+
+
+def test_samples_keeps_the_pixels_of_small_images(tmp_path):
+    watch = make("samples", tmp_path, pixels=32)
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    watch(Sampled(1, {"poor": image}))
+    grid, _ = read_image(tmp_path / "samples" / "step_00000001.png")
+    top, left = 2 * 22 + 8, 8
+    shown = grid[:, top : top + 32 : 2, left : left + 32 : 2]
+    assert (shown - image[0]).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_samples_say_when_the_images_are_synthetic(tmp_path):
+    titles = []
+    for synthetic in (False, True):
+        watch = make("samples", tmp_path / str(synthetic))
+        watch(Started(0, 200, 10, (), (), synthetic=synthetic))
+        watch(Sampled(1, {"poor": torch.zeros(1, 1, 256, 256)}))
+        grid, _ = read_image(tmp_path / str(synthetic) / "samples" / "step_00000001.png")
+        titles.append((grid[:, :22] < 0).sum().item())
+    assert titles[1] > 1.5 * titles[0]
