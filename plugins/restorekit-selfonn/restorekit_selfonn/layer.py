@@ -27,7 +27,8 @@ class Operational(nn.Module):
 
     Under autocast to bfloat16 the powers are made and convolved in bfloat16, whose range is float32's. In float16
     powers overflow (50 ** 3 is more than 65504), so under autocast to float16 all is done in float32 and the result
-    stays float32; a module turned to `.half()` computes in float32 too, and gives back float16 as its neighbours expect.
+    stays float32; a module turned to `.half()` computes in float32 too, and gives back float16, as its neighbours
+    expect.
 
     The second derivative is supported; it keeps the powers, as every such graph must.
 
@@ -61,10 +62,10 @@ class Operational(nn.Module):
         self.dims, self.c_in, self.c_out, self.kernel, self.q = dims, c_in, c_out, kernel, q
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.transposed, self.convention = groups, transposed, convention
-        shape = (q * c_in, c_out // groups) if transposed else (c_out, q * c_in // groups)
-        self.weight = nn.Parameter(torch.empty(*shape, *[kernel] * dims))
-        shape = (q, c_out) if convention == "r2cgan" else (c_out,)
-        self.register_parameter("bias", nn.Parameter(torch.empty(shape)) if bias else None)
+        channels = (q * c_in, c_out // groups) if transposed else (c_out, q * c_in // groups)
+        self.weight = nn.Parameter(torch.empty(*channels, *[kernel] * dims))
+        biases = (q, c_out) if convention == "r2cgan" else (c_out,)
+        self.register_parameter("bias", nn.Parameter(torch.empty(biases)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -103,7 +104,7 @@ class Operational(nn.Module):
             return self._apply_in(x, work)
 
     def _apply_in(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        bias = self.bias
+        bias: Tensor | None = self.bias
         if bias is not None:
             bias = (bias.sum(0) if bias.ndim == 2 else bias).to(dtype)
         out: Tensor = _Convolve.apply(
@@ -144,27 +145,30 @@ class _Convolve(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        groups = ctx.geometry[-1]
+        q, geometry, groups = ctx.q, ctx.geometry, ctx.geometry[-1]
         to_x, to_weight, to_bias = ctx.needs_input_grad[:3]
-        if to_weight:
-            powers = _powers(x, ctx.q, groups)
-        else:  # only its shape is read, so it need not be made
-            powers = x.new_empty(1).expand(x.shape[0], ctx.q * x.shape[1], *x.shape[2:])
-        wanted = [to_x, to_weight, to_bias and ctx.bias_size is not None]
-        d_powers, d_weight, d_bias = torch.ops.aten.convolution_backward(
-            grad, powers, weight, ctx.bias_size, *ctx.geometry, wanted
-        )
-        del powers
-        return (_through_powers(x, d_powers, ctx.q, groups) if to_x else None), d_weight, d_bias, None, None
+        back = torch.ops.aten.convolution_backward
+        d_x = d_weight = d_bias = None
+        # One after the other: the powers are gone before their gradient, which is as large, is made.
+        if to_weight or to_bias:
+            powers = _powers(x, q, groups)
+            _, d_weight, d_bias = back(grad, powers, weight, ctx.bias_size, *geometry, [False, to_weight, to_bias])
+            del powers
+        if to_x:
+            shape = (x.shape[0], q * x.shape[1], *x.shape[2:])
+            powers = x.new_empty(1).expand(shape)  # only its shape is read
+            d_powers, _, _ = back(grad, powers, weight, None, *geometry, [True, False, False])
+            d_x = _through_powers(x, d_powers, q, groups)
+        return d_x, d_weight, d_bias, None, None
 
 
 def _powers(x: Tensor, q: int, groups: int) -> Tensor:
     """Return (B, groups * q * C / groups, *S): x, x ** 2, ... of each group's channels, group after group."""
     if q == 1:
         return x
-    grouped = x.unflatten(1, (groups, -1))
+    grouped = _unflatten(x, groups)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         made = [grouped]
         for _ in range(q - 1):
@@ -181,12 +185,17 @@ def _through_powers(x: Tensor, grad: Tensor, q: int, groups: int) -> Tensor:
     """Return the gradient of x, sum of i * x ** (i - 1) * grad_i, from that of its powers, by Horner's rule."""
     if q == 1:
         return grad
-    grouped = x.unflatten(1, (groups, -1))
-    of = grad.unflatten(1, (groups, q, -1)).unbind(2)
+    grouped = _unflatten(x, groups)
+    of = _unflatten(grad, groups, q).unbind(2)
     total = torch.addcmul(of[q - 2] * (q - 1), grouped, of[q - 1], value=q) if q > 2 else of[1] * 2
     for i in range(q - 2, 1, -1):
         total = (total * grouped).add(of[i - 1], alpha=i)
     return torch.addcmul(of[0], grouped, total).flatten(1, 2)
+
+
+def _unflatten(x: Tensor, *parts: int) -> Tensor:
+    """Return (B, *parts, C, *S) for (B, parts * C, *S)."""
+    return x.reshape(x.shape[0], *parts, x.shape[1] // math.prod(parts), *x.shape[2:])
 
 
 def _check(
