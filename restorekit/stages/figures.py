@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restorekit.stages.runfolder import Columns
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Columns", "class_scores", "curves", "downsample", "image_scores", "smooth"]
-
-Columns = Mapping[str, NDArray[np.float64]]
+__all__ = ["class_scores", "curves", "downsample", "image_scores", "smooth"]
 
 POINTS = 300
 INK, FAINT, TEAL, AMBER, BLUE = "#1f2933", "#d5dbe1", "#0f6e66", "#b4530a", "#2456a4"

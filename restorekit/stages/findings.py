@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from restorekit.stages.runfolder import Json
+
 __all__ = [
     "count",
     "cramers_v",
@@ -23,8 +25,6 @@ __all__ = [
     "value_of",
     "with_interval",
 ]
-
-Json = Mapping[str, Any]
 
 _LABELS = {
     "auroc": "AUROC",
@@ -190,7 +190,7 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
 
 
-def data_warnings(splits: Json) -> list[str]:
+def data_warnings(splits: Json, *, synthetic: bool = False) -> list[str]:
     """Return in plain words what in the data may deceive a reader of the scores."""
     found: list[str] = []
     for split, domains in splits.items():
@@ -198,7 +198,7 @@ def data_warnings(splits: Json) -> list[str]:
             found += _class_and_source(f"the {split_word(split)} images of domain {domain}", counts.get("sources"))
         found += _class_and_domain(split, domains)
     unknown = [split_word(s) for s, domains in splits.items() if any(c.get("groups") is None for c in domains.values())]
-    if unknown:
+    if unknown and not synthetic:
         listed = " and ".join([", ".join(unknown[:-1]), unknown[-1]] if len(unknown) > 1 else unknown)
         found.append(
             f"Patients are not known in the {listed} images: images of one patient may stand in more than one split, "
@@ -259,4 +259,4 @@ def part_words(spec: Any) -> str:
         return ", ".join(map(part_words, spec)) or "none"
     if isinstance(spec, bool):
         return "yes" if spec else "no"
-    return f"{spec:g}" if isinstance(spec, float) else "none" if spec is None else str(spec)
+    return "none" if spec is None else str(spec)

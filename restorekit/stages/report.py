@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +12,11 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 from restorekit.stages import figures, findings
-from restorekit.stages.findings import Json, label, number, value_of
+from restorekit.stages.findings import label, number, value_of
+from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
 
 __all__ = ["report"]
 
-FILES = {
-    "recipe.json": "the recipe",
-    "environment.json": "the machine and the versions",
-    "data.json": "the data, and whether they are synthetic",
-    "networks.json": "the networks and their sizes",
-    "metrics.csv": "the losses",
-    "validation.csv": "validation scores",
-    "samples": "samples over training",
-    "scores/test.json": "test scores",
-    "scores/grid.png": "test images and their restorations",
-}
 NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
 
 
@@ -46,117 +33,40 @@ def report(folder: Path) -> Path:
 
 def _view(folder: Path) -> dict[str, Any]:
     """Return all that the template shows; what cannot be read is named in `missing`."""
-    missing: dict[str, str] = {}
-    recipe = _json(folder, "recipe.json", missing)
-    environment = _json(folder, "environment.json", missing)
-    data = _json(folder, "data.json", missing)
-    networks = _json(folder, "networks.json", missing)
-    steps = _csv(folder, "metrics.csv", missing)
-    validation = _csv(folder, "validation.csv", missing)
-    scores = _json(folder, "scores/test.json", missing)
-    samples = list(_samples(folder))
-    if not samples:
-        missing["samples"] = "absent"
-    splits = _mapping(data.get("splits"))
+    run = RunFolder(folder)
+    recipe, environment = run.json("recipe.json"), run.json("environment.json")
+    data, networks = run.json("data.json"), run.json("networks.json")
+    steps, validation = run.columns("metrics.csv"), run.columns("validation.csv")
+    scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/grid.png")
+    splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
-        "synthetic": data.get("synthetic"),
+        "synthetic": synthetic,
         "sentences": findings.score_sentences(scores),
-        "warnings": findings.score_warnings(scores) + findings.data_warnings(splits),
+        "warnings": findings.score_warnings(scores) + findings.data_warnings(splits, synthetic=synthetic),
         "scores": scores,
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
-        "paper": _paper(recipe, scores, bool(data.get("synthetic"))),
+        "paper": _paper(recipe, scores, synthetic),
         "splits": splits,
         "source_tables": _source_tables(splits),
         "progress": _progress(steps),
         "curves": _curves(steps, validation, scores),
         "samples": samples,
-        "grid": _png(folder / "scores/grid.png", missing, "scores/grid.png"),
+        "grid": grid,
         "has_rows": (folder / "scores/test.csv").is_file(),
         "one_way": bool(_mapping(recipe.get("nets")).get("one_way")),
         "recipe": recipe,
-        "recipe_text": _recipe_text(folder, recipe),
+        "recipe_text": run.recipe_text(recipe),
         "networks": [(key, NETWORKS.get(key, ""), _mapping(net)) for key, net in networks.items() if net],
         "environment": environment,
-        "checkpoints": sorted(p.name for p in (folder / "checkpoints").glob("*") if not p.name.startswith(".")),
-        "missing": [(name, FILES[name], why) for name, why in missing.items()],
+        "checkpoints": run.checkpoints(),
+        "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
     }
 
 
 def _mapping(value: Any) -> Json:
     return value if isinstance(value, Mapping) else {}
-
-
-def _json(folder: Path, name: str, missing: dict[str, str]) -> Json:
-    try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        missing[name] = "absent"
-    except (OSError, ValueError) as error:
-        missing[name] = f"cannot be read: {error}"
-    else:
-        if isinstance(found, dict):
-            return found
-        missing[name] = "holds no mapping"
-    return {}
-
-
-def _csv(folder: Path, name: str, missing: dict[str, str]) -> figures.Columns:
-    """Return the columns of a CSV file; a last line that is still being written is left out."""
-    try:
-        with (folder / name).open(newline="", encoding="utf-8") as stream:
-            lines = csv.reader(stream)
-            head = next(lines, [])
-            rows = [[_float(cell) for cell in line] for line in lines if len(line) == len(head)]
-    except FileNotFoundError:
-        missing[name] = "absent"
-        return {}
-    except (OSError, ValueError, csv.Error) as error:
-        missing[name] = f"cannot be read: {error}"
-        return {}
-    if "step" not in head or not rows:
-        missing[name] = "has no rows yet"
-        return {}
-    return dict(zip(head, np.asarray(rows, dtype=np.float64).T, strict=True))
-
-
-def _float(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return float("nan")
-
-
-def _png(path: Path, missing: dict[str, str] | None = None, name: str = "") -> str:
-    """Return a PNG file as a data URI, or the empty string."""
-    why = "absent"
-    if path.is_file():
-        content = path.read_bytes()
-        if content.startswith(b"\x89PNG") and b"IEND" in content[-12:]:
-            return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-        why = "is no complete PNG file"
-    if missing is not None:
-        missing[name] = why
-    return ""
-
-
-def _samples(folder: Path) -> Iterator[tuple[int, str]]:
-    """Yield (step, picture): up to six from the course of training, then the last."""
-    paths = sorted((folder / "samples").glob("step_*.png"))
-    keep = sorted({round(at) for at in np.linspace(0, len(paths) - 1, 7)}) if paths else []
-    for at in keep:
-        digits = paths[at].stem.removeprefix("step_")
-        picture = _png(paths[at])
-        if picture and digits.isdecimal():
-            yield int(digits), picture
-
-
-def _recipe_text(folder: Path, recipe: Json) -> str:
-    path = folder / "recipe.yaml"
-    if path.is_file():
-        return path.read_text(encoding="utf-8", errors="replace")
-    return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""
 
 
 def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
@@ -250,14 +160,14 @@ def _source_tables(splits: Json) -> list[dict[str, Any]]:
     return tables
 
 
-def _progress(steps: figures.Columns) -> dict[str, int] | None:
+def _progress(steps: Columns) -> dict[str, int] | None:
     if not steps:
         return None
     last = {key: steps[key][np.isfinite(steps[key])] for key in ("step", "epoch") if key in steps}
     return {key: int(values[-1]) for key, values in last.items() if len(values)}
 
 
-def _curves(steps: figures.Columns, validation: figures.Columns, scores: Json) -> list[dict[str, str]]:
+def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str, str]]:
     """Return the charts of training, each with a caption and an alternative text that tells its ends."""
     best = scores.get("step") if scores.get("kept") == "best" else None
     found = []
@@ -274,12 +184,12 @@ def _curves(steps: figures.Columns, validation: figures.Columns, scores: Json) -
     return found
 
 
-def _some(columns: figures.Columns, name: str) -> bool:
+def _some(columns: Columns, name: str) -> bool:
     return name in columns and bool(np.isfinite(columns[name]).any())
 
 
 def _chart(
-    title: str, caption: str, columns: figures.Columns, names: list[str], *, dots: bool = False, mark: Any = None
+    title: str, caption: str, columns: Columns, names: list[str], *, dots: bool = False, mark: Any = None
 ) -> dict[str, str]:
     ends = []
     for name in names:
@@ -292,7 +202,7 @@ def _chart(
 
 
 def _render(view: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, ChainableUndefined
+    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -307,6 +217,7 @@ def _render(view: dict[str, Any]) -> str:
         "number": number,
         "percent": findings.percent,
         "split": findings.split_word,
+        "tie": lambda text: text.replace(" dB", "\N{NO-BREAK SPACE}dB").replace(" %", "\N{NO-BREAK SPACE}%"),
         "words": findings.part_words,
     }
     return environment.get_template("report.html.j2").render(view)

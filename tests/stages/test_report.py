@@ -11,6 +11,7 @@ import pytest
 from restorekit.core.errors import DataError
 from restorekit.stages import figures, findings
 from restorekit.stages.report import report
+from restorekit.stages.runfolder import RunFolder
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 IDS = {
@@ -260,6 +261,7 @@ def test_the_full_report_is_one_sound_page_with_no_outside_links(full):
     assert found.tags.count("caption") == found.tags.count("table")
     assert found.tags.count("h1") == 1
     assert "What is missing" not in found.text
+    assert "Patients are not known" not in found.text
 
 
 def test_numbers_shown_are_those_of_the_files(full):
@@ -441,6 +443,13 @@ def test_downsampling_keeps_means_and_leaves_out_what_is_not_finite():
     assert len(x) == len(small) == 100
     assert small[1:] == pytest.approx(np.arange(1, 100) * 100 + 50, abs=2)
     assert figures.smooth(np.ones(500)) == pytest.approx(np.ones(500))
+
+
+def test_a_step_that_was_taken_twice_counts_once(tmp_path):
+    write(tmp_path, "metrics.csv", "step,cycle\n1,5\n2,6\n3,7\n2,8\n3,9\n")
+    found = RunFolder(tmp_path).columns("metrics.csv")
+    assert found["step"].tolist() == [1, 2, 3]
+    assert found["cycle"].tolist() == [5, 8, 9]
 
 
 def test_the_same_folder_gives_the_same_page(full):

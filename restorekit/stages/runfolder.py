@@ -1,0 +1,116 @@
+"""A run folder as its readers see it: files that may be absent, half written or of an older version."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FILES", "Columns", "Json", "RunFolder"]
+
+Json = Mapping[str, Any]
+Columns = Mapping[str, NDArray[np.float64]]
+
+FILES = {
+    "recipe.json": "the recipe",
+    "environment.json": "the machine and the versions",
+    "data.json": "the data, and whether they are synthetic",
+    "networks.json": "the networks and their sizes",
+    "metrics.csv": "the losses",
+    "validation.csv": "validation scores",
+    "samples": "samples over training",
+    "scores/test.json": "test scores",
+    "scores/grid.png": "test images and their restorations",
+}
+
+
+class RunFolder:
+    """Reads the files of a run; nothing raises, and `missing` tells what was not there and why."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        self.missing: dict[str, str] = {}
+
+    def json(self, name: str) -> Json:
+        """Return a JSON mapping, empty where there is none."""
+        try:
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self.missing[name] = "is not there"
+        except (OSError, ValueError) as error:
+            self.missing[name] = f"cannot be read: {error}"
+        else:
+            if isinstance(found, dict):
+                return found
+            self.missing[name] = "holds no mapping"
+        return {}
+
+    def columns(self, name: str) -> Columns:
+        """Return the columns of a CSV file by step; a last line that is still being written is left out."""
+        try:
+            with (self.path / name).open(newline="", encoding="utf-8") as stream:
+                lines = csv.reader(stream)
+                head = next(lines, [])
+                rows = [[_float(cell) for cell in line] for line in lines if len(line) == len(head)]
+        except FileNotFoundError:
+            self.missing[name] = "is not there"
+            return {}
+        except (OSError, ValueError, csv.Error) as error:
+            self.missing[name] = f"cannot be read: {error}"
+            return {}
+        if "step" not in head or not rows:
+            self.missing[name] = "has no rows yet"
+            return {}
+        table = np.asarray(rows, dtype=np.float64)[::-1]
+        # A run that was resumed from an earlier checkpoint took some steps twice: the later row counts.
+        at = np.unique(table[:, head.index("step")], return_index=True)[1]
+        return dict(zip(head, table[at].T, strict=True))
+
+    def picture(self, name: str) -> str:
+        """Return a PNG file as a data URI, or the empty string."""
+        path = self.path / name
+        content = path.read_bytes() if path.is_file() else b""
+        if content.startswith(b"\x89PNG") and b"IEND" in content[-12:]:
+            return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+        self.missing[name] = "is no complete PNG file" if path.is_file() else "is not there"
+        return ""
+
+    def samples(self, most: int = 7) -> list[tuple[int, str]]:
+        """Return (step, picture) for at most so many samples, evenly over training, the last among them."""
+        paths = sorted((self.path / "samples").glob("step_*.png"))
+        at = sorted({round(i) for i in np.linspace(0, len(paths) - 1, most)}) if paths else []
+        found = list(self._samples([paths[i] for i in at]))
+        if not found:
+            self.missing["samples"] = "is not there"
+        return found
+
+    def _samples(self, paths: list[Path]) -> Iterator[tuple[int, str]]:
+        for path in paths:
+            digits = path.stem.removeprefix("step_")
+            picture = self.picture(f"samples/{path.name}") if digits.isdecimal() else ""
+            if picture:
+                yield int(digits), picture
+
+    def recipe_text(self, recipe: Json) -> str:
+        """Return the resolved recipe as it was written, or as JSON, or the empty string."""
+        path = self.path / "recipe.yaml"
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace")
+        return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""
+
+    def checkpoints(self) -> list[str]:
+        """Return the names of the checkpoints that stand complete."""
+        return sorted(p.name for p in (self.path / "checkpoints").glob("*") if not p.name.startswith("."))
+
+
+def _float(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
