@@ -1,0 +1,82 @@
+"""What the paper's networks share: TensorFlow's 'same' padding, its normalisation and its start.
+
+The authors' code is TensorFlow's: an odd extra pixel of padding goes after the image, so stride-2 layers see another
+grid than with PyTorch's symmetric padding. Weights carry over only if this is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from restorekit import MakeLayer, nd
+
+__all__ = ["Residual", "Same", "Up", "glorot", "norm"]
+
+PLAIN: tuple[Any, ...] = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+def norm(dims: int, channels: int) -> nn.Module:
+    """Return the authors' instance norm: with scale and shift, epsilon 1e-3 (TensorFlow Addons' default)."""
+    return nd.norm(dims, channels, "instance", affine=True, eps=1e-3)
+
+
+def glorot(module: nn.Module) -> None:
+    """Start plain convolutions as Keras does, Glorot uniform and zero biases; other layers start as they say."""
+    for child in module.modules():
+        if isinstance(child, PLAIN):
+            nn.init.xavier_uniform_(child.weight)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+
+
+class Same(nn.Module):
+    """A layer on an image padded as TensorFlow's 'same' does: sizes become ceil(size / stride)."""
+
+    def __init__(self, make: MakeLayer, c_in: int, c_out: int, kernel: int, *, stride: int, bias: bool) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.layer = make(c_in, c_out, kernel, stride=stride, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, c_out, *ceil(S / stride)) for (B, c_in, *S)."""
+        out: Tensor = self.layer(nd.pad_same(x, self.kernel, self.stride))
+        return out
+
+
+class Up(nn.Module):
+    """A transposed 3x3 layer with stride 2, cut at the end: sizes double exactly, as TensorFlow's 'same' does."""
+
+    def __init__(self, make: MakeLayer, c_in: int, c_out: int, *, bias: bool) -> None:
+        super().__init__()
+        self.layer = make(c_in, c_out, 3, stride=2, bias=bias, transposed=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, c_out, *2S) for (B, c_in, *S)."""
+        size = [2 * n for n in x.shape[2:]]
+        return nd.crop(self.layer(x), [0] * len(size), size)
+
+
+class Residual(nn.Module):
+    """The branch of a residual block: twice reflect pad 1, layer 3x3 without bias, norm; activation between them."""
+
+    def __init__(self, make: MakeLayer, dims: int, width: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.first_norm = make(width, width, 3, bias=False), norm(dims, width)
+        self.activation = activation
+        self.second, self.second_norm = make(width, width, 3, bias=False), norm(dims, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the branch (B, width, *S) of (B, width, *S); the caller adds it."""
+        around = [(1, 1)] * (x.ndim - 2)
+        x = self.activation(self.first_norm(self.first(nd.pad(x, around))))
+        out: Tensor = self.second_norm(self.second(nd.pad(x, around)))
+        return out

@@ -1,0 +1,125 @@
+"""The compact networks of R2C-GAN, arXiv:2209.14770, section III: operational of order Q, or convolutional (CNN*).
+
+What the paper leaves open follows the authors' code; their weights give equal outputs here (tests/test_golden.py).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restorekit import Discriminator, Domain, Factory, Generator, RecipeError, nd
+from restorekit_r2cgan.blocks import Residual, Same, Up, glorot, norm
+
+__all__ = ["CompactDiscriminator", "CompactGenerator", "discriminator", "generator"]
+
+Activation = Literal["tanh", "relu"]
+FeaturesAt = Literal["output", "sum"]
+
+
+class CompactGenerator(Generator):
+    """Down by 2, one residual block, up by 2.
+
+    With "tanh", as the operational networks need: s = x + branch(tanh(x)), and the block gives tanh(s). With "relu",
+    as in CNN*: x is rectified after its norm, s = x + branch(x), and the block gives s itself.
+    """
+
+    multiple = 2
+
+    def __init__(
+        self,
+        source: Domain,
+        target: Domain,
+        *,
+        layer: Factory,
+        width: int = 128,
+        activation: Activation = "tanh",
+        features_at: FeaturesAt = "output",
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise RecipeError(f"generator 'r2cgan_compact': width must be 1 or more; came {width}")
+        dims, make = source.dims, layer(source.dims)
+        self.features, self.bounded, self.features_at = width, activation == "tanh", features_at
+        self.down = Same(make, source.channels, width, 3, stride=2, bias=False)
+        self.down_norm = norm(dims, width)
+        self.block = Residual(make, dims, width, nn.Tanh() if self.bounded else nn.ReLU())
+        self.up = Up(make, width, target.channels, bias=True)
+        glorot(self)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (state, features), both (B, width, *S / 2), for an image (B, C, *S)."""
+        x = self.down_norm(self.down(image))
+        if not self.bounded:
+            x = F.relu(x)
+            total = x + self.block(x)
+            return total, total
+        total = x + self.block(x.tanh())
+        state = total.tanh()
+        return state, total if self.features_at == "sum" else state
+
+    def decode(self, state: Tensor) -> Tensor:
+        """Return the image (B, C', *S) in [-1, 1]."""
+        out: Tensor = self.up(state).tanh()
+        return out
+
+
+class CompactDiscriminator(Discriminator):
+    """64 filters at stride 2, 128 at stride 4, 1 at stride 1, kernel 4 each; one value for every 8 pixels.
+
+    The last leaky rectifier stands on the realness too, as in the authors' code.
+    """
+
+    def __init__(self, domain: Domain, *, layer: Factory) -> None:
+        super().__init__()
+        make = layer(domain.dims)
+        self.layers = nn.Sequential(
+            Same(make, domain.channels, 64, 4, stride=2, bias=True),
+            nn.LeakyReLU(0.2),
+            Same(make, 64, 128, 4, stride=4, bias=False),
+            norm(domain.dims, 128),
+            nn.LeakyReLU(0.2),
+            Same(make, 128, 1, 4, stride=1, bias=True),
+            nn.LeakyReLU(0.2),
+        )
+        glorot(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return realness (B, 1, *S / 8) for an image (B, C, *S)."""
+        out: Tensor = self.layers(image)
+        return out
+
+
+def generator(
+    source: Domain,
+    target: Domain,
+    *,
+    layer: Factory = nd.conv,
+    width: int = 128,
+    activation: Activation = "tanh",
+    features_at: FeaturesAt = "output",
+) -> Generator:
+    """R2C-GAN's compact generator (arXiv:2209.14770, section III); sizes must be even, and 4 or more.
+
+    Args:
+        source: the domain of the images that come in.
+        target: the domain of the images that come out.
+        layer: `{name: selfonn, q: 3}` for the paper's operational generator, `conv` for CNN*.
+        width: filters; the paper has 128.
+        activation: "tanh" for operational layers, which need bounded inputs; "relu" for CNN*.
+        features_at: "output", as the paper: the head reads the block's output tanh(s). "sum" departs from it: the head
+            reads s, which does not saturate, so that the class's gradient passes. With "relu" the two are the same.
+    """
+    return CompactGenerator(source, target, layer=layer, width=width, activation=activation, features_at=features_at)
+
+
+def discriminator(domain: Domain, *, layer: Factory = nd.conv) -> Discriminator:
+    """R2C-GAN's compact discriminator (arXiv:2209.14770, section III): a 32 x 32 mask for 256 x 256 pixels.
+
+    Args:
+        domain: the domain of the images that are judged.
+        layer: `{name: selfonn, q: 3}` for the operational networks, `conv` for CNN*.
+    """
+    return CompactDiscriminator(domain, layer=layer)
