@@ -1,0 +1,121 @@
+"""The built-in networks: published parameter counts, features, sizes, starts and faults."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from restorekit import Domain, Generator, RecipeError, nd
+from restorekit.core import plugins
+
+XRAY = Domain("a", 3, (256, 256), ("no", "yes"))
+
+
+def make(kind: str, name: str, *core: Any, **options: Any) -> Any:
+    return plugins.load().parts.resolve(kind, {"name": name, **options})(*core)
+
+
+def count(*nets: torch.nn.Module) -> int:
+    return sum(p.numel() for net in nets for p in net.parameters() if p.requires_grad)
+
+
+def test_parameter_counts_of_the_papers() -> None:
+    generator = make("generator", "resnet", XRAY, XRAY)
+    head = make("head", "classify", generator.features, XRAY)
+    assert count(generator, head) == 11_383_941  # R2C-GAN, Table V: 11.384 M
+    assert count(generator.encoder, head) == 6_282_818  # classification alone: 6.283 M
+    assert count(make("discriminator", "patch", XRAY)) == 2_765_633
+
+
+def test_patch_judges_70_pixels() -> None:
+    net = make("discriminator", "patch", Domain("a", 1, (256,)), width=2, norm="none")
+    image = torch.randn(1, 1, 256, requires_grad=True)
+    scores = net(image)
+    assert scores.shape == (1, 1, 30)
+    scores[0, 0, 15].backward()
+    assert torch.count_nonzero(image.grad) == 70
+
+
+def test_patch_says_when_images_are_too_small() -> None:
+    with pytest.raises(RecipeError, match=r"3 layers need sizes of at least 24, data.size is \[16, 16\]; use fewer"):
+        make("discriminator", "patch", Domain("a", 1, (16, 16)))
+    assert make("discriminator", "patch", Domain("a", 1, (24,)), width=2)(torch.randn(1, 1, 24)).shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 3])
+def test_resnet_features_stand_after_the_middle_block(blocks: int) -> None:
+    domain = Domain("a", 1, (16, 16))
+    net = make("generator", "resnet", domain, domain, width=2, blocks=blocks)
+    assert len(net.encoder) == 4 + (blocks + 1) // 2
+    assert net.encode(torch.zeros(1, 1, 16, 16))[1].shape == (1, net.features, 4, 4)
+
+
+@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_resnet_options(norm: str, upsample: str) -> None:
+    net = make("generator", "resnet", *[Domain("a", 1, (8, 8))] * 2, width=2, blocks=1, norm=norm, upsample=upsample)
+    image, _ = net(torch.randn(2, 1, 8, 12))
+    assert image.shape == (2, 1, 8, 12)
+    assert image.abs().max() <= 1
+
+
+def test_resnet_of_other_channels_and_size() -> None:
+    net = make("generator", "resnet", Domain("a", 1, (8, 8)), Domain("b", 3, (32, 16)), width=2, blocks=1)
+    assert net(torch.randn(1, 1, 12, 8))[0].shape == (1, 3, 48, 16)
+
+
+def test_resnet_at_its_smallest_size_reflects_again_and_again() -> None:
+    net = make("generator", "resnet", *[Domain("a", 1, (4,))] * 2, width=2, blocks=1, norm="none")
+    assert net.multiple == 4
+    assert net(torch.randn(1, 1, 4))[0].shape == (1, 1, 4)
+
+
+def test_unet_is_as_deep_as_the_size_allows() -> None:
+    def depth(*size: int) -> int:
+        domain = Domain("a", 1, size)
+        net: Generator = make("generator", "unet", domain, domain, width=1)
+        return net.multiple.bit_length() - 1
+
+    assert depth(512, 256) == 8
+    assert depth(224, 224) == 5
+    assert depth(4000) == 5
+    with pytest.raises(RecipeError, match=r"data.size \[15\] can be halved 0 times, depth is 0; use sizes"):
+        depth(15)
+    with pytest.raises(RecipeError, match=r"data.size \[8\] can be halved 3 times, depth is 4; use sizes"):
+        make("generator", "unet", *[Domain("a", 1, (8,))] * 2, depth=4)
+
+
+def test_unet_trains_down_to_one_value() -> None:
+    domain = Domain("a", 2, (8, 8))
+    net = make("generator", "unet", domain, domain, width=2, norm="instance")
+    image, features = net(torch.randn(1, 2, 8, 8))
+    assert image.shape == (1, 2, 8, 8)
+    assert features.shape == (1, net.features, 1, 1)
+
+
+def test_unet_drops_in_the_first_three_decoders_but_never_in_the_last() -> None:
+    def rates(depth: int) -> list[float]:
+        net = make("generator", "unet", *[Domain("a", 1, (32,))] * 2, width=1, depth=depth, dropout=0.5)
+        return [up[-1].p for up in net.ups]
+
+    assert rates(5) == [0.5, 0.5, 0.5, 0.0, 0.0]
+    assert rates(2) == [0.5, 0.0]
+
+
+def test_unet_keeps_the_size() -> None:
+    with pytest.raises(RecipeError, match="keeps the size"):
+        make("generator", "unet", Domain("a", 1, (8,)), Domain("b", 1, (16,)))
+
+
+def test_convolutions_start_narrow_and_other_layers_keep_their_start() -> None:
+    domain = Domain("a", 1, (8, 8))
+    net = make("generator", "resnet", domain, domain, width=16, blocks=1)
+    stem = net.encoder[1][0].weight.detach()
+    assert float(stem.std()) == pytest.approx(0.02, rel=0.2)
+
+    def layer(c_in: int, c_out: int, kernel: int, **options: Any) -> torch.nn.Module:
+        made = torch.nn.Sequential(torch.nn.Conv2d(c_in, c_out, kernel))
+        torch.nn.init.ones_(made[0].weight)
+        return made
+
+    assert (nd.normal_start(layer)(1, 1, 3)[0].weight == 1).all()

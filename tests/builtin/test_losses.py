@@ -1,0 +1,225 @@
+"""The losses against their closed forms, on networks that multiply by a number and count how often they run."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restorekit import (
+    Batch,
+    Discriminator,
+    Domain,
+    Generator,
+    HistoryPool,
+    Loss,
+    Nets,
+    Passes,
+    RecipeError,
+    TaskHead,
+    Translator,
+)
+from restorekit.core import plugins
+
+DOMAIN = Domain("a", 1, (4,), ("no", "yes"))
+
+
+class Times(Generator):
+    features = 1
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor(by))
+        self.runs = 0
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        self.runs += 1
+        return image, image
+
+    def decode(self, state: Tensor) -> Tensor:
+        return state * self.by
+
+
+class Judge(Discriminator):
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor(by))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image * self.by
+
+
+class Answer(TaskHead):
+    """Says (0, mean), so that cross-entropy has a closed form."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features.mean((1, 2))
+        return torch.stack([torch.zeros_like(mean), mean], 1)
+
+    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(answer, target)
+
+
+def loss(name: str, **options: Any) -> Loss:
+    made: Loss = plugins.load().parts.resolve("loss", {"name": name, **options})()
+    return made
+
+
+def passes(
+    a: float = 0.5, b: float = 1.0, *, both: bool = True, judges: bool = True, head: bool = False, pool: int = 0
+) -> Passes:
+    """ab doubles, ba takes to a tenth, d_a and d_b multiply by 1 and 3."""
+
+    def translator(by: float) -> Translator:
+        return Translator(Times(by), Answer() if head else None)
+
+    nets = Nets(
+        translator(2.0),
+        translator(0.1) if both else None,
+        Judge(1.0) if judges and both else None,
+        Judge(3.0) if judges else None,
+    )
+    batch_a = Batch(torch.full((1, 1, 4), a), ("a",), target=torch.tensor([1]))
+    batch_b = Batch(torch.full((1, 1, 4), b), ("b",), target=torch.tensor([0]))
+    return Passes(nets, batch_a, batch_b, (HistoryPool(pool), HistoryPool(pool)), torch.Generator().manual_seed(0))
+
+
+def value(loss: Tensor | None) -> float:
+    assert loss is not None
+    return loss.item()
+
+
+def runs(p: Passes) -> int:
+    return sum(net.generator.runs for net in p.nets.translators())  # type: ignore[misc]
+
+
+def test_lsgan_is_a_sum_of_means_without_one_half() -> None:
+    # ab = 1.0, d_b says 3; ba = 0.1, d_a says 0.1. Real b: 3, real a: 0.5.
+    p = passes()
+    term = loss("lsgan")
+    assert value(term.generator(p)) == pytest.approx((3 - 1) ** 2 + (0.1 - 1) ** 2)
+    assert value(term.discriminator(p)) == pytest.approx((3 - 1) ** 2 + 3**2 + (0.5 - 1) ** 2 + 0.1**2)
+
+
+def test_vanilla_is_cross_entropy_with_logits() -> None:
+    p = passes()
+    assert value(loss("vanilla").generator(p)) == pytest.approx(math.log1p(math.exp(-3)) + math.log1p(math.exp(-0.1)))
+    wanted = math.log1p(math.exp(-3)) + math.log1p(math.exp(3)) + math.log1p(math.exp(-0.5)) + math.log1p(math.exp(0.1))
+    assert value(loss("vanilla").discriminator(p)) == pytest.approx(wanted)
+
+
+def test_hinge() -> None:
+    p = passes()
+    assert value(loss("hinge").generator(p)) == pytest.approx(-3 - 0.1)
+    assert value(loss("hinge").discriminator(p)) == pytest.approx(0 + 4 + 0.5 + 1.1)
+
+
+@pytest.mark.parametrize("name", ["lsgan", "vanilla", "hinge"])
+def test_adversarial_terms_need_judges_and_say_nothing_without_them(name: str) -> None:
+    assert loss(name).judges
+    assert loss(name).generator(passes(judges=False)) is None
+    assert loss(name).discriminator(passes(judges=False)) is None
+
+
+@pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
+def test_cycle_and_identity(norm: str, power: int) -> None:
+    p = passes()
+    # aba = 0.1, bab = 0.2, aa = 0.05, bb = 2.0
+    assert value(loss("cycle", norm=norm).generator(p)) == pytest.approx(0.4**power + 0.8**power)
+    assert value(loss("identity", norm=norm).generator(p)) == pytest.approx(1.0**power + 0.45**power)
+    assert loss("cycle").both_ways
+    assert not loss("identity").both_ways
+
+
+def test_identity_one_way_keeps_high_quality_alone() -> None:
+    assert value(loss("identity").generator(passes(both=False))) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("norm", "wanted"), [("l1", 0.2), ("l2", 0.04), ("charbonnier", math.hypot(0.2, 0.1))])
+def test_paired(norm: str, wanted: float) -> None:
+    term = loss("paired", norm=norm, eps=0.1)
+    assert value(term.generator(passes(b=0.8, both=False))) == pytest.approx(wanted)
+    assert term.needs == ("pairs",)
+
+
+def test_charbonnier_has_a_gradient_where_images_are_equal() -> None:
+    p = passes(b=1.0, both=False)
+    loss("paired", norm="charbonnier").generator(p).backward()
+    assert p.nets.ab.generator.by.grad == 0
+
+
+def test_task_sums_over_the_named_passes_with_the_class_each_starts_from() -> None:
+    p = passes(head=True)
+    # The head reads the input of the last translator; class 1 for a, 0 for b.
+    read = {"ab": 0.5, "ba": 1.0, "aba": 1.0, "bab": 0.1, "aa": 0.5, "bb": 1.0}
+
+    def one(name: str) -> float:
+        sign = -1 if name.startswith("a") else 1
+        return math.log1p(math.exp(sign * read[name]))
+
+    for name in read:
+        assert value(loss("task", passes=[name]).generator(p)) == pytest.approx(one(name)), name
+    assert value(loss("task").generator(p)) == pytest.approx(sum(map(one, read)))
+    assert loss("task").needs == ("target",)
+
+
+def test_task_one_way_reads_what_exists() -> None:
+    p = passes(head=True, both=False)
+    loss("task").generator(p)
+    assert runs(p) == 2
+    assert not loss("task", passes=["ab", "bb"]).both_ways
+    assert loss("task", passes=["ab", "aa"]).both_ways
+
+
+def test_task_says_what_is_missing() -> None:
+    with pytest.raises(RecipeError, match=r"nets has no head; add `head: classify`"):
+        loss("task").generator(passes())
+    p = passes(head=True)
+    object.__setattr__(p.a, "target", None)
+    with pytest.raises(RecipeError, match="the images that 'ab' starts from have none"):
+        loss("task").generator(p)
+
+
+def test_each_pass_runs_once_and_only_when_it_is_read() -> None:
+    p = passes()
+    loss("lsgan").generator(p)
+    assert runs(p) == 2
+    loss("cycle").generator(p)
+    assert runs(p) == 4
+    loss("identity").generator(p)
+    assert runs(p) == 6
+    loss("lsgan").discriminator(p)
+    assert runs(p) == 6
+
+
+def test_a_paired_one_way_step_runs_one_pass() -> None:
+    p = passes(both=False, judges=False)
+    loss("paired").generator(p)
+    assert runs(p) == 1
+
+
+def test_fresh_fakes_come_from_the_updated_generators_and_pooled_ones_do_not() -> None:
+    p = passes()
+    loss("lsgan").generator(p)
+    with torch.no_grad():
+        p.nets.ab.generator.by.mul_(2)
+    real = (3 - 1) ** 2 + (0.5 - 1) ** 2 + 0.1**2
+    assert value(loss("lsgan").discriminator(p)) == pytest.approx(real + 3**2)
+    assert value(loss("lsgan", fakes="fresh").discriminator(p)) == pytest.approx(real + 6**2)
+    assert runs(p) == 4
+
+
+@pytest.mark.parametrize("fakes", ["pool", "fresh"])
+def test_the_discriminators_loss_leaves_the_translators_alone(fakes: str) -> None:
+    p = passes(pool=2)
+    loss("lsgan", fakes=fakes).discriminator(p).backward()
+    assert all(q.grad is None for net in p.nets.translators() for q in net.parameters())
+    assert all(q.grad is not None for net in p.nets.discriminators() for q in net.parameters())
+
+
+def test_losses_are_float32_under_autocast() -> None:
+    p = passes()
+    with torch.autocast("cpu", torch.bfloat16):
+        for name in ("lsgan", "vanilla", "hinge", "cycle", "identity", "paired"):
+            assert loss(name).generator(p).dtype == torch.float32
