@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from restorekit.core.events import Scored as Scored
     from restorekit.core.events import Started as Started
     from restorekit.core.events import Stepped as Stepped
+    from restorekit.core.events import Ticked as Ticked
     from restorekit.core.hookspecs import hookimpl as hookimpl
     from restorekit.core.images import find_images as find_images
     from restorekit.core.images import read_image as read_image
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from restorekit.core.passes import HistoryPool as HistoryPool
     from restorekit.core.passes import Loss as Loss
     from restorekit.core.passes import Passes as Passes
+    from restorekit.core.pictures import draw_grid as draw_grid
     from restorekit.core.types import UNLABELLED as UNLABELLED
     from restorekit.core.types import Batch as Batch
     from restorekit.core.types import Dataset as Dataset
@@ -84,8 +86,10 @@ __all__ = [
     "Started",
     "Stepped",
     "TaskHead",
+    "Ticked",
     "TrainingError",
     "Translator",
+    "draw_grid",
     "find_images",
     "hookimpl",
     "load",
@@ -96,12 +100,13 @@ __all__ = [
 
 _HOMES = {
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
-    "core.events": ("Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped"),
+    "core.events": ("Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),
     "core.nd": ("MakeLayer",),
     "core.parts": ("Factory",),
     "core.passes": ("PASSES", "HistoryPool", "Loss", "Passes"),
+    "core.pictures": ("draw_grid",),
     "core.types": (
         "UNLABELLED",
         "Batch",

@@ -10,14 +10,9 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
-from torch import Tensor
 
 from restorekit import (
     DataError,
@@ -29,8 +24,8 @@ from restorekit import (
     Scored,
     Started,
     Stepped,
+    draw_grid,
     hookimpl,
-    write_image,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +110,7 @@ def samples(
     """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of poor, restored, ...
 
     At most `rows` images are shown. The longer side of a picture is about `pixels`: small images are enlarged by a
-    whole factor, large ones reduced. Volumes show their middle slice, signals their curve from -1 to 1.
+    whole factor, large ones reduced.
     """
     synthetic = [False]
 
@@ -123,10 +118,11 @@ def samples(
         match event:
             case Started():
                 synthetic[0] = event.synthetic
-            case Sampled(step, images) if images:
-                columns = {name: [_picture(image, pixels) for image in batch[:rows]] for name, batch in images.items()}
-                page = _page(columns, f"step {step}" + (", synthetic phantoms" if synthetic[0] else ""))
-                write_image(folder / "samples" / f"step_{step:08d}.png", _tensor(page))
+            case Sampled(step, images, keys) if images:
+                title = f"step {step}" + (", synthetic phantoms" if synthetic[0] else "")
+                first = {name: batch[:rows] for name, batch in images.items()}
+                path = folder / "samples" / f"step_{step:08d}.png"
+                draw_grid(path, first, title=title, captions=keys[:rows], pixels=pixels)
 
     return watch
 
@@ -159,72 +155,6 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
-
-
-def _picture(image: Tensor, pixels: int) -> Image.Image:
-    """Return (C, *S) in [-1, 1] as an RGB picture whose longer side is about `pixels`."""
-    values = image.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
-    if values.ndim == 2:
-        return _curves(values, pixels)
-    if values.ndim == 4:
-        values = values[:, values.shape[1] // 2]
-    if values.shape[0] != 3:
-        values = values.mean(dim=0, keepdim=True).expand(3, -1, -1)
-    picture = Image.fromarray(_bytes(values))
-    longer = max(picture.size)
-    if longer > pixels:
-        picture.thumbnail((pixels, pixels))
-        return picture
-    factor = pixels // longer
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-
-
-def _curves(signal: Tensor, pixels: int) -> Image.Image:
-    """Return (C, L) as curves, a channel over the other, each with its middle line."""
-    width, height = 2 * pixels, pixels // 2
-    picture = Image.new("RGB", (width, height * len(signal)), "white")
-    draw = ImageDraw.Draw(picture)
-    across = np.linspace(0, width - 1, signal.shape[1])
-    for index, channel in enumerate(signal.numpy()):
-        middle = height * index + height / 2
-        draw.line([(0, middle), (width, middle)], fill=(200, 200, 200))
-        down = middle - channel * (height / 2 - 1)
-        draw.line([(float(x), float(y)) for x, y in zip(across, down, strict=True)], fill="black")
-    return picture
-
-
-def _page(columns: dict[str, list[Image.Image]], title: str) -> Image.Image:
-    """Return pictures in a grid under their columns' names, and the title above all."""
-    gap, line = 8, 22
-    font = ImageFont.load_default(14)
-    widths = [max([int(font.getlength(name)), *(p.width for p in shown)]) for name, shown in columns.items()]
-    count = max(len(shown) for shown in columns.values())
-    heights = [max(shown[row].height for shown in columns.values() if row < len(shown)) for row in range(count)]
-    width = max(sum(widths) + gap * (len(widths) + 1), int(font.getlength(title)) + 2 * gap)
-    page = Image.new("RGB", (width, 2 * line + sum(heights) + gap * (count + 1)), "white")
-    draw = ImageDraw.Draw(page)
-    draw.text((gap, 4), title, fill="black", font=font)
-    left = gap
-    for (name, shown), wide in zip(columns.items(), widths, strict=True):
-        draw.text((left, line + 4), name, fill="black", font=font)
-        top = 2 * line + gap
-        for picture, high in zip(shown, heights, strict=False):
-            page.paste(picture, (left, top))
-            top += high + gap
-        left += wide + gap
-    return page
-
-
-def _bytes(values: Tensor) -> NDArray[np.uint8]:
-    """Return (H, W, 3) bytes from (3, H, W) in [-1, 1]."""
-    array: NDArray[np.uint8] = ((values + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return array
-
-
-def _tensor(picture: Image.Image) -> Tensor:
-    """Return a picture as (3, H, W) in [-1, 1]."""
-    values: NDArray[Any] = np.asarray(picture, dtype=np.float32)
-    return torch.from_numpy(values / 127.5 - 1).permute(2, 0, 1)
 
 
 @hookimpl

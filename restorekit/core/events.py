@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-__all__ = ["Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped"]
+__all__ = ["Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Started:
     scores: tuple[str, ...]
     """Names that every `Scored` carries; empty without validation."""
     synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """A step is wholly done, all its other events told: the one place where a run may be stopped and saved."""
+
+    step: int
 
 
 @dataclass(frozen=True)
@@ -69,4 +76,4 @@ class Finished:
     step: int
 
 
-Event: TypeAlias = Started | Stepped | Scored | Sampled | Saved | Finished
+Event: TypeAlias = Started | Ticked | Stepped | Scored | Sampled | Saved | Finished

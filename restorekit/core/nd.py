@@ -141,11 +141,11 @@ def resize(image: Tensor, size: Sequence[int], *, antialias: bool = True) -> Ten
     for axis, n in enumerate(size, start=2):
         if image.shape[axis] == n:
             continue
-        moved = image.movedim(axis, -2) if image.ndim > 3 else image.unsqueeze(-1)
+        # Always along the last axis: torch 2.15's antialias is wrong down a picture that is one pixel wide.
+        moved = image.movedim(axis, -1)
         rows = moved.reshape(-1, 1, *moved.shape[-2:])
-        rows = F.interpolate(rows, (n, rows.shape[-1]), mode="bilinear", align_corners=False, antialias=antialias)
-        moved = rows.reshape(*moved.shape[:-2], n, moved.shape[-1])
-        image = moved.movedim(-2, axis) if image.ndim > 3 else moved.squeeze(-1)
+        rows = F.interpolate(rows, (rows.shape[-2], n), mode="bilinear", align_corners=False, antialias=antialias)
+        image = rows.reshape(*moved.shape[:-1], n).movedim(-1, axis)
     return image
 
 

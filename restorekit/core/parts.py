@@ -236,7 +236,7 @@ def explain(error: ValidationError, place: Place, prefix: str, known: list[str])
         if one["type"] == "extra_forbidden":
             text = unknown("option", str(at[-1]), known)
         elif one["type"] == "missing":
-            text = f"option {at[-1]!r} needs a value"
+            text = f"option {'.'.join(map(str, at))!r} needs a value"
         else:
             label = f"{'.'.join(map(str, at))}: " if at else ""
             text = f"{label}{one['msg'][0].lower()}{one['msg'][1:]}; came {one['input']!r}"

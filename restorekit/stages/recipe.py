@@ -23,7 +23,7 @@ from restorekit.core.errors import RecipeError, nearest, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
 
-__all__ = ["Recipe", "dump", "load", "load_resolved", "schema"]
+__all__ = ["Recipe", "dump", "load", "resolved", "schema"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
@@ -210,9 +210,7 @@ class _Layered:
         return "recipe"
 
 
-def load(
-    path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None
-) -> Recipe:
+def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> Recipe:
     """Read, layer and validate a recipe.
 
     Args:
@@ -243,10 +241,9 @@ def load(
     return _validate(layered, plugins)
 
 
-def load_resolved(path: Path, plugins: Plugins) -> Recipe:
-    """Read the resolved recipe of a run folder (recipe.json) and validate it against the parts installed now."""
-    layered = _Layered(json.loads(path.read_text("utf-8")), {(): str(path)})
-    return _validate(layered, plugins)
+def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
+    """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
+    return _validate(_Layered(data, {(): origin}), plugins)
 
 
 def dump(recipe: Recipe) -> str:
@@ -477,7 +474,10 @@ def _model_faults(error: ValidationError) -> Iterator[Fault]:
     for one in error.errors(include_url=False, include_context=False):
         place: Place = tuple(step for step in one["loc"] if step not in ("function-before", "model"))
         if one["type"] == "extra_forbidden":
-            yield place, f"unknown key.{nearest(str(place[-1]), _keys(place[:-1]))} Known: {', '.join(_keys(place[:-1]))}"
+            yield (
+                place,
+                f"unknown key.{nearest(str(place[-1]), _keys(place[:-1]))} Known: {', '.join(_keys(place[:-1]))}",
+            )
         elif one["type"] == "missing":
             yield place, "is missing and has no default"
         elif one["type"] == "value_error":
@@ -499,5 +499,3 @@ def _keys(place: Place) -> list[str]:
             return []
         model = models[0]
     return sorted(model.model_fields)
-
-

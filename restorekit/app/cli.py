@@ -1,0 +1,351 @@
+"""The command line. Each command is a few lines over the stages, which are imported only when it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from restorekit.app import screen
+from restorekit.core.errors import RecipeError, RestorekitError, unknown
+
+if TYPE_CHECKING:
+    from restorekit.core.plugins import Plugins
+    from restorekit.stages.recipe import Recipe
+    from restorekit.stages.run import Run
+
+__all__ = ["app", "main"]
+
+NEEDS_DATA = "restorekit run recipes/quickstart.yaml runs at once, without data"
+
+
+class _Commands(TyperGroup):
+    """The built-in commands and those of guests, which are listed from metadata and imported when called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*super().list_commands(context), *sorted(_guests())]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        own = super().get_command(context, name)
+        if own is not None:
+            return own
+        if name in _guests():
+            return _Guest(_guests()[name])
+        raise click.UsageError(unknown("command", name, self.list_commands(context)), context)
+
+
+class _Guest(click.Command):
+    """A guest's command: its help says whose it is until it is called."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        owner = entry.dist.name if entry.dist else entry.module
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+        super().__init__(entry.name, help=f"From {owner}.", context_settings=settings, add_help_option=False)
+        self._entry = entry
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            app = self._entry.load()
+        except Exception as error:
+            raise RestorekitError(f"command {self.name}: failed to import: {type(error).__name__}: {error}") from error
+        command = typer.main.get_command(app)
+        return command.main(context.args, prog_name=f"restorekit {self.name}", standalone_mode=False)
+
+
+def _guests() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="restorekit.commands")}
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Restore biomedical images without pairs, and prove what was kept. Research use; not for diagnosis.",
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Set a value of the recipe; may be repeated.")]
+Variant = Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    sets: Sets = [],  # noqa: B006 (typer copies it)
+    variant: Variant = None,
+    out: Annotated[Path, typer.Option("--out", help="Where run folders are made.")] = Path("runs"),
+    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Go on in this run folder.")] = None,
+) -> None:
+    """Check, build, train, evaluate and report."""
+    from restorekit.stages import build, evaluate, report
+
+    plugins = _plugins()
+    spec = _recipe(recipe, plugins, sets, variant)
+    folder = resume if resume is not None else _new_folder(out, spec.name, variant)
+    if resume is not None:
+        _demand_same(spec, resume)
+    made = build.build(spec, plugins, folder, verify=screen.note)
+    for text in made.engine.notes:
+        screen.warn(text)
+    if resume is not None:
+        _take_over(made)
+    made.begin(f"restorekit {' '.join(sys.argv[1:])}")
+    screen.note(f"run folder: {folder}")
+    _train(made, plugins)
+    if made.sizes["test"]:
+        screen.scores(evaluate.evaluate(made, "test", say=_quietly(screen.note)))
+    else:
+        screen.warn("data.a has no test split: nothing was scored")
+    screen.say(f"report: {report.report(folder).resolve()}")
+
+
+@app.command()
+def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
+    """Check a recipe: every fault at once. No data is read."""
+    from restorekit.stages import build
+
+    plugins = _plugins()
+    spec = _recipe(recipe, plugins, sets, variant)
+    build.check(spec, plugins.parts)
+    length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
+    screen.say(f"{recipe}: good. {spec.nets.generator.name}, {', '.join(t.name for t in spec.losses)}, {length}")
+
+
+@app.command()
+def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help="val or test.")] = "test") -> None:
+    """Score a run's kept checkpoint again, and write the report."""
+    from restorekit.stages import build, report
+    from restorekit.stages import evaluate as stage
+
+    if split not in ("val", "test"):
+        raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
+    made = build.reopen(run, _plugins())
+    screen.scores(stage.evaluate(made, split, say=_quietly(screen.note)))
+    screen.say(f"report: {report.report(run).resolve()}")
+
+
+@app.command()
+def restore(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Files, or folders that are searched.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
+    times: Annotated[
+        int | None, typer.Option("--times", min=1, help="Passes; default: as the recipe evaluates.")
+    ] = None,
+) -> None:
+    """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
+    from restorekit.stages.restore import load, restore_files
+
+    failed = done = 0
+    for row in restore_files(load(run), images, out, times=times):
+        if row.error:
+            failed += 1
+            screen.fail(row.error)
+        else:
+            done += 1
+            called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
+            said = f"  {called} {row.answer[called]:.2f}" if row.answer and called else ""
+            screen.note(f"{row.written}{said}")
+    screen.say(f"{done} restored, {failed} failed; {out / 'restored.csv'} tells of each")
+    if failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Write report.html of a run folder again."""
+    from restorekit.stages.report import report as write
+
+    if not (run / "recipe.json").is_file():
+        raise RecipeError(f"{run}: is no run folder: it has no recipe.json")
+    screen.say(f"report: {write(run).resolve()}")
+
+
+@app.command()
+def parts(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND", help="Such as loss or generator.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]]", help="A part of that kind.")] = None,
+) -> None:
+    """List kinds, the parts of a kind, or the options of a part."""
+    from restorekit.core.parts import KINDS
+
+    known = _plugins().parts
+    if kind is None:
+        rows = [[k, c.about, ", ".join(known.names(k))] for k, c in KINDS.items()]
+        screen.table("", ["kind", "is", "parts"], rows)
+    elif name is None:
+        rows = [[n, known.owner(kind, n), known.about(kind, n).partition("\n")[0]] for n in known.names(kind)]
+        screen.table("", [kind, "plugin", "is"], rows)
+    else:
+        _describe(known, kind, name)
+
+
+@app.command()
+def plugins() -> None:
+    """List installed plugins: what each adds, and which broke and why."""
+    rows = []
+    for plugin in _plugins().found:
+        adds = ", ".join(f"{kind} {name}" for kind, name in plugin.parts)
+        rows.append(
+            [plugin.name, f"{plugin.distribution} {plugin.version}", f"{plugin.seconds:.2f} s", plugin.error or adds]
+        )
+    screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, with every installed part, for editors."""
+    from restorekit.stages.recipe import schema as made
+
+    sys.stdout.write(json.dumps(made(_plugins().parts), indent=1) + "\n")
+
+
+def main() -> None:
+    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files failed, 130 stopped."""
+    try:
+        app(standalone_mode=False)
+    except RestorekitError as error:
+        screen.fail(str(error))
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        screen.fail(error.format_message())
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        screen.fail("stopped")
+        sys.exit(130)
+    except OSError as error:
+        screen.fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        sys.exit(2)
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _plugins() -> Plugins:
+    from restorekit.core import plugins
+
+    return plugins.load()
+
+
+def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> Recipe:
+    from restorekit.stages import recipe
+
+    return recipe.load(path, plugins, sets=sets, variant=variant)
+
+
+def _new_folder(out: Path, name: str, variant: str | None) -> Path:
+    """Make the next free folder: runs/NAME-VARIANT-1, -2, ..."""
+    stem = f"{name}-{variant}" if variant else name
+    number = 1
+    while True:
+        folder = out / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _demand_same(spec: Recipe, folder: Path) -> None:
+    """A resumed run must have the recipe that it began with."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise RecipeError(f"--resume {folder}: is no run folder: it has no recipe.json")
+    began = json.loads(path.read_text("utf-8"))
+    now = json.loads(spec.model_dump_json())
+    differing = sorted(_differences(began, now, ""))
+    if differing:
+        raise RecipeError(
+            f"--resume {folder}: the recipe is not the one it began with; differing: {', '.join(differing)}. "
+            "Give the same --set and --variant, or start a new run"
+        )
+
+
+def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {*one, *other}:
+            yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
+    elif one != other and place.partition(".")[0] not in ("variants", "paper", "paper_note"):
+        yield place
+
+
+def _take_over(made: Run) -> None:
+    from restorekit.stages.run import checkpoints
+
+    found = checkpoints(made.folder)
+    if found:
+        made.resume(found[-1])
+    else:
+        screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
+
+
+def _train(made: Run, plugins: Plugins) -> None:
+    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
+    from restorekit.core.events import Ticked
+    from restorekit.stages.train import train
+
+    watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
+    with _stop_asked() as stopped:
+        for event in screen.Watch().over(train(made)):
+            for watcher in watchers:
+                watcher(event)
+            if stopped() and isinstance(event, Ticked) and made.step < made.steps:
+                made.save()
+                screen.warn(f"stopped after step {made.step} and saved. To go on: add --resume {made.folder}")
+                raise typer.Exit(stopped())
+
+
+@contextmanager
+def _stop_asked() -> Iterator[Callable[[], int]]:
+    """Turn the first Ctrl-C or SIGTERM into an exit code to ask for; a second Ctrl-C stops at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(128 + number)
+        screen.warn("stopping after this step; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked[0] if asked else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _quietly(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Say a line of progress every few seconds at most."""
+    from time import monotonic
+
+    last = [monotonic()]
+
+    def maybe(line: str) -> None:
+        if monotonic() - last[0] > 5:
+            last[0] = monotonic()
+            say(line)
+
+    return maybe
+
+
+def _describe(known: Any, kind: str, name: str) -> None:
+    screen.say(f"{kind} {name}, from {known.owner(kind, name)}\n\n{known.about(kind, name)}\n")
+    options = known.options(kind, name)
+    if options:
+        rows = [[o.name, o.type, "must be given" if o.default is None else o.default] for o in options]
+        screen.table("", ["option", "type", "default"], rows)

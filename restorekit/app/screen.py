@@ -1,0 +1,165 @@
+"""Events to rich progress and tables; errors to one red line. Plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from restorekit.core.events import Event, Finished, Saved, Scored, Started, Stepped, Ticked
+
+__all__ = ["Watch", "fail", "note", "say", "table", "warn"]
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(soft_wrap=True, highlight=False, stderr=True)
+LONG = 24 * 3600
+"""Seconds from which a run is told how it can be shortened."""
+
+
+def say(text: str) -> None:
+    """Print a line of result."""
+    out.print(escape(text))
+
+
+def note(text: str) -> None:
+    """Print a line of progress."""
+    err.print(f"[dim]{escape(text)}[/dim]")
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    err.print(f"[yellow]{escape(text)}[/yellow]")
+
+
+def fail(text: str) -> None:
+    """Print an error, a line each."""
+    for line in text.splitlines():
+        err.print(f"[bold red]error:[/bold red] {escape(line)}")
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table."""
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    out.print(made)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (size == 60 and seconds >= 60):
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+class Watch:
+    """Shows a training run: a live bar on a terminal, else a line at every log."""
+
+    def __init__(self) -> None:
+        self._live = err.is_terminal
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=err,
+        )
+        self._task: Any = None
+        self._began = 0.0
+        self._first = 0
+        self._steps = 0
+        self._told = ""
+
+    def over(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Pass events on, and show them."""
+        try:
+            for event in events:
+                self._show(event)
+                yield event
+        finally:
+            if self._task is not None and self._live:
+                self._progress.stop()
+
+    def _show(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Ticked):
+            self._tick(event.step)
+        elif isinstance(event, Stepped):
+            self._told = "  ".join(
+                f"{n.replace('generator', 'g', 1).replace('discriminator', 'd', 1)} {v:.3f}"
+                for n, v in event.values.items()
+            )
+            if not self._live:
+                note(f"step {event.step}/{self._steps}  {self._pace(event.step)}  {self._told}")
+        elif isinstance(event, Scored):
+            note(f"step {event.step}: validation  " + "  ".join(f"{n} {v:.3f}" for n, v in event.values.items()))
+        elif isinstance(event, Saved):
+            note(f"step {event.step}: saved {event.path}")
+        elif isinstance(event, Finished):
+            note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
+
+    def _start(self, event: Started) -> None:
+        self._began, self._first, self._steps = monotonic(), event.step, event.steps
+        epochs = event.steps / event.steps_per_epoch
+        begins = "goes on" if event.step else "begins"
+        note(f"training {begins} at step {event.step} of {event.steps} ({epochs:.1f} epochs)")
+        if event.synthetic:
+            note("synthetic phantoms: no patient images are used")
+        if self._live:
+            self._progress.start()
+            self._task = self._progress.add_task("", total=event.steps, completed=event.step, rate="", told="")
+
+    def _tick(self, step: int) -> None:
+        done = step - self._first
+        if done == 1:
+            self._began = monotonic()  # the first step warms up and says little about the others
+        if done == 10:
+            self._estimate(step)
+        if self._live:
+            self._progress.update(self._task, completed=step, rate=self._pace(step), told=self._told)
+
+    def _pace(self, step: int) -> str:
+        passed = monotonic() - self._began
+        return f"{(step - self._first - 1) / passed:.2f} steps/s" if step - self._first > 1 and passed > 0 else ""
+
+    def _estimate(self, step: int) -> None:
+        each = (monotonic() - self._began) / 9
+        left = each * (self._steps - step)
+        note(
+            f"{each:.2f} s a step: {self._steps} steps take about {duration(each * self._steps)}; {duration(left)} to go"
+        )
+        if left > LONG:
+            warn(
+                "that is long. What shortens it: fewer steps (--set train.steps=2000), a smaller size "
+                "(--set data.size=[128,128]), train.precision=auto, a GPU; a run can be stopped and resumed at any time"
+            )
+
+
+def scores(summary: Mapping[str, Any]) -> None:
+    """Print the scores of a split."""
+    share = round(summary["confidence"] * 100)
+    rows = []
+    for name, entry in summary["metrics"].items():
+        for part in ("score", "poor", "restored", "gain"):
+            if part in entry:
+                rows.append([name, "" if part == "score" else part, *_interval(entry[part], entry["undefined"])])
+    title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"
+    table(title, ["metric", "", "value", f"{share} % interval by {summary['unit']}"], rows)
+
+
+def _interval(part: Mapping[str, float] | None, reason: str | None) -> tuple[str, str]:
+    if part is None:
+        return "-", reason or "not defined"
+    return f"{part['value']:.4f}", f"{part['low']:.4f} to {part['high']:.4f}"

@@ -1,0 +1,397 @@
+"""Datasets to batches: splits, sizes, channels, pairing, and draws that depend on (seed, epoch, index) alone.
+
+Nothing here keeps random state. An epoch's order, a crop or a degradation is computed from numbers, so that any step's
+batch can be made again: by a run that was killed and goes on, or by any number of worker processes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from restorekit.core import nd
+from restorekit.core.errors import DataError
+from restorekit.core.parts import Parts
+from restorekit.core.types import UNLABELLED, Batch, Dataset, Domain, Sample
+from restorekit.stages.recipe import Data, Recipe
+
+__all__ = ["Fitted", "Side", "Splits", "fit", "open_splits", "scoring_batches", "seed_of", "training_batches"]
+
+SPLITS = ("train", "val", "test")
+SideName = Literal["a", "b"]
+
+
+def seed_of(*numbers: int | str) -> int:
+    """Return a 63-bit seed that is a pure function of the arguments; words count by their checksum."""
+    words = [n if isinstance(n, int) else zlib.crc32(n.encode()) for n in numbers]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _rng(*numbers: int | str) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_of(*numbers))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of one split: a dataset, and which of its images take part."""
+
+    name: SideName
+    dataset: Dataset
+    indices: tuple[int, ...]
+    domain: Domain
+    skipped: tuple[str, ...] = ()
+    """Why images were left out, a line each."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def record(self, position: int) -> Any:
+        """The record of the image at a position of this side."""
+        return self.dataset.records[self.indices[position]]
+
+    def counts(self) -> dict[str, Any]:
+        """Images by class and source, as the report shows them."""
+        records = [self.record(i) for i in range(len(self))]
+        names = self.dataset.classes
+        labelled = [r for r in records if r.target != UNLABELLED]
+        by_class = Counter(names[r.target] for r in labelled)
+        sources: dict[str, dict[str, int]] = {}
+        for r in labelled:
+            if r.source is not None:
+                row = sources.setdefault(r.source, dict.fromkeys(names, 0))
+                row[names[r.target]] += 1
+        groups = {r.group for r in records if r.group is not None}
+        return {
+            "images": len(records),
+            "unlabelled": len(records) - len(labelled),
+            "groups": len(groups) or None,
+            "skipped": len(self.skipped),
+            "classes": {name: by_class[name] for name in names},
+            "sources": sources,
+        }
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Every side of every split; a side that does not exist is empty."""
+
+    sides: dict[tuple[str, SideName], Side]
+
+    def __getitem__(self, key: tuple[str, SideName]) -> Side:
+        return self.sides[key]
+
+    @property
+    def synthetic(self) -> bool:
+        """True if any of the images were made, not recorded."""
+        return any(side.dataset.synthetic for side in self.sides.values())
+
+    def counts(self) -> dict[str, Any]:
+        """What data.json of a run folder holds."""
+        splits = {split: {name: self[split, name].counts() for name in ("a", "b")} for split in SPLITS}  # type: ignore[index]
+        return {"synthetic": self.synthetic, "splits": splits}
+
+
+def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
+    """Open the datasets of a recipe.
+
+    Args:
+        recipe: the recipe.
+        parts: where its datasets come from.
+        verify: if given, every recorded image is read once before anything is trained, and this is called with a
+            line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
+
+    Raises:
+        DataError: if a training side is empty, the classes of the sides differ, or images cannot be read.
+    """
+    data = recipe.data
+    root = None if data.root is None else Path(data.root)
+    sides: dict[tuple[str, SideName], Side] = {}
+    for name, spec in (("a", data.a), ("b", data.b)):
+        make = parts.resolve("dataset", spec.spec)
+        for split in SPLITS:
+            dataset = make(root, split)
+            domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes))
+            sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)  # type: ignore[index, arg-type]
+    _check_classes(sides["train", "a"], sides["train", "b"])
+    if data.val is not None:
+        _split_validation(sides, data.val, recipe.seed)
+    for name in ("a", "b"):
+        if not len(sides["train", name]):  # type: ignore[index]
+            raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
+    if verify is not None:
+        for key, side in sides.items():
+            sides[key] = _verified(side, data, verify)
+    return Splits(sides)
+
+
+def _check_classes(a: Side, b: Side) -> None:
+    if a.domain.classes and b.domain.classes and a.domain.classes != b.domain.classes:
+        raise DataError(
+            f"data: the sides have other classes: a {a.domain.classes}, b {b.domain.classes}; name them alike"
+        )
+
+
+def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, seed: int) -> None:
+    """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
+    for name in ("a", "b"):
+        train = sides["train", name]  # type: ignore[index]
+        held = []
+        for i in train.indices:
+            record = train.dataset.records[i]
+            unit = record.group if record.group is not None else record.key
+            held.append(seed_of(seed, "val", unit) / 2**63 < fraction)
+        chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
+        rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
+        sides["train", name] = replace(train, indices=rest)  # type: ignore[index]
+        sides["val", name] = replace(train, indices=chosen)  # type: ignore[index]
+
+
+def _verified(side: Side, data: Data, say: Callable[[str], None]) -> Side:
+    """Read every image once. Made images cannot be unreadable, so one of them is enough."""
+    faults: dict[int, str] = {}
+    todo = side.indices[:1] if side.dataset.synthetic else side.indices
+    for done, index in enumerate(todo):
+        if done % 500 == 0 and done:
+            say(f"checked {done} of {len(todo)} images of data.{side.name}")
+        key = side.dataset.records[index].key
+        try:
+            _channels(_checked(side.dataset.load(index, _rng(0)), key, side.domain).image, data.channels, key)
+        except DataError as error:
+            faults[index] = str(error)
+    if not faults:
+        return side
+    if data.unreadable == "refuse":
+        first = next(iter(faults.values()))
+        more = f" ({len(faults)} such files in data.{side.name})" if len(faults) > 1 else ""
+        raise DataError(f"{first}{more}; mend or remove it, or set data.unreadable: skip")
+    kept = tuple(i for i in side.indices if i not in faults)
+    if not kept and side.indices:
+        raise DataError(
+            f"data.{side.name}: none of {len(faults)} images can be read; the first: {next(iter(faults.values()))}"
+        )
+    return replace(side, indices=kept, skipped=tuple(faults.values()))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A sample at the recipe's size and channels, with what its record says."""
+
+    sample: Sample
+    key: str
+    target: int
+    group: str | None
+    source: str | None
+
+
+def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"], *, antialias: bool) -> Tensor:
+    """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut centrally."""
+    if how == "stretch":
+        return nd.resize(image[None], size, antialias=antialias)[0]
+    ratios = [n / old for n, old in zip(size, image.shape[1:], strict=True)]
+    ratio = min(ratios) if how == "pad" else max(ratios)
+    scaled = [max(1, round(old * ratio)) for old in image.shape[1:]]
+    image = nd.resize(image[None], scaled, antialias=antialias)
+    if how == "crop":
+        return nd.crop(image, [(old - n) // 2 for old, n in zip(scaled, size, strict=True)], size)[0]
+    amounts = [((n - old) // 2, (n - old + 1) // 2) for old, n in zip(scaled, size, strict=True)]
+    return nd.pad(image, amounts, "replicate")[0]
+
+
+def _checked(sample: Sample, key: str, domain: Domain) -> Sample:
+    dims = sample.image.ndim - 1
+    if dims != domain.dims:
+        raise DataError(f"{key}: has {dims} spatial sizes; data.size has {domain.dims}: {list(domain.size)}")
+    if not torch.isfinite(sample.image).all():
+        raise DataError(f"{key}: holds values that are not finite")
+    return sample
+
+
+def _channels(image: Tensor, channels: int, key: str) -> Tensor:
+    if image.shape[0] == channels:
+        return image
+    if image.shape[0] == 1:
+        return image.expand(channels, *image.shape[1:])
+    if channels == 1 and bool((image == image[:1]).all()):
+        return image[:1]
+    raise DataError(f"{key}: has {image.shape[0]} channels, data.channels is {channels}; only one channel is repeated")
+
+
+def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared: tuple[int, ...] | None) -> Fitted:
+    """Load the image at a position, fitted; augmented by the draws of `shared` if given."""
+    record = side.record(position)
+    sample = _checked(side.dataset.load(side.indices[position], _rng(*seeds, side.name)), record.key, side.domain)
+    image = _channels(sample.image, data.channels, record.key)
+    layers = [image]
+    if sample.truth is not None:
+        layers.append(_channels(sample.truth, data.channels, record.key))
+    if sample.mask is not None:
+        layers.append(sample.mask.to(image.dtype))
+    stack = torch.cat(layers)  # one stack, so that image, truth and mask are cut and mirrored alike
+    load = data.augment.load if shared is not None else 1.0
+    stack = fit(stack, [round(n * load) for n in data.size], data.fit, antialias=data.antialias)
+    if shared is not None:
+        stack = _augmented(stack, data, _rng(*shared))
+    pieces = iter(stack.split([layer.shape[0] for layer in layers]))
+    image = next(pieces)
+    truth = next(pieces) if sample.truth is not None else None
+    mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
+    fitted = replace(sample, image=image, truth=truth, mask=mask)
+    return Fitted(fitted, record.key, record.target, record.group, record.source)
+
+
+def _augmented(stack: Tensor, data: Data, rng: torch.Generator) -> Tensor:
+    room = [have - want for have, want in zip(stack.shape[1:], data.size, strict=True)]
+    corner = [int(torch.randint(n + 1, (), generator=rng)) for n in room]
+    stack = nd.crop(stack, corner, data.size)
+    mirrored = data.augment.flip and bool(torch.rand((), generator=rng) < 0.5)
+    return stack.flip(-1) if mirrored else stack
+
+
+def _collate(items: Sequence[Fitted]) -> Batch:
+    def stack(values: Sequence[Tensor | None]) -> Tensor | None:
+        known = [v for v in values if v is not None]
+        return torch.stack(known) if len(known) == len(values) else None
+
+    return Batch(
+        image=torch.stack([item.sample.image for item in items]),
+        key=tuple(item.key for item in items),
+        target=torch.tensor([item.target for item in items]),
+        truth=stack([item.sample.truth for item in items]),
+        mask=stack([item.sample.mask for item in items]),
+        group=tuple(item.group for item in items),
+        source=tuple(item.source for item in items),
+        intensity=tuple(item.sample.intensity for item in items),
+        drawn=tuple(item.sample.drawn for item in items),
+    )
+
+
+class _Pairs(TorchDataset[tuple[Fitted, Fitted]]):
+    """(a, b) for (epoch, index). The longer side sets the epoch's length; the shorter is cycled in new orders."""
+
+    def __init__(self, splits: Splits, recipe: Recipe) -> None:
+        self.a, self.b = splits["train", "a"], splits["train", "b"]
+        self.data, self.seed = recipe.data, recipe.seed
+        if self.data.pairing == "key":
+            self.partner = _partners(self.a, self.b)
+        if self.data.pairing == "class":
+            self.by_class = _by_class(self.a, self.b)
+
+    def __len__(self) -> int:
+        return len(self.a) if self.data.pairing == "key" else max(len(self.a), len(self.b))
+
+    def __getitem__(self, at: tuple[int, int]) -> tuple[Fitted, Fitted]:
+        epoch, index = at
+        seeds = (self.seed, epoch, index)
+        first = self._turn(len(self.a), "a", epoch, index)
+        if self.data.pairing == "key":
+            second = self.partner[first]
+        elif self.data.pairing == "class":
+            alike = self.by_class[self.a.record(first).target]
+            second = alike[self._turn(len(alike), f"b{self.a.record(first).target}", epoch, index)]
+        else:
+            second = self._turn(len(self.b), "b", epoch, index)
+        alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
+        a = _load(self.a, first, self.data, seeds, (*seeds, 1))
+        return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2))
+
+    def _turn(self, length: int, salt: str, epoch: int, index: int) -> int:
+        return int(_order(length, self.seed, epoch, index // length, salt)[index % length])
+
+
+@cache
+def _order(length: int, seed: int, epoch: int, cycle: int, salt: str) -> Tensor:
+    _order_guard()
+    return torch.randperm(length, generator=_rng(seed, epoch, cycle, salt))
+
+
+def _order_guard() -> None:
+    """Forget old epochs' orders, so that a long run does not collect them."""
+    if _order.cache_info().currsize > 64:
+        _order.cache_clear()
+
+
+def _partners(a: Side, b: Side) -> list[int]:
+    names = {Path(b.record(i).key).stem: i for i in range(len(b))}
+    stems = [Path(a.record(i).key).stem for i in range(len(a))]
+    lost = [stem for stem in stems if stem not in names]
+    if lost:
+        raise DataError(
+            f"data.pairing: key: {len(lost)} images of a have no partner in b of the same name; first {lost[0]!r}"
+        )
+    return [names[stem] for stem in stems]
+
+
+def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
+    table: dict[int, list[int]] = {}
+    for i in range(len(b)):
+        table.setdefault(b.record(i).target, []).append(i)
+    lost = sorted({a.record(i).target for i in range(len(a))} - table.keys())
+    if lost:
+        raise DataError(f"data.pairing: class: side b has no image of class {[a.domain.classes[k] for k in lost]}")
+    return table
+
+
+class _Steps(Sampler[list[tuple[int, int]]]):
+    """(epoch, index) of every image of every batch, from one step to the last."""
+
+    def __init__(self, start: int, stop: int, per_epoch: int, batch: int) -> None:
+        self.start, self.stop, self.per_epoch, self.batch = start, stop, per_epoch, batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.start, self.stop):
+            epoch, at = divmod(step, self.per_epoch)
+            yield [(epoch, at * self.batch + i) for i in range(self.batch)]
+
+
+def _collate_pairs(items: Sequence[tuple[Fitted, Fitted]]) -> tuple[Batch, Batch]:
+    return _collate([a for a, _ in items]), _collate([b for _, b in items])
+
+
+def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
+    """Steps of one pass over the longer side; a last batch that would not be full is left out."""
+    return max(1, len(_Pairs(splits, recipe)) // recipe.data.batch)
+
+
+def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[tuple[Batch, Batch]]:
+    """Yield the batches (a, b) of the steps from `start` up to `stop`."""
+    pairs = _Pairs(splits, recipe)
+    sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch)
+    workers = recipe.data.workers
+    loader: DataLoader[Any] = DataLoader(
+        pairs,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate_pairs,
+        generator=torch.Generator(),  # else the loader draws from the global state
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+    yield from loader
+
+
+def scoring_batches(splits: Splits, recipe: Recipe, split: str, batch: int = 8) -> Iterator[Batch]:
+    """Yield the images of side a of a split in order, unaugmented. Paired data brings its partner as the truth."""
+    side = splits[split, "a"]
+    other = splits[split, "b"]
+    paired = recipe.data.pairing == "key" and len(other) > 0
+    partner = _partners(side, other) if paired else []
+    for first in range(0, len(side), batch):
+        items = []
+        for i in range(first, min(first + batch, len(side))):
+            item = _load(side, i, recipe.data, (recipe.seed, 0, i), None)
+            if paired:
+                truth = _load(other, partner[i], recipe.data, (recipe.seed, 0, i), None).sample.image
+                item = replace(item, sample=replace(item.sample, truth=truth))
+            items.append(item)
+        yield _collate(items)

@@ -1,0 +1,293 @@
+"""A run and a split to scores: a row an image, a number a metric, an interval by patient where patients are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core.errors import DataError
+from restorekit.core.pictures import draw_grid
+from restorekit.core.types import Batch, Metric, Nets, Output
+from restorekit.stages.data import seed_of
+from restorekit.stages.run import Run, kept_checkpoint, load_nets, read_checkpoint, write_atomically
+
+__all__ = ["evaluate", "pictures", "restored", "score"]
+
+Rows = NDArray[np.float64]
+SHOWN = 8
+"""Images in a grid."""
+
+
+@dataclass
+class _Measured:
+    """What was seen of a split: rows of each metric for the images as they came ("poor") and as they became."""
+
+    rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    sources: list[str | None] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    answers: list[Tensor] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
+    shown: list[dict[str, Tensor]] = field(default_factory=list)
+    truthless: bool = False
+
+    def add(self, name: str, which: str, rows: Rows) -> None:
+        have = self.rows.get((name, which))
+        self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
+
+
+def restored(nets: Nets, image: Tensor, times: int) -> Output:
+    """Apply the restoring translator `times` times to (B, C, *S); the answer is that of the first pass."""
+    output: Output = nets.ab(image)
+    again = output.image
+    for _ in range(times - 1):
+        again = nets.ab(again).image
+    return Output(again, output.features, output.answer)
+
+
+def score(run: Run, split: str) -> dict[str, float]:
+    """Return the plain scores of a split: of the restored images, and of the classes."""
+    seen = _measure(run, split, before=False)
+    return {
+        name: float("nan") if (name, "restored") not in seen.rows else metric.reduce(seen.rows[name, "restored"])
+        for name, metric in run.metrics.items()
+    }
+
+
+def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Score a split with the kept checkpoint and write scores/SPLIT.json, scores/SPLIT.csv and scores/grid.png.
+
+    Raises:
+        DataError: if the split has no images.
+        CheckpointError: if there is no checkpoint, or it does not fit.
+    """
+    if not run.sizes.get(split):
+        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
+    checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
+    state, tensors = read_checkpoint(checkpoint)
+    load_nets(run.nets, tensors["nets"], checkpoint)
+    seen = _measure(run, split, before=True, say=say)
+    say("intervals")
+    units = _units(seen.groups)
+    found = {name: _scored(run, metric, name, seen, units) for name, metric in run.metrics.items()}
+    classes = run.domains["a"].classes
+    summary = {
+        "split": split,
+        "step": state["step"],
+        "kept": run.recipe.train.keep,
+        "times": run.recipe.evaluate.times,
+        "images": len(seen.keys),
+        "groups": len(units) if any(g is not None for g in seen.groups) else None,
+        "unit": "patient" if any(g is not None for g in seen.groups) else "image",
+        "resamples": run.recipe.evaluate.resamples,
+        "confidence": run.recipe.evaluate.confidence,
+        "positive": classes[-1] if len(classes) == 2 else None,
+        "metrics": found,
+        "confusion": _confusion(seen, classes),
+        "channel_spread": _spread(seen),
+    }
+    home = run.folder / "scores"
+    home.mkdir(parents=True, exist_ok=True)
+    write_atomically(home / f"{split}.csv", _table(seen, run.metrics, classes))
+    write_atomically(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
+    images, keys = _stacked(seen.shown)
+    title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
+    draw_grid(home / "grid.png", images, title=title, captions=keys)
+    return summary
+
+
+def pictures(run: Run) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return fixed images of the first split that is known, and what the networks make of them now."""
+    split = next(name for name in ("val", "test", "train") if run.sizes[name])
+    chosen = set(_chosen(run.sizes[split]))
+    shown: list[dict[str, Tensor]] = []
+    at = 0
+    with _scoring(run):
+        for batch in run.scoring(split):
+            wanted = [i for i in range(len(batch.key)) if at + i in chosen]
+            at += len(batch.key)
+            if wanted:
+                moved = batch.to(run.engine.device)
+                output = restored(run.nets, moved.image, run.recipe.evaluate.times)
+                shown += _columns(run, moved, output, wanted)
+            if at > max(chosen):
+                break
+    return _stacked(shown)
+
+
+class _scoring:
+    """Evaluation mode without gradients, in float32; training mode comes back afterwards."""
+
+    def __init__(self, run: Run) -> None:
+        self._nets = run.nets
+        self._inference = torch.inference_mode()
+
+    def __enter__(self) -> None:
+        self._was = self._nets.training
+        self._nets.eval()
+        self._inference.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._inference.__exit__(*error)
+        self._nets.train(self._was)
+
+
+def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] = lambda line: None) -> _Measured:
+    seen = _Measured()
+    chosen = set(_chosen(run.sizes[split]))
+    with _scoring(run):
+        for batch in run.scoring(split):
+            moved = batch.to(run.engine.device)
+            output = restored(run.nets, moved.image, run.recipe.evaluate.times)
+            _measure_batch(run, seen, moved, output, before=before)
+            wanted = [i for i in range(len(batch.key)) if len(seen.keys) + i in chosen]
+            if before and wanted:
+                seen.shown += _columns(run, moved, output, wanted)
+            seen.keys += batch.key
+            say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
+    return seen
+
+
+def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
+    for name, metric in run.metrics.items():
+        if metric.needs == "truth" and batch.truth is None:
+            seen.truthless = True
+            continue
+        seen.add(name, "restored", metric.measure(output.image.float(), output.answer, batch))
+        if before and metric.needs != "target":
+            seen.add(name, "poor", metric.measure(batch.image, output.answer, batch))
+    count = len(batch.key)
+    seen.groups += batch.group or [None] * count
+    seen.sources += batch.source or [None] * count
+    seen.targets += [-1] * count if batch.target is None else batch.target.tolist()
+    if output.answer is not None:
+        seen.answers += list(output.answer.float().softmax(1).cpu())
+    if (
+        batch.intensity
+        and output.image.shape[1] > 1
+        and all(i is not None and i.channels == 1 for i in batch.intensity)
+    ):
+        gap = output.image.amax(1) - output.image.amin(1)
+        seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def _columns(run: Run, batch: Batch, output: Output, wanted: list[int]) -> list[dict[str, Tensor]]:
+    columns = {"poor": batch.image, "restored": output.image}
+    if run.nets.ba is not None:
+        columns["back again"] = run.nets.ba(output.image).image
+    if batch.truth is not None:
+        columns["truth"] = batch.truth
+    names = run.domains["a"].classes
+    rows = []
+    for i in wanted:
+        row: dict[str, Any] = {name: column[i].float().cpu() for name, column in columns.items()}
+        key = Path(batch.key[i]).name
+        target = -1 if batch.target is None else int(batch.target[i])
+        if output.answer is not None and names:
+            said = names[int(output.answer[i].argmax())]
+            key += f"\n{names[target] if target >= 0 else 'class unknown'}, called {said}"
+        rows.append({**row, "key": key})
+    return rows
+
+
+def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    names = [name for name in rows[0] if name != "key"]
+    return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
+
+
+def _chosen(count: int) -> list[int]:
+    """Positions spread evenly over a split."""
+    return sorted({round(i * (count - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, count))})
+
+
+def _units(groups: list[str | None]) -> list[NDArray[np.int64]]:
+    """Row indices of each unit of the bootstrap: a patient where known, else an image."""
+    table: dict[Any, list[int]] = {}
+    for i, group in enumerate(groups):
+        table.setdefault(i if group is None else group, []).append(i)
+    return [np.array(rows) for rows in table.values()]
+
+
+def _scored(run: Run, metric: Metric, name: str, seen: _Measured, units: list[NDArray[np.int64]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "undefined": None}
+    after = seen.rows.get((name, "restored"))
+    before = seen.rows.get((name, "poor"))
+    if after is None:
+        return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
+    parts: dict[str, Callable[[NDArray[np.int64]], float]] = {}
+    if metric.needs == "target":
+        parts["score"] = lambda rows: metric.reduce(after[rows])
+    else:
+        parts["restored"] = lambda rows: metric.reduce(after[rows])
+        if before is not None:
+            parts["poor"] = lambda rows: metric.reduce(before[rows])
+            parts["gain"] = lambda rows: metric.reduce(after[rows]) - metric.reduce(before[rows])
+    spec = run.recipe.evaluate
+    every = np.arange(len(after))
+    # One seed for all parts and metrics: they see the same resamples.
+    draws = np.random.default_rng(seed_of(run.recipe.seed, "bootstrap")).integers(
+        len(units), size=(spec.resamples, len(units))
+    )
+    resamples = [np.concatenate([units[u] for u in draw]) for draw in draws]
+    for part, function in parts.items():
+        value = function(every)
+        if np.isnan(value):
+            entry |= {part: None, "undefined": metric.undefined}
+            continue
+        again = np.array([function(rows) for rows in resamples])
+        tail = (1 - spec.confidence) / 2
+        low, high = np.nanquantile(again, [tail, 1 - tail])
+        defined = int((~np.isnan(after[:, 0])).sum())
+        entry[part] = {"value": value, "low": float(low), "high": float(high), "n": defined}
+    return entry
+
+
+def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:
+    if not seen.answers or not classes:
+        return None
+    matrix = np.zeros((len(classes), len(classes)), int)
+    for target, answer in zip(seen.targets, seen.answers, strict=True):
+        if target >= 0:
+            matrix[target, int(answer.argmax())] += 1
+    return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
+
+
+def _spread(seen: _Measured) -> dict[str, float] | None:
+    return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
+
+
+def _table(seen: _Measured, metrics: Mapping[str, Metric], classes: tuple[str, ...]) -> str:
+    """A row an image: who it is, what was answered, and each metric that has one number an image."""
+    single = {f"{n}_{w}": rows[:, 0] for (n, w), rows in seen.rows.items() if metrics[n].needs != "target"}
+    answers = [f"p_{name}" for name in classes] if seen.answers else []
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "source", "class", *(["called"] if answers else []), *answers, *single])
+    for i, key in enumerate(seen.keys):
+        target = classes[seen.targets[i]] if seen.targets[i] >= 0 else ""
+        said = (
+            [classes[int(seen.answers[i].argmax())], *(f"{float(p):.6f}" for p in seen.answers[i])] if answers else []
+        )
+        values = [f"{column[i]:.6g}" for column in single.values()]
+        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", target, *said, *values])
+    return stream.getvalue()
+
+
+def _no_nan(value: Any) -> Any:
+    """JSON knows no NaN and no infinity; what is not a number becomes null."""
+    if isinstance(value, dict):
+        return {key: _no_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

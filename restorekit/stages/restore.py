@@ -1,0 +1,267 @@
+"""A trained run to restored images, at any size: padded by reflection, restored whole, cut back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from restorekit.core import nd, plugins
+from restorekit.core.errors import CheckpointError, DataError, RestorekitError
+from restorekit.core.images import find_images, read_image, write_image
+from restorekit.core.types import Domain, Intensity
+from restorekit.stages import recipe
+from restorekit.stages.build import build_nets
+from restorekit.stages.run import Engine, kept_checkpoint, load_nets, read_checkpoint, write_atomically
+
+__all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
+
+PROBE = 64
+"""Side of the image on which the memory that networks need is measured."""
+MARGIN = 1.5
+"""Convolution libraries take scratch memory that the measurement does not see."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One restored image, and what the head said of the image as it came."""
+
+    image: Tensor
+    """(C, *S) in [-1, 1], of the channels of the input."""
+    answer: dict[str, float] | None
+    """Probability by class, from the first pass."""
+    spread: float | None
+    """Mean difference between the channels that a gray image became, as a fraction of the range."""
+
+
+class Restorer:
+    """The restoring translator of a run. It works in float32, at the native size and aspect of every image."""
+
+    def __init__(self, folder: Path) -> None:
+        checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
+        state, tensors = read_checkpoint(checkpoint)
+        self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
+        domains = {name: Domain(**_domain(fields)) for name, fields in state["domains"].items()}
+        self.classes = domains["a"].classes
+        nets = build_nets(self.recipe, plugins.load().parts, domains)
+        load_nets(nets, tensors["nets"], checkpoint)
+        self.device = Engine("fp32").device
+        self.net = nets.ab.to(self.device).eval()
+        self._bytes_at: float | None = None
+
+    def restore(self, array: NDArray[np.generic] | Tensor, *, times: int | None = None) -> NDArray[np.generic] | Tensor:
+        """Restore one image.
+
+        Args:
+            array: (*S) or (C, *S): uint8, or floating point in [-1, 1]; a NumPy array or a tensor.
+            times: how often the translator is applied; None: as the recipe evaluates.
+
+        Returns:
+            The restored image, of the shape, type and dtype that came.
+
+        Raises:
+            DataError: if the shape, dtype or values are not as above, or memory does not suffice.
+        """
+        tensor = torch.as_tensor(np.array(array)) if isinstance(array, np.ndarray) else array
+        dims = len(self.recipe.data.size)
+        bare = tensor.ndim == dims
+        image = _to_float(tensor)[None] if bare else _to_float(tensor)
+        made = self.restored(image, times=times).image
+        made = made[0] if bare else made
+        if tensor.dtype == torch.uint8:
+            made = ((made + 1) * 127.5).round().clamp(0, 255)
+        made = made.to(tensor.dtype)
+        return made.numpy() if isinstance(array, np.ndarray) else made
+
+    @torch.inference_mode()
+    def restored(self, image: Tensor, *, times: int | None = None) -> Restored:
+        """Restore (C, *S) float in [-1, 1], and answer.
+
+        Raises:
+            DataError: if the image does not fit the networks, or is too large for the memory there is.
+        """
+        dims, channels = len(self.recipe.data.size), self.recipe.data.channels
+        if image.ndim != dims + 1:
+            raise DataError(
+                f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(image.shape)}"
+            )
+        if image.shape[0] not in (1, channels):
+            raise DataError(f"an image of this run has 1 or {channels} channels; came {image.shape[0]}")
+        if not torch.isfinite(image).all() or image.abs().max() > 1:
+            raise DataError(f"values must be finite and in [-1, 1]; came {image.min():.4g} to {image.max():.4g}")
+        size = image.shape[1:]
+        padded = nd.pad_to_multiple(image[None].float(), self.net.generator.multiple)
+        padded = padded.expand(1, channels, *padded.shape[2:]).to(self.device)
+        self._demand_memory(padded.shape[2:])
+        first = self.net(padded)
+        again = first.image
+        for _ in range((times or self.recipe.evaluate.times) - 1):
+            again = self.net(again).image
+        made = nd.crop(again[0].float().cpu(), [0] * dims, size)
+        answer = None
+        if first.answer is not None and self.classes:
+            chances = first.answer[0].float().softmax(0).tolist()
+            answer = dict(zip(self.classes, chances, strict=True))
+        if image.shape[0] == channels:
+            return Restored(made, answer, None)
+        spread = float((made.amax(0) - made.amin(0)).mean()) / 2
+        return Restored(made.mean(0, keepdim=True), answer, spread)
+
+    def _demand_memory(self, size: Sequence[int]) -> None:
+        if self._bytes_at is None:
+            self._bytes_at = _bytes_at(self.net, self.recipe.data.channels, len(size), self.device)
+        free = _free_memory(self.device)
+        need = self._bytes_at * MARGIN * prod(size)
+        if need > free:
+            side = int((free / MARGIN / self._bytes_at) ** (1 / len(size)))
+            fits = "x".join([str(side)] * len(size))
+            came = "x".join(map(str, size))
+            raise DataError(
+                f"{came} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+                f"about {fits} fits. Cut the image, or use a machine with more memory"
+            )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one file: restored.csv holds a row for each."""
+
+    file: str
+    written: str
+    error: str
+    seconds: float
+    answer: dict[str, float] | None
+    spread: float | None
+
+
+def load(folder: str | os.PathLike[str]) -> Restorer:
+    """Load a run for restoring.
+
+    Args:
+        folder: a run folder, or one of its checkpoints.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, or it is damaged or of another version.
+        RecipeError: if a plugin that the run needs is not installed.
+    """
+    return Restorer(Path(folder))
+
+
+def restore_files(
+    restorer: Restorer, inputs: Sequence[Path], folder: Path, *, times: int | None = None
+) -> Iterator[Row]:
+    """Restore files, and the files of folders, to the same names below `folder`, and yield what became of each.
+
+    One bad file does not stop the rest. When the iterator ends, or is closed, `folder`/restored.csv tells of every
+    file so far.
+
+    Raises:
+        DataError: if there is nothing to restore, or a file would be written over itself.
+    """
+    todo = [(path, folder / name) for path, name in _inputs(inputs)]
+    if not todo:
+        raise DataError(f"{', '.join(map(str, inputs))}: holds no PNG or JPEG image")
+    for path, target in todo:
+        if path.resolve() == target.resolve():
+            raise DataError(f"{path}: would be written over; choose another -o FOLDER")
+    rows: list[Row] = []
+    try:
+        for path, target in todo:
+            rows.append(_restore_file(restorer, path, target, times))
+            yield rows[-1]
+    finally:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "restored.csv", _table(rows, restorer.classes))
+
+
+def _restore_file(restorer: Restorer, path: Path, target: Path, times: int | None) -> Row:
+    began = perf_counter()
+    try:
+        image, intensity = read_image(path)
+        made = restorer.restored(image, times=times)
+        write_image(target, _as_stored(made.image, intensity))
+    except (RestorekitError, OSError) as error:
+        return Row(str(path), "", str(error), perf_counter() - began, None, None)
+    return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread)
+
+
+def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:
+    return image if image.shape[0] == intensity.channels else image.mean(0, keepdim=True)
+
+
+def _inputs(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Every file with the name that its restored copy gets."""
+    for path in inputs:
+        if path.is_dir():
+            yield from ((found, found.relative_to(path)) for found in find_images(path))
+        else:
+            yield path, Path(path.name)
+
+
+def _table(rows: Sequence[Row], classes: Sequence[str]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["file", "written", "error", "seconds", "channel_spread", *(f"p_{name}" for name in classes)])
+    for row in rows:
+        chances = [f"{row.answer[name]:.6f}" if row.answer else "" for name in classes]
+        spread = "" if row.spread is None else f"{row.spread:.6f}"
+        writer.writerow([row.file, row.written, row.error, f"{row.seconds:.3f}", spread, *chances])
+    return stream.getvalue()
+
+
+def _keep(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "recipe.json").read_text("utf-8"))["train"]["keep"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
+
+
+def _domain(fields: dict[str, object]) -> dict[str, object]:
+    """Lists of JSON as the tuples that they were."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _to_float(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.uint8:
+        return tensor.float() / 127.5 - 1
+    if tensor.is_floating_point():
+        return tensor.float()
+    raise DataError(f"an image is uint8, or floating point in [-1, 1]; came {tensor.dtype}")
+
+
+def _bytes_at(net: torch.nn.Module, channels: int, dims: int, device: torch.device) -> float:
+    """Measure the most memory that one pass holds at once, in bytes for each position of the image."""
+    image = torch.zeros(1, channels, *[PROBE] * dims, device=device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        start = torch.cuda.memory_allocated(device)
+        net(image)
+        return (torch.cuda.max_memory_allocated(device) - start) / PROBE**dims
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        net(image)
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        seen.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text("utf-8"))["traceEvents"]
+    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
+    return float(np.cumsum([size for _, size in memory]).max()) / PROBE**dims
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
