@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 __all__ = [
+    "UNLABELLED",
     "Batch",
     "Dataset",
     "Degradation",

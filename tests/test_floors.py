@@ -1,0 +1,115 @@
+"""The floors: who may import whom, read from the source, and one home for each third-party library."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import restorekit
+
+PACKAGE = Path(restorekit.__file__).parent
+ROOT = PACKAGE.parent
+FLOORS = {
+    "core": {"core"},
+    "stages": {"core", "stages"},
+    "app": {"core", "stages", "app", "face"},
+    "builtin": {"face"},
+}
+"""For each folder, the folders of ours that its files may import; `face` is `restorekit` itself."""
+
+HOMES = {
+    "ruamel": {"stages/recipe.py"},
+    "pluggy": {"core/hookspecs.py", "core/plugins.py"},
+    "packaging": {"core/plugins.py"},
+    "pydantic": {"core/parts.py", "stages/recipe.py", "builtin/"},
+    "typer": {"app/"},
+    "rich": {"app/"},
+    "accelerate": {"stages/run.py"},
+    "safetensors": {"stages/run.py"},
+    "PIL": {"core/images.py", "core/pictures.py"},
+    "jinja2": {"stages/report.py"},
+    "matplotlib": {"stages/report.py", "stages/figures.py"},
+    "skimage": {"builtin/"},
+    "torchmetrics": {"builtin/"},
+    "tensorboard": {"builtin/"},
+}
+"""Where in the package each library may be imported."""
+
+
+def sources(folder: str = "") -> list[Path]:
+    found = sorted((PACKAGE / folder).rglob("*.py"))
+    assert found, f"no source in {folder}: this test would check nothing"
+    return found
+
+
+def guests() -> list[Path]:
+    return sorted(path for path in (ROOT / "plugins").glob("*/restorekit_*/**/*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted name of every import of a file, also of those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import; write the whole name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(path: Path) -> Iterator[str]:
+    """Yield the folders of restorekit from which a file imports; `face` for the package's own names but its version."""
+    for name in imports(path):
+        head, _, rest = name.partition(".")
+        if head == "restorekit" and rest != "__version__":
+            first = rest.partition(".")[0]
+            yield first if (PACKAGE / first).is_dir() and first else "face"
+
+
+def ident(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", [p for folder in FLOORS for p in sources(folder)], ids=ident)
+def test_a_file_imports_only_what_its_floor_may(path: Path) -> None:
+    folder = path.relative_to(PACKAGE).parts[0]
+    assert set(ours(path)) <= FLOORS[folder]
+
+
+@pytest.mark.parametrize("path", guests(), ids=ident)
+def test_a_guest_imports_only_the_face(path: Path) -> None:
+    assert set(ours(path)) <= {"face"}
+
+
+def test_the_face_imports_the_core_and_one_door() -> None:
+    face = PACKAGE / "__init__.py"
+    assert set(ours(face)) == {"core", "stages"}
+    assert {name for name in imports(face) if name.startswith("restorekit.stages")} == {
+        "restorekit.stages.restore.load"
+    }
+
+
+def test_build_and_train_do_not_know_each_other() -> None:
+    for one, other in (("build", "train"), ("train", "build")):
+        path = PACKAGE / "stages" / f"{one}.py"
+        if path.exists():
+            assert not any(name.startswith(f"restorekit.stages.{other}") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", sources(), ids=ident)
+def test_a_library_has_one_home(path: Path) -> None:
+    here = path.relative_to(PACKAGE).as_posix()
+    for name in imports(path):
+        homes = HOMES.get(name.partition(".")[0])
+        assert homes is None or any(here == home or (home.endswith("/") and here.startswith(home)) for home in homes), (
+            f"{here} imports {name}, whose home is {sorted(homes)}"
+        )
+
+
+@pytest.mark.parametrize("path", sources("builtin"), ids=ident)
+def test_nobody_imports_a_built_in(path: Path) -> None:
+    name = f"restorekit.builtin.{path.stem}"
+    if path.stem == "__init__":
+        return
+    every = [*sources(), *guests()]
+    assert [ident(p) for p in every if any(one == name or one.startswith(f"{name}.") for one in imports(p))] == []
