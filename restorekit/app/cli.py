@@ -12,9 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from restorekit.app import screen
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
@@ -26,25 +25,26 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-NEEDS_DATA = "restorekit run recipes/quickstart.yaml runs at once, without data"
+# Newer typers carry a click of their own, older ones depend on it; both are reached through typer.
+_Usage: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 
 class _Commands(TyperGroup):
     """The built-in commands and those of guests, which are listed from metadata and imported when called."""
 
-    def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), *sorted(_guests())]
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(_guests())]
 
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        own = super().get_command(context, name)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        if name in _guests():
-            return _Guest(_guests()[name])
-        raise click.UsageError(unknown("command", name, self.list_commands(context)), context)
+        if cmd_name in _guests():
+            return _Guest(_guests()[cmd_name])
+        raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
 
 
-class _Guest(click.Command):
+class _Guest(TyperCommand):
     """A guest's command: its help says whose it is until it is called."""
 
     def __init__(self, entry: EntryPoint) -> None:
@@ -53,13 +53,13 @@ class _Guest(click.Command):
         super().__init__(entry.name, help=f"From {owner}.", context_settings=settings, add_help_option=False)
         self._entry = entry
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             app = self._entry.load()
         except Exception as error:
             raise RestorekitError(f"command {self.name}: failed to import: {type(error).__name__}: {error}") from error
         command = typer.main.get_command(app)
-        return command.main(context.args, prog_name=f"restorekit {self.name}", standalone_mode=False)
+        return command.main(ctx.args, prog_name=f"restorekit {self.name}", standalone_mode=False)
 
 
 def _guests() -> dict[str, EntryPoint]:
@@ -142,9 +142,7 @@ def restore(
     run: RunFolder,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Files, or folders that are searched.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
-    times: Annotated[
-        int | None, typer.Option("--times", min=1, help="Passes; default: as the recipe evaluates.")
-    ] = None,
+    times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
     from restorekit.stages.restore import load, restore_files
@@ -220,19 +218,19 @@ def main() -> None:
     except RestorekitError as error:
         screen.fail(str(error))
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        screen.fail(error.format_message())
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         screen.fail("stopped")
         sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os._exit(1)
     except OSError as error:
         screen.fail(f"{error.filename or 'the system'}: {error.strerror or error}")
         sys.exit(2)
-    except BrokenPipeError:
-        os._exit(1)
+    except _Usage as error:
+        screen.fail(error.format_message())
+        sys.exit(2)
 
 
 def _plugins() -> Plugins:

@@ -97,10 +97,7 @@ class Watch:
         elif isinstance(event, Ticked):
             self._tick(event.step)
         elif isinstance(event, Stepped):
-            self._told = "  ".join(
-                f"{n.replace('generator', 'g', 1).replace('discriminator', 'd', 1)} {v:.3f}"
-                for n, v in event.values.items()
-            )
+            self._told = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
             if not self._live:
                 note(f"step {event.step}/{self._steps}  {self._pace(event.step)}  {self._told}")
         elif isinstance(event, Scored):
@@ -137,14 +134,19 @@ class Watch:
     def _estimate(self, step: int) -> None:
         each = (monotonic() - self._began) / 9
         left = each * (self._steps - step)
-        note(
-            f"{each:.2f} s a step: {self._steps} steps take about {duration(each * self._steps)}; {duration(left)} to go"
-        )
+        whole = duration(each * self._steps)
+        note(f"{each:.2f} s a step: {self._steps} steps take about {whole}; {duration(left)} to go")
         if left > LONG:
             warn(
                 "that is long. What shortens it: fewer steps (--set train.steps=2000), a smaller size "
                 "(--set data.size=[128,128]), train.precision=auto, a GPU; a run can be stopped and resumed at any time"
             )
+
+
+def _short(name: str) -> str:
+    """A term's name with its side as one letter: g.cycle, d.lsgan."""
+    side, _, term = name.partition(".")
+    return f"{side[0]}.{term}"
 
 
 def scores(summary: Mapping[str, Any]) -> None:

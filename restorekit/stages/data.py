@@ -38,6 +38,9 @@ def seed_of(*numbers: int | str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+SIDES: tuple[SideName, SideName] = ("a", "b")
+
+
 def _rng(*numbers: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*numbers))
 
@@ -98,7 +101,7 @@ class Splits:
 
     def counts(self) -> dict[str, Any]:
         """What data.json of a run folder holds."""
-        splits = {split: {name: self[split, name].counts() for name in ("a", "b")} for split in SPLITS}  # type: ignore[index]
+        splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
         return {"synthetic": self.synthetic, "splits": splits}
 
 
@@ -117,17 +120,17 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
     data = recipe.data
     root = None if data.root is None else Path(data.root)
     sides: dict[tuple[str, SideName], Side] = {}
-    for name, spec in (("a", data.a), ("b", data.b)):
-        make = parts.resolve("dataset", spec.spec)
+    for name in SIDES:
+        make = parts.resolve("dataset", getattr(data, name).spec)
         for split in SPLITS:
             dataset = make(root, split)
             domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes))
-            sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)  # type: ignore[index, arg-type]
+            sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     _check_classes(sides["train", "a"], sides["train", "b"])
     if data.val is not None:
         _split_validation(sides, data.val, recipe.seed)
-    for name in ("a", "b"):
-        if not len(sides["train", name]):  # type: ignore[index]
+    for name in SIDES:
+        if not len(sides["train", name]):
             raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
     if verify is not None:
         for key, side in sides.items():
@@ -144,8 +147,8 @@ def _check_classes(a: Side, b: Side) -> None:
 
 def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, seed: int) -> None:
     """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
-    for name in ("a", "b"):
-        train = sides["train", name]  # type: ignore[index]
+    for name in SIDES:
+        train = sides["train", name]
         held = []
         for i in train.indices:
             record = train.dataset.records[i]
@@ -153,8 +156,8 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
             held.append(seed_of(seed, "val", unit) / 2**63 < fraction)
         chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
         rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
-        sides["train", name] = replace(train, indices=rest)  # type: ignore[index]
-        sides["val", name] = replace(train, indices=chosen)  # type: ignore[index]
+        sides["train", name] = replace(train, indices=rest)
+        sides["val", name] = replace(train, indices=chosen)
 
 
 def _verified(side: Side, data: Data, say: Callable[[str], None]) -> Side:
@@ -195,7 +198,7 @@ class Fitted:
 
 
 def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"], *, antialias: bool) -> Tensor:
-    """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut centrally."""
+    """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut."""
     if how == "stretch":
         return nd.resize(image[None], size, antialias=antialias)[0]
     ratios = [n / old for n, old in zip(size, image.shape[1:], strict=True)]
@@ -242,7 +245,7 @@ def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared:
     stack = fit(stack, [round(n * load) for n in data.size], data.fit, antialias=data.antialias)
     if shared is not None:
         stack = _augmented(stack, data, _rng(*shared))
-    pieces = iter(stack.split([layer.shape[0] for layer in layers]))
+    pieces = iter(torch.split(stack, [layer.shape[0] for layer in layers]))
     image = next(pieces)
     truth = next(pieces) if sample.truth is not None else None
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None

@@ -70,7 +70,7 @@ class LossSpec(PartSpec):
 class Augment(_Model):
     """Random changes of training images."""
 
-    load: float = Field(1.0, ge=1.0)
+    load: float = Field(default=1.0, ge=1.0)
     """Images are resized to `load` times the size, then a random window of the size is cut."""
     flip: bool = False
     """Mirror the last axis (left and right) with probability 1/2."""
@@ -83,7 +83,7 @@ class Data(_Model):
     """The folder where the datasets' relative paths start."""
     size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
     """Spatial size for training and scoring: [length], [height, width] or [depth, height, width]."""
-    channels: int = Field(1, ge=1)
+    channels: int = Field(default=1, ge=1)
     """A one-channel file is repeated to this many; any other mismatch is refused."""
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     """How an image of another shape becomes `size`."""
@@ -93,13 +93,13 @@ class Data(_Model):
     """The dataset of poor quality (the paper's Y)."""
     b: PartSpec
     """The dataset of high quality (the paper's X)."""
-    augment: Augment = Augment()
+    augment: Augment = Field(default_factory=Augment)
     pairing: Literal["random", "class", "key"] = "random"
     """Which b goes with an a: any, one of the same class, or the one whose file has the same name."""
-    batch: int = Field(1, ge=1)
-    val: float | None = Field(None, gt=0, lt=1)
+    batch: int = Field(default=1, ge=1)
+    val: float | None = Field(default=None, gt=0, lt=1)
     """Null: the datasets' own validation split, if any. A fraction: that part of training, split by group."""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Processes that load images; the draws do not depend on it."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     """What a file that cannot be read does to the run: stop it before it starts, or be skipped and counted."""
@@ -112,15 +112,15 @@ class NetsSpec(_Model):
     discriminator: PartSpec | None = None
     head: PartSpec | None = None
     one_way: bool | None = None
-    """Build only the translator from a to b. Null: one way if `data.pairing` is `key` and no loss needs the way back."""
+    """Build only the translator from a to b. Null: if `data.pairing` is `key` and no loss needs the way back."""
 
 
 class Adam(_Model):
     """Adam, for translators and discriminators alike."""
 
-    lr: float = Field(2e-4, gt=0)
+    lr: float = Field(default=2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
-    eps: float = Field(1e-8, gt=0)
+    eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""
     eps_hat: bool = False
     """Add `eps` before the bias correction, as TensorFlow does (the "epsilon hat" of Kingma and Ba), not after it."""
@@ -129,13 +129,13 @@ class Adam(_Model):
 class Train(_Model):
     """How long, how fast, and what is kept."""
 
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes over the longer domain; or `steps`, never both."""
-    steps: int | None = Field(None, ge=1)
-    adam: Adam = Adam()
-    decay_from: float = Field(1.0, ge=0, le=1)
+    steps: int | None = Field(default=None, ge=1)
+    adam: Adam = Field(default_factory=Adam)
+    decay_from: float = Field(default=1.0, ge=0, le=1)
     """The fraction of the steps at the full rate; from there it falls linearly to zero, every step."""
-    pool: int = Field(50, ge=0)
+    pool: int = Field(default=50, ge=0)
     """Past fakes kept for each discriminator."""
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     """`auto` is bf16 where the processor has it, else fp32, and says which."""
@@ -143,35 +143,35 @@ class Train(_Model):
     """Which weights are evaluated and restored with."""
     best: str | None = None
     """The validation score that names the best checkpoint; null: the first of `evaluate.metrics`."""
-    log_every: int = Field(50, ge=1)
-    save_every: int = Field(1000, ge=1)
-    score_every: int = Field(1000, ge=1)
-    sample_every: int = Field(1000, ge=1)
+    log_every: int = Field(default=50, ge=1)
+    save_every: int = Field(default=1000, ge=1)
+    score_every: int = Field(default=1000, ge=1)
+    sample_every: int = Field(default=1000, ge=1)
 
 
 class Evaluate(_Model):
     """How a run is scored."""
 
     metrics: list[PartSpec] = []
-    times: int = Field(1, ge=1)
+    times: int = Field(default=1, ge=1)
     """How often the restoring translator is applied. Classes always come from the first pass."""
-    resamples: int = Field(1000, ge=10)
+    resamples: int = Field(default=1000, ge=10)
     """Bootstrap resamples for the intervals."""
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
 class Recipe(_Model):
     """One experiment, whole."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     needs: list[str] = []
     """Distributions that must be installed, such as `restorekit-selfonn`."""
     data: Data
     nets: NetsSpec
     losses: Annotated[list[LossSpec], Field(min_length=1)]
     train: Train
-    evaluate: Evaluate = Evaluate()
+    evaluate: Evaluate = Field(default_factory=Evaluate)
     watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
     paper: dict[str, float] = {}
     """Published scores, shown beside ours."""
@@ -387,7 +387,7 @@ def _at(data: Any, place: Place) -> Any:
 
 
 def _set(layered: _Layered, dotted: str, value: Any, origin: str) -> None:
-    """Set one dotted path. Null removes a list's item; a part named by a word becomes a mapping when an option is set."""
+    """Set one dotted path. Null removes a list's item; a part given by name becomes a mapping to take an option."""
     steps = [int(s) if s.isdigit() else s for s in re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
     node: Any = layered.data
     place: Place = ()
@@ -407,7 +407,7 @@ def _set(layered: _Layered, dotted: str, value: Any, origin: str) -> None:
             if place in EXCLUSIVE:
                 node.pop(EXCLUSIVE[place][-1], None)
             return
-        below = node[step] if isinstance(node, list) else node.get(step)
+        below = node[int(step)] if isinstance(node, list) else node.get(step)
         if isinstance(below, str):
             below = {"name": below}
         elif below is None:

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import psutil
@@ -55,7 +56,7 @@ class Restorer:
         checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
         state, tensors = read_checkpoint(checkpoint)
         self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
-        domains = {name: Domain(**_domain(fields)) for name, fields in state["domains"].items()}
+        domains = {name: _domain(fields) for name, fields in state["domains"].items()}
         self.classes = domains["a"].classes
         nets = build_nets(self.recipe, plugins.load().parts, domains)
         load_nets(nets, tensors["nets"], checkpoint)
@@ -230,9 +231,8 @@ def _keep(folder: Path) -> str:
         raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
 
 
-def _domain(fields: dict[str, object]) -> dict[str, object]:
-    """Lists of JSON as the tuples that they were."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+def _domain(fields: dict[str, Any]) -> Domain:
+    return Domain(fields["name"], fields["channels"], tuple(fields["size"]), tuple(fields["classes"]))
 
 
 def _to_float(tensor: Tensor) -> Tensor:
@@ -250,7 +250,7 @@ def _bytes_at(net: torch.nn.Module, channels: int, dims: int, device: torch.devi
         torch.cuda.reset_peak_memory_stats(device)
         start = torch.cuda.memory_allocated(device)
         net(image)
-        return (torch.cuda.max_memory_allocated(device) - start) / PROBE**dims
+        return float(torch.cuda.max_memory_allocated(device) - start) / float(PROBE**dims)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         net(image)
     with TemporaryDirectory() as folder:
@@ -258,7 +258,7 @@ def _bytes_at(net: torch.nn.Module, channels: int, dims: int, device: torch.devi
         seen.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text("utf-8"))["traceEvents"]
     memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-    return float(np.cumsum([size for _, size in memory]).max()) / PROBE**dims
+    return float(np.cumsum([size for _, size in memory]).max()) / float(PROBE**dims)
 
 
 def _free_memory(device: torch.device) -> int:
