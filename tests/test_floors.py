@@ -51,7 +51,9 @@ def imports(path: Path) -> Iterator[str]:
     """Yield the dotted name of every import of a file, also of those inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if alias.name != "restorekit")
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "restorekit":
+            yield f"restorekit.{node.attr}"  # after a bare `import restorekit`, what is used is what counts
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import; write the whole name"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
