@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +95,7 @@ def run(
 
     plugins = _plugins()
     spec = _recipe(recipe, plugins, sets, variant)
-    folder = resume if resume is not None else _new_folder(out, spec.name, variant)
+    folder = resume if resume is not None else _free_folder(out, spec.name, variant)
     if resume is not None:
         _demand_same(spec, resume)
     made = build.build(spec, plugins, folder, verify=screen.note)
@@ -245,18 +246,10 @@ def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) 
     return recipe.load(path, plugins, sets=sets, variant=variant)
 
 
-def _new_folder(out: Path, name: str, variant: str | None) -> Path:
-    """Make the next free folder: runs/NAME-VARIANT-1, -2, ..."""
+def _free_folder(out: Path, name: str, variant: str | None) -> Path:
+    """Return the next free folder: runs/NAME-VARIANT-1, -2, ..."""
     stem = f"{name}-{variant}" if variant else name
-    number = 1
-    while True:
-        folder = out / f"{stem}-{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
+    return next(folder for n in count(1) if not (folder := out / f"{stem}-{n}").exists())
 
 
 def _demand_same(spec: Recipe, folder: Path) -> None:

@@ -1,0 +1,44 @@
+# Each target does its own set-up in .venv. `make demo` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+GUESTS := $(wildcard plugins/*/pyproject.toml)
+EDITABLE := $(foreach guest,$(GUESTS),-e $(dir $(guest)))
+
+.PHONY: demo test test-full lint fix bench docs clean
+
+$(VENV)/.installed: pyproject.toml $(GUESTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tensorboard]' $(EDITABLE)
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tensorboard,test,docs]'
+	touch $@
+
+demo: $(VENV)/.installed  ## train, score and report on phantoms: minutes on a CPU
+	$(BIN)/restorekit run recipes/quickstart.yaml
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint  ## lint, types, and every test that is not slow
+	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
+
+test-full: $(VENV)/.tools  ## the slow ones: kill loops, slow recipes
+	$(BIN)/python -m pytest -m full -n 2 --timeout 2400
+
+fix: $(VENV)/.tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.tools  ## ratios against named peers, in one run
+	$(BIN)/python -m pytest benchmarks plugins/*/benchmarks --benchmark-only --benchmark-disable-gc -o python_files='bench_*.py' -p no:xdist -s
+
+docs: $(VENV)/.tools
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache
