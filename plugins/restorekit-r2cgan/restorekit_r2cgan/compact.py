@@ -17,6 +17,7 @@ __all__ = ["CompactDiscriminator", "CompactGenerator", "discriminator", "generat
 
 Activation = Literal["tanh", "relu"]
 FeaturesAt = Literal["output", "sum"]
+Last = Literal["leaky", "none"]
 
 
 class CompactGenerator(Generator):
@@ -67,12 +68,9 @@ class CompactGenerator(Generator):
 
 
 class CompactDiscriminator(Discriminator):
-    """64 filters at stride 2, 128 at stride 4, 1 at stride 1, kernel 4 each; one value for every 8 pixels.
+    """64 filters at stride 2, 128 at stride 4, 1 at stride 1, kernel 4 each; one value for every 8 pixels."""
 
-    The last leaky rectifier stands on the realness too, as in the authors' code.
-    """
-
-    def __init__(self, domain: Domain, *, layer: Factory) -> None:
+    def __init__(self, domain: Domain, *, layer: Factory, last: Last = "leaky") -> None:
         super().__init__()
         make = layer(domain.dims)
         self.layers = nn.Sequential(
@@ -82,7 +80,7 @@ class CompactDiscriminator(Discriminator):
             norm(domain.dims, 128),
             nn.LeakyReLU(0.2),
             Same(make, 128, 1, 4, stride=1, bias=True),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2) if last == "leaky" else nn.Identity(),
         )
         glorot(self)
 
@@ -115,11 +113,13 @@ def generator(
     return CompactGenerator(source, target, layer=layer, width=width, activation=activation, features_at=features_at)
 
 
-def discriminator(domain: Domain, *, layer: Factory = nd.conv) -> Discriminator:
+def discriminator(domain: Domain, *, layer: Factory = nd.conv, last: Last = "leaky") -> Discriminator:
     """R2C-GAN's compact discriminator (arXiv:2209.14770, section III): a 32 x 32 mask for 256 x 256 pixels.
 
     Args:
         domain: the domain of the images that are judged.
         layer: `{name: selfonn, q: 3}` for the operational networks, `conv` for CNN*.
+        last: what stands on the mask. "leaky", a leaky rectifier, in the authors' operational discriminators; "none"
+            in CNN*'s.
     """
-    return CompactDiscriminator(domain, layer=layer)
+    return CompactDiscriminator(domain, layer=layer, last=last)

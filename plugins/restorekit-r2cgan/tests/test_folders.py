@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from restorekit import DataError
+from restorekit.core.plugins import load
+
+
+def dataset(root, split, side):
+    return load().parts.resolve("dataset", {"name": "r2cgan_folders", "side": side})(root, split)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("trainA/covid_1.png", "trainA/control_2.png", "trainA/COVID-3.jpg", "trainB/control_4.png"):
+        path = tmp_path / "covid_set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((6, 8), 255, np.uint8)).save(path)
+    return tmp_path / "covid_set"
+
+
+def test_the_class_is_in_the_name_of_the_file(root):
+    found = dataset(root, "train", "A")
+    assert found.classes == ("control", "covid")
+    assert {record.key: record.target for record in found.records} == {
+        "trainA/COVID-3.jpg": 1,
+        "trainA/control_2.png": 0,
+        "trainA/covid_1.png": 1,
+    }
+    assert all(record.group is None and record.source is None for record in found.records)
+    sample = found.load(1, torch.Generator())
+    assert sample.image.shape == (1, 6, 8)
+    assert sample.intensity.dtype == "uint8"
+
+
+@pytest.mark.parametrize(("split", "side"), [("test", "B"), ("test", "A"), ("val", "A"), ("val", "B")])
+def test_a_split_without_a_folder_is_empty(root, split, side):
+    assert list(dataset(root, split, side).records) == []
+
+
+def test_the_manifest_knows_patients_and_sources(root):
+    (root / "manifest.csv").write_text(
+        "path,patient,source\ntrainA/covid_1.png,p1,hannover\ntrainA/control_2.png,,nih\n", encoding="utf-8"
+    )
+    records = {record.key: record for record in dataset(root, "train", "A").records}
+    assert (records["trainA/covid_1.png"].group, records["trainA/covid_1.png"].source) == ("p1", "hannover")
+    assert (records["trainA/control_2.png"].group, records["trainA/control_2.png"].source) == (None, "nih")
+    assert records["trainA/COVID-3.jpg"].group is None
+
+
+def test_a_manifest_without_paths(root):
+    (root / "manifest.csv").write_text("file,patient\nx,1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has no column 'path'; columns are file, patient"):
+        dataset(root, "train", "A")
+
+
+@pytest.mark.parametrize("side", ["A", "B"])
+def test_without_data_it_says_where_to_get_it(tmp_path, side):
+    for root in (None, tmp_path):
+        with pytest.raises(DataError, match=r"expected ROOT/trainA .*qatacov19-dataset.*R2C-GAN.*quickstart") as caught:
+            dataset(root, "train", side)
+        assert "\n" not in str(caught.value)
+
+
+def test_poor_images_alone_are_not_enough(root):
+    (root / "trainB" / "control_4.png").unlink()
+    (root / "trainB").rmdir()
+    with pytest.raises(DataError, match="has no folder trainB"):
+        dataset(root, "train", "B")
