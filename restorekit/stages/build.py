@@ -20,7 +20,7 @@ from restorekit.stages import data, recipe
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Engine, Run, Term
 
-__all__ = ["build", "build_nets", "check", "make_terms", "reopen"]
+__all__ = ["build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
 
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
@@ -122,7 +122,7 @@ def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str
         domains=domains,
         terms=terms,
         engine=engine,
-        optimisers=_optimisers(spec, engine, nets),
+        optimisers=optimisers(spec, engine, nets),
         pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
         batches=partial(data.training_batches, splits, spec),
         steps=steps,
@@ -155,7 +155,8 @@ def _metrics(spec: Recipe, parts: Parts, domain: Domain) -> dict[str, Metric]:
     return metrics
 
 
-def _optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:
+def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:
+    """Return the Adam of each side that has parameters to train."""
     adam = spec.train.adam
     options = {"lr": adam.lr, "betas": adam.betas, "eps": adam.eps}
 
