@@ -215,11 +215,9 @@ def schema() -> None:
 def main() -> None:
     """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files failed, 130 stopped."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)  # typer.Exit(3) comes back as 3
     except RestorekitError as error:
         screen.fail(str(error))
-        sys.exit(error.exit_code)
-    except typer.Exit as error:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         screen.fail("stopped")

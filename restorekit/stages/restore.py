@@ -251,6 +251,7 @@ def _bytes_at(net: torch.nn.Module, channels: int, dims: int, device: torch.devi
         start = torch.cuda.memory_allocated(device)
         net(image)
         return float(torch.cuda.max_memory_allocated(device) - start) / float(PROBE**dims)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the user
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         net(image)
     with TemporaryDirectory() as folder:
