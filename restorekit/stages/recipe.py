@@ -23,7 +23,7 @@ from restorekit.core.errors import RecipeError, nearest, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
 
-__all__ = ["Recipe", "dump", "load", "resolved", "schema"]
+__all__ = ["Recipe", "dump", "load", "options", "resolved", "schema"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
@@ -41,13 +41,13 @@ PART_PLACES: Mapping[Place, str] = {
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PartSpec(BaseModel):
     """A part: its name alone, or a mapping with `name` and the part's options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: str
 
     @model_validator(mode="before")
@@ -224,21 +224,37 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
     """
     layered = _read_file(path, ())
     if variant is not None:
-        variants = layered.data.get("variants") or {}
-        if variant not in variants:
-            raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
-        for dotted, value in variants[variant].items():
-            _set(layered, dotted, value, f"{layered.where(('variants', variant, dotted))} (variant {variant})")
-    for text in sets:
-        dotted, sign, value = text.partition("=")
-        if not sign:
-            raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
-        origin = f"--set {dotted}"
-        _set(layered, dotted, _parse(value, origin), origin)
+        _apply_variant(layered, variant, path)
+    _set_all(layered, sets)
     root = layered.data.get("data", {}).get("root") if isinstance(layered.data.get("data"), dict) else None
     if isinstance(root, str) and layered.where(("data", "root")).startswith("--set"):
-        layered.data["data"]["root"] = str(Path(root).expanduser().resolve())
+        layered.data["data"]["root"] = _rooted(root, Path())
     return _validate(layered, plugins)
+
+
+def _apply_variant(layered: _Layered, variant: str, path: Path) -> None:
+    """Set what a variant says. A variant of the wrong shape is left to `_validate`, which names it."""
+    variants = layered.data.get("variants")
+    variants = variants if isinstance(variants, dict) else {}
+    if variant not in variants:
+        raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
+    values = variants[variant] if isinstance(variants[variant], dict) else {}
+    for dotted, value in values.items():
+        if dotted == "data.root" and isinstance(value, str):
+            value = _rooted(value, path.parent)
+        _set(layered, dotted, value, f"{layered.where(('variants', variant, dotted))} (variant {variant})")
+
+
+def _rooted(root: str, start: Path) -> str:
+    """Return `data.root` as an absolute path; a relative one starts where the file that names it is."""
+    return str((start / Path(root).expanduser()).resolve())
+
+
+def options(sets: Sequence[str]) -> dict[str, Any]:
+    """Return `a.b=value` settings as a nested mapping, such as a part's options."""
+    layered = _Layered()
+    _set_all(layered, sets)
+    return layered.data
 
 
 def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
@@ -320,7 +336,7 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> _Layered:
     layered.origins[()] = str(path)
     data = layered.data.get("data")
     if isinstance(data, dict) and isinstance(data.get("root"), str):
-        data["root"] = str((path.parent / Path(data["root"]).expanduser()).resolve())
+        data["root"] = _rooted(data["root"], path.parent)
     base = layered.data.pop("extends", None)
     if base is None:
         return layered
@@ -343,7 +359,8 @@ def _parse(text: str, origin: str) -> Any:
 def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
     if isinstance(node, CommentedMap):
         for key, value in node.items():
-            yield (*place, key), node.lc.key(key)[0]
+            at = node.lc.data or {}  # a key that came by `<<` has no line of its own
+            yield (*place, key), at[key][0] if key in at else node.lc.line
             yield from _lines(value, (*place, key))
     elif isinstance(node, CommentedSeq):
         for i, value in enumerate(node):
@@ -386,6 +403,15 @@ def _at(data: Any, place: Place) -> Any:
     return data
 
 
+def _set_all(layered: _Layered, sets: Sequence[str]) -> None:
+    for text in sets:
+        dotted, sign, value = text.partition("=")
+        if not sign:
+            raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
+        origin = f"--set {dotted}"
+        _set(layered, dotted, _parse(value, origin), origin)
+
+
 def _set(layered: _Layered, dotted: str, value: Any, origin: str) -> None:
     """Set one dotted path. Null removes a list's item; a part given by name becomes a mapping to take an option."""
     steps = [int(s) if s.isdigit() else s for s in re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
@@ -397,6 +423,7 @@ def _set(layered: _Layered, dotted: str, value: Any, origin: str) -> None:
         last = i == len(steps) - 1
         if last and isinstance(node, list) and value is None:
             del node[int(step)]
+            layered.origins = dict(_moved_up(layered.origins, place, int(step)))
             layered.origins[place] = origin
             return
         place = (*place, step)
@@ -416,6 +443,16 @@ def _set(layered: _Layered, dotted: str, value: Any, origin: str) -> None:
             raise RecipeError(f"{origin}: {'.'.join(map(str, place))} is {below!r}, which has no {steps[i + 1]!r}")
         node[step] = below
         node = below
+
+
+def _moved_up(origins: Mapping[Place, str], place: Place, gone: int) -> Iterator[tuple[Place, str]]:
+    """The origins after item `gone` left the list at `place`: those behind it move up."""
+    depth = len(place)
+    for at, origin in origins.items():
+        if at[:depth] != place or len(at) == depth or int(at[depth]) < gone:
+            yield at, origin
+        elif int(at[depth]) > gone:
+            yield (*place, int(at[depth]) - 1, *at[depth + 1 :]), origin
 
 
 def _item(items: list[Any], step: str | int, origin: str) -> int:
@@ -453,6 +490,8 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
         return
     installed = {plugin.distribution for plugin in plugins.found}
     for i, need in enumerate(needs):
+        if not isinstance(need, str):
+            continue  # the model's own fault
         if need in plugins.broken():
             yield ("needs", i), f"{need} is installed but did not load: {plugins.broken()[need]}"
         elif need not in installed:

@@ -1,0 +1,165 @@
+"""Toy parts, brought through the plugins' own door, and small recipes over them: enough to run every stage for real."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from restorekit import DataError, Dataset, Loss, Passes, Record, Sample, hookimpl
+from restorekit.core.plugins import Plugins
+from restorekit.stages import build, recipe
+from restorekit.stages.recipe import Recipe
+from restorekit.stages.run import Run
+
+
+class Toy(Dataset):
+    """Smooth random images of any number of dimensions; side a is side b and noise, image by image."""
+
+    def __init__(self, split: str, side: str, options: dict[str, Any]) -> None:
+        self.split, self.side, self.options = split, side, options
+        count = {"train": options["count"], "val": options["val"], "test": options["test"]}[split]
+        self.classes = tuple(options["classes"])
+        keys = [f"{split}/{options['prefix']}{i:03d}.png" for i in range(count)]
+        self.records = [self._record(key, i) for i, key in enumerate(keys)]
+
+    def _record(self, key: str, i: int) -> Record:
+        labelled = self.classes and self.options["labelled"]
+        group = f"p{i // self.options['grouped']}" if self.options["grouped"] else None
+        return Record(key, i % len(self.classes) if labelled else -1, group, "toy")
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        if index in self.options["broken"]:
+            raise DataError(f"{self.records[index].key}: is broken")
+        size, channels = self.options["size"], self.options["channels"]
+        own = torch.Generator().manual_seed(1000 * len(self.split) + index)
+        clean = (torch.rand(channels, *size, generator=own) - 0.5) * 0.6
+        clean += (self.records[index].target + 1) * 0.2
+        if self.side == "b":
+            return Sample(clean)
+        chance = rng if self.options["fresh"] else own
+        poor = (clean + 0.3 * torch.randn(clean.shape, generator=chance)).clamp(-1, 1)
+        mask = (clean[:1] > 0).float() if self.options["mask"] else None
+        return Sample(poor, truth=clean if self.options["truth"] else None, mask=mask)
+
+
+def toy(
+    root: Path | None,
+    split: str,
+    *,
+    side: Literal["a", "b"] = "a",
+    size: list[int] = [16, 16],  # noqa: B006
+    channels: int = 1,
+    count: int = 6,
+    val: int = 0,
+    test: int = 0,
+    classes: list[str] = ["no", "yes"],  # noqa: B006
+    labelled: bool = True,
+    grouped: int = 0,
+    truth: bool = False,
+    mask: bool = False,
+    fresh: bool = False,
+    prefix: str = "",
+    broken: list[int] = [],  # noqa: B006
+) -> Dataset:
+    """Toy images."""
+    return Toy(split, side, {k: v for k, v in locals().items() if k not in ("root", "split", "side")})
+
+
+class Trap(Loss):
+    """The mean of the restored image, until it has been read so often: then `value` instead."""
+
+    def __init__(self, after: int, value: float) -> None:
+        self.left, self.value = after, value
+
+    def generator(self, p: Passes) -> Tensor:
+        self.left -= 1
+        return p.ab.image.mean() if self.left >= 0 else p.ab.image.mean() * self.value
+
+
+def trap(*, after: int = 10**9, value: float = float("nan")) -> Loss:
+    """A loss that is not finite after so many steps."""
+    return Trap(after, value)
+
+
+class Cliff(Loss):
+    """Worth 0, with a gradient that is not a number."""
+
+    def generator(self, p: Passes) -> Tensor:
+        return (p.ab.image * 0).sqrt().sum()
+
+
+def cliff() -> Loss:
+    """A finite loss whose gradient is not."""
+    return Cliff()
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Any], None]) -> None:
+    add("dataset", "toy", toy)
+    add("loss", "trap", trap)
+    add("loss", "cliff", cliff)
+
+
+def fresh_plugins() -> Plugins:
+    loaded = Plugins()
+    loaded.load_builtins()
+    toys = ModuleType("toys")
+    toys.register_parts = register_parts  # type: ignore[attr-defined]
+    loaded.register("toys", toys)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Plugins:
+    """The built-ins and the toys."""
+    return fresh_plugins()
+
+
+BASE: dict[str, Any] = {
+    "name": "toy",
+    "data": {"size": [16, 16], "a": {"name": "toy", "side": "a"}, "b": {"name": "toy", "side": "b"}, "batch": 2},
+    "nets": {
+        "generator": {"name": "resnet", "width": 4, "blocks": 1, "downs": 1},
+        "discriminator": {"name": "patch", "width": 4, "layers": 1},
+    },
+    "losses": ["lsgan"],
+    "train": {"steps": 4, "save_every": 100, "score_every": 100, "sample_every": 100, "log_every": 1},
+    "watch": ["csv"],
+}
+
+
+@pytest.fixture
+def spec(plugins: Plugins) -> Callable[..., Recipe]:
+    """Return a function from dotted paths and values (`data__size=[8]`) to a recipe over toys."""
+
+    def make(**changes: Any) -> Recipe:
+        data = copy.deepcopy(BASE)
+        for dotted, value in changes.items():
+            node = data
+            *path, last = dotted.split("__")
+            for step in path:
+                node = node.setdefault(step, {})
+            node[last] = value
+        if "data__size" in changes:
+            for side in "ab":
+                data["data"][side].setdefault("size", changes["data__size"])
+        return recipe.resolved(data, "toy.yaml", plugins)
+
+    return make
+
+
+@pytest.fixture
+def build_run(spec: Callable[..., Recipe], plugins: Plugins, tmp_path: Path) -> Callable[..., Run]:
+    """Return a function from the same changes to a built run in `folder` below the test's own folder."""
+
+    def make(folder: str = "run", **changes: Any) -> Run:
+        made = build.build(spec(**changes), plugins, tmp_path / folder)
+        made.folder.mkdir(parents=True, exist_ok=True)
+        return made
+
+    return make
