@@ -20,6 +20,7 @@ from restorekit.app import screen
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
 if TYPE_CHECKING:
+    from restorekit.core.parts import Parts
     from restorekit.core.plugins import Plugins
     from restorekit.stages.recipe import Recipe
     from restorekit.stages.run import Run
@@ -177,8 +178,9 @@ def report(run: RunFolder) -> None:
 def parts(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND", help="Such as loss or generator.")] = None,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]]", help="A part of that kind.")] = None,
+    sets: Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="An option to count parameters with.")] = [],  # noqa: B006
 ) -> None:
-    """List kinds, the parts of a kind, or the options of a part."""
+    """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""
     from restorekit.core.parts import KINDS
 
     known = _plugins().parts
@@ -189,7 +191,7 @@ def parts(
         rows = [[n, known.owner(kind, n), known.about(kind, n).partition("\n")[0]] for n in known.names(kind)]
         screen.table("", [kind, "plugin", "is"], rows)
     else:
-        _describe(known, kind, name)
+        _describe(known, kind, name, sets)
 
 
 @app.command()
@@ -332,9 +334,28 @@ def _quietly(say: Callable[[str], None]) -> Callable[[str], None]:
     return maybe
 
 
-def _describe(known: Any, kind: str, name: str) -> None:
+def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     screen.say(f"{kind} {name}, from {known.owner(kind, name)}\n\n{known.about(kind, name)}\n")
     options = known.options(kind, name)
     if options:
         rows = [[o.name, o.type, "must be given" if o.default is None else o.default] for o in options]
         screen.table("", ["option", "type", "default"], rows)
+    if kind in ("generator", "discriminator"):
+        _sizes(known, kind, name, sets)
+
+
+def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
+    """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
+    from restorekit.core.types import Domain
+    from restorekit.stages.recipe import options
+    from restorekit.stages.sizes import part_sizes
+
+    domain = Domain("a", 3, (256, 256), ("negative", "positive"))
+    found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
+    if found:
+        given = f" with {' '.join(sets)}" if sets else ""
+        screen.table(f"\n3 x 256 x 256, two classes{given}", ["trainable parameters", ""], _counts(found))
+
+
+def _counts(found: dict[str, int]) -> list[list[str]]:
+    return [[what, f"{count:,}"] for what, count in found.items()]

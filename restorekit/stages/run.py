@@ -29,6 +29,7 @@ import restorekit
 from restorekit.core.errors import CheckpointError, RecipeError, TrainingError
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
+from restorekit.stages import sizes
 from restorekit.stages.recipe import Recipe, dump
 
 __all__ = [
@@ -254,11 +255,14 @@ class Run:
     def begin(self, command: str) -> None:
         """Write what a run folder says of itself: recipe, environment, data, networks."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        spec = self.recipe.nets
+        judge = spec.discriminator.name if spec.discriminator is not None else ""
+        networks = sizes.describe(self.nets, self.domains, spec.generator.name, judge)
         write_atomically(self.folder / "recipe.yaml", dump(self.recipe))
         write_atomically(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1))
         write_atomically(self.folder / "environment.json", json.dumps(self._environment(command), indent=1))
         write_atomically(self.folder / "data.json", json.dumps(self.counts, indent=1))
-        write_atomically(self.folder / "networks.json", json.dumps(self._networks(), indent=1))
+        write_atomically(self.folder / "networks.json", json.dumps(networks, indent=1))
 
     def _environment(self, command: str) -> dict[str, Any]:
         device = self.engine.device
@@ -279,17 +283,6 @@ class Run:
             "command": command,
             "notes": self.engine.notes,
         }
-
-    def _networks(self) -> dict[str, Any]:
-        spec = self.recipe.nets
-        table: dict[str, Any] = {}
-        for name, net in (("ab", self.nets.ab), ("ba", self.nets.ba)):
-            if net is not None:
-                table[name] = {"generator": spec.generator.name, "parameters": _count(net)}
-        for name, judge in (("d_a", self.nets.d_a), ("d_b", self.nets.d_b)):
-            if judge is not None and spec.discriminator is not None:
-                table[name] = {"discriminator": spec.discriminator.name, "parameters": _count(judge)}
-        return table
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -385,10 +378,6 @@ def _load_optimiser(optimiser: Any, side: str, tensors: Mapping[str, Tensor], de
         if owner == side:
             state.setdefault(int(index), {})[key] = value if key == "step" else value.to(device)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-def _count(net: torch.nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 def _digest(file: Path) -> str:

@@ -1,0 +1,64 @@
+"""How many parameters networks train: in all, and those that an answer alone needs (the paper's Table V has both)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from restorekit.core.errors import RestorekitError
+from restorekit.core.parts import Parts
+from restorekit.core.types import Domain, Nets, Translator
+
+__all__ = ["answering", "describe", "part_sizes", "trainable"]
+
+
+def trainable(net: nn.Module) -> int:
+    """Return the number of parameters that are trained."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def answering(net: Translator, domain: Domain) -> int | None:
+    """Return the number of parameters that the head's answer depends on: `encode` and the head; None without a head."""
+    if net.head is None:
+        return None
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    least = max(32, 4 * net.generator.multiple)
+    side = -(-least // net.generator.multiple) * net.generator.multiple
+    image = torch.rand(1, domain.channels, *[side] * domain.dims, device=parameters[0].device)
+    answer = net.answer(image)
+    assert answer is not None
+    reached = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
+    return sum(p.numel() for p, gradient in zip(parameters, reached, strict=True) if gradient is not None)
+
+
+def describe(nets: Nets, domains: Mapping[str, Domain], generator: str, discriminator: str) -> dict[str, Any]:
+    """Return what networks.json of a run folder holds."""
+    table: dict[str, Any] = {}
+    for name, net, source in (("ab", nets.ab, "a"), ("ba", nets.ba, "b")):
+        if net is not None:
+            head = answering(net, domains[source])
+            table[name] = {"generator": generator, "parameters": trainable(net), "encode_and_head": head}
+    for name, judge in (("d_a", nets.d_a), ("d_b", nets.d_b)):
+        if judge is not None:
+            table[name] = {"discriminator": discriminator, "parameters": trainable(judge)}
+    return table
+
+
+def part_sizes(parts: Parts, kind: str, spec: Any, domain: Domain, head: Any) -> dict[str, int]:
+    """Return the sizes of a generator, without and with a head, or of a discriminator; empty if it cannot be built."""
+    factory = parts.resolve(kind, spec)
+    try:
+        if kind == "discriminator":
+            return {"trainable parameters": trainable(factory(domain))}
+        made = factory(domain, domain)
+        net = Translator(made, parts.resolve("head", head)(made.features, domain))
+    except RestorekitError:  # a part may have no meaning for images of this size
+        return {}
+    return {
+        "generator": trainable(made),
+        "generator and head": trainable(net),
+        "up to the answer (encode and head)": answering(net, domain) or 0,
+    }
