@@ -6,6 +6,7 @@ batch can be made again: by a run that was killed and goes on, or by any number 
 
 from __future__ import annotations
 
+import signal
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -326,6 +327,9 @@ def _order_guard() -> None:
 
 def _partners(a: Side, b: Side) -> list[int]:
     names = {Path(b.record(i).key).stem: i for i in range(len(b))}
+    if len(names) < len(b):
+        twin = Counter(Path(b.record(i).key).stem for i in range(len(b))).most_common(1)[0][0]
+        raise DataError(f"data.pairing: key: b has several images called {twin!r}; names must tell pairs apart")
     stems = [Path(a.record(i).key).stem for i in range(len(a))]
     lost = [stem for stem in stems if stem not in names]
     if lost:
@@ -341,7 +345,8 @@ def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
         table.setdefault(b.record(i).target, []).append(i)
     lost = sorted({a.record(i).target for i in range(len(a))} - table.keys())
     if lost:
-        raise DataError(f"data.pairing: class: side b has no image of class {[a.domain.classes[k] for k in lost]}")
+        classes = ", ".join("unknown" if k == UNLABELLED else repr(a.domain.classes[k]) for k in lost)
+        raise DataError(f"data.pairing: class: side b has no image of class {classes}, side a has")
     return table
 
 
@@ -359,6 +364,12 @@ class _Steps(Sampler[list[tuple[int, int]]]):
 
 def _collate_pairs(items: Sequence[tuple[Fitted, Fitted]]) -> tuple[Batch, Batch]:
     return _collate([a for a, _ in items]), _collate([b for _, b in items])
+
+
+def _leave_signals(worker: int) -> None:
+    """Let Ctrl-C reach the main process alone: it ends the workers when its step is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
@@ -379,6 +390,7 @@ def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> I
         generator=torch.Generator(),  # else the loader draws from the global state
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_signals,
     )
     yield from loader
 
