@@ -1,0 +1,326 @@
+"""Write what the docs hold about the code: parts, commands, recipe keys, kinds, metric definitions, the face.
+
+`python docs/generate.py` writes it; `python docs/generate.py --check` writes nothing and exits 1 where a page is stale.
+Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!-- generated: NAME -->` and
+`<!-- end -->`. Plugins that are not of this repository, though installed, are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import typer
+
+import restorekit
+from restorekit import Domain
+from restorekit.app import cli
+from restorekit.core import plugins
+from restorekit.core.parts import KINDS, Parts
+from restorekit.stages import recipe
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+WIDTH = 100
+"""Characters in a line of the commands' help."""
+SECTION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option
+    "discriminator.patch.layer": "what its convolutions are",
+    "discriminator.patch.layers": "how often the image is halved",
+    "discriminator.patch.norm": "what follows each convolution but the first and the last",
+    "discriminator.patch.width": "channels after the first layer",
+    "generator.resnet.blocks": "residual blocks",
+    "generator.resnet.downs": "how often the image is halved, and doubled again",
+    "generator.resnet.layer": "what its convolutions are",
+    "generator.resnet.norm": "what follows each convolution",
+    "generator.resnet.upsample": "`transpose`: transposed convolutions; `resize`: linear, then a convolution, which "
+    "leaves no checkerboard",
+    "generator.resnet.width": "channels after the first layer",
+    "generator.unet.dropout": "share of values that the three innermost decoders drop in training",
+    "generator.unet.layer": "what its convolutions are",
+    "generator.unet.norm": "what follows each convolution but the outermost and the innermost",
+    "generator.unet.width": "channels after the first layer",
+    "head.classify.pool": "`max`: the strongest value a channel; `avg`: the mean; `mix`: half of each",
+    "loss.cycle.norm": "`l1`: absolute differences; `l2`: their squares",
+    "loss.hinge.fakes": "`pool`: from the generators' step, through the history pool; `fresh`: made anew",
+    "loss.identity.norm": "`l1`: absolute differences; `l2`: their squares",
+    "loss.paired.eps": "of charbonnier: below it the loss is round, above it straight",
+    "loss.paired.norm": "`l1`: absolute differences; `l2`: their squares; `charbonnier`: smooth near zero",
+    "loss.vanilla.fakes": "`pool`: from the generators' step, through the history pool; `fresh`: made anew",
+}
+KEYS = {  # meanings of recipe keys that have no docstring in restorekit/stages/recipe.py
+    "name": "names the run folder",
+    "seed": "every random draw comes from it: weights, order, crops, degradations, resamples",
+    "data.channels": "channels of the networks; a one-channel file is repeated, any other mismatch is refused",
+    "data.batch": "images of each side in a step",
+    "nets.generator": "the network of both translators",
+    "nets.discriminator": "the network of both judges; null where no loss is adversarial",
+    "nets.head": "reads the generator's features and answers, such as the class; null: no answers",
+    "losses": "the terms; each is a part with a `weight`, default 1",
+    "train.steps": "optimiser steps; or `epochs`, never both",
+    "train.adam.lr": "the full learning rate",
+    "train.adam.betas": "decay of the first and the second moment",
+    "train.log_every": "steps between losses told",
+    "train.save_every": "steps between checkpoints",
+    "train.score_every": "steps between validations, if there is a validation split",
+    "train.sample_every": "steps between sample pictures",
+    "evaluate.metrics": "the scores",
+    "evaluate.confidence": "level of the intervals",
+    "watch": "who writes down what the run says",
+}
+
+
+def pages() -> dict[Path, str]:
+    """Return the full text of every page that is generated, wholly or in part."""
+    made = {DOCS / "parts.md": parts_page(), DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page()}
+    sections = {"kinds": kinds_table, "metrics": metrics_table, "recipe-keys": keys_table}
+    for page in sorted(DOCS.glob("*.md")):
+        if page not in made and SECTION.search(page.read_text("utf-8")):
+            made[page] = SECTION.sub(lambda m: m[1] + sections[m[2]]() + m[3], page.read_text("utf-8"))
+    return made
+
+
+def stale() -> list[str]:
+    """Return the names of the pages that differ from what would be written now."""
+    return [p.name for p, text in pages().items() if not p.exists() or p.read_text("utf-8") != text]
+
+
+def known_parts() -> Parts:
+    """Return the parts of this repository's plugins."""
+    known = plugins.load().parts
+    ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
+    for guest in plugins.load().found:
+        if guest.distribution not in ours:
+            known.remove(guest.name)
+    return known
+
+
+def distribution(plugin: str) -> str:
+    """Return the package that a plugin comes in."""
+    return next(p.distribution for p in plugins.load().found if p.name == plugin)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|").replace("\n", " ") for cell in r] for r in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def parts_page() -> str:
+    """Return the catalogue of parts."""
+    known = known_parts()
+    text = [
+        "# Parts\n\nThis page is generated from the code: `restorekit parts`, `restorekit parts KIND` and "
+        "`restorekit parts KIND NAME` print the same, with the parts of other plugins that you have installed.\n\n"
+        "A recipe names a part alone, `lsgan`, or with options, `{name: lsgan, fakes: fresh}`. An option that is "
+        "called like a kind is itself a part: `layer: {name: selfonn, q: 3}`.\n"
+    ]
+    for kind, contract in KINDS.items():
+        text.append(f"## {kind}\n\nA {kind}: {contract.about}.\n")
+        for name in known.names(kind):
+            about, meanings = split_docstring(known.about(kind, name))
+            text.append(f"### {kind} `{name}`\n\nFrom `{distribution(known.owner(kind, name))}`.\n\n{about}\n")
+            rows = [
+                [f"`{option}`", type_, default, meaning]
+                for option, type_, default, meaning in options(known, kind, name, meanings)
+            ]
+            text.append(table(["option", "type", "default", "meaning"], rows) if rows else "No options.\n")
+    return "\n".join(text)
+
+
+def options(known: Parts, kind: str, name: str, meanings: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield (option, type, default, meaning) of a part."""
+    properties = known.schema(kind, name).get("properties", {})
+    about = split_docstring(known.about(kind, name))[0]
+    for option in known.options(kind, name):
+        schema = properties.get(option.name)
+        if schema is None:  # a nested part
+            type_, default = option.type, "required" if option.default is None else f"`{option.default}`"
+        else:
+            type_ = type_words(schema, {})
+            default = f"`{json.dumps(schema['default'])}`" if "default" in schema else "required"
+        told = meanings.get(option.name) or WORDS.get(f"{kind}.{name}.{option.name}", "")
+        if not told and re.search(rf"\b{option.name}\b", about):
+            told = "See above."
+        yield option.name, type_, default.replace("`None`", "`null`"), sentence(told)
+
+
+def split_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return what stands before `Args:`, and the meaning of each argument."""
+    about, _, rest = text.partition("\nArgs:\n")
+    arguments = textwrap.dedent(re.split(r"\n\n?(?:Returns|Raises|Yields):\n", rest)[0])
+    found = re.findall(r"^(\w+): (.*(?:\n +.*)*)", arguments, re.MULTILINE)
+    about = re.split(r"\n\n?(?:Returns|Raises|Yields):\n", about)[0]
+    return about.strip(), {name: " ".join(words.split()) for name, words in found}
+
+
+def type_words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
+    """Return a JSON schema's type in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return "a part" if name in {"PartSpec", "LossSpec"} else type_words(defs[name], defs)
+    if "enum" in schema or "const" in schema:
+        return " or ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(type_words(one, defs) for one in schema["anyOf"])
+    kind = schema.get("type", "anything")
+    if kind == "array" and "prefixItems" in schema:
+        return f"[{', '.join(type_words(one, defs) for one in schema['prefixItems'])}]"
+    if kind == "array":
+        few = {(1, 3): "1 to 3 of ", (1, None): "1 or more of "}
+        many = few.get((schema.get("minItems"), schema.get("maxItems")), "list of ")
+        return many + plural(type_words(schema["items"], defs))
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return f"names to {type_words(inner, defs)}" if isinstance(inner, dict) and inner else "mapping"
+    limits = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+    told = [text.format(schema[key]) for key, text in limits.items() if key in schema]
+    return " ".join([{"null": "null"}.get(kind, kind), *told])
+
+
+def keys_table() -> str:
+    """Return the table of every key of a recipe."""
+    return table(["key", "type", "default", "meaning"], [[f"`{key}`", *rest] for key, *rest in recipe_keys()])
+
+
+def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, type, default, meaning) for every key, from the schema and the docstrings of its models."""
+    whole = recipe.Recipe.model_json_schema()
+    told = docstrings()
+
+    def walk(model: str, schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+        for name, field in schema["properties"].items():
+            key = f"{prefix}{name}"
+            inner = field.get("$ref", "").rpartition("/")[2]
+            kind = recipe.PART_PLACES.get(tuple(key.split(".")))  # type: ignore[call-overload]
+            meaning = field.get("description") or told.get((model, name)) or KEYS.get(key, "")
+            default = f"`{json.dumps(field['default'])}`" if "default" in field else "see below"
+            default = "required" if name in schema.get("required", []) else default
+            if inner and inner != "PartSpec":
+                yield key, "mapping", default, told.get((inner, ""), "")
+                yield from walk(inner, whole["$defs"][inner], f"{key}.")
+            elif kind is not None:
+                several = "items" in field
+                null = " or null" if "anyOf" in field else ""
+                words = f"list of {plural(kind)}" if several else f"a {kind}{null}"
+                yield key, words, default, sentence(meaning)
+            else:
+                yield key, type_words(field, whole["$defs"]), default, sentence(meaning)
+
+    yield "extends", "string", "none", "Another recipe, relative to this file, that this one is laid over."
+    yield from walk("Recipe", whole, "")
+
+
+def docstrings() -> dict[tuple[str, str], str]:
+    """Return the docstring of each model ("" as field) and of each field of the recipe."""
+    found = {}
+    for model in ast.parse(inspect.getsource(recipe)).body:
+        if not isinstance(model, ast.ClassDef):
+            continue
+        found[model.name, ""] = ast.get_docstring(model) or ""
+        for field, after in zip(model.body, model.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(field.target, ast.Name):
+                value = getattr(after.value, "value", None)
+                if isinstance(value, str):
+                    found[model.name, field.target.id] = inspect.cleandoc(value)
+    return found
+
+
+def sentence(text: str) -> str:
+    """Return a text in one line that begins and ends as sentences do."""
+    text = " ".join(text.split())
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}." if text else ""
+
+
+def plural(words: str) -> str:
+    """Return words whose first is a noun, in the plural."""
+    noun, space, rest = words.partition(" ")
+    return f"{noun}{'es' if noun.endswith('s') else 's'}{space}{rest}" if noun.isalpha() else words
+
+
+def kinds_table() -> str:
+    """Return the table of kinds and their contracts."""
+    rows = []
+    for kind, contract in KINDS.items():
+        returns = "a callable" if contract.returns == "callable" else f"a [`{contract.returns}`][restorekit-api]"
+        returns = returns.replace("[restorekit-api]", f"(api.md#{anchor(contract.returns)})")
+        rows.append([f"`{kind}`", f"`({', '.join(contract.gives)})`", returns, contract.about])
+    return table(["kind", "the core gives, by position", "must return", "is"], rows)
+
+
+def metrics_table() -> str:
+    """Return the definition of every metric, for two classes."""
+    known = known_parts()
+    domain = Domain("a", 1, (256, 256), ("negative", "positive"))
+    rows = []
+    for name in known.names("metric"):
+        metric = known.resolve("metric", name)(domain)
+        needs = {"truth": "the clean image", "target": "the class", None: "nothing"}[metric.needs]
+        rows.append([f"`{name}`", metric.better, needs, metric.id])
+    return table(["metric", "better", "needs", "definition"], rows)
+
+
+def cli_page() -> str:
+    """Return the help of every command, without those of guests."""
+    text = [
+        "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 our fault, 2 the "
+        "user's (one clear line each), 3 some files could not be restored, 130 stopped by Ctrl-C. Results go to "
+        "standard output; progress, warnings and errors to standard error. Commands that plugins bring are listed by "
+        "`restorekit --help`.\n",
+    ]
+    with patch.object(cli, "_guests", dict):
+        group = typer.main.get_command(cli.app)
+        top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
+        top.terminal_width = WIDTH
+        text.append(f"```text\n{group.get_help(top).rstrip()}\n```\n")
+        for name in group.list_commands(top):
+            command = group.get_command(top, name)
+            ctx = type(top)(command, info_name=name, parent=top, terminal_width=WIDTH)
+            text.append(f"## {name}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n")
+    return "\n".join(text)
+
+
+def api_page() -> str:
+    """Return the reference of the face, a directive a name, by home."""
+    homes: dict[str, list[str]] = {}
+    for name in restorekit.__all__:
+        if name != "nd":
+            homes.setdefault(restorekit._HOME_OF[name], []).append(name)
+    text = [
+        "# The face\n\nThis page is generated. All that a plugin or a script needs is imported from `restorekit`; "
+        "`import restorekit` is lazy and imports no torch. What is not here is not promised.\n"
+    ]
+    for home, names in homes.items():
+        text.append(f"## restorekit.{home}\n")
+        text += [f"### `{name}` {{ #{anchor(name)} }}\n\n::: restorekit.{home}.{name}\n" for name in names]
+    text.append("## restorekit.nd\n\n::: restorekit.core.nd\n    options:\n      members_order: alphabetical\n")
+    return "\n".join(text)
+
+
+def anchor(name: str) -> str:
+    """Return the anchor of a name of the face on its page; capitals count: `PASSES` and `Passes` are two."""
+    return f"face-{name}"
+
+
+def main() -> int:
+    """Write the pages, or with --check only compare them."""
+    if "--check" in sys.argv[1:]:
+        found = stale()
+        for name in found:
+            sys.stderr.write(f"docs/{name} is stale; run: python docs/generate.py\n")
+        return 1 if found else 0
+    for page, text in pages().items():
+        page.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
