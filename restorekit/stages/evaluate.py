@@ -24,7 +24,7 @@ from restorekit.stages.run import Run, kept_checkpoint, load_nets, read_checkpoi
 __all__ = ["evaluate", "pictures", "restored", "score"]
 
 Rows = NDArray[np.float64]
-SHOWN = 8
+SHOWN = 6
 """Images in a grid."""
 
 
@@ -82,14 +82,15 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     units = _units(seen.groups)
     found = {name: _scored(run, metric, name, seen, units) for name, metric in run.metrics.items()}
     classes = run.domains["a"].classes
+    grouped = any(group is not None for group in seen.groups)
     summary = {
         "split": split,
         "step": state["step"],
         "kept": run.recipe.train.keep,
         "times": run.recipe.evaluate.times,
         "images": len(seen.keys),
-        "groups": len(units) if any(g is not None for g in seen.groups) else None,
-        "unit": "patient" if any(g is not None for g in seen.groups) else "image",
+        "groups": len(units) if grouped else None,
+        "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
         "positive": classes[-1] if len(classes) == 2 else None,

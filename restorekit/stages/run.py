@@ -38,6 +38,7 @@ __all__ = [
     "Term",
     "checkpoints",
     "kept_checkpoint",
+    "last_good",
     "load_nets",
     "read_checkpoint",
     "write_atomically",
@@ -172,12 +173,13 @@ class Run:
         """Write a checkpoint of this step, whole or not at all, and remove those no longer kept.
 
         Raises:
-            TrainingError: if the disk refuses; what was saved before stays.
+            TrainingError: if the disk refuses, or weights are not finite; what was saved before stays.
         """
         home = self.folder / "checkpoints"
         path = home / _folder_name(self.step)
         if path.exists():
             return path
+        self._demand_finite()
         writing = home / f".writing-{self.step}"
         try:
             shutil.rmtree(writing, ignore_errors=True)
@@ -187,16 +189,24 @@ class Run:
             _sync(home)
         except (OSError, safetensors.SafetensorError) as error:
             shutil.rmtree(writing, ignore_errors=True)
-            last = checkpoints(self.folder)
-            kept = f"the last good checkpoint is {last[-1]}" if last else "there is no earlier checkpoint"
             raise TrainingError(
-                f"{path}: cannot be written ({error}); {kept}. Make room, then --resume {self.folder}"
+                f"{path}: cannot be written ({error}); {last_good(self.folder)}. Make room, then --resume {self.folder}"
             ) from error
         keep = {_folder_name(self.best["step"])} if self.best else set()
         for old in checkpoints(self.folder)[:-KEPT]:
             if old.name not in keep:
                 shutil.rmtree(old, ignore_errors=True)
         return path
+
+    def _demand_finite(self) -> None:
+        """A gradient may overflow though its loss did not: such weights are no good checkpoint."""
+        state = self.nets.state_dict()
+        wrong = {name.partition(".")[0] for name, tensor in state.items() if not torch.isfinite(tensor).all()}
+        if wrong:
+            raise TrainingError(
+                f"after step {self.step}: weights of {', '.join(sorted(wrong))} are not finite; "
+                f"{last_good(self.folder)}. Lower train.adam.lr or a loss weight, or use train.precision: fp32"
+            )
 
     def _write(self, folder: Path) -> None:
         tensors = {
@@ -288,6 +298,12 @@ class Run:
 def checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of a run folder, oldest first."""
     return sorted((folder / "checkpoints").glob("step_*"))
+
+
+def last_good(folder: Path) -> str:
+    """Return words that name the last checkpoint of a run folder."""
+    found = checkpoints(folder)
+    return f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was saved yet"
 
 
 def kept_checkpoint(folder: Path, keep: str) -> Path:

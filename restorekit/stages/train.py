@@ -15,7 +15,7 @@ from restorekit.core.passes import Passes
 from restorekit.core.types import Batch
 from restorekit.stages.data import seed_of
 from restorekit.stages.evaluate import pictures, score
-from restorekit.stages.run import Run, checkpoints
+from restorekit.stages.run import Run, last_good
 
 __all__ = ["step", "train"]
 
@@ -113,9 +113,7 @@ def _note_best(run: Run, scores: dict[str, float]) -> bool:
 def _demand_finite(run: Run, values: dict[str, float]) -> None:
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
-        saved = checkpoints(run.folder)
-        good = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet"
         raise TrainingError(
-            f"step {run.step + 1}: {', '.join(wrong)} is not finite; {good}. "
+            f"step {run.step + 1}: {', '.join(wrong)} is not finite; {last_good(run.folder)}. "
             "Lower train.adam.lr or a loss weight, or use train.precision: fp32"
         )

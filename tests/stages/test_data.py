@@ -121,10 +121,10 @@ def test_pairing_by_class(spec: Spec, plugins: Plugins) -> None:
 
 def test_pairing_by_class_needs_every_class(spec: Spec, plugins: Plugins) -> None:
     b = {"name": "toy", "side": "b", "count": 1}
-    with pytest.raises(DataError, match="data.pairing: class: side b has no image of class 'yes', side a has"):
+    with pytest.raises(DataError, match=r"data.pairing: class: side b has no image of class 'yes', side a has"):
         pairs(spec(data__b=b, data__pairing="class"), plugins, 0, 1)
     unlabelled = {**PLAIN, "labelled": False}
-    with pytest.raises(DataError, match="side b has no image of class unknown, side a has"):
+    with pytest.raises(DataError, match=r"side b has no image of class unknown, side a has"):
         pairs(spec(data__a=unlabelled, data__pairing="class"), plugins, 0, 1)
 
 
@@ -150,7 +150,7 @@ def test_unpaired_sides_are_cut_apart(spec: Spec, plugins: Plugins) -> None:
 
 
 def test_a_key_without_a_partner(spec: Spec, plugins: Plugins) -> None:
-    with pytest.raises(DataError, match="2 images of a have no partner in b of the same name; first '004'"):
+    with pytest.raises(DataError, match=r"2 images of a have no partner in b of the same name; first '004'"):
         pairs(spec(data__b={"name": "toy", "side": "b", "count": 4}, data__pairing="key"), plugins, 0, 1)
 
 
@@ -163,7 +163,7 @@ def test_a_name_that_stands_twice_is_no_pair(plugins: Plugins, spec: Spec, tmp_p
         data__b={"name": "folder", "path": "b", "classes": []},
         data__pairing="key",
     )
-    with pytest.raises(DataError, match="data.pairing: key: b has several images called '1'"):
+    with pytest.raises(DataError, match=r"data.pairing: key: b has several images called '1'"):
         pairs(made, plugins, 0, 1)
 
 
@@ -309,18 +309,18 @@ def test_unreadable_images_are_refused_or_skipped(spec: Spec, plugins: Plugins) 
 
 def test_all_unreadable_is_refused_even_when_skipping(spec: Spec, plugins: Plugins) -> None:
     made = spec(data__a={**PLAIN, "broken": list(range(6))}, data__unreadable="skip")
-    with pytest.raises(DataError, match="data.a: none of 6 images can be read; the first: train/000.png: is broken"):
+    with pytest.raises(DataError, match=r"data.a: none of 6 images can be read; the first: train/000.png: is broken"):
         open_splits(made, plugins.parts, verify=lambda line: None)
 
 
 def test_an_empty_training_side_is_refused(spec: Spec, plugins: Plugins) -> None:
-    with pytest.raises(DataError, match="data.b: the training split has no images; look at data.root"):
+    with pytest.raises(DataError, match=r"data.b: the training split has no images; look at data.root"):
         open_splits(spec(data__b={"name": "toy", "side": "b", "count": 0}), plugins.parts)
 
 
 def test_sides_of_other_classes_are_refused(spec: Spec, plugins: Plugins) -> None:
     made = spec(data__b={"name": "toy", "side": "b", "classes": ["well", "ill"]})
-    with pytest.raises(DataError, match="data: the sides have other classes: a .'no', 'yes'., b .'well', 'ill'."):
+    with pytest.raises(DataError, match=r"data: the sides have other classes: a .'no', 'yes'., b .'well', 'ill'."):
         open_splits(made, plugins.parts)
 
 
