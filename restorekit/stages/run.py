@@ -137,8 +137,8 @@ class Run:
     steps: int
     steps_per_epoch: int
     folder: Path
-    scoring: Callable[[str], Iterator[Batch]]
-    """A split's name to its images of side a, in order, without augmentation."""
+    scoring: Callable[..., Iterator[Batch]]
+    """(split, positions or None) to images of side a, in order, without augmentation."""
     sizes: Mapping[str, int]
     """Images of side a in each split."""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
