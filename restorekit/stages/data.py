@@ -395,18 +395,25 @@ def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> I
     yield from loader
 
 
-def scoring_batches(splits: Splits, recipe: Recipe, split: str, batch: int = 8) -> Iterator[Batch]:
-    """Yield the images of side a of a split in order, unaugmented. Paired data brings its partner as the truth."""
-    side = splits[split, "a"]
-    other = splits[split, "b"]
+def scoring_batches(
+    splits: Splits, recipe: Recipe, split: str, positions: Sequence[int] | None = None, batch: int = 8
+) -> Iterator[Batch]:
+    """Yield images of side a of a split, unaugmented: all in order, or those at `positions`.
+
+    Paired data brings its partner as the truth.
+    """
+    side, other = splits[split, "a"], splits[split, "b"]
     paired = recipe.data.pairing == "key" and len(other) > 0
     partner = _partners(side, other) if paired else []
-    for first in range(0, len(side), batch):
-        items = []
-        for i in range(first, min(first + batch, len(side))):
-            item = _load(side, i, recipe.data, (recipe.seed, 0, i), None)
-            if paired:
-                truth = _load(other, partner[i], recipe.data, (recipe.seed, 0, i), None).sample.image
-                item = replace(item, sample=replace(item.sample, truth=truth))
-            items.append(item)
-        yield _collate(items)
+
+    def load(i: int) -> Fitted:
+        seeds = (recipe.seed, 0, i)
+        item = _load(side, i, recipe.data, seeds, None)
+        if not paired:
+            return item
+        truth = _load(other, partner[i], recipe.data, seeds, None).sample.image
+        return replace(item, sample=replace(item.sample, truth=truth))
+
+    wanted = range(len(side)) if positions is None else positions
+    for first in range(0, len(wanted), batch):
+        yield _collate([load(i) for i in wanted[first : first + batch]])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,6 @@ class _Measured:
     targets: list[int] = field(default_factory=list)
     answers: list[Tensor] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
-    shown: list[dict[str, Tensor]] = field(default_factory=list)
     truthless: bool = False
 
     def add(self, name: str, which: str, rows: Rows) -> None:
@@ -102,59 +102,43 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     home.mkdir(parents=True, exist_ok=True)
     write_atomically(home / f"{split}.csv", _table(seen, run.metrics, classes))
     write_atomically(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
-    images, keys = _stacked(seen.shown)
+    images, keys = pictures(run, split)
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
     draw_grid(home / "grid.png", images, title=title, captions=keys)
     return summary
 
 
-def pictures(run: Run) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return fixed images of the first split that is known, and what the networks make of them now."""
-    split = next(name for name in ("val", "test", "train") if run.sizes[name])
-    chosen = set(_chosen(run.sizes[split]))
-    shown: list[dict[str, Tensor]] = []
-    at = 0
-    with _scoring(run):
-        for batch in run.scoring(split):
-            wanted = [i for i in range(len(batch.key)) if at + i in chosen]
-            at += len(batch.key)
-            if wanted:
-                moved = batch.to(run.engine.device)
-                output = restored(run.nets, moved.image, run.recipe.evaluate.times)
-                shown += _columns(run, moved, output, wanted)
-            if at > max(chosen):
-                break
+def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return fixed images of a split, or of the first that has any, and what the networks make of them now."""
+    split = split or next(name for name in ("val", "test", "train") if run.sizes[name])
+    shown: list[dict[str, Any]] = []
+    with _judging(run.nets):
+        for batch in run.scoring(split, _chosen(run.sizes[split])):
+            moved = batch.to(run.engine.device)
+            output = restored(run.nets, moved.image, run.recipe.evaluate.times)
+            shown += _rows(run, moved, output)
     return _stacked(shown)
 
 
-class _scoring:
+@contextmanager
+def _judging(nets: Nets) -> Iterator[None]:
     """Evaluation mode without gradients, in float32; training mode comes back afterwards."""
-
-    def __init__(self, run: Run) -> None:
-        self._nets = run.nets
-        self._inference = torch.inference_mode()
-
-    def __enter__(self) -> None:
-        self._was = self._nets.training
-        self._nets.eval()
-        self._inference.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._inference.__exit__(*error)
-        self._nets.train(self._was)
+    was = nets.training
+    nets.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        nets.train(was)
 
 
 def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] = lambda line: None) -> _Measured:
     seen = _Measured()
-    chosen = set(_chosen(run.sizes[split]))
-    with _scoring(run):
+    with _judging(run.nets):
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run.nets, moved.image, run.recipe.evaluate.times)
             _measure_batch(run, seen, moved, output, before=before)
-            wanted = [i for i in range(len(batch.key)) if len(seen.keys) + i in chosen]
-            if before and wanted:
-                seen.shown += _columns(run, moved, output, wanted)
             seen.keys += batch.key
             say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
     return seen
@@ -183,7 +167,8 @@ def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, b
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
 
 
-def _columns(run: Run, batch: Batch, output: Output, wanted: list[int]) -> list[dict[str, Tensor]]:
+def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
+    """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
     columns = {"poor": batch.image, "restored": output.image}
     if run.nets.ba is not None:
         columns["back again"] = run.nets.ba(output.image).image
@@ -191,14 +176,13 @@ def _columns(run: Run, batch: Batch, output: Output, wanted: list[int]) -> list[
         columns["truth"] = batch.truth
     names = run.domains["a"].classes
     rows = []
-    for i in wanted:
-        row: dict[str, Any] = {name: column[i].float().cpu() for name, column in columns.items()}
-        key = Path(batch.key[i]).name
-        target = -1 if batch.target is None else int(batch.target[i])
+    for i, key in enumerate(batch.key):
+        caption = Path(key).name
         if output.answer is not None and names:
+            target = -1 if batch.target is None else int(batch.target[i])
             said = names[int(output.answer[i].argmax())]
-            key += f"\n{names[target] if target >= 0 else 'class unknown'}, called {said}"
-        rows.append({**row, "key": key})
+            caption += f"\n{names[target] if target >= 0 else 'class unknown'}, called {said}"
+        rows.append({**{name: column[i].float().cpu() for name, column in columns.items()}, "key": caption})
     return rows
 
 
