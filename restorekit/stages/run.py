@@ -333,11 +333,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
         state = json.loads((path / "state.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: is no checkpoint ({error})") from error
-    if state.get("format") != FORMAT:
+    if not isinstance(state, dict) or "format" not in state:
+        raise CheckpointError(f"{path}: is no checkpoint (state.json is none of ours)")
+    if state["format"] != FORMAT:
         wrote = state.get("restorekit", "an unknown version")
         raise CheckpointError(
-            f"{path}: format {state.get('format')}, written by restorekit {wrote}; this version reads format {FORMAT}"
+            f"{path}: format {state['format']}, written by restorekit {wrote}; this version reads format {FORMAT}"
         )
+    lost = {"step", "steps", "best", "scaler", "domains", "recipe", "files"} - state.keys()
+    if lost:
+        raise CheckpointError(f"{path}: is no checkpoint (state.json lacks {', '.join(sorted(lost))})")
     tensors = {}
     for name, digest in state["files"].items():
         file = path / name
