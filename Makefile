@@ -37,7 +37,8 @@ fix: $(VENV)/.tools
 bench: $(VENV)/.tools  ## ratios against named peers, in one run
 	$(BIN)/python -m pytest benchmarks plugins/*/benchmarks --benchmark-only --benchmark-disable-gc -o python_files='bench_*.py' -p no:xdist -s
 
-docs: $(VENV)/.tools
+docs: $(VENV)/.tools  ## write what is generated, then build the site
+	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
 clean:

@@ -1,0 +1,254 @@
+"""The docs: generated pages are fresh, everything has words, examples run, links lead somewhere."""
+
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import typer
+from ruamel.yaml import YAML
+
+from restorekit.core import hookspecs, plugins
+from restorekit.core.errors import PluginError
+from restorekit.core.parts import KINDS
+from restorekit.core.plugins import Plugins
+from restorekit.stages import build, recipe
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [*sorted(DOCS.glob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = load_generator()
+
+
+def blocks(language: str, title: str = "") -> Iterator[tuple[Path, str]]:
+    """Yield (page, text) of the fenced blocks of a language, with a title if one is asked for."""
+    for page in PAGES:
+        for found, head, text in FENCE.findall(page.read_text("utf-8")):
+            if found == language and (not title or f'title="{title}"' in head):
+                yield page, text
+
+
+def the_block(language: str, title: str) -> str:
+    (_, text), *others = blocks(language, title)
+    assert not others
+    return text
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as the site makes them."""
+    found = set()
+    for line in FENCE.sub("", page.read_text("utf-8")).splitlines():
+        if line.startswith("#"):
+            text, _, given = line.lstrip("# ").partition(" { #")
+            words = re.sub(r"[^\w\s-]", "", text).strip().lower()
+            found.add(given.removesuffix(" }") or re.sub(r"[-\s]+", "-", words))
+    return found
+
+
+# Generated pages
+
+
+def test_generated_pages_are_fresh() -> None:
+    assert generate.stale() == [], "run: python docs/generate.py"
+
+
+def test_check_tells_a_stale_page(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
+    assert generate.main() == 0
+    monkeypatch.setattr(generate, "parts_page", lambda: "other")
+    assert generate.main() == 1
+    assert "docs/parts.md is stale; run: python docs/generate.py" in capsys.readouterr().err
+
+
+def test_every_command_is_documented() -> None:
+    commands = {command.name for command in typer.main.get_group(generate.cli.app).commands.values()}
+    assert "run" in commands
+    text = (DOCS / "cli.md").read_text("utf-8")
+    assert commands == set(re.findall(r"^## (\w+)$", text, re.MULTILINE))
+    assert all(f"restorekit {name}" in README.read_text("utf-8") for name in commands)
+
+
+def test_every_hook_has_a_heading() -> None:
+    hooks = [n for n, f in vars(hookspecs).items() if hasattr(f, "restorekit_spec")]
+    assert hooks == ["register_parts"]
+    text = (DOCS / "write-a-plugin.md").read_text("utf-8")
+    assert all(f"The hook: `{name}`" in text for name in hooks)
+
+
+def test_every_kind_and_part_is_documented() -> None:
+    text, known = (DOCS / "parts.md").read_text("utf-8"), generate.known_parts()
+    for kind in KINDS:
+        assert f"\n## {kind}\n" in text
+        assert f"| `{kind}` |" in (DOCS / "write-a-plugin.md").read_text("utf-8")
+        assert known.names(kind)
+        for name in known.names(kind):
+            assert f"\n### {kind} `{name}`\n" in text
+            assert known.about(kind, name), f"{kind} {name} has no docstring"
+
+
+def test_every_option_has_a_meaning() -> None:
+    known, unneeded = generate.known_parts(), set(generate.WORDS)
+    for kind in KINDS:
+        for name in known.names(kind):
+            meanings = generate.split_docstring(known.about(kind, name))[1]
+            for option, type_, default, meaning in generate.options(known, kind, name, meanings):
+                assert type_
+                assert default
+                assert meaning, f"{kind} {name}: say in its docstring what {option!r} means"
+                if option not in meanings:
+                    unneeded.discard(f"{kind}.{name}.{option}")
+    assert not unneeded, "these have words in their docstrings, or are gone: take them out of WORDS"
+
+
+def test_every_recipe_key_has_a_meaning() -> None:
+    keys = {key: rest for key, *rest in generate.recipe_keys()}
+    assert {"data.augment.flip", "train.adam.eps_hat", "variants"} <= set(keys)
+    assert all(all(rest) for rest in keys.values()), [key for key, rest in keys.items() if not all(rest)]
+    assert set(generate.KEYS) <= set(keys)
+    text = (DOCS / "recipes.md").read_text("utf-8")
+    assert all(f"| `{key}` |" in text for key in keys)
+
+
+def test_every_metric_is_defined() -> None:
+    text, known = (DOCS / "metrics.md").read_text("utf-8"), generate.known_parts()
+    assert all(f"| `{name}` |" in text for name in known.names("metric"))
+
+
+# Examples
+
+
+def test_whole_recipes_check(tmp_path: Path) -> None:
+    for path in (ROOT / "recipes").glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")
+    found = 0
+    for page, text in blocks("yaml"):
+        keys = YAML().load(text)
+        if not ({"name", "data", "losses"} <= set(keys) or "extends" in keys):
+            continue
+        path = tmp_path / f"{page.stem}-{found}.yaml"
+        path.write_text(text, "utf-8")
+        for variant in (None, *(keys.get("variants") or {})):
+            build.check(recipe.load(path, plugins.load(), variant=variant), plugins.load().parts)
+        found += 1
+    assert found >= 2
+
+
+def test_python_blocks_marked_to_run_do() -> None:
+    found = [text for _, text in blocks("python", "runs")]
+    assert found
+    for text in found:
+        exec(compile(text, "docs", "exec"), {})
+
+
+def test_every_python_block_is_python() -> None:
+    for page, text in blocks("python"):
+        compile(text, str(page), "exec")
+
+
+@pytest.fixture
+def guest(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The plugin of write-a-plugin.md, as it stands there."""
+    module = ModuleType("restorekit_example")
+    exec(compile(the_block("python", "restorekit_example.py"), "restorekit_example.py", "exec"), vars(module))
+    monkeypatch.setitem(sys.modules, "restorekit_example", module)
+    return module
+
+
+def test_the_two_file_guest_is_real(guest: ModuleType) -> None:
+    project = tomllib.loads(the_block("toml", "pyproject.toml"))["project"]
+    assert project["entry-points"]["restorekit"] == {"example": guest.__name__}
+    loaded = Plugins()
+    assert loaded.register("example", guest) == [("loss", "brightness")]
+    (option,) = loaded.parts.options("loss", "brightness")
+    assert (option.name, option.type, option.default) == ("margin", "float", "0.0")
+    term: Any = loaded.parts.resolve("loss", {"name": "brightness", "margin": 0.1})()
+    images = [SimpleNamespace(image=torch.full((2, 1, 4, 4), value)) for value in (0.0, 0.5)]
+    assert float(term.generator(SimpleNamespace(a=images[0], ab=images[1]))) == pytest.approx(0.4)
+
+
+def test_the_test_of_the_guest_passes(guest: ModuleType) -> None:
+    (text,) = [text for page, text in blocks("python") if page.name == "write-a-plugin.md" and "def test_" in text]
+    space: dict[str, Any] = {}
+    exec(compile(text, "docs", "exec"), space)
+    space["test_contract"]()
+
+
+def test_contract_errors_read_as_documented() -> None:
+    def plain(size): ...
+
+    def brightness(*, margin=0.0): ...
+
+    def cycle(): ...
+
+    loaded, told = Plugins(), []
+    loaded.load_builtins()
+    for kind, name, factory in (
+        ("layer", "plain", plain),
+        ("loss", "brightness", brightness),
+        ("layers", "plain", plain),
+        ("loss", "cycle", cycle),
+    ):
+        with pytest.raises(PluginError) as caught:
+            loaded.parts.add(kind, name, factory, owner="example")
+        told.append(str(caught.value))
+    (text,) = [text for page, text in blocks("text") if page.name == "write-a-plugin.md"]
+    for message, line in zip(told, text.splitlines(), strict=True):
+        assert message.startswith(line.removesuffix("…"))
+
+
+def test_readme_gives_both_make_commands_and_the_lines_behind_them() -> None:
+    readme, makefile = README.read_text("utf-8"), (ROOT / "Makefile").read_text("utf-8")
+    for target in ("demo", "test"):
+        assert f"make {target}" in readme
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    guests = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+    for page in (README, DOCS / "first-run.md"):
+        assert all(f"-e {guest}" in page.read_text("utf-8") for guest in guests)
+    for line in ("ruff check .", "ruff format --check .", "restorekit run recipes/quickstart.yaml"):
+        assert line in readme
+        assert f"$(BIN)/{line}" in makefile
+    (line,) = re.findall(r"\$\(BIN\)/(python -m pytest -m \"not full\".*)", makefile)
+    assert line in readme
+
+
+# Links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text("utf-8")))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        other = (page.parent / name).resolve() if name else page
+        assert other.exists(), f"{page.name} links to {target}, which is not there"
+        if anchor:
+            assert anchor in headings(other), f"{page.name} links to {target}, which has no such heading"
+
+
+def test_the_site_shows_every_page_and_fetches_nothing() -> None:
+    site = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    shown = set(re.findall(r"[\w-]+\.md", str(site["nav"])))
+    assert shown == {path.name for path in DOCS.glob("*.md")}
+    assert site["theme"]["font"] is False
+    assert site["strict"] is True
