@@ -250,8 +250,8 @@ def kinds_table() -> str:
     """Return the table of kinds and their contracts."""
     rows = []
     for kind, contract in KINDS.items():
-        returns = "a callable" if contract.returns == "callable" else f"a [`{contract.returns}`][restorekit-api]"
-        returns = returns.replace("[restorekit-api]", f"(api.md#{anchor(contract.returns)})")
+        plain = contract.returns == "callable"
+        returns = "a callable" if plain else f"a [`{contract.returns}`](api.md#{anchor(contract.returns)})"
         rows.append([f"`{kind}`", f"`({', '.join(contract.gives)})`", returns, contract.about])
     return table(["kind", "the core gives, by position", "must return", "is"], rows)
 
@@ -300,14 +300,14 @@ def api_page() -> str:
     ]
     for home, names in homes.items():
         text.append(f"## restorekit.{home}\n")
-        text += [f"### `{name}` {{ #{anchor(name)} }}\n\n::: restorekit.{home}.{name}\n" for name in names]
-    text.append("## restorekit.nd\n\n::: restorekit.core.nd\n    options:\n      members_order: alphabetical\n")
+        text += [f"::: restorekit.{home}.{name}\n" for name in names]
+    text.append("## restorekit.nd\n\n::: restorekit.core.nd\n    options:\n      show_root_heading: false\n")
     return "\n".join(text)
 
 
 def anchor(name: str) -> str:
-    """Return the anchor of a name of the face on its page; capitals count: `PASSES` and `Passes` are two."""
-    return f"face-{name}"
+    """Return the anchor of a name of the face on its page."""
+    return f"restorekit.{restorekit._HOME_OF[name]}.{name}"
 
 
 def main() -> int:

@@ -57,7 +57,9 @@ def headings(page: Path) -> set[str]:
     """Return the anchors of a page, as the site makes them."""
     found = set()
     for line in FENCE.sub("", page.read_text("utf-8")).splitlines():
-        if line.startswith("#"):
+        if line.startswith("::: "):
+            found.add(line.removeprefix("::: "))
+        elif line.startswith("#"):
             text, _, given = line.lstrip("# ").partition(" { #")
             words = re.sub(r"[^\w\s-]", "", text).strip().lower()
             found.add(given.removesuffix(" }") or re.sub(r"[-\s]+", "-", words))
