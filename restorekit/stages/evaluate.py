@@ -141,6 +141,8 @@ def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] =
             _measure_batch(run, seen, moved, output, before=before)
             seen.keys += batch.key
             say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
+    if seen.truthless:  # a score of some of the images would not be the split's
+        seen.rows = {key: rows for key, rows in seen.rows.items() if run.metrics[key[0]].needs != "truth"}
     return seen
 
 
@@ -210,6 +212,8 @@ def _scored(run: Run, metric: Metric, name: str, seen: _Measured, units: list[ND
     before = seen.rows.get((name, "poor"))
     if after is None:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
+    if metric.needs == "target" and max(seen.targets) < 0:
+        return entry | {"undefined": "no image of this split has a known class", "score": None}
     parts: dict[str, Callable[[NDArray[np.int64]], float]] = {}
     if metric.needs == "target":
         parts["score"] = lambda rows: metric.reduce(after[rows])
