@@ -114,10 +114,11 @@ def pad_same(image: Tensor, kernel: int, stride: int) -> Tensor:
     return pad(image, amounts, "zeros")
 
 
-def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, *S) at the end by reflection until every size is a multiple; any size works, 1 included."""
+def pad_to_multiple(image: Tensor, multiple: int, least: int = 1) -> Tensor:
+    """Pad (B, C, *S) at the end by reflection until every size is a multiple, and `least` or more; any size works."""
     for axis in range(2, image.ndim):
-        image = _reflect(image, axis, (0, -image.shape[axis] % multiple))
+        size = max(image.shape[axis], least)
+        image = _reflect(image, axis, (0, size + -size % multiple - image.shape[axis]))
     return image
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,12 +100,17 @@ class Restorer:
             raise DataError(
                 f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(image.shape)}"
             )
+        if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
+            gray = self.restored(image[:1], times=times)
+            return replace(gray, image=gray.image.expand_as(image))
         if image.shape[0] not in (1, channels):
-            raise DataError(f"an image of this run has 1 or {channels} channels; came {image.shape[0]}")
+            known = "1 channel" if channels == 1 else f"1 or {channels} channels"
+            raise DataError(f"an image of this run has {known}; came {image.shape[0]}")
         if not torch.isfinite(image).all() or image.abs().max() > 1:
             raise DataError(f"values must be finite and in [-1, 1]; came {image.min():.4g} to {image.max():.4g}")
         size = image.shape[1:]
-        padded = nd.pad_to_multiple(image[None].float(), self.net.generator.multiple)
+        multiple = self.net.generator.multiple
+        padded = nd.pad_to_multiple(image[None].float(), multiple, 2 * multiple)  # a norm needs two values to work on
         padded = padded.expand(1, channels, *padded.shape[2:]).to(self.device)
         self._demand_memory(padded.shape[2:])
         first = self.net(padded)
@@ -196,7 +201,8 @@ def _restore_file(restorer: Restorer, path: Path, target: Path, times: int | Non
         made = restorer.restored(image, times=times)
         write_image(target, _as_stored(made.image, intensity))
     except (RestorekitError, OSError) as error:
-        return Row(str(path), "", str(error), perf_counter() - began, None, None)
+        named = str(error) if str(path) in str(error) else f"{path}: {error}"
+        return Row(str(path), "", named, perf_counter() - began, None, None)
     return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread)
 
 
