@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from restorekit.core.events import Started as Started
     from restorekit.core.events import Stepped as Stepped
     from restorekit.core.events import Ticked as Ticked
+    from restorekit.core.files import write_text as write_text
     from restorekit.core.hookspecs import hookimpl as hookimpl
     from restorekit.core.images import find_images as find_images
     from restorekit.core.images import read_image as read_image
@@ -96,11 +97,13 @@ __all__ = [
     "nd",
     "read_image",
     "write_image",
+    "write_text",
 ]
 
 _HOMES = {
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
+    "core.files": ("write_text",),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),
     "core.nd": ("MakeLayer",),

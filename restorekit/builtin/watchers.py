@@ -6,8 +6,6 @@ killed and resumed leaves the CSV files of a run that never stopped.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +24,7 @@ from restorekit import (
     Stepped,
     draw_grid,
     hookimpl,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class _Table:
         self.path = path
         header = ",".join(columns)
         kept = _rows_until(path, header, step) if step else []
-        _replace(path, "".join(f"{line}\n" for line in [header, *kept]))
+        write_text(path, "".join(f"{line}\n" for line in [header, *kept]))
 
     def add(self, step: int, values: Sequence[float | None]) -> None:
         """Append a row; a value that is not known is left empty."""
@@ -141,20 +140,6 @@ def _rows_until(path: Path, header: str, step: int) -> list[str]:
         raise DataError(f"{path}: its columns are not those of this run; move the file away and resume again")
     whole = lines[:-1]
     return [line for line in whole if line.split(",", 1)[0].isdigit() and int(line.split(",", 1)[0]) <= step]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file atomically: a kill leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(part).chmod(0o644)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
 
 
 @hookimpl

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError
+from restorekit.core.files import replacing
 from restorekit.core.types import Intensity
 
 __all__ = ["SUFFIXES", "find_images", "read_image", "write_image"]
@@ -78,14 +77,6 @@ def write_image(path: Path, image: Tensor) -> None:
     values = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     array = values.permute(1, 2, 0).numpy()
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-            picture.save(stream, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
-        Path(part).chmod(0o644)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    with replacing(path) as stream:
+        picture.save(stream, format=kind, **({"quality": 95} if kind == "JPEG" else {}))

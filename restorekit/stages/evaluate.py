@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit.core.errors import DataError
+from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Metric, Nets, Output
 from restorekit.stages.data import seed_of
-from restorekit.stages.run import Run, kept_checkpoint, load_nets, read_checkpoint, write_atomically
+from restorekit.stages.run import Run, kept_checkpoint, load_nets, read_checkpoint
 
 __all__ = ["evaluate", "pictures", "restored", "score"]
 
@@ -99,9 +100,8 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "channel_spread": _spread(seen),
     }
     home = run.folder / "scores"
-    home.mkdir(parents=True, exist_ok=True)
-    write_atomically(home / f"{split}.csv", _table(seen, run.metrics, classes))
-    write_atomically(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
+    write_text(home / f"{split}.csv", _table(seen, run.metrics, classes))
+    write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
     draw_grid(home / "grid.png", images, title=title, captions=keys)
@@ -160,13 +160,14 @@ def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, b
     seen.targets += [-1] * count if batch.target is None else batch.target.tolist()
     if output.answer is not None:
         seen.answers += list(output.answer.float().softmax(1).cpu())
-    if (
-        batch.intensity
-        and output.image.shape[1] > 1
-        and all(i is not None and i.channels == 1 for i in batch.intensity)
-    ):
+    if _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def _gray(batch: Batch) -> bool:
+    """True if every image was stored with one channel."""
+    return batch.intensity is not None and all(i is not None and i.channels == 1 for i in batch.intensity)
 
 
 def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
@@ -176,6 +177,8 @@ def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
         columns["back again"] = run.nets.ba(output.image).image
     if batch.truth is not None:
         columns["truth"] = batch.truth
+    if _gray(batch):  # as restored files are written
+        columns = {name: column.mean(1, keepdim=True) for name, column in columns.items()}
     names = run.domains["a"].classes
     rows = []
     for i, key in enumerate(batch.key):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from restorekit.core.errors import DataError
+from restorekit.core.files import write_text
 from restorekit.stages import figures, findings
 from restorekit.stages.findings import label, number, value_of
 from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
@@ -28,7 +27,9 @@ def report(folder: Path) -> Path:
     """
     if not any((folder / name).exists() for name in FILES):
         raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
-    return _write(folder / "report.html", _render(_view(folder)))
+    page = folder / "report.html"
+    write_text(page, _render(_view(folder)))
+    return page
 
 
 def _view(folder: Path) -> dict[str, Any]:
@@ -221,17 +222,3 @@ def _render(view: dict[str, Any]) -> str:
         "words": findings.part_words,
     }
     return environment.get_template("report.html.j2").render(view)
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a text file at once: a reader sees the old page or the new one, never half of it."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(part).chmod(0o644)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-    return path

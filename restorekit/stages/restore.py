@@ -23,11 +23,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from restorekit.core import nd, plugins
 from restorekit.core.errors import CheckpointError, DataError, RestorekitError
+from restorekit.core.files import write_text
 from restorekit.core.images import find_images, read_image, write_image
 from restorekit.core.types import Domain, Intensity
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
-from restorekit.stages.run import Engine, kept_checkpoint, load_nets, read_checkpoint, write_atomically
+from restorekit.stages.run import Engine, kept_checkpoint, load_nets, read_checkpoint
 
 __all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
 
@@ -190,8 +191,7 @@ def restore_files(
             rows.append(_restore_file(restorer, path, target, times))
             yield rows[-1]
     finally:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "restored.csv", _table(rows, restorer.classes))
+        write_text(folder / "restored.csv", _table(rows, restorer.classes))
 
 
 def _restore_file(restorer: Restorer, path: Path, target: Path, times: int | None) -> Row:

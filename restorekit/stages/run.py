@@ -27,6 +27,7 @@ from torch import Tensor
 
 import restorekit
 from restorekit.core.errors import CheckpointError, RecipeError, TrainingError
+from restorekit.core.files import write_text
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
 from restorekit.stages import sizes
@@ -41,7 +42,6 @@ __all__ = [
     "last_good",
     "load_nets",
     "read_checkpoint",
-    "write_atomically",
 ]
 
 FORMAT = 1
@@ -231,7 +231,7 @@ class Run:
             "recipe": json.loads(self.recipe.model_dump_json()),
             "files": digests,
         }
-        write_atomically(folder / "state.json", json.dumps(state, indent=1))
+        write_text(folder / "state.json", json.dumps(state, indent=1))
 
     def resume(self, checkpoint: Path) -> None:
         """Take over everything that a checkpoint holds, and go on after its step.
@@ -268,11 +268,11 @@ class Run:
         spec = self.recipe.nets
         judge = spec.discriminator.name if spec.discriminator is not None else ""
         networks = sizes.describe(self.nets, self.domains, spec.generator.name, judge)
-        write_atomically(self.folder / "recipe.yaml", dump(self.recipe))
-        write_atomically(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1))
-        write_atomically(self.folder / "environment.json", json.dumps(self._environment(command), indent=1))
-        write_atomically(self.folder / "data.json", json.dumps(self.counts, indent=1))
-        write_atomically(self.folder / "networks.json", json.dumps(networks, indent=1))
+        write_text(self.folder / "recipe.yaml", dump(self.recipe))
+        write_text(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1))
+        write_text(self.folder / "environment.json", json.dumps(self._environment(command), indent=1))
+        write_text(self.folder / "data.json", json.dumps(self.counts, indent=1))
+        write_text(self.folder / "networks.json", json.dumps(networks, indent=1))
 
     def _environment(self, command: str) -> dict[str, Any]:
         device = self.engine.device
@@ -365,20 +365,6 @@ def load_nets(nets: Nets, tensors: Mapping[str, Tensor], place: Path) -> None:
         if came != want:
             raise CheckpointError(f"{place}: {name} is {came} in the checkpoint, {want} in the recipe's networks")
     nets.load_state_dict(dict(tensors))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _folder_name(step: int) -> str:
