@@ -81,7 +81,12 @@ KEYS = {  # meanings of recipe keys that have no docstring in restorekit/stages/
 def pages() -> dict[Path, str]:
     """Return the full text of every page that is generated, wholly or in part."""
     made = {DOCS / "parts.md": parts_page(), DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page()}
-    sections = {"kinds": kinds_table, "metrics": metrics_table, "recipe-keys": keys_table}
+    sections = {
+        "kinds": kinds_table,
+        "metrics": metrics_table,
+        "recipe-keys": keys_table,
+        "departures": departures_table,
+    }
     for page in sorted(DOCS.glob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
             made[page] = SECTION.sub(lambda m: m[1] + sections[m[2]]() + m[3], page.read_text("utf-8"))
@@ -266,6 +271,38 @@ def metrics_table() -> str:
         needs = {"truth": "the clean image", "target": "the class", None: "nothing"}[metric.needs]
         rows.append([f"`{name}`", metric.better, needs, metric.id])
     return table(["metric", "better", "needs", "definition"], rows)
+
+
+def departures_table() -> str:
+    """Return every value by which quickstart differs from the paper's recipe, data and housekeeping left out."""
+    paper, ours = (values_of(ROOT / "recipes" / f"{name}.yaml") for name in ("r2cgan_xray", "quickstart"))
+    rows = []
+    for key in [*paper, *(key for key in ours if key not in paper)]:
+        said = [f"`{json.dumps(values[key])}`" if key in values else "default" for values in (paper, ours)]
+        if said[0] != said[1] and not re.match(r"name|paper|data\.[ab]\b|data\.root|train\.\w+_every", key):
+            rows.append([f"`{key}`", *said])
+    return table(["key", "r2cgan_xray", "quickstart"], rows)
+
+
+def values_of(path: Path) -> dict[str, Any]:
+    """Return a recipe's values by dotted key; a part in a list by its name."""
+    found: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}".lstrip("."))
+        elif key == "losses":
+            for item in value:
+                walk(item, f"{key}.{item['name']}")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            found[key] = [item["name"] for item in value]
+        else:
+            found[key] = value
+
+    spec = recipe.load(path, plugins.load()).model_dump(mode="json")
+    walk({key: value for key, value in spec.items() if key not in ("variants", "needs", "watch")}, "")
+    return found
 
 
 def cli_page() -> str:
