@@ -135,6 +135,14 @@ def test_every_metric_is_defined() -> None:
     assert all(f"| `{name}` |" in text for name in known.names("metric"))
 
 
+def test_the_shape_names_every_file() -> None:
+    text = (DOCS / "the-shape.md").read_text("utf-8")
+    for floor in ("core", "stages", "app"):
+        files = {path.name for path in (ROOT / "restorekit" / floor).glob("*.py")} - {"__init__.py"}
+        assert files
+        assert [name for name in sorted(files) if name not in text] == []
+
+
 # Examples
 
 
