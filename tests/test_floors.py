@@ -19,7 +19,7 @@ FLOORS = {
 """For each folder, the folders of ours that its files may import; `face` is `restorekit` itself."""
 
 HOMES = {
-    "ruamel": {"stages/recipe.py"},
+    "ruamel": {"stages/layered.py"},
     "pluggy": {"core/hookspecs.py", "core/plugins.py"},
     "packaging": {"core/plugins.py"},
     "pydantic": {"core/parts.py", "stages/recipe.py", "builtin/"},

@@ -209,7 +209,7 @@ def plugins() -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, with every installed part, for editors."""
-    from restorekit.stages.recipe import schema as made
+    from restorekit.stages.schema import schema as made
 
     sys.stdout.write(json.dumps(made(_plugins().parts), indent=1) + "\n")
 

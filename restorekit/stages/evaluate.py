@@ -234,8 +234,9 @@ def _scored(run: Run, metric: Metric, name: str, seen: _Measured, units: list[ND
     resamples = [np.concatenate([units[u] for u in draw]) for draw in draws]
     for part, function in parts.items():
         value = function(every)
-        if np.isnan(value):
-            entry |= {part: None, "undefined": metric.undefined}
+        if not np.isfinite(value):
+            endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
+            entry |= {part: None, "undefined": "infinite for one image or more" if endless else metric.undefined}
             continue
         again = np.array([function(rows) for rows in resamples])
         tail = (1 - spec.confidence) / 2

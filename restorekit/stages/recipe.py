@@ -9,24 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from restorekit.core.errors import RecipeError, nearest, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
+from restorekit.stages.layered import Layered, read, to_yaml
 
-__all__ = ["Recipe", "dump", "load", "options", "resolved", "schema"]
+__all__ = ["Recipe", "dump", "load", "options", "resolved"]
 
-EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
-"""Setting the one in a later layer takes back the other."""
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
     ("data", "b"): "dataset",
@@ -195,21 +189,6 @@ class Recipe(_Model):
         return [metric.name for metric in self.evaluate.metrics]
 
 
-@dataclass
-class _Layered:
-    """Plain data under construction, and the place that each value came from."""
-
-    data: dict[str, Any] = field(default_factory=dict)
-    origins: dict[Place, str] = field(default_factory=dict)
-
-    def where(self, place: Place) -> str:
-        """The origin of the value at `place`, or of the nearest thing around it."""
-        for end in range(len(place), -1, -1):
-            if place[:end] in self.origins:
-                return self.origins[place[:end]]
-        return "recipe"
-
-
 def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> Recipe:
     """Read, layer and validate a recipe.
 
@@ -222,249 +201,31 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
     Raises:
         RecipeError: with every fault, a line each: file and line, key, what is wrong, the mend.
     """
-    layered = _read_file(path, ())
+    layered = read(path)
     if variant is not None:
-        _apply_variant(layered, variant, path)
-    _set_all(layered, sets)
-    root = layered.data.get("data", {}).get("root") if isinstance(layered.data.get("data"), dict) else None
-    if isinstance(root, str) and layered.where(("data", "root")).startswith("--set"):
-        layered.data["data"]["root"] = _rooted(root, Path())
+        layered.apply_variant(variant, path)
+    layered.apply(sets)
     return _validate(layered, plugins)
-
-
-def _apply_variant(layered: _Layered, variant: str, path: Path) -> None:
-    """Set what a variant says. A variant of the wrong shape is left to `_validate`, which names it."""
-    variants = layered.data.get("variants")
-    variants = variants if isinstance(variants, dict) else {}
-    if variant not in variants:
-        raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
-    values = variants[variant] if isinstance(variants[variant], dict) else {}
-    for dotted, value in values.items():
-        if dotted == "data.root" and isinstance(value, str):
-            value = _rooted(value, path.parent)
-        _set(layered, dotted, value, f"{layered.where(('variants', variant, dotted))} (variant {variant})")
-
-
-def _rooted(root: str, start: Path) -> str:
-    """Return `data.root` as an absolute path; a relative one starts where the file that names it is."""
-    return str((start / Path(root).expanduser()).resolve())
 
 
 def options(sets: Sequence[str]) -> dict[str, Any]:
     """Return `a.b=value` settings as a nested mapping, such as a part's options."""
-    layered = _Layered()
-    _set_all(layered, sets)
+    layered = Layered()
+    layered.apply(sets)
     return layered.data
 
 
 def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
     """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
-    return _validate(_Layered(data, {(): origin}), plugins)
+    return _validate(Layered(data, {(): origin}), plugins)
 
 
 def dump(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML 1.2."""
-    stream = StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 120
-    yaml.dump(json.loads(recipe.model_dump_json()), stream)
-    return stream.getvalue()
+    return to_yaml(json.loads(recipe.model_dump_json()))
 
 
-def schema(parts: Parts) -> dict[str, Any]:
-    """Return the JSON schema of a recipe with every installed part and its options, for editors."""
-    whole = Recipe.model_json_schema(by_alias=True)
-    definitions = whole["$defs"]
-    for kind in sorted({*PART_PLACES.values(), "layer", "degradation"}):
-        choices: list[dict[str, Any]] = [{"enum": parts.names(kind)}]
-        for name in parts.names(kind):
-            one = parts.schema(kind, name)
-            definitions.update(one.pop("$defs", {}))
-            properties = {"name": {"const": name}, **one.get("properties", {})}
-            if kind == "loss":
-                properties["weight"] = {"type": "number", "default": 1.0}
-            for option in parts.options(kind, name):
-                if option.type.startswith(("a ", "list of ")):
-                    nested = {"$ref": f"#/$defs/{option.type.removeprefix('a ').removeprefix('list of ').rstrip('s')}"}
-                    many = {"type": "array", "items": nested}
-                    properties[option.name] = many if option.type.startswith("list") else nested
-            required = ["name", *one.get("required", [])]
-            about = parts.about(kind, name).partition("\n")[0]
-            choices.append(
-                {"type": "object", "description": about, "properties": properties, "required": required}
-                | {"additionalProperties": False}
-            )
-        definitions[kind] = {"anyOf": choices}
-    for place, kind in PART_PLACES.items():
-        _point(whole, place, kind)
-    whole["properties"]["extends"] = {"type": "string", "description": "Another recipe, relative to this one."}
-    return whole
-
-
-def _point(whole: dict[str, Any], place: Place, kind: str) -> None:
-    """Let the schema at `place` refer to the definition of a kind of part."""
-    node = whole
-    for key in place[:-1]:
-        node = node["properties"][key]
-        reference = node.get("$ref", "")
-        node = whole["$defs"][reference.rpartition("/")[2]] if reference else node
-    target = node["properties"][place[-1]]
-    reference = {"$ref": f"#/$defs/{kind}"}
-    if target.get("type") == "array":
-        target["items"] = reference
-    elif "anyOf" in target:
-        target["anyOf"] = [reference, {"type": "null"}]
-    else:
-        node["properties"][place[-1]] = reference
-
-
-def _read_file(path: Path, seen: tuple[Path, ...]) -> _Layered:
-    if path.resolve() in seen:
-        raise RecipeError(f"{path}: extends itself, by way of {' -> '.join(p.name for p in seen)}")
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as error:
-        others = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise RecipeError(f"{path}: no such recipe.{nearest(str(path), others)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
-    tree = _parse(text, str(path))
-    if not isinstance(tree, CommentedMap):
-        raise RecipeError(f"{path}: a recipe is a mapping with name, data, nets, losses and train; came {tree!r:.60}")
-    layered = _Layered(_plain(tree), {place: f"{path}:{line + 1}" for place, line in _lines(tree, ())})
-    layered.origins[()] = str(path)
-    data = layered.data.get("data")
-    if isinstance(data, dict) and isinstance(data.get("root"), str):
-        data["root"] = _rooted(data["root"], path.parent)
-    base = layered.data.pop("extends", None)
-    if base is None:
-        return layered
-    below = _read_file(path.parent / str(base), (*seen, path.resolve()))
-    _merge(below, layered, ())
-    return below
-
-
-def _parse(text: str, origin: str) -> Any:
-    try:
-        return YAML().load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise RecipeError(f"{origin}{line}: not YAML 1.2: {error.problem or error.context}") from error
-    except YAMLError as error:
-        raise RecipeError(f"{origin}: not YAML 1.2: {' '.join(str(error).split())}") from error
-
-
-def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
-    if isinstance(node, CommentedMap):
-        for key, value in node.items():
-            at = node.lc.data or {}  # a key that came by `<<` has no line of its own
-            yield (*place, key), at[key][0] if key in at else node.lc.line
-            yield from _lines(value, (*place, key))
-    elif isinstance(node, CommentedSeq):
-        for i, value in enumerate(node):
-            yield (*place, i), node.lc.item(i)[0]
-            yield from _lines(value, (*place, i))
-
-
-def _plain(node: Any) -> Any:
-    """Return ruamel's tree as plain Python values."""
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node if node is None else str(node)
-
-
-def _merge(below: _Layered, above: _Layered, place: Place) -> None:
-    """Lay `above` over `below`: mappings merge key by key; lists, and parts of another name, are replaced."""
-    old, new = _at(below.data, place), _at(above.data, place)
-    for key, value in new.items():
-        here = (*place, key)
-        other = EXCLUSIVE.get(here)
-        if other and other[-1] not in new:
-            old.pop(other[-1], None)
-        both = isinstance(value, dict) and isinstance(old.get(key), dict)
-        if both and value.get("name", old[key].get("name")) == old[key].get("name"):
-            _merge(below, above, here)
-        else:
-            old[key] = value
-            below.origins = {p: o for p, o in below.origins.items() if p[: len(here)] != here}
-        below.origins |= {p: o for p, o in above.origins.items() if p[: len(here)] == here}
-
-
-def _at(data: Any, place: Place) -> Any:
-    for key in place:
-        data = data[key]
-    return data
-
-
-def _set_all(layered: _Layered, sets: Sequence[str]) -> None:
-    for text in sets:
-        dotted, sign, value = text.partition("=")
-        if not sign:
-            raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
-        origin = f"--set {dotted}"
-        _set(layered, dotted, _parse(value, origin), origin)
-
-
-def _set(layered: _Layered, dotted: str, value: Any, origin: str) -> None:
-    """Set one dotted path. Null removes a list's item; a part given by name becomes a mapping to take an option."""
-    steps = [int(s) if s.isdigit() else s for s in re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
-    node: Any = layered.data
-    place: Place = ()
-    for i, step in enumerate(steps):
-        if isinstance(node, list):
-            step = _item(node, step, origin)
-        last = i == len(steps) - 1
-        if last and isinstance(node, list) and value is None:
-            del node[int(step)]
-            layered.origins = dict(_moved_up(layered.origins, place, int(step)))
-            layered.origins[place] = origin
-            return
-        place = (*place, step)
-        if last:
-            node[step] = _plain(value)
-            layered.origins = {p: o for p, o in layered.origins.items() if p[: len(place)] != place}
-            layered.origins[place] = origin
-            if place in EXCLUSIVE:
-                node.pop(EXCLUSIVE[place][-1], None)
-            return
-        below = node[int(step)] if isinstance(node, list) else node.get(step)
-        if isinstance(below, str):
-            below = {"name": below}
-        elif below is None:
-            below = {}
-        elif not isinstance(below, (dict, list)):
-            raise RecipeError(f"{origin}: {'.'.join(map(str, place))} is {below!r}, which has no {steps[i + 1]!r}")
-        node[step] = below
-        node = below
-
-
-def _moved_up(origins: Mapping[Place, str], place: Place, gone: int) -> Iterator[tuple[Place, str]]:
-    """The origins after item `gone` left the list at `place`: those behind it move up."""
-    depth = len(place)
-    for at, origin in origins.items():
-        if at[:depth] != place or len(at) == depth or int(at[depth]) < gone:
-            yield at, origin
-        elif int(at[depth]) > gone:
-            yield (*place, int(at[depth]) - 1, *at[depth + 1 :]), origin
-
-
-def _item(items: list[Any], step: str | int, origin: str) -> int:
-    names = [item if isinstance(item, str) else item.get("name") if isinstance(item, dict) else None for item in items]
-    if isinstance(step, int) and step < len(items):
-        return step
-    if step in names:
-        return names.index(step)
-    raise RecipeError(f"{origin}: {unknown('item', str(step), [str(n) for n in names if n])}")
-
-
-def _validate(layered: _Layered, plugins: Plugins) -> Recipe:
+def _validate(layered: Layered, plugins: Plugins) -> Recipe:
     faults: list[Fault] = list(_needs(layered.data, plugins))
     recipe = None
     try:

@@ -97,7 +97,7 @@ class Restorer:
             DataError: if the image does not fit the networks, or is too large for the memory there is.
         """
         dims, channels = len(self.recipe.data.size), self.recipe.data.channels
-        if image.ndim != dims + 1:
+        if image.ndim != dims + 1 or not image.numel():
             raise DataError(
                 f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(image.shape)}"
             )
@@ -182,9 +182,13 @@ def restore_files(
     todo = [(path, folder / name) for path, name in _inputs(inputs)]
     if not todo:
         raise DataError(f"{', '.join(map(str, inputs))}: holds no PNG or JPEG image")
+    taken: set[Path] = set()
     for path, target in todo:
         if path.resolve() == target.resolve():
             raise DataError(f"{path}: would be written over; choose another -o FOLDER")
+        if target in taken:
+            raise DataError(f"{path}: would be written to {target}, as another file is; restore them one by one")
+        taken.add(target)
     rows: list[Row] = []
     try:
         for path, target in todo:

@@ -14,6 +14,7 @@ from restorekit import RecipeError, hookimpl, nd
 from restorekit.core.plugins import Plugin, Plugins
 from restorekit.stages import recipe
 from restorekit.stages.recipe import Recipe
+from restorekit.stages.schema import schema
 
 GOOD = """\
 name: good
@@ -391,7 +392,7 @@ def references(node: Any) -> set[str]:
 
 
 def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> None:
-    made = recipe.schema(plugins.parts)
+    made = schema(plugins.parts)
     json.dumps(made)
     assert made["type"] == "object"
     assert set(made["required"]) == {"name", "data", "nets", "losses", "train"}

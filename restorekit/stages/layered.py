@@ -1,0 +1,224 @@
+"""A recipe's plain data, in layers: files of YAML 1.2, a variant, settings; and where each value came from.
+
+The home of ruamel.yaml.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from restorekit.core.errors import RecipeError, nearest, unknown
+from restorekit.core.parts import Place
+
+__all__ = ["Layered", "read", "to_yaml"]
+
+EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
+"""Setting the one in a later layer takes back the other."""
+
+
+@dataclass
+class Layered:
+    """Plain data under construction, and the place that each value came from."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[Place, str] = field(default_factory=dict)
+
+    def where(self, place: Place) -> str:
+        """The origin of the value at `place`, or of the nearest thing around it."""
+        for end in range(len(place), -1, -1):
+            if place[:end] in self.origins:
+                return self.origins[place[:end]]
+        return "recipe"
+
+    def apply_variant(self, variant: str, path: Path) -> None:
+        """Set what a variant of the file at `path` says. One of the wrong shape is left to the recipe's own check."""
+        variants = self.data.get("variants")
+        variants = variants if isinstance(variants, dict) else {}
+        if variant not in variants:
+            raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
+        values = variants[variant] if isinstance(variants[variant], dict) else {}
+        for dotted, value in values.items():
+            if dotted == "data.root" and isinstance(value, str):
+                value = _rooted(value, path.parent)
+            _set(self, dotted, value, f"{self.where(('variants', variant, dotted))} (variant {variant})")
+
+    def apply(self, sets: Sequence[str]) -> None:
+        """Apply settings, `a.b=value` each, the value as YAML; a folder is relative to the current one."""
+        for text in sets:
+            dotted, sign, value = text.partition("=")
+            if not sign:
+                raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
+            origin = f"--set {dotted}"
+            parsed = _parse(value, origin)
+            if dotted == "data.root" and isinstance(parsed, str):
+                parsed = _rooted(parsed, Path())
+            _set(self, dotted, parsed, origin)
+
+
+def read(path: Path) -> Layered:
+    """Read a file and the files that it extends.
+
+    Raises:
+        RecipeError: naming file and line.
+    """
+    return _read_file(path, ())
+
+
+def to_yaml(data: Any) -> str:
+    """Return plain data as YAML 1.2."""
+    stream = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    yaml.dump(data, stream)
+    return stream.getvalue()
+
+
+def _rooted(root: str, start: Path) -> str:
+    """Return `data.root` as an absolute path; a relative one starts where the file that names it is."""
+    return str((start / Path(root).expanduser()).resolve())
+
+
+def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
+    if path.resolve() in seen:
+        raise RecipeError(f"{path}: extends itself, by way of {' -> '.join(p.name for p in seen)}")
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        others = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise RecipeError(f"{path}: no such recipe.{nearest(str(path), others)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    tree = _parse(text, str(path))
+    if not isinstance(tree, CommentedMap):
+        raise RecipeError(f"{path}: a recipe is a mapping with name, data, nets, losses and train; came {tree!r:.60}")
+    layered = Layered(_plain(tree), {place: f"{path}:{line + 1}" for place, line in _lines(tree, ())})
+    layered.origins[()] = str(path)
+    data = layered.data.get("data")
+    if isinstance(data, dict) and isinstance(data.get("root"), str):
+        data["root"] = _rooted(data["root"], path.parent)
+    base = layered.data.pop("extends", None)
+    if base is None:
+        return layered
+    below = _read_file(path.parent / str(base), (*seen, path.resolve()))
+    _merge(below, layered, ())
+    return below
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return YAML().load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise RecipeError(f"{origin}{line}: not YAML 1.2: {error.problem or error.context}") from error
+    except YAMLError as error:
+        raise RecipeError(f"{origin}: not YAML 1.2: {' '.join(str(error).split())}") from error
+
+
+def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
+    if isinstance(node, CommentedMap):
+        for key, value in node.items():
+            at = node.lc.data or {}  # a key that came by `<<` has no line of its own
+            yield (*place, key), at[key][0] if key in at else node.lc.line
+            yield from _lines(value, (*place, key))
+    elif isinstance(node, CommentedSeq):
+        for i, value in enumerate(node):
+            yield (*place, i), node.lc.item(i)[0]
+            yield from _lines(value, (*place, i))
+
+
+def _plain(node: Any) -> Any:
+    """Return ruamel's tree as plain Python values."""
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node if node is None else str(node)
+
+
+def _merge(below: Layered, above: Layered, place: Place) -> None:
+    """Lay `above` over `below`: mappings merge key by key; lists, and parts of another name, are replaced."""
+    old, new = _at(below.data, place), _at(above.data, place)
+    for key, value in new.items():
+        here = (*place, key)
+        other = EXCLUSIVE.get(here)
+        if other and other[-1] not in new:
+            old.pop(other[-1], None)
+        both = isinstance(value, dict) and isinstance(old.get(key), dict)
+        if both and value.get("name", old[key].get("name")) == old[key].get("name"):
+            _merge(below, above, here)
+        else:
+            old[key] = value
+            below.origins = {p: o for p, o in below.origins.items() if p[: len(here)] != here}
+        below.origins |= {p: o for p, o in above.origins.items() if p[: len(here)] == here}
+
+
+def _at(data: Any, place: Place) -> Any:
+    for key in place:
+        data = data[key]
+    return data
+
+
+def _set(layered: Layered, dotted: str, value: Any, origin: str) -> None:
+    """Set one dotted path. Null removes a list's item; a part given by name becomes a mapping to take an option."""
+    steps = [int(s) if s.isdigit() else s for s in re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
+    node: Any = layered.data
+    place: Place = ()
+    for i, step in enumerate(steps):
+        if isinstance(node, list):
+            step = _item(node, step, origin)
+        last = i == len(steps) - 1
+        if last and isinstance(node, list) and value is None:
+            del node[int(step)]
+            layered.origins = dict(_moved_up(layered.origins, place, int(step)))
+            layered.origins[place] = origin
+            return
+        place = (*place, step)
+        if last:
+            node[step] = _plain(value)
+            layered.origins = {p: o for p, o in layered.origins.items() if p[: len(place)] != place}
+            layered.origins[place] = origin
+            if place in EXCLUSIVE:
+                node.pop(EXCLUSIVE[place][-1], None)
+            return
+        below = node[int(step)] if isinstance(node, list) else node.get(step)
+        if isinstance(below, str):
+            below = {"name": below}
+        elif below is None:
+            below = {}
+        elif not isinstance(below, (dict, list)):
+            raise RecipeError(f"{origin}: {'.'.join(map(str, place))} is {below!r}, which has no {steps[i + 1]!r}")
+        node[step] = below
+        node = below
+
+
+def _moved_up(origins: Mapping[Place, str], place: Place, gone: int) -> Iterator[tuple[Place, str]]:
+    """The origins after item `gone` left the list at `place`: those behind it move up."""
+    depth = len(place)
+    for at, origin in origins.items():
+        if at[:depth] != place or len(at) == depth or int(at[depth]) < gone:
+            yield at, origin
+        elif int(at[depth]) > gone:
+            yield (*place, int(at[depth]) - 1, *at[depth + 1 :]), origin
+
+
+def _item(items: list[Any], step: str | int, origin: str) -> int:
+    names = [item if isinstance(item, str) else item.get("name") if isinstance(item, dict) else None for item in items]
+    if isinstance(step, int) and step < len(items):
+        return step
+    if step in names:
+        return names.index(step)
+    raise RecipeError(f"{origin}: {unknown('item', str(step), [str(n) for n in names if n])}")
