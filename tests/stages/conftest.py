@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from restorekit import DataError, Dataset, Loss, Passes, Record, Sample, hookimpl
+from restorekit import DataError, Dataset, Domain, Generator, Loss, Passes, Record, Sample, hookimpl
 from restorekit.core.plugins import Plugins
 from restorekit.stages import build, recipe
 from restorekit.stages.recipe import Recipe
@@ -39,12 +39,15 @@ class Toy(Dataset):
         own = torch.Generator().manual_seed(1000 * len(self.split) + index)
         clean = (torch.rand(channels, *size, generator=own) - 0.5) * 0.6
         clean += (self.records[index].target + 1) * 0.2
+        if self.options["level"]:
+            clean += 0.03 * (index // self.options["level"])
         if self.side == "b":
             return Sample(clean)
         chance = rng if self.options["fresh"] else own
-        poor = (clean + 0.3 * torch.randn(clean.shape, generator=chance)).clamp(-1, 1)
+        poor = (clean + self.options["noise"] * torch.randn(clean.shape, generator=chance)).clamp(-1, 1)
         mask = (clean[:1] > 0).float() if self.options["mask"] else None
-        return Sample(poor, truth=clean if self.options["truth"] else None, mask=mask)
+        known = self.options["truth"] and index not in self.options["lost"]
+        return Sample(poor, truth=clean if known else None, mask=mask)
 
 
 def toy(
@@ -63,8 +66,11 @@ def toy(
     truth: bool = False,
     mask: bool = False,
     fresh: bool = False,
+    noise: float = 0.3,
+    level: int = 0,
     prefix: str = "",
     broken: list[int] = [],  # noqa: B006
+    lost: list[int] = [],  # noqa: B006
 ) -> Dataset:
     """Toy images."""
     return Toy(split, side, {k: v for k, v in locals().items() if k not in ("root", "split", "side")})
@@ -98,9 +104,30 @@ def cliff() -> Loss:
     return Cliff()
 
 
+class Scale(Generator):
+    """The image times a number; the features are the image."""
+
+    def __init__(self, channels: int, by: float) -> None:
+        super().__init__()
+        self.features = channels
+        self.by = nn.Parameter(torch.full((channels,), by) * torch.linspace(1, 0.5, channels))
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return image, image
+
+    def decode(self, state: Tensor) -> Tensor:
+        return state * self.by.reshape(-1, *[1] * (state.ndim - 2))
+
+
+def scale(source: Domain, target: Domain, *, by: float = 0.5) -> Generator:
+    """An image made darker, the last channel the most."""
+    return Scale(source.channels, by)
+
+
 @hookimpl
 def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("dataset", "toy", toy)
+    add("generator", "scale", scale)
     add("loss", "trap", trap)
     add("loss", "cliff", cliff)
 

@@ -1,0 +1,297 @@
+"""Restoring: any size, the type that came, a file at a time, and never over what came in."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import restorekit
+from restorekit import CheckpointError, DataError, RecipeError, read_image, write_image
+from restorekit.core.plugins import Plugins
+from restorekit.stages import restore as stage
+from restorekit.stages.restore import Restorer, load, restore_files
+from restorekit.stages.run import Run
+
+Build = Callable[..., Run]
+Load = Callable[..., Restorer]
+HEAD = {"name": "classify", "pool": "avg"}
+RESNET = {"name": "resnet", "width": 4, "blocks": 1, "downs": 2}
+SCALE = {"name": "scale", "by": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def _toys(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restorekit.core.plugins.load", lambda: plugins)
+
+
+@pytest.fixture
+def saved(build_run: Build) -> Build:
+    def make(folder: str = "run", **changes: Any) -> Run:
+        run = build_run(folder=folder, **changes)
+        run.begin("test")
+        run.step = 1
+        run.save()
+        return run
+
+    return make
+
+
+@pytest.fixture
+def restorer(saved: Build) -> Load:
+    return lambda **changes: load(saved(**changes).folder)
+
+
+NETS: list[tuple[Any, int]] = [
+    (RESNET, 1),
+    ({**RESNET, "norm": "batch"}, 3),
+    ({"name": "unet", "width": 2}, 1),
+]
+
+
+@pytest.mark.parametrize(("generator", "channels"), NETS)
+def test_any_size_keeps_its_shape(restorer: Load, generator: Any, channels: int) -> None:
+    made = restorer(nets__generator=generator, data__channels=channels)
+    for size in [(1, 1), (1, 9), (9, 1), (2, 2), (3, 5), (4, 4), (16, 16), (17, 31), (33, 8), (1, 40)]:
+        image = torch.rand(channels, *size) * 2 - 1
+        out = made.restored(image).image
+        assert out.shape == image.shape
+        assert torch.isfinite(out).all()
+        assert out.abs().max() <= 1
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+def test_signals_and_volumes_of_any_size(restorer: Load, dims: int) -> None:
+    made = restorer(nets__generator=RESNET, data__size=[32] if dims == 1 else [8, 8, 8])
+    for size in [(1,), (7,), (33,)] if dims == 1 else [(1, 1, 1), (2, 7, 9), (8, 8, 8)]:
+        assert made.restored(torch.zeros(1, *size)).image.shape == (1, *size)
+
+
+def test_padding_is_cut_back_exactly(restorer: Load) -> None:
+    """A net that looks at each pixel alone must give what it gives without any padding."""
+    made = restorer(nets__generator=SCALE)
+    made.net.generator.multiple = 8
+
+    @given(height=st.integers(1, 40), width=st.integers(1, 40))
+    @settings(max_examples=30, deadline=None)
+    def holds(height: int, width: int) -> None:
+        image = torch.rand(1, height, width) * 2 - 1
+        torch.testing.assert_close(made.restored(image).image, image * 0.5, rtol=0, atol=0)
+
+    holds()
+
+
+def test_restoring_is_what_the_nets_say(saved: Build) -> None:
+    run = saved(nets__generator=RESNET, nets__head=HEAD)
+    made = load(run.folder)
+    image = torch.rand(1, 16, 24) * 2 - 1
+    with torch.inference_mode():
+        direct = run.nets.eval().ab(image[None])
+    found = made.restored(image)
+    torch.testing.assert_close(found.image, direct.image[0], rtol=0, atol=0)
+    assert found.answer is not None
+    assert list(found.answer) == ["no", "yes"]
+    assert list(found.answer.values()) == pytest.approx(direct.answer[0].softmax(0).tolist())
+    assert found.spread is None
+    twice = made.restored(image, times=2)
+    with torch.inference_mode():
+        torch.testing.assert_close(twice.image, run.nets.ab(direct.image).image[0], rtol=0, atol=0)
+    assert twice.answer == found.answer, "the answer is of the image as it came"
+    again = load(run.folder / "checkpoints" / "step_000000001").restored(image)
+    torch.testing.assert_close(again.image, found.image, rtol=0, atol=0)
+
+
+def test_times_is_as_evaluated_unless_told(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE, evaluate={"times": 3})
+    image = torch.full((1, 4, 4), 0.8)
+    assert made.restored(image).image[0, 0, 0] == pytest.approx(0.1)
+    assert made.restored(image, times=1).image[0, 0, 0] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (1, 16, 16), (1, 1), (5, 9)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.float16])
+def test_arrays_come_back_as_they_came(restorer: Load, shape: tuple[int, ...], dtype: Any) -> None:
+    made = restorer(nets__generator=SCALE)
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 256, shape, dtype) if dtype == np.uint8 else (rng.random(shape) * 2 - 1).astype(dtype)
+    kept = array.copy()
+    out = made.restore(array)
+    assert isinstance(out, np.ndarray)
+    assert (out.shape, out.dtype) == (array.shape, array.dtype)
+    assert np.array_equal(array, kept)
+    wanted = (array / 127.5 - 1) * 0.5 * 127.5 + 127.5 if dtype == np.uint8 else array * 0.5
+    np.testing.assert_allclose(out.astype(float), wanted.astype(float), atol=0.51 if dtype == np.uint8 else 1e-3)
+
+
+def test_tensors_come_back_as_tensors(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE)
+    for tensor in (torch.zeros(4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.bfloat16)):
+        out = made.restore(tensor)
+        assert isinstance(out, torch.Tensor)
+        assert (out.shape, out.dtype) == (tensor.shape, tensor.dtype)
+    flipped = np.zeros((4, 6), np.float32)[::-1, ::2]  # negative strides
+    assert made.restore(flipped).shape == (4, 3)
+
+
+def test_pythons_own_door(saved: Build) -> None:
+    run = saved(nets__generator=SCALE)
+    out = restorekit.load(str(run.folder)).restore(np.zeros((3, 3), np.uint8))
+    assert out.tolist() == [[64] * 3] * 3
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((4, 4), np.uint16), "an image is uint8, or floating point in [-1, 1]; came torch.uint16"),
+        (np.zeros((4, 4), bool), "an image is uint8, or floating point in [-1, 1]; came torch.bool"),
+        (np.full((4, 4), 2.0), "values must be finite and in [-1, 1]; came 2 to 2"),
+        (np.full((4, 4), np.nan), "values must be finite and in [-1, 1]; came nan to nan"),
+        (np.zeros(4), "an image of this run has 2 spatial sizes and may have channels; came (4,)"),
+        (np.zeros((1, 1, 4, 4)), "an image of this run has 2 spatial sizes and may have channels; came (1, 1, 4, 4)"),
+        (np.zeros((2, 4, 4)), "an image of this run has 1 channel; came 2"),
+        (np.zeros((0, 4)), "an image of this run has 2 spatial sizes and may have channels; came (1, 0, 4)"),
+    ],
+)
+def test_what_is_no_image(restorer: Load, array: Any, text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        restorer(nets__generator=SCALE).restore(array)
+    assert str(caught.value) == text
+
+
+def test_gray_in_nets_of_three_channels_is_written_as_their_mean(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE, data__channels=3)  # the channels are scaled by 0.5, 0.375 and 0.25
+    image = torch.rand(1, 8, 8) * 2 - 1
+    out = made.restored(image)
+    assert out.image.shape == (1, 8, 8)
+    torch.testing.assert_close(out.image, image * 0.375)
+    assert out.spread == pytest.approx(float(image.abs().mean()) * 0.25 / 2, rel=1e-4)
+    assert made.restored(image.expand(3, 8, 8)).image.shape == (3, 8, 8)
+
+
+def test_gray_stored_as_colour_in_nets_of_one_channel(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE)
+    image = (torch.rand(1, 8, 8) * 2 - 1).expand(3, 8, 8)
+    torch.testing.assert_close(made.restored(image).image, image * 0.5)
+    with pytest.raises(DataError, match=r"an image of this run has 1 channel; came 3"):
+        made.restored(torch.rand(3, 8, 8))
+
+
+def test_too_large_is_refused_with_what_fits(restorer: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = restorer(nets__generator=RESNET)
+    made.restored(torch.zeros(1, 8, 8))
+    assert made._bytes_at is not None
+    assert 4 * 4 < made._bytes_at < 10_000, "bytes for each pixel: some channels of float32"
+    free = int(made._bytes_at * stage.MARGIN * 100 * 100) + 1
+    monkeypatch.setattr(stage, "_free_memory", lambda device: free)
+    with pytest.raises(DataError) as caught:
+        made.restored(torch.zeros(1, 101, 120))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("104x120 needs about ")
+    assert text.endswith("about 100x100 fits. Cut the image, or use a machine with more memory")
+    assert made.restored(torch.zeros(1, 100, 100)).image.shape == (1, 100, 100)
+    assert made.restored(torch.zeros(1, 48, 200)).image.shape == (1, 48, 200)
+
+
+def pictures(folder: Path) -> list[str]:
+    names = ["1.png", "deep/er/2.JPG", "deep/3.jpeg"]
+    for at, name in enumerate(names):
+        write_image(folder / name, torch.full((1, 5 + at, 7), at / 4))
+    return names
+
+
+def test_folders_keep_their_names(restorer: Load, tmp_path: Path) -> None:
+    names = pictures(tmp_path / "in")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    single = tmp_path / "single.png"
+    write_image(single, torch.zeros(3, 4, 4))
+    out = tmp_path / "out"
+    rows = list(restore_files(restorer(nets__generator=SCALE), [tmp_path / "in", single], out))
+    assert sorted(row.written for row in rows) == sorted(str(out / name) for name in [*names, "single.png"])
+    assert all(row.error == "" and row.seconds >= 0 for row in rows)
+    found = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert found == sorted([*names, "single.png", "restored.csv"])
+    image, intensity = read_image(out / "1.png")
+    assert image.shape == (1, 5, 7)
+    assert intensity.channels == 1
+    assert read_image(out / "single.png")[1].channels == 3
+    with Image.open(out / "deep" / "er" / "2.JPG") as file:
+        assert file.format == "JPEG"
+
+
+def test_a_bad_file_does_not_stop_the_rest(restorer: Load, tmp_path: Path) -> None:
+    home = tmp_path / "in"
+    pictures(home)
+    whole = (home / "1.png").read_bytes()
+    (home / "0_torn.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(home / "5_deep.png")
+    write_image(home / "4_colour.png", torch.rand(3, 4, 4))
+    rows = list(restore_files(restorer(nets__generator=RESNET, nets__head=HEAD), [home], tmp_path / "out"))
+    failed = {Path(row.file).name: row.error for row in rows if row.error}
+    assert set(failed) == {"0_torn.png", "4_colour.png", "5_deep.png"}
+    for name, error in failed.items():
+        assert error.startswith(f"{home / name}: "), "an error names its file"
+        assert "\n" not in error
+    assert "more than 8 bits" in failed["5_deep.png"]
+    assert sum(not row.error for row in rows) == 3
+    with (tmp_path / "out" / "restored.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert list(table[0]) == ["file", "written", "error", "seconds", "channel_spread", "p_no", "p_yes"]
+    assert [row["file"] for row in table] == [row.file for row in rows]
+    assert [bool(row["p_yes"]) for row in table] == [not row.error for row in rows]
+
+
+def test_what_was_done_is_told_when_it_is_broken_off(restorer: Load, tmp_path: Path) -> None:
+    pictures(tmp_path / "in")
+    rows = restore_files(restorer(nets__generator=SCALE), [tmp_path / "in"], tmp_path / "out")
+    next(rows)
+    rows.close()  # type: ignore[attr-defined]
+    assert len((tmp_path / "out" / "restored.csv").read_text().splitlines()) == 2
+
+
+def test_inputs_are_never_written_over(restorer: Load, tmp_path: Path) -> None:
+    pictures(tmp_path / "in")
+    before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")}
+    made = restorer(nets__generator=SCALE)
+    for inputs, out in (([tmp_path / "in"], "in"), ([tmp_path / "in" / "1.png"], "in"), ([tmp_path / "in"], "x/../in")):
+        with pytest.raises(DataError, match=r"would be written over; choose another -o FOLDER"):
+            list(restore_files(made, inputs, tmp_path / out))
+    assert {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")} == before
+
+
+def test_two_files_of_one_name_are_not_written_over_each_other(restorer: Load, tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png"):
+        write_image(tmp_path / name, torch.zeros(1, 4, 4))
+    with pytest.raises(DataError, match=r"b/1.png: would be written to .*out/1.png, as another file is"):
+        list(restore_files(restorer(nets__generator=SCALE), [tmp_path / "a", tmp_path / "b"], tmp_path / "out"))
+
+
+def test_nothing_to_restore(restorer: Load, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    made = restorer(nets__generator=SCALE)
+    with pytest.raises(DataError, match=r"empty: holds no PNG or JPEG image"):
+        list(restore_files(made, [tmp_path / "empty"], tmp_path / "out"))
+    (row,) = restore_files(made, [tmp_path / "gone.png"], tmp_path / "out")
+    assert row.error == f"{tmp_path / 'gone.png'}: no such file"
+
+
+def test_runs_that_cannot_be_loaded(saved: Build, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere: is neither a run folder nor a checkpoint"):
+        load(tmp_path / "nowhere")
+    run = saved(nets__generator=SCALE)
+    path = run.folder / "checkpoints" / "step_000000001" / "state.json"
+    state = json.loads(path.read_text())
+    state["recipe"]["needs"] = ["restorekit-gone"]
+    path.write_text(json.dumps(state))
+    with pytest.raises(RecipeError, match=r"restorekit-gone is not installed; run: pip install restorekit-gone"):
+        load(run.folder)
+    path.write_text(json.dumps({**state, "format": 7}))
+    with pytest.raises(CheckpointError, match=r"format 7, written by restorekit"):
+        load(run.folder)
