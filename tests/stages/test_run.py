@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from restorekit import CheckpointError, RecipeError, Ticked, TrainingError
+from restorekit.core.files import write_text
 from restorekit.core.plugins import Plugins
 from restorekit.stages import run as stage
 from restorekit.stages.run import Engine, Run, checkpoints, kept_checkpoint, read_checkpoint
@@ -244,7 +245,7 @@ def test_a_full_disk_leaves_what_was_saved(build_run: Build, saved: Path) -> Non
         refused(build_run(), saved)
 
 
-@pytest.mark.parametrize("name", ["save_file", "os.replace", "_sync", "write_atomically"])
+@pytest.mark.parametrize("name", ["save_file", "os.replace", "_sync", "write_text"])
 def test_a_full_disk_at_any_moment(build_run: Build, saved: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -258,11 +259,11 @@ def test_a_full_disk_at_any_moment(build_run: Build, saved: Path, monkeypatch: p
     assert run.save().name == "step_000000003", "with room again, it goes on"
 
 
-def test_a_text_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    stage.write_atomically(path, "old")
+    write_text(path, "old")
     with small_disk(1000), pytest.raises(OSError, match="large"):
-        stage.write_atomically(path, "x" * 5000)
+        write_text(path, "x" * 5000)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
 
