@@ -7,8 +7,6 @@ Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import re
 import sys
@@ -55,26 +53,6 @@ WORDS = {  # meanings of options that their docstrings do not give, by kind.part
     "loss.paired.eps": "of charbonnier: below it the loss is round, above it straight",
     "loss.paired.norm": "`l1`: absolute differences; `l2`: their squares; `charbonnier`: smooth near zero",
     "loss.vanilla.fakes": "`pool`: from the generators' step, through the history pool; `fresh`: made anew",
-}
-KEYS = {  # meanings of recipe keys that have no docstring in restorekit/stages/recipe.py
-    "name": "names the run folder",
-    "seed": "every random draw comes from it: weights, order, crops, degradations, resamples",
-    "data.channels": "channels of the networks; a one-channel file is repeated, any other mismatch is refused",
-    "data.batch": "images of each side in a step",
-    "nets.generator": "the network of both translators",
-    "nets.discriminator": "the network of both judges; null where no loss is adversarial",
-    "nets.head": "reads the generator's features and answers, such as the class; null: no answers",
-    "losses": "the terms; each is a part with a `weight`, default 1",
-    "train.steps": "optimiser steps; or `epochs`, never both",
-    "train.adam.lr": "the full learning rate",
-    "train.adam.betas": "decay of the first and the second moment",
-    "train.log_every": "steps between losses told",
-    "train.save_every": "steps between checkpoints",
-    "train.score_every": "steps between validations, if there is a validation split",
-    "train.sample_every": "steps between sample pictures",
-    "evaluate.metrics": "the scores",
-    "evaluate.confidence": "level of the intervals",
-    "watch": "who writes down what the run says",
 }
 
 
@@ -199,18 +177,17 @@ def keys_table() -> str:
 def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
     """Yield (key, type, default, meaning) for every key, from the schema and the docstrings of its models."""
     whole = recipe.Recipe.model_json_schema()
-    told = docstrings()
 
     def walk(model: str, schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
         for name, field in schema["properties"].items():
             key = f"{prefix}{name}"
             inner = field.get("$ref", "").rpartition("/")[2]
             kind = recipe.PART_PLACES.get(tuple(key.split(".")))  # type: ignore[call-overload]
-            meaning = field.get("description") or told.get((model, name)) or KEYS.get(key, "")
+            meaning = field.get("description", "")
             default = f"`{json.dumps(field['default'])}`" if "default" in field else "see below"
             default = "required" if name in schema.get("required", []) else default
             if inner and inner != "PartSpec":
-                yield key, "mapping", default, told.get((inner, ""), "")
+                yield key, "mapping", default, whole["$defs"][inner].get("description", "")
                 yield from walk(inner, whole["$defs"][inner], f"{key}.")
             elif kind is not None:
                 several = "items" in field
@@ -222,21 +199,6 @@ def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
 
     yield "extends", "string", "none", "Another recipe, relative to this file, that this one is laid over."
     yield from walk("Recipe", whole, "")
-
-
-def docstrings() -> dict[tuple[str, str], str]:
-    """Return the docstring of each model ("" as field) and of each field of the recipe."""
-    found = {}
-    for model in ast.parse(inspect.getsource(recipe)).body:
-        if not isinstance(model, ast.ClassDef):
-            continue
-        found[model.name, ""] = ast.get_docstring(model) or ""
-        for field, after in zip(model.body, model.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(field.target, ast.Name):
-                value = getattr(after.value, "value", None)
-                if isinstance(value, str):
-                    found[model.name, field.target.id] = inspect.cleandoc(value)
-    return found
 
 
 def sentence(text: str) -> str:

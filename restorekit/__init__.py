@@ -1,4 +1,4 @@
-"""restorekit: image restoration for biomedical images, with plugins, that proves what it kept.
+"""restorekit: plugin-based restoration of biomedical images without pairs, measured with intervals.
 
 This is the face: everything that a plugin author imports. It is lazy, so `import restorekit` imports no torch.
 """

@@ -74,7 +74,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Restore biomedical images without pairs, and prove what was kept. Research use; not for diagnosis.",
+    help="Restore biomedical images without pairs, and measure what it did. Research use; not for diagnosis.",
 )
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
@@ -176,8 +176,8 @@ def report(run: RunFolder) -> None:
 
 @app.command()
 def parts(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND", help="Such as loss or generator.")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]]", help="A part of that kind.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Such as loss or generator.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part of that kind.")] = None,
     sets: Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="An option to count parameters with.")] = [],  # noqa: B006
 ) -> None:
     """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""

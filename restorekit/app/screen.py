@@ -76,7 +76,7 @@ class Watch:
             console=err,
         )
         self._task: Any = None
-        self._began = 0.0
+        self._began = self._timed = 0.0
         self._first = 0
         self._steps = 0
         self._told = ""
@@ -108,7 +108,8 @@ class Watch:
             note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
 
     def _start(self, event: Started) -> None:
-        self._began, self._first, self._steps = monotonic(), event.step, event.steps
+        self._began = self._timed = monotonic()
+        self._first, self._steps = event.step, event.steps
         epochs = event.steps / event.steps_per_epoch
         begins = "goes on" if event.step else "begins"
         note(f"training {begins} at step {event.step} of {event.steps} ({epochs:.1f} epochs)")
@@ -121,18 +122,18 @@ class Watch:
     def _tick(self, step: int) -> None:
         done = step - self._first
         if done == 1:
-            self._began = monotonic()  # the first step warms up and says little about the others
+            self._timed = monotonic()  # the first step warms up and says little about the others
         if done == 10:
             self._estimate(step)
         if self._live:
             self._progress.update(self._task, completed=step, rate=self._pace(step), told=self._told)
 
     def _pace(self, step: int) -> str:
-        passed = monotonic() - self._began
+        passed = monotonic() - self._timed
         return f"{(step - self._first - 1) / passed:.2f} steps/s" if step - self._first > 1 and passed > 0 else ""
 
     def _estimate(self, step: int) -> None:
-        each = (monotonic() - self._began) / 9
+        each = (monotonic() - self._timed) / 9
         left = each * (self._steps - step)
         whole = duration(each * self._steps)
         note(f"{each:.2f} s a step: {self._steps} steps take about {whole}; {duration(left)} to go")

@@ -55,7 +55,7 @@ class _Table:
 
 
 def csv(folder: Path) -> Watcher:
-    """Write `metrics.csv`, a row a step, and `validation.csv`, a row a validation."""
+    """Write `metrics.csv`, a row every `train.log_every` steps, and `validation.csv`, a row a validation."""
     tables: dict[str, _Table] = {}
     names: dict[str, tuple[str, ...]] = {}
 

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from restorekit.core.errors import PluginError, RecipeError, unknown
 
-__all__ = ["KINDS", "Factory", "Fault", "Kind", "Option", "Parts", "explain"]
+__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "explain"]
 
 Factory = Callable[..., Any]
 Place = tuple[str | int, ...]
@@ -47,6 +47,10 @@ KINDS: Mapping[str, Kind] = {
     "metric": Kind(("domain",), "Metric", "a score"),
     "watcher": Kind(("folder",), "callable", "is called with every event of a run"),
 }
+
+
+PLURALS: Mapping[str, str] = {kind + ("es" if kind.endswith("s") else "s"): kind for kind in KINDS}
+"""Names of options that hold a list of parts, and the kind."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ class _Part:
             return None
         if option in KINDS:
             return option
-        plural = option.endswith("s") and option[:-1] in KINDS
-        return option[:-1] if plural and (option not in self.hints or _has_factory(self.hints[option])) else None
+        many = option in PLURALS and (option not in self.hints or _has_factory(self.hints[option]))
+        return PLURALS[option] if many else None
 
 
 class Parts:
@@ -274,8 +278,10 @@ def _check_signature(part: _Part) -> None:
 def _type_name(part: _Part, option: str) -> str:
     inner = part.nested(option)
     if inner is not None:
-        return f"a {inner}" if inner == option else f"list of {inner}s"
-    return inspect.formatannotation(part.hints[option]).replace("typing.", "")
+        return f"a {inner}" if inner == option else f"list of {option}"
+    hint = part.hints[option]
+    plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    return inspect.formatannotation(plain).replace("typing.", "")
 
 
 def _default_name(parameter: inspect.Parameter) -> str | None:

@@ -133,9 +133,9 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
     for name in SIDES:
         if not len(sides["train", name]):
             raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
-    if verify is not None:
+    if verify is not None or data.unreadable == "skip":  # which files are skipped must be known each time
         for key, side in sides.items():
-            sides[key] = _verified(side, data, verify)
+            sides[key] = _verified(side, data, verify or (lambda line: None))
     return Splits(sides)
 
 

@@ -67,7 +67,7 @@ def score(run: Run, split: str) -> dict[str, float]:
 
 
 def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Score a split with the kept checkpoint and write scores/SPLIT.json, scores/SPLIT.csv and scores/grid.png.
+    """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png.
 
     Raises:
         DataError: if the split has no images.
@@ -104,7 +104,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
-    draw_grid(home / "grid.png", images, title=title, captions=keys)
+    draw_grid(home / f"{split}.png", images, title=title, captions=keys)
     return summary
 
 

@@ -35,7 +35,7 @@ PART_PLACES: Mapping[Place, str] = {
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class PartSpec(BaseModel):
@@ -78,7 +78,7 @@ class Data(_Model):
     size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
     """Spatial size for training and scoring: [length], [height, width] or [depth, height, width]."""
     channels: int = Field(default=1, ge=1)
-    """A one-channel file is repeated to this many; any other mismatch is refused."""
+    """Channels of the networks. One channel is repeated to this many, equal ones count as one; else it is refused."""
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     """How an image of another shape becomes `size`."""
     antialias: bool = True
@@ -91,6 +91,7 @@ class Data(_Model):
     pairing: Literal["random", "class", "key"] = "random"
     """Which b goes with an a: any, one of the same class, or the one whose file has the same name."""
     batch: int = Field(default=1, ge=1)
+    """Images of each side in a step."""
     val: float | None = Field(default=None, gt=0, lt=1)
     """Null: the datasets' own validation split, if any. A fraction: that part of training, split by group."""
     workers: int = Field(default=0, ge=0)
@@ -103,8 +104,11 @@ class NetsSpec(_Model):
     """The networks."""
 
     generator: PartSpec
+    """The network of both translators."""
     discriminator: PartSpec | None = None
+    """The network of both judges; null where no loss is adversarial."""
     head: PartSpec | None = None
+    """Reads the generator's features and answers, such as the class; null: no answers."""
     one_way: bool | None = None
     """Build only the translator from a to b. Null: if `data.pairing` is `key` and no loss needs the way back."""
 
@@ -113,7 +117,9 @@ class Adam(_Model):
     """Adam, for translators and discriminators alike."""
 
     lr: float = Field(default=2e-4, gt=0)
+    """The full learning rate."""
     betas: tuple[float, float] = (0.5, 0.999)
+    """Decay of the first and of the second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""
     eps_hat: bool = False
@@ -126,6 +132,7 @@ class Train(_Model):
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the longer domain; or `steps`, never both."""
     steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps; or `epochs`, never both."""
     adam: Adam = Field(default_factory=Adam)
     decay_from: float = Field(default=1.0, ge=0, le=1)
     """The fraction of the steps at the full rate; from there it falls linearly to zero, every step."""
@@ -138,35 +145,45 @@ class Train(_Model):
     best: str | None = None
     """The validation score that names the best checkpoint; null: the first of `evaluate.metrics`."""
     log_every: int = Field(default=50, ge=1)
+    """Steps between losses told."""
     save_every: int = Field(default=1000, ge=1)
+    """Steps between checkpoints."""
     score_every: int = Field(default=1000, ge=1)
+    """Steps between validations, if there is a validation split."""
     sample_every: int = Field(default=1000, ge=1)
+    """Steps between sample pictures."""
 
 
 class Evaluate(_Model):
     """How a run is scored."""
 
     metrics: list[PartSpec] = []
+    """The scores."""
     times: int = Field(default=1, ge=1)
     """How often the restoring translator is applied. Classes always come from the first pass."""
     resamples: int = Field(default=1000, ge=10)
     """Bootstrap resamples for the intervals."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of the intervals."""
 
 
 class Recipe(_Model):
     """One experiment, whole."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Names the run folder."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Every random draw comes from it: weights, order, crops, degradations, resamples."""
     needs: list[str] = []
     """Distributions that must be installed, such as `restorekit-selfonn`."""
     data: Data
     nets: NetsSpec
     losses: Annotated[list[LossSpec], Field(min_length=1)]
+    """The terms; each is a part with a `weight`, default 1."""
     train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
     watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
+    """Who writes down what the run says."""
     paper: dict[str, float] = {}
     """Published scores, shown beside ours."""
     paper_note: str = ""

@@ -38,7 +38,7 @@ def _view(folder: Path) -> dict[str, Any]:
     recipe, environment = run.json("recipe.json"), run.json("environment.json")
     data, networks = run.json("data.json"), run.json("networks.json")
     steps, validation = run.columns("metrics.csv"), run.columns("validation.csv")
-    scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/grid.png")
+    scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
@@ -56,7 +56,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "samples": samples,
         "grid": grid,
         "has_rows": (folder / "scores/test.csv").is_file(),
-        "one_way": bool(_mapping(recipe.get("nets")).get("one_way")),
+        "one_way": bool(networks) and "ba" not in networks,
         "recipe": recipe,
         "recipe_text": run.recipe_text(recipe),
         "networks": [(key, NETWORKS.get(key, ""), _mapping(net)) for key, net in networks.items() if net],

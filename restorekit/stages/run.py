@@ -92,6 +92,8 @@ class Engine:
                 )
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
+            # fp32 means float32: by default cuDNN convolves in TF32, with ten bits of mantissa.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which forward passes run."""

@@ -26,7 +26,7 @@ FILES = {
     "validation.csv": "validation scores",
     "samples": "samples over training",
     "scores/test.json": "test scores",
-    "scores/grid.png": "test images and their restorations",
+    "scores/test.png": "test images and their restorations",
 }
 
 

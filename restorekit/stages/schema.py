@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from restorekit.core.parts import Parts, Place
+from restorekit.core.parts import PLURALS, Parts, Place
 from restorekit.stages.recipe import PART_PLACES, Recipe
 
 __all__ = ["schema"]
@@ -37,7 +37,7 @@ def _part(parts: Parts, kind: str, name: str, options: dict[str, Any]) -> dict[s
         if one != option.type:
             properties[option.name] = {"$ref": f"#/$defs/{one}"}
         elif many != option.type:
-            properties[option.name] = {"type": "array", "items": {"$ref": f"#/$defs/{many.removesuffix('s')}"}}
+            properties[option.name] = {"type": "array", "items": {"$ref": f"#/$defs/{PLURALS[many]}"}}
     return {
         "type": "object",
         "description": parts.about(kind, name).partition("\n")[0],

@@ -99,7 +99,7 @@ def test_the_same_scores_twice(saved: Build) -> None:
     run = saved("psnr", "accuracy", data__a=toy(), nets__head=HEAD)
     evaluate(run)
     first = {p.name: p.read_bytes() for p in (run.folder / "scores").iterdir()}
-    assert set(first) == {"test.csv", "test.json", "grid.png"}
+    assert set(first) == {"test.csv", "test.json", "test.png"}
     evaluate(run)
     assert {p.name: p.read_bytes() for p in (run.folder / "scores").iterdir()} == first
 
@@ -206,7 +206,7 @@ def test_a_class_that_a_resample_may_lack(saved: Build) -> None:
 def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:
     run = saved("psnr", data__a=toy(test=30))
     evaluate(run)
-    with Image.open(run.folder / "scores" / "grid.png") as picture:
+    with Image.open(run.folder / "scores" / "test.png") as picture:
         assert picture.size[0] > 4 * 200
         assert picture.size[1] > SHOWN * 200
     images, keys = pictures(run)

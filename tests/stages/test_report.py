@@ -240,7 +240,7 @@ def full(tmp_path):
         png(tmp_path / f"samples/step_{step:08d}.png", phantoms(4, 2, 64, 0.3 * np.exp(-step / 700)))
     write(tmp_path, "scores/test.json", scores())
     write(tmp_path, "scores/test.csv", "key,psnr\na.png,23\n")
-    png(tmp_path / "scores/grid.png", phantoms(4, noise=0.03))
+    png(tmp_path / "scores/test.png", phantoms(4, noise=0.03))
     write(tmp_path, "checkpoints/step_00003000/done", "")
     return tmp_path
 
@@ -336,12 +336,12 @@ def test_files_cut_short_do_not_stop_the_report(full):
     write(full, "scores/test.json", '{"split": "te')
     write(full, "networks.json", "[]")
     write(full, "metrics.csv", "step,epoch,rate,cycle\n1,0,1e-4,0.5\n2,0,1e-4,nan\n3,0,1e-4,\n4,0,1e")
-    (full / "scores/grid.png").write_bytes(b"\x89PNG\r\n")
+    (full / "scores/test.png").write_bytes(b"\x89PNG\r\n")
     write(full, "validation.csv", "step,psnr\n")
     text = page(full).text
     assert "scores/test.json cannot be read" in text
     assert "networks.json holds no mapping" in text
-    assert "scores/grid.png is no complete PNG file" in text
+    assert "scores/test.png is no complete PNG file" in text
     assert "validation.csv has no rows yet" in text
     assert "The run has taken 3 steps" in text
 
