@@ -177,8 +177,8 @@ def _verified(side: Side, data: Data, say: Callable[[str], None]) -> Side:
         return side
     if data.unreadable == "refuse":
         first = next(iter(faults.values()))
-        more = f" ({len(faults)} such files in data.{side.name})" if len(faults) > 1 else ""
-        raise DataError(f"{first}{more}; mend or remove it, or set data.unreadable: skip")
+        more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
+        raise DataError(f"data.{side.name}: {first}{more}; mend or remove it, or set data.unreadable: skip")
     kept = tuple(i for i in side.indices if i not in faults)
     if not kept and side.indices:
         raise DataError(
