@@ -1,0 +1,424 @@
+"""The command line as people use it: every command works, and every bad input is one clear line and an exit code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from restorekit import read_image, write_image
+from restorekit.app.cli import main
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(sys.executable).parent / "restorekit"
+RECIPE = """\
+name: tiny
+data:
+  root: images
+  size: [16, 16]
+  a: {name: folder, path: a}
+  b: {name: folder, path: b}
+  batch: 2
+nets:
+  generator: {name: resnet, width: 4, blocks: 1, downs: 1}
+  discriminator: {name: patch, width: 4, layers: 1}
+  head: {name: classify, pool: avg}
+losses: [lsgan, {name: task, passes: [ab, bb]}]
+train: {steps: 2, log_every: 1}
+evaluate: {metrics: [accuracy], resamples: 20}
+watch: [csv]
+"""
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The error lines; no other line may speak of an error, and no traceback may be seen."""
+        assert "Traceback" not in self.err + self.out
+        return [line.removeprefix("error: ") for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Return a function that calls the command line in this process, in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+
+    def call(*args: Any) -> Said:
+        monkeypatch.setattr(sys, "argv", ["restorekit", *map(str, args)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        seen = capsys.readouterr()
+        return Said(code, seen.out, seen.err)
+
+    return call
+
+
+def shell(*args: Any, path: Path | None = None, folder: Path | None = None) -> Said:
+    """Call the command line in a process of its own; `path` is put before all on its path."""
+    env = {**os.environ, "COLUMNS": "400", **({"PYTHONPATH": str(path)} if path else {})}
+    command = [str(SCRIPT), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=120, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe beside its images: two sides, two classes, a test split of side a."""
+    rng = torch.Generator().manual_seed(0)
+    for name in ("a/train/no/1", "a/train/yes/2", "a/test/no/3", "a/test/yes/4", "b/train/no/5", "b/train/yes/6"):
+        write_image(tmp_path / "images" / f"{name}.png", torch.rand(1, 18, 20, generator=rng) * 2 - 1)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def refused(said: Said, *lines: str, code: int = 2) -> None:
+    """Exactly these lines, and nothing was made."""
+    assert said.errors == list(lines), said
+    assert said.code == code
+    assert not Path("runs").exists(), "no run folder is left behind"
+
+
+def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    said = cli("check", recipe)
+    assert (said.code, said.out) == (0, f"{recipe}: good. resnet, lsgan, task, 2 steps\n")
+    assert not (tmp_path / "runs").exists()
+
+    said = cli("run", recipe)
+    assert (said.code, said.errors) == (0, [])
+    home = tmp_path / "runs" / "tiny-1"
+    assert f"report: {home / 'report.html'}" in said.out
+    assert "accuracy" in said.out
+    assert "step 2/2" in said.err
+    kept = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()}
+    assert kept >= {"recipe.yaml", "recipe.json", "environment.json", "data.json", "networks.json", "metrics.csv"}
+    assert kept >= {"scores/test.json", "scores/test.csv", "scores/test.png", "report.html"}
+    assert kept >= {"checkpoints/step_000000002/state.json", "checkpoints/step_000000002/nets.safetensors"}
+    assert json.loads((home / "environment.json").read_text())["command"] == f"restorekit run {recipe}"
+
+    scores = (home / "scores" / "test.json").read_bytes()
+    shutil.rmtree(home / "scores")
+    (home / "report.html").unlink()
+    said = cli("evaluate", home)
+    assert said.code == 0
+    assert (home / "scores" / "test.json").read_bytes() == scores
+    (home / "report.html").unlink()
+    assert cli("report", home).out == f"report: {home / 'report.html'}\n"
+    assert (home / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+    said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out", "--times", 2)
+    assert (said.code, said.errors) == (0, [])
+    assert said.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} tells of each\n"
+    assert read_image(tmp_path / "out" / "train" / "no" / "1.png")[0].shape == (1, 18, 20)
+
+    said = cli("run", recipe, "--resume", home)
+    assert (said.code, said.errors) == (0, [])
+    assert "goes on at step 2 of 2" in said.err
+    assert cli("run", recipe, "--variant", "x").code == 2
+    assert cli("run", recipe, "--set", "train.steps=1").code == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["tiny-1", "tiny-2"]
+    assert cli("run", recipe, "--set", "train.steps=1", "--out", tmp_path / "else").code == 0
+    assert (tmp_path / "else" / "tiny-1" / "report.html").is_file()
+
+
+def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "images" / "a" / "test")
+    said = cli("run", recipe)
+    assert said.code == 0
+    assert "data.a has no test split: nothing was scored" in said.err
+    refused_evaluate = cli("evaluate", tmp_path / "runs" / "tiny-1")
+    assert refused_evaluate.errors == ["data.a: has no images in split 'test', so there is nothing to evaluate"]
+
+
+def test_listings(cli: Cli) -> None:
+    said = cli("parts")
+    assert said.code == 0
+    for kind in ("dataset", "generator", "discriminator", "head", "loss", "metric", "layer", "degradation", "watcher"):
+        assert kind in said.out
+    assert "lsgan" in cli("parts", "loss").out
+    assert "fakes" in cli("parts", "loss", "lsgan").out
+    assert "must be given" in cli("parts", "dataset", "folder").out
+    said = cli("plugins")
+    assert "losses" in said.out
+    assert "loss lsgan" in said.out
+    assert json.loads(cli("schema").out)["title"] == "Recipe"
+    refused(cli("parts", "losses"), cli("parts", "losses").errors[0])
+    assert cli("parts", "losses").errors[0].startswith("no kind of part is called 'losses'. Did you mean 'loss'?")
+    assert cli("parts", "loss", "lsgam").errors[0].startswith("no loss is called 'lsgam'. Did you mean 'lsgan'?")
+
+
+def test_usage(cli: Cli, recipe: Path) -> None:
+    assert cli("chek", recipe).errors[0].startswith("no command is called 'chek'. Did you mean 'check'? Known: check,")
+    assert cli("chek", recipe).code == 2
+    for args in (["run"], ["run", recipe, "--varant", "x"], ["restore", "x", "y", "-o", "z", "--times", "0"]):
+        said = cli(*args)
+        assert said.code == 2, args
+        assert len(said.errors) == 1
+    refused(cli("evaluate", "x", "--split", "train"), "--split: no scored split is called 'train'. Known: test, val")
+
+
+def test_unknown_key_wrong_type_and_unknown_part(cli: Cli, recipe: Path) -> None:
+    text = RECIPE.replace("lsgan", "lsgam").replace("batch: 2", "batch: two").replace("log_every", "log_evry")
+    recipe.write_text(text)
+    lines = cli("run", recipe).errors
+    assert len(lines) == 3
+    starts = [f"{recipe}:{n}: {key}: " for n, key in ((7, "data.batch"), (13, "train.log_evry"), (12, "losses[0]"))]
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+    refused(cli("run", recipe), *lines)
+    refused(cli("check", recipe), *lines)
+
+
+def test_a_recipe_that_is_not_there(cli: Cli, recipe: Path) -> None:
+    refused(cli("run", "tinny.yaml"), "tinny.yaml: no such recipe. Did you mean 'tiny.yaml'?")
+
+
+def test_missing_folder_and_empty_domain(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    said = cli("run", recipe, "--set", f"data.root={gone}")
+    refused(said, f"{gone / 'a'}: no such folder; a folder with images, or with train/, val/ and test/, is expected")
+    (tmp_path / "empty").mkdir()
+    said = cli("run", recipe, "--set", "data.b.path=../empty")
+    (line,) = said.errors
+    assert line.endswith("holds no PNG or JPEG file; images, or a sub-folder of images a class, are expected")
+    refused(said, line)
+
+
+def torn(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
+    cli: Cli, recipe: Path, tmp_path: Path
+) -> None:
+    for name in ("a/train/no/7.png", "a/test/no/8.png"):
+        write_image(tmp_path / "images" / name, torch.rand(1, 18, 20))
+        torn(tmp_path / "images" / name)
+    said = cli("run", recipe)
+    (line,) = said.errors
+    assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: cannot be read as PNG or JPEG (")
+    assert line.endswith("; mend or remove it, or set data.unreadable: skip")
+    refused(said, line)
+
+    said = cli("run", recipe, "--set", "data.unreadable=skip")
+    assert (said.code, said.errors) == (0, [])
+    home = tmp_path / "runs" / "tiny-1"
+    counts = json.loads((home / "data.json").read_text())["splits"]
+    assert (counts["train"]["a"]["images"], counts["train"]["a"]["skipped"]) == (2, 1)
+    assert (counts["test"]["a"]["images"], counts["test"]["a"]["skipped"]) == (2, 1)
+    assert cli("evaluate", home).code == 0, "what was skipped in training is skipped here too"
+
+
+def test_wrong_channel_count(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "images/b/train/no/5.png", torch.rand(3, 18, 20) * 2 - 1)
+    refused(
+        cli("run", recipe),
+        "data.b: train/no/5.png: has 3 channels, data.channels is 1; only one channel is repeated; "
+        "mend or remove it, or set data.unreadable: skip",
+    )
+
+
+def test_a_deeper_file_is_refused_by_name(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "images/a/train/no/1.png"
+    Image.new("I;16", (20, 18)).save(deep)
+    said = cli("run", recipe)
+    assert said.errors[0].startswith(f"data.a: {deep}: has more than 8 bits a channel (mode I;16), which is not read")
+    refused(said, said.errors[0])
+
+
+def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> None:
+    recipe.write_text(RECIPE.replace("losses: [lsgan, {", "losses: [paired, {"))
+    refused(
+        cli("check", recipe),
+        "losses.paired: compares a with its own b; set data.pairing: key",
+        "nets.discriminator: no loss trains it; add one such as lsgan, or take it away",
+    )
+    said = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
+    assert "losses.task: needs nets.head, which is not set" in said.errors
+    said = cli("run", recipe, "--set", "losses.paired=lsgan", "--set", "nets.discriminator.layers=3")
+    refused(
+        said,
+        "discriminator 'patch': 3 layers need sizes of at least 24, data.size is [16, 16]; use fewer layers",
+    )
+
+
+def guest(folder: Path, name: str, code: str, group: str = "restorekit") -> None:
+    """Put an installed distribution `restorekit-NAME` with one module into a folder."""
+    target = f"guest_{name}" + (":app" if group.endswith("commands") else "")
+    (folder / f"guest_{name}.py").write_text(code)
+    info = folder / f"restorekit_{name}-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
+
+
+def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    guest(site, "sad", "raise OSError('no such library')")
+    assert shell("check", recipe, path=site, folder=tmp_path).code == 0, "a broken guest stops nobody who needs it not"
+    recipe.write_text(RECIPE + "needs: [restorekit-sad, restorekit-gone]\n")
+    refused(
+        shell("run", recipe, path=site, folder=tmp_path),
+        f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: OSError: "
+        "no such library",
+        f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install restorekit-gone",
+    )
+    said = shell("plugins", path=site)
+    assert said.code == 0
+    assert "plugin sad: failed to import: OSError: no such library" in said.out
+
+
+COMMAND = """
+print("imported")
+import typer
+app = typer.Typer()
+
+@app.command()
+def hello(name: str, loud: bool = False) -> None:
+    "Say hello."
+    print("HELLO" if loud else "hello", name)
+"""
+
+
+def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Path) -> None:
+    guest(tmp_path, "hello", COMMAND, "restorekit.commands")
+    guest(tmp_path, "sour", "raise OSError('gone')", "restorekit.commands")
+    said = shell("--help", path=tmp_path)
+    assert said.code == 0
+    assert "From restorekit-hello." in said.out
+    assert "imported" not in said.out
+    for name in ("run", "check", "evaluate", "restore", "report", "parts", "plugins", "schema"):
+        assert f"\n  {name} " in said.out
+    said = shell("hello", "world", "--loud", path=tmp_path)
+    assert (said.code, said.out) == (0, "imported\nHELLO world\n")
+    assert "--loud" in shell("hello", "--help", path=tmp_path).out
+    said = shell("sour", path=tmp_path)
+    assert (said.code, said.errors) == (2, ["command sour: failed to import: OSError: gone"])
+    assert len(shell("hello", path=tmp_path).errors) == 1
+
+
+@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["parts", "--help"], []])
+def test_help_imports_no_torch(args: list[str]) -> None:
+    code = (
+        "import sys; sys.argv = ['restorekit', *sys.argv[1:]]\n"
+        "from restorekit.app.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'PIL', 'accelerate') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_comes_at_once() -> None:
+    best = float("inf")
+    for _ in range(8):
+        began = perf_counter()
+        assert shell("--help").code == 0
+        best = min(best, perf_counter() - began)
+        if best < 0.5:
+            return
+    pytest.fail(f"--help took {best:.2f} s at best")
+
+
+def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    home = tmp_path / "kept" / "tiny-1"
+    assert cli("run", recipe, "--out", "kept").code == 0
+    state = home / "checkpoints" / "step_000000002" / "state.json"
+    told = json.loads(state.read_text())
+    state.write_text(json.dumps({**told, "format": 99, "restorekit": "7.0"}))
+    line = f"{state.parent}: format 99, written by restorekit 7.0; this version reads format 1"
+    before = sorted(p.name for p in home.rglob("*"))
+    for args in (
+        ["run", recipe, "--resume", home],
+        ["evaluate", home],
+        ["restore", home, tmp_path / "images", "-o", tmp_path / "out"],
+    ):
+        refused(cli(*args), line)
+    assert sorted(p.name for p in home.rglob("*")) == before, "nothing that was saved is lost"
+    assert not (tmp_path / "out").exists()
+
+    state.write_text(json.dumps(told))
+    other = cli("run", recipe, "--resume", home, "--set", "train.steps=5", "--set", "data.batch=1")
+    refused(
+        other,
+        f"--resume {home}: the recipe is not the one it began with; differing: data.batch, train.steps. "
+        "Give the same --set and --variant, or start a new run",
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(cli("run", recipe, "--resume", empty), f"--resume {empty}: is no run folder: it has no recipe.json")
+    refused(cli("evaluate", empty), f"{empty}: is no run folder: it has no recipe.json")
+    refused(cli("report", empty), f"{empty}: is no run folder: it has no recipe.json")
+    assert len(cli("restore", empty, tmp_path / "images", "-o", tmp_path / "out").errors) == 1
+
+
+def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    assert cli("run", recipe).code == 0
+    home = tmp_path / "runs" / "tiny-1"
+    torn(tmp_path / "images" / "a" / "test" / "no" / "3.png")
+    said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out")
+    assert said.code == 3
+    (line,) = said.errors
+    assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: cannot be read as PNG or JPEG")
+    assert said.out.startswith("3 restored, 1 failed; ")
+    said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "images" / "a")
+    assert said.code == 2
+    assert said.errors[0].endswith("would be written over; choose another -o FOLDER")
+
+
+def test_a_loss_that_is_not_finite_is_one_line(cli: Cli, recipe: Path) -> None:
+    said = cli("run", recipe, "--set", "train.adam.lr=1e30", "--set", "train.steps=9", "--set", "train.save_every=1")
+    (line,) = said.errors
+    assert said.code in (1, 2)
+    assert "not finite" in line
+    assert "last good checkpoint is" in line or "no checkpoint was saved yet" in line
+
+
+def test_the_paper_without_its_data_says_where_to_get_it(cli: Cli, tmp_path: Path) -> None:
+    said = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml")
+    (line,) = said.errors
+    for words in (
+        "data.root is not set",
+        "trainA",
+        "trainB",
+        "testA",
+        "covid",
+        "https://www.kaggle.com/datasets/aysendegerli/qatacov19-dataset",
+        "https://github.com/meteahishali/R2C-GAN",
+        "restorekit run recipes/quickstart.yaml",
+    ):
+        assert words in line
+    refused(said, line)
+    said = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml", "--set", f"data.root={tmp_path}")
+    assert said.errors[0].startswith(f"r2cgan_folders: {tmp_path} has no folder trainA; expected ROOT/trainA")
+    refused(said, said.errors[0])
+
+
+def test_an_output_folder_that_is_a_file(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    said = cli("run", recipe, "--out", tmp_path / "taken")
+    assert (said.code, len(said.errors)) == (2, 1)
+    assert str(tmp_path / "taken") in said.errors[0]
