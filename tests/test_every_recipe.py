@@ -1,0 +1,94 @@
+"""Every recipe that is published, with each of its variants, checks; and each trains two steps, small."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from restorekit import Stepped, write_image
+from restorekit.core import plugins
+from restorekit.stages import build, recipe
+from restorekit.stages.evaluate import evaluate
+from restorekit.stages.train import train
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+SMALL = {
+    "r2cgan_xray": ["data.size=[32, 32]"],
+    "quickstart": [
+        "data.size=[32, 32]",
+        "data.a.dataset.count=8",
+        "data.a.dataset.test=4",
+        "data.a.dataset.val=4",
+        "data.b.count=8",
+    ],
+}
+"""What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
+
+
+def variants(path: Path) -> list[str | None]:
+    return [None, *(YAML(typ="safe").load(path.read_text(encoding="utf-8")).get("variants") or {})]
+
+
+def every() -> Iterator[Any]:
+    assert RECIPES, "no recipe was found: these tests would check nothing"
+    for path in RECIPES:
+        for variant in variants(path):
+            yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}")
+
+
+def test_the_published_recipes_are_found() -> None:
+    assert {"quickstart", "r2cgan_xray"} <= {path.stem for path in RECIPES}
+    xray = next(path for path in RECIPES if path.stem == "r2cgan_xray")
+    assert set(variants(xray)) == {None, "q1", "q3", "q5", "cnn_light", "cnn", "no_task"}
+    assert set(SMALL) <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_checks_with_every_variant(path: Path) -> None:
+    known = plugins.load()
+    names = set()
+    for variant in variants(path):
+        spec = recipe.load(path, known, variant=variant)
+        build.check(spec, known.parts)
+        names.add(spec.name)
+        text = recipe.dump(spec)
+        assert recipe.resolved(YAML(typ="safe").load(text), "dumped", known) == spec
+    assert names == {path.stem}
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """The published layout, with a few random pictures in place of radiographs."""
+    rng = torch.Generator().manual_seed(0)
+    for folder, count in (("trainA", 4), ("trainB", 4), ("testA", 4)):
+        for i in range(count):
+            name = f"{'covid' if i % 2 else 'control'}_{i}.png"
+            write_image(tmp_path / "set" / folder / name, torch.rand(1, 40, 36, generator=rng) * 2 - 1)
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize(("path", "variant"), list(every()))
+def test_trains_two_steps(path: Path, variant: str | None, published: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
+    if recipe.load(path, known).data.a.name == "r2cgan_folders":
+        sets.append(f"data.root={published}")
+    run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")
+    run.begin("test")
+    before = {name: value.clone() for name, value in run.nets.state_dict().items()}
+    watchers = [known.parts.resolve("watcher", spec.spec)(run.folder) for spec in run.recipe.watch]
+    stepped = []
+    for event in train(run):
+        for watcher in watchers:
+            watcher(event)
+        if isinstance(event, Stepped):
+            stepped.append(event)
+    assert [event.step for event in stepped] == [1, 2]
+    assert all(set(event.values) == set(run.losses) for event in stepped)
+    moved = {name.partition(".")[0] for name, value in run.nets.state_dict().items() if not value.equal(before[name])}
+    assert moved == {name for name in ("ab", "ba", "d_a", "d_b") if getattr(run.nets, name) is not None}
+    assert set(evaluate(run)["metrics"]) == set(run.recipe.metric_names)
