@@ -35,8 +35,9 @@ from torch import Tensor, nn
 from restorekit import Batch, Domain, HistoryPool, MakeLayer, hookimpl, nd
 from restorekit.core.plugins import load
 from restorekit.stages.build import build_nets, make_terms, optimisers
+from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import resolved
-from restorekit.stages.run import Engine, Run
+from restorekit.stages.run import Run
 from restorekit.stages.train import step
 
 VARIANTS = ("plain fp32", "ours fp32", "plain bf16", "ours bf16")

@@ -276,7 +276,7 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
 
 
 def _take_over(made: Run) -> None:
-    from restorekit.stages.run import checkpoints
+    from restorekit.stages.checkpoint import checkpoints
 
     found = checkpoints(made.folder)
     if found:

@@ -17,8 +17,11 @@ from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Metric, Nets, Translator
 from restorekit.stages import data, recipe
+from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe
-from restorekit.stages.run import Engine, Run, Term
+from restorekit.stages.run import Run, Term
+from restorekit.stages.seeds import seed_of
+from restorekit.stages.splits import SPLITS, open_splits
 
 __all__ = ["build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
@@ -69,7 +72,7 @@ def check(spec: Recipe, parts: Parts) -> None:
 def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
     """Make the networks of a recipe for its domains, initialised from its seed."""
     terms = make_terms(spec, parts) if terms is None else terms
-    torch.manual_seed(data.seed_of(spec.seed, "init"))
+    torch.manual_seed(seed_of(spec.seed, "init"))
     a, b = domains["a"], domains["b"]
     generator = parts.resolve("generator", spec.nets.generator.spec)
     head = None if spec.nets.head is None else parts.resolve("head", spec.nets.head.spec)
@@ -96,7 +99,7 @@ def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str
         spec: the recipe.
         plugins: where its parts come from.
         folder: the run folder; nothing is written yet.
-        verify: if given, all images are read once first (see `restorekit.stages.data.open_splits`).
+        verify: if given, all images are read once first (see `restorekit.stages.splits.open_splits`).
 
     Raises:
         RecipeError: if the parts do not fit each other.
@@ -105,7 +108,7 @@ def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str
     parts = plugins.parts
     check(spec, parts)
     engine = Engine(spec.train.precision)
-    splits = data.open_splits(spec, parts, verify=verify)
+    splits = open_splits(spec, parts, verify=verify)
     domains = {"a": splits["train", "a"].domain, "b": splits["train", "b"].domain}
     terms = make_terms(spec, parts)
     if any("target" in term.loss.needs for term in terms) and not domains["a"].classes:
@@ -129,7 +132,7 @@ def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str
         steps_per_epoch=per_epoch,
         folder=folder,
         scoring=partial(data.scoring_batches, splits, spec),
-        sizes={split: len(splits[split, "a"]) for split in data.SPLITS},
+        sizes={split: len(splits[split, "a"]) for split in SPLITS},
         metrics=metrics,
         counts=splits.counts(),
     )

@@ -1,4 +1,4 @@
-"""Datasets to batches: splits, sizes, channels, pairing, and draws that depend on (seed, epoch, index) alone.
+"""Splits to batches: sizes, augmentation, order and pairing, all functions of (seed, epoch, index) alone.
 
 Nothing here keeps random state. An epoch's order, a crop or a degradation is computed from numbers, so that any step's
 batch can be made again: by a run that was killed and goes on, or by any number of worker processes.
@@ -7,15 +7,13 @@ batch can be made again: by a run that was killed and goes on, or by any number 
 from __future__ import annotations
 
 import signal
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -23,168 +21,12 @@ from torch.utils.data import Dataset as TorchDataset
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError
-from restorekit.core.parts import Parts
-from restorekit.core.types import UNLABELLED, Batch, Dataset, Domain, Sample
+from restorekit.core.types import UNLABELLED, Batch, Sample
 from restorekit.stages.recipe import Data, Recipe
+from restorekit.stages.seeds import rng_of
+from restorekit.stages.splits import Side, Splits
 
-__all__ = ["Fitted", "Side", "Splits", "fit", "open_splits", "scoring_batches", "seed_of", "training_batches"]
-
-SPLITS = ("train", "val", "test")
-SideName = Literal["a", "b"]
-
-
-def seed_of(*numbers: int | str) -> int:
-    """Return a 63-bit seed that is a pure function of the arguments; words count by their checksum."""
-    words = [n if isinstance(n, int) else zlib.crc32(n.encode()) for n in numbers]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-SIDES: tuple[SideName, SideName] = ("a", "b")
-
-
-def _rng(*numbers: int | str) -> torch.Generator:
-    return torch.Generator().manual_seed(seed_of(*numbers))
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of one split: a dataset, and which of its images take part."""
-
-    name: SideName
-    dataset: Dataset
-    indices: tuple[int, ...]
-    domain: Domain
-    skipped: tuple[str, ...] = ()
-    """Why images were left out, a line each."""
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def record(self, position: int) -> Any:
-        """The record of the image at a position of this side."""
-        return self.dataset.records[self.indices[position]]
-
-    def counts(self) -> dict[str, Any]:
-        """Images by class and source, as the report shows them."""
-        records = [self.record(i) for i in range(len(self))]
-        names = self.dataset.classes
-        labelled = [r for r in records if r.target != UNLABELLED]
-        by_class = Counter(names[r.target] for r in labelled)
-        sources: dict[str, dict[str, int]] = {}
-        for r in labelled:
-            if r.source is not None:
-                row = sources.setdefault(r.source, dict.fromkeys(names, 0))
-                row[names[r.target]] += 1
-        groups = {r.group for r in records if r.group is not None}
-        return {
-            "images": len(records),
-            "unlabelled": len(records) - len(labelled),
-            "groups": len(groups) or None,
-            "skipped": len(self.skipped),
-            "classes": {name: by_class[name] for name in names},
-            "sources": sources,
-        }
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Every side of every split; a side that does not exist is empty."""
-
-    sides: dict[tuple[str, SideName], Side]
-
-    def __getitem__(self, key: tuple[str, SideName]) -> Side:
-        return self.sides[key]
-
-    @property
-    def synthetic(self) -> bool:
-        """True if any of the images were made, not recorded."""
-        return any(side.dataset.synthetic for side in self.sides.values())
-
-    def counts(self) -> dict[str, Any]:
-        """What data.json of a run folder holds."""
-        splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
-        return {"synthetic": self.synthetic, "splits": splits}
-
-
-def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
-    """Open the datasets of a recipe.
-
-    Args:
-        recipe: the recipe.
-        parts: where its datasets come from.
-        verify: if given, every recorded image is read once before anything is trained, and this is called with a
-            line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
-
-    Raises:
-        DataError: if a training side is empty, the classes of the sides differ, or images cannot be read.
-    """
-    data = recipe.data
-    root = None if data.root is None else Path(data.root)
-    sides: dict[tuple[str, SideName], Side] = {}
-    for name in SIDES:
-        make = parts.resolve("dataset", getattr(data, name).spec)
-        for split in SPLITS:
-            dataset = make(root, split)
-            domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes))
-            sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
-    _check_classes(sides["train", "a"], sides["train", "b"])
-    if data.val is not None:
-        _split_validation(sides, data.val, recipe.seed)
-    for name in SIDES:
-        if not len(sides["train", name]):
-            raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
-    if verify is not None or data.unreadable == "skip":  # which files are skipped must be known each time
-        for key, side in sides.items():
-            sides[key] = _verified(side, data, verify or (lambda line: None))
-    return Splits(sides)
-
-
-def _check_classes(a: Side, b: Side) -> None:
-    if a.domain.classes and b.domain.classes and a.domain.classes != b.domain.classes:
-        raise DataError(
-            f"data: the sides have other classes: a {a.domain.classes}, b {b.domain.classes}; name them alike"
-        )
-
-
-def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, seed: int) -> None:
-    """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
-    for name in SIDES:
-        train = sides["train", name]
-        held = []
-        for i in train.indices:
-            record = train.dataset.records[i]
-            unit = record.group if record.group is not None else record.key
-            held.append(seed_of(seed, "val", unit) / 2**63 < fraction)
-        chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
-        rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
-        sides["train", name] = replace(train, indices=rest)
-        sides["val", name] = replace(train, indices=chosen)
-
-
-def _verified(side: Side, data: Data, say: Callable[[str], None]) -> Side:
-    """Read every image once. Made images cannot be unreadable, so one of them is enough."""
-    faults: dict[int, str] = {}
-    todo = side.indices[:1] if side.dataset.synthetic else side.indices
-    for done, index in enumerate(todo):
-        if done % 500 == 0 and done:
-            say(f"checked {done} of {len(todo)} images of data.{side.name}")
-        key = side.dataset.records[index].key
-        try:
-            _channels(_checked(side.dataset.load(index, _rng(0)), key, side.domain).image, data.channels, key)
-        except DataError as error:
-            faults[index] = str(error)
-    if not faults:
-        return side
-    if data.unreadable == "refuse":
-        first = next(iter(faults.values()))
-        more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
-        raise DataError(f"data.{side.name}: {first}{more}; mend or remove it, or set data.unreadable: skip")
-    kept = tuple(i for i in side.indices if i not in faults)
-    if not kept and side.indices:
-        raise DataError(
-            f"data.{side.name}: none of {len(faults)} images can be read; the first: {next(iter(faults.values()))}"
-        )
-    return replace(side, indices=kept, skipped=tuple(faults.values()))
+__all__ = ["Fitted", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]
 
 
 @dataclass(frozen=True)
@@ -212,40 +54,20 @@ def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop
     return nd.pad(image, amounts, "replicate")[0]
 
 
-def _checked(sample: Sample, key: str, domain: Domain) -> Sample:
-    dims = sample.image.ndim - 1
-    if dims != domain.dims:
-        raise DataError(f"{key}: has {dims} spatial sizes; data.size has {domain.dims}: {list(domain.size)}")
-    if not torch.isfinite(sample.image).all():
-        raise DataError(f"{key}: holds values that are not finite")
-    return sample
-
-
-def _channels(image: Tensor, channels: int, key: str) -> Tensor:
-    if image.shape[0] == channels:
-        return image
-    if image.shape[0] == 1:
-        return image.expand(channels, *image.shape[1:])
-    if channels == 1 and bool((image == image[:1]).all()):
-        return image[:1]
-    raise DataError(f"{key}: has {image.shape[0]} channels, data.channels is {channels}; only one channel is repeated")
-
-
 def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared: tuple[int, ...] | None) -> Fitted:
     """Load the image at a position, fitted; augmented by the draws of `shared` if given."""
     record = side.record(position)
-    sample = _checked(side.dataset.load(side.indices[position], _rng(*seeds, side.name)), record.key, side.domain)
-    image = _channels(sample.image, data.channels, record.key)
-    layers = [image]
+    sample = side.load(position, *seeds)
+    layers = [sample.image]
     if sample.truth is not None:
-        layers.append(_channels(sample.truth, data.channels, record.key))
+        layers.append(sample.truth)
     if sample.mask is not None:
-        layers.append(sample.mask.to(image.dtype))
+        layers.append(sample.mask.to(sample.image.dtype))
     stack = torch.cat(layers)  # one stack, so that image, truth and mask are cut and mirrored alike
     load = data.augment.load if shared is not None else 1.0
     stack = fit(stack, [round(n * load) for n in data.size], data.fit, antialias=data.antialias)
     if shared is not None:
-        stack = _augmented(stack, data, _rng(*shared))
+        stack = _augmented(stack, data, rng_of(*shared))
     pieces = iter(torch.split(stack, [layer.shape[0] for layer in layers]))
     image = next(pieces)
     truth = next(pieces) if sample.truth is not None else None
@@ -316,7 +138,7 @@ class _Pairs(TorchDataset[tuple[Fitted, Fitted]]):
 @cache
 def _order(length: int, seed: int, epoch: int, cycle: int, salt: str) -> Tensor:
     _order_guard()
-    return torch.randperm(length, generator=_rng(seed, epoch, cycle, salt))
+    return torch.randperm(length, generator=rng_of(seed, epoch, cycle, salt))
 
 
 def _order_guard() -> None:

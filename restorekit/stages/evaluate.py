@@ -20,8 +20,9 @@ from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Metric, Nets, Output
-from restorekit.stages.data import seed_of
-from restorekit.stages.run import Run, kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.run import Run
+from restorekit.stages.seeds import seed_of
 
 __all__ = ["evaluate", "pictures", "restored", "score"]
 

@@ -28,7 +28,8 @@ from restorekit.core.images import find_images, read_image, write_image
 from restorekit.core.types import Domain, Intensity
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
-from restorekit.stages.run import Engine, kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.engine import Engine
 
 __all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
 

@@ -13,9 +13,10 @@ from restorekit.core.errors import TrainingError
 from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
 from restorekit.core.passes import Passes
 from restorekit.core.types import Batch
-from restorekit.stages.data import seed_of
+from restorekit.stages.checkpoint import last_good
 from restorekit.stages.evaluate import pictures, score
-from restorekit.stages.run import Run, last_good
+from restorekit.stages.run import Run
+from restorekit.stages.seeds import seed_of
 
 __all__ = ["step", "train"]
 

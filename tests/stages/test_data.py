@@ -12,9 +12,11 @@ from torch import Tensor
 
 from restorekit import Batch, DataError, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages import data
-from restorekit.stages.data import Splits, fit, open_splits, scoring_batches, seed_of, steps_per_epoch, training_batches
+from restorekit.stages import data, splits
+from restorekit.stages.data import fit, scoring_batches, steps_per_epoch, training_batches
 from restorekit.stages.recipe import Recipe
+from restorekit.stages.seeds import seed_of
+from restorekit.stages.splits import Splits, open_splits
 
 Spec = Callable[..., Recipe]
 PLAIN = {"side": "a", "name": "toy"}
@@ -280,7 +282,7 @@ def test_other_channels_are_refused(spec: Spec, plugins: Plugins, have: int, wan
 
 def test_three_equal_channels_are_one(spec: Spec, plugins: Plugins) -> None:
     gray = torch.rand(1, 4, 4)
-    assert torch.equal(data._channels(gray.expand(3, 4, 4), 1, "k"), gray)
+    assert torch.equal(splits._channels(gray.expand(3, 4, 4), 1, "k"), gray)
 
 
 def test_wrong_dims(spec: Spec, plugins: Plugins) -> None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restorekit import CheckpointError, DataError, write_image
-from restorekit.stages.data import open_splits
 from restorekit.stages.evaluate import SHOWN, evaluate, pictures, restored, score
 from restorekit.stages.run import Run
+from restorekit.stages.splits import open_splits
 from restorekit.stages.train import train
 
 Build = Callable[..., Run]

@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from restorekit import CheckpointError, RecipeError, Ticked, TrainingError
 from restorekit.core.files import write_text
 from restorekit.core.plugins import Plugins
-from restorekit.stages import run as stage
-from restorekit.stages.run import Engine, Run, checkpoints, kept_checkpoint, read_checkpoint
+from restorekit.stages import checkpoint as stage
+from restorekit.stages.checkpoint import checkpoints, kept_checkpoint, read_checkpoint
+from restorekit.stages.engine import Engine
+from restorekit.stages.run import Run
 from restorekit.stages.train import train
 
 Build = Callable[..., Run]
@@ -252,7 +254,7 @@ def test_a_full_disk_at_any_moment(build_run: Build, saved: Path, monkeypatch: p
 
     run = build_run()
     with monkeypatch.context() as patched:
-        patched.setattr(f"restorekit.stages.run.{name}", full)
+        patched.setattr(f"restorekit.stages.checkpoint.{name}", full)
         if name == "_sync":  # the last thing to fail: the folder itself stands by then
             patched.setattr(stage, "_sync", lambda path: full() if path.is_file() else None)
         assert "No space left on device" in refused(run, saved)
@@ -274,12 +276,12 @@ def test_precision_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError, match=r"train.precision: fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
         Engine("fp16")
     assert (Engine("fp32").precision, Engine("fp32").notes) == ("fp32", [])
-    monkeypatch.setattr(stage, "_has_bf16", lambda device: False)
+    monkeypatch.setattr("restorekit.stages.engine._has_bf16", lambda device: False)
     auto = Engine("auto")
     assert auto.precision == "fp32"
     assert auto.notes == ["train.precision auto: fp32 (the processor has no bf16 arithmetic)"]
     assert Engine("bf16").notes == ["train.precision bf16: this processor only emulates it; expect it to be slow"]
-    monkeypatch.setattr(stage, "_has_bf16", lambda device: True)
+    monkeypatch.setattr("restorekit.stages.engine._has_bf16", lambda device: True)
     auto = Engine("auto")
     assert (auto.precision, auto.notes) == ("bf16", ["train.precision auto: bf16 (the processor has it)"])
     with auto.autocast():

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from restorekit import Finished, Scored, Started, Stepped, Ticked, TrainingError
 from restorekit.stages import train as stage
-from restorekit.stages.run import Run, checkpoints
+from restorekit.stages.checkpoint import checkpoints
+from restorekit.stages.run import Run
 from restorekit.stages.train import frozen, step, train
 
 Build = Callable[..., Run]

@@ -14,8 +14,9 @@ from restorekit_r2cgan.weights import NAMES
 from restorekit import Batch, Domain, HistoryPool
 from restorekit.core.plugins import load
 from restorekit.stages.build import build_nets, make_terms
+from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import resolved
-from restorekit.stages.run import Engine, Run
+from restorekit.stages.run import Run
 from restorekit.stages.train import step
 
 GOLDEN = next(

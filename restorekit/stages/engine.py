@@ -1,0 +1,89 @@
+"""Device and precision: the home of Hugging Face accelerate."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from restorekit.core.errors import RecipeError
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Device and precision. It says aloud what it chose, and refuses what the device cannot do."""
+
+    def __init__(self, precision: str) -> None:
+        AcceleratorState._reset_state(reset_partial_state=False)  # a process may hold runs of several precisions
+        self.notes: list[str] = []
+        mixed = {"fp32": "no", "auto": "no"}.get(precision, precision)
+        self._accelerator = Accelerator(mixed_precision=mixed)
+        if self._accelerator.num_processes > 1:
+            raise RecipeError("restorekit trains in one process; start it without a multi-process launcher")
+        self.device: torch.device = self._accelerator.device
+        capable = _has_bf16(self.device)
+        if precision == "auto":
+            self.precision = "bf16" if capable else "fp32"
+            why = "the processor has it" if capable else "the processor has no bf16 arithmetic"
+            self.notes.append(f"train.precision auto: {self.precision} ({why})")
+            if capable:
+                AcceleratorState._reset_state(reset_partial_state=False)
+                self._accelerator = Accelerator(mixed_precision="bf16")
+        else:
+            self.precision = precision
+            if precision == "bf16" and not capable:
+                self.notes.append("train.precision bf16: this processor only emulates it; expect it to be slow")
+            if precision == "fp16" and self.device.type != "cuda":
+                raise RecipeError(
+                    f"train.precision: fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto"
+                )
+        if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True
+            # fp32 means float32: by default cuDNN convolves in TF32, with ten bits of mantissa.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which forward passes run."""
+        context: AbstractContextManager[Any] = self._accelerator.autocast()
+        return context
+
+    def optimiser(self, parameters: Iterator[torch.nn.Parameter], **options: Any) -> Any:
+        """Return Adam over the parameters, wrapped for the precision."""
+        return self._accelerator.prepare_optimizer(torch.optim.Adam(parameters, **options))
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate, scaled where the precision needs it."""
+        self._accelerator.backward(loss)
+
+    @property
+    def device_name(self) -> str:
+        """The name of the GPU or the processor."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor()
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of fp16, or None."""
+        return self._accelerator.scaler
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text("utf-8", "replace") if info.exists() else ""
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8", "replace").splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
