@@ -125,7 +125,7 @@ def test_killed_once_and_stopped_once(tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert "Traceback" not in said
     lines = said.splitlines()
-    assert lines[-2] == "stopping after this step; once more stops at once"
+    assert lines.count("stopping after this step; once more stops at once") == 1
     assert lines[-1].startswith("stopped after step ")
     assert lines[-1].endswith(f" and saved. To go on: add --resume {broken.folder}")
     stopped = int(lines[-1].split()[3])
@@ -143,7 +143,7 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     straight, broken = Trainer(tmp_path / "straight", 60), Trainer(tmp_path / "broken", 60)
     straight.finish()
     kills = torn = 0
-    for turn in range(40):
+    for turn in range(12):
         if turn % 2:  # while a checkpoint is written, not the first one that is met
             skip, seen = rng.randrange(3), [False, 0]
 
