@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from time import perf_counter
 from types import ModuleType
@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from restorekit.core import hookspecs
 from restorekit.core.errors import PluginError
-from restorekit.core.parts import Parts
+from restorekit.core.parts import Factory, Parts
 
 __all__ = ["COMMANDS", "GROUP", "Plugin", "Plugins", "load"]
 
@@ -61,14 +61,14 @@ class Plugins:
             raise PluginError(f"plugin {name}: is already loaded under this name or another; rename its entry point")
         added: list[tuple[str, str]] = []
 
-        def add(kind: str, part: str, factory: object, owner: str = name) -> None:
-            self.parts.add(kind, part, factory, owner=owner)  # type: ignore[arg-type]
+        def add(kind: str, part: str, factory: Factory) -> None:
+            self.parts.add(kind, part, factory, owner=name)
             added.append((kind, part))
 
         try:
             self._manager.register(module, name)
             others = [p for p in self._manager.get_plugins() if p is not module]
-            self._manager.subset_hook_caller("register_parts", others)(add=partial(add, owner=name))
+            self._manager.subset_hook_caller("register_parts", others)(add=add)
         except pluggy.PluginValidationError as error:
             self._forget(name, module)
             raise PluginError(f"plugin {name}: {' '.join(str(error).split())}") from error

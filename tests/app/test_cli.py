@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -422,3 +423,23 @@ def test_an_output_folder_that_is_a_file(cli: Cli, recipe: Path, tmp_path: Path)
     said = cli("run", recipe, "--out", tmp_path / "taken")
     assert (said.code, len(said.errors)) == (2, 1)
     assert str(tmp_path / "taken") in said.errors[0]
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    assert cli("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2").code == 0
+    home = tmp_path / "runs" / "tiny-1"
+    kept = home / "checkpoints" / "step_000000002"
+    shutil.rmtree(home / "checkpoints" / "step_000000004")  # as if it had been stopped after step 2
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))  # the system refuses larger files, as a full disk would
+    try:
+        said = cli("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2", "--resume", home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (line,) = said.errors
+    assert said.code in (1, 2)
+    assert line.startswith(f"{home / 'checkpoints' / 'step_000000004'}: cannot be written (")
+    assert line.endswith(f"the last good checkpoint is {kept}. Make room, then --resume {home}")
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert sorted(path.name for path in (home / "checkpoints").iterdir()) == [kept.name]
