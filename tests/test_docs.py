@@ -245,7 +245,8 @@ def test_readme_gives_both_make_commands_and_the_lines_behind_them() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text("utf-8")))
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    links = re.findall(r"\]\(\s*<?([^)\s>]+)>?(?:\s+[^)]*)?\)", text)  # images too, with a title or without
+    for target in [*links, *re.findall(r"<(?:img|a)\b[^>]*?\b(?:src|href)=[\"']([^\"']+)", text)]:
         if re.match(r"https?://", target):
             continue
         name, _, anchor = target.partition("#")
@@ -253,6 +254,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert other.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
             assert anchor in headings(other), f"{page.name} links to {target}, which has no such heading"
+
+
+def test_every_image_is_shown() -> None:
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    shown = set(re.findall(r"!\[[^\]]+\]\((?:docs/|\.\./)*(images/[^)\s]+)\)", text))
+    assert shown == {path.relative_to(DOCS).as_posix() for path in (DOCS / "images").rglob("*") if path.is_file()}
 
 
 def test_the_site_shows_every_page_and_fetches_nothing() -> None:

@@ -5,6 +5,7 @@ A part claims the dimensions that it can be made for; it refuses others with a R
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,30 @@ import torch
 from torch import Tensor, nn
 
 from restorekit import (
+    UNLABELLED,
     Batch,
     DataError,
+    Dataset,
     Discriminator,
     Domain,
+    Event,
+    Finished,
     Generator,
     HistoryPool,
     Metric,
     Nets,
     Passes,
     RecipeError,
+    Sampled,
+    Saved,
+    Scored,
+    Started,
+    Stepped,
     TaskHead,
+    Ticked,
     Translator,
     nd,
+    write_image,
 )
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS
@@ -33,11 +45,18 @@ from restorekit.core.parts import KINDS
 PARTS = plugins.load().parts
 DIMS = (1, 2, 3)
 SIZES = {1: (64,), 2: (32, 32), 3: (24, 24, 24)}
+GENERATOR_SIZES = {1: (32,), 2: (16, 16), 3: (8, 8, 8)}
 METRIC_SIZES = {1: (192,), 2: (192, 192), 3: (24, 24, 24)}
 SMALL = {"width": 4, "blocks": 1}
 """Given to every network that has such an option, so that this file stays quick."""
-SPECIAL: dict[tuple[str, str], dict[str, Any]] = {}
-"""Options that a part cannot do without."""
+PHANTOM = {"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]}
+SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
+    ("dataset", "phantom"): PHANTOM,
+    ("dataset", "degraded"): {"dataset": {"name": "phantom", **PHANTOM}, "degradation": "blend"},
+    ("dataset", "folder"): {"path": "pictures"},
+    ("dataset", "r2cgan_folders"): {"side": "A"},
+}
+"""Options that a part cannot do without; datasets find the files of the fixture `root`."""
 
 
 def every(kind: str) -> list[str]:
@@ -94,6 +113,10 @@ def test_is_documented_and_its_options_can_be_told(kind: str, name: str) -> None
     assert [text for _, text in PARTS.faults(kind, spec(kind, name)) if not text.endswith("needs a value")] == []
 
 
+def test_every_kind_has_a_test() -> None:
+    assert [kind for kind in KINDS if not callable(globals().get(f"test_{kind}"))] == []
+
+
 def claims() -> Iterator[tuple[str, str]]:
     for kind in ("layer", "generator", "discriminator", "head", "degradation", "metric"):
         for name in every(kind):
@@ -106,8 +129,10 @@ def test_claims_one_number_of_dimensions_at_least(kind: str, name: str) -> None:
     for dims in DIMS:
         one = domain(dims, 3)
         core = {"layer": (dims,), "generator": (one, one), "head": (4, one)}.get(kind, (one,))
+        weightless = kind in ("layer", "generator", "discriminator", "head")
         try:
-            PARTS.resolve(kind, spec(kind, name))(*core)
+            with torch.device("meta" if weightless else "cpu"):
+                PARTS.resolve(kind, spec(kind, name))(*core)
         except RecipeError as error:
             faults.append(str(error))
     assert len(faults) < len(DIMS), faults
@@ -135,20 +160,19 @@ def test_layer(name: str, dims: int) -> None:
             assert not layer(torch.zeros_like(x)).any()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dims", DIMS)
+@pytest.mark.parametrize(("dims", "channels"), [(1, 3), (2, 1), (2, 3), (3, 1)])
 @pytest.mark.parametrize("name", every("generator"))
 def test_generator(name: str, dims: int, channels: int) -> None:
-    core = (domain(dims, channels), domain(dims, channels))
+    core = (domain(dims, channels, GENERATOR_SIZES), domain(dims, channels, GENERATOR_SIZES))
     net, twin = made("generator", name, dims, *core), made("generator", name, dims, *core)
     assert isinstance(net, Generator)
-    x = images(dims, channels)
+    x = images(dims, channels, GENERATOR_SIZES)
     image, features = net(x)
     assert image.shape == x.shape
     assert image.abs().max() <= 1 or not net.training
     assert features.shape[:2] == (2, net.features)
     assert features.ndim == x.ndim
-    assert all(n % net.multiple == 0 for n in SIZES[dims])
+    assert all(n % net.multiple == 0 for n in GENERATOR_SIZES[dims])
     state, again = net.encode(x)
     assert again.shape == features.shape
     assert net.decode(state).shape == x.shape
@@ -256,3 +280,83 @@ def test_metric(name: str, dims: int) -> None:
     np.testing.assert_allclose(rows, np.concatenate(single), rtol=1e-5)
     assert isinstance(part.reduce(rows), float)
     assert isinstance(part.reduce(rows[[0, 0, 1]]), float)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder that holds a tiny set in every layout."""
+    for at, name in enumerate(
+        (
+            *("trainA/covid_1.png", "trainA/control_2.jpg", "trainB/control_3.png", "testA/covid_4.png"),
+            *("pictures/train/no/1.png", "pictures/train/yes/1.png", "pictures/test/yes/2.jpg"),
+        )
+    ):
+        write_image(tmp_path / name, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", every("dataset"))
+def test_dataset(name: str, root: Path) -> None:
+    make = PARTS.resolve("dataset", spec("dataset", name))
+    splits: dict[str, Dataset] = {split: make(root, split) for split in ("train", "val", "test")}
+    assert len(splits["train"].records), f"{name}: give it options in SPECIAL, so that there is something to train on"
+    keys = [record.key for split in splits.values() for record in split.records]
+    assert all(keys)
+    assert len(set(keys)) == len(keys), "an image is in two splits, or two images have one key"
+    assert len(make(root, "no such split").records) == 0
+    for split, part in splits.items():
+        assert isinstance(part, Dataset)
+        assert part.classes == splits["train"].classes
+        assert part.synthetic == splits["train"].synthetic
+        assert len(set(part.classes)) == len(part.classes)
+        again = make(root, split)
+        assert list(part.records) == list(again.records)
+        for index, record in enumerate(part.records):
+            assert record.target == UNLABELLED or 0 <= record.target < len(part.classes)
+            loads_alike(part, again, index)
+
+
+def loads_alike(part: Dataset, again: Dataset, index: int) -> None:
+    """An image is well formed, and depends on its index and the generator of random numbers alone."""
+    one, other = (either.load(index, torch.Generator().manual_seed(1)) for either in (part, again))
+    assert one.image.ndim in (2, 3, 4)
+    for name, image in {"image": one.image, "truth": one.truth}.items():
+        if image is not None:
+            assert image.dtype == torch.float32, name
+            assert image.shape == one.image.shape, name
+            assert image.abs().max() <= 1, name  # not so for NaN
+            assert torch.equal(image, getattr(other, name)), name
+    if one.mask is not None:
+        assert one.mask.shape == (1, *one.image.shape[1:])
+        assert set(one.mask.unique().tolist()) <= {0.0, 1.0}
+        assert torch.equal(one.mask, other.mask)
+    assert list(one.drawn.items()) == list(other.drawn.items())
+    assert all(math.isfinite(severity) for severity in one.drawn.values())
+    assert one.truth is not None or not one.drawn
+
+
+@pytest.mark.parametrize("scores", [(), ("psnr",)])
+@pytest.mark.parametrize("dims", DIMS)
+@pytest.mark.parametrize("name", every("watcher"))
+def test_watcher(name: str, dims: int, scores: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for first in (0, 2):  # a run, and the same run resumed
+        watch = made("watcher", name, dims, folder)
+        for event in events(first, dims, scores, folder):
+            watch(event)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "a watcher writes to its folder alone"
+
+
+def events(first: int, dims: int, scores: tuple[str, ...], folder: Path) -> Iterator[Event]:
+    """Everything that a run of four steps says after its first ones."""
+    yield Started(first, 4, 2, ("cycle", "task"), scores, synthetic=True)
+    yield Sampled(first, {}, ())
+    for step in range(first + 1, 5):
+        yield Stepped(step, (step - 1) // 2, 1e-4, {"cycle": 0.5, "task": math.nan})
+        if scores:
+            yield Scored(step, {"psnr": math.inf})
+        yield Sampled(step, {"poor": images(dims), "restored": images(dims)}, ("1", "2"))
+        yield Saved(step, folder / "checkpoints")
+        yield Ticked(step)
+    yield Finished(4)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from restorekit import Degradation, Domain, Factory, RecipeError, hookimpl
@@ -18,18 +20,20 @@ from restorekit import Degradation, Domain, Factory, RecipeError, hookimpl
 __all__ = ["blend", "blur", "exposure", "noise"]
 
 
+Share = Annotated[float, Field(ge=0, le=10)]
+Pixels = Annotated[float, Field(ge=0, le=1000)]
+Stops = Annotated[float, Field(ge=-10, le=10)]
+
+
 class _Single(Degradation):
     """One named degradation whose severity is drawn uniformly from a range."""
 
     name: str
 
-    def __init__(self, severity: tuple[float, float], lowest: float) -> None:
+    def __init__(self, severity: tuple[float, float]) -> None:
         low, high = severity
-        if not lowest <= low <= high < float("inf"):
-            bound = "" if lowest == -float("inf") else f"{lowest:g} <= "
-            raise RecipeError(
-                f"degradation {self.name!r}: severity is [low, high] with {bound}low <= high; came {[low, high]}"
-            )
+        if not low <= high:
+            raise RecipeError(f"degradation {self.name!r}: severity is [low, high], low <= high; came {[low, high]}")
         self.low, self.high = low, high
 
     def draw(self, rng: torch.Generator) -> dict[str, float]:
@@ -90,7 +94,7 @@ class Blend(Degradation):
     """A random subset of degradations in random order, each with its own severity."""
 
     def __init__(self, parts: list[Degradation], least: int) -> None:
-        if not 0 <= least <= len(parts):
+        if least > len(parts):
             raise RecipeError(f"degradation 'blend': least is 0 to {len(parts)}, its degradations; came {least}")
         self.parts, self.least = parts, least
         self.owner: dict[str, Degradation] = {}
@@ -117,22 +121,24 @@ class Blend(Degradation):
         return image
 
 
-def noise(domain: Domain, *, severity: tuple[float, float] = (0.0, 0.2)) -> Degradation:
+def noise(domain: Domain, *, severity: tuple[Share, Share] = (0.0, 0.2)) -> Degradation:
     """Gaussian noise; severity: standard deviation in fractions of the full range, 0 or more."""
-    return Noise(severity, 0.0)
+    return Noise(severity)
 
 
-def blur(domain: Domain, *, severity: tuple[float, float] = (0.0, 2.0)) -> Degradation:
+def blur(domain: Domain, *, severity: tuple[Pixels, Pixels] = (0.0, 2.0)) -> Degradation:
     """Gaussian blur; severity: standard deviation in pixels, 0 or more. Borders are mirrored."""
-    return Blur(severity, 0.0)
+    return Blur(severity)
 
 
-def exposure(domain: Domain, *, severity: tuple[float, float] = (-1.0, 1.0)) -> Degradation:
+def exposure(domain: Domain, *, severity: tuple[Stops, Stops] = (-1.0, 1.0)) -> Degradation:
     """Wrong exposure; severity: log2 of gamma. 0 changes nothing, 1 squares (darker), -1 takes the root (brighter)."""
-    return Exposure(severity, -float("inf"))
+    return Exposure(severity)
 
 
-def blend(domain: Domain, *, degradations: list[Factory] | None = None, least: int = 1) -> Degradation:
+def blend(
+    domain: Domain, *, degradations: list[Factory] | None = None, least: Annotated[int, Field(ge=0)] = 1
+) -> Degradation:
     """A random subset, `least` or more, of `degradations` in random order. None: noise, blur and exposure."""
     factories: list[Callable[[Domain], Degradation]] = [noise, blur, exposure] if degradations is None else degradations
     return Blend([make(domain) for make in factories], least)

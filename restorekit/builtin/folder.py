@@ -13,7 +13,18 @@ from pathlib import Path
 
 import torch
 
-from restorekit import UNLABELLED, DataError, Dataset, Factory, Record, Sample, find_images, hookimpl, read_image
+from restorekit import (
+    UNLABELLED,
+    DataError,
+    Dataset,
+    Factory,
+    RecipeError,
+    Record,
+    Sample,
+    find_images,
+    hookimpl,
+    read_image,
+)
 
 __all__ = ["folder"]
 
@@ -33,6 +44,8 @@ class Folder(Dataset):
         rows = _by_folder(base, layout, classes) if labels is None else _by_table(base / labels, base)
         named = {row.label for row in rows.values() if row.label is not None}
         self.classes = tuple(sorted(named) if classes is None else classes)
+        if len(set(self.classes)) < len(self.classes):
+            raise RecipeError(f"dataset 'folder': a class stands twice in {', '.join(self.classes)}")
         for row in rows.values():
             if row.label is not None and row.label not in self.classes:
                 raise DataError(f"{row.where}: {_unknown(row.label, self.classes)}")

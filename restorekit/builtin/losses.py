@@ -6,9 +6,10 @@ A recipe holds the weights. R2C-GAN (arXiv:2209.14770) is lsgan + 10 cycle + 5 i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from restorekit import PASSES, Factory, Loss, Passes, RecipeError, TaskHead, hookimpl
@@ -152,12 +153,14 @@ def identity(*, norm: Norm = "l1") -> Loss:
     return Identity(norm)
 
 
-def paired(*, norm: Literal["l1", "l2", "charbonnier"] = "l1", eps: float = 1e-3) -> Loss:
+def paired(
+    *, norm: Literal["l1", "l2", "charbonnier"] = "l1", eps: Annotated[float, Field(ge=1e-9, le=1)] = 1e-3
+) -> Loss:
     """Distance of the restored image to its pair; charbonnier is the mean of sqrt(d^2 + eps^2) (arXiv:1710.01992)."""
     return Paired(norm, eps)
 
 
-def task(*, passes: list[PassName] | None = None) -> Loss:
+def task(*, passes: Annotated[list[PassName] | None, Field(min_length=1)] = None) -> Loss:
     """Sum of the heads' losses over `passes`; left out, over every pass: all six both ways, ab and bb one way."""
     back = passes is not None and any(name not in ("ab", "bb") for name in passes)
     return TaskBothWays(passes) if back else Task(passes)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, hookimpl, nd
@@ -40,7 +41,12 @@ class Patch(Discriminator):
 
 
 def patch(
-    domain: Domain, *, layer: Factory = nd.conv, width: int = 64, layers: int = 3, norm: Norm = "instance"
+    domain: Domain,
+    *,
+    layer: Factory = nd.conv,
+    width: Annotated[int, Field(ge=1, le=4096)] = 64,
+    layers: Annotated[int, Field(ge=1, le=16)] = 3,
+    norm: Norm = "instance",
 ) -> Discriminator:
     """PatchGAN (arXiv:1611.07004): three halvings judge patches of 70 pixels; use fewer for small images."""
     least = 3 * 2**layers

@@ -11,18 +11,21 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
-from restorekit import Dataset, Factory, RecipeError, Record, Sample, hookimpl
+from restorekit import Dataset, Factory, Record, Sample, hookimpl
 
 __all__ = ["phantom"]
 
 Array = NDArray[Any]  # float32
 _OPACITY = 1
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Side = Annotated[int, Field(ge=16, le=4096)]
 
 
 @dataclass(frozen=True)
@@ -217,11 +220,11 @@ def phantom(
     split: str,
     *,
     side: Literal["a", "b"],
-    count: int = 400,
-    val: int = 100,
-    test: int = 200,
-    size: tuple[int, int] = (64, 64),
-    seed: int = 0,
+    count: Annotated[int, Field(ge=1, le=1_000_000)] = 400,
+    val: Count = 100,
+    test: Count = 200,
+    size: tuple[Side, Side] = (64, 64),
+    seed: Annotated[int, Field(ge=0)] = 0,
 ) -> Dataset:
     """Synthetic chest phantoms, good images of classes "control" and "opacity", half each, with masks.
 
@@ -237,8 +240,6 @@ def phantom(
         size: Rows and columns, 16 or more each.
         seed: Another seed, other subjects.
     """
-    if min(size) < 16 or min(count, val, test, seed) < 0:
-        raise RecipeError(f"dataset 'phantom': size is 16 or more, counts and seed 0 or more; came {size}, {seed}")
     return Phantom(split, side, {"train": count, "val": val, "test": test}.get(split, 0), size, seed)
 
 

@@ -7,9 +7,10 @@ Johnson et al., arXiv:1603.08155.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import Domain, Factory, Generator, MakeLayer, hookimpl, nd
@@ -41,8 +42,8 @@ class Resnet(Generator):
         super().__init__()
         dims = source.dims
         self.multiple = 2**downs
+        self.least = 2 * self.multiple  # a norm over one value has no meaning
         self.features = width * 2**downs
-        self.scale = tuple(t / s for s, t in zip(source.size, target.size, strict=True))
         widths = [width * 2**i for i in range(downs + 1)]
         bias = norm == "none"
 
@@ -68,10 +69,8 @@ class Resnet(Generator):
         return state, state
 
     def decode(self, state: Tensor) -> Tensor:
-        """Return the image (B, C', *S') for the bottleneck; S' is S, or S times target size / source size."""
-        state = self.decoder(state)
-        size = [round(n * by) for n, by in zip(state.shape[2:], self.scale, strict=True)]
-        image: Tensor = self.out(nd.resize(state, size))
+        """Return the image (B, C', *S) for the bottleneck."""
+        image: Tensor = self.out(self.decoder(state))
         return image
 
 
@@ -120,9 +119,9 @@ def resnet(
     target: Domain,
     *,
     layer: Factory = nd.conv,
-    width: int = 64,
-    blocks: int = 9,
-    downs: int = 2,
+    width: Annotated[int, Field(ge=1, le=4096)] = 64,
+    blocks: Annotated[int, Field(ge=1, le=1000)] = 9,
+    downs: Annotated[int, Field(ge=0, le=8)] = 2,
     norm: Norm = "instance",
     upsample: Upsample = "transpose",
 ) -> Generator:

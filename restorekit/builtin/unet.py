@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd
@@ -69,23 +70,21 @@ def unet(
     target: Domain,
     *,
     layer: Factory = nd.conv,
-    width: int = 64,
-    depth: int | None = None,
+    width: Annotated[int, Field(ge=1, le=4096)] = 64,
+    depth: Annotated[int | None, Field(ge=1)] = None,
     norm: Norm = "instance",
-    dropout: float = 0.0,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Generator:
     """pix2pix U-Net (arXiv:1611.07004); `depth` left out: as deep as data.size can be halved, at most 8.
 
     Instance norm is what the authors' batch norm amounts to with their batch of one; their dropout is 0.5.
     """
-    if source.size != target.size:
-        raise RecipeError(f"generator 'unet': keeps the size, but {source.size} must become {target.size}")
     halvings = _halvings(source.size)
     wanted = min(halvings, DEEPEST) if depth is None else depth
     if not 1 <= wanted <= halvings:
         raise RecipeError(
             f"generator 'unet': data.size {list(source.size)} can be halved {halvings} times, depth is {wanted}; "
-            "use sizes that are a multiple of 2**depth, and a depth of at least 1"
+            "use sizes that are a multiple of 2**depth"
         )
     return Unet(source, target, nd.normal_start(layer(source.dims)), width, wanted, norm, dropout)
 

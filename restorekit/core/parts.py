@@ -71,10 +71,14 @@ class _Part:
     owner: str
 
     @property
+    def target(self) -> Any:
+        """What bears the annotations: the factory, or a class's `__init__`."""
+        return self.factory if inspect.isroutine(self.factory) else self.factory.__init__
+
+    @property
     def hints(self) -> dict[str, Any]:
         """Annotations of the options."""
-        target = self.factory if inspect.isroutine(self.factory) else self.factory.__init__
-        return typing.get_type_hints(target, include_extras=True)
+        return typing.get_type_hints(self.target, include_extras=True)
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
@@ -279,9 +283,8 @@ def _type_name(part: _Part, option: str) -> str:
     inner = part.nested(option)
     if inner is not None:
         return f"a {inner}" if inner == option else f"list of {option}"
-    hint = part.hints[option]
-    plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-    return inspect.formatannotation(plain).replace("typing.", "")
+    hint = typing.get_type_hints(part.target)[option]  # without the bounds that Annotated holds
+    return inspect.formatannotation(hint).replace("typing.", "")
 
 
 def _default_name(parameter: inspect.Parameter) -> str | None:

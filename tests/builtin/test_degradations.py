@@ -117,7 +117,6 @@ def test_blends_nest():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (partial(noise, severity=(-0.1, 0.1)), "0 <= low <= high"),
         (partial(blur, severity=(2.0, 1.0)), r"\[2.0, 1.0\]"),
         (partial(exposure, severity=(0.0, math.nan)), "low <= high"),
         (partial(blend, least=4), "least is 0 to 3"),

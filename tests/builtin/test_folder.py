@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restorekit import UNLABELLED, DataError, write_image
+from restorekit import UNLABELLED, DataError, RecipeError, write_image
 from restorekit.builtin.folder import folder
 
 ANY = torch.Generator()
@@ -87,5 +87,7 @@ def test_folder_faults(tmp_path):
     put(tmp_path, "full/a/1.png", "full/b/1.png")
     with pytest.raises(DataError, match="no class is called 'b'"):
         folder(tmp_path, "train", path="full", classes=["a", "c"])
+    with pytest.raises(RecipeError, match="a class stands twice in a, b, a"):
+        folder(tmp_path, "train", path="full", classes=["a", "b", "a"])
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         folder(tmp_path, "train", path="full", labels="none.csv")

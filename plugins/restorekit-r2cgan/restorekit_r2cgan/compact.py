@@ -5,12 +5,13 @@ What the paper leaves open follows the authors' code; their weights give equal o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Discriminator, Domain, Factory, Generator, RecipeError, nd
+from restorekit import Discriminator, Domain, Factory, Generator, nd
 from restorekit_r2cgan.blocks import Residual, Same, Up, glorot, norm
 
 __all__ = ["CompactDiscriminator", "CompactGenerator", "discriminator", "generator"]
@@ -28,6 +29,7 @@ class CompactGenerator(Generator):
     """
 
     multiple = 2
+    least = 4
 
     def __init__(
         self,
@@ -40,8 +42,6 @@ class CompactGenerator(Generator):
         features_at: FeaturesAt = "output",
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise RecipeError(f"generator 'r2cgan_compact': width must be 1 or more; came {width}")
         dims, make = source.dims, layer(source.dims)
         self.features, self.bounded, self.features_at = width, activation == "tanh", features_at
         self.down = Same(make, source.channels, width, 3, stride=2, bias=False)
@@ -95,7 +95,7 @@ def generator(
     target: Domain,
     *,
     layer: Factory = nd.conv,
-    width: int = 128,
+    width: Annotated[int, Field(ge=1, le=4096)] = 128,
     activation: Activation = "tanh",
     features_at: FeaturesAt = "output",
 ) -> Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -23,14 +24,15 @@ HOW = (
 class Folders(Dataset):
     """The images of one folder, such as trainA; the class is read from the file's name, never from its path.
 
-    A `manifest.csv` at the root adds what a name cannot say: the columns `path`, `patient` and `source`.
+    A `manifest.csv` at the root adds what a name cannot say: the columns `path`, `patient` and `source`. Every path in
+    it must be an image's; an image that it does not name has no known patient.
     """
 
     classes = ("control", "covid")
 
     def __init__(self, root: Path, folder: str) -> None:
         self.root = root
-        known = _manifest(root / "manifest.csv")
+        known = _manifest(root)
         self.records = [_record(path.relative_to(root).as_posix(), known) for path in find_images(root / folder)]
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -58,14 +60,45 @@ def r2cgan_folders(root: Path | None, split: str, *, side: Literal["A", "B"]) ->
 def _record(key: str, known: dict[str, dict[str, str]]) -> Record:
     row = known.get(key, {})
     name = key.rsplit("/", 1)[-1]
-    return Record(key, int("covid" in name.lower()), row.get("patient") or None, row.get("source") or None)
+    patient, source = ((row.get(column) or "").strip() or None for column in ("patient", "source"))
+    return Record(key, int("covid" in name.lower()), patient, source)
 
 
-def _manifest(path: Path) -> dict[str, dict[str, str]]:
+def _manifest(root: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of the manifest by path. An image without a row is allowed, a row without an image is not."""
+    path = root / "manifest.csv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if "path" not in (rows.fieldnames or ()):
-            raise DataError(f"{path}: has no column 'path'; columns are {', '.join(rows.fieldnames or ()) or 'none'}")
-        return {row["path"]: row for row in rows}
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: holds a byte that is not UTF-8; save the file as UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: dict[str, dict[str, str]] = {}
+    lines: dict[str, int] = {}
+    read = 0
+    try:
+        columns = reader.fieldnames or ()
+        read = reader.line_num
+        if "path" not in columns:
+            raise DataError(f"{path}:1: has no column 'path'; columns are {', '.join(columns) or 'none'}")
+        for row in reader:
+            key = (row["path"] or "").strip()
+            if key in rows:
+                raise DataError(f"{path}:{reader.line_num}: {key!r} is named twice; one row an image is expected")
+            rows[key], lines[key] = row, reader.line_num
+            read = reader.line_num
+    except csv.Error as error:
+        # Where the row begins: a quotation mark without its other half is noticed at the end of the file.
+        raise DataError(f"{path}:{read + 1}: is not CSV ({error})") from error
+    there = {image.relative_to(root).as_posix() for image in find_images(root)}
+    lost = [key for key in rows if key not in there]
+    if lost:
+        raise DataError(
+            f"{path}:{lines[lost[0]]}: no image {lost[0]!r} in {root}, and {len(lost)} of {len(rows)} rows name none;"
+            " paths are from that folder, as trainA/a.png"
+        )
+    return rows

@@ -51,10 +51,40 @@ def test_the_manifest_knows_patients_and_sources(root):
     assert records["trainA/COVID-3.jpg"].group is None
 
 
-def test_a_manifest_without_paths(root):
-    (root / "manifest.csv").write_text("file,patient\nx,1\n", encoding="utf-8")
-    with pytest.raises(DataError, match="has no column 'path'; columns are file, patient"):
+GOOD = b"path,patient\ntrainA/covid_1.png,1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"file,patient\nx,1\n", r"csv:1: has no column 'path'; columns are file, patient"),
+        (b"", r"csv:1: has no column 'path'; columns are none"),
+        (GOOD + b"trainA/control_2.png,J\xfcrgen\n", r"csv:3: holds a byte that is not UTF-8"),
+        (b"\xff\xfep\x00a\x00", r"csv:1: holds a byte that is not UTF-8"),
+        (GOOD + b'"trainA/control_2.png,2\ntrainB/control_4.png,3\n', r"csv:3: is not CSV \(unexpected end of data\)"),
+        (GOOD + b"trainA/control_2.png," + b"x" * 200_000, r"csv:3: is not CSV \(field larger"),
+        (GOOD + b"trainA/covid_1.png,2\n", r"csv:3: 'trainA/covid_1.png' is named twice"),
+        (
+            GOOD + b"trainA/contrl_2.png,2\ntrainB/control_5.png,2\ntrainB/control_4.png\n",
+            r"csv:3: no image 'trainA/contrl_2.png' in .*, and 2 of 4 rows name none",
+        ),
+        (GOOD + b"trainA/../trainA/control_2.png,2\n", r"csv:3: no image"),
+        (GOOD + b",2\n", r"csv:3: no image ''"),
+        (b'"path\n', r"csv:1: is not CSV"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "manifest",
+)
+def test_a_manifest_that_would_lose_patients(root, content, says):
+    (root / "manifest.csv").write_bytes(content)
+    with pytest.raises(DataError, match=says) as caught:
         dataset(root, "train", "A")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_need_not_name_every_image(root):
+    (root / "manifest.csv").write_bytes(b"\xef\xbb\xbf" + GOOD + b"trainB/control_4.png\n")
+    assert [record.group for record in dataset(root, "train", "A").records] == [None, None, "1"]
+    assert [record.group for record in dataset(root, "train", "B").records] == [None]
 
 
 @pytest.mark.parametrize("side", ["A", "B"])

@@ -131,5 +131,5 @@ def test_plain_convolutions_start_as_keras_does(spec):
 
 
 def test_a_width_that_makes_no_net():
-    with pytest.raises(RecipeError, match="width must be 1 or more; came 0"):
+    with pytest.raises(RecipeError, match=r"'r2cgan_compact': width: .* greater than or equal to 1; came 0"):
         translator({"name": "r2cgan_compact", "width": 0})

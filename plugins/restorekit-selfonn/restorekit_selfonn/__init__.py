@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from restorekit import MakeLayer, RecipeError, hookimpl
+from pydantic import Field
+
+from restorekit import MakeLayer, hookimpl
 from restorekit_selfonn.layer import Operational
 
 __all__ = ["Operational", "register_parts", "selfonn"]
 
 
-def selfonn(dims: int, *, q: int = 3, convention: Literal["r2cgan", "fastonn"] = "r2cgan") -> MakeLayer:
+def selfonn(
+    dims: int, *, q: Annotated[int, Field(ge=1, le=100)] = 3, convention: Literal["r2cgan", "fastonn"] = "r2cgan"
+) -> MakeLayer:
     """Return a maker of operational layers of order `q`: y = sum over i = 1..q of conv_i(x ** i).
 
     The powers are of the input as it comes, so it must be bounded, as tanh bounds it.
@@ -22,8 +26,6 @@ def selfonn(dims: int, *, q: int = 3, convention: Literal["r2cgan", "fastonn"] =
         convention: "r2cgan", a bias for every order and Glorot's start for every kernel by itself (arXiv:2209.14770);
             or "fastonn", one bias and one start for all orders together (the library of that name).
     """
-    if q < 1:
-        raise RecipeError(f"layer 'selfonn': q must be 1 or more; came {q}")
 
     def make(
         c_in: int,

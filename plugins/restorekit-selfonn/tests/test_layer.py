@@ -246,11 +246,6 @@ def test_faults_are_one_line(numbers, says):
     assert "\n" not in str(caught.value)
 
 
-def test_q_is_checked_when_the_recipe_is_built():
-    with pytest.raises(RecipeError, match="q must be 1 or more; came 0"):
-        selfonn(2, q=0)
-
-
 def test_an_image_without_a_batch_is_refused():
     with pytest.raises(ValueError, match="reads"):
         selfonn(2)(3, 3, 3)(torch.rand(3, 8, 8))
@@ -263,3 +258,5 @@ def test_the_part_is_registered():
     layer = parts.resolve("layer", {"name": "selfonn", "q": 2})(1)(2, 4, 3)
     assert layer.q == 2
     assert repr(layer) == "Operational(2, 4, kernel=3, q=2, stride=1)"
+    with pytest.raises(RecipeError, match="q: input should be greater than or equal to 1; came 0"):
+        parts.resolve("layer", {"name": "selfonn", "q": 0})
