@@ -1,6 +1,6 @@
 """One R2C-GAN training iteration (Q = 3, batch 1, 256x256) against a plain port: time and memory, in one run.
 
-    python benchmarks/bench_training.py [--rounds 7] [--device cuda]     a table of ratios, shuffled rounds
+    python benchmarks/bench_training.py [--rounds 7]                     a table of ratios, shuffled rounds
     pytest benchmarks/bench_training.py --benchmark-enable               pytest-benchmark's own table
 
 The plain port is the same networks, losses and step with layers as anyone would write them first: Q convolutions, each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ def run(
         screen.warn(text)
     if resume is not None:
         _take_over(made)
-    made.begin(f"restorekit {' '.join(sys.argv[1:])}")
+    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
     screen.note(f"run folder: {folder}")
     _train(made, plugins)
     if made.sizes["test"]:
@@ -136,7 +137,10 @@ def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help=
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     made = build.reopen(run, _plugins())
     screen.scores(stage.evaluate(made, split, say=_quietly(screen.note)))
-    screen.say(f"report: {report.report(run).resolve()}")
+    if split == "test":
+        screen.say(f"report: {report.report(run).resolve()}")
+    else:
+        screen.say(f"scores: {(run / 'scores' / f'{split}.json').resolve()}; the report tells of the test split")
 
 
 @app.command()
@@ -254,10 +258,9 @@ def _free_folder(out: Path, name: str, variant: str | None) -> Path:
 
 def _demand_same(spec: Recipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
-    path = folder / "recipe.json"
-    if not path.is_file():
-        raise RecipeError(f"--resume {folder}: is no run folder: it has no recipe.json")
-    began = json.loads(path.read_text("utf-8"))
+    from restorekit.stages.recipe import read_resolved
+
+    began = read_resolved(folder)
     now = json.loads(spec.model_dump_json())
     differing = sorted(_differences(began, now, ""))
     if differing:
@@ -295,7 +298,7 @@ def _train(made: Run, plugins: Plugins) -> None:
         for event in screen.Watch().over(train(made)):
             for watcher in watchers:
                 watcher(event)
-            if stopped() and isinstance(event, Ticked) and made.step < made.steps:
+            if stopped() and isinstance(event, Ticked):
                 made.save()
                 screen.warn(f"stopped after step {made.step} and saved. To go on: add --resume {made.folder}")
                 raise typer.Exit(stopped())

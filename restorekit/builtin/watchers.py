@@ -103,12 +103,10 @@ def tensorboard(folder: Path) -> Watcher:
     return watch
 
 
-def samples(
-    folder: Path, *, rows: Annotated[int, Field(ge=1)] = 8, pixels: Annotated[int, Field(ge=16)] = 256
-) -> Watcher:
+def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Watcher:
     """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of poor, restored, ...
 
-    At most `rows` images are shown. The longer side of a picture is about `pixels`: small images are enlarged by a
+    The longer side of a picture is about `pixels`: small images are enlarged by a
     whole factor, large ones reduced.
     """
     synthetic = [False]
@@ -119,9 +117,8 @@ def samples(
                 synthetic[0] = event.synthetic
             case Sampled(step, images, keys) if images:
                 title = f"step {step}" + (", synthetic phantoms" if synthetic[0] else "")
-                first = {name: batch[:rows] for name, batch in images.items()}
                 path = folder / "samples" / f"step_{step:08d}.png"
-                draw_grid(path, first, title=title, captions=keys[:rows], pixels=pixels)
+                draw_grid(path, images, title=title, captions=keys, pixels=pixels)
 
     return watch
 

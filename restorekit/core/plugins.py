@@ -47,9 +47,14 @@ class Plugins:
         self._manager = pluggy.PluginManager("restorekit")
         self._manager.add_hookspecs(hookspecs)
 
-    def broken(self) -> dict[str, str]:
-        """Return the reason for each distribution whose plugin did not load."""
-        return {plugin.distribution: plugin.error for plugin in self.found if plugin.error is not None}
+    def fault(self, distribution: str) -> str | None:
+        """Return why a distribution that a recipe needs is not at hand, and the mend; None if it is."""
+        wanted = canonicalize_name(distribution)
+        ours = [plugin for plugin in self.found if canonicalize_name(plugin.distribution) == wanted]
+        if not ours:
+            return f"{distribution} is not installed; run: pip install {distribution}"
+        broken = [plugin.error for plugin in ours if plugin.error is not None]
+        return f"{distribution} is installed but did not load: {broken[0]}" if broken else None
 
     def register(self, name: str, module: ModuleType | object) -> list[tuple[str, str]]:
         """Register a module that implements the hook, and return (kind, name) of the parts it brings.

@@ -138,6 +138,8 @@ class Generator(nn.Module, ABC):
     """Channels F of the features."""
     multiple: int = 1
     """Spatial sizes must be a multiple of this; restoring pads and cuts back."""
+    least: int = 1
+    """Spatial sizes must be this or more; a norm over one value has no meaning."""
 
     @abstractmethod
     def encode(self, image: Tensor) -> tuple[Any, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -11,11 +10,11 @@ from typing import Any
 
 import torch
 
-from restorekit.core.errors import DataError, RecipeError
+from restorekit.core.errors import DataError, RecipeError, RestorekitError
 from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
-from restorekit.core.types import Domain, Metric, Nets, Translator
+from restorekit.core.types import Domain, Nets, Translator
 from restorekit.stages import data, recipe
 from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe
@@ -44,36 +43,89 @@ def one_way(spec: Recipe, terms: list[Term]) -> bool:
     return spec.data.pairing == "key" and not any(term.loss.both_ways for term in terms)
 
 
-def check(spec: Recipe, parts: Parts) -> None:
-    """Hold the recipe's parts against each other, without data.
+def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> None:
+    """Hold the recipe's parts against each other, and its networks against its images; no data is read.
+
+    Args:
+        spec: the recipe.
+        parts: where its parts come from.
+        domains: those of the data, where they are known; else two classes are taken for granted.
 
     Raises:
         RecipeError: with every fault.
     """
     terms = make_terms(spec, parts)
-    faults = []
-    for term in terms:
-        if term.loss.judges and spec.nets.discriminator is None:
-            faults.append(f"losses.{term.name}: needs nets.discriminator, which is not set")
-        if "target" in term.loss.needs and spec.nets.head is None:
-            faults.append(f"losses.{term.name}: needs nets.head, which is not set")
-        if "pairs" in term.loss.needs and spec.data.pairing != "key":
-            faults.append(f"losses.{term.name}: compares a with its own b; set data.pairing: key")
-        if term.loss.both_ways and spec.nets.one_way:
-            faults.append(f"losses.{term.name}: needs the way back; nets.one_way must not be true")
-    if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
-        faults.append("nets.discriminator: no loss trains it; add one such as lsgan, or take it away")
-    if spec.train.keep == "best" and not spec.metric_names:
-        faults.append("train.keep: best needs a score; add one to evaluate.metrics")
+    size = tuple(spec.data.size)
+    domains = domains or {name: Domain(name, spec.data.channels, size, ("negative", "positive")) for name in "ab"}
+    faults = [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
+    faults += [] if faults else _shape_faults(spec, parts, domains, terms)
     if faults:
         raise RecipeError(*faults)
+
+
+def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[str]:
+    """Faults between losses and networks."""
+    for term in terms:
+        if term.loss.judges and spec.nets.discriminator is None:
+            yield f"losses.{term.name}: needs nets.discriminator, which is not set"
+        if "target" in term.loss.needs and spec.nets.head is None:
+            yield f"losses.{term.name}: needs nets.head, which is not set"
+        if "pairs" in term.loss.needs and spec.data.pairing != "key":
+            yield f"losses.{term.name}: compares a with its own b; set data.pairing: key"
+        if term.loss.both_ways and spec.nets.one_way:
+            yield f"losses.{term.name}: needs the way back; nets.one_way must not be true"
+    if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
+        yield "nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
+    if spec.nets.head is not None and not any("target" in term.loss.needs for term in terms):
+        yield "nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+    if spec.train.keep == "best" and not spec.metric_names:
+        yield "train.keep: best needs a score; add one to evaluate.metrics"
+
+
+def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[str]:
+    for metric in spec.evaluate.metrics:
+        try:
+            made = parts.resolve("metric", metric.spec)(domain)
+        except RecipeError as error:
+            yield f"evaluate.metrics: {error}"
+        else:
+            if made.needs == "target" and spec.nets.head is None:
+                yield f"evaluate.metrics: {metric.name} scores a class; set nets.head"
+
+
+def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[str]:
+    """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told."""
+    shape = (spec.data.batch, spec.data.channels, *spec.data.size)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            nets = build_nets(spec, parts, domains, terms)
+            multiple = nets.ab.generator.multiple
+            if any(n % multiple for n in spec.data.size):
+                name = spec.nets.generator.name
+                return [f"data.size: generator {name!r} takes multiples of {multiple}; came {spec.data.size}"]
+            image = torch.empty(shape)
+            made = [net(image).image.shape for net in nets.translators()]
+            for judge in nets.discriminators():
+                judge(image)
+    except RestorekitError as error:
+        return str(error).splitlines()
+    except NotImplementedError:  # a guest's operation that knows no meta device: training will tell
+        return []
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        why = str(error).partition("\n")[0]
+        return [f"nets: cannot take images of {shape}: {why}"]
+    return [f"nets.generator: makes {tuple(other)} of {shape}; sizes must agree" for other in made if other != shape]
 
 
 def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
     """Make the networks of a recipe for its domains, initialised from its seed."""
     terms = make_terms(spec, parts) if terms is None else terms
-    torch.manual_seed(seed_of(spec.seed, "init"))
-    a, b = domains["a"], domains["b"]
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
+        torch.default_generator.manual_seed(seed_of(spec.seed, "init"))
+        return _make_nets(spec, parts, domains["a"], domains["b"], single=one_way(spec, terms))
+
+
+def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
     generator = parts.resolve("generator", spec.nets.generator.spec)
     head = None if spec.nets.head is None else parts.resolve("head", spec.nets.head.spec)
 
@@ -81,7 +133,6 @@ def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms:
         made = generator(source, target)
         return Translator(made, None if head is None else head(made.features, source))
 
-    single = one_way(spec, terms)
     ab = translator(a, b)
     ba = None if single else translator(b, a)
     d_a = d_b = None
@@ -106,14 +157,15 @@ def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str
         DataError: if the data cannot be used.
     """
     parts = plugins.parts
-    check(spec, parts)
+    check(spec, parts)  # before the data, which may take long to read
     engine = Engine(spec.train.precision)
     splits = open_splits(spec, parts, verify=verify)
     domains = {"a": splits["train", "a"].domain, "b": splits["train", "b"].domain}
     terms = make_terms(spec, parts)
     if any("target" in term.loss.needs for term in terms) and not domains["a"].classes:
         raise DataError("data.a: knows no classes, which the task loss needs")
-    metrics = _metrics(spec, parts, domains["a"])
+    check(spec, parts, domains)
+    metrics = {metric.name: parts.resolve("metric", metric.spec)(domains["a"]) for metric in spec.evaluate.metrics}
     if spec.train.keep == "best" and not len(splits["val", "a"]):
         raise RecipeError("train.keep: best needs a validation split; set data.val to a fraction, e.g. 0.1")
     nets = build_nets(spec, parts, domains, terms).to(engine.device)
@@ -144,18 +196,8 @@ def reopen(folder: Path, plugins: Plugins) -> Run:
     Raises:
         RecipeError: if it is no run folder.
     """
-    path = folder / "recipe.json"
-    if not path.is_file():
-        raise RecipeError(f"{folder}: is no run folder: it has no recipe.json")
-    return build(recipe.resolved(json.loads(path.read_text("utf-8")), str(path), plugins), plugins, folder)
-
-
-def _metrics(spec: Recipe, parts: Parts, domain: Domain) -> dict[str, Metric]:
-    metrics = {metric.name: parts.resolve("metric", metric.spec)(domain) for metric in spec.evaluate.metrics}
-    blind = [name for name, metric in metrics.items() if metric.needs == "target" and spec.nets.head is None]
-    if blind:
-        raise RecipeError(f"evaluate.metrics: {', '.join(blind)}: score a class; set nets.head")
-    return metrics
+    data = recipe.read_resolved(folder)
+    return build(recipe.resolved(data, str(folder / "recipe.json"), plugins), plugins, folder)
 
 
 def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     for name, digest in state["files"].items():
         file = path / name
         if not file.exists() or _digest(file) != digest:
-            raise CheckpointError(f"{file}: is missing or damaged; take another checkpoint of the run")
+            mend = f"remove {path}, and --resume goes on from the one before"
+            raise CheckpointError(f"{file}: is missing or damaged; {mend}")
         tensors[file.stem] = load_file(file)
     return state, tensors
 

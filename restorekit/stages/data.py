@@ -102,7 +102,7 @@ def _collate(items: Sequence[Fitted]) -> Batch:
     )
 
 
-class _Pairs(TorchDataset[tuple[Fitted, Fitted]]):
+class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
     """(a, b) for (epoch, index). The longer side sets the epoch's length; the shorter is cycled in new orders."""
 
     def __init__(self, splits: Splits, recipe: Recipe) -> None:
@@ -116,8 +116,13 @@ class _Pairs(TorchDataset[tuple[Fitted, Fitted]]):
     def __len__(self) -> int:
         return len(self.a) if self.data.pairing == "key" else max(len(self.a), len(self.b))
 
-    def __getitem__(self, at: tuple[int, int]) -> tuple[Fitted, Fitted]:
-        epoch, index = at
+    def __getitem__(self, at: tuple[int, int]) -> tuple[Fitted, Fitted] | DataError:
+        try:
+            return self._pair(*at)
+        except DataError as error:  # as a value: a worker process would wrap it in a page of traceback
+            return error
+
+    def _pair(self, epoch: int, index: int) -> tuple[Fitted, Fitted]:
         seeds = (self.seed, epoch, index)
         first = self._turn(len(self.a), "a", epoch, index)
         if self.data.pairing == "key":
@@ -184,8 +189,13 @@ class _Steps(Sampler[list[tuple[int, int]]]):
             yield [(epoch, at * self.batch + i) for i in range(self.batch)]
 
 
-def _collate_pairs(items: Sequence[tuple[Fitted, Fitted]]) -> tuple[Batch, Batch]:
-    return _collate([a for a, _ in items]), _collate([b for _, b in items])
+def _collate_pairs(items: Sequence[tuple[Fitted, Fitted] | DataError]) -> tuple[Batch, Batch] | DataError:
+    pairs = []
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+        pairs.append(item)
+    return _collate([a for a, _ in pairs]), _collate([b for _, b in pairs])
 
 
 def _leave_signals(worker: int) -> None:
@@ -210,11 +220,13 @@ def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> I
         num_workers=workers,
         collate_fn=_collate_pairs,
         generator=torch.Generator(),  # else the loader draws from the global state
-        pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_signals,
     )
-    yield from loader
+    for batches in loader:
+        if isinstance(batches, DataError):
+            raise batches
+        yield batches
 
 
 def scoring_batches(

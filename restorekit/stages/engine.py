@@ -24,8 +24,8 @@ class Engine:
     def __init__(self, precision: str) -> None:
         AcceleratorState._reset_state(reset_partial_state=False)  # a process may hold runs of several precisions
         self.notes: list[str] = []
-        mixed = {"fp32": "no", "auto": "no"}.get(precision, precision)
-        self._accelerator = Accelerator(mixed_precision=mixed)
+        # Accelerate's objects share their state, so autocast is ours: a second engine must not change the first.
+        self._accelerator = Accelerator(mixed_precision="fp16" if precision == "fp16" else "no")
         if self._accelerator.num_processes > 1:
             raise RecipeError("restorekit trains in one process; start it without a multi-process launcher")
         self.device: torch.device = self._accelerator.device
@@ -34,9 +34,6 @@ class Engine:
             self.precision = "bf16" if capable else "fp32"
             why = "the processor has it" if capable else "the processor has no bf16 arithmetic"
             self.notes.append(f"train.precision auto: {self.precision} ({why})")
-            if capable:
-                AcceleratorState._reset_state(reset_partial_state=False)
-                self._accelerator = Accelerator(mixed_precision="bf16")
         else:
             self.precision = precision
             if precision == "bf16" and not capable:
@@ -52,8 +49,8 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which forward passes run."""
-        context: AbstractContextManager[Any] = self._accelerator.autocast()
-        return context
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def optimiser(self, parameters: Iterator[torch.nn.Parameter], **options: Any) -> Any:
         """Return Adam over the parameters, wrapped for the precision."""

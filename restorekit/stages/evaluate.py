@@ -21,6 +21,7 @@ from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Metric, Nets, Output
 from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
 
@@ -81,8 +82,9 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     load_nets(run.nets, tensors["nets"], checkpoint)
     seen = _measure(run, split, before=True, say=say)
     say("intervals")
-    units = _units(seen.groups)
-    found = {name: _scored(run, metric, name, seen, units) for name, metric in run.metrics.items()}
+    patients = units(seen.groups)
+    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
+    found = {name: _scored(run, name, seen, over) for name in run.metrics}
     classes = run.domains["a"].classes
     grouped = any(group is not None for group in seen.groups)
     summary = {
@@ -91,7 +93,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "kept": run.recipe.train.keep,
         "times": run.recipe.evaluate.times,
         "images": len(seen.keys),
-        "groups": len(units) if grouped else None,
+        "groups": len(patients) if grouped else None,
         "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
@@ -110,8 +112,11 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
 
 
 def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return fixed images of a split, or of the first that has any, and what the networks make of them now."""
-    split = split or next(name for name in ("val", "test", "train") if run.sizes[name])
+    """Return fixed images of a split, and what the networks make of them now.
+
+    Without a split, those of validation, or else of training: nobody should choose by pictures of the test images.
+    """
+    split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
     with _judging(run.nets):
         for batch in run.scoring(split, _chosen(run.sizes[split])):
@@ -202,49 +207,36 @@ def _chosen(count: int) -> list[int]:
     return sorted({round(i * (count - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, count))})
 
 
-def _units(groups: list[str | None]) -> list[NDArray[np.int64]]:
-    """Row indices of each unit of the bootstrap: a patient where known, else an image."""
-    table: dict[Any, list[int]] = {}
-    for i, group in enumerate(groups):
-        table.setdefault(i if group is None else group, []).append(i)
-    return [np.array(rows) for rows in table.values()]
-
-
-def _scored(run: Run, metric: Metric, name: str, seen: _Measured, units: list[NDArray[np.int64]]) -> dict[str, Any]:
+def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[str, Any]:
+    """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
+    metric = run.metrics[name]
     entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "undefined": None}
-    after = seen.rows.get((name, "restored"))
-    before = seen.rows.get((name, "poor"))
-    if after is None:
+    if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
     if metric.needs == "target" and max(seen.targets) < 0:
         return entry | {"undefined": "no image of this split has a known class", "score": None}
-    parts: dict[str, Callable[[NDArray[np.int64]], float]] = {}
-    if metric.needs == "target":
-        parts["score"] = lambda rows: metric.reduce(after[rows])
-    else:
-        parts["restored"] = lambda rows: metric.reduce(after[rows])
-        if before is not None:
-            parts["poor"] = lambda rows: metric.reduce(before[rows])
-            parts["gain"] = lambda rows: metric.reduce(after[rows]) - metric.reduce(before[rows])
-    spec = run.recipe.evaluate
-    every = np.arange(len(after))
-    # One seed for all parts and metrics: they see the same resamples.
-    draws = np.random.default_rng(seed_of(run.recipe.seed, "bootstrap")).integers(
-        len(units), size=(spec.resamples, len(units))
-    )
-    resamples = [np.concatenate([units[u] for u in draw]) for draw in draws]
-    for part, function in parts.items():
-        value = function(every)
-        if not np.isfinite(value):
+    after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
+    defined = np.array(seen.targets) >= 0 if metric.needs == "target" else ~np.isnan(after[:, 0])
+    for part, function in _parts(metric, after, before).items():
+        value = function(np.arange(len(after)))
+        if np.isfinite(value):
+            low, high = interval(function, over, run.recipe.evaluate.confidence)
+            entry[part] = {"value": value, "low": low, "high": high, "n": int(defined.sum())}
+        else:
             endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
             entry |= {part: None, "undefined": "infinite for one image or more" if endless else metric.undefined}
-            continue
-        again = np.array([function(rows) for rows in resamples])
-        tail = (1 - spec.confidence) / 2
-        low, high = np.nanquantile(again, [tail, 1 - tail])
-        defined = int((~np.isnan(after[:, 0])).sum())
-        entry[part] = {"value": value, "low": float(low), "high": float(high), "n": defined}
     return entry
+
+
+def _parts(metric: Metric, after: Rows, before: Rows | None) -> dict[str, Callable[[Indices], float]]:
+    """What is told of a metric, as functions of which images count."""
+    if metric.needs == "target":
+        return {"score": lambda rows: metric.reduce(after[rows])}
+    parts: dict[str, Callable[[Indices], float]] = {"restored": lambda rows: metric.reduce(after[rows])}
+    if before is not None:
+        parts["poor"] = lambda rows: metric.reduce(before[rows])
+        parts["gain"] = lambda rows: metric.reduce(after[rows]) - metric.reduce(before[rows])
+    return parts
 
 
 def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:

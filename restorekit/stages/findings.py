@@ -190,21 +190,38 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
 
 
-def data_warnings(splits: Json, *, synthetic: bool = False) -> list[str]:
+def data_warnings(data: Json, *, synthetic: bool = False) -> list[str]:
     """Return in plain words what in the data may deceive a reader of the scores."""
     found: list[str] = []
+    splits = data.get("splits") or {}
     for split, domains in splits.items():
         for domain, counts in domains.items():
             found += _class_and_source(f"the {split_word(split)} images of domain {domain}", counts.get("sources"))
         found += _class_and_domain(split, domains)
-    unknown = [split_word(s) for s, domains in splits.items() if any(c.get("groups") is None for c in domains.values())]
-    if unknown and not synthetic:
-        listed = " and ".join([", ".join(unknown[:-1]), unknown[-1]] if len(unknown) > 1 else unknown)
+    shared = data.get("shared_groups") or []
+    if shared:
         found.append(
-            f"Patients are not known in the {listed} images: images of one patient may stand in more than one split, "
-            "and intervals may be too narrow."
+            f"{len(shared)} patients stand in more than one split, such as {shared[0]}: what was learnt of them was "
+            "tested on them, so the scores are too good."
         )
-    return found
+    return found if synthetic else [*found, *_ungrouped(splits)]
+
+
+def _ungrouped(splits: Json) -> list[str]:
+    """Say of how many images the patient is not known."""
+    told = []
+    for split, domains in splits.items():
+        images = sum(int(counts.get("images") or 0) for counts in domains.values())
+        unknown = sum(int(counts.get("ungrouped") or 0) for counts in domains.values())
+        if unknown:
+            told.append(f"{unknown} of {images} {split_word(split)} images")
+    if not told:
+        return []
+    listed = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+    return [
+        f"The patient is not known of {listed}: images of one patient may stand in more than one split, and intervals "
+        "may be too narrow."
+    ]
 
 
 def _table(rows: Json) -> tuple[list[str], list[list[int]]]:

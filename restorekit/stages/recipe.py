@@ -19,7 +19,7 @@ from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.layered import Layered, read, to_yaml
 
-__all__ = ["Recipe", "dump", "load", "options", "resolved"]
+__all__ = ["Recipe", "dump", "load", "options", "read_resolved", "resolved"]
 
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
@@ -118,7 +118,7 @@ class Adam(_Model):
 
     lr: float = Field(default=2e-4, gt=0)
     """The full learning rate."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
     """Decay of the first and of the second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""
@@ -173,7 +173,7 @@ class Recipe(_Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the run folder."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Every random draw comes from it: weights, order, crops, degradations, resamples."""
+    """Weights, order, crops, fresh degradations and resamples come from it. Phantoms have a seed of their own."""
     needs: list[str] = []
     """Distributions that must be installed, such as `restorekit-selfonn`."""
     data: Data
@@ -232,6 +232,24 @@ def options(sets: Sequence[str]) -> dict[str, Any]:
     return layered.data
 
 
+def read_resolved(folder: Path) -> dict[str, Any]:
+    """Return the resolved recipe of a run folder.
+
+    Raises:
+        RecipeError: if there is none, or it is damaged.
+    """
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise RecipeError(f"{folder}: is no run folder: it has no recipe.json")
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: is no recipe")
+    return data
+
+
 def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
     """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
     return _validate(Layered(data, {(): origin}), plugins)
@@ -266,14 +284,12 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
     needs = data.get("needs")
     if not isinstance(needs, list):
         return
-    installed = {plugin.distribution for plugin in plugins.found}
     for i, need in enumerate(needs):
         if not isinstance(need, str):
             continue  # the model's own fault
-        if need in plugins.broken():
-            yield ("needs", i), f"{need} is installed but did not load: {plugins.broken()[need]}"
-        elif need not in installed:
-            yield ("needs", i), f"{need} is not installed; run: pip install {need}"
+        fault = plugins.fault(need)
+        if fault:
+            yield ("needs", i), fault
 
 
 def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[Fault]:

@@ -44,7 +44,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "name": str(recipe.get("name") or folder.resolve().name),
         "synthetic": synthetic,
         "sentences": findings.score_sentences(scores),
-        "warnings": findings.score_warnings(scores) + findings.data_warnings(splits, synthetic=synthetic),
+        "warnings": findings.score_warnings(scores) + findings.data_warnings(data, synthetic=synthetic),
         "scores": scores,
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),

@@ -25,7 +25,7 @@ from restorekit.core import nd, plugins
 from restorekit.core.errors import CheckpointError, DataError, RestorekitError
 from restorekit.core.files import write_text
 from restorekit.core.images import find_images, read_image, write_image
-from restorekit.core.types import Domain, Intensity
+from restorekit.core.types import Domain, Intensity, Translator
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
 from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
@@ -34,7 +34,7 @@ from restorekit.stages.engine import Engine
 __all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
 
 PROBE = 64
-"""Side of the image on which the memory that networks need is measured."""
+"""Side, at least, of the image on which the memory that networks need is measured."""
 MARGIN = 1.5
 """Convolution libraries take scratch memory that the measurement does not see."""
 
@@ -90,7 +90,7 @@ class Restorer:
         made = made.to(tensor.dtype)
         return made.numpy() if isinstance(array, np.ndarray) else made
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def restored(self, image: Tensor, *, times: int | None = None) -> Restored:
         """Restore (C, *S) float in [-1, 1], and answer.
 
@@ -111,14 +111,18 @@ class Restorer:
         if not torch.isfinite(image).all() or image.abs().max() > 1:
             raise DataError(f"values must be finite and in [-1, 1]; came {image.min():.4g} to {image.max():.4g}")
         size = image.shape[1:]
-        multiple = self.net.generator.multiple
-        padded = nd.pad_to_multiple(image[None].float(), multiple, 2 * multiple)  # a norm needs two values to work on
+        generator = self.net.generator
+        padded = nd.pad_to_multiple(image[None].float(), generator.multiple, generator.least)
         padded = padded.expand(1, channels, *padded.shape[2:]).to(self.device)
         self._demand_memory(padded.shape[2:])
-        first = self.net(padded)
-        again = first.image
-        for _ in range((times or self.recipe.evaluate.times) - 1):
-            again = self.net(again).image
+        try:
+            first = self.net(padded)
+            again = first.image
+            for _ in range((times or self.recipe.evaluate.times) - 1):
+                again = self.net(again).image
+        except (RuntimeError, ValueError) as error:
+            why = str(error).partition("\n")[0]
+            raise DataError(f"the networks cannot take an image of {tuple(image.shape)}: {why}") from error
         made = nd.crop(again[0].float().cpu(), [0] * dims, size)
         answer = None
         if first.answer is not None and self.classes:
@@ -254,14 +258,15 @@ def _to_float(tensor: Tensor) -> Tensor:
     raise DataError(f"an image is uint8, or floating point in [-1, 1]; came {tensor.dtype}")
 
 
-def _bytes_at(net: torch.nn.Module, channels: int, dims: int, device: torch.device) -> float:
+def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:
     """Measure the most memory that one pass holds at once, in bytes for each position of the image."""
-    image = torch.zeros(1, channels, *[PROBE] * dims, device=device)
+    side = -(-max(PROBE, net.generator.least) // net.generator.multiple) * net.generator.multiple
+    image, count = torch.zeros(1, channels, *[side] * dims, device=device), float(side**dims)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         start = torch.cuda.memory_allocated(device)
         net(image)
-        return float(torch.cuda.max_memory_allocated(device) - start) / float(PROBE**dims)
+        return float(torch.cuda.max_memory_allocated(device) - start) / count
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the user
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         net(image)
@@ -270,7 +275,7 @@ def _bytes_at(net: torch.nn.Module, channels: int, dims: int, device: torch.devi
         seen.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text("utf-8"))["traceEvents"]
     memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-    return float(np.cumsum([size for _, size in memory]).max()) / float(PROBE**dims)
+    return float(np.cumsum([size for _, size in memory]).max()) / count
 
 
 def _free_memory(device: torch.device) -> int:

@@ -6,7 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import distributions
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import restorekit
+from restorekit.core import plugins
 from restorekit.core.errors import CheckpointError, TrainingError
 from restorekit.core.files import write_text
 from restorekit.core.passes import HistoryPool, Loss
@@ -31,6 +32,9 @@ from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe, dump
 
 __all__ = ["Run", "Term"]
+
+LIBRARIES = ("accelerate", "numpy", "pillow", "safetensors", "torchmetrics")
+"""Libraries, besides torch, whose version may change a number."""
 
 
 @dataclass(frozen=True)
@@ -171,16 +175,14 @@ class Run:
         write_text(self.folder / "networks.json", json.dumps(networks, indent=1))
 
     def _environment(self, command: str) -> dict[str, Any]:
-        device = self.engine.device
-        names = {d.metadata["Name"]: d.version for d in distributions()}
-        return {
+        """Where and how the run began; where it went on stands in "resumed"."""
+        now = {
             "restorekit": restorekit.__version__,
-            "plugins": {
-                n: v for n, v in sorted(names.items()) if n.startswith("restorekit-") or n in self.recipe.needs
-            },
+            "plugins": {p.distribution: p.version for p in plugins.load().found if p.distribution != "restorekit"},
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "device": device.type,
+            "libraries": {name: version(name) for name in LIBRARIES},
+            "device": self.engine.device.type,
             "device_name": self.engine.device_name,
             "precision": self.engine.precision,
             "threads": torch.get_num_threads(),
@@ -189,6 +191,11 @@ class Run:
             "command": command,
             "notes": self.engine.notes,
         }
+        path = self.folder / "environment.json"
+        if not path.is_file():
+            return now
+        began: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return {**began, "resumed": [*began.get("resumed", []), {"step": self.step, **now}]}
 
 
 def _flat(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

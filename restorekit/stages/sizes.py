@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -24,11 +25,9 @@ def answering(net: Translator, domain: Domain) -> int | None:
     """Return the number of parameters that the head's answer depends on: `encode` and the head; None without a head."""
     if net.head is None:
         return None
+    net = deepcopy(net).to("meta")  # shapes without numbers: nothing is computed, no statistic of the net is moved
     parameters = [p for p in net.parameters() if p.requires_grad]
-    least = max(32, 4 * net.generator.multiple)
-    side = -(-least // net.generator.multiple) * net.generator.multiple
-    image = torch.rand(1, domain.channels, *[side] * domain.dims, device=parameters[0].device)
-    answer = net.answer(image)
+    answer = net.answer(torch.empty(1, domain.channels, *domain.size, device="meta"))
     assert answer is not None
     reached = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
     return sum(p.numel() for p, gradient in zip(parameters, reached, strict=True) if gradient is not None)

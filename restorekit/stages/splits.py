@@ -60,6 +60,10 @@ class Side:
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
         return replace(sample, image=image, truth=truth)
 
+    def groups(self) -> set[str]:
+        """The groups, patients or records, that its images come from."""
+        return {group for i in range(len(self)) if (group := self.record(i).group) is not None}
+
     def counts(self) -> dict[str, Any]:
         """Images by class and source, as the report shows them."""
         records = [self.record(i) for i in range(len(self))]
@@ -71,11 +75,11 @@ class Side:
             if r.source is not None:
                 row = sources.setdefault(r.source, dict.fromkeys(names, 0))
                 row[names[r.target]] += 1
-        groups = {r.group for r in records if r.group is not None}
         return {
             "images": len(records),
             "unlabelled": len(records) - len(labelled),
-            "groups": len(groups) or None,
+            "groups": len(self.groups()) or None,
+            "ungrouped": sum(r.group is None for r in records),
             "skipped": len(self.skipped),
             "classes": {name: by_class[name] for name in names},
             "sources": sources,
@@ -99,7 +103,13 @@ class Splits:
     def counts(self) -> dict[str, Any]:
         """What data.json of a run folder holds."""
         splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
-        return {"synthetic": self.synthetic, "splits": splits}
+        return {"synthetic": self.synthetic, "shared_groups": self.shared_groups(), "splits": splits}
+
+    def shared_groups(self) -> list[str]:
+        """Groups that stand in more than one split: what is learnt of a patient must not be tested on them."""
+        of = {split: self[split, "a"].groups() | self[split, "b"].groups() for split in SPLITS}
+        pairs = (("train", "val"), ("train", "test"), ("val", "test"))
+        return sorted(set().union(*(of[one] & of[other] for one, other in pairs)))
 
 
 def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
@@ -125,7 +135,7 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     _check_classes(sides["train", "a"], sides["train", "b"])
     if data.val is not None:
-        _split_validation(sides, data.val, recipe.seed)
+        _split_validation(sides, data.val, recipe)
     for name in SIDES:
         if not len(sides["train", name]):
             raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
@@ -142,15 +152,17 @@ def _check_classes(a: Side, b: Side) -> None:
         )
 
 
-def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, seed: int) -> None:
+def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, recipe: Recipe) -> None:
     """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
+    paired = recipe.data.pairing == "key"
     for name in SIDES:
         train = sides["train", name]
         held = []
         for i in train.indices:
             record = train.dataset.records[i]
-            unit = record.group if record.group is not None else record.key
-            held.append(seed_of(seed, "val", unit) / 2**63 < fraction)
+            alone = Path(record.key).stem if paired else record.key  # pairs stay together
+            unit = record.group if record.group is not None else alone
+            held.append(seed_of(recipe.seed, "val", unit) / 2**63 < fraction)
         chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
         rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
         sides["train", name] = replace(train, indices=rest)

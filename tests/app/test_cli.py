@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -334,14 +333,13 @@ def test_help_imports_no_torch(args: list[str]) -> None:
 
 
 def test_help_comes_at_once() -> None:
-    best = float("inf")
-    for _ in range(8):
-        began = perf_counter()
-        assert shell("--help").code == 0
-        best = min(best, perf_counter() - began)
-        if best < 0.5:
-            return
-    pytest.fail(f"--help took {best:.2f} s at best")
+    def spent() -> float:  # of the processor, so that a busy machine does not count
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = spent()
+    assert shell("--help").code == 0
+    assert spent() - before < 0.5
 
 
 def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
@@ -370,7 +368,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     )
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(cli("run", recipe, "--resume", empty), f"--resume {empty}: is no run folder: it has no recipe.json")
+    refused(cli("run", recipe, "--resume", empty), f"{empty}: is no run folder: it has no recipe.json")
     refused(cli("evaluate", empty), f"{empty}: is no run folder: it has no recipe.json")
     refused(cli("report", empty), f"{empty}: is no run folder: it has no recipe.json")
     assert len(cli("restore", empty, tmp_path / "images", "-o", tmp_path / "out").errors) == 1

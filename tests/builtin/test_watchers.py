@@ -125,7 +125,7 @@ def test_tensorboard_that_is_absent_is_told_with_its_mend(tmp_path, monkeypatch)
 @pytest.mark.parametrize("size", [(100,), (20, 30), (300, 200), (6, 12, 10)])
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_samples_draws_a_grid(tmp_path, size, channels):
-    watch = make("samples", tmp_path, rows=2, pixels=64)
+    watch = make("samples", tmp_path, pixels=64)
     image = torch.linspace(-1, 1, 4 * channels * math.prod(size)).reshape(4, channels, *size)
     watch(Started(0, 200, 10, ("cycle",), ()))
     watch(Sampled(100, {"poor": image, "restored": image * math.nan, "back again": image[:1]}, ("x", "y", "z", "w")))

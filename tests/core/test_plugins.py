@@ -64,7 +64,8 @@ def test_a_guest_adds_its_part(folder: Path) -> None:
         None,
     )
     assert loaded.parts.owner("layer", "good") == "good"
-    assert "restorekit-good" not in loaded.broken()
+    assert loaded.fault("restorekit-good") is None
+    assert loaded.fault("absent") == "absent is not installed; run: pip install absent"
 
 
 BROKEN = {
@@ -110,7 +111,7 @@ def test_a_broken_guest_is_remembered_and_the_others_go_on(folder: Path, name: s
     assert guest.error.startswith(text)
     assert "\n" not in guest.error or name == "syntax"
     assert guest.parts == ()
-    assert loaded.broken()[f"restorekit-{name}"] == guest.error
+    assert loaded.fault(f"Restorekit_{name}") == f"Restorekit_{name} is installed but did not load: {guest.error}"
     assert "zgood" in loaded.parts.names("layer")
     assert name not in loaded.parts.names("layer"), "nothing of a broken guest is kept"
 
@@ -174,7 +175,6 @@ def test_every_built_in_comes_through_the_same_door() -> None:
     }
     assert {plugin.name for plugin in loaded.found} == names - {"__init__"}
     assert all(plugin.parts and plugin.error is None for plugin in loaded.found)
-    assert loaded.broken() == {}
 
 
 def test_plugins_are_loaded_once() -> None:

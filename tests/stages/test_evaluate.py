@@ -33,7 +33,8 @@ def saved(build_run: Build) -> Build:
     """Return a function that builds a run and saves it untrained."""
 
     def make(*metrics: str, **changes: Any) -> Run:
-        run = build_run(**{**SCALE, "evaluate": {"metrics": list(metrics)}, **changes})
+        trained = {"losses": ["lsgan", "task"]} if "nets__head" in changes else {}
+        run = build_run(**{**SCALE, **trained, "evaluate": {"metrics": list(metrics)}, **changes})
         run.step = 1
         run.save()
         return run

@@ -140,6 +140,7 @@ def counts(control, covid, sources=None, groups=None, skipped=0):
         "images": control + covid,
         "unlabelled": 0,
         "groups": groups,
+        "ungrouped": 0 if groups else control + covid,
         "skipped": skipped,
         "classes": {"control": control, "covid": covid},
         "sources": sources or {},
@@ -379,12 +380,27 @@ def test_confounded_sources_and_domains_are_named(full):
         "source clinic holds only covid (Cramér's V 1.00), so accuracy measures source as well as class."
     ) in text
     assert "Class and domain are confounded: in the training images, domain a holds 41 % control and 59 % covid" in text
-    assert "Patients are not known in the training images" in text
+    assert "The patient is not known of" in text
 
 
 def test_balanced_data_raise_no_warning():
     sources = {"x": {"control": 50, "covid": 60}, "y": {"control": 55, "covid": 50}}
-    assert findings.data_warnings({"train": {"a": counts(105, 110, sources, 90), "b": counts(100, 99, None, 80)}}) == []
+    assert (
+        findings.data_warnings(
+            {"splits": {"train": {"a": counts(105, 110, sources, 90), "b": counts(100, 99, None, 80)}}}
+        )
+        == []
+    )
+
+
+def test_patients_in_two_splits_are_counted():
+    data = {"splits": {}, "shared_groups": ["p1", "p7"]}
+    assert "2 patients stand in more than one split, such as p1" in findings.data_warnings(data)[0]
+
+
+def test_a_side_without_images_is_no_unknown_patient():
+    empty = {**counts(0, 0, None, None), "ungrouped": 0}
+    assert findings.data_warnings({"splits": {"test": {"a": counts(10, 9, None, 12), "b": empty}}}) == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def _toys(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def saved(build_run: Build) -> Build:
     def make(folder: str = "run", **changes: Any) -> Run:
+        if "nets__head" in changes:
+            changes = {"losses": ["lsgan", "task"], **changes}
         run = build_run(folder=folder, **changes)
         run.begin("test")
         run.step = 1

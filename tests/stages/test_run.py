@@ -165,7 +165,8 @@ def test_damage_is_noticed(build_run: Build, saved: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
-    assert one_line(saved, build_run()).endswith("is missing or damaged; take another checkpoint of the run")
+    mend = f"remove {saved}, and --resume goes on from the one before"
+    assert one_line(saved, build_run()).endswith(f"is missing or damaged; {mend}")
 
 
 @pytest.mark.parametrize("name", ["nets.safetensors", "optimisers.safetensors", "pools.safetensors"])

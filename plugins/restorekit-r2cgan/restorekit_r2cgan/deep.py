@@ -43,6 +43,7 @@ class DeepGenerator(Generator):
     """Stem of 64, down to 128 and 256, nine residual blocks, up again; features are the fifth block's output."""
 
     multiple = 4
+    least = 8
     features = 256
 
     def __init__(self, source: Domain, target: Domain, *, layer: Factory) -> None:
