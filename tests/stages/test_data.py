@@ -359,7 +359,31 @@ def test_counts_by_class_and_source(spec: Spec, plugins: Plugins) -> None:
         "images": 5,
         "unlabelled": 0,
         "groups": 3,
+        "ungrouped": 0,
         "skipped": 0,
         "classes": {"no": 3, "yes": 2},
         "sources": {"toy": {"no": 3, "yes": 2}},
     }
+
+
+def test_pairs_stay_together_when_validation_is_split_off(spec: Spec, plugins: Plugins) -> None:
+    made = spec(
+        data__a={"name": "toy", "side": "a", "count": 30, "prefix": "x/"},
+        data__b={"name": "toy", "side": "b", "count": 30, "prefix": "y/"},
+        data__pairing="key",
+        data__val=0.4,
+        losses=["paired"],
+        nets__discriminator=None,
+    )
+    found = open_splits(made, plugins.parts)
+    for split in ("train", "val"):
+        stems = [[found[split, side].record(i).key[-7:] for i in range(len(found[split, side]))] for side in ("a", "b")]
+        assert stems[0] == stems[1]
+        assert stems[0]
+
+
+def test_groups_in_two_splits_are_found(spec: Spec, plugins: Plugins) -> None:
+    made = spec(data__a={"name": "toy", "count": 6, "test": 4, "grouped": 2})
+    assert open_splits(made, plugins.parts).shared_groups() == ["p0", "p1"]
+    apart = open_splits(spec(data__a={"name": "toy", "count": 6, "grouped": 2}), plugins.parts)
+    assert apart.counts()["shared_groups"] == []

@@ -210,7 +210,7 @@ def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:
     with Image.open(run.folder / "scores" / "test.png") as picture:
         assert picture.size[0] > 4 * 200
         assert picture.size[1] > SHOWN * 200
-    images, keys = pictures(run)
+    images, keys = pictures(run, "test")
     assert list(images) == ["poor", "restored", "back again", "truth"]
     assert len(keys) == SHOWN
     assert keys[0].startswith("000.png")

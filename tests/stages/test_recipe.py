@@ -409,3 +409,8 @@ def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> Non
     assert resnet["properties"]["layer"] == {"$ref": "#/$defs/layer"}
     assert made["properties"]["losses"]["items"] == {"$ref": "#/$defs/loss"}
     assert made["$defs"]["Data"]["properties"]["a"] == {"$ref": "#/$defs/dataset"}
+
+
+def test_steps_and_epochs_are_not_both_set(load: Load) -> None:
+    with pytest.raises(RecipeError, match=r"--set train.steps and --set train.epochs: give one of the two"):
+        load("name: toy", "train.steps=3", "train.epochs=2")

@@ -297,3 +297,18 @@ def test_runs_that_cannot_be_loaded(saved: Build, tmp_path: Path) -> None:
     path.write_text(json.dumps({**state, "format": 7}))
     with pytest.raises(CheckpointError, match=r"format 7, written by restorekit"):
         load(run.folder)
+
+
+def test_a_deep_net_restores_its_own_size_without_padding(saved: Build) -> None:
+    run = saved(nets__generator={"name": "unet", "width": 2, "depth": 4})
+    image = torch.rand(1, 16, 16) * 2 - 1
+    with torch.no_grad():
+        direct = run.nets.eval().ab(image[None]).image[0]
+    torch.testing.assert_close(load(run.folder).restored(image).image, direct, rtol=0, atol=0)
+
+
+def test_what_is_restored_may_be_used_in_training(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE).restore(torch.zeros(1, 8, 8))
+    weight = torch.ones(1, requires_grad=True)
+    (made * weight).sum().backward()
+    assert weight.grad is not None

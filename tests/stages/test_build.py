@@ -1,0 +1,82 @@
+"""A recipe's parts are held against each other and against its images before anything is read or trained."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from restorekit.core.errors import RecipeError
+from restorekit.core.plugins import Plugins
+from restorekit.stages.build import build_nets, check
+from restorekit.stages.engine import Engine
+from restorekit.stages.recipe import Recipe
+from restorekit.stages.run import Run
+
+Spec = Callable[..., Recipe]
+HEAD = {"name": "classify", "pool": "avg"}
+RESNET = {"name": "resnet", "width": 4, "blocks": 1, "downs": 1}
+
+
+def faults(made: Recipe, plugins: Plugins) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        check(made, plugins.parts)
+    return list(caught.value.faults)
+
+
+def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
+    assert faults(spec(nets__head=HEAD), plugins) == [
+        "nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+    ]
+    assert faults(spec(losses=["cycle"]), plugins) == [
+        "nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
+    ]
+
+
+def test_all_misfits_are_told_at_once(spec: Spec, plugins: Plugins) -> None:
+    made = spec(losses=["task", "paired"], evaluate={"metrics": ["f1"]}, train__keep="last")
+    told = faults(made, plugins)
+    assert [line.partition(":")[0] for line in told] == [
+        "losses.task",
+        "losses.paired",
+        "nets.discriminator",
+        "evaluate.metrics",
+    ]
+
+
+def test_sizes_that_the_networks_cannot_take(spec: Spec, plugins: Plugins) -> None:
+    made = spec(data__size=[15, 16], nets__generator=RESNET)
+    assert faults(made, plugins) == ["data.size: generator 'resnet' takes multiples of 2; came [15, 16]"]
+    (line,) = faults(spec(data__size=[2, 2], data__batch=1, nets__generator=RESNET), plugins)
+    assert "\n" not in line
+
+
+def test_networks_are_held_against_images_without_numbers(spec: Spec, plugins: Plugins) -> None:
+    check(spec(data__size=[4096, 4096], nets__generator={"name": "unet", "width": 64, "depth": 8}), plugins.parts)
+
+
+def test_building_leaves_the_callers_random_state_alone(build_run: Callable[..., Run], plugins: Plugins) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    run = build_run()
+    build_nets(run.recipe, plugins.parts, run.domains)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_run_folder_is_begun_without_moving_the_networks(build_run: Callable[..., Run], norm: str) -> None:
+    run = build_run(nets__generator={**RESNET, "norm": norm}, nets__head=HEAD, losses=["lsgan", "task"])
+    before = {name: value.clone() for name, value in run.nets.state_dict().items()}
+    run.nets.train()
+    run.begin("restorekit run toy.yaml")
+    assert all(torch.equal(value, before[name]) for name, value in run.nets.state_dict().items())
+
+
+def test_a_second_engine_leaves_the_first_its_precision() -> None:
+    first = Engine("bf16")
+    Engine("fp32")
+    one: Any = torch.ones(2, 2, device=first.device)
+    with first.autocast():
+        assert (one @ one).dtype == torch.bfloat16
+    with Engine("fp32").autocast():
+        assert (one @ one).dtype == torch.float32
