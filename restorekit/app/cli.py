@@ -149,12 +149,16 @@ def restore(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Files, or folders that are searched.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
     times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
+    range: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
+    ] = None,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
     from restorekit.stages.restore import load, restore_files
 
     failed = done = 0
-    for row in restore_files(load(run), images, out, times=times):
+    for row in restore_files(load(run), images, out, times=times, range=range):
         if row.error:
             failed += 1
             screen.fail(row.error)
@@ -162,7 +166,7 @@ def restore(
             done += 1
             called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
             said = f"  {called} {row.answer[called]:.2f}" if row.answer and called else ""
-            screen.note(f"{row.written}{said}")
+            screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
     screen.say(f"{done} restored, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
         raise typer.Exit(3)

@@ -1,4 +1,4 @@
-"""A folder a domain: PNG and JPEG files, split and labelled by sub-folders or by a table.
+"""A folder a domain: image files, split and labelled by sub-folders or by a table.
 
 PATH/train/CLASS/*.png   splits and classes        PATH/train/*.png   splits, no classes
 PATH/CLASS/*.png         one folder: train         PATH/*.png         one folder: train, no classes
@@ -34,8 +34,10 @@ _SPLITS = ("train", "val", "test")
 class Folder(Dataset):
     """The images below one folder; a key is a file's path from the folder of the domain."""
 
-    def __init__(self, base: Path, split: str, labels: str | None, classes: list[str] | None) -> None:
-        self.base = base
+    def __init__(
+        self, base: Path, split: str, labels: str | None, classes: list[str] | None, range: list[float] | None
+    ) -> None:
+        self.base, self.range = base, range
         if not base.is_dir():
             raise DataError(
                 f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
@@ -58,8 +60,8 @@ class Folder(Dataset):
         return Record(key, target, row.patient, row.source)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index`, (1 or 3, H, W), as its file stores it; nothing is left to `rng`."""
-        image, intensity = read_image(self.base / self.records[index].key)
+        """Return image `index`, (C, *S), as its file stores it; nothing is left to `rng`."""
+        image, intensity = read_image(self.base / self.records[index].key, range=self.range)
         return Sample(image, intensity=intensity)
 
 
@@ -71,9 +73,15 @@ class _Row:
 
 
 def folder(
-    root: Path | None, split: str, *, path: str, labels: str | None = None, classes: list[str] | None = None
+    root: Path | None,
+    split: str,
+    *,
+    path: str,
+    labels: str | None = None,
+    classes: list[str] | None = None,
+    range: list[float] | None = None,
 ) -> Dataset:
-    """Image files of a folder, 8-bit gray or RGB.
+    """Image files of a folder, of any format and depth that restorekit reads.
 
     With sub-folders named train, val or test these are the splits, and one that is missing is empty; without any of
     them the whole folder is for training. Two or more sub-folders of a split are its classes; a table goes before.
@@ -86,8 +94,9 @@ def folder(
             from the folder of the domain. Files that it does not name, or names without a label, are unlabelled.
         classes: The classes in order, the positive one last; default: their names sorted. An empty list: sub-folders
             are no classes.
+        range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
     """
-    return Folder((root or Path()) / Path(path).expanduser(), split, labels, classes)
+    return Folder((root or Path()) / Path(path).expanduser(), split, labels, classes, range)
 
 
 def _files(base: Path, split: str, layout: list[str]) -> list[Path]:
@@ -98,7 +107,7 @@ def _files(base: Path, split: str, layout: list[str]) -> list[Path]:
     place = base / split if layout else base
     files = find_images(place)
     if not files:
-        raise DataError(f"{place}: holds no PNG or JPEG file; images, or a sub-folder of images a class, are expected")
+        raise DataError(f"{place}: holds no image file; images, or a sub-folder of images a class, are expected")
     return files
 
 

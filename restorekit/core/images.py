@@ -1,82 +1,213 @@
-"""Image files in and out: 8-bit PNG and JPEG, gray or RGB, between files and float32 (C, H, W) in [-1, 1]."""
+"""Image files in and out: any known format and depth, between files and float32 (C, *S) in [-1, 1].
+
+A file's content decides what it is, never its name. How each value is mapped stands in `core/intensity.py`, how each
+format is read and written in `core/formats/`, whose libraries are imported when a file of theirs is met.
+"""
 
 from __future__ import annotations
 
+import gzip
+import importlib
 import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.files import replacing
+from restorekit.core.intensity import full_scale, to_stored, to_unit
 from restorekit.core.types import Intensity
 
-__all__ = ["SUFFIXES", "find_images", "read_image", "write_image"]
+__all__ = ["SUFFIXES", "find_images", "read_image", "restored_name", "write_image"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-_MODES = {"L": 1, "RGB": 3}
-_MEND = {
-    "P": "an indexed palette; convert it to gray or RGB",
-    "RGBA": "an alpha channel; flatten it first",
-    "LA": "an alpha channel; flatten it first",
-    "CMYK": "CMYK colours; convert it to gray or RGB",
-    "1": "1 bit a pixel; convert it to 8-bit gray",
+
+@dataclass(frozen=True)
+class _Format:
+    module: str
+    suffixes: tuple[str, ...]
+
+
+_FORMATS = {
+    "PNG": _Format("raster", (".png",)),
+    "JPEG": _Format("raster", (".jpg", ".jpeg")),
+    "TIFF": _Format("tiff", (".tif", ".tiff")),
+    "BMP": _Format("raster", (".bmp",)),
+    "WEBP": _Format("raster", (".webp",)),
+    "NPY": _Format("arrays", (".npy",)),
+    "NPZ": _Format("arrays", (".npz",)),
+    "DICOM": _Format("dicom", (".dcm", ".dicom", ".ima")),
+    "NIFTI": _Format("nifti", (".nii", ".nii.gz")),
+}
+SUFFIXES = tuple(suffix for known in _FORMATS.values() for suffix in known.suffixes)
+"""What a name may end in, in small or capital letters; DICOM files may also have no suffix."""
+_HEADS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+    b"\x93NUMPY": "NPY",
+    b"PK\x03\x04": "NPZ",
+    b"PK\x05\x06": "NPZ",
 }
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return every image file below `folder`, sorted by its relative path; hidden files are left out."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """Return every image file below `folder`, sorted by its relative path; hidden files are left out.
+
+    Files are known by their suffix. A DICOM file without one, or with one of digits alone, is known by its content.
+    """
+    paths = (path for path in folder.rglob("*") if _is_image(path))
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def read_image(path: Path) -> tuple[Tensor, Intensity]:
-    """Read a file as float32 (C, H, W) in [-1, 1], one channel or three as it is stored, turned as EXIF says.
+def read_image(
+    path: Path, *, range: Sequence[float] | None = None, frame: int | None = None, dims: int | None = None
+) -> tuple[Tensor, Intensity]:
+    """Read a file as float32 (C, *S) in [-1, 1], one channel or three as it is stored, turned as EXIF says.
+
+    Args:
+        path: the file; what it is, its content says.
+        range: the values of black and white, in the file's own values (after a DICOM or NIfTI rescale). Needed for
+            floating point and for integers of more than 16 bits, unless the file says it; goes before a DICOM window.
+        frame: which of several frames, pages or volumes, from 0.
+        dims: spatial sizes of a NumPy or NIfTI image: whether a first axis holds channels, a last one of 1 counts.
 
     Raises:
-        DataError: if it is missing, truncated, no PNG or JPEG, or of more than 8 bits: deeper files are never cut.
+        DataError: if it is missing, damaged, of a format that is not read, or its range is unknown or left.
     """
-    from PIL import Image, ImageOps
-
     try:
+        format = _format_of(path)
+        if format is None:
+            head = "is empty" if not path.stat().st_size else "no format is known by its first bytes"
+            raise DataError(f"cannot be read as an image ({head}); read are {_listed()}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a flaw in the metadata does not make an image unreadable
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
-                file.load()
-                image = ImageOps.exif_transpose(file)
+            stored = _module(format).read(path, format, frame, dims)
+        return to_unit(stored, format, range)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
-        raise DataError(f"{path}: cannot be read as PNG or JPEG ({' '.join(str(error).split())})") from error
-    if image.mode not in _MODES:
-        reason = _MEND.get(
-            image.mode, f"more than 8 bits a channel (mode {image.mode}), which is not read, and never cut"
-        )
-        raise DataError(f"{path}: has {reason}; 8-bit gray or RGB is read")
-    values = np.atleast_3d(np.asarray(image, dtype=np.float32)).transpose(2, 0, 1)
-    return torch.from_numpy(values / 127.5 - 1), Intensity("uint8", 0, 255, _MODES[image.mode])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: does not fit into memory") from error
+    except Exception as error:  # a damaged file can make a library raise anything
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read ({why[:200]})") from error
 
 
-def write_image(path: Path, image: Tensor) -> None:
-    """Write (1 or 3, H, W) in [-1, 1] as an 8-bit file, atomically. PNG is lossless; JPEG is written at quality 95.
+def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -> None:
+    """Write (C, *S) in [-1, 1], atomically, in the format of the suffix, with the type and range of `intensity`.
+
+    Without `intensity` it is written in 8 bits, NumPy files as float32. All is lossless but JPEG, of quality 95.
 
     Raises:
-        DataError: if the suffix is not one of `SUFFIXES`, the channels are not 1 or 3, or a value is not finite.
+        DataError: if the suffix is not known, the format does not hold such values, or a value is not finite.
     """
-    from PIL import Image
-
-    if path.suffix.lower() not in SUFFIXES:
+    format = _named(path)
+    if format is None:
         raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise DataError(f"{path}: an image file holds (1 or 3, H, W); came {tuple(image.shape)}")
     if not image.isfinite().all():
         raise DataError(f"{path}: holds values that are not finite, which no image file can say")
-    values = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    array = values.permute(1, 2, 0).numpy()
-    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    with replacing(path) as stream:
-        picture.save(stream, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
+    known = intensity or _plain(format, image.shape[0])
+    if known.format != format and known.format in ("DICOM", "NIFTI"):
+        known = full_scale(known)
+    try:
+        writer = _module(format)
+        array = to_stored(image, known)
+        with replacing(path) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            writer.write(stream, array, format, known)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def restored_name(path: Path, name: Path) -> tuple[Path, str]:
+    """Return the name under which a restored copy of the file `path` is written, and what there is to say of that.
+
+    It is `name`, unless that says another format than the file's content, or DICOM, which is written as PNG.
+    """
+    try:
+        format = _format_of(path)
+    except OSError:
+        return name, ""
+    if format is None:
+        return name, ""
+    stem = name.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+            break
+    if format == "DICOM":
+        return name.with_name(f"{stem}.png"), "DICOM is written as PNG: black is 0, white the highest value"
+    if _named(name) == format:
+        return name, ""
+    right = name.with_name(stem + _FORMATS[format].suffixes[0])
+    return right, f"its content is {format}, whatever its name says; written as {right.name}"
+
+
+def _listed() -> str:
+    return f"{', '.join(_FORMATS)}"
+
+
+def _plain(format: str, channels: int) -> Intensity:
+    if format in ("NPY", "NPZ", "NIFTI"):
+        return Intensity("float32", -1, 1, channels, format)
+    return Intensity("uint8", 0, 255, channels, format)
+
+
+def _is_image(path: Path) -> bool:
+    if _named(path) is not None:
+        return path.is_file()
+    bare = not path.suffix or path.suffix[1:].isdigit()
+    if not bare or path.name == "DICOMDIR" or not path.is_file():
+        return False
+    try:
+        return _format_of(path) == "DICOM"
+    except OSError:
+        return False
+
+
+def _named(path: Path) -> str | None:
+    """Return the format that a name says."""
+    name = path.name.lower()
+    return next((format for format, known in _FORMATS.items() if name.endswith(known.suffixes)), None)
+
+
+def _format_of(path: Path) -> str | None:
+    """Return the format that a file's first bytes say."""
+    with path.open("rb") as stream:
+        head = stream.read(352)
+    if head[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(352)
+        except (EOFError, OSError, zlib.error):
+            return "NIFTI" if _named(path) == "NIFTI" else None
+        return "NIFTI" if _is_nifti(head) else None
+    if head[128:132] == b"DICM":  # its first 128 bytes may be anything
+        return "DICOM"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if _is_nifti(head):
+        return "NIFTI"
+    return next((format for start, format in _HEADS.items() if head.startswith(start)), None)
+
+
+def _is_nifti(head: bytes) -> bool:
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+def _module(format: str) -> Any:
+    try:
+        return importlib.import_module(f"restorekit.core.formats.{_FORMATS[format].module}")
+    except ModuleNotFoundError as error:
+        if format == "NIFTI" and error.name == "nibabel":
+            raise DataError("is NIfTI, which takes an extra; run: pip install 'restorekit[nifti]'") from error
+        raise

@@ -59,9 +59,22 @@ class Intensity:
     """How stored values became [-1, 1], so that a restored image can be written back alike."""
 
     dtype: str
+    """The NumPy name of the type of the stored values."""
     low: float
+    """The value that became -1; 1 in MONOCHROME1."""
     high: float
+    """The value that became 1; -1 in MONOCHROME1."""
     channels: int
+    format: str = ""
+    """What the file was by its content: PNG, TIFF, DICOM, ..."""
+    photometric: str = ""
+    """MONOCHROME1, MONOCHROME2 or RGB, in DICOM's words."""
+    window: tuple[float, float] | None = None
+    """Centre and width of the DICOM window, if one was used; what lay outside it is lost."""
+    spacing: tuple[float, ...] | None = None
+    """Millimetres between neighbours along each spatial axis, where known."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else the format's own writer needs, such as the compression."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from restorekit.core import nd, plugins
 from restorekit.core.errors import CheckpointError, DataError, RestorekitError
 from restorekit.core.files import write_text
-from restorekit.core.images import find_images, read_image, write_image
+from restorekit.core.images import find_images, read_image, restored_name, write_image
 from restorekit.core.types import Domain, Intensity, Translator
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
@@ -158,6 +158,8 @@ class Row:
     seconds: float
     answer: dict[str, float] | None
     spread: float | None
+    note: str = ""
+    """What there is to say of how it was read and written, such as another name than the source has."""
 
 
 def load(folder: str | os.PathLike[str]) -> Restorer:
@@ -174,21 +176,34 @@ def load(folder: str | os.PathLike[str]) -> Restorer:
 
 
 def restore_files(
-    restorer: Restorer, inputs: Sequence[Path], folder: Path, *, times: int | None = None
+    restorer: Restorer,
+    inputs: Sequence[Path],
+    folder: Path,
+    *,
+    times: int | None = None,
+    range: Sequence[float] | None = None,
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield what became of each.
 
     One bad file does not stop the rest. When the iterator ends, or is closed, `folder`/restored.csv tells of every
     file so far.
 
+    Args:
+        restorer: the loaded run.
+        inputs: files, or folders that are searched to the bottom.
+        folder: where restored files go.
+        times: how often the translator is applied; None: as the recipe evaluates.
+        range: the values of black and white in the files; needed where they do not say it, as floating point.
+
     Raises:
         DataError: if there is nothing to restore, or a file would be written over itself.
     """
-    todo = [(path, folder / name) for path, name in _inputs(inputs)]
+    named = [(path, *restored_name(path, name)) for path, name in _inputs(inputs)]
+    todo = [(path, folder / name, note) for path, name, note in named]
     if not todo:
-        raise DataError(f"{', '.join(map(str, inputs))}: holds no PNG or JPEG image")
+        raise DataError(f"{', '.join(map(str, inputs))}: holds no image file")
     taken: set[Path] = set()
-    for path, target in todo:
+    for path, target, _ in todo:
         if path.resolve() == target.resolve():
             raise DataError(f"{path}: would be written over; choose another -o FOLDER")
         if target in taken:
@@ -196,23 +211,25 @@ def restore_files(
         taken.add(target)
     rows: list[Row] = []
     try:
-        for path, target in todo:
-            rows.append(_restore_file(restorer, path, target, times))
+        for path, target, note in todo:
+            rows.append(_restore_file(restorer, path, target, note, times, range))
             yield rows[-1]
     finally:
         write_text(folder / "restored.csv", _table(rows, restorer.classes))
 
 
-def _restore_file(restorer: Restorer, path: Path, target: Path, times: int | None) -> Row:
+def _restore_file(
+    restorer: Restorer, path: Path, target: Path, note: str, times: int | None, range: Sequence[float] | None
+) -> Row:
     began = perf_counter()
     try:
-        image, intensity = read_image(path)
+        image, intensity = read_image(path, range=range, dims=len(restorer.recipe.data.size))
         made = restorer.restored(image, times=times)
-        write_image(target, _as_stored(made.image, intensity))
+        write_image(target, _as_stored(made.image, intensity), intensity)
     except (RestorekitError, OSError) as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         return Row(str(path), "", named, perf_counter() - began, None, None)
-    return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread)
+    return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread, note)
 
 
 def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:
@@ -231,11 +248,13 @@ def _inputs(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 def _table(rows: Sequence[Row], classes: Sequence[str]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["file", "written", "error", "seconds", "channel_spread", *(f"p_{name}" for name in classes)])
+    writer.writerow(
+        ["file", "written", "error", "note", "seconds", "channel_spread", *(f"p_{name}" for name in classes)]
+    )
     for row in rows:
         chances = [f"{row.answer[name]:.6f}" if row.answer else "" for name in classes]
         spread = "" if row.spread is None else f"{row.spread:.6f}"
-        writer.writerow([row.file, row.written, row.error, f"{row.seconds:.3f}", spread, *chances])
+        writer.writerow([row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *chances])
     return stream.getvalue()
 
 

@@ -200,7 +200,7 @@ def test_missing_folder_and_empty_domain(cli: Cli, recipe: Path, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     said = cli("run", recipe, "--set", "data.b.path=../empty")
     (line,) = said.errors
-    assert line.endswith("holds no PNG or JPEG file; images, or a sub-folder of images a class, are expected")
+    assert line.endswith("holds no image file; images, or a sub-folder of images a class, are expected")
     refused(said, line)
 
 
@@ -217,7 +217,7 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
         torn(tmp_path / "images" / name)
     said = cli("run", recipe)
     (line,) = said.errors
-    assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: cannot be read as PNG or JPEG (")
+    assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: cannot be read (")
     assert line.endswith("; mend or remove it, or set data.unreadable: skip")
     refused(said, line)
 
@@ -239,12 +239,15 @@ def test_wrong_channel_count(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_deeper_file_is_refused_by_name(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    deep = tmp_path / "images/a/train/no/1.png"
-    Image.new("I;16", (20, 18)).save(deep)
+def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    real = tmp_path / "images/a/train/no/1.tif"
+    Image.new("F", (20, 18)).save(real)
     said = cli("run", recipe)
-    assert said.errors[0].startswith(f"data.a: {deep}: has more than 8 bits a channel (mode I;16), which is not read")
-    refused(said, said.errors[0])
+    refused(
+        said,
+        f"data.a: {real}: holds float32 values, here from 0 to 0, and says nothing of black and white; declare their"
+        " range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]); mend or remove it, or set data.unreadable: skip",
+    )
 
 
 def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> None:
@@ -381,7 +384,7 @@ def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path:
     said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out")
     assert said.code == 3
     (line,) = said.errors
-    assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: cannot be read as PNG or JPEG")
+    assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: cannot be read (")
     assert said.out.startswith("3 restored, 1 failed; ")
     said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "images" / "a")
     assert said.code == 2

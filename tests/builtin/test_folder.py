@@ -80,7 +80,7 @@ def test_folder_faults(tmp_path):
     with pytest.raises(DataError, match="none: no such folder"):
         folder(tmp_path, "val", path="none")
     (tmp_path / "empty" / "val").mkdir(parents=True)
-    with pytest.raises(DataError, match="val: holds no PNG or JPEG"):
+    with pytest.raises(DataError, match="val: holds no image file"):
         folder(tmp_path, "val", path="empty")
     with pytest.raises(DataError, match="has val but no train/"):
         folder(tmp_path, "train", path="empty")

@@ -37,11 +37,10 @@ def test_jpeg_round_trip_is_close(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("P", "palette"), ("RGBA", "alpha"), ("LA", "alpha"), ("1", "1 bit"), ("I;16", "more than 8 bits")],
+    [("P", "palette"), ("RGBA", "alpha"), ("LA", "alpha"), ("1", "1 bit")],
 )
 def test_other_modes_are_refused(tmp_path, mode, says):
-    picture = Image.fromarray(np.full((5, 7), 300, np.uint16)) if mode == "I;16" else pixels(mode)
-    picture.save(tmp_path / "x.png")
+    pixels(mode).save(tmp_path / "x.png")
     with pytest.raises(DataError, match=rf"x.png: has .*{says}"):
         read_image(tmp_path / "x.png")
 
@@ -73,7 +72,7 @@ def gif():
 @pytest.mark.parametrize("content", [b"", b"\x89PNG", png()[: len(png()) // 2], png()[:-30], gif(), b"text"])
 def test_broken_files_are_named(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"x.png: cannot be read as PNG or JPEG") as caught:
+    with pytest.raises(DataError, match=r"x.png: cannot be read") as caught:
         read_image(tmp_path / "x.png")
     assert "\n" not in str(caught.value)
 
@@ -83,14 +82,6 @@ def test_truncated_jpeg_is_named(tmp_path):
     (tmp_path / "x.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:900])
     with pytest.raises(DataError, match=r"x.jpg: cannot be read"):
         read_image(tmp_path / "x.jpg")
-
-
-@pytest.mark.parametrize("limit", [60, 10])  # more than the limit warns, more than twice the limit fails
-def test_decompression_bomb_is_named(tmp_path, monkeypatch, limit):
-    pixels("L", (10, 10)).save(tmp_path / "x.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(DataError, match=r"x.png: .*pixels"):
-        read_image(tmp_path / "x.png")
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -112,7 +103,7 @@ def test_exif_orientation_is_applied(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("name", "shape", "says"),
     [
-        ("x.tif", (1, 4, 4), "files are written as"),
+        ("x.gif", (1, 4, 4), "files are written as"),
         ("x", (1, 4, 4), "no suffix"),
         ("x.png", (2, 4, 4), "came"),
         ("x.png", (4, 4), "came"),

@@ -233,19 +233,19 @@ def test_a_bad_file_does_not_stop_the_rest(restorer: Load, tmp_path: Path) -> No
     pictures(home)
     whole = (home / "1.png").read_bytes()
     (home / "0_torn.png").write_bytes(whole[: len(whole) // 2])
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(home / "5_deep.png")
+    np.save(home / "5_float.npy", np.zeros((4, 4), np.float32))
     write_image(home / "4_colour.png", torch.rand(3, 4, 4))
     rows = list(restore_files(restorer(nets__generator=RESNET, nets__head=HEAD), [home], tmp_path / "out"))
     failed = {Path(row.file).name: row.error for row in rows if row.error}
-    assert set(failed) == {"0_torn.png", "4_colour.png", "5_deep.png"}
+    assert set(failed) == {"0_torn.png", "4_colour.png", "5_float.npy"}
     for name, error in failed.items():
         assert error.startswith(f"{home / name}: "), "an error names its file"
         assert "\n" not in error
-    assert "more than 8 bits" in failed["5_deep.png"]
+    assert "declare their range" in failed["5_float.npy"]
     assert sum(not row.error for row in rows) == 3
     with (tmp_path / "out" / "restored.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
-    assert list(table[0]) == ["file", "written", "error", "seconds", "channel_spread", "p_no", "p_yes"]
+    assert list(table[0]) == ["file", "written", "error", "note", "seconds", "channel_spread", "p_no", "p_yes"]
     assert [row["file"] for row in table] == [row.file for row in rows]
     assert [bool(row["p_yes"]) for row in table] == [not row.error for row in rows]
 
@@ -278,7 +278,7 @@ def test_two_files_of_one_name_are_not_written_over_each_other(restorer: Load, t
 def test_nothing_to_restore(restorer: Load, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     made = restorer(nets__generator=SCALE)
-    with pytest.raises(DataError, match=r"empty: holds no PNG or JPEG image"):
+    with pytest.raises(DataError, match=r"empty: holds no image file"):
         list(restore_files(made, [tmp_path / "empty"], tmp_path / "out"))
     (row,) = restore_files(made, [tmp_path / "gone.png"], tmp_path / "out")
     assert row.error == f"{tmp_path / 'gone.png'}: no such file"

@@ -1,0 +1,1 @@
+"""One file for each family of formats, each the home of its library: bytes to `Stored` values, and back."""
