@@ -19,7 +19,7 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.files import replacing
-from restorekit.core.intensity import full_scale, to_stored, to_unit
+from restorekit.core.intensity import carried_over, to_stored, to_unit
 from restorekit.core.types import Intensity
 
 __all__ = ["SUFFIXES", "find_images", "read_image", "restored_name", "write_image"]
@@ -116,8 +116,8 @@ def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -
     if not image.isfinite().all():
         raise DataError(f"{path}: holds values that are not finite, which no image file can say")
     known = intensity or _plain(format, image.shape[0])
-    if known.format != format and known.format in ("DICOM", "NIFTI"):
-        known = full_scale(known)
+    if known.format != format:
+        known = carried_over(known)
     try:
         writer = _module(format)
         array = to_stored(image, known)

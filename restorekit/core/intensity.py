@@ -15,7 +15,7 @@ from torch import Tensor
 from restorekit.core.errors import DataError
 from restorekit.core.types import Intensity
 
-__all__ = ["LIMIT", "Stored", "demand_size", "full_scale", "one_of", "to_stored", "to_unit", "upright"]
+__all__ = ["LIMIT", "Stored", "carried_over", "demand_size", "one_of", "to_stored", "to_unit", "upright"]
 
 LIMIT = 2**27
 """Pixels or voxels that one image may have. A small file can promise any number; this is 512 MiB as float32."""
@@ -91,11 +91,17 @@ def to_stored(image: Tensor, intensity: Intensity) -> NDArray[Any]:
     return (array.round() if dtype.kind in "ui" else array).astype(dtype)
 
 
-def full_scale(intensity: Intensity) -> Intensity:
-    """The record for writing an image of a format that is not written as PNG or TIFF: black is 0, white the highest."""
-    dtype, high = ("uint8", 255) if intensity.details.get("bits", 16) <= 8 else ("uint16", 65535)
+def carried_over(intensity: Intensity) -> Intensity:
+    """The record for writing an image in another format than it came in: black is the lowest value.
+
+    What was DICOM or scaled NIfTI gets the full range of 8 or 16 bits, for other formats know no range of their own.
+    """
     photometric = "RGB" if intensity.channels == 3 else "MONOCHROME2"
-    return replace(intensity, dtype=dtype, low=0, high=high, photometric=photometric, details={})
+    known = replace(intensity, photometric=photometric, details={})
+    if intensity.format == "DICOM" or "slope" in intensity.details:
+        dtype, high = ("uint8", 255) if intensity.details.get("bits", 16) <= 8 else ("uint16", 65535)
+        known = replace(known, dtype=dtype, low=0, high=high)
+    return known
 
 
 def demand_size(size: Sequence[int]) -> None:

@@ -258,6 +258,19 @@ def test_what_a_format_cannot_hold_is_never_cut(tmp_path: Path, suffix: str, dty
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_format_is_told_all_that_it_needs(tmp_path: Path) -> None:
+    """A TIFF whose lowest value is white, of another byte order, as PNG and as NumPy file."""
+    array = np.array([[0, 65535, 100]], np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", array, photometric="miniswhite", byteorder=">")
+    image, intensity = read_image(tmp_path / "x.tif")
+    assert intensity.photometric == "MONOCHROME1"
+    assert image[0, 0, :2].tolist() == [1, -1]
+    for name in ("x.png", "x.npy", "x.npz", "y.tiff"):
+        write_image(tmp_path / name, image, intensity)
+        torch.testing.assert_close(read_image(tmp_path / name)[0], image, rtol=0, atol=1e-6)
+    same(imagecodecs.png_decode((tmp_path / "x.png").read_bytes()), 65535 - array)
+
+
 # Files that are not as they should be: one line each, with the file's name
 
 

@@ -1,17 +1,21 @@
 """Restoring: any size, the type that came, a file at a time, and never over what came in."""
 
 import csv
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom import data as pydicom_data
 
 import restorekit
 from restorekit import CheckpointError, DataError, RecipeError, read_image, write_image
@@ -248,6 +252,94 @@ def test_a_bad_file_does_not_stop_the_rest(restorer: Load, tmp_path: Path) -> No
     assert list(table[0]) == ["file", "written", "error", "note", "seconds", "channel_spread", "p_no", "p_yes"]
     assert [row["file"] for row in table] == [row.file for row in rows]
     assert [bool(row["p_yes"]) for row in table] == [not row.error for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [
+        (".png", "uint16"),
+        (".tif", "uint16"),
+        (".tif", "float32"),
+        (".npy", "int16"),
+        (".npz", "uint8"),
+        (".bmp", "uint8"),
+    ],
+)
+def test_format_and_depth_are_kept(restorer: Load, tmp_path: Path, suffix: str, dtype: str) -> None:
+    array = (np.random.default_rng(0).random((9, 7)) * 250).astype(dtype)
+    path = tmp_path / f"in/deep/x{suffix}"
+    path.parent.mkdir(parents=True)
+    if suffix.startswith(".np"):
+        np.save(path, array) if suffix == ".npy" else np.savez(path, array)
+    elif suffix == ".tif":
+        tifffile.imwrite(path, array, compression="lzw")
+    else:
+        Image.fromarray(array).save(path)
+    same = restorer(nets__generator={"name": "scale", "by": 1})
+    (row,) = restore_files(same, [tmp_path / "in"], tmp_path / "out", range=(0, 250) if dtype != "uint8" else None)
+    assert (row.error, row.note, row.written) == ("", "", str(tmp_path / f"out/deep/x{suffix}"))
+    if suffix.startswith(".np"):
+        loaded = np.load(row.written)
+        found = loaded if suffix == ".npy" else loaded["arr_0"]
+    else:
+        found = tifffile.imread(row.written) if suffix == ".tif" else np.asarray(Image.open(row.written))
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    np.testing.assert_allclose(found, array, atol=0 if dtype != "float32" else 1e-4)
+
+
+def test_the_content_decides_and_that_is_said(restorer: Load, tmp_path: Path) -> None:
+    home = tmp_path / "in"
+    write_image(home / "a.tif", torch.zeros(1, 4, 4))
+    (home / "a.tif").rename(home / "a.png")
+    (home / "b.dcm").write_bytes(b"no such thing")
+    rows = list(restore_files(restorer(nets__generator=SCALE), [home], tmp_path / "out"))
+    assert [row.error.partition(" (")[0] for row in rows] == ["", f"{home / 'b.dcm'}: cannot be read as an image"]
+    assert rows[0].written == str(tmp_path / "out" / "a.tif")
+    assert rows[0].note == "its content is TIFF, whatever its name says; written as a.tif"
+    with (tmp_path / "out" / "restored.csv").open(newline="") as stream:
+        assert [row["note"] for row in csv.DictReader(stream)] == [rows[0].note, ""]
+
+
+def test_dicom_becomes_png(restorer: Load, tmp_path: Path) -> None:
+    source = Path(pydicom_data.__file__).parent / "test_files" / "MR_small.dcm"
+    home = tmp_path / "in"
+    home.mkdir()
+    for name in ("x.dcm", "IM0001"):
+        (home / name).write_bytes(source.read_bytes())
+    same = restorer(nets__generator={"name": "scale", "by": 1})
+    rows = list(restore_files(same, [home], tmp_path / "out"))
+    assert [Path(row.written).name for row in rows] == ["IM0001.png", "x.png"]
+    assert {row.note for row in rows} == {"DICOM is written as PNG: black is 0, white the highest value"}
+    torch.testing.assert_close(read_image(tmp_path / "out/x.png")[0], read_image(source)[0], rtol=0, atol=2 / 65535)
+    assert read_image(tmp_path / "out/x.png")[1].dtype == "uint16"
+
+
+def test_a_radiograph_at_its_full_size_and_depth(restorer: Load, tmp_path: Path) -> None:
+    """The CR of pydicom-data: 1955x1841 pixels of 15 bits, MONOCHROME1."""
+    found = importlib.util.find_spec("data_store")
+    if found is None or found.origin is None:
+        pytest.skip("RG1_UNCR.dcm is in pydicom-data, which is not installed")
+    source = Path(found.origin).parent / "data" / "RG1_UNCR.dcm"
+    made = restorer(nets__generator=SCALE)
+    (row,) = restore_files(made, [source], tmp_path / "out", range=(0, 2**15 - 1))
+    assert row.error == ""
+    out, known = read_image(tmp_path / "out" / "RG1_UNCR.png")
+    assert (out.shape, known.dtype) == ((1, 1955, 1841), "uint16")
+    torch.testing.assert_close(out, read_image(source, range=(0, 2**15 - 1))[0] * 0.5, rtol=0, atol=2 / 65535)
+    assert len(out.unique()) > 2**12
+
+
+def test_volumes_of_nifti(restorer: Load, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
+    affine = np.diag([1, 2, 3, 1])
+    nibabel.Nifti1Image(array, affine).to_filename(tmp_path / "x.nii.gz")
+    same = restorer(nets__generator={"name": "scale", "by": 1}, data__size=[8, 8, 8])
+    (row,) = restore_files(same, [tmp_path / "x.nii.gz"], tmp_path / "out", range=(-1024, 1023))
+    assert row.error == ""
+    found = nibabel.load(row.written)
+    assert np.array_equal(np.asarray(found.dataobj), array)
+    assert np.array_equal(found.affine, affine)
+    assert found.get_data_dtype() == np.int16
 
 
 def test_what_was_done_is_told_when_it_is_broken_off(restorer: Load, tmp_path: Path) -> None:
