@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -389,6 +390,12 @@ def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path:
     said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "images" / "a")
     assert said.code == 2
     assert said.errors[0].endswith("would be written over; choose another -o FOLDER")
+    np.save(tmp_path / "x.npy", np.full((18, 20), 7, np.float32))
+    said = cli("restore", home, tmp_path / "x.npy", "-o", tmp_path / "out")
+    assert said.code == 3
+    assert "holds float32 values, here from 7 to 7" in said.errors[0]
+    assert cli("restore", home, tmp_path / "x.npy", "-o", tmp_path / "out", "--range", "0", "9").code == 0
+    assert np.load(tmp_path / "out" / "x.npy").shape == (18, 20)
 
 
 def test_a_loss_that_is_not_finite_is_one_line(cli: Cli, recipe: Path) -> None:
