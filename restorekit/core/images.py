@@ -93,8 +93,8 @@ def read_image(
         return to_unit(stored, format, range)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    except DataError as error:  # what a damaged file says of itself may be of many lines
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from error
     except MemoryError as error:
         raise DataError(f"{path}: does not fit into memory") from error
     except Exception as error:  # a damaged file can make a library raise anything
@@ -207,7 +207,7 @@ def _is_nifti(head: bytes) -> bool:
 def _module(format: str) -> Any:
     try:
         return importlib.import_module(f"restorekit.core.formats.{_FORMATS[format].module}")
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if format == "NIFTI" and error.name == "nibabel":
             raise DataError("is NIfTI, which takes an extra; run: pip install 'restorekit[nifti]'") from error
-        raise
+        raise DataError(f"is {format}, whose library cannot be imported here ({error})") from error

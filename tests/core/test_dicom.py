@@ -209,6 +209,33 @@ def test_other_codecs() -> None:
     assert (lossy - read_image(plain)[0]).abs().mean() < 0.03
 
 
+def test_jpeg_of_12_bits() -> None:
+    image, intensity = read_image(OWN / "JPGExtended.dcm")
+    assert (intensity.dtype, intensity.high, image.shape) == ("uint16", 4095, (1, 1024, 256))
+    plain = read_image(store("JPEG-LL.dcm"), range=(0, 4095))[0]  # the same, without loss
+    assert (image - plain).abs().mean() < 0.01
+
+
+def test_what_is_damaged_inside_a_codec_is_a_line(tmp_path: Path) -> None:
+    """No decoder may end the process, as one does that was tried and left out."""
+    rng = np.random.default_rng(0)
+    names = ["MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "SC_rgb_jpeg_gdcm", "MR_small_RLE", "JPGExtended"]
+    for name in names:
+        content = (OWN / f"{name}.dcm").read_bytes()
+        for _ in range(40):
+            damaged = bytearray(content)
+            for at in rng.integers(300, len(content), 3):
+                damaged[at] = rng.integers(256)
+            (tmp_path / "x.dcm").write_bytes(damaged)
+            try:
+                image = read_image(tmp_path / "x.dcm")[0]
+            except DataError as error:
+                told = str(error)
+            else:
+                told = "" if torch.isfinite(image).all() else "not\nfinite"
+            assert "\n" not in told
+
+
 def test_truncated_pixels() -> None:
     with pytest.raises(DataError, match=r"MR_truncated.dcm: cannot be read"):
         read_image(OWN / "MR_truncated.dcm")

@@ -1,4 +1,4 @@
-"""DICOM by pydicom, decoded by GDCM: rescaled, windowed, with black as the lowest value. A frame at a time."""
+"""DICOM by pydicom: rescaled, windowed, with black as the lowest value. A frame at a time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing, pixel_array
 
 from restorekit.core.errors import DataError
+from restorekit.core.formats.dicom_codecs import plugin_for
 from restorekit.core.intensity import Stored, demand_size, one_of
 from restorekit.core.types import Intensity
 
@@ -34,13 +35,14 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         raise DataError("has 1 bit a pixel, as a mask has; gray or RGB is read")
     index = one_of(int(data.get("NumberOfFrames") or 1), frame, "frames")
     demand_size((int(data.Rows), int(data.Columns)))
-    array = pixel_array(data, index=index)
+    syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
+    array = pixel_array(data, index=index, decoding_plugin=plugin_for(syntax, int(data.get("BitsStored", 0))))
     _take_groups(data, index)
     spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing")
     steps = tuple(float(step) for step in spacing) if spacing and min(spacing) > 0 else None
     dtype = array.dtype.name
     bits = int(data.get("BitsStored", array.dtype.itemsize * 8))
-    details = {"bits": bits, "transfer": str(getattr(data.file_meta, "TransferSyntaxUID", ""))}
+    details = {"bits": bits, "transfer": str(syntax or "")}
     if array.ndim == 3:  # colour, which pydicom has turned into RGB
         low, high = _bits(data, array)
         return Stored(array.transpose(2, 0, 1), low, high, "RGB", spacing=steps, details=details, dtype=dtype)
