@@ -149,6 +149,8 @@ def recipe_items(splits: Splits) -> list[Item]:
         whole = replace(side, indices=(*side.indices, *skipped))
         for position, index in enumerate(whole.indices):
             record, seen = side.dataset.records[index], looks.get(index)
+            if side.dataset.synthetic and isinstance(seen, Facts):
+                seen = replace(seen, look="")  # what is made from one plan looks alike
             found.append(
                 Item(
                     name=f"{name}: {record.key}",

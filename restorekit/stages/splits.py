@@ -217,9 +217,10 @@ def demand_same_splits(folder: Path, splits: Splits) -> None:
     if not path.is_file():
         return
     with path.open(newline="", encoding="utf-8") as stream:
-        began = {(row["domain"], row["path"]): row["split"] for row in csv.DictReader(stream)}
-    now = csv.DictReader(io.StringIO(splits.listing(), newline=""))
-    moved = [r["path"] for r in now if began.get((r["domain"], r["path"]), r["split"]) != r["split"]]
+        began = {(row["domain"], row["path"], row["split"]) for row in csv.DictReader(stream)}
+    known = {(domain, path) for domain, path, _ in began}
+    now = [(r["domain"], r["path"], r["split"]) for r in csv.DictReader(io.StringIO(splits.listing(), newline=""))]
+    moved = [path for domain, path, split in now if (domain, path) in known and (domain, path, split) not in began]
     if moved:
         raise DataError(
             f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0]}; the data "

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,16 @@ def test_folders_say_splits_domains_and_classes(tmp_path: Path) -> None:
         folder_items(tmp_path / "b/none", quiet)
 
 
+@pytest.mark.full
+def test_two_thousand_images_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
+    for at in range(2000):
+        write_image(tmp_path / "images" / f"{at}.jpg", film(at, (320, 390)))
+    began = monotonic()
+    assert len(examine(folder_items(tmp_path / "images", quiet)).near) == 0
+    assert monotonic() - began < 20
+
+
 # Facts and their memory
 
 
@@ -251,6 +262,14 @@ def test_what_was_made_worse_is_known_by_its_file(spec: Spec, plugins: Plugins, 
     assert len(found.leaks) == 1
     assert "hold the same pixels" in found.leaks[0]
     assert not any("repeated" in line for line in found.warnings)
+
+
+def test_made_images_are_not_compared(spec: Spec, plugins: Plugins) -> None:
+    sides = {f"data__{s}": {"name": "phantom", "side": s, "count": 4, "test": 2, "size": [16, 16]} for s in "ab"}
+    opened = splits.look(splits.opened(spec(**sides), plugins.parts), quiet)
+    found = examine(recipe_items(opened), distance=32, synthetic=opened.synthetic)
+    assert found.sizes == {"16x16": sum(bool(len(side)) for side in opened.sides.values())}
+    assert (found.near, found.leaks, found.warnings) == ((), (), ())
 
 
 def test_a_leak_stops_a_run_unless_it_is_allowed(spec: Spec, plugins: Plugins, base: Path) -> None:
