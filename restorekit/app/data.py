@@ -57,6 +57,7 @@ def _items(
     what: Path, sets: list[str], variant: str | None, columns: list[str], say: screen.Say
 ) -> tuple[list[Item], bool]:
     """Return the images of a recipe, a manifest or a folder, and whether they are made."""
+    from restorekit.core.images import find_images
     from restorekit.stages import doctor
 
     if what.suffix.lower() in (".yaml", ".yml"):
@@ -74,7 +75,12 @@ def _items(
         if not listed.is_file():
             return doctor.folder_items(what, say), False
         screen.note(f"{listed} says what is known of the images")
-        what = listed
+        items = _items(listed, sets, variant, columns, say)[0]
+        named = {item.file for item in items}
+        lost = [path for path in find_images(what) if path not in named]
+        if lost:
+            screen.warn(f"{listed} does not name {len(lost)} images of the folder, such as {lost[0]}: not checked")
+        return items, False
     if what.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise DataError(f"{what}: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
     pairs = [text.partition("=") for text in columns]

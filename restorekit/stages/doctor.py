@@ -382,7 +382,7 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
     classes = sorted({item.label for item in items if item.label is not None})
     groups: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
-        groups[item.split or "whole"][item.domain or "all"].append(item)
+        groups[item.split or "unsplit"][item.domain or "all"].append(item)
     order = [*[split for split in SPLITS if split in groups], *[split for split in groups if split not in SPLITS]]
     return {
         split: {

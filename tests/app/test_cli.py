@@ -460,6 +460,9 @@ def test_data_check_of_a_recipe_a_folder_and_a_manifest(cli: Cli, recipe: Path) 
     said = cli("data", "check", "images/m.csv", "--column", "path=file", "--column", "label=finding")
     assert "2 images: no leak, 0 unreadable" in said.out
     Path("images/m.csv").rename("images/manifest.csv")
+    said = cli("data", "check", "images", "--column", "path=file", "--column", "label=finding")
+    assert "2 images: no leak, 0 unreadable" in said.out
+    assert "images/manifest.csv does not name 4 images of the folder, such as images/a/test/yes/4.png" in said.err
     refused(
         cli("data", "check", "images"), "images/manifest.csv:1: has no column 'path'; columns are file, finding, split"
     )
