@@ -56,10 +56,15 @@ class Said:
 Cli = Callable[..., Said]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each test has a folder of its own, so that `runs` of the checkout is not taken for its own."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Return a function that calls the command line in this process, in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
 
     def call(*args: Any) -> Said:

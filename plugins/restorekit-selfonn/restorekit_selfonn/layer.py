@@ -96,7 +96,7 @@ class Operational(nn.Module):
         if x.ndim != self.dims + 2:
             raise ValueError(f"an operational layer of {self.dims} dimensions reads (B, C, *S); came {tuple(x.shape)}")
         kind = x.device.type
-        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        if kind == "meta" or not torch.is_autocast_enabled(kind):  # the meta device knows no autocast
             return self._apply_in(x, torch.float32 if x.dtype == torch.float16 else x.dtype).to(x.dtype)
         low = torch.get_autocast_dtype(kind)
         work = x.dtype if x.dtype == torch.float64 else torch.float32 if low == torch.float16 else low
