@@ -59,8 +59,12 @@ class Folder(Dataset):
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index`, (1 or 3, H, W), as its file stores it; nothing is left to `rng`."""
-        image, intensity = read_image(self.base / self.records[index].key)
+        image, intensity = read_image(self.file(index))
         return Sample(image, intensity=intensity)
+
+    def file(self, index: int) -> Path:
+        """The file of image `index`."""
+        return self.base / self.records[index].key
 
 
 class _Row:
