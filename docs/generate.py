@@ -284,6 +284,9 @@ def cli_page() -> str:
             command = group.get_command(top, name)
             ctx = type(top)(command, info_name=name, parent=top, terminal_width=WIDTH)
             text.append(f"## {name}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n")
+            for inner, sub in getattr(command, "commands", {}).items():
+                below = type(top)(sub, info_name=inner, parent=ctx, terminal_width=WIDTH)
+                text.append(f"### {name} {inner}\n\n```text\n{sub.get_help(below).rstrip()}\n```\n")
     return "\n".join(text)
 
 

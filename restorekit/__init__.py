@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from restorekit.core.images import find_images as find_images
     from restorekit.core.images import read_image as read_image
     from restorekit.core.images import write_image as write_image
+    from restorekit.core.manifests import ManifestRow as ManifestRow
+    from restorekit.core.manifests import read_manifest as read_manifest
     from restorekit.core.nd import MakeLayer as MakeLayer
     from restorekit.core.parts import Factory as Factory
     from restorekit.core.passes import PASSES as PASSES
@@ -72,6 +74,7 @@ __all__ = [
     "Intensity",
     "Loss",
     "MakeLayer",
+    "ManifestRow",
     "Metric",
     "Nets",
     "Output",
@@ -96,6 +99,7 @@ __all__ = [
     "load",
     "nd",
     "read_image",
+    "read_manifest",
     "write_image",
     "write_text",
 ]
@@ -106,6 +110,7 @@ _HOMES = {
     "core.files": ("write_text",),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),
+    "core.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),
     "core.parts": ("Factory",),
     "core.passes": ("PASSES", "HistoryPool", "Loss", "Passes"),

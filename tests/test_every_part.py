@@ -54,6 +54,7 @@ SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "phantom"): PHANTOM,
     ("dataset", "degraded"): {"dataset": {"name": "phantom", **PHANTOM}, "degradation": "blend"},
     ("dataset", "folder"): {"path": "pictures"},
+    ("dataset", "manifest"): {"file": "table.csv", "domain": "poor"},
     ("dataset", "r2cgan_folders"): {"side": "A"},
 }
 """Options that a part cannot do without; datasets find the files of the fixture `root`."""
@@ -292,6 +293,10 @@ def root(tmp_path: Path) -> Path:
         )
     ):
         write_image(tmp_path / name, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+    (tmp_path / "table.csv").write_text(
+        "path,domain,label,split\ntrainA/covid_1.png,poor,yes,train\ntrainB/control_3.png,good,no,train\n"
+        "testA/covid_4.png,poor,yes,test\n"
+    )
     return tmp_path
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from restorekit.app import screen
+from restorekit.app import data, screen
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ app = typer.Typer(
     help="Restore biomedical images without pairs, and measure what it did. Research use; not for diagnosis.",
 )
 
+app.add_typer(data.app, name="data")
+
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Set a value of the recipe; may be repeated.")]
@@ -91,6 +93,9 @@ def run(
     variant: Variant = None,
     out: Annotated[Path, typer.Option("--out", help="Where run folders are made.")] = Path("runs"),
     resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Go on in this run folder.")] = None,
+    allow_leaks: Annotated[
+        bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
+    ] = False,
 ) -> None:
     """Check, build, train, evaluate and report."""
     from restorekit.stages import build, evaluate, report
@@ -100,16 +105,21 @@ def run(
     folder = resume if resume is not None else _free_folder(out, spec.name, variant)
     if resume is not None:
         _demand_same(spec, resume)
-    made = build.build(spec, plugins, folder, verify=screen.note)
+    with screen.telling() as say:
+        made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
     for text in made.engine.notes:
         screen.warn(text)
+    if made.checkup is not None:
+        leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
+        for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
+            screen.warn(text)
     if resume is not None:
         _take_over(made)
     made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
     screen.note(f"run folder: {folder}")
     _train(made, plugins)
     if made.sizes["test"]:
-        screen.scores(evaluate.evaluate(made, "test", say=_quietly(screen.note)))
+        screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
@@ -136,7 +146,7 @@ def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help=
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     made = build.reopen(run, _plugins())
-    screen.scores(stage.evaluate(made, split, say=_quietly(screen.note)))
+    screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
     if split == "test":
         screen.say(f"report: {report.report(run).resolve()}")
     else:
@@ -325,20 +335,6 @@ def _stop_asked() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _quietly(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Say a line of progress every few seconds at most."""
-    from time import monotonic
-
-    last = [monotonic()]
-
-    def maybe(line: str) -> None:
-        if monotonic() - last[0] > 5:
-            last[0] = monotonic()
-            say(line)
-
-    return maybe
 
 
 def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,9 @@ from rich.table import Table
 
 from restorekit.core.events import Event, Finished, Saved, Scored, Started, Stepped, Ticked
 
-__all__ = ["Watch", "fail", "note", "say", "table", "warn"]
+__all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
+
+Say = Callable[[str], None]
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
@@ -50,6 +53,28 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     out.print(made)
+
+
+@contextmanager
+def telling() -> Iterator[Say]:
+    """Say how far something is: on a line of its own on a terminal, else by a line every few seconds."""
+    if not err.is_terminal:
+        yield quietly(note)
+        return
+    with err.status("") as status:
+        yield lambda line: status.update(escape(line))
+
+
+def quietly(say: Say) -> Say:
+    """Say a line of progress every few seconds at most."""
+    last = [monotonic()]
+
+    def maybe(line: str) -> None:
+        if monotonic() - last[0] > 5:
+            last[0] = monotonic()
+            say(line)
+
+    return maybe
 
 
 def duration(seconds: float) -> str:

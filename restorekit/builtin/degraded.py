@@ -40,6 +40,10 @@ class Degraded(Dataset):
             drawn={**sample.drawn, **drawn},
         )
 
+    def file(self, index: int) -> Path | None:
+        """The file of the good image."""
+        return self.inner.file(index)
+
 
 def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Factory, fresh: bool = False) -> Dataset:
     """The images of `dataset` made worse by `degradation`, their truth known.

@@ -64,6 +64,10 @@ class Folder(Dataset):
         image, intensity = read_image(self.base / self.records[index].key, range=self.range)
         return Sample(image, intensity=intensity)
 
+    def file(self, index: int) -> Path | None:
+        """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
+        return None if self.range is not None else self.base / self.records[index].key
+
 
 class _Row:
     """What is known of a file, and where that is written."""

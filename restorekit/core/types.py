@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -252,6 +253,13 @@ class Dataset(ABC):
         Raises:
             DataError: if the image cannot be read; the message names the file.
         """
+
+    def file(self, index: int) -> Path | None:
+        """The file whose image, as `read_image` gives it, image `index` is or is made from; None if there is none.
+
+        The data check reads such files itself, several at a time, and remembers what it found until a file changes.
+        """
+        return None
 
 
 class Degradation(ABC):

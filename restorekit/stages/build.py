@@ -15,12 +15,12 @@ from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, Translator
-from restorekit.stages import data, recipe
+from restorekit.stages import data, doctor, recipe
 from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Run, Term
 from restorekit.stages.seeds import seed_of
-from restorekit.stages.splits import SPLITS, open_splits
+from restorekit.stages.splits import SPLITS, demand_same_splits, open_splits
 
 __all__ = ["build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
@@ -143,23 +143,38 @@ def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool
     return Nets(ab, ba, d_a, d_b)
 
 
-def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str], None] | None = None) -> Run:
+def build(
+    spec: Recipe,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    verify: Callable[[str], None] | None = None,
+    allow_leaks: bool = False,
+) -> Run:
     """Make a run of a recipe.
 
     Args:
         spec: the recipe.
         plugins: where its parts come from.
         folder: the run folder; nothing is written yet.
-        verify: if given, all images are read once first (see `restorekit.stages.splits.open_splits`).
+        verify: if given, all images are read once first (see `restorekit.stages.splits.open_splits`) and checked (see
+            `restorekit.stages.doctor`).
+        allow_leaks: go on though a patient or an image stands in train and test.
 
     Raises:
         RecipeError: if the parts do not fit each other.
-        DataError: if the data cannot be used.
+        DataError: if the data cannot be used, leak from train into test, or were split otherwise when the run began.
     """
     parts = plugins.parts
     check(spec, parts)  # before the data, which may take long to read
     engine = Engine(spec.train.precision)
     splits = open_splits(spec, parts, verify=verify)
+    demand_same_splits(folder, splits)
+    checkup = None
+    if verify is not None:
+        checkup = doctor.examine(doctor.recipe_items(splits), synthetic=splits.synthetic)
+        if checkup.leaks and not allow_leaks:
+            raise DataError(checkup.refusal())
     domains = {"a": splits["train", "a"].domain, "b": splits["train", "b"].domain}
     terms = make_terms(spec, parts)
     if any("target" in term.loss.needs for term in terms) and not domains["a"].classes:
@@ -186,7 +201,9 @@ def build(spec: Recipe, plugins: Plugins, folder: Path, *, verify: Callable[[str
         scoring=partial(data.scoring_batches, splits, spec),
         sizes={split: len(splits[split, "a"]) for split in SPLITS},
         metrics=metrics,
-        counts=splits.counts(),
+        counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
+        listing=splits.listing(),
+        checkup=checkup,
     )
 
 

@@ -112,6 +112,8 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
             self.partner = _partners(self.a, self.b)
         if self.data.pairing == "class":
             self.by_class = _by_class(self.a, self.b)
+        if self.data.balance == "class":
+            self.classes = {side.name: _classes(side) for side in (self.a, self.b)}
 
     def __len__(self) -> int:
         return len(self.a) if self.data.pairing == "key" else max(len(self.a), len(self.b))
@@ -124,17 +126,27 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
 
     def _pair(self, epoch: int, index: int) -> tuple[Fitted, Fitted]:
         seeds = (self.seed, epoch, index)
-        first = self._turn(len(self.a), "a", epoch, index)
+        first = self._draw(self.a, epoch, index)
         if self.data.pairing == "key":
             second = self.partner[first]
         elif self.data.pairing == "class":
             alike = self.by_class[self.a.record(first).target]
             second = alike[self._turn(len(alike), f"b{self.a.record(first).target}", epoch, index)]
         else:
-            second = self._turn(len(self.b), "b", epoch, index)
+            second = self._draw(self.b, epoch, index)
         alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
         a = _load(self.a, first, self.data, seeds, (*seeds, 1))
         return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2))
+
+    def _draw(self, side: Side, epoch: int, index: int) -> int:
+        """The position shown: every image in its turn, or every class in its turn, and of a class every image."""
+        if self.data.balance == "none":
+            return self._turn(len(side), side.name, epoch, index)
+        classes = self.classes[side.name]
+        cycle, at = divmod(index, len(classes))
+        order = torch.randperm(len(classes), generator=rng_of(self.seed, epoch, cycle, f"{side.name} classes"))
+        target = list(classes)[int(order[at])]
+        return classes[target][self._turn(len(classes[target]), f"{side.name} class {target}", epoch, cycle)]
 
     def _turn(self, length: int, salt: str, epoch: int, index: int) -> int:
         return int(_order(length, self.seed, epoch, index // length, salt)[index % length])
@@ -166,10 +178,16 @@ def _partners(a: Side, b: Side) -> list[int]:
     return [names[stem] for stem in stems]
 
 
-def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
+def _classes(side: Side) -> dict[int, list[int]]:
+    """Return positions by class; the class that is not known comes first."""
     table: dict[int, list[int]] = {}
-    for i in range(len(b)):
-        table.setdefault(b.record(i).target, []).append(i)
+    for i in range(len(side)):
+        table.setdefault(side.record(i).target, []).append(i)
+    return dict(sorted(table.items()))
+
+
+def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
+    table = _classes(b)
     lost = sorted({a.record(i).target for i in range(len(a))} - table.keys())
     if lost:
         classes = ", ".join("unknown" if k == UNLABELLED else repr(a.domain.classes[k]) for k in lost)

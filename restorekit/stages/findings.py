@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from restorekit.stages.runfolder import Json
 
 __all__ = [
+    "class_and_source",
     "count",
     "cramers_v",
     "data_warnings",
@@ -196,7 +197,7 @@ def data_warnings(data: Json, *, synthetic: bool = False) -> list[str]:
     splits = data.get("splits") or {}
     for split, domains in splits.items():
         for domain, counts in domains.items():
-            found += _class_and_source(f"the {split_word(split)} images of domain {domain}", counts.get("sources"))
+            found += class_and_source(f"the {split_word(split)} images of domain {domain}", counts.get("sources"))
         found += _class_and_domain(split, domains)
     shared = data.get("shared_groups") or []
     if shared:
@@ -235,7 +236,8 @@ def _only(rows: Json) -> list[tuple[str, str]]:
     return [(name, classes[0]) for name, classes in held.items() if len(classes) == 1]
 
 
-def _class_and_source(where: str, sources: Any) -> list[str]:
+def class_and_source(where: str, sources: Any) -> list[str]:
+    """Return a sentence, if in these images the source tells the class."""
     rows: Json = {name: row for name, row in (sources or {}).items() if row}
     v = cramers_v(_table(rows)[1])
     if v is None or v <= 0.5:

@@ -90,6 +90,8 @@ class Data(_Model):
     augment: Augment = Field(default_factory=Augment)
     pairing: Literal["random", "class", "key"] = "random"
     """Which b goes with an a: any, one of the same class, or the one whose file has the same name."""
+    balance: Literal["none", "class"] = "none"
+    """`class`: training shows every class of a side equally often, those without one as a class of their own."""
     batch: int = Field(default=1, ge=1)
     """Images of each side in a step."""
     val: float | None = Field(default=None, gt=0, lt=1)

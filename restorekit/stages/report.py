@@ -39,17 +39,25 @@ def _view(folder: Path) -> dict[str, Any]:
     data, networks = run.json("data.json"), run.json("networks.json")
     steps, validation = run.columns("metrics.csv"), run.columns("validation.csv")
     scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
+    checked = _mapping(data.get("check"))
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
         "synthetic": synthetic,
         "sentences": findings.score_sentences(scores),
-        "warnings": findings.score_warnings(scores) + findings.data_warnings(data, synthetic=synthetic),
+        "leaks": checked.get("leaks") or [],
+        "leak_count": checked.get("leak_count") or 0,
+        "warnings": [
+            *findings.score_warnings(scores),
+            *findings.data_warnings(data, synthetic=synthetic),
+            *(checked.get("warnings") or []),
+        ],
         "scores": scores,
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
         "paper": _paper(recipe, scores, synthetic),
         "splits": splits,
+        "near": run.picture("data-check/near.png") if checked.get("near") else "",
         "source_tables": _source_tables(splits),
         "progress": _progress(steps),
         "curves": _curves(steps, validation, scores),

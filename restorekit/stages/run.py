@@ -28,12 +28,13 @@ from restorekit.stages.checkpoint import (
     remove_torn,
     write_checkpoint,
 )
+from restorekit.stages.doctor import Checkup
 from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe, dump
 
 __all__ = ["Run", "Term"]
 
-LIBRARIES = ("accelerate", "numpy", "pillow", "safetensors", "torchmetrics")
+LIBRARIES = ("accelerate", "numpy", "pillow", "safetensors", "scikit-learn", "torchmetrics")
 """Libraries, besides torch, whose version may change a number."""
 
 
@@ -75,6 +76,10 @@ class Run:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     counts: Mapping[str, Any] = field(default_factory=dict)
     """Images by split, side, class and source: data.json of the run folder."""
+    listing: str = ""
+    """Which image stands in which split: splits.csv of the run folder."""
+    checkup: Checkup | None = None
+    """What the data check found, where it was made."""
     step: int = 0
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
@@ -172,6 +177,10 @@ class Run:
         write_text(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1))
         write_text(self.folder / "environment.json", json.dumps(self._environment(command), indent=1))
         write_text(self.folder / "data.json", json.dumps(self.counts, indent=1))
+        if self.listing:
+            write_text(self.folder / "splits.csv", self.listing)
+        if self.checkup is not None:
+            self.checkup.write(self.folder / "data-check")
         write_text(self.folder / "networks.json", json.dumps(networks, indent=1))
 
     def _environment(self, command: str) -> dict[str, Any]:

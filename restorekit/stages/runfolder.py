@@ -21,6 +21,7 @@ FILES = {
     "recipe.json": "the recipe",
     "environment.json": "the machine and the versions",
     "data.json": "the data, and whether they are synthetic",
+    "data-check/near.png": "images that look alike",
     "networks.json": "the networks and their sizes",
     "metrics.csv": "the losses",
     "validation.csv": "validation scores",

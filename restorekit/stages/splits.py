@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +16,22 @@ from torch import Tensor
 from restorekit.core.errors import DataError
 from restorekit.core.parts import Parts
 from restorekit.core.types import UNLABELLED, Dataset, Domain, Record, Sample
-from restorekit.stages.recipe import Data, Recipe
+from restorekit.stages.facts import Facts, Memory, facts_of, remembering
+from restorekit.stages.recipe import Recipe
 from restorekit.stages.seeds import rng_of, seed_of
 
-__all__ = ["SPLITS", "Side", "Splits", "open_splits"]
+__all__ = [
+    "SIDES",
+    "SPLITS",
+    "Side",
+    "SideName",
+    "Splits",
+    "count_rows",
+    "demand_same_splits",
+    "look",
+    "open_splits",
+    "opened",
+]
 
 SPLITS = ("train", "val", "test")
 SideName = Literal["a", "b"]
@@ -50,15 +64,33 @@ class Side:
         """
         key = self.record(position).key
         sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
-        dims = sample.image.ndim - 1
-        if dims != self.domain.dims:
-            size = list(self.domain.size)
-            raise DataError(f"{key}: has {dims} spatial sizes; data.size has {self.domain.dims}: {size}")
-        if not torch.isfinite(sample.image).all():
-            raise DataError(f"{key}: holds values that are not finite")
+        self._demand(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
         image = _channels(sample.image, self.domain.channels, key)
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
         return replace(sample, image=image, truth=truth)
+
+    def facts(self, position: int, memory: Memory) -> Facts:
+        """Read the image at a position once; from its file, if it has one, and not even that if it is remembered.
+
+        Raises:
+            DataError: as `load` does.
+        """
+        file = self.dataset.file(self.indices[position])
+        if file is None:
+            sample = self.load(position, 0)
+            return facts_of(sample.image, sample.intensity)
+        found = memory.read(file)
+        key = self.record(position).key
+        self._demand(key, len(found.size), finite=found.finite)
+        _demand_channels(found.channels, self.domain.channels, found.gray, key)
+        return found
+
+    def _demand(self, key: str, dims: int, *, finite: bool) -> None:
+        if dims != self.domain.dims:
+            size = list(self.domain.size)
+            raise DataError(f"{key}: has {dims} spatial sizes; data.size has {self.domain.dims}: {size}")
+        if not finite:
+            raise DataError(f"{key}: holds values that are not finite")
 
     def groups(self) -> set[str]:
         """The groups, patients or records, that its images come from."""
@@ -66,24 +98,30 @@ class Side:
 
     def counts(self) -> dict[str, Any]:
         """Images by class and source, as the report shows them."""
-        records = [self.record(i) for i in range(len(self))]
         names = self.dataset.classes
-        labelled = [r for r in records if r.target != UNLABELLED]
-        by_class = Counter(names[r.target] for r in labelled)
-        sources: dict[str, dict[str, int]] = {}
-        for r in labelled:
-            if r.source is not None:
-                row = sources.setdefault(r.source, dict.fromkeys(names, 0))
-                row[names[r.target]] += 1
-        return {
-            "images": len(records),
-            "unlabelled": len(records) - len(labelled),
-            "groups": len(self.groups()) or None,
-            "ungrouped": sum(r.group is None for r in records),
-            "skipped": len(self.skipped),
-            "classes": {name: by_class[name] for name in names},
-            "sources": sources,
-        }
+        rows = [
+            (None if r.target == UNLABELLED else names[r.target], r.group, r.source)
+            for r in map(self.record, range(len(self)))
+        ]
+        return {**count_rows(rows, names), "skipped": len(self.skipped)}
+
+
+def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
+    """Count images of (class, group, source), each None where it is not known."""
+    by_class = Counter(label for label, _, _ in rows)
+    sources: dict[str, dict[str, int]] = {}
+    for label, _, source in rows:
+        if source is not None and label is not None:
+            row = sources.setdefault(source, dict.fromkeys(classes, 0))
+            row[label] += 1
+    return {
+        "images": len(rows),
+        "unlabelled": by_class[None],
+        "groups": len({group for _, group, _ in rows if group is not None}) or None,
+        "ungrouped": sum(group is None for _, group, _ in rows),
+        "classes": {name: by_class[name] for name in classes},
+        "sources": sources,
+    }
 
 
 @dataclass(frozen=True)
@@ -91,6 +129,8 @@ class Splits:
     """Every side of every split; a side that does not exist is empty."""
 
     sides: dict[tuple[str, SideName], Side]
+    looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = field(default_factory=dict)
+    """What was seen of every image, by its index in the dataset, where they were read."""
 
     def __getitem__(self, key: tuple[str, SideName]) -> Side:
         return self.sides[key]
@@ -105,6 +145,17 @@ class Splits:
         splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
         return {"synthetic": self.synthetic, "shared_groups": self.shared_groups(), "splits": splits}
 
+    def listing(self) -> str:
+        """Return which image stands in which split, as CSV: what splits.csv of a run folder holds."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["path", "domain", "label", "patient", "split", "source"])
+        for (split, name), side in self.sides.items():
+            for r in map(side.record, range(len(side))):
+                label = "" if r.target == UNLABELLED else side.dataset.classes[r.target]
+                rows.writerow([r.key, name, label, r.group or "", split, r.source or ""])
+        return text.getvalue()
+
     def shared_groups(self) -> list[str]:
         """Groups that stand in more than one split: what is learnt of a patient must not be tested on them."""
         of = {split: self[split, "a"].groups() | self[split, "b"].groups() for split in SPLITS}
@@ -112,17 +163,11 @@ class Splits:
         return sorted(set().union(*(of[one] & of[other] for one, other in pairs)))
 
 
-def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
-    """Open the datasets of a recipe.
-
-    Args:
-        recipe: the recipe.
-        parts: where its datasets come from.
-        verify: if given, every recorded image is read once before anything is trained, and this is called with a
-            line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
+def opened(recipe: Recipe, parts: Parts) -> Splits:
+    """Open the datasets of a recipe; no image is read.
 
     Raises:
-        DataError: if a training side is empty, the classes of the sides differ, or images cannot be read.
+        DataError: if a training side is empty or the classes of the sides differ.
     """
     data = recipe.data
     root = None if data.root is None else Path(data.root)
@@ -139,10 +184,65 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
     for name in SIDES:
         if not len(sides["train", name]):
             raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
-    if verify is not None or data.unreadable == "skip":  # which files are skipped must be known each time
-        for key, side in sides.items():
-            sides[key] = _verified(side, data, verify or (lambda line: None))
     return Splits(sides)
+
+
+def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
+    """Open the datasets of a recipe, and read every image once.
+
+    Args:
+        recipe: the recipe.
+        parts: where its datasets come from.
+        verify: if given, every recorded image is read once before anything is trained, and this is called with a
+            line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
+
+    Raises:
+        DataError: if a training side is empty, the classes of the sides differ, or images cannot be read.
+    """
+    splits = opened(recipe, parts)
+    if verify is None and recipe.data.unreadable != "skip":  # which files are skipped must be known each time
+        return splits
+    splits = look(splits, verify or (lambda line: None))
+    sides = {key: _readable(side, splits.looks[key], recipe.data.unreadable) for key, side in splits.sides.items()}
+    return replace(splits, sides=sides)
+
+
+def demand_same_splits(folder: Path, splits: Splits) -> None:
+    """Hold the splits to those that a run began with: what it learnt from must not become what it is tested on.
+
+    Raises:
+        DataError: if images have moved, as when another version of a library splits them.
+    """
+    path = folder / "splits.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as stream:
+        began = {(row["domain"], row["path"], row["split"]) for row in csv.DictReader(stream)}
+    known = {(domain, path) for domain, path, _ in began}
+    now = [(r["domain"], r["path"], r["split"]) for r in csv.DictReader(io.StringIO(splits.listing(), newline=""))]
+    moved = [path for domain, path, split in now if (domain, path) in known and (domain, path, split) not in began]
+    if moved:
+        raise DataError(
+            f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0]}; the data "
+            "or the versions of libraries have changed. Give the manifest a column split, from this file"
+        )
+
+
+def look(splits: Splits, say: Callable[[str], None]) -> Splits:
+    """Read every image once. Made images cannot be unreadable and repeat nobody, so one of them is enough."""
+    looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = {}
+    with remembering() as memory:
+        for key, side in splits.sides.items():
+            seen = looks.setdefault(key, {})
+            todo = range(min(1, len(side)) if side.dataset.synthetic else len(side))
+            for position in todo:
+                if position % 100 == 0 and position:
+                    say(f"checked {position} of {len(todo)} {key[0]} images of data.{side.name}")
+                try:
+                    seen[side.indices[position]] = side.facts(position, memory)
+                except DataError as error:
+                    seen[side.indices[position]] = error
+    return replace(splits, looks=looks)
 
 
 def _check_classes(a: Side, b: Side) -> None:
@@ -169,20 +269,11 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
         sides["val", name] = replace(train, indices=chosen)
 
 
-def _verified(side: Side, data: Data, say: Callable[[str], None]) -> Side:
-    """Read every image once. Made images cannot be unreadable, so one of them is enough."""
-    faults: dict[int, str] = {}
-    todo = range(min(1, len(side)) if side.dataset.synthetic else len(side))
-    for position in todo:
-        if position % 500 == 0 and position:
-            say(f"checked {position} of {len(todo)} images of data.{side.name}")
-        try:
-            side.load(position, 0)
-        except DataError as error:
-            faults[side.indices[position]] = str(error)
+def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["refuse", "skip"]) -> Side:
+    faults = {index: str(found) for index, found in looks.items() if isinstance(found, DataError)}
     if not faults:
         return side
-    if data.unreadable == "refuse":
+    if how == "refuse":
         first = next(iter(faults.values()))
         more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
         raise DataError(f"data.{side.name}: {first}{more}; mend or remove it, or set data.unreadable: skip")
@@ -197,8 +288,10 @@ def _verified(side: Side, data: Data, say: Callable[[str], None]) -> Side:
 def _channels(image: Tensor, channels: int, key: str) -> Tensor:
     if image.shape[0] == channels:
         return image
-    if image.shape[0] == 1:
-        return image.expand(channels, *image.shape[1:])
-    if channels == 1 and bool((image == image[:1]).all()):
-        return image[:1]
-    raise DataError(f"{key}: has {image.shape[0]} channels, data.channels is {channels}; only one channel is repeated")
+    _demand_channels(image.shape[0], channels, bool((image == image[:1]).all()), key)
+    return image.expand(channels, *image.shape[1:]) if image.shape[0] == 1 else image[:1]
+
+
+def _demand_channels(have: int, want: int, gray: bool, key: str) -> None:
+    if have not in (1, want) and not (want == 1 and gray):
+        raise DataError(f"{key}: has {have} channels, data.channels is {want}; only one channel is repeated")

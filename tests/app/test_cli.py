@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -456,3 +457,58 @@ def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_p
     assert line.endswith(f"the last good checkpoint is {kept}. Make room, then --resume {home}")
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     assert sorted(path.name for path in (home / "checkpoints").iterdir()) == [kept.name]
+
+
+# The data check
+
+
+def test_data_check_of_a_recipe_a_folder_and_a_manifest(cli: Cli, recipe: Path) -> None:
+    said = cli("data", "check", recipe)
+    assert (said.code, said.errors) == (0, [])
+    assert "6 images: no leak, 0 unreadable" in said.out
+    assert Path("data-check/check.json").is_file()
+    said = cli("data", "check", "images", "-o", "other")
+    assert said.code == 0
+    assert re.search(r"test +a .* 2 ", said.out)
+    assert Path("other/check.json").is_file()
+    Path("images/m.csv").write_text("file,finding,split\na/train/no/1.png,no,train\na/test/no/3.png,no,test\n")
+    said = cli("data", "check", "images/m.csv", "--column", "path=file", "--column", "label=finding")
+    assert "2 images: no leak, 0 unreadable" in said.out
+    Path("images/m.csv").rename("images/manifest.csv")
+    said = cli("data", "check", "images", "--column", "path=file", "--column", "label=finding")
+    assert "2 images: no leak, 0 unreadable" in said.out
+    assert "images/manifest.csv does not name 4 images of the folder, such as images/a/test/yes/4.png" in said.err
+    refused(
+        cli("data", "check", "images"), "images/manifest.csv:1: has no column 'path'; columns are file, finding, split"
+    )
+
+
+def test_data_check_refuses_in_one_line(cli: Cli, recipe: Path) -> None:
+    refused(cli("data", "check", "none"), "none: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
+    refused(cli("data", "check", "none.csv"), "none.csv: no such file; a manifest is expected")
+    refused(cli("data", "check", "images", "--variant", "x"), "images: --set and --variant are for recipes (.yaml)")
+    Path("m.csv").write_text("path\n")
+    refused(
+        cli("data", "check", "m.csv", "--column", "x"), "--column: takes OURS=THEIRS, such as label=finding; came 'x'"
+    )
+    refused(cli("data", "check", "m.csv"), "m.csv: names no image; a row an image is expected")
+
+
+def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
+    shutil.copy("images/a/train/no/1.png", "images/a/test/no/7.png")
+    shutil.copy("images/a/train/no/1.png", "images/b/train/no/8.png")
+    leak = "a: train/no/1.png (train) and a: test/no/7.png (test) hold the same pixels"
+    refused(cli("data", "check", recipe), leak)
+    refused(
+        cli("run", recipe),
+        f"data: a leak from train into test: {leak}; mend the splits (restorekit data check tells of each), or go on "
+        "with --allow-leaks",
+    )
+    said = cli("run", recipe, "--allow-leaks")
+    assert said.code == 0, said.err
+    assert f"leak, allowed: {leak}" in said.err
+    page = Path("runs/tiny-1/report.html").read_text("utf-8")
+    assert 'class="leak"' in page
+    assert "hold the same pixels" in page
+    assert Path("runs/tiny-1/splits.csv").is_file()
+    assert Path("runs/tiny-1/data-check/check.json").is_file()

@@ -113,6 +113,30 @@ def test_an_order_is_a_permutation(length: int, epoch: int, cycle: int, seed: in
     assert torch.equal(order, data._order(length, seed, epoch, cycle, "a"))
 
 
+def test_classes_are_shown_equally_often(spec: Spec, plugins: Plugins, tmp_path: Any) -> None:
+    names = {"a": ["x"] * 9 + ["y"] * 2 + ["z"], "b": ["x", "y", "y"]}
+    rows = ["path,domain,label,split"]
+    for side, labels in names.items():
+        for at, label in enumerate(labels):
+            write_image(tmp_path / f"{side}{at}.png", torch.zeros(1, 16, 16))
+            rows.append(f"{side}{at}.png,{side},{label},train")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    sides = {f"data__{s}": {"name": "manifest", "file": "m.csv", "domain": s} for s in "ab"}
+    made = spec(**sides, data__root=str(tmp_path), data__balance="class", data__batch=1)
+    assert steps_per_epoch(open_splits(made, plugins.parts), made) == 12
+    shown = pairs(made, plugins, 0, 36)
+    for epoch in range(3):
+        part = shown[12 * epoch : 12 * epoch + 12]
+        assert Counter(int(a.target) for a, _ in part) == {0: 4, 1: 4, 2: 4}  # type: ignore[arg-type]
+        assert Counter(int(b.target) for _, b in part) == {0: 6, 1: 6}  # type: ignore[arg-type]
+        assert max(Counter(a.key for a, _ in part if a.key[0] in {f"a{i}.png" for i in range(9)}).values()) == 1
+    assert len({a.key[0] for a, _ in pairs(made, plugins, 0, 240)}) == 12, "in time, every image is shown"
+    assert same(shown[5:9], pairs(made, plugins, 5, 9))
+    alike = spec(**sides, data__root=str(tmp_path), data__balance="class", data__pairing="class", data__batch=1)
+    with pytest.raises(DataError, match="side b has no image of class 'z'"):
+        pairs(alike, plugins, 0, 1)
+
+
 def test_pairing_by_class(spec: Spec, plugins: Plugins) -> None:
     options = {"name": "toy", "classes": ["x", "y", "z"], "count": 9}
     made = spec(data__a={**options, "side": "a"}, data__b={**options, "side": "b", "count": 4}, data__pairing="class")

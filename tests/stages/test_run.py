@@ -306,7 +306,8 @@ def test_a_run_folder_says_what_was_run(build_run: Build, plugins: Plugins) -> N
     run = build_run(data__a={"name": "toy", "test": 2})
     run.begin("restorekit run toy.yaml")
     names = {path.name for path in run.folder.iterdir()}
-    assert names == {"recipe.yaml", "recipe.json", "environment.json", "data.json", "networks.json"}
+    whole = {"recipe.yaml", "recipe.json", "environment.json", "data.json", "splits.csv", "networks.json"}
+    assert names == whole
     said = json.loads((run.folder / "environment.json").read_text())
     assert said["command"] == "restorekit run toy.yaml"
     assert (said["seed"], said["precision"], said["torch"]) == (0, "fp32", torch.__version__)

@@ -37,8 +37,12 @@ class Folders(Dataset):
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` as it is stored; nothing here is random."""
-        image, intensity = read_image(self.root / self.records[index].key)
+        image, intensity = read_image(self.file(index))
         return Sample(image, intensity=intensity)
+
+    def file(self, index: int) -> Path:
+        """The file of image `index`."""
+        return self.root / self.records[index].key
 
 
 def r2cgan_folders(root: Path | None, split: str, *, side: Literal["A", "B"]) -> Dataset:

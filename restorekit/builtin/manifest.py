@@ -1,0 +1,171 @@
+"""A dataset by a table: a row an image, with its domain, class, patient, split and source."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from restorekit import (
+    UNLABELLED,
+    DataError,
+    Dataset,
+    Factory,
+    ManifestRow,
+    RecipeError,
+    Record,
+    Sample,
+    hookimpl,
+    read_image,
+    read_manifest,
+)
+
+__all__ = ["manifest"]
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Manifest(Dataset):
+    """Some of the images that a manifest names; a key is a path as the manifest writes it."""
+
+    def __init__(self, base: Path, rows: Sequence[ManifestRow], classes: tuple[str, ...]) -> None:
+        self.base, self.classes = base, classes
+        self.records = [
+            Record(r.path, UNLABELLED if r.label is None else classes.index(r.label), r.patient, r.source) for r in rows
+        ]
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return image `index` as its file stores it; nothing is left to `rng`."""
+        image, intensity = read_image(self.file(index))
+        return Sample(image, intensity=intensity)
+
+    def file(self, index: int) -> Path:
+        """The file of image `index`."""
+        return self.base / self.records[index].key
+
+
+def manifest(
+    root: Path | None,
+    split: str,
+    *,
+    file: str,
+    domain: str | list[str] | None = None,
+    columns: dict[str, str] = {},  # noqa: B006
+    images: str | None = None,
+    classes: list[str] | None = None,
+    test: Fraction = 0.2,
+    val: Fraction = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """The images that a table names: CSV, or Parquet where pyarrow is installed.
+
+    Its columns: `path`, and where known `domain`, `label`, `patient`, `split`, `source`. Without a split column, or
+    where it is empty everywhere, the images are split by patient, with classes and domains in the same shares
+    everywhere (scikit-learn's StratifiedGroupKFold); an image without a patient counts as a patient of its own.
+
+    Args:
+        root: Where relative paths of `file` and `images` start; None: the working folder.
+        split: "train", "val" or "test".
+        file: The table.
+        domain: Which images: those of this domain, or of these. None: all.
+        columns: What a column is called in the table, such as {label: finding}.
+        images: The folder where the table's paths start; None: the folder of the table.
+        classes: The classes in order, the positive one last; default: their names sorted.
+        test: The share for testing, where the table gives no splits.
+        val: The share for validation, where the table gives no splits.
+        seed: Of that split. Give both sides the same shares and seed.
+    """
+    place = root or Path()
+    table = place / Path(file).expanduser()
+    base = table.parent if images is None else place / Path(images).expanduser()
+    rows, _ = read_manifest(table, columns, base)
+    names = _classes(rows, classes)
+    if domain is not None:
+        wanted = [domain] if isinstance(domain, str) else domain
+        _check_domains(table, rows, wanted)
+    splits = _splits(table, rows, test, val, seed)
+    taken = [
+        row for row, its in zip(rows, splits, strict=True) if its == split and (domain is None or row.domain in wanted)
+    ]
+    return Manifest(base, taken, names)
+
+
+def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:
+    names = tuple(sorted({row.label for row in rows if row.label is not None}) if given is None else given)
+    if len(set(names)) < len(names):
+        raise RecipeError(f"dataset 'manifest': a class stands twice in {', '.join(names)}")
+    for row in rows:
+        if row.label is not None and row.label not in names:
+            raise DataError(f"{row.where}: no class is called {row.label!r}. Known: {', '.join(names) or 'none'}")
+    return names
+
+
+def _check_domains(table: Path, rows: Sequence[ManifestRow], wanted: Sequence[str]) -> None:
+    known = sorted({row.domain for row in rows if row.domain is not None})
+    lost = [name for name in wanted if name not in known]
+    if lost:
+        raise DataError(f"{table}: no image is of domain {lost[0]!r}. Known: {', '.join(known) or 'none'}")
+
+
+def _splits(table: Path, rows: Sequence[ManifestRow], test: float, val: float, seed: int) -> list[str]:
+    given = [row.split for row in rows if row.split is not None]
+    if not given:
+        return _drawn(table, rows, test, val, seed)
+    lost = [row for row in rows if row.split is None]
+    if lost:
+        raise DataError(f"{lost[0].where}: names no split, and other rows do; name train, val or test in every row")
+    return given
+
+
+def _drawn(table: Path, rows: Sequence[ManifestRow], test: float, val: float, seed: int) -> list[str]:
+    """Split by patient: as many folds as make the shares, some of them for testing, some for validation."""
+    if test + val >= 1:
+        raise RecipeError(f"dataset 'manifest': test and val leave nothing to train on; came {test} and {val}")
+    if not test and not val:
+        return ["train"] * len(rows)
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    patients = [f"patient {row.patient}" if row.patient is not None else f"path {row.path}" for row in rows]
+    strata = [f"{row.domain} {row.label}" for row in rows]
+    folds = _folds(test, val)
+    if len(set(patients)) < folds:
+        raise DataError(
+            f"{table}: {len(set(patients))} patients are too few for shares of {test} and {val}, which take {folds}; "
+            "add a column split"
+        )
+    made = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class with fewer images than folds is in some of them
+            held = [fold for _, fold in made.split(strata, strata, patients)]
+    except ValueError as error:
+        raise DataError(f"{table}: cannot be split by patient ({error}); add a column split") from error
+    splits = ["train"] * len(rows)
+    for at, fold in enumerate(held):
+        name = "test" if at < round(test * folds) else "val" if at < round(test * folds) + round(val * folds) else ""
+        for i in fold if name else ():
+            splits[int(i)] = name
+    return splits
+
+
+def _folds(test: float, val: float) -> int:
+    """Return the least number of folds, at most twenty, that comes nearest to the shares."""
+
+    def misses(count: int) -> float:
+        shares = [share for share in (test, val) if share]
+        lost = any(round(share * count) == 0 for share in shares)
+        return math.inf if lost else sum(abs(round(share * count) / count - share) for share in shares)
+
+    best = min(range(2, 21), key=lambda count: (round(misses(count), 6), count))
+    return best if math.isfinite(misses(best)) else math.ceil(1 / min(share for share in (test, val) if share))
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the manifest dataset."""
+    add("dataset", "manifest", manifest)

@@ -1,0 +1,110 @@
+"""The manifest dataset: rows by split and domain, and splits by patient where the table gives none."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restorekit import UNLABELLED, DataError, RecipeError, write_image
+from restorekit.builtin.manifest import manifest
+
+SPLITS = ("train", "val", "test")
+
+
+def table(base: Path, *rows: str, head: str = "path,domain,label,patient,split,source") -> None:
+    base.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        path = base / row.partition(",")[0]
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    (base / "m.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+def test_rows_of_a_split_and_a_domain(tmp_path: Path) -> None:
+    write_image(tmp_path / "set" / "1.png", torch.zeros(1, 5, 4))
+    table(
+        tmp_path / "set",
+        *("1.png,poor,sick,p1,train,x", "2.png,good,well,p2,train,x", "3.png,mid,,,test,", "4.png,poor,well,p4,test,y"),
+    )
+    train = manifest(tmp_path, "train", file="set/m.csv", domain="poor")
+    assert [(r.key, r.target, r.group, r.source) for r in train.records] == [("1.png", 0, "p1", "x")]
+    assert train.classes == ("sick", "well")
+    assert train.load(0, torch.Generator()).image.shape == (1, 5, 4)
+    assert train.file(0) == tmp_path / "set/1.png"
+    test = manifest(tmp_path, "test", file="set/m.csv", domain=["poor", "mid"], classes=["well", "sick"])
+    assert [(r.key, r.target) for r in test.records] == [("3.png", UNLABELLED), ("4.png", 0)]
+    assert len(manifest(tmp_path, "val", file="set/m.csv").records) == 0
+    assert len(manifest(tmp_path, "train", file="set/m.csv").records) == 2
+
+
+def test_images_elsewhere(tmp_path: Path) -> None:
+    table(tmp_path / "set", "x/1.png", head="path")
+    (tmp_path / "set" / "m.csv").rename(tmp_path / "m.csv")
+    found = manifest(tmp_path, "train", file="m.csv", images="set", test=0)
+    assert [r.key for r in found.records] == ["x/1.png"]
+    assert found.file(0) == tmp_path / "set/x/1.png"
+
+
+def drawn(base: Path, **options: Any) -> dict[str, list[Any]]:
+    return {split: list(manifest(base, split, file="m.csv", **options).records) for split in SPLITS}
+
+
+def test_splits_by_patient(tmp_path: Path) -> None:
+    rows = [
+        f"{p}/{i}.png,{'poor' if p % 2 else 'good'},{'sick' if p % 5 == 0 else 'well'},p{p}"
+        for p in range(60)
+        for i in range(1 + p % 3)
+    ]
+    table(tmp_path, *rows, head="path,domain,label,patient")
+    both = {domain: drawn(tmp_path, domain=domain, test=0.2, val=0.1) for domain in ("poor", "good")}
+    whole = drawn(tmp_path, test=0.2, val=0.1)
+    assert sorted(r.key for records in whole.values() for r in records) == sorted(row.partition(",")[0] for row in rows)
+    patients = {split: {r.group for r in records} for split, records in whole.items()}
+    assert all(not patients[one] & patients[other] for one in SPLITS for other in SPLITS if one < other)
+    shares = {split: len(records) / len(rows) for split, records in whole.items()}
+    assert shares == {
+        "train": pytest.approx(0.7, abs=0.05),
+        "val": pytest.approx(0.1, abs=0.05),
+        "test": pytest.approx(0.2, abs=0.05),
+    }
+    sick = {split: Counter(r.target for r in records)[0] / len(records) for split, records in whole.items()}
+    assert all(abs(share - 0.2) < 0.1 for share in sick.values()), sick
+    for split in SPLITS:  # what a domain gets does not depend on who asks
+        assert {r.key for d in both.values() for r in d[split]} == {r.key for r in whole[split]}
+    assert drawn(tmp_path, test=0.2, val=0.1) == whole
+    assert drawn(tmp_path, test=0.2, val=0.1, seed=1) != whole
+
+
+def test_images_without_a_patient_stand_alone(tmp_path: Path) -> None:
+    table(tmp_path, *(f"{i}.png" for i in range(10)), head="path")
+    assert {split: len(records) for split, records in drawn(tmp_path, test=0.3).items()} == {
+        "train": 7,
+        "val": 0,
+        "test": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "says"),
+    [
+        (["1.png,a,x,p,train,s", "2.png,a,x,p,,s"], {}, r"m.csv:3: names no split, and other rows do"),
+        (["1.png,a,x,p,train,s"], {"domain": "b"}, r"m.csv: no image is of domain 'b'. Known: a"),
+        (["1.png,a,x,p,train,s"], {"classes": ["y"]}, r"m.csv:2: no class is called 'x'. Known: y"),
+        (["1.png,a,x,p,,s", "2.png,a,x,p,,s"], {}, r"m.csv: 1 patients are too few for shares of 0.2 and 0.0"),
+    ],
+)
+def test_faults(tmp_path: Path, rows: list[str], options: dict[str, Any], says: str) -> None:
+    table(tmp_path, *rows)
+    with pytest.raises(DataError, match=says):
+        manifest(tmp_path, "train", file="m.csv", **options)
+
+
+def test_options_that_cannot_be(tmp_path: Path) -> None:
+    table(tmp_path, "1.png,a,x,p,,s")
+    with pytest.raises(RecipeError, match="leave nothing to train on"):
+        manifest(tmp_path, "train", file="m.csv", test=0.5, val=0.5)
+    with pytest.raises(RecipeError, match="a class stands twice in x, x"):
+        manifest(tmp_path, "train", file="m.csv", classes=["x", "x"])

@@ -1,0 +1,312 @@
+"""The data check: everything that was planted is found, and nothing that was not."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from restorekit import DataError, nd, read_image, write_image
+from restorekit.core.plugins import Plugins
+from restorekit.stages import build, doctor, facts, report, splits
+from restorekit.stages.doctor import examine, folder_items, manifest_items, recipe_items
+from restorekit.stages.facts import facts_of, remembering
+from restorekit.stages.recipe import Recipe
+
+Spec = Callable[..., Recipe]
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def film(seed: int, size: tuple[int, int] = (48, 40)) -> Tensor:
+    """A smooth random picture: as other seeds' pictures as two chests are, or more."""
+    rng = torch.Generator().manual_seed(seed)
+    image = nd.resize(torch.rand(1, 1, 6, 6, generator=rng) * 1.6 - 0.8, size)[0]
+    return (image + 0.02 * torch.randn(1, *size, generator=rng)).clamp(-1, 1)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """Two domains, two sources with the same mix of classes, three splits; nothing wrong with them."""
+    rows = ["path,domain,label,patient,split,source"]
+    for at in range(48):
+        split = ("train", "train", "val", "test")[at // 2 % 4]
+        name = f"{split}/{at:02d}.png"
+        write_image(tmp_path / name, film(at))
+        label, source, domain = (("well", "sick")[at % 2], ("n", "s")[at // 8 % 2], ("poor", "good")[at // 16 % 2])
+        rows.append(f"{name},{domain},{label},p{at},{split},{source}")
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def plant(
+    base: Path, name: str, image: Tensor, patient: str, split: str, label: str = "sick", source: str = "n"
+) -> str:
+    write_image(base / name, image)
+    with (base / "m.csv").open("a") as table:
+        table.write(f"{name},poor,sick,{patient},{split},n\n")
+    return name
+
+
+def checked(base: Path, **options: Any) -> doctor.Checkup:
+    return examine(manifest_items(base / "m.csv", None, quiet), **options)
+
+
+def test_good_data_are_good(base: Path) -> None:
+    found = checked(base)
+    assert (found.images, found.leaks, found.unreadable, found.warnings, found.data_warnings) == (48, (), (), (), ())
+    assert found.sizes == {"48x40": 48}
+    assert found.depths == {"uint8": 48}
+    assert found.associations["class and source"] < 0.1
+    assert found.tables["train"]["poor"]["classes"] == {"sick": 8, "well": 8}
+
+
+def test_all_that_is_planted_is_found(base: Path) -> None:
+    same = plant(base, "x/same.png", read_image(base / "train/00.png")[0], "q1", "test")
+    plant(base, "x/patient.png", film(100), "p1", "test")
+    plant(base, "x/val.png", film(101), "p2", "val")
+    colour = plant(base, "x/rgb.png", read_image(base / "train/09.png")[0].expand(3, -1, -1), "q2", "train")
+    other = plant(base, "x/val-same.png", read_image(base / "train/08.png")[0], "q3", "val")
+    flip = read_image(base / "test/06.png")[0]
+    near = plant(base, "x/near.jpg", (flip * 0.9 + 0.02).clamp(-1, 1), "q4", "train")
+    plant(base, "x/flat.png", torch.zeros(1, 48, 40), "q5", "train")
+    plant(base, "x/flat-too.png", torch.zeros(1, 48, 40), "q6", "test")
+    framed = film(102)
+    framed[:, :, :8] = -1
+    plant(base, "x/framed.png", framed, "q7", "train")
+    plant(base, "x/torn.png", film(103), "q8", "train")
+    (base / "x/torn.png").write_bytes((base / "x/torn.png").read_bytes()[:200])
+    found = checked(base)
+    assert found.leaks == (
+        "patient p1 stands in train and test (train/01.png, x/patient.png)",
+        f"train/00.png (train) and {same} (test) hold the same pixels",
+    )
+    assert len(found.unreadable) == 1
+    assert "torn.png: cannot be read" in found.unreadable[0]
+    assert found.data_warnings[0] == "1 patient stands in val and another split: p2."
+    said = " ".join(found.warnings)
+    assert f"1 image stands in two splits with the same pixels: train/08.png (train) = {other} (val)." in said
+    assert f"1 image is repeated within a split: train/09.png = {colour}." in said
+    assert [(pair.one.name, pair.other.name) for pair in found.near] == [("test/06.png", near)]
+    assert "1 pair of images looks alike (4 bits of 64 at most), 1 of them across splits, such as test/06.png" in said
+    assert "2 images are constant, one value everywhere: x/flat.png, x/flat-too.png." in said
+    assert "1 of 57 images have a flat border" in said
+    assert "the widest takes 20 % of x/framed.png" in said
+    found.write(base / "out")
+    told = json.loads((base / "out/check.json").read_text())
+    assert told["near"] == [["test/06.png", near, "test", "train", found.near[0].distance]]
+    assert read_image(base / "out/near.png")[0].shape[1] > 224
+    examine([]).write(base / "out")
+    assert not (base / "out/near.png").exists(), "a picture of an earlier check is not left behind"
+
+
+def test_many_planted_duplicates_are_all_found(base: Path) -> None:
+    for at in range(48):
+        plant(base, f"y/{at}.png", film(at), f"r{at}", "test" if at // 2 % 4 < 2 else "train")
+    found = checked(base)
+    across = [at for at in range(48) if at // 2 % 4 in (0, 1, 3)]
+    assert len(found.leaks) == len(across)
+    assert all(any(f"y/{at}.png " in leak for leak in found.leaks) for at in across)
+    assert "12 images stand in two splits with the same pixels" in found.warnings[0]
+    assert not found.near
+
+
+def test_a_source_that_tells_the_class_is_told(base: Path) -> None:
+    table = (base / "m.csv").read_text().splitlines()
+    rows = [line.rpartition(",")[0] + ("," + ("n" if ",well," in line else "s")) for line in table[1:]]
+    (base / "m.csv").write_text("\n".join([table[0], *rows]))
+    found = checked(base)
+    assert found.associations["class and source"] == 1.0
+    (line,) = found.data_warnings
+    assert line.startswith("Class and source are confounded: in the images, source n holds only well")
+    assert "accuracy measures source as well as class" in line
+
+
+def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
+    items = manifest_items(base / "m.csv", None, quiet)
+    told = []
+    for item in items:
+        assert item.facts is not None
+        image = item.load()
+        if item.label == "sick":
+            image[:, :4] = 1
+        seen = facts_of(image)
+        depth = "uint8" if item.label == "sick" else "uint16"
+        told.append(doctor.replace(item, facts=doctor.replace(seen, depth=depth)))
+    said = " ".join(examine(told).warnings)
+    assert "24 of 48 images have a flat border" in said
+    assert "Class and flat borders go together (Cramér's V 1.00)" in said
+    assert "Images are stored at several depths: 24 are" in said
+    assert "Class and depth go together (Cramér's V 1.00)" in said
+
+
+def test_the_distance_is_an_option(base: Path) -> None:
+    pairs = [len(checked(base, distance=distance).near) for distance in (0, 4, 32)]
+    assert pairs[0] == pairs[1] == 0
+    assert pairs[2] > 300
+
+
+def test_folders_say_splits_domains_and_classes(tmp_path: Path) -> None:
+    names = ["trainA/1.png", "testA/2.png", "b/train/sick/deep/3.png", "b/val/4.png", "well/5.png", "6.png"]
+    for at, name in enumerate(names):
+        write_image(tmp_path / name, film(at))
+    found = {i.name: (i.split, i.domain, i.label) for i in folder_items(tmp_path, quiet)}
+    assert found == {
+        "trainA/1.png": ("train", "A", None),
+        "testA/2.png": ("test", "A", None),
+        "b/train/sick/deep/3.png": ("train", "b", "sick"),
+        "b/val/4.png": ("val", "b", None),
+        "well/5.png": (None, None, "well"),
+        "6.png": (None, None, None),
+    }
+    with pytest.raises(DataError, match="holds no image"):
+        folder_items(tmp_path / "b/none", quiet)
+
+
+@pytest.mark.full
+def test_two_thousand_images_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
+    for at in range(2000):
+        write_image(tmp_path / "images" / f"{at}.jpg", film(at, (320, 390)))
+    began = monotonic()
+    assert len(examine(folder_items(tmp_path / "images", quiet)).near) == 0
+    assert monotonic() - began < 20
+
+
+# Facts and their memory
+
+
+def test_facts(tmp_path: Path) -> None:
+    image = film(0)
+    plain = facts_of(image)
+    assert (plain.size, plain.channels, plain.gray, plain.finite, plain.constant) == ((48, 40), 1, True, True, False)
+    assert facts_of(image.expand(3, -1, -1)).pixels == plain.pixels
+    assert facts_of(image.flip(-1)).pixels != plain.pixels
+    assert facts_of(image.reshape(1, 40, 48)).pixels != plain.pixels
+    assert facts_of((image * 0.5).clamp(-1, 1)).look == plain.look
+    assert facts_of(torch.zeros(1, 8, 8)).constant
+    assert facts_of(torch.full((1, 8, 8), float("nan"))).finite is False
+    assert facts_of(torch.full((1, 8, 8), float("inf"))).finite is False
+    for shape in ((1, 9), (2, 9), (1, 4, 5, 6), (1, 1, 1), (1, 1, 9), (3, 2, 2)):  # any number of dimensions, any size
+        other = torch.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+        assert facts_of(other).size == shape[1:]
+    framed = image.clone()
+    framed[:, :12], framed[:, :, -4:] = -1, 1
+    assert facts_of(framed).border == (0.0, 0.0, 0.0, pytest.approx(0.1))
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
+    path, read = tmp_path / "1.png", []
+    write_image(path, film(0))
+    monkeypatch.setattr(facts, "read_image", lambda file: read.append(file) or read_image(file))
+
+    def look() -> facts.Facts:
+        with remembering() as memory:
+            return memory.read(path)
+
+    assert look() == look()
+    assert len(read) == 1
+    stat = path.stat()
+    write_image(path, film(1))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10))
+    assert look().pixels == facts_of(read_image(path)[0]).pixels
+    assert len(read) == 2
+    path.write_bytes(b"nothing")
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read"):
+            look()
+    (tmp_path / "cache/facts.sqlite").write_bytes(b"no database " * 400)
+    write_image(path, film(2))
+    assert look() == look()
+    monkeypatch.setenv("RESTOREKIT_CACHE", str(path))  # a folder that cannot be
+    assert look() == look()
+
+
+# Recipes and runs
+
+
+def manifest_spec(spec: Spec, base: Path, **changes: Any) -> Recipe:
+    sides = {"data__a": ("poor",), "data__b": ("good",)}
+    given = {k: {"name": "manifest", "file": "m.csv", "domain": domain} for k, (domain,) in sides.items()}
+    return spec(data__root=str(base), **{**given, **changes})
+
+
+def test_a_recipe_is_checked(spec: Spec, plugins: Plugins, base: Path) -> None:
+    plant(base, "x/torn.png", film(103), "q8", "train")
+    (base / "x/torn.png").write_bytes(b"")
+    opened = splits.look(splits.opened(manifest_spec(spec, base), plugins.parts), quiet)
+    found = examine(recipe_items(opened))
+    assert found.images == 49
+    assert len(found.unreadable) == 1
+    assert found.leaks == ()
+    skipping = splits.open_splits(manifest_spec(spec, base, data__unreadable="skip"), plugins.parts, verify=quiet)
+    assert examine(recipe_items(skipping)).unreadable == found.unreadable
+
+
+def test_what_was_made_worse_is_known_by_its_file(spec: Spec, plugins: Plugins, base: Path) -> None:
+    plant(base, "x/same.png", read_image(base / "train/00.png")[0], "q1", "test")
+    good = {"name": "manifest", "file": "m.csv", "domain": "poor"}
+    made = manifest_spec(
+        spec, base, data__a={"name": "degraded", "dataset": good, "degradation": "noise"}, data__b=good
+    )
+    found = examine(recipe_items(splits.look(splits.opened(made, plugins.parts), quiet)))
+    assert len(found.leaks) == 1
+    assert "hold the same pixels" in found.leaks[0]
+    assert not any("repeated" in line for line in found.warnings)
+
+
+def test_made_images_are_not_compared(spec: Spec, plugins: Plugins) -> None:
+    sides = {f"data__{s}": {"name": "phantom", "side": s, "count": 4, "test": 2, "size": [16, 16]} for s in "ab"}
+    opened = splits.look(splits.opened(spec(**sides), plugins.parts), quiet)
+    found = examine(recipe_items(opened), distance=32, synthetic=opened.synthetic)
+    assert found.sizes == {"16x16": sum(bool(len(side)) for side in opened.sides.values())}
+    assert (found.near, found.leaks, found.warnings) == ((), (), ())
+
+
+def test_a_leak_stops_a_run_unless_it_is_allowed(spec: Spec, plugins: Plugins, base: Path) -> None:
+    plant(base, "x/same.png", read_image(base / "train/00.png")[0], "p1", "test")
+    made = manifest_spec(spec, base)
+    with pytest.raises(DataError) as caught:
+        build.build(made, plugins, base / "run", verify=quiet)
+    assert "\n" not in str(caught.value)
+    for text in ("data: 2 leaks from train into test: patient p1 stands", "the same pixels", "--allow-leaks"):
+        assert text in str(caught.value)
+    run = build.build(made, plugins, base / "run", verify=quiet, allow_leaks=True)
+    run.begin("restorekit run")
+    assert len(json.loads((base / "run/data.json").read_text())["check"]["leaks"]) == 2
+    assert (base / "run/data-check/check.json").is_file()
+    page = report.report(base / "run").read_text("utf-8")
+    assert 'class="leak"' in page
+    assert "patient p1 stands in train and test" in page
+
+
+def test_the_splits_of_a_run_are_stored_and_held(spec: Spec, plugins: Plugins, base: Path) -> None:
+    table = (base / "m.csv").read_text()
+    unsplit = "\n".join(
+        ",".join(cell for at, cell in enumerate(line.split(",")) if at != 4) for line in table.split("\n")
+    )
+    (base / "m.csv").write_text(unsplit.strip())
+    made = manifest_spec(spec, base)
+    build.build(made, plugins, base / "run").begin("restorekit run")
+    stored = (base / "run/splits.csv").read_text()
+    build.build(made, plugins, base / "run").begin("restorekit run --resume")
+    assert (base / "run/splits.csv").read_text() == stored
+    (base / "s.csv").write_text(stored)  # which is itself a manifest
+    side = {"name": "manifest", "file": "s.csv"}
+    again = manifest_spec(spec, base, data__a={**side, "domain": "a"}, data__b={**side, "domain": "b"})
+    assert sorted(splits.opened(again, plugins.parts).listing().split()) == sorted(stored.split())
+    sides = {
+        f"data__{s}": {"name": "manifest", "file": "m.csv", "domain": d, "seed": 1}
+        for s, d in (("a", "poor"), ("b", "good"))
+    }
+    with pytest.raises(DataError, match=r"splits.csv: \d+ images stand in another split than when the run began"):
+        build.build(manifest_spec(spec, base, **sides), plugins, base / "run")
