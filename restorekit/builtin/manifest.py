@@ -33,20 +33,22 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Manifest(Dataset):
     """Some of the images that a manifest names; a key is a path as the manifest writes it."""
 
-    def __init__(self, base: Path, rows: Sequence[ManifestRow], classes: tuple[str, ...]) -> None:
-        self.base, self.classes = base, classes
+    def __init__(
+        self, base: Path, rows: Sequence[ManifestRow], classes: tuple[str, ...], range: list[float] | None = None
+    ) -> None:
+        self.base, self.classes, self.range = base, classes, range
         self.records = [
             Record(r.path, UNLABELLED if r.label is None else classes.index(r.label), r.patient, r.source) for r in rows
         ]
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` as its file stores it; nothing is left to `rng`."""
-        image, intensity = read_image(self.file(index))
+        image, intensity = read_image(self.base / self.records[index].key, range=self.range)
         return Sample(image, intensity=intensity)
 
-    def file(self, index: int) -> Path:
-        """The file of image `index`."""
-        return self.base / self.records[index].key
+    def file(self, index: int) -> Path | None:
+        """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
+        return None if self.range is not None else self.base / self.records[index].key
 
 
 def manifest(
@@ -58,6 +60,7 @@ def manifest(
     columns: dict[str, str] = {},  # noqa: B006
     images: str | None = None,
     classes: list[str] | None = None,
+    range: list[float] | None = None,
     test: Fraction = 0.2,
     val: Fraction = 0.0,
     seed: int = 0,
@@ -76,6 +79,7 @@ def manifest(
         columns: What a column is called in the table, such as {label: finding}.
         images: The folder where the table's paths start; None: the folder of the table.
         classes: The classes in order, the positive one last; default: their names sorted.
+        range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         test: The share for testing, where the table gives no splits.
         val: The share for validation, where the table gives no splits.
         seed: Of that split. Give both sides the same shares and seed.
@@ -92,7 +96,7 @@ def manifest(
     taken = [
         row for row, its in zip(rows, splits, strict=True) if its == split and (domain is None or row.domain in wanted)
     ]
-    return Manifest(base, taken, names)
+    return Manifest(base, taken, names, range)
 
 
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -91,3 +92,14 @@ def test_folder_faults(tmp_path):
         folder(tmp_path, "train", path="full", classes=["a", "b", "a"])
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         folder(tmp_path, "train", path="full", labels="none.csv")
+
+
+def test_a_declared_range_is_every_files(tmp_path):
+    np.save(tmp_path / "1.npy", np.array([[0, 5, 10]], np.float32))
+    with pytest.raises(DataError, match="declare their range"):
+        folder(None, "train", path=str(tmp_path)).load(0, torch.Generator())
+    declared = folder(None, "train", path=str(tmp_path), range=[0, 10])
+    sample = declared.load(0, torch.Generator())
+    assert sample.image.tolist() == [[[-1, 0, 1]]]
+    assert sample.intensity.high == 10
+    assert declared.file(0) is None, "read without the range, the file is not the image"
