@@ -11,7 +11,8 @@ from restorekit.app import screen
 from restorekit.core.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from restorekit.stages.doctor import Checkup, Item
+    from restorekit.stages.doctor import Checkup
+    from restorekit.stages.items import Item
 
 __all__ = ["app"]
 
@@ -58,7 +59,7 @@ def _items(
 ) -> tuple[list[Item], bool]:
     """Return the images of a recipe, a manifest or a folder, and whether they are made."""
     from restorekit.core.images import find_images
-    from restorekit.stages import doctor
+    from restorekit.stages.items import folder_items, manifest_items, recipe_items
 
     if what.suffix.lower() in (".yaml", ".yml"):
         from restorekit.core import plugins
@@ -67,13 +68,13 @@ def _items(
         known = plugins.load()
         spec = recipe.load(what, known, sets=sets, variant=variant)
         opened = splits.look(splits.opened(spec, known.parts), say)
-        return doctor.recipe_items(opened), opened.synthetic
+        return recipe_items(opened), opened.synthetic
     if sets or variant:
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
     if what.is_dir():
         listed = what / "manifest.csv"
         if not listed.is_file():
-            return doctor.folder_items(what, say), False
+            return folder_items(what, say), False
         screen.note(f"{listed} says what is known of the images")
         items = _items(listed, sets, variant, columns, say)[0]
         named = {item.file for item in items}
@@ -86,7 +87,7 @@ def _items(
     pairs = [text.partition("=") for text in columns]
     if wrong := [text for text, pair in zip(columns, pairs, strict=True) if not all(pair)]:
         raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; came {wrong[0]!r}")
-    return doctor.manifest_items(what, {ours: theirs for ours, _, theirs in pairs}, say), False
+    return manifest_items(what, {ours: theirs for ours, _, theirs in pairs}, say), False
 
 
 def _show(found: Checkup, out: Path) -> None:

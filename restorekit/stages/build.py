@@ -15,7 +15,7 @@ from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, Translator
-from restorekit.stages import data, doctor, recipe
+from restorekit.stages import data, doctor, items, recipe
 from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Run, Term
@@ -172,7 +172,7 @@ def build(
     demand_same_splits(folder, splits)
     checkup = None
     if verify is not None:
-        checkup = doctor.examine(doctor.recipe_items(splits), synthetic=splits.synthetic)
+        checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
         if checkup.leaks and not allow_leaks:
             raise DataError(checkup.refusal())
     domains = {"a": splits["train", "a"].domain, "b": splits["train", "b"].domain}

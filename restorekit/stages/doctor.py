@@ -7,11 +7,9 @@ pixels in both train and test are leaks, which stop a run; everything else is to
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
-from restorekit.core.images import find_images, read_image
-from restorekit.core.manifests import read_manifest
 from restorekit.core.pictures import draw_grid
-from restorekit.core.types import UNLABELLED
 from restorekit.stages import findings
 from restorekit.stages.data import fit
-from restorekit.stages.facts import Facts, remembering
-from restorekit.stages.splits import SPLITS, Side, Splits, count_rows
+from restorekit.stages.items import Item
+from restorekit.stages.splits import SPLITS, count_rows
 
-__all__ = ["DISTANCE", "Checkup", "Item", "examine", "folder_items", "manifest_items", "recipe_items"]
+__all__ = ["DISTANCE", "Checkup", "examine"]
 
 DISTANCE = 4
 """Bits of 64 by which the perceptual hashes of near duplicates differ at most. At 8, films of different chests do."""
@@ -43,25 +37,6 @@ LISTED = 100
 """Entries of a list in check.json, so that it stays a file that people open."""
 MOST_PAIRS = 10_000
 """Near duplicates that are collected; with more, the images are simply all alike."""
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Item:
-    """An image, what is known of it, and what was seen when it was read."""
-
-    name: str
-    load: Callable[[], Tensor]
-    split: str | None = None
-    domain: str | None = None
-    label: str | None = None
-    patient: str | None = None
-    source: str | None = None
-    file: Path | None = None
-    facts: Facts | None = None
-    fault: str | None = None
-    """Why it cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -138,102 +113,6 @@ class Checkup:
         (folder / "near.png").unlink(missing_ok=True)
         if self.near:
             _draw(folder / "near.png", self.near[:SHOWN])
-
-
-def recipe_items(splits: Splits) -> list[Item]:
-    """Return the images of a recipe's datasets, which `restorekit.stages.splits.look` has read."""
-    found = []
-    for (split, name), side in splits.sides.items():
-        looks = splits.looks.get((split, name), {})
-        skipped = [index for index, seen in looks.items() if isinstance(seen, DataError) and index not in side.indices]
-        whole = replace(side, indices=(*side.indices, *skipped))
-        for position, index in enumerate(whole.indices):
-            record, seen = side.dataset.records[index], looks.get(index)
-            if side.dataset.synthetic and isinstance(seen, Facts):
-                seen = replace(seen, look="")  # what is made from one plan looks alike
-            found.append(
-                Item(
-                    name=f"{name}: {record.key}",
-                    load=partial(_of_side, whole, position),
-                    split=split,
-                    domain=name,
-                    label=None if record.target == UNLABELLED else side.dataset.classes[record.target],
-                    patient=record.group,
-                    source=record.source,
-                    file=side.dataset.file(index),
-                    facts=seen if isinstance(seen, Facts) else None,
-                    fault=str(seen) if isinstance(seen, DataError) else None,
-                )
-            )
-    return found
-
-
-def _of_side(side: Side, position: int) -> Tensor:
-    return side.load(position, 0).image
-
-
-def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> list[Item]:
-    """Return the images that a manifest names, all of them, and read each.
-
-    Raises:
-        DataError: if the manifest cannot be used.
-    """
-    rows, _ = read_manifest(file, columns)
-    return list(
-        _read(
-            (
-                Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
-                for row in rows
-                for path in [file.parent / row.path]
-            ),
-            len(rows),
-            say,
-        )
-    )
-
-
-def folder_items(folder: Path, say: Say) -> list[Item]:
-    """Return the images below a folder, and read each.
-
-    Splits are folders called train, val and test, with A or B behind the name where there are two domains; folders
-    above a split are domains, those below it classes. Without splits, the first folders are classes.
-
-    Raises:
-        DataError: if there are none.
-    """
-    paths = find_images(folder)
-    if not paths:
-        raise DataError(f"{folder}: holds no image")
-    return list(_read((_placed(path, path.relative_to(folder)) for path in paths), len(paths), say))
-
-
-def _placed(path: Path, inner: Path) -> Item:
-    item = Item(inner.as_posix(), _of_file(path), file=path)
-    parts = inner.parts[:-1]
-    for at, part in enumerate(parts):
-        if found := re.fullmatch(r"(train|val|test)([AB]?)", part):
-            domain = "/".join([*parts[:at], found[2]]).strip("/")
-            return replace(item, split=found[1], domain=domain or None, label="/".join(parts[at + 1 :][:1]) or None)
-    return replace(item, label=parts[0] if parts else None)
-
-
-def _of_file(path: Path) -> Callable[[], Tensor]:
-    return lambda: read_image(path)[0]
-
-
-def _read(items: Iterable[Item], count: int, say: Say) -> Iterator[Item]:
-    with remembering() as memory:
-        for at, item in enumerate(items):
-            if at % 100 == 0 and at:
-                say(f"read {at} of {count} images")
-            assert item.file is not None
-            try:
-                seen = memory.read(item.file)
-            except DataError as error:
-                yield replace(item, fault=str(error))
-                continue
-            fault = None if seen.finite else f"{item.name}: holds values that are not finite"
-            yield replace(item, facts=seen, fault=fault)
 
 
 def examine(items: Sequence[Item], *, distance: int = DISTANCE, synthetic: bool = False) -> Checkup:

@@ -15,8 +15,9 @@ from torch import Tensor
 from restorekit import DataError, nd, read_image, write_image
 from restorekit.core.plugins import Plugins
 from restorekit.stages import build, doctor, facts, report, splits
-from restorekit.stages.doctor import examine, folder_items, manifest_items, recipe_items
+from restorekit.stages.doctor import examine
 from restorekit.stages.facts import facts_of, remembering
+from restorekit.stages.items import Item, folder_items, manifest_items, recipe_items
 from restorekit.stages.recipe import Recipe
 
 Spec = Callable[..., Recipe]
