@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,7 +18,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.stages import build, doctor, facts, report, splits
 from restorekit.stages.doctor import examine
 from restorekit.stages.facts import facts_of, remembering
-from restorekit.stages.items import Item, folder_items, manifest_items, recipe_items
+from restorekit.stages.items import folder_items, manifest_items, recipe_items
 from restorekit.stages.recipe import Recipe
 
 Spec = Callable[..., Recipe]
@@ -141,7 +142,7 @@ def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
             image[:, :4] = 1
         seen = facts_of(image)
         depth = "uint8" if item.label == "sick" else "uint16"
-        told.append(doctor.replace(item, facts=doctor.replace(seen, depth=depth)))
+        told.append(replace(item, facts=replace(seen, depth=depth)))
     said = " ".join(examine(told).warnings)
     assert "24 of 48 images have a flat border" in said
     assert "Class and flat borders go together (Cramér's V 1.00)" in said
