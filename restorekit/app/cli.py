@@ -159,6 +159,9 @@ def restore(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Files, or folders that are searched.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
     times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
+    window: Annotated[
+        int | None, typer.Option("--window", min=1, help="Side of overlapping windows, for images beyond memory.")
+    ] = None,
     range: Annotated[
         tuple[float, float] | None,
         typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
@@ -168,7 +171,7 @@ def restore(
     from restorekit.stages.restore import load, restore_files
 
     failed = done = 0
-    for row in restore_files(load(run), images, out, times=times, range=range):
+    for row in restore_files(load(run), images, out, times=times, window=window, range=range):
         if row.error:
             failed += 1
             screen.fail(row.error)

@@ -30,11 +30,14 @@ from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
 from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
 from restorekit.stages.engine import Engine
+from restorekit.stages.windows import windowed
 
 __all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
 
 PROBE = 64
 """Side, at least, of the image on which the memory that networks need is measured."""
+OVERLAP = 4
+"""Neighbouring windows share this part of a window: a quarter."""
 MARGIN = 1.5
 """Convolution libraries take scratch memory that the measurement does not see."""
 
@@ -46,7 +49,7 @@ class Restored:
     image: Tensor
     """(C, *S) in [-1, 1], of the channels of the input."""
     answer: dict[str, float] | None
-    """Probability by class, from the first pass."""
+    """Probability by class, from the first pass; None if the image was seen in windows, never as a whole."""
     spread: float | None
     """Mean difference between the channels that a gray image became, as a fraction of the range."""
 
@@ -66,15 +69,18 @@ class Restorer:
         self.net = nets.ab.to(self.device).eval()
         self._bytes_at: float | None = None
 
-    def restore(self, array: NDArray[np.generic] | Tensor, *, times: int | None = None) -> NDArray[np.generic] | Tensor:
+    def restore(
+        self, array: NDArray[np.generic] | Tensor, *, times: int | None = None, window: int | None = None
+    ) -> NDArray[np.generic] | Tensor:
         """Restore one image.
 
         Args:
             array: (*S) or (C, *S): uint8, or floating point in [-1, 1]; a NumPy array or a tensor.
             times: how often the translator is applied; None: as the recipe evaluates.
+            window: the side of overlapping, blended windows; None: the image whole.
 
         Returns:
-            The restored image, of the shape, type and dtype that came.
+            The restored image, of the shape, type, dtype and device that came.
 
         Raises:
             DataError: if the shape, dtype or values are not as above, or memory does not suffice.
@@ -83,16 +89,16 @@ class Restorer:
         dims = len(self.recipe.data.size)
         bare = tensor.ndim == dims
         image = _to_float(tensor)[None] if bare else _to_float(tensor)
-        made = self.restored(image, times=times).image
+        made = self.restored(image, times=times, window=window).image
         made = made[0] if bare else made
         if tensor.dtype == torch.uint8:
             made = ((made + 1) * 127.5).round().clamp(0, 255)
-        made = made.to(tensor.dtype)
+        made = made.to(tensor.device, tensor.dtype)
         return made.numpy() if isinstance(array, np.ndarray) else made
 
     @torch.no_grad()
-    def restored(self, image: Tensor, *, times: int | None = None) -> Restored:
-        """Restore (C, *S) float in [-1, 1], and answer.
+    def restored(self, image: Tensor, *, times: int | None = None, window: int | None = None) -> Restored:
+        """Restore (C, *S) float in [-1, 1], whole or in windows, and answer.
 
         Raises:
             DataError: if the image does not fit the networks, or is too large for the memory there is.
@@ -103,35 +109,50 @@ class Restorer:
                 f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(image.shape)}"
             )
         if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
-            gray = self.restored(image[:1], times=times)
+            gray = self.restored(image[:1], times=times, window=window)
             return replace(gray, image=gray.image.expand_as(image))
         if image.shape[0] not in (1, channels):
             known = "1 channel" if channels == 1 else f"1 or {channels} channels"
             raise DataError(f"an image of this run has {known}; came {image.shape[0]}")
         if not torch.isfinite(image).all() or image.abs().max() > 1:
             raise DataError(f"values must be finite and in [-1, 1]; came {image.min():.4g} to {image.max():.4g}")
-        size = image.shape[1:]
-        generator = self.net.generator
-        padded = nd.pad_to_multiple(image[None].float(), generator.multiple, generator.least)
-        padded = padded.expand(1, channels, *padded.shape[2:]).to(self.device)
-        self._demand_memory(padded.shape[2:])
-        try:
-            first = self.net(padded)
-            again = first.image
-            for _ in range((times or self.recipe.evaluate.times) - 1):
-                again = self.net(again).image
-        except (RuntimeError, ValueError) as error:
-            why = str(error).partition("\n")[0]
-            raise DataError(f"the networks cannot take an image of {tuple(image.shape)}: {why}") from error
-        made = nd.crop(again[0].float().cpu(), [0] * dims, size)
-        answer = None
-        if first.answer is not None and self.classes:
-            chances = first.answer[0].float().softmax(0).tolist()
-            answer = dict(zip(self.classes, chances, strict=True))
+        made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
             return Restored(made, answer, None)
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
         return Restored(made.mean(0, keepdim=True), answer, spread)
+
+    def _translated(
+        self, image: Tensor, times: int | None, window: int | None
+    ) -> tuple[Tensor, dict[str, float] | None]:
+        """Return (C, *S) restored, and the answer of the first pass, for (1, C, *S)."""
+        generator = self.net.generator
+        least = max(generator.least, 8)
+        if window is not None and window < least:
+            raise DataError(f"a window of these networks is {least} or more; came {window}")
+        side = max(image.shape[2:]) if window is None else -(-window // generator.multiple) * generator.multiple
+        span = [side] * (image.ndim - 2)
+        padded = [-(-n // generator.multiple) * generator.multiple for n in image.shape[2:]]
+        self._demand_memory([min(n, w) for n, w in zip(padded, span if window else padded, strict=True)])
+        answers: list[Tensor | None] = []
+
+        def once(piece: Tensor) -> Tensor:
+            output = self.net(nd.pad_to_multiple(piece, generator.multiple, generator.least).to(self.device))
+            answers.append(output.answer)
+            return nd.crop(output.image.float(), [0] * (piece.ndim - 2), piece.shape[2:])
+
+        shape = tuple(image.shape[1:])
+        try:
+            for _ in range(times or self.recipe.evaluate.times):
+                image = windowed(once, image, span, [n // OVERLAP for n in span])
+        except (RuntimeError, ValueError) as error:
+            why = str(error).partition("\n")[0]
+            raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
+        whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
+        if answers[0] is None or not self.classes or not whole:
+            return image[0], None
+        chances = answers[0][0].float().softmax(0).tolist()
+        return image[0], dict(zip(self.classes, chances, strict=True))
 
     def _demand_memory(self, size: Sequence[int]) -> None:
         if self._bytes_at is None:
@@ -144,7 +165,7 @@ class Restorer:
             came = "x".join(map(str, size))
             raise DataError(
                 f"{came} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
-                f"about {fits} fits. Cut the image, or use a machine with more memory"
+                f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
             )
 
 
@@ -181,6 +202,7 @@ def restore_files(
     folder: Path,
     *,
     times: int | None = None,
+    window: int | None = None,
     range: Sequence[float] | None = None,
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield what became of each.
@@ -193,6 +215,7 @@ def restore_files(
         inputs: files, or folders that are searched to the bottom.
         folder: where restored files go.
         times: how often the translator is applied; None: as the recipe evaluates.
+        window: the side of overlapping windows, for images larger than memory allows; None: each image whole.
         range: the values of black and white in the files; needed where they do not say it, as floating point.
 
     Raises:
@@ -212,19 +235,26 @@ def restore_files(
     rows: list[Row] = []
     try:
         for path, target, note in todo:
-            rows.append(_restore_file(restorer, path, target, note, times, range))
+            rows.append(_restore_file(restorer, path, target, note, times=times, window=window, range=range))
             yield rows[-1]
     finally:
         write_text(folder / "restored.csv", _table(rows, restorer.classes))
 
 
 def _restore_file(
-    restorer: Restorer, path: Path, target: Path, note: str, times: int | None, range: Sequence[float] | None
+    restorer: Restorer,
+    path: Path,
+    target: Path,
+    note: str,
+    *,
+    times: int | None,
+    window: int | None,
+    range: Sequence[float] | None,
 ) -> Row:
     began = perf_counter()
     try:
         image, intensity = read_image(path, range=range, dims=len(restorer.recipe.data.size))
-        made = restorer.restored(image, times=times)
+        made = restorer.restored(image, times=times, window=window)
         write_image(target, _as_stored(made.image, intensity), intensity)
     except (RestorekitError, OSError) as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"

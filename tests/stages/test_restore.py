@@ -201,7 +201,7 @@ def test_too_large_is_refused_with_what_fits(restorer: Load, monkeypatch: pytest
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("104x120 needs about ")
-    assert text.endswith("about 100x100 fits. Cut the image, or use a machine with more memory")
+    assert text.endswith("about 100x100 fits. Restore it in windows: --window 64")
     assert made.restored(torch.zeros(1, 100, 100)).image.shape == (1, 100, 100)
     assert made.restored(torch.zeros(1, 48, 200)).image.shape == (1, 48, 200)
 
@@ -404,3 +404,32 @@ def test_what_is_restored_may_be_used_in_training(restorer: Load) -> None:
     weight = torch.ones(1, requires_grad=True)
     (made * weight).sum().backward()
     assert weight.grad is not None
+
+
+def test_windows_give_the_whole_of_what_looks_at_pixels_alone(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE)
+    image = torch.rand(1, 70, 45) * 2 - 1
+    torch.testing.assert_close(
+        made.restored(image, window=16, times=2).image, made.restored(image, times=2).image, rtol=0, atol=1e-6
+    )
+
+
+def test_windows_have_no_answer_of_the_whole(restorer: Load) -> None:
+    made = restorer(nets__generator=RESNET, nets__head=HEAD)
+    image = torch.rand(1, 40, 40) * 2 - 1
+    assert made.restored(image, window=16).answer is None
+    assert made.restored(image, window=64).answer == made.restored(image).answer
+    assert made.restored(image, window=17).image.shape == image.shape
+    with pytest.raises(DataError, match="a window of these networks is 8 or more; came 3"):
+        made.restored(image, window=3)
+
+
+def test_what_is_too_large_fits_in_windows(restorer: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = restorer(nets__generator=RESNET)
+    made.restored(torch.zeros(1, 16, 16))
+    free = int(made._bytes_at * stage.MARGIN * 200 * 200)
+    monkeypatch.setattr(stage, "_free_memory", lambda device: free)
+    with pytest.raises(DataError, match=r"Restore it in windows: --window (\d+)") as caught:
+        made.restored(torch.zeros(1, 400, 400))
+    window = int(str(caught.value).rpartition(" ")[2])
+    assert made.restored(torch.zeros(1, 400, 400), window=window).image.shape == (1, 400, 400)
