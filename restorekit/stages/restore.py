@@ -36,6 +36,8 @@ __all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
 
 PROBE = 64
 """Side, at least, of the image on which the memory that networks need is measured."""
+FAR = 4
+"""Ratio of an image's size to the size of training from which the user is told."""
 OVERLAP = 4
 """Neighbouring windows share this part of a window: a quarter."""
 MARGIN = 1.5
@@ -121,6 +123,12 @@ class Restorer:
             return Restored(made, answer, None)
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
         return Restored(made.mean(0, keepdim=True), answer, spread)
+
+    def scale_note(self, size: Sequence[int]) -> str:
+        """Return a warning if an image is far from the size at which the networks were trained and scored."""
+        ratio = max(max(n / trained, trained / n) for n, trained in zip(size, self.recipe.data.size, strict=True))
+        trained = "x".join(map(str, self.recipe.data.size))
+        return f"trained and scored at {trained}; at {ratio:.0f} times the scale look twice" if ratio > FAR else ""
 
     def _translated(
         self, image: Tensor, times: int | None, window: int | None
@@ -259,7 +267,8 @@ def _restore_file(
     except (RestorekitError, OSError) as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         return Row(str(path), "", named, perf_counter() - began, None, None)
-    return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread, note)
+    notes = "; ".join(filter(None, [note, restorer.scale_note(image.shape[1:])]))
+    return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread, notes)
 
 
 def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:

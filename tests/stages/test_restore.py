@@ -433,3 +433,11 @@ def test_what_is_too_large_fits_in_windows(restorer: Load, monkeypatch: pytest.M
         made.restored(torch.zeros(1, 400, 400))
     window = int(str(caught.value).rpartition(" ")[2])
     assert made.restored(torch.zeros(1, 400, 400), window=window).image.shape == (1, 400, 400)
+
+
+def test_a_scale_far_from_training_is_told(restorer: Load, tmp_path: Path) -> None:
+    made = restorer(nets__generator=SCALE)
+    for side in (16, 60, 80):
+        write_image(tmp_path / "in" / f"{side}.png", torch.zeros(1, side, 16))
+    notes = {Path(row.file).stem: row.note for row in restore_files(made, [tmp_path / "in"], tmp_path / "out")}
+    assert notes == {"16": "", "60": "", "80": "trained and scored at 16x16; at 5 times the scale look twice"}
