@@ -38,7 +38,7 @@ bench: $(VENV)/.tools  ## time and memory as ratios to a plain port, then pytest
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python plugins/restorekit-selfonn/benchmarks/bench_layer.py
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736 $(BIN)/python -m pytest benchmarks plugins/*/benchmarks \
-		-o python_files='bench_*.py' --benchmark-only --benchmark-disable-gc
+		-o python_files='bench_*.py' -o addopts='--import-mode=importlib' --benchmark-only --benchmark-disable-gc
 
 docs: $(VENV)/.tools  ## write what is generated, then build the site
 	$(BIN)/python docs/generate.py
