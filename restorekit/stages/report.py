@@ -160,7 +160,7 @@ def _source_tables(splits: Json) -> list[dict[str, Any]]:
         for domain, counts in domains.items():
             sources = _mapping(counts.get("sources"))
             classes = list(dict.fromkeys(name for row in sources.values() for name in row))
-            if not classes:
+            if not classes or len(sources) < 2:  # one source is no table
                 continue
             rows = [(source, [row.get(name, 0) for name in classes]) for source, row in sources.items()]
             v = findings.cramers_v([row for _, row in rows])
