@@ -169,6 +169,8 @@ def build(
     check(spec, parts)  # before the data, which may take long to read
     engine = Engine(spec.train.precision)
     splits = open_splits(spec, parts, verify=verify)
+    if note := data.cache_note(splits, spec.data):
+        engine.notes.append(note)
     demand_same_splits(folder, splits)
     checkup = None
     if verify is not None:

@@ -25,6 +25,7 @@ from restorekit.core import nd, plugins
 from restorekit.core.errors import CheckpointError, DataError, RestorekitError
 from restorekit.core.files import write_text
 from restorekit.core.images import find_images, read_image, restored_name, write_image
+from restorekit.core.intensity import Stored, to_stored, to_unit
 from restorekit.core.types import Domain, Intensity, Translator
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
@@ -72,31 +73,36 @@ class Restorer:
         self._bytes_at: float | None = None
 
     def restore(
-        self, array: NDArray[np.generic] | Tensor, *, times: int | None = None, window: int | None = None
+        self,
+        array: NDArray[np.generic] | Tensor,
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        range: Sequence[float] | None = None,
     ) -> NDArray[np.generic] | Tensor:
         """Restore one image.
 
         Args:
-            array: (*S) or (C, *S): uint8, or floating point in [-1, 1]; a NumPy array or a tensor.
+            array: (*S) or (C, *S), a NumPy array or a tensor.
             times: how often the translator is applied; None: as the recipe evaluates.
             window: the side of overlapping, blended windows; None: the image whole.
+            range: the values of black and white, as (0, 4095) for 12 bits; None: those of the type for integers of 8
+                and 16 bits, and (-1, 1) for floating point.
 
         Returns:
-            The restored image, of the shape, type, dtype and device that came.
+            The restored image, of the shape, type, dtype, range and device that came.
 
         Raises:
             DataError: if the shape, dtype or values are not as above, or memory does not suffice.
         """
-        tensor = torch.as_tensor(np.array(array)) if isinstance(array, np.ndarray) else array
-        dims = len(self.recipe.data.size)
-        bare = tensor.ndim == dims
-        image = _to_float(tensor)[None] if bare else _to_float(tensor)
-        made = self.restored(image, times=times, window=window).image
+        values = _values(array)
+        bare = values.ndim == len(self.recipe.data.size)
+        self._demand_axes((1, *values.shape) if bare else values.shape)
+        known = range if range is not None or values.dtype.kind != "f" else (-1, 1)
+        image, intensity = to_unit(Stored(values[None] if bare else values), "", known)
+        made = to_stored(self.restored(image, times=times, window=window).image, intensity)
         made = made[0] if bare else made
-        if tensor.dtype == torch.uint8:
-            made = ((made + 1) * 127.5).round().clamp(0, 255)
-        made = made.to(tensor.device, tensor.dtype)
-        return made.numpy() if isinstance(array, np.ndarray) else made
+        return made if isinstance(array, np.ndarray) else torch.from_numpy(made).to(array.device, array.dtype)
 
     @torch.no_grad()
     def restored(self, image: Tensor, *, times: int | None = None, window: int | None = None) -> Restored:
@@ -105,11 +111,8 @@ class Restorer:
         Raises:
             DataError: if the image does not fit the networks, or is too large for the memory there is.
         """
-        dims, channels = len(self.recipe.data.size), self.recipe.data.channels
-        if image.ndim != dims + 1 or not image.numel():
-            raise DataError(
-                f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(image.shape)}"
-            )
+        self._demand_axes(image.shape)
+        channels = self.recipe.data.channels
         if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
             gray = self.restored(image[:1], times=times, window=window)
             return replace(gray, image=gray.image.expand_as(image))
@@ -124,11 +127,20 @@ class Restorer:
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
         return Restored(made.mean(0, keepdim=True), answer, spread)
 
+    def _demand_axes(self, shape: Sequence[int]) -> None:
+        dims = len(self.recipe.data.size)
+        if len(shape) != dims + 1 or not prod(shape):
+            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
+
     def scale_note(self, size: Sequence[int]) -> str:
         """Return a warning if an image is far from the size at which the networks were trained and scored."""
-        ratio = max(max(n / trained, trained / n) for n, trained in zip(size, self.recipe.data.size, strict=True))
-        trained = "x".join(map(str, self.recipe.data.size))
-        return f"trained and scored at {trained}; at {ratio:.0f} times the scale look twice" if ratio > FAR else ""
+        pairs = list(zip(size, self.recipe.data.size, strict=True))
+        larger, smaller = max(n / known for n, known in pairs), max(known / n for n, known in pairs)
+        if max(larger, smaller) <= FAR:
+            return ""
+        scale = f"{larger:.0f} times" if larger >= smaller else f"a {smaller:.0f}th of"
+        known = "x".join(map(str, self.recipe.data.size))
+        return f"trained and scored at {known}; at {scale} the scale look twice"
 
     def _translated(
         self, image: Tensor, times: int | None, window: int | None
@@ -308,12 +320,11 @@ def _domain(fields: dict[str, Any]) -> Domain:
     return Domain(fields["name"], fields["channels"], tuple(fields["size"]), tuple(fields["classes"]))
 
 
-def _to_float(tensor: Tensor) -> Tensor:
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 127.5 - 1
-    if tensor.is_floating_point():
-        return tensor.float()
-    raise DataError(f"an image is uint8, or floating point in [-1, 1]; came {tensor.dtype}")
+def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
+    if isinstance(array, np.ndarray):
+        return array
+    tensor = array.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
 
 
 def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:
