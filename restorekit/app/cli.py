@@ -178,7 +178,7 @@ def restore(
         else:
             done += 1
             called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
-            said = f"  {called} {row.answer[called]:.2f}" if row.answer and called else ""
+            said = f"  {called} {row.answer[called]:.4g}" if row.answer and called else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
     screen.say(f"{done} restored, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:

@@ -43,7 +43,7 @@ class Fitted:
 
     sample: Sample
     key: str
-    target: int
+    target: float
     group: str | None
     source: str | None
 
@@ -81,7 +81,8 @@ def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared:
     truth = next(pieces) if sample.truth is not None else None
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
     fitted = replace(sample, image=image, truth=truth, mask=mask)
-    return Fitted(fitted, record.key, record.target, record.group, record.source)
+    target = float(record.target) if side.domain.quantity else int(record.target)
+    return Fitted(fitted, record.key, target, record.group, record.source)
 
 
 def _augmented(stack: Tensor, data: Data, rng: torch.Generator) -> Tensor:
@@ -140,8 +141,8 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
         if self.data.pairing == "key":
             second = self.partner[first]
         elif self.data.pairing == "class":
-            alike = self.by_class[self.a.record(first).target]
-            second = alike[self._turn(len(alike), f"b{self.a.record(first).target}", epoch, index)]
+            alike = self.by_class[int(self.a.record(first).target)]
+            second = alike[self._turn(len(alike), f"b{int(self.a.record(first).target)}", epoch, index)]
         else:
             second = self._draw(self.b, epoch, index)
         alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
@@ -190,15 +191,20 @@ def _partners(a: Side, b: Side) -> list[int]:
 
 def _classes(side: Side) -> dict[int, list[int]]:
     """Return positions by class; the class that is not known comes first."""
+    if side.domain.quantity:
+        raise DataError(
+            f"data.{side.name}: has numbers ({side.domain.quantity}) for targets; pairing and balance by class"
+            " need classes; set data.pairing: random and data.balance: none"
+        )
     table: dict[int, list[int]] = {}
     for i in range(len(side)):
-        table.setdefault(side.record(i).target, []).append(i)
+        table.setdefault(int(side.record(i).target), []).append(i)
     return dict(sorted(table.items()))
 
 
 def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
     table = _classes(b)
-    lost = sorted({a.record(i).target for i in range(len(a))} - table.keys())
+    lost = sorted({int(a.record(i).target) for i in range(len(a))} - table.keys())
     if lost:
         classes = ", ".join("unknown" if k == UNLABELLED else repr(a.domain.classes[k]) for k in lost)
         raise DataError(f"data.pairing: class: side b has no image of class {classes}, side a has")

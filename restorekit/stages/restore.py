@@ -52,7 +52,8 @@ class Restored:
     image: Tensor
     """(C, *S) in [-1, 1], of the channels of the input."""
     answer: dict[str, float] | None
-    """Probability by class, from the first pass; None if the image was seen in windows, never as a whole."""
+    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
+    was seen in windows, never as a whole."""
     spread: float | None
     """Mean difference between the channels that a gray image became, as a fraction of the range."""
 
@@ -65,7 +66,7 @@ class Restorer:
         state, tensors = read_checkpoint(checkpoint)
         self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
         domains = {name: _domain(fields) for name, fields in state["domains"].items()}
-        self.classes = domains["a"].classes
+        self.domain = domains["a"]
         nets = build_nets(self.recipe, plugins.load().parts, domains)
         load_nets(nets, tensors["nets"], checkpoint)
         self.device = Engine("fp32").device
@@ -169,10 +170,9 @@ class Restorer:
             why = str(error).partition("\n")[0]
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
         whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
-        if answers[0] is None or not self.classes or not whole:
+        if answers[0] is None or self.net.head is None or not whole:
             return image[0], None
-        chances = answers[0][0].float().softmax(0).tolist()
-        return image[0], dict(zip(self.classes, chances, strict=True))
+        return image[0], dict(zip(self.domain.tells, self.net.head.told(answers[0])[0].tolist(), strict=True))
 
     def _demand_memory(self, size: Sequence[int]) -> None:
         if self._bytes_at is None:
@@ -258,7 +258,7 @@ def restore_files(
             rows.append(_restore_file(restorer, path, target, note, times=times, window=window, range=range))
             yield rows[-1]
     finally:
-        write_text(folder / "restored.csv", _table(rows, restorer.classes))
+        write_text(folder / "restored.csv", _table(rows, restorer.domain))
 
 
 def _restore_file(
@@ -296,16 +296,14 @@ def _inputs(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
             yield path, Path(path.name)
 
 
-def _table(rows: Sequence[Row], classes: Sequence[str]) -> str:
+def _table(rows: Sequence[Row], domain: Domain) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["file", "written", "error", "note", "seconds", "channel_spread", *(f"p_{name}" for name in classes)]
-    )
+    writer.writerow(["file", "written", "error", "note", "seconds", "channel_spread", *domain.columns])
     for row in rows:
-        chances = [f"{row.answer[name]:.6f}" if row.answer else "" for name in classes]
+        answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
         spread = "" if row.spread is None else f"{row.spread:.6f}"
-        writer.writerow([row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *chances])
+        writer.writerow([row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *answers])
     return stream.getvalue()
 
 
@@ -317,7 +315,8 @@ def _keep(folder: Path) -> str:
 
 
 def _domain(fields: dict[str, Any]) -> Domain:
-    return Domain(fields["name"], fields["channels"], tuple(fields["size"]), tuple(fields["classes"]))
+    sizes, classes = tuple(fields["size"]), tuple(fields["classes"])
+    return Domain(fields["name"], fields["channels"], sizes, classes, fields.get("quantity", ""))
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
