@@ -54,16 +54,16 @@ def analyse(paths: Iterable[Path], *, jobs: int = 1) -> Iterator[Row]:
         jobs: how many are read and measured at the same time, in threads.
     """
     waiting: deque[Future[Row]] = deque()
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for path in paths:
-                waiting.append(pool.submit(analyse_file, path))
-                if len(waiting) > 2 * jobs:  # no more images in memory than there is work for
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for path in paths:
+            waiting.append(pool.submit(analyse_file, path))
+            if len(waiting) > 2 * jobs:  # rows come while later files are read
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)  # whoever stops listening waits for those in work alone
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops listening waits for the files in work alone
 
 
 def analyse_file(path: Path) -> Row:

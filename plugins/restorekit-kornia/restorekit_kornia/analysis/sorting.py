@@ -1,0 +1,247 @@
+"""Rows to two domains: poor and good images proposed, the mid-quality left out, for a person to check by eye."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit import DataError, RecipeError, draw_grid, read_image, read_manifest, write_text
+from restorekit_kornia.analysis.files import Row
+from restorekit_kornia.analysis.measures import MEASURES
+
+__all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "quality", "write_proposal"]
+
+Values = NDArray[np.float64]
+Place = Literal["poor", "good", ""]
+
+ASPECTS: Mapping[str, Mapping[str, int]] = {
+    "noise": {"noise": -1},
+    "sharpness": {"blur": -1, "resolution": 1},
+    "exposure": {"exposure": -1, "shadows": -1, "highlights": -1},
+    "contrast": {"contrast": 1, "usable_range": 1},
+    "artefacts": {"blockiness": -1, "grid": -1},
+}
+"""What the quality of an image is made of: measures, and whether more (1) or less (-1) of each is taken for better."""
+SIGNED = "exposure"
+"""The measure of which both ends are poor: sorting looks at its distance from 0."""
+SURE = 0.7
+"""Probability from which an image is sorted by examples."""
+FEWEST = 4
+"""Examples of each domain from which something is learnt."""
+SHOWN = 6
+"""Rows of the contact sheet."""
+PIXELS = 192
+"""Side of its pictures."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Where each image is proposed to go."""
+
+    rows: Sequence[Row]
+    scores: Values
+    """0 (poor) to 1 (good), a number a row."""
+    places: Sequence[Place]
+    """Empty: left out."""
+    note: str
+    """How it was decided, in a sentence."""
+
+    def count(self, place: Place) -> int:
+        """Return how many images are proposed for a domain, or left out."""
+        return sum(one == place for one in self.places)
+
+
+def quality(rows: Sequence[Row]) -> Values:
+    """Return the quality of each image among the others, 0 (poorest) to 1 (best).
+
+    For each measure the share of the images that are worse, ties counting half; the mean over the measures of an
+    aspect; the mean over noise, sharpness, exposure, contrast and artefacts. What is not defined is left out. It is a
+    rank within these images, not a property of one.
+    """
+    aspects = []
+    for measures in ASPECTS.values():
+        ranks = [_ranks(sign * _column(rows, name)) for name, sign in measures.items()]
+        aspects.append(_mean(ranks))
+    return np.nan_to_num(_mean(aspects), nan=0.5)
+
+
+def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
+    """Take those up to the quantile `low` of the quality for poor, those from `high` for good.
+
+    Raises:
+        RecipeError: if not 0 <= low <= high <= 1.
+    """
+    if not 0 <= low <= high <= 1:
+        raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; came {low:g} {high:g}")
+    scores = quality(rows)
+    cuts = np.quantile(scores, (low, high))
+    places: list[Place] = ["poor" if score <= cuts[0] else "good" if score >= cuts[1] else "" for score in scores]
+    return Proposal(rows, scores, places, f"the poorest {low:.0%} and the best {1 - high:.0%} by quality")
+
+
+def by_thresholds(rows: Sequence[Row], limits: Mapping[str, tuple[float, float]]) -> Proposal:
+    """Take for poor what is at or beyond the second limit of any measure, for good what is within the first of all.
+
+    Args:
+        rows: images.
+        limits: by measure (good, poor): (0.02, 0.05) of noise, (0.2, 0.12) of contrast; which is greater says which
+            way is worse, and both may be equal: then more is worse, unless more is better by the measure's nature.
+    """
+    worse = np.zeros(len(rows), bool)
+    fine = np.ones(len(rows), bool)
+    for name, (good, poor) in limits.items():
+        better = MEASURES[name].better == "higher" or name in ASPECTS["contrast"]
+        sign = -1 if poor < good or (poor == good and better) else 1
+        values = sign * _column(rows, name)
+        worse |= values >= sign * poor
+        fine &= values <= sign * good
+    places: list[Place] = ["poor" if bad else "good" if well else "" for bad, well in zip(worse, fine, strict=True)]
+    listed = ", ".join(f"{name} {good:g} to {poor:g}" for name, (good, poor) in limits.items())
+    return Proposal(rows, quality(rows), places, f"limits of good to poor: {listed}")
+
+
+def by_examples(rows: Sequence[Row], good: Sequence[Row], poor: Sequence[Row]) -> Proposal:
+    """Learn from sorted examples what a person calls good and poor: a logistic regression over all measures.
+
+    Raises:
+        DataError: if there are too few examples.
+    """
+    if min(len(good), len(poor)) < FEWEST:
+        raise DataError(
+            f"--examples: {len(good)} good and {len(poor)} poor images can be used; {FEWEST} of each are the least"
+        )
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import LeaveOneOut, StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    names = [name for measures in ASPECTS.values() for name in measures]
+
+    def table(some: Sequence[Row]) -> Values:
+        return np.stack([_column(some, name) for name in names], axis=1)
+
+    known, truth = table([*good, *poor]), np.array([1] * len(good) + [0] * len(poor))
+    model = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=1000)
+    )
+    folds = LeaveOneOut() if len(truth) <= 40 else StratifiedKFold(10, shuffle=True, random_state=0)
+    right = int((cross_val_predict(model, known, truth, cv=folds) == truth).sum())
+    scores: Values = model.fit(known, truth).predict_proba(table(rows))[:, 1]
+    places: list[Place] = ["poor" if s <= 1 - SURE else "good" if s >= SURE else "" for s in scores]
+    note = f"learnt from {len(good)} good and {len(poor)} poor examples; {right} of {len(truth)} told when held out"
+    return Proposal(rows, scores, places, note)
+
+
+def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) -> None:
+    """Write manifest.csv, left_out.csv and contact.png, poorest first.
+
+    Args:
+        proposal: what to write.
+        folder: where to; paths in the manifest start there.
+        known: a manifest that says more of these images: label, patient, split and source are taken over.
+
+    Raises:
+        DataError: if `known` cannot be read.
+    """
+    more = _known(known)
+    order = [int(at) for at in np.argsort(proposal.scores, kind="stable")]
+    for name, chosen in (("manifest.csv", ("poor", "good")), ("left_out.csv", ("",))):
+        write_text(folder / name, _table(proposal, [i for i in order if proposal.places[i] in chosen], folder, more))
+    _draw(proposal, order, folder / "contact.png")
+
+
+def _column(rows: Sequence[Row], name: str) -> Values:
+    values = np.array([row.values[name] for row in rows], dtype=np.float64)
+    return np.abs(values) if name == SIGNED else values
+
+
+def _ranks(values: Values) -> Values:
+    """Return for each value the share of the others that are less, ties counting half; NaN stays NaN."""
+    from scipy.stats import rankdata
+
+    found = np.full(len(values), math.nan)
+    known = np.isfinite(values)
+    if known.sum() > 1:
+        found[known] = (rankdata(values[known]) - 1) / (known.sum() - 1)
+    elif known.any():
+        found[known] = 0.5
+    return found
+
+
+def _mean(columns: Sequence[Values]) -> Values:
+    table = np.stack(columns)
+    known = np.isfinite(table)
+    sums = np.where(known, table, 0).sum(axis=0)
+    return np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), math.nan)
+
+
+COLUMNS = ("label", "patient", "split", "source")
+
+
+def _known(file: Path | None) -> dict[Path, list[str]]:
+    """Return what a manifest says of each of its images, by absolute path."""
+    if file is None:
+        return {}
+    rows, _ = read_manifest(file)
+    return {(file.parent / row.path).resolve(): [getattr(row, name) or "" for name in COLUMNS] for row in rows}
+
+
+def _table(proposal: Proposal, chosen: Sequence[int], folder: Path, more: Mapping[Path, list[str]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "domain", *(COLUMNS if more else ()), "score", *MEASURES])
+    for i in chosen:
+        row = proposal.rows[i]
+        path = Path(os.path.relpath(row.path.resolve(), folder.resolve())).as_posix()
+        told = more.get(row.path.resolve(), [""] * len(COLUMNS)) if more else []
+        measured = (f"{row.values[name]:.6g}" for name in MEASURES)
+        table.writerow([path, proposal.places[i], *told, f"{proposal.scores[i]:.4f}", *measured])
+    return text.getvalue()
+
+
+def _draw(proposal: Proposal, order: Sequence[int], path: Path) -> None:
+    """Draw the extremes of both domains and those nearest to the cut: where a person should look first."""
+    poor = [i for i in order if proposal.places[i] == "poor"]
+    good = [i for i in order if proposal.places[i] == "good"]
+    chosen = {
+        "poorest": poor[:SHOWN],
+        "poor, just": poor[::-1][:SHOWN],
+        "good, just": good[:SHOWN],
+        "best": good[::-1][:SHOWN],
+    }
+    columns = {
+        name: torch.stack([_picture(proposal.rows[i].path) for i in some]) for name, some in chosen.items() if some
+    }
+    if not columns:
+        path.unlink(missing_ok=True)
+        return
+    scores = [
+        "scores " + ", ".join(f"{proposal.scores[some[at]]:.2f}" for some in chosen.values() if at < len(some))
+        for at in range(max(len(some) for some in chosen.values()))
+    ]
+    title = f"{len(poor)} poor, {len(good)} good, {proposal.count('')} left out: {proposal.note}"
+    draw_grid(path, columns, title=title, captions=scores, pixels=PIXELS)
+
+
+def _picture(path: Path) -> Tensor:
+    """Return an image as (1, PIXELS, PIXELS): scaled to fit, in the middle of gray."""
+    image = read_image(path)[0].mean(dim=0, keepdim=True)
+    longer = max(image.shape[1:])
+    size = [max(1, round(n * PIXELS / longer)) for n in image.shape[1:]]
+    small = torch.nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+    page = torch.zeros(1, PIXELS, PIXELS)
+    top, left = ((PIXELS - n) // 2 for n in size)
+    page[:, top : top + size[0], left : left + size[1]] = small.clamp(-1, 1)
+    return page
