@@ -258,7 +258,7 @@ def test_metric(name: str, dims: int) -> None:
     part = made("metric", name, dims, domain(dims, sizes=METRIC_SIZES))
     assert isinstance(part, Metric)
     assert part.id
-    assert part.better in ("higher", "lower")
+    assert part.better in ("higher", "lower", "neither")
     x = images(dims, sizes=METRIC_SIZES)
     batch = Batch(x, ("1", "2"), target=torch.tensor([0, 1]), truth=x.flip(0))
     answer = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

@@ -34,7 +34,7 @@ LEVEL = 1 / 255
 
 _BLOCK = 16
 """Side of the blocks in which noise is seen; half of it at half the resolution."""
-_UNCLIPPED = 1.2
+_UNCLIPPED = 0.6
 """Standard deviations of a block between its mean and the nearer end of the range, below which it is mostly clipped."""
 _FLATTEST = 0.1
 """Quantile of the blocks at half the resolution: there, texture looks like noise in all but the flattest."""
@@ -164,9 +164,10 @@ def blur(look: Look) -> float:
     Edges are seen through two Gaussians, as in re-blur methods (Zhuo and Sim 2011, doi:10.1016/j.patcog.2011.03.009).
     The energy of the gradient of a step with blur s is as 1 / sqrt(s^2 + g^2), g being the Gaussian's, so the ratio of
     the two energies gives s. What noise of the measured strength adds to them is taken away first. The energies are
-    summed over the third of the blocks of 16 x 16 with the strongest edges, in which none counts more than twice the
-    middle one: a letter on a soft film does not make it sharp. Soft anatomy without any sharp edge counts as blurred;
-    halos of a sharpening give 0. Not defined where no edge rises above the noise.
+    summed over the third of the blocks of 16 x 16 with the strongest edges, without the sharpest and the softest tenth
+    of them, and none counts more than twice the middle one: a letter on a soft film does not make it sharp. Soft
+    anatomy without any sharp edge counts as blurred; halos of a sharpening give 0. Not defined where no edge rises
+    above the noise.
     """
     added = [look.noise**2 * unit for unit in _noise_edges()]
     narrow, wide = (energy - more for energy, more in zip(_edges(look.x), added, strict=True))
@@ -174,8 +175,11 @@ def blur(look: Look) -> float:
     chosen = wide >= max(some, 0.1 * strong, _ABOVE_NOISE * added[1], (LEVEL / 16) ** 2)
     if not chosen.any():
         return math.nan
-    weights = np.minimum(1, 2 * np.median(wide[chosen]) / wide[chosen])
-    ratio = max(float((weights * narrow[chosen]).sum() / (weights * wide[chosen]).sum()), 0.0) ** 2
+    narrow, wide = np.maximum(narrow[chosen], 0), wide[chosen]
+    ratios = narrow / wide
+    low, high = np.quantile(ratios, 0.1, method="lower"), np.quantile(ratios, 0.9, method="higher")
+    weights = np.minimum(1, 2 * np.median(wide) / wide) * ((ratios >= low) & (ratios <= high))
+    ratio = float((weights * narrow).sum() / (weights * wide).sum()) ** 2
     if ratio <= 1:
         return _MOST_BLUR
     squared = (_WIDE**2 + _DIFFERENCE - ratio * (_NARROW**2 + _DIFFERENCE)) / (ratio - 1)
