@@ -256,7 +256,8 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
 
 def _chosen(count: int, most: int = SHOWN) -> list[int]:
     """At most so many positions, spread evenly over a split."""
-    return sorted({round(i * (count - 1) / max(1, most - 1)) for i in range(min(most, count))})
+    taken = min(most, count)
+    return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
 def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[str, Any]:
