@@ -15,6 +15,7 @@ from restorekit_kornia.analysis import files, sorting
 from restorekit_kornia.analysis.card import write_card
 from restorekit_kornia.analysis.files import Row, analyse, found_images, write_csv
 from restorekit_kornia.analysis.measures import MEASURES
+from restorekit_kornia.analysis.words import SCALES
 
 from restorekit import DataError, RecipeError, read_image, write_image
 from restorekit.app.cli import main
@@ -121,7 +122,7 @@ def test_a_row_a_file_in_order(run, folder, tmp_path):
     assert "12 images measured, 0 could not be used" in said.out
     rows = table(tmp_path / "out.csv")
     assert [Path(row["path"]).name for row in rows] == [f"{i:02d}.png" for i in range(12)]
-    assert list(rows[0]) == ["path", "height", "width", *MEASURES, "error"]
+    assert list(rows[0]) == ["path", "height", "width", *MEASURES, "quality", "error"]
     noise = [float(row["noise"]) for row in rows]
     assert noise[6:] == pytest.approx([0.02 * n for n in range(1, 7)], rel=0.2)
     assert max(noise[:6]) < noise[6]
@@ -306,19 +307,8 @@ def test_a_card_of_nothing_is_refused(tmp_path):
 
 def row(name, **values):
     """Return a row with the values of a clean image, but for those that are given."""
-    clean = dict.fromkeys(MEASURES, 0.1) | {"exposure": 0.0}
+    clean = {name: scale.edges[-1] if scale.words[0] else 0.0 for name, scale in SCALES.items()} | {"exposure": 0.0}
     return Row(Path(name), (64, 64), clean | values)
-
-
-def test_quality_ranks_by_every_aspect():
-    rows = [row("a"), row("b", noise=0.2), row("c", noise=0.2, blur=3.0), row("d", noise=0.3, blur=4.0, contrast=0.01)]
-    scores = sorting.quality(rows)
-    assert list(np.argsort(-scores)) == [0, 1, 2, 3]
-    assert ((scores >= 0) & (scores <= 1)).all()
-    both = sorting.quality([row("dark", exposure=1.0), row("right"), row("bright", exposure=-1.0)])
-    assert both[1] > both[0] == both[2], "both ends of the exposure are poor"
-    assert sorting.quality([row("alone")]) == pytest.approx([0.5])
-    assert np.isfinite(sorting.quality([row("a", blur=float("nan")), row("b", noise=0.3)])).all()
 
 
 def test_quantiles_leave_the_middle_out():

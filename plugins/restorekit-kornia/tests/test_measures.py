@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from restorekit_kornia.analysis.measures import LEAST, MEASURES, gray, measure
-from restorekit_kornia.analysis.words import SCALES, flaws, sentence
+from restorekit_kornia.analysis.words import SCALES, flaws, quality, sentence
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
@@ -216,6 +216,26 @@ def test_words_follow_the_limits():
     assert flaws({**clean, "noise": 0.005, "noise_variation": 0.9}) == {}, "where there is no noise, it cannot vary"
     assert flaws({**clean, "noise": 0.02, "noise_variation": 0.9})["noise_variation"] == "unevenly noisy"
     assert flaws({**clean, "blur": math.nan}) == {}
+
+
+def test_quality_falls_with_every_flaw_and_most_with_the_worst():
+    best = {name: scale.edges[-1] if scale.words[0] else 0.0 for name, scale in SCALES.items()} | {"exposure": 0.0}
+    assert quality(best) == 1
+    for name, values in {
+        "noise": (0.02, 0.1),
+        "contrast": (0.1, 0.03),
+        "exposure": (-1.0, 2.5),
+        "grid": (0.005, 0.03),
+    }.items():
+        found = [quality({**best, name: value}) for value in values]
+        assert 1 > found[0] > found[1] > 0
+    one = quality({**best, "noise": 0.2})
+    many = quality({**best, "noise": 0.02, "blur": 2.0, "exposure": 1.2, "contrast": 0.11, "blockiness": 0.6})
+    assert one < many, "one strong flaw is worse than some slight ones"
+    worst = {name: SCALES[name].edges[0 if SCALES[name].words[0] else -1] for name in SCALES}
+    assert quality(worst) == pytest.approx(0)
+    assert quality({**best, "blur": math.nan}) == 1
+    assert quality({}) == 1
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -16,8 +16,7 @@ from PIL import Image
 from restorekit import DataError, read_image, write_text
 from restorekit_kornia.analysis.files import Row
 from restorekit_kornia.analysis.measures import MEASURES
-from restorekit_kornia.analysis.sorting import quality
-from restorekit_kornia.analysis.words import SCALES, Scale, flaws, sentence
+from restorekit_kornia.analysis.words import SCALES, Scale, flaws, quality, sentence
 
 __all__ = ["write_card"]
 
@@ -46,7 +45,7 @@ def write_card(path: Path, rows: Sequence[Row], title: str) -> None:
     good = [row for row in rows if not row.error]
     if not good:
         raise DataError(f"{path}: of {len(rows)} files none could be read, so there is nothing to show")
-    scores = quality(good)
+    scores = [quality(row.values) for row in good]
     order = [int(i) for i in np.argsort(scores, kind="stable")]
     shown = order if len(order) <= MOST else [*order[: MOST // 2], *order[-MOST // 2 :]]
     single = len(good) == 1

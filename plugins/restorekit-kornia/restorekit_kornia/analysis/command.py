@@ -97,7 +97,7 @@ def _demand_sense(
 
 def _limits(texts: list[str]) -> dict[str, tuple[float, float]]:
     """Return (good, poor) by measure from "noise=0.02:0.05" or "noise=0.05"."""
-    from restorekit_kornia.analysis.sorting import ASPECTS
+    from restorekit_kornia.analysis.words import ASPECTS
 
     known = sorted(name for measures in ASPECTS.values() for name in measures)
     limits = {}

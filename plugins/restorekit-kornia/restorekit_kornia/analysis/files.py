@@ -12,6 +12,7 @@ from pathlib import Path
 
 from restorekit import DataError, find_images, read_image, write_text
 from restorekit_kornia.analysis.measures import MEASURES, gray, measure
+from restorekit_kornia.analysis.words import quality
 
 __all__ = ["Row", "analyse", "found_images", "write_csv"]
 
@@ -80,12 +81,13 @@ def analyse_file(path: Path) -> Row:
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
-    """Write a row a file, whole or not at all: its path, height, width, every measure, and the error."""
+    """Write a row a file, whole or not at all: its path, height, width, every measure, the quality, and the error."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "height", "width", *MEASURES, "error"])
+    table.writerow(["path", "height", "width", *MEASURES, "quality", "error"])
     for row in rows:
         measured = [f"{row.values[name]:.6g}" if name in row.values else "" for name in MEASURES]
         sizes = ["", ""] if row.error else list(row.size)
-        table.writerow([row.path.as_posix(), *sizes, *measured, row.error])
+        whole = "" if row.error else f"{quality(row.values):.4f}"
+        table.writerow([row.path.as_posix(), *sizes, *measured, whole, row.error])
     write_text(path, text.getvalue())

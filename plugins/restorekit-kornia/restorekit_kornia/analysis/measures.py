@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, special
 from torch import Tensor
 
 from restorekit import DataError
@@ -351,7 +350,8 @@ def _sigmas(x: Gray, side: int) -> Values:
 def _clipping() -> tuple[Values, Values]:
     """Return, for a Gaussian clipped from below at 0, mean / deviation and true deviation / deviation, ascending."""
     start = np.linspace(-1, 8, 1801)
-    below, density = special.ndtr(start), np.exp(-(start**2) / 2) / math.sqrt(2 * math.pi)
+    below = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in start])
+    density = np.exp(-(start**2) / 2) / math.sqrt(2 * math.pi)
     mean = start * below + density
     deviation = np.sqrt((start**2 + 1) * below + start * density - mean**2)
     return mean / deviation, 1 / deviation
@@ -429,7 +429,7 @@ def _spectrum(x: Gray) -> Spectrum:
     power = np.zeros(length // 2 + 1)
     for start in starts:
         piece = lines[:, start : start + length]
-        waves = fft.rfft((piece - piece.mean(axis=1, keepdims=True)) * window, axis=1)
+        waves = np.fft.rfft((piece - piece.mean(axis=1, keepdims=True)) * window, axis=1)
         power += (waves.real**2 + waves.imag**2).mean(axis=0)
     return Spectrum(power / len(starts), len(lines) * len(starts))
 
@@ -437,7 +437,9 @@ def _spectrum(x: Gray) -> Spectrum:
 def _peak(spectrum: Spectrum) -> float:
     """Return the standard deviation of the strongest wave that stands out of the spectrum."""
     power, bins = spectrum.power, len(spectrum.power)
-    floor = np.exp(ndimage.median_filter(np.log(power + 1e-12), min(25, bins // 2 * 2 - 1), mode="nearest"))
+    reach = min(12, bins // 2 - 1)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(power, reach, mode="edge"), 2 * reach + 1)
+    floor = np.median(around, axis=1)
     over = power - floor * max(1.5, 1 + 6 / math.sqrt(spectrum.count))
     over[spectrum.frequency < _SLOWEST] = 0
     for eighth in (1, 2, 3, 4):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +18,13 @@ from torch import Tensor
 from restorekit import DataError, RecipeError, draw_grid, read_image, read_manifest, write_text
 from restorekit_kornia.analysis.files import Row
 from restorekit_kornia.analysis.measures import MEASURES
+from restorekit_kornia.analysis.words import ASPECTS, SCALES, quality
 
-__all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "quality", "write_proposal"]
+__all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "write_proposal"]
 
 Values = NDArray[np.float64]
 Place = Literal["poor", "good", ""]
 
-ASPECTS: Mapping[str, Mapping[str, int]] = {
-    "noise": {"noise": -1},
-    "sharpness": {"blur": -1, "resolution": 1},
-    "exposure": {"exposure": -1, "shadows": -1, "highlights": -1},
-    "contrast": {"contrast": 1, "usable_range": 1},
-    "artefacts": {"blockiness": -1, "grid": -1},
-}
-"""What the quality of an image is made of: measures, and whether more (1) or less (-1) of each is taken for better."""
 SIGNED = "exposure"
 """The measure of which both ends are poor: sorting looks at its distance from 0."""
 SURE = 0.7
@@ -62,20 +54,6 @@ class Proposal:
         return sum(one == place for one in self.places)
 
 
-def quality(rows: Sequence[Row]) -> Values:
-    """Return the quality of each image among the others, 0 (poorest) to 1 (best).
-
-    For each measure the share of the images that are worse, ties counting half; the mean over the measures of an
-    aspect; the mean over noise, sharpness, exposure, contrast and artefacts. What is not defined is left out. It is a
-    rank within these images, not a property of one.
-    """
-    aspects = []
-    for measures in ASPECTS.values():
-        ranks = [_ranks(sign * _column(rows, name)) for name, sign in measures.items()]
-        aspects.append(_mean(ranks))
-    return np.nan_to_num(_mean(aspects), nan=0.5)
-
-
 def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
     """Take those up to the quantile `low` of the quality for poor, those from `high` for good.
 
@@ -84,7 +62,7 @@ def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
     """
     if not 0 <= low <= high <= 1:
         raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; came {low:g} {high:g}")
-    scores = quality(rows)
+    scores = _qualities(rows)
     cuts = np.quantile(scores, (low, high))
     places: list[Place] = ["poor" if score <= cuts[0] else "good" if score >= cuts[1] else "" for score in scores]
     return Proposal(rows, scores, places, f"the poorest {low:.0%} and the best {1 - high:.0%} by quality")
@@ -96,19 +74,19 @@ def by_thresholds(rows: Sequence[Row], limits: Mapping[str, tuple[float, float]]
     Args:
         rows: images.
         limits: by measure (good, poor): (0.02, 0.05) of noise, (0.2, 0.12) of contrast; which is greater says which
-            way is worse, and both may be equal: then more is worse, unless more is better by the measure's nature.
+            way is worse. Both may be equal; then the measure's words say it.
     """
     worse = np.zeros(len(rows), bool)
     fine = np.ones(len(rows), bool)
     for name, (good, poor) in limits.items():
-        better = MEASURES[name].better == "higher" or name in ASPECTS["contrast"]
-        sign = -1 if poor < good or (poor == good and better) else 1
+        less_is_worse = poor < good or (poor == good and bool(SCALES[name].words[0]) and name != SIGNED)
+        sign = -1 if less_is_worse else 1
         values = sign * _column(rows, name)
         worse |= values >= sign * poor
         fine &= values <= sign * good
     places: list[Place] = ["poor" if bad else "good" if well else "" for bad, well in zip(worse, fine, strict=True)]
     listed = ", ".join(f"{name} {good:g} to {poor:g}" for name, (good, poor) in limits.items())
-    return Proposal(rows, quality(rows), places, f"limits of good to poor: {listed}")
+    return Proposal(rows, _qualities(rows), places, f"limits of good to poor: {listed}")
 
 
 def by_examples(rows: Sequence[Row], good: Sequence[Row], poor: Sequence[Row]) -> Proposal:
@@ -162,29 +140,13 @@ def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) 
     _draw(proposal, order, folder / "contact.png")
 
 
+def _qualities(rows: Sequence[Row]) -> Values:
+    return np.array([quality(row.values) for row in rows], dtype=np.float64)
+
+
 def _column(rows: Sequence[Row], name: str) -> Values:
     values = np.array([row.values[name] for row in rows], dtype=np.float64)
     return np.abs(values) if name == SIGNED else values
-
-
-def _ranks(values: Values) -> Values:
-    """Return for each value the share of the others that are less, ties counting half; NaN stays NaN."""
-    from scipy.stats import rankdata
-
-    found = np.full(len(values), math.nan)
-    known = np.isfinite(values)
-    if known.sum() > 1:
-        found[known] = (rankdata(values[known]) - 1) / (known.sum() - 1)
-    elif known.any():
-        found[known] = 0.5
-    return found
-
-
-def _mean(columns: Sequence[Values]) -> Values:
-    table = np.stack(columns)
-    known = np.isfinite(table)
-    sums = np.where(known, table, 0).sum(axis=0)
-    return np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), math.nan)
 
 
 COLUMNS = ("label", "patient", "split", "source")

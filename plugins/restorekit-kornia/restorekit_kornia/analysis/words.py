@@ -1,4 +1,4 @@
-"""Numbers to words: where a measure begins to be called a flaw, and how strong a one.
+"""Numbers to words, and to one quality: where a measure begins to be called a flaw, and how strong a one.
 
 The limits are in each measure's own unit, and the same for every image. They are conventions, ours, chosen so that most
 films of good quality get no word; no reader set them.
@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["SCALES", "Scale", "flaws", "sentence"]
+__all__ = ["ASPECTS", "SCALES", "Scale", "flaws", "quality", "sentence"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,18 @@ class Scale:
     def severity(self, band: int) -> int:
         """Return how many bands lie between a band and the nearest of which nothing is said."""
         return min(abs(band - at) for at, word in enumerate(self.words) if not word)
+
+    def badness(self, value: float) -> float:
+        """Return how far a value is from the best of the scale, 0 to 1; NaN where it is not defined.
+
+        The best is the far end of the band of which nothing is said, or its middle if flaws lie on both sides.
+        """
+        if math.isnan(value):
+            return math.nan
+        place = self.place(value)
+        if self.words[0] and self.words[-1]:
+            return abs(2 * place - 1)
+        return 1 - place if self.words[0] else place
 
     def place(self, value: float) -> float:
         """Return where a value stands on a line on which all bands are equally long; 0 to 1."""
@@ -59,6 +71,16 @@ SCALES: Mapping[str, Scale] = {
     "resolution": Scale((0, 0.25, 0.5, 1), ("low effective resolution", "reduced resolution", "")),
 }
 """By the names of `MEASURES`."""
+ASPECTS: Mapping[str, tuple[str, ...]] = {
+    "noise": ("noise",),
+    "sharpness": ("blur", "resolution"),
+    "exposure": ("exposure", "shadows", "highlights"),
+    "contrast": ("contrast", "usable_range"),
+    "artefacts": ("blockiness", "grid"),
+}
+"""What the quality of an image is made of, by measure."""
+_WORST = 4
+"""Power of the mean over aspects: the greater, the more the worst of them counts."""
 _UNEVEN = 0.01
 """Noise below which it does not matter where it is."""
 
@@ -74,3 +96,18 @@ def flaws(values: Mapping[str, float]) -> dict[str, str]:
 def sentence(values: Mapping[str, float]) -> str:
     """Return the flaws of an image as one line, such as "under-exposed, moderately noisy"."""
     return ", ".join(flaws(values).values()) or "no flaw by these measures"
+
+
+def quality(values: Mapping[str, float]) -> float:
+    """Return the quality of an image, 0 (every aspect as poor as can be) to 1.
+
+    The badness of each aspect is the mean over its measures of how far they are along their scales; the quality is 1
+    minus the mean of power 4 over aspects, in which the worst counts most. What is not defined is left out.
+    """
+    aspects = []
+    for names in ASPECTS.values():
+        known = [bad for name in names if not math.isnan(bad := SCALES[name].badness(values.get(name, math.nan)))]
+        if known:
+            aspects.append(sum(known) / len(known))
+    mean = sum(bad**_WORST for bad in aspects) / len(aspects) if aspects else 0.0
+    return float(1 - mean ** (1 / _WORST))
