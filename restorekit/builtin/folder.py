@@ -24,6 +24,8 @@ from restorekit import (
     find_images,
     hookimpl,
     read_image,
+    trial,
+    write_image,
 )
 
 __all__ = ["folder"]
@@ -76,6 +78,13 @@ class _Row:
         self.where, self.label, self.patient, self.source = where, label or None, patient or None, source or None
 
 
+def _example(root: Path) -> None:
+    """Write two classes to train on and one image to test on, gray and coloured, of unequal sizes."""
+    for at, key in enumerate(("train/no/1.png", "train/yes/1.png", "test/yes/2.jpg")):
+        write_image(root / "pictures" / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+
+
+@trial(options={"path": "pictures"}, files=_example)
 def folder(
     root: Path | None,
     split: str,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from restorekit import DataError, Dataset, Record, Sample, find_images, read_image
+from restorekit import DataError, Dataset, Record, Sample, find_images, read_image, trial, write_image
 
 __all__ = ["Folders", "r2cgan_folders"]
 
@@ -45,6 +45,15 @@ class Folders(Dataset):
         return self.root / self.records[index].key
 
 
+def _example(root: Path) -> None:
+    """Write images of both classes to train on, and one to test on."""
+    for at, key in enumerate(
+        ("trainA/covid_1.png", "trainA/control_2.jpg", "trainB/control_3.png", "testA/covid_4.png")
+    ):
+        write_image(root / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+
+
+@trial(options={"side": "A"}, files=_example)
 def r2cgan_folders(root: Path | None, split: str, *, side: Literal["A", "B"]) -> Dataset:
     """The published R2C-GAN layout: trainA, trainB, testA, and valA and valB if they exist; "covid" in a file's name.
 
