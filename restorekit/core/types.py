@@ -213,11 +213,12 @@ class TaskHead(nn.Module, ABC):
         """Return a scalar; images whose target is unknown are left out."""
 
     def told(self, answer: Tensor) -> Tensor:
-        """Return what people are told of an answer: the probability of each class, (B, classes), from logits.
+        """Return what is told of an answer, to people and metrics: the probability of each class, (B, classes).
 
-        A head whose answer is a number gives that, (B, 1), in the unit of the domain's `quantity`.
+        This is for logits, in float64, so that no two answers become alike. A head whose answer is a number gives that,
+        (B, 1), in the unit of the domain's `quantity`.
         """
-        return answer.float().softmax(1)
+        return answer.double().softmax(1)
 
 
 class Translator(nn.Module):
@@ -323,8 +324,11 @@ class Metric(ABC):
     """What a report prints where the score is NaN: the reason in a few words."""
 
     @abstractmethod
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return a row an image, (B, k), from `image` (B, C, *S), the head's `answer` and what the batch knows."""
+    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return a row an image, (B, k), from `image` (B, C, *S), what the head told and what the batch knows.
+
+        `told` is `TaskHead.told` of the head's answer: probabilities (B, classes) or numbers (B, 1); None without one.
+        """
 
     @abstractmethod
     def reduce(self, rows: NDArray[np.float64]) -> float:
