@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from restorekit.app import data, screen
+from restorekit.app import data, plugin, screen
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data.app, name="data")
+app.add_typer(plugin.app, name="plugin")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -219,11 +220,9 @@ def parts(
 def plugins() -> None:
     """List installed plugins: what each adds, and which broke and why."""
     rows = []
-    for plugin in _plugins().found:
-        adds = ", ".join(f"{kind} {name}" for kind, name in plugin.parts)
-        rows.append(
-            [plugin.name, f"{plugin.distribution} {plugin.version}", f"{plugin.seconds:.2f} s", plugin.error or adds]
-        )
+    for one in _plugins().found:
+        adds = ", ".join(f"{kind} {name}" for kind, name in one.parts)
+        rows.append([one.name, f"{one.distribution} {one.version}", f"{one.seconds:.2f} s", one.error or adds])
     screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
 
 
