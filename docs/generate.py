@@ -237,8 +237,8 @@ def contract(kind: str) -> str:
     head = f"def NAME({', '.join([*gives, '*', 'option: int = 1'])}) -> {to}: ..."
     given = " and ".join(f"`{name}`" for name in gives) or "nothing"
     return (
-        f"```python\n{head}\n```\n\nA factory of kind `{kind}` takes {given} by position, the recipe's options by annotated "
-        f"keyword, and returns {linked}.\n"
+        f"```python\n{head}\n```\n\nA factory of kind `{kind}` takes {given} by position, the recipe's options by "
+        f"annotated keyword, and returns {linked}.\n"
     )
 
 
@@ -249,13 +249,14 @@ def minimal(kind: str) -> str:
 
 
 def example(name: str) -> str:
-    """Return a file of docs/examples."""
-    return code(name, (DOCS / "examples" / name).read_text("utf-8"))
+    """Return a file of docs/examples under the name that it has in its package."""
+    title = {"test_": f"tests/{name}", ".yaml": "recipe.yaml"}.get(name[:5] if name.startswith("test_") else name[-5:])
+    return code(title or name, (DOCS / "examples" / name).read_text("utf-8"))
 
 
 def code(title: str, text: str) -> str:
     """Return a code block with the name of its file."""
-    return f'```python title="{title}"\n{text}```\n'
+    return f'```{"yaml" if title.endswith(".yaml") else "python"} title="{title}"\n{text}```\n'
 
 
 def metrics_table() -> str:

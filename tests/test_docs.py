@@ -1,7 +1,9 @@
 """The docs: generated pages are fresh, everything has words, examples run, links lead somewhere."""
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -184,6 +186,14 @@ def test_python_blocks_marked_to_run_do() -> None:
     assert found
     for text in found:
         exec(compile(text, "docs", "exec"), {})
+
+
+def test_the_tests_of_the_examples_pass() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(DOCS / "examples"), str(ROOT)])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(DOCS / "examples")]
+    done = subprocess.run(command, env=env, cwd=ROOT / "docs", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert len(EXAMPLES) == len(list((DOCS / "examples").glob("test_*.py")))
 
 
 def test_every_python_block_is_python() -> None:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
+from restorekit import (
+    Batch,
+    DataError,
+    Domain,
+    Factory,
+    Metric,
+    RecipeError,
+    TaskHead,
+    hookimpl,
+    write_image,
+    write_text,
+)
 from torch import Tensor, nn
-
-from restorekit import Batch, DataError, Domain, Factory, Metric, RecipeError, TaskHead, hookimpl
 
 
 class Regress(TaskHead):
@@ -87,8 +99,24 @@ def absolute_error(domain: Domain) -> Metric:
     return AbsoluteError(domain.quantity)
 
 
+def write_example(folder: Path) -> None:
+    """Write images as bright as somebody is old, and ages.csv, which names them."""
+    lines = ["path,domain,label,patient,split"]
+    for domain, noise in (("good", 0.0), ("poor", 0.2)):
+        for i in range(12):
+            age, rng = 20 + 5 * i, torch.Generator().manual_seed(i)
+            image = torch.full((1, 32, 32), age / 100 - 0.5) + noise * torch.randn(1, 32, 32, generator=rng)
+            write_image(folder / domain / f"{i}.png", image.clamp(-1, 1))
+            lines.append(f"{domain}/{i}.png,{domain},{age},{domain}-p{i},{'test' if i % 3 == 2 else 'train'}")
+    write_text(folder / "ages.csv", "\n".join(lines) + "\n")
+
+
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
     """Bring the task and its score."""
     add("head", "age", age)
     add("metric", "absolute_error", absolute_error)
+
+
+if __name__ == "__main__":
+    write_example(Path())

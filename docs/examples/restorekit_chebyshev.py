@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-
 from restorekit import Factory, MakeLayer, hookimpl, nd
+from torch import Tensor, nn
 
 
 class Chebyshev(nn.Module):

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
-
 from restorekit import Batch, DataError, Domain, Factory, Loss, Metric, Passes, hookimpl
+from torch import Tensor
 
 
 class Edges(Loss):

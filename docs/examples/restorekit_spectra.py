@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-
 from restorekit import (
     UNLABELLED,
     DataError,
@@ -116,3 +115,7 @@ def _rows(path: Path) -> list[Row]:
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
     """Bring the dataset."""
     add("dataset", "spectra", spectra)
+
+
+if __name__ == "__main__":
+    write_example(Path())
