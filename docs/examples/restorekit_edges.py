@@ -16,9 +16,9 @@ from torch import Tensor
 class Edges(Loss):
     """How far edges of the restored image point elsewhere than those of the poor one.
 
-    Normalised gradient fields (Haber and Modersitzki 2006, doi:10.1007/11866763_89): 1 - <n(ab), n(a)>^2, the mean over
-    the image, where n(x) is the gradient over its length, and `eps` decides from which length on it counts. Contrast
-    may rise or turn around freely; an edge may neither move nor appear.
+    Normalised gradient fields (Haber and Modersitzki 2006, doi:10.1007/11866763_89): the mean over the image of
+    1 - (<g, h> + eps^2)^2 / ((|g|^2 + eps^2) (|h|^2 + eps^2)) for the gradients g of ab and h of a. Where both are short
+    beside `eps` nothing is lost. Contrast may rise or turn around; an edge may neither move nor appear.
     """
 
     def __init__(self, eps: float) -> None:

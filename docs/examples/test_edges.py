@@ -21,7 +21,7 @@ def disc(at, size=32):
 def test_contrast_may_rise_or_turn_around():
     image = disc(16)
     for other in (image, 0.5 * image, -image, image + 0.2):
-        assert between(other, image) == pytest.approx(0, abs=0.01)
+        assert between(other, image) == pytest.approx(0, abs=0.03)
 
 
 def test_edges_that_move_cost():
