@@ -17,8 +17,8 @@ class Edges(Loss):
     """How far edges of the restored image point elsewhere than those of the poor one.
 
     Normalised gradient fields (Haber and Modersitzki 2006, doi:10.1007/11866763_89): the mean over the image of
-    1 - (<g, h> + eps^2)^2 / ((|g|^2 + eps^2) (|h|^2 + eps^2)) for the gradients g of ab and h of a. Where both are short
-    beside `eps` nothing is lost. Contrast may rise or fall; an edge may neither move nor appear.
+    1 - (<g, h> + eps^2)^2 / ((|g|^2 + eps^2) (|h|^2 + eps^2)) for the gradients g of ab and h of a. Where both are
+    short beside `eps` nothing is lost. Contrast may rise or fall; an edge may neither move nor appear.
     """
 
     def __init__(self, eps: float) -> None:
