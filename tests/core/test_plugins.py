@@ -211,14 +211,14 @@ def test_what_a_guest_prints_stays_out_of_our_output(folder: Path, capsys: pytes
 WARNS = "import warnings\nwarnings.warn('old', FutureWarning)\n" + GOOD
 
 
-def test_a_warning_is_no_fault_where_warnings_are_errors(folder: Path) -> None:
+def test_a_warning_is_shown_where_warnings_are_errors_and_is_no_fault(folder: Path) -> None:
     install(folder, "warns", WARNS)
-    with pytest.raises(FutureWarning):
-        warnings.warn("these tests make errors of warnings", FutureWarning, stacklevel=1)
-    with pytest.warns(FutureWarning, match="old"):
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("error")
         assert load("warns")[1].error is None
-    with pytest.raises(FutureWarning):
-        warnings.warn("and still do", FutureWarning, stacklevel=1)
+        with pytest.raises(FutureWarning):
+            warnings.warn("ours is still an error", FutureWarning, stacklevel=1)
+    assert [str(one.message) for one in shown] == ["old"]
 
 
 def test_filters_of_warnings_that_a_guest_sets_stay(folder: Path) -> None:
@@ -340,6 +340,16 @@ def test_two_guests_with_one_part_lose_it_in_every_order(folder: Path, order: li
         assert row(loaded, name).error is None
         assert loaded.fault(f"restorekit-{name}") is None
         assert loaded.refused(row(loaded, name)) == {("layer", "shared"): CLASH}
+
+
+def test_a_new_guest_is_looked_at_before_the_name_of_a_known_one_is_given_away(folder: Path) -> None:
+    install(folder, "one", PAIR)
+    find().load_guests()
+    install(folder, "two", PAIR)
+    assert [text for _, text in find().parts.faults("layer", "shared")] == [CLASH]
+    loaded = find()
+    assert loaded.fault("restorekit-one") is None
+    assert [text for _, text in loaded.parts.faults("layer", "shared")] == [CLASH]
 
 
 def test_a_name_that_one_guest_no_longer_brings_goes_to_the_other(folder: Path) -> None:
