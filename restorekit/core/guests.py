@@ -20,21 +20,35 @@ from packaging.version import Version
 
 from restorekit.core.errors import PluginError
 
-__all__ = ["SLOW", "Guest", "find", "is_slow", "own_version", "same_distribution"]
+__all__ = ["COMMANDS", "GROUP", "SLOW", "Guest", "find", "is_slow", "own_version", "same_distribution"]
 
-GROUPS = {"plugin": "restorekit", "command": "restorekit.commands"}
+GROUP = "restorekit"
+COMMANDS = "restorekit.commands"
+What = Literal["plugin", "command"]
 SLOW = 2.0
 """Seconds of import from which the user is told."""
 
 
 class Guest:
-    """A plugin or a command that an installed distribution brings. Made from metadata alone."""
+    """A plugin or a command that a distribution brings, known from metadata alone until it is loaded.
 
-    def __init__(self, what: Literal["plugin", "command"], entry: EntryPoint, *, own: bool = False) -> None:
+    Args:
+        what: "plugin" or "command".
+        entry: where it is imported from.
+        distribution: the name of the package that brings it.
+        version: of that package.
+        requires: the requirements of that package.
+        own: True if restorekit itself has such a thing of that name.
+    """
+
+    def __init__(
+        self, what: What, entry: EntryPoint, distribution: str, version: str, requires: list[str], *, own: bool = False
+    ) -> None:
         self.entry = entry
         self.name = entry.name
         self.who = f"{what} {entry.name}"
-        self.distribution, self.version, self._requires = _metadata(entry)
+        self.distribution, self.version = distribution, version
+        self._requires = requires
         self.rivals: Sequence[Guest] = ()
         """Guests of other distributions that have its name."""
         self._own = own
@@ -150,9 +164,10 @@ class Guest:
         return [r for r in made if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
-def find(what: Literal["plugin", "command"], own: Collection[str]) -> list[Guest]:
+def find(what: What, own: Collection[str]) -> list[Guest]:
     """Return every installed guest by name and distribution; `own` are the names that restorekit's own have."""
-    made = [Guest(what, entry, own=entry.name in own) for entry in entry_points(group=GROUPS[what])]
+    entries = entry_points(group=GROUP if what == "plugin" else COMMANDS)
+    made = [Guest(what, entry, *_metadata(entry), own=entry.name in own) for entry in entries]
     for guest in made:
         guest.rivals = [other for other in made if other.name == guest.name and other is not guest]
     return sorted(made, key=lambda guest: (guest.name, guest.distribution, guest.entry.value))

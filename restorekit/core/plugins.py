@@ -16,10 +16,10 @@ import pluggy
 from restorekit.core import hookspecs
 from restorekit.core.catalogue import Catalogue, Known
 from restorekit.core.errors import PluginError, unknown
-from restorekit.core.guests import Guest, find, own_version, same_distribution
+from restorekit.core.guests import COMMANDS, GROUP, Guest, find, own_version, same_distribution
 from restorekit.core.parts import Factory, Parts
 
-__all__ = ["Plugin", "Plugins", "load"]
+__all__ = ["COMMANDS", "GROUP", "Plugin", "Plugins", "load"]
 
 BUILTIN = "restorekit.builtin"
 TORCH = "restorekit.core.types"
@@ -100,14 +100,7 @@ class Plugins:
         """List every installed guest. None is imported; one that its metadata speaks against never will be."""
         self._listed = True
         for guest in find("plugin", self._registered):
-            refusal = guest.refusal()
-            known = None if refusal else self._catalogue.known(guest)
-            seen = known or Known((), None, refusal)
-            self.found.append(
-                Plugin(guest.name, guest.distribution, guest.version, seen.seconds, seen.parts, seen.error)
-            )
-            if refusal is None:
-                self._waiting[guest.name] = guest
+            self._list(guest)
 
     def load_guests(self) -> None:
         """Import every installed guest."""
@@ -150,6 +143,14 @@ class Plugins:
             elif clash is not None:
                 found[kind, name] = clash
         return found
+
+    def _list(self, guest: Guest) -> None:
+        refusal = guest.refusal()
+        known = None if refusal else self._catalogue.known(guest)
+        seen = known or Known((), None, refusal)
+        self.found.append(Plugin(guest.name, guest.distribution, guest.version, seen.seconds, seen.parts, seen.error))
+        if refusal is None:
+            self._waiting[guest.name] = guest
 
     def _guests(self) -> list[Plugin]:
         return [plugin for plugin in self.found if plugin.name in self._waiting or plugin.name in self._brought]
