@@ -20,7 +20,7 @@ import typer
 
 import restorekit
 from restorekit import Domain
-from restorekit.app import cli, scaffold
+from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
 from restorekit.stages import recipe
@@ -83,6 +83,7 @@ def stale() -> list[str]:
 
 def known_parts() -> Parts:
     """Return the parts of this repository's plugins."""
+    plugins.load().load_guests()
     known = plugins.load().parts
     ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
     for guest in plugins.load().found:
@@ -311,7 +312,7 @@ def cli_page() -> str:
         "standard output; progress, warnings and errors to standard error. Commands that plugins bring are listed by "
         "`restorekit --help`.\n",
     ]
-    with patch.object(cli, "_guests", dict):
+    with patch.object(guests, "_guests", lambda own: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH

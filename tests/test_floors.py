@@ -21,7 +21,7 @@ FLOORS = {
 HOMES = {
     "ruamel": {"stages/layered.py"},
     "pluggy": {"core/hookspecs.py", "core/plugins.py"},
-    "packaging": {"core/plugins.py"},
+    "packaging": {"core/guests.py"},
     "pydantic": {"core/parts.py", "stages/recipe.py", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},

@@ -76,7 +76,9 @@ def _owner(kind: str, name: Name, ctx: Any) -> str | None:
         guests = {entry.name: entry.dist.name for entry in entry_points(group=plugins.COMMANDS) if entry.dist}
         known = ctx.find_root().command.list_commands(ctx)
         return f"command {name.dashed!r} is {guests.get(name.dashed, 'restorekit')}'s" if name.dashed in known else None
-    for plugin in plugins.load().found:
+    loaded = plugins.load()
+    loaded.load_guests()  # one that was never imported has not said what it brings
+    for plugin in loaded.found:
         if (kind, name.part) in plugin.parts:
             return f"{kind} {name.part!r} comes from {plugin.name}, of {plugin.distribution} {plugin.version}"
         if plugin.name == name.part:
