@@ -20,7 +20,7 @@ import typer
 
 import restorekit
 from restorekit import Domain
-from restorekit.app import cli
+from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
 from restorekit.stages import recipe
@@ -29,7 +29,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 WIDTH = 100
 """Characters in a line of the commands' help."""
-SECTION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option
     "discriminator.patch.layer": "what its convolutions are",
     "discriminator.patch.layers": "how often the image is halved",
@@ -64,10 +64,15 @@ def pages() -> dict[Path, str]:
         "metrics": metrics_table,
         "recipe-keys": keys_table,
         "departures": departures_table,
+        "contract": contract,
+        "minimal": minimal,
+        "file": example,
     }
-    for page in sorted(DOCS.glob("*.md")):
+    for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
-            made[page] = SECTION.sub(lambda m: m[1] + sections[m[2]]() + m[3], page.read_text("utf-8"))
+            made[page] = SECTION.sub(
+                lambda m: m[1] + sections[m[2]](*([m[3]] if m[3] else [])) + m[4], page.read_text("utf-8")
+            )
     return made
 
 
@@ -78,6 +83,7 @@ def stale() -> list[str]:
 
 def known_parts() -> Parts:
     """Return the parts of this repository's plugins."""
+    plugins.load().load_guests()
     known = plugins.load().parts
     ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
     for guest in plugins.load().found:
@@ -223,6 +229,37 @@ def kinds_table() -> str:
     return table(["kind", "the core gives, by position", "must return", "is"], rows)
 
 
+def contract(kind: str) -> str:
+    """Return what a kind's factory is given and must return, as a code block and a line."""
+    gives, returns = KINDS[kind].gives, KINDS[kind].returns
+    to = "Callable" if returns == "callable" else returns
+    plain = returns == "callable"
+    linked = "a callable" if plain else f"a [`{returns}`](../api.md#{anchor(returns)})"
+    head = f"def NAME({', '.join([*gives, '*', 'option: int = 1'])}) -> {to}: ..."
+    given = " and ".join(f"`{name}`" for name in gives) or "nothing"
+    return (
+        f"```python\n{head}\n```\n\nA factory of kind `{kind}` takes {given} by position, the recipe's options by "
+        f"annotated keyword, and returns {linked}.\n"
+    )
+
+
+def minimal(kind: str) -> str:
+    """Return the module that `restorekit plugin new example` writes."""
+    package = scaffold.render(kind, scaffold.Name.of("example"))
+    return code("restorekit_example.py", package.files["restorekit_example.py"])
+
+
+def example(name: str) -> str:
+    """Return a file of docs/examples under the name that it has in its package."""
+    title = {"test_": f"tests/{name}", ".yaml": "recipe.yaml"}.get(name[:5] if name.startswith("test_") else name[-5:])
+    return code(title or name, (DOCS / "examples" / name).read_text("utf-8"))
+
+
+def code(title: str, text: str) -> str:
+    """Return a code block with the name of its file."""
+    return f'```{"yaml" if title.endswith(".yaml") else "python"} title="{title}"\n{text}```\n'
+
+
 def metrics_table() -> str:
     """Return the definition of every metric, for two classes."""
     known = known_parts()
@@ -275,7 +312,7 @@ def cli_page() -> str:
         "standard output; progress, warnings and errors to standard error. Commands that plugins bring are listed by "
         "`restorekit --help`.\n",
     ]
-    with patch.object(cli, "_guests", dict):
+    with patch.object(guests, "_guests", lambda own: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH

@@ -18,11 +18,12 @@ class Degraded(Dataset):
 
     def __init__(self, inner: Dataset, degradation: Factory, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
-        self.classes, self.records, self.synthetic = inner.classes, inner.records, inner.synthetic
+        self.classes, self.quantity = inner.classes, inner.quantity
+        self.records, self.synthetic = inner.records, inner.synthetic
         self.degradation: Degradation | None = None
         if len(self.records):  # the first image says what the domain looks like; an empty split has none
             image = inner.load(0, torch.Generator().manual_seed(0)).image
-            domain = Domain("degraded", image.shape[0], tuple(image.shape[1:]), inner.classes)
+            domain = Domain("degraded", image.shape[0], tuple(image.shape[1:]), inner.classes, inner.quantity)
             self.degradation = degradation(domain)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:

@@ -6,7 +6,6 @@ PATH/CLASS/*.png         one folder: train         PATH/*.png         one folder
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,14 @@ from restorekit import (
     DataError,
     Dataset,
     Factory,
+    ManifestRow,
     RecipeError,
     Record,
     Sample,
     find_images,
     hookimpl,
     read_image,
+    read_manifest,
     trial,
     write_image,
 )
@@ -55,9 +56,9 @@ class Folder(Dataset):
                 raise DataError(f"{row.where}: {_unknown(row.label, self.classes)}")
         self.records = [self._record(path, rows) for path in _files(base, split, layout)]
 
-    def _record(self, path: Path, rows: dict[str, _Row]) -> Record:
+    def _record(self, path: Path, rows: dict[str, ManifestRow]) -> Record:
         key = path.relative_to(self.base).as_posix()
-        row = rows.get(key, _Row())
+        row = rows.get(key, ManifestRow("", key))
         target = UNLABELLED if row.label is None else self.classes.index(row.label)
         return Record(key, target, row.patient, row.source)
 
@@ -69,13 +70,6 @@ class Folder(Dataset):
     def file(self, index: int) -> Path | None:
         """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
         return None if self.range is not None else self.base / self.records[index].key
-
-
-class _Row:
-    """What is known of a file, and where that is written."""
-
-    def __init__(self, where: str = "", label: str = "", patient: str = "", source: str = "") -> None:
-        self.where, self.label, self.patient, self.source = where, label or None, patient or None, source or None
 
 
 def _example(root: Path) -> None:
@@ -124,40 +118,24 @@ def _files(base: Path, split: str, layout: list[str]) -> list[Path]:
     return files
 
 
-def _by_folder(base: Path, layout: list[str], classes: list[str] | None) -> dict[str, _Row]:
+def _by_folder(base: Path, layout: list[str], classes: list[str] | None) -> dict[str, ManifestRow]:
     # Every split is looked at, so that a class means the same number in each of them.
     found = [(place, path) for place in ([base / n for n in layout] or [base]) for path in find_images(place)]
     inner = [(p.relative_to(base), p.relative_to(place).parts) for place, p in found]
     names = {parts[0] for _, parts in inner if len(parts) > 1}
     if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
         return {}
-    return {key.as_posix(): _Row(f"{base / key}", parts[0]) for key, parts in inner if len(parts) > 1}
+    return {
+        key.as_posix(): ManifestRow(f"{base / key}", key.as_posix(), label=parts[0])
+        for key, parts in inner
+        if len(parts) > 1
+    }
 
 
-def _by_table(table: Path, base: Path) -> dict[str, _Row]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            lines = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: cannot be read as a CSV file with columns file and label ({error})") from error
-    missing = [name for name in ("file", "label") if name not in columns]
-    if missing:
-        raise DataError(f"{table}:1: lacks column {' and '.join(missing)}; came {', '.join(columns) or 'nothing'}")
-    rows: dict[str, _Row] = {}
-    for number, line in lines:
-        where, key = f"{table}:{number}", Path(_cell(line, "file")).as_posix()
-        if key in rows:
-            raise DataError(f"{where}: {key} is named twice; one row a file is expected")
-        if not (base / key).is_file():
-            raise DataError(f"{where}: no file {key} in {base}; files are named from that folder")
-        rows[key] = _Row(where, _cell(line, "label"), _cell(line, "patient"), _cell(line, "source"))
-    return rows
-
-
-def _cell(line: dict[str, str | None], column: str) -> str:
-    return (line.get(column) or "").strip()
+def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:
+    columns = {"path": "file", "label": "label"}  # named, hence demanded
+    rows, _ = read_manifest(table, columns, base, take=("path", "label", "patient", "source"))
+    return {row.path: row for row in rows}
 
 
 def _unknown(label: str, classes: tuple[str, ...]) -> str:

@@ -36,12 +36,23 @@ class Manifest(Dataset):
     """Some of the images that a manifest names; a key is a path as the manifest writes it."""
 
     def __init__(
-        self, base: Path, rows: Sequence[ManifestRow], classes: tuple[str, ...], range: list[float] | None = None
+        self,
+        base: Path,
+        rows: Sequence[ManifestRow],
+        classes: tuple[str, ...],
+        quantity: str = "",
+        range: list[float] | None = None,
     ) -> None:
-        self.base, self.classes, self.range = base, classes, range
-        self.records = [
-            Record(r.path, UNLABELLED if r.label is None else classes.index(r.label), r.patient, r.source) for r in rows
-        ]
+        self.base, self.classes, self.quantity, self.range = base, classes, quantity, range
+        self.records = [Record(r.path, self._target(r), r.patient, r.source) for r in rows]
+
+    def _target(self, row: ManifestRow) -> float:
+        if not self.quantity:
+            return UNLABELLED if row.label is None else self.classes.index(row.label)
+        try:
+            return float("nan" if row.label is None else row.label)
+        except ValueError as error:
+            raise DataError(f"{row.where}: {self.quantity} is a number; came {row.label!r}") from error
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` as its file stores it; nothing is left to `rng`."""
@@ -71,6 +82,7 @@ def manifest(
     columns: dict[str, str] = {},  # noqa: B006
     images: str | None = None,
     classes: list[str] | None = None,
+    quantity: str = "",
     range: list[float] | None = None,
     test: Fraction = 0.2,
     val: Fraction = 0.0,
@@ -90,6 +102,7 @@ def manifest(
         columns: What a column is called in the table, such as {label: finding}.
         images: The folder where the table's paths start; None: the folder of the table.
         classes: The classes in order, the positive one last; default: their names sorted.
+        quantity: What the labels are if they are numbers, with the unit, such as "age, years"; empty: classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         test: The share for testing, where the table gives no splits.
         val: The share for validation, where the table gives no splits.
@@ -99,15 +112,17 @@ def manifest(
     table = place / Path(file).expanduser()
     base = table.parent if images is None else place / Path(images).expanduser()
     rows, _ = read_manifest(table, columns, base)
-    names = _classes(rows, classes)
+    if quantity and classes is not None:
+        raise RecipeError("dataset 'manifest': labels are classes or a quantity; give one of them")
+    names = () if quantity else _classes(rows, classes)
     if domain is not None:
         wanted = [domain] if isinstance(domain, str) else domain
         _check_domains(table, rows, wanted)
-    splits = _splits(table, rows, test, val, seed)
+    splits = _splits(table, rows, test, val, seed, stratify=not quantity)
     taken = [
         row for row, its in zip(rows, splits, strict=True) if its == split and (domain is None or row.domain in wanted)
     ]
-    return Manifest(base, taken, names, range)
+    return Manifest(base, taken, names, quantity, range)
 
 
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:
@@ -127,17 +142,21 @@ def _check_domains(table: Path, rows: Sequence[ManifestRow], wanted: Sequence[st
         raise DataError(f"{table}: no image is of domain {lost[0]!r}. Known: {', '.join(known) or 'none'}")
 
 
-def _splits(table: Path, rows: Sequence[ManifestRow], test: float, val: float, seed: int) -> list[str]:
+def _splits(
+    table: Path, rows: Sequence[ManifestRow], test: float, val: float, seed: int, *, stratify: bool
+) -> list[str]:
     given = [row.split for row in rows if row.split is not None]
     if not given:
-        return _drawn(table, rows, test, val, seed)
+        return _drawn(table, rows, test, val, seed, stratify=stratify)
     lost = [row for row in rows if row.split is None]
     if lost:
         raise DataError(f"{lost[0].where}: names no split, and other rows do; name train, val or test in every row")
     return given
 
 
-def _drawn(table: Path, rows: Sequence[ManifestRow], test: float, val: float, seed: int) -> list[str]:
+def _drawn(
+    table: Path, rows: Sequence[ManifestRow], test: float, val: float, seed: int, *, stratify: bool
+) -> list[str]:
     """Split by patient: as many folds as make the shares, some of them for testing, some for validation."""
     if test + val >= 1:
         raise RecipeError(f"dataset 'manifest': test and val leave nothing to train on; came {test} and {val}")
@@ -146,7 +165,7 @@ def _drawn(table: Path, rows: Sequence[ManifestRow], test: float, val: float, se
     from sklearn.model_selection import StratifiedGroupKFold
 
     patients = [f"patient {row.patient}" if row.patient is not None else f"path {row.path}" for row in rows]
-    strata = [f"{row.domain} {row.label}" for row in rows]
+    strata = [f"{row.domain} {row.label if stratify else ''}" for row in rows]
     folds = _folds(test, val)
     if len(set(patients)) < folds:
         raise DataError(

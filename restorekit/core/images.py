@@ -10,7 +10,9 @@ import gzip
 import importlib
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.files import replacing
-from restorekit.core.intensity import carried_over, to_stored, to_unit
+from restorekit.core.imagecache import ImageCache
+from restorekit.core.intensity import Stored, carried_over, to_stored, to_unit
 from restorekit.core.types import Intensity
 
-__all__ = ["SUFFIXES", "find_images", "read_image", "restored_name", "write_image"]
+__all__ = ["SUFFIXES", "find_images", "read_image", "reading_through", "restored_name", "write_image"]
+
+_cache: ContextVar[ImageCache | None] = ContextVar("cache", default=None)
 
 
 @dataclass(frozen=True)
@@ -83,13 +88,7 @@ def read_image(
         DataError: if it is missing, damaged, of a format that is not read, or its range is unknown or left.
     """
     try:
-        format = _format_of(path)
-        if format is None:
-            head = "is empty" if not path.stat().st_size else "no format is known by its first bytes"
-            raise DataError(f"cannot be read as an image ({head}); read are {_listed()}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a flaw in the metadata does not make an image unreadable
-            stored = _module(format).read(path, format, frame, dims)
+        format, stored = _stored(path, frame, dims)
         return to_unit(stored, format, range)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
@@ -100,6 +99,16 @@ def read_image(
     except Exception as error:  # a damaged file can make a library raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read ({why[:200]})") from error
+
+
+@contextmanager
+def reading_through(cache: ImageCache | None) -> Iterator[None]:
+    """Let every `read_image` inside look into `cache` first, and put there what it decodes; None changes nothing."""
+    token = _cache.set(cache)
+    try:
+        yield
+    finally:
+        _cache.reset(token)
 
 
 def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -> None:
@@ -150,6 +159,31 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
         return name, ""
     right = name.with_name(stem + _FORMATS[format].suffixes[0])
     return right, f"its content is {format}, whatever its name says; written as {right.name}"
+
+
+def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:
+    """Return the format and what the file stores: from the cache, if there is one that has it as the file is now."""
+    cache = _cache.get()
+    if cache is None:
+        return _decoded(path, frame, dims)
+    stat = path.stat()
+    key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, frame, dims)
+    found = cache.get(key)
+    if found is None:
+        found = _decoded(path, frame, dims)
+        cache.put(key, *found)
+    return found
+
+
+def _decoded(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:
+    format = _format_of(path)
+    if format is None:
+        head = "is empty" if not path.stat().st_size else "no format is known by its first bytes"
+        raise DataError(f"cannot be read as an image ({head}); read are {_listed()}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a flaw in the metadata does not make an image unreadable
+        stored: Stored = _module(format).read(path, format, frame, dims)
+    return format, stored
 
 
 def _listed() -> str:

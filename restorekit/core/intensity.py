@@ -41,6 +41,10 @@ class Stored:
     dtype: str = ""
     """The type of the values in the file, where `array` holds them after a rescale; empty: that of `array`."""
 
+    def holding(self, array: NDArray[Any]) -> Stored:
+        """Return the same record with another array."""
+        return replace(self, array=array)
+
 
 def to_unit(stored: Stored, format: str, declared: Sequence[float] | None) -> tuple[Tensor, Intensity]:
     """Map what a file holds to float32 in [-1, 1]; `declared` goes before what the file says.
@@ -63,9 +67,12 @@ def to_unit(stored: Stored, format: str, declared: Sequence[float] | None) -> tu
     else:  # 16 bits fit into float32 with room to spare; wider values are mapped in float64
         narrow = array.dtype.itemsize <= 2 and array.dtype.kind in "ui"
         values: NDArray[Any] = array.astype(np.float32 if narrow else np.float64)
-        unit = ((values - low) / ((high - low) / 2) - 1).astype(np.float32)
+        values -= low  # in place: fresh pages for every step take longer than the arithmetic
+        values /= (high - low) / 2
+        values -= 1
+        unit = values.astype(np.float32, copy=False)
     if photometric == "MONOCHROME1":
-        unit = -unit
+        unit = np.negative(unit, out=unit)
     known = Intensity(
         stored.dtype or str(array.dtype),
         low,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,11 @@ class ManifestRow:
 
 
 def read_manifest(
-    file: Path, columns: Mapping[str, str] | None = None, base: Path | None = None
+    file: Path,
+    columns: Mapping[str, str] | None = None,
+    base: Path | None = None,
+    *,
+    take: Collection[str] = COLUMNS,
 ) -> tuple[list[ManifestRow], set[str]]:
     """Read a manifest.
 
@@ -52,9 +56,10 @@ def read_manifest(
         file: CSV with a head line, or Parquet where pyarrow is installed.
         columns: what a column of ours is called there: {"label": "finding"}.
         base: where the paths start; None: the folder of the manifest.
+        take: the columns to read; others, of whatever content, are passed over.
 
     Returns:
-        The rows in their order, and which of `COLUMNS` there are.
+        The rows in their order, and which of `take` there are.
 
     Raises:
         DataError: one line with file and line: it cannot be read, a column is missing, a path is named twice, is no
@@ -65,8 +70,8 @@ def read_manifest(
     if wrong:
         raise DataError(f"{file}: {unknown('column of a manifest', wrong[0], COLUMNS)}")
     head, lines = _parquet(file) if file.suffix.lower() in PARQUET else _csv(file)
-    there = {name for name in COLUMNS if called[name] in head}
-    lacks = [called[name] for name in COLUMNS if name not in there and (name == "path" or name in (columns or {}))]
+    there = {name for name in take if called[name] in head}
+    lacks = [called[name] for name in take if name not in there and (name == "path" or name in (columns or {}))]
     if lacks:
         raise DataError(f"{file}:1: has no column {lacks[0]!r}; columns are {', '.join(head) or 'none'}")
     rows: dict[str, ManifestRow] = {}

@@ -7,6 +7,7 @@ quality (X); `ab` is the translator that restores (G), `ba` the one that degrade
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,11 +49,33 @@ class Domain:
     channels: int
     size: tuple[int, ...]
     classes: tuple[str, ...] = ()
+    quantity: str = ""
+    """What a target is where it is a number, with its unit, such as "age, years"; empty: targets are classes."""
 
     @property
     def dims(self) -> int:
         """1 for signals, 2 for images, 3 for volumes."""
         return len(self.size)
+
+    @property
+    def tells(self) -> tuple[str, ...]:
+        """Names of what a head tells of an image: the classes, or the quantity."""
+        return (self.quantity,) if self.quantity else self.classes
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold it."""
+        return self.tells if self.quantity else tuple(f"p_{name}" for name in self.classes)
+
+    def knows(self, target: float) -> bool:
+        """True if a target says something: not UNLABELLED among classes, not NaN among numbers."""
+        return not math.isnan(target) if self.quantity else target >= 0
+
+    def called(self, target: float) -> str:
+        """Return a target for people: the name of the class, or the number; empty where it is not known."""
+        if not self.knows(target):
+            return ""
+        return f"{target:.6g}" if self.quantity else self.classes[int(target)]
 
 
 @dataclass(frozen=True)
@@ -84,8 +107,9 @@ class Record:
 
     key: str
     """Its name: a file path, or a record's id; unique within a dataset."""
-    target: int = UNLABELLED
-    """Its class as an index into the dataset's `classes`."""
+    target: float = UNLABELLED
+    """Its class, an int: the index into the dataset's `classes`. Or a number, a float: what the dataset's `quantity`
+    says, NaN where it is not known."""
     group: str | None = None
     """The patient or record it comes from; never in two splits, and the unit of the bootstrap."""
     source: str | None = None
@@ -188,6 +212,14 @@ class TaskHead(nn.Module, ABC):
     def loss(self, answer: Tensor, target: Tensor) -> Tensor:
         """Return a scalar; images whose target is unknown are left out."""
 
+    def told(self, answer: Tensor) -> Tensor:
+        """Return what is told of an answer, to people and metrics: the probability of each class, (B, classes).
+
+        This is for logits, in float64, so that no two answers become alike. A head whose answer is a number gives that,
+        (B, 1), in the unit of the domain's `quantity`.
+        """
+        return answer.double().softmax(1)
+
 
 class Translator(nn.Module):
     """One direction: a generator and, if the recipe has one, its head."""
@@ -242,6 +274,8 @@ class Dataset(ABC):
 
     classes: tuple[str, ...] = ()
     """Names of the classes; the last one is the positive class of two."""
+    quantity: str = ""
+    """What the targets are if they are numbers, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
     records: Sequence[Record]
@@ -290,8 +324,11 @@ class Metric(ABC):
     """What a report prints where the score is NaN: the reason in a few words."""
 
     @abstractmethod
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return a row an image, (B, k), from `image` (B, C, *S), the head's `answer` and what the batch knows."""
+    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return a row an image, (B, k), from `image` (B, C, *S), what the head told and what the batch knows.
+
+        `told` is `TaskHead.told` of the head's answer: probabilities (B, classes) or numbers (B, 1); None without one.
+        """
 
     @abstractmethod
     def reduce(self, rows: NDArray[np.float64]) -> float:

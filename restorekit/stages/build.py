@@ -49,18 +49,21 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
     Args:
         spec: the recipe.
         parts: where its parts come from.
-        domains: those of the data, where they are known; else two classes are taken for granted.
+        domains: those of the data, where they are known; else two classes and a number are taken for granted.
 
     Raises:
         RecipeError: with every fault.
     """
     terms = make_terms(spec, parts)
-    size = tuple(spec.data.size)
-    domains = domains or {name: Domain(name, spec.data.channels, size, ("negative", "positive")) for name in "ab"}
+    domains = domains or {name: _assumed(name, spec) for name in "ab"}
     faults = [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
     if faults:
         raise RecipeError(*faults)
+
+
+def _assumed(name: str, spec: Recipe) -> Domain:
+    return Domain(name, spec.data.channels, tuple(spec.data.size), ("negative", "positive"), "a number")
 
 
 def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[str]:
@@ -169,6 +172,8 @@ def build(
     check(spec, parts)  # before the data, which may take long to read
     engine = Engine(spec.train.precision)
     splits = open_splits(spec, parts, verify=verify)
+    if note := data.cache_note(splits, spec.data):
+        engine.notes.append(note)
     demand_same_splits(folder, splits)
     checkup = None
     if verify is not None:
@@ -177,8 +182,8 @@ def build(
             raise DataError(checkup.refusal())
     domains = {"a": splits["train", "a"].domain, "b": splits["train", "b"].domain}
     terms = make_terms(spec, parts)
-    if any("target" in term.loss.needs for term in terms) and not domains["a"].classes:
-        raise DataError("data.a: knows no classes, which the task loss needs")
+    if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
+        raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
     check(spec, parts, domains)
     metrics = {metric.name: parts.resolve("metric", metric.spec)(domains["a"]) for metric in spec.evaluate.metrics}
     if spec.train.keep == "best" and not len(splits["val", "a"]):

@@ -9,11 +9,14 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -21,12 +24,18 @@ from torch.utils.data import Dataset as TorchDataset
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError
+from restorekit.core.files import cache_folder
+from restorekit.core.imagecache import ImageCache
+from restorekit.core.images import reading_through
 from restorekit.core.types import UNLABELLED, Batch, Sample
+from restorekit.stages.facts import Facts
 from restorekit.stages.recipe import Data, Recipe
 from restorekit.stages.seeds import rng_of
-from restorekit.stages.splits import Side, Splits
+from restorekit.stages.splits import SIDES, Side, Splits
 
-__all__ = ["Fitted", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]
+__all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]
+
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Fitted:
 
     sample: Sample
     key: str
-    target: int
+    target: float
     group: str | None
     source: str | None
 
@@ -73,7 +82,8 @@ def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared:
     truth = next(pieces) if sample.truth is not None else None
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
     fitted = replace(sample, image=image, truth=truth, mask=mask)
-    return Fitted(fitted, record.key, record.target, record.group, record.source)
+    target = float(record.target) if side.domain.quantity else int(record.target)
+    return Fitted(fitted, record.key, target, record.group, record.source)
 
 
 def _augmented(stack: Tensor, data: Data, rng: torch.Generator) -> Tensor:
@@ -105,8 +115,9 @@ def _collate(items: Sequence[Fitted]) -> Batch:
 class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
     """(a, b) for (epoch, index). The longer side sets the epoch's length; the shorter is cycled in new orders."""
 
-    def __init__(self, splits: Splits, recipe: Recipe) -> None:
+    def __init__(self, splits: Splits, recipe: Recipe, cache: ImageCache | None = None) -> None:
         self.a, self.b = splits["train", "a"], splits["train", "b"]
+        self.cache = cache
         self.data, self.seed = recipe.data, recipe.seed
         if self.data.pairing == "key":
             self.partner = _partners(self.a, self.b)
@@ -120,7 +131,8 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
 
     def __getitem__(self, at: tuple[int, int]) -> tuple[Fitted, Fitted] | DataError:
         try:
-            return self._pair(*at)
+            with reading_through(self.cache):
+                return self._pair(*at)
         except DataError as error:  # as a value: a worker process would wrap it in a page of traceback
             return error
 
@@ -130,8 +142,8 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
         if self.data.pairing == "key":
             second = self.partner[first]
         elif self.data.pairing == "class":
-            alike = self.by_class[self.a.record(first).target]
-            second = alike[self._turn(len(alike), f"b{self.a.record(first).target}", epoch, index)]
+            alike = self.by_class[int(self.a.record(first).target)]
+            second = alike[self._turn(len(alike), f"b{int(self.a.record(first).target)}", epoch, index)]
         else:
             second = self._draw(self.b, epoch, index)
         alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
@@ -180,15 +192,20 @@ def _partners(a: Side, b: Side) -> list[int]:
 
 def _classes(side: Side) -> dict[int, list[int]]:
     """Return positions by class; the class that is not known comes first."""
+    if side.domain.quantity:
+        raise DataError(
+            f"data.{side.name}: has numbers ({side.domain.quantity}) for targets; pairing and balance by class"
+            " need classes; set data.pairing: random and data.balance: none"
+        )
     table: dict[int, list[int]] = {}
     for i in range(len(side)):
-        table.setdefault(side.record(i).target, []).append(i)
+        table.setdefault(int(side.record(i).target), []).append(i)
     return dict(sorted(table.items()))
 
 
 def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
     table = _classes(b)
-    lost = sorted({a.record(i).target for i in range(len(a))} - table.keys())
+    lost = sorted({int(a.record(i).target) for i in range(len(a))} - table.keys())
     if lost:
         classes = ", ".join("unknown" if k == UNLABELLED else repr(a.domain.classes[k]) for k in lost)
         raise DataError(f"data.pairing: class: side b has no image of class {classes}, side a has")
@@ -229,22 +246,47 @@ def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
 
 def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[tuple[Batch, Batch]]:
     """Yield the batches (a, b) of the steps from `start` up to `stop`."""
-    pairs = _Pairs(splits, recipe)
-    sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch)
-    workers = recipe.data.workers
-    loader: DataLoader[Any] = DataLoader(
-        pairs,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_collate_pairs,
-        generator=torch.Generator(),  # else the loader draws from the global state
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_leave_signals,
-    )
-    for batches in loader:
-        if isinstance(batches, DataError):
-            raise batches
-        yield batches
+    with _cache(recipe.data) as cache:
+        sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch)
+        workers = recipe.data.workers
+        loader: DataLoader[Any] = DataLoader(
+            _Pairs(splits, recipe, cache),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate_pairs,
+            generator=torch.Generator(),  # else the loader draws from the global state
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals,
+        )
+        for batches in loader:
+            if isinstance(batches, DataError):
+                raise batches
+            yield batches
+
+
+@contextmanager
+def _cache(data: Data) -> Iterator[ImageCache | None]:
+    if data.cache.place == "none":
+        yield None
+        return
+    folder = cache_folder() if data.cache.place == "disk" else None
+    cache = ImageCache(folder, round(data.cache.limit * GIB))
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def cache_note(splits: Splits, data: Data) -> str:
+    """Return what there is to say if the cache cannot hold the training images, as far as they were looked at."""
+    if data.cache.place == "none":
+        return ""
+    seen = [found for name in SIDES for found in splits.looks.get(("train", name), {}).values()]
+    need = sum(prod(f.size) * f.channels * np.dtype(f.depth).itemsize for f in seen if isinstance(f, Facts) and f.depth)
+    if need <= data.cache.limit * GIB:
+        return ""
+    share = f"{data.cache.limit:g} of the {need / GIB:.2g} GiB of training images"
+    return f"data.cache.limit: {share} are kept, the rest is decoded in every epoch"
 
 
 def scoring_batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch import Tensor
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_grid
-from restorekit.core.types import Batch, Metric, Nets, Output
+from restorekit.core.types import Batch, Domain, Metric, Nets, Output
 from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
 from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
@@ -40,8 +41,8 @@ class _Measured:
     keys: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     sources: list[str | None] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    answers: list[Tensor] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+    told: list[Tensor] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
     truthless: bool = False
 
@@ -85,7 +86,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
     found = {name: _scored(run, name, seen, over) for name in run.metrics}
-    classes = run.domains["a"].classes
+    domain = run.domains["a"]
     grouped = any(group is not None for group in seen.groups)
     summary = {
         "split": split,
@@ -97,13 +98,14 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
-        "positive": classes[-1] if len(classes) == 2 else None,
+        "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
+        "quantity": domain.quantity or None,
         "metrics": found,
-        "confusion": _confusion(seen, classes),
+        "confusion": _confusion(seen, domain.classes),
         "channel_spread": _spread(seen),
     }
     home = run.folder / "scores"
-    write_text(home / f"{split}.csv", _table(seen, run.metrics, classes))
+    write_text(home / f"{split}.csv", _table(seen, run.metrics, domain))
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
@@ -153,22 +155,27 @@ def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] =
 
 
 def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
+    told = _told(run.nets, output)
     for name, metric in run.metrics.items():
         if metric.needs == "truth" and batch.truth is None:
             seen.truthless = True
             continue
-        seen.add(name, "restored", metric.measure(output.image.float(), output.answer, batch))
+        seen.add(name, "restored", metric.measure(output.image.float(), told, batch))
         if before and metric.needs != "target":
-            seen.add(name, "poor", metric.measure(batch.image, output.answer, batch))
+            seen.add(name, "poor", metric.measure(batch.image, told, batch))
     count = len(batch.key)
     seen.groups += batch.group or [None] * count
     seen.sources += batch.source or [None] * count
-    seen.targets += [-1] * count if batch.target is None else batch.target.tolist()
-    if output.answer is not None:
-        seen.answers += list(output.answer.float().softmax(1).cpu())
+    seen.targets += [math.nan] * count if batch.target is None else batch.target.tolist()
+    if told is not None:
+        seen.told += list(told.cpu())
     if _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def _told(nets: Nets, output: Output) -> Tensor | None:
+    return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
 
 
 def _gray(batch: Batch) -> bool:
@@ -185,16 +192,21 @@ def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
         columns["truth"] = batch.truth
     if _gray(batch):  # as restored files are written
         columns = {name: column.mean(1, keepdim=True) for name, column in columns.items()}
-    names = run.domains["a"].classes
+    domain, told = run.domains["a"], _told(run.nets, output)
     rows = []
     for i, key in enumerate(batch.key):
         caption = Path(key).name
-        if output.answer is not None and names:
-            target = -1 if batch.target is None else int(batch.target[i])
-            said = names[int(output.answer[i].argmax())]
-            caption += f"\n{names[target] if target >= 0 else 'class unknown'}, called {said}"
+        if told is not None and domain.tells:
+            target = math.nan if batch.target is None else float(batch.target[i])
+            truth = domain.called(target) or f"{'number' if domain.quantity else 'class'} unknown"
+            caption += f"\n{truth}, called {_called(domain, told[i])}"
         rows.append({**{name: column[i].float().cpu() for name, column in columns.items()}, "key": caption})
     return rows
+
+
+def _called(domain: Domain, told: Tensor) -> str:
+    """Return an answer for people: the likeliest class, or the number."""
+    return domain.called(float(told[0]) if domain.quantity else int(told.argmax()))
 
 
 def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -213,10 +225,12 @@ def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[s
     entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
-    if metric.needs == "target" and max(seen.targets) < 0:
-        return entry | {"undefined": "no image of this split has a known class", "score": None}
+    known = np.array([run.domains["a"].knows(target) for target in seen.targets])
+    if metric.needs == "target" and not known.any():
+        what = "number" if run.domains["a"].quantity else "class"
+        return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
     after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
-    defined = np.array(seen.targets) >= 0 if metric.needs == "target" else ~np.isnan(after[:, 0])
+    defined = known if metric.needs == "target" else ~np.isnan(after[:, 0])
     for part, function in _parts(metric, after, before).items():
         value = function(np.arange(len(after)))
         if np.isfinite(value):
@@ -240,12 +254,12 @@ def _parts(metric: Metric, after: Rows, before: Rows | None) -> dict[str, Callab
 
 
 def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:
-    if not seen.answers or not classes:
+    if not seen.told or not classes:
         return None
     matrix = np.zeros((len(classes), len(classes)), int)
-    for target, answer in zip(seen.targets, seen.answers, strict=True):
+    for target, told in zip(seen.targets, seen.told, strict=True):
         if target >= 0:
-            matrix[target, int(answer.argmax())] += 1
+            matrix[int(target), int(told.argmax())] += 1
     return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
 
 
@@ -253,20 +267,20 @@ def _spread(seen: _Measured) -> dict[str, float] | None:
     return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
 
 
-def _table(seen: _Measured, metrics: Mapping[str, Metric], classes: tuple[str, ...]) -> str:
+def _table(seen: _Measured, metrics: Mapping[str, Metric], domain: Domain) -> str:
     """A row an image: who it is, what was answered, and each metric that has one number an image."""
     single = {f"{n}_{w}": rows[:, 0] for (n, w), rows in seen.rows.items() if metrics[n].needs != "target"}
-    answers = [f"p_{name}" for name in classes] if seen.answers else []
+    heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.told else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["key", "group", "source", "class", *(["called"] if answers else []), *answers, *single])
+    writer.writerow(["key", "group", "source", "number" if domain.quantity else "class", *heads, *single])
     for i, key in enumerate(seen.keys):
-        target = classes[seen.targets[i]] if seen.targets[i] >= 0 else ""
-        said = (
-            [classes[int(seen.answers[i].argmax())], *(f"{float(p):.6f}" for p in seen.answers[i])] if answers else []
-        )
+        said = [f"{float(p):.6f}" for p in seen.told[i]] if heads else []
+        if "called" in heads:
+            said.insert(0, _called(domain, seen.told[i]))
         values = [f"{column[i]:.6g}" for column in single.values()]
-        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", target, *said, *values])
+        truth = domain.called(seen.targets[i])
+        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", truth, *said, *values])
     return stream.getvalue()
 
 

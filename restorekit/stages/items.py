@@ -13,7 +13,6 @@ from torch import Tensor
 from restorekit.core.errors import DataError
 from restorekit.core.images import find_images, read_image
 from restorekit.core.manifests import read_manifest
-from restorekit.core.types import UNLABELLED
 from restorekit.stages.facts import Facts, remembering
 from restorekit.stages.splits import Side, Splits
 
@@ -56,7 +55,7 @@ def recipe_items(splits: Splits) -> list[Item]:
                     load=partial(_of_side, whole, position),
                     split=split,
                     domain=name,
-                    label=None if record.target == UNLABELLED else side.dataset.classes[record.target],
+                    label=side.label(record),
                     patient=record.group,
                     source=record.source,
                     file=side.dataset.file(index),

@@ -70,6 +70,15 @@ class Augment(_Model):
     """Mirror the last axis (left and right) with probability 1/2."""
 
 
+class Cache(_Model):
+    """Where decoded training images are kept for the next epoch. It changes no result."""
+
+    place: Literal["none", "memory", "disk"] = "none"
+    """`none`: every image is decoded anew; `disk`: in the user's cache folder, while the run trains."""
+    limit: float = Field(default=4.0, gt=0)
+    """The most that they take, in GiB, each at the depth and size of its file; the rest is decoded anew."""
+
+
 class Data(_Model):
     """The images, how they are sized, paired and split."""
 
@@ -87,6 +96,7 @@ class Data(_Model):
     """The dataset of poor quality (the paper's Y)."""
     b: PartSpec
     """The dataset of high quality (the paper's X)."""
+    cache: Cache = Field(default_factory=Cache)
     augment: Augment = Field(default_factory=Augment)
     pairing: Literal["random", "class", "key"] = "random"
     """Which b goes with an a: any, one of the same class, or the one whose file has the same name."""

@@ -107,7 +107,8 @@ def _bounds(entry: Any) -> tuple[float, float, float] | None:
 
 def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     metrics = _mapping(scores.get("metrics"))
-    classes = {label(n): found for n, m in metrics.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
+    told = {} if scores.get("quantity") else metrics  # errors of a number have no common scale
+    classes = {label(n): found for n, m in told.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
     paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if findings.finite(v)}
     pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, metric in metrics.items():

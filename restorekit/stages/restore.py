@@ -25,6 +25,7 @@ from restorekit.core import nd, plugins
 from restorekit.core.errors import CheckpointError, DataError, RestorekitError
 from restorekit.core.files import write_text
 from restorekit.core.images import find_images, read_image, restored_name, write_image
+from restorekit.core.intensity import Stored, to_stored, to_unit
 from restorekit.core.types import Domain, Intensity, Translator
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
@@ -51,7 +52,8 @@ class Restored:
     image: Tensor
     """(C, *S) in [-1, 1], of the channels of the input."""
     answer: dict[str, float] | None
-    """Probability by class, from the first pass; None if the image was seen in windows, never as a whole."""
+    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
+    was seen in windows, never as a whole."""
     spread: float | None
     """Mean difference between the channels that a gray image became, as a fraction of the range."""
 
@@ -64,7 +66,7 @@ class Restorer:
         state, tensors = read_checkpoint(checkpoint)
         self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
         domains = {name: _domain(fields) for name, fields in state["domains"].items()}
-        self.classes = domains["a"].classes
+        self.domain = domains["a"]
         nets = build_nets(self.recipe, plugins.load().parts, domains)
         load_nets(nets, tensors["nets"], checkpoint)
         self.device = Engine("fp32").device
@@ -72,31 +74,36 @@ class Restorer:
         self._bytes_at: float | None = None
 
     def restore(
-        self, array: NDArray[np.generic] | Tensor, *, times: int | None = None, window: int | None = None
+        self,
+        array: NDArray[np.generic] | Tensor,
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        range: Sequence[float] | None = None,
     ) -> NDArray[np.generic] | Tensor:
         """Restore one image.
 
         Args:
-            array: (*S) or (C, *S): uint8, or floating point in [-1, 1]; a NumPy array or a tensor.
+            array: (*S) or (C, *S), a NumPy array or a tensor.
             times: how often the translator is applied; None: as the recipe evaluates.
             window: the side of overlapping, blended windows; None: the image whole.
+            range: the values of black and white, as (0, 4095) for 12 bits; None: those of the type for integers of 8
+                and 16 bits, and (-1, 1) for floating point.
 
         Returns:
-            The restored image, of the shape, type, dtype and device that came.
+            The restored image, of the shape, type, dtype, range and device that came.
 
         Raises:
             DataError: if the shape, dtype or values are not as above, or memory does not suffice.
         """
-        tensor = torch.as_tensor(np.array(array)) if isinstance(array, np.ndarray) else array
-        dims = len(self.recipe.data.size)
-        bare = tensor.ndim == dims
-        image = _to_float(tensor)[None] if bare else _to_float(tensor)
-        made = self.restored(image, times=times, window=window).image
+        values = _values(array)
+        bare = values.ndim == len(self.recipe.data.size)
+        self._demand_axes((1, *values.shape) if bare else values.shape)
+        known = range if range is not None or values.dtype.kind != "f" else (-1, 1)
+        image, intensity = to_unit(Stored(values[None] if bare else values), "", known)
+        made = to_stored(self.restored(image, times=times, window=window).image, intensity)
         made = made[0] if bare else made
-        if tensor.dtype == torch.uint8:
-            made = ((made + 1) * 127.5).round().clamp(0, 255)
-        made = made.to(tensor.device, tensor.dtype)
-        return made.numpy() if isinstance(array, np.ndarray) else made
+        return made if isinstance(array, np.ndarray) else torch.from_numpy(made).to(array.device, array.dtype)
 
     @torch.no_grad()
     def restored(self, image: Tensor, *, times: int | None = None, window: int | None = None) -> Restored:
@@ -105,11 +112,8 @@ class Restorer:
         Raises:
             DataError: if the image does not fit the networks, or is too large for the memory there is.
         """
-        dims, channels = len(self.recipe.data.size), self.recipe.data.channels
-        if image.ndim != dims + 1 or not image.numel():
-            raise DataError(
-                f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(image.shape)}"
-            )
+        self._demand_axes(image.shape)
+        channels = self.recipe.data.channels
         if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
             gray = self.restored(image[:1], times=times, window=window)
             return replace(gray, image=gray.image.expand_as(image))
@@ -124,11 +128,20 @@ class Restorer:
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
         return Restored(made.mean(0, keepdim=True), answer, spread)
 
+    def _demand_axes(self, shape: Sequence[int]) -> None:
+        dims = len(self.recipe.data.size)
+        if len(shape) != dims + 1 or not prod(shape):
+            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
+
     def scale_note(self, size: Sequence[int]) -> str:
         """Return a warning if an image is far from the size at which the networks were trained and scored."""
-        ratio = max(max(n / trained, trained / n) for n, trained in zip(size, self.recipe.data.size, strict=True))
-        trained = "x".join(map(str, self.recipe.data.size))
-        return f"trained and scored at {trained}; at {ratio:.0f} times the scale look twice" if ratio > FAR else ""
+        pairs = list(zip(size, self.recipe.data.size, strict=True))
+        larger, smaller = max(n / known for n, known in pairs), max(known / n for n, known in pairs)
+        if max(larger, smaller) <= FAR:
+            return ""
+        scale = f"{larger:.0f} times" if larger >= smaller else f"a {smaller:.0f}th of"
+        known = "x".join(map(str, self.recipe.data.size))
+        return f"trained and scored at {known}; at {scale} the scale look twice"
 
     def _translated(
         self, image: Tensor, times: int | None, window: int | None
@@ -157,10 +170,9 @@ class Restorer:
             why = str(error).partition("\n")[0]
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
         whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
-        if answers[0] is None or not self.classes or not whole:
+        if answers[0] is None or self.net.head is None or not whole:
             return image[0], None
-        chances = answers[0][0].float().softmax(0).tolist()
-        return image[0], dict(zip(self.classes, chances, strict=True))
+        return image[0], dict(zip(self.domain.tells, self.net.head.told(answers[0])[0].tolist(), strict=True))
 
     def _demand_memory(self, size: Sequence[int]) -> None:
         if self._bytes_at is None:
@@ -246,7 +258,7 @@ def restore_files(
             rows.append(_restore_file(restorer, path, target, note, times=times, window=window, range=range))
             yield rows[-1]
     finally:
-        write_text(folder / "restored.csv", _table(rows, restorer.classes))
+        write_text(folder / "restored.csv", _table(rows, restorer.domain))
 
 
 def _restore_file(
@@ -284,16 +296,14 @@ def _inputs(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
             yield path, Path(path.name)
 
 
-def _table(rows: Sequence[Row], classes: Sequence[str]) -> str:
+def _table(rows: Sequence[Row], domain: Domain) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["file", "written", "error", "note", "seconds", "channel_spread", *(f"p_{name}" for name in classes)]
-    )
+    writer.writerow(["file", "written", "error", "note", "seconds", "channel_spread", *domain.columns])
     for row in rows:
-        chances = [f"{row.answer[name]:.6f}" if row.answer else "" for name in classes]
+        answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
         spread = "" if row.spread is None else f"{row.spread:.6f}"
-        writer.writerow([row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *chances])
+        writer.writerow([row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *answers])
     return stream.getvalue()
 
 
@@ -305,15 +315,15 @@ def _keep(folder: Path) -> str:
 
 
 def _domain(fields: dict[str, Any]) -> Domain:
-    return Domain(fields["name"], fields["channels"], tuple(fields["size"]), tuple(fields["classes"]))
+    sizes, classes = tuple(fields["size"]), tuple(fields["classes"])
+    return Domain(fields["name"], fields["channels"], sizes, classes, fields.get("quantity", ""))
 
 
-def _to_float(tensor: Tensor) -> Tensor:
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 127.5 - 1
-    if tensor.is_floating_point():
-        return tensor.float()
-    raise DataError(f"an image is uint8, or floating point in [-1, 1]; came {tensor.dtype}")
+def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
+    if isinstance(array, np.ndarray):
+        return array
+    tensor = array.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
 
 
 def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.parts import Parts
-from restorekit.core.types import UNLABELLED, Dataset, Domain, Record, Sample
+from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.stages.facts import Facts, Memory, facts_of, remembering
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.seeds import rng_of, seed_of
@@ -98,12 +98,13 @@ class Side:
 
     def counts(self) -> dict[str, Any]:
         """Images by class and source, as the report shows them."""
-        names = self.dataset.classes
-        rows = [
-            (None if r.target == UNLABELLED else names[r.target], r.group, r.source)
-            for r in map(self.record, range(len(self)))
-        ]
-        return {**count_rows(rows, names), "skipped": len(self.skipped)}
+        rows = [(self.label(r), r.group, r.source) for r in map(self.record, range(len(self)))]
+        unlabelled = sum(not self.domain.knows(r.target) for r in map(self.record, range(len(self))))
+        return {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
+
+    def label(self, record: Record) -> str | None:
+        """Return the name of a record's class; None where that is not known, and where targets are numbers."""
+        return None if self.domain.quantity else self.domain.called(record.target) or None
 
 
 def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
@@ -152,8 +153,7 @@ class Splits:
         rows.writerow(["path", "domain", "label", "patient", "split", "source"])
         for (split, name), side in self.sides.items():
             for r in map(side.record, range(len(side))):
-                label = "" if r.target == UNLABELLED else side.dataset.classes[r.target]
-                rows.writerow([r.key, name, label, r.group or "", split, r.source or ""])
+                rows.writerow([r.key, name, side.domain.called(r.target), r.group or "", split, r.source or ""])
         return text.getvalue()
 
     def shared_groups(self) -> list[str]:
@@ -176,7 +176,8 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
         make = parts.resolve("dataset", getattr(data, name).spec)
         for split in SPLITS:
             dataset = make(root, split)
-            domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes))
+            domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes), dataset.quantity)
+            _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     _check_classes(sides["train", "a"], sides["train", "b"])
     if data.val is not None:
@@ -245,7 +246,17 @@ def look(splits: Splits, say: Callable[[str], None]) -> Splits:
     return replace(splits, looks=looks)
 
 
+def _check_targets(name: SideName, dataset: Dataset) -> None:
+    if dataset.quantity and dataset.classes:
+        raise DataError(f"data.{name}: targets are classes or the number {dataset.quantity!r}, not both")
+
+
 def _check_classes(a: Side, b: Side) -> None:
+    if a.domain.quantity != b.domain.quantity:
+        raise DataError(
+            f"data: the sides have other targets: a {a.domain.quantity or 'classes'!r}, "
+            f"b {b.domain.quantity or 'classes'!r}; give both the same"
+        )
     if a.domain.classes and b.domain.classes and a.domain.classes != b.domain.classes:
         raise DataError(
             f"data: the sides have other classes: a {a.domain.classes}, b {b.domain.classes}; name them alike"

@@ -58,8 +58,11 @@ def records(subject: Subject) -> None:
             demand(
                 part.synthetic == first.synthetic, f"synthetic must be alike in all splits; {split} differs from train"
             )
-            for record in part.records:
-                fits = record.target == UNLABELLED or 0 <= record.target < len(part.classes)
+            alike = part.quantity == first.quantity
+            demand(alike, f"quantity must be alike in all splits; train {first.quantity!r}, {split} {part.quantity!r}")
+            demand(not (part.quantity and part.classes), f"targets are classes or a number, not both; {split} has both")
+            for record in part.records if not part.quantity else ():
+                fits = record.target == UNLABELLED or record.target in range(len(part.classes))
                 demand(
                     fits, f"{record.key}: a target is an index into {part.classes} or UNLABELLED; came {record.target}"
                 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -9,17 +11,31 @@ from restorekit.core import nd
 from restorekit.core.passes import HistoryPool, Passes
 from restorekit.core.types import UNLABELLED, Batch, Discriminator, Domain, Generator, Nets, TaskHead, Translator
 
-__all__ = ["CLASSES", "FEATURES", "batch", "domain", "images", "nets", "passes", "targets", "translator", "unknown"]
+__all__ = [
+    "FEATURES",
+    "SIZES",
+    "batch",
+    "domain",
+    "images",
+    "nets",
+    "passes",
+    "targets",
+    "told",
+    "translator",
+    "unknown",
+]
 
 CLASSES = ("no", "yes")
+QUANTITY = "age, years"
 FEATURES = 4
 """Channels of the features that heads are given."""
 SIZES = {1: (64,), 2: (32, 32), 3: (16, 16, 16)}
 
 
-def domain(dims: int, channels: int = 1, size: tuple[int, ...] | None = None) -> Domain:
-    """Return a domain of two classes."""
-    return Domain("a", channels, size or SIZES[dims], CLASSES)
+def domain(dims: int, channels: int = 1, size: tuple[int, ...] | None = None, *, number: bool = False) -> Domain:
+    """Return a domain of two classes, or of a number."""
+    told = ((), QUANTITY) if number else (CLASSES, "")
+    return Domain("a", channels, size or SIZES[dims], *told)
 
 
 def images(*shape: int) -> Tensor:
@@ -27,19 +43,24 @@ def images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape))) * 2 - 1
 
 
-def targets() -> Tensor:
-    """Return what a head is to say of two images: their classes."""
-    return torch.tensor([0, 1])
+def targets(of: Domain) -> Tensor:
+    """Return what is to be said of two images: their classes, or numbers."""
+    return torch.tensor([20.0, 60.0] if of.quantity else [0, 1])
 
 
-def unknown() -> Tensor:
+def unknown(of: Domain) -> Tensor:
     """Return the targets of two images of which nothing is known."""
-    return torch.full_like(targets(), UNLABELLED)
+    return torch.full_like(targets(of), math.nan if of.quantity else UNLABELLED)
 
 
-def batch(image: Tensor, *, target: bool = True, truth: bool = False) -> Batch:
-    """Return a batch of two images, with or without their targets and truths."""
-    return Batch(image, ("1", "2"), targets() if target else None, image.flip(0) if truth else None)
+def told(of: Domain) -> Tensor:
+    """Return what a head told of two images: (2, classes) probabilities, or (2, 1) numbers."""
+    return torch.tensor([[30.0], [50.0]]) if of.quantity else torch.eye(len(of.classes))
+
+
+def batch(image: Tensor, target: Tensor | None = None, *, truth: bool = False) -> Batch:
+    """Return a batch of two images; each other's is its truth, where one is asked for."""
+    return Batch(image, ("1", "2"), target, image.flip(0) if truth else None)
 
 
 class _Generator(Generator):
@@ -101,5 +122,6 @@ def nets(dims: int, *, back: bool = True, judges: bool = True) -> Nets:
 def passes(of: Nets, dims: int, *, target: bool = True) -> Passes:
     """Return the passes of one step on two images a side."""
     image = images(2, 1, *SIZES[dims])
-    a, b = batch(image, target=target), batch(image.flip(0), target=target)
+    known = targets(domain(dims)) if target else None
+    a, b = batch(image, known), batch(image.flip(0), known)
     return Passes(of, a, b, (HistoryPool(4), HistoryPool(4)), torch.Generator().manual_seed(0))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from restorekit.core.errors import RecipeError
-from restorekit.core.types import Generator, TaskHead
+from restorekit.core.types import Domain, Generator, TaskHead
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
 
-__all__ = ["LAYERS", "Form", "allowed", "forms", "layer", "outputs", "plain", "scalar", "weightless"]
+__all__ = ["LAYERS", "Form", "allowed", "forms", "layer", "outputs", "plain", "weightless"]
 
 LAYERS: Mapping[str, Mapping[str, Any]] = {
     "stride 1": {"padding": 1},
@@ -36,8 +37,15 @@ class Form:
     label: str
     net: nn.Module
     x: Tensor
+    domain: Domain
     twin: Callable[[int], nn.Module]
     """Make it again, its weights drawn from another seed than 0, or from 0 again."""
+
+    def scalar(self, said: Sequence[Tensor]) -> Tensor:
+        """Return a scalar to descend: a head's own loss of its answer, or the mean squares of what a network said."""
+        if isinstance(self.net, TaskHead):
+            return self.net.loss(said[0], examples.targets(self.domain)).mean()
+        return torch.stack([out.float().square().mean() for out in said]).sum()
 
 
 def forms(subject: Subject) -> Iterator[Form]:
@@ -66,7 +74,7 @@ def _forms(subject: Subject) -> Iterator[Callable[[], Form]]:
     if subject.kind == "layer":
         yield from (lambda label=label: layer(subject, label) for label in LAYERS)
     elif subject.kind == "head":
-        yield lambda: _head(subject)
+        yield from (lambda number=number: _head(subject, number) for number in (False, True))
     else:
         yield from (lambda n=n: _sized(subject, n) for n in CHANNELS)
 
@@ -80,34 +88,39 @@ def layer(subject: Subject, label: str) -> Form:
         demand(isinstance(made, nn.Module), f"a maker of layers must return a torch.nn.Module, returned a {came}")
         return made  # type: ignore[no-any-return]
 
-    return Form(label, make(0), examples.images(2, 4, *[8] * subject.dims), make)
+    return Form(label, make(0), examples.images(2, 4, *[8] * subject.dims), examples.domain(subject.dims), make)
 
 
-def _head(subject: Subject) -> Form:
+def _head(subject: Subject, number: bool) -> Form:
+    domain = examples.domain(subject.dims, number=number)
+
     def make(seed: int) -> nn.Module:
-        made: nn.Module = subject.make(examples.FEATURES, examples.domain(subject.dims), seed=seed)
+        made: nn.Module = subject.make(examples.FEATURES, domain, seed=seed)
         return made
 
-    return Form("", make(0), examples.images(2, examples.FEATURES, *[6] * subject.dims), make)
+    features = examples.images(2, examples.FEATURES, *[6] * subject.dims)
+    return Form("a number" if number else "classes", make(0), features, domain, make)
 
 
 def _sized(subject: Subject, channels: int) -> Form:
-    net, side = _fitting(subject, channels, 0)
-    image = examples.images(2, channels, *[allowed(net, side)] * subject.dims)
-    return Form(f"{channels} channels", net, image, lambda seed: _fitting(subject, channels, seed)[0])
-
-
-def _fitting(subject: Subject, channels: int, seed: int) -> tuple[nn.Module, int]:
-    """Make a generator or a discriminator for the smallest images that it does not refuse, and return their side."""
+    """Return a generator or a discriminator for the smallest images that it does not refuse."""
     refusal = RecipeError()
     for side in LADDER[subject.dims]:
         domain = examples.domain(subject.dims, channels, (side,) * subject.dims)
         core = (domain, domain) if subject.kind == "generator" else (domain,)
         try:
-            return subject.make(*core, seed=seed), side
+            net: nn.Module = subject.make(*core)
         except RecipeError as error:
             refusal = error
+        else:
+            image = examples.images(2, channels, *[allowed(net, side)] * subject.dims)
+            return Form(f"{channels} channels", net, image, domain, partial(_again, subject, core))
     raise refusal
+
+
+def _again(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
+    made: nn.Module = subject.make(*core, seed=seed)
+    return made
 
 
 def allowed(net: nn.Module, side: int) -> int:
@@ -136,11 +149,3 @@ def outputs(net: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, ...]:
     """Return what a network says: a generator its image and features, others one tensor."""
     out = net(x)
     return tuple(out) if isinstance(out, tuple) else (out,)
-
-
-def scalar(net: nn.Module, said: Iterable[Tensor]) -> Tensor:
-    """Return a scalar to descend: a head's own loss, or the mean squares of what a network said."""
-    if isinstance(net, TaskHead):
-        (answer,) = said
-        return net.loss(answer, examples.targets()).mean()
-    return torch.stack([out.float().square().mean() for out in said]).sum()

@@ -103,12 +103,12 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
         full: Ask the slow checks in every number of dimensions, and torch.compile's inductor too.
 
     Raises:
-        PluginError: if no plugin is called so, or it did not load.
+        PluginError: if no plugin is called so, or it did not load, or another brings the same part.
         DataError: if the folder is no project.
     """
     known = plugins.load()
     found = _plugins(known, plugin)
-    broken = [one.error for one in found if one.error is not None]
+    broken = [why for one in found for why in (one.error, *known.refused(one).values()) if why is not None]
     if broken:
         raise PluginError("\n".join(broken))
     return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.types import Batch, Metric
+from restorekit.core.errors import RecipeError
+from restorekit.core.types import Batch, Domain, Metric
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
 
@@ -20,33 +20,38 @@ SIZES = {1: (192,), 2: (192, 192), 3: (24, 24, 24)}
 Rows = NDArray[np.float64]
 
 
-def _made(subject: Subject) -> Metric:
-    made: Metric = subject.make(examples.domain(subject.dims, size=SIZES[subject.dims]))
-    return made
+def _made(subject: Subject) -> tuple[Metric, Domain]:
+    """Return the metric for images of two classes or, where it refuses these, of a number."""
+    classes, number = (examples.domain(subject.dims, size=SIZES[subject.dims], number=n) for n in (False, True))
+    try:
+        return subject.make(classes), classes
+    except RecipeError:
+        return subject.make(number), number
 
 
-def _example(subject: Subject, *, target: bool = True, truth: bool = True) -> tuple[Tensor, Tensor, Batch]:
-    """Return images, a head's answers and the batch they are of."""
-    image = examples.images(2, 1, *SIZES[subject.dims])
-    return image, torch.eye(2), examples.batch(image, target=target, truth=truth)
+def _example(domain: Domain) -> tuple[Tensor, Tensor, Batch]:
+    """Return images, what a head told and the batch they are of."""
+    image = examples.images(2, domain.channels, *domain.size)
+    return image, examples.told(domain), examples.batch(image, examples.targets(domain), truth=True)
 
 
 def rows_of(subject: Subject) -> Rows:
     """Return the rows of two images."""
-    return _made(subject).measure(*_example(subject))
+    metric, domain = _made(subject)
+    return metric.measure(*_example(domain))
 
 
 def rows(subject: Subject) -> None:
     """`measure` gives a float64 row an image, the same whatever other images are in the batch."""
-    metric = _made(subject)
+    metric, domain = _made(subject)
     demand(metric.id, "a metric must say its definition in one line: `id` is empty")
     demand(metric.better in ("higher", "lower"), f"`better` must be 'higher' or 'lower'; came {metric.better!r}")
-    image, answer, batch = _example(subject)
-    came = metric.measure(image, answer, batch)
+    image, told, batch = _example(domain)
+    came = metric.measure(image, told, batch)
     demand(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")
     demand(came.dtype == np.float64, f"rows must be float64; came {came.dtype}")
     demand(came.ndim == 2 and len(came) == 2, f"rows of 2 images must have the shape (2, k); came {came.shape}")
-    single = [metric.measure(image[i : i + 1], answer[i : i + 1], _one(batch, i)) for i in range(2)]
+    single = [metric.measure(image[i : i + 1], told[i : i + 1], _one(batch, i)) for i in range(2)]
     alike = all(len(one) == 1 for one in single) and np.allclose(came, np.concatenate(single), 1e-5, 0, equal_nan=True)
     demand(
         alike, f"a row must depend on its image alone; came {came.tolist()}, one by one {[r.tolist() for r in single]}"
@@ -64,7 +69,7 @@ def _one(batch: Batch, i: int) -> Batch:
 
 def reduce(subject: Subject) -> None:
     """`reduce` makes a float of any rows: one, some twice, all; their order does not matter."""
-    metric, came = _made(subject), rows_of(subject)
+    metric, came = _made(subject)[0], rows_of(subject)
     for label, some in {"one row": came[:1], "a row twice": came[[0, 0, 1]], "all rows": came}.items():
         score = metric.reduce(some)
         demand(isinstance(score, float), f"reduce must return a float; of {label} came a {type(score).__name__}")
@@ -76,10 +81,12 @@ def reduce(subject: Subject) -> None:
 
 def needs(subject: Subject) -> None:
     """It works with no more than it declares: `needs` truth, target or nothing."""
-    metric = _made(subject)
-    image, answer, batch = _example(subject, target=metric.needs == "target", truth=metric.needs == "truth")
+    metric, domain = _made(subject)
+    image, told, batch = _example(domain)
+    target = batch.target if metric.needs == "target" else None
+    truth = batch.truth if metric.needs == "truth" else None
     try:
-        metric.measure(image, answer, batch)
+        metric.measure(image, told, replace(batch, target=target, truth=truth))
     except Exception as error:
         raise AssertionError(
             f"with needs {metric.needs!r} it must measure a batch that knows no more; "

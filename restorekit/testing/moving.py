@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from restorekit.core.types import Discriminator, Generator, Nets, TaskHead, Translator
 from restorekit.stages.checkpoint import load_nets, read_checkpoint, write_checkpoint
 from restorekit.testing import examples
-from restorekit.testing.forms import forms, outputs, plain, scalar
+from restorekit.testing.forms import Form, forms, outputs, plain
 from restorekit.testing.subject import NotTried, Subject, apart, demand
 
 __all__ = ["checkpoint", "compiled", "device", "inductor", "onnx", "state_dict"]
@@ -107,24 +107,24 @@ def compiled(subject: Subject, backend: str = "aot_eager") -> None:
         raise NotTried(f"torch {torch.__version__} does not compile on this platform or Python")
     form = plain(subject)
     net = form.net.eval()
-    said, grads = _step(net, net, form.x)
+    said, grads = _step(net, form)
     torch._dynamo.reset()
     with _silence():
-        ours, theirs = _step(torch.compile(net, backend=backend), net, form.x)
+        ours, theirs = _step(torch.compile(net, backend=backend), form)
     torch._dynamo.reset()
     _demand_near(ours, said, 1e-3, f"compiled by {backend} it must say the same")
     _demand_near((theirs,), (grads,), 1e-3, f"compiled by {backend} it must have the same gradients")
 
 
-def _step(call: Callable[[Tensor], Any], net: nn.Module, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+def _step(call: Callable[[Tensor], Any], form: Form) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return the outputs and, as one vector, all gradients."""
-    given = x.clone().requires_grad_()
-    net.zero_grad()
+    given = form.x.clone().requires_grad_()
+    form.net.zero_grad()
     said = outputs(call, given)
-    loss = scalar(net, said)
+    loss = form.scalar(said)
     if loss.requires_grad:
         torch.autograd.backward(loss)
-    grads = [p.grad.flatten() for p in (given, *net.parameters()) if p.grad is not None]
+    grads = [p.grad.flatten() for p in (given, *form.net.parameters()) if p.grad is not None]
     return said, torch.cat([torch.zeros(1), *grads])
 
 

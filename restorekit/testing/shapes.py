@@ -72,7 +72,15 @@ def _head(subject: Subject, form: Form) -> None:
     demand(len(answer) == len(x), f"an answer must have a row an image, {len(x)}; came {tuple(answer.shape)}")
     for one in (x[:1], examples.images(1, x.shape[1], *[9] * subject.dims)):
         _demand_shape("the answer for features of any size", net(one), (1, *answer.shape[1:]))
-    for known, target in (("known", examples.targets()), ("unknown", examples.unknown())):
+    told = net.told(answer)
+    came, must = tuple(told.shape), (len(x), len(form.domain.tells))
+    mend = "a head that cannot answer a domain's question must refuse it with a RecipeError"
+    demand(
+        came == must, f"what is told of {', '.join(form.domain.tells)} must have the shape {must}; came {came}; {mend}"
+    )
+    sums = torch.isclose(told.sum(1), torch.ones(len(x), dtype=told.dtype), atol=1e-4)
+    demand(form.domain.quantity or sums.all(), f"probabilities of classes must add up to 1; told {told.tolist()}")
+    for known, target in (("known", examples.targets(form.domain)), ("unknown", examples.unknown(form.domain))):
         loss = net.loss(answer, target)
         came = tuple(loss.shape)
         demand(came == (), f"loss must be a scalar; for {known} targets came the shape {came}; take the mean")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from restorekit.core import nd
 from restorekit.core.passes import Loss
 from restorekit.testing import examples
-from restorekit.testing.forms import outputs, plain, scalar
+from restorekit.testing.forms import outputs, plain
 from restorekit.testing.subject import Subject
 
 __all__ = ["layer", "loss", "network"]
@@ -24,7 +24,7 @@ def layer(subject: Subject) -> str:
     """A figure: milliseconds forward and backward, beside torch's convolution of the same sizes."""
     x = examples.images(1, 16, *SIZES[subject.dims])
     ours, peer = (make(16, 16, 3, padding=1) for make in (subject.make(subject.dims), nd.conv(subject.dims)))
-    one, other = _step(ours, x), _step(peer, x)
+    one, other = (_step(net, x, lambda said: said[0].square().mean()) for net in (ours, peer))
     return f"{one:.1f} ms a step, nn.{type(peer).__name__} {other:.1f} ms"
 
 
@@ -32,7 +32,7 @@ def network(subject: Subject) -> str:
     """A figure: milliseconds forward and backward at the tiny size of the other checks, and the parameters."""
     form = plain(subject)
     count = sum(p.numel() for p in form.net.parameters())
-    return f"{_step(form.net, form.x):.1f} ms a step, {count:,} parameters"
+    return f"{_step(form.net, form.x, form.scalar):.1f} ms a step, {count:,} parameters"
 
 
 def loss(subject: Subject) -> str:
@@ -49,10 +49,10 @@ def loss(subject: Subject) -> str:
     return f"{_milliseconds(once):.1f} ms a step"
 
 
-def _step(net: nn.Module, x: Tensor) -> float:
+def _step(net: nn.Module, x: Tensor, scalar: Callable[[tuple[Tensor, ...]], Tensor]) -> float:
     def once() -> None:
         net.zero_grad()
-        _descend(scalar(net, outputs(net, x)))
+        _descend(scalar(outputs(net, x)))
 
     return _milliseconds(once)
 

@@ -11,7 +11,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from restorekit.core.types import TaskHead
 from restorekit.testing import examples
-from restorekit.testing.forms import forms, outputs, plain, scalar
+from restorekit.testing.forms import forms, outputs, plain
 from restorekit.testing.subject import Subject, apart, demand
 
 __all__ = ["autocast", "gradcheck", "gradients", "seed", "train_eval"]
@@ -24,14 +24,14 @@ def gradients(subject: Subject) -> None:
     """Gradients are finite, and reach what goes in and every parameter that is trained."""
     for form in forms(subject):
         x = form.x.clone().requires_grad_()
-        _backward(scalar(form.net, outputs(form.net, x)))
+        _backward(form.scalar(outputs(form.net, x)))
         _demand_gradient("what goes in", x.grad, "does something detach it?")
         for name, parameter in form.net.named_parameters():
             if parameter.requires_grad:
                 _demand_gradient(f"the parameter {name}", parameter.grad, "use it, or set requires_grad to False")
         if isinstance(form.net, TaskHead):
             form.net.zero_grad()
-            _backward(form.net.loss(form.net(x), examples.unknown()).mean())
+            _backward(form.net.loss(form.net(x), examples.unknown(form.domain)).mean())
             grads = [p.grad for p in form.net.parameters() if p.grad is not None]
             demand(all(g.isfinite().all() for g in grads), "gradients must be finite where every target is unknown")
 
@@ -131,7 +131,7 @@ def autocast(subject: Subject) -> None:
         exact = outputs(net, form.x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = outputs(net, form.x)
-        loss = scalar(net, rough)
+        loss = form.scalar(rough)
     off = max(apart(one, other) for one, other in zip(rough, exact, strict=True))
     demand(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; came {off:.2g}")
     if loss.requires_grad:

@@ -85,7 +85,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def shell(*args: Any, path: Path | None = None, folder: Path | None = None) -> Said:
     """Call the command line in a process of its own; `path` is put before all on its path."""
-    env = {**os.environ, "COLUMNS": "400", **({"PYTHONPATH": str(path)} if path else {})}
+    places = [str(path or ""), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "COLUMNS": "400", "PYTHONPATH": os.pathsep.join(filter(None, places))}
     command = [str(SCRIPT), *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=120, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
@@ -275,14 +276,17 @@ def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> 
     )
 
 
-def guest(folder: Path, name: str, code: str, group: str = "restorekit") -> None:
+def guest(
+    folder: Path, name: str, code: str, group: str = "restorekit", *, called: str = "", needs: str = "restorekit>=1"
+) -> None:
     """Put an installed distribution `restorekit-NAME` with one module into a folder."""
     target = f"guest_{name}" + (":app" if group.endswith("commands") else "")
     (folder / f"guest_{name}.py").write_text(code)
     info = folder / f"restorekit_{name}-1.2.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
+    told = f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\nRequires-Dist: {needs}\n"
+    (info / "METADATA").write_text(told)
+    (info / "entry_points.txt").write_text(f"[{group}]\n{called or name} = {target}\n")
 
 
 def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None:
@@ -294,12 +298,79 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
         f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: OSError: "
-        "no such library",
+        f"no such library ({site / 'guest_sad.py'}:1)",
         f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install restorekit-gone",
     )
-    said = shell("plugins", path=site)
-    assert said.code == 0
-    assert "plugin sad: failed to import: OSError: no such library" in said.out
+
+
+LAYER = """
+from restorekit import hookimpl, nd
+
+def plain(dims: int):
+    "A layer."
+    return nd.conv(dims)
+
+@hookimpl
+def register_parts(add):
+    for name in NAMES: add("layer", name, plain)
+"""
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Return the rows of a printed table by their first two cells."""
+    cells = [re.split(r"  +", line.rstrip()) for line in table.splitlines()]
+    return {" ".join(row[:2]): row[2:] for row in cells}
+
+
+def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
+    guest(tmp_path, "good", LAYER.replace("NAMES", "['first', 'second']"))
+    guest(tmp_path, "bold", LAYER.replace("NAMES", "['third', 'conv', 'second']"))
+    guest(tmp_path, "slow", "print('hello')\nimport time\ntime.sleep(2.1)\n" + LAYER.replace("NAMES", "['fourth']"))
+    guest(tmp_path, "lost", "import no_such_library")
+    guest(tmp_path, "later", LAYER, needs="restorekit>=9,<10")
+    guest(tmp_path, "twin", LAYER, called="good2")
+    guest(tmp_path, "twain", LAYER, called="good2")
+    guest(tmp_path, "hello", COMMAND, "restorekit.commands")
+    guest(tmp_path, "number", "app = 3", "restorekit.commands")
+    guest(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
+    said = shell("plugins", path=tmp_path)
+    assert (said.code, said.errors) == (0, [])
+    assert "hello" not in said.out.splitlines(), "what a guest prints is no result"
+    assert "plugin slow of restorekit-slow took 2." in said.err
+    told = rows(said.out)
+    assert told["plugin from"] == ["import", "adds, or why it broke"]
+    assert told["layers restorekit 1.0.0"][1] == "layer conv"
+    clash = (
+        "layer 'second' comes from restorekit-bold (plugin bold) and from restorekit-good (plugin good); uninstall one "
+        "of them, or have one rename it"
+    )
+    own = "layer 'conv' is restorekit's own; restorekit-bold must rename it"
+    assert told["good restorekit-good 1.2"][1] == f"layer first; refused: {clash}"
+    assert told["bold restorekit-bold 1.2"][1] == f"layer third; refused: {own}; refused: {clash}"
+    assert re.fullmatch(r"2\.\d\d s, slow", told["slow restorekit-slow 1.2"][0])
+    assert told["slow restorekit-slow 1.2"][1] == "layer fourth"
+    assert told["lost restorekit-lost 1.2"][1] == (
+        "plugin lost: needs the library 'no_such_library', which is not installed; run: pip install no_such_library"
+    )
+    assert told["later restorekit-later 1.2"] == [
+        "not imported",
+        "plugin later: restorekit-later 1.2 is for restorekit<10,>=9, this is restorekit 1.0.0; run: pip install "
+        "--upgrade restorekit restorekit-later",
+    ]
+    twins = (
+        "plugin good2: comes from restorekit-twain 1.2 and from restorekit-twin 1.2; uninstall one, or have one rename"
+    )
+    assert told["good2 restorekit-twin 1.2"] == told["good2 restorekit-twain 1.2"]
+    assert told["good2 restorekit-twin 1.2"][1] == f"{twins} its entry point"
+    assert told["hello restorekit-hello 1.2"][1] == "command hello"
+    assert told["number restorekit-number 1.2"][1] == "command number: guest_number:app is a int, must be a typer.Typer"
+    assert told["run restorekit-runner 1.2"] == [
+        "not imported",
+        "command run: is a name of restorekit's own; restorekit-runner must rename its entry point",
+    ]
+    said = shell("parts", "layer", path=tmp_path)
+    assert re.findall(r"^\w+", said.out, re.MULTILINE)[1:-1] == ["conv", "first", "fourth", "selfonn"]
+    assert shell("parts", "layer", "second", path=tmp_path).errors == [clash]
 
 
 COMMAND = """
@@ -324,11 +395,18 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
     for name in ("run", "check", "evaluate", "restore", "report", "parts", "plugins", "schema"):
         assert f"\n  {name} " in said.out
     said = shell("hello", "world", "--loud", path=tmp_path)
-    assert (said.code, said.out) == (0, "imported\nHELLO world\n")
+    assert (said.code, said.out, said.err) == (0, "HELLO world\n", "imported\n")
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
     said = shell("sour", path=tmp_path)
-    assert (said.code, said.errors) == (2, ["command sour: failed to import: OSError: gone"])
+    told = f"command sour: failed to import: OSError: gone ({tmp_path / 'guest_sour.py'}:1)"
+    assert (said.code, said.errors) == (2, [told])
     assert len(shell("hello", path=tmp_path).errors) == 1
+    guest(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
+    assert "From restorekit-hello and restorekit-hullo." in shell("--help", path=tmp_path).out
+    assert shell("hello", "world", path=tmp_path).errors == [
+        "command hello: comes from restorekit-hello 1.2 and from restorekit-hullo 1.2; uninstall one, or have one "
+        "rename its entry point"
+    ]
 
 
 @pytest.mark.parametrize(

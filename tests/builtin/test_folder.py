@@ -62,10 +62,10 @@ def test_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("file,name\n", r"labels.csv:1: lacks column label"),
-        ("", r"lacks column file and label"),
-        ("file,label\n1.png,a\n1.png,b\n", r"labels.csv:3: 1.png is named twice"),
-        ("file,label\n9.png,a\n", r"labels.csv:2: no file 9.png"),
+        ("file,name\n", r"labels.csv:1: has no column 'label'; columns are file, name"),
+        ("", r"labels.csv:1: has no column 'file'; columns are none"),
+        ("file,label\n1.png,a\n1.png,b\n", r"labels.csv:3: '1.png' is named twice"),
+        ("file,label\n9.png,a\n", r"labels.csv:2: no file '9.png'"),
         ("file,label\n1.png,wel\n", r"labels.csv:2: .*Did you mean 'well'"),
     ],
 )
@@ -90,7 +90,7 @@ def test_folder_faults(tmp_path):
         folder(tmp_path, "train", path="full", classes=["a", "c"])
     with pytest.raises(RecipeError, match="a class stands twice in a, b, a"):
         folder(tmp_path, "train", path="full", classes=["a", "b", "a"])
-    with pytest.raises(DataError, match="cannot be read as a CSV"):
+    with pytest.raises(DataError, match=r"none.csv: no such file; a manifest is expected"):
         folder(tmp_path, "train", path="full", labels="none.csv")
 
 

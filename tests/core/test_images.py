@@ -1,8 +1,13 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from restorekit import DataError, find_images, read_image, write_image
@@ -57,9 +62,49 @@ def test_palette_with_transparency_is_refused(tmp_path):
         read_image(tmp_path / "x.png")
 
 
-def png():
+def chunk(name, content):
+    return struct.pack(">I4s", len(content), name) + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@given(hnp.arrays(st.sampled_from(["uint8", "uint16"]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)))
+@settings(deadline=None)
+def test_plain_gray_png_is_read_as_pillow_reads_it(tmp_path_factory, array):
+    path = tmp_path_factory.mktemp("png") / "x.png"
+    Image.fromarray(array).save(path, dpi=(254, 254))
+    read, intensity = read_image(path)
+    assert intensity.dtype == array.dtype
+    assert np.array_equal(((read[0].double().numpy() + 1) * (intensity.high / 2)).round(), array)
+    assert intensity.spacing == pytest.approx((0.1, 0.1), rel=1e-3)
+
+
+def test_what_stands_behind_the_pixels_of_a_png_counts(tmp_path):
+    pixels("L", (8, 4)).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = chunk(b"eXIf", exif.tobytes()[6:])
+    (tmp_path / "y.png").write_bytes(content[:-12] + turned + content[-12:])
+    assert read_image(tmp_path / "x.png")[0].shape == (1, 4, 8)
+    assert read_image(tmp_path / "y.png")[0].shape == (1, 8, 4)
+
+
+def test_a_gray_png_with_a_clear_gray_is_refused(tmp_path):
+    pixels("L").save(tmp_path / "x.png", transparency=3)
+    with pytest.raises(DataError, match=r"x.png: has an alpha channel"):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_gray_png_with_wrong_check_sums_is_named(tmp_path):
+    content = bytearray(png("L"))
+    content[-18] ^= 1  # in the check sum of the pixels
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"x.png: cannot be read"):
+        read_image(tmp_path / "x.png")
+
+
+def png(mode="RGB"):
     stream = io.BytesIO()
-    pixels("RGB", (64, 64)).save(stream, "PNG")
+    pixels(mode, (64, 64)).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -69,7 +114,10 @@ def gif():
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG", png()[: len(png()) // 2], png()[:-30], gif(), b"text"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x89PNG", png()[: len(png()) // 2], png()[:-30], png("L")[:-30], png("L")[:90], gif(), b"text"],
+)
 def test_broken_files_are_named(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=r"x.png: cannot be read") as caught:

@@ -1,7 +1,9 @@
 """Data: every draw is a function of (seed, epoch, index), and what does not fit is refused by name."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +65,44 @@ def test_batches_do_not_depend_on_where_one_starts(spec: Spec, plugins: Plugins)
     whole = pairs(spec(**DRAWN), plugins, 0, 8)
     assert same(whole[5:], pairs(spec(**DRAWN), plugins, 5, 8))
     assert same(whole[5:], pairs(spec(**DRAWN, data__workers=1), plugins, 5, 8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_a_cache_changes_nothing_and_saves_reading(
+    spec: Spec, plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, workers: int
+) -> None:
+    for i, name in enumerate(("trainA/1.png", "trainA/2.jpg", "trainB/3.tif")):
+        write_image(tmp_path / name, torch.linspace(-1, 1, 20 + i).expand(1, 16, -1).contiguous())
+    sides: dict[str, Any] = {f"data__{side.lower()}": {"name": "folder", "path": f"train{side}"} for side in "AB"}
+    files = {**sides, "data__root": str(tmp_path), "data__augment": {"load": 1.5, "flip": True}}
+    monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "kept"))
+    plain = pairs(spec(**files), plugins, 0, 8)
+    kept = spec(**files, data__cache={"place": place, "limit": 0.001}, data__workers=workers)
+    assert same(plain, pairs(kept, plugins, 0, 8))
+    small = spec(**files, data__cache={"place": place, "limit": 1e-6})
+    assert same(plain, pairs(small, plugins, 0, 8))  # where it is full, files are read
+    assert place == "memory" or list((tmp_path / "kept").glob("tmp*")) == []
+    batches = training_batches(open_splits(kept, plugins.parts), kept, 0, 200)
+    for _ in range(20):
+        next(batches)
+    for path in tmp_path.glob("train*/*"):
+        stat = path.stat()
+        (tmp_path / "broken").write_bytes(bytes(stat.st_size))  # cannot be read any more, but is not looked into
+        os.utime(tmp_path / "broken", ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+        (tmp_path / "broken").replace(path)
+    assert len(list(batches)) == 180
+
+
+def test_a_cache_that_is_too_small_says_so(spec: Spec, plugins: Plugins, tmp_path: Path) -> None:
+    for name in ("A/1.png", "B/2.png"):
+        write_image(tmp_path / name, torch.zeros(1, 512, 512))
+    files: dict[str, Any] = {f"data__{side.lower()}": {"name": "folder", "path": side} for side in "AB"}
+    made = open_splits(spec(**files, data__root=str(tmp_path)), plugins.parts, verify=lambda line: None)
+    assert data.cache_note(made, spec(data__cache={"place": "none", "limit": 1e-4}).data) == ""
+    assert data.cache_note(made, spec(data__cache={"place": "memory", "limit": 1}).data) == ""
+    told = data.cache_note(made, spec(data__cache={"place": "memory", "limit": 1e-4}).data)
+    assert told.startswith("data.cache.limit: 0.0001 of the 0.00049 GiB of training images are kept")
 
 
 def test_the_global_random_state_is_neither_read_nor_moved(spec: Spec, plugins: Plugins) -> None:

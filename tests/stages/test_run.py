@@ -83,7 +83,13 @@ def test_a_checkpoint_tells_everything_of_itself(build_run: Build, plugins: Plug
     run = go(build_run(**FULL), plugins)
     state, tensors = read_checkpoint(checkpoints(run.folder)[-1])
     assert (state["format"], state["step"], state["steps"], state["best"]) == (1, 12, 12, run.best)
-    assert state["domains"]["a"] == {"name": "a", "channels": 1, "size": [16, 16], "classes": ["no", "yes"]}
+    assert state["domains"]["a"] == {
+        "name": "a",
+        "channels": 1,
+        "size": [16, 16],
+        "classes": ["no", "yes"],
+        "quantity": "",
+    }
     assert state["recipe"] == json.loads(run.recipe.model_dump_json())
     assert all(torch.equal(value, tensors["nets"][name]) for name, value in run.nets.state_dict().items())
     assert {name.partition("/")[0] for name in tensors["optimisers"]} == {"generator", "discriminator"}

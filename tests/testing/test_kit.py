@@ -343,6 +343,11 @@ class Dense(TaskHead):
     [
         ("sum", "divide", {}),
         (
+            "sum",
+            "any",
+            {"shapes": r"of age, years must .* \(2, 1\); came \(2, 2\); .* refuse", "gradients": "raised RuntimeError"},
+        ),
+        (
             "none",
             "divide",
             {"shapes": r"loss must be a scalar; for known targets came the shape \(2,\); take the mean"},
@@ -357,6 +362,8 @@ class Dense(TaskHead):
 def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> None:
     def broken(features: int, domain: Any) -> TaskHead:
         """A dense layer."""
+        if domain.quantity and rule != "any":
+            raise RecipeError("classes, please")
         return Dense(reduction, rule)
 
     demand(failed(tried("head", broken)), says)
@@ -765,7 +772,7 @@ def test_what_cannot_be_found_or_loaded(fresh: Plugins, tmp_path: Path) -> None:
         cases(project(tmp_path / "torn", "torn", "def ("))
     old = project(tmp_path / "old", "old")
     (old / "pyproject.toml").write_text((old / "pyproject.toml").read_text().replace(">=1,<2", ">=9"))
-    with pytest.raises(PluginError, match="plugin old: is for restorekit>=9"):
+    with pytest.raises(PluginError, match=r"plugin old: restorekit-old 0\.1 is for restorekit>=9"):
         cases(old)
 
 

@@ -66,10 +66,10 @@ GOOD = b"path,patient\ntrainA/covid_1.png,1\n"
         (GOOD + b"trainA/covid_1.png,2\n", r"csv:3: 'trainA/covid_1.png' is named twice"),
         (
             GOOD + b"trainA/contrl_2.png,2\ntrainB/control_5.png,2\ntrainB/control_4.png\n",
-            r"csv:3: no image 'trainA/contrl_2.png' in .*, and 2 of 4 rows name none",
+            r"csv:3: no file 'trainA/contrl_2.png' in .*, and 2 of 4 rows name none",
         ),
-        (GOOD + b"trainA/../trainA/control_2.png,2\n", r"csv:3: no image"),
-        (GOOD + b",2\n", r"csv:3: no image ''"),
+        (GOOD + b"trainA/../trainA/control_2.png,2\n", r"csv:3: 'trainA/../trainA/control_2.png' is no image's path"),
+        (GOOD + b",2\n", r"csv:3: names no path"),
         (b'"path\n', r"csv:1: is not CSV"),
     ],
     ids=lambda value: value if isinstance(value, str) else "manifest",
@@ -79,6 +79,20 @@ def test_a_manifest_that_would_lose_patients(root, content, says):
     with pytest.raises(DataError, match=says) as caught:
         dataset(root, "train", "A")
     assert "\n" not in str(caught.value)
+
+
+def test_columns_of_the_manifest_that_mean_something_else_are_passed_over(root):
+    (root / "manifest.csv").write_bytes(b"path,patient,split\ntrainA/covid_1.png,1,fold 3\n")
+    assert [record.group for record in dataset(root, "train", "A").records] == [None, None, "1"]
+
+
+def test_a_declared_range_is_every_files(root):
+    Image.fromarray(np.full((6, 8), 1000, np.uint16)).save(root / "trainA" / "control_5.png")
+    options = {"name": "r2cgan_folders", "side": "A", "range": [0, 1000]}
+    found = load().parts.resolve("dataset", options)(root, "train")
+    index = [record.key for record in found.records].index("trainA/control_5.png")
+    assert (found.load(index, torch.Generator()).image == 1).all()
+    assert found.file(index) is None  # the file alone does not say its range
 
 
 def test_a_manifest_need_not_name_every_image(root):
