@@ -16,7 +16,7 @@ import torch
 import typer
 from ruamel.yaml import YAML
 
-from restorekit.core import hookspecs
+from restorekit.core import hookspecs, plugins
 from restorekit.core.errors import PluginError
 from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugins
@@ -153,7 +153,7 @@ def test_every_metric_is_defined() -> None:
 
 def test_the_shape_names_every_file() -> None:
     text = (DOCS / "the-shape.md").read_text("utf-8")
-    for floor in ("core", "stages", "app"):
+    for floor in ("core", "stages", "testing", "app"):
         files = {path.name for path in (ROOT / "restorekit" / floor).glob("*.py")} - {"__init__.py"}
         assert files
         assert [name for name in sorted(files) if name not in text] == []
@@ -222,11 +222,26 @@ def test_the_two_file_guest_is_real(guest: ModuleType) -> None:
     assert float(term.generator(SimpleNamespace(a=images[0], ab=images[1]))) == pytest.approx(0.4)
 
 
-def test_the_test_of_the_guest_passes(guest: ModuleType) -> None:
-    (text,) = [text for page, text in blocks("python") if page.name == "write-a-plugin.md" and "def test_" in text]
-    space: dict[str, Any] = {}
-    exec(compile(text, "docs", "exec"), space)
-    space["test_contract"]()
+def test_the_test_of_the_guest_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three files of write-a-plugin.md, in a folder that nobody installed."""
+    (tmp_path / "tests").mkdir()
+    for language, title in (
+        ("toml", "pyproject.toml"),
+        ("python", "restorekit_example.py"),
+        ("python", "tests/test_conformance.py"),
+    ):
+        (tmp_path / title).write_text(the_block(language, title), "utf-8")
+    own = Plugins()
+    own.load_builtins()
+    monkeypatch.setattr(plugins, "load", lambda: own)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    space: dict[str, Any] = {"__file__": str(tmp_path / "tests" / "test_conformance.py")}
+    exec(compile(the_block("python", "tests/test_conformance.py"), space["__file__"], "exec"), space)
+    (mark,) = space["test_conformance"].pytestmark
+    assert {case.name for case in mark.args[1]} == {"brightness"}
+    for case in mark.args[1]:
+        space["test_conformance"](case)
+    sys.modules.pop("restorekit_example")
 
 
 def test_contract_errors_read_as_documented() -> None:

@@ -59,7 +59,7 @@ CHECKS = (
     Check("checkpoint", NETWORKS, moving.checkpoint),
     Check("autocast", NETWORKS, training.autocast, "one"),
     Check("compile", NETWORKS, moving.compiled, "one"),
-    Check("inductor", NETWORKS, moving.inductor, "one", full=True),
+    Check("inductor", NETWORKS, moving.inductor, full=True),
     Check("onnx", NETWORKS, moving.onnx, "one"),
     Check("speed", ("layer",), speed.layer, "one"),
     Check("speed", NETWORKS[1:], speed.network, "one"),

@@ -651,7 +651,7 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
     ]
     assert rows[5] == "checks: contract, options, identity, range, seed, untouched"
     assert rows[6].startswith("14 passed, 0 failed, 0 exempt, 0 not tried, in ")
-    assert f"dim: restorekit-dim 0.1, {folder / 'restorekit_dim.py'}" in said.err
+    assert f"plugin dim: {folder / 'restorekit_dim.py'}\n" in said.err
     assert cli("plugin", "check", "restorekit-dim").code == 0
 
 
@@ -677,4 +677,4 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     mend = "has no pyproject.toml; give a plugin's name, or the folder of its project"
     refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {mend}")
     folder = uninstalled("torn", "raise OSError('gone')")
-    refused(cli("plugin", "check", folder), "plugin torn: failed to import: OSError: gone")
+    refused(cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)")

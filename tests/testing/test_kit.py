@@ -37,7 +37,8 @@ from restorekit import (
 )
 from restorekit.core import plugins
 from restorekit.core.plugins import Plugin, Plugins
-from restorekit.testing import CHECKS, Outcome, cases
+from restorekit.testing import Outcome, cases
+from restorekit.testing.table import CHECKS
 
 Try = Callable[..., list[Outcome]]
 
