@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Output as Output
     from restorekit.core.types import Record as Record
     from restorekit.core.types import Sample as Sample
+    from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
     from restorekit.stages.restore import load as load
@@ -87,6 +88,7 @@ __all__ = [
     "Sampled",
     "Saved",
     "Scored",
+    "SingleDegradation",
     "Started",
     "Stepped",
     "TaskHead",
@@ -129,6 +131,7 @@ _HOMES = {
         "Output",
         "Record",
         "Sample",
+        "SingleDegradation",
         "TaskHead",
         "Translator",
     ),
