@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+import tomllib
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from traceback import format_exception_only, walk_tb
 from typing import Any, Literal
@@ -18,9 +21,20 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from restorekit.core.errors import PluginError
+from restorekit.core.errors import DataError, PluginError
 
-__all__ = ["COMMANDS", "GROUP", "SLOW", "Guest", "find", "is_slow", "own_version", "same_distribution"]
+__all__ = [
+    "COMMANDS",
+    "GROUP",
+    "SLOW",
+    "Guest",
+    "find",
+    "find_in",
+    "is_slow",
+    "own_version",
+    "put_on_path",
+    "same_distribution",
+]
 
 GROUP = "restorekit"
 COMMANDS = "restorekit.commands"
@@ -171,6 +185,35 @@ def find(what: What, own: Collection[str]) -> list[Guest]:
     for guest in made:
         guest.rivals = [other for other in made if other.name == guest.name and other is not guest]
     return sorted(made, key=lambda guest: (guest.name, guest.distribution, guest.entry.value))
+
+
+def find_in(folder: Path) -> list[Guest]:
+    """Return the plugins of a project's folder, installed or not; none if it brings commands alone.
+
+    Raises:
+        DataError: if the folder has no readable pyproject.toml.
+        PluginError: if that names neither plugin nor command.
+    """
+    file = folder / "pyproject.toml"
+    if not file.is_file():
+        raise DataError(f"{folder}: has no pyproject.toml; give a plugin's name, or the folder of its project")
+    try:
+        project = tomllib.loads(file.read_text("utf-8")).get("project", {})
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    groups = project.get("entry-points", {})
+    if GROUP not in groups and COMMANDS not in groups:
+        raise PluginError(f'{file}: names no plugin; add [project.entry-points.{GROUP}] and NAME = "MODULE"')
+    about = project.get("name", folder.name), project.get("version", "?"), project.get("dependencies", [])
+    return [Guest("plugin", EntryPoint(name, of, GROUP), *about) for name, of in sorted(groups.get(GROUP, {}).items())]
+
+
+def put_on_path(folder: Path) -> None:
+    """Let the modules of a project's folder, and of `src` in it, be imported."""
+    for place in (folder.resolve(), folder.resolve() / "src"):
+        if place.is_dir() and str(place) not in sys.path:
+            sys.path.insert(0, str(place))
+    importlib.invalidate_caches()
 
 
 def is_slow(seconds: float | None) -> bool:

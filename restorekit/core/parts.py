@@ -155,6 +155,10 @@ class Parts:
         """Return the plugin that brought a part."""
         return self._find(kind, name).owner
 
+    def factory(self, kind: str, name: str) -> Factory:
+        """Return a part's factory as its plugin gave it."""
+        return self._find(kind, name).factory
+
     def about(self, kind: str, name: str) -> str:
         """Return the docstring of a part's factory."""
         return inspect.getdoc(self._find(kind, name).factory) or ""

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from threading import RLock
 from time import perf_counter
 from types import ModuleType
@@ -16,7 +17,7 @@ import pluggy
 from restorekit.core import hookspecs
 from restorekit.core.catalogue import Catalogue, Known
 from restorekit.core.errors import PluginError, unknown
-from restorekit.core.guests import COMMANDS, GROUP, Guest, find, own_version, same_distribution
+from restorekit.core.guests import COMMANDS, GROUP, Guest, find, find_in, own_version, put_on_path, same_distribution
 from restorekit.core.parts import Factory, Parts
 
 __all__ = ["COMMANDS", "GROUP", "Plugin", "Plugins", "load"]
@@ -66,6 +67,45 @@ class Plugins:
             return f"{distribution} is not installed; run: pip install {distribution}"
         broken = [plugin.error for plugin in ours if plugin.error is not None]
         return f"{distribution} is installed but did not load: {broken[0]}" if broken else None
+
+    def named(self, name: str) -> list[Plugin]:
+        """Import and return the plugins that a name stands for: all of a distribution, or one by its own name.
+
+        Raises:
+            PluginError: if nobody is called so, with the nearest guess.
+        """
+
+        def called(plugin: Plugin) -> bool:
+            return plugin.name == name or same_distribution(plugin.distribution, name)
+
+        self._import(called)
+        ours = [plugin for plugin in self.found if called(plugin)]
+        if not ours:
+            raise PluginError(unknown("plugin", name, {n for p in self.found for n in (p.name, p.distribution)}))
+        return ours
+
+    def load_folder(self, folder: Path) -> list[Plugin]:
+        """Import and return the plugins of a project's folder, which need not be installed.
+
+        What is installed, or was loaded before, is taken as it is. Otherwise the folder, and `src` in it, go on the
+        path.
+
+        Raises:
+            DataError: if the folder is no project.
+            PluginError: if that names no plugin, or one whose name another distribution's plugin has.
+        """
+        guests = find_in(folder)
+        for guest in guests:
+            known = [plugin for plugin in self.found if plugin.name == guest.name]
+            others = [p.distribution for p in known if not same_distribution(p.distribution, guest.distribution)]
+            if others:
+                raise PluginError(f"{guest.who}: is a name that {others[0]} has; rename its entry point")
+            if not known:
+                put_on_path(folder)
+                self._list(guest)
+        names = {guest.name for guest in guests}
+        self._import(lambda plugin: plugin.name in names)
+        return [plugin for plugin in self.found if plugin.name in names]
 
     def register(self, name: str, module: ModuleType | object) -> list[tuple[str, str]]:
         """Register a module that implements the hook, and return (kind, name) of the parts it brings.

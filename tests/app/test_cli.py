@@ -19,6 +19,8 @@ from PIL import Image
 
 from restorekit import read_image, write_image
 from restorekit.app.cli import main
+from restorekit.core import plugins
+from restorekit.core.plugins import Plugins
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).parent / "restorekit"
@@ -407,7 +409,9 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
     ]
 
 
-@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["parts", "--help"], []])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
+)
 def test_help_imports_no_torch(args: list[str]) -> None:
     code = (
         "import sys; sys.argv = ['restorekit', *sys.argv[1:]]\n"
@@ -590,3 +594,87 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     assert "hold the same pixels" in page
     assert Path("runs/tiny-1/splits.csv").is_file()
     assert Path("runs/tiny-1/data-check/check.json").is_file()
+
+
+DIM = '''
+from restorekit import Degradation, hookimpl, trial
+
+class Dim(Degradation):
+    def draw(self, rng):
+        return {"dim": 0.5}
+
+    def apply(self, image, drawn, rng):
+        return (image - drawn["dim"]).clamp(-1, 1)
+
+def dim(domain):
+    """Darker images."""
+    return Dim()
+
+@hookimpl
+def register_parts(add):
+    add("degradation", "dim", dim)
+'''
+
+
+@pytest.fixture
+def uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Return a function that writes a guest's project; what is loaded of it is forgotten after the test."""
+    own = Plugins()
+    own.load_builtins()
+    monkeypatch.setattr(plugins, "load", lambda: own)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def write(name: str, code: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"restorekit_{name}.py").write_text(code)
+        (folder / "pyproject.toml").write_text(
+            f'[project]\nname = "restorekit-{name}"\nversion = "0.1"\n'
+            f'[project.entry-points.restorekit]\n{name} = "restorekit_{name}"\n'
+        )
+        return folder
+
+    return write
+
+
+def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
+    folder = uninstalled("dim", DIM)
+    said = cli("plugin", "check", folder)
+    assert (said.code, said.errors) == (0, [])
+    rows = [re.sub(r" \d+\.\d s", " T", " ".join(line.split())) for line in said.out.splitlines()]
+    assert rows[:5] == [
+        "part in passed not passed time speed",
+        "degradation dim 2 of 2 T",
+        "degradation dim 1-D 4 of 4 T",
+        "degradation dim 2-D 4 of 4 T",
+        "degradation dim 3-D 4 of 4 T",
+    ]
+    assert rows[5] == "checks: contract, options, identity, range, seed, untouched"
+    assert rows[6].startswith("14 passed, 0 failed, 0 exempt, 0 not tried, in ")
+    assert f"dim: restorekit-dim 0.1, {folder / 'restorekit_dim.py'}" in said.err
+    assert cli("plugin", "check", "restorekit-dim").code == 0
+
+
+def test_plugin_check_tells_every_fault_with_code_3(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
+    broken = DIM.replace(".clamp(-1, 1)", "").replace(
+        "def dim(", "@trial(exempt={'identity': 'it is never light'})\ndef dim("
+    )
+    said = cli("plugin", "check", uninstalled("broken", broken))
+    assert said.code == 3
+    assert [re.sub(r"to 1\.\d+", "to 1.5", line) for line in said.errors] == [
+        f"degradation 'dim' {dims}-D range: a degraded image must lie in [-1, 1]; came values to 1.5; clamp it"
+        for dims in (1, 2, 3)
+    ]
+    assert "degradation dim  1-D  2 of 4  identity exempt, range failed" in said.out
+    assert "exempt: it is never light (degradation-dim-1d-identity, degradation-dim-2d-identity" in said.err
+    assert "\n8 passed, 3 failed, 3 exempt, 0 not tried, in " in said.out
+
+
+def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, str], Path], tmp_path: Path) -> None:
+    said = cli("plugin", "check", "losess")
+    assert said.code == 2
+    assert said.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
+    mend = "has no pyproject.toml; give a plugin's name, or the folder of its project"
+    refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {mend}")
+    folder = uninstalled("torn", "raise OSError('gone')")
+    refused(cli("plugin", "check", folder), "plugin torn: failed to import: OSError: gone")
