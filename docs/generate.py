@@ -19,7 +19,7 @@ from unittest.mock import patch
 import typer
 
 import restorekit
-from restorekit import Domain
+from restorekit import Domain, testing
 from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
@@ -69,6 +69,7 @@ def pages() -> dict[Path, str]:
         "contract": contract,
         "minimal": minimal,
         "file": example,
+        "checks": checks_table,
     }
     for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
@@ -249,6 +250,18 @@ def minimal(kind: str) -> str:
     """Return the module that `restorekit plugin new example` writes."""
     package = scaffold.render(kind, scaffold.Name.of("example"))
     return code("restorekit_example.py", package.files["restorekit_example.py"])
+
+
+def checks_table(kind: str = "") -> str:
+    """Return what the conformance kit asks of a kind, or of all."""
+    asked = testing.CHECKS if not kind else [check for check in testing.CHECKS if kind in check.kinds]
+    rows = []
+    for check in asked:
+        full = ", only with `--full`" if check.full else ""
+        where = {"part": "once", "each": "in each number of dimensions", "one": "in one of them; in each with `--full`"}
+        of = [] if kind else [", ".join(check.kinds) if len(check.kinds) < len(KINDS) else "all"]
+        rows.append([f"`{check.name}`", *of, check.about, f"{where[check.where]}{full}"])
+    return table(["check", *([] if kind else ["of"]), "asks", "how often"], rows)
 
 
 def example(name: str) -> str:

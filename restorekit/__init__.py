@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Output as Output
     from restorekit.core.types import Record as Record
     from restorekit.core.types import Sample as Sample
+    from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
     from restorekit.stages.restore import load as load
@@ -88,6 +89,7 @@ __all__ = [
     "Sampled",
     "Saved",
     "Scored",
+    "SingleDegradation",
     "Started",
     "Stepped",
     "TaskHead",
@@ -132,6 +134,7 @@ _HOMES = {
         "Output",
         "Record",
         "Sample",
+        "SingleDegradation",
         "TaskHead",
         "Translator",
     ),

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from restorekit.core.errors import RecipeError
+
 __all__ = [
     "UNLABELLED",
     "Batch",
@@ -33,6 +35,7 @@ __all__ = [
     "Output",
     "Record",
     "Sample",
+    "SingleDegradation",
     "TaskHead",
     "Translator",
 ]
@@ -306,6 +309,36 @@ class Degradation(ABC):
     @abstractmethod
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
         """Return `image` (C, *S) in [-1, 1] degraded as drawn, in the drawn order, clipped to [-1, 1]."""
+
+
+class SingleDegradation(Degradation):
+    """One degradation under one name. Its severity is drawn uniformly from [low, high].
+
+    Raises:
+        RecipeError: if low <= high does not hold.
+    """
+
+    name: str
+
+    def __init__(self, severity: tuple[float, float]) -> None:
+        low, high = severity
+        if not low <= high:
+            raise RecipeError(f"degradation {self.name!r}: severity is [low, high], low <= high; came {[low, high]}")
+        self.low, self.high = low, high
+
+    def draw(self, rng: torch.Generator) -> dict[str, float]:
+        """Draw {name: severity}."""
+        share = float(torch.rand((), generator=rng, dtype=torch.float64))
+        return {self.name: self.low + (self.high - self.low) * share}
+
+    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
+        """Return `image` (C, *S) degraded with the drawn severity, clipped; other names are not for this part."""
+        severity = drawn.get(self.name, 0.0)
+        return image if severity == 0 else self.worsen(image, severity, rng).clamp(-1, 1)
+
+    @abstractmethod
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Return `image` (C, *S) made worse by a severity that is not 0, not yet clipped; `image` stays as it is."""
 
 
 class Metric(ABC):

@@ -1,0 +1,19 @@
+"""Degradations of images for restorekit, each with a severity in a physical or standard unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from restorekit import hookimpl
+
+__all__ = ["register_parts"]
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
+    """Bring the degradations."""
+    from restorekit_kornia import degradations  # here, so that importing the package imports no torch
+
+    for name in degradations.__all__:
+        add("degradation", name, getattr(degradations, name))
