@@ -24,7 +24,6 @@ from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
 from restorekit.stages import recipe
-from restorekit.testing.table import CHECKS
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -62,7 +61,6 @@ def pages() -> dict[Path, str]:
     made = {DOCS / "parts.md": parts_page(), DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page()}
     sections = {
         "kinds": kinds_table,
-        "checks": checks_table,
         "metrics": metrics_table,
         "recipe-keys": keys_table,
         "departures": departures_table,
@@ -275,17 +273,6 @@ def code(title: str, text: str) -> str:
     return f'```{"yaml" if title.endswith(".yaml") else "python"} title="{title}"\n{text}```\n'
 
 
-def checks_table() -> str:
-    """Return the table of what the conformance kit asks of parts."""
-    rows = []
-    for check in CHECKS:
-        of = "every kind" if set(check.kinds) == set(KINDS) else ", ".join(check.kinds)
-        rows.append(
-            [f"`{check.name}`", of, check.about + (" In one number of dimensions." if check.where == "one" else "")]
-        )
-    return table(["check", "of", "asks"], rows)
-
-
 def metrics_table() -> str:
     """Return the definition of every metric, for two classes."""
     known = known_parts()
@@ -335,8 +322,8 @@ def cli_page() -> str:
     text = [
         "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 our fault, 2 the "
         "user's (one clear line each), 3 some files could not be restored, or some parts do not hold, 130 stopped by "
-        "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins bring are listed by "
-        "`restorekit --help`.\n",
+        "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
+        "bring are listed by `restorekit --help`.\n",
     ]
     with patch.object(guests, "_guests", lambda own: {}):
         group = typer.main.get_command(cli.app)
@@ -366,7 +353,7 @@ def api_page() -> str:
     for home, names in homes.items():
         text.append(f"## restorekit.{home}\n")
         text += [f"::: restorekit.{home}.{name}\n" for name in names]
-    text.append("## restorekit.testing\n\nThe conformance kit, see [Write a plugin](write-a-plugin.md#test-it).\n")
+    text.append("## restorekit.testing\n\nThe conformance kit, see [its page](plugin-check.md).\n")
     text += [f"::: restorekit.testing.listing.{name}\n" for name in ("cases", "Case", "Outcome")]
     text.append("## restorekit.nd\n\n::: restorekit.core.nd\n    options:\n      show_root_heading: false\n")
     return "\n".join(text)

@@ -64,8 +64,8 @@ def with_examples() -> Plugins:
     loaded.load_guests()
     for path in EXAMPLES:
         module = ModuleType(path.stem)
-        exec(compile(path.read_text("utf-8"), str(path), "exec"), vars(module))
         sys.modules[path.stem] = module  # where dataclasses look for annotations
+        exec(compile(path.read_text("utf-8"), str(path), "exec"), vars(module))
         loaded.register(path.stem.removeprefix("restorekit_"), module)
     return loaded
 

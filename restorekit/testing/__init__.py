@@ -17,5 +17,6 @@ it is tried, and what it is exempt from, its factory says with `restorekit.trial
 from __future__ import annotations
 
 from restorekit.testing.listing import Case, Outcome, cases
+from restorekit.testing.table import CHECKS, Check
 
-__all__ = ["Case", "Outcome", "cases"]
+__all__ = ["CHECKS", "Case", "Check", "Outcome", "cases"]

@@ -677,4 +677,6 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     mend = "has no pyproject.toml; give a plugin's name, or the folder of its project"
     refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {mend}")
     folder = uninstalled("torn", "raise OSError('gone')")
-    refused(cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)")
+    refused(
+        cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"
+    )

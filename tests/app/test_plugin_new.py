@@ -99,7 +99,7 @@ def test_every_kind_can_be_begun() -> None:
 def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
     code = (
         "import json; from restorekit.core.plugins import load; from restorekit.app.cli import app; import typer\n"
-        "command = typer.main.get_command(app)\n"
+        "command = typer.main.get_command(app); load().load_guests()\n"
         "print(json.dumps([[[p.name, p.parts, p.error] for p in load().found], command.list_commands(None)]))"
     )
     found, commands = json.loads(python(packages, "-c", code))
