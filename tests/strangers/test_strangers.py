@@ -68,8 +68,8 @@ class Environment:
 
     def over(self, beneath: "Environment", wheel: Path, cwd: Path) -> "Environment":
         """See the other's packages too, instead of installing torch once more, but have a restorekit of its own."""
+        self.install("--no-deps", wheel, cwd=cwd)  # first: pip takes what it sees beneath for installed
         (self.packages / "beneath.pth").write_text(f"{beneath.packages}\n")
-        self.install("--no-deps", wheel, cwd=cwd)
         return self
 
     @property
