@@ -19,8 +19,8 @@ from unittest.mock import patch
 import typer
 
 import restorekit
-from restorekit import Domain
-from restorekit.app import cli
+from restorekit import Domain, testing
+from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
 from restorekit.stages import recipe
@@ -29,7 +29,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 WIDTH = 100
 """Characters in a line of the commands' help."""
-SECTION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option
     "discriminator.patch.layer": "what its convolutions are",
     "discriminator.patch.layers": "how often the image is halved",
@@ -64,10 +64,16 @@ def pages() -> dict[Path, str]:
         "metrics": metrics_table,
         "recipe-keys": keys_table,
         "departures": departures_table,
+        "contract": contract,
+        "minimal": minimal,
+        "file": example,
+        "checks": checks_table,
     }
-    for page in sorted(DOCS.glob("*.md")):
+    for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
-            made[page] = SECTION.sub(lambda m: m[1] + sections[m[2]]() + m[3], page.read_text("utf-8"))
+            made[page] = SECTION.sub(
+                lambda m: m[1] + sections[m[2]](*([m[3]] if m[3] else [])) + m[4], page.read_text("utf-8")
+            )
     return made
 
 
@@ -78,6 +84,7 @@ def stale() -> list[str]:
 
 def known_parts() -> Parts:
     """Return the parts of this repository's plugins."""
+    plugins.load().load_guests()
     known = plugins.load().parts
     ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
     for guest in plugins.load().found:
@@ -223,6 +230,49 @@ def kinds_table() -> str:
     return table(["kind", "the core gives, by position", "must return", "is"], rows)
 
 
+def contract(kind: str) -> str:
+    """Return what a kind's factory is given and must return, as a code block and a line."""
+    gives, returns = KINDS[kind].gives, KINDS[kind].returns
+    to = "Callable" if returns == "callable" else returns
+    plain = returns == "callable"
+    linked = "a callable" if plain else f"a [`{returns}`](../api.md#{anchor(returns)})"
+    head = f"def NAME({', '.join([*gives, '*', 'option: int = 1'])}) -> {to}: ..."
+    given = " and ".join(f"`{name}`" for name in gives) or "nothing"
+    return (
+        f"```python\n{head}\n```\n\nA factory of kind `{kind}` takes {given} by position, the recipe's options by "
+        f"annotated keyword, and returns {linked}.\n"
+    )
+
+
+def minimal(kind: str) -> str:
+    """Return the module that `restorekit plugin new example` writes."""
+    package = scaffold.render(kind, scaffold.Name.of("example"))
+    return code("restorekit_example.py", package.files["restorekit_example.py"])
+
+
+def checks_table(kind: str = "") -> str:
+    """Return what the conformance kit asks of a kind, or of all."""
+    asked = testing.CHECKS if not kind else [check for check in testing.CHECKS if kind in check.kinds]
+    rows = []
+    for check in asked:
+        full = ", only with `--full`" if check.full else ""
+        where = {"part": "once", "each": "in each number of dimensions", "one": "in one of them; in each with `--full`"}
+        of = [] if kind else [", ".join(check.kinds) if len(check.kinds) < len(KINDS) else "all"]
+        rows.append([f"`{check.name}`", *of, check.about, f"{where[check.where]}{full}"])
+    return table(["check", *([] if kind else ["of"]), "asks", "how often"], rows)
+
+
+def example(name: str) -> str:
+    """Return a file of docs/examples under the name that it has in its package."""
+    title = {"test_": f"tests/{name}", ".yaml": "recipe.yaml"}.get(name[:5] if name.startswith("test_") else name[-5:])
+    return code(title or name, (DOCS / "examples" / name).read_text("utf-8"))
+
+
+def code(title: str, text: str) -> str:
+    """Return a code block with the name of its file."""
+    return f'```{"yaml" if title.endswith(".yaml") else "python"} title="{title}"\n{text}```\n'
+
+
 def metrics_table() -> str:
     """Return the definition of every metric, for two classes."""
     known = known_parts()
@@ -271,11 +321,11 @@ def cli_page() -> str:
     """Return the help of every command, without those of guests."""
     text = [
         "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 our fault, 2 the "
-        "user's (one clear line each), 3 some files could not be restored, 130 stopped by Ctrl-C. Results go to "
-        "standard output; progress, warnings and errors to standard error. Commands that plugins bring are listed by "
-        "`restorekit --help`.\n",
+        "user's (one clear line each), 3 some files could not be restored, or some parts do not hold, 130 stopped by "
+        "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
+        "bring are listed by `restorekit --help`.\n",
     ]
-    with patch.object(cli, "_guests", dict):
+    with patch.object(guests, "_guests", lambda own: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH
@@ -303,6 +353,8 @@ def api_page() -> str:
     for home, names in homes.items():
         text.append(f"## restorekit.{home}\n")
         text += [f"::: restorekit.{home}.{name}\n" for name in names]
+    text.append("## restorekit.testing\n\nThe conformance kit, see [its page](plugin-check.md).\n")
+    text += [f"::: restorekit.testing.listing.{name}\n" for name in ("cases", "Case", "Outcome")]
     text.append("## restorekit.nd\n\n::: restorekit.core.nd\n    options:\n      show_root_heading: false\n")
     return "\n".join(text)
 

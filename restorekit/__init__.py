@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from restorekit.core.passes import Loss as Loss
     from restorekit.core.passes import Passes as Passes
     from restorekit.core.pictures import draw_grid as draw_grid
+    from restorekit.core.trials import trial as trial
     from restorekit.core.types import UNLABELLED as UNLABELLED
     from restorekit.core.types import Batch as Batch
     from restorekit.core.types import Dataset as Dataset
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Output as Output
     from restorekit.core.types import Record as Record
     from restorekit.core.types import Sample as Sample
+    from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
     from restorekit.stages.restore import load as load
@@ -87,6 +89,7 @@ __all__ = [
     "Sampled",
     "Saved",
     "Scored",
+    "SingleDegradation",
     "Started",
     "Stepped",
     "TaskHead",
@@ -100,6 +103,7 @@ __all__ = [
     "nd",
     "read_image",
     "read_manifest",
+    "trial",
     "write_image",
     "write_text",
 ]
@@ -115,6 +119,7 @@ _HOMES = {
     "core.parts": ("Factory",),
     "core.passes": ("PASSES", "HistoryPool", "Loss", "Passes"),
     "core.pictures": ("draw_grid",),
+    "core.trials": ("trial",),
     "core.types": (
         "UNLABELLED",
         "Batch",
@@ -129,6 +134,7 @@ _HOMES = {
         "Output",
         "Record",
         "Sample",
+        "SingleDegradation",
         "TaskHead",
         "Translator",
     ),

@@ -1,7 +1,9 @@
 """The docs: generated pages are fresh, everything has words, examples run, links lead somewhere."""
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -22,8 +24,9 @@ from restorekit.stages import build, recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+EXAMPLES = sorted((DOCS / "examples").glob("restorekit_*.py"))
 README = ROOT / "README.md"
-PAGES = [*sorted(DOCS.glob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
+PAGES = [*sorted(DOCS.rglob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -48,9 +51,23 @@ def blocks(language: str, title: str = "") -> Iterator[tuple[Path, str]]:
 
 
 def the_block(language: str, title: str) -> str:
-    (_, text), *others = blocks(language, title)
-    assert not others
+    """Return the block of write-a-plugin.md with a title."""
+    (text,) = [text for page, text in blocks(language, title) if page.name == "write-a-plugin.md"]
     return text
+
+
+@pytest.fixture
+def with_examples() -> Plugins:
+    """What is installed, and the packages of docs/examples as if they were."""
+    loaded = Plugins()
+    loaded.load_builtins()
+    loaded.load_guests()
+    for path in EXAMPLES:
+        module = ModuleType(path.stem)
+        sys.modules[path.stem] = module  # where dataclasses look for annotations
+        exec(compile(path.read_text("utf-8"), str(path), "exec"), vars(module))
+        loaded.register(path.stem.removeprefix("restorekit_"), module)
+    return loaded
 
 
 def headings(page: Path) -> set[str]:
@@ -136,7 +153,7 @@ def test_every_metric_is_defined() -> None:
 
 def test_the_shape_names_every_file() -> None:
     text = (DOCS / "the-shape.md").read_text("utf-8")
-    for floor in ("core", "stages", "app"):
+    for floor in ("core", "stages", "testing", "app"):
         files = {path.name for path in (ROOT / "restorekit" / floor).glob("*.py")} - {"__init__.py"}
         assert files
         assert [name for name in sorted(files) if name not in text] == []
@@ -145,7 +162,7 @@ def test_the_shape_names_every_file() -> None:
 # Examples
 
 
-def test_whole_recipes_check(tmp_path: Path) -> None:
+def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
     for path in (ROOT / "recipes").glob("*.yaml"):
         (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")
     found = 0
@@ -154,11 +171,14 @@ def test_whole_recipes_check(tmp_path: Path) -> None:
         if not ({"name", "data", "losses"} <= set(keys) or "extends" in keys):
             continue
         path = tmp_path / f"{page.stem}-{found}.yaml"
+        examples = {f"restorekit-{path.stem.removeprefix('restorekit_')}" for path in EXAMPLES}
+        if set(keys.get("needs", [])) & examples:  # registered, not installed
+            text = re.sub(r"^needs: .*\n", "", text, flags=re.MULTILINE)
         path.write_text(text, "utf-8")
         for variant in (None, *(keys.get("variants") or {})):
-            build.check(recipe.load(path, plugins.load(), variant=variant), plugins.load().parts)
+            build.check(recipe.load(path, with_examples, variant=variant), with_examples.parts)
         found += 1
-    assert found >= 2
+    assert found >= 2 + len(EXAMPLES)
 
 
 def test_python_blocks_marked_to_run_do() -> None:
@@ -166,6 +186,14 @@ def test_python_blocks_marked_to_run_do() -> None:
     assert found
     for text in found:
         exec(compile(text, "docs", "exec"), {})
+
+
+def test_the_tests_of_the_examples_pass() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(DOCS / "examples"), str(ROOT)])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(DOCS / "examples")]
+    done = subprocess.run(command, env=env, cwd=ROOT / "docs", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert len(EXAMPLES) == len(list((DOCS / "examples").glob("test_*.py")))
 
 
 def test_every_python_block_is_python() -> None:
@@ -194,11 +222,26 @@ def test_the_two_file_guest_is_real(guest: ModuleType) -> None:
     assert float(term.generator(SimpleNamespace(a=images[0], ab=images[1]))) == pytest.approx(0.4)
 
 
-def test_the_test_of_the_guest_passes(guest: ModuleType) -> None:
-    (text,) = [text for page, text in blocks("python") if page.name == "write-a-plugin.md" and "def test_" in text]
-    space: dict[str, Any] = {}
-    exec(compile(text, "docs", "exec"), space)
-    space["test_contract"]()
+def test_the_test_of_the_guest_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three files of write-a-plugin.md, in a folder that nobody installed."""
+    (tmp_path / "tests").mkdir()
+    for language, title in (
+        ("toml", "pyproject.toml"),
+        ("python", "restorekit_example.py"),
+        ("python", "tests/test_conformance.py"),
+    ):
+        (tmp_path / title).write_text(the_block(language, title), "utf-8")
+    own = Plugins()
+    own.load_builtins()
+    monkeypatch.setattr(plugins, "load", lambda: own)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    space: dict[str, Any] = {"__file__": str(tmp_path / "tests" / "test_conformance.py")}
+    exec(compile(the_block("python", "tests/test_conformance.py"), space["__file__"], "exec"), space)
+    (mark,) = space["test_conformance"].pytestmark
+    assert {case.name for case in mark.args[1]} == {"brightness"}
+    for case in mark.args[1]:
+        space["test_conformance"](case)
+    sys.modules.pop("restorekit_example")
 
 
 def test_contract_errors_read_as_documented() -> None:
@@ -264,7 +307,7 @@ def test_every_image_is_shown() -> None:
 
 def test_the_site_shows_every_page_and_fetches_nothing() -> None:
     site = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text("utf-8"))
-    shown = set(re.findall(r"[\w-]+\.md", str(site["nav"])))
-    assert shown == {path.name for path in DOCS.glob("*.md")}
+    shown = set(re.findall(r"[\w/-]+\.md", str(site["nav"])))
+    assert shown == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert site["theme"]["font"] is False
     assert site["strict"] is True

@@ -13,7 +13,8 @@ ROOT = PACKAGE.parent
 FLOORS = {
     "core": {"core"},
     "stages": {"core", "stages"},
-    "app": {"core", "stages", "app", "face"},
+    "testing": {"core", "stages", "testing"},
+    "app": {"core", "stages", "testing", "app", "face"},
     "builtin": {"face"},
 }
 """For each folder, the folders of ours that its files may import; `face` is `restorekit` itself."""
@@ -21,7 +22,7 @@ FLOORS = {
 HOMES = {
     "ruamel": {"stages/layered.py"},
     "pluggy": {"core/hookspecs.py", "core/plugins.py"},
-    "packaging": {"core/plugins.py"},
+    "packaging": {"core/guests.py"},
     "pydantic": {"core/parts.py", "stages/recipe.py", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},
@@ -39,18 +40,23 @@ HOMES = {
     "matplotlib": {"stages/report.py", "stages/figures.py"},
     "torchmetrics": {"builtin/"},
     "tensorboard": {"builtin/"},
+    "onnx": {"testing/moving.py"},
 }
 """Where in the package each library may be imported."""
 
 
+TEMPLATES = PACKAGE / "app" / "templates"
+"""What becomes guests' packages: no code of ours, and held to the rules of guests."""
+
+
 def sources(folder: str = "") -> list[Path]:
-    found = sorted((PACKAGE / folder).rglob("*.py"))
+    found = sorted(path for path in (PACKAGE / folder).rglob("*.py") if not path.is_relative_to(TEMPLATES))
     assert found, f"no source in {folder}: this test would check nothing"
     return found
 
 
 def guests() -> list[Path]:
-    return sorted(path for path in (ROOT / "plugins").glob("*/restorekit_*/**/*.py"))
+    return sorted([*(ROOT / "plugins").glob("*/restorekit_*/**/*.py"), *TEMPLATES.glob("*/restorekit_*.py")])
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -95,6 +101,18 @@ def test_the_face_imports_the_core_and_one_door() -> None:
     assert {name for name in imports(face) if name.startswith("restorekit.stages")} == {
         "restorekit.stages.restore.load"
     }
+
+
+def test_the_kit_knows_one_stage_and_one_command_knows_the_kit() -> None:
+    kit = {name for path in sources("testing") for name in imports(path) if name.startswith("restorekit.stages")}
+    assert kit
+    assert {name.rpartition(".")[0] for name in kit} == {"restorekit.stages.checkpoint"}
+    users = [path for path in [*sources(), *guests()] if "testing" in ours(path) and path.parent.name != "testing"]
+    assert [ident(path) for path in users] == ["restorekit/app/plugin.py"]
+
+
+def test_the_kit_needs_no_test_runner() -> None:
+    assert not [path for path in sources("testing") for name in imports(path) if name.partition(".")[0] == "pytest"]
 
 
 def test_build_and_train_do_not_know_each_other() -> None:

@@ -9,15 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from restorekit.app import data, screen
+from restorekit.app import data, guests, plugin, screen
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
 if TYPE_CHECKING:
@@ -32,45 +30,8 @@ __all__ = ["app", "main"]
 _Usage: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 
-class _Commands(TyperGroup):
-    """The built-in commands and those of guests, which are listed from metadata and imported when called."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *sorted(_guests())]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        if cmd_name in _guests():
-            return _Guest(_guests()[cmd_name])
-        raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
-
-
-class _Guest(TyperCommand):
-    """A guest's command: its help says whose it is until it is called."""
-
-    def __init__(self, entry: EntryPoint) -> None:
-        owner = entry.dist.name if entry.dist else entry.module
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        super().__init__(entry.name, help=f"From {owner}.", context_settings=settings, add_help_option=False)
-        self._entry = entry
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            app = self._entry.load()
-        except Exception as error:
-            raise RestorekitError(f"command {self.name}: failed to import: {type(error).__name__}: {error}") from error
-        command = typer.main.get_command(app)
-        return command.main(ctx.args, prog_name=f"restorekit {self.name}", standalone_mode=False)
-
-
-def _guests() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="restorekit.commands")}
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=guests.Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -79,6 +40,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data.app, name="data")
+app.add_typer(plugin.app, name="plugin")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -100,7 +62,7 @@ def run(
     """Check, build, train, evaluate and report."""
     from restorekit.stages import build, evaluate, report
 
-    plugins = _plugins()
+    plugins = guests.known()
     spec = _recipe(recipe, plugins, sets, variant)
     folder = resume if resume is not None else _free_folder(out, spec.name, variant)
     if resume is not None:
@@ -130,7 +92,7 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
     """Check a recipe: every fault at once. No data is read."""
     from restorekit.stages import build
 
-    plugins = _plugins()
+    plugins = guests.known()
     spec = _recipe(recipe, plugins, sets, variant)
     build.check(spec, plugins.parts)
     length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
@@ -145,7 +107,7 @@ def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help=
 
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
-    made = build.reopen(run, _plugins())
+    made = build.reopen(run, guests.known())
     screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
     if split == "test":
         screen.say(f"report: {report.report(run).resolve()}")
@@ -170,6 +132,7 @@ def restore(
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
     from restorekit.stages.restore import load, restore_files
 
+    guests.known()  # so that a slow import is told
     failed = done = 0
     for row in restore_files(load(run), images, out, times=times, window=window, range=range):
         if row.error:
@@ -204,7 +167,10 @@ def parts(
     """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""
     from restorekit.core.parts import KINDS
 
-    known = _plugins().parts
+    plugins = guests.known()
+    if kind is not None and name is None:
+        plugins.load_guests()  # their words are listed too
+    known = plugins.parts
     if kind is None:
         rows = [[k, c.about, ", ".join(known.names(k))] for k, c in KINDS.items()]
         screen.table("", ["kind", "is", "parts"], rows)
@@ -216,14 +182,13 @@ def parts(
 
 
 @app.command()
-def plugins() -> None:
-    """List installed plugins: what each adds, and which broke and why."""
-    rows = []
-    for plugin in _plugins().found:
-        adds = ", ".join(f"{kind} {name}" for kind, name in plugin.parts)
-        rows.append(
-            [plugin.name, f"{plugin.distribution} {plugin.version}", f"{plugin.seconds:.2f} s", plugin.error or adds]
-        )
+def plugins(ctx: typer.Context) -> None:
+    """List installed plugins: versions, import times, what each adds, what broke and why.
+
+    Plugins' commands are listed too. All are imported. Exit code 0 also if one broke, for the others go on.
+    """
+    group: Any = ctx.find_root().command
+    rows = guests.rows(group.own(ctx))
     screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
 
 
@@ -232,11 +197,13 @@ def schema() -> None:
     """Print the JSON schema of recipes, with every installed part, for editors."""
     from restorekit.stages.schema import schema as made
 
-    sys.stdout.write(json.dumps(made(_plugins().parts), indent=1) + "\n")
+    known = guests.known()
+    known.load_guests()
+    sys.stdout.write(json.dumps(made(known.parts), indent=1) + "\n")
 
 
 def main() -> None:
-    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files failed, 130 stopped."""
+    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files or parts failed, 130 stopped."""
     try:
         sys.exit(app(standalone_mode=False) or 0)  # typer.Exit(3) comes back as 3
     except RestorekitError as error:
@@ -253,12 +220,6 @@ def main() -> None:
     except _Usage as error:
         screen.fail(error.format_message())
         sys.exit(2)
-
-
-def _plugins() -> Plugins:
-    from restorekit.core import plugins
-
-    return plugins.load()
 
 
 def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> Recipe:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restorekit.app import screen
+from restorekit.app import guests, screen
 from restorekit.core.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -62,10 +62,9 @@ def _items(
     from restorekit.stages.items import folder_items, manifest_items, recipe_items
 
     if what.suffix.lower() in (".yaml", ".yml"):
-        from restorekit.core import plugins
         from restorekit.stages import recipe, splits
 
-        known = plugins.load()
+        known = guests.known()
         spec = recipe.load(what, known, sets=sets, variant=variant)
         opened = splits.look(splits.opened(spec, known.parts), say)
         return recipe_items(opened), opened.synthetic

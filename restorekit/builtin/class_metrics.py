@@ -37,22 +37,22 @@ class _ClassMetric(Metric):
         meaning = _MEANING[classes == 2]
         self.id = f"{self.name}: {self.formula}; {meaning}; unlabelled images left out"
 
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return (B, 1 + classes): the target and the softmax of `answer` (B, classes).
+    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return (B, 1 + classes): the target, and the probabilities `told` (B, classes).
 
         Raises:
-            DataError: if the answer is missing, of another width or not finite.
+            DataError: if they are missing, of another width or not finite.
         """
         key = batch.key[0]
-        if answer is None:
+        if told is None:
             raise DataError(f"{key}: there is no answer to score; {self.name} needs a recipe with a head")
-        if answer.ndim != 2 or answer.shape[1] != self.classes:
-            raise DataError(f"{key}: {self.name} needs an answer of {self.classes} classes; came {tuple(answer.shape)}")
-        logits = answer.detach().cpu().double()
-        if not logits.isfinite().all():
+        if told.ndim != 2 or told.shape[1] != self.classes:
+            raise DataError(f"{key}: {self.name} needs an answer of {self.classes} classes; came {tuple(told.shape)}")
+        chances = told.detach().cpu().double()
+        if not chances.isfinite().all():
             raise DataError(f"{key}: the answer holds a value that is not finite; {self.name} does not fit it")
-        target = torch.full((len(logits),), UNLABELLED) if batch.target is None else batch.target.cpu()
-        rows: NDArray[np.float64] = torch.cat((target.double()[:, None], logits.softmax(dim=1)), dim=1).numpy()
+        target = torch.full((len(chances),), UNLABELLED) if batch.target is None else batch.target.cpu()
+        rows: NDArray[np.float64] = torch.cat((target.double()[:, None], chances), dim=1).numpy()
         return rows
 
     def reduce(self, rows: NDArray[np.float64]) -> float:

@@ -5,7 +5,6 @@ Severity 0 is the exact identity; the farther from 0, the farther the result is 
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Degradation, Domain, Factory, RecipeError, hookimpl
+from restorekit import Degradation, Domain, Factory, RecipeError, SingleDegradation, hookimpl
 
 __all__ = ["blend", "blur", "exposure", "noise"]
 
@@ -25,34 +24,7 @@ Pixels = Annotated[float, Field(ge=0, le=1000)]
 Stops = Annotated[float, Field(ge=-10, le=10)]
 
 
-class _Single(Degradation):
-    """One named degradation whose severity is drawn uniformly from a range."""
-
-    name: str
-
-    def __init__(self, severity: tuple[float, float]) -> None:
-        low, high = severity
-        if not low <= high:
-            raise RecipeError(f"degradation {self.name!r}: severity is [low, high], low <= high; came {[low, high]}")
-        self.low, self.high = low, high
-
-    def draw(self, rng: torch.Generator) -> dict[str, float]:
-        """Draw {name: severity}."""
-        return {
-            self.name: self.low + (self.high - self.low) * float(torch.rand((), generator=rng, dtype=torch.float64))
-        }
-
-    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
-        """Return `image` (C, *S) degraded with the drawn severity; other names are not for this part."""
-        severity = drawn.get(self.name, 0.0)
-        return image if severity == 0 else self.worsen(image, severity, rng).clamp(-1, 1)
-
-    @abstractmethod
-    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
-        """Return (C, *S) with a severity that is not 0, not yet clipped."""
-
-
-class Noise(_Single):
+class Noise(SingleDegradation):
     """Additive white Gaussian noise; severity is its standard deviation as a fraction of the full range, which is 2."""
 
     name = "noise"
@@ -63,7 +35,7 @@ class Noise(_Single):
         return image + 2 * severity * drawn.to(image.device)
 
 
-class Blur(_Single):
+class Blur(SingleDegradation):
     """Gaussian blur; severity is its standard deviation in pixels, alike along every axis."""
 
     name = "blur"
@@ -79,7 +51,7 @@ class Blur(_Single):
         return image
 
 
-class Exposure(_Single):
+class Exposure(SingleDegradation):
     """A wrong exposure: gamma = 2 ** severity on values in [0, 1]. Positive darkens, negative brightens."""
 
     name = "exposure"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from restorekit import Dataset, Degradation, Domain, Factory, Sample, hookimpl
+from restorekit import Dataset, Degradation, Domain, Factory, Sample, hookimpl, trial
 
 __all__ = ["degraded"]
 
@@ -46,6 +46,12 @@ class Degraded(Dataset):
         return self.inner.file(index)
 
 
+@trial(
+    options={
+        "dataset": {"name": "phantom", "side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]},
+        "degradation": "blend",
+    }
+)
 def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Factory, fresh: bool = False) -> Dataset:
     """The images of `dataset` made worse by `degradation`, their truth known.
 

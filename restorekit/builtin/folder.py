@@ -25,6 +25,8 @@ from restorekit import (
     hookimpl,
     read_image,
     read_manifest,
+    trial,
+    write_image,
 )
 
 __all__ = ["folder"]
@@ -70,6 +72,13 @@ class Folder(Dataset):
         return None if self.range is not None else self.base / self.records[index].key
 
 
+def _example(root: Path) -> None:
+    """Write two classes to train on and one image to test on, gray and coloured, of unequal sizes."""
+    for at, key in enumerate(("train/no/1.png", "train/yes/1.png", "test/yes/2.jpg")):
+        write_image(root / "pictures" / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+
+
+@trial(options={"path": "pictures"}, files=_example)
 def folder(
     root: Path | None,
     split: str,

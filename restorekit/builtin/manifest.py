@@ -23,6 +23,8 @@ from restorekit import (
     hookimpl,
     read_image,
     read_manifest,
+    trial,
+    write_image,
 )
 
 __all__ = ["manifest"]
@@ -62,6 +64,15 @@ class Manifest(Dataset):
         return None if self.range is not None else self.base / self.records[index].key
 
 
+def _example(root: Path) -> None:
+    """Write a table of two domains, and its images of unequal sizes."""
+    rows = ("poor_1.png,poor,yes,train", "good_2.png,good,no,train", "poor_3.jpg,poor,yes,test")
+    for at, row in enumerate(rows):
+        write_image(root / row.partition(",")[0], torch.linspace(-1, 1, 20 + at).expand(1, 18, -1))
+    (root / "table.csv").write_text("\n".join(["path,domain,label,split", *rows]), "utf-8")
+
+
+@trial(options={"file": "table.csv", "domain": "poor"}, files=_example)
 def manifest(
     root: Path | None,
     split: str,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, hookimpl, nd
+from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, hookimpl, nd, trial
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -40,6 +40,7 @@ class Patch(Discriminator):
         return scores
 
 
+@trial(options={"width": 4})
 def patch(
     domain: Domain,
     *,

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from restorekit import Dataset, Factory, Record, Sample, hookimpl
+from restorekit import Dataset, Factory, Record, Sample, hookimpl, trial
 
 __all__ = ["phantom"]
 
@@ -215,6 +215,7 @@ class Phantom(Dataset):
         return Sample(torch.from_numpy(image)[None], mask=torch.from_numpy(mask)[None])
 
 
+@trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]})
 def phantom(
     root: Path | None,
     split: str,

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Factory, Generator, MakeLayer, hookimpl, nd
+from restorekit import Domain, Factory, Generator, MakeLayer, hookimpl, nd, trial
 
 Norm = Literal["instance", "batch", "none"]
 Upsample = Literal["transpose", "resize"]
@@ -114,6 +114,7 @@ def _upward(c_in: int, c_out: int, make: MakeLayer, bias: bool, up: Upsample) ->
     return nn.Sequential(_Double(), _Pad(1), make(c_in, c_out, 3, bias=bias))
 
 
+@trial(options={"width": 4, "blocks": 1})
 def resnet(
     source: Domain,
     target: Domain,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd
+from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd, trial
 
 Norm = Literal["instance", "batch", "none"]
 DEEPEST = 8
@@ -65,6 +65,7 @@ class Unet(Generator):
         return torch.tanh(image)
 
 
+@trial(options={"width": 4})
 def unet(
     source: Domain,
     target: Domain,

@@ -9,16 +9,16 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from restorekit.core.errors import PluginError, RecipeError, unknown
 
-__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "explain"]
+__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "Source", "explain"]
 
 Factory = Callable[..., Any]
 Place = tuple[str | int, ...]
@@ -100,11 +100,26 @@ class _Part:
         return PLURALS[option] if many else None
 
 
-class Parts:
-    """Every part that is known, by kind and name."""
+class Source(Protocol):
+    """Where parts come from that are known by name before they are added."""
 
-    def __init__(self) -> None:
+    def names(self, kind: str) -> Iterable[str]:
+        """Return the names of a kind that could be added."""
+
+    def bring(self, kind: str, name: str) -> str | None:
+        """Add a part if that can be done; else return why not, or None where nothing is to be said but the name."""
+
+
+class Parts:
+    """Every part that is known, by kind and name. A part that is not there is asked of the source, if there is one."""
+
+    def __init__(self, source: Source | None = None) -> None:
         self._parts: dict[tuple[str, str], _Part] = {}
+        self._source = source
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        """True if a part, (kind, name), was added."""
+        return key in self._parts
 
     def add(self, kind: str, name: str, factory: Factory, *, owner: str) -> None:
         """Add a part. `owner` is the plugin's name.
@@ -125,15 +140,24 @@ class Parts:
         """Forget every part of a plugin."""
         self._parts = {key: part for key, part in self._parts.items() if part.owner != owner}
 
+    def discard(self, kind: str, name: str) -> None:
+        """Forget a part, if there is such a one."""
+        self._parts.pop((kind, name), None)
+
     def names(self, kind: str) -> list[str]:
-        """Return the names of all parts of a kind, sorted."""
+        """Return the names of all parts of a kind, sorted; also of those that are still to be added."""
         if kind not in KINDS:
             raise RecipeError(unknown("kind of part", kind, KINDS))
-        return sorted(name for k, name in self._parts if k == kind)
+        others = self._source.names(kind) if self._source is not None else ()
+        return sorted({*others, *(name for k, name in self._parts if k == kind)})
 
     def owner(self, kind: str, name: str) -> str:
         """Return the plugin that brought a part."""
         return self._find(kind, name).owner
+
+    def factory(self, kind: str, name: str) -> Factory:
+        """Return a part's factory as its plugin gave it."""
+        return self._find(kind, name).factory
 
     def about(self, kind: str, name: str) -> str:
         """Return the docstring of a part's factory."""
@@ -154,8 +178,9 @@ class Parts:
             name, options = split(spec)
         except ValueError as error:
             return [(place, f"{error}")]
-        if (kind, name) not in self._parts:
-            return [(place, unknown(kind, name, self.names(kind)))]
+        lacking = self._lacking(kind, name)
+        if lacking is not None:
+            return [(place, lacking)]
         part = self._find(kind, name)
         plain = {n: value for n, value in options.items() if part.nested(n) is None}
         found: list[Fault] = []
@@ -195,22 +220,19 @@ class Parts:
                 given[n] = self.resolve(inner, value)
             elif inner is not None and value is not None:
                 given[n] = [self.resolve(inner, v) for v in (value if isinstance(value, list) else [value])]
-        return partial(self._make, part, given)
+        return partial(_make, part, given)
 
-    def _make(self, part: _Part, options: dict[str, Any], *core: Any) -> Any:
-        made = part.factory(*core, **options)
-        wanted = KINDS[part.kind].returns
-        fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
-        if not fits:
-            came = type(made).__name__
-            raise PluginError(
-                f"plugin {part.owner}: {part.kind} {part.name!r} returned a {came}, must return a {wanted}"
-            )
-        return made
+    def _lacking(self, kind: str, name: str) -> str | None:
+        """Return why there is no such part, though the source was asked for it; None if there is."""
+        if (kind, name) in self._parts:
+            return None
+        why = self._source.bring(kind, name) if self._source is not None and kind in KINDS else None
+        return None if (kind, name) in self._parts else why or unknown(kind, name, self.names(kind))
 
     def _find(self, kind: str, name: str) -> _Part:
-        if (kind, name) not in self._parts:
-            raise RecipeError(unknown(kind, name, self.names(kind)))
+        lacking = self._lacking(kind, name)
+        if lacking is not None:
+            raise RecipeError(lacking)
         return self._parts[kind, name]
 
     def _adapter(self, part: _Part) -> TypeAdapter[Any]:
@@ -221,6 +243,17 @@ class Parts:
                 fields[name] = (part.hints[name], default)
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
         return TypeAdapter(create_model(part.name, __config__=config, **fields))
+
+
+def _make(part: _Part, options: dict[str, Any], *core: Any) -> Any:
+    """Call a factory, and hold what it returns to the contract. No method, so that a factory can go to a worker."""
+    made = part.factory(*core, **options)
+    wanted = KINDS[part.kind].returns
+    fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
+    if not fits:
+        came = type(made).__name__
+        raise PluginError(f"plugin {part.owner}: {part.kind} {part.name!r} returned a {came}, must return a {wanted}")
+    return made
 
 
 def split(spec: Any) -> tuple[str, dict[str, Any]]:

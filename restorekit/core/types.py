@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from restorekit.core.errors import RecipeError
+
 __all__ = [
     "UNLABELLED",
     "Batch",
@@ -33,6 +35,7 @@ __all__ = [
     "Output",
     "Record",
     "Sample",
+    "SingleDegradation",
     "TaskHead",
     "Translator",
 ]
@@ -213,11 +216,12 @@ class TaskHead(nn.Module, ABC):
         """Return a scalar; images whose target is unknown are left out."""
 
     def told(self, answer: Tensor) -> Tensor:
-        """Return what people are told of an answer: the probability of each class, (B, classes), from logits.
+        """Return what is told of an answer, to people and metrics: the probability of each class, (B, classes).
 
-        A head whose answer is a number gives that, (B, 1), in the unit of the domain's `quantity`.
+        This is for logits, in float64, so that no two answers become alike. A head whose answer is a number gives that,
+        (B, 1), in the unit of the domain's `quantity`.
         """
-        return answer.float().softmax(1)
+        return answer.double().softmax(1)
 
 
 class Translator(nn.Module):
@@ -307,6 +311,36 @@ class Degradation(ABC):
         """Return `image` (C, *S) in [-1, 1] degraded as drawn, in the drawn order, clipped to [-1, 1]."""
 
 
+class SingleDegradation(Degradation):
+    """One degradation under one name. Its severity is drawn uniformly from [low, high].
+
+    Raises:
+        RecipeError: if low <= high does not hold.
+    """
+
+    name: str
+
+    def __init__(self, severity: tuple[float, float]) -> None:
+        low, high = severity
+        if not low <= high:
+            raise RecipeError(f"degradation {self.name!r}: severity is [low, high], low <= high; came {[low, high]}")
+        self.low, self.high = low, high
+
+    def draw(self, rng: torch.Generator) -> dict[str, float]:
+        """Draw {name: severity}."""
+        share = float(torch.rand((), generator=rng, dtype=torch.float64))
+        return {self.name: self.low + (self.high - self.low) * share}
+
+    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
+        """Return `image` (C, *S) degraded with the drawn severity, clipped; other names are not for this part."""
+        severity = drawn.get(self.name, 0.0)
+        return image if severity == 0 else self.worsen(image, severity, rng).clamp(-1, 1)
+
+    @abstractmethod
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Return `image` (C, *S) made worse by a severity that is not 0, not yet clipped; `image` stays as it is."""
+
+
 class Metric(ABC):
     """A score. `measure` looks at each image once; `reduce` makes a number of many images.
 
@@ -324,8 +358,11 @@ class Metric(ABC):
     """What a report prints where the score is NaN: the reason in a few words."""
 
     @abstractmethod
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return a row an image, (B, k), from `image` (B, C, *S), the head's `answer` and what the batch knows."""
+    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return a row an image, (B, k), from `image` (B, C, *S), what the head told and what the batch knows.
+
+        `told` is `TaskHead.told` of the head's answer: probabilities (B, classes) or numbers (B, 1); None without one.
+        """
 
     @abstractmethod
     def reduce(self, rows: NDArray[np.float64]) -> float:

@@ -24,10 +24,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError
+from restorekit.core.files import cache_folder
 from restorekit.core.imagecache import ImageCache
 from restorekit.core.images import reading_through
 from restorekit.core.types import UNLABELLED, Batch, Sample
-from restorekit.stages.facts import Facts, cache_folder
+from restorekit.stages.facts import Facts
 from restorekit.stages.recipe import Data, Recipe
 from restorekit.stages.seeds import rng_of
 from restorekit.stages.splits import SIDES, Side, SideName, Splits

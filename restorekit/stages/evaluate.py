@@ -175,19 +175,24 @@ def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] =
 
 
 def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
+    told = _told(run.nets, output)
     for name, metric in run.metrics.items():
         if metric.needs == "truth" and batch.truth is None:
             seen.truthless = True
             continue
-        seen.add(name, "restored", metric.measure(output.image.float(), output.answer, batch))
+        seen.add(name, "restored", metric.measure(output.image.float(), told, batch))
         if before and metric.needs != "target":
-            seen.add(name, "poor", metric.measure(batch.image, output.answer, batch))
+            seen.add(name, "poor", metric.measure(batch.image, told, batch))
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
-    if output.answer is not None and run.nets.ab.head is not None:
-        seen.told += list(run.nets.ab.head.told(output.answer).cpu())
+    if told is not None:
+        seen.told += list(told.cpu())
     if _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def _told(nets: Nets, output: Output) -> Tensor | None:
+    return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
 
 
 def _measure_good(run: Run, split: str) -> tuple[str, _Measured] | None:
@@ -231,8 +236,7 @@ def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
         columns["truth"] = batch.truth
     if _gray(batch):  # as restored files are written
         columns = {name: column.mean(1, keepdim=True) for name, column in columns.items()}
-    domain, head = run.domains["a"], run.nets.ab.head
-    told = None if output.answer is None or head is None else head.told(output.answer)
+    domain, told = run.domains["a"], _told(run.nets, output)
     rows = []
     for i, key in enumerate(batch.key):
         caption = Path(key).name

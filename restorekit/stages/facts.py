@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from restorekit.core.files import cache_folder
 from restorekit.core.images import read_image
 from restorekit.core.types import Intensity
 
-__all__ = ["Facts", "Memory", "cache_folder", "facts_of", "remembering"]
+__all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
 FORMAT = 2
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
@@ -92,13 +93,6 @@ def _border(values: NDArray[Any]) -> tuple[float, ...]:
         for line in (flat, flat[::-1]):
             found.append(0.0 if flat.all() else float(np.argmin(line) / len(line)))
     return tuple(found)
-
-
-def cache_folder() -> Path:
-    """Return where facts are remembered: RESTOREKIT_CACHE, else the user's own folder for such things."""
-    if given := os.environ.get("RESTOREKIT_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "restorekit"
 
 
 class Memory:

@@ -19,6 +19,8 @@ from PIL import Image
 
 from restorekit import read_image, write_image
 from restorekit.app.cli import main
+from restorekit.core import plugins
+from restorekit.core.plugins import Plugins
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).parent / "restorekit"
@@ -83,7 +85,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def shell(*args: Any, path: Path | None = None, folder: Path | None = None) -> Said:
     """Call the command line in a process of its own; `path` is put before all on its path."""
-    env = {**os.environ, "COLUMNS": "400", **({"PYTHONPATH": str(path)} if path else {})}
+    places = [str(path or ""), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "COLUMNS": "400", "PYTHONPATH": os.pathsep.join(filter(None, places))}
     command = [str(SCRIPT), *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=120, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
@@ -273,14 +276,17 @@ def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> 
     )
 
 
-def guest(folder: Path, name: str, code: str, group: str = "restorekit") -> None:
+def guest(
+    folder: Path, name: str, code: str, group: str = "restorekit", *, called: str = "", needs: str = "restorekit>=1"
+) -> None:
     """Put an installed distribution `restorekit-NAME` with one module into a folder."""
     target = f"guest_{name}" + (":app" if group.endswith("commands") else "")
     (folder / f"guest_{name}.py").write_text(code)
     info = folder / f"restorekit_{name}-1.2.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
+    told = f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\nRequires-Dist: {needs}\n"
+    (info / "METADATA").write_text(told)
+    (info / "entry_points.txt").write_text(f"[{group}]\n{called or name} = {target}\n")
 
 
 def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None:
@@ -292,12 +298,79 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
         f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: OSError: "
-        "no such library",
+        f"no such library ({site / 'guest_sad.py'}:1)",
         f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install restorekit-gone",
     )
-    said = shell("plugins", path=site)
-    assert said.code == 0
-    assert "plugin sad: failed to import: OSError: no such library" in said.out
+
+
+LAYER = """
+from restorekit import hookimpl, nd
+
+def plain(dims: int):
+    "A layer."
+    return nd.conv(dims)
+
+@hookimpl
+def register_parts(add):
+    for name in NAMES: add("layer", name, plain)
+"""
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Return the rows of a printed table by their first two cells."""
+    cells = [re.split(r"  +", line.rstrip()) for line in table.splitlines()]
+    return {" ".join(row[:2]): row[2:] for row in cells}
+
+
+def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
+    guest(tmp_path, "good", LAYER.replace("NAMES", "['first', 'second']"))
+    guest(tmp_path, "bold", LAYER.replace("NAMES", "['third', 'conv', 'second']"))
+    guest(tmp_path, "slow", "print('hello')\nimport time\ntime.sleep(2.1)\n" + LAYER.replace("NAMES", "['fourth']"))
+    guest(tmp_path, "lost", "import no_such_library")
+    guest(tmp_path, "later", LAYER, needs="restorekit>=9,<10")
+    guest(tmp_path, "twin", LAYER, called="good2")
+    guest(tmp_path, "twain", LAYER, called="good2")
+    guest(tmp_path, "hello", COMMAND, "restorekit.commands")
+    guest(tmp_path, "number", "app = 3", "restorekit.commands")
+    guest(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
+    said = shell("plugins", path=tmp_path)
+    assert (said.code, said.errors) == (0, [])
+    assert "hello" not in said.out.splitlines(), "what a guest prints is no result"
+    assert "plugin slow of restorekit-slow took 2." in said.err
+    told = rows(said.out)
+    assert told["plugin from"] == ["import", "adds, or why it broke"]
+    assert told["layers restorekit 1.0.0"][1] == "layer conv"
+    clash = (
+        "layer 'second' comes from restorekit-bold (plugin bold) and from restorekit-good (plugin good); uninstall one "
+        "of them, or have one rename it"
+    )
+    own = "layer 'conv' is restorekit's own; restorekit-bold must rename it"
+    assert told["good restorekit-good 1.2"][1] == f"layer first; refused: {clash}"
+    assert told["bold restorekit-bold 1.2"][1] == f"layer third; refused: {own}; refused: {clash}"
+    assert re.fullmatch(r"2\.\d\d s, slow", told["slow restorekit-slow 1.2"][0])
+    assert told["slow restorekit-slow 1.2"][1] == "layer fourth"
+    assert told["lost restorekit-lost 1.2"][1] == (
+        "plugin lost: needs the library 'no_such_library', which is not installed; run: pip install no_such_library"
+    )
+    assert told["later restorekit-later 1.2"] == [
+        "not imported",
+        "plugin later: restorekit-later 1.2 is for restorekit<10,>=9, this is restorekit 1.0.0; run: pip install "
+        "--upgrade restorekit restorekit-later",
+    ]
+    twins = (
+        "plugin good2: comes from restorekit-twain 1.2 and from restorekit-twin 1.2; uninstall one, or have one rename"
+    )
+    assert told["good2 restorekit-twin 1.2"] == told["good2 restorekit-twain 1.2"]
+    assert told["good2 restorekit-twin 1.2"][1] == f"{twins} its entry point"
+    assert told["hello restorekit-hello 1.2"][1] == "command hello"
+    assert told["number restorekit-number 1.2"][1] == "command number: guest_number:app is a int, must be a typer.Typer"
+    assert told["run restorekit-runner 1.2"] == [
+        "not imported",
+        "command run: is a name of restorekit's own; restorekit-runner must rename its entry point",
+    ]
+    said = shell("parts", "layer", path=tmp_path)
+    assert re.findall(r"^\w+", said.out, re.MULTILINE)[1:-1] == ["conv", "first", "fourth", "selfonn"]
+    assert shell("parts", "layer", "second", path=tmp_path).errors == [clash]
 
 
 COMMAND = """
@@ -322,14 +395,23 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
     for name in ("run", "check", "evaluate", "restore", "report", "parts", "plugins", "schema"):
         assert f"\n  {name} " in said.out
     said = shell("hello", "world", "--loud", path=tmp_path)
-    assert (said.code, said.out) == (0, "imported\nHELLO world\n")
+    assert (said.code, said.out, said.err) == (0, "HELLO world\n", "imported\n")
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
     said = shell("sour", path=tmp_path)
-    assert (said.code, said.errors) == (2, ["command sour: failed to import: OSError: gone"])
+    told = f"command sour: failed to import: OSError: gone ({tmp_path / 'guest_sour.py'}:1)"
+    assert (said.code, said.errors) == (2, [told])
     assert len(shell("hello", path=tmp_path).errors) == 1
+    guest(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
+    assert "From restorekit-hello and restorekit-hullo." in shell("--help", path=tmp_path).out
+    assert shell("hello", "world", path=tmp_path).errors == [
+        "command hello: comes from restorekit-hello 1.2 and from restorekit-hullo 1.2; uninstall one, or have one "
+        "rename its entry point"
+    ]
 
 
-@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["parts", "--help"], []])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
+)
 def test_help_imports_no_torch(args: list[str]) -> None:
     code = (
         "import sys; sys.argv = ['restorekit', *sys.argv[1:]]\n"
@@ -512,3 +594,89 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     assert "hold the same pixels" in page
     assert Path("runs/tiny-1/splits.csv").is_file()
     assert Path("runs/tiny-1/data-check/check.json").is_file()
+
+
+DIM = '''
+from restorekit import Degradation, hookimpl, trial
+
+class Dim(Degradation):
+    def draw(self, rng):
+        return {"dim": 0.5}
+
+    def apply(self, image, drawn, rng):
+        return (image - drawn["dim"]).clamp(-1, 1)
+
+def dim(domain):
+    """Darker images."""
+    return Dim()
+
+@hookimpl
+def register_parts(add):
+    add("degradation", "dim", dim)
+'''
+
+
+@pytest.fixture
+def uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Return a function that writes a guest's project; what is loaded of it is forgotten after the test."""
+    own = Plugins()
+    own.load_builtins()
+    monkeypatch.setattr(plugins, "load", lambda: own)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def write(name: str, code: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"restorekit_{name}.py").write_text(code)
+        (folder / "pyproject.toml").write_text(
+            f'[project]\nname = "restorekit-{name}"\nversion = "0.1"\n'
+            f'[project.entry-points.restorekit]\n{name} = "restorekit_{name}"\n'
+        )
+        return folder
+
+    return write
+
+
+def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
+    folder = uninstalled("dim", DIM)
+    said = cli("plugin", "check", folder)
+    assert (said.code, said.errors) == (0, [])
+    rows = [re.sub(r" \d+\.\d s", " T", " ".join(line.split())) for line in said.out.splitlines()]
+    assert rows[:5] == [
+        "part in passed not passed time speed",
+        "degradation dim 2 of 2 T",
+        "degradation dim 1-D 4 of 4 T",
+        "degradation dim 2-D 4 of 4 T",
+        "degradation dim 3-D 4 of 4 T",
+    ]
+    assert rows[5] == "checks: contract, options, identity, range, seed, untouched"
+    assert rows[6].startswith("14 passed, 0 failed, 0 exempt, 0 not tried, in ")
+    assert f"plugin dim: {folder / 'restorekit_dim.py'}\n" in said.err
+    assert cli("plugin", "check", "restorekit-dim").code == 0
+
+
+def test_plugin_check_tells_every_fault_with_code_3(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
+    broken = DIM.replace(".clamp(-1, 1)", "").replace(
+        "def dim(", "@trial(exempt={'identity': 'it is never light'})\ndef dim("
+    )
+    said = cli("plugin", "check", uninstalled("broken", broken))
+    assert said.code == 3
+    assert [re.sub(r"to 1\.\d+", "to 1.5", line) for line in said.errors] == [
+        f"degradation 'dim' {dims}-D range: a degraded image must lie in [-1, 1]; came values to 1.5; clamp it"
+        for dims in (1, 2, 3)
+    ]
+    assert "degradation dim  1-D  2 of 4  identity exempt, range failed" in said.out
+    assert "exempt: it is never light (degradation-dim-1d-identity, degradation-dim-2d-identity" in said.err
+    assert "\n8 passed, 3 failed, 3 exempt, 0 not tried, in " in said.out
+
+
+def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, str], Path], tmp_path: Path) -> None:
+    said = cli("plugin", "check", "losess")
+    assert said.code == 2
+    assert said.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
+    mend = "has no pyproject.toml; give a plugin's name, or the folder of its project"
+    refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {mend}")
+    folder = uninstalled("torn", "raise OSError('gone')")
+    refused(
+        cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"
+    )

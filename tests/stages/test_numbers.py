@@ -54,10 +54,10 @@ class Mae(Metric):
     better = "lower"
     needs = "target"
 
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        assert answer is not None
+    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        assert told is not None
         assert batch.target is not None
-        return (answer[:, 0] - batch.target).abs().double().cpu().numpy()[:, None]
+        return (told[:, 0] - batch.target).abs().double().cpu().numpy()[:, None]
 
     def reduce(self, rows: NDArray[np.float64]) -> float:
         known = rows[~np.isnan(rows[:, 0])]

@@ -1,16 +1,22 @@
-"""Degradations, and the analysis of images without a reference, for restorekit."""
+"""Degradations of images for restorekit, and the analysis of images without a reference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from restorekit import Factory, hookimpl
+from restorekit import hookimpl
+
+__all__ = ["register_parts"]
 
 
 @hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the metrics that need no clean image."""
-    from restorekit_kornia.analysis.metrics import METRICS  # here, so that importing the package imports no torch
+def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
+    """Bring the degradations, and metrics that need no clean image."""
+    from restorekit_kornia import degradations  # here, so that importing the package imports no torch
+    from restorekit_kornia.analysis.metrics import METRICS
 
+    for name in degradations.__all__:
+        add("degradation", name, getattr(degradations, name))
     for name, factory in METRICS.items():
         add("metric", name, factory)

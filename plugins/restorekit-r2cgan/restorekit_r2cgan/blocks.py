@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from restorekit import MakeLayer, nd
+from restorekit import Domain, MakeLayer, RecipeError, nd
 
-__all__ = ["Residual", "Same", "Up", "glorot", "norm"]
+__all__ = ["Residual", "Same", "Up", "demand_size", "glorot", "norm"]
 
 PLAIN: tuple[Any, ...] = (
     nn.Conv1d,
@@ -27,6 +27,12 @@ PLAIN: tuple[Any, ...] = (
 def norm(dims: int, channels: int) -> nn.Module:
     """Return the authors' instance norm: with scale and shift, epsilon 1e-3 (TensorFlow Addons' default)."""
     return nd.norm(dims, channels, "instance", affine=True, eps=1e-3)
+
+
+def demand_size(domain: Domain, name: str) -> None:
+    """Refuse images of which a discriminator's norms would see a single value: they are made eight times smaller."""
+    if max(domain.size) <= 8:
+        raise RecipeError(f"discriminator {name!r}: one of data.size must be more than 8; came {list(domain.size)}")
 
 
 def glorot(module: nn.Module) -> None:

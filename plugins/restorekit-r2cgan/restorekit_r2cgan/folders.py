@@ -7,7 +7,18 @@ from typing import Literal
 
 import torch
 
-from restorekit import DataError, Dataset, ManifestRow, Record, Sample, find_images, read_image, read_manifest
+from restorekit import (
+    DataError,
+    Dataset,
+    ManifestRow,
+    Record,
+    Sample,
+    find_images,
+    read_image,
+    read_manifest,
+    trial,
+    write_image,
+)
 
 __all__ = ["Folders", "r2cgan_folders"]
 
@@ -43,6 +54,15 @@ class Folders(Dataset):
         return None if self.range is not None else self.root / self.records[index].key
 
 
+def _example(root: Path) -> None:
+    """Write images of both classes to train on, and one to test on."""
+    for at, key in enumerate(
+        ("trainA/covid_1.png", "trainA/control_2.jpg", "trainB/control_3.png", "testA/covid_4.png")
+    ):
+        write_image(root / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+
+
+@trial(options={"side": "A"}, files=_example)
 def r2cgan_folders(
     root: Path | None, split: str, *, side: Literal["A", "B"], range: list[float] | None = None
 ) -> Dataset:

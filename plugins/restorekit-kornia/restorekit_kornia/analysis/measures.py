@@ -57,6 +57,10 @@ _WINDOW = 256
 """Pixels of a window of the spectrum, at most."""
 _LINES = 256
 """Lines that are enough for a spectrum."""
+_SLOW = 0.02, 0.08
+"""Cycles a pixel of the waves by which the spectrum of sharp edges is drawn."""
+_FADED = 1 / 20
+"""Share of that spectrum below which detail is gone."""
 _SLOWEST = 0.06
 """Cycles a pixel below which a peak is anatomy, not a grid."""
 
@@ -255,20 +259,23 @@ def grid(look: Look) -> float:
 
 
 def resolution(look: Look) -> float:
-    """Frequency from which on noise outweighs the image, as a share of the highest that its pixels can hold; 0 to 1.
+    """Frequency up to which detail rises above the noise, as a share of the highest that pixels can hold; 0 to 1.
 
-    Where the spectrum of the rows, and of the columns, first falls to twice the power of white noise of the measured
-    strength; the mean of both. Signal and noise are equal there. Noise is taken to be no less than rounding to 8 bits.
-    An image that was enlarged twofold reaches about half. Our definition, on Welch's spectrum
-    (doi:10.1109/TAU.1967.1161901).
+    Detail ends where the spectrum of the rows, and of the columns, first falls to twice the power of white noise of the
+    measured strength, where signal and noise are equal; noise is taken to be no less than rounding to 8 bits. It also
+    ends where the spectrum falls to a twentieth of what sharp edges would leave, whose power falls with the square of
+    the frequency from the slow waves on. The mean of both directions. An image that was enlarged twofold reaches about
+    half. Our definition, on Welch's spectrum (doi:10.1109/TAU.1967.1161901).
     """
     floor = max(look.noise**2, LEVEL**2 / 12)
     found = []
     for spectrum in look.spectra:
-        smooth = np.convolve(spectrum.power, np.ones(3) / 3, "same")[1:-1]
-        lost = np.flatnonzero(smooth <= 2 * floor)
-        at = spectrum.frequency[lost[0] + 1] if lost.size else 0.5
-        found.append(2 * at if lost.size == 0 or lost[0] else 0.0)
+        frequency = spectrum.frequency[1:-1]
+        power = np.convolve(spectrum.power, np.ones(3) / 3, "valid")
+        slow, edges = (frequency >= _SLOW[0]) & (frequency <= _SLOW[1]), power * frequency**2
+        gone = (power <= 2 * floor) | ((edges <= _FADED * np.median(edges[slow])) & (frequency > _SLOW[1]))
+        at = int(gone.argmax())
+        found.append((2 * frequency[at] if at else 0.0) if gone.any() else 1.0)
     return float(np.mean(found))
 
 
@@ -422,7 +429,7 @@ def _noise_edges() -> tuple[float, float]:
 def _spectrum(x: Gray) -> Spectrum:
     """Return Welch's mean spectrum of the rows: Hann windows that overlap by half; of a large image, some rows."""
     lines = np.ascontiguousarray(x[:: max(1, len(x) // _LINES)])
-    length = min(_WINDOW, lines.shape[1]) // 2 * 2
+    length = min(_WINDOW, lines.shape[1]) // 8 * 8  # so that JPEG's eighths fall on single frequencies
     starts = np.linspace(0, lines.shape[1] - length, math.ceil(2 * lines.shape[1] / length) - 1).astype(int)
     window = np.hanning(length + 1)[:-1].astype(np.float32)
     window /= math.sqrt(float((window**2).sum()))
@@ -443,6 +450,6 @@ def _peak(spectrum: Spectrum) -> float:
     over = power - floor * max(1.5, 1 + 6 / math.sqrt(spectrum.count))
     over[spectrum.frequency < _SLOWEST] = 0
     for eighth in (1, 2, 3, 4):
-        over[np.abs(np.arange(bins) - eighth * (bins - 1) / 4) < 2.5] = 0
+        over[np.abs(np.arange(bins) - eighth * (bins - 1) / 4) < 1.5] = 0
     at = int(over.argmax())
     return math.sqrt(max(0.0, float(over[max(0, at - 2) : at + 3].clip(min=0).sum()) / (bins - 1)))

@@ -1,0 +1,52 @@
+"""A classifier on a generator's features: their means, one hidden layer, a logit for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch.nn.functional as F
+from pydantic import Field
+from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl
+from torch import Tensor, nn
+
+NAME = "part_name"
+
+
+class TwoLayer(TaskHead):
+    """The mean of each feature over the image, so that images of any size are answered, and two dense layers."""
+
+    def __init__(self, features: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.dense = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B, classes) for features (B, F, *s) of any spatial size."""
+        logits: Tensor = self.dense(features.flatten(2).mean(2))
+        return logits
+
+    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits (B, classes) over the images whose class (B,) is known."""
+        # The sum over no image is a zero that still has a gradient; the mean over none would be NaN.
+        total = F.cross_entropy(answer.float(), target, ignore_index=UNLABELLED, reduction="sum")
+        return total / (target != UNLABELLED).sum().clamp(min=1)
+
+
+def two_layer(features: int, domain: Domain, *, hidden: Annotated[int, Field(ge=1, le=65536)] = 64) -> TaskHead:
+    """Classes from a generator's features, by a hidden layer.
+
+    Args:
+        features: channels of the features.
+        domain: the images whose class is asked for.
+        hidden: units of the hidden layer.
+    """
+    if len(domain.classes) < 2:
+        came = f"domain {domain.name} has {len(domain.classes)} classes"
+        raise RecipeError(f"head {NAME!r}: {came}, needs at least 2; label its data")
+    return TwoLayer(features, hidden, len(domain.classes))
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the head."""
+    add("head", NAME, two_layer)

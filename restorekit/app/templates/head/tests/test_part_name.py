@@ -1,0 +1,43 @@
+import math
+
+import pytest
+import torch
+from restorekit import UNLABELLED, Domain, RecipeError
+
+from restorekit_part_name import two_layer
+
+
+def made(dims=2):
+    torch.manual_seed(0)
+    return two_layer(4, Domain("a", 1, (8,) * dims, ("no", "some", "much")), hidden=8)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_an_answer_is_of_the_means_whatever_place_or_size(dims):
+    head, features = made(dims), torch.randn(2, 4, *[6] * dims)
+    answer = head(features)
+    assert answer.shape == (2, 3)
+    torch.testing.assert_close(head(features.flip(2)), answer)
+    torch.testing.assert_close(head(features.repeat_interleave(2, dim=2)), answer)
+    cancelled = torch.cat([features, -features], dim=2)
+    torch.testing.assert_close(head(cancelled), head(torch.zeros_like(features)))
+
+
+def test_logits_that_are_alike_cost_the_logarithm_of_the_classes():
+    loss = made().loss(torch.zeros(5, 3), torch.tensor([0, 1, 2, 0, 1]))
+    torch.testing.assert_close(loss, torch.tensor(math.log(3)))
+
+
+def test_images_without_a_class_are_left_out():
+    head, answer = made(), torch.randn(2, 3, requires_grad=True)
+    one = head.loss(answer[:1], torch.tensor([1]))
+    torch.testing.assert_close(head.loss(answer, torch.tensor([1, UNLABELLED])), one)
+    none = head.loss(answer, torch.tensor([UNLABELLED, UNLABELLED]))
+    none.backward()
+    assert none == 0
+    assert not answer.grad.any()
+
+
+def test_one_class_is_nothing_to_tell():
+    with pytest.raises(RecipeError, match="has 1 classes, needs at least 2"):
+        two_layer(4, Domain("a", 1, (8, 8), ("only",)))

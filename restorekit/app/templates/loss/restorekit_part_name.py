@@ -1,0 +1,39 @@
+"""Total variation: a restored image should be smooth (Rudin et al. 1992, doi:10.1016/0167-2789(92)90242-F)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from restorekit import Factory, Loss, Passes, hookimpl
+from torch import Tensor
+
+
+class TotalVariation(Loss):
+    """How far neighbours of a restored image are apart, beyond a margin: summed over axes, the mean over pixels."""
+
+    def __init__(self, margin: float) -> None:
+        self.margin = margin
+
+    def generator(self, p: Passes) -> Tensor:
+        """Return the scalar that the translators descend: 0 or more, from `ab` (B, C, *S) in [-1, 1]."""
+        image = p.ab.image.float()
+        apart = [image.diff(dim=axis).abs() for axis in range(2, image.ndim)]
+        return torch.stack([(one - self.margin).clamp(min=0).sum() for one in apart]).sum() / image.numel()
+
+
+def total_variation(*, margin: Annotated[float, Field(ge=0, le=2)] = 0.0) -> Loss:
+    """Keep restored signals, images and volumes smooth.
+
+    Args:
+        margin: a difference between neighbours that costs nothing; values run from -1 to 1.
+    """
+    return TotalVariation(margin)
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the loss."""
+    add("loss", "part_name", total_variation)

@@ -1,0 +1,52 @@
+"""What a run says as lines of JSON: losses and validation scores, a line each time they are told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from restorekit import Event, Factory, Scored, Started, Stepped, hookimpl, write_text
+
+
+def lines(folder: Path, *, digits: Annotated[int, Field(ge=1, le=17)] = 9) -> Callable[[Event], None]:
+    """Write part_name.jsonl: `{"step": 50, "g.cycle": 0.31}` a log, `{"step": 50, "psnr": 21.4}` a validation.
+
+    A value that is not finite is null. A run that was killed and goes on leaves the file of one that never stopped.
+
+    Args:
+        folder: the run folder.
+        digits: significant digits of a value; 9 tell every float32 from its neighbours.
+    """
+    path = folder / "part_name.jsonl"
+
+    def number(value: float) -> float | None:
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+    def watch(event: Event) -> None:
+        match event:
+            case Started(step):
+                write_text(path, "".join(f"{line}\n" for line in _lines_until(path, step)))
+            case Stepped(step=step, values=values) | Scored(step=step, values=values):
+                line = json.dumps({"step": step, **{name: number(value) for name, value in values.items()}})
+                with path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(f"{line}\n")
+
+    return watch
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """Return the lines up to a step. A last line torn by a kill is later than any checkpoint: dropped."""
+    if not path.exists():
+        return []
+    whole = path.read_text("utf-8").split("\n")[:-1]
+    return [line for line in whole if json.loads(line)["step"] <= step]
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the watcher."""
+    add("watcher", "part_name", lines)

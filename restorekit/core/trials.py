@@ -1,0 +1,49 @@
+"""What a part says of itself to the conformance kit: how to try it, and which checks do not fit it, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["Trial", "trial", "trial_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__restorekit_trial__"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How `restorekit plugin check` tries a part."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    files: Callable[[Path], object] | None = None
+    exempt: Mapping[str, str] = field(default_factory=dict)
+
+
+def trial(
+    *,
+    options: Mapping[str, Any] | None = None,
+    files: Callable[[Path], object] | None = None,
+    exempt: Mapping[str, str] | None = None,
+) -> Callable[[F], F]:
+    """Mark a factory with how the conformance kit tries its part; a part without required options needs no mark.
+
+    Args:
+        options: What the part is made with, as a recipe writes it: required options, and what keeps it small and quick.
+        files: Of a dataset: called with an empty folder, its `root`, to write a small example into it.
+        exempt: Checks that the part need not pass, and why in plain words: `{"onnx": "ONNX has no such operator"}`.
+    """
+
+    def mark(factory: F) -> F:
+        setattr(factory, _MARK, Trial(dict(options or {}), files, dict(exempt or {})))
+        return factory
+
+    return mark
+
+
+def trial_of(factory: Callable[..., Any]) -> Trial:
+    """Return how a factory's part is tried."""
+    found: Trial = getattr(factory, _MARK, Trial())
+    return found

@@ -1,0 +1,22 @@
+"""The conformance kit: what every part of a plugin is held to, for a guest's own tests and `restorekit plugin check`.
+
+A guest's whole test, beside its pyproject.toml in a folder `tests`:
+
+    import pytest
+    from pathlib import Path
+    from restorekit.testing import cases
+
+    @pytest.mark.parametrize("case", cases(Path(__file__).parents[1]), ids=str)
+    def test_conformance(case):
+        case.run()
+
+A part claims the dimensions, 1, 2 and 3, that it does not refuse with a RecipeError, and must claim one at least. How
+it is tried, and what it is exempt from, its factory says with `restorekit.trial`.
+"""
+
+from __future__ import annotations
+
+from restorekit.testing.listing import Case, Outcome, cases
+from restorekit.testing.table import CHECKS, Check
+
+__all__ = ["CHECKS", "Case", "Check", "Outcome", "cases"]

@@ -1,0 +1,58 @@
+"""In how many dimensions a part can be tried: those that it does not refuse with a RecipeError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from restorekit.core.errors import DataError, RecipeError
+from restorekit.testing import datasets, degradations, forms, losses, metrics, watchers
+from restorekit.testing.subject import Subject
+
+__all__ = ["attempt", "claimed", "everywhere"]
+
+HOW: dict[str, Callable[[Subject], object]] = {
+    "layer": forms.weightless,
+    "generator": forms.weightless,
+    "discriminator": forms.weightless,
+    "head": forms.weightless,
+    "loss": losses.sides,
+    "metric": metrics.rows_of,
+    "degradation": degradations.made,
+    "dataset": datasets.splits,
+    "watcher": watchers.made,
+}
+NO_DIMS = ("dataset",)
+"""Kinds whose parts decide on the dimensions themselves."""
+
+
+def attempt(subject: Subject) -> None:
+    """Make a part, and use it as far as is needed to see whether it takes so many dimensions; raise what it raises."""
+    try:
+        HOW[subject.kind](subject)
+    except DataError as error:
+        if subject.kind != "metric":
+            raise
+        raise RecipeError(str(error)) from error  # a metric that is not defined for such images says it so
+
+
+def everywhere(subject: Subject) -> dict[int, Exception | None]:
+    """Try a part in 1, 2 and 3 dimensions and return what it raised, or None; 0 stands for kinds that have none."""
+    tried = (0,) if subject.kind in NO_DIMS else (1, 2, 3)
+    return {dims: _raised(replace(subject, dims=dims)) for dims in tried}
+
+
+def claimed(subject: Subject) -> list[int]:
+    """Return the numbers of dimensions in which a part works; why it does not in others is for `contract` to say."""
+    return [dims for dims, error in everywhere(subject).items() if error is None]
+
+
+def _raised(subject: Subject) -> Exception | None:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            attempt(subject)
+    except Exception as error:
+        return error
+    return None

@@ -1,0 +1,120 @@
+"""What datasets are held to: records that are known at once, images that depend on their index and the rng alone."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from restorekit.core.types import UNLABELLED, Dataset, Sample
+from restorekit.testing.subject import Subject, demand
+
+__all__ = ["images", "records", "seed", "splits"]
+
+SPLITS = ("train", "val", "test")
+
+
+@contextmanager
+def _root(subject: Subject) -> Iterator[Path]:
+    """A folder with the part's own example."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if subject.trial.files is not None:
+            subject.trial.files(root)
+        yield root
+
+
+def splits(subject: Subject) -> None:
+    """Make every split."""
+    with _root(subject) as root:
+        _made(subject, root)
+
+
+def _made(subject: Subject, root: Path) -> dict[str, Dataset]:
+    return {split: subject.make(root, split) for split in SPLITS}
+
+
+def records(subject: Subject) -> None:
+    """There is something to train on; keys are unique over all splits; classes are the same; no such split is empty."""
+    with _root(subject) as root:
+        made = _made(subject, root)
+        mend = "give @trial(options={...}, files=...) so that there is something to train on"
+        demand(len(made["train"].records), f"the split train must hold an image; came none; {mend}")
+        keys = [record.key for part in made.values() for record in part.records]
+        demand(all(keys), "every record must have a key; came an empty one")
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        demand(not twice, f"a key must name one image of all splits; {', '.join(map(repr, twice[:3]))} stands twice")
+        first = made["train"]
+        demand(len(set(first.classes)) == len(first.classes), f"classes must differ; came {first.classes}")
+        for split, part in made.items():
+            demand(
+                part.classes == first.classes,
+                f"classes must be those of train, {first.classes}; {split}: {part.classes}",
+            )
+            demand(
+                part.synthetic == first.synthetic, f"synthetic must be alike in all splits; {split} differs from train"
+            )
+            alike = part.quantity == first.quantity
+            demand(alike, f"quantity must be alike in all splits; train {first.quantity!r}, {split} {part.quantity!r}")
+            demand(not (part.quantity and part.classes), f"targets are classes or a number, not both; {split} has both")
+            for record in part.records if not part.quantity else ():
+                fits = record.target == UNLABELLED or record.target in range(len(part.classes))
+                demand(
+                    fits, f"{record.key}: a target is an index into {part.classes} or UNLABELLED; came {record.target}"
+                )
+        empty = subject.make(root, "no such split")
+        demand(len(empty.records) == 0, f"a split that does not exist must be empty; came {len(empty.records)} records")
+
+
+def images(subject: Subject) -> None:
+    """Images, truths and masks are well formed, and `file` names a file that is there."""
+    with _root(subject) as root:
+        for split, part in _made(subject, root).items():
+            for index, record in enumerate(part.records):
+                _demand_formed(f"{split} {record.key}", part.load(index, _rng()))
+                file = part.file(index)
+                demand(file is None or file.is_file(), f"{record.key}: file must be there, or None; came {file}")
+
+
+def _rng() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def _demand_formed(where: str, one: Sample) -> None:
+    demand(one.image.ndim in (2, 3, 4), f"{where}: an image is (C, *S), 1 to 3 sizes S; came {tuple(one.image.shape)}")
+    for name, image in {"image": one.image, "truth": one.truth}.items():
+        if image is not None:
+            demand(image.dtype == torch.float32, f"{where}: {name} must be float32; came {image.dtype}")
+            shapes = f"{tuple(image.shape)} and {tuple(one.image.shape)}"
+            demand(image.shape == one.image.shape, f"{where}: truth and image must have one shape; came {shapes}")
+            most = float(image.abs().max())
+            demand(most <= 1, f"{where}: {name} must lie in [-1, 1]; came values to {most:.3g}")
+    if one.mask is not None:
+        must = (1, *one.image.shape[1:])
+        demand(one.mask.shape == must, f"{where}: a mask must have the shape {must}; came {tuple(one.mask.shape)}")
+        demand(((one.mask == 0) | (one.mask == 1)).all(), f"{where}: a mask must hold 0 and 1 alone")
+    demand(all(map(math.isfinite, one.drawn.values())), f"{where}: severities must be finite; came {dict(one.drawn)}")
+    demand(one.truth is not None or not one.drawn, f"{where}: what was drawn is told, so the truth must be too")
+
+
+def seed(subject: Subject) -> None:
+    """Made again it has the same records; an image depends on its index and rng alone, not on what was read before."""
+    with _root(subject) as root:
+        for split, part in _made(subject, root).items():
+            again: Dataset = subject.make(root, split)
+            demand(list(part.records) == list(again.records), f"{split}: made again it must have the same records")
+            samples = [part.load(index, _rng()) for index in range(len(part.records))]
+            for index in reversed(range(len(samples))):
+                one, other = samples[index], again.load(index, _rng())
+                mend = "draw from `rng` alone"
+                demand(_alike(one, other), f"{split} {part.records[index].key}: read again it must be the same; {mend}")
+
+
+def _alike(one: Sample, other: Sample) -> bool:
+    tensors = ((one.image, other.image), (one.truth, other.truth), (one.mask, other.mask))
+    same = all(torch.equal(a, b) if a is not None and b is not None else a is b for a, b in tensors)
+    return same and list(one.drawn.items()) == list(other.drawn.items())

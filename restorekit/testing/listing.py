@@ -1,0 +1,142 @@
+"""From a plugin to its cases: which of its parts are asked what, in how many dimensions."""
+
+from __future__ import annotations
+
+import os
+import unittest
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from textwrap import shorten
+from time import perf_counter
+from typing import Literal
+
+import torch
+
+from restorekit.core import plugins
+from restorekit.core.errors import PluginError
+from restorekit.core.parts import Parts
+from restorekit.core.plugins import Plugin, Plugins
+from restorekit.testing.claims import claimed
+from restorekit.testing.subject import Subject
+from restorekit.testing.table import Check, checks_of
+
+State = Literal["passed", "failed", "exempt", "not tried"]
+
+__all__ = ["Case", "Outcome", "cases"]
+
+
+class Case:
+    """One check of one part, and where its kind has any, in one number of dimensions.
+
+    `str(case)` is an id for a test, such as `layer-selfonn-2d-gradcheck`.
+    """
+
+    def __init__(self, check: Check, subject: Subject) -> None:
+        self._check, self._subject = check, subject
+        self.kind, self.name, self.check = subject.kind, subject.name, check.name
+        self.dims = subject.dims or None
+        self.plugin = subject.parts.owner(subject.kind, subject.name)
+
+    def __str__(self) -> str:
+        return "-".join([self.kind, self.name, *([f"{self.dims}d"] if self.dims else []), self.check])
+
+    __repr__ = __str__
+
+    @property
+    def exempt(self) -> str | None:
+        """Why the part need not pass, where its factory says so with `trial(exempt=...)`."""
+        return self._subject.trial.exempt.get(self.check)
+
+    def run(self) -> str:
+        """Ask it, and return what is worth telling, such as a figure of speed; mostly nothing.
+
+        Raises:
+            AssertionError: if the part does not hold: one line of what the contract is, what came, and the mend.
+            unittest.SkipTest: if the part is exempt, or something that the check needs is not installed.
+        """
+        if self.exempt is not None:
+            raise unittest.SkipTest(f"exempt: {self.exempt}")
+        place = f"{self.kind} {self.name!r}{f' {self.dims}-D' if self.dims else ''} {self.check}"
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return self._check.run(self._subject) or ""
+        except unittest.SkipTest as error:
+            raise unittest.SkipTest(f"not tried: {error}") from error
+        except AssertionError as error:
+            raise AssertionError(f"{place}: {_line(error)}") from error
+        except Exception as error:
+            raise AssertionError(f"{place}: must run; raised {type(error).__name__}: {_line(error)}") from error
+
+    def outcome(self) -> Outcome:
+        """Ask it, and return how it went; nothing that the part raises gets through."""
+        state: State
+        began = perf_counter()
+        try:
+            state, text = "passed", self.run()
+        except unittest.SkipTest as error:
+            state, text = ("exempt" if self.exempt is not None else "not tried"), str(error)
+        except AssertionError as error:
+            state, text = "failed", str(error)
+        return Outcome(self, state, text, perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a case went."""
+
+    case: Case
+    state: State
+    text: str
+    """A figure, or nothing; what is wrong; why it was not asked."""
+    seconds: float
+
+
+def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
+    """Return all that is asked of a plugin's parts, in each number of dimensions that they do not refuse.
+
+    What is slow, as compiling and exporting, is asked in one number of dimensions, 2 where it can be.
+
+    Args:
+        plugin: A distribution (restorekit-selfonn), an entry point (selfonn), a built-in module (losses), or the folder
+            of a project with a pyproject.toml, which need not be installed.
+        full: Ask the slow checks in every number of dimensions, and torch.compile's inductor too.
+
+    Raises:
+        PluginError: if no plugin is called so, or it did not load, or another brings the same part.
+        DataError: if the folder is no project.
+    """
+    known = plugins.load()
+    found = _plugins(known, plugin)
+    broken = [why for one in found for why in (one.error, *known.refused(one).values()) if why is not None]
+    if broken:
+        raise PluginError("\n".join(broken))
+    return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says in one line, not too long."""
+    return shorten(str(error), 400, placeholder=" ...")
+
+
+def _plugins(known: Plugins, plugin: str | Path) -> list[Plugin]:
+    if isinstance(plugin, str):
+        try:
+            return known.named(plugin)
+        except PluginError:
+            if os.sep not in plugin and not (Path(plugin) / "pyproject.toml").is_file():
+                raise
+    return known.load_folder(Path(plugin).expanduser())
+
+
+def _cases(parts: Parts, kind: str, name: str, full: bool) -> Iterator[Case]:
+    asked = checks_of(kind)
+    part = Subject(parts, kind, name, checks=tuple(check.name for check in asked))
+    dims = claimed(part)
+    one = dims if full else [n for n in dims if n == 2] or dims[:1]
+    for check in asked:
+        if full or not check.full:
+            where = (
+                [0] if check.name in ("contract", "options") else {"part": dims, "each": dims, "one": one}[check.where]
+            )
+            yield from (Case(check, replace(part, dims=n)) for n in where)

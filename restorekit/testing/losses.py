@@ -1,0 +1,84 @@
+"""What losses are held to, on a tiny run of every number of dimensions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restorekit.core.passes import Loss, Passes
+from restorekit.core.types import Nets
+from restorekit.testing import examples
+from restorekit.testing.subject import Subject, demand
+
+__all__ = ["autocast", "gradients", "needs", "scalar", "seed", "sides"]
+
+Sides = dict[str, Tensor]
+
+
+def _sides(term: Loss, passes: Passes) -> Sides:
+    """Return what a term says to the generators and to the discriminators, where it says something."""
+    said = {"generator": term.generator(passes), "discriminator": term.discriminator(passes)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def sides(subject: Subject, of: Nets | None = None) -> Sides:
+    """Return what the term says of a run that has everything."""
+    term: Loss = subject.make()
+    return _sides(term, examples.passes(of or examples.nets(subject.dims), subject.dims))
+
+
+def scalar(subject: Subject) -> None:
+    """It says something of a run that has everything, and what it says are finite scalars."""
+    said = sides(subject)
+    demand(said, "a loss must say something of a run that has everything; generator and discriminator return None")
+    for side, value in said.items():
+        demand(isinstance(value, Tensor), f"{side} must return a tensor or None; came a {type(value).__name__}")
+        demand(value.shape == (), f"{side} must return a scalar; came the shape {tuple(value.shape)}; take the mean")
+        demand(value.isfinite(), f"{side} must be finite; came {value.item()}")
+
+
+def needs(subject: Subject) -> None:
+    """It works with no more than it declares: `both_ways` the way back, `judges` judges, `needs` targets."""
+    term: Loss = subject.make()
+    nets = examples.nets(subject.dims, back=term.both_ways, judges=term.judges)
+    try:
+        _sides(term, examples.passes(nets, subject.dims, target="target" in term.needs))
+    except Exception as error:
+        raise AssertionError(
+            f"with both_ways {term.both_ways}, judges {term.judges} and needs {term.needs} it must work in a run that "
+            f"has no more; came {type(error).__name__}: {error}; declare what it reads"
+        ) from error
+
+
+def gradients(subject: Subject) -> None:
+    """Gradients are finite, and reach the networks: each side its own."""
+    for side in sides(subject):
+        nets = examples.nets(subject.dims)
+        value = sides(subject, nets)[side].mean()
+        demand(value.requires_grad, f"the {side}'s gradient must reach the networks; came a value without one")
+        torch.autograd.backward(value)
+        own = nets.translators() if side == "generator" else nets.discriminators()
+        grads = [p.grad for net in own for p in net.parameters() if p.grad is not None]
+        demand(grads, f"the {side}'s gradient must reach a {side}; none has one; does something detach it?")
+        demand(
+            all(grad.isfinite().all() for grad in grads), f"the {side}'s gradients must be finite; came NaN or infinity"
+        )
+
+
+def seed(subject: Subject) -> None:
+    """The same seed, networks and images give the same value."""
+    one, other = sides(subject), sides(subject)
+    moved = [side for side in one if not torch.equal(one[side], other[side])]
+    demand(not moved, f"the same step must give the same loss; {', '.join(moved)} differ; draw from torch's generator")
+
+
+def autocast(subject: Subject) -> None:
+    """Under bfloat16 autocast on the CPU it is finite and near float32's value."""
+    exact = sides(subject)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = sides(subject)
+    for side, value in rough.items():
+        came, must = (float(one.detach().mean()) for one in (value, exact[side]))
+        demand(
+            abs(came - must) < 0.1 * max(abs(must), 0.1), f"{side}: bfloat16 must be near {must:.4g}; came {came:.4g}"
+        )

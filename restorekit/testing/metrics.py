@@ -1,0 +1,95 @@
+"""What metrics are held to: a row an image, whatever the batch, and a number of any rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core.errors import RecipeError
+from restorekit.core.types import Batch, Domain, Metric
+from restorekit.testing import examples
+from restorekit.testing.subject import Subject, demand
+
+__all__ = ["needs", "reduce", "rows", "rows_of"]
+
+SIZES = {1: (192,), 2: (192, 192), 3: (24, 24, 24)}
+"""Large enough for five scales of a window of eleven, but in volumes."""
+Rows = NDArray[np.float64]
+
+
+def _made(subject: Subject) -> tuple[Metric, Domain]:
+    """Return the metric for images of two classes or, where it refuses these, of a number."""
+    classes, number = (examples.domain(subject.dims, size=SIZES[subject.dims], number=n) for n in (False, True))
+    try:
+        return subject.make(classes), classes
+    except RecipeError:
+        return subject.make(number), number
+
+
+def _example(domain: Domain) -> tuple[Tensor, Tensor, Batch]:
+    """Return images, what a head told and the batch they are of."""
+    image = examples.images(2, domain.channels, *domain.size)
+    return image, examples.told(domain), examples.batch(image, examples.targets(domain), truth=True)
+
+
+def rows_of(subject: Subject) -> Rows:
+    """Return the rows of two images."""
+    metric, domain = _made(subject)
+    return metric.measure(*_example(domain))
+
+
+def rows(subject: Subject) -> None:
+    """`measure` gives a float64 row an image, the same whatever other images are in the batch."""
+    metric, domain = _made(subject)
+    demand(metric.id, "a metric must say its definition in one line: `id` is empty")
+    known = ("higher", "lower", "neither")
+    demand(metric.better in known, f"`better` must be 'higher', 'lower' or 'neither'; came {metric.better!r}")
+    image, told, batch = _example(domain)
+    came = metric.measure(image, told, batch)
+    demand(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")
+    demand(came.dtype == np.float64, f"rows must be float64; came {came.dtype}")
+    demand(came.ndim == 2 and len(came) == 2, f"rows of 2 images must have the shape (2, k); came {came.shape}")
+    single = [metric.measure(image[i : i + 1], told[i : i + 1], _one(batch, i)) for i in range(2)]
+    alike = all(len(one) == 1 for one in single) and np.allclose(came, np.concatenate(single), 1e-5, 0, equal_nan=True)
+    demand(
+        alike, f"a row must depend on its image alone; came {came.tolist()}, one by one {[r.tolist() for r in single]}"
+    )
+
+
+def _one(batch: Batch, i: int) -> Batch:
+    part = slice(i, i + 1)
+    assert batch.target is not None
+    assert batch.truth is not None
+    return replace(
+        batch, image=batch.image[part], key=batch.key[part], target=batch.target[part], truth=batch.truth[part]
+    )
+
+
+def reduce(subject: Subject) -> None:
+    """`reduce` makes a float of any rows: one, some twice, all; their order does not matter."""
+    metric, came = _made(subject)[0], rows_of(subject)
+    for label, some in {"one row": came[:1], "a row twice": came[[0, 0, 1]], "all rows": came}.items():
+        score = metric.reduce(some)
+        demand(isinstance(score, float), f"reduce must return a float; of {label} came a {type(score).__name__}")
+    one, other = metric.reduce(came), metric.reduce(came[::-1])
+    demand(
+        np.isclose(one, other, equal_nan=True), f"the order of rows must not matter; came {one}, and {other} reversed"
+    )
+
+
+def needs(subject: Subject) -> None:
+    """It works with no more than it declares: `needs` truth, target or nothing."""
+    metric, domain = _made(subject)
+    image, told, batch = _example(domain)
+    target = batch.target if metric.needs == "target" else None
+    truth = batch.truth if metric.needs == "truth" else None
+    try:
+        metric.measure(image, told, replace(batch, target=target, truth=truth))
+    except Exception as error:
+        raise AssertionError(
+            f"with needs {metric.needs!r} it must measure a batch that knows no more; "
+            f"came {type(error).__name__}: {error}; declare what it reads"
+        ) from error

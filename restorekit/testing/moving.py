@@ -1,0 +1,162 @@
+"""What a network must take along: to another type, another device, a state dict, a checkpoint, a compiler, ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restorekit.core.types import Discriminator, Generator, Nets, TaskHead, Translator
+from restorekit.stages.checkpoint import load_nets, read_checkpoint, write_checkpoint
+from restorekit.testing import examples
+from restorekit.testing.forms import Form, forms, outputs, plain
+from restorekit.testing.subject import NotTried, Subject, apart, demand
+
+__all__ = ["checkpoint", "compiled", "device", "inductor", "onnx", "state_dict"]
+
+
+def device(subject: Subject) -> None:
+    """`.to` takes everything along: to float64 and back, to the GPU if there is one, to the meta device."""
+    for form in forms(subject):
+        net, x = form.net.eval(), form.x
+        left = next(_left_behind(net), None)
+        demand(left is None, f"a part must move as a whole; the tensor {left} stays behind; use register_buffer")
+        with torch.no_grad():
+            said = outputs(net, x)
+            wide = outputs(net.double(), x.double())
+            came = {str(out.dtype) for out in wide}
+            demand(came == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; came {came}")
+            _demand_near(wide, said, 1e-3, "float64 must say what float32 says")
+            _demand_near(outputs(net.float(), x), said, 1e-6, "after float64 and back it must say what it said")
+            if torch.cuda.is_available():
+                there = outputs(net.to("cuda"), x.to("cuda"))
+                _demand_near(there, said, 1e-2, "the GPU must say what the CPU says")
+            ghosts = outputs(net.to("meta"), x.to("meta"))
+            ours, theirs = ([tuple(out.shape) for out in outs] for outs in (ghosts, said))
+            demand(ours == theirs, f"on the meta device the shapes must be {theirs}; came {ours}")
+
+
+def _left_behind(net: nn.Module) -> Iterator[str]:
+    """Yield tensors that are plain attributes, alone or in a list: `.to` does not see them."""
+    for name, module in net.named_modules():
+        if module._forward_pre_hooks:  # weight norm and its like make such a tensor anew before every call
+            continue
+        for attribute, value in vars(module).items():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            if attribute not in ("_parameters", "_buffers") and any(isinstance(one, Tensor) for one in held):
+                yield f"{name}.{attribute}".lstrip(".")
+
+
+def _demand_near(came: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
+    off = max(apart(one, other) for one, other in zip(came, wanted, strict=True))
+    demand(off <= share, f"{rule}; they are {off:.2g} of the largest value apart")
+
+
+def state_dict(subject: Subject) -> None:
+    """The state dict holds all: a twin that started otherwise and loads it says the same, bit for bit."""
+    for form in forms(subject):
+        twin = form.twin(1)
+        twin.load_state_dict(form.net.state_dict())
+        _demand_twin(form.net, twin, form.x, "loads its state dict")
+
+
+def _demand_twin(net: nn.Module, twin: nn.Module, x: Tensor, how: str) -> None:
+    with torch.no_grad():
+        pairs = zip(outputs(net.eval(), x), outputs(twin.eval(), x), strict=True)
+        same = all(torch.equal(one, other) for one, other in pairs)
+    demand(same, f"a twin that {how} must say the same bit for bit; hold what forward reads in parameters and buffers")
+
+
+def checkpoint(subject: Subject) -> None:
+    """A twin that started otherwise and reads its checkpoint from the disk says the same, bit for bit."""
+    for form in forms(subject):
+        twin = form.twin(1)
+        state = {"step": 0, **dict.fromkeys(("steps", "best", "scaler", "domains", "recipe"))}
+        with tempfile.TemporaryDirectory() as folder:
+            place = write_checkpoint(Path(folder), state, {"nets": _whole(subject, form.net).state_dict()})
+            load_nets(_whole(subject, twin), read_checkpoint(place)[1]["nets"], place)
+        _demand_twin(form.net, twin, form.x, "reads its checkpoint")
+
+
+def _whole(subject: Subject, net: nn.Module) -> Nets:
+    """Return the networks of a run that has this one."""
+    if isinstance(net, Generator):
+        return Nets(Translator(net))
+    if isinstance(net, Discriminator):
+        return Nets(examples.translator(subject.dims), d_b=net)
+    if isinstance(net, TaskHead):
+        return Nets(examples.translator(subject.dims, net))
+    around = examples.translator(subject.dims)
+    around.generator.add_module("layer", net)
+    return Nets(around)
+
+
+def compiled(subject: Subject, backend: str = "aot_eager") -> None:
+    """torch.compile with the backend aot_eager gives the same output and the same gradients."""
+    if not torch._dynamo.eval_frame.is_dynamo_supported():
+        raise NotTried(f"torch {torch.__version__} does not compile on this platform or Python")
+    form = plain(subject)
+    net = form.net.eval()
+    said, grads = _step(net, form)
+    torch._dynamo.reset()
+    with _silence():
+        ours, theirs = _step(torch.compile(net, backend=backend), form)
+    torch._dynamo.reset()
+    _demand_near(ours, said, 1e-3, f"compiled by {backend} it must say the same")
+    _demand_near((theirs,), (grads,), 1e-3, f"compiled by {backend} it must have the same gradients")
+
+
+def _step(call: Callable[[Tensor], Any], form: Form) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return the outputs and, as one vector, all gradients."""
+    given = form.x.clone().requires_grad_()
+    form.net.zero_grad()
+    said = outputs(call, given)
+    loss = form.scalar(said)
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
+    grads = [p.grad.flatten() for p in (given, *form.net.parameters()) if p.grad is not None]
+    return said, torch.cat([torch.zeros(1), *grads])
+
+
+def inductor(subject: Subject) -> None:
+    """torch.compile with its default backend gives the same output and the same gradients (only with --full)."""
+    if not (os.environ.get("CXX") or any(map(shutil.which, ("g++", "clang++", "cl")))):
+        raise NotTried("inductor needs a C++ compiler, such as g++")
+    compiled(subject, "inductor")
+
+
+def onnx(subject: Subject) -> None:
+    """torch.onnx.export writes it, and ONNX's reference evaluator says the same."""
+    absent = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise NotTried(f"pip install {' '.join(absent)}")
+    from onnx.reference import ReferenceEvaluator
+
+    form = plain(subject)
+    net = form.net.eval()
+    with torch.no_grad():
+        said = outputs(net, form.x)
+    with _silence():
+        program = torch.onnx.export(net, (form.x,), dynamo=True, verbose=False)
+        assert program is not None
+        reader = ReferenceEvaluator(program.model_proto)
+        came = reader.run(None, {reader.input_names[0]: form.x.numpy()})
+    _demand_near(tuple(map(torch.as_tensor, came)), said, 1e-3, "the ONNX model must say the same")
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what torch itself warns of and prints from the reader: it is not about the part."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

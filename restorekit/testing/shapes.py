@@ -1,0 +1,89 @@
+"""Shapes and ranges of what networks give back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restorekit.core import nd
+from restorekit.core.types import Discriminator, Generator, TaskHead
+from restorekit.testing import examples
+from restorekit.testing.forms import LAYERS, Form, allowed, forms, layer
+from restorekit.testing.subject import Subject, demand
+
+__all__ = ["shapes"]
+
+
+def shapes(subject: Subject) -> None:
+    """Outputs have the shapes and ranges of the contract, also at other sizes and for one image alone."""
+    check = {"layer": _layer, "generator": _generator, "discriminator": _judge, "head": _head}[subject.kind]
+    # A layer may refuse none of its forms: it stands wherever a recipe names it.
+    every = (layer(subject, label) for label in LAYERS) if subject.kind == "layer" else forms(subject)
+    with torch.no_grad():
+        for form in every:
+            form.net.eval()
+            check(subject, form)
+
+
+def _layer(subject: Subject, form: Form) -> None:
+    wanted = nd.conv(subject.dims)(4, 6, 3, **LAYERS[form.label])(form.x).shape
+    for x in (form.x, form.x[:1]):
+        _demand_shape(f"{form.label}: a layer's output, as a convolution's,", form.net(x), (len(x), *wanted[1:]))
+
+
+def _generator(subject: Subject, form: Form) -> None:
+    net = form.net
+    assert isinstance(net, Generator)
+    channels, sides = form.x.shape[1], form.x.shape[2:]
+    wider = examples.images(1, channels, *sides[:-1], sides[-1] + net.multiple)
+    least = examples.images(1, channels, *[allowed(net, 1)] * subject.dims)
+    for x in (form.x, form.x[:1], wider, least):
+        image, features = net(x)
+        _demand_shape("the translated image", image, tuple(x.shape))
+        most = float(image.abs().max())
+        demand(most <= 1, f"a translated image must lie in [-1, 1]; came values to {most:.3g}; end with tanh")
+        came = tuple(features.shape)
+        demand(
+            came[:2] == (len(x), net.features) and features.ndim == x.ndim,
+            f"features must have the shape ({len(x)}, self.features = {net.features}, *s); came {came}",
+        )
+        state, again = net.encode(x)
+        _demand_shape("the features that encode gives", again, came)
+        _demand_shape("decode(state)", net.decode(state), tuple(x.shape))
+
+
+def _judge(subject: Subject, form: Form) -> None:
+    assert isinstance(form.net, Discriminator)
+    for x in (form.x, form.x[:1]):
+        came = tuple(form.net(x).shape)
+        demand(
+            came[:2] == (len(x), 1) and len(came) == x.ndim,
+            f"realness must have the shape ({len(x)}, 1, *s), s being {subject.dims} sizes; came {came}",
+        )
+
+
+def _head(subject: Subject, form: Form) -> None:
+    net, x = form.net, form.x
+    assert isinstance(net, TaskHead)
+    answer = net(x)
+    demand(len(answer) == len(x), f"an answer must have a row an image, {len(x)}; came {tuple(answer.shape)}")
+    for one in (x[:1], examples.images(1, x.shape[1], *[9] * subject.dims)):
+        _demand_shape("the answer for features of any size", net(one), (1, *answer.shape[1:]))
+    told = net.told(answer)
+    came, must = tuple(told.shape), (len(x), len(form.domain.tells))
+    mend = "a head that cannot answer a domain's question must refuse it with a RecipeError"
+    demand(
+        came == must, f"what is told of {', '.join(form.domain.tells)} must have the shape {must}; came {came}; {mend}"
+    )
+    sums = torch.isclose(told.sum(1), torch.ones(len(x), dtype=told.dtype), atol=1e-4)
+    demand(form.domain.quantity or sums.all(), f"probabilities of classes must add up to 1; told {told.tolist()}")
+    for known, target in (("known", examples.targets(form.domain)), ("unknown", examples.unknown(form.domain))):
+        loss = net.loss(answer, target)
+        came = tuple(loss.shape)
+        demand(came == (), f"loss must be a scalar; for {known} targets came the shape {came}; take the mean")
+        demand(torch.isfinite(loss), f"loss must be finite; for {known} targets came {float(loss)}")
+    demand(loss == 0, f"loss must be 0 where every target is unknown; came {float(loss)}")
+
+
+def _demand_shape(what: str, came: Tensor, must: tuple[int, ...]) -> None:
+    demand(tuple(came.shape) == must, f"{what} must have the shape {must}; came {tuple(came.shape)}")

@@ -1,0 +1,61 @@
+"""What a check is given, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restorekit.core.parts import Parts
+from restorekit.core.trials import Trial, trial_of
+
+__all__ = ["NotTried", "Subject", "apart", "demand"]
+
+
+class NotTried(unittest.SkipTest):
+    """Something is missing here that a check needs. Test runners, pytest too, take it for a skipped test."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A part under test and, where its kind has any, the number of dimensions that it is tried in."""
+
+    parts: Parts
+    kind: str
+    name: str
+    dims: int = 0
+    checks: tuple[str, ...] = ()
+    """Names of the checks of its kind."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Options beside those of its trial."""
+
+    @property
+    def trial(self) -> Trial:
+        """How the part wants to be tried."""
+        return trial_of(self.parts.factory(self.kind, self.name))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The part as a recipe would name it."""
+        return {"name": self.name, **self.trial.options, **self.given}
+
+    def make(self, *core: Any, seed: int = 0) -> Any:
+        """Make the part from what the core gives, its weights drawn from `seed`."""
+        torch.manual_seed(seed)
+        return self.parts.resolve(self.kind, self.spec)(*core)
+
+
+def demand(holds: object, otherwise: str) -> None:
+    """Raise an AssertionError that says what the contract is, what came and the mend, unless something holds."""
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference of two tensors as a share of the largest value of `other`; NaN if one is NaN."""
+    one, other = one.detach().double().cpu(), other.detach().double().cpu()
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-6)) if other.numel() else 0.0

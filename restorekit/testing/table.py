@@ -1,0 +1,90 @@
+"""The table of checks: what is asked of a part of each kind, and in which dimensions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from restorekit.core.parts import KINDS
+from restorekit.testing import (
+    datasets,
+    degradations,
+    losses,
+    metrics,
+    moving,
+    options,
+    shapes,
+    speed,
+    training,
+    watchers,
+)
+from restorekit.testing.subject import Subject
+
+__all__ = ["CHECKS", "Check", "checks_of"]
+
+NETWORKS = ("layer", "generator", "discriminator", "head")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is asked of parts of some kinds."""
+
+    name: str
+    kinds: tuple[str, ...]
+    run: Callable[[Subject], str | None]
+    """Raise an AssertionError if the part does not hold; return what is worth telling, such as a figure."""
+    where: Literal["part", "each", "one"] = "each"
+    """Once a part, in each number of dimensions that it claims, or in one of them: 2 if it can be."""
+    full: bool = False
+    """Asked only where all is asked."""
+
+    @property
+    def about(self) -> str:
+        """What is asked, in a sentence."""
+        return " ".join((inspect.getdoc(self.run) or "").partition("\n\n")[0].split())
+
+
+CHECKS = (
+    Check("contract", tuple(KINDS), options.contract, "part"),
+    Check("options", tuple(KINDS), options.options, "part"),
+    Check("shapes", NETWORKS, shapes.shapes),
+    Check("gradients", NETWORKS, training.gradients),
+    Check("gradcheck", NETWORKS, training.gradcheck),
+    Check("device", NETWORKS, moving.device),
+    Check("train_eval", NETWORKS, training.train_eval),
+    Check("state_dict", NETWORKS, moving.state_dict),
+    Check("seed", NETWORKS, training.seed),
+    Check("checkpoint", NETWORKS, moving.checkpoint),
+    Check("autocast", NETWORKS, training.autocast, "one"),
+    Check("compile", NETWORKS, moving.compiled, "one"),
+    Check("inductor", NETWORKS, moving.inductor, full=True),
+    Check("onnx", NETWORKS, moving.onnx, "one"),
+    Check("speed", ("layer",), speed.layer, "one"),
+    Check("speed", NETWORKS[1:], speed.network, "one"),
+    Check("scalar", ("loss",), losses.scalar),
+    Check("needs", ("loss",), losses.needs),
+    Check("gradients", ("loss",), losses.gradients),
+    Check("seed", ("loss",), losses.seed),
+    Check("autocast", ("loss",), losses.autocast, "one"),
+    Check("speed", ("loss",), speed.loss, "one"),
+    Check("rows", ("metric",), metrics.rows),
+    Check("reduce", ("metric",), metrics.reduce),
+    Check("needs", ("metric",), metrics.needs),
+    Check("identity", ("degradation",), degradations.identity),
+    Check("range", ("degradation",), degradations.ranges),
+    Check("seed", ("degradation",), degradations.seed),
+    Check("untouched", ("degradation",), degradations.untouched),
+    Check("records", ("dataset",), datasets.records, "part"),
+    Check("images", ("dataset",), datasets.images, "part"),
+    Check("seed", ("dataset",), datasets.seed, "part"),
+    Check("events", ("watcher",), watchers.events),
+    Check("resume", ("watcher",), watchers.resume),
+    Check("folder", ("watcher",), watchers.folder),
+)
+
+
+def checks_of(kind: str) -> list[Check]:
+    """Return what is asked of a kind."""
+    return [check for check in CHECKS if kind in check.kinds]

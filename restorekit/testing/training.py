@@ -1,0 +1,140 @@
+"""What training needs of a network: gradients, repeatable starts, a mode for training and one for evaluation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
+
+from restorekit.core.types import TaskHead
+from restorekit.testing import examples
+from restorekit.testing.forms import forms, outputs, plain
+from restorekit.testing.subject import Subject, apart, demand
+
+__all__ = ["autocast", "gradcheck", "gradients", "seed", "train_eval"]
+
+NEAR = 0.2
+"""How far bfloat16, with its 8 bits, may be from float32, as a share of the largest value."""
+
+
+def gradients(subject: Subject) -> None:
+    """Gradients are finite, and reach what goes in and every parameter that is trained."""
+    for form in forms(subject):
+        x = form.x.clone().requires_grad_()
+        _backward(form.scalar(outputs(form.net, x)))
+        _demand_gradient("what goes in", x.grad, "does something detach it?")
+        for name, parameter in form.net.named_parameters():
+            if parameter.requires_grad:
+                _demand_gradient(f"the parameter {name}", parameter.grad, "use it, or set requires_grad to False")
+        if isinstance(form.net, TaskHead):
+            form.net.zero_grad()
+            _backward(form.net.loss(form.net(x), examples.unknown(form.domain)).mean())
+            grads = [p.grad for p in form.net.parameters() if p.grad is not None]
+            demand(all(g.isfinite().all() for g in grads), "gradients must be finite where every target is unknown")
+
+
+def _backward(loss: Tensor) -> None:
+    demand(loss.requires_grad, "gradients must pass; the output has none; does something detach it?")
+    torch.autograd.backward(loss)
+
+
+def _demand_gradient(what: str, grad: Tensor | None, mend: str) -> None:
+    demand(grad is not None, f"gradients must reach {what}; came none; {mend}")
+    demand(grad is not None and grad.isfinite().all(), f"the gradient of {what} must be finite; came NaN or infinity")
+
+
+def gradcheck(subject: Subject) -> None:
+    """Gradients are the derivative: torch.autograd.gradcheck in float64, in fast mode, at tiny sizes.
+
+    What goes in and every parameter move along a line each, and the outputs are seen from a few sides, so that the cost
+    does not grow with the network. A kink, as ReLU has, may lie at one point: three are tried.
+    """
+    for form in forms(subject):
+        said = ""
+        for seed in range(3):
+            along, start = _line(form.twin(seed).double().eval(), form.x[:1].double(), seed)
+            try:
+                torch.autograd.gradcheck(along, (start,), fast_mode=True, eps=1e-7, atol=1e-6, rtol=1e-3)
+                break
+            except GradcheckError as error:
+                said = str(error).partition("The above")[0]
+        else:
+            raise AssertionError(f"the gradient must be the derivative of what forward computes; came: {said}")
+
+
+def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], Tensor]:
+    """Return a function of how far the image and each trained parameter moved, and its origin, (1 + parameters,)."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def unit(like: Tensor) -> Tensor:
+        drawn = torch.randn(like.shape, generator=rng, dtype=torch.float64)
+        one: Tensor = drawn / torch.linalg.vector_norm(drawn)
+        return one
+
+    moving = {name: (p.detach(), unit(p)) for name, p in net.named_parameters() if p.requires_grad}
+    step = unit(x)
+    with torch.no_grad():
+        sides = [torch.stack([unit(out).flatten() for _ in range(4)]) for out in outputs(net, x)]
+
+    def along(far: Tensor) -> tuple[Tensor, ...]:
+        moved = {name: p + far[i] * way for i, (name, (p, way)) in enumerate(moving.items(), start=1)}
+        said = outputs(lambda image: torch.func.functional_call(net, moved, (image,)), x + far[0] * step)
+        return tuple(side @ out.double().flatten() for side, out in zip(sides, said, strict=True))
+
+    return along, torch.zeros(len(moving) + 1, dtype=torch.float64, requires_grad=True)
+
+
+def train_eval(subject: Subject) -> None:
+    """Evaluation repeats itself and changes no state; training gives its shapes and, without chance, its values."""
+    for form in forms(subject):
+        net, x = form.net.eval(), form.x
+        kept = copy.deepcopy(net.state_dict())
+        with torch.no_grad():
+            said, again = outputs(net, x), outputs(net, x)
+            demand(_equal(said, again), "in evaluation the same image must give the same output; came another")
+            moved = [name for name, value in net.state_dict().items() if not torch.equal(value, kept[name])]
+            demand(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; heed self.training")
+            net.train()
+            torch.manual_seed(1)
+            train = outputs(net, x)
+            torch.manual_seed(2)
+            chance = not _equal(train, outputs(net, x))
+        came, must = ([tuple(out.shape) for out in outs] for outs in (train, said))
+        demand(came == must, f"training must give evaluation's shapes {must}; came {came}")
+        statistics = any(name.endswith("running_mean") for name, _ in net.named_buffers())
+        if not chance and not statistics:
+            off = max(apart(one, other) for one, other in zip(train, said, strict=True))
+            demand(off < 1e-5, f"without dropout and batch statistics both modes must agree; they are {off:.2g} apart")
+
+
+def _equal(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def seed(subject: Subject) -> None:
+    """The same seed gives the same weights."""
+    for form in forms(subject):
+        one, two = form.net.state_dict(), form.twin(0).state_dict()
+        drawn = [name for name in one if not torch.equal(one[name], two[name])]
+        mend = "draw from torch's own generator"
+        demand(not drawn, f"torch.manual_seed must settle every weight; it does not settle {', '.join(drawn)}; {mend}")
+
+
+def autocast(subject: Subject) -> None:
+    """Under bfloat16 autocast on the CPU the output is finite and near float32's, and gradients are finite."""
+    form = plain(subject)
+    net = form.net.eval()
+    with torch.no_grad():
+        exact = outputs(net, form.x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = outputs(net, form.x)
+        loss = form.scalar(rough)
+    off = max(apart(one, other) for one, other in zip(rough, exact, strict=True))
+    demand(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; came {off:.2g}")
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
+    lost = [name for name, p in net.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    demand(not lost, f"gradients under bfloat16 autocast must be finite; those of {', '.join(lost)} are not")

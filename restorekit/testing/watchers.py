@@ -1,0 +1,76 @@
+"""What watchers are held to: they take every event, also those of a resumed run, and write to their folder alone."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+
+from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
+from restorekit.testing import examples
+from restorekit.testing.subject import Subject, demand
+
+__all__ = ["events", "folder", "made", "resume"]
+
+Watch = Callable[[Event], object]
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """An empty run folder, beside which nothing may be written; a relative path would be beside it."""
+    with tempfile.TemporaryDirectory() as around, chdir(around):
+        home = Path(around) / "run"
+        home.mkdir()
+        yield home
+
+
+def made(subject: Subject) -> None:
+    """Make the watcher."""
+    with _home() as home:
+        subject.make(home)
+
+
+def events(subject: Subject) -> None:
+    """It takes every event of a run, with and without validation, and losses and scores that are not finite."""
+    for scores in ((), ("psnr",)):
+        with _home() as home:
+            _watch(subject, home, scores, 0)
+
+
+def resume(subject: Subject) -> None:
+    """It takes the events of a run that goes on, in the folder that the first part left."""
+    for scores in ((), ("psnr",)):
+        with _home() as home:
+            for first in (0, 2):
+                _watch(subject, home, scores, first)
+
+
+def folder(subject: Subject) -> None:
+    """It writes to its folder alone."""
+    with _home() as home:
+        _watch(subject, home, ("psnr",), 0)
+        beside = sorted(path.name for path in home.parent.iterdir() if path != home)
+        demand(not beside, f"a watcher must write to its folder alone; beside it, or by a relative path, came {beside}")
+
+
+def _watch(subject: Subject, home: Path, scores: tuple[str, ...], first: int) -> None:
+    watch: Watch = subject.make(home)
+    for event in _events(first, subject.dims, scores, home):
+        watch(event)
+
+
+def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Iterator[Event]:
+    """Yield everything that a run of four steps says after its first ones."""
+    images = examples.images(2, 1, *examples.SIZES[dims])
+    yield Started(first, 4, 2, ("cycle", "task"), scores, synthetic=True)
+    yield Sampled(first, {}, ())
+    for step in range(first + 1, 5):
+        yield Stepped(step, (step - 1) // 2, 1e-4, {"cycle": 0.5, "task": math.nan})
+        if scores:
+            yield Scored(step, {"psnr": math.inf})
+        yield Sampled(step, {"poor": images, "restored": images}, ("1", "2"))
+        yield Saved(step, home / "checkpoints")
+        yield Ticked(step)
+    yield Finished(4)

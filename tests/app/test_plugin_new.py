@@ -1,0 +1,248 @@
+"""`restorekit plugin new`: for every kind a package that lints, passes its own tests and runs its recipe; refusals."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from restorekit.app import scaffold
+from restorekit.app.cli import main
+from restorekit.core.parts import KINDS
+
+ROOT = Path(__file__).parents[2]
+NAMES = {kind: f"x-{kind}" for kind in [*KINDS, "command"]}
+"""What the packages of these tests are called; the shortest and a long one stand among them for the lint."""
+NAMES |= {"loss": "u", "metric": "quite-a-long-name-as-names-go"}
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Return a function that calls `restorekit plugin new` in this process, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["restorekit", "plugin", "new", *args])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        seen = capsys.readouterr()
+        return Said(int(stop.value.code or 0), seen.out, seen.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A package of every kind, all of them installed in one folder, `site` beside them."""
+    base = tmp_path_factory.mktemp("packages")
+    site = base / "site"
+    site.mkdir()
+    made = {kind: base / f"restorekit-{name}" for kind, name in NAMES.items()}
+    for kind, folder in made.items():
+        scaffold.write(folder, scaffold.render(kind, scaffold.Name.of(NAMES[kind])))
+        install(folder, site)
+    return made
+
+
+def install(folder: Path, site: Path) -> None:
+    """Put onto a path what pip would: the module and the metadata, as pyproject.toml says them."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    (module,) = folder.glob("restorekit_*.py")
+    (site / module.name).symlink_to(module)
+    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    required = "".join(f"Requires-Dist: {one}\n" for one in project["dependencies"])
+    head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(head + required)
+    groups = [
+        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
+        for group, entries in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("".join(groups))
+
+
+def python(packages: dict[str, Path], *args: str) -> str:
+    """Return what Python says in a process of its own, where the packages are installed."""
+    site = next(iter(packages.values())).parent / "site"
+    path = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path, "COLUMNS": "400"}
+    done = subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, env=env, cwd=site.parent, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_kind_can_be_begun() -> None:
+    assert scaffold.kinds() == sorted(NAMES)
+    page = (ROOT / "docs" / "write-a-plugin.md").read_text("utf-8")
+    told = page.partition("## Begin with")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == scaffold.kinds()
+
+
+def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
+    code = (
+        "import json; from restorekit.core.plugins import load; from restorekit.app.cli import app; import typer\n"
+        "command = typer.main.get_command(app); load().load_guests()\n"
+        "print(json.dumps([[[p.name, p.parts, p.error] for p in load().found], command.list_commands(None)]))"
+    )
+    found, commands = json.loads(python(packages, "-c", code))
+    for kind, name in NAMES.items():
+        part = name.replace("-", "_")
+        if kind == "command":
+            assert name in commands
+        else:
+            assert [part, [[kind, part]], None] in found
+
+
+def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
+    # All in one process, with the settings of one, which are those of all. Recipes have a test below.
+    settings = {(folder / "pyproject.toml").read_text().partition("[tool.pytest")[2] for folder in packages.values()}
+    assert len(settings) == 1
+    folders = [str(folder / "tests") for folder in packages.values()]
+    config = str(packages["loss"] / "pyproject.toml")
+    options = ("-q", "-p", "no:cacheprovider", "-c", config, "-k", "not test_the_recipe_runs", "-W", "error")
+    said = python(packages, "-m", "pytest", *options, *folders)
+    counts = {what: int(count) for count, what in re.findall(r"(\d+) (\w+)", said.splitlines()[-1])}
+    assert counts["passed"] >= 5 * len(packages), said
+    assert counts["skipped"] == 1, "a command has no part to check"
+
+
+@pytest.mark.parametrize("kind", ["dataset", "command"])  # whose lines are not those of the others
+def test_its_recipe_runs_as_it_says(packages: dict[str, Path], kind: str) -> None:
+    said = python(
+        packages, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_the_recipe_runs", str(packages[kind])
+    )
+    assert "1 passed" in said
+
+
+def test_the_recipes_of_parts_run(packages: dict[str, Path], tmp_path: Path) -> None:
+    kinds = [kind for kind in KINDS if kind != "dataset"]  # which wants its files first, see above
+    out = tmp_path / "runs"
+    code = (
+        "import sys; from restorekit.app.cli import main\n"
+        "out, *recipes = sys.argv[1:]\n"
+        "for recipe in recipes:\n"
+        "    sys.argv = ['restorekit', 'run', recipe, '--out', out]\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert not stop.code, recipe\n"
+    )
+    python(packages, "-c", code, str(out), *(str(packages[kind] / "recipe.yaml") for kind in kinds))
+    for kind in kinds:
+        part = NAMES[kind].replace("-", "_")
+        home = out / f"{part}-1"
+        assert (home / "report.html").is_file()
+        assert f"name: {part}" in (home / "recipe.yaml").read_text("utf-8").partition("data:")[2], "it is of the run"
+    scores = json.loads((out / "quite_a_long_name_as_names_go-1" / "scores" / "test.json").read_text())
+    assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
+    lines = (out / "x_watcher-1" / "x_watcher.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_each_is_linted_and_formatted(packages: dict[str, Path], ours: bool) -> None:
+    """By our rules, but for who is first party there, and by the package's own."""
+    config = ["--config", str(ROOT / "pyproject.toml"), "--config", 'lint.isort.known-third-party=["restorekit"]']
+    first = json.dumps([f"restorekit_{name.replace('-', '_')}" for name in NAMES.values()])
+    config += ["--config", f"lint.isort.known-first-party={first}"]
+    folders = [str(folder) for folder in packages.values()]
+    for command in (["check"], ["format", "--check"]):
+        python(packages, "-m", "ruff", *command, "--no-cache", *(config if ours else []), *folders)
+
+
+def test_what_is_written_is_told_with_the_next_steps(cli: Cli, tmp_path: Path) -> None:
+    said = cli("total_variation", "--kind", "loss")
+    assert (said.code, said.err) == (0, "")
+    folder = tmp_path / "restorekit-total-variation"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    first, *_ = said.out.splitlines()
+    assert first == f"restorekit-total-variation: {', '.join(sorted(files))}"
+    assert files == {
+        ".gitignore",
+        "README.md",
+        "pyproject.toml",
+        "recipe.yaml",
+        "restorekit_total_variation.py",
+        "tests/test_package.py",
+        "tests/test_total_variation.py",
+    }
+    for line in (
+        "  cd restorekit-total-variation\n",
+        "  pip install -e '.[test]'\n  restorekit plugin check .\n  pytest\n  restorekit run recipe.yaml\n",
+        "  losses: [lsgan, {name: cycle, weight: 10}, task, {name: total_variation, weight: 0.5, margin: 0.05}]\n",
+    ):
+        assert line in said.out
+    for path in files:
+        assert not re.search(r"part[_-]", (folder / path).read_text("utf-8")), f"{path}: a word is left to be filled in"
+    assert len((folder / "README.md").read_text("utf-8").splitlines()) <= 26
+
+
+@pytest.mark.parametrize("name", ["fog", "restorekit-fog"])
+def test_a_name_with_its_prefix_is_the_name(cli: Cli, name: str) -> None:
+    assert cli(name, "--kind", "degradation", "--out", "here").code == 0
+    project = tomllib.loads(Path("here/pyproject.toml").read_text("utf-8"))["project"]
+    assert project["name"] == "restorekit-fog"
+    assert project["entry-points"] == {"restorekit": {"fog": "restorekit_fog"}}
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (
+            ("fog", "--kind", "degredation"),
+            "--kind: no kind is called 'degredation'. Did you mean 'degradation'? Known: command, dataset, ",
+        ),
+        (("Fog", "--kind", "layer"), "NAME: 'Fog' names no package; take small letters and digits, with "),
+        (("fog machine", "--kind", "layer"), "NAME: 'fog machine' names no package; "),
+        (("../fog", "--kind", "layer"), "NAME: '../fog' names no package; "),
+        (("2fog", "--kind", "layer"), "NAME: '2fog' names no package; "),
+        (("fog--2", "--kind", "layer"), "NAME: 'fog--2' names no package; "),
+        (("restorekit-2", "--kind", "layer"), "NAME: 'restorekit-2' leaves no name of its own after restorekit-; "),
+        (("restorekit", "--kind", "layer"), "NAME: 'restorekit' leaves no name of its own after restorekit-; "),
+        (("cycle", "--kind", "loss"), "NAME: loss 'cycle' comes from losses, of restorekit 1.0.0; choose another"),
+        (("ms-ssim", "--kind", "metric"), "NAME: metric 'ms_ssim' comes from image_metrics, of restorekit 1.0.0; "),
+        (("losses", "--kind", "metric"), "NAME: plugin 'losses' comes from restorekit 1.0.0; choose another"),
+        (("run", "--kind", "command"), "NAME: command 'run' is restorekit's; choose another"),
+        (("fog", "--kind", "layer", "--out", "full"), "full: is there and not empty; nothing is written over. Give "),
+        (("fog", "--kind", "layer", "--out", "full/a"), "full/a: is there and not empty; nothing is written over. "),
+    ],
+)
+def test_refusals(cli: Cli, args: tuple[str, ...], line: str) -> None:
+    Path("full").mkdir()
+    Path("full/a").write_text("mine")
+    said = cli(*args)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"error: {line}")
+    assert said.err.count("\n") == 1
+    assert {path.as_posix() for path in Path().rglob("*")} == {"full", "full/a"}
+    assert Path("full/a").read_text() == "mine"
+
+
+def test_what_is_installed_is_not_begun_again(
+    cli: Cli, packages: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(packages["loss"].parent / "site")
+    said = cli("u", "--kind", "layer")
+    assert said.err == "error: NAME: package 'restorekit-u' is installed, version 0.1.0; choose another\n"
+
+
+def test_an_empty_folder_is_taken(cli: Cli) -> None:
+    Path("fog").mkdir()
+    assert cli("fog", "--kind", "watcher", "--out", "fog").code == 0
+    assert Path("fog/restorekit_fog.py").is_file()

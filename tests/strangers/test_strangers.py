@@ -1,0 +1,159 @@
+"""What strangers do: from the wheels and the docs site alone, in clean environments, nothing of the repository at hand.
+
+A stranger reads a page of the built site, begins a package by `restorekit plugin new`, puts the page's code in it, and
+installs, checks, tests and trains it in a folder of their own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GUESTS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+STRANGERS = {
+    "layer": "chebyshev",
+    "head": "age",
+    "loss": "edges",
+    "dataset": "spectra",
+}
+"""Kinds of docs pages, and the plugin that each brings."""
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
+
+
+class Blocks(HTMLParser):
+    """The code blocks of a page that have a title, by title."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self._title: str | None = None
+        self._in = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "span" and ("class", "filename") in attrs:
+            self._in, self._title = "title", ""
+        elif tag == "code" and self._title:
+            self._in = "code"
+            self.found[self._title] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "code" and self._in == "code":
+            self._in, self._title = "", None
+        elif tag == "span" and self._in == "title":
+            self._in = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._in == "title" and self._title is not None:
+            self._title += data
+        elif self._in == "code" and self._title:
+            self.found[self._title] += data
+
+
+class Environment:
+    """A virtual environment outside of the repository."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, with_pip=True)
+        self.folder = folder
+
+    def over(self, beneath: "Environment", wheel: Path, cwd: Path) -> "Environment":
+        """See the other's packages too, instead of installing torch once more, but have a restorekit of its own."""
+        self.install("--no-deps", wheel, cwd=cwd)  # first: pip takes what it sees beneath for installed
+        (self.packages / "beneath.pth").write_text(f"{beneath.packages}\n")
+        return self
+
+    @property
+    def packages(self) -> Path:
+        (found,) = (self.folder / "lib").glob("python3*/site-packages")
+        return found
+
+    def run(self, *command: str | Path, cwd: Path) -> str:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COV"))}
+        env |= {
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "RESTOREKIT_CACHE": str(cwd / "cache"),
+        }
+        program = [str(self.folder / "bin" / str(command[0])), *map(str, command[1:])]
+        done = subprocess.run(program, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def install(self, *what: str | Path, cwd: Path) -> None:
+        self.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what, cwd=cwd)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("strangers")
+
+
+@pytest.fixture(scope="session")
+def wheels(place: Path) -> dict[str, Path]:
+    """The wheels of restorekit and of every plugin, by distribution."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "-w", str(place / "wheels"), str(ROOT), *map(str, GUESTS)], cwd=place, check=True)
+    return {path.name.partition("-")[0].replace("_", "-"): path for path in (place / "wheels").glob("*.whl")}
+
+
+@pytest.fixture(scope="session")
+def base(place: Path, wheels: dict[str, Path]) -> Iterator[Environment]:
+    """restorekit from its wheel, with what it needs from the package index."""
+    made = Environment(place / "base")
+    made.install(wheels["restorekit"], "pytest", cwd=place)
+    where = made.run("python", "-c", "import restorekit; print(restorekit.__file__)", cwd=place)
+    assert Path(where.strip()).is_relative_to(made.packages)
+    yield made
+    shutil.rmtree(made.folder)  # gigabytes
+
+
+@pytest.fixture(scope="session")
+def site(place: Path) -> Path:
+    """The docs as they are published."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(place / "site")]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return place / "site"
+
+
+@pytest.mark.parametrize(("kind", "name"), STRANGERS.items())
+def test_a_stranger_makes_a_plugin(
+    kind: str, name: str, base: Environment, wheels: dict[str, Path], site: Path, tmp_path: Path
+) -> None:
+    page = Blocks()
+    page.feed((site / "kinds" / kind / "index.html").read_text("utf-8"))
+    own = Environment(tmp_path / "env").over(base, wheels["restorekit"], tmp_path)
+    began = time.monotonic()
+    own.run("restorekit", "plugin", "new", name, "--kind", kind, cwd=tmp_path)
+    package = tmp_path / f"restorekit-{name}"
+    for title in (f"restorekit_{name}.py", f"tests/test_{name}.py", "recipe.yaml"):
+        assert (package / title).is_file(), f"plugin new wrote no {title}, which the page replaces"
+        (package / title).write_text(page.found[title], "utf-8")
+    own.install("--no-deps", package, cwd=tmp_path)
+    own.run("restorekit", "plugin", "check", f"restorekit-{name}", cwd=tmp_path)
+    own.run("python", "-m", "pytest", "-p", "no:cacheprovider", cwd=package)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "recipe.yaml").write_text(page.found["recipe.yaml"], "utf-8")
+    (line,) = re.findall(r"^# Run: (.+)$", page.found["recipe.yaml"], re.MULTILINE)
+    for command in line.split(" && "):
+        own.run(*command.split(), cwd=elsewhere)
+    assert (elsewhere / "runs" / f"{name}-1" / "report.html").is_file()
+    print(f"\n{kind} {name}: {time.monotonic() - began:.0f} s")
+
+
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda path: path.name)
+def test_every_wheel_of_ours_installs_alone(
+    guest: Path, base: Environment, wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    own = Environment(tmp_path / "env").over(base, wheels["restorekit"], tmp_path)
+    own.install(wheels[guest.name], cwd=tmp_path)
+    own.run("restorekit", "plugin", "check", guest.name, cwd=tmp_path)
