@@ -345,6 +345,9 @@ def test_examples_are_learnt_from():
     assert found.places == ["good", "poor"]
     assert "16 of 16 told when held out" in found.note
     assert sorting.by_examples(new, good, poor).scores == pytest.approx(found.scores)
+    uneven = sorting.by_examples(new, good * 6, poor[:4])
+    assert "learnt from 48 good and 4 poor examples" in uneven.note
+    assert uneven.places == ["good", "poor"], "few examples of one kind weigh as much as many of the other"
     with pytest.raises(DataError, match="4 of each are the least"):
         sorting.by_examples(new, good[:2], poor)
 
@@ -355,7 +358,7 @@ def test_a_sorted_folder_trains(run, folder, tmp_path):
     said = run(folder, "--sort", "--to", target)
     assert said.code == 0
     assert "5 poor, 5 good, 2 left out" in said.out
-    assert "no patients are known" in said.out
+    assert "patients are not known" in said.out
     rows, left = table(target / "manifest.csv"), table(target / "left_out.csv")
     assert len(rows) == 10
     assert len(left) == 2
@@ -382,7 +385,7 @@ def test_sorting_keeps_what_a_manifest_knows(run, folder, tmp_path):
     lines += [f"{i:02d}.png,mid,covid,p{i // 2},train" for i in range(12)]
     (folder / "manifest.csv").write_text("\n".join(lines))
     said = run(folder, "--sort", "--to", tmp_path / "sorted")
-    assert "no patients are known" not in said.out
+    assert "patients are not known" not in said.out
     for found in table(tmp_path / "sorted" / "manifest.csv"):
         assert found["label"] == "covid"
         assert found["patient"] == f"p{int(Path(found['path']).stem) // 2}"

@@ -182,9 +182,9 @@ def _show(proposal: Proposal, folder: Path, paths: list[Path]) -> None:
 
     listed = paths[0] / "manifest.csv"
     known = listed if len(paths) == 1 and listed.is_file() else None
-    write_proposal(proposal, folder, known)
+    patients = write_proposal(proposal, folder, known)
     counts = f"{proposal.count('poor')} poor, {proposal.count('good')} good, {proposal.count('')} left out"
     typer.echo(f"{counts}: {proposal.note}")
     typer.echo(f"check {folder / 'contact.png'} by eye, then use {folder / 'manifest.csv'}; it is a proposal")
-    if known is None:
-        typer.echo("no patients are known: add a column patient, so that no patient is trained and tested on")
+    if not patients:
+        typer.echo("patients are not known: add a column patient, so that no patient is trained and tested on")

@@ -112,9 +112,12 @@ def by_examples(rows: Sequence[Row], good: Sequence[Row], poor: Sequence[Row]) -
 
     known, truth = table([*good, *poor]), np.array([1] * len(good) + [0] * len(poor))
     model = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=1000)
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
     )
-    folds = LeaveOneOut() if len(truth) <= 40 else StratifiedKFold(10, shuffle=True, random_state=0)
+    fewest = min(len(good), len(poor))
+    folds = LeaveOneOut() if len(truth) <= 40 else StratifiedKFold(min(10, fewest), shuffle=True, random_state=0)
     right = int((cross_val_predict(model, known, truth, cv=folds) == truth).sum())
     scores: Values = model.fit(known, truth).predict_proba(table(rows))[:, 1]
     places: list[Place] = ["poor" if s <= 1 - SURE else "good" if s >= SURE else "" for s in scores]
@@ -122,13 +125,16 @@ def by_examples(rows: Sequence[Row], good: Sequence[Row], poor: Sequence[Row]) -
     return Proposal(rows, scores, places, note)
 
 
-def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) -> None:
+def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) -> bool:
     """Write manifest.csv, left_out.csv and contact.png, poorest first.
 
     Args:
         proposal: what to write.
         folder: where to; paths in the manifest start there.
         known: a manifest that says more of these images: label, patient, split and source are taken over.
+
+    Returns:
+        True if the patient of every image is known.
 
     Raises:
         DataError: if `known` cannot be read.
@@ -138,6 +144,8 @@ def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) 
     for name, chosen in (("manifest.csv", ("poor", "good")), ("left_out.csv", ("",))):
         write_text(folder / name, _table(proposal, [i for i in order if proposal.places[i] in chosen], folder, more))
     _draw(proposal, order, folder / "contact.png")
+    patient = COLUMNS.index("patient")
+    return all(more[path][patient] if path in more else "" for path in (row.path.resolve() for row in proposal.rows))
 
 
 def _qualities(rows: Sequence[Row]) -> Values:
