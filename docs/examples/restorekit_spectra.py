@@ -61,14 +61,15 @@ class Spectra(Dataset):
 
 
 def write_example(folder: Path) -> None:
-    """Write a table of spectra with one peak, at another place for each class, and a sloping background."""
+    """Write a table of spectra with one peak, elsewhere for each class; poor ones have a sloping background."""
     lines = [",".join([*KNOWN, *(f"{600 + 8 * i}" for i in range(64))])]
     for side in ("good", "poor"):
         for patient in range(8):
             for label, peak in (("benign", 20), ("malignant", 40)):
                 split = ("train", "train", "train", "train", "train", "val", "test", "test")[patient]
                 slope = 2.0 if side == "poor" else 0.0
-                counts = [100 + slope * i + 80 * math.exp(-(((i - peak) / 3) ** 2)) for i in range(64)]
+                height = 80 + patient
+                counts = [100 + slope * i + height * math.exp(-(((i - peak) / 3) ** 2)) for i in range(64)]
                 words = (f"{side}-{patient}-{label}", f"{side}-p{patient}", label, side, split)
                 lines.append(",".join([*words, *(f"{count:.3f}" for count in counts)]))
     write_text(folder / "spectra.csv", "\n".join(lines) + "\n")

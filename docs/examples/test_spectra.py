@@ -17,7 +17,7 @@ def test_counts_come_back_from_the_range(root):
     assert sample.image.shape == (1, 64)
     counts = (sample.image[0].double() + 1) / 2 * (sample.intensity.high - sample.intensity.low)
     assert int(counts.argmax()) == 20  # where benign spectra have their peak
-    assert counts.max() == pytest.approx(180, abs=1e-3)
+    assert counts.max() == pytest.approx(186, abs=1e-3)  # of patient 6, the first of the test split
 
 
 def test_patients_keep_to_one_split(root):

@@ -15,12 +15,11 @@ That is the order of `model.get_weights()` of a Keras model of the paper.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from restorekit_selfonn import Operational
 from torch import Tensor, nn
 
 from restorekit import DataError, Discriminator, Nets, Translator
@@ -32,6 +31,18 @@ NAMES: Mapping[str, str] = {"G_A2B": "ab", "G_B2A": "ba", "D_A": "d_a", "D_B": "
 """The authors' names of the networks, and those of `restorekit.Nets`."""
 LEAVES: tuple[Any, ...] = (*PLAIN, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.Linear)
 Array = NDArray[Any]
+
+
+@runtime_checkable
+class Operational(Protocol):
+    """What is read of an operational layer, as that of restorekit-selfonn, which need not be installed."""
+
+    groups: int
+    convention: str
+    bias: nn.Parameter | None
+
+    def kernels(self) -> list[Tensor]:
+        """Return each order's kernel."""
 
 
 def import_nets(nets: Nets, tensors: Mapping[str, Sequence[Array]]) -> None:
