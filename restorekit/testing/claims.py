@@ -38,7 +38,7 @@ def attempt(subject: Subject) -> None:
         raise RecipeError(str(error)) from error  # a metric that is not defined for such images says it so
 
 
-def everywhere(subject: Subject) -> dict[int, Exception | None]:
+def everywhere(subject: Subject) -> dict[int, BaseException | None]:
     """Try a part in 1, 2 and 3 dimensions and return what it raised, or None; 0 stands for kinds that have none."""
     tried = (0,) if subject.kind in NO_DIMS else (1, 2, 3)
     return {dims: _raised(replace(subject, dims=dims)) for dims in tried}
@@ -49,10 +49,10 @@ def claimed(subject: Subject) -> list[int]:
     return [dims for dims, error in everywhere(subject).items() if error is None]
 
 
-def _raised(subject: Subject) -> Exception | None:
+def _raised(subject: Subject) -> BaseException | None:
     try:
         with torch.random.fork_rng(devices=[]):
             attempt(subject)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return error
     return None

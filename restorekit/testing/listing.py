@@ -15,7 +15,7 @@ import torch
 
 from restorekit.core import plugins
 from restorekit.core.errors import PluginError
-from restorekit.core.parts import Parts
+from restorekit.core.parts import KINDS, Parts
 from restorekit.core.plugins import Plugin, Plugins
 from restorekit.testing.claims import claimed
 from restorekit.testing.subject import Subject
@@ -27,9 +27,14 @@ __all__ = ["Case", "Outcome", "cases"]
 
 
 class Case:
-    """One check of one part, and where its kind has any, in one number of dimensions.
+    """One check of one part; `str(case)` is an id for a test, such as `layer-selfonn-2d-gradcheck`.
 
-    `str(case)` is an id for a test, such as `layer-selfonn-2d-gradcheck`.
+    Attributes:
+        kind: The part's kind.
+        name: The part's name.
+        dims: 1, 2 or 3; None where the number of dimensions does not matter.
+        check: What is asked.
+        plugin: Who brings the part.
     """
 
     def __init__(self, check: Check, subject: Subject) -> None:
@@ -65,7 +70,7 @@ class Case:
             raise unittest.SkipTest(f"not tried: {error}") from error
         except AssertionError as error:
             raise AssertionError(f"{place}: {_line(error)}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # one that crashes does not stop the others
             raise AssertionError(f"{place}: must run; raised {type(error).__name__}: {_line(error)}") from error
 
     def outcome(self) -> Outcome:
@@ -114,7 +119,7 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """Return what an error says in one line, not too long."""
     return shorten(str(error), 400, placeholder=" ...")
 
@@ -133,10 +138,10 @@ def _cases(parts: Parts, kind: str, name: str, full: bool) -> Iterator[Case]:
     asked = checks_of(kind)
     part = Subject(parts, kind, name, checks=tuple(check.name for check in asked))
     dims = claimed(part)
-    one = dims if full else [n for n in dims if n == 2] or dims[:1]
+    if not dims:  # why it works nowhere is for these to say
+        asked = [check for check in asked if len(check.kinds) == len(KINDS)]
+    once = dims if full else [n for n in dims if n == 2] or dims[:1]
     for check in asked:
         if full or not check.full:
-            where = (
-                [0] if check.name in ("contract", "options") else {"part": dims, "each": dims, "one": one}[check.where]
-            )
+            where = {"part": [0], "each": dims, "one": once}[check.where]
             yield from (Case(check, replace(part, dims=n)) for n in where)

@@ -676,6 +676,9 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     assert said.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
     mend = "has no pyproject.toml; give a plugin's name, or the folder of its project"
     refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {mend}")
+    (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
+    said = cli("plugin", "check", tmp_path)
+    assert (said.code, said.out) == (0, f"{tmp_path}: brings commands alone; there is no part to check\n")
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"

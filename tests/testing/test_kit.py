@@ -159,7 +159,7 @@ class Rough(Changed):
 
 class Compiled(Changed):
     def after(self, y: torch.Tensor) -> torch.Tensor:
-        return y * 2 if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting() else y
+        return y * 2 if torch.compiler.is_dynamo_compiling() and not torch.onnx.is_in_onnx_export() else y
 
 
 class Unused(Changed):
@@ -678,9 +678,9 @@ def test_onnx_sees_another_answer(tried: Try) -> None:
 
     class Exported(Changed):
         def after(self, y: torch.Tensor) -> torch.Tensor:
-            return y * 2 if torch.compiler.is_exporting() else y
+            return y * 2 if torch.compiler.is_compiling() else y
 
-    demand(failed(tried("layer", layer_of(Exported))), {"onnx": "the ONNX model must say the same; they are 1 of"})
+    demand(failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must say the same; they are 1 of"})
 
 
 def test_what_is_slow_is_asked_in_two_dimensions_and_with_full_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -775,6 +775,28 @@ def test_what_cannot_be_found_or_loaded(fresh: Plugins, tmp_path: Path) -> None:
     (old / "pyproject.toml").write_text((old / "pyproject.toml").read_text().replace(">=1,<2", ">=9"))
     with pytest.raises(PluginError, match=r"plugin old: restorekit-old 0\.1 is for restorekit>=9"):
         cases(old)
+
+
+def test_names_that_others_have_are_refused(fresh: Plugins, tmp_path: Path) -> None:
+    taken = project(tmp_path / "one", "losses")
+    with pytest.raises(PluginError, match="plugin losses: is a name that restorekit has; rename its entry point"):
+        cases(taken)
+    part = project(tmp_path / "two", "second", GOOD.replace('"plain"', '"conv"'))
+    with pytest.raises(PluginError, match="layer 'conv' is restorekit's own; restorekit-second must rename it"):
+        cases(part)
+
+
+def test_a_project_of_commands_alone_has_no_case(fresh: Plugins, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
+    assert cases(tmp_path) == []
+
+
+def test_a_part_that_ends_the_process_is_a_part_that_failed(tried: Try) -> None:
+    def broken(domain: Any) -> Metric:
+        """Ends it all."""
+        sys.exit(3)
+
+    demand(failed(tried("metric", broken)), {"contract": "in 1-D it must run, or refuse .*; raised SystemExit: 3"})
 
 
 def test_names_stand_for_distributions_entry_points_and_modules() -> None:
