@@ -93,7 +93,7 @@ def test_every_kind_can_be_begun() -> None:
     assert scaffold.kinds() == sorted(NAMES)
     page = (ROOT / "docs" / "write-a-plugin.md").read_text("utf-8")
     told = page.partition("## Begin with")[2].partition("\n## ")[0]
-    assert sorted(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == scaffold.kinds()
+    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", told, re.MULTILINE)) == scaffold.kinds()
 
 
 def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
