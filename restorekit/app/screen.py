@@ -180,7 +180,7 @@ def scores(summary: Mapping[str, Any]) -> None:
     share = round(summary["confidence"] * 100)
     rows = []
     for name, entry in summary["metrics"].items():
-        for part in ("score", "poor", "restored", "gain"):
+        for part in ("score", "poor", "restored", "gain", "good"):
             if part in entry:
                 rows.append([name, "" if part == "score" else part, *_interval(entry[part], entry["undefined"])])
     title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"

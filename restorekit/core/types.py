@@ -350,9 +350,10 @@ class Metric(ABC):
 
     id: str
     """The definition in one line, with its source: printed in every report."""
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower", "neither"] = "higher"
+    """What is good; neither: the score says what an image is like, and no checkpoint is chosen by it."""
     needs: Literal["truth", "target"] | None = None
-    """What a batch must know for the metric to be defined."""
+    """What a batch must know for the metric to be defined; None: nothing, so good images are scored too."""
     undefined: str = "not defined"
     """What a report prints where the score is NaN: the reason in a few words."""
 

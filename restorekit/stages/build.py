@@ -86,14 +86,22 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[str]:
 
 
 def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[str]:
+    judges = []
     for metric in spec.evaluate.metrics:
         try:
             made = parts.resolve("metric", metric.spec)(domain)
         except RecipeError as error:
             yield f"evaluate.metrics: {error}"
+            judges.append(metric.name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
                 yield f"evaluate.metrics: {metric.name} scores a class; set nets.head"
+            judges += [metric.name] if made.better != "neither" else []
+    if spec.train.best is not None and spec.train.best not in judges:
+        listed = ", ".join(judges) or "none of these"
+        yield f"train.best: of {spec.train.best}, neither more nor less is better; those that know are {listed}"
+    elif spec.train.keep == "best" and spec.metric_names and not judges:
+        yield "train.keep: best needs a metric that knows what is better; of these, neither more nor less is"
 
 
 def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[str]:
@@ -205,6 +213,7 @@ def build(
         folder=folder,
         scoring=partial(data.scoring_batches, splits, spec),
         sizes={split: len(splits[split, "a"]) for split in SPLITS},
+        good_sizes={split: len(splits[split, "b"]) for split in SPLITS},
         metrics=metrics,
         counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
         listing=splits.listing(),

@@ -31,7 +31,7 @@ from restorekit.core.types import UNLABELLED, Batch, Sample
 from restorekit.stages.facts import Facts
 from restorekit.stages.recipe import Data, Recipe
 from restorekit.stages.seeds import rng_of
-from restorekit.stages.splits import SIDES, Side, Splits
+from restorekit.stages.splits import SIDES, Side, SideName, Splits
 
 __all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]
 
@@ -290,14 +290,20 @@ def cache_note(splits: Splits, data: Data) -> str:
 
 
 def scoring_batches(
-    splits: Splits, recipe: Recipe, split: str, positions: Sequence[int] | None = None, batch: int = 8
+    splits: Splits,
+    recipe: Recipe,
+    split: str,
+    positions: Sequence[int] | None = None,
+    *,
+    name: SideName = "a",
+    batch: int = 8,
 ) -> Iterator[Batch]:
-    """Yield images of side a of a split, unaugmented: all in order, or those at `positions`.
+    """Yield images of a side of a split, unaugmented: all in order, or those at `positions`.
 
-    Paired data brings its partner as the truth.
+    Side a of paired data brings its partner as the truth.
     """
-    side, other = splits[split, "a"], splits[split, "b"]
-    paired = recipe.data.pairing == "key" and len(other) > 0
+    side, other = splits[split, name], splits[split, "b"]
+    paired = name == "a" and recipe.data.pairing == "key" and len(other) > 0
     partner = _partners(side, other) if paired else []
 
     def load(i: int) -> Fitted:

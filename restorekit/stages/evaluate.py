@@ -22,6 +22,7 @@ from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Domain, Metric, Nets, Output
 from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.distances import distances, quantiles
 from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
@@ -31,11 +32,15 @@ __all__ = ["evaluate", "pictures", "restored", "score"]
 Rows = NDArray[np.float64]
 SHOWN = 6
 """Images in a grid."""
+GOOD = 500
+"""Good images that are scored beside the poor ones, at most: evenly spread over their split."""
+SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles that tell how a score is spread over images."""
 
 
 @dataclass
 class _Measured:
-    """What was seen of a split: rows of each metric for the images as they came ("poor") and as they became."""
+    """Rows of each metric for the images of a split as they came, "poor" or "good", and as they became, "restored"."""
 
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
@@ -49,6 +54,12 @@ class _Measured:
     def add(self, name: str, which: str, rows: Rows) -> None:
         have = self.rows.get((name, which))
         self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
+
+    def who(self, batch: Batch) -> None:
+        """Remember whose images a batch holds."""
+        self.keys += batch.key
+        self.groups += batch.group or [None] * len(batch.key)
+        self.sources += batch.source or [None] * len(batch.key)
 
 
 def restored(nets: Nets, image: Tensor, times: int) -> Output:
@@ -72,6 +83,9 @@ def score(run: Run, split: str) -> dict[str, float]:
 def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png.
 
+    Metrics that need nothing but an image score good images too, of the same split or else of validation or training,
+    into scores/SPLIT_good.csv.
+
     Raises:
         DataError: if the split has no images.
         CheckpointError: if there is no checkpoint, or it does not fit.
@@ -86,6 +100,9 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
     found = {name: _scored(run, name, seen, over) for name in run.metrics}
+    good = _measure_good(run, split)
+    if good is not None:
+        _beside(run, found, seen, good[1], over)
     domain = run.domains["a"]
     grouped = any(group is not None for group in seen.groups)
     summary = {
@@ -100,12 +117,15 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "confidence": run.recipe.evaluate.confidence,
         "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
         "quantity": domain.quantity or None,
+        "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
         "metrics": found,
         "confusion": _confusion(seen, domain.classes),
-        "channel_spread": _spread(seen),
+        "channel_spread": _channel_spread(seen),
     }
     home = run.folder / "scores"
     write_text(home / f"{split}.csv", _table(seen, run.metrics, domain))
+    if good is not None:
+        write_text(home / f"{split}_good.csv", _good_table(good[1]))
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
@@ -147,7 +167,7 @@ def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] =
             moved = batch.to(run.engine.device)
             output = restored(run.nets, moved.image, run.recipe.evaluate.times)
             _measure_batch(run, seen, moved, output, before=before)
-            seen.keys += batch.key
+            seen.who(batch)
             say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
     if seen.truthless:  # a score of some of the images would not be the split's
         seen.rows = {key: rows for key, rows in seen.rows.items() if run.metrics[key[0]].needs != "truth"}
@@ -163,10 +183,7 @@ def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, b
         seen.add(name, "restored", metric.measure(output.image.float(), told, batch))
         if before and metric.needs != "target":
             seen.add(name, "poor", metric.measure(batch.image, told, batch))
-    count = len(batch.key)
-    seen.groups += batch.group or [None] * count
-    seen.sources += batch.source or [None] * count
-    seen.targets += [math.nan] * count if batch.target is None else batch.target.tolist()
+    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
     if told is not None:
         seen.told += list(told.cpu())
     if _gray(batch) and output.image.shape[1] > 1:
@@ -176,6 +193,33 @@ def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, b
 
 def _told(nets: Nets, output: Output) -> Tensor | None:
     return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
+
+
+def _measure_good(run: Run, split: str) -> tuple[str, _Measured] | None:
+    """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
+    names = [name for name, metric in run.metrics.items() if metric.needs is None]
+    there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
+    if not names or not there:
+        return None
+    seen = _Measured()
+    for batch in run.scoring(there[0], _chosen(run.good_sizes[there[0]], GOOD), name="b"):
+        for name in names:
+            seen.add(name, "good", run.metrics[name].measure(batch.image, None, batch))
+        seen.who(batch)
+    return there[0], seen
+
+
+def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: list[Indices]) -> None:
+    """Add to each metric that good images were scored by: their score, and how far the others are from them."""
+    confidence = run.recipe.evaluate.confidence
+    over_good = resamples(units(good.groups), len(over), seed_of(run.recipe.seed, "bootstrap"))
+    for (name, _), rows in good.rows.items():
+        parts = _parts(run.metrics[name], rows, None, np.array([]))
+        found[name]["good"] = _entry(*parts["restored"], over_good, confidence)
+        if rows.shape[1] == 1:
+            three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
+            found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
+            found[name]["distance"] = distances(three, over, over_good, confidence)
 
 
 def _gray(batch: Batch) -> bool:
@@ -214,9 +258,10 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
     return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
 
 
-def _chosen(count: int) -> list[int]:
-    """Positions spread evenly over a split."""
-    return sorted({round(i * (count - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, count))})
+def _chosen(count: int, most: int = SHOWN) -> list[int]:
+    """At most so many positions, spread evenly over a split."""
+    taken = min(most, count)
+    return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
 def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[str, Any]:
@@ -230,27 +275,43 @@ def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[s
         what = "number" if run.domains["a"].quantity else "class"
         return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
     after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
-    defined = known if metric.needs == "target" else ~np.isnan(after[:, 0])
-    for part, function in _parts(metric, after, before).items():
-        value = function(np.arange(len(after)))
-        if np.isfinite(value):
-            low, high = interval(function, over, run.recipe.evaluate.confidence)
-            entry[part] = {"value": value, "low": low, "high": high, "n": int(defined.sum())}
-        else:
+    for part, (function, defined) in _parts(metric, after, before, known).items():
+        entry[part] = _entry(function, defined, over, run.recipe.evaluate.confidence)
+        if entry[part] is None:
             endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
-            entry |= {part: None, "undefined": "infinite for one image or more" if endless else metric.undefined}
+            entry["undefined"] = "infinite for one image or more" if endless else metric.undefined
     return entry
 
 
-def _parts(metric: Metric, after: Rows, before: Rows | None) -> dict[str, Callable[[Indices], float]]:
-    """What is told of a metric, as functions of which images count."""
+def _entry(
+    function: Callable[[Indices], float], defined: NDArray[np.bool_], over: list[Indices], confidence: float
+) -> dict[str, Any] | None:
+    """A score of all images, its interval, and of how many images it tells; None where it is no number."""
+    value = function(np.arange(len(defined)))
+    if not np.isfinite(value):
+        return None
+    low, high = interval(function, over, confidence)
+    return {"value": value, "low": low, "high": high, "n": int(defined.sum())}
+
+
+def _parts(
+    metric: Metric, after: Rows, before: Rows | None, known: NDArray[np.bool_]
+) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
+    """What is told of a metric: functions of which images count, and the images for which each is defined."""
     if metric.needs == "target":
-        return {"score": lambda rows: metric.reduce(after[rows])}
-    parts: dict[str, Callable[[Indices], float]] = {"restored": lambda rows: metric.reduce(after[rows])}
+        return {"score": (lambda rows: metric.reduce(after[rows]), known)}
+    done = ~np.isnan(after[:, 0])
+    parts: dict[str, Any] = {"restored": (lambda rows: metric.reduce(after[rows]), done)}
     if before is not None:
-        parts["poor"] = lambda rows: metric.reduce(before[rows])
-        parts["gain"] = lambda rows: metric.reduce(after[rows]) - metric.reduce(before[rows])
+        had = ~np.isnan(before[:, 0])
+        parts["poor"] = (lambda rows: metric.reduce(before[rows]), had)
+        parts["gain"] = (lambda rows: _gain(metric, after, before, rows[(done & had)[rows]]), done & had)
     return parts
+
+
+def _gain(metric: Metric, after: Rows, before: Rows, both: Indices) -> float:
+    """Compare the same images: those for which both are defined."""
+    return metric.reduce(after[both]) - metric.reduce(before[both]) if both.size else math.nan
 
 
 def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:
@@ -263,7 +324,7 @@ def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | No
     return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
 
 
-def _spread(seen: _Measured) -> dict[str, float] | None:
+def _channel_spread(seen: _Measured) -> dict[str, float] | None:
     return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
 
 
@@ -281,6 +342,17 @@ def _table(seen: _Measured, metrics: Mapping[str, Metric], domain: Domain) -> st
         values = [f"{column[i]:.6g}" for column in single.values()]
         truth = domain.called(seen.targets[i])
         writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", truth, *said, *values])
+    return stream.getvalue()
+
+
+def _good_table(good: _Measured) -> str:
+    """A row a good image: who it is, and each score."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "source", *(name for name, _ in good.rows)])
+    for i, key in enumerate(good.keys):
+        values = [f"{rows[i, 0]:.6g}" for rows in good.rows.values()]
+        writer.writerow([key, good.groups[i] or "", good.sources[i] or "", *values])
     return stream.getvalue()
 
 

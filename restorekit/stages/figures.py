@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["class_scores", "curves", "downsample", "image_scores", "smooth"]
+__all__ = ["class_scores", "curves", "downsample", "image_scores", "smooth", "spreads"]
 
 POINTS = 300
 INK, FAINT, TEAL, AMBER, BLUE = "#1f2933", "#d5dbe1", "#0f6e66", "#b4530a", "#2456a4"
@@ -122,6 +122,32 @@ def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]])
             axes.set_title(name)
 
     return _draw(draw, (9.4, 1.35 * math.ceil(len(scores) / 3)))
+
+
+def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
+    """Draw a panel for each metric: how poor, restored and good images are spread.
+
+    Args:
+        spread: by metric and kind five quantiles: a thin line between the first and the last, a thick one between the
+            second and the fourth, a mark at the middle.
+    """
+    marks = {"poor": (AMBER, "s"), "restored": (TEAL, "o"), "good": (BLUE, "D")}
+
+    def draw(figure: Figure) -> None:
+        for axes, (name, kinds) in zip(_panels(figure, len(spread)), spread.items(), strict=False):
+            for at, (kind, (colour, mark)) in enumerate(marks.items()):
+                found = kinds.get(kind)
+                if found:
+                    axes.plot([found[0], found[4]], [at, at], color=colour, lw=1.2)
+                    axes.plot([found[1], found[3]], [at, at], color=colour, lw=6, alpha=0.45, solid_capstyle="butt")
+                    axes.plot(found[2], at, mark, color=colour, ms=5.5)
+            axes.set_yticks(range(len(marks)), list(marks))
+            axes.set_ylim(len(marks) - 0.4, -0.6)
+            axes.margins(x=0.1)
+            axes.grid(axis="y", visible=False)
+            axes.set_title(name)
+
+    return _draw(draw, (9.4, 1.5 * math.ceil(len(spread) / 3)))
 
 
 def _panels(figure: Figure, number: int) -> list[Axes]:

@@ -132,14 +132,17 @@ def score_warnings(scores: Json) -> list[str]:
 
 
 def _verdict(metric: Json) -> str:
-    """Return "better", "worse" or "unclear" (the interval of the gain holds zero)."""
+    """Return "better", "worse", "unclear" (the interval of the gain holds zero) or "other" (neither is better)."""
     poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
     if poor is None or restored is None or poor == restored:
         return "unclear"
     gain = metric.get("gain") or {}
     if interval(gain) and gain["low"] <= 0 <= gain["high"]:
         return "unclear"
-    return "better" if (restored > poor) == (metric.get("better", "higher") == "higher") else "worse"
+    better = metric.get("better", "higher")
+    if better == "neither":
+        return "other"
+    return "better" if (restored > poor) == (better == "higher") else "worse"
 
 
 def _restored(name: str, metric: Json, confidence: Any) -> str:
@@ -153,7 +156,7 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
     verdict = _verdict(metric)
     if verdict == "unclear":
         return f"Restoration made no clear difference to {what}: {values}."
-    ends = {"better": "", "worse": ", which is worse"}[verdict]
+    ends = ", which is worse" if verdict == "worse" else ""
     if verdict == "better" and metric.get("better") == "lower":
         ends = ", and lower is better"
     return f"Restoration {'raised' if restored > poor else 'lowered'} {what} {values}{ends}."

@@ -10,7 +10,7 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
-from restorekit.stages import figures, findings
+from restorekit.stages import figures, findings, towards
 from restorekit.stages.findings import label, number, value_of
 from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
 
@@ -55,6 +55,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "scores": scores,
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
+        "good": towards.good_images(scores),
         "paper": _paper(recipe, scores, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
@@ -79,14 +80,16 @@ def _mapping(value: Any) -> Json:
 
 
 def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of the two tables: image metrics (poor, restored, gain) and class metrics (score)."""
-    rows: dict[str, list[dict[str, Any]]] = {"images": [], "classes": []}
+    """Return the rows of three tables: image metrics, those by which good images were scored too, class metrics."""
+    rows: dict[str, list[dict[str, Any]]] = {"images": [], "domains": [], "classes": []}
     for name, metric in _mapping(scores.get("metrics")).items():
-        kind = "classes" if "score" in metric else "images"
-        keys = ("score",) if kind == "classes" else ("poor", "restored", "gain")
+        kind = "classes" if "score" in metric else "domains" if metric.get("good") else "images"
+        keys = {"classes": ("score",), "domains": towards.KINDS, "images": ("poor", "restored", "gain")}[kind]
         cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
         last = _mapping(metric.get(keys[0]) or metric.get("restored"))
         row = {"name": label(name), "key": name, "better": metric.get("better", "higher"), "cells": cells}
+        if kind == "domains":
+            row["moved"] = towards.sentence(name, metric)
         rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
     return rows
 
@@ -112,11 +115,15 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if findings.finite(v)}
     pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, metric in metrics.items():
+        if metric.get("good"):
+            continue  # has a chart of three
         pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
         if len(pair) == 2:
             pairs[label(name) + (" (dB)" if name.endswith("snr") else "")] = pair
+    spread = {label(name): metric["spread"] for name, metric in metrics.items() if metric.get("spread")}
     charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
-    return charts | ({"images": figures.image_scores(pairs)} if pairs else {})
+    charts |= {"images": figures.image_scores(pairs)} if pairs else {}
+    return charts | ({"domains": figures.spreads(spread)} if spread else {})
 
 
 def _paper(recipe: Json, scores: Json, synthetic: bool) -> dict[str, Any] | None:

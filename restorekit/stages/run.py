@@ -70,9 +70,11 @@ class Run:
     steps_per_epoch: int
     folder: Path
     scoring: Callable[..., Iterator[Batch]]
-    """(split, positions or None) to images of side a, in order, without augmentation."""
+    """(split, positions or None) to images of side a, or with name="b" of side b, in order, without augmentation."""
     sizes: Mapping[str, int]
     """Images of side a in each split."""
+    good_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Images of side b in each split."""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     counts: Mapping[str, Any] = field(default_factory=dict)
     """Images by split, side, class and source: data.json of the run folder."""
@@ -95,6 +97,12 @@ class Run:
         start = round(self.recipe.train.decay_from * self.steps)
         left = 1.0 if step < start or start == self.steps else 1 - (step - start) / (self.steps - start)
         return self.recipe.train.adam.lr * left
+
+    @property
+    def judge(self) -> str | None:
+        """The metric that tells the best checkpoint: `train.best`, else the first that knows what is good."""
+        judges = (name for name, metric in self.metrics.items() if metric.better != "neither")
+        return self.recipe.train.best or next(judges, None)
 
     def is_better(self, name: str, value: float) -> bool:
         """True if a validation score beats the best so far; an undefined score never does."""

@@ -104,7 +104,9 @@ def _set_rate(run: Run, optimiser: torch.optim.Optimizer) -> None:
 
 def _note_best(run: Run, scores: dict[str, float]) -> bool:
     """Remember the scores if they are the best so far."""
-    name = run.recipe.train.best or next(iter(run.metrics))
+    name = run.judge
+    if name is None:
+        return False
     if math.isnan(scores[name]) and run.recipe.train.keep == "best":
         reason = run.metrics[name].undefined
         raise TrainingError(f"step {run.step}: train.keep is best, but {name} of the validation images is {reason}")

@@ -1,4 +1,4 @@
-"""Degradations of images for restorekit, each with a severity in a physical or standard unit."""
+"""Degradations of images for restorekit, and the analysis of images without a reference."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ __all__ = ["register_parts"]
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
-    """Bring the degradations."""
+    """Bring the degradations, and metrics that need no clean image."""
     from restorekit_kornia import degradations  # here, so that importing the package imports no torch
+    from restorekit_kornia.analysis.metrics import METRICS
 
     for name in degradations.__all__:
         add("degradation", name, getattr(degradations, name))
+    for name, factory in METRICS.items():
+        add("metric", name, factory)

@@ -1,0 +1,190 @@
+"""`restorekit analyze`: what is wrong with images, measured without their clean ones."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from restorekit import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from restorekit_kornia.analysis.files import Row
+    from restorekit_kornia.analysis.sorting import Proposal
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+LISTED = 20
+"""Images of which each gets a line on the screen."""
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images, or folders that are searched.")],
+    card: Annotated[Path | None, typer.Option("-o", "--out", metavar="CARD.html", help="Write the page.")] = None,
+    table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a file.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images that are measured at the same time.")] = 2,
+    sort: Annotated[bool, typer.Option("--sort", help="Propose poor and good images: a manifest to check.")] = False,
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where --sort writes.")] = Path("sorted"),
+    quantiles: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--quantiles", metavar="LOW HIGH", help="Sort by quality; this is the default, with 0.4 0.6."),
+    ] = None,
+    thresholds: Annotated[
+        list[str],
+        typer.Option("--threshold", metavar="MEASURE=GOOD:POOR", help="Sort by limits; may be repeated."),
+    ] = [],  # noqa: B006 (typer copies it)
+    examples: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--examples", metavar="GOOD POOR", help="Sort as in two folders of sorted examples."),
+    ] = None,
+) -> None:
+    """Measure noise, blur, exposure, contrast, JPEG blocks, grid lines and resolution, without a reference.
+
+    Exit code 3 if some files could not be used; they are named, and the others are measured all the same.
+    """
+    from restorekit_kornia.analysis.files import analyse, found_images, write_csv
+
+    _demand_sense(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
+    limits = _limits(thresholds)
+    found = found_images(paths)
+    rows: list[Row] = []
+    stopped = False
+    try:
+        for row in analyse(found, jobs=jobs):
+            rows.append(row)
+            if row.error:
+                typer.echo(f"error: {row.error}", err=True)
+    except KeyboardInterrupt:  # what is done is kept
+        stopped = True
+        typer.echo(f"stopped after {len(rows)} of {len(found)} files", err=True)
+    good = [row for row in rows if not row.error]
+    if table is not None:
+        write_csv(table, rows)
+    if card is not None and good:
+        _write_card(card, rows, paths)
+    _tell(good)
+    if sort and not stopped:
+        _show(_sorted(good, quantiles, limits, examples, jobs), to, paths)
+    typer.echo(f"{len(good)} images measured, {len(rows) - len(good)} could not be used")
+    if stopped:
+        raise typer.Exit(130)
+    if len(good) < len(rows):
+        raise typer.Exit(3)
+
+
+def _demand_sense(
+    *,
+    sort: bool,
+    quantiles: tuple[float, float] | None,
+    thresholds: list[str],
+    examples: tuple[Path, Path] | None,
+) -> None:
+    given = [
+        name
+        for name, value in (("--quantiles", quantiles), ("--threshold", thresholds), ("--examples", examples))
+        if value
+    ]
+    if given and not sort:
+        raise RecipeError(f"{given[0]}: says how to sort; add --sort")
+    if len(given) > 1:
+        raise RecipeError(f"{' and '.join(given)}: one way of sorting at a time")
+
+
+def _limits(texts: list[str]) -> dict[str, tuple[float, float]]:
+    """Return (good, poor) by measure from "noise=0.02:0.05" or "noise=0.05"."""
+    from restorekit_kornia.analysis.words import ASPECTS
+
+    known = sorted(name for measures in ASPECTS.values() for name in measures)
+    limits = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise RecipeError(
+                f"--threshold: no measure to sort by is called {name!r}.{guess} Known: {', '.join(known)}"
+            )
+        limits[name] = _pair(text, numbers)
+    return limits
+
+
+def _pair(text: str, numbers: str) -> tuple[float, float]:
+    good, _, poor = numbers.partition(":")
+    try:
+        pair = float(good), float(poor or good)
+    except ValueError:
+        pair = math.nan, math.nan
+    if not all(map(math.isfinite, pair)):
+        raise RecipeError(f"--threshold: takes MEASURE=GOOD:POOR, such as noise=0.02:0.05; came {text!r}")
+    return pair
+
+
+def _write_card(card: Path, rows: list[Row], paths: list[Path]) -> None:
+    from restorekit_kornia.analysis.card import write_card
+
+    names = [path.resolve().name for path in paths]
+    title = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+    write_card(card, rows, title)
+    typer.echo(f"card: {card.resolve()}")
+
+
+def _tell(rows: list[Row]) -> None:
+    """Print a line an image, or of many the medians."""
+    import numpy as np
+
+    from restorekit_kornia.analysis.measures import MEASURES
+    from restorekit_kornia.analysis.words import sentence
+
+    if len(rows) <= LISTED:
+        for row in rows:
+            typer.echo(f"{row.path}: {sentence(row.values)}")
+        return
+    for name, measure in MEASURES.items():
+        known = [row.values[name] for row in rows if np.isfinite(row.values[name])]
+        if known:
+            low, middle, high = np.quantile(known, (0.05, 0.5, 0.95))
+            typer.echo(f"{name:16} median {middle:8.4f}   5 % to 95 %: {low:.4f} to {high:.4f}  {measure.unit}")
+
+
+def _sorted(
+    rows: list[Row],
+    quantiles: tuple[float, float] | None,
+    limits: dict[str, tuple[float, float]],
+    examples: tuple[Path, Path] | None,
+    jobs: int,
+) -> Proposal:
+    from restorekit_kornia.analysis import sorting
+    from restorekit_kornia.analysis.files import analyse, found_images
+
+    if not rows:
+        raise DataError("--sort: no image could be measured, so there is nothing to sort")
+    if limits:
+        return sorting.by_thresholds(rows, limits)
+    if examples is None:
+        return sorting.by_quantiles(rows, *(quantiles or (0.4, 0.6)))
+    learnt = []
+    for folder in examples:
+        seen = list(analyse(found_images([folder]), jobs=jobs))
+        for row in seen:
+            if row.error:
+                typer.echo(f"error: {row.error}; not learnt from", err=True)
+        learnt.append([row for row in seen if not row.error])
+    return sorting.by_examples(rows, learnt[0], learnt[1])
+
+
+def _show(proposal: Proposal, folder: Path, paths: list[Path]) -> None:
+    from restorekit_kornia.analysis.sorting import write_proposal
+
+    listed = paths[0] / "manifest.csv"
+    known = listed if len(paths) == 1 and listed.is_file() else None
+    patients = write_proposal(proposal, folder, known)
+    counts = f"{proposal.count('poor')} poor, {proposal.count('good')} good, {proposal.count('')} left out"
+    typer.echo(f"{counts}: {proposal.note}")
+    typer.echo(f"check {folder / 'contact.png'} by eye, then use {folder / 'manifest.csv'}; it is a proposal")
+    if not patients:
+        typer.echo("patients are not known: add a column patient, so that no patient is trained and tested on")

@@ -1,0 +1,93 @@
+"""Files to rows: each file read and measured, several at a time; one that cannot be read stops nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from restorekit import DataError, find_images, read_image, write_text
+from restorekit_kornia.analysis.measures import MEASURES, gray, measure
+from restorekit_kornia.analysis.words import quality
+
+__all__ = ["Row", "analyse", "found_images", "write_csv"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A file and what was measured, or why nothing was."""
+
+    path: Path
+    size: tuple[int, int] = (0, 0)
+    """Height and width in pixels."""
+    values: dict[str, float] = field(default_factory=dict)
+    """By the names of `MEASURES`; NaN where one is not defined; empty if the file could not be used."""
+    error: str = ""
+    """One line that names the file; empty if all is well."""
+
+
+def found_images(paths: Sequence[Path]) -> list[Path]:
+    """Return files as they are and, of folders, every image file below, each once and in order.
+
+    Raises:
+        DataError: if a path is absent or a folder holds no image.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        inside = find_images(path) if path.is_dir() else [path]
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+        if not inside:
+            raise DataError(f"{path}: holds no image")
+        found |= dict.fromkeys(inside)
+    return list(found)
+
+
+def analyse(paths: Iterable[Path], *, jobs: int = 1) -> Iterator[Row]:
+    """Yield a row a file, in order, as soon as it and those before it are done.
+
+    Args:
+        paths: image files.
+        jobs: how many are read and measured at the same time, in threads.
+    """
+    waiting: deque[Future[Row]] = deque()
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for path in paths:
+            waiting.append(pool.submit(analyse_file, path))
+            if len(waiting) > 2 * jobs:  # rows come while later files are read
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops listening waits for the files in work alone
+
+
+def analyse_file(path: Path) -> Row:
+    """Return the row of a file; what is wrong with the file stands in it."""
+    try:
+        image = read_image(path)[0]
+        try:
+            x = gray(image)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        return Row(path, (x.shape[0], x.shape[1]), measure(x))
+    except DataError as error:
+        return Row(path, error=str(error))
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
+    """Write a row a file, whole or not at all: its path, height, width, every measure, the quality, and the error."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "height", "width", *MEASURES, "quality", "error"])
+    for row in rows:
+        measured = [f"{row.values[name]:.6g}" if name in row.values else "" for name in MEASURES]
+        sizes = ["", ""] if row.error else list(row.size)
+        whole = "" if row.error else f"{quality(row.values):.4f}"
+        table.writerow([row.path.as_posix(), *sizes, *measured, whole, row.error])
+    write_text(path, text.getvalue())

@@ -1,0 +1,217 @@
+"""Rows to two domains: poor and good images proposed, the mid-quality left out, for a person to check by eye."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit import DataError, RecipeError, draw_grid, read_image, read_manifest, write_text
+from restorekit_kornia.analysis.files import Row
+from restorekit_kornia.analysis.measures import MEASURES
+from restorekit_kornia.analysis.words import ASPECTS, SCALES, quality
+
+__all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "write_proposal"]
+
+Values = NDArray[np.float64]
+Place = Literal["poor", "good", ""]
+
+SIGNED = "exposure"
+"""The measure of which both ends are poor: sorting looks at its distance from 0."""
+SURE = 0.7
+"""Probability from which an image is sorted by examples."""
+FEWEST = 4
+"""Examples of each domain from which something is learnt."""
+SHOWN = 6
+"""Rows of the contact sheet."""
+PIXELS = 192
+"""Side of its pictures."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Where each image is proposed to go."""
+
+    rows: Sequence[Row]
+    scores: Values
+    """0 (poor) to 1 (good), a number a row."""
+    places: Sequence[Place]
+    """Empty: left out."""
+    note: str
+    """How it was decided, in a sentence."""
+
+    def count(self, place: Place) -> int:
+        """Return how many images are proposed for a domain, or left out."""
+        return sum(one == place for one in self.places)
+
+
+def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
+    """Take those up to the quantile `low` of the quality for poor, those from `high` for good.
+
+    Raises:
+        RecipeError: if not 0 <= low <= high <= 1.
+    """
+    if not 0 <= low <= high <= 1:
+        raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; came {low:g} {high:g}")
+    scores = _qualities(rows)
+    cuts = np.quantile(scores, (low, high))
+    places: list[Place] = ["poor" if score <= cuts[0] else "good" if score >= cuts[1] else "" for score in scores]
+    return Proposal(rows, scores, places, f"the poorest {low:.0%} and the best {1 - high:.0%} by quality")
+
+
+def by_thresholds(rows: Sequence[Row], limits: Mapping[str, tuple[float, float]]) -> Proposal:
+    """Take for poor what is at or beyond the second limit of any measure, for good what is within the first of all.
+
+    Args:
+        rows: images.
+        limits: by measure (good, poor): (0.02, 0.05) of noise, (0.2, 0.12) of contrast; which is greater says which
+            way is worse. Both may be equal; then the measure's words say it.
+    """
+    worse = np.zeros(len(rows), bool)
+    fine = np.ones(len(rows), bool)
+    for name, (good, poor) in limits.items():
+        less_is_worse = poor < good or (poor == good and bool(SCALES[name].words[0]) and name != SIGNED)
+        sign = -1 if less_is_worse else 1
+        values = sign * _column(rows, name)
+        worse |= values >= sign * poor
+        fine &= values <= sign * good
+    places: list[Place] = ["poor" if bad else "good" if well else "" for bad, well in zip(worse, fine, strict=True)]
+    listed = ", ".join(f"{name} {good:g} to {poor:g}" for name, (good, poor) in limits.items())
+    return Proposal(rows, _qualities(rows), places, f"limits of good to poor: {listed}")
+
+
+def by_examples(rows: Sequence[Row], good: Sequence[Row], poor: Sequence[Row]) -> Proposal:
+    """Learn from sorted examples what a person calls good and poor: a logistic regression over all measures.
+
+    Raises:
+        DataError: if there are too few examples.
+    """
+    if min(len(good), len(poor)) < FEWEST:
+        raise DataError(
+            f"--examples: {len(good)} good and {len(poor)} poor images can be used; {FEWEST} of each are the least"
+        )
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import LeaveOneOut, StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    names = [name for measures in ASPECTS.values() for name in measures]
+
+    def table(some: Sequence[Row]) -> Values:
+        return np.stack([_column(some, name) for name in names], axis=1)
+
+    known, truth = table([*good, *poor]), np.array([1] * len(good) + [0] * len(poor))
+    model = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+    fewest = min(len(good), len(poor))
+    folds = LeaveOneOut() if len(truth) <= 40 else StratifiedKFold(min(10, fewest), shuffle=True, random_state=0)
+    right = int((cross_val_predict(model, known, truth, cv=folds) == truth).sum())
+    scores: Values = model.fit(known, truth).predict_proba(table(rows))[:, 1]
+    places: list[Place] = ["poor" if s <= 1 - SURE else "good" if s >= SURE else "" for s in scores]
+    note = f"learnt from {len(good)} good and {len(poor)} poor examples; {right} of {len(truth)} told when held out"
+    return Proposal(rows, scores, places, note)
+
+
+def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) -> bool:
+    """Write manifest.csv, left_out.csv and contact.png, poorest first.
+
+    Args:
+        proposal: what to write.
+        folder: where to; paths in the manifest start there.
+        known: a manifest that says more of these images: label, patient, split and source are taken over.
+
+    Returns:
+        True if the patient of every image is known.
+
+    Raises:
+        DataError: if `known` cannot be read.
+    """
+    more = _known(known)
+    order = [int(at) for at in np.argsort(proposal.scores, kind="stable")]
+    for name, chosen in (("manifest.csv", ("poor", "good")), ("left_out.csv", ("",))):
+        write_text(folder / name, _table(proposal, [i for i in order if proposal.places[i] in chosen], folder, more))
+    _draw(proposal, order, folder / "contact.png")
+    patient = COLUMNS.index("patient")
+    return all(more[path][patient] if path in more else "" for path in (row.path.resolve() for row in proposal.rows))
+
+
+def _qualities(rows: Sequence[Row]) -> Values:
+    return np.array([quality(row.values) for row in rows], dtype=np.float64)
+
+
+def _column(rows: Sequence[Row], name: str) -> Values:
+    values = np.array([row.values[name] for row in rows], dtype=np.float64)
+    return np.abs(values) if name == SIGNED else values
+
+
+COLUMNS = ("label", "patient", "split", "source")
+
+
+def _known(file: Path | None) -> dict[Path, list[str]]:
+    """Return what a manifest says of each of its images, by absolute path."""
+    if file is None:
+        return {}
+    rows, _ = read_manifest(file)
+    return {(file.parent / row.path).resolve(): [getattr(row, name) or "" for name in COLUMNS] for row in rows}
+
+
+def _table(proposal: Proposal, chosen: Sequence[int], folder: Path, more: Mapping[Path, list[str]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "domain", *(COLUMNS if more else ()), "score", *MEASURES])
+    for i in chosen:
+        row = proposal.rows[i]
+        path = Path(os.path.relpath(row.path.resolve(), folder.resolve())).as_posix()
+        told = more.get(row.path.resolve(), [""] * len(COLUMNS)) if more else []
+        measured = (f"{row.values[name]:.6g}" for name in MEASURES)
+        table.writerow([path, proposal.places[i], *told, f"{proposal.scores[i]:.4f}", *measured])
+    return text.getvalue()
+
+
+def _draw(proposal: Proposal, order: Sequence[int], path: Path) -> None:
+    """Draw the extremes of both domains and those nearest to the cut: where a person should look first."""
+    poor = [i for i in order if proposal.places[i] == "poor"]
+    good = [i for i in order if proposal.places[i] == "good"]
+    chosen = {
+        "poorest": poor[:SHOWN],
+        "poor, just": poor[::-1][:SHOWN],
+        "good, just": good[:SHOWN],
+        "best": good[::-1][:SHOWN],
+    }
+    columns = {
+        name: torch.stack([_picture(proposal.rows[i].path) for i in some]) for name, some in chosen.items() if some
+    }
+    if not columns:
+        path.unlink(missing_ok=True)
+        return
+    scores = [
+        "scores " + ", ".join(f"{proposal.scores[some[at]]:.2f}" for some in chosen.values() if at < len(some))
+        for at in range(max(len(some) for some in chosen.values()))
+    ]
+    title = f"{len(poor)} poor, {len(good)} good, {proposal.count('')} left out: {proposal.note}"
+    draw_grid(path, columns, title=title, captions=scores, pixels=PIXELS)
+
+
+def _picture(path: Path) -> Tensor:
+    """Return an image as (1, PIXELS, PIXELS): scaled to fit, in the middle of gray."""
+    image = read_image(path)[0].mean(dim=0, keepdim=True)
+    longer = max(image.shape[1:])
+    size = [max(1, round(n * PIXELS / longer)) for n in image.shape[1:]]
+    small = torch.nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+    page = torch.zeros(1, PIXELS, PIXELS)
+    top, left = ((PIXELS - n) // 2 for n in size)
+    page[:, top : top + size[0], left : left + size[1]] = small.clamp(-1, 1)
+    return page
