@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,15 +56,14 @@ def analyze(
     limits = _limits(thresholds)
     found = found_images(paths)
     rows: list[Row] = []
-    stopped = False
-    try:
-        for row in analyse(found, jobs=jobs):
+    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs)) as measured:
+        for row in measured:
             rows.append(row)
             if row.error:
                 typer.echo(f"error: {row.error}", err=True)
-    except KeyboardInterrupt:  # what is done is kept
-        stopped = True
-        typer.echo(f"stopped after {len(rows)} of {len(found)} files", err=True)
+            if stopped:  # what is done is kept
+                typer.echo(f"stopped after {len(rows)} of {len(found)} files", err=True)
+                break
     good = [row for row in rows if not row.error]
     if table is not None:
         write_csv(table, rows)
@@ -75,6 +77,23 @@ def analyze(
         raise typer.Exit(130)
     if len(good) < len(rows):
         raise typer.Exit(3)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Yield a list that a first Ctrl-C fills, to be looked at between files; a second one stops at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _demand_sense(

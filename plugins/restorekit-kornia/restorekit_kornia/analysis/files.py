@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ def found_images(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def analyse(paths: Iterable[Path], *, jobs: int = 1) -> Iterator[Row]:
+def analyse(paths: Iterable[Path], *, jobs: int = 1) -> Generator[Row, None, None]:
     """Yield a row a file, in order, as soon as it and those before it are done.
 
     Args:
