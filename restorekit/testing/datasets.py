@@ -13,13 +13,13 @@ import torch
 from restorekit.core.types import UNLABELLED, Dataset, Sample
 from restorekit.testing.subject import Subject, demand
 
-__all__ = ["images", "records", "seed", "splits"]
+__all__ = ["images", "records", "root_of", "seed", "splits"]
 
 SPLITS = ("train", "val", "test")
 
 
 @contextmanager
-def _root(subject: Subject) -> Iterator[Path]:
+def root_of(subject: Subject) -> Iterator[Path]:
     """A folder with the part's own example."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -30,7 +30,7 @@ def _root(subject: Subject) -> Iterator[Path]:
 
 def splits(subject: Subject) -> None:
     """Make every split."""
-    with _root(subject) as root:
+    with root_of(subject) as root:
         _made(subject, root)
 
 
@@ -40,7 +40,7 @@ def _made(subject: Subject, root: Path) -> dict[str, Dataset]:
 
 def records(subject: Subject) -> None:
     """There is something to train on; keys are unique over all splits; classes are the same; no such split is empty."""
-    with _root(subject) as root:
+    with root_of(subject) as root:
         made = _made(subject, root)
         mend = "give @trial(options={...}, files=...) so that there is something to train on"
         demand(len(made["train"].records), f"the split train must hold an image; came none; {mend}")
@@ -72,7 +72,7 @@ def records(subject: Subject) -> None:
 
 def images(subject: Subject) -> None:
     """Images, truths and masks are well formed, and `file` names a file that is there."""
-    with _root(subject) as root:
+    with root_of(subject) as root:
         for split, part in _made(subject, root).items():
             for index, record in enumerate(part.records):
                 _demand_formed(f"{split} {record.key}", part.load(index, _rng()))
@@ -103,7 +103,7 @@ def _demand_formed(where: str, one: Sample) -> None:
 
 def seed(subject: Subject) -> None:
     """Made again it has the same records; an image depends on its index and rng alone, not on what was read before."""
-    with _root(subject) as root:
+    with root_of(subject) as root:
         for split, part in _made(subject, root).items():
             again: Dataset = subject.make(root, split)
             demand(list(part.records) == list(again.records), f"{split}: made again it must have the same records")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from restorekit.core import nd
 from restorekit.core.passes import Loss
-from restorekit.testing import examples
+from restorekit.testing import datasets, degradations, examples, metrics
 from restorekit.testing.forms import outputs, plain
 from restorekit.testing.subject import Subject
 
-__all__ = ["layer", "loss", "network"]
+__all__ = ["dataset", "degradation", "layer", "loss", "metric", "network"]
 
 SIZES = {1: (4096,), 2: (64, 64), 3: (16, 16, 16)}
 
@@ -47,6 +47,27 @@ def loss(subject: Subject) -> str:
                 _descend(value)
 
     return f"{_milliseconds(once):.1f} ms a step"
+
+
+def metric(subject: Subject) -> str:
+    """A figure: milliseconds to measure two images at the size of the other checks."""
+    return f"{_milliseconds(lambda: metrics.rows_of(subject)):.1f} ms for two images"
+
+
+def degradation(subject: Subject) -> str:
+    """A figure: milliseconds to make an image worse, with one channel and 64 x 64 pixels or as many values."""
+    part = subject.make(examples.domain(subject.dims, size=SIZES[subject.dims]))
+    image = examples.images(1, *SIZES[subject.dims])
+    rng = torch.Generator().manual_seed(0)
+    drawn = part.draw(rng)
+    return f"{_milliseconds(lambda: part.apply(image, drawn, rng)):.1f} ms an image"
+
+
+def dataset(subject: Subject) -> str:
+    """A figure: milliseconds to load an image of its example."""
+    with datasets.root_of(subject) as root:
+        part = subject.make(root, "train")
+        return f"{_milliseconds(lambda: part.load(0, torch.Generator().manual_seed(0))):.1f} ms an image"
 
 
 def _step(net: nn.Module, x: Tensor, scalar: Callable[[tuple[Tensor, ...]], Tensor]) -> float:
