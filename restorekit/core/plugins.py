@@ -64,7 +64,7 @@ class Plugins:
         self._import(lambda plugin: same_distribution(plugin.distribution, distribution))
         ours = [plugin for plugin in self.found if same_distribution(plugin.distribution, distribution)]
         if not ours:
-            return f"{distribution} is not installed; run: pip install {distribution}"
+            return f"{distribution} is not installed; run: pip install {distribution}, or pip install its folder"
         broken = [plugin.error for plugin in ours if plugin.error is not None]
         return f"{distribution} is installed but did not load: {broken[0]}" if broken else None
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -67,6 +67,7 @@ class Restorer:
         self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
         domains = {name: _domain(fields) for name, fields in state["domains"].items()}
         self.domain = domains["a"]
+        self.range = _declared_range(self.recipe.data.a.spec)
         nets = build_nets(self.recipe, plugins.load().parts, domains)
         load_nets(nets, tensors["nets"], checkpoint)
         self.device = Engine("fp32").device
@@ -87,8 +88,8 @@ class Restorer:
             array: (*S) or (C, *S), a NumPy array or a tensor.
             times: how often the translator is applied; None: as the recipe evaluates.
             window: the side of overlapping, blended windows; None: the image whole.
-            range: the values of black and white, as (0, 4095) for 12 bits; None: those of the type for integers of 8
-                and 16 bits, and (-1, 1) for floating point.
+            range: the values of black and white, as (0, 4095) for 12 bits; None: (-1, 1) for floating point, and for
+                integers those that the run's data declares, or else those of the type, of 8 or 16 bits.
 
         Returns:
             The restored image, of the shape, type, dtype, range and device that came.
@@ -99,7 +100,8 @@ class Restorer:
         values = _values(array)
         bare = values.ndim == len(self.recipe.data.size)
         self._demand_axes((1, *values.shape) if bare else values.shape)
-        known = range if range is not None or values.dtype.kind != "f" else (-1, 1)
+        default = (-1, 1) if values.dtype.kind == "f" else self.range
+        known = default if range is None else range
         image, intensity = to_unit(Stored(values[None] if bare else values), "", known)
         made = to_stored(self.restored(image, times=times, window=window).image, intensity)
         made = made[0] if bare else made
@@ -236,7 +238,8 @@ def restore_files(
         folder: where restored files go.
         times: how often the translator is applied; None: as the recipe evaluates.
         window: the side of overlapping windows, for images larger than memory allows; None: each image whole.
-        range: the values of black and white in the files; needed where they do not say it, as floating point.
+        range: the values of black and white in the files; None: those that the run's data declares, if it does, and
+            else what each file says.
 
     Raises:
         DataError: if there is nothing to restore, or a file would be written over itself.
@@ -272,14 +275,16 @@ def _restore_file(
     range: Sequence[float] | None,
 ) -> Row:
     began = perf_counter()
+    known = restorer.range if range is None else range
     try:
-        image, intensity = read_image(path, range=range, dims=len(restorer.recipe.data.size))
+        image, intensity = read_image(path, range=known, dims=len(restorer.recipe.data.size))
         made = restorer.restored(image, times=times, window=window)
         write_image(target, _as_stored(made.image, intensity), intensity)
     except (RestorekitError, OSError) as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         return Row(str(path), "", named, perf_counter() - began, None, None)
-    notes = "; ".join(filter(None, [note, restorer.scale_note(image.shape[1:])]))
+    ranged = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares" if known and not range else ""
+    notes = "; ".join(filter(None, [note, ranged, restorer.scale_note(image.shape[1:])]))
     return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread, notes)
 
 
@@ -312,6 +317,13 @@ def _keep(folder: Path) -> str:
         return str(json.loads((folder / "recipe.json").read_text("utf-8"))["train"]["keep"])
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
+
+
+def _declared_range(spec: Mapping[str, Any]) -> list[float] | None:
+    """Return the range that a dataset of the recipe declares for its files, itself or the one that it is made of."""
+    inner = spec.get("dataset")
+    found: list[float] | None = spec.get("range")
+    return _declared_range(inner) if found is None and isinstance(inner, Mapping) else found
 
 
 def _domain(fields: dict[str, Any]) -> Domain:

@@ -299,7 +299,8 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
         shell("run", recipe, path=site, folder=tmp_path),
         f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: OSError: "
         f"no such library ({site / 'guest_sad.py'}:1)",
-        f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install restorekit-gone",
+        f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install "
+        "restorekit-gone, or pip install its folder",
     )
 
 

@@ -99,7 +99,7 @@ def test_a_guest_adds_its_part(folder: Path) -> None:
     assert (guest.name, guest.version, guest.parts, guest.error) == ("good", "1.2", (("layer", "good"),), None)
     assert loaded.parts.owner("layer", "good") == "good"
     assert loaded.fault("restorekit-good") is None
-    assert loaded.fault("absent") == "absent is not installed; run: pip install absent"
+    assert loaded.fault("absent") == "absent is not installed; run: pip install absent, or pip install its folder"
 
 
 BROKEN = {

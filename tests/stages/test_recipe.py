@@ -346,7 +346,8 @@ def test_needs(tmp_path: Path) -> None:
     assert caught.value.faults == (
         f"{path}:15: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: "
         "OSError: gone",
-        f"{path}:16: needs[1]: restorekit-absent is not installed; run: pip install restorekit-absent",
+        f"{path}:16: needs[1]: restorekit-absent is not installed; run: pip install "
+        "restorekit-absent, or pip install its folder",
     )
 
 

@@ -151,6 +151,28 @@ def test_any_range_comes_back(restorer: Load, dtype: str, range: tuple[float, fl
         np.testing.assert_allclose(out, (array.astype(float) - middle) / 2 + middle, atol=atol)
 
 
+def test_a_run_restores_in_the_range_that_its_data_declares(
+    saved: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in "ab":
+        write_image(tmp_path / side / "1.png", torch.zeros(1, 16, 16))
+    declared = {"name": "folder", "range": [0, 4095]}
+    a = {"name": "degraded", "dataset": {**declared, "path": str(tmp_path / "a")}, "degradation": "noise"}
+    run = saved(nets__generator=SCALE, data__a=a, data__b={**declared, "path": str(tmp_path / "b")})
+    made = load(run.folder)
+    film = np.array([[0, 2047, 4095]], np.uint16)
+    halved = [[1024, 2047, 3071]]
+    np.testing.assert_allclose(made.restore(film), halved, atol=1)
+    np.testing.assert_allclose(made.restore(np.array([[-1.0, 1.0]])), [[-0.5, 0.5]])
+    np.save(tmp_path / "film.npy", film)
+    (row,) = restore_files(made, [tmp_path / "film.npy"], tmp_path / "out")
+    np.testing.assert_allclose(np.load(row.written), halved, atol=1)
+    assert "black is 0 and white 4095, as the run's data declares" in row.note
+    (row,) = restore_files(made, [tmp_path / "film.npy"], tmp_path / "again", range=(0, 8190))
+    assert np.load(row.written).max() > 4095 / 2
+    assert "declares" not in row.note
+
+
 def test_a_wide_integer_must_say_its_range(restorer: Load) -> None:
     with pytest.raises(DataError, match="holds int32 values, here from 0 to 0, and says nothing of black and white"):
         restorer(nets__generator=SCALE).restore(np.zeros((4, 4), np.int32))
@@ -403,7 +425,10 @@ def test_runs_that_cannot_be_loaded(saved: Build, tmp_path: Path) -> None:
     state = json.loads(path.read_text())
     state["recipe"]["needs"] = ["restorekit-gone"]
     path.write_text(json.dumps(state))
-    with pytest.raises(RecipeError, match=r"restorekit-gone is not installed; run: pip install restorekit-gone"):
+    with pytest.raises(
+        RecipeError,
+        match=r"restorekit-gone is not installed; run: pip install restorekit-gone, or",
+    ):
         load(run.folder)
     path.write_text(json.dumps({**state, "format": 7}))
     with pytest.raises(CheckpointError, match=r"format 7, written by restorekit"):
