@@ -642,15 +642,15 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
     folder = uninstalled("dim", DIM)
     said = cli("plugin", "check", folder)
     assert (said.code, said.errors) == (0, [])
-    rows = [re.sub(r" \d+\.\d s", " T", " ".join(line.split())) for line in said.out.splitlines()]
+    rows = [re.sub(r" \d+\.\d (s|ms)", " T", " ".join(line.split())) for line in said.out.splitlines()]
     assert rows[:5] == [
         "part in passed not passed time speed",
         "degradation dim 2 of 2 T",
         "degradation dim 1-D 4 of 4 T",
-        "degradation dim 2-D 4 of 4 T",
+        "degradation dim 2-D 5 of 5 T T an image",
         "degradation dim 3-D 4 of 4 T",
     ]
-    assert rows[5] == "checks: contract, options, identity, range, seed, untouched"
+    assert rows[5] == "checks: contract, options, identity, range, seed, untouched, speed"
     assert rows[6].startswith("14 passed, 0 failed, 0 exempt, 0 not tried, in ")
     assert f"plugin dim: {folder / 'restorekit_dim.py'}\n" in said.err
     assert cli("plugin", "check", "restorekit-dim").code == 0
@@ -668,7 +668,7 @@ def test_plugin_check_tells_every_fault_with_code_3(cli: Cli, uninstalled: Calla
     ]
     assert "degradation dim  1-D  2 of 4  identity exempt, range failed" in said.out
     assert "exempt: it is never light (degradation-dim-1d-identity, degradation-dim-2d-identity" in said.err
-    assert "\n8 passed, 3 failed, 3 exempt, 0 not tried, in " in said.out
+    assert "\n9 passed, 3 failed, 3 exempt, 0 not tried, in " in said.out
 
 
 def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, str], Path], tmp_path: Path) -> None:
