@@ -651,7 +651,7 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
         "degradation dim 3-D 4 of 4 T",
     ]
     assert rows[5] == "checks: contract, options, identity, range, seed, untouched, speed"
-    assert rows[6].startswith("14 passed, 0 failed, 0 exempt, 0 not tried, in ")
+    assert rows[6].startswith("15 passed, 0 failed, 0 exempt, 0 not tried, in ")
     assert f"plugin dim: {folder / 'restorekit_dim.py'}\n" in said.err
     assert cli("plugin", "check", "restorekit-dim").code == 0
 
