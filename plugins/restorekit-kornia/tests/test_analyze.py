@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from restorekit_kornia.analysis import files, sorting
 from restorekit_kornia.analysis.card import write_card
 from restorekit_kornia.analysis.files import Row, analyse, found_images, write_csv
@@ -223,13 +224,29 @@ def test_faults_of_the_user_are_one_line(run, folder, tmp_path):
         assert line in said.err
 
 
+def test_a_declared_range_is_every_files(run, folder, tmp_path):
+    plain = read_image(folder / "00.png")[0]
+    deep = ((plain[0] + 1) / 2 * 4095).round().numpy().astype(np.uint16)  # 12 bits in 16
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for arguments in (
+        (folder / "00.png", "--csv", tmp_path / "a.csv"),
+        (tmp_path / "deep.png", "--csv", tmp_path / "b.csv"),
+    ):
+        ranged = ("--range", 0, 4095) if arguments[0].name == "deep.png" else ()
+        assert run(*arguments, *ranged, "-o", tmp_path / "card.html").code == 0
+    (one,), (other,) = table(tmp_path / "a.csv"), table(tmp_path / "b.csv")
+    for name in ("exposure", "contrast", "mean_level", "blur"):
+        assert float(other[name]) == pytest.approx(float(one[name]), abs=0.01), name
+    assert run(tmp_path / "deep.png", "--range", 0, 100).code == 3  # values outside of it
+
+
 def test_ctrl_c_keeps_what_is_done(run, folder, tmp_path, monkeypatch):
     real = files.analyse_file
 
-    def interrupted(path):
+    def interrupted(path, range):
         if path.name == "05.png":
             signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
-        return real(path)
+        return real(path, range)
 
     monkeypatch.setattr(files, "analyse_file", interrupted)
     said = run(folder, "--csv", tmp_path / "out.csv", "-o", tmp_path / "card.html", "--jobs", 1)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from restorekit import DataError, read_image, write_text
+from restorekit import DataError, write_text
 from restorekit_kornia.analysis.files import Row
 from restorekit_kornia.analysis.measures import MEASURES
 from restorekit_kornia.analysis.words import SCALES, Scale, flaws, quality, sentence
@@ -119,7 +119,7 @@ def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int) -> d
         "name": row.path.name,
         "path": row.path.as_posix(),
         "size": f"{row.size[1]} {TIMES} {row.size[0]}",
-        "picture": _picture(row.path, pixels),
+        "picture": _picture(row, pixels),
         "words": sentence(row.values),
         "clean": not said,
         "score": f"{score:.2f}",
@@ -145,10 +145,10 @@ def number(name: str, value: float) -> str:
     return f"{value:.{digits}f}".replace("-", MINUS) + UNITS.get(MEASURES[name].unit, "")
 
 
-def _picture(path: Path, pixels: int) -> str:
+def _picture(row: Row, pixels: int) -> str:
     """Return an image as a data URI, at most so large; the empty string if it has gone meanwhile."""
     try:
-        image = read_image(path)[0].mean(dim=0)
+        image = row.image().mean(dim=0)
     except DataError:
         return ""
     picture = Image.fromarray(((image.clamp(-1, 1) + 1) * 127.5 + 0.5).byte().numpy())

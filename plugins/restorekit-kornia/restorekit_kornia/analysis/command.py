@@ -45,6 +45,10 @@ def analyze(
         tuple[Path, Path] | None,
         typer.Option("--examples", metavar="GOOD POOR", help="Sort as in two folders of sorted examples."),
     ] = None,
+    range: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
+    ] = None,
 ) -> None:
     """Measure noise, blur, exposure, contrast, JPEG blocks, grid lines and resolution, without a reference.
 
@@ -56,7 +60,7 @@ def analyze(
     limits = _limits(thresholds)
     found = found_images(paths)
     rows: list[Row] = []
-    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs)) as measured:
+    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs, range=range)) as measured:
         for row in measured:
             rows.append(row)
             if row.error:
@@ -71,7 +75,7 @@ def analyze(
         _write_card(card, rows, paths)
     _tell(good)
     if sort and not stopped:
-        _show(_sorted(good, quantiles, limits, examples, jobs), to, paths)
+        _show(_sorted(good, quantiles, limits, examples, jobs, range), to, paths)
     typer.echo(f"{len(good)} images measured, {len(rows) - len(good)} could not be used")
     if stopped:
         raise typer.Exit(130)
@@ -176,6 +180,7 @@ def _sorted(
     limits: dict[str, tuple[float, float]],
     examples: tuple[Path, Path] | None,
     jobs: int,
+    range: tuple[float, float] | None,
 ) -> Proposal:
     from restorekit_kornia.analysis import sorting
     from restorekit_kornia.analysis.files import analyse, found_images
@@ -188,7 +193,7 @@ def _sorted(
         return sorting.by_quantiles(rows, *(quantiles or (0.4, 0.6)))
     learnt = []
     for folder in examples:
-        seen = list(analyse(found_images([folder]), jobs=jobs))
+        seen = list(analyse(found_images([folder]), jobs=jobs, range=range))
         for row in seen:
             if row.error:
                 typer.echo(f"error: {row.error}; not learnt from", err=True)

@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from restorekit import DataError, find_images, read_image, write_text
 from restorekit_kornia.analysis.measures import MEASURES, gray, measure
 from restorekit_kornia.analysis.words import quality
@@ -28,6 +30,16 @@ class Row:
     """By the names of `MEASURES`; NaN where one is not defined; empty if the file could not be used."""
     error: str = ""
     """One line that names the file; empty if all is well."""
+    range: tuple[float, float] | None = None
+    """The values of black and white that were declared for the file."""
+
+    def image(self) -> Tensor:
+        """Read the image again, (1 or 3, H, W) in [-1, 1].
+
+        Raises:
+            DataError: if it cannot be read any more.
+        """
+        return read_image(self.path, range=self.range)[0]
 
 
 def found_images(paths: Sequence[Path]) -> list[Path]:
@@ -47,18 +59,21 @@ def found_images(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def analyse(paths: Iterable[Path], *, jobs: int = 1) -> Generator[Row, None, None]:
+def analyse(
+    paths: Iterable[Path], *, jobs: int = 1, range: tuple[float, float] | None = None
+) -> Generator[Row, None, None]:
     """Yield a row a file, in order, as soon as it and those before it are done.
 
     Args:
         paths: image files.
         jobs: how many are read and measured at the same time, in threads.
+        range: the values of black and white in the files; None: what each file says.
     """
     waiting: deque[Future[Row]] = deque()
     pool = ThreadPoolExecutor(jobs)
     try:
         for path in paths:
-            waiting.append(pool.submit(analyse_file, path))
+            waiting.append(pool.submit(analyse_file, path, range))
             if len(waiting) > 2 * jobs:  # rows come while later files are read
                 yield waiting.popleft().result()
         while waiting:
@@ -67,15 +82,15 @@ def analyse(paths: Iterable[Path], *, jobs: int = 1) -> Generator[Row, None, Non
         pool.shutdown(cancel_futures=True)  # whoever stops listening waits for the files in work alone
 
 
-def analyse_file(path: Path) -> Row:
+def analyse_file(path: Path, range: tuple[float, float] | None = None) -> Row:
     """Return the row of a file; what is wrong with the file stands in it."""
     try:
-        image = read_image(path)[0]
+        image = read_image(path, range=range)[0]
         try:
             x = gray(image)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        return Row(path, (x.shape[0], x.shape[1]), measure(x))
+        return Row(path, (x.shape[0], x.shape[1]), measure(x), range=range)
     except DataError as error:
         return Row(path, error=str(error))
 

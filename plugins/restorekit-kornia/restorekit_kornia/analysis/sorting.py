@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import DataError, RecipeError, draw_grid, read_image, read_manifest, write_text
+from restorekit import DataError, RecipeError, draw_grid, read_manifest, write_text
 from restorekit_kornia.analysis.files import Row
 from restorekit_kornia.analysis.measures import MEASURES
 from restorekit_kornia.analysis.words import ASPECTS, SCALES, quality
@@ -191,9 +191,7 @@ def _draw(proposal: Proposal, order: Sequence[int], path: Path) -> None:
         "good, just": good[:SHOWN],
         "best": good[::-1][:SHOWN],
     }
-    columns = {
-        name: torch.stack([_picture(proposal.rows[i].path) for i in some]) for name, some in chosen.items() if some
-    }
+    columns = {name: torch.stack([_picture(proposal.rows[i]) for i in some]) for name, some in chosen.items() if some}
     if not columns:
         path.unlink(missing_ok=True)
         return
@@ -205,9 +203,9 @@ def _draw(proposal: Proposal, order: Sequence[int], path: Path) -> None:
     draw_grid(path, columns, title=title, captions=scores, pixels=PIXELS)
 
 
-def _picture(path: Path) -> Tensor:
+def _picture(row: Row) -> Tensor:
     """Return an image as (1, PIXELS, PIXELS): scaled to fit, in the middle of gray."""
-    image = read_image(path)[0].mean(dim=0, keepdim=True)
+    image = row.image().mean(dim=0, keepdim=True)
     longer = max(image.shape[1:])
     size = [max(1, round(n * PIXELS / longer)) for n in image.shape[1:]]
     small = torch.nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
