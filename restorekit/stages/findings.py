@@ -196,11 +196,9 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
 
 def data_warnings(data: Json, *, synthetic: bool = False) -> list[str]:
     """Return in plain words what in the data may deceive a reader of the scores."""
-    found: list[str] = []
     splits = data.get("splits") or {}
+    found = _confounded(splits)
     for split, domains in splits.items():
-        for domain, counts in domains.items():
-            found += class_and_source(f"the {split_word(split)} images of domain {domain}", counts.get("sources"))
         found += _class_and_domain(split, domains)
     shared = data.get("shared_groups") or []
     if shared:
@@ -209,6 +207,20 @@ def data_warnings(data: Json, *, synthetic: bool = False) -> list[str]:
             "tested on them, so the scores are too good."
         )
     return found if synthetic else [*found, *_ungrouped(splits)]
+
+
+def _confounded(splits: Json) -> list[str]:
+    """Say where the source tells the class; places of which the same is to be said share a sentence."""
+    places: dict[str, list[str]] = {}
+    for split, domains in splits.items():
+        for domain, counts in domains.items():
+            for sentence in class_and_source("{}", counts.get("sources")):
+                places.setdefault(sentence, []).append(f"the {split_word(split)} images of domain {domain}")
+    return [sentence.replace("{}", _listed(where), 1) for sentence, where in places.items()]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _ungrouped(splits: Json) -> list[str]:
@@ -221,10 +233,9 @@ def _ungrouped(splits: Json) -> list[str]:
             told.append(f"{unknown} of {images} {split_word(split)} images")
     if not told:
         return []
-    listed = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
     return [
-        f"The patient is not known of {listed}: images of one patient may stand in more than one split, and intervals "
-        "may be too narrow."
+        f"The patient is not known of {_listed(told)}: images of one patient may stand in more than one split, and "
+        "intervals may be too narrow."
     ]
 
 
