@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from restorekit.core.events import Started as Started
     from restorekit.core.events import Stepped as Stepped
     from restorekit.core.events import Ticked as Ticked
+    from restorekit.core.filedataset import FileDataset as FileDataset
     from restorekit.core.files import write_text as write_text
     from restorekit.core.hookspecs import hookimpl as hookimpl
     from restorekit.core.images import find_images as find_images
@@ -70,6 +71,7 @@ __all__ = [
     "Domain",
     "Event",
     "Factory",
+    "FileDataset",
     "Finished",
     "Generator",
     "HistoryPool",
@@ -111,6 +113,7 @@ __all__ = [
 _HOMES = {
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
+    "core.filedataset": ("FileDataset",),
     "core.files": ("write_text",),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),

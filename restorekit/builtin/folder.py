@@ -17,13 +17,12 @@ from restorekit import (
     DataError,
     Dataset,
     Factory,
+    FileDataset,
     ManifestRow,
     RecipeError,
     Record,
-    Sample,
     find_images,
     hookimpl,
-    read_image,
     read_manifest,
     trial,
     write_image,
@@ -34,13 +33,13 @@ __all__ = ["folder"]
 _SPLITS = ("train", "val", "test")
 
 
-class Folder(Dataset):
+class Folder(FileDataset):
     """The images below one folder; a key is a file's path from the folder of the domain."""
 
     def __init__(
         self, base: Path, split: str, labels: str | None, classes: list[str] | None, range: list[float] | None
     ) -> None:
-        self.base, self.range = base, range
+        super().__init__(base, range)
         if not base.is_dir():
             raise DataError(
                 f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
@@ -61,15 +60,6 @@ class Folder(Dataset):
         row = rows.get(key, ManifestRow("", key))
         target = UNLABELLED if row.label is None else self.classes.index(row.label)
         return Record(key, target, row.patient, row.source)
-
-    def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index`, (C, *S), as its file stores it; nothing is left to `rng`."""
-        image, intensity = read_image(self.base / self.records[index].key, range=self.range)
-        return Sample(image, intensity=intensity)
-
-    def file(self, index: int) -> Path | None:
-        """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
-        return None if self.range is not None else self.base / self.records[index].key
 
 
 def _example(root: Path) -> None:

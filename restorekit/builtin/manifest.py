@@ -16,12 +16,11 @@ from restorekit import (
     DataError,
     Dataset,
     Factory,
+    FileDataset,
     ManifestRow,
     RecipeError,
     Record,
-    Sample,
     hookimpl,
-    read_image,
     read_manifest,
     trial,
     write_image,
@@ -32,7 +31,7 @@ __all__ = ["manifest"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Manifest(Dataset):
+class Manifest(FileDataset):
     """Some of the images that a manifest names; a key is a path as the manifest writes it."""
 
     def __init__(
@@ -43,7 +42,8 @@ class Manifest(Dataset):
         quantity: str = "",
         range: list[float] | None = None,
     ) -> None:
-        self.base, self.classes, self.quantity, self.range = base, classes, quantity, range
+        super().__init__(base, range)
+        self.classes, self.quantity = classes, quantity
         self.records = [Record(r.path, self._target(r), r.patient, r.source) for r in rows]
 
     def _target(self, row: ManifestRow) -> float:
@@ -53,15 +53,6 @@ class Manifest(Dataset):
             return float("nan" if row.label is None else row.label)
         except ValueError as error:
             raise DataError(f"{row.where}: {self.quantity} is a number; came {row.label!r}") from error
-
-    def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index` as its file stores it; nothing is left to `rng`."""
-        image, intensity = read_image(self.base / self.records[index].key, range=self.range)
-        return Sample(image, intensity=intensity)
-
-    def file(self, index: int) -> Path | None:
-        """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
-        return None if self.range is not None else self.base / self.records[index].key
 
 
 def _example(root: Path) -> None:

@@ -10,11 +10,10 @@ import torch
 from restorekit import (
     DataError,
     Dataset,
+    FileDataset,
     ManifestRow,
     Record,
-    Sample,
     find_images,
-    read_image,
     read_manifest,
     trial,
     write_image,
@@ -30,7 +29,7 @@ HOW = (
 )
 
 
-class Folders(Dataset):
+class Folders(FileDataset):
     """The images of one folder, such as trainA; the class is read from the file's name, never from its path.
 
     A `manifest.csv` at the root adds what a name cannot say: the columns `path`, `patient` and `source`. Every path in
@@ -40,18 +39,9 @@ class Folders(Dataset):
     classes = ("control", "covid")
 
     def __init__(self, root: Path, folder: str, range: list[float] | None) -> None:
-        self.root, self.range = root, range
+        super().__init__(root, range)
         known = _manifest(root)
         self.records = [_record(path.relative_to(root).as_posix(), known) for path in find_images(root / folder)]
-
-    def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index` as it is stored; nothing here is random."""
-        image, intensity = read_image(self.root / self.records[index].key, range=self.range)
-        return Sample(image, intensity=intensity)
-
-    def file(self, index: int) -> Path | None:
-        """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
-        return None if self.range is not None else self.root / self.records[index].key
 
 
 def _example(root: Path) -> None:
