@@ -16,6 +16,7 @@ from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, Translator
 from restorekit.stages import data, doctor, items, recipe
+from restorekit.stages.average import Average
 from restorekit.stages.engine import Engine
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Run, Term
@@ -218,6 +219,7 @@ def build(
         counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
         listing=splits.listing(),
         checkup=checkup,
+        average=None if spec.train.ema is None else Average(nets, spec.train.ema),
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "checkpoints",
     "kept_checkpoint",
     "last_good",
+    "load_average",
     "load_nets",
     "read_checkpoint",
     "remove_old",
@@ -152,6 +153,17 @@ def load_nets(nets: Nets, tensors: Mapping[str, Tensor], place: Path) -> None:
         if came != want:
             raise CheckpointError(f"{place}: {name} is {came} in the checkpoint, {want} in the recipe's networks")
     nets.load_state_dict(dict(tensors))
+
+
+def load_average(nets: Nets, tensors: Mapping[str, Mapping[str, Tensor]], place: Path) -> None:
+    """Load the moving average of the translators into networks that must fit exactly.
+
+    Raises:
+        CheckpointError: if the checkpoint holds none, or another one.
+    """
+    if "average" not in tensors:
+        raise CheckpointError(f"{place}: holds no moving average, which train.ema asks for; start a new run")
+    load_nets(nets, tensors["average"], place)
 
 
 def _folder_name(step: int) -> str:

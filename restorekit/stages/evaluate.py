@@ -21,7 +21,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Domain, Metric, Nets, Output
-from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.checkpoint import kept_checkpoint
 from restorekit.stages.distances import distances, quantiles
 from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
@@ -93,8 +93,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
     checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
-    state, tensors = read_checkpoint(checkpoint)
-    load_nets(run.nets, tensors["nets"], checkpoint)
+    state = run.load(checkpoint)
     seen = _measure(run, split, before=True, say=say)
     say("intervals")
     patients = units(seen.groups)
@@ -140,10 +139,10 @@ def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tup
     """
     split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
-    with _judging(run.nets):
+    with _judging(run.scored_nets):
         for batch in run.scoring(split, _chosen(run.sizes[split])):
             moved = batch.to(run.engine.device)
-            output = restored(run.nets, moved.image, run.recipe.evaluate.times)
+            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
             shown += _rows(run, moved, output)
     return _stacked(shown)
 
@@ -162,10 +161,10 @@ def _judging(nets: Nets) -> Iterator[None]:
 
 def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] = lambda line: None) -> _Measured:
     seen = _Measured()
-    with _judging(run.nets):
+    with _judging(run.scored_nets):
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
-            output = restored(run.nets, moved.image, run.recipe.evaluate.times)
+            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
             _measure_batch(run, seen, moved, output, before=before)
             seen.who(batch)
             say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
@@ -175,7 +174,7 @@ def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] =
 
 
 def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
-    told = _told(run.nets, output)
+    told = _told(run.scored_nets, output)
     for name, metric in run.metrics.items():
         if metric.needs == "truth" and batch.truth is None:
             seen.truthless = True
@@ -230,13 +229,13 @@ def _gray(batch: Batch) -> bool:
 def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
     """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
     columns = {"poor": batch.image, "restored": output.image}
-    if run.nets.ba is not None:
-        columns["back again"] = run.nets.ba(output.image).image
+    if run.scored_nets.ba is not None:
+        columns["back again"] = run.scored_nets.ba(output.image).image
     if batch.truth is not None:
         columns["truth"] = batch.truth
     if _gray(batch):  # as restored files are written
         columns = {name: column.mean(1, keepdim=True) for name, column in columns.items()}
-    domain, told = run.domains["a"], _told(run.nets, output)
+    domain, told = run.domains["a"], _told(run.scored_nets, output)
     rows = []
     for i, key in enumerate(batch.key):
         caption = Path(key).name

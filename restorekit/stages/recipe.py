@@ -150,6 +150,8 @@ class Train(_Model):
     """The fraction of the steps at the full rate; from there it falls linearly to zero, every step."""
     pool: int = Field(default=50, ge=0)
     """Past fakes kept for each discriminator."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a moving average of the translators' weights; if set, the average is scored, shown and restored with."""
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     """`auto` is bf16 where the processor has it, else fp32, and says which."""
     keep: Literal["last", "best"] = "last"

@@ -69,7 +69,7 @@ class Restorer:
         self.domain = domains["a"]
         self.range = _declared_range(self.recipe.data.a.spec)
         nets = build_nets(self.recipe, plugins.load().parts, domains)
-        load_nets(nets, tensors["nets"], checkpoint)
+        load_nets(nets, {**tensors["nets"], **tensors.get("average", {})}, checkpoint)  # the average, if one was kept
         self.device = Engine("fp32").device
         self.net = nets.ab.to(self.device).eval()
         self._bytes_at: float | None = None

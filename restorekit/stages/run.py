@@ -20,8 +20,10 @@ from restorekit.core.files import write_text
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
 from restorekit.stages import sizes
+from restorekit.stages.average import Average
 from restorekit.stages.checkpoint import (
     last_good,
+    load_average,
     load_nets,
     read_checkpoint,
     remove_old,
@@ -82,6 +84,8 @@ class Run:
     """Which image stands in which split: splits.csv of the run folder."""
     checkup: Checkup | None = None
     """What the data check found, where it was made."""
+    average: Average | None = None
+    """The moving average of the translators, where `train.ema` asks for one."""
     step: int = 0
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
@@ -99,6 +103,11 @@ class Run:
         return self.recipe.train.adam.lr * left
 
     @property
+    def scored_nets(self) -> Nets:
+        """The networks that are scored, shown and restored with: the average if there is one, else those that train."""
+        return self.nets if self.average is None else self.average.nets
+
+    @property
     def judge(self) -> str | None:
         """The metric that tells the best checkpoint: `train.best`, else the first that knows what is good."""
         judges = (name for name, metric in self.metrics.items() if metric.better != "neither")
@@ -112,6 +121,16 @@ class Run:
             return True
         sign = 1 if self.metrics[name].better == "higher" else -1
         return sign * value > sign * float(self.best["value"])
+
+    def load(self, checkpoint: Path) -> dict[str, Any]:
+        """Take over the weights that a checkpoint is judged by, not what training needs besides; return its state.
+
+        Raises:
+            CheckpointError: if it is incomplete, of another format, or of other networks.
+        """
+        state, tensors = read_checkpoint(checkpoint)
+        self._load(tensors, checkpoint)
+        return state
 
     def save(self) -> Path:
         """Write a checkpoint of this step, whole or not at all, and remove those no longer kept.
@@ -133,6 +152,8 @@ class Run:
             "optimisers": {f"{side}/{k}": v for side, o in self.optimisers.items() for k, v in _flat(o.state_dict())},
             "pools": {f"{i}/{n}": image for i, pool in enumerate(self.pools) for n, image in enumerate(pool.images)},
         }
+        if self.average is not None:
+            tensors["average"] = dict(self.average.nets.state_dict())
         path = write_checkpoint(self.folder, state, tensors)
         remove_old(self.folder, keep=[self.best["step"]] if self.best else [])
         return path
@@ -159,7 +180,7 @@ class Run:
                 f"{checkpoint}: was saved by a run of {state['steps']} steps, this one has {self.steps}; the learning "
                 "rate would differ. Resume with the same length, or start a new run"
             )
-        load_nets(self.nets, tensors["nets"], checkpoint)
+        self._load(tensors, checkpoint)
         for side, optimiser in self.optimisers.items():
             _load_optimiser(optimiser, side, tensors["optimisers"], self.engine.device)
         for i, pool in enumerate(self.pools):
@@ -169,6 +190,11 @@ class Run:
             self.engine.scaler.load_state_dict(state["scaler"])
         self.step, self.best = state["step"], state["best"]
         remove_torn(self.folder)
+
+    def _load(self, tensors: Mapping[str, Mapping[str, Tensor]], checkpoint: Path) -> None:
+        load_nets(self.nets, tensors["nets"], checkpoint)
+        if self.average is not None:
+            load_average(self.average.nets, tensors, checkpoint)
 
     @property
     def synthetic(self) -> bool:

@@ -63,6 +63,8 @@ def train(run: Run) -> Iterator[Event]:
         rate = run.rate(run.step)
         values = step(run, a.to(run.engine.device), b.to(run.engine.device))
         run.step += 1
+        if run.average is not None:
+            run.average.update(run.nets, run.step)
         last = run.step == run.steps
         if last or run.step % spec.log_every == 0:
             yield Stepped(run.step, (run.step - 1) // run.steps_per_epoch, rate, values)

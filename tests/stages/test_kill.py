@@ -35,6 +35,7 @@ train:
   steps: STEPS
   pool: 5
   decay_from: 0.3
+  ema: 0.9
   adam: {lr: 1e-3, betas: [0.5, 0.999], eps: 1e-7, eps_hat: true}
   log_every: 1
   save_every: 3
@@ -100,7 +101,7 @@ class Trainer:
         files = [*(self.folder / name for name in names), *sorted(last.iterdir())]
         files += sorted((self.folder / "samples").glob("step_*.png"))
         assert (self.folder / "report.html").is_file()
-        assert len(list(last.glob("*.safetensors"))) == 3
+        assert len(list(last.glob("*.safetensors"))) == 4
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
