@@ -36,6 +36,7 @@ HOMES = {
     "imagehash": {"stages/facts.py"},
     "pyarrow": {"core/manifests.py"},
     "sklearn": {"builtin/"},
+    "scipy": {"stages/intervals.py", "stages/audit.py"},
     "jinja2": {"stages/report.py"},
     "matplotlib": {"stages/report.py", "stages/figures.py"},
     "torchmetrics": {"builtin/"},

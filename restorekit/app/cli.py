@@ -61,6 +61,7 @@ def run(
 ) -> None:
     """Check, build, train, evaluate and report."""
     from restorekit.stages import build, evaluate, report
+    from restorekit.stages.judge import judge_recipe
 
     plugins = guests.known()
     spec = _recipe(recipe, plugins, sets, variant)
@@ -82,6 +83,8 @@ def run(
     _train(made, plugins)
     if made.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
+        if (judge := judge_recipe(spec, made.steps)) is not None:
+            _audit(made, _trained_judge(made, judge, plugins))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
@@ -113,6 +116,26 @@ def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help=
         screen.say(f"report: {report.report(run).resolve()}")
     else:
         screen.say(f"scores: {(run / 'scores' / f'{split}.json').resolve()}; the report tells of the test split")
+
+
+@app.command()
+def audit(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    judge: Annotated[
+        Path | None,
+        typer.Option("--judge", metavar="RUN", help="A run that tells the classes; default: its own."),
+    ] = None,
+) -> None:
+    """Let a judge say of test images, before and after restoration, which class they show; write the report."""
+    from restorekit.stages import build, report
+
+    plugins = guests.known()
+    for run in runs:
+        folder = judge or run / "judge"
+        if not (folder / "recipe.json").is_file():
+            raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
+        _audit(build.reopen(run, plugins), build.reopen(folder, plugins))
+        screen.say(f"report: {report.report(run).resolve()}")
 
 
 @app.command()
@@ -266,8 +289,8 @@ def _take_over(made: Run) -> None:
         screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
 
 
-def _train(made: Run, plugins: Plugins) -> None:
-    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
+def _train(made: Run, plugins: Plugins, resume: Path | None = None) -> None:
+    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on: with the run, or `resume`."""
     from restorekit.core.events import Ticked
     from restorekit.stages.train import train
 
@@ -278,8 +301,30 @@ def _train(made: Run, plugins: Plugins) -> None:
                 watcher(event)
             if stopped() and isinstance(event, Ticked):
                 made.save()
-                screen.warn(f"stopped after step {made.step} and saved. To go on: add --resume {made.folder}")
+                screen.warn(f"stopped after step {made.step} and saved. To go on: add --resume {resume or made.folder}")
                 raise typer.Exit(stopped())
+
+
+def _trained_judge(made: Run, spec: Recipe, plugins: Plugins) -> Run:
+    """Train the judge of a run, in the run's folder `judge`, or go on with it."""
+    from restorekit.stages import build, evaluate, report
+
+    judge = build.build(spec, plugins, made.folder / "judge")
+    if (judge.folder / "recipe.json").is_file():
+        _take_over(judge)
+    judge.begin(f"restorekit {shlex.join(sys.argv[1:])}")
+    screen.note(f"the judge: {judge.folder}")
+    _train(judge, plugins, resume=made.folder)
+    evaluate.evaluate(judge, "test", say=screen.quietly(screen.note))
+    report.report(judge.folder)
+    return judge
+
+
+def _audit(made: Run, judge: Run) -> None:
+    from restorekit.stages.audit import audit
+
+    for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
+        screen.say(sentence)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from restorekit.core.types import Domain, Nets, Translator
 from restorekit.stages import data, doctor, items, recipe
 from restorekit.stages.average import Average
 from restorekit.stages.engine import Engine
+from restorekit.stages.judge import judge_recipe
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Run, Term
 from restorekit.stages.seeds import seed_of
@@ -59,8 +60,19 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
     domains = domains or {name: _assumed(name, spec) for name in "ab"}
     faults = [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
+    faults += _judge_faults(spec, parts, domains)
     if faults:
         raise RecipeError(*faults)
+
+
+def _judge_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[str]:
+    judge = judge_recipe(spec, steps=1)
+    try:
+        if judge is not None:
+            check(judge, parts, domains)
+    except RecipeError as error:
+        return [f"audit: the judge: {line}" for line in str(error).splitlines()]
+    return []
 
 
 def _assumed(name: str, spec: Recipe) -> Domain:

@@ -27,7 +27,7 @@ from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
 
-__all__ = ["evaluate", "pictures", "restored", "score"]
+__all__ = ["evaluate", "judging", "pictures", "restored", "score"]
 
 Rows = NDArray[np.float64]
 SHOWN = 6
@@ -139,7 +139,7 @@ def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tup
     """
     split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
-    with _judging(run.scored_nets):
+    with judging(run.scored_nets):
         for batch in run.scoring(split, _chosen(run.sizes[split])):
             moved = batch.to(run.engine.device)
             output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
@@ -148,7 +148,7 @@ def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tup
 
 
 @contextmanager
-def _judging(nets: Nets) -> Iterator[None]:
+def judging(nets: Nets) -> Iterator[None]:
     """Evaluation mode without gradients, in float32; training mode comes back afterwards."""
     was = nets.training
     nets.eval()
@@ -161,7 +161,7 @@ def _judging(nets: Nets) -> Iterator[None]:
 
 def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] = lambda line: None) -> _Measured:
     seen = _Measured()
-    with _judging(run.scored_nets):
+    with judging(run.scored_nets):
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)

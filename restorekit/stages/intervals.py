@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Indices", "interval", "resamples", "units"]
+__all__ = ["Indices", "exact", "interval", "resamples", "units"]
 
 Indices = NDArray[np.int64]
 
@@ -35,3 +35,11 @@ def interval(score: Callable[[Indices], float], over: Sequence[Indices], confide
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(np.array([score(rows) for rows in over]), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def exact(count: int, of: int, confidence: float) -> tuple[float, float]:
+    """Return the exact binomial interval of a share `count` / `of` (Clopper and Pearson, Biometrika 26, 1934)."""
+    from scipy.stats import binomtest  # slow to import, and seldom needed
+
+    found = binomtest(count, of).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)

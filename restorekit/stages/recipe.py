@@ -27,6 +27,7 @@ PART_PLACES: Mapping[Place, str] = {
     ("nets", "generator"): "generator",
     ("nets", "discriminator"): "discriminator",
     ("nets", "head"): "head",
+    ("audit", "judge"): "generator",
     ("losses",): "loss",
     ("evaluate", "metrics"): "metric",
     ("watch",): "watcher",
@@ -106,6 +107,8 @@ class Data(_Model):
     """Images of each side in a step."""
     val: float | None = Field(default=None, gt=0, lt=1)
     """Null: the datasets' own validation split, if any. A fraction: that part of training, split by group."""
+    half: Literal["first", "second"] | None = None
+    """Train on one half of the training patients; which half a patient is in depends on the name alone."""
     workers: int = Field(default=0, ge=0)
     """Processes that load images; the draws do not depend on it."""
     unreadable: Literal["refuse", "skip"] = "refuse"
@@ -181,6 +184,22 @@ class Evaluate(_Model):
     """Level of the intervals."""
 
 
+class Audit(_Model):
+    """Whether restoration keeps what tells the classes: a judge, a classifier of another architecture, says."""
+
+    name: Literal["split", "same"] = "split"
+    """`split`: run and judge train on the two halves of the patients; `same`: both on all, and the report says so."""
+    judge: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
+    """The generator whose features the judge reads, with a head of its own; it must not be that of the run."""
+    steps: int | None = Field(default=None, ge=1)
+    """Steps of the judge's training; null: as many as the run's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class Recipe(_Model):
     """One experiment, whole."""
 
@@ -196,6 +215,8 @@ class Recipe(_Model):
     """The terms; each is a part with a `weight`, default 1."""
     train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    audit: Audit | None = None
+    """Null: none. `split` or `same` alone takes the usual judge."""
     watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
     """Who writes down what the run says."""
     paper: dict[str, float] = {}
@@ -212,7 +233,17 @@ class Recipe(_Model):
             raise ValueError(f"train takes 'steps' or 'epochs', never both; came {came}")
         if self.train.best is not None and self.train.best not in self.metric_names:
             raise ValueError(f"train.best: {unknown('evaluated metric', self.train.best, self.metric_names)}")
+        if self.audit is not None and self.audit.judge.name == self.nets.generator.name:
+            raise ValueError(
+                f"audit.judge is {self.audit.judge.name!r}, as nets.generator; a judge needs another architecture"
+            )
         return self
+
+    @property
+    def half(self) -> Literal["first", "second"] | None:
+        """The half of the training patients that the run is trained on, if not all."""
+        halved = self.audit is not None and self.audit.name == "split"
+        return self.data.half or ("first" if halved else None)
 
     @property
     def metric_names(self) -> list[str]:

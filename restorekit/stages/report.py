@@ -56,6 +56,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
+        "audit": _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit")))),
         "paper": _paper(recipe, scores, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
@@ -124,6 +125,32 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
     charts |= {"images": figures.image_scores(pairs)} if pairs else {}
     return charts | ({"domains": figures.spreads(spread)} if spread else {})
+
+
+def _audit(found: Json) -> Json:
+    """Return what a judge said, its scores and its changes of mind as rows of cells; empty where none was asked."""
+    looks = [which for which in ("poor", "restored", "truth", "change") if _any_of(found, which)]
+    scores = {
+        label(name): [_cell(_mapping(entry).get(which), name, "the classes are not known") for which in looks]
+        for name, entry in _mapping(found.get("scores")).items()
+    }
+    flips = [
+        {"class": row["class"], "cells": [_share(row.get(key)) for key in ("lost", "invented", "away", "towards")]}
+        for row in found.get("flips") or []
+    ]
+    return {**found, "looks": looks, "rows": scores, "flip_rows": flips} if found else {}
+
+
+def _any_of(found: Json, which: str) -> bool:
+    return any(_mapping(entry).get(which) for entry in _mapping(found.get("scores")).values())
+
+
+def _share(entry: Any) -> dict[str, str]:
+    counted = _mapping(entry)
+    if not counted.get("n"):
+        return {"value": "none to count", "interval": ""}
+    low, high = (f"{100 * counted[bound]:.1f}" for bound in ("low", "high"))
+    return {"value": f"{counted['k']} of {counted['n']}", "interval": f"{low} to {high} %"}
 
 
 def _paper(recipe: Json, scores: Json, synthetic: bool) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ FILES = {
     "validation.csv": "validation scores",
     "samples": "samples over training",
     "scores/test.json": "test scores",
+    "scores/audit.json": "what a judge says of the restored images",
     "scores/test.png": "test images and their restorations",
 }
 
@@ -38,12 +39,13 @@ class RunFolder:
         self.path = folder
         self.missing: dict[str, str] = {}
 
-    def json(self, name: str) -> Json:
+    def json(self, name: str, *, needed: bool = True) -> Json:
         """Return a JSON mapping, empty where there is none."""
         try:
             found = json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            self.missing[name] = "is not there"
+            if needed:
+                self.missing[name] = "is not there"
         except (OSError, ValueError) as error:
             self.missing[name] = f"cannot be read: {error}"
         else:

@@ -182,6 +182,8 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
     _check_classes(sides["train", "a"], sides["train", "b"])
     if data.val is not None:
         _split_validation(sides, data.val, recipe)
+    if recipe.half is not None:
+        _keep_half(sides, recipe.half, paired=data.pairing == "key")
     for name in SIDES:
         if not len(sides["train", name]):
             raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
@@ -270,14 +272,30 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
         train = sides["train", name]
         held = []
         for i in train.indices:
-            record = train.dataset.records[i]
-            alone = Path(record.key).stem if paired else record.key  # pairs stay together
-            unit = record.group if record.group is not None else alone
+            unit = _unit(train.dataset.records[i], paired=paired)
             held.append(seed_of(recipe.seed, "val", unit) / 2**63 < fraction)
         chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
         rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
         sides["train", name] = replace(train, indices=rest)
         sides["val", name] = replace(train, indices=chosen)
+
+
+def _keep_half(sides: dict[tuple[str, SideName], Side], half: Literal["first", "second"], *, paired: bool) -> None:
+    """Keep one half of the training groups. It depends on their names alone, so that one judge serves every seed."""
+    for name in SIDES:
+        train = sides["train", name]
+        units = {i: _unit(train.dataset.records[i], paired=paired) for i in train.indices}
+        kept = tuple(i for i, unit in units.items() if (seed_of(0, "half", unit) % 2 == 0) == (half == "first"))
+        if train.indices and not kept:
+            raise DataError(f"data.{name}: the {half} half of the training patients has no images; they are too few")
+        sides["train", name] = replace(train, indices=kept)
+
+
+def _unit(record: Record, *, paired: bool) -> str:
+    """Return the name of what must not be split: the group, or else the image, with its pair if it has one."""
+    if record.group is not None:
+        return record.group
+    return Path(record.key).stem if paired else record.key
 
 
 def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["refuse", "skip"]) -> Side:

@@ -30,6 +30,7 @@ class Toy(Dataset):
     def _record(self, key: str, i: int) -> Record:
         labelled = self.classes and self.options["labelled"]
         group = f"p{i // self.options['grouped']}" if self.options["grouped"] else None
+        group = f"{self.split} {group}" if self.options["apart"] else group
         return Record(key, i % len(self.classes) if labelled else -1, group, "toy")
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -63,6 +64,7 @@ def toy(
     classes: list[str] = ["no", "yes"],  # noqa: B006
     labelled: bool = True,
     grouped: int = 0,
+    apart: bool = False,
     truth: bool = False,
     mask: bool = False,
     fresh: bool = False,

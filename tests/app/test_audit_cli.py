@@ -1,0 +1,89 @@
+"""`audit: split` by the command line: run, taken up again, asked again, and of a run that has no judge."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.app.test_cli import Cli, cli  # noqa: F401 (a fixture)
+
+RECIPE = """\
+name: audited
+data:
+  size: [16, 16]
+  a:
+    name: degraded
+    dataset: {name: phantom, side: a, count: 16, val: 2, test: 6, size: [32, 32]}
+    degradation: {name: noise, severity: [0.1, 0.2]}
+  b: {name: phantom, side: b, count: 16, size: [32, 32]}
+nets:
+  generator: {name: resnet, width: 4, blocks: 1, downs: 1}
+  discriminator: {name: patch, width: 4, layers: 1}
+losses: [lsgan]
+train: {steps: 2}
+evaluate: {resamples: 20}
+audit: {name: split, judge: {name: unet, width: 4}, steps: 3}
+watch: [csv]
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The recipe, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "audited.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_a_run_with_an_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    said = cli("run", recipe)
+    assert said.code == 0, said
+    run = Path("runs/audited-1")
+    found = json.loads((run / "scores/audit.json").read_text())
+    assert all(sentence in said.out for sentence in found["sentences"])
+    assert found["images"] == found["contrast"]["images"] * 2, "every other phantom has an opacity"
+    assert found["judge"]["shared"] == 0
+    assert json.loads((run / "judge/recipe.json").read_text())["data"]["half"] == "second"
+    report = (run / "report.html").read_text()
+    assert "Did restoration keep the disease?" in report
+    assert found["sentences"][0] in report
+    assert (run / "judge/report.html").is_file()
+
+    before = (run / "scores/audit.csv").read_bytes(), found
+    again = cli("audit", run)
+    assert again.code == 0, again
+    assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
+    other = cli("audit", run, "--judge", run / "judge")
+    assert other.code == 0, other
+    resumed = cli("run", recipe, "--resume", run)
+    assert resumed.code == 0, resumed
+    assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
+
+
+def test_a_run_without_a_judge(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    said = cli("run", recipe, "--set", "audit=null")
+    assert said.code == 0, said
+    assert "Did restoration keep the disease?" not in Path("runs/audited-1/report.html").read_text()
+    asked = cli("audit", "runs/audited-1")
+    assert asked.errors == [
+        "runs/audited-1: has no judge of its own; add --judge RUN, a run folder that tells the classes"
+    ]
+    assert asked.code == 2
+    itself = cli("audit", "runs/audited-1", "--judge", "runs/audited-1")
+    assert itself.errors == ["runs/audited-1: tells no classes, so it cannot judge; use a run with nets.head"]
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("audit=halves", "audit.name: input should be 'split' or 'same'; came 'halves'"),
+        ("audit.judge=resnet", "audit.judge is 'resnet', as nets.generator; a judge needs another architecture"),
+        ("data.half=third", "data.half: input should be 'first' or 'second'; came 'third'"),
+    ],
+)
+def test_what_cannot_be_asked(cli: Cli, recipe: Path, key: str, line: str) -> None:  # noqa: F811
+    said = cli("check", recipe, "--set", key)
+    assert said.code == 2
+    assert len(said.errors) == 1
+    assert said.errors[0].endswith(line), said

@@ -1,0 +1,204 @@
+"""Audits: halves of patients, what a judge says before and after, and what is refused."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from restorekit import DataError, RecipeError
+from restorekit.core.plugins import Plugins
+from restorekit.stages import build
+from restorekit.stages.audit import audit, contrast, relation
+from restorekit.stages.intervals import exact
+from restorekit.stages.judge import judge_recipe
+from restorekit.stages.recipe import Recipe
+from restorekit.stages.run import Run
+from restorekit.stages.splits import opened
+from restorekit.stages.train import train
+
+Build = Callable[..., Run]
+CLASSIFIER: dict[str, Any] = {
+    "nets__generator": {"name": "unet", "width": 4, "norm": "none"},  # brightness must reach the head
+    "nets__discriminator": None,
+    "nets__head": {"name": "classify", "pool": "avg"},
+    "nets__one_way": True,
+    "losses": [{"name": "task", "passes": ["ab", "bb"]}],
+    "evaluate": {"metrics": ["accuracy", "auroc"], "resamples": 50},
+    "train": {"steps": 60, "adam": {"lr": 3e-3}},
+}
+TOY: dict[str, Any] = {"name": "toy", "count": 24, "test": 20, "grouped": 2, "apart": True, "noise": 0.05}
+
+
+@pytest.fixture
+def judge(build_run: Build) -> Run:
+    """A judge that has learnt the toys' classes, which are levels of brightness, on the second half of the patients."""
+    made = build_run(
+        folder="judge", **CLASSIFIER, data__a=TOY, data__b={**TOY, "side": "b"}, data__half="second", data__batch=4
+    )
+    list(train(made))
+    return made
+
+
+@pytest.fixture
+def restorer(build_run: Build) -> Callable[..., Run]:
+    """A run whose restorer multiplies by a number, "trained" on the first half of the patients."""
+
+    def make(by: float, **changes: Any) -> Run:
+        linear = {"name": "scale", "by": by}
+        options = {"data__half": "first", "data__a": {**TOY, "truth": True, "mask": True}, **changes}
+        made = build_run(folder=f"by{by}", nets__generator=linear, **{"data__b": {**TOY, "side": "b"}, **options})
+        made.step = 1
+        made.save()
+        return made
+
+    return make
+
+
+def trained_on(spec: Recipe, plugins: Plugins) -> dict[str, set[str]]:
+    splits = opened(spec, plugins.parts)
+    return {name: splits["train", name].groups() for name in ("a", "b")}  # type: ignore[index]
+
+
+def test_halves_are_the_whole_and_share_no_patient(spec: Callable[..., Recipe], plugins: Plugins) -> None:
+    data: dict[str, Any] = {"data__a": TOY, "data__b": {**TOY, "side": "b"}}
+    whole, one, other = (trained_on(spec(**data, data__half=half), plugins) for half in (None, "first", "second"))
+    assert one["a"] | other["a"] == whole["a"] == one["b"] | other["b"]
+    assert not (one["a"] | one["b"]) & (other["a"] | other["b"])
+    assert one["a"]
+    assert other["a"]
+    assert trained_on(spec(**data, data__half="first", seed=9), plugins) == one, "one judge must serve every seed"
+    listed = opened(spec(**data, data__half="first"), plugins.parts).listing()
+    assert "train p11" in opened(spec(**data), plugins.parts).listing()
+    assert {row["patient"] for row in csv.DictReader(listed.split("\n")) if row["split"] == "train"} == one["a"]
+
+
+def test_too_few_patients_for_halves(spec: Callable[..., Recipe], plugins: Plugins) -> None:
+    alone = {**TOY, "count": 2}
+    halves = [spec(data__a=alone, data__b={**alone, "side": "b"}, data__half=half) for half in ("first", "second")]
+    told = []
+    for half in halves:
+        try:
+            opened(half, plugins.parts)
+        except DataError as error:
+            told.append(str(error))
+    assert len(told) == 1, "one patient stands in one half"
+    assert re.match("data.a: the (first|second) half of the training patients has no images; they are too few", told[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "run_half", "judge_half"),
+    [
+        ({"audit": "split"}, "first", "second"),
+        ({"audit": "split", "data__half": "second"}, "second", "first"),
+        ({"audit": "same"}, None, None),
+        ({"audit": {"name": "same"}, "data__half": "first"}, "first", "first"),
+    ],
+)
+def test_the_judge_gets_the_other_half(
+    spec: Callable[..., Recipe], options: Any, run_half: str | None, judge_half: str | None
+) -> None:
+    made = spec(**options, seed=5)
+    judge = judge_recipe(made, 70)
+    assert judge is not None
+    assert (made.half, judge.half, judge.seed, judge.train.steps) == (run_half, judge_half, 5, 70)
+    assert judge.nets.generator.name == "unet"
+    assert judge.audit is None
+    assert judge_recipe(spec(), 70) is None
+
+
+def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Recipe], plugins: Plugins) -> None:
+    with pytest.raises(RecipeError, match=r"audit.judge is 'resnet', as nets.generator; a judge needs another"):
+        spec(audit={"judge": "resnet"})
+    with pytest.raises(RecipeError, match=r"audit.judge: no generator is called 'unit'. Did you mean 'unet'"):
+        spec(audit={"judge": "unit"})
+    with pytest.raises(RecipeError, match=r"audit: the judge: generator 'unet': data.size .* can be halved 4 times"):
+        build.check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
+
+
+def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Callable[..., Run]) -> None:
+    run = restorer(1.0)
+    found = audit(run, judge)
+    assert (found["agreement"]["k"], found["agreement"]["n"]) == (20, 20)
+    assert found["scores"]["auroc"]["poor"]["value"] > 0.9, "the judge must have learnt something"
+    assert found["scores"]["auroc"]["change"] == {"value": 0, "low": 0, "high": 0}
+    (flips,) = found["flips"]
+    assert [flips[way]["k"] for way in ("away", "towards", "lost", "invented")] == [0, 0, 0, 0]
+    assert flips["lost"]["n"] == sum(row["class"] == "yes" for row in rows(run) if float(row["poor_p_yes"]) > 0.5)
+    assert found["contrast"]["change"] == {"value": 0, "low": 0, "high": 0}
+    assert found == json.loads((run.folder / "scores" / "audit.json").read_text())
+    assert any("a loss of up to" in sentence for sentence in found["sentences"]), "ten images exclude nothing"
+
+
+def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[..., Run]) -> None:
+    run = restorer(0.0)
+    found = audit(run, judge)
+    (flips,) = found["flips"]
+    told = {float(row["restored_p_yes"]) for row in rows(run)}
+    assert len(told) == 1, "all restored images are alike"
+    lost, invented = (flips[way]["k"] / flips[way]["n"] for way in ("lost", "invented"))
+    assert {lost, invented} == {0.0, 1.0}
+    assert found["scores"]["auroc"]["restored"]["value"] == 0.5
+    assert found["scores"]["auroc"]["change"]["high"] < 0
+    assert any(sentence.startswith("By restoration it fell") for sentence in found["sentences"])
+    assert found["contrast"]["restored"]["value"] == 0
+    assert found["contrast"]["poor"]["value"] != 0
+
+
+def rows(run: Run) -> list[dict[str, str]]:
+    with (run.folder / "scores" / "audit.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_the_judge_was_trained_on_is_told(judge: Run, restorer: Callable[..., Run]) -> None:
+    alone = audit(restorer(1.0), judge)
+    assert alone["judge"]["unit"] == "patient"
+    assert alone["judge"]["shared"] == 0
+    assert "none of whom trained the run" in alone["sentences"][0]
+    together = audit(restorer(0.5, data__half=None), judge)
+    assert together["judge"]["shared"] == together["judge"]["trained"] == alone["judge"]["trained"]
+    assert "may have learnt the same shortcuts" in together["sentences"][0]
+
+
+def test_patients_that_are_not_known_are_told_apart_by_image() -> None:
+    head = "path,domain,label,patient,split,source\n"
+    run = head + "one.png,a,no,,train,\ntwo.png,a,no,p2,train,\nthree.png,a,no,p3,test,\n"
+    judge = head + "two.png,a,no,p2,train,\nthree.png,a,no,p3,train,\n"
+    assert relation(run, judge, "test") == {"unit": "image", "trained": 2, "shared": 1, "judged": 1}
+
+
+def test_a_judge_that_knows_what_it_judges_is_refused(judge: Run, restorer: Callable[..., Run]) -> None:
+    run = restorer(1.0)
+    judge.listing = judge.listing.replace(",train,", ",test,").replace(",test,toy", ",train,toy")
+    with pytest.raises(DataError, match="was trained on 10 patients of the test images that it is to judge"):
+        audit(run, judge)
+
+
+def test_other_classes_or_none_are_refused(build_run: Build, judge: Run, restorer: Callable[..., Run]) -> None:
+    named = restorer(1.0, data__a={**TOY, "classes": ["ill", "well"]}, data__b={**TOY, "classes": ["ill", "well"]})
+    with pytest.raises(DataError, match=r"tells the classes \('no', 'yes'\), the run's data have \('ill', 'well'\)"):
+        audit(named, judge)
+    with pytest.raises(DataError, match="tells no classes, so it cannot judge"):
+        audit(judge, restorer(0.5))
+
+
+def test_contrast_is_inside_less_surround() -> None:
+    image, mask = torch.zeros(2, 3, 40, 40), torch.zeros(2, 1, 40, 40)
+    mask[0, :, 10:20, 10:20] = 1
+    image[0] = torch.linspace(-1, 1, 3).reshape(3, 1, 1) * 0.1  # channels count as their mean, 0
+    image[0, :, 10:20, 10:20] = 0.4
+    image[0, :, :5] = -1  # beyond the ring of two pixels: not seen
+    found = contrast(image, mask)
+    assert found[0] == pytest.approx(0.2)  # of a range of two
+    assert np.isnan(found[1]), "nothing is inside an empty mask"
+
+
+def test_exact_intervals_are_clopper_pearson() -> None:
+    assert exact(0, 10, 0.95) == pytest.approx((0, 1 - 0.025 ** (1 / 10)))
+    assert exact(10, 10, 0.95) == pytest.approx((0.025 ** (1 / 10), 1))
+    low, high = exact(3, 10, 0.9)
+    assert (low, high) == pytest.approx((0.0873, 0.6066), abs=1e-4)  # their table for 90 %
