@@ -37,7 +37,9 @@ def _view(folder: Path) -> dict[str, Any]:
     run = RunFolder(folder)
     recipe, environment = run.json("recipe.json"), run.json("environment.json")
     data, networks = run.json("data.json"), run.json("networks.json")
-    steps, validation = run.columns("metrics.csv"), run.columns("validation.csv")
+    steps = run.columns("metrics.csv")
+    looked = not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics"))
+    validation = run.columns("validation.csv") if looked else {}
     scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
     checked = _mapping(data.get("check"))
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
