@@ -172,7 +172,7 @@ def scatter(
     """The veil of scattered radiation or stray light: a haze of low frequencies.
 
     The detector gets the primary exposure P and scatter, which is P blurred so widely that only a haze is left: I = P +
-    SPR (P * K), K a wide Gaussian. (Measured of slabs, nearly a Gaussian is what a point scatters: Boone, Arnold and
+    SPR (P * K), K a wide Gaussian. (Behind slabs, a modified Gaussian fits what is measured: Boone, Arnold and
     Seibert 1986, doi:10.1118/1.595906.) Exposure is then scaled back by 1 + SPR, as automatic exposure does. So fine
     contrast falls to 1 / (1 + SPR), and what had little exposure of its own is veiled most: without a grid, 90 % of
     what reaches the mediastinum of a chest is scatter (Niklason, Sorenson and Nelson 1981, doi:10.1118/1.595027), and
@@ -198,7 +198,8 @@ def grid(
     """Lines of an anti-scatter grid that did not move, along rows or columns within two degrees.
 
     The strips, or their aliases where they are finer than the pixels, fill a narrow band of frequencies (Lin et al.
-    2006, doi:10.1007/s10278-006-0630-8): nearly a sinusoid. The strips take a share of the exposure, so they add to its log.
+    2006, doi:10.1007/s10278-006-0630-8): nearly a sinusoid. The strips take a share of the exposure, so they add to its
+    log.
 
     Args:
         domain: What the images look like.
