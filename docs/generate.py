@@ -344,7 +344,7 @@ def api_page() -> str:
     """Return the reference of the face, a directive a name, by home."""
     homes: dict[str, list[str]] = {}
     for name in restorekit.__all__:
-        if name != "nd":
+        if name not in restorekit._MODULES:
             homes.setdefault(restorekit._HOME_OF[name], []).append(name)
     text = [
         "# The face\n\nThis page is generated. All that a plugin or a script needs is imported from `restorekit`; "
@@ -355,7 +355,10 @@ def api_page() -> str:
         text += [f"::: restorekit.{home}.{name}\n" for name in names]
     text.append("## restorekit.testing\n\nThe conformance kit, see [its page](plugin-check.md).\n")
     text += [f"::: restorekit.testing.listing.{name}\n" for name in ("cases", "Case", "Outcome")]
-    text.append("## restorekit.nd\n\n::: restorekit.core.nd\n    options:\n      show_root_heading: false\n")
+    for name in restorekit._MODULES:
+        text.append(
+            f"## restorekit.{name}\n\n::: restorekit.core.{name}\n    options:\n      show_root_heading: false\n"
+        )
     return "\n".join(text)
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from restorekit.core import measures as measures
     from restorekit.core import nd as nd
     from restorekit.core.errors import CheckpointError as CheckpointError
     from restorekit.core.errors import DataError as DataError
@@ -102,6 +103,7 @@ __all__ = [
     "find_images",
     "hookimpl",
     "load",
+    "measures",
     "nd",
     "read_image",
     "read_manifest",
@@ -143,6 +145,8 @@ _HOMES = {
     ),
     "stages.restore": ("load",),
 }
+_MODULES = ("measures", "nd")
+"""Names of the face that are modules of the core."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 try:
@@ -152,8 +156,8 @@ except PackageNotFoundError:  # a checkout that was never installed
 
 
 def __getattr__(name: str) -> Any:
-    if name == "nd":
-        return importlib.import_module("restorekit.core.nd")
+    if name in _MODULES:
+        return importlib.import_module(f"restorekit.core.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'restorekit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"restorekit.{_HOME_OF[name]}"), name)

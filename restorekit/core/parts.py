@@ -12,7 +12,8 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from types import UnionType
+from typing import Annotated, Any, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
@@ -316,8 +317,36 @@ def _type_name(part: _Part, option: str) -> str:
     inner = part.nested(option)
     if inner is not None:
         return f"a {inner}" if inner == option else f"list of {option}"
-    hint = typing.get_type_hints(part.target)[option]  # without the bounds that Annotated holds
-    return inspect.formatannotation(hint).replace("typing.", "")
+    return _hint_name(part.hints[option])
+
+
+_BOUNDS = {
+    "ge": "from",
+    "gt": "above",
+    "le": "to",
+    "lt": "below",
+    "min_length": "of at least",
+    "max_length": "at most",
+}
+"""How the bounds that an annotation may hold are told."""
+
+
+def _hint_name(hint: Any) -> str:
+    """Return an annotation as people read it, bounds included: "tuple[float from 0, float from 0] | None"."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        held = [one for extra in arguments[1:] for one in getattr(extra, "metadata", [extra])]
+        bounds = [
+            f"{word} {getattr(one, name)}" for name, word in _BOUNDS.items() for one in held if hasattr(one, name)
+        ]
+        return " ".join([_hint_name(arguments[0]), *bounds])
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+        return " | ".join(map(_hint_name, arguments))
+    if typing.get_origin(hint) in (tuple, list, dict):
+        return f"{typing.get_origin(hint).__name__}[{', '.join(map(_hint_name, arguments))}]"
+    if hint is ...:
+        return "..."
+    return inspect.formatannotation(hint).replace("typing.", "").replace("NoneType", "None")
 
 
 def _default_name(parameter: inspect.Parameter) -> str | None:

@@ -352,6 +352,8 @@ class Metric(ABC):
     """The definition in one line, with its source: printed in every report."""
     better: Literal["higher", "lower", "neither"] = "higher"
     """What is good; neither: the score says what an image is like, and no checkpoint is chosen by it."""
+    unit: str = ""
+    """What the score is counted in, such as "px"; empty for a plain number. The report prints it beside the name."""
     needs: Literal["truth", "target"] | None = None
     """What a batch must know for the metric to be defined; None: nothing, so good images are scored too."""
     undefined: str = "not defined"

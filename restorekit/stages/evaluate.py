@@ -19,6 +19,7 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
+from restorekit.core.measures import LEVELS
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Domain, Metric, Nets, Output
 from restorekit.stages.checkpoint import kept_checkpoint
@@ -42,6 +43,7 @@ SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 class _Measured:
     """Rows of each metric for the images of a split as they came, "poor" or "good", and as they became, "restored"."""
 
+    metrics: Mapping[str, Metric]
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
@@ -73,18 +75,26 @@ def restored(nets: Nets, image: Tensor, times: int) -> Output:
 
 def score(run: Run, split: str) -> dict[str, float]:
     """Return the plain scores of a split: of the restored images, and of the classes."""
-    seen = _measure(run, split, before=False)
+    seen = _measure(run, split, run.metrics, before=False)
     return {
         name: float("nan") if (name, "restored") not in seen.rows else metric.reduce(seen.rows[name, "restored"])
         for name, metric in run.metrics.items()
     }
 
 
+def _all_metrics(run: Run) -> dict[str, Metric]:
+    """Return the metrics of the recipe, and of images the levels of noise, blur, exposure and contrast."""
+    domain = run.domains["a"]
+    levels = LEVELS if domain.dims == 2 else {}
+    return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
+
+
 def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png.
 
-    Metrics that need nothing but an image score good images too, of the same split or else of validation or training,
-    into scores/SPLIT_good.csv.
+    Of images of two dimensions, noise, blur, exposure and contrast are scored beside what the recipe lists. Metrics
+    that need nothing but an image, as these, score good images too, of the same split or else of validation or
+    training, into scores/SPLIT_good.csv.
 
     Raises:
         DataError: if the split has no images.
@@ -94,12 +104,13 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
     checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
     state = run.load(checkpoint)
-    seen = _measure(run, split, before=True, say=say)
+    metrics = _all_metrics(run)
+    seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
-    found = {name: _scored(run, name, seen, over) for name in run.metrics}
-    good = _measure_good(run, split)
+    found = {name: _scored(run, name, seen, over) for name in metrics}
+    good = _measure_good(run, split, metrics)
     if good is not None:
         _beside(run, found, seen, good[1], over)
     domain = run.domains["a"]
@@ -109,6 +120,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "step": state["step"],
         "kept": run.recipe.train.keep,
         "times": run.recipe.evaluate.times,
+        "dims": domain.dims,
         "images": len(seen.keys),
         "groups": len(patients) if grouped else None,
         "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
@@ -122,7 +134,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "channel_spread": _channel_spread(seen),
     }
     home = run.folder / "scores"
-    write_text(home / f"{split}.csv", _table(seen, run.metrics, domain))
+    write_text(home / f"{split}.csv", _table(seen, domain))
     if good is not None:
         write_text(home / f"{split}_good.csv", _good_table(good[1]))
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
@@ -159,8 +171,15 @@ def judging(nets: Nets) -> Iterator[None]:
         nets.train(was)
 
 
-def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] = lambda line: None) -> _Measured:
-    seen = _Measured()
+def _measure(
+    run: Run,
+    split: str,
+    metrics: Mapping[str, Metric],
+    *,
+    before: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> _Measured:
+    seen = _Measured(metrics)
     with judging(run.scored_nets):
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
@@ -169,13 +188,13 @@ def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] =
             seen.who(batch)
             say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
     if seen.truthless:  # a score of some of the images would not be the split's
-        seen.rows = {key: rows for key, rows in seen.rows.items() if run.metrics[key[0]].needs != "truth"}
+        seen.rows = {key: rows for key, rows in seen.rows.items() if metrics[key[0]].needs != "truth"}
     return seen
 
 
 def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
     told = _told(run.scored_nets, output)
-    for name, metric in run.metrics.items():
+    for name, metric in seen.metrics.items():
         if metric.needs == "truth" and batch.truth is None:
             seen.truthless = True
             continue
@@ -194,16 +213,16 @@ def _told(nets: Nets, output: Output) -> Tensor | None:
     return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
 
 
-def _measure_good(run: Run, split: str) -> tuple[str, _Measured] | None:
+def _measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
     """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
-    names = [name for name, metric in run.metrics.items() if metric.needs is None]
+    chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
     there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
-    if not names or not there:
+    if not chosen or not there:
         return None
-    seen = _Measured()
+    seen = _Measured(chosen)
     for batch in run.scoring(there[0], _chosen(run.good_sizes[there[0]], GOOD), name="b"):
-        for name in names:
-            seen.add(name, "good", run.metrics[name].measure(batch.image, None, batch))
+        for name, metric in chosen.items():
+            seen.add(name, "good", metric.measure(batch.image, None, batch))
         seen.who(batch)
     return there[0], seen
 
@@ -213,8 +232,11 @@ def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _
     confidence = run.recipe.evaluate.confidence
     over_good = resamples(units(good.groups), len(over), seed_of(run.recipe.seed, "bootstrap"))
     for (name, _), rows in good.rows.items():
-        parts = _parts(run.metrics[name], rows, None, np.array([]))
+        metric = good.metrics[name]
+        parts = _parts(metric, rows, None, np.array([]))
         found[name]["good"] = _entry(*parts["restored"], over_good, confidence)
+        if found[name]["good"] is None:
+            found[name]["undefined"] = metric.undefined
         if rows.shape[1] == 1:
             three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
             found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
@@ -265,8 +287,8 @@ def _chosen(count: int, most: int = SHOWN) -> list[int]:
 
 def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
-    metric = run.metrics[name]
-    entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "undefined": None}
+    metric = seen.metrics[name]
+    entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "unit": metric.unit, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
     known = np.array([run.domains["a"].knows(target) for target in seen.targets])
@@ -327,9 +349,9 @@ def _channel_spread(seen: _Measured) -> dict[str, float] | None:
     return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
 
 
-def _table(seen: _Measured, metrics: Mapping[str, Metric], domain: Domain) -> str:
+def _table(seen: _Measured, domain: Domain) -> str:
     """A row an image: who it is, what was answered, and each metric that has one number an image."""
-    single = {f"{n}_{w}": rows[:, 0] for (n, w), rows in seen.rows.items() if metrics[n].needs != "target"}
+    single = {f"{n}_{w}": rows[:, 0] for (n, w), rows in seen.rows.items() if seen.metrics[n].needs != "target"}
     heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.told else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

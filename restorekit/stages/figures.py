@@ -151,7 +151,8 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
 
 
 def _panels(figure: Figure, number: int) -> list[Axes]:
-    grid = figure.subplots(math.ceil(number / 3), 3, squeeze=False)
+    columns = 2 if number == 4 else 3  # no panel stands alone in its row
+    grid = figure.subplots(math.ceil(number / columns), columns, squeeze=False)
     panels: list[Axes] = list(grid.flat)
     for axes in panels[number:]:
         axes.set_visible(False)

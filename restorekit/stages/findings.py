@@ -17,6 +17,7 @@ __all__ = [
     "finite",
     "interval",
     "label",
+    "listed",
     "number",
     "part_words",
     "percent",
@@ -110,10 +111,13 @@ def with_interval(entry: Any, metric: str, confidence: Any) -> str:
 
 
 def score_sentences(scores: Json) -> list[str]:
-    """Return the headline: what restoration did to the images, then how well classes were told apart."""
+    """Return the headline: what restoration did to the images, then how well classes were told apart.
+
+    What is measured of good images too is told by its distance to them, in `towards`.
+    """
     metrics: Json = scores.get("metrics") or {}
     confidence = scores.get("confidence")
-    restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None]
+    restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None and "good" not in m]
     told = [_restored(name, metrics[name], confidence) for name in restored[:3]]
     found = [n for n in _LEADING if n in metrics and value_of(metrics[n].get("score")) is not None]
     found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
@@ -124,7 +128,7 @@ def score_sentences(scores: Json) -> list[str]:
 
 def score_warnings(scores: Json) -> list[str]:
     """Return what the scores say against the run: measures by which restoration did harm."""
-    names = [n for n, m in (scores.get("metrics") or {}).items() if _verdict(m) == "worse"]
+    names = [n for n, m in (scores.get("metrics") or {}).items() if _verdict(m) == "worse" and "good" not in m]
     if not names:
         return []
     listed = ", ".join(map(label, names))
@@ -202,8 +206,9 @@ def data_warnings(data: Json, *, synthetic: bool = False) -> list[str]:
         found += _class_and_domain(split, domains)
     shared = data.get("shared_groups") or []
     if shared:
+        who = "subjects" if synthetic else "patients"
         found.append(
-            f"{len(shared)} patients stand in more than one split, such as {shared[0]}: what was learnt of them was "
+            f"{len(shared)} {who} stand in more than one split, such as {shared[0]}: what was learnt of them was "
             "tested on them, so the scores are too good."
         )
     return found if synthetic else [*found, *_ungrouped(splits)]
@@ -216,10 +221,11 @@ def _confounded(splits: Json) -> list[str]:
         for domain, counts in domains.items():
             for sentence in class_and_source("{}", counts.get("sources")):
                 places.setdefault(sentence, []).append(f"the {split_word(split)} images of domain {domain}")
-    return [sentence.replace("{}", _listed(where), 1) for sentence, where in places.items()]
+    return [sentence.replace("{}", listed(where), 1) for sentence, where in places.items()]
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Return words as people list them: "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
@@ -234,7 +240,7 @@ def _ungrouped(splits: Json) -> list[str]:
     if not told:
         return []
     return [
-        f"The patient is not known of {_listed(told)}: images of one patient may stand in more than one split, and "
+        f"The patient is not known of {listed(told)}: images of one patient may stand in more than one split, and "
         "intervals may be too narrow."
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -358,14 +359,30 @@ def _model_faults(error: ValidationError) -> Iterator[Fault]:
             )
         elif one["type"] == "missing":
             yield place, "is missing and has no default"
+        elif one["type"] == "model_type":
+            keys = ", ".join(_keys(place))
+            yield place, f"takes a mapping with {keys}; came {one['input']!r:.80}{_meant(place, one['input'])}"
         elif one["type"] == "value_error":
             yield place, one["msg"].removeprefix("Value error, ")
         else:
             yield place, f"{one['msg'][0].lower()}{one['msg'][1:]}; came {one['input']!r:.80}"
 
 
+def _meant(place: Place, value: Any) -> str:
+    """Return the mapping that was meant by a value that stands for it, if one of its keys takes the value."""
+    for name, field in _model(place).model_fields.items():
+        if typing.get_origin(field.annotation) is Literal and value in typing.get_args(field.annotation):
+            return f". Did you mean {{{name}: {value}}}?"
+    return ""
+
+
 def _keys(place: Place) -> list[str]:
-    """The known keys of the model at `place`."""
+    """Return the known keys of the model at `place`."""
+    return sorted(_model(place).model_fields)
+
+
+def _model(place: Place) -> type[BaseModel]:
+    """Return the model at `place`; one without fields where there is none."""
     model: Any = Recipe
     for step in place:
         if isinstance(step, int):
@@ -374,6 +391,7 @@ def _keys(place: Place) -> list[str]:
         inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]
         models = [a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, BaseModel)]
         if not models:
-            return []
+            return BaseModel
         model = models[0]
-    return sorted(model.model_fields)
+    found: type[BaseModel] = model
+    return found

@@ -37,18 +37,21 @@ def _view(folder: Path) -> dict[str, Any]:
     run = RunFolder(folder)
     recipe, environment = run.json("recipe.json"), run.json("environment.json")
     data, networks = run.json("data.json"), run.json("networks.json")
-    steps, validation = run.columns("metrics.csv"), run.columns("validation.csv")
+    steps = run.columns("metrics.csv")
+    looked = not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics"))
+    validation = run.columns("validation.csv") if looked else {}
     scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
     checked = _mapping(data.get("check"))
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
         "synthetic": synthetic,
-        "sentences": findings.score_sentences(scores),
+        "sentences": [*findings.score_sentences(scores), *towards.summary(scores)],
         "leaks": checked.get("leaks") or [],
         "leak_count": checked.get("leak_count") or 0,
         "warnings": [
             *findings.score_warnings(scores),
+            *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic),
             *(checked.get("warnings") or []),
         ],
@@ -57,6 +60,9 @@ def _view(folder: Path) -> dict[str, Any]:
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
         "audit": _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit")))),
+        "paired": _mapping(recipe.get("data")).get("pairing") == "key",
+        "size": _mapping(recipe.get("data")).get("size") or [],
+        "lacking": towards.lacking(scores, recipe) if scores else "",
         "paper": _paper(recipe, scores, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
@@ -84,21 +90,36 @@ def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of three tables: image metrics, those by which good images were scored too, class metrics."""
     rows: dict[str, list[dict[str, Any]]] = {"images": [], "domains": [], "classes": []}
     for name, metric in _mapping(scores.get("metrics")).items():
-        kind = "classes" if "score" in metric else "domains" if metric.get("good") else "images"
+        kind = "classes" if "score" in metric else "domains" if "good" in metric else "images"
         keys = {"classes": ("score",), "domains": towards.KINDS, "images": ("poor", "restored", "gain")}[kind]
         cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
         last = _mapping(metric.get(keys[0]) or metric.get("restored"))
-        row = {"name": label(name), "key": name, "better": metric.get("better", "higher"), "cells": cells}
+        row = {"name": label(name), "unit": metric.get("unit", ""), "cells": cells}
+        row["better"] = metric.get("better", "higher")
         if kind == "domains":
             row["moved"] = towards.sentence(name, metric)
+            for key, cell in zip(keys, cells, strict=True):
+                cell["few"] = _few(metric.get(key), scores.get("good") if key == "good" else scores)
         rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
     return rows
 
 
 def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
     if value_of(entry) is None:
-        return {"value": f"not defined ({undefined or 'no reason was recorded'})", "interval": ""}
+        return {"value": _undefined(undefined), "interval": ""}
     return {"value": number(value_of(entry), name), "interval": findings.interval(entry, name)}
+
+
+def _undefined(reason: Any) -> str:
+    """Return that a score is not defined, and why; some metrics say both in one."""
+    text = str(reason or "no reason was recorded")
+    return text if text.startswith("not defined") else f"not defined ({text})"
+
+
+def _few(entry: Any, of: Any) -> str:
+    """Return of how many images a score tells, if not of all."""
+    told, images = _mapping(entry).get("n"), _mapping(of).get("images")
+    return f"{findings.count(told)} of {findings.count(images)} images" if told and images and told < images else ""
 
 
 def _bounds(entry: Any) -> tuple[float, float, float] | None:
@@ -116,12 +137,12 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if findings.finite(v)}
     pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, metric in metrics.items():
-        if metric.get("good"):
+        if "good" in metric:
             continue  # has a chart of three
         pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
         if len(pair) == 2:
             pairs[label(name) + (" (dB)" if name.endswith("snr") else "")] = pair
-    spread = {label(name): metric["spread"] for name, metric in metrics.items() if metric.get("spread")}
+    spread = {label(n): m["spread"] for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
     charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
     charts |= {"images": figures.image_scores(pairs)} if pairs else {}
     return charts | ({"domains": figures.spreads(spread)} if spread else {})
@@ -171,7 +192,7 @@ def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
     ours = value_of(entry)
     row = {"name": label(name), "paper": str(theirs) + (" dB" if name.endswith("snr") else "")}
     if ours is None:
-        why = f"not defined ({metric.get('undefined') or 'no reason was recorded'})" if metric else "not measured"
+        why = _undefined(metric.get("undefined")) if metric else "not measured"
         return row | {"ours": why, "interval": "", "difference": "", "where": ""}
     where = ""
     if findings.finite(theirs):

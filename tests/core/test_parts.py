@@ -1,8 +1,9 @@
 """Parts: what is refused at load and in a recipe, in these words, and what is made."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 from torch import nn
 
 from restorekit import Factory, Loss, PluginError, RecipeError
@@ -150,6 +151,28 @@ def test_resolve_raises_every_fault_at_once(parts: Parts) -> None:
     with pytest.raises(RecipeError) as caught:
         parts.resolve("layer", {"name": "plain", "q": "x", "act": 3})
     assert len(caught.value.faults) == 2
+
+
+def bounded(
+    *,
+    width: Annotated[int, Field(ge=1, le=64)] = 8,
+    share: Annotated[float, Field(ge=0, lt=1)] | None = None,
+    severity: tuple[Annotated[float, Field(gt=0)], float] = (0.5, 1.0),
+    sizes: Annotated[list[int], Field(min_length=1, max_length=3)] = [1],  # noqa: B006
+    any_number: tuple[int, ...] = (),
+) -> Loss:
+    return Loss()
+
+
+def test_options_tell_their_bounds(parts: Parts) -> None:
+    parts.add("loss", "bounded", bounded, owner="mine")
+    assert {option.name: option.type for option in parts.options("loss", "bounded")} == {
+        "width": "int from 1 to 64",
+        "share": "float from 0 below 1 | None",
+        "severity": "tuple[float above 0, float]",
+        "sizes": "list[int] of at least 1 at most 3",
+        "any_number": "tuple[int, ...]",
+    }
 
 
 def test_resolve_gives_options_of_the_annotated_type(parts: Parts) -> None:

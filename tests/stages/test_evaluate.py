@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from restorekit import CheckpointError, DataError, write_image
+from restorekit import CheckpointError, DataError, measures, write_image
 from restorekit.stages.evaluate import SHOWN, evaluate, pictures, restored, score
 from restorekit.stages.run import Run
 from restorekit.stages.splits import open_splits
@@ -100,7 +100,7 @@ def test_the_same_scores_twice(saved: Build) -> None:
     run = saved("psnr", "accuracy", data__a=toy(), nets__head=HEAD)
     evaluate(run)
     first = {p.name: p.read_bytes() for p in (run.folder / "scores").iterdir()}
-    assert set(first) == {"test.csv", "test.json", "test.png"}
+    assert set(first) == {"test.csv", "test.json", "test.png", "test_good.csv"}
     evaluate(run)
     assert {p.name: p.read_bytes() for p in (run.folder / "scores").iterdir()} == first
 
@@ -110,6 +110,7 @@ def test_a_row_an_image(saved: Build) -> None:
     evaluate(run)
     table = rows(run)
     names = ["key", "group", "source", "class", "called", "p_no", "p_yes", "psnr_restored", "psnr_poor"]
+    names += [f"{name}_{which}" for name in measures.LEVELS for which in ("restored", "poor")]
     assert list(table[0]) == names
     assert [row["key"] for row in table] == [f"test/{i:03d}.png" for i in range(11)]
     assert [row["group"] for row in table] == [f"p{i // 2}" for i in range(11)]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import Batch, Domain, Metric, RecipeError, hookimpl
+from restorekit import Batch, Domain, Metric, RecipeError, Scored, hookimpl, measures
 from restorekit.core.plugins import Plugins
 from restorekit.stages import findings, towards
 from restorekit.stages.distances import distances
@@ -96,7 +96,7 @@ def test_good_images_of_the_same_split_are_scored(saved: Build) -> None:
     assert summary["good"] == {"split": "test", "images": 9}
     entry = summary["metrics"]["mean"]
     table = rows(run)
-    assert list(table[0]) == ["key", "group", "source", "mean"]
+    assert list(table[0]) == ["key", "group", "source", "mean", *measures.LEVELS]
     assert [row["key"] for row in table] == [f"test/{i:03d}.png" for i in range(9)]
     assert [row["group"] for row in table] == [f"p{i // 3}" for i in range(9)]
     good = np.array([float(row["mean"]) for row in table])
@@ -131,11 +131,120 @@ def test_of_few_images_all_are_shown(saved: Build) -> None:
 
 
 def test_metrics_that_need_a_truth_leave_good_images_alone(saved: Build) -> None:
-    run = saved("psnr", data__a=toy(test=3, truth=True), data__b=toy("b", test=3))
+    run = saved("psnr", data__size=[16], data__a=toy(test=3, truth=True), data__b=toy("b", test=3))
     summary = evaluate(run)
     assert summary["good"] is None
     assert "good" not in summary["metrics"]["psnr"]
     assert not (run.folder / "scores" / "test_good.csv").exists()
+
+
+# Noise, blur, exposure and contrast
+
+
+def phantoms(side: str, test: int) -> dict[str, Any]:
+    return {"name": "phantom", "side": side, "count": 4, "test": test, "size": [64, 64]}
+
+
+LARGE: dict[str, Any] = {"data__size": [64, 64], "data__a": phantoms("a", 7), "data__b": phantoms("b", 5)}
+
+
+def test_every_run_of_images_is_measured(saved: Build) -> None:
+    run = saved(evaluate={"metrics": []}, **LARGE)
+    run.begin("test")
+    found = evaluate(run)["metrics"]
+    assert list(found) == list(measures.LEVELS)
+    poor, good = (torch.cat([batch.image for batch in run.scoring("test", name=name)]) for name in "ab")
+    for which, images in {"poor": poor, "restored": 0.8 * poor, "good": good}.items():
+        wanted = [measures.measure(measures.gray(image)) for image in images]
+        for name in measures.MEASURES:
+            values = [one[name] for one in wanted if math.isfinite(one[name])]
+            entry = found[f"{name}_level"][which]
+            assert (entry["value"], entry["n"]) == (pytest.approx(np.mean(values), rel=1e-4), len(values))
+    assert [found[name]["unit"] for name in found] == ["of the range", "px", "log2 gamma", "of the range"]
+    text = page(run)
+    assert text.count("the distance") >= 4
+    assert "to measure them" not in text
+
+
+def test_a_measure_that_a_recipe_lists_is_scored_once(saved: Build) -> None:
+    run = saved(evaluate={"metrics": ["contrast_level", "mean"]}, **LARGE)
+    found = evaluate(run)["metrics"]
+    assert list(found) == ["contrast_level", "mean", "noise_level", "blur_level", "exposure_level"]
+    assert list(rows(run)[0]).count("contrast_level") == 1
+
+
+def test_what_every_run_is_measured_by_is_left_out_of_validation(build_run: Build) -> None:
+    run = build_run(**metrics("mean", keep="last"), data__a=toy(val=2))
+    assert run.judge is None, "or the least noise would choose a checkpoint"
+    looked = [event.values for event in train(run) if isinstance(event, Scored)]
+    assert [list(values) for values in looked] == [["mean"], ["mean"]]
+
+
+@pytest.mark.parametrize(("size", "dims"), [([24], "1 dimension."), ([8, 8, 8], "3 dimensions.")])
+def test_signals_and_volumes_are_told_why_not(saved: Build, size: list[int], dims: str) -> None:
+    run = saved(evaluate={"metrics": []}, data__size=size, data__a=toy(test=3))
+    run.begin("test")
+    summary = evaluate(run)
+    assert (summary["dims"], summary["metrics"], summary["good"]) == (len(size), {}, None)
+    text = page(run)
+    assert f"these measures are defined for two-dimensional images, and these have {dims}" in text
+    assert "Where did it move?" not in text
+
+
+def test_images_too_small_for_a_measure_are_told_so(saved: Build) -> None:
+    run = saved(evaluate={"metrics": []}, data__a=toy(test=3), data__b=toy("b", test=3))
+    run.begin("test")
+    found = evaluate(run)["metrics"]
+    for name in ("noise_level", "blur_level"):
+        assert [found[name][which] for which in ("poor", "restored", "good")] == [None] * 3
+    assert found["exposure_level"]["good"]["n"] == 3
+    text = page(run)
+    assert text.count("not defined (images of less than 32 pixels a side)") == 6
+    assert text.count("It cannot be told: the measure is not defined") == 2
+
+
+def page(run: Run) -> str:
+    return " ".join(report(run.folder).read_text("utf-8").split())
+
+
+def test_scores_of_earlier_versions_are_still_shown(saved: Build) -> None:
+    """They hold only what the recipe listed, without units and dimensions."""
+    run = saved(data__a=toy(test=3), data__b=toy("b", test=3))
+    run.begin("test")
+    evaluate(run)
+    path = run.folder / "scores" / "test.json"
+    old = json.loads(path.read_text())
+    del old["dims"]
+    old["metrics"] = {"mean": {key: value for key, value in old["metrics"]["mean"].items() if key != "unit"}}
+    path.write_text(json.dumps(old))
+    text = page(run)
+    assert "Where did it move?" in text
+    assert (
+        "When this run was scored, noise level, blur level, exposure level and contrast level were not measured; to "
+        "measure them, run restorekit evaluate on this folder."
+    ) in text
+    evaluate(run)
+    assert "to measure them" not in page(run)
+
+
+def test_of_how_many_images_a_score_tells_is_said_where_it_is_not_all(saved: Build) -> None:
+    run = saved(
+        {"name": "mean", "most": 0.42}, data__a=toy(test=12, level=1, noise=0.0), data__b=toy("b", test=12, level=1)
+    )
+    run.begin("test")
+    found = evaluate(run)["metrics"]["mean"]
+    assert found["poor"]["n"] < found["restored"]["n"] < 12
+    text = page(run)
+    assert text.count(f"{found['restored']['n']} of 12 images") == 1
+    assert text.count(f"{found['poor']['n']} of 12 images") == 2, "of poor and good, which are the same"
+
+
+@pytest.mark.parametrize(("pairing", "said"), [("random", True), ("key", False)])
+def test_pairs_show_the_same_patients(saved: Build, pairing: str, said: bool) -> None:
+    run = saved(data__a=toy(test=3), data__b=toy("b", test=3), data__pairing=pairing)
+    run.begin("test")
+    evaluate(run)
+    assert ("Good and poor images show different patients" in page(run)) is said
 
 
 def test_a_gain_is_of_the_images_where_both_are_defined(saved: Build) -> None:
@@ -226,6 +335,38 @@ def test_the_report_lays_them_side_by_side(saved: Build) -> None:
     assert "Farther from the good images" in text, "poor and good are the same here, restored ones are darker"
     assert text.count("mean: the mean of an image") == 1, "the definition stands with the others"
     assert "Poor beside restored images by each metric" not in text
+
+
+NEAR = measured(0.5, 0.25, 0.2, (0.3, 0.05), (-0.3, -0.2))
+FAR = measured(0.5, 0.8, 0.2, (0.3, 0.6), (0.2, 0.4))
+SAME = measured(0.2, 0.2, 0.2, (0.1, 0.1), (-0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said", "warned"),
+    [
+        (
+            {"noise_level": NEAR, "grain": NEAR, "blur_level": FAR, "contrast_level": SAME},
+            "Restoration moved the images nearer to the good ones by noise level and grain and farther from the good "
+            "ones by blur level; no clear change by contrast level.",
+            "farther from the good ones than the poor images were, by blur level: look",
+        ),
+        ({"grain": NEAR}, "Restoration moved the images nearer to the good ones by grain.", ""),
+        (
+            {"grain": SAME},
+            "Restoration moved the images neither nearer to the good ones nor farther: no clear change by grain.",
+            "",
+        ),
+        ({"grain": {"good": None, "distance": None}}, "", ""),
+        ({"psnr": {"restored": {"value": 20.0}}}, "", ""),
+    ],
+)
+def test_the_headline_says_by_what_the_images_moved(metrics: dict[str, Any], said: str, warned: str) -> None:
+    assert "".join(towards.summary({"metrics": metrics})) == said
+    (told,) = towards.warnings({"metrics": metrics}) or [""]
+    assert warned in told
+    assert bool(told) is bool(warned)
+    assert findings.score_warnings({"metrics": metrics}) == []
 
 
 def test_neither_way_is_no_praise_and_no_blame() -> None:

@@ -244,6 +244,19 @@ def test_bad_sets(faults: Callable[..., list[str]]) -> None:
     assert faults(GOOD, "train.steps=many")[0].startswith("--set train.steps: train.steps: ")
 
 
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ("data.cache=memory", "takes a mapping with limit, place; came 'memory'. Did you mean {place: memory}?"),
+        ("data.cache=elsewhere", "takes a mapping with limit, place; came 'elsewhere'"),
+        ("train.adam=1e-3", "takes a mapping with betas, eps, eps_hat, lr; came 0.001"),
+    ],
+)
+def test_a_value_where_a_mapping_must_stand(faults: Callable[..., list[str]], sets: str, said: str) -> None:
+    key = sets.partition("=")[0]
+    assert faults(GOOD, sets) == [f"--set {key}: {key}: {said}"]
+
+
 def test_steps_or_epochs(load: Load, faults: Callable[..., list[str]], tmp_path: Path) -> None:
     assert faults(GOOD.replace("{steps: 10}", "{steps: 10, epochs: 2}")) == [
         "r.yaml: train takes 'steps' or 'epochs', never both; came both"

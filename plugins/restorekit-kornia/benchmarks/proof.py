@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from restorekit_kornia.analysis.files import analyse
-from restorekit_kornia.analysis.measures import gray, measure
+from restorekit_kornia.analysis.measures import measure
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from restorekit import Domain, find_images, read_image
+from restorekit import Domain, find_images, measures, read_image
 from restorekit.core import plugins
 
 Values = NDArray[np.float64]
@@ -92,7 +92,7 @@ def alone(images: list[Tensor], check: Check) -> Values:
         told = []
         for level in check.levels:
             rng = torch.Generator().manual_seed(number)  # the same noise, the same lines at every level
-            told.append(measure(gray(check.apply(image, float(level), rng)), check.measure)[check.measure])
+            told.append(measure(measures.gray(check.apply(image, float(level), rng)), check.measure)[check.measure])
         found.append(alike(check.levels, np.array(told), check.sign))
     return np.array(found)
 
@@ -108,7 +108,7 @@ def together(images: list[Tensor]) -> dict[str, tuple[float, int]]:
             assert check.together is not None
             drawn.append(check.low + (check.together - check.low) * float(torch.rand((), generator=rng)))
             image = check.apply(image, drawn[-1], rng)
-        told = measure(gray(image), *(check.measure for check in chosen))
+        told = measure(measures.gray(image), *(check.measure for check in chosen))
         truth.append(drawn)
         found.append([told[check.measure] for check in chosen])
     result = {}
@@ -124,7 +124,7 @@ def errors(images: list[Tensor]) -> dict[float, float]:
     found = {}
     for sigma in SIGMAS:
         told = [
-            measure(gray(check.apply(image, sigma, torch.Generator().manual_seed(n))), "noise")["noise"]
+            measure(measures.gray(check.apply(image, sigma, torch.Generator().manual_seed(n))), "noise")["noise"]
             for n, image in enumerate(images)
         ]
         found[sigma] = float(np.median(np.abs(np.array(told) / sigma - 1)))

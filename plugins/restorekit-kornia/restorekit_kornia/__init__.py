@@ -12,11 +12,11 @@ __all__ = ["register_parts"]
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
-    """Bring the degradations, and metrics that need no clean image."""
+    """Bring the degradations, and metrics that need no clean image beside restorekit's own."""
     from restorekit_kornia import degradations  # here, so that importing the package imports no torch
-    from restorekit_kornia.analysis.metrics import METRICS
+    from restorekit_kornia.analysis.measures import LEVELS
 
     for name in degradations.__all__:
         add("degradation", name, getattr(degradations, name))
-    for name, factory in METRICS.items():
+    for name, factory in LEVELS.items():
         add("metric", name, factory)

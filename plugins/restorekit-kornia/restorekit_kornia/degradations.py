@@ -64,8 +64,8 @@ def poisson(
     """Photon noise of a low dose, in any number of dimensions: each pixel counts n of N photons, Poisson distributed.
 
     Its relative deviation is 1 / sqrt(N), so a quarter of the dose doubles the severity, and signal is lost first where
-    few photons arrive: the white mediastinum of a radiograph, the dark of a micrograph. (Bushberg et al., The Essential
-    Physics of Medical Imaging, on quantum noise; doi:10.1109/TIP.2008.2001399 on cameras.)
+    few photons arrive: the white mediastinum of a radiograph, the dark of a micrograph. (The photon part of a sensor's
+    noise, Foi et al. 2008, doi:10.1109/TIP.2008.2001399.)
 
     Args:
         domain: What the images look like.
@@ -79,8 +79,9 @@ def poisson(
 def varying_noise(domain: Domain, *, severity: tuple[Noise, Noise] = (0.0, 0.1)) -> Degradation:
     """Gaussian noise that is stronger in some regions, up to eightfold, in any number of dimensions.
 
-    So is noise after a correction of gain or shading, and in parallel MRI, by the g-factor (Pruessmann et al., SENSE,
-    Magnetic Resonance in Medicine 42, 1999). Where it is strong is drawn for every image.
+    So is noise after a correction of gain or shading, and in parallel MRI, by the g-factor (Pruessmann et al., SENSE:
+    Sensitivity encoding for fast MRI, Magnetic Resonance in Medicine 42, 952-962, 1999). Where it is strong is drawn
+    for every image.
 
     Args:
         domain: What the images look like.
@@ -92,7 +93,7 @@ def varying_noise(domain: Domain, *, severity: tuple[Noise, Noise] = (0.0, 0.1))
 def motion_blur(domain: Domain, *, severity: tuple[Pixels, Pixels] = (0.0, 8.0)) -> Degradation:
     """Blur of an even motion during the exposure: each point becomes a line, in a direction drawn for every image.
 
-    (Gonzalez and Woods, Digital Image Processing, on degradation functions.) Borders are mirrored.
+    (Linear motion blur, Moghaddam and Jamzad 2007, doi:10.1155/2007/68985.) Borders are mirrored.
 
     Args:
         domain: What the images look like.
@@ -129,7 +130,7 @@ def saturation(domain: Domain, *, severity: tuple[Cut, Cut] = (0.0, 0.4)) -> Deg
     """Highlights and shadows that are clipped (not colour), in any number of dimensions.
 
     The middle of the range is spread over the whole, and what lies outside is black or white: a display window that is
-    too narrow (DICOM PS3.3, C.11.2), or a detector with too little latitude.
+    too narrow (the VOI LUT module of DICOM, PS3.3, C.11.2), or a detector with too little latitude.
 
     Args:
         domain: What the images look like.
@@ -171,15 +172,17 @@ def scatter(
     """The veil of scattered radiation or stray light: a haze of low frequencies.
 
     The detector gets the primary exposure P and scatter, which is P blurred so widely that only a haze is left: I = P +
-    SPR (P * K), K a wide Gaussian. (Seibert and Boone, X-ray scatter removal by deconvolution, Medical Physics 15,
-    1988, have the model.) Exposure is then scaled back by 1 + SPR, as automatic exposure does. So fine contrast falls
-    to 1 / (1 + SPR), and what had little exposure of its own is veiled most: without a grid, 90 % of what reaches the
-    mediastinum of a chest is scatter (doi:10.1118/1.595027), and its white is gone.
+    SPR (P * K), K a wide Gaussian. (Behind slabs, a modified Gaussian fits what is measured: Boone, Arnold and
+    Seibert 1986, doi:10.1118/1.595906.) Exposure is then scaled back by 1 + SPR, as automatic exposure does. So fine
+    contrast falls to 1 / (1 + SPR), and what had little exposure of its own is veiled most: without a grid, 90 % of
+    what reaches the mediastinum of a chest is scatter (Niklason, Sorenson and Nelson 1981, doi:10.1118/1.595027), and
+    its white is gone.
 
     Args:
         domain: What the images look like.
-        severity: The mean scatter-to-primary ratio SPR; 2.3 was measured of a chest at the bedside (Baydush and Floyd,
-            RSNA 1997), and a grid takes most of it away.
+        severity: The mean scatter-to-primary ratio SPR; 2.33 is that of a chest phantom by the protocol of the bedside
+            (Baydush and Floyd, RSNA 1997). Behind a 12:1 grid the mediastinum still has more than 1, as less than half
+            of its contrast is left (doi:10.1118/1.595027).
         spread: Standard deviation of K as a fraction of the longer side.
         relationship: "log": black had ten times the exposure of white, values fall with its log, as in radiographs.
             "linear": values rise with the exposure, as in micrographs and photos, and the veil is bright.
@@ -194,8 +197,9 @@ def grid(
 ) -> Degradation:
     """Lines of an anti-scatter grid that did not move, along rows or columns within two degrees.
 
-    The strips are finer than the pixels, and their aliases are what is seen, nearly a sinusoid
-    (doi:10.1007/s10278-006-0630-8). The strips take a share of the exposure, so they add to its log.
+    The strips, or their aliases where they are finer than the pixels, fill a narrow band of frequencies (Lin et al.
+    2006, doi:10.1007/s10278-006-0630-8): nearly a sinusoid. The strips take a share of the exposure, so they add to its
+    log.
 
     Args:
         domain: What the images look like.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from restorekit import DataError, find_images, read_image, write_text
-from restorekit_kornia.analysis.measures import MEASURES, gray, measure
+from restorekit import DataError, find_images, measures, read_image, write_text
+from restorekit_kornia.analysis.measures import MEASURES, measure
 from restorekit_kornia.analysis.words import quality
 
 __all__ = ["Row", "analyse", "found_images", "write_csv"]
@@ -87,7 +87,7 @@ def analyse_file(path: Path, range: tuple[float, float] | None = None) -> Row:
     try:
         image = read_image(path, range=range)[0]
         try:
-            x = gray(image)
+            x = measures.gray(image)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         return Row(path, (x.shape[0], x.shape[1]), measure(x), range=range)
