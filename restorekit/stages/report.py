@@ -210,7 +210,8 @@ def _health(run: RunFolder) -> dict[str, Any]:
     told, rows = run.json("health.json"), run.series("health.csv")
     known = training_health.MEASURES
     rows = [row for row in rows if row[1] in known]
-    judged = training_health.Health(int(told.get("steps") or 0))
+    steps = told.get("steps")
+    judged = training_health.Health(steps if isinstance(steps, int) else 0)
     for row in rows:
         judged.add(*row)
     lasting = {finding["measure"] for finding in judged.findings if finding["ended"] is None}
