@@ -222,7 +222,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
             "about": m.about,
             "limit": f"{'above' if m.above else 'below'} {number(m.limit)}",
             "value": number(judged.latest[name]) if name in judged.latest else "not measured",
-            "verdict": "lasts" if name in lasting else "was found" if name in found else "no",
+            "verdict": "yes, at the end" if name in lasting else "yes, over" if name in found else "no",
         }
         for name, m in known.items()
     ]

@@ -500,3 +500,25 @@ def test_a_step_that_was_taken_twice_counts_once(tmp_path):
 
 def test_the_same_folder_gives_the_same_page(full):
     assert report(full).read_bytes() == report(full).read_bytes()
+
+
+def luminance(colour):
+    """The relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = colour.removeprefix("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_can_be_read_by_day_and_by_night(full):
+    text = report(full).read_text(encoding="utf-8")
+    day, night = (dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root {(.*?)}", text, re.S))
+    assert day.keys() == night.keys()
+    pairs = "ink-paper soft-paper soft-wash ink-wash link-paper ink-note amber-note leak-ink:leak made-ink:made"
+    for pair in pairs.split():
+        front, back = pair.split(":") if ":" in pair else pair.split("-")
+        for colours in (day, night):
+            bright, dark = sorted((luminance(colours[front]), luminance(colours[back])), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5, pair
+    assert luminance(night["paper"]) < 0.02
