@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from restorekit.core.errors import TrainingError as TrainingError
     from restorekit.core.events import Event as Event
     from restorekit.core.events import Finished as Finished
+    from restorekit.core.events import Noticed as Noticed
     from restorekit.core.events import Sampled as Sampled
     from restorekit.core.events import Saved as Saved
     from restorekit.core.events import Scored as Scored
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from restorekit.core.events import Stepped as Stepped
     from restorekit.core.events import Ticked as Ticked
     from restorekit.core.filedataset import FileDataset as FileDataset
+    from restorekit.core.files import StepTable as StepTable
     from restorekit.core.files import write_text as write_text
     from restorekit.core.hookspecs import hookimpl as hookimpl
     from restorekit.core.images import find_images as find_images
@@ -82,6 +84,7 @@ __all__ = [
     "ManifestRow",
     "Metric",
     "Nets",
+    "Noticed",
     "Output",
     "Passes",
     "PluginError",
@@ -94,6 +97,7 @@ __all__ = [
     "Scored",
     "SingleDegradation",
     "Started",
+    "StepTable",
     "Stepped",
     "TaskHead",
     "Ticked",
@@ -114,9 +118,9 @@ __all__ = [
 
 _HOMES = {
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
-    "core.events": ("Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
+    "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.filedataset": ("FileDataset",),
-    "core.files": ("write_text",),
+    "core.files": ("StepTable", "write_text"),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),
     "core.manifests": ("ManifestRow", "read_manifest"),

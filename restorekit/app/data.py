@@ -93,14 +93,20 @@ def _show(found: Checkup, out: Path) -> None:
     classes = list(
         dict.fromkeys(n for domains in found.tables.values() for c in domains.values() for n in c["classes"])
     )
+    sides = [counts for domains in found.tables.values() for counts in domains.values()]
+    ends = ["min", "median", "max"] if any("quantity" in counts for counts in sides) else []
     rows = []
     for split, domains in found.tables.items():
         for domain, counts in domains.items():
             known = [str(counts["classes"].get(name, 0)) for name in classes]
+            known += [f"{counts['quantity'][end]:g}" if "quantity" in counts else "-" for end in ends]
             rows.append([split, domain, "", str(counts["images"]), *known, str(counts["groups"] or "-")])
             for source, row in counts["sources"].items():
-                rows.append(["", "", source, str(sum(row.values())), *(str(row.get(n, 0)) for n in classes), ""])
-    screen.table("", ["split", "domain", "source", "images", *classes, "patients"], rows)
+                shares = [*(str(row.get(name, 0)) for name in classes), *("" for _ in ends)]
+                rows.append(["", "", source, str(sum(row.values())), *shares, ""])
+    screen.table("", ["split", "domain", "source", "images", *classes, *ends, "patients"], rows)
+    if ends:
+        screen.say("\nlabels are numbers, a quantity: the least, the median and the greatest of each side")
     screen.say(f"\nsizes: {_most(found.sizes)}\ndepths: {_most(found.depths)}")
     if found.associations:
         listed = ", ".join(f"{pair} {v:.2f}" for pair, v in found.associations.items())

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from restorekit.core.events import Event, Finished, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, Stepped, Ticked
 
 __all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
@@ -127,10 +127,19 @@ class Watch:
                 note(f"step {event.step}/{self._steps}  {self._pace(event.step)}  {self._told}")
         elif isinstance(event, Scored):
             note(f"step {event.step}: validation  " + "  ".join(f"{n} {v:.3f}" for n, v in event.values.items()))
+        elif isinstance(event, Noticed):
+            self._notice(event)
         elif isinstance(event, Saved):
             note(f"step {event.step}: saved {event.path}")
         elif isinstance(event, Finished):
             note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
+
+    def _notice(self, event: Noticed) -> None:
+        values = f"{event.value:.3g}, limit {event.limit:g}"
+        if event.over:
+            note(f"step {event.step}: {event.name} is over ({values})")
+        else:
+            warn(f"step {event.step}: {event.name}: {event.means} ({values}). {event.hint}")
 
     def _start(self, event: Started) -> None:
         self._began = self._timed = monotonic()

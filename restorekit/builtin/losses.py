@@ -5,6 +5,7 @@ A recipe holds the weights. R2C-GAN (arXiv:2209.14770) is lsgan + 10 cycle + 5 i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Annotated, ClassVar, Literal
 
@@ -24,13 +25,15 @@ class Adversarial(Loss):
     """A game between the translators and the discriminators, summed over the discriminators that exist.
 
     The three criteria take realness scores (B, 1, *s) and return a scalar: `fooled` is what a translator descends for
-    its fakes, `real` and `fake` what a discriminator descends. There is no factor 1/2 on the discriminators' side.
+    its fakes, `real` and `fake` what a discriminator descends: together never below 0, nor below `chance` where all
+    scores are alike. There is no factor 1/2 on the discriminators' side.
     """
 
     judges: ClassVar[bool] = True
 
-    def __init__(self, fooled: Criterion, real: Criterion, fake: Criterion, fakes: Fakes) -> None:
+    def __init__(self, fooled: Criterion, real: Criterion, fake: Criterion, chance: float, fakes: Fakes) -> None:
         self.fooled, self.real, self.fake = fooled, real, fake
+        self.discriminator_range = (0.0, chance)
         self.fresh = fakes == "fresh"
 
     def generator(self, p: Passes) -> Tensor | None:
@@ -120,7 +123,7 @@ def lsgan(*, fakes: Fakes = "pool") -> Loss:
     `fakes: pool` shows the discriminators the fakes of the generators' step through the history pool (the authors'
     code); `fresh` computes them anew with the updated generators (Algorithm 1 of the paper).
     """
-    return Adversarial(_to_one, _to_one, lambda score: score.square().mean(), fakes)
+    return Adversarial(_to_one, _to_one, lambda score: score.square().mean(), 0.5, fakes)
 
 
 def vanilla(*, fakes: Fakes = "pool") -> Loss:
@@ -129,6 +132,7 @@ def vanilla(*, fakes: Fakes = "pool") -> Loss:
         lambda score: F.softplus(-score).mean(),
         lambda score: F.softplus(-score).mean(),
         lambda score: F.softplus(score).mean(),
+        2 * math.log(2),
         fakes,
     )
 
@@ -139,6 +143,7 @@ def hinge(*, fakes: Fakes = "pool") -> Loss:
         lambda score: -score.mean(),
         lambda score: F.relu(1 - score).mean(),
         lambda score: F.relu(1 + score).mean(),
+        2.0,
         fakes,
     )
 

@@ -6,14 +6,13 @@ killed and resumed leaves the CSV files of a run that never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from restorekit import (
-    DataError,
     Event,
     Factory,
     Finished,
@@ -22,9 +21,9 @@ from restorekit import (
     Scored,
     Started,
     Stepped,
+    StepTable,
     draw_grid,
     hookimpl,
-    write_text,
 )
 
 if TYPE_CHECKING:
@@ -33,38 +32,17 @@ if TYPE_CHECKING:
 Watcher = Callable[[Event], None]
 
 
-class _Table:
-    """A CSV file whose first column is the step; a row is handed to the system when it is added.
-
-    The file is opened for each row, some microseconds, so that a run that breaks off leaves nothing open.
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
-        """Begin the file, or go on after `step` steps: rows written beyond them, by a killed run, are dropped."""
-        self.path = path
-        header = ",".join(columns)
-        kept = _rows_until(path, header, step) if step else []
-        write_text(path, "".join(f"{line}\n" for line in [header, *kept]))
-
-    def add(self, step: int, values: Sequence[float | None]) -> None:
-        """Append a row; a value that is not known is left empty."""
-        # Nine digits tell every float32 from its neighbours.
-        cells = ["" if value is None else f"{value:.9g}" for value in values]
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(",".join([str(step), *cells]) + "\n")
-
-
 def csv(folder: Path) -> Watcher:
     """Write `metrics.csv`, a row every `train.log_every` steps, and `validation.csv`, a row a validation."""
-    tables: dict[str, _Table] = {}
+    tables: dict[str, StepTable] = {}
     names: dict[str, tuple[str, ...]] = {}
 
     def start(event: Started) -> None:
         names.update(losses=event.losses, scores=event.scores)
         columns = ("step", "epoch", "rate", *event.losses)
-        tables["losses"] = _Table(folder / "metrics.csv", columns, event.step)
+        tables["losses"] = StepTable(folder / "metrics.csv", columns, event.step)
         if event.scores:
-            tables["scores"] = _Table(folder / "validation.csv", ("step", *event.scores), event.step)
+            tables["scores"] = StepTable(folder / "validation.csv", ("step", *event.scores), event.step)
 
     def watch(event: Event) -> None:
         match event:
@@ -126,17 +104,6 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Watc
 def _add_scalars(writer: SummaryWriter, step: int, values: dict[str, float]) -> None:
     for name, value in values.items():
         writer.add_scalar(name, value, step)
-
-
-def _rows_until(path: Path, header: str, step: int) -> list[str]:
-    """Return the rows of a CSV file up to a step. A last row torn by a kill is later than any checkpoint: dropped."""
-    if not path.exists():
-        return []
-    first, *lines = path.read_text(encoding="utf-8").split("\n")
-    if first != header:
-        raise DataError(f"{path}: its columns are not those of this run; move the file away and resume again")
-    whole = lines[:-1]
-    return [line for line in whole if line.split(",", 1)[0].isdigit() and int(line.split(",", 1)[0]) <= step]
 
 
 @hookimpl

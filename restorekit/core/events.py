@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Event", "Finished", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"]
+__all__ = ["Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Started:
     scores: tuple[str, ...]
     """Names that every `Scored` carries; empty without validation."""
     synthetic: bool = False
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """(floor, chance) of the discriminators' losses, where known: those of `Loss.discriminator_range`, summed."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,23 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class Noticed:
+    """Something goes wrong in training, such as mode collapse: told once when it begins, and once when it is over."""
+
+    step: int
+    name: str
+    """What it is called, such as "identity collapse"."""
+    value: float
+    limit: float
+    """The value at which it begins."""
+    means: str
+    """What it is, in a sentence."""
+    hint: str
+    """What to do, in a sentence or two."""
+    over: bool = False
+
+
+@dataclass(frozen=True)
 class Saved:
     """A checkpoint stands complete on the disk."""
 
@@ -77,4 +96,4 @@ class Finished:
     step: int
 
 
-Event: TypeAlias = Started | Ticked | Stepped | Scored | Sampled | Saved | Finished
+Event: TypeAlias = Started | Ticked | Stepped | Scored | Sampled | Noticed | Saved | Finished

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["cache_folder", "replacing", "write_text"]
+from restorekit.core.errors import DataError
+
+__all__ = ["StepTable", "cache_folder", "replacing", "write_text"]
 
 
 @contextmanager
@@ -39,6 +41,46 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, line ends as they are."""
     with replacing(path) as stream:
         stream.write(text.encode())
+
+
+class StepTable:
+    """A CSV file of a run whose first column is the step; a row is handed to the system when it is added.
+
+    The file is opened for each row, some microseconds, so that a run that breaks off leaves nothing open.
+    """
+
+    rows: list[list[str]]
+    """The cells of the rows that were kept from before, without the header."""
+
+    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
+        """Begin the file, or go on after `step` steps: rows written beyond them, by a killed run, are dropped.
+
+        Raises:
+            DataError: if the file to go on with has other columns.
+        """
+        self.path = path
+        header = ",".join(columns)
+        kept = _rows_until(path, header, step) if step else []
+        self.rows = [line.split(",") for line in kept]
+        write_text(path, "".join(f"{line}\n" for line in [header, *kept]))
+
+    def add(self, step: int, values: Sequence[float | str | None]) -> None:
+        """Append a row; a value that is not known is left empty."""
+        # Nine digits tell every float32 from its neighbours.
+        cells = [v if isinstance(v, str) else "" if v is None else f"{v:.9g}" for v in values]
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(",".join([str(step), *cells]) + "\n")
+
+
+def _rows_until(path: Path, header: str, step: int) -> list[str]:
+    """Return the rows of a CSV file up to a step. A last row torn by a kill is later than any checkpoint: dropped."""
+    if not path.exists():
+        return []
+    first, *lines = path.read_text(encoding="utf-8").split("\n")
+    if first != header:
+        raise DataError(f"{path}: its columns are not those of this run; move the file away and resume again")
+    whole = lines[:-1]
+    return [line for line in whole if line.split(",", 1)[0].isdigit() and int(line.split(",", 1)[0]) <= step]
 
 
 def cache_folder() -> Path:

@@ -157,6 +157,9 @@ class Loss:
     """True if the term needs discriminators."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What the batches must know: "target" for classes, "pairs" for a and b of the same object."""
+    discriminator_range: tuple[float, float] | None = None
+    """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are wholly told apart,
+    and the least that it can be where both get the same score. None: there is no such scale."""
 
     def generator(self, p: Passes) -> Tensor | None:
         """Return the scalar that the translators descend, or None."""

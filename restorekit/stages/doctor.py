@@ -70,7 +70,8 @@ class Checkup:
     sizes: Mapping[str, int]
     depths: Mapping[str, int]
     tables: Mapping[str, Any]
-    """Images by split, domain, class and source, as data.json of a run holds them."""
+    """Images by split, domain, class and source, as data.json of a run holds them; where targets are numbers, also
+    "quantity": how many are known, the least, the median and the greatest."""
     associations: Mapping[str, float]
     """Cramér's V of each two of class, domain, source and split."""
     allowed: bool = field(default=False)
@@ -265,11 +266,19 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
     order = [*[split for split in SPLITS if split in groups], *[split for split in groups if split not in SPLITS]]
     return {
         split: {
-            domain: count_rows([(i.label, i.patient, i.source) for i in found], classes)
+            domain: {**count_rows([(i.label, i.patient, i.source) for i in found], classes), **_quantity(found)}
             for domain, found in sorted(groups[split].items())
         }
         for split in order
     }
+
+
+def _quantity(items: Sequence[Item]) -> dict[str, Any]:
+    numbers = [item.number for item in items if item.number is not None]
+    if not numbers:
+        return {}
+    ends = {"min": min(numbers), "median": float(np.median(numbers)), "max": max(numbers)}
+    return {"quantity": {"known": len(numbers), **ends}}
 
 
 def _confounding(items: Sequence[Item], tables: Mapping[str, Any], synthetic: bool) -> list[str]:

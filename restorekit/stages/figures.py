@@ -63,7 +63,14 @@ def smooth(y: NDArray[np.float64], share: float = 0.05) -> NDArray[np.float64]:
     return np.asarray(full, dtype=np.float64)
 
 
-def curves(columns: Columns, names: Sequence[str], *, dots: bool = False, mark: float | None = None) -> str:
+def curves(
+    columns: Columns,
+    names: Sequence[str],
+    *,
+    dots: bool = False,
+    mark: float | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> str:
     """Draw a panel for each name over `step`: losses smoothed over their raw course, or scores as `dots`.
 
     Args:
@@ -71,6 +78,7 @@ def curves(columns: Columns, names: Sequence[str], *, dots: bool = False, mark: 
         names: the columns to draw.
         dots: True to draw every value and join them.
         mark: a step to mark with a line, such as that of the checkpoint that was kept.
+        limits: by name a value to mark with a line.
     """
 
     def draw(figure: Figure) -> None:
@@ -81,6 +89,8 @@ def curves(columns: Columns, names: Sequence[str], *, dots: bool = False, mark: 
                 axes.plot(x, smooth(y), color=TEAL, lw=1.6)
             if mark is not None:
                 axes.axvline(mark, color=AMBER, lw=1, ls="--")
+            if limits is not None and name in limits:
+                axes.axhline(limits[name], color=AMBER, lw=1)
             _finish(axes, name, "step")
 
     return _draw(draw, (9.4, 2.1 * math.ceil(len(names) / 3)))

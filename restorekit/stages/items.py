@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from restorekit.stages.splits import Side, Splits
 __all__ = ["Item", "folder_items", "manifest_items", "recipe_items"]
 
 Say = Callable[[str], None]
+MOST_CLASSES = 10
+"""A manifest does not say what its labels are: more numbers than this are a quantity, not classes."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Item:
     facts: Facts | None = None
     fault: str | None = None
     """Why it cannot be used."""
+    number: float | None = None
+    """Its target, where targets are a quantity; then it has no label."""
 
 
 def recipe_items(splits: Splits) -> list[Item]:
@@ -56,6 +61,7 @@ def recipe_items(splits: Splits) -> list[Item]:
                     split=split,
                     domain=name,
                     label=side.label(record),
+                    number=record.target if side.domain.quantity and side.domain.knows(record.target) else None,
                     patient=record.group,
                     source=record.source,
                     file=side.dataset.file(index),
@@ -73,11 +79,13 @@ def _of_side(side: Side, position: int) -> Tensor:
 def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> list[Item]:
     """Return the images that a manifest names, all of them, and read each.
 
+    Labels that are more than ten different numbers, and nothing else, are a quantity.
+
     Raises:
         DataError: if the manifest cannot be used.
     """
     rows, _ = read_manifest(file, columns)
-    return list(
+    return _quantified(
         _read(
             (
                 Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
@@ -88,6 +96,21 @@ def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> l
             say,
         )
     )
+
+
+def _quantified(items: Iterable[Item]) -> list[Item]:
+    found = list(items)
+    labels = {item.label for item in found if item.label is not None}
+    if len(labels) <= MOST_CLASSES or not all(map(_is_number, labels)):
+        return found
+    return [replace(i, label=None, number=None if i.label is None else float(i.label)) for i in found]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def folder_items(folder: Path, say: Say) -> list[Item]:

@@ -11,6 +11,7 @@ import numpy as np
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.stages import figures, findings, towards
+from restorekit.stages import health as training_health
 from restorekit.stages.findings import label, number, value_of
 from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
 
@@ -42,6 +43,7 @@ def _view(folder: Path) -> dict[str, Any]:
     validation = run.columns("validation.csv") if looked else {}
     scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
     checked = _mapping(data.get("check"))
+    health = _health(run)
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
@@ -54,6 +56,7 @@ def _view(folder: Path) -> dict[str, Any]:
             *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic),
             *(checked.get("warnings") or []),
+            *(f"When training ended it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
         ],
         "scores": scores,
         "score_rows": _score_rows(scores),
@@ -69,6 +72,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "source_tables": _source_tables(splits),
         "progress": _progress(steps),
         "curves": _curves(steps, validation, scores),
+        "health": health,
         "samples": samples,
         "grid": grid,
         "has_rows": (folder / "scores/test.csv").is_file(),
@@ -247,6 +251,52 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
     if _some(steps, "rate"):
         found.append(_chart("Learning rate", "Learning rate at each step.", steps, ["rate"], dots=True))
     return found
+
+
+def _health(run: RunFolder) -> dict[str, Any]:
+    """Return what training health looked for, its values over time, and what it found."""
+    told, rows = run.json("health.json"), run.series("health.csv")
+    known = training_health.MEASURES
+    rows = [row for row in rows if row[1] in known]
+    steps = told.get("steps")
+    judged = training_health.Health(steps if isinstance(steps, int) else 0)
+    for row in rows:
+        judged.add(*row)
+    lasting = {finding["measure"] for finding in judged.findings if finding["ended"] is None}
+    found = {finding["measure"] for finding in judged.findings}
+    measures = [
+        {
+            "finding": m.finding,
+            "about": m.about,
+            "limit": f"{'above' if m.above else 'below'} {number(m.limit)}",
+            "value": number(judged.latest[name]) if name in judged.latest else "not measured",
+            "verdict": "yes, at the end" if name in lasting else "yes, over" if name in found else "no",
+        }
+        for name, m in known.items()
+    ]
+    return {
+        "told": bool(told) and bool(rows),
+        "counts_from": told.get("counts_from"),
+        "judged": bool(judged.latest),
+        "findings": judged.findings,
+        "measures": measures,
+        "chart": _health_chart(rows, told.get("counts_from")),
+    }
+
+
+def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any) -> str:
+    if not rows:
+        return ""
+    known = training_health.MEASURES
+    steps = sorted({step for step, _, _ in rows})
+    place = {step: at for at, step in enumerate(steps)}
+    columns = {"step": np.asarray(steps, dtype=np.float64)}
+    for step, name, value in rows:
+        columns.setdefault(name, np.full(len(steps), np.nan))[place[step]] = value
+    names = [name for name in known if name in columns]
+    mark = counts_from if counts_from is not None and counts_from <= steps[-1] else None
+    limits = {name: known[name].limit for name in names}
+    return figures.curves(columns, names, dots=True, mark=mark, limits=limits)
 
 
 def _some(columns: Columns, name: str) -> bool:

@@ -96,6 +96,13 @@ class Run:
         order = [(side, term) for side in ("generator", "discriminator") for term in self.terms if side in term.sides()]
         return tuple(f"{side}.{term.name}" for side, term in order)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """(floor, chance) of the discriminators' losses that have them, summed over the discriminators."""
+        count = len(self.nets.discriminators())
+        given = {term.name: term.loss.discriminator_range for term in self.terms if "discriminator" in term.sides()}
+        return {f"discriminator.{name}": (count * r[0], count * r[1]) for name, r in given.items() if r is not None}
+
     def rate(self, step: int) -> float:
         """The learning rate of a step: constant, then linear to zero at the end. A pure function of the step."""
         start = round(self.recipe.train.decay_from * self.steps)

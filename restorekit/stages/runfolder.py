@@ -25,6 +25,8 @@ FILES = {
     "networks.json": "the networks and their sizes",
     "metrics.csv": "the losses",
     "validation.csv": "validation scores",
+    "health.csv": "the values of training health",
+    "health.json": "the findings of training health",
     "samples": "samples over training",
     "scores/test.json": "test scores",
     "scores/audit.json": "what a judge says of the restored images",
@@ -74,6 +76,19 @@ class RunFolder:
         # A run that was resumed from an earlier checkpoint took some steps twice: the later row counts.
         at = np.unique(table[:, head.index("step")], return_index=True)[1]
         return dict(zip(head, table[at].T, strict=True))
+
+    def series(self, name: str) -> list[tuple[int, str, float]]:
+        """Return the rows (step, measure, value) of a CSV file; a last line that is still being written is left out."""
+        found = []
+        try:
+            for line in (self.path / name).read_text(encoding="utf-8").split("\n")[1:-1]:
+                step, measure, value = line.split(",")
+                found.append((int(step), measure, float(value)))
+        except FileNotFoundError:
+            self.missing[name] = "is not there"
+        except (OSError, ValueError) as error:
+            self.missing[name] = f"cannot be read: {error}"
+        return found
 
     def picture(self, name: str) -> str:
         """Return a PNG file as a data URI, or the empty string."""

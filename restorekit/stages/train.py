@@ -15,6 +15,7 @@ from restorekit.core.passes import Passes
 from restorekit.core.types import Batch
 from restorekit.stages.checkpoint import last_good
 from restorekit.stages.evaluate import pictures, score
+from restorekit.stages.health import watched
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
 
@@ -51,12 +52,16 @@ def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
 
 
 def train(run: Run) -> Iterator[Event]:
-    """Train from where the run stands to its last step, and yield what happens.
+    """Train from where the run stands to its last step, and yield what happens and what is noticed of its health.
 
     Stop it by leaving the loop at a `Ticked`: there everything of a step is done, and `run.save()` is safe.
     """
+    return watched(_steps(run), run.folder)
+
+
+def _steps(run: Run) -> Iterator[Event]:
     scored = tuple(run.metrics) if run.sizes["val"] else ()
-    yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic)
+    yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic, run.ranges)
     spec = run.recipe.train
     run.nets.train()
     for a, b in run.batches(run.step, run.steps):

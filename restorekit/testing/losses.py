@@ -10,7 +10,7 @@ from restorekit.core.types import Nets
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
 
-__all__ = ["autocast", "gradients", "needs", "scalar", "seed", "sides"]
+__all__ = ["autocast", "gradients", "needs", "ranges", "scalar", "seed", "sides"]
 
 Sides = dict[str, Tensor]
 
@@ -63,6 +63,26 @@ def gradients(subject: Subject) -> None:
         demand(
             all(grad.isfinite().all() for grad in grads), f"the {side}'s gradients must be finite; came NaN or infinity"
         )
+
+
+def ranges(subject: Subject) -> None:
+    """A `discriminator_range`, if it gives one, is (floor, chance); its values are not below the floor."""
+    term: Loss = subject.make()
+    given = term.discriminator_range
+    if given is None:
+        return
+    demand(
+        len(given) == 2 and given[0] < given[1],
+        f"discriminator_range must be (floor, chance), floor below chance; came {given}",
+    )
+    nets = examples.nets(subject.dims)
+    value = sides(subject, nets).get("discriminator")
+    demand(value is not None, "only a loss with a discriminator side may give a discriminator_range; it returns None")
+    floor = given[0] * len(nets.discriminators())
+    demand(
+        value is None or value.item() >= floor - 1e-6,
+        f"discriminator must not be below the floor, {floor:g} for these discriminators; came {value}",
+    )
 
 
 def seed(subject: Subject) -> None:

@@ -65,6 +65,7 @@ CHECKS = (
     Check("speed", NETWORKS[1:], speed.network, "one"),
     Check("scalar", ("loss",), losses.scalar),
     Check("needs", ("loss",), losses.needs),
+    Check("range", ("loss",), losses.ranges),
     Check("gradients", ("loss",), losses.gradients),
     Check("seed", ("loss",), losses.seed),
     Check("autocast", ("loss",), losses.autocast, "one"),

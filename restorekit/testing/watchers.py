@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
-from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Noticed, Sampled, Saved, Scored, Started, Stepped, Ticked
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
 
@@ -64,13 +64,14 @@ def _watch(subject: Subject, home: Path, scores: tuple[str, ...], first: int) ->
 def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Iterator[Event]:
     """Yield everything that a run of four steps says after its first ones."""
     images = examples.images(2, 1, *examples.SIZES[dims])
-    yield Started(first, 4, 2, ("cycle", "task"), scores, synthetic=True)
+    yield Started(first, 4, 2, ("cycle", "task"), scores, synthetic=True, ranges={"task": (0.0, 1.0)})
     yield Sampled(first, {}, ())
     for step in range(first + 1, 5):
         yield Stepped(step, (step - 1) // 2, 1e-4, {"cycle": 0.5, "task": math.nan})
         if scores:
             yield Scored(step, {"psnr": math.inf})
         yield Sampled(step, {"poor": images, "restored": images}, ("1", "2"))
+        yield Noticed(step, "mode collapse", 0.01, 0.1, "images are alike", "Raise a weight.", over=step % 2 == 0)
         yield Saved(step, home / "checkpoints")
         yield Ticked(step)
     yield Finished(4)

@@ -566,6 +566,16 @@ def test_data_check_of_a_recipe_a_folder_and_a_manifest(cli: Cli, recipe: Path) 
     )
 
 
+def test_data_check_sums_up_numbers(cli: Cli, recipe: Path) -> None:
+    for at in range(12):
+        shutil.copy("images/a/train/no/1.png", f"images/{at}.png")
+    rows = [f"{at}.png,{at / 4}" for at in range(12)]
+    Path("images/m.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    said = cli("data", "check", "images/m.csv")
+    assert re.search(r"images +min +median +max +patients\n.* 12 +0 +1\.375 +2\.75 ", said.out), said.out
+    assert "labels are numbers, a quantity" in said.out
+
+
 def test_data_check_refuses_in_one_line(cli: Cli, recipe: Path) -> None:
     refused(cli("data", "check", "none"), "none: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
     refused(cli("data", "check", "none.csv"), "none.csv: no such file; a manifest is expected")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restorekit import DataError, Dataset, Domain, Generator, Loss, Passes, Record, Sample, hookimpl
+from restorekit import DataError, Dataset, Domain, Generator, Loss, Passes, Record, Sample, hookimpl, nd
 from restorekit.core.plugins import Plugins
 from restorekit.stages import build, recipe
 from restorekit.stages.recipe import Recipe
@@ -38,7 +38,8 @@ class Toy(Dataset):
             raise DataError(f"{self.records[index].key}: is broken")
         size, channels = self.options["size"], self.options["channels"]
         own = torch.Generator().manual_seed(1000 * len(self.split) + index)
-        clean = (torch.rand(channels, *size, generator=own) - 0.5) * 0.6
+        coarse = [max(2, n // self.options["smooth"]) for n in size]
+        clean = nd.resize((torch.rand(1, channels, *coarse, generator=own) - 0.5) * 0.6, size)[0]
         clean += (self.records[index].target + 1) * 0.2
         if self.options["level"]:
             clean += 0.03 * (index // self.options["level"])
@@ -70,12 +71,28 @@ def toy(
     fresh: bool = False,
     noise: float = 0.3,
     level: int = 0,
+    smooth: int = 1,
     prefix: str = "",
     broken: list[int] = [],  # noqa: B006
     lost: list[int] = [],  # noqa: B006
 ) -> Dataset:
     """Toy images."""
     return Toy(split, side, {k: v for k, v in locals().items() if k not in ("root", "split", "side")})
+
+
+class Same(Toy):
+    """The same image under every key."""
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        return super().load(0, rng)
+
+
+def same(root: Path | None, split: str, *, size: list[int] = [16, 16], count: int = 6) -> Dataset:  # noqa: B006
+    """One good image, again and again."""
+    classes: list[str] = []
+    options = {"channels": 1, "val": 0, "test": 0, "classes": classes, "labelled": False, "grouped": 0, "prefix": ""}
+    options |= {"size": size, "count": count, "broken": [], "level": 0, "smooth": 1}
+    return Same(split, "b", options)
 
 
 class Trap(Loss):
@@ -126,10 +143,28 @@ def scale(source: Domain, target: Domain, *, by: float = 0.5) -> Generator:
     return Scale(source.channels, by)
 
 
+class Painter(Scale):
+    """The image times a number, and a picture that is learnt."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain.channels, 1.0)
+        self.picture = nn.Parameter(torch.zeros(domain.channels, *domain.size))
+
+    def decode(self, state: Tensor) -> Tensor:
+        return super().decode(state) + self.picture
+
+
+def painter(source: Domain, target: Domain) -> Generator:
+    """A translator that may learn to ignore its input."""
+    return Painter(source)
+
+
 @hookimpl
 def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("dataset", "toy", toy)
+    add("dataset", "same", same)
     add("generator", "scale", scale)
+    add("generator", "painter", painter)
     add("loss", "trap", trap)
     add("loss", "cliff", cliff)
 

@@ -71,6 +71,35 @@ def test_good_data_are_good(base: Path) -> None:
     assert found.tables["train"]["poor"]["classes"] == {"sick": 8, "well": 8}
 
 
+def relabelled(base: Path, label: Callable[[int], str]) -> None:
+    head, *rows = (base / "m.csv").read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    lines = [",".join([*row[:2], label(at), *row[3:]]) for at, row in enumerate(cells)]
+    (base / "m.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
+def test_numbers_are_a_quantity_and_are_summed_up(base: Path) -> None:
+    relabelled(base, lambda at: "" if at == 0 else f"{20 + at}.5")
+    found = checked(base)
+    poor = found.tables["train"]["poor"]
+    ages = [20.5 + at for at in range(1, 48) if at // 2 % 4 < 2 and at // 16 % 2 == 0]
+    assert poor["classes"] == {}
+    assert poor["quantity"] == {"known": len(ages), "min": ages[0], "median": np.median(ages), "max": ages[-1]}
+    assert not any(pair.startswith("class") for pair in found.associations)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [lambda at: str(at % 10), lambda at: f"{at}a", lambda at: "nan" if at else "1"],
+    ids=["few", "words", "nan"],
+)
+def test_other_labels_are_classes(base: Path, label: Callable[[int], str]) -> None:
+    relabelled(base, label)
+    tables = checked(base).tables
+    assert all("quantity" not in counts for domains in tables.values() for counts in domains.values())
+    assert tables["train"]["poor"]["classes"]
+
+
 def test_all_that_is_planted_is_found(base: Path) -> None:
     same = plant(base, "x/same.png", read_image(base / "train/00.png")[0], "q1", "test")
     plant(base, "x/patient.png", film(100), "p1", "test")

@@ -90,6 +90,9 @@ def write(folder, name, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
+HEALTHY = {"change": 0.6, "correlation": 0.9, "variation": 0.8, "checkerboard": 0.01, "discriminator": 0.4}
+
+
 def recipe():
     return {
         "name": "r2cgan_xray",
@@ -237,6 +240,9 @@ def full(tmp_path):
         rows.writerows(
             [step, 24 - 5 * np.exp(-step / 700), 0.86 - 0.5 * np.exp(-step / 900)] for step in range(200, 3001, 200)
         )
+    rows = [f"{step},{name},{value}" for step in range(250, 3001, 250) for name, value in HEALTHY.items()]
+    write(tmp_path, "health.csv", "\n".join(["step,measure,value", *rows, "3000,chan"]))
+    write(tmp_path, "health.json", {"steps": 3000, "counts_from": 300, "findings": []})
     for step in range(250, 3001, 250):
         png(tmp_path / f"samples/step_{step:08d}.png", phantoms(4, 2, 64, 0.3 * np.exp(-step / 700)))
     write(tmp_path, "scores/test.json", scores())
@@ -461,6 +467,30 @@ def test_downsampling_keeps_means_and_leaves_out_what_is_not_finite():
     assert figures.smooth(np.ones(500)) == pytest.approx(np.ones(500))
 
 
+def test_training_health_says_what_was_looked_for_also_when_all_is_well(full):
+    text = page(full).text
+    assert "Nothing was found" in text
+    for finding in (
+        "Identity collapse",
+        "Inverted contrast",
+        "Mode collapse",
+        "Checkerboard",
+        "Saturated discriminator",
+    ):
+        assert finding in text
+    assert "0.400" in text, "the last value of the discriminators"
+
+
+def test_training_health_that_is_damaged_or_odd_does_not_stop_the_report(full):
+    write(full, "health.json", {"steps": "many"})
+    write(full, "health.csv", "step,measure,value\n300,change,0.5\n600,brightness,0.5\n")
+    assert "Training health" in page(full).text
+    write(full, "health.csv", "step,measure,value\nx,change,0.5\n")
+    assert "health.csv cannot be read" in page(full).text
+    (full / "health.csv").unlink()
+    assert "Training health was not measured yet" in page(full).text
+
+
 def test_a_step_that_was_taken_twice_counts_once(tmp_path):
     write(tmp_path, "metrics.csv", "step,cycle\n1,5\n2,6\n3,7\n2,8\n3,9\n")
     found = RunFolder(tmp_path).columns("metrics.csv")
@@ -470,3 +500,25 @@ def test_a_step_that_was_taken_twice_counts_once(tmp_path):
 
 def test_the_same_folder_gives_the_same_page(full):
     assert report(full).read_bytes() == report(full).read_bytes()
+
+
+def luminance(colour):
+    """The relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = colour.removeprefix("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_can_be_read_by_day_and_by_night(full):
+    text = report(full).read_text(encoding="utf-8")
+    day, night = (dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root {(.*?)}", text, re.S))
+    assert day.keys() == night.keys()
+    pairs = "ink-paper soft-paper soft-wash ink-wash link-paper ink-note amber-note leak-ink:leak made-ink:made"
+    for pair in pairs.split():
+        front, back = pair.split(":") if ":" in pair else pair.split("-")
+        for colours in (day, night):
+            bright, dark = sorted((luminance(colours[front]), luminance(colours[back])), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5, pair
+    assert luminance(night["paper"]) < 0.02
