@@ -133,8 +133,9 @@ def restore(
     from restorekit.stages.restore import load, restore_files
 
     guests.known()  # so that a slow import is told
+    restorer = load(run)
     failed = done = 0
-    for row in restore_files(load(run), images, out, times=times, window=window, range=range):
+    for row in restore_files(restorer, images, out, times=times, window=window, range=range):
         if row.error:
             failed += 1
             screen.fail(row.error)
@@ -143,7 +144,8 @@ def restore(
             called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
             said = f"  {called} {row.answer[called]:.4g}" if row.answer and called else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
-    screen.say(f"{done} restored, {failed} failed; {out / 'restored.csv'} tells of each")
+    did = "restored" if restorer.net.generator.translates else "answered, their pixels as they were"
+    screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
         raise typer.Exit(3)
 

@@ -186,7 +186,7 @@ def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, b
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
     if told is not None:
         seen.told += list(told.cpu())
-    if _gray(batch) and output.image.shape[1] > 1:
+    if run.nets.ab.generator.translates and _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
 
@@ -229,8 +229,9 @@ def _gray(batch: Batch) -> bool:
 
 def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
     """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
-    columns = {"poor": batch.image, "restored": output.image}
-    if run.nets.ba is not None:
+    handed = not run.nets.ab.generator.translates
+    columns = {"image": batch.image} if handed else {"poor": batch.image, "restored": output.image}
+    if run.nets.ba is not None and not handed:
         columns["back again"] = run.nets.ba(output.image).image
     if batch.truth is not None:
         columns["truth"] = batch.truth

@@ -38,7 +38,9 @@ def _view(folder: Path) -> dict[str, Any]:
     recipe, environment = run.json("recipe.json"), run.json("environment.json")
     data, networks = run.json("data.json"), run.json("networks.json")
     steps, validation = run.columns("metrics.csv"), run.columns("validation.csv")
-    scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
+    translates = bool(_mapping(networks.get("ab")).get("translates", True))
+    scores, grid = run.json("scores/test.json"), run.picture("scores/test.png")
+    samples = run.samples() if translates else []
     checked = _mapping(data.get("check"))
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
@@ -49,7 +51,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "leak_count": checked.get("leak_count") or 0,
         "warnings": [
             *findings.score_warnings(scores),
-            *findings.data_warnings(data, synthetic=synthetic),
+            *findings.data_warnings(data, synthetic=synthetic, translates=translates),
             *(checked.get("warnings") or []),
         ],
         "scores": scores,
@@ -66,13 +68,18 @@ def _view(folder: Path) -> dict[str, Any]:
         "grid": grid,
         "has_rows": (folder / "scores/test.csv").is_file(),
         "one_way": bool(networks) and "ba" not in networks,
+        "translates": translates,
         "recipe": recipe,
         "recipe_text": run.recipe_text(recipe),
-        "networks": [(key, NETWORKS.get(key, ""), _mapping(net)) for key, net in networks.items() if net],
+        "networks": [(key, _does(key, _mapping(net)), _mapping(net)) for key, net in networks.items() if net],
         "environment": environment,
         "checkpoints": run.checkpoints(),
         "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
     }
+
+
+def _does(key: str, net: Json) -> str:
+    return NETWORKS.get(key, "") if net.get("translates", True) else "answers; its images are handed through"
 
 
 def _mapping(value: Any) -> Json:

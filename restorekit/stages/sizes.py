@@ -39,7 +39,12 @@ def describe(nets: Nets, domains: Mapping[str, Domain], generator: str, discrimi
     for name, net, source in (("ab", nets.ab, "a"), ("ba", nets.ba, "b")):
         if net is not None:
             head = answering(net, domains[source])
-            table[name] = {"generator": generator, "parameters": trainable(net), "encode_and_head": head}
+            table[name] = {
+                "generator": generator,
+                "translates": net.generator.translates,
+                "parameters": trainable(net),
+                "encode_and_head": head,
+            }
     for name, judge in (("d_a", nets.d_a), ("d_b", nets.d_b)):
         if judge is not None:
             table[name] = {"discriminator": discriminator, "parameters": trainable(judge)}
