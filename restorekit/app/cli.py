@@ -320,10 +320,15 @@ def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     from restorekit.stages.sizes import part_sizes
 
     domain = Domain("a", 3, (256, 256), ("negative", "positive"))
-    found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
-    if found:
-        given = f" with {' '.join(sets)}" if sets else ""
-        screen.table(f"\n3 x 256 x 256, two classes{given}", ["trainable parameters", ""], _counts(found))
+    try:
+        found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
+    except RestorekitError as error:
+        if sets:
+            raise
+        screen.note(f"not counted: {error}")
+        return
+    given = f" with {' '.join(sets)}" if sets else ""
+    screen.table(f"\n3 x 256 x 256, two classes{given}", ["trainable parameters", ""], _counts(found))
 
 
 def _counts(found: dict[str, int]) -> list[list[str]]:

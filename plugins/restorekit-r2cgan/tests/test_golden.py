@@ -11,7 +11,7 @@ import torch
 from restorekit_r2cgan import export_weights, import_nets
 from restorekit_r2cgan.weights import NAMES
 
-from restorekit import ParameterGroup, Batch, Domain, HistoryPool
+from restorekit import Batch, Domain, HistoryPool, ParameterGroup
 from restorekit.core.plugins import load
 from restorekit.stages.build import build_nets, make_terms
 from restorekit.stages.engine import Engine
