@@ -30,6 +30,9 @@ SMALL = {
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
 
+SLOW = {"baselines_xray"}
+"""Recipes whose variants are large networks; they train in `make test-full`."""
+
 
 def variants(path: Path) -> list[str | None]:
     told = YAML(typ="safe").load(path.read_text(encoding="utf-8")).get("variants") or {}
@@ -40,7 +43,8 @@ def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
     for path in RECIPES:
         for variant in variants(path):
-            yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}")
+            slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
+            yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)
 
 
 def test_the_published_recipes_are_found() -> None:

@@ -44,9 +44,7 @@ def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
     _demand_finite(run, floats)
     total: Tensor = torch.stack([term.weight * value for term, value in told.items()]).sum()
     if not total.requires_grad:
-        raise TrainingError(
-            f"step {run.step + 1}: no {side} loss depends on a parameter that learns; mend nets or losses"
-        )
+        raise TrainingError(f"step {run.step + 1}: no {side} loss depends on what learns then; mend nets or losses")
     optimiser = run.optimisers[side]
     _set_rate(run, optimiser)
     optimiser.zero_grad()

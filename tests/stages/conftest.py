@@ -137,7 +137,7 @@ class Late(Generator):
         self.starts = 0
 
     def groups(self) -> list[ParameterGroup]:
-        body, last = [*self.body.parameters()], [*self.last.parameters()]
+        body, last = ([p for p in net.parameters() if p.requires_grad] for net in (self.body, self.last))
         if self.which == "whole":
             return [ParameterGroup(body, self.factor, self.first), ParameterGroup(last)]
         return [ParameterGroup(body)] if self.which == "half" else [ParameterGroup(body + last), ParameterGroup(last)]
