@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Metric as Metric
     from restorekit.core.types import Nets as Nets
     from restorekit.core.types import Output as Output
+    from restorekit.core.types import ParameterGroup as ParameterGroup
     from restorekit.core.types import Record as Record
     from restorekit.core.types import Sample as Sample
     from restorekit.core.types import SingleDegradation as SingleDegradation
@@ -86,6 +87,7 @@ __all__ = [
     "Nets",
     "Noticed",
     "Output",
+    "ParameterGroup",
     "Passes",
     "PluginError",
     "RecipeError",
@@ -141,6 +143,7 @@ _HOMES = {
         "Metric",
         "Nets",
         "Output",
+        "ParameterGroup",
         "Record",
         "Sample",
         "SingleDegradation",

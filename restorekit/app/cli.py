@@ -156,8 +156,9 @@ def restore(
     from restorekit.stages.restore import load, restore_files
 
     guests.known()  # so that a slow import is told
+    restorer = load(run)
     failed = done = 0
-    for row in restore_files(load(run), images, out, times=times, window=window, range=range):
+    for row in restore_files(restorer, images, out, times=times, window=window, range=range):
         if row.error:
             failed += 1
             screen.fail(row.error)
@@ -166,7 +167,8 @@ def restore(
             called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
             said = f"  {called} {row.answer[called]:.4g}" if row.answer and called else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
-    screen.say(f"{done} restored, {failed} failed; {out / 'restored.csv'} tells of each")
+    did = "restored" if restorer.net.generator.translates else "answered, their pixels as they were"
+    screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
         raise typer.Exit(3)
 
@@ -363,10 +365,15 @@ def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     from restorekit.stages.sizes import part_sizes
 
     domain = Domain("a", 3, (256, 256), ("negative", "positive"))
-    found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
-    if found:
-        given = f" with {' '.join(sets)}" if sets else ""
-        screen.table(f"\n3 x 256 x 256, two classes{given}", ["trainable parameters", ""], _counts(found))
+    try:
+        found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
+    except RestorekitError as error:
+        if sets:
+            raise
+        screen.note(f"not counted: {error}")
+        return
+    given = f" with {' '.join(sets)}" if sets else ""
+    screen.table(f"\n3 x 256 x 256, two classes{given}", ["trainable parameters", ""], _counts(found))
 
 
 def _counts(found: dict[str, int]) -> list[list[str]]:

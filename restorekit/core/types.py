@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from restorekit.core.errors import RecipeError
+from restorekit.core.errors import PluginError, RecipeError
 
 __all__ = [
     "UNLABELLED",
@@ -33,6 +34,7 @@ __all__ = [
     "Metric",
     "Nets",
     "Output",
+    "ParameterGroup",
     "Record",
     "Sample",
     "SingleDegradation",
@@ -169,6 +171,21 @@ class Output:
     """What the head said, or None without one: (B, classes) logits for a classifier."""
 
 
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that learn at a rate of their own, or later than others.
+
+    Until `first_step` they are frozen: they have no gradient, and running statistics of modules all of whose own
+    parameters are frozen stay as they are. What learns is a function of the step alone, so a resumed run is exact.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    factor: float = 1.0
+    """The learning rate, as a multiple of the recipe's."""
+    first_step: int = 0
+    """The first step, counted from 0, at which they learn."""
+
+
 class Generator(nn.Module, ABC):
     """Translates images, and exposes the features that a task head may read.
 
@@ -181,6 +198,21 @@ class Generator(nn.Module, ABC):
     """Spatial sizes must be a multiple of this; restoring pads and cuts back."""
     least: int = 1
     """Spatial sizes must be this or more; a norm over one value has no meaning."""
+    translates: bool = True
+    """False where `decode` hands the image through, as a classifier does: nothing is then said of restoring."""
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        """Return every parameter that is trained, once; by default all in one group, that learns from the start."""
+        return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
+
+    def warm_start(self) -> None:
+        """Take weights to start from that are not drawn, such as pretrained ones.
+
+        Called once, when a run begins: not when it goes on, nor when it is loaded, where a checkpoint has all weights.
+
+        Raises:
+            RestorekitError: if they cannot be had; weights that were drawn never stand in for them.
+        """
 
     @abstractmethod
     def encode(self, image: Tensor) -> tuple[Any, Tensor]:
@@ -231,6 +263,33 @@ class Translator(nn.Module):
         super().__init__()
         self.generator = generator
         self.head = head
+
+    def groups(self) -> list[ParameterGroup]:
+        """Return the generator's groups, and the head's parameters as one that learns from the start.
+
+        Raises:
+            PluginError: if the generator's are not its trained parameters, each once, or cannot learn as they say.
+        """
+        own, head = self.generator.groups(), [] if self.head is None else [*self.head.parameters()]
+        where = f"generator {type(self.generator).__name__}: groups()"
+        names = {id(p): name for name, p in self.generator.named_parameters() if p.requires_grad}
+        held = Counter(id(p) for group in own for p in group.parameters)
+        wrong = [name for key, name in names.items() if held[key] != 1]
+        if wrong or held.keys() - names:
+            listed = ", ".join(wrong[:3]) or "one that is not trained"
+            raise PluginError(f"{where} must hold every parameter that is trained, once; not so: {listed}")
+        if any(group.factor <= 0 or group.first_step < 0 for group in own):
+            raise PluginError(f"{where} must have factors above 0 and first steps from 0 on")
+        every = [*own, ParameterGroup([p for p in head if p.requires_grad])]
+        return [group for group in every if group.parameters]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; modules that hold parameters and train none of them, such as frozen norms, stay as they are."""
+        super().train(mode)
+        for module in self.modules():
+            own = [p.requires_grad for p in module.parameters(recurse=False)]
+            module.training &= not own or any(own)
+        return self
 
     def forward(self, image: Tensor) -> Output:
         """Translate (B, C, *S) and answer."""

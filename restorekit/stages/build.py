@@ -14,9 +14,10 @@ from restorekit.core.errors import DataError, RecipeError, RestorekitError
 from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
-from restorekit.core.types import Domain, Nets, Translator
+from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
 from restorekit.stages import data, doctor, items, recipe
 from restorekit.stages.average import Average
+from restorekit.stages.checkpoint import checkpoints
 from restorekit.stages.engine import Engine
 from restorekit.stages.judge import judge_recipe
 from restorekit.stages.recipe import Recipe
@@ -131,6 +132,7 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
             made = [net(image).image.shape for net in nets.translators()]
             for judge in nets.discriminators():
                 judge(image)
+        handed = [] if nets.ab.generator.translates else [*_of_images(spec, parts, domains["a"], terms)]
     except RestorekitError as error:
         return str(error).splitlines()
     except NotImplementedError:  # a guest's operation that knows no meta device: training will tell
@@ -138,7 +140,18 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = str(error).partition("\n")[0]
         return [f"nets: cannot take images of {shape}: {why}"]
-    return [f"nets.generator: makes {tuple(other)} of {shape}; sizes must agree" for other in made if other != shape]
+    wrong = [other for other in made if other != shape]
+    return handed + [f"nets.generator: makes {tuple(other)} of {shape}; sizes must agree" for other in wrong]
+
+
+def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[str]:
+    """Faults of a recipe whose generator hands its images through: what trains or scores them means nothing."""
+    why = f"generator {spec.nets.generator.name!r} hands its images through"
+    if any(term.loss.judges for term in terms):
+        yield f"nets.discriminator: {why}, so there is nothing to judge; take it and its loss away"
+    for metric in spec.evaluate.metrics:
+        if parts.resolve("metric", metric.spec)(domain).needs != "target":
+            yield f"evaluate.metrics: {metric.name} scores restored images; {why}; take it away"
 
 
 def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
@@ -209,7 +222,11 @@ def build(
     metrics = {metric.name: parts.resolve("metric", metric.spec)(domains["a"]) for metric in spec.evaluate.metrics}
     if spec.train.keep == "best" and not len(splits["val", "a"]):
         raise RecipeError("train.keep: best needs a validation split; set data.val to a fraction, e.g. 0.1")
-    nets = build_nets(spec, parts, domains, terms).to(engine.device)
+    nets = build_nets(spec, parts, domains, terms)
+    if not checkpoints(folder):  # else all weights come from there
+        for net in nets.translators():
+            net.generator.warm_start()
+    nets.to(engine.device)
     per_epoch = data.steps_per_epoch(splits, spec)
     steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
     return Run(
@@ -246,15 +263,19 @@ def reopen(folder: Path, plugins: Plugins) -> Run:
 
 
 def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:
-    """Return the Adam of each side that has parameters to train."""
+    """Return the Adam of each side that has parameters to train.
+
+    Raises:
+        PluginError: if a generator's groups are not its trained parameters, each once.
+        RecipeError: if the translators have nothing to train.
+    """
     adam = spec.train.adam
     options = {"lr": adam.lr, "betas": adam.betas, "eps": adam.eps}
-
-    def parameters(modules: list[Any]) -> Iterator[torch.nn.Parameter]:
-        for module in modules:
-            yield from (p for p in module.parameters() if p.requires_grad)
-
-    made = {"generator": engine.optimiser(parameters(nets.translators()), **options)}
+    groups = [group for net in nets.translators() for group in net.groups()]
+    if not groups:
+        raise RecipeError(f"nets.generator: nothing of {spec.nets.generator.name!r} is trained, and no head is either")
+    made = {"generator": engine.optimiser(groups, **options)}
     if nets.discriminators():
-        made["discriminator"] = engine.optimiser(parameters(nets.discriminators()), **options)
+        judging = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]
+        made["discriminator"] = engine.optimiser([ParameterGroup(judging)], **options)
     return made

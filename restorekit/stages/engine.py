@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from restorekit.core.errors import RecipeError
+from restorekit.core.types import ParameterGroup
 
 __all__ = ["Engine"]
 
@@ -52,9 +53,10 @@ class Engine:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def optimiser(self, parameters: Iterator[torch.nn.Parameter], **options: Any) -> Any:
-        """Return Adam over the parameters, wrapped for the precision."""
-        return self._accelerator.prepare_optimizer(torch.optim.Adam(parameters, **options))
+    def optimiser(self, groups: Iterable[ParameterGroup], **options: Any) -> Any:
+        """Return Adam over the groups, wrapped for the precision; its own groups hold `factor` and `first_step` too."""
+        told = [{"params": [*g.parameters], "factor": g.factor, "first_step": g.first_step} for g in groups]
+        return self._accelerator.prepare_optimizer(torch.optim.Adam(told, **options))
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagate, scaled where the precision needs it."""

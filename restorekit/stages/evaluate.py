@@ -83,9 +83,9 @@ def score(run: Run, split: str) -> dict[str, float]:
 
 
 def _all_metrics(run: Run) -> dict[str, Metric]:
-    """Return the metrics of the recipe, and of images the levels of noise, blur, exposure and contrast."""
+    """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
     domain = run.domains["a"]
-    levels = LEVELS if domain.dims == 2 else {}
+    levels = LEVELS if domain.dims == 2 and run.nets.ab.generator.translates else {}
     return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
 
 
@@ -204,7 +204,7 @@ def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, b
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
     if told is not None:
         seen.told += list(told.cpu())
-    if _gray(batch) and output.image.shape[1] > 1:
+    if run.nets.ab.generator.translates and _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
 
@@ -250,8 +250,9 @@ def _gray(batch: Batch) -> bool:
 
 def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
     """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
-    columns = {"poor": batch.image, "restored": output.image}
-    if run.scored_nets.ba is not None:
+    handed = not run.scored_nets.ab.generator.translates
+    columns = {"image": batch.image} if handed else {"poor": batch.image, "restored": output.image}
+    if run.scored_nets.ba is not None and not handed:
         columns["back again"] = run.scored_nets.ba(output.image).image
     if batch.truth is not None:
         columns["truth"] = batch.truth

@@ -198,12 +198,12 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
 
 
-def data_warnings(data: Json, *, synthetic: bool = False) -> list[str]:
-    """Return in plain words what in the data may deceive a reader of the scores."""
+def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True) -> list[str]:
+    """Return in plain words what in the data may deceive a reader of the scores of a restorer, or of a classifier."""
     splits = data.get("splits") or {}
     found = _confounded(splits)
     for split, domains in splits.items():
-        found += _class_and_domain(split, domains)
+        found += _class_and_domain(split, domains, translates=translates)
     shared = data.get("shared_groups") or []
     if shared:
         who = "subjects" if synthetic else "patients"
@@ -271,7 +271,7 @@ def class_and_source(where: str, sources: Any) -> list[str]:
     ]
 
 
-def _class_and_domain(split: str, domains: Json) -> list[str]:
+def _class_and_domain(split: str, domains: Json, *, translates: bool) -> list[str]:
     rows = {name: counts["classes"] for name, counts in domains.items() if counts.get("classes")}
     v = cramers_v(_table(rows)[1])
     if v is None or v <= (0.1 if _only(rows) else 0.5):
@@ -279,7 +279,11 @@ def _class_and_domain(split: str, domains: Json) -> list[str]:
     held = [f"domain {d} holds {_shares(row)}" for d, row in rows.items() if sum(row.values())]
     return [
         f"Class and domain are confounded: in the {split_word(split)} images, {'; '.join(held)} (Cramér's V {v:.2f}), "
-        "so restoration may add or remove signs of a class while it changes quality."
+        + (
+            "so restoration may add or remove signs of a class while it changes quality."
+            if translates
+            else "so quality may be taken for a sign of a class."
+        )
     ]
 
 

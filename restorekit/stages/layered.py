@@ -153,7 +153,10 @@ def _plain(node: Any) -> Any:
 
 
 def _merge(below: Layered, above: Layered, place: Place) -> None:
-    """Lay `above` over `below`: mappings merge key by key; lists, and parts of another name, are replaced."""
+    """Lay `above` over `below`: mappings merge key by key; lists, and parts of another name, are replaced.
+
+    A variant that is null takes back the one of that name.
+    """
     old, new = _at(below.data, place), _at(above.data, place)
     for key, value in new.items():
         here = (*place, key)
@@ -161,7 +164,9 @@ def _merge(below: Layered, above: Layered, place: Place) -> None:
         if other and other[-1] not in new:
             old.pop(other[-1], None)
         both = isinstance(value, dict) and isinstance(old.get(key), dict)
-        if both and value.get("name", old[key].get("name")) == old[key].get("name"):
+        if value is None and place == ("variants",) and key in old:
+            del old[key]
+        elif both and value.get("name", old[key].get("name")) == old[key].get("name"):
             _merge(below, above, here)
         else:
             old[key] = value

@@ -41,7 +41,9 @@ def _view(folder: Path) -> dict[str, Any]:
     steps = run.columns("metrics.csv")
     looked = not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics"))
     validation = run.columns("validation.csv") if looked else {}
-    scores, samples, grid = run.json("scores/test.json"), run.samples(), run.picture("scores/test.png")
+    translates = bool(_mapping(networks.get("ab")).get("translates", True))
+    scores, grid = run.json("scores/test.json"), run.picture("scores/test.png")
+    samples = run.samples() if translates else []
     checked = _mapping(data.get("check"))
     health = _health(run)
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
@@ -54,7 +56,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "warnings": [
             *findings.score_warnings(scores),
             *towards.warnings(scores),
-            *findings.data_warnings(data, synthetic=synthetic),
+            *findings.data_warnings(data, synthetic=synthetic, translates=translates),
             *(checked.get("warnings") or []),
             *(f"When training ended it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
         ],
@@ -65,7 +67,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "audit": _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit")))),
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
-        "lacking": towards.lacking(scores, recipe) if scores else "",
+        "lacking": towards.lacking(scores, recipe) if scores and translates else "",
         "paper": _paper(recipe, scores, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
@@ -77,13 +79,18 @@ def _view(folder: Path) -> dict[str, Any]:
         "grid": grid,
         "has_rows": (folder / "scores/test.csv").is_file(),
         "one_way": bool(networks) and "ba" not in networks,
+        "translates": translates,
         "recipe": recipe,
         "recipe_text": run.recipe_text(recipe),
-        "networks": [(key, NETWORKS.get(key, ""), _mapping(net)) for key, net in networks.items() if net],
+        "networks": [(key, _does(key, _mapping(net)), _mapping(net)) for key, net in networks.items() if net],
         "environment": environment,
         "checkpoints": run.checkpoints(),
         "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
     }
+
+
+def _does(key: str, net: Json) -> str:
+    return NETWORKS.get(key, "") if net.get("translates", True) else "answers; its images are handed through"
 
 
 def _mapping(value: Any) -> Json:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from restorekit.core.errors import RestorekitError
 from restorekit.core.parts import Parts
 from restorekit.core.types import Domain, Nets, Translator
 
@@ -25,7 +24,8 @@ def answering(net: Translator, domain: Domain) -> int | None:
     """Return the number of parameters that the head's answer depends on: `encode` and the head; None without a head."""
     if net.head is None:
         return None
-    net = deepcopy(net).to("meta")  # shapes without numbers: nothing is computed, no statistic of the net is moved
+    # Shapes without numbers: nothing is computed, no statistic of the net is moved, and one image has none of its own.
+    net = deepcopy(net).to("meta").eval()
     parameters = [p for p in net.parameters() if p.requires_grad]
     answer = net.answer(torch.empty(1, domain.channels, *domain.size, device="meta"))
     assert answer is not None
@@ -39,7 +39,12 @@ def describe(nets: Nets, domains: Mapping[str, Domain], generator: str, discrimi
     for name, net, source in (("ab", nets.ab, "a"), ("ba", nets.ba, "b")):
         if net is not None:
             head = answering(net, domains[source])
-            table[name] = {"generator": generator, "parameters": trainable(net), "encode_and_head": head}
+            table[name] = {
+                "generator": generator,
+                "translates": net.generator.translates,
+                "parameters": trainable(net),
+                "encode_and_head": head,
+            }
     for name, judge in (("d_a", nets.d_a), ("d_b", nets.d_b)):
         if judge is not None:
             table[name] = {"discriminator": discriminator, "parameters": trainable(judge)}
@@ -47,15 +52,16 @@ def describe(nets: Nets, domains: Mapping[str, Domain], generator: str, discrimi
 
 
 def part_sizes(parts: Parts, kind: str, spec: Any, domain: Domain, head: Any) -> dict[str, int]:
-    """Return the sizes of a generator, without and with a head, or of a discriminator; empty if it cannot be built."""
+    """Return the sizes of a generator, without and with a head, or of a discriminator.
+
+    Raises:
+        RestorekitError: if it cannot be made so; a part may have no meaning for images of this size.
+    """
     factory = parts.resolve(kind, spec)
-    try:
-        if kind == "discriminator":
-            return {"trainable parameters": trainable(factory(domain))}
-        made = factory(domain, domain)
-        net = Translator(made, parts.resolve("head", head)(made.features, domain))
-    except RestorekitError:  # a part may have no meaning for images of this size
-        return {}
+    if kind == "discriminator":
+        return {"trainable parameters": trainable(factory(domain))}
+    made = factory(domain, domain)
+    net = Translator(made, parts.resolve("head", head)(made.features, domain))
     return {
         "generator": trainable(made),
         "generator and head": trainable(net),

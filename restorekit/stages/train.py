@@ -27,6 +27,7 @@ def step(run: Run, a: Batch, b: Batch) -> dict[str, float]:
     torch.manual_seed(seed_of(run.recipe.seed, "step", run.step))
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = Passes(run.nets, a, b, run.pools, rng)
+    _thaw(run)
     with frozen(run.nets.discriminators()):
         values = descend(run, "generator", passes)
     return values | descend(run, "discriminator", passes)
@@ -43,6 +44,8 @@ def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
     floats = {f"{side}.{term.name}": float(value.detach()) for term, value in told.items()}
     _demand_finite(run, floats)
     total: Tensor = torch.stack([term.weight * value for term, value in told.items()]).sum()
+    if not total.requires_grad:
+        raise TrainingError(f"step {run.step + 1}: no {side} loss depends on what learns then; mend nets or losses")
     optimiser = run.optimisers[side]
     _set_rate(run, optimiser)
     optimiser.zero_grad()
@@ -100,13 +103,24 @@ def frozen(modules: Sequence[nn.Module]) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+def _thaw(run: Run) -> None:
+    """Freeze the groups that do not learn yet at this step, and thaw the others."""
+    for group in run.optimisers["generator"].param_groups:
+        learns = run.step >= group["first_step"]
+        if group["first_step"] > 0 and group["params"][0].requires_grad != learns:
+            for p in group["params"]:
+                p.requires_grad_(learns)
+            run.nets.train()  # what is frozen, or no longer, changes its mode
+
+
 def _set_rate(run: Run, optimiser: torch.optim.Optimizer) -> None:
     adam = run.recipe.train.adam
     for group in optimiser.param_groups:
-        group["lr"] = run.rate(run.step)
-        if adam.eps_hat:
+        group["lr"] = run.rate(run.step) * group["factor"]
+        if adam.eps_hat and run.step >= group["first_step"]:
             # torch adds eps to sqrt(v / (1 - b2^t)); TensorFlow adds it to sqrt(v). This eps makes the two equal.
-            group["eps"] = adam.eps / math.sqrt(1 - adam.betas[1] ** (run.step + 1))
+            steps = run.step - group["first_step"] + 1
+            group["eps"] = adam.eps / math.sqrt(1 - adam.betas[1] ** steps)
 
 
 def _note_best(run: Run, scores: dict[str, float]) -> bool:

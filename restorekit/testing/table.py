@@ -53,6 +53,7 @@ CHECKS = (
     Check("gradients", NETWORKS, training.gradients),
     Check("gradcheck", NETWORKS, training.gradcheck),
     Check("device", NETWORKS, moving.device),
+    Check("groups", ("generator",), training.groups),
     Check("train_eval", NETWORKS, training.train_eval),
     Check("state_dict", NETWORKS, moving.state_dict),
     Check("seed", NETWORKS, training.seed),

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
-from restorekit.core.types import TaskHead
+from restorekit.core.errors import PluginError
+from restorekit.core.types import Generator, TaskHead, Translator
 from restorekit.testing import examples
 from restorekit.testing.forms import forms, outputs, plain
 from restorekit.testing.subject import Subject, apart, demand
 
-__all__ = ["autocast", "gradcheck", "gradients", "seed", "train_eval"]
+__all__ = ["autocast", "gradcheck", "gradients", "groups", "seed", "train_eval"]
 
 NEAR = 0.2
 """How far bfloat16, with its 8 bits, may be from float32, as a share of the largest value."""
@@ -85,6 +86,16 @@ def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tupl
         return tuple(side @ out.double().flatten() for side, out in zip(sides, said, strict=True))
 
     return along, torch.zeros(len(moving) + 1, dtype=torch.float64, requires_grad=True)
+
+
+def groups(subject: Subject) -> None:
+    """Every parameter that is trained is in one group, at a rate above 0 and from a step of 0 or later."""
+    for form in forms(subject):
+        assert isinstance(form.net, Generator)
+        try:
+            Translator(form.net).groups()
+        except PluginError as error:
+            demand(False, str(error))
 
 
 def train_eval(subject: Subject) -> None:

@@ -10,7 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restorekit import DataError, Dataset, Domain, Generator, Loss, Passes, Record, Sample, hookimpl, nd
+from restorekit import (
+    DataError,
+    Dataset,
+    Domain,
+    Generator,
+    Loss,
+    ParameterGroup,
+    Passes,
+    Record,
+    Sample,
+    hookimpl,
+    nd,
+)
 from restorekit.core.plugins import Plugins
 from restorekit.stages import build, recipe
 from restorekit.stages.recipe import Recipe
@@ -159,10 +171,53 @@ def painter(source: Domain, target: Domain) -> Generator:
     return Painter(source)
 
 
+class Late(Generator):
+    """A body with statistics that learns at its own rate from a step on, after a layer that learns from the start."""
+
+    def __init__(self, source: Domain, first: int, factor: float, groups: str) -> None:
+        super().__init__()
+        self.features, self.first, self.factor, self.which = 4, first, factor, groups
+        self.body = nn.Sequential(
+            nd.conv(source.dims)(source.channels, 4, 3, padding=1), nd.norm(source.dims, 4, "batch")
+        )
+        self.last = nd.conv(source.dims)(4, source.channels, 1)
+        self.starts = 0
+
+    def groups(self) -> list[ParameterGroup]:
+        body, last = ([p for p in net.parameters() if p.requires_grad] for net in (self.body, self.last))
+        if self.which == "whole":
+            return [ParameterGroup(body, self.factor, self.first), ParameterGroup(last)]
+        return [ParameterGroup(body)] if self.which == "half" else [ParameterGroup(body + last), ParameterGroup(last)]
+
+    def warm_start(self) -> None:
+        self.starts += 1
+        nn.init.constant_(self.last.bias, 0.5)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(image).relu()
+        return features, features
+
+    def decode(self, state: Tensor) -> Tensor:
+        return self.last(state).tanh()
+
+
+def late(
+    source: Domain,
+    target: Domain,
+    *,
+    first: int = 0,
+    factor: float = 1.0,
+    groups: Literal["whole", "half", "twice"] = "whole",
+) -> Generator:
+    """A generator whose body learns later, at a rate of its own."""
+    return Late(source, first, factor, groups)
+
+
 @hookimpl
 def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("dataset", "toy", toy)
     add("dataset", "same", same)
+    add("generator", "late", late)
     add("generator", "scale", scale)
     add("generator", "painter", painter)
     add("loss", "trap", trap)

@@ -344,6 +344,15 @@ def test_variants(load: Load, faults: Callable[..., list[str]]) -> None:
     assert found[0].startswith("r.yaml:15 (variant wide): nets.generator.wdth: ")
 
 
+def test_a_null_variant_takes_back_an_inherited_one(load: Load, faults: Callable[..., list[str]]) -> None:
+    load(GOOD + "variants: {wide: {nets.generator.width: 8}, long: {train.steps: 99}}\n", name="base.yaml")
+    text = "extends: base.yaml\nname: upper\nvariants: {wide: null, short: {train.steps: 2}}\n"
+    assert load(text, variant="long").train.steps == 99
+    assert faults(text, variant="wide") == ["r.yaml: no variant is called 'wide'. Known: long, short"]
+    wrong = "extends: base.yaml\nvariants: {wild: null}\n"
+    assert faults(wrong) == ["r.yaml:2: variants.wild: input should be an object; came None"]
+
+
 def broken_plugins() -> Plugins:
     loaded = Plugins()
     loaded.load_builtins()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import Finished, Scored, Started, Stepped, Ticked, TrainingError
+from restorekit import Finished, ParameterGroup, Scored, Started, Stepped, Ticked, TrainingError
 from restorekit.stages import train as stage
 from restorekit.stages.checkpoint import checkpoints
 from restorekit.stages.run import Run
@@ -266,7 +266,7 @@ def test_eps_hat_is_tensorflows_epsilon(build_run: Build, eps_hat: bool) -> None
     run = build_run(train__steps=5, train__adam=adam)
     w = torch.nn.Parameter(torch.tensor([0.3, -1.0, 2.0]))
     start = w.detach().clone()
-    optimiser = run.engine.optimiser(iter([w]), lr=lr, betas=betas, eps=eps)
+    optimiser = run.engine.optimiser([ParameterGroup([w])], lr=lr, betas=betas, eps=eps)
     rng = torch.Generator().manual_seed(0)
     gradients = [torch.randn(3, generator=rng) * 10.0**-k for k in range(5)]
     for gradient in gradients:

@@ -11,7 +11,7 @@ import torch
 from restorekit_r2cgan import export_weights, import_nets
 from restorekit_r2cgan.weights import NAMES
 
-from restorekit import Batch, Domain, HistoryPool
+from restorekit import Batch, Domain, HistoryPool, ParameterGroup
 from restorekit.core.plugins import load
 from restorekit.stages.build import build_nets, make_terms
 from restorekit.stages.engine import Engine
@@ -65,7 +65,7 @@ def run_of(options: dict[str, Any], adam: dict[str, Any], folder: Path) -> Run:
         terms=make_terms(recipe, parts),
         engine=engine,
         optimisers={
-            side: engine.optimiser((p for net in every for p in net.parameters()), **rates)
+            side: engine.optimiser([ParameterGroup([p for net in every for p in net.parameters()])], **rates)
             for side, every in sides.items()
         },
         pools=(HistoryPool(50), HistoryPool(50)),

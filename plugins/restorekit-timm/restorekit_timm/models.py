@@ -1,0 +1,192 @@
+"""timm's models: made by name, what they were trained on, and weights to start from. The home of timm."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from restorekit import RecipeError
+
+__all__ = ["Input", "blocks_of", "demand_known", "input_of", "load_checkpoint", "load_published", "make", "spatial"]
+
+READ = (".safetensors", ".pth", ".pt", ".bin")
+"""Files of weights that can be read; all but the first without running code from them (torch's `weights_only`)."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a model was trained on: its `pretrained_cfg`, as timm resolves it."""
+
+    channels: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    """Of values in [0, 1], for each channel."""
+    std: tuple[float, ...]
+    interpolation: str
+    crop: float
+    """`crop_pct`: the share of each side that the central crop keeps."""
+    fixed: bool
+    """True if the model is made for one size."""
+
+
+def demand_known(where: str, name: str) -> None:
+    """Demand that timm knows a model, and its tag if the name has one.
+
+    Raises:
+        RecipeError: with the nearest name, or the tags.
+    """
+    timm = _timm()
+    plain, _, tag = name.partition(".")
+    if not timm.is_model(plain):
+        near = difflib.get_close_matches(plain, timm.list_models(), n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"{where}: timm has no model {plain!r}.{guess} timm.list_models() lists them all")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        listed = f"those with trained weights are {', '.join(tags)}" if tags else "timm has no trained weights of it"
+        raise RecipeError(f"{where}: {plain!r} has no tag {tag!r}; {listed}")
+
+
+def input_of(name: str) -> Input:
+    """Return what a model was trained on."""
+    timm = _timm()
+    found = timm.get_pretrained_cfg(name)
+    told = timm.data.resolve_data_config(pretrained_cfg=found.to_dict())
+    channels, *size = told["input_size"]
+    return Input(
+        channels,
+        (size[0], size[1]),
+        told["mean"],
+        told["std"],
+        told["interpolation"],
+        told["crop_pct"],
+        bool(found.fixed_input_size),
+    )
+
+
+def make(where: str, name: str, size: Sequence[int], **more: Any) -> nn.Module:
+    """Return a model without its classifier and its pooling, its weights drawn: (B, C, *size) to unpooled features.
+
+    Args:
+        where: what an error begins with.
+        name: timm's name, with or without a tag.
+        size: height and width of the images; a model that is made for one size is made for this one.
+        more: for `timm.create_model`.
+
+    Raises:
+        RecipeError: if timm cannot make it so.
+    """
+    timm = _timm()
+    known = input_of(name)
+    other = {"img_size": tuple(size)} if known.fixed and tuple(size) != known.size else {}
+    try:
+        model: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **other, **more)
+    except (AssertionError, AttributeError, NotImplementedError, TypeError, ValueError) as error:
+        why = f"{name!r} without its pooling, for images of {_sides(size)}, cannot be had of timm ({_line(error)})"
+        mend = f"it is made for {_sides(known.size)}: view: model" if other else "take another model"
+        raise RecipeError(f"{where}: {why}; {mend}") from error
+    return model
+
+
+def load_published(where: str, model: nn.Module, name: str, size: Sequence[int]) -> None:
+    """Give a model the weights that timm publishes; they are downloaded, or come from the cache.
+
+    Raises:
+        RecipeError: if they cannot be had: which file it is, and where to put it.
+    """
+    timm = _timm()
+    known = timm.get_pretrained_cfg(name)
+    mend = "set checkpoint: PATH, or start from drawn weights: pretrained: false"
+    if not (known.hf_hub_id or known.url):
+        raise RecipeError(f"{where}: timm publishes no weights of {name!r}; {mend}")
+    hub = f"{known.hf_hub_filename or 'model.safetensors'} of the Hugging Face repository {known.hf_hub_id}"
+    try:
+        trained = make(where, name, size, pretrained=True)
+    except RecipeError:
+        raise
+    except Exception as error:  # what a failed download raises is the business of several libraries
+        raise RecipeError(
+            f"{where}: the weights of {name!r} cannot be downloaded ({_line(error)}); where there is a network, fetch "
+            f"{hub if known.hf_hub_id else known.url}, put it in any folder here, and {mend}"
+        ) from error
+    model.load_state_dict(trained.state_dict())
+
+
+def load_checkpoint(where: str, model: nn.Module, path: Path) -> None:
+    """Give a model the weights of a file in timm's names; those of a classifier, or an auxiliary one, are left out.
+
+    Raises:
+        RecipeError: if it cannot be read, or lacks any weight of the model.
+    """
+    where = f"{where}: checkpoint: {path}"
+    if path.suffix not in READ:
+        raise RecipeError(f"{where}: is no {' or '.join(READ)} file; convert it")
+    if not path.is_file():
+        raise RecipeError(f"{where}: no such file; a relative path starts at {Path.cwd()}")
+    try:
+        weights: Mapping[str, Tensor] = _timm().models.load_state_dict(str(path), weights_only=True)
+        own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        came = {name: tuple(weights[name].shape) for name in own if name in weights}
+    except Exception as error:  # a file of weights can be broken in any way
+        raise RecipeError(f"{where}: cannot be read as weights ({_line(error)})") from error
+    for name, shape in own.items():
+        if name.endswith("num_batches_tracked"):  # a count, which old files lack and nothing reads
+            continue
+        if came.get(name) != shape:
+            has = f"is {came[name]}, not {shape}" if name in came else "is not there"
+            raise RecipeError(f"{where}: holds other weights than this model's, in timm's names: {name} {has}")
+    model.load_state_dict({name: weights[name] for name in came}, strict=False)
+
+
+def blocks_of(where: str, model: nn.Module) -> Mapping[str, int]:
+    """Return the block that each parameter is in, counted from the image, as timm groups them.
+
+    Raises:
+        RecipeError: if timm does not say.
+    """
+    if not hasattr(model, "group_matcher"):
+        raise RecipeError(f"{where}: timm names no blocks of this model; leave unfreeze_blocks and layer_decay out")
+    matcher = model.group_matcher(coarse=True)  # type: ignore[operator]
+    found: Mapping[str, int] = _timm().models.group_parameters(model, matcher, reverse=True)
+    return found
+
+
+def spatial(model: nn.Module, features: Tensor, size: Sequence[int]) -> Tensor:
+    """Return features as (B, F, h, w): channels may come last, and tokens are laid out, those without a place left out.
+
+    Raises:
+        ValueError: if they have no such layout.
+    """
+    channels = getattr(model, "head_hidden_size", getattr(model, "num_features", None))
+    if features.ndim == 4 and str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC"):
+        features = features.permute(0, 3, 1, 2)
+    elif features.ndim == 3:
+        stride = getattr(model, "feature_info", [{}])[-1].get("reduction", 0)
+        grid = [-(-n // stride) for n in size] if stride else [0, 0]
+        places = features[:, getattr(model, "num_prefix_tokens", 0) or 0 :]
+        if places.shape[1] != grid[0] * grid[1]:
+            raise ValueError(f"gives {features.shape[1]} tokens, which make no grid of {grid[0]} x {grid[1]}")
+        features = places.transpose(1, 2).reshape(len(features), -1, *grid)
+    if features.ndim != 4 or features.shape[1] != channels:
+        raise ValueError(f"gives {tuple(features.shape)}, which is no (B, {channels}, h, w)")
+    return features
+
+
+def _timm() -> Any:
+    """Return the library, which takes its time to import."""
+    return importlib.import_module("timm")
+
+
+def _sides(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
+
+
+def _line(error: BaseException) -> str:
+    first = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return first if len(first) <= 200 else f"{first[:200]} ..."

@@ -1,0 +1,150 @@
+"""Whole runs of a classifier: weights that are not there, fine-tuning that is resumed, and a report that says so."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from restorekit import RecipeError, Ticked, load, read_image, write_image
+from restorekit.app.cli import main
+from restorekit.core import plugins
+from restorekit.stages import build, recipe
+from restorekit.stages.checkpoint import checkpoints
+from restorekit.stages.evaluate import evaluate
+from restorekit.stages.report import report
+from restorekit.stages.run import Run
+from restorekit.stages.train import train
+
+RECIPE = """\
+name: tiny
+data:
+  size: [32, 32]
+  a: {name: phantom, side: a, count: 8, val: 4, test: 6}
+  b: {name: phantom, side: b, count: 8}
+  batch: 2
+nets:
+  generator: {name: timm, model: test_efficientnet, view: data}
+  head: {name: classify, pool: avg}
+  one_way: true
+losses: [{name: task, passes: [ab, bb]}]
+train: {steps: 6, log_every: 1, save_every: 1}
+evaluate: {metrics: [accuracy, auroc], resamples: 20}
+watch: [csv]
+"""
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_efficientnet").state_dict(), path)
+    return path
+
+
+def built(tmp_path: Path, folder: str, *sets: str) -> Run:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE, "utf-8")
+    known = plugins.load()
+    return build.build(recipe.load(path, known, sets=sets), known, tmp_path / folder)
+
+
+def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(tmp_path: Path) -> None:
+    """A machine without a network, in a process of its own: what the libraries know of the network is read once."""
+    (tmp_path / "tiny.yaml").write_text(RECIPE, "utf-8")
+    code = "import sys; from restorekit.app.cli import main; sys.argv[0] = 'restorekit'; main()"
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    command = [sys.executable, "-c", code, "run", "tiny.yaml", "--out", "runs"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "the weights of 'test_efficientnet' cannot be downloaded" in line
+    assert "fetch model.safetensors of the Hugging Face repository timm/test_efficientnet.r160_in1k" in line
+    assert line.endswith("set checkpoint: PATH, or start from drawn weights: pretrained: false")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists(), "nothing was trained from other weights"
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, weights: Path, stop: int) -> None:
+    """Frozen until step 3, then the last blocks at a tenth of the rate; stopped before, and as it thaws."""
+    options = {"checkpoint": weights, "freeze": "true", "unfreeze_at": 3, "unfreeze_blocks": 2, "lr_factor": 0.1}
+    sets = [f"nets.generator.{name}={value}" for name, value in options.items()]
+    straight, broken = built(tmp_path, "straight", *sets), built(tmp_path, "broken", *sets)
+    start = {name: value.clone() for name, value in straight.nets.ab.generator.state_dict().items()}
+    assert torch.equal(start["model.conv_stem.weight"], torch.load(weights)["conv_stem.weight"])
+    for event in train(straight):
+        if isinstance(event, Ticked) and event.step == 3:
+            now = straight.nets.ab.generator.state_dict()
+            assert all(torch.equal(now[name], value) for name, value in start.items()), "frozen, and its statistics"
+    moved = {name for name, value in straight.nets.ab.generator.state_dict().items() if not value.equal(start[name])}
+    assert {name.split(".")[1] for name in moved} == {"blocks", "conv_head", "bn2"}
+    assert not any(name.startswith(("model.blocks.0", "model.blocks.1")) for name in moved)
+    for event in train(broken):
+        if isinstance(event, Ticked) and event.step == stop:
+            break
+    weights.unlink()  # a run that goes on has its weights in its checkpoint
+    again = built(tmp_path, "broken", *sets)
+    again.resume(checkpoints(again.folder)[-1])
+    list(train(again))
+    ends = [checkpoints(run.folder)[-1] for run in (straight, again)]
+    for name in ("nets.safetensors", "optimisers.safetensors"):
+        assert (ends[0] / name).read_bytes() == (ends[1] / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("finished")
+    run = built(home, "run", "nets.generator.pretrained=false", "watch=[csv, samples]")
+    run.begin("test")
+    watchers = [plugins.load().parts.resolve("watcher", spec.spec)(run.folder) for spec in run.recipe.watch]
+    for event in train(run):
+        for watcher in watchers:
+            watcher(event)
+    evaluate(run)
+    return run.folder
+
+
+def test_the_report_of_a_classifier_speaks_of_no_restored_image(finished: Path) -> None:
+    text = re.sub(
+        r"data:image/png;base64,[^\"]*|<style>.*?</style>|<pre>.*?</pre>", "", report(finished).read_text("utf-8")
+    )
+    assert "It classifies, and restores nothing." in text
+    assert "answers; its images are handed through" in text
+    assert "What is missing from this report" not in text
+    said = re.findall(r"[^.>]*restor(?:ed|ation|er)\b[^.<]*", re.sub(r"restorekit\S*", "", text), re.IGNORECASE)
+    assert said == []
+
+
+def test_images_come_back_as_they_were_with_an_answer(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "in" / "one.png", torch.linspace(-1, 1, 50 * 40).reshape(1, 50, 40))
+    monkeypatch.setattr(
+        sys, "argv", ["restorekit", "restore", str(finished), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert "1 answered, their pixels as they were, 0 failed" in capsys.readouterr().out
+    pictures = [read_image(tmp_path / folder / "one.png")[0] for folder in ("in", "out")]
+    assert torch.equal(*pictures)
+    assert load(finished).restored(pictures[0]).answer is not None
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (["evaluate.metrics=[psnr, accuracy]"], "psnr scores restored images; generator 'timm' hands its images"),
+        (["losses=[task, lsgan]", "nets.discriminator=patch"], "nets.discriminator: generator 'timm' hands its images"),
+    ],
+)  # fmt: skip
+def test_what_only_a_restorer_can_have_is_refused(tmp_path: Path, sets: list[str], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        built(tmp_path, "run", "nets.generator.pretrained=false", *sets)
