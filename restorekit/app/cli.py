@@ -149,6 +149,36 @@ def restore(
 
 
 @app.command()
+def profile(
+    what: Annotated[list[Path], typer.Argument(metavar="RECIPE|RUN...", help="Recipes and run folders.")],
+    variants: Annotated[
+        str, typer.Option("--variants", metavar="all|A,B", help="Variants of the recipes; default: as they are.")
+    ] = "",
+    batches: Annotated[list[int], typer.Option("--batch", min=1, help="Images in a call; may be repeated.")] = [1, 32],  # noqa: B006
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all are timed, in a new order.")] = 3,
+    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="The table as .md, .csv, .tex or .html.")
+    ] = None,
+) -> None:
+    """Count parameters and multiply-adds, and measure time and memory, of recipes' networks and runs. No data is read.
+
+    Exit code 3 if something could not be measured; its row says why.
+    """
+    from restorekit.app.profiling import show
+    from restorekit.stages import costs, tables
+    from restorekit.stages.profile import Profile, targets
+
+    if out is not None:
+        tables.demand_format(out)
+    found = targets(what, guests.known(), None if variants == "all" else _names(variants))
+    made = Profile(found, batches, costs.demand_device(device))
+    show(made, rounds, out)
+    if made.failed:
+        raise typer.Exit(3)
+
+
+@app.command()
 def report(run: RunFolder) -> None:
     """Write report.html of a run folder again."""
     from restorekit.stages.report import report as write
@@ -220,6 +250,11 @@ def main() -> None:
     except _Usage as error:
         screen.fail(error.format_message())
         sys.exit(2)
+
+
+def _names(text: str) -> list[str]:
+    """Return names that stand with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> Recipe:

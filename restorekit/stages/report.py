@@ -16,6 +16,8 @@ from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
 
 __all__ = ["report"]
 
+COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
+"""What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
 NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
 
 
@@ -56,7 +58,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
-        "paper": _paper(recipe, scores, synthetic),
+        "paper": _paper(recipe, scores, networks, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
         "source_tables": _source_tables(splits),
@@ -126,17 +128,29 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     return charts | ({"domains": figures.spreads(spread)} if spread else {})
 
 
-def _paper(recipe: Json, scores: Json, synthetic: bool) -> dict[str, Any] | None:
+def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[str, Any] | None:
     """Return the paper's numbers beside ours and why they differ, or None where the recipe gives none."""
     paper = _mapping(recipe.get("paper"))
     if not paper:
         return None
     metrics = _mapping(scores.get("metrics"))
-    rows = [_paper_row(name, theirs, _mapping(metrics.get(name))) for name, theirs in paper.items()]
+    counts = _mapping(networks.get("ab"))
+    rows = [
+        _count_row(COUNTS[name], theirs, counts.get(name))
+        if name in COUNTS
+        else _paper_row(name, theirs, _mapping(metrics.get(name)))
+        for name, theirs in paper.items()
+    ]
     reasons = [str(recipe["paper_note"])] if recipe.get("paper_note") else []
     if synthetic:
         reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
     return {"rows": rows, "reasons": reasons}
+
+
+def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
+    """Return published parameters beside those that the run trains; the published ones are rounded."""
+    row = {"name": name, "paper": findings.count(round(theirs)) if findings.finite(theirs) else str(theirs)}
+    return row | {"ours": findings.count(ours), "interval": "", "difference": "", "where": ""}
 
 
 def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
