@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restorekit.app import data, guests, plugin, screen
+from restorekit.app import data, guests, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
     from restorekit.core.plugins import Plugins
     from restorekit.stages.recipe import Recipe
-    from restorekit.stages.run import Run
+    from restorekit.stages.sweep import Member
 
 __all__ = ["app", "main"]
 
@@ -58,33 +55,30 @@ def run(
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all-variants", help="A sweep: every variant.")] = False,
+    variants: Annotated[str, typer.Option("--variants", metavar="A,B", help="A sweep: these variants.")] = "",
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="A sweep: so many seeds, from the recipe's on.")
+    ] = None,
 ) -> None:
-    """Check, build, train, evaluate and report."""
-    from restorekit.stages import build, evaluate, report
+    """Check, build, train, evaluate and report.
 
+    --all-variants, --variants and --seeds make a sweep, with a run folder OUT/NAME-VARIANT-seed0 for each run. The same
+    command again goes on: what is done stays, what was interrupted is taken up. Exit code 3 if a run failed.
+    """
     plugins = guests.known()
+    if every or variants or seeds is not None:
+        _demand_one("--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every))
+        if resume is not None:
+            raise RecipeError("--resume: a sweep goes on by itself; give the same command without it")
+        names = None if every else _names(variants) or [variant or ""]
+        training.run_all(_members(recipe, plugins, names, sets, seeds, out), plugins, allow_leaks=allow_leaks)
+        return
     spec = _recipe(recipe, plugins, sets, variant)
     folder = resume if resume is not None else _free_folder(out, spec.name, variant)
     if resume is not None:
         _demand_same(spec, resume)
-    with screen.telling() as say:
-        made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
-    for text in made.engine.notes:
-        screen.warn(text)
-    if made.checkup is not None:
-        leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
-        for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
-            screen.warn(text)
-    if resume is not None:
-        _take_over(made)
-    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
-    screen.note(f"run folder: {folder}")
-    _train(made, plugins)
-    if made.sizes["test"]:
-        screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
-    else:
-        screen.warn("data.a has no test split: nothing was scored")
-    screen.say(f"report: {report.report(folder).resolve()}")
+    training.run_one(spec, plugins, folder, resume=resume is not None, allow_leaks=allow_leaks)
 
 
 @app.command()
@@ -271,11 +265,9 @@ def _free_folder(out: Path, name: str, variant: str | None) -> Path:
 
 def _demand_same(spec: Recipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
-    from restorekit.stages.recipe import read_resolved
+    from restorekit.stages.recipe import differences, read_resolved
 
-    began = read_resolved(folder)
-    now = json.loads(spec.model_dump_json())
-    differing = sorted(_differences(began, now, ""))
+    differing = differences(read_resolved(folder), spec)
     if differing:
         raise RecipeError(
             f"--resume {folder}: the recipe is not the one it began with; differing: {', '.join(differing)}. "
@@ -283,57 +275,21 @@ def _demand_same(spec: Recipe, folder: Path) -> None:
         )
 
 
-def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in {*one, *other}:
-            yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
-    elif one != other and place.partition(".")[0] not in ("variants", "paper", "paper_note"):
-        yield place
+def _demand_one(*options: str, given: Sequence[bool]) -> None:
+    """Refuse more than one of several options."""
+    came = [option for option, there in zip(options, given, strict=True) if there]
+    if len(came) > 1:
+        raise RecipeError(f"{' and '.join(came)}: give one of them")
 
 
-def _take_over(made: Run) -> None:
-    from restorekit.stages.checkpoint import checkpoints
+def _members(
+    path: Path, plugins: Plugins, names: Sequence[str] | None, sets: list[str], seeds: int | None, out: Path
+) -> list[Member]:
+    from restorekit.stages import recipe, sweep
 
-    found = checkpoints(made.folder)
-    if found:
-        made.resume(found[-1])
-    else:
-        screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
-
-
-def _train(made: Run, plugins: Plugins) -> None:
-    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
-    from restorekit.core.events import Ticked
-    from restorekit.stages.train import train
-
-    watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
-    with _stop_asked() as stopped:
-        for event in screen.Watch().over(train(made)):
-            for watcher in watchers:
-                watcher(event)
-            if stopped() and isinstance(event, Ticked):
-                made.save()
-                screen.warn(f"stopped after step {made.step} and saved. To go on: add --resume {made.folder}")
-                raise typer.Exit(stopped())
-
-
-@contextmanager
-def _stop_asked() -> Iterator[Callable[[], int]]:
-    """Turn the first Ctrl-C or SIGTERM into an exit code to ask for; a second Ctrl-C stops at once."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(128 + number)
-        screen.warn("stopping after this step; once more stops at once")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked[0] if asked else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    found = recipe.load_variants(path, plugins, names, sets=sets)
+    again = "Give the same recipe and --set, or another --out"
+    return sweep.members(found, seeds, out, path.stem, again=again)
 
 
 def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:

@@ -19,7 +19,17 @@ from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.layered import Layered, read, to_yaml
 
-__all__ = ["Recipe", "dump", "load", "load_variants", "options", "read_resolved", "resolved", "variant_names"]
+__all__ = [
+    "Recipe",
+    "differences",
+    "dump",
+    "load",
+    "load_variants",
+    "options",
+    "read_resolved",
+    "resolved",
+    "variant_names",
+]
 
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
@@ -281,6 +291,19 @@ def options(sets: Sequence[str]) -> dict[str, Any]:
     layered = Layered()
     layered.apply(sets)
     return layered.data
+
+
+def differences(began: Mapping[str, Any], now: Recipe) -> list[str]:
+    """Return the keys by which a recipe differs from the resolved one that a run began with, where it may not."""
+    return sorted(_differences(began, json.loads(now.model_dump_json()), ""))
+
+
+def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {*one, *other}:
+            yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
+    elif one != other and place.partition(".")[0] not in ("variants", "paper", "paper_note"):
+        yield place
 
 
 def read_resolved(folder: Path) -> dict[str, Any]:
