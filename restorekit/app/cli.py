@@ -94,19 +94,33 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
 
 
 @app.command()
-def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help="val or test.")] = "test") -> None:
-    """Score a run's kept checkpoint again, and write the report."""
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
+    times: Annotated[
+        str | None,
+        typer.Option("--times", metavar="N|A..B", help="Measure after so many passes instead, such as 0..5."),
+    ] = None,
+) -> None:
+    """Score a run's kept checkpoint again, or after each of several numbers of passes, and write the report."""
     from restorekit.stages import build, report
     from restorekit.stages import evaluate as stage
+    from restorekit.stages import times as repeated
 
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
+    wanted = None if times is None else repeated.passes(times)
     made = build.reopen(run, guests.known())
-    screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
+    if wanted is None:
+        screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
+        written = f"{split}.json"
+    else:
+        screen.times(repeated.again(made, wanted, split, say=screen.quietly(screen.note)))
+        written = f"{split}_times.json"
     if split == "test":
         screen.say(f"report: {report.report(run).resolve()}")
     else:
-        screen.say(f"scores: {(run / 'scores' / f'{split}.json').resolve()}; the report tells of the test split")
+        screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report tells of the test split")
 
 
 @app.command()
@@ -227,7 +241,7 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files or parts failed, 130 stopped."""
+    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files, parts, rows or runs failed, 130 stopped."""
     try:
         sys.exit(app(standalone_mode=False) or 0)  # typer.Exit(3) comes back as 3
     except RestorekitError as error:

@@ -110,7 +110,8 @@ def order(
         device: "cpu" or "cuda".
 
     Yields:
-        {"machine": ...} first; {"parameters", "encode_and_head"}; {"work", "multiply_adds"};
+        {"machine": ...} first; {"parameters", "encode_and_head"}; {"handed_through"} where
+        the image is, as a classifier does, so that there is no restoring to measure; {"work", "multiply_adds"};
         {"work", "batch", "seconds"} of a call for a whole batch; {"work", "batch", "bytes"}; and {"error"}, with "work"
         and "batch" if only these failed, else the last.
     """
@@ -211,6 +212,12 @@ def _image(domain: Domain, batch: int, device: torch.device) -> Tensor:
 
 def _time(net: Translator, domain: Domain, works: Sequence[tuple[str, int]], device: torch.device) -> None:
     one = _image(domain, 1, device)
+    if net.head is not None:
+        with torch.inference_mode():
+            handed = net(one).image is one
+        if handed:
+            _say(handed_through=True)
+            works = [(work, batch) for work, batch in works if work != RESTORE]
     for work in dict.fromkeys(work for work, _ in works):
         _say(work=work, multiply_adds=multiply_adds(_call(net, work, one)))
     images: dict[int, Tensor] = {}

@@ -27,7 +27,7 @@ from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
 
-__all__ = ["evaluate", "pictures", "restored", "score"]
+__all__ = ["evaluate", "judging", "pictures", "restored", "score"]
 
 Rows = NDArray[np.float64]
 SHOWN = 6
@@ -140,7 +140,7 @@ def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tup
     """
     split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
-    with _judging(run.nets):
+    with judging(run.nets):
         for batch in run.scoring(split, _chosen(run.sizes[split])):
             moved = batch.to(run.engine.device)
             output = restored(run.nets, moved.image, run.recipe.evaluate.times)
@@ -149,7 +149,7 @@ def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tup
 
 
 @contextmanager
-def _judging(nets: Nets) -> Iterator[None]:
+def judging(nets: Nets) -> Iterator[None]:
     """Evaluation mode without gradients, in float32; training mode comes back afterwards."""
     was = nets.training
     nets.eval()
@@ -162,7 +162,7 @@ def _judging(nets: Nets) -> Iterator[None]:
 
 def _measure(run: Run, split: str, *, before: bool, say: Callable[[str], None] = lambda line: None) -> _Measured:
     seen = _Measured()
-    with _judging(run.nets):
+    with judging(run.nets):
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run.nets, moved.image, run.recipe.evaluate.times)

@@ -194,6 +194,9 @@ class Profile:
                 rows[RESTORE].parameters = found["parameters"]
                 if CLASSIFY in rows:
                     rows[CLASSIFY].parameters = found["encode_and_head"]
+            elif "handed_through" in found:
+                self.rows[name] = [rows[CLASSIFY]]
+                self._left[name] = [work for work in self._left[name] if work[0] == CLASSIFY]
             elif row is None:  # the whole process failed: what it found before stays
                 self._left[name] = []
                 for failed in rows.values():

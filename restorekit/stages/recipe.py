@@ -281,9 +281,16 @@ def load_variants(
             found[name] = load(path, plugins, sets=sets, variant=name or None)
         except RecipeError as error:
             found[name] = error
-    if names is None and any(other == found[""] for name, other in found.items() if name):
+    if names is None and any(_same(found[""], other) for name, other in found.items() if name):
         del found[""]
     return found
+
+
+def _same(one: Recipe | RecipeError, other: Recipe | RecipeError) -> bool:
+    """True if two recipes ask for the same; which variant each is does not count."""
+    if isinstance(one, RecipeError) or isinstance(other, RecipeError):
+        return False
+    return one.model_dump(exclude={"variant"}) == other.model_dump(exclude={"variant"})
 
 
 def options(sets: Sequence[str]) -> dict[str, Any]:
@@ -302,7 +309,7 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in {*one, *other}:
             yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
-    elif one != other and place.partition(".")[0] not in ("variants", "paper", "paper_note"):
+    elif one != other and place.partition(".")[0] not in ("variants", "variant", "paper", "paper_note"):
         yield place
 
 

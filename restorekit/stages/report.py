@@ -58,6 +58,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
+        "again": _again(folder, run),
         "paper": _paper(recipe, scores, networks, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
@@ -145,6 +146,37 @@ def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[
     if synthetic:
         reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
     return {"rows": rows, "reasons": reasons}
+
+
+def _again(folder: Path, run: RunFolder) -> dict[str, Any] | None:
+    """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
+    if not (folder / "scores/times.json").is_file():
+        return None
+    found = run.json("scores/times.json")
+    drawn: dict[str, Any] = {}
+    rows, ends = [], []
+    for name, curve in _mapping(found.get("curves")).items():
+        for whose, points in _mapping(curve.get("lines")).items():
+            if not points:
+                continue
+            drawn.setdefault(label(name), {})[whose] = points
+            at = {point["times"]: point for point in points}
+            cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
+            rows.append({"name": label(name), "whose": whose, "cells": cells, "best": _best(curve, points)})
+            first, last = (number(value_of(point), name) for point in (points[0], points[-1]))
+            ends.append(f"{label(name)} of {whose} images from {first} to {last}")
+    if not drawn:
+        return None
+    chart = figures.repeated(drawn, found.get("recipe_times"))
+    return {**found, "rows": rows, "chart": chart, "alt": f"After each number of passes: {'; '.join(ends)}."}
+
+
+def _best(curve: Json, points: list[Json]) -> str:
+    """Return after how many passes a score is best; empty where neither more nor less is better."""
+    if curve.get("better") not in ("higher", "lower") or len(points) < 2:
+        return ""
+    sign = 1 if curve["better"] == "higher" else -1
+    return str(max(points, key=lambda point: sign * point["value"])["times"])
 
 
 def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
