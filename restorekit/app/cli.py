@@ -241,7 +241,7 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files, parts, rows or runs failed, 130 stopped."""
+    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some of several things failed, 130 stopped."""
     try:
         sys.exit(app(standalone_mode=False) or 0)  # typer.Exit(3) comes back as 3
     except RestorekitError as error:

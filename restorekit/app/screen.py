@@ -188,19 +188,14 @@ def scores(summary: Mapping[str, Any]) -> None:
 
 
 def times(summary: Mapping[str, Any]) -> None:
-    """Print what was measured after each number of passes."""
-    share = round(summary["confidence"] * 100)
+    """Print what was measured after each number of passes; the intervals stand in the report."""
     rows = []
     for name, curve in summary["curves"].items():
-        for whose, points in curve["lines"].items():
-            at = {point["times"]: _interval(point, None) for point in points}
-            told = [
-                " ".join((value, f"({bounds})")) for value, bounds in (at.get(k, ("-", "")) for k in summary["times"])
-            ]
-            rows.append([name, whose, *told])
-    by = f"{share} % intervals by {summary['unit']}"
-    title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']}, {by}"
-    table(title, ["after passes", "images", *map(str, summary["times"])], rows)
+        for whose, line in curve["lines"].items():
+            at = {point["times"]: f"{point['value']:.4f}" for point in line["points"]}
+            rows.append([name, whose, *(at.get(k, "-") for k in summary["times"])])
+    title = f"{summary['split']}: {summary['images']} images after each number of passes, step {summary['step']}"
+    table(title, ["measure", "images", *map(str, summary["times"])], rows)
 
 
 def _interval(part: Mapping[str, float] | None, reason: str | None) -> tuple[str, str]:

@@ -167,7 +167,8 @@ def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], 
             if mark is not None:
                 axes.axvline(mark, color="#8a96a3", lw=1, ls="--")
             if len(lines) > 1:
-                axes.legend(fontsize=7)
+                axes.margins(y=0.3)  # room for the legend
+                axes.legend(fontsize=7, loc="upper right")
             _finish(axes, name, "times restored")
 
     return _draw(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))

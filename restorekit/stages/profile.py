@@ -22,6 +22,8 @@ __all__ = ["Profile", "Row", "Target", "Timing", "slower_though_smaller", "table
 
 SHOWN = 4
 """Sentences on networks that are small and slow, at most."""
+FIRM = 3
+"""Quartiles of fewer calls are not told, and nothing is concluded from them."""
 FEWER = 1.25
 """A network has fewer parameters than another if that has so many times as many, or more."""
 
@@ -43,13 +45,14 @@ class Timing:
     median: float
     low: float
     high: float
+    calls: int
 
     @classmethod
     def of(cls, seconds: Sequence[float], batch: int) -> Timing:
         """Return the timing of calls that took so many seconds for so many images each."""
         each = [1000 * s / batch for s in seconds]
         low, _, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
-        return cls(statistics.median(each), low, high)
+        return cls(statistics.median(each), low, high, len(each))
 
 
 @dataclass
@@ -229,7 +232,11 @@ def slower_though_smaller(profile: Profile) -> list[str]:
     """
     told = []
     for batch in profile.batches:
-        timed = [(row, time, row.parameters) for row in profile if row.parameters and (time := row.timing(batch))]
+        timed = [
+            (row, time, row.parameters)
+            for row in profile
+            if row.parameters and (time := row.timing(batch)) and time.calls >= FIRM
+        ]
         for row, time, own in timed:
             beaten = [
                 (other, by, theirs)
@@ -287,7 +294,9 @@ def _ms(value: float) -> str:
 
 
 def _timed(timing: Timing | None) -> str:
-    return "-" if timing is None else f"{_ms(timing.median)} ({_ms(timing.low)} to {_ms(timing.high)})"
+    if timing is None:
+        return "-"
+    return _ms(timing.median) + (f" ({_ms(timing.low)} to {_ms(timing.high)})" if timing.calls >= FIRM else "")
 
 
 def _notes(profile: Profile) -> list[str]:

@@ -156,15 +156,17 @@ def _again(folder: Path, run: RunFolder) -> dict[str, Any] | None:
     drawn: dict[str, Any] = {}
     rows, ends = [], []
     for name, curve in _mapping(found.get("curves")).items():
-        for whose, points in _mapping(curve.get("lines")).items():
-            if not points:
-                continue
-            drawn.setdefault(label(name), {})[whose] = points
+        title = curve.get("title") or label(name)
+        for whose, line in _mapping(curve.get("lines")).items():
+            points = line["points"]
+            drawn.setdefault(title, {})[whose] = points
             at = {point["times"]: point for point in points}
             cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
-            rows.append({"name": label(name), "whose": whose, "cells": cells, "best": _best(curve, points)})
+            change = _cell(line["change"], name, "no number") if line["change"] else None
+            row = {"name": title, "whose": "" if whose == "all" else whose, "cells": cells, "change": change}
+            rows.append(row | {"best": _best(curve, points)})
             first, last = (number(value_of(point), name) for point in (points[0], points[-1]))
-            ends.append(f"{label(name)} of {whose} images from {first} to {last}")
+            ends.append(f"{title} of {whose} images from {first} to {last}")
     if not drawn:
         return None
     chart = figures.repeated(drawn, found.get("recipe_times"))

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,32 +132,37 @@ def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
 def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence
-    for name, about, of in _answers(run.domains["a"], seen, times):
+    for name, title, values in _answers(run.domains["a"], seen, times):
         lines = {
-            whose: [_mean(values, rows, over, confidence) for values in of.values()]
-            for whose, rows in _whose(run.domains["a"], name, seen.targets).items()
+            whose: _line([partial(_mean, values[k], chosen) for k in times], chosen, times, over, confidence)
+            for whose, chosen in _whose(run.domains["a"], name, seen.targets).items()
         }
-        yield name, {"id": about, "better": "neither", "undefined": None, "lines": _told(lines, times)}
+        yield name, {"title": title, "id": "mean over images"} | _told("neither", lines)
     for name, metric in run.metrics.items():
-        entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "undefined": seen.lacking.get(name)}
-        if entry["undefined"] is None:
-            line = [_score(metric, np.concatenate(seen.rows[name, k]), over, confidence) for k in times]
-            entry["undefined"] = metric.undefined if all(point is None for point in line) else None
-            entry["lines"] = _told({"all": line}, times)
-        yield name, entry | ({} if "lines" in entry else {"lines": {}})
+        lines, why = {}, seen.lacking.get(name)
+        if why is None:
+            rows = [np.concatenate(seen.rows[name, k]) for k in times]
+            known = ~np.isnan(rows[0][:, 0])
+            lines["all"] = _line([partial(_score, metric, of) for of in rows], known, times, over, confidence)
+            why = None if lines["all"]["points"] else metric.undefined
+        yield name, {"id": metric.id} | _told(metric.better, lines, why)
+
+
+def _told(better: str, lines: dict[str, dict[str, Any]], undefined: str | None = None) -> dict[str, Any]:
+    return {"better": better, "undefined": undefined, "lines": {k: line for k, line in lines.items() if line["points"]}}
 
 
 def _answers(domain: Domain, seen: _Seen, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
-    """Yield name, definition and values by passes of what the head says: of two classes, the positive one alone."""
+    """Yield name, title and values by passes of what the head says: of two classes, the positive one alone."""
     if not seen.told:
         return
     told = {k: np.concatenate([t.numpy() for t in seen.told[k]]).astype(np.float64) for k in times}
     if domain.quantity:
-        yield domain.quantity, "mean of the number that is told of an image", {k: v[:, 0] for k, v in told.items()}
+        yield domain.quantity, domain.quantity, {k: v[:, 0] for k, v in told.items()}
         return
     for i, (called, column) in enumerate(zip(domain.classes, domain.columns, strict=True)):
         if len(domain.classes) != 2 or i == 1:
-            yield column, f"mean probability of {called}", {k: v[:, i] for k, v in told.items()}
+            yield column, f"probability of {called}", {k: v[:, i] for k, v in told.items()}
 
 
 def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, NDArray[np.bool_]]:
@@ -170,35 +176,37 @@ def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, N
     return {whose: rows for whose, rows in found.items() if rows.any()}
 
 
-def _mean(values: Rows, chosen: NDArray[np.bool_], over: list[Indices], confidence: float) -> dict[str, Any] | None:
-    def mean(rows: Indices) -> float:
-        mine = rows[chosen[rows]]
-        return float(values[mine].mean()) if mine.size else math.nan
-
-    return _point(mean, int(chosen.sum()), len(values), over, confidence)
+def _mean(values: Rows, chosen: NDArray[np.bool_], rows: Indices) -> float:
+    mine = rows[chosen[rows]]
+    return float(values[mine].mean()) if mine.size else math.nan
 
 
-def _score(metric: Metric, rows: Rows, over: list[Indices], confidence: float) -> dict[str, Any] | None:
-    return _point(lambda at: metric.reduce(rows[at]), int((~np.isnan(rows[:, 0])).sum()), len(rows), over, confidence)
+def _score(metric: Metric, values: Rows, rows: Indices) -> float:
+    return metric.reduce(values[rows])
+
+
+def _line(
+    of: Sequence[Callable[[Indices], float]],
+    chosen: NDArray[np.bool_],
+    times: Sequence[int],
+    over: list[Indices],
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the points of a line, and the change from the first to the last, of the same patients each time."""
+    points = [(k, _point(score, chosen, over, confidence)) for k, score in zip(times, of, strict=True)]
+    change = _point(lambda rows: of[-1](rows) - of[0](rows), chosen, over, confidence) if len(of) > 1 else None
+    return {"points": [{"times": k, **point} for k, point in points if point is not None], "change": change}
 
 
 def _point(
-    of: Callable[[Indices], float], images: int, every: int, over: list[Indices], confidence: float
+    of: Callable[[Indices], float], chosen: NDArray[np.bool_], over: list[Indices], confidence: float
 ) -> dict[str, Any] | None:
     """A value, its interval, and of how many images it tells; None where it is no number."""
-    value = of(np.arange(every))
+    value = of(np.arange(len(chosen)))
     if not math.isfinite(value):
         return None
     low, high = interval(of, over, confidence)
-    return {"value": value, "low": low, "high": high, "n": images}
-
-
-def _told(lines: dict[str, list[dict[str, Any] | None]], times: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-    """Name the number of passes in every point; those that are no number are left out."""
-    return {
-        whose: [{"times": k, **point} for k, point in zip(times, points, strict=True) if point is not None]
-        for whose, points in lines.items()
-    }
+    return {"value": value, "low": low, "high": high, "n": int(chosen.sum())}
 
 
 def _table(curves: dict[str, dict[str, Any]]) -> str:
@@ -207,8 +215,8 @@ def _table(curves: dict[str, dict[str, Any]]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["measure", "images", "times", "value", "low", "high", "n"])
     for name, curve in curves.items():
-        for whose, points in curve["lines"].items():
-            for p in points:
+        for whose, line in curve["lines"].items():
+            for p in line["points"]:
                 numbers = [f"{p[key]:.6g}" for key in ("value", "low", "high")]
                 writer.writerow([name, whose, p["times"], *numbers, p["n"]])
     return stream.getvalue()

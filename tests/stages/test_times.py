@@ -45,10 +45,12 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
     for k in range(4):
         image = torch.cat([b.image for b in batches]) * 0.5**k
         error = (image - truth).double().square().flatten(1).mean(1)
-        assert curves["psnr"]["lines"]["all"][k]["value"] == pytest.approx(float((10 * (4 / error).log10()).mean()))
+        assert curves["psnr"]["lines"]["all"]["points"][k]["value"] == pytest.approx(
+            float((10 * (4 / error).log10()).mean())
+        )
         with torch.no_grad():
             told = run.nets.ab.head(image).double().softmax(1)[:, 1]
-        lines = curves[chance]["lines"]
+        lines = {whose: line["points"] for whose, line in curves[chance]["lines"].items()}
         yes = target == 1
         of = {"all": torch.ones_like(yes), "truly yes": yes, "truly not yes": ~yes}
         assert {whose: points[k]["value"] for whose, points in lines.items()} == pytest.approx(
@@ -56,7 +58,7 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
         )
         assert [points[k]["n"] for points in lines.values()] == [int(rows.sum()) for rows in of.values()]
         called = float(((told > 0.5) == yes).double().mean())
-        assert curves["accuracy"]["lines"]["all"][k]["value"] == pytest.approx(called)
+        assert curves["accuracy"]["lines"]["all"]["points"][k]["value"] == pytest.approx(called)
         assert all(
             p["low"] <= p["value"] <= p["high"] and p["times"] == k for p in (line[k] for line in lines.values())
         )
@@ -66,8 +68,10 @@ def test_it_agrees_with_the_evaluation(build_run: Callable[..., Run]) -> None:
     """Classes are those of 0 passes, image scores those of the recipe's: value and interval, to the last digit."""
     run = trained(build_run)
     scores, found = evaluate(run)["metrics"], again(run, passes("0..2"))["curves"]
-    zero, two = ({n: found[n]["lines"]["all"][k] for n in METRICS} for k in (0, 2))
+    zero, two = ({n: found[n]["lines"]["all"]["points"][k] for n in METRICS} for k in (0, 2))
+    gain = again(run, [0, 2])["curves"]["psnr"]["lines"]["all"]["change"]
     for part, point in (
+        (scores["psnr"]["gain"], gain),
         (scores["psnr"]["poor"], zero["psnr"]),
         (scores["psnr"]["restored"], two["psnr"]),
         (scores["accuracy"]["score"], zero["accuracy"]),
@@ -85,7 +89,7 @@ def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
     assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
     with (run.folder / "scores" / "times.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    points = [p for curve in found["curves"].values() for line in curve["lines"].values() for p in line]
+    points = [p for curve in found["curves"].values() for line in curve["lines"].values() for p in line["points"]]
     assert np.array(
         [[float(row[key]) for key in ("times", "value", "low", "high", "n")] for row in rows]
     ) == pytest.approx(np.array([[p[key] for key in ("times", "value", "low", "high", "n")] for p in points]), rel=1e-5)
