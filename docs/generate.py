@@ -321,7 +321,8 @@ def cli_page() -> str:
     """Return the help of every command, without those of guests."""
     text = [
         "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 our fault, 2 the "
-        "user's (one clear line each), 3 some files could not be restored, or some parts do not hold, 130 stopped by "
+        "user's (one clear line each), 3 some files could not be restored, some parts do not hold, some rows or "
+        "runs failed, 130 stopped by "
         "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
         "bring are listed by `restorekit --help`.\n",
     ]

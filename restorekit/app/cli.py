@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restorekit.app import data, guests, plugin, screen
+from restorekit.app import data, guests, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
     from restorekit.core.plugins import Plugins
     from restorekit.stages.recipe import Recipe
-    from restorekit.stages.run import Run
+    from restorekit.stages.sweep import Member
 
 __all__ = ["app", "main"]
 
@@ -58,36 +55,30 @@ def run(
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all-variants", help="A sweep: every variant.")] = False,
+    variants: Annotated[str, typer.Option("--variants", metavar="A,B", help="A sweep: these variants.")] = "",
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="A sweep: so many seeds, from the recipe's on.")
+    ] = None,
 ) -> None:
-    """Check, build, train, evaluate and report."""
-    from restorekit.stages import build, evaluate, report
-    from restorekit.stages.judge import judge_recipe
+    """Check, build, train, evaluate and report.
 
+    --all-variants, --variants and --seeds make a sweep, with a run folder OUT/NAME-VARIANT-seed0 for each run. The same
+    command again goes on: what is done stays, what was interrupted is taken up. Exit code 3 if a run failed.
+    """
     plugins = guests.known()
+    if every or variants or seeds is not None:
+        _demand_one("--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every))
+        if resume is not None:
+            raise RecipeError("--resume: a sweep goes on by itself; give the same command without it")
+        names = None if every else _names(variants) or [variant or ""]
+        training.run_all(_members(recipe, plugins, names, sets, seeds, out), plugins, allow_leaks=allow_leaks)
+        return
     spec = _recipe(recipe, plugins, sets, variant)
     folder = resume if resume is not None else _free_folder(out, spec.name, variant)
     if resume is not None:
         _demand_same(spec, resume)
-    with screen.telling() as say:
-        made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
-    for text in made.engine.notes:
-        screen.warn(text)
-    if made.checkup is not None:
-        leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
-        for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
-            screen.warn(text)
-    if resume is not None:
-        _take_over(made)
-    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
-    screen.note(f"run folder: {folder}")
-    _train(made, plugins)
-    if made.sizes["test"]:
-        screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
-        if (judge := judge_recipe(spec, made.steps)) is not None:
-            _audit(made, _trained_judge(made, judge, plugins))
-    else:
-        screen.warn("data.a has no test split: nothing was scored")
-    screen.say(f"report: {report.report(folder).resolve()}")
+    training.run_one(spec, plugins, folder, resume=resume is not None, allow_leaks=allow_leaks)
 
 
 @app.command()
@@ -103,19 +94,33 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
 
 
 @app.command()
-def evaluate(run: RunFolder, split: Annotated[str, typer.Option("--split", help="val or test.")] = "test") -> None:
-    """Score a run's kept checkpoint again, and write the report."""
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
+    times: Annotated[
+        str | None,
+        typer.Option("--times", metavar="N|A..B", help="Measure after so many passes instead, such as 0..5."),
+    ] = None,
+) -> None:
+    """Score a run's kept checkpoint again, or after each of several numbers of passes, and write the report."""
     from restorekit.stages import build, report
     from restorekit.stages import evaluate as stage
+    from restorekit.stages import times as repeated
 
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
+    wanted = None if times is None else repeated.passes(times)
     made = build.reopen(run, guests.known())
-    screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
+    if wanted is None:
+        screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
+        written = f"{split}.json"
+    else:
+        screen.times(repeated.again(made, wanted, split, say=screen.quietly(screen.note)))
+        written = f"{split}_times.json"
     if split == "test":
         screen.say(f"report: {report.report(run).resolve()}")
     else:
-        screen.say(f"scores: {(run / 'scores' / f'{split}.json').resolve()}; the report tells of the test split")
+        screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report tells of the test split")
 
 
 @app.command()
@@ -134,7 +139,7 @@ def audit(
         folder = judge or run / "judge"
         if not (folder / "recipe.json").is_file():
             raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
-        _audit(build.reopen(run, plugins), build.reopen(folder, plugins))
+        training.audit_one(build.reopen(run, plugins), build.reopen(folder, plugins))
         screen.say(f"report: {report.report(run).resolve()}")
 
 
@@ -170,6 +175,36 @@ def restore(
     did = "restored" if restorer.net.generator.translates else "answered, their pixels as they were"
     screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def profile(
+    what: Annotated[list[Path], typer.Argument(metavar="RECIPE|RUN...", help="Recipes and run folders.")],
+    variants: Annotated[
+        str, typer.Option("--variants", metavar="all|A,B", help="Variants of the recipes; default: as they are.")
+    ] = "",
+    batches: Annotated[list[int], typer.Option("--batch", min=1, help="Images in a call; may be repeated.")] = [1, 32],  # noqa: B006
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all are timed, in a new order.")] = 3,
+    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="The table as .md, .csv, .tex or .html.")
+    ] = None,
+) -> None:
+    """Count parameters and multiply-adds, and measure time and memory, of recipes' networks and runs. No data is read.
+
+    Exit code 3 if something could not be measured; its row says why.
+    """
+    from restorekit.app.profiling import show
+    from restorekit.stages import costs, tables
+    from restorekit.stages.profile import Profile, targets
+
+    if out is not None:
+        tables.demand_format(out)
+    found = targets(what, guests.known(), None if variants == "all" else _names(variants))
+    made = Profile(found, batches, costs.demand_device(device))
+    show(made, rounds, out)
+    if made.failed:
         raise typer.Exit(3)
 
 
@@ -228,7 +263,7 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some files or parts failed, 130 stopped."""
+    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some of several things failed, 130 stopped."""
     try:
         sys.exit(app(standalone_mode=False) or 0)  # typer.Exit(3) comes back as 3
     except RestorekitError as error:
@@ -247,6 +282,11 @@ def main() -> None:
         sys.exit(2)
 
 
+def _names(text: str) -> list[str]:
+    """Return names that stand with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> Recipe:
     from restorekit.stages import recipe
 
@@ -261,11 +301,9 @@ def _free_folder(out: Path, name: str, variant: str | None) -> Path:
 
 def _demand_same(spec: Recipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
-    from restorekit.stages.recipe import read_resolved
+    from restorekit.stages.recipe import differences, read_resolved
 
-    began = read_resolved(folder)
-    now = json.loads(spec.model_dump_json())
-    differing = sorted(_differences(began, now, ""))
+    differing = differences(read_resolved(folder), spec)
     if differing:
         raise RecipeError(
             f"--resume {folder}: the recipe is not the one it began with; differing: {', '.join(differing)}. "
@@ -273,79 +311,21 @@ def _demand_same(spec: Recipe, folder: Path) -> None:
         )
 
 
-def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in {*one, *other}:
-            yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
-    elif one != other and place.partition(".")[0] not in ("variants", "paper", "paper_note"):
-        yield place
+def _demand_one(*options: str, given: Sequence[bool]) -> None:
+    """Refuse more than one of several options."""
+    came = [option for option, there in zip(options, given, strict=True) if there]
+    if len(came) > 1:
+        raise RecipeError(f"{' and '.join(came)}: give one of them")
 
 
-def _take_over(made: Run) -> None:
-    from restorekit.stages.checkpoint import checkpoints
+def _members(
+    path: Path, plugins: Plugins, names: Sequence[str] | None, sets: list[str], seeds: int | None, out: Path
+) -> list[Member]:
+    from restorekit.stages import recipe, sweep
 
-    found = checkpoints(made.folder)
-    if found:
-        made.resume(found[-1])
-    else:
-        screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
-
-
-def _train(made: Run, plugins: Plugins, resume: Path | None = None) -> None:
-    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on: with the run, or `resume`."""
-    from restorekit.core.events import Ticked
-    from restorekit.stages.train import train
-
-    watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
-    with _stop_asked() as stopped:
-        for event in screen.Watch().over(train(made)):
-            for watcher in watchers:
-                watcher(event)
-            if stopped() and isinstance(event, Ticked):
-                made.save()
-                screen.warn(f"stopped after step {made.step} and saved. To go on: add --resume {resume or made.folder}")
-                raise typer.Exit(stopped())
-
-
-def _trained_judge(made: Run, spec: Recipe, plugins: Plugins) -> Run:
-    """Train the judge of a run, in the run's folder `judge`, or go on with it."""
-    from restorekit.stages import build, evaluate, report
-
-    judge = build.build(spec, plugins, made.folder / "judge")
-    if (judge.folder / "recipe.json").is_file():
-        _take_over(judge)
-    judge.begin(f"restorekit {shlex.join(sys.argv[1:])}")
-    screen.note(f"the judge: {judge.folder}")
-    _train(judge, plugins, resume=made.folder)
-    evaluate.evaluate(judge, "test", say=screen.quietly(screen.note))
-    report.report(judge.folder)
-    return judge
-
-
-def _audit(made: Run, judge: Run) -> None:
-    from restorekit.stages.audit import audit
-
-    for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
-        screen.say(sentence)
-
-
-@contextmanager
-def _stop_asked() -> Iterator[Callable[[], int]]:
-    """Turn the first Ctrl-C or SIGTERM into an exit code to ask for; a second Ctrl-C stops at once."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(128 + number)
-        screen.warn("stopping after this step; once more stops at once")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked[0] if asked else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    found = recipe.load_variants(path, plugins, names, sets=sets)
+    again = "Give the same recipe and --set, or another --out"
+    return sweep.members(found, seeds, out, path.stem, again=again)
 
 
 def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:

@@ -196,6 +196,17 @@ def scores(summary: Mapping[str, Any]) -> None:
     table(title, ["metric", "", "value", f"{share} % interval by {summary['unit']}"], rows)
 
 
+def times(summary: Mapping[str, Any]) -> None:
+    """Print what was measured after each number of passes; the intervals stand in the report."""
+    rows = []
+    for name, curve in summary["curves"].items():
+        for whose, line in curve["lines"].items():
+            at = {point["times"]: f"{point['value']:.4f}" for point in line["points"]}
+            rows.append([name, whose, *(at.get(k, "-") for k in summary["times"])])
+    title = f"{summary['split']}: {summary['images']} images after each number of passes, step {summary['step']}"
+    table(title, ["measure", "images", *map(str, summary["times"])], rows)
+
+
 def _interval(part: Mapping[str, float] | None, reason: str | None) -> tuple[str, str]:
     if part is None:
         return "-", reason or "not defined"

@@ -57,6 +57,11 @@ class Domain:
     quantity: str = ""
     """What a target is where it is a number, with its unit, such as "age, years"; empty: targets are classes."""
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Domain:
+        """Return a domain from its fields as JSON holds them."""
+        return cls(**{**fields, "size": tuple(fields["size"]), "classes": tuple(fields["classes"])})
+
     @property
     def dims(self) -> int:
         """1 for signals, 2 for images, 3 for volumes."""

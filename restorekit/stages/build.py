@@ -25,7 +25,7 @@ from restorekit.stages.run import Run, Term
 from restorekit.stages.seeds import seed_of
 from restorekit.stages.splits import SPLITS, demand_same_splits, open_splits
 
-__all__ = ["build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
+__all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
 
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
@@ -58,7 +58,7 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
         RecipeError: with every fault.
     """
     terms = make_terms(spec, parts)
-    domains = domains or {name: _assumed(name, spec) for name in "ab"}
+    domains = domains or assumed(spec)
     faults = [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
     faults += _judge_faults(spec, parts, domains)
@@ -76,8 +76,10 @@ def _judge_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> 
     return []
 
 
-def _assumed(name: str, spec: Recipe) -> Domain:
-    return Domain(name, spec.data.channels, tuple(spec.data.size), ("negative", "positive"), "a number")
+def assumed(spec: Recipe) -> dict[str, Domain]:
+    """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
+    size, classes = tuple(spec.data.size), ("negative", "positive")
+    return {name: Domain(name, spec.data.channels, size, classes, "a number") for name in "ab"}
 
 
 def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[str]:

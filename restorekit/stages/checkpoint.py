@@ -26,6 +26,7 @@ __all__ = [
     "load_average",
     "load_nets",
     "read_checkpoint",
+    "read_state",
     "remove_old",
     "remove_torn",
     "write_checkpoint",
@@ -116,8 +117,24 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     Raises:
         CheckpointError: if it is absent, incomplete, damaged or of another format.
     """
+    state, tensors = read_state(path), {}
+    for name, digest in state["files"].items():
+        file = path / name
+        if not file.exists() or _digest(file) != digest:
+            mend = f"remove {path}, and --resume goes on from the one before"
+            raise CheckpointError(f"{file}: is missing or damaged; {mend}")
+        tensors[file.stem] = load_file(file)
+    return state, tensors
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the state of a checkpoint: all but its tensors.
+
+    Raises:
+        CheckpointError: if it is absent, incomplete or of another format.
+    """
     try:
-        state = json.loads((path / "state.json").read_text("utf-8"))
+        state: dict[str, Any] = json.loads((path / "state.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: is no checkpoint ({error})") from error
     if not isinstance(state, dict) or "format" not in state:
@@ -130,14 +147,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     lost = {"step", "steps", "best", "scaler", "domains", "recipe", "files"} - state.keys()
     if lost:
         raise CheckpointError(f"{path}: is no checkpoint (state.json lacks {', '.join(sorted(lost))})")
-    tensors = {}
-    for name, digest in state["files"].items():
-        file = path / name
-        if not file.exists() or _digest(file) != digest:
-            mend = f"remove {path}, and --resume goes on from the one before"
-            raise CheckpointError(f"{file}: is missing or damaged; {mend}")
-        tensors[file.stem] = load_file(file)
-    return state, tensors
+    return state
 
 
 def load_nets(nets: Nets, tensors: Mapping[str, Tensor], place: Path) -> None:

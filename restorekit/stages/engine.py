@@ -22,11 +22,11 @@ __all__ = ["Engine"]
 class Engine:
     """Device and precision. It says aloud what it chose, and refuses what the device cannot do."""
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, *, cpu: bool = False) -> None:
         AcceleratorState._reset_state(reset_partial_state=False)  # a process may hold runs of several precisions
         self.notes: list[str] = []
         # Accelerate's objects share their state, so autocast is ours: a second engine must not change the first.
-        self._accelerator = Accelerator(mixed_precision="fp16" if precision == "fp16" else "no")
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision="fp16" if precision == "fp16" else "no")
         if self._accelerator.num_processes > 1:
             raise RecipeError("restorekit trains in one process; start it without a multi-process launcher")
         self.device: torch.device = self._accelerator.device

@@ -28,7 +28,7 @@ from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
 
-__all__ = ["evaluate", "judging", "pictures", "restored", "score"]
+__all__ = ["all_metrics", "evaluate", "judging", "pictures", "restored", "score"]
 
 Rows = NDArray[np.float64]
 SHOWN = 6
@@ -82,7 +82,7 @@ def score(run: Run, split: str) -> dict[str, float]:
     }
 
 
-def _all_metrics(run: Run) -> dict[str, Metric]:
+def all_metrics(run: Run) -> dict[str, Metric]:
     """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
     domain = run.domains["a"]
     levels = LEVELS if domain.dims == 2 and run.nets.ab.generator.translates else {}
@@ -104,7 +104,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
     checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
     state = run.load(checkpoint)
-    metrics = _all_metrics(run)
+    metrics = all_metrics(run)
     seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
     patients = units(seen.groups)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["class_scores", "curves", "downsample", "image_scores", "smooth", "spreads"]
+__all__ = ["class_scores", "curves", "downsample", "image_scores", "repeated", "smooth", "spreads"]
 
 POINTS = 300
 INK, FAINT, TEAL, AMBER, BLUE = "#1f2933", "#d5dbe1", "#0f6e66", "#b4530a", "#2456a4"
@@ -158,6 +158,30 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
             axes.set_title(name)
 
     return _draw(draw, (9.4, 1.5 * math.ceil(len(spread) / 3)))
+
+
+def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], mark: int | None = None) -> str:
+    """Draw a panel for each measure over the number of passes: a line for each kind of images, its interval as a band.
+
+    Args:
+        curves: by measure and kind of images the points, each of `times`, `value`, `low` and `high`.
+        mark: a number of passes to mark with a line, such as that of the recipe.
+    """
+
+    def draw(figure: Figure) -> None:
+        for axes, (name, lines) in zip(_panels(figure, len(curves)), curves.items(), strict=False):
+            for (kind, points), colour in zip(lines.items(), (TEAL, AMBER, BLUE), strict=False):
+                x, y, low, high = ([p[key] for p in points] for key in ("times", "value", "low", "high"))
+                axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+                axes.plot(x, y, color=colour, lw=1.6, marker="o", ms=3.5, label=kind)
+            if mark is not None:
+                axes.axvline(mark, color="#8a96a3", lw=1, ls="--")
+            if len(lines) > 1:
+                axes.margins(y=0.3)  # room for the legend
+                axes.legend(fontsize=7, loc="upper right")
+            _finish(axes, name, "times restored")
+
+    return _draw(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))
 
 
 def _panels(figure: Figure, number: int) -> list[Axes]:

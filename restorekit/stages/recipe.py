@@ -20,7 +20,17 @@ from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.layered import Layered, read, to_yaml
 
-__all__ = ["Recipe", "dump", "load", "options", "read_resolved", "resolved"]
+__all__ = [
+    "Recipe",
+    "differences",
+    "dump",
+    "load",
+    "load_variants",
+    "options",
+    "read_resolved",
+    "resolved",
+    "variant_names",
+]
 
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
@@ -221,7 +231,7 @@ class Recipe(_Model):
     watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
     """Who writes down what the run says."""
     paper: dict[str, float] = {}
-    """Published scores, shown beside ours."""
+    """Published scores, and numbers of trained parameters, `parameters` and `encode_and_head`; shown beside ours."""
     paper_note: str = ""
     """Why our numbers may differ from the paper's."""
     variants: dict[str, dict[str, Any]] = {}
@@ -271,11 +281,70 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
     return _validate(layered, plugins)
 
 
+def variant_names(path: Path) -> list[str]:
+    """Return the names of a recipe's variants, as they stand in its file and in what that extends.
+
+    Raises:
+        RecipeError: if the file cannot be read.
+    """
+    found = read(path).data.get("variants")
+    return list(found) if isinstance(found, dict) else []
+
+
+def load_variants(
+    path: Path, plugins: Plugins, names: Sequence[str] | None, *, sets: Sequence[str] = ()
+) -> dict[str, Recipe | RecipeError]:
+    """Read several variants of a recipe; in the place of one that cannot be used stands its fault.
+
+    Args:
+        path: a YAML 1.2 file.
+        plugins: the parts that it may name.
+        names: of variants, "" for the recipe itself; None: all, and the recipe itself if no variant is the same.
+        sets: `a.b=value` each, laid over every variant.
+
+    Raises:
+        RecipeError: if the file cannot be read, or has no such variant.
+    """
+    known = variant_names(path)
+    for name in names or ():
+        if name and name not in known:
+            raise RecipeError(f"{path}: {unknown('variant', name, known)}")
+    found: dict[str, Recipe | RecipeError] = {}
+    for name in ["", *known] if names is None else dict.fromkeys(names):
+        try:
+            found[name] = load(path, plugins, sets=sets, variant=name or None)
+        except RecipeError as error:
+            found[name] = error
+    if names is None and any(_same(found[""], other) for name, other in found.items() if name):
+        del found[""]
+    return found
+
+
+def _same(one: Recipe | RecipeError, other: Recipe | RecipeError) -> bool:
+    """True if two recipes ask for the same; which variant each is does not count."""
+    if isinstance(one, RecipeError) or isinstance(other, RecipeError):
+        return False
+    return one.model_dump(exclude={"variant"}) == other.model_dump(exclude={"variant"})
+
+
 def options(sets: Sequence[str]) -> dict[str, Any]:
     """Return `a.b=value` settings as a nested mapping, such as a part's options."""
     layered = Layered()
     layered.apply(sets)
     return layered.data
+
+
+def differences(began: Mapping[str, Any], now: Recipe) -> list[str]:
+    """Return the keys by which a recipe differs from the resolved one that a run began with, where it may not."""
+    return sorted(_differences(began, json.loads(now.model_dump_json()), ""))
+
+
+def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {*one, *other}:
+            yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
+    elif one != other and place.partition(".")[0] not in ("variants", "variant", "paper", "paper_note"):
+        yield place
 
 
 def read_resolved(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
 
 __all__ = ["report"]
 
+COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
+"""What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
 NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
 
 
@@ -68,7 +70,8 @@ def _view(folder: Path) -> dict[str, Any]:
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
-        "paper": _paper(recipe, scores, synthetic),
+        "again": _again(folder, run),
+        "paper": _paper(recipe, scores, networks, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
         "source_tables": _source_tables(splits),
@@ -185,17 +188,62 @@ def _share(entry: Any) -> dict[str, str]:
     return {"value": f"{counted['k']} of {counted['n']}", "interval": f"{low} to {high} %"}
 
 
-def _paper(recipe: Json, scores: Json, synthetic: bool) -> dict[str, Any] | None:
+def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[str, Any] | None:
     """Return the paper's numbers beside ours and why they differ, or None where the recipe gives none."""
     paper = _mapping(recipe.get("paper"))
     if not paper:
         return None
     metrics = _mapping(scores.get("metrics"))
-    rows = [_paper_row(name, theirs, _mapping(metrics.get(name))) for name, theirs in paper.items()]
+    counts = _mapping(networks.get("ab"))
+    rows = [
+        _count_row(COUNTS[name], theirs, counts.get(name))
+        if name in COUNTS
+        else _paper_row(name, theirs, _mapping(metrics.get(name)))
+        for name, theirs in paper.items()
+    ]
     reasons = [str(recipe["paper_note"])] if recipe.get("paper_note") else []
     if synthetic:
         reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
     return {"rows": rows, "reasons": reasons}
+
+
+def _again(folder: Path, run: RunFolder) -> dict[str, Any] | None:
+    """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
+    if not (folder / "scores/times.json").is_file():
+        return None
+    found = run.json("scores/times.json")
+    drawn: dict[str, Any] = {}
+    rows, ends = [], []
+    for name, curve in _mapping(found.get("curves")).items():
+        title = curve.get("title") or label(name)
+        for whose, line in _mapping(curve.get("lines")).items():
+            points = line["points"]
+            drawn.setdefault(title, {})[whose] = points
+            at = {point["times"]: point for point in points}
+            cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
+            change = _cell(line["change"], name, "no number") if line["change"] else None
+            row = {"name": title, "whose": "" if whose == "all" else whose, "cells": cells, "change": change}
+            rows.append(row | {"best": _best(curve, points)})
+            first, last = (number(value_of(point), name) for point in (points[0], points[-1]))
+            ends.append(f"{title} of {whose} images from {first} to {last}")
+    if not drawn:
+        return None
+    chart = figures.repeated(drawn, found.get("recipe_times"))
+    return {**found, "rows": rows, "chart": chart, "alt": f"After each number of passes: {'; '.join(ends)}."}
+
+
+def _best(curve: Json, points: list[Json]) -> str:
+    """Return after how many passes a score is best; empty where neither more nor less is better."""
+    if curve.get("better") not in ("higher", "lower") or len(points) < 2:
+        return ""
+    sign = 1 if curve["better"] == "higher" else -1
+    return str(max(points, key=lambda point: sign * point["value"])["times"])
+
+
+def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
+    """Return published parameters beside those that the run trains; the published ones are rounded."""
+    row = {"name": name, "paper": findings.count(round(theirs)) if findings.finite(theirs) else str(theirs)}
+    return row | {"ours": findings.count(ours), "interval": "", "difference": "", "where": ""}
 
 
 def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:

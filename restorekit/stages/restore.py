@@ -65,7 +65,7 @@ class Restorer:
         checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
         state, tensors = read_checkpoint(checkpoint)
         self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
-        domains = {name: _domain(fields) for name, fields in state["domains"].items()}
+        domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
         self.domain = domains["a"]
         self.range = _declared_range(self.recipe.data.a.spec)
         nets = build_nets(self.recipe, plugins.load().parts, domains)
@@ -324,11 +324,6 @@ def _declared_range(spec: Mapping[str, Any]) -> list[float] | None:
     inner = spec.get("dataset")
     found: list[float] | None = spec.get("range")
     return _declared_range(inner) if found is None and isinstance(inner, Mapping) else found
-
-
-def _domain(fields: dict[str, Any]) -> Domain:
-    sizes, classes = tuple(fields["size"]), tuple(fields["classes"])
-    return Domain(fields["name"], fields["channels"], sizes, classes, fields.get("quantity", ""))
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:

@@ -137,6 +137,13 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert cli("report", home).out == f"report: {home / 'report.html'}\n"
     assert (home / "report.html").read_text().startswith("<!DOCTYPE html>")
 
+    said = cli("evaluate", home, "--times", "0..2")
+    assert (said.code, said.errors) == (0, [])
+    assert len(rows(said.out)["accuracy all"]) == 3
+    assert (home / "scores" / "test.json").read_bytes() == scores
+    assert 'id="again"' in (home / "report.html").read_text()
+    assert cli("evaluate", home, "--times", "2..1").code == 2
+
     said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out", "--times", 2)
     assert (said.code, said.errors) == (0, [])
     assert said.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} tells of each\n"
@@ -185,6 +192,9 @@ def test_usage(cli: Cli, recipe: Path) -> None:
         said = cli(*args)
         assert said.code == 2, args
         assert len(said.errors) == 1
+    formats = "costs.xlsx: ends with none of .md, .csv, .tex, .html"
+    refused(cli("profile", recipe, "-o", "costs.xlsx"), formats)
+    refused(cli("profile", "gone.yaml", "--device", "cpu"), "gone.yaml: no such recipe or run folder")
     refused(cli("evaluate", "x", "--split", "train"), "--split: no scored split is called 'train'. Known: test, val")
 
 

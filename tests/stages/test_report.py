@@ -133,7 +133,7 @@ def recipe():
         },
         "evaluate": {"metrics": ["psnr", "ssim", "f1"], "times": 3},
         "watch": ["csv", "samples"],
-        "paper": {"accuracy": 0.9586, "f1": 0.8785, "auroc": 0.97, "f2": 0.8834},
+        "paper": {"accuracy": 0.9586, "f1": 0.8785, "auroc": 0.97, "f2": 0.8834, "parameters": 0.907e6},
         "paper_note": "The paper trained for 2,000 epochs, this run for 15.",
     }
 
@@ -303,6 +303,7 @@ def test_papers_numbers_stand_beside_ours_with_the_reason(full):
     assert "accuracy 0.9586 0.904 0.860 to 0.940 \u22120.054 above our interval" in text
     assert "F1 0.8785 0.851 0.782 to 0.910 \u22120.027 inside our interval" in text
     assert "F2 0.8834 not measured" in text
+    assert "trained parameters 907,000 906,507" in text
     assert "The paper trained for 2,000 epochs, this run for 15." in text
     assert "synthetic phantoms and the paper used patient images" in text
 

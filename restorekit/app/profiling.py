@@ -1,0 +1,43 @@
+"""`restorekit profile` to people: a line for each network as it is measured, the table at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restorekit.app import screen
+
+if TYPE_CHECKING:
+    from restorekit.stages.profile import Profile
+
+__all__ = ["show"]
+
+
+def show(profile: Profile, rounds: int, out: Path | None) -> None:
+    """Measure; say each network's rows when they are first known, and keep the file `out` up to date.
+
+    What was measured is printed even if Ctrl-C comes.
+    """
+    from restorekit.stages.profile import table
+    from restorekit.stages.tables import write_table
+
+    seen: set[str] = set()
+    try:
+        for name in profile.measure(rounds):
+            made = table(profile)
+            if out is not None:
+                write_table(out, made)
+            if name not in seen:
+                seen.add(name)
+                for row in (row for row in made.rows if row[0] == name):
+                    said = zip(made.head[2:], row[2:], strict=True)
+                    screen.note(f"{name}, {row[1]}: " + "; ".join(f"{what} {value}" for what, value in said if value))
+                if len(seen) == len(profile.rows) and rounds > 1:
+                    screen.note(f"all measured once; {rounds - 1} more rounds of times")
+    finally:
+        made = table(profile)
+        screen.table("", made.head, made.rows)
+        for note in made.notes:
+            screen.say(f"\n{note}")
+        if out is not None:
+            screen.say(f"\ntable: {out.resolve()}")

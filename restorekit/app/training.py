@@ -1,0 +1,188 @@
+"""One run, and a sweep of runs, to people: watchers, warnings, Ctrl-C, and what became of each."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import typer
+
+from restorekit.app import screen
+from restorekit.core.errors import RestorekitError
+
+if TYPE_CHECKING:
+    from restorekit.core.plugins import Plugins
+    from restorekit.stages.recipe import Recipe
+    from restorekit.stages.run import Run
+    from restorekit.stages.sweep import Member
+
+__all__ = ["audit_one", "run_all", "run_one"]
+
+SAME = "give the same command again"
+
+
+def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow_leaks: bool, again: str = "") -> None:
+    """Build, train, evaluate, audit if the recipe asks for it, and report, from the start or from the last checkpoint.
+
+    Args:
+        spec: the recipe.
+        plugins: where its parts come from.
+        folder: the run folder.
+        resume: go on with what it holds.
+        allow_leaks: go on though patients or images stand in train and test.
+        again: how to go on after Ctrl-C, to people; empty: by --resume.
+
+    Raises:
+        typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved.
+    """
+    from restorekit.stages import build, evaluate, report
+    from restorekit.stages.judge import judge_recipe
+
+    with screen.telling() as say:
+        made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
+    for text in made.engine.notes:
+        screen.warn(text)
+    if made.checkup is not None:
+        leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
+        for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
+            screen.warn(text)
+    if resume:
+        _take_over(made)
+    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
+    screen.note(f"run folder: {folder}")
+    again = again or f"add --resume {folder}"
+    _train(made, plugins, again)
+    if made.sizes["test"]:
+        screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
+        if (judge := judge_recipe(spec, made.steps)) is not None:
+            audit_one(made, _trained_judge(made.folder / "judge", judge, plugins, again))
+    else:
+        screen.warn("data.a has no test split: nothing was scored")
+    screen.say(f"report: {report.report(folder).resolve()}")
+
+
+def audit_one(made: Run, judge: Run) -> None:
+    """Let a judge say whether the test images of a run still show their class, and tell it."""
+    from restorekit.stages.audit import audit
+
+    for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
+        screen.say(sentence)
+
+
+def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -> None:
+    """Run what is not done of a sweep, and say of each what became of it. One that fails does not stop the others.
+
+    Raises:
+        typer.Exit: with 3 if any failed; with 130 or 143 after Ctrl-C or SIGTERM.
+    """
+    from restorekit.stages.sweep import is_done
+
+    became = {member.name: "not begun" for member in members}
+    failed = []
+    try:
+        for at, member in enumerate(members, start=1):
+            if is_done(member.folder):
+                became[member.name] = "done before"
+                continue
+            screen.note(f"{member.name} ({at} of {len(members)})")
+            began = monotonic()
+            became[member.name] = "stopped"
+            fault = _attempt(member, plugins, allow_leaks=allow_leaks)
+            if fault:
+                failed.append(member.name)
+                screen.fail(f"{member.name}: {fault}")
+            became[member.name] = f"failed: {fault}" if fault else f"done in {screen.duration(monotonic() - began)}"
+    except KeyboardInterrupt:
+        screen.warn(f"stopped. To go on: {SAME}")
+        raise
+    finally:
+        rows = [[member.name, became[member.name], str(member.folder)] for member in members]
+        screen.table("", ["run", "", "folder"], rows)
+    if failed:
+        screen.fail(f"{len(failed)} of {len(members)} failed: {'; '.join(failed)}. To try them again: {SAME}")
+        raise typer.Exit(3)
+
+
+def _attempt(member: Member, plugins: Plugins, *, allow_leaks: bool) -> str:
+    """Run a member; return in one line why it failed, or the empty string."""
+    try:
+        if isinstance(member.recipe, RestorekitError):
+            raise member.recipe
+        run_one(member.recipe, plugins, member.folder, resume=member.began, allow_leaks=allow_leaks, again=SAME)
+    except RestorekitError as error:
+        return " / ".join(str(error).splitlines())
+    except OSError as error:
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    except typer.Exit:
+        raise
+    except Exception as error:  # a fault of ours must not cost the other runs; it is shown whole, as ever
+        screen.note(traceback.format_exc())
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _trained_judge(folder: Path, spec: Recipe, plugins: Plugins, again: str) -> Run:
+    """Train a judge in its folder, or go on with it; its report is written, but it is no result of its own."""
+    from restorekit.stages import build, evaluate, report
+
+    judge = build.build(spec, plugins, folder)
+    if (folder / "recipe.json").is_file():
+        _take_over(judge)
+    judge.begin(f"restorekit {shlex.join(sys.argv[1:])}")
+    screen.note(f"the judge: {folder}")
+    _train(judge, plugins, again)
+    evaluate.evaluate(judge, "test", say=screen.quietly(screen.note))
+    report.report(folder)
+    return judge
+
+
+def _take_over(made: Run) -> None:
+    from restorekit.stages.checkpoint import checkpoints
+
+    found = checkpoints(made.folder)
+    if found:
+        made.resume(found[-1])
+    else:
+        screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
+
+
+def _train(made: Run, plugins: Plugins, again: str) -> None:
+    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
+    from restorekit.core.events import Ticked
+    from restorekit.stages.train import train
+
+    watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
+    with _stop_asked() as stopped:
+        for event in screen.Watch().over(train(made)):
+            for watcher in watchers:
+                watcher(event)
+            if stopped() and isinstance(event, Ticked):
+                made.save()
+                screen.warn(f"stopped after step {made.step} and saved. To go on: {again}")
+                raise typer.Exit(stopped())
+
+
+@contextmanager
+def _stop_asked() -> Iterator[Callable[[], int]]:
+    """Turn the first Ctrl-C or SIGTERM into an exit code to ask for; a second Ctrl-C stops at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(128 + number)
+        screen.warn("stopping after this step; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked[0] if asked else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

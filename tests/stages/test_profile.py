@@ -1,0 +1,263 @@
+"""What networks cost: counted as by hand, measured in processes that may fail without harm to the others."""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restorekit import Domain, RecipeError, nd
+from restorekit.core.plugins import Plugins, load
+from restorekit.stages import build, recipe
+from restorekit.stages.costs import CLASSIFY, RESTORE, demand_device, multiply_adds, peak_memory
+from restorekit.stages.profile import Profile, Row, Target, Timing, slower_though_smaller, targets
+from restorekit.stages.run import Run
+from restorekit.stages.tables import Table, write_table
+
+ROOT = Path(__file__).parents[2]
+XRAY = ROOT / "recipes" / "r2cgan_xray.yaml"
+SCRIPT = Path(sys.executable).parent / "restorekit"
+
+
+@settings(deadline=None)  # the first call imports the counter
+@given(
+    dims=st.integers(1, 3),
+    q=st.integers(0, 5),
+    groups=st.integers(1, 2),
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    transposed=st.booleans(),
+    batch=st.integers(1, 3),
+)
+def test_layers_are_counted_as_by_hand(
+    dims: int, q: int, groups: int, kernel: int, stride: int, transposed: bool, batch: int
+) -> None:
+    """Order q costs q convolutions: every tap of every kernel meets every place once. Order 0: a plain convolution."""
+    make = load().parts.resolve("layer", {"name": "selfonn", "q": q})(dims) if q else nd.conv(dims)
+    options = {"stride": stride, "groups": groups, "padding": kernel // 2, "transposed": transposed}
+    layer = make(4, 6, kernel, **options).to("meta")
+    x = torch.empty(batch, 4, *[8] * dims, device="meta")
+    with torch.inference_mode():
+        places = math.prod((x if transposed else layer(x)).shape[2:])
+        assert multiply_adds(lambda: layer(x)) == batch * places * max(q, 1) * 4 * 6 // groups * kernel**dims
+
+
+@pytest.mark.parametrize(
+    ("variant", "whole", "classify"),
+    [("q1", 9.89, 9.78), ("q3", 29.67, 29.33), ("q5", 49.45, 48.88), ("cnn_light", 9.89, 9.78), ("cnn", 99.10, 54.38)],
+)
+def test_networks_of_the_paper_are_counted_as_by_hand(variant: str, whole: float, classify: float) -> None:
+    """GFLOP of one 256 x 256 image, two a multiply-add, summed over the layers' shapes by hand."""
+    spec = recipe.load(XRAY, load(), variant=variant)
+    with torch.device("meta"), torch.inference_mode():
+        net = build.build_nets(spec, load().parts, build.assumed(spec)).ab.eval()
+        image = torch.empty(1, 3, 256, 256)
+        assert 2e-9 * multiply_adds(lambda: net(image)) == pytest.approx(whole, abs=0.006)
+        assert 2e-9 * multiply_adds(lambda: net.answer(image)) == pytest.approx(classify, abs=0.006)
+
+
+def test_published_parameters_round_as_ours() -> None:
+    found = recipe.load_variants(XRAY, load(), ["", "q1", "q3", "q5", "cnn_light", "cnn", "no_task"])
+    assert found["no_task"].paper == {}
+    for variant in ("", "q1", "q3", "q5", "cnn_light", "cnn"):
+        spec = found[variant]
+        with torch.device("meta"):
+            net = build.build_nets(spec, load().parts, build.assumed(spec)).ab
+        assert round(sum(p.numel() for p in net.parameters()), -3) == spec.paper["parameters"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system keeps no such mark")
+def test_peak_memory_is_the_highest_not_the_last() -> None:
+    mib = 2**20
+
+    def rise_and_fall() -> None:
+        one = np.ones(96 * mib, np.uint8)
+        other = np.ones(64 * mib, np.uint8)
+        del one, other
+        np.ones(80 * mib, np.uint8)
+
+    assert 158 <= peak_memory(rise_and_fall) / mib < 168
+    assert 158 <= peak_memory(rise_and_fall) / mib < 168, "an earlier peak does not hide a later one"
+    assert peak_memory(lambda: None) < mib
+
+
+def profile_of(*rows: Row) -> Profile:
+    made = Profile([Target(row.name, RecipeError("none")) for row in rows], [1], "cpu")
+    made.rows = {row.name: [row] for row in rows}
+    return made
+
+
+def row(name: str, parameters: int, *ms: float, work: str = CLASSIFY) -> Row:
+    return Row(name, work, parameters=parameters, seconds={1: [m / 1000 for m in ms]})
+
+
+def test_few_parameters_do_not_mean_speed() -> None:
+    small, middle = row("small", 1000, 78, 80, 82), row("middle", 9000, 40, 41, 42)
+    large, unclear = row("large", 26_000, 40, 40, 44), row("unclear", 30_000, 60, 81, 90)
+    alike, other = row("alike", 1100, 10, 10, 10), row("other", 10**6, 1, 1, 1, work=RESTORE)
+    assert slower_though_smaller(profile_of(small, middle, large, unclear, alike, other)) == [
+        "small has 26.0 times fewer parameters than large and takes 2.0 times as long to classify in batches of 1: "
+        "80.0 and 40.0 ms an image."
+    ]
+    assert slower_though_smaller(profile_of(row("small", 10, 1, 2, 3), row("large", 100, 4, 5, 6))) == []
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=20), st.integers(1, 64))
+def test_timing_is_the_middle_and_the_quartiles(seconds: list[float], batch: int) -> None:
+    found = Timing.of(seconds, batch)
+    each = [1000 * s / batch for s in seconds]
+    assert (found.low, found.median, found.high) == pytest.approx(tuple(np.quantile(each, [0.25, 0.5, 0.75])))
+
+
+def test_what_is_asked_for_and_not_there(tmp_path: Path, spec: Any) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(RecipeError, match="torch sees no GPU here; take --device cpu"):
+            demand_device("cuda")
+    with pytest.raises(RecipeError, match="takes cpu or cuda; came 'gpu'"):
+        demand_device("gpu")
+    with pytest.raises(RecipeError, match=r"gone: no such recipe or run folder"):
+        targets([tmp_path / "gone"], load(), [])
+    with pytest.raises(RecipeError, match=r"--variants: no variant is called 'q33'. Did you mean 'q3'\?"):
+        targets([XRAY], load(), ["q33"])
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("extends: " + str(XRAY) + "\nname: plain\nvariants: {}\n")
+    plain.write_text(plain.read_text().replace("variants: {}", "variants: {own: {data.channels: 1}}"))
+    assert [t.name for t in targets([XRAY, XRAY], load(), ["q5"])] == ["r2cgan_xray q5", "r2cgan_xray q5 (2)"]
+    names = [t.name for t in targets([XRAY], load(), None)]
+    assert "r2cgan_xray" not in names, "the recipe itself is its variant q3"
+    assert names == [f"r2cgan_xray {v}" for v in ("q1", "q3", "q5", "cnn_light", "cnn", "no_task")]
+    assert [t.domains["a"].channels for t in targets([plain], load(), ["own"])] == [1]
+
+
+RECIPE = """\
+name: tiny
+data: {size: [16, 16], a: {name: phantom, side: a}, b: {name: phantom, side: b}}
+nets: {generator: {name: resnet, width: 4, blocks: 1, downs: 1}}
+losses: [cycle]
+train: {steps: 2}
+variants:
+  wrong: {nets.generator.width: 0}
+  deadly: {nets.generator: {name: deadly}}
+"""
+DEADLY = """
+import os, signal
+from torch import nn
+from restorekit import Generator, hookimpl
+
+class Deadly(Generator):
+    features = 1
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 1)
+    def encode(self, image):
+        if image.device.type != "meta":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return image, image
+    def decode(self, state):
+        return self.layer(state)
+
+def deadly(source, target):
+    "A network that takes its process with it, as want of memory does."
+    return Deadly()
+
+@hookimpl
+def register_parts(add):
+    add("generator", "deadly", deadly)
+"""
+
+
+def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
+    """A variant that cannot be made, one whose process dies, and a batch for which no memory suffices."""
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    (tmp_path / "guest_deadly.py").write_text(DEADLY)
+    info = tmp_path / "restorekit_deadly-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: restorekit-deadly\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[restorekit]\ndeadly = guest_deadly\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    options = ["--variants", "all", "--batch", "2", "--batch", "1000000000", "--rounds", "1", "--device", "cpu"]
+    done = subprocess.run(
+        [str(SCRIPT), "profile", "tiny.yaml", *options, "-o", "costs.csv"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "400", "PYTHONPATH": path},
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    with (tmp_path / "costs.csv").open(newline="") as stream:
+        rows = {found["network"]: found for found in csv.DictReader(stream)}
+    assert [*rows] == ["tiny", "tiny wrong", "tiny deadly"]
+    good = rows["tiny"]
+    spec = recipe.load(tmp_path / "tiny.yaml", load())
+    net = build.build_nets(spec, load().parts, {n: Domain(n, 1, (16, 16)) for n in "ab"}).ab
+    assert int(good["parameters"]) == sum(p.numel() for p in net.parameters())
+    assert 0 < float(good["ms_2_q1"]) <= float(good["ms_2"]) <= float(good["ms_2_q3"])
+    assert int(good["peak_bytes_2"]) > 4 * int(good["parameters"])
+    assert good["ms_1000000000"] == ""
+    assert good["fault"].startswith("batch 1000000000: out of memory: it tried to take ")
+    assert (good["does"], good["threads"], good["precision"]) == ("restore", os.environ["OMP_NUM_THREADS"], "fp32")
+    assert "nets.generator.width: generator 'resnet': width: input should be" in rows["tiny wrong"]["fault"]
+    assert rows["tiny deadly"]["fault"] == "the process was killed (signal 9), most likely for want of memory"
+    first = [line.partition(":")[0] for line in done.stderr.splitlines()]
+    assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], "each is told when it is measured"
+
+
+NASTY = 'a|b & <i>50 %</i> of $x_1$ \\ "q"\n#'
+
+
+class Cells(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag in ("td", "th"):
+            self.cells.append("")
+        assert tag != "i"
+
+    def handle_data(self, data: str) -> None:
+        if self.cells:
+            self.cells[-1] += data
+
+
+def test_tables_of_every_format(tmp_path: Path) -> None:
+    made = Table("Title", ["name", "n"], [[NASTY, "1"], ["plain", "2"]], ["A note."], numbers=[{"name": NASTY, "n": 1}])
+    for end in ("md", "tex", "html", "csv"):
+        write_table(tmp_path / f"t.{end}", made)
+    parser = Cells()
+    parser.feed((tmp_path / "t.html").read_text())
+    assert parser.cells[2] == NASTY
+    with (tmp_path / "t.csv").open(newline="") as stream:
+        assert list(csv.DictReader(stream)) == [{"name": NASTY, "n": "1"}]
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    assert lines[2:5] == ["| name | n |", "| --- | ---: |", '| a\\|b & <i>50 %</i> of $x_1$ \\ "q" # | 1 |']
+    assert lines[-1] == "A note."
+    tex = (tmp_path / "t.tex").read_text()
+    assert r'a|b \& <i>50 \%</i> of \$x\_1\$ \textbackslash{} "q"' in tex
+    assert tex.count(" \\\\\n") == 3
+    with pytest.raises(RecipeError, match=r"t.xlsx: ends with none of .md, .csv, .tex, .html"):
+        write_table(tmp_path / "t.xlsx", made)
+
+
+def test_a_run_is_profiled_with_its_own_classes(build_run: Callable[..., Run], plugins: Plugins) -> None:
+    sides = {f"data__{side}__classes": ["x", "y", "z"] for side in "ab"}
+    made = build_run("three", nets__head={"name": "classify"}, losses=["lsgan", "task"], **sides)
+    made.begin("test")
+    (target,) = targets([made.folder], plugins, None)
+    assert len(target.domains["a"].classes) == 2, "nothing is known yet: two are taken for granted"
+    made.save()
+    (target,) = targets([made.folder], plugins, [])
+    assert (target.name, target.domains["a"].classes) == ("three", ("x", "y", "z"))

@@ -1,0 +1,126 @@
+"""Restored again and again: each point is what passing an image that often by hand gives, with intervals by patient."""
+
+import csv
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from restorekit import RecipeError
+from restorekit.stages.evaluate import evaluate
+from restorekit.stages.report import report
+from restorekit.stages.run import Run
+from restorekit.stages.times import again, passes
+
+METRICS = ["psnr", "accuracy", "auroc"]
+
+
+def trained(build_run: Callable[..., Run], **changes: object) -> Run:
+    """A run whose restorer multiplies images by 0.5, with a head, and a checkpoint of what it began with."""
+    made = build_run(
+        nets__generator={"name": "scale", "by": 0.5},
+        nets__head={"name": "classify", "pool": "avg"},
+        losses=["lsgan", "task"],
+        data__a={"name": "toy", "truth": True, "test": 12, "val": 4, "grouped": 3},
+        evaluate={"metrics": METRICS, "resamples": 50, "times": 2},
+        **changes,
+    )
+    made.begin("test")
+    made.save()
+    return made
+
+
+def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    found = again(run, passes("0..3"))
+    curves = found["curves"]
+    (chance,) = [name for name in curves if name not in METRICS]
+    assert (found["times"], found["recipe_times"], found["images"]) == ([0, 1, 2, 3], 2, run.sizes["test"])
+    batches = list(run.scoring("test"))
+    truth = torch.cat([b.truth for b in batches if b.truth is not None])
+    target = torch.cat([b.target for b in batches if b.target is not None])
+    assert run.nets.ab.head is not None
+    for k in range(4):
+        image = torch.cat([b.image for b in batches]) * 0.5**k
+        error = (image - truth).double().square().flatten(1).mean(1)
+        assert curves["psnr"]["lines"]["all"]["points"][k]["value"] == pytest.approx(
+            float((10 * (4 / error).log10()).mean())
+        )
+        with torch.no_grad():
+            told = run.nets.ab.head(image).double().softmax(1)[:, 1]
+        lines = {whose: line["points"] for whose, line in curves[chance]["lines"].items()}
+        yes = target == 1
+        of = {"all": torch.ones_like(yes), "truly yes": yes, "truly not yes": ~yes}
+        assert {whose: points[k]["value"] for whose, points in lines.items()} == pytest.approx(
+            {whose: float(told[rows].mean()) for whose, rows in of.items()}
+        )
+        assert [points[k]["n"] for points in lines.values()] == [int(rows.sum()) for rows in of.values()]
+        called = float(((told > 0.5) == yes).double().mean())
+        assert curves["accuracy"]["lines"]["all"]["points"][k]["value"] == pytest.approx(called)
+        assert all(
+            p["low"] <= p["value"] <= p["high"] and p["times"] == k for p in (line[k] for line in lines.values())
+        )
+
+
+def test_it_agrees_with_the_evaluation(build_run: Callable[..., Run]) -> None:
+    """Classes are those of 0 passes, image scores those of the recipe's: value and interval, to the last digit."""
+    run = trained(build_run)
+    scores, found = evaluate(run)["metrics"], again(run, passes("0..2"))["curves"]
+    zero, two = ({n: found[n]["lines"]["all"]["points"][k] for n in METRICS} for k in (0, 2))
+    gain = again(run, [0, 2])["curves"]["psnr"]["lines"]["all"]["change"]
+    for part, point in (
+        (scores["psnr"]["gain"], gain),
+        (scores["psnr"]["poor"], zero["psnr"]),
+        (scores["psnr"]["restored"], two["psnr"]),
+        (scores["accuracy"]["score"], zero["accuracy"]),
+        (scores["auroc"]["score"], zero["auroc"]),
+    ):
+        assert {key: point[key] for key in part} == part
+
+
+def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    before = report(run.folder).read_text()
+    assert "Again and again" not in before
+    assert "scores/times" not in before, "nobody asked, so nothing is missing"
+    found = again(run, passes("1..3"))
+    assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
+    with (run.folder / "scores" / "times.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    points = [p for curve in found["curves"].values() for line in curve["lines"].values() for p in line["points"]]
+    assert np.array(
+        [[float(row[key]) for key in ("times", "value", "low", "high", "n")] for row in rows]
+    ) == pytest.approx(np.array([[p[key] for key in ("times", "value", "low", "high", "n")] for p in points]), rel=1e-5)
+    text = report(run.folder).read_text()
+    assert '<h2 id="again">Again and again</h2>' in text
+    assert "restored 1 to 3 times" in text
+    assert again(run, passes("1"), "val")["images"] == 4
+    assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
+    assert (run.folder / "scores" / "val_times.csv").is_file()
+
+
+def test_without_truth_and_without_classes(build_run: Callable[..., Run]) -> None:
+    run = build_run(
+        nets__generator={"name": "scale"},
+        data__a={"name": "toy", "test": 4},
+        evaluate={"metrics": ["psnr"], "resamples": 20},
+    )
+    run.begin("test")
+    run.save()
+    found = again(run, passes("2"))
+    assert found["curves"]["psnr"]["undefined"] == "the clean image is not known"
+    assert found["curves"]["psnr"]["lines"] == {}
+    assert "Again and again" not in report(run.folder).read_text(), "there is nothing to show"
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("3", [3]), ("0..2", [0, 1, 2]), (" 4..4", [4])])
+def test_ranges(text: str, wanted: list[int]) -> None:
+    assert [*passes(text)] == wanted
+
+
+@pytest.mark.parametrize("text", ["", "a", "5..1", "-1", "1...2", "0..101", "1.5"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"--times: takes a number or a range, such as 3 or 0..5, up to 100; came"):
+        passes(text)
