@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from restorekit import RecipeError
+from restorekit.core.measures import LEVELS
 from restorekit.stages.evaluate import evaluate
 from restorekit.stages.report import report
 from restorekit.stages.run import Run
@@ -36,7 +37,8 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
     run = trained(build_run)
     found = again(run, passes("0..3"))
     curves = found["curves"]
-    (chance,) = [name for name in curves if name not in METRICS]
+    (chance,) = curves.keys() - {*METRICS, *LEVELS}
+    assert curves.keys() >= LEVELS.keys(), "measured of every image, whatever the recipe lists"
     assert (found["times"], found["recipe_times"], found["images"]) == ([0, 1, 2, 3], 2, run.sizes["test"])
     batches = list(run.scoring("test"))
     truth = torch.cat([b.truth for b in batches if b.truth is not None])
@@ -103,6 +105,7 @@ def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
 
 def test_without_truth_and_without_classes(build_run: Callable[..., Run]) -> None:
     run = build_run(
+        data__size=[16],  # of an image, its brightness could still be shown
         nets__generator={"name": "scale"},
         data__a={"name": "toy", "test": 4},
         evaluate={"metrics": ["psnr"], "resamples": 20},
