@@ -214,6 +214,36 @@ def test_every_block_that_is_no_file_runs(given: dict[str, Any]) -> None:
     assert found >= len(KINDS) + 5
 
 
+SMALL = ("train.steps=2", "nets.generator.width=4", "nets.generator.blocks=1", "nets.discriminator.width=4")
+"""So that a run of a page takes seconds."""
+
+
+def test_the_way_of_your_own_images_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCS / "your-own-images.md").read_text("utf-8")
+    found = [(language, body) for language, _, body in FENCE.findall(text)]
+    monkeypatch.chdir(tmp_path)
+    (script,) = [body for language, body in found if language == "python"]
+    (mine,) = [body for language, body in found if language == "yaml"]
+    (tmp_path / "mine.yaml").write_text(mine, "utf-8")
+    lines = [line for language, body in found if language == "console" for line in body.splitlines()]
+    assert lines[0] == "$ python make_example.py"
+    exec(compile(script, "make_example.py", "exec"), {})
+    for line in lines[1:]:
+        prompt, program, *words = line.split()
+        assert (prompt, program) == ("$", "restorekit")
+        if words[0] == "run":
+            words += [word for value in SMALL for word in ("--set", value)]
+        monkeypatch.setattr(sys, "argv", ["restorekit", *words])
+        with pytest.raises(SystemExit) as ended:
+            generate.cli.main()
+        assert ended.value.code == 0, line
+    with (tmp_path / "images" / "manifest.csv").open() as table:
+        assert table.readline() == next(body for language, body in found if language == "csv").splitlines(True)[0]
+    names = {path.name for path in (tmp_path / "images" / "poor").iterdir()}
+    assert {path.name for path in (tmp_path / "restored").rglob("p*")} == names
+    assert (tmp_path / "trial" / "mine-1" / "report.html").is_file()
+
+
 def test_the_tests_of_the_examples_pass() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(DOCS / "examples"), str(ROOT)])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(DOCS / "examples")]

@@ -404,6 +404,46 @@ def test_losses(tried: Try, say: Callable[[Any], Any], says: dict[str, str]) -> 
     demand(failed(tried("loss", broken)), says)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((0.0, 0.5), {}),
+        ((0.5, 0.0), {"range": "floor below chance; came"}),
+        ((100.0, 200.0), {"range": r"must not be below the floor, 200 for these discriminators"}),
+    ],
+)
+def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float], says: dict[str, str]) -> None:
+    class Judged(Loss):
+        judges = True
+        discriminator_range = given
+
+        def discriminator(self, p: Any) -> Any:
+            return sum(
+                (judge(real) - 1).square().mean() + judge(fake).square().mean()
+                for judge, real, fake in p.shown(fresh=False)
+            )
+
+    def judged() -> Loss:
+        """A term."""
+        return Judged()
+
+    demand(failed(tried("loss", judged)), says)
+
+
+def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
+    class Ranged(Loss):
+        discriminator_range = (0.0, 1.0)
+
+        def generator(self, p: Any) -> Any:
+            return p.ab.image.square().mean()
+
+    def ranged() -> Loss:
+        """A term."""
+        return Ranged()
+
+    demand(failed(tried("loss", ranged)), {"range": "only a loss with a discriminator side"})
+
+
 class Mean(Metric):
     """The mean of each image, in a few ways that do not do."""
 
