@@ -36,9 +36,10 @@ HOMES = {
     "imagehash": {"stages/facts.py"},
     "pyarrow": {"core/manifests.py"},
     "sklearn": {"builtin/"},
-    "jinja2": {"stages/report.py"},
-    "matplotlib": {"stages/report.py", "stages/figures.py"},
-    "torchmetrics": {"builtin/"},
+    "scipy": {"stages/inference.py"},
+    "statsmodels": {"stages/inference.py"},
+    "jinja2": {"stages/page.py"},
+    "matplotlib": {"stages/figures.py"},
     "tensorboard": {"builtin/"},
     "onnx": {"testing/moving.py"},
 }

@@ -80,6 +80,9 @@ def run(
     made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
     screen.note(f"run folder: {folder}")
     _train(made, plugins)
+    if made.sizes["val"]:
+        screen.note("scoring the validation images")
+        evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
     if made.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
     else:
@@ -252,7 +255,7 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in {*one, *other}:
             yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
-    elif one != other and place.partition(".")[0] not in ("variants", "paper", "paper_note"):
+    elif one != other and place.partition(".")[0] not in ("variants", "variant", "paper", "paper_note"):
         yield place
 
 
