@@ -54,6 +54,8 @@ class Domain:
     classes: tuple[str, ...] = ()
     quantity: str = ""
     """What a target is where it is a number, with its unit, such as "age, years"; empty: targets are classes."""
+    counts: tuple[int, ...] = ()
+    """Training images of each class; empty where they are not known, as before any data is read."""
 
     @property
     def dims(self) -> int:

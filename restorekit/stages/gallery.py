@@ -15,7 +15,7 @@ from torch import Tensor
 from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_picture
 
-__all__ = ["INDEX", "SHOWN", "chosen", "write"]
+__all__ = ["COLUMNS", "SHOWN", "chosen", "read", "write"]
 
 SHOWN = 6
 INDEX = "pictures.csv"
@@ -48,3 +48,16 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str]) -> No
             draw_picture(folder / name, images[column][i])
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())
+
+
+def read(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the files of each image by key and column; empty where there is no table, or a file of it is not there."""
+    try:
+        with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
+            rows = [dict(row) for row in csv.DictReader(stream)]
+    except (OSError, csv.Error, ValueError):
+        return {}
+    found = {
+        row["key"]: {name: folder / row[name] for name in COLUMNS if row.get(name)} for row in rows if "key" in row
+    }
+    return found if all(path.is_file() for files in found.values() for path in files.values()) else {}

@@ -1,9 +1,9 @@
 """Whether two methods differ on the same test images: paired tests with patients as units, and what corrects them.
 
 Under the null hypothesis a patient's answers might as well have come from the other method, so the answers of whole
-patients are swapped: all images of a patient at once, and with several seeds all seeds at once. That keeps a patient one
-witness, however many images or seeds there are. (Good, Permutation, Parametric, and Bootstrap Tests of Hypotheses, 2005;
-for areas under ROC curves, ranks are swapped: Bandos, Rockette and Gur 2005, doi:10.1002/sim.2149.)
+patients are swapped: all images of a patient at once, and with several seeds all seeds at once. A patient is then one
+witness, however many images or seeds there are (Good, Permutation, Parametric, and Bootstrap Tests of Hypotheses, 2005).
+For areas under ROC curves, ranks are swapped (Bandos, Rockette and Gur 2005, doi:10.1002/sim.2149).
 """
 
 from __future__ import annotations
@@ -166,4 +166,3 @@ def t_interval(values: Values, confidence: float) -> tuple[float, float] | None:
     middle = float(values.mean())
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return middle - half, middle + half
-

@@ -328,7 +328,8 @@ def _declared_range(spec: Mapping[str, Any]) -> list[float] | None:
 
 def _domain(fields: dict[str, Any]) -> Domain:
     sizes, classes = tuple(fields["size"]), tuple(fields["classes"])
-    return Domain(fields["name"], fields["channels"], sizes, classes, fields.get("quantity", ""))
+    counts = tuple(fields.get("counts", ()))
+    return Domain(fields["name"], fields["channels"], sizes, classes, fields.get("quantity", ""), counts)
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
