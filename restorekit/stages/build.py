@@ -188,7 +188,7 @@ def build(
         checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
         if checkup.leaks and not allow_leaks:
             raise DataError(checkup.refusal())
-    domains = {name: splits["train", name].counted() for name in SIDES}
+    domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
     terms = make_terms(spec, parts)
     if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
         raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")

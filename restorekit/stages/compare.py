@@ -220,7 +220,8 @@ def _columns(found: Sequence[Method]) -> tuple[Column, ...]:
         for name in entries
         if all(name in run.scores["metrics"] for run in (telling if name in CLASS_SCORES else runs))
     ]
-    names = [*(TABLE if any(method.answers for method in found) else ()), *shared]
+    of_classes = [name for name in shared if name in CLASS_SCORES]
+    names = [*(TABLE if telling else ()), *of_classes, *shared]
     made = []
     for name in dict.fromkeys(names):
         entry = entries.get(name, {})

@@ -127,8 +127,8 @@ def _leaks(found: Comparison) -> Iterator[str]:
     for method in found.methods:
         if any((run.data.get("check") or {}).get("leaks") for run in method.runs):
             yield (
-                f"{method.label} was trained on patients or images of the test set (--allow-leaks): its scores are not to "
-                "be trusted."
+                f"{method.label} was trained on patients or images of the test set (--allow-leaks): its scores are not "
+                "to be trusted."
             )
 
 
@@ -155,7 +155,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
         return
     target = found.truth()[1]
     if found.known < found.images:
-        yield f"The class is known of {count(found.known)} of {count(found.images)} test images; class scores are of them."
+        yield f"The class is known of {count(found.known)} of {count(found.images)} images; class scores are of them."
     if not found.known:
         return
     for at, name in enumerate(found.classes):

@@ -2,7 +2,7 @@
 
 Under the null hypothesis a patient's answers might as well have come from the other method, so the answers of whole
 patients are swapped: all images of a patient at once, and with several seeds all seeds at once. A patient is then one
-witness, however many images or seeds there are (Good, Permutation, Parametric, and Bootstrap Tests of Hypotheses, 2005).
+witness, however many images or seeds there are (Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005).
 For areas under ROC curves, ranks are swapped (Bandos, Rockette and Gur 2005, doi:10.1002/sim.2149).
 """
 
