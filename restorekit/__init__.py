@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from restorekit.core import measures as measures
     from restorekit.core import nd as nd
+    from restorekit.core.classification import class_score as class_score
     from restorekit.core.errors import CheckpointError as CheckpointError
     from restorekit.core.errors import DataError as DataError
     from restorekit.core.errors import PluginError as PluginError
@@ -105,6 +106,7 @@ __all__ = [
     "Ticked",
     "TrainingError",
     "Translator",
+    "class_score",
     "draw_grid",
     "find_images",
     "hookimpl",
@@ -119,6 +121,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "core.classification": ("class_score",),
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.filedataset": ("FileDataset",),

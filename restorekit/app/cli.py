@@ -219,6 +219,32 @@ def report(run: RunFolder) -> None:
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...|FOLDER", help="Run folders, or a folder of them.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the page and the tables go.")
+    ] = Path("comparison"),
+    metric: Annotated[str | None, typer.Option("--metric", help="Drawn beside F1; default: auroc.")] = None,
+    allow_unequal: Annotated[
+        bool, typer.Option("--allow-unequal", help="Go on though methods have other seeds than each other.")
+    ] = False,
+) -> None:
+    """Compare finished runs on the same test images: scores, intervals, paired tests, pictures."""
+    from restorekit.stages import compare as stage
+    from restorekit.stages import comparepage, comparetext
+
+    found = stage.compare(runs, allow_unequal=allow_unequal)
+    if metric is not None:
+        stage.demand_column(found, metric)
+    screen.comparison(comparepage.summary(found), found.columns, comparetext.lines(found))
+    for text in comparetext.legend(found):
+        screen.note(text)
+    for text in comparetext.notes(found):
+        screen.warn(text)
+    screen.say(f"page: {comparepage.write_all(found, out, metric).resolve()}")
+
+
+@app.command()
 def parts(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Such as loss or generator.")] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part of that kind.")] = None,

@@ -207,6 +207,15 @@ def times(summary: Mapping[str, Any]) -> None:
     table(title, ["measure", "images", *map(str, summary["times"])], rows)
 
 
+def comparison(title: str, columns: Iterable[Any], lines: Iterable[Any]) -> None:
+    """Print the table of a comparison; a star marks what is bold elsewhere."""
+    rows = []
+    for line in lines:
+        cells = ["\n".join([f"{cell.value}{'*' if cell.best else ''}", *cell.below]) for cell in line.cells]
+        rows.append([f"{line.label}\n{line.seeds}".rstrip(), *cells])
+    table(title, ["method", *(column.name for column in columns)], rows)
+
+
 def _interval(part: Mapping[str, float] | None, reason: str | None) -> tuple[str, str]:
     if part is None:
         return "-", reason or "not defined"

@@ -59,6 +59,9 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
     screen.note(f"run folder: {folder}")
     again = again or f"add --resume {folder}"
     _train(made, plugins, again)
+    if made.sizes["val"]:
+        screen.note("scoring the validation images")
+        evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
     if made.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
         if (judge := judge_recipe(spec, made.steps)) is not None:

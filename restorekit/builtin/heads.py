@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl
 
 Pool = Literal["max", "avg", "mix"]
+ClassWeight = Literal["balanced"] | list[Annotated[float, Field(gt=0)]]
 
 
 class Classify(TaskHead):
@@ -21,9 +24,12 @@ class Classify(TaskHead):
     then has a gradient, and the strongest finding still counts.
     """
 
-    def __init__(self, features: int, classes: int, pool: Pool = "max") -> None:
+    weight: Tensor
+
+    def __init__(self, features: int, classes: int, pool: Pool = "max", weight: Sequence[float] = ()) -> None:
         super().__init__()
         self.pool = pool
+        self.register_buffer("weight", torch.tensor(weight or [1.0] * classes), persistent=False)
         self.dense = nn.Linear(features, classes)
         nn.init.xavier_uniform_(self.dense.weight)
         nn.init.zeros_(self.dense.bias)
@@ -41,22 +47,51 @@ class Classify(TaskHead):
         return logits
 
     def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, classes) over the images whose class (B,) is known."""
+        """Return the mean cross-entropy of logits (B, classes) over the images whose class (B,) is known.
+
+        Each image counts by the weight of its class. The sum is divided by the number of images, not by their weights:
+        in a batch of one the weight would cancel itself.
+        """
         known = target != UNLABELLED
         logits = answer.float()
         # The sum over no image is a zero that still has a gradient; the mean over none would be NaN.
-        total = F.cross_entropy(logits, target, ignore_index=UNLABELLED, reduction="sum")
+        total = F.cross_entropy(logits, target, self.weight, ignore_index=UNLABELLED, reduction="sum")
         return total / known.sum().clamp(min=1)
 
 
-def classify(features: int, domain: Domain, *, pool: Pool = "max") -> TaskHead:
-    """Classes from a generator's features: global pooling (max as the paper, avg, or mix) and one dense layer."""
+def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight: ClassWeight | None = None) -> TaskHead:
+    """Classes from a generator's features: global pooling (max as the paper, avg, or mix) and one dense layer.
+
+    Args:
+        features: Channels of the features.
+        domain: Where the images come from that it is made for.
+        pool: `max`: the strongest value a channel; `avg`: the mean; `mix`: half of each.
+        class_weight: How much an image counts in the loss, by its class. A list: a weight a class, in the order of
+            the classes. `balanced`: images / (classes x images of the class), counted in the training images of the
+            translator's own source domain, so that every class counts alike and the mean weight is 1. With
+            `data.balance: class`, which evens out the classes as they are drawn, this would even them out twice.
+    """
     count = len(domain.classes)
     if count < 2:
         raise RecipeError(
             f"head 'classify': domain {domain.name} has {count} classes, needs at least 2; label its data"
         )
-    return Classify(features, count, pool)
+    return Classify(features, count, pool, _weights(class_weight, domain))
+
+
+def _weights(given: ClassWeight | None, domain: Domain) -> list[float]:
+    if given is None or (given == "balanced" and not domain.counts):  # no data is read yet, so nothing is trained
+        return []
+    where = "head 'classify': class_weight"
+    if given == "balanced":
+        lost = [name for name, count in zip(domain.classes, domain.counts, strict=True) if not count]
+        if lost:
+            raise RecipeError(f"{where}: domain {domain.name} has no training image of {', '.join(lost)} to balance")
+        return [sum(domain.counts) / (len(domain.counts) * count) for count in domain.counts]
+    if len(given) != len(domain.classes):
+        classes = ", ".join(domain.classes)
+        raise RecipeError(f"{where}: needs a number for each of {classes}; came {len(given)} numbers")
+    return [float(weight) for weight in given]
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restorekit.core.images import write_image
 
-__all__ = ["draw_grid"]
+__all__ = ["draw_grid", "draw_picture"]
 
 
 def draw_grid(
@@ -31,6 +31,11 @@ def draw_grid(
     """
     columns = {name: [_picture(image, pixels) for image in batch] for name, batch in images.items()}
     write_image(path, _tensor(_page(columns, title, captions)))
+
+
+def draw_picture(path: Path, image: Tensor, *, pixels: int = 256) -> None:
+    """Write one image (C, *S) in [-1, 1] as a PNG file, shown as in a grid; written atomically."""
+    write_image(path, _tensor(_picture(image, pixels)))
 
 
 def _picture(image: Tensor, pixels: int) -> Image.Image:

@@ -56,11 +56,14 @@ class Domain:
     classes: tuple[str, ...] = ()
     quantity: str = ""
     """What a target is where it is a number, with its unit, such as "age, years"; empty: targets are classes."""
+    counts: tuple[int, ...] = ()
+    """Training images of each class; empty where they are not known, as before any data is read."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Domain:
         """Return a domain from its fields as JSON holds them."""
-        return cls(**{**fields, "size": tuple(fields["size"]), "classes": tuple(fields["classes"])})
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list | tuple)}
+        return cls(**{**fields, **lists})
 
     @property
     def dims(self) -> int:

@@ -24,7 +24,8 @@ from restorekit.core.files import write_text
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.stages.checkpoint import kept_checkpoint
 from restorekit.stages.evaluate import judging, restored
-from restorekit.stages.intervals import Indices, exact, interval, resamples, units
+from restorekit.stages.inference import exact
+from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
 from restorekit.stages.survival import sentences

@@ -23,7 +23,7 @@ from restorekit.stages.judge import judge_recipe
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Run, Term
 from restorekit.stages.seeds import seed_of
-from restorekit.stages.splits import SPLITS, demand_same_splits, open_splits
+from restorekit.stages.splits import SIDES, SPLITS, demand_same_splits, open_splits
 
 __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
@@ -216,7 +216,7 @@ def build(
         checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
         if checkup.leaks and not allow_leaks:
             raise DataError(checkup.refusal())
-    domains = {"a": splits["train", "a"].domain, "b": splits["train", "b"].domain}
+    domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
     terms = make_terms(spec, parts)
     if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
         raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from restorekit.core.files import write_text
 from restorekit.core.measures import LEVELS
 from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Domain, Metric, Nets, Output
+from restorekit.stages import gallery
 from restorekit.stages.checkpoint import kept_checkpoint
 from restorekit.stages.distances import distances, quantiles
 from restorekit.stages.intervals import Indices, interval, resamples, units
@@ -90,7 +91,7 @@ def all_metrics(run: Run) -> dict[str, Metric]:
 
 
 def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png.
+    """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png, of test also pictures/.
 
     Of images of two dimensions, noise, blur, exposure and contrast are scored beside what the recipe lists. Metrics
     that need nothing but an image, as these, score good images too, of the same split or else of validation or
@@ -139,20 +140,25 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         write_text(home / f"{split}_good.csv", _good_table(good[1]))
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
+    if split == "test":
+        at = gallery.chosen(seen.keys)
+        gallery.write(home / "pictures", pictures(run, split, at)[0], [seen.keys[i] for i in at])
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
     draw_grid(home / f"{split}.png", images, title=title, captions=keys)
     return summary
 
 
-def pictures(run: Run, split: str | None = None) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return fixed images of a split, and what the networks make of them now.
+def pictures(
+    run: Run, split: str | None = None, at: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
 
     Without a split, those of validation, or else of training: nobody should choose by pictures of the test images.
     """
     split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
     with judging(run.scored_nets):
-        for batch in run.scoring(split, _chosen(run.sizes[split])):
+        for batch in run.scoring(split, _chosen(run.sizes[split]) if at is None else at):
             moved = batch.to(run.engine.device)
             output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
             shown += _rows(run, moved, output)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["class_scores", "curves", "downsample", "image_scores", "repeated", "smooth", "spreads"]
+__all__ = [
+    *("AMBER", "FAINT", "INK", "TEAL", "class_scores", "curves"),
+    *("downsample", "drawn", "image_scores", "panels", "repeated", "smooth", "spreads"),
+]
 
 POINTS = 300
 INK, FAINT, TEAL, AMBER, BLUE = "#1f2933", "#d5dbe1", "#0f6e66", "#b4530a", "#2456a4"
@@ -82,7 +85,7 @@ def curves(
     """
 
     def draw(figure: Figure) -> None:
-        for axes, name in zip(_panels(figure, len(names)), names, strict=False):
+        for axes, name in zip(panels(figure, len(names)), names, strict=False):
             x, y = downsample(columns["step"], columns[name])
             axes.plot(x, y, color=TEAL if dots else FAINT, lw=1, marker="o" if dots and len(x) < 60 else "", ms=3)
             if not dots:
@@ -93,7 +96,7 @@ def curves(
                 axes.axhline(limits[name], color=AMBER, lw=1)
             _finish(axes, name, "step")
 
-    return _draw(draw, (9.4, 2.1 * math.ceil(len(names) / 3)))
+    return drawn(draw, (9.4, 2.1 * math.ceil(len(names) / 3)))
 
 
 def class_scores(scores: Mapping[str, tuple[float, float, float]], paper: Mapping[str, float]) -> str:
@@ -113,14 +116,14 @@ def class_scores(scores: Mapping[str, tuple[float, float, float]], paper: Mappin
         axes.grid(axis="y", visible=False)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
 
-    return _draw(draw, (7.2, 0.7 + 0.32 * len(scores)))
+    return drawn(draw, (7.2, 0.7 + 0.32 * len(scores)))
 
 
 def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
     """Draw a panel for each metric: poor beside restored, with intervals."""
 
     def draw(figure: Figure) -> None:
-        for axes, (name, pair) in zip(_panels(figure, len(scores)), scores.items(), strict=False):
+        for axes, (name, pair) in zip(panels(figure, len(scores)), scores.items(), strict=False):
             for at, (kind, (value, low, high)) in enumerate(pair.items()):
                 colour = AMBER if kind == "poor" else TEAL
                 axes.plot([low, high], [at, at], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")
@@ -131,7 +134,7 @@ def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]])
             axes.grid(axis="y", visible=False)
             axes.set_title(name)
 
-    return _draw(draw, (9.4, 1.35 * math.ceil(len(scores) / 3)))
+    return drawn(draw, (9.4, 1.35 * math.ceil(len(scores) / 3)))
 
 
 def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
@@ -144,7 +147,7 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
     marks = {"poor": (AMBER, "s"), "restored": (TEAL, "o"), "good": (BLUE, "D")}
 
     def draw(figure: Figure) -> None:
-        for axes, (name, kinds) in zip(_panels(figure, len(spread)), spread.items(), strict=False):
+        for axes, (name, kinds) in zip(panels(figure, len(spread)), spread.items(), strict=False):
             for at, (kind, (colour, mark)) in enumerate(marks.items()):
                 found = kinds.get(kind)
                 if found:
@@ -157,7 +160,7 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
             axes.grid(axis="y", visible=False)
             axes.set_title(name)
 
-    return _draw(draw, (9.4, 1.5 * math.ceil(len(spread) / 3)))
+    return drawn(draw, (9.4, 1.5 * math.ceil(len(spread) / 3)))
 
 
 def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], mark: int | None = None) -> str:
@@ -169,7 +172,7 @@ def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], 
     """
 
     def draw(figure: Figure) -> None:
-        for axes, (name, lines) in zip(_panels(figure, len(curves)), curves.items(), strict=False):
+        for axes, (name, lines) in zip(panels(figure, len(curves)), curves.items(), strict=False):
             for (kind, points), colour in zip(lines.items(), (TEAL, AMBER, BLUE), strict=False):
                 x, y, low, high = ([p[key] for p in points] for key in ("times", "value", "low", "high"))
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
@@ -181,16 +184,17 @@ def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], 
                 axes.legend(fontsize=7, loc="upper right")
             _finish(axes, name, "times restored")
 
-    return _draw(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))
+    return drawn(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))
 
 
-def _panels(figure: Figure, number: int) -> list[Axes]:
-    columns = 2 if number == 4 else 3  # no panel stands alone in its row
+def panels(figure: Figure, number: int) -> list[Axes]:
+    """Return so many panels, three in a row; four are two by two, so that none stands alone."""
+    columns = 2 if number == 4 else 3
     grid = figure.subplots(math.ceil(number / columns), columns, squeeze=False)
-    panels: list[Axes] = list(grid.flat)
-    for axes in panels[number:]:
+    found: list[Axes] = list(grid.flat)
+    for axes in found[number:]:
         axes.set_visible(False)
-    return panels[:number]
+    return found[:number]
 
 
 def _finish(axes: Axes, title: str, below: str) -> None:
@@ -202,7 +206,8 @@ def _finish(axes: Axes, title: str, below: str) -> None:
     axes.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
 
 
-def _draw(draw: Any, size: tuple[float, float]) -> str:
+def drawn(draw: Any, size: tuple[float, float]) -> str:
+    """Return the SVG, as a data URI, of what `draw(figure)` draws; `size` is in inches."""
     # Imported here: a report is rare, and matplotlib is slow to import.
     from matplotlib import rc_context
     from matplotlib.figure import Figure

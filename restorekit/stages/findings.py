@@ -30,6 +30,7 @@ __all__ = [
 
 _LABELS = {
     "auroc": "AUROC",
+    "ece": "ECE",
     "f1": "F1",
     "f2": "F2",
     "fid": "FID",

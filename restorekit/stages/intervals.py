@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Indices", "exact", "interval", "resamples", "units"]
+__all__ = ["Indices", "interval", "resamples", "unit_of", "units", "weights"]
 
 Indices = NDArray[np.int64]
 
@@ -26,8 +26,27 @@ def units(groups: Sequence[str | None]) -> list[Indices]:
 
 def resamples(of: Sequence[Indices], count: int, seed: int) -> list[Indices]:
     """Return row indices of `count` resamples, units drawn with replacement. All scores of a run share them."""
-    draws = np.random.default_rng(seed).integers(len(of), size=(count, len(of)))
-    return [np.concatenate([of[unit] for unit in draw]) for draw in draws]
+    return [np.concatenate([of[unit] for unit in draw]) for draw in _draws(len(of), count, seed)]
+
+
+def weights(of: Sequence[Indices], count: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each row counts in each of the same resamples, (count, rows)."""
+    unit = unit_of(of)
+    draws = _draws(len(of), count, seed) + np.arange(count)[:, None] * len(of)  # each resample counts in its own bins
+    times = np.bincount(draws.ravel(), minlength=count * len(of)).reshape(count, len(of))
+    return np.asarray(times[:, unit], dtype=np.float64)
+
+
+def unit_of(of: Sequence[Indices]) -> Indices:
+    """Return which unit each row is of, (rows,)."""
+    unit = np.empty(sum(map(len, of)), np.int64)
+    for i, rows in enumerate(of):
+        unit[rows] = i
+    return unit
+
+
+def _draws(units: int, count: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(units, size=(count, units))
 
 
 def interval(score: Callable[[Indices], float], over: Sequence[Indices], confidence: float) -> tuple[float, float]:
@@ -35,11 +54,3 @@ def interval(score: Callable[[Indices], float], over: Sequence[Indices], confide
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(np.array([score(rows) for rows in over]), [tail, 1 - tail])
     return float(low), float(high)
-
-
-def exact(count: int, of: int, confidence: float) -> tuple[float, float]:
-    """Return the exact binomial interval of a share `count` / `of` (Clopper and Pearson, Biometrika 26, 1934)."""
-    from scipy.stats import binomtest  # slow to import, and seldom needed
-
-    found = binomtest(count, of).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)

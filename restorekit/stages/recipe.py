@@ -236,6 +236,8 @@ class Recipe(_Model):
     """Why our numbers may differ from the paper's."""
     variants: dict[str, dict[str, Any]] = {}
     """Named sets of dotted paths and values: `--variant NAME` applies one."""
+    variant: str | None = None
+    """Which of them was applied: `--variant` writes it here. It is a label; set by hand it applies nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -277,6 +279,7 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
     layered = read(path)
     if variant is not None:
         layered.apply_variant(variant, path)
+        layered.data["variant"] = variant
     layered.apply(sets)
     return _validate(layered, plugins)
 

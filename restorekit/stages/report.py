@@ -13,6 +13,7 @@ from restorekit.core.files import write_text
 from restorekit.stages import figures, findings, towards
 from restorekit.stages import health as training_health
 from restorekit.stages.findings import label, number, value_of
+from restorekit.stages.page import render
 from restorekit.stages.runfolder import FILES, Columns, Json, RunFolder
 
 __all__ = ["report"]
@@ -31,7 +32,7 @@ def report(folder: Path) -> Path:
     if not any((folder / name).exists() for name in FILES):
         raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
     page = folder / "report.html"
-    write_text(page, _render(_view(folder)))
+    write_text(page, render("report.html.j2", _view(folder)))
     return page
 
 
@@ -369,25 +370,3 @@ def _chart(
     renamed = {"step": columns["step"]} | {shown[name]: columns[name] for name in names}
     picture = figures.curves(renamed, list(shown.values()), dots=dots, mark=mark)
     return {"title": title, "caption": caption, "alt": f"{title}: {'; '.join(ends)}.", "picture": picture}
-
-
-def _render(view: dict[str, Any]) -> str:
-    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # names of classes, files and sources come from users' disks
-        undefined=ChainableUndefined,  # a run of an older version lacks keys; its report says so
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": findings.count,
-        "label": label,
-        "number": number,
-        "percent": findings.percent,
-        "split": findings.split_word,
-        "tie": lambda text: text.replace(" dB", "\N{NO-BREAK SPACE}dB").replace(" %", "\N{NO-BREAK SPACE}%"),
-        "words": findings.part_words,
-    }
-    return environment.get_template("report.html.j2").render(view)

@@ -36,7 +36,7 @@ from restorekit.stages.recipe import Recipe, dump
 
 __all__ = ["Run", "Term"]
 
-LIBRARIES = ("accelerate", "numpy", "pillow", "safetensors", "scikit-learn", "torchmetrics")
+LIBRARIES = ("accelerate", "numpy", "pillow", "safetensors", "scikit-learn")
 """Libraries, besides torch, whose version may change a number."""
 
 

@@ -102,6 +102,11 @@ class Side:
         unlabelled = sum(not self.domain.knows(r.target) for r in map(self.record, range(len(self))))
         return {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
 
+    def counted(self) -> Domain:
+        """The domain, and how many images of this side are of each class."""
+        targets = Counter(int(self.record(i).target) for i in range(len(self)) if not self.domain.quantity)
+        return replace(self.domain, counts=tuple(targets[c] for c in range(len(self.domain.classes))))
+
     def label(self, record: Record) -> str | None:
         """Return the name of a record's class; None where that is not known, and where targets are numbers."""
         return None if self.domain.quantity else self.domain.called(record.target) or None

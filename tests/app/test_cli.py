@@ -110,6 +110,38 @@ def refused(said: Said, *lines: str, code: int = 2) -> None:
     assert not Path("runs").exists(), "no run folder is left behind"
 
 
+def test_compare_runs_on_the_same_test_images(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    for name in ("no/7", "yes/8"):
+        write_image(tmp_path / "images" / "a" / "val" / f"{name}.png", torch.rand(1, 18, 20) * 2 - 1)
+    recipe.write_text(RECIPE + "variants: {wide: {nets.generator.width: 6}}\n")
+    assert cli("run", recipe).code == 0
+    assert cli("run", recipe, "--variant", "wide").code == 0
+    home = tmp_path / "runs" / "tiny-1" / "scores"
+    assert {p.name for p in home.iterdir()} >= {"val.csv", "val.json", "test.csv", "pictures"}
+    said = cli("compare", "runs", "-o", "out")
+    assert (said.code, said.errors) == (0, [])
+    assert "2 methods, 2 runs, 2 test images" in said.out
+    assert f"page: {tmp_path / 'out' / 'compare.html'}" in said.out
+    assert "tiny-wide" in said.out
+    assert "The patient is not known of every test image" in said.err
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert page.count("3.png, restored by tiny") == page.count("restored by tiny-wide") == 2
+
+    refused_run = cli("compare", "runs", "--metric", "f3", "-o", "no")
+    assert refused_run.code == 2
+    assert refused_run.errors[0].startswith("--metric: no column of this table is called 'f3'. Did you mean 'f1'?")
+    assert not Path("no").exists()
+    (home / "test.json").unlink()
+    again = cli("compare", "runs")
+    assert again.code == 2
+    assert again.errors == [
+        "runs/tiny-1: is not evaluated: it has no scores/test.json; restorekit evaluate runs/tiny-1"
+    ]
+    assert cli("compare", "nothing").errors == [
+        "nothing: there is no such folder; give run folders, or a folder of them"
+    ]
+
+
 def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     said = cli("check", recipe)
     assert (said.code, said.out) == (0, f"{recipe}: good. resnet, lsgan, task, 2 steps\n")

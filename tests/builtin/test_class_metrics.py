@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as other
+from torchmetrics.functional import classification as functional
 
-from restorekit import Batch, DataError, Domain, RecipeError
+from restorekit import Batch, DataError, Domain, RecipeError, class_score
 from restorekit.builtin import class_metrics
 from restorekit.core.parts import Parts
 
@@ -144,11 +145,44 @@ def test_fewer_than_two_classes_is_a_fault_of_the_recipe(classes):
 
 
 def test_ids_tell_the_definition():
-    for name in NAMES:
+    for name in [*NAMES, "ece"]:
         assert METRICS[2][name].id.startswith(name)
         assert "last of two classes" in METRICS[2][name].id
-        assert "mean over classes" in METRICS[3][name].id
+        assert ("likeliest class" if name == "ece" else "mean over classes") in METRICS[3][name].id
         assert METRICS[2][name].needs == "target"
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_calibration_error_agrees_with_torchmetrics(classes):
+    rng = torch.Generator().manual_seed(classes)
+    logits, target = 2 * torch.randn(300, classes, generator=rng), torch.randint(classes, (300,), generator=rng)
+    told = logits.double().softmax(1)
+    theirs = (
+        functional.binary_calibration_error(told[:, 1].contiguous(), target, n_bins=10)
+        if classes == 2
+        else functional.multiclass_calibration_error(told, target, classes, n_bins=10)
+    )
+    assert score("ece", logits, target.tolist()) == pytest.approx(float(theirs), abs=1e-6)
+    assert METRICS[classes]["ece"].better == "lower"
+
+
+@settings(max_examples=40, deadline=None)
+@given(answers(), st.integers(0, 10**6))
+def test_weights_say_how_often_an_image_counts(given_answers, seed):
+    logits, target = given_answers
+    chances, target = logits.double().softmax(1).numpy(), np.array(target)
+    weights = np.random.default_rng(seed).integers(0, 4, (5, len(target)))
+    for name in [*NAMES, "ece"]:
+        found = class_score(name, chances, target, weights.astype(float))
+        for weight, value in zip(weights, found, strict=True):
+            rows = np.repeat(np.arange(len(target)), weight)
+            wanted = float(class_score(name, chances[rows], target[rows])) if len(rows) else math.nan
+            assert value == pytest.approx(wanted, nan_ok=True), name
+
+
+def test_an_unknown_class_score_is_named():
+    with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
+        class_score("acuracy", np.eye(2), np.array([0, 1]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from restorekit import UNLABELLED, Domain, RecipeError, TaskHead
 from restorekit.core import plugins
@@ -49,6 +51,42 @@ def test_loss_of_unlabelled_images_is_zero_with_a_gradient() -> None:
     loss.backward()
     assert loss == 0
     assert torch.count_nonzero(made.dense.weight.grad) == 0
+
+
+def weighted(class_weight: object, counts: tuple[int, ...] = ()) -> TaskHead:
+    make = plugins.load().parts.resolve("head", {"name": "classify", "class_weight": class_weight})
+    made: TaskHead = make(3, Domain("a", 1, (8, 8), ("no", "yes"), counts=counts))
+    return made
+
+
+def test_weights_of_classes_hold_in_a_batch_of_one() -> None:
+    made, answer = weighted([1, 3]), torch.randn(3, 2)
+    one = [float(made.loss(answer[i : i + 1], torch.tensor([i % 2]))) for i in range(2)]
+    plain = [float(head().loss(answer[i : i + 1], torch.tensor([i % 2]))) for i in range(2)]
+    assert one == pytest.approx([plain[0], 3 * plain[1]])
+    both = torch.nn.functional.cross_entropy(answer, torch.tensor([0, 1, 1]), torch.tensor([1.0, 3.0]), reduction="sum")
+    torch.testing.assert_close(made.loss(answer, torch.tensor([0, 1, 1])), both / 3)
+
+
+@pytest.mark.parametrize("counts", [(30, 10), (1, 1), (7, 100)])
+def test_balanced_weights_are_those_of_scikit_learn(counts: tuple[int, int]) -> None:
+    made = weighted("balanced", counts)
+    target = np.repeat([0, 1], counts)
+    theirs = compute_class_weight("balanced", classes=np.array([0, 1]), y=target)
+    answer = torch.zeros(len(target), 2)
+    assert float(made.loss(answer, torch.from_numpy(target))) == pytest.approx(math.log(2)), "the mean weight is 1"
+    for c in (0, 1):
+        assert float(made.loss(answer[:1], torch.tensor([c]))) == pytest.approx(theirs[c] * math.log(2), rel=1e-5)
+    assert "weight" not in made.state_dict(), "a checkpoint holds what was learnt"
+
+
+def test_weights_that_fit_no_class_are_refused() -> None:
+    with pytest.raises(RecipeError, match="needs a number for each of no, yes; came 3 numbers"):
+        weighted([1, 2, 3])
+    with pytest.raises(RecipeError, match="has no training image of yes to balance"):
+        weighted("balanced", (5, 0))
+    with pytest.raises(RecipeError, match="class_weight"):
+        weighted([1, -1])
 
 
 @pytest.mark.parametrize("classes", [(), ("one",)])

@@ -14,7 +14,7 @@ from restorekit import DataError, RecipeError
 from restorekit.core.plugins import Plugins
 from restorekit.stages import build
 from restorekit.stages.audit import audit, contrast, relation
-from restorekit.stages.intervals import exact
+from restorekit.stages.inference import exact
 from restorekit.stages.judge import judge_recipe
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.run import Run

@@ -80,3 +80,13 @@ def test_a_second_engine_leaves_the_first_its_precision() -> None:
         assert (one @ one).dtype == torch.bfloat16
     with Engine("fp32").autocast():
         assert (one @ one).dtype == torch.float32
+
+
+def test_domains_know_how_many_training_images_are_of_each_class(build_run: Callable[..., Run]) -> None:
+    many = {"name": "toy", "side": "a", "count": 7, "test": 4}
+    run = build_run(data__a=many)
+    assert {name: domain.counts for name, domain in run.domains.items()} == {"a": (4, 3), "b": (3, 3)}
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    run = build_run("other", data__a=many, nets__head=balanced, losses=["lsgan", "task"])
+    assert run.nets.ab.head is not None
+    assert run.nets.ab.head.weight.tolist() == pytest.approx([7 / 8, 7 / 6])

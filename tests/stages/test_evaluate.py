@@ -5,15 +5,19 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from restorekit import CheckpointError, DataError, measures, write_image
+from restorekit.stages import gallery
 from restorekit.stages.evaluate import SHOWN, evaluate, pictures, restored, score
 from restorekit.stages.run import Run
 from restorekit.stages.splits import open_splits
@@ -99,10 +103,45 @@ def test_patients_are_drawn_whole(saved: Build) -> None:
 def test_the_same_scores_twice(saved: Build) -> None:
     run = saved("psnr", "accuracy", data__a=toy(), nets__head=HEAD)
     evaluate(run)
-    first = {p.name: p.read_bytes() for p in (run.folder / "scores").iterdir()}
-    assert set(first) == {"test.csv", "test.json", "test.png", "test_good.csv"}
+    first = {p.name: p.read_bytes() for p in (run.folder / "scores").rglob("*.*")}
+    singles = {f"{i}_{name}.png" for i in range(SHOWN) for name in ("poor", "restored", "truth")}
+    assert set(first) == {"test.csv", "test.json", "test.png", "test_good.csv", "pictures.csv"} | singles
     evaluate(run)
-    assert {p.name: p.read_bytes() for p in (run.folder / "scores").iterdir()} == first
+    assert {p.name: p.read_bytes() for p in (run.folder / "scores").rglob("*.*")} == first
+
+
+def test_single_pictures_are_those_of_their_keys(saved: Build) -> None:
+    run = saved("psnr", data__a=toy(test=11))
+    evaluate(run)
+    found = gallery.read(run.folder / "scores" / "pictures")
+    keys = sorted(row["key"] for row in rows(run))
+    assert sorted(found) == [keys[round(i * 10 / 5)] for i in range(6)]
+    key, files = next(iter(found.items()))
+    at = [row["key"] for row in rows(run)].index(key)
+    images = pictures(run, "test", [at])[0]
+    for name in ("poor", "restored", "truth"):
+        shown = torch.from_numpy(np.asarray(Image.open(files[name]), dtype=np.float32)[::16, ::16, 0] / 127.5 - 1)
+        assert torch.allclose(shown, images[name][0, 0].clamp(-1, 1), atol=1 / 127)
+    evaluate(run, "train")
+    assert gallery.read(run.folder / "scores" / "pictures") == found, "pictures are of the test images"
+
+
+@given(st.lists(st.text(max_size=3), unique=True, min_size=1, max_size=40), st.randoms())
+def test_which_pictures_depends_on_the_keys_alone(keys: list[str], random: Random) -> None:
+    mixed = random.sample(keys, len(keys))
+    chosen = {keys[i] for i in gallery.chosen(keys)}
+    assert chosen == {mixed[i] for i in gallery.chosen(mixed)}
+    assert len(chosen) == min(gallery.SHOWN, len(keys))
+    assert {min(keys)} <= chosen
+
+
+def test_half_written_pictures_are_none(tmp_path: Path) -> None:
+    images = {"poor": torch.zeros(2, 1, 8, 8), "restored": torch.zeros(2, 1, 8, 8)}
+    gallery.write(tmp_path, images, ["x", "y"])
+    assert set(gallery.read(tmp_path)) == {"x", "y"}
+    with pytest.raises(IndexError):  # stops after the first image, as a full disk would
+        gallery.write(tmp_path, {name: image[:1] for name, image in images.items()}, ["x", "y"])
+    assert gallery.read(tmp_path) == {}
 
 
 def test_a_row_an_image(saved: Build) -> None:

@@ -334,6 +334,7 @@ def test_variants(load: Load, faults: Callable[..., list[str]]) -> None:
     assert load(text, "train.epochs=4", variant="wide").train.epochs == 4, "--set goes above the variant"
     assert [term.weight for term in load(text, variant="alone").losses] == [2]
     assert load(text, variant="plain").train.steps == 10
+    assert (wide.variant, load(text).variant) == ("wide", None)
     assert faults(text, variant="wid") == [
         "r.yaml: no variant is called 'wid'. Did you mean 'wide'? Known: alone, plain, wide"
     ]

@@ -1,0 +1,84 @@
+"""A table of scores as `evaluate` wrote it, scores/SPLIT.csv: who each image is, what was answered and measured."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorekit.core.errors import DataError
+
+__all__ = ["ScoreTable", "read_scores"]
+
+Values = NDArray[np.float64]
+
+NUDGE = 1e-9
+"""Added to the class that was called: the file rounds probabilities, and a tie must not change what was decided."""
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Rows by key, in the order of the keys."""
+
+    keys: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    """The patient of each image; None where it is not known."""
+    truth: tuple[str, ...]
+    """The class, or the number, as it is written; empty where it is not known."""
+    classes: tuple[str, ...]
+    """What was told apart; empty without a head, and where a number is told."""
+    chances: Values
+    """(N, classes): the probabilities that were answered."""
+    columns: Mapping[str, Values]
+    """(N,) by name, such as `psnr_restored`; NaN where it is not defined."""
+
+    @property
+    def target(self) -> NDArray[np.int64]:
+        """(N,): the index of the true class, -1 where it is not known."""
+        at = {name: i for i, name in enumerate(self.classes)}
+        return np.array([at.get(name, -1) for name in self.truth], dtype=np.int64)
+
+
+def read_scores(path: Path) -> ScoreTable:
+    """Read scores/SPLIT.csv of a run folder.
+
+    Raises:
+        DataError: if it cannot be read, or is no such table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            head, *rows = list(csv.reader(stream))
+        table = dict(zip(head, zip(*sorted(rows), strict=True), strict=True)) if rows else {}
+        return _read(head, table)
+    except (OSError, csv.Error, ValueError, KeyError) as error:
+        why = "has no rows" if isinstance(error, ValueError) and "unpack" in str(error) else str(error)
+        raise DataError(f"{path}: is no table of scores as this version writes them ({why}); evaluate again") from error
+
+
+def _read(head: list[str], table: Mapping[str, tuple[str, ...]]) -> ScoreTable:
+    if head[:1] != ["key"] or "group" not in head or not {"class", "number"} & set(head):
+        raise ValueError("it has no columns key, group and class")
+    if not table:
+        raise ValueError("it has no rows")
+    if len(set(table["key"])) < len(table["key"]):
+        raise ValueError("a key stands in it twice")
+    at = head.index("called") + 1 if "called" in head else len(head)
+    heads = [name for name in head[at:] if name.startswith("p_") and not name.endswith(("_poor", "_restored"))]
+    classes = tuple(name.removeprefix("p_") for name in heads)
+    chances = (
+        np.array([[float(cell) for cell in table[name]] for name in heads]).reshape(len(heads), len(table["key"])).T
+    )
+    for i, called in enumerate(table["called"] if classes else ()):
+        chances[i, classes.index(called)] += NUDGE
+    columns = {
+        name: np.array([float(cell or "nan") for cell in table[name]])
+        for name in head
+        if name.endswith(("_poor", "_restored")) and name not in heads
+    }
+    groups = tuple(group or None for group in table["group"])
+    truth = table["class"] if "class" in head else table["number"]
+    return ScoreTable(table["key"], groups, truth, classes, chances, columns)

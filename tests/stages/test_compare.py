@@ -1,0 +1,515 @@
+"""Comparing runs: what is computed, against other libraries; what is bold; what is refused; the page."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as other
+
+from restorekit import DataError, RecipeError, RestorekitError
+from restorekit.core.classification import CLASS_SCORES, class_score
+from restorekit.stages import answers, comparepage, comparetext, gallery
+from restorekit.stages.answers import GRID, pr_curve, roc_curve, youden
+from restorekit.stages.compare import TABLE, compare, demand_column
+from restorekit.stages.intervals import resamples, units
+
+IMAGES = 60
+TRUTH = np.arange(IMAGES) % 3 == 0
+Made = Callable[..., Path]
+
+
+def chances(skill: float, seed: int = 0, truth: Any = TRUTH) -> Any:
+    """Probabilities of the positive class, the better the greater the skill."""
+    rng = np.random.default_rng(seed)
+    return 1 / (1 + np.exp(-skill * (2.0 * truth - 1) - rng.standard_normal(len(truth))))
+
+
+def table(positive: Any, truth: Any, columns: dict[str, Any], groups: Sequence[str], classes: Sequence[str]) -> str:
+    """scores/SPLIT.csv; `positive` None: of a run without a head."""
+    heads = [] if positive is None else ["called", *(f"p_{name}" for name in classes)]
+    lines = [",".join(["key", "group", "source", "class", *heads, *columns])]
+    for i, true in enumerate(truth):
+        said = [] if positive is None else [classes[int(positive[i] > 0.5)], f"{1 - positive[i]:.6f}"]
+        said += [] if positive is None else [f"{positive[i]:.6f}"]
+        name = "" if true < 0 else classes[int(true)]
+        values = [f"{column[i]:.6g}" for column in columns.values()]
+        lines.append(",".join([f"x{i:03d}.png", groups[i], "s", name, *said, *values]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """Return a function that writes a run folder as a finished run leaves it."""
+
+    def write(
+        name: str = "one",
+        seed: int = 0,
+        positive: Any = None,
+        *,
+        skill: float = 1.0,
+        head: bool = True,
+        folder: str = "",
+        truth: Any = TRUTH,
+        groups: Sequence[str] | None = None,
+        columns: dict[str, Any] | None = None,
+        classes: Sequence[str] = ("no", "yes"),
+        val: Any = None,
+        recipe: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Path:
+        truth = np.asarray(truth, dtype=int)
+        positive = chances(skill, seed, truth) if positive is None else np.asarray(positive)
+        home = tmp_path / "runs" / (folder or f"{name}-{seed}")
+        (home / "scores").mkdir(parents=True)
+        told = np.stack([1 - positive, positive], axis=1).round(6)
+        known = truth >= 0
+        entries: dict[str, Any] = {
+            score: {
+                "id": f"{score}: as defined",
+                "better": "lower" if score == "ece" else "higher",
+                "score": {"value": float(class_score(score, told[known], truth[known]))},
+            }
+            for score in (CLASS_SCORES if head and known.any() else ())
+        }
+        for column, values in (columns or {}).items():
+            metric, which = column.rsplit("_", 1)
+            part = {"value": float(np.nanmean(values)), "low": 0.0, "high": 1.0}
+            entries.setdefault(metric, {"id": metric, "better": "higher"})[which] = part
+        for entry in entries.values():
+            score = entry.get("score", {})
+            score["value"] = None if score.get("value") != score.get("value") else score.get("value")
+        summary = {"step": 7, "kept": "last", "metrics": {**entries, **(extra or {})}}
+        groups = groups or [f"p{i // 2}" for i in range(len(truth))]
+        text = table(positive if head else None, truth, columns or {}, groups, classes)
+        (home / "recipe.json").write_text(json.dumps({"name": name, "seed": seed, "train": {}, **(recipe or {})}))
+        (home / "scores" / "test.csv").write_text(text)
+        (home / "scores" / "test.json").write_text(json.dumps(summary))
+        (home / "data.json").write_text(json.dumps(data or {}))
+        if val is not None:
+            (home / "scores" / "val.csv").write_text(table(val, truth, {}, groups, classes))
+        return home
+
+    return write
+
+
+# What is computed
+
+
+def test_scores_and_intervals_are_those_of_the_rows(made: Made) -> None:
+    positive = chances(1.0)
+    found = compare([made(positive=positive)], draws=100)
+    called = positive > 0.5
+    wanted = {
+        "accuracy": other.accuracy_score(TRUTH, called),
+        "sensitivity": other.recall_score(TRUTH, called),
+        "specificity": other.recall_score(~TRUTH, ~called),
+        "precision": other.precision_score(TRUTH, called),
+        "f1": other.f1_score(TRUTH, called),
+        "f2": other.fbeta_score(TRUTH, called, beta=2),
+        "auroc": other.roc_auc_score(TRUTH, positive),
+    }
+    assert {name: found.cells["one", name].value for name in TABLE} == pytest.approx(wanted, abs=1e-5)
+    over = resamples(units([f"p{i // 2}" for i in range(IMAGES)]), 100, 0)
+    drawn = [other.f1_score(TRUTH[rows], called[rows]) for rows in over]
+    assert found.cells["one", "f1"].patients == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    assert (found.units, found.unit, found.tests) == (30, "patient", ())
+
+
+def test_seeds_of_a_recipe_are_one_method(made: Made) -> None:
+    runs = [made(seed=seed, positive=chances(1.0, seed)) for seed in (2, 0, 1)]
+    (method,) = compare(runs, draws=10).methods
+    assert method.seeds == (0, 1, 2)
+    cell = compare(runs, draws=10).cells["one", "f1"]
+    assert cell.values == pytest.approx([other.f1_score(TRUTH, chances(1.0, seed) > 0.5) for seed in (0, 1, 2)])
+    assert cell.value == pytest.approx(np.mean(cell.values))
+    assert cell.range == (min(cell.values), max(cell.values))
+    assert cell.seeds is not None
+    two = compare(runs[:2], draws=10)
+    assert two.cells["one", "f1"].seeds is None, "two seeds allow no interval over seeds"
+    assert any("Two seeds of one: too few" in note for note in comparetext.notes(two))
+
+
+def test_a_variant_is_a_method(made: Made) -> None:
+    one = made("r", 0, recipe={"variant": None})
+    wide = made("r", 0, folder="wide", skill=2, recipe={"variant": "wide", "nets": {"width": 8}})
+    assert [method.label for method in compare([one, wide], draws=10).methods] == ["r", "r-wide"]
+
+
+def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
+    short = made("r", 0, folder="a", recipe={"train": {"steps": 10, "log_every": 1}, "losses": [{"name": "task"}]})
+    long = made(
+        "r", 0, folder="b", skill=2, recipe={"train": {"steps": 20, "log_every": 5}, "losses": [{"name": "task"}]}
+    )
+    found = compare([short, long], draws=10)
+    assert [(m.label, dict(m.differs)) for m in found.methods] == [
+        ("r #1", {"train.steps": "10"}),
+        ("r #2", {"train.steps": "20"}),
+    ]
+    assert "r #1: train.steps 10." in comparetext.notes(found)
+
+
+def test_the_papers_numbers_stand_beside_ours(made: Made) -> None:
+    found = compare([made(recipe={"paper": {"f1": 0.5}, "paper_note": "Other  data."})], draws=10)
+    ours, paper = comparetext.lines(found)
+    at = [column.name for column in found.columns].index("f1")
+    value = found.cells["one", "f1"].value
+    assert paper.cells[at].value == "0.500"
+    assert paper.cells[at].below == (f"{value - 0.5:+.3f}".replace("-", "\N{MINUS SIGN}"),)
+    assert ours.cells[at].value == f"{value:.3f}"
+    assert "Beside the paper: Other data." in comparetext.notes(found)
+
+
+def test_means_over_images_are_compared_too(made: Made) -> None:
+    rng = np.random.default_rng(0)
+    worse = rng.normal(20, 1, IMAGES)
+    worse[3] = np.nan
+    runs = [made("one", columns={"psnr_restored": worse}), made("two", columns={"psnr_restored": worse + 1})]
+    found = compare(runs)
+    (test,) = (t for t in found.tests if t.column == "psnr")
+    assert test.difference == pytest.approx(-1)
+    assert test.corrected < 0.05
+    assert found.cells["two", "psnr"].best
+    assert not found.cells["one", "psnr"].best
+
+
+def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> None:
+    extra = {"fid": {"id": "FID", "better": "lower", "restored": {"value": 12.0, "low": 10.0, "high": 14.0}}}
+    found = compare([made("one", extra=extra), made("two", extra=extra, skill=2)], draws=10)
+    assert found.cells["one", "fid"].patients == (10, 14)
+    assert not [t for t in found.tests if t.column == "fid"]
+    assert any(note.startswith("Not tested, for rows do not give the score: FID") for note in comparetext.notes(found))
+
+
+def test_only_scores_that_all_share_have_columns(made: Made) -> None:
+    values = np.ones(IMAGES)
+    runs = [made("one", columns={"psnr_restored": values}), made("mute", head=False, columns={"psnr_restored": values})]
+    found = compare(runs, draws=10)
+    assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
+    assert ("mute", "f1") not in found.cells
+    assert [cell.value for cell in comparetext.lines(found)[1].cells] == [*["\N{EN DASH}"] * 8, "1.00 dB"]
+    silent = compare([runs[1]], draws=10)
+    assert [column.name for column in silent.columns] == ["psnr"]
+    assert any("No method has a head" in note for note in comparetext.notes(silent))
+
+
+# What stands
+
+
+def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
+    runs = [made("good", skill=4), made("poor", skill=0.1), made("none", skill=0.0, seed=0)]
+    found = compare(runs)
+    assert found.cells["good", "f1"].best
+    assert not found.cells["poor", "f1"].best
+    assert {t.column for t in found.tests} == {*TABLE, "ece"}
+    assert len(found.tests) == 3 * 8
+    assert all(t.corrected >= t.p for t in found.tests)
+    alike = compare([made("a", skill=1, seed=8), made("b", skill=1.1, seed=9)], allow_unequal=True)
+    assert not any(cell.best for cell in alike.cells.values())
+
+
+def test_seeds_that_overlap_are_not_bold_though_the_networks_differ(made: Made) -> None:
+    """A method that is much better with one seed and worse with another may be worse when it is trained again."""
+    runs = [made("a", 0, chances(8.0, 1)), made("a", 1, chances(0.3, 2))]
+    runs += [made("b", 0, chances(1.0, 3)), made("b", 1, chances(-0.8, 4))]
+    found = compare(runs)
+    (test,) = (t for t in found.tests if t.column == "auroc")
+    cell = found.cells["a", "auroc"]
+    assert test.corrected < 0.05
+    assert cell.value > found.cells["b", "auroc"].value
+    assert min(cell.values) < max(found.cells["b", "auroc"].values)
+    assert not cell.best
+
+
+def test_a_seed_twice_over_is_no_more_than_once(made: Made) -> None:
+    """The same answers under three seeds give the p values of one seed."""
+    alone = [made("a", 0, chances(1.5, 1)), made("b", 0, chances(0.8, 2))]
+    first = compare(alone)
+    more = [made(name, seed, chances(*of)) for seed in (1, 2) for name, of in (("a", (1.5, 1)), ("b", (0.8, 2)))]
+    again = compare([*alone, *more])
+    assert [t.p for t in again.tests] == pytest.approx([t.p for t in first.tests])
+    assert {t.seeds for t in again.tests} == {3}
+    assert [(d.only_one, d.only_other, d.p) for d in again.discordances] == [
+        (d.only_one, d.only_other, d.p) for d in first.discordances
+    ]
+
+
+def test_no_number_is_bold_that_rests_on_fewer_runs(made: Made) -> None:
+    runs = [made("a", 0, chances(4.0)), made("a", 1, chances(4.0, 1)), made("b", 0, chances(0.1))]
+    with pytest.raises(DataError, match="b: has seeds 0, others have 0, 1; missing: 1"):
+        compare(runs)
+    found = compare(runs, allow_unequal=True)
+    assert not any(cell.best for cell in found.cells.values())
+    assert any("--allow-unequal" in note for note in comparetext.notes(found))
+
+
+# Curves, calibration, thresholds, cases
+
+
+def test_curves_are_those_of_scikit_learn() -> None:
+    positive = chances(1.0).round(1)  # ties
+    weights = np.ones((1, IMAGES))
+    fpr, tpr, _ = other.roc_curve(TRUTH, positive, drop_intermediate=False)
+    for x, y in zip(fpr, tpr, strict=True):
+        if np.isclose(GRID, x).any():
+            assert roc_curve(positive, TRUTH, weights)[0, np.isclose(GRID, x)][0] >= y - 1e-9
+    area = np.trapezoid(np.interp(np.linspace(0, 1, 10**4), GRID, roc_curve(positive, TRUTH, weights)[0]), dx=1e-4)
+    assert area == pytest.approx(other.roc_auc_score(TRUTH, positive), abs=0.01)
+    precision, recall, _ = other.precision_recall_curve(TRUTH, positive)
+    found = pr_curve(positive, TRUTH, weights)[0]
+    for at, value in zip(GRID[1:], found[1:], strict=True):
+        nearest = recall[recall >= at - 1e-9].min()
+        assert value == pytest.approx(precision[np.flatnonzero(recall == nearest)[-1]])
+
+
+def test_curves_of_one_class_are_not_defined() -> None:
+    assert np.isnan(roc_curve(np.ones(3), np.ones(3, bool), np.ones((1, 3)))).all()
+
+
+def test_youden_is_the_best_of_scikit_learns_thresholds() -> None:
+    positive = chances(1.0)
+    fpr, tpr, at = other.roc_curve(TRUTH, positive, drop_intermediate=False)
+    found = youden(positive, TRUTH)
+    assert found in at
+    told = positive >= (found or 0)
+    gain = told[TRUTH].mean() - told[~TRUTH].mean()
+    assert gain == pytest.approx((tpr - fpr).max())
+    assert youden(positive[TRUTH], TRUTH[TRUTH]) is None
+    assert youden(np.array([0.1, 0.3, 0.7, 0.45]), np.array([False, False, True, True])) == 0.45, "the nearest to 1/2"
+
+
+def test_thresholds_come_from_validation_and_are_applied_to_test(made: Made) -> None:
+    positive = chances(2.0) * 0.4  # never above 1/2
+    found = compare([made(positive=positive, val=positive)], draws=10)
+    one = answers.thresholds(found)["one"]
+    assert isinstance(one, answers.Thresholds)
+    assert one.plain["sensitivity"] == 0
+    told = positive.round(6) >= one.chosen[0]
+    assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, told))
+    assert one.moved["f1"] > 0.7
+    lost = answers.thresholds(compare([made("blind")], draws=10))["blind"]
+    assert isinstance(lost, str)
+    assert lost.startswith("no scores of validation images for seed 0: restorekit evaluate ")
+
+
+def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
+    base = np.where(TRUTH, 0.9, 0.1)
+    runs = []
+    for name, wrong in (("a", []), ("b", [5, 7]), ("c", [5]), ("d", [3])):
+        positive = base.copy()
+        positive[wrong] = 1 - positive[wrong]
+        runs.append(made(name, positive=positive))
+    found = answers.cases(compare(runs, draws=10))
+    assert [case.key for case in found] == ["x005.png", "x003.png", "x007.png"]
+    assert found[0].called == ("no", "yes", "yes", "no")
+    assert (found[0].group, found[0].truth, found[0].chance[1]) == ("p2", "no", pytest.approx(0.9))
+
+
+def test_calibration_is_the_metric(made: Made) -> None:
+    positive = chances(1.0)
+    found = answers.calibrations(compare([made(positive=positive)], draws=10))["one"]
+    told = np.stack([1 - positive, positive], axis=1)
+    assert found.ece == pytest.approx([float(class_score("ece", told, TRUTH.astype(int)))], abs=1e-5)
+    promised, true, count = found.bins[0]
+    assert count.sum() == IMAGES
+    assert np.abs(promised - true) @ count / IMAGES == pytest.approx(found.ece[0])
+
+
+# What is refused
+
+
+def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
+    def pair(**changes: Any) -> Callable[[Made], list[Path]]:
+        return lambda made: [made("one"), made("two", **changes)]
+
+    flipped = TRUTH.copy()
+    flipped[4] = not flipped[4]
+    moved = ["z" if i == 4 else f"p{i // 2}" for i in range(IMAGES)]
+
+    def checkpoint(made: Made, **state: Any) -> list[Path]:
+        home = made("one")
+        folder = home / "checkpoints" / "step_000000007"
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text(json.dumps(state))
+        return [home]
+
+    def without(made: Made, name: str, text: str | None = None) -> list[Path]:
+        home = made("one")
+        (home / name).unlink()
+        if text is not None:
+            (home / name).write_text(text)
+        return [home]
+
+    poor = {"psnr_poor": np.ones(IMAGES)}
+    other_poor = {"psnr_poor": np.where(np.arange(IMAGES) == 9, 2.0, 1.0)}
+    made_so, made_else = ({"data": {"a": {"name": "phantom", "seed": seed}}} for seed in (0, 1))
+    synthetic = {"synthetic": True}
+    return {
+        "images": (
+            pair(truth=TRUTH[:-2]),
+            "tested on other images: 2 of 60 stand in one of them only, such as 'x058.png'",
+        ),
+        "class": (pair(truth=flipped), "give 1 of 60 test images another class, such as 'x004.png': no and yes"),
+        "patient": (pair(groups=moved), "give 1 of 60 test images another patient, such as 'x004.png': p2 and z"),
+        "task": (pair(classes=("no", "sick")), "other tasks: the classes no, yes, positive yes; the classes no, sick"),
+        "pixels": (
+            lambda made: [made("one", columns=poor), made("two", columns=other_poor)],
+            "1 of 60 poor test images have the same key but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
+        ),
+        "phantoms": (
+            lambda made: [made("one", recipe=made_so, data=synthetic), made("two", recipe=made_else, data=synthetic)],
+            "images that were made in another way",
+        ),
+        "twins": (lambda made: [made("one"), made("one", folder="x")], "are the same method and seed (one, seed 0)"),
+        "twice": (lambda made: [made("one")] * 2, "is given twice"),
+        "unfinished": (lambda made: checkpoint(made, step=7, steps=9), "is not finished: step 7 of 9"),
+        "stale": (lambda made: checkpoint(made, step=9, steps=9), "was evaluated at step 7, but keeps step 9"),
+        "not evaluated": (
+            lambda made: without(made, "scores/test.json"),
+            "is not evaluated: it has no scores/test.json",
+        ),
+        "no rows": (lambda made: without(made, "scores/test.csv"), "is no table of scores"),
+        "foreign rows": (
+            lambda made: without(made, "scores/test.csv", "a,b\n1,2\n"),
+            "no columns key, group and class",
+        ),
+        "empty rows": (lambda made: without(made, "scores/test.csv", ""), "has no rows"),
+        "foreign json": (lambda made: without(made, "scores/test.json", "{}"), "holds no metrics and no step"),
+        "torn json": (lambda made: without(made, "scores/test.json", "{"), "cannot be read"),
+        "other rows": (
+            lambda made: without(made, "scores/test.csv", table(chances(5), TRUTH, {}, ["p"] * IMAGES, ("no", "yes"))),
+            "they are not of one evaluation",
+        ),
+        "no run": (lambda made: [made("one").parent / "no"], "there is no such folder"),
+        "folder": (lambda made: [made("one") / "scores"], "holds no run: neither it nor a folder in it"),
+    }
+
+
+@pytest.mark.parametrize("name", refusals())
+def test_refused_with_a_line(name: str, made: Made) -> None:
+    paths, says = refusals()[name]
+    with pytest.raises(RestorekitError) as caught:
+        compare(paths(made), draws=10)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, DataError | RecipeError)
+
+
+def test_a_folder_of_runs_is_its_runs(made: Made) -> None:
+    made("one")
+    home = made("two").parent
+    (home / "notes").mkdir()
+    assert [m.label for m in compare([home], draws=10).methods] == ["one", "two"]
+
+
+def test_a_column_that_is_not_there_is_named(made: Made) -> None:
+    found = compare([made()], draws=10)
+    assert demand_column(found, "f2") == "f2"
+    with pytest.raises(DataError, match=r"--metric: no column of this table is called 'f3'"):
+        demand_column(found, "f3")
+
+
+# What is said
+
+
+def noted(found: Any, *texts: str) -> None:
+    notes = comparetext.notes(found)
+    for text in texts:
+        assert any(text in note for note in notes), (text, notes)
+
+
+def test_what_cannot_be_said_is_said(made: Made) -> None:
+    one_class = np.zeros(IMAGES, int)
+    one_class[:4] = -1
+    found = compare(
+        [made("one", truth=one_class, groups=[""] * IMAGES), made("two", truth=one_class, groups=[""] * IMAGES)]
+    )
+    assert found.unit == "image"
+    assert np.isnan(found.cells["one", "auroc"].value)
+    assert found.cells["one", "auroc"].patients is None
+    noted(
+        found, "No test image is yes", "The class is known of 56 of 60", "The patient is not known of every test image"
+    )
+    few = compare([made("few", truth=TRUTH[:12])], draws=10)
+    noted(few, "There are only 6 patients", "Only 4 test images are yes", "There is one method", "One seed of few")
+    none = compare([made("none", truth=np.full(IMAGES, -1))], draws=10)
+    assert none.known == 0
+    noted(compare([made("x"), made("y", skill=3)], draws=10), "McNemar's test takes every image for a witness")
+    leaked = compare([made("leaky", data={"check": {"leaks": ["p1"]}})], draws=10)
+    noted(leaked, "leaky was trained on patients or images of the test set")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+class Reader(HTMLParser):
+    """Links, sources and words of a page; every tag is closed in its order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.words = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += f" {data}"
+
+
+def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None:
+    runs = [made("a<b>&_%", seed, chances(2.0, seed), val=chances(2.0, 5)) for seed in (0, 1)]
+    runs += [made("two|2", seed, chances(0.5, 9 + seed), val=chances(0.5, 7)) for seed in (0, 1)]
+    for run in runs[:2]:
+        gallery.write(run / "scores" / "pictures", _images(3), [f"x00{i}.png" for i in range(3)])
+    found = compare(runs)
+    page = comparepage.write_all(found, tmp_path / "out", "accuracy")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *("compare.html", "compare.md", "compare.tex", "compare.csv", "tests.csv", "cases.csv")
+    }
+    read = Reader(page.read_text())
+    assert all(link.startswith(("data:image/", "#")) for link in read.links), "nothing is loaded"
+    assert sum(link.startswith("data:image/png") for link in read.links) == 6
+    assert "a<b>&_%" in read.words, "a name is a name"
+    assert "there are none of two|2" in read.words
+    assert len(page.read_text().split('alt="accuracy of each method')) == 2
+    rows = rows_of(tmp_path / "out" / "compare.csv")
+    assert len(rows) == 2 * 8
+    assert float(rows[0]["mean"]) == pytest.approx(found.cells["a<b>&_%", "accuracy"].value, abs=1e-5)
+    tests = rows_of(tmp_path / "out" / "tests.csv")
+    assert [row["test"] for row in tests] == ["swap"] * 8 + ["mcnemar"]
+    tex = (tmp_path / "out" / "compare.tex").read_text()
+    assert r"a$<$b$>$\&\_\%" in tex
+    assert "two\\|2" in (tmp_path / "out" / "compare.md").read_text()
+    widths = {
+        line.count("|") - line.count("\\|") for line in comparetext.markdown(found).splitlines() if line[:1] == "|"
+    }
+    assert widths == {10}
+
+
+def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> None:
+    found = compare([made("mute", head=False, columns={"psnr_restored": np.ones(IMAGES)})], draws=10)
+    words = " ".join(Reader(comparepage.write_page(found, tmp_path / "x.html").read_text()).words.split())
+    for text in ("Fewer than two methods tell classes.", "No run holds single pictures", "Nothing was tested."):
+        assert text in words
+
+
+def _images(count: int) -> Any:
+    import torch
+
+    return {name: torch.zeros(count, 1, 8, 8) for name in ("poor", "restored")}
