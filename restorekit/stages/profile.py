@@ -272,7 +272,10 @@ def table(profile: Profile) -> Table:
         cells += [_or_dash(_mib(row.memory.get(batch)), "{:,.0f} MiB") for batch in profile.batches]
         rows.append([*cells, *(["; ".join(row.faults)] if faulty else [])])
     head += ["not measured"] if faulty else []
-    return Table("What the networks cost", head, rows, _notes(profile), 2, [_numbers(row, profile) for row in profile])
+    words = {0, 1, len(head) - 1} if faulty else {0, 1}
+    return Table(
+        "What the networks cost", head, rows, _notes(profile), words, [_numbers(row, profile) for row in profile]
+    )
 
 
 def summary(profile: Profile) -> tuple[list[str], list[list[str]]]:
