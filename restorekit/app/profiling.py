@@ -18,7 +18,7 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
 
     What was measured is printed even if Ctrl-C comes.
     """
-    from restorekit.stages.profile import table
+    from restorekit.stages.profile import summary, table
     from restorekit.stages.tables import write_table
 
     seen: set[str] = set()
@@ -36,7 +36,11 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
                     screen.note(f"all measured once; {rounds - 1} more rounds of times")
     finally:
         made = table(profile)
-        screen.table("", made.head, made.rows)
+        screen.table("", *summary(profile))
+        screen.say("\nG: multiply-adds; ms/N, MiB/N: milliseconds an image and peak memory, in batches of N")
+        for one in profile:
+            for fault in one.faults:
+                screen.fail(f"{one.name}: {fault}")
         for note in made.notes:
             screen.say(f"\n{note}")
         if out is not None:

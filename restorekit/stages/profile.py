@@ -18,7 +18,7 @@ from restorekit.stages.costs import CLASSIFY, RESTORE, Job, order
 from restorekit.stages.recipe import Recipe
 from restorekit.stages.tables import Table
 
-__all__ = ["Profile", "Row", "Target", "Timing", "slower_though_smaller", "table", "targets"]
+__all__ = ["Profile", "Row", "Target", "Timing", "slower_though_smaller", "summary", "table", "targets"]
 
 SHOWN = 4
 """Sentences on networks that are small and slow, at most."""
@@ -272,7 +272,22 @@ def table(profile: Profile) -> Table:
         cells += [_or_dash(_mib(row.memory.get(batch)), "{:,.0f} MiB") for batch in profile.batches]
         rows.append([*cells, *(["; ".join(row.faults)] if faulty else [])])
     head += ["not measured"] if faulty else []
-    return Table("What the networks cost", head, rows, _notes(profile), 2, [_numbers(row, profile) for row in profile])
+    words = {0, 1, len(head) - 1} if faulty else {0, 1}
+    return Table(
+        "What the networks cost", head, rows, _notes(profile), words, [_numbers(row, profile) for row in profile]
+    )
+
+
+def summary(profile: Profile) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a narrower table, for a terminal: without published numbers and quartiles."""
+    head = ["network", "does", "parameters", "G", *(f"ms/{b}" for b in profile.batches)]
+    rows = []
+    for row in profile:
+        cells = [row.name, _does(row, profile), _or_dash(row.parameters, "{:,}")]
+        cells.append(_or_dash(row.multiply_adds and row.multiply_adds / 1e9, "{:.2f}"))
+        cells += [_ms(time.median) if (time := row.timing(batch)) else "-" for batch in profile.batches]
+        rows.append([*cells, *(_or_dash(_mib(row.memory.get(batch)), "{:,.0f}") for batch in profile.batches)])
+    return [*head, *(f"MiB/{b}" for b in profile.batches)], rows
 
 
 def _does(row: Row, profile: Profile) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -25,8 +25,8 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str]
-    left: int = 1
-    """So many first columns hold words; the others hold numbers."""
+    words: Collection[int] = (0,)
+    """Which columns hold words; the others hold numbers."""
     numbers: Sequence[Mapping[str, Any]] = ()
     """What CSV gets: a row each, by column."""
 
@@ -55,7 +55,7 @@ def _markdown(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
 
-    aligned = ["---" if i < table.left else "---:" for i in range(len(table.head))]
+    aligned = ["---" if i in table.words else "---:" for i in range(len(table.head))]
     lines = [line(table.head), line(aligned), *map(line, table.rows)]
     return f"# {table.title}\n\n{''.join(lines)}\n" + "".join(f"{note}\n\n" for note in table.notes).rstrip("\n") + "\n"
 
@@ -64,7 +64,7 @@ def _latex(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return " & ".join(map(_tex, cells)) + " \\\\\n"
 
-    columns = "l" * table.left + "r" * (len(table.head) - table.left)
+    columns = "".join("l" if i in table.words else "r" for i in range(len(table.head)))
     rows = "".join(map(line, table.rows))
     tabular = f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{line(table.head)}\\hline\n{rows}\\hline\n\\end{{tabular}}\n"
     notes = "\n\n".join(map(_tex, table.notes))
@@ -79,7 +79,7 @@ def _tex(text: str) -> str:
 
 def _html(table: Table) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        made = [f"<{tag}{'' if i < table.left else STYLED}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells)]
+        made = [f"<{tag}{'' if i in table.words else STYLED}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells)]
         return f"<tr>{''.join(made)}</tr>\n"
 
     rows = "".join(line(row, "td") for row in table.rows)

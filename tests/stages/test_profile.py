@@ -1,6 +1,7 @@
 """What networks cost: counted as by hand, measured in processes that may fail without harm to the others."""
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -16,9 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit import Domain, RecipeError, nd
+from restorekit import Domain, Generator, RecipeError, Translator, nd
 from restorekit.core.plugins import Plugins, load
-from restorekit.stages import build, recipe
+from restorekit.stages import build, costs, recipe
 from restorekit.stages.costs import CLASSIFY, RESTORE, demand_device, multiply_adds, peak_memory
 from restorekit.stages.profile import Profile, Row, Target, Timing, slower_though_smaller, targets
 from restorekit.stages.run import Run
@@ -211,8 +212,29 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
     assert (good["does"], good["threads"], good["precision"]) == ("restore", os.environ["OMP_NUM_THREADS"], "fp32")
     assert "nets.generator.width: generator 'resnet': width: input should be" in rows["tiny wrong"]["fault"]
     assert rows["tiny deadly"]["fault"] == "the process was killed (signal 9), most likely for want of memory"
-    first = [line.partition(":")[0] for line in done.stderr.splitlines()]
+    first = [line.partition(":")[0] for line in done.stderr.splitlines() if not line.startswith("error: ")]
     assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], "each is told when it is measured"
+
+
+class Handing(Generator):
+    """Hands the image through, as a classifier does."""
+
+    features = 1
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return image, image
+
+    def decode(self, state: torch.Tensor) -> torch.Tensor:
+        return state
+
+
+def test_a_classifier_has_no_restoring_to_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    domain = Domain("a", 1, (8, 8), ("no", "yes"))
+    net = Translator(Handing(), load().parts.resolve("head", "classify")(1, domain))
+    costs._time(net, domain, [(CLASSIFY, 1), (RESTORE, 1)], torch.device("cpu"))
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert said[:2] == [{"handed_through": True}, {"work": CLASSIFY, "multiply_adds": 2}]
+    assert {line["work"] for line in said[2:]} == {CLASSIFY}
 
 
 NASTY = 'a|b & <i>50 %</i> of $x_1$ \\ "q"\n#'
