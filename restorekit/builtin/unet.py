@@ -49,8 +49,8 @@ class Unet(Generator):
     With pix2pix's own encoder it is pix2pix's network: kernel 4, stride 2 up. Between maps that are r times apart the
     stride is r, and the kernel 2 r, or 2 r + 1 where r is odd. Skips carry what leaky ReLU 0.2 activated, as the
     authors' in-place layers do. Dropout acts in the three innermost decoders, as in the original Lua code. Convolutions
-    that a norm follows have no bias; norms have scale and shift. Weights start as N(0, 0.02), those of another encoder as
-    it says. Departure: dropout and batch norm are not kept in training mode when images are restored.
+    that a norm follows have no bias; norms have scale and shift. Weights start as N(0, 0.02), those of another encoder
+    as it says. Departure: dropout and batch norm are not kept in training mode when images are restored.
     """
 
     def __init__(self, encoder: Encoder, target: Domain, make: MakeLayer, norm: Norm, dropout: float) -> None:

@@ -33,6 +33,7 @@ def test_what_moves_in_the_image_moves_in_every_map(dims):
     net, axes = made(dims), tuple(range(2, dims + 2))
     x = torch.zeros(1, 1, *[32] * dims)
     x[(..., *[slice(12, 16)] * dims)] = 1
+    inside = (..., *[slice(3, -3)] * dims)  # away from the borders, which do not move
     moved = net(x.roll(dims * (4,), axes))
     for one, other, stride in zip(net(x), moved, net.strides, strict=True):
-        torch.testing.assert_close(one.roll(dims * (4 // stride,), axes), other)
+        torch.testing.assert_close(one.roll(dims * (4 // stride,), axes)[inside], other[inside])
