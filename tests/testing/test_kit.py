@@ -338,7 +338,7 @@ class Hasty(Halves):
     ("net", "says"),
     [
         (Halves, {}),
-        (OneMap, {"shapes": "there must be 2 maps; came 1"}),
+        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; came 1"}),
         (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); came \(2, 3, 8\)"}),
         (OtherStrides, {"shapes": r"each stride a multiple of the one before; came \[2, 3\] and \[2, 3\]"}),
         (Hasty, {"groups": "must have factors above 0"}),
