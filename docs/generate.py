@@ -42,10 +42,6 @@ WORDS = {  # meanings of options that their docstrings do not give, by kind.part
     "generator.resnet.upsample": "`transpose`: transposed convolutions; `resize`: linear, then a convolution, which "
     "leaves no checkerboard",
     "generator.resnet.width": "channels after the first layer",
-    "generator.unet.dropout": "share of values that the three innermost decoders drop in training",
-    "generator.unet.layer": "what its convolutions are",
-    "generator.unet.norm": "what follows each convolution but the outermost and the innermost",
-    "generator.unet.width": "channels after the first layer",
     "loss.cycle.norm": "`l1`: absolute differences; `l2`: their squares",
     "loss.hinge.fakes": "`pool`: from the generators' step, through the history pool; `fresh`: made anew",
     "loss.identity.norm": "`l1`: absolute differences; `l2`: their squares",

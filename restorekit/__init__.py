@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Degradation as Degradation
     from restorekit.core.types import Discriminator as Discriminator
     from restorekit.core.types import Domain as Domain
+    from restorekit.core.types import Encoder as Encoder
     from restorekit.core.types import Generator as Generator
     from restorekit.core.types import Intensity as Intensity
     from restorekit.core.types import Metric as Metric
@@ -74,6 +75,7 @@ __all__ = [
     "Degradation",
     "Discriminator",
     "Domain",
+    "Encoder",
     "Event",
     "Factory",
     "FileDataset",
@@ -141,6 +143,7 @@ _HOMES = {
         "Degradation",
         "Discriminator",
         "Domain",
+        "Encoder",
         "Generator",
         "Intensity",
         "Metric",

@@ -10,53 +10,74 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd, trial
+from restorekit import Domain, Encoder, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd, trial
 
 Norm = Literal["instance", "batch", "none"]
 DEEPEST = 8
 
 
-class Unet(Generator):
-    """Kernel 4, stride 2 down and up, with a skip at every level; the features are the innermost code.
+class Halving(Encoder):
+    """pix2pix's own encoder: kernel 4, stride 2, the channels doubling from `width` to at most 8 `width`.
 
-    The channels double from `width` to at most 8 `width`. No norm at the outermost and the innermost level, where a
-    single value a channel may be left. Skips carry what leaky ReLU 0.2 activated, as the authors' in-place layers do.
-    Dropout acts in the three innermost decoders, as in the original Lua code. Convolutions that a norm follows have no
-    bias; norms have scale and shift. Weights start as N(0, 0.02).
-    Departure: dropout and batch norm are not kept in training mode when images are restored.
+    No norm at the outermost and the innermost level, where a single value a channel may be left. Maps are what stands
+    before leaky ReLU 0.2.
     """
 
-    def __init__(
-        self, source: Domain, target: Domain, make: MakeLayer, width: int, depth: int, norm: Norm, dropout: float
-    ) -> None:
+    def __init__(self, source: Domain, make: MakeLayer, width: int, depth: int, norm: Norm) -> None:
         super().__init__()
-        self.multiple = 2**depth
-        widths = [width * min(2**i, 8) for i in range(depth)]
-        self.features = widths[-1]
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for i, c_out in enumerate(widths):
+        self.widths = [width * min(2**i, 8) for i in range(depth)]
+        self.strides = [2 ** (i + 1) for i in range(depth)]
+        self.downs = nn.ModuleList()
+        for i, c_out in enumerate(self.widths):
             kind: Norm = "none" if i in (0, depth - 1) else norm
-            c_in = source.channels if i == 0 else widths[i - 1]
+            c_in = source.channels if i == 0 else self.widths[i - 1]
             down = make(c_in, c_out, 4, stride=2, padding=1, bias=kind == "none")
             self.downs.append(nn.Sequential(down, nd.norm(source.dims, c_out, kind)))
-        for i in reversed(range(depth)):
-            kind = "none" if i == 0 else norm
-            c_out = target.channels if i == 0 else widths[i - 1]
-            c_in = widths[i] * (1 if i == depth - 1 else 2)
-            up = make(c_in, c_out, 4, stride=2, padding=1, bias=kind == "none", transposed=True)
-            drop = nn.Dropout(dropout if i > 0 and depth - i <= 3 else 0.0)
-            self.ups.append(nn.Sequential(up, nd.norm(source.dims, c_out, kind), drop))
 
-    def encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the codes of every level, (B, F_i, *S / 2**i) with i = 1 ... depth, and the innermost one."""
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the codes of every level, (B, F_i, *S / 2**i) with i = 1 ... depth."""
         codes: list[Tensor] = []
         for i, down in enumerate(self.downs):
             image = down(image if i == 0 else F.leaky_relu(image, 0.2))
             codes.append(image)
-        return codes, image
+        return codes
+
+
+class Unet(Generator):
+    """An encoder, and a transposed layer for each of its maps, with skips; the features are the last map.
+
+    With pix2pix's own encoder it is pix2pix's network: kernel 4, stride 2 up. Between maps that are r times apart the
+    stride is r, and the kernel 2 r, or 2 r + 1 where r is odd. Skips carry what leaky ReLU 0.2 activated, as the
+    authors' in-place layers do. Dropout acts in the three innermost decoders, as in the original Lua code. Convolutions
+    that a norm follows have no bias; norms have scale and shift. Weights start as N(0, 0.02), those of another encoder
+    as it says. Departure: dropout and batch norm are not kept in training mode when images are restored.
+    """
+
+    def __init__(self, encoder: Encoder, target: Domain, make: MakeLayer, norm: Norm, dropout: float) -> None:
+        super().__init__()
+        widths, strides = encoder.widths, [1, *encoder.strides]
+        depth = len(widths)
+        self.encoder, self.ups = encoder, nn.ModuleList()
+        self.multiple, self.features = strides[-1], widths[-1]
+        for i in reversed(range(depth)):
+            kind: Norm = "none" if i == 0 else norm
+            c_out = target.channels if i == 0 else widths[i - 1]
+            c_in = widths[i] * (1 if i == depth - 1 else 2)
+            times = strides[i + 1] // strides[i]
+            border = (times + 1) // 2
+            up = make(
+                c_in, c_out, times + 2 * border, stride=times, padding=border, bias=kind == "none", transposed=True
+            )
+            drop = nn.Dropout(dropout if i > 0 and depth - i <= 3 else 0.0)
+            self.ups.append(nn.Sequential(up, nd.norm(target.dims, c_out, kind), drop))
+
+    def encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the encoder's maps, (B, F_i, *S / stride_i), and the last of them."""
+        maps = [*self.encoder(image)]
+        return maps, maps[-1]
 
     def decode(self, state: list[Tensor]) -> Tensor:
-        """Return the image (B, C', *S) for the codes of every level."""
+        """Return the image (B, C', *S) for the maps of every level."""
         image = state[-1]
         for i, up in enumerate(self.ups):
             if i > 0:
@@ -71,23 +92,46 @@ def unet(
     target: Domain,
     *,
     layer: Factory = nd.conv,
-    width: Annotated[int, Field(ge=1, le=4096)] = 64,
+    encoder: Factory | None = None,
+    width: Annotated[int | None, Field(ge=1, le=4096)] = None,
     depth: Annotated[int | None, Field(ge=1)] = None,
     norm: Norm = "instance",
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Generator:
-    """pix2pix U-Net (arXiv:1611.07004); `depth` left out: as deep as data.size can be halved, at most 8.
+    """pix2pix U-Net (arXiv:1611.07004), over its own encoder or another one.
 
     Instance norm is what the authors' batch norm amounts to with their batch of one; their dropout is 0.5.
+
+    Args:
+        source: the images that come in.
+        target: the images that go out.
+        layer: what its convolutions are; those of another encoder are its own.
+        encoder: what makes the maps that are decoded, such as a pretrained network; null: pix2pix's own.
+        width: channels after the first layer of its own encoder; null: 64.
+        depth: how often its own encoder halves the image; null: as often as `data.size` can be halved, at most 8.
+        norm: what follows each convolution but the outermost and the innermost.
+        dropout: share of values that the three innermost decoders drop in training.
     """
-    halvings = _halvings(source.size)
-    wanted = min(halvings, DEEPEST) if depth is None else depth
-    if not 1 <= wanted <= halvings:
+    make = nd.normal_start(layer(source.dims))
+    if encoder is None:
+        made: Encoder = Halving(source, make, 64 if width is None else width, _depth(source.size, depth), norm)
+    elif width is not None or depth is not None:
+        raise RecipeError("generator 'unet': width and depth are of its own encoder; another one has its own")
+    else:
+        made = encoder(source)
+    return Unet(made, target, make, norm, dropout)
+
+
+def _depth(size: tuple[int, ...], wanted: int | None) -> int:
+    """Return the number of levels: as many as are wanted, or as the sizes allow."""
+    halvings = _halvings(size)
+    depth = min(halvings, DEEPEST) if wanted is None else wanted
+    if not 1 <= depth <= halvings:
         raise RecipeError(
-            f"generator 'unet': data.size {list(source.size)} can be halved {halvings} times, depth is {wanted}; "
+            f"generator 'unet': data.size {list(size)} can be halved {halvings} times, depth is {depth}; "
             "use sizes that are a multiple of 2**depth"
         )
-    return Unet(source, target, nd.normal_start(layer(source.dims)), width, wanted, norm, dropout)
+    return depth
 
 
 def _halvings(size: tuple[int, ...]) -> int:

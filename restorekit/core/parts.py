@@ -41,6 +41,7 @@ KINDS: Mapping[str, Kind] = {
     "dataset": Kind(("root", "split"), "Dataset", "images of one side: root is a folder or None, split a name"),
     "degradation": Kind(("domain",), "Degradation", "a way in which images get worse"),
     "layer": Kind(("dims",), "callable", "a maker of convolution-like layers in 1, 2 or 3 dimensions"),
+    "encoder": Kind(("domain",), "Encoder", "makes maps of an image, from fine to coarse, for a decoder"),
     "generator": Kind(("source", "target"), "Generator", "translates images of one domain into another"),
     "discriminator": Kind(("domain",), "Discriminator", "tells real images of a domain from translated ones"),
     "head": Kind(("features", "domain"), "TaskHead", "answers a question from a generator's features"),

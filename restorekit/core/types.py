@@ -29,6 +29,7 @@ __all__ = [
     "Degradation",
     "Discriminator",
     "Domain",
+    "Encoder",
     "Generator",
     "Intensity",
     "Metric",
@@ -194,6 +195,29 @@ class ParameterGroup:
     """The first step, counted from 0, at which they learn."""
 
 
+class Encoder(nn.Module, ABC):
+    """Makes maps of an image, from fine to coarse, for the decoder of a generator that takes an encoder.
+
+    It maps (B, C, *S) to a map (B, widths[i], *S / strides[i]) for each i, where S is a multiple of the last stride.
+    """
+
+    widths: Sequence[int]
+    """Channels of each map."""
+    strides: Sequence[int]
+    """How many times coarser each map is than the image; each a multiple of the one before it."""
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        """Return every parameter that is trained, once; by default all in one group, that learns from the start."""
+        return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
+
+    def warm_start(self) -> None:
+        """Take weights to start from that are not drawn; see `Generator.warm_start`."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Sequence[Tensor]:
+        """Return the maps of images (B, C, *S) in [-1, 1]."""
+
+
 class Generator(nn.Module, ABC):
     """Translates images, and exposes the features that a task head may read.
 
@@ -210,17 +234,28 @@ class Generator(nn.Module, ABC):
     """False where `decode` hands the image through, as a classifier does: nothing is then said of restoring."""
 
     def groups(self) -> Sequence[ParameterGroup]:
-        """Return every parameter that is trained, once; by default all in one group, that learns from the start."""
-        return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
+        """Return every parameter that is trained, once.
+
+        By default those of the encoders within it in their groups, and all others in one that learns from the start.
+        """
+        within = self._encoders()
+        theirs = {id(p) for encoder in within for p in encoder.parameters()}
+        own = [p for p in self.parameters() if p.requires_grad and id(p) not in theirs]
+        return [*(group for encoder in within for group in encoder.groups()), ParameterGroup(own)]
+
+    def _encoders(self) -> list[Encoder]:
+        return [module for module in self.modules() if isinstance(module, Encoder)]
 
     def warm_start(self) -> None:
-        """Take weights to start from that are not drawn, such as pretrained ones.
+        """Take weights to start from that are not drawn, such as pretrained ones; by default the encoders within do.
 
         Called once, when a run begins: not when it goes on, nor when it is loaded, where a checkpoint has all weights.
 
         Raises:
             RestorekitError: if they cannot be had; weights that were drawn never stand in for them.
         """
+        for encoder in self._encoders():
+            encoder.warm_start()
 
     @abstractmethod
     def encode(self, image: Tensor) -> tuple[Any, Tensor]:

@@ -14,7 +14,7 @@ def schema(parts: Parts) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a recipe."""
     whole = Recipe.model_json_schema()
     definitions = whole["$defs"]
-    for kind in sorted({*PART_PLACES.values(), "layer", "degradation"}):
+    for kind in sorted({*PART_PLACES.values(), "degradation", "encoder", "layer"}):
         choices: list[dict[str, Any]] = [{"enum": parts.names(kind)}]
         for name in parts.names(kind):
             options = parts.schema(kind, name)

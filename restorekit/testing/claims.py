@@ -15,6 +15,7 @@ __all__ = ["attempt", "claimed", "everywhere"]
 
 HOW: dict[str, Callable[[Subject], object]] = {
     "layer": forms.weightless,
+    "encoder": forms.weightless,
     "generator": forms.weightless,
     "discriminator": forms.weightless,
     "head": forms.weightless,

@@ -1,4 +1,4 @@
-"""The ways in which a layer, a generator, a discriminator or a head is made to be tried, and what goes in."""
+"""The ways in which a layer, an encoder, a generator, a discriminator or a head is made to be tried."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from restorekit.core.errors import RecipeError
-from restorekit.core.types import Domain, Generator, TaskHead
+from restorekit.core.types import Domain, Encoder, Generator, TaskHead
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
 
@@ -103,7 +103,7 @@ def _head(subject: Subject, number: bool) -> Form:
 
 
 def _sized(subject: Subject, channels: int) -> Form:
-    """Return a generator or a discriminator for the smallest images that it does not refuse."""
+    """Return an encoder, a generator or a discriminator for the smallest images that it does not refuse."""
     refusal = RecipeError()
     for side in LADDER[subject.dims]:
         domain = examples.domain(subject.dims, channels, (side,) * subject.dims)
@@ -124,8 +124,10 @@ def _again(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
 
 
 def allowed(net: nn.Module, side: int) -> int:
-    """Return the next side that a network takes: a generator says of which multiple, and from which on."""
-    return -(-max(side, net.least) // net.multiple) * net.multiple if isinstance(net, Generator) else side
+    """Return the next side that a network takes: generators and encoders say of which multiple it must be."""
+    least = net.least if isinstance(net, Generator) else 1
+    multiple = net.multiple if isinstance(net, Generator) else net.strides[-1] if isinstance(net, Encoder) else 1
+    return -(-max(side, least) // multiple) * multiple
 
 
 def weightless(subject: Subject) -> None:
@@ -146,6 +148,6 @@ def weightless(subject: Subject) -> None:
 
 
 def outputs(net: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network says: a generator its image and features, others one tensor."""
+    """Return what a network says: a generator its image and features, an encoder its maps, others one tensor."""
     out = net(x)
-    return tuple(out) if isinstance(out, tuple) else (out,)
+    return tuple(out) if isinstance(out, tuple | list) else (out,)

@@ -97,7 +97,7 @@ def _whole(subject: Subject, net: nn.Module) -> Nets:
     if isinstance(net, TaskHead):
         return Nets(examples.translator(subject.dims, net))
     around = examples.translator(subject.dims)
-    around.generator.add_module("layer", net)
+    around.generator.add_module(subject.kind, net)
     return Nets(around)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from restorekit.core import nd
-from restorekit.core.types import Discriminator, Generator, TaskHead
+from restorekit.core.types import Discriminator, Encoder, Generator, TaskHead
 from restorekit.testing import examples
 from restorekit.testing.forms import LAYERS, Form, allowed, forms, layer
 from restorekit.testing.subject import Subject, demand
@@ -16,7 +16,8 @@ __all__ = ["shapes"]
 
 def shapes(subject: Subject) -> None:
     """Outputs have the shapes and ranges of the contract, also at other sizes and for one image alone."""
-    check = {"layer": _layer, "generator": _generator, "discriminator": _judge, "head": _head}[subject.kind]
+    every_kind = {"layer": _layer, "encoder": _encoder, "generator": _generator, "discriminator": _judge, "head": _head}
+    check = every_kind[subject.kind]
     # A layer may refuse none of its forms: it stands wherever a recipe names it.
     every = (layer(subject, label) for label in LAYERS) if subject.kind == "layer" else forms(subject)
     with torch.no_grad():
@@ -29,6 +30,26 @@ def _layer(subject: Subject, form: Form) -> None:
     wanted = nd.conv(subject.dims)(4, 6, 3, **LAYERS[form.label])(form.x).shape
     for x in (form.x, form.x[:1]):
         _demand_shape(f"{form.label}: a layer's output, as a convolution's,", form.net(x), (len(x), *wanted[1:]))
+
+
+def _encoder(subject: Subject, form: Form) -> None:
+    net = form.net
+    assert isinstance(net, Encoder)
+    widths, strides = [*net.widths], [*net.strides]
+    steps = [other % one for one, other in zip([1, *strides], strides, strict=False)]
+    demand(
+        widths and len(widths) == len(strides) and not any(steps),
+        "an encoder says a width and a stride for each map, each stride a multiple of the one before; "
+        f"came {widths} and {strides}",
+    )
+    sides = form.x.shape[2:]
+    for x in (form.x, form.x[:1], examples.images(1, form.x.shape[1], *sides[:-1], sides[-1] + strides[-1])):
+        maps = net(x)
+        demand(
+            len(maps) == len(widths), f"an encoder must give {len(widths)} maps, as its widths say; came {len(maps)}"
+        )
+        for i, (width, stride) in enumerate(zip(widths, strides, strict=True)):
+            _demand_shape(f"map {i}", maps[i], (len(x), width, *(n // stride for n in x.shape[2:])))
 
 
 def _generator(subject: Subject, form: Form) -> None:

@@ -24,7 +24,7 @@ from restorekit.testing.subject import Subject
 
 __all__ = ["CHECKS", "Check", "checks_of"]
 
-NETWORKS = ("layer", "generator", "discriminator", "head")
+NETWORKS = ("layer", "encoder", "generator", "discriminator", "head")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ CHECKS = (
     Check("gradients", NETWORKS, training.gradients),
     Check("gradcheck", NETWORKS, training.gradcheck),
     Check("device", NETWORKS, moving.device),
-    Check("groups", ("generator",), training.groups),
+    Check("groups", ("encoder", "generator"), training.groups),
     Check("train_eval", NETWORKS, training.train_eval),
     Check("state_dict", NETWORKS, moving.state_dict),
     Check("seed", NETWORKS, training.seed),

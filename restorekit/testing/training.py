@@ -91,9 +91,11 @@ def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tupl
 def groups(subject: Subject) -> None:
     """Every parameter that is trained is in one group, at a rate above 0 and from a step of 0 or later."""
     for form in forms(subject):
-        assert isinstance(form.net, Generator)
+        whole = form.net if isinstance(form.net, Generator) else examples.translator(subject.dims).generator
+        if whole is not form.net:
+            whole.add_module(subject.kind, form.net)
         try:
-            Translator(form.net).groups()
+            Translator(whole).groups()
         except PluginError as error:
             demand(False, str(error))
 

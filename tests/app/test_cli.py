@@ -20,6 +20,7 @@ from PIL import Image
 from restorekit import read_image, write_image
 from restorekit.app.cli import main
 from restorekit.core import plugins
+from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugins
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +204,7 @@ def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_pa
 def test_listings(cli: Cli) -> None:
     said = cli("parts")
     assert said.code == 0
-    for kind in ("dataset", "generator", "discriminator", "head", "loss", "metric", "layer", "degradation", "watcher"):
+    for kind in KINDS:
         assert kind in said.out
     assert "lsgan" in cli("parts", "loss").out
     assert "fakes" in cli("parts", "loss", "lsgan").out

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from restorekit import Domain, Generator, RecipeError, nd
+from restorekit import Domain, Encoder, Generator, ParameterGroup, RecipeError, nd
+from restorekit.builtin.unet import unet
 from restorekit.core import plugins
 
 XRAY = Domain("a", 3, (256, 256), ("no", "yes"))
@@ -78,6 +79,47 @@ def test_unet_is_as_deep_as_the_size_allows() -> None:
         depth(15)
     with pytest.raises(RecipeError, match=r"data.size \[8\] can be halved 3 times, depth is 4; use sizes"):
         make("generator", "unet", *[Domain("a", 1, (8,))] * 2, depth=4)
+
+
+class Maps(Encoder):
+    """Means over blocks of 1, 3, 6 and 24 values, repeated to as many channels as it says."""
+
+    widths, strides = (1, 1, 2, 5), (1, 3, 6, 24)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.started = False
+
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([self.scale], 0.5, 7)]
+
+    def warm_start(self) -> None:
+        self.started = True
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        coarse = (nd.resize(image, [n // stride for n in image.shape[2:]]) for stride in self.strides)
+        return [self.scale * one.expand(-1, w, *one.shape[2:]) for w, one in zip(self.widths, coarse, strict=True)]
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_unet_decodes_the_maps_of_any_encoder(dims: int) -> None:
+    """Strides of 1, an odd and an even step, and a large one; its groups and its weights are its own."""
+    domain = Domain("a", 1, (48,) * dims)
+    net: Any = unet(domain, domain, encoder=lambda given: Maps() if given is domain else None)
+    assert (net.multiple, net.features) == (24, 5)
+    image, features = net(torch.rand(2, 1, *[72] * dims))
+    assert (image.shape, features.shape) == ((2, 1, *[72] * dims), (2, 5, *[3] * dims))
+    image.square().mean().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    encoder, rest = net.groups()
+    assert (encoder.factor, encoder.first_step, rest.factor, rest.first_step) == (0.5, 7, 1.0, 0)
+    assert len(encoder.parameters) + len(rest.parameters) == len([*net.parameters()])
+    net.warm_start()
+    assert net.encoder.started
+    for own in ({"width": 4}, {"depth": 2}):
+        with pytest.raises(RecipeError, match="width and depth are of its own encoder"):
+            unet(domain, domain, encoder=lambda given: Maps(), **own)
 
 
 def test_unet_trains_down_to_one_value() -> None:

@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from restorekit import RecipeError, hookimpl, nd
+from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugin, Plugins
 from restorekit.stages import recipe
 from restorekit.stages.recipe import Recipe
@@ -422,7 +423,7 @@ def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> Non
     assert set(made["required"]) == {"name", "data", "nets", "losses", "train"}
     for reference in references(made):
         assert reference.removeprefix("#/$defs/") in made["$defs"], reference
-    for kind in ("dataset", "degradation", "layer", "generator", "discriminator", "head", "loss", "metric", "watcher"):
+    for kind in KINDS:
         names, *objects = made["$defs"][kind]["anyOf"]
         assert names["enum"] == plugins.parts.names(kind)
         assert [one["properties"]["name"]["const"] for one in objects] == names["enum"]

@@ -21,10 +21,12 @@ from restorekit import (
     Dataset,
     Degradation,
     Discriminator,
+    Encoder,
     Factory,
     Generator,
     Loss,
     Metric,
+    ParameterGroup,
     PluginError,
     RecipeError,
     Record,
@@ -261,6 +263,13 @@ class OtherFeatures(Small):
     features = 5
 
 
+class Forgetful(Small):
+    """One of its parameters is in no group."""
+
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([*self.first.parameters()])]
+
+
 class Fixed(Small):
     """Works at one size alone, as networks with a table of positions do."""
 
@@ -280,6 +289,7 @@ class Fixed(Small):
         (Unbounded, {"shapes": r"must lie in \[-1, 1\]; came values to .*; end with tanh"}),
         (OtherFeatures, {"shapes": r"features must have the shape \(2, self.features = 5, \*s\); came \(2, 4, 32\)"}),
         (Fixed, {"shapes": "must run; raised RuntimeError: The size of tensor"}),
+        (Forgetful, {"groups": "must hold every parameter that is trained, once; not so: last.weight, last.bias"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -291,6 +301,58 @@ def test_generators(tried: Try, net: type[Small], says: dict[str, str]) -> None:
         return net(source.dims)
 
     demand(failed(tried("generator", broken)), says)
+
+
+class Halves(Encoder):
+    widths, strides = (2, 3), (2, 4)
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        numbers = {"stride": 2, "padding": 1}
+        self.one, self.two = nd.conv(dims)(1, 2, 4, **numbers), nd.conv(dims)(2, 3, 4, **numbers)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        first = self.one(image).tanh()
+        return [first, self.two(first)]
+
+
+class OneMap(Halves):
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return super().forward(image)[1:]
+
+
+class OtherWidths(Halves):
+    widths = (2, 5)
+
+
+class OtherStrides(Halves):
+    strides = (2, 3)
+
+
+class Hasty(Halves):
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([*self.parameters()], factor=0)]
+
+
+@pytest.mark.parametrize(
+    ("net", "says"),
+    [
+        (Halves, {}),
+        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; came 1"}),
+        (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); came \(2, 3, 8\)"}),
+        (OtherStrides, {"shapes": r"each stride a multiple of the one before; came \[2, 3\] and \[2, 3\]"}),
+        (Hasty, {"groups": "must have factors above 0"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_encoders(tried: Try, net: type[Halves], says: dict[str, str]) -> None:
+    def broken(domain: Any) -> Encoder:
+        """A small encoder for images of one channel."""
+        if domain.channels != 1:
+            raise RecipeError("one channel, please")
+        return net(domain.dims)
+
+    demand(failed(tried("encoder", broken)), says)
 
 
 class Judge(Discriminator):

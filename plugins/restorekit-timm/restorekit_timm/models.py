@@ -13,10 +13,20 @@ from torch import Tensor, nn
 
 from restorekit import RecipeError
 
-__all__ = ["Input", "blocks_of", "demand_known", "input_of", "load_checkpoint", "load_published", "make", "spatial"]
+__all__ = [
+    "Input",
+    "blocks_of",
+    "demand_known",
+    "input_of",
+    "load_checkpoint",
+    "load_published",
+    "make",
+    "make_maps",
+    "spatial",
+]
 
 READ = (".safetensors", ".pth", ".pt", ".bin")
-"""Files of weights that can be read; all but the first without running code from them (torch's `weights_only`)."""
+"""Files of weights that can be read. None may run code: pickles are read with torch's `weights_only`."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,20 @@ def make(where: str, name: str, size: Sequence[int], **more: Any) -> nn.Module:
         why = f"{name!r} without its pooling, for images of {_sides(size)}, cannot be had of timm ({_line(error)})"
         mend = f"it is made for {_sides(known.size)}: view: model" if other else "take another model"
         raise RecipeError(f"{where}: {why}; {mend}") from error
+    return model
+
+
+def make_maps(where: str, name: str, **more: Any) -> nn.Module:
+    """Return timm's `features_only` model: images to a list of maps.
+
+    Raises:
+        RecipeError: if timm cannot make it so.
+    """
+    try:
+        model: nn.Module = _timm().create_model(name, features_only=True, **more)
+    except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        why = f"timm gives no maps of {name!r} ({_line(error)})"
+        raise RecipeError(f"{where}: {why}; take another model") from error
     return model
 
 

@@ -26,24 +26,29 @@ class View(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, known: Input, size: Sequence[int], crop: float) -> None:
+    def __init__(self, known: Input, size: Sequence[int] | None = None, crop: float = 1.0) -> None:
         super().__init__()
-        self.size, self.channels = tuple(size), known.channels
-        self.whole = tuple(int(n / crop) for n in size)
+        self.size, self.channels = None if size is None else tuple(size), known.channels
+        self.crop = crop
         self.mode = known.interpolation if known.interpolation in MODES else "bicubic"
         shape = (1, -1, 1, 1)
         self.register_buffer("mean", torch.tensor(known.mean).reshape(shape), persistent=False)
         self.register_buffer("std", torch.tensor(known.std).reshape(shape), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return (B, channels, *size) for (B, C, *S) in [-1, 1], C being 1 or `channels`."""
+        """Return (B, channels, *size) for (B, C, *S) in [-1, 1], C being 1 or `channels`; without a size, S stays."""
         unit = (image + 1) / 2
         if unit.shape[1] == 1:
             unit = unit.expand(-1, self.channels, -1, -1)
-        if unit.shape[2:] != self.whole:
-            smooth = {} if self.mode == "nearest" else {"antialias": True, "align_corners": False}
-            unit = F.interpolate(unit, self.whole, mode=self.mode, **smooth)
-            unit = unit.clamp(0, 1)  # bicubic may overshoot; files cannot
-        top, left = (round((n - m) / 2) for n, m in zip(self.whole, self.size, strict=True))
-        unit = unit[:, :, top : top + self.size[0], left : left + self.size[1]]
+        if self.size is not None:
+            unit = self._sized(unit, self.size)
         return (unit - self.mean) / self.std
+
+    def _sized(self, unit: Tensor, size: Sequence[int]) -> Tensor:
+        whole = tuple(int(n / self.crop) for n in size)
+        if unit.shape[2:] != whole:
+            smooth = {} if self.mode == "nearest" else {"antialias": True, "align_corners": False}
+            unit = F.interpolate(unit, whole, mode=self.mode, **smooth)
+            unit = unit.clamp(0, 1)  # bicubic may overshoot; files cannot
+        top, left = (round((n - m) / 2) for n, m in zip(whole, size, strict=True))
+        return unit[:, :, top : top + size[0], left : left + size[1]]
