@@ -128,9 +128,11 @@ def test_compare_runs_on_the_same_test_images(cli: Cli, recipe: Path, tmp_path: 
     page = (tmp_path / "out" / "compare.html").read_text()
     assert page.count("3.png, restored by tiny") == page.count("restored by tiny-wide") == 2
 
-    refused_run = cli("compare", "runs", "--metric", "f3", "-o", "no")
+    refused_run = cli("compare", "runs", "--metric", "acuracy", "-o", "no")
     assert refused_run.code == 2
-    assert refused_run.errors[0].startswith("--metric: no column of this table is called 'f3'. Did you mean 'f1'?")
+    assert refused_run.errors[0].startswith(
+        "--metric: no column of this table is called 'acuracy'. Did you mean 'accuracy'?"
+    )
     assert not Path("no").exists()
     (home / "test.json").unlink()
     again = cli("compare", "runs")
