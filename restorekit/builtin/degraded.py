@@ -16,9 +16,7 @@ __all__ = ["degraded"]
 class Degraded(Dataset):
     """Images of `inner` after a degradation, with the good image as their truth."""
 
-    def __init__(
-        self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool
-    ) -> None:
+    def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
         self.classes, self.quantity = inner.classes, inner.quantity
         self.records, self.synthetic = inner.records, inner.synthetic

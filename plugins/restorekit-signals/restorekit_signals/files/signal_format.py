@@ -1,4 +1,4 @@
-"""The format `signal`: records of WFDB, EDF, CSV and NumPy, known by their suffix, in physical units and at one rate."""
+"""The format `signal`: records of WFDB, EDF, CSV and NumPy, known by their suffix, in one physical unit at one rate."""
 
 from __future__ import annotations
 
@@ -204,9 +204,11 @@ def _bridged(values: Values, missing: NDArray[np.bool_], leads: Sequence[str], r
         return ""
     for lead, row, lost in zip(leads, values, missing, strict=True):
         if lost.mean() > 0.5:
-            raise DataError(f"{lost.sum()} of {lost.size} values of lead {lead} are not known; more than half is needed")
+            raise DataError(
+                f"{lost.sum()} of {lost.size} values of lead {lead} are not known; more than half is needed"
+            )
         row[lost] = np.interp(np.flatnonzero(lost), np.flatnonzero(~lost), row[~lost])
-    first = stretches(missing.any(axis=0))[0][0]
+    first = int(np.flatnonzero(missing.any(axis=0))[0])
     return f"{int(missing.sum())} values, from {first / rate:g} s on, are not known; they stay so"
 
 

@@ -19,7 +19,7 @@ from restorekit_signals.files.recording import Recording, Values
 __all__ = ["Annotations", "read_annotations", "read_wfdb", "write_annotations", "write_wfdb"]
 
 _DEPTHS = {"80": 7, "212": 11, "16": 15, "24": 23, "32": 31}
-"""Formats that are written, and the bits of their values without the sign; the lowest value means that none is known."""
+"""Formats that are written, and the bits of their values without the sign; the lowest value is that of none."""
 
 
 @dataclass(frozen=True)

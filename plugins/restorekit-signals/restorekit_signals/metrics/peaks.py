@@ -46,7 +46,7 @@ class RPeaks(Metric):
         Raises:
             DataError: if nobody says the samples a second, or a value is not finite.
         """
-        rows = []
+        rows: list[tuple[float, ...]] = []
         known = batch.intensity or (None,) * len(batch.key)
         for i, (key, intensity) in enumerate(zip(batch.key, known, strict=True)):
             rate = rate_of_images(intensity, self.rate)

@@ -49,9 +49,7 @@ class Waveform(Metric):
         return float(defined.mean()) if defined.size else math.nan
 
     @abstractmethod
-    def score(
-        self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None
-    ) -> float:
+    def score(self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None) -> float:
         """Return the score of one signal, from the mean square error and the variance of the truth of each lead."""
 
 
@@ -60,13 +58,12 @@ class Snr(Waveform):
 
     id = f"SNR in dB: 10 log10(variance of the truth / mean square error), {_MEAN}; without an error infinite"
 
-    def score(
-        self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None
-    ) -> float:
+    def score(self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None) -> float:
         """Return decibels."""
         if not power.all():
             return math.nan
-        return float(np.mean([10 * math.log10(p / e) if e > 0 else math.inf for p, e in zip(power, error, strict=True)]))
+        leads = zip(power, error, strict=True)
+        return float(np.mean([10 * math.log10(p / e) if e > 0 else math.inf for p, e in leads]))
 
 
 class Prd(Waveform):
@@ -75,9 +72,7 @@ class Prd(Waveform):
     id = f"PRD in %: 100 root(mean square error / variance of the truth) (doi:10.1109/10.846678), {_MEAN}"
     better = "lower"
 
-    def score(
-        self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None
-    ) -> float:
+    def score(self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None) -> float:
         """Return percent."""
         return float(100 * np.sqrt(error / power).mean()) if power.all() else math.nan
 
@@ -91,9 +86,7 @@ class Rmse(Waveform):
     )
     better = "lower"
 
-    def score(
-        self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None
-    ) -> float:
+    def score(self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None) -> float:
         """Return mV, or whatever the range was given in."""
         half = 1.0 if intensity is None else (intensity.high - intensity.low) / 2
         return float(half * np.sqrt(error).mean())
