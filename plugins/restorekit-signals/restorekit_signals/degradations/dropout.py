@@ -33,8 +33,8 @@ class Dropouts(SingleDegradation):
         while (left := wanted - int(lost.sum())) > 0:
             start = int(torch.randint(size, (), generator=rng))
             length = int(torch.randint(self.shortest, self.longest + 1, (), generator=rng))
-            free = [at for at in range(start, min(size, start + length)) if not lost[at]]
-            lost[free[:left]] = True
+            free = (~lost[start : start + length]).nonzero()[:left, 0]
+            lost[start + free] = True
         last = torch.where(lost, 0, torch.arange(size)).cummax(0).values
         return image[:, last]
 

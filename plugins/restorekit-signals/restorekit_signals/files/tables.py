@@ -23,15 +23,18 @@ def read_csv(path: Path) -> Recording:
     """
     try:
         head, _, rest = path.read_text("utf-8-sig").partition("\n")
+        if not head.strip():
+            raise DataError("holds no numbers")
         names = [cell.strip() for cell in head.split(",")]
         bare = all(_is_number(name) for name in names)
-        table = np.loadtxt((f"{head}\n{rest}" if bare else rest).splitlines(), delimiter=",", ndmin=2)
+        lines = (f"{head}\n{rest}" if bare else rest).splitlines()
+        if not any(line.strip() for line in lines):
+            raise DataError("holds no rows")
+        table = np.loadtxt(lines, delimiter=",", ndmin=2)
     except FileNotFoundError:
         raise DataError("no such file") from None
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read as a table of numbers ({' '.join(str(error).split())[:200]})") from error
-    if not table.size:
-        raise DataError("holds no numbers")
     names = [f"lead{i + 1}" for i in range(table.shape[1])] if bare else names
     if len(names) != table.shape[1]:
         raise DataError(f"its head names {len(names)} columns, its rows have {table.shape[1]}")
