@@ -83,7 +83,9 @@ def heart(seconds: float = 10, pace: float = 0.8, first: float = 0.4) -> tuple[t
     """Return made beats, (1, 1, samples), and where they are."""
     times = torch.arange(round(seconds * RATE)) / RATE
     at = np.arange(first, seconds, pace)
-    waves = [torch.exp(-(((times - t) / 0.012) ** 2)) + 0.15 * torch.exp(-(((times - t - 0.25) / 0.05) ** 2)) for t in at]
+    waves = [
+        torch.exp(-(((times - t) / 0.012) ** 2)) + 0.15 * torch.exp(-(((times - t - 0.25) / 0.05) ** 2)) for t in at
+    ]
     return 0.2 * torch.stack(waves).sum(0)[None, None], [round(t * RATE) for t in at]
 
 
@@ -207,7 +209,9 @@ def test_a_class_that_is_not_there_has_no_score() -> None:
     one = metric("sveb_sensitivity", ("N", "V"))
     image = torch.zeros(2, 1, 8)
     assert math.isnan(one.reduce(one.measure(image, torch.eye(2), batch(image, target=torch.tensor([0, 1])))))
-    with pytest.raises(RecipeError, match="metric 'veb_precision': needs two beat classes or more; the data have: none"):
+    with pytest.raises(
+        RecipeError, match="metric 'veb_precision': needs two beat classes or more; the data have: none"
+    ):
         metric("veb_precision", ())
     with pytest.raises(DataError, match="r0: an answer of 5 classes is needed; came none"):
         metric("veb_precision").measure(image, None, batch(image))

@@ -32,7 +32,7 @@ def loaded(part: Dataset, index: int) -> Any:
 
 @pytest.fixture
 def ramp(tmp_path: Path) -> Path:
-    """A minute in which the value tells the time: sample n is n / 6000; beats of many kinds in the first ten seconds."""
+    """A minute in which the value tells the time: sample n is n / 6000. Beats of many kinds in ten seconds."""
     values = (np.arange(MINUTE) / MINUTE)[None]
     options = {"fmt": ["24"], "adc_gain": [60000.0], "baseline": [0], "write_dir": str(tmp_path)}
     wfdb.wrsamp("r1", RATE, ["mV"], ["MLII"], p_signal=values.T, **options)
@@ -119,7 +119,7 @@ def test_aami_classes_are_those_of_ec57() -> None:
     assert {"V", "E"} <= told["V"]
     assert told["F"] == {"F"}
     assert {"/", "f", "Q"} <= told["Q"]
-    assert not set(AAMI) & set("+~|x!\"[]=")
+    assert not set(AAMI) & set('+~|x!"[]=')
 
 
 def test_a_patient_with_several_records_is_one_group(ramp: Path) -> None:
@@ -170,7 +170,9 @@ def test_a_window_that_holds_what_is_not_known_or_is_flat_is_refused_alone(tmp_p
         ({"train": {"r1": None}, "beats": ["N"], "format": {**FORMAT, "annotators": ["qrs"]}}, DataError, "no annota"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(ramp: Path, options: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_what_cannot_be_is_one_clear_line(
+    ramp: Path, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says) as caught:
         dataset(ramp, **options)
     assert "\n" not in str(caught.value)

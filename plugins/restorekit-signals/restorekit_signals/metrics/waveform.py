@@ -69,7 +69,7 @@ class Snr(Waveform):
 class Prd(Waveform):
     """Percentage root-mean-square difference, by the definition that an offset cannot make better."""
 
-    id = f"PRD in %: 100 root(mean square error / variance of the truth) (doi:10.1109/10.846678), {_MEAN}"
+    id = f"PRD in %: 100 root(mean square error / variance of the truth) (doi:10.1109/TBME.2000.880093), {_MEAN}"
     better = "lower"
 
     def score(self, error: NDArray[np.float64], power: NDArray[np.float64], intensity: Intensity | None) -> float:
