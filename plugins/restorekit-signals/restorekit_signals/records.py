@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -159,6 +160,9 @@ class _Folder:
     def __call__(self, name: str) -> Opened:
         """Return a record, from memory unless one of its files has changed."""
         stamps = sorted(file.stat().st_mtime_ns for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*"))
+        if not stamps and re.fullmatch(r"\d+\.\d*(e\+?\d+)?", name):
+            mend = 'quote a name that YAML takes for a number, such as "118e06"'
+            raise DataError(f"{self.base}: has no record {name!r}; {mend}")
         return _read(self.format, self.base / name, hash(tuple(stamps)))
 
 

@@ -159,6 +159,11 @@ def test_a_window_that_holds_what_is_not_known_or_is_flat_is_refused_alone(tmp_p
     [
         ({"path": "no"}, DataError, r"no: no such folder; one with records is expected"),
         ({"train": {"r9": None}}, DataError, r"r9\.hea: no such file"),
+        (
+            {"train": {118e06: None}},
+            DataError,
+            r"has no record '118000000\.0'; quote a name that YAML takes for a number",
+        ),
         ({"train": {"r1": [[0, 2]]}}, DataError, r"r1: minutes \(0\.0, 2\.0\) are asked for; the record has 0 to 1"),
         ({"train": {"r1": [[0, 0.01]]}}, DataError, r"r1: a span of 60 samples holds no window of 200"),
         ({"train": {"r1": [[0.5, 0.5]]}}, RecipeError, r"minutes of r1 are \[FROM, TO\], FROM < TO"),
