@@ -44,7 +44,7 @@ def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs"
     """Return the samples of the R peaks of (samples,); None where the signal is shorter than a second.
 
     Args:
-        signal: in any unit; XQRS learns its thresholds from the signal.
+        signal: in mV, which XQRS takes for granted where there are fewer than the eight beats that it learns from.
         rate: samples a second.
         detector: XQRS of the package wfdb, or the default one of neurokit2.
     """

@@ -144,6 +144,19 @@ def test_resampling_keeps_a_constant_and_the_length_that_is_asked_for() -> None:
     np.testing.assert_allclose(made_of, 0.7, atol=1e-4)  # the ripple of the filter
 
 
+def test_an_offset_is_taken_out_and_given_back(tmp_path: Path) -> None:
+    values = waves() + np.array([[-5.12], [3.0]])
+    source = put(tmp_path / "r1", values)
+    with pytest.raises(DataError, match="outside its range"):
+        made().read(source)
+    files = made(offset="remove")
+    image, intensity = files.read(source)
+    np.testing.assert_allclose(np.median(physical(image), axis=1), 0, atol=1e-6)
+    files.write(tmp_path / "out/r1.hea", image, intensity)
+    was, now = (wfdb.rdrecord(str(place / "r1"), physical=False) for place in (tmp_path, tmp_path / "out"))
+    np.testing.assert_array_equal(now.d_signal, was.d_signal)
+
+
 def test_annotations_are_at_the_rate_of_the_signal(tmp_path: Path) -> None:
     source = put(tmp_path / "r1", waves(), 200)
     wfdb.wrann("r1", "qrs", np.array([100, 301]), ["N", "V"], write_dir=str(tmp_path))

@@ -1,6 +1,7 @@
 """Scores: closed forms, physical units, beats that are known, EC57's counts."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,17 @@ def test_missed_beats_are_seen_against_the_clean_signal_and_against_annotations(
             one = metric(f"r_peak_{formula}", **options)
             assert one.reduce(one.measure(poor, None, batch(poor, **known))) == pytest.approx(expected)
             assert one.reduce(one.measure(clean, None, batch(clean, **known))) == 1.0
+
+
+def test_the_detector_is_given_millivolts() -> None:
+    """Fewer beats than it learns from: then XQRS takes for granted that an R peak has some tenths of a millivolt."""
+    clean, _ = heart(3)
+    wide = replace(KNOWN, low=-500, high=500)
+    one = metric("r_peak_sensitivity")
+    for known, image in ((KNOWN, clean), (wide, clean / 100)):
+        assert one.reduce(one.measure(image, None, batch(image, truth=image, intensity=(known,)))) == 1.0
+    rows = one.measure(clean / 100, None, batch(clean / 100, truth=clean / 100))
+    assert rows[0, :2].sum() == 0, "ten microvolts are no beats"
 
 
 def test_counts_of_signals_are_added() -> None:

@@ -20,6 +20,8 @@ CHUNKS = 300
 """Seconds of noise, and beats of signal, that `nst` looks at."""
 TRIM = 0.05
 """Share of the largest and of the smallest that `nst` leaves out."""
+NOMINAL = 1.5
+"""Millivolts from the lowest to the highest value of an ECG, about: what a detector expects."""
 REACH = 0.05
 """Seconds to either side of an R peak in which `nst` measures a beat."""
 
@@ -81,7 +83,8 @@ def qrs_amplitude(image: Tensor, rate: float) -> Tensor:
     made = power_amplitude(image)
     reach = round(REACH * rate)
     for channel, lead in enumerate(image.double()):
-        peaks = detect(lead.numpy(), rate)
+        height = float(lead.max() - lead.min())
+        peaks = detect((lead * (NOMINAL / height)).numpy(), rate) if height else None
         if peaks is None or not len(peaks):
             continue
         windows = [lead[max(0, int(at) - reach) : int(at) + reach + 1] for at in peaks[:CHUNKS]]

@@ -13,7 +13,7 @@ from scipy.signal import resample_poly
 
 from restorekit import DataError
 
-__all__ = ["Recording", "at_rate", "stretches"]
+__all__ = ["VOLTS", "Recording", "at_rate", "stretches"]
 
 Values = NDArray[np.float64]
 VOLTS = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "µV": 1e-3, "μV": 1e-3, "nV": 1e-6}

@@ -46,6 +46,7 @@ class SignalFiles(Format):
     leads: tuple[str, ...] | None = None
     unit: str = "mV"
     clip: bool = False
+    centred: bool = False
     annotators: tuple[str, ...] = ("atr",)
     windows = True
 
@@ -77,7 +78,7 @@ class SignalFiles(Format):
         kept: dict[str, Any] = dict(intensity.details)
         values: Values = to_stored(image, replace(intensity, dtype="float64"))
         values = at_rate(values, self.rate, kept["rate"], kept["length"])
-        values = np.where(kept["missing"], np.nan, values) / np.asarray(kept["factors"])[:, None]
+        values = np.where(kept["missing"], np.nan, values + kept["offsets"]) / np.asarray(kept["factors"])[:, None]
         note = f"Restored by restorekit {restorekit.__version__}: a network's guess, not for diagnosis"
         header = {**kept["header"], "comments": [*(kept["header"].get("comments") or []), note]}
         try:
@@ -108,6 +109,8 @@ class SignalFiles(Format):
         values = recording.values * np.asarray(factors)[:, None]
         missing = ~np.isfinite(values)
         length = values.shape[1]
+        offsets = np.nanmedian(values, axis=1, keepdims=True) if self.centred else np.zeros((len(values), 1))
+        values = values - offsets
         notes = [_bridged(values, missing, recording.leads, rate)]
         _refuse_flat(values, recording.leads)
         values = at_rate(values, rate, self.rate)
@@ -124,6 +127,7 @@ class SignalFiles(Format):
             "leads": recording.leads,
             "units": tuple(unit or self.unit for unit in recording.units),
             "factors": factors,
+            "offsets": offsets,
             "missing": missing,
             "header": self._header(file, recording, marks, (low, high)),
             "unknown": [(int(a * ratio), int(np.ceil(b * ratio))) for a, b in stretches(missing.any(axis=0))],
@@ -168,6 +172,7 @@ def signal(
     range: tuple[float, float],
     leads: Names | None = None,
     unit: Annotated[str, Field(min_length=1)] = "mV",
+    offset: Literal["keep", "remove"] = "keep",
     beyond: Literal["refuse", "clip"] = "refuse",
     annotators: Names = ["atr"],  # noqa: B006
 ) -> Format:
@@ -182,13 +187,16 @@ def signal(
         range: The values that become -1 and 1, [LOW, HIGH], in `unit`.
         leads: Which leads, in this order; default: all of the file.
         unit: What the range is in. Files in V, mV, uV or nV are brought to it if it is one of them.
+        offset: `remove`: the median of each lead of a record becomes 0, for offsets of electrodes and recorders say
+            nothing; a restored record has it again.
         beyond: Of values beyond the range: refuse the record, or clip them and say how many.
         annotators: Suffixes of annotation files that are read, and carried along with a restored record.
     """
     low, high = range
     if not low < high:
         raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
-    return SignalFiles(rate, low, high, tuple(leads) if leads else None, unit, beyond == "clip", tuple(annotators))
+    taken = tuple(leads) if leads else None
+    return SignalFiles(rate, low, high, taken, unit, beyond == "clip", offset == "remove", tuple(annotators))
 
 
 def _file(path: Path) -> Path:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import Batch, DataError, Domain, Factory, Metric, trial
+from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric, trial
 from restorekit_signals.beats import TOLERANCE, Detector, Places, agreement, detect, needs_library
-from restorekit_signals.files.recording import stretches
+from restorekit_signals.files.recording import VOLTS, stretches
 from restorekit_signals.rates import Rate, rate_of_images, signals_only
 
 __all__ = ["METRICS"]
@@ -52,8 +52,8 @@ class RPeaks(Metric):
             rate = rate_of_images(intensity, self.rate)
             if rate is None:
                 raise DataError(f"{key}: R peaks need the samples a second, which these data do not say; set rate")
-            signal = _lead(image[i], key)
-            reference = self._reference(batch, i, key, rate)
+            signal = _lead(image[i], key, intensity)
+            reference = self._reference(batch, i, rate, intensity)
             found = None if reference is None else detect(signal, rate, self.detector)
             if reference is None or found is None:
                 rows.append((math.nan,) * 3)
@@ -61,9 +61,11 @@ class RPeaks(Metric):
                 rows.append(tuple(map(float, agreement(reference, found, rate, len(signal)))))
         return np.array(rows, dtype=np.float64)
 
-    def _reference(self, batch: Batch, i: int, key: str, rate: float) -> Places | None:
+    def _reference(self, batch: Batch, i: int, rate: float, intensity: Intensity | None) -> Places | None:
         if self.reference == "clean":
-            return None if batch.truth is None else detect(_lead(batch.truth[i], key), rate, self.detector)
+            if batch.truth is None:
+                return None
+            return detect(_lead(batch.truth[i], batch.key[i], intensity), rate, self.detector)
         if batch.mask is None:
             return None
         marked = stretches(batch.mask[i, 0].cpu().numpy() > 0.5)
@@ -80,11 +82,14 @@ class RPeaks(Metric):
         return float(over / under) if under else math.nan
 
 
-def _lead(image: Tensor, key: str) -> NDArray[np.float64]:
+def _lead(image: Tensor, key: str, intensity: Intensity | None) -> NDArray[np.float64]:
+    """Return the first lead, in mV where that is known."""
     values: NDArray[np.float64] = image[0].detach().cpu().double().numpy()
     if not np.isfinite(values).all():
         raise DataError(f"{key}: the signal holds a value that is not finite; no score fits")
-    return values
+    if intensity is None:
+        return values
+    return (values + 1) * (intensity.high - intensity.low) / 2 * VOLTS.get(intensity.unit, 1.0)
 
 
 def _maker(formula: str) -> Factory:
