@@ -22,6 +22,7 @@ def main(run: Path, record: Path) -> None:
     """Print both ratios."""
     restorer = restorekit.load(run)
     image, intensity = restorer.format.read(record, dims=1)
+    image = image[: restorer.recipe.data.channels]
     size = restorer.recipe.data.size[0]
     made = {overlap: joined(restorer.net, image, size, overlap) for overlap in (size // 4, 0)}
     half = (intensity.high - intensity.low) / 2
