@@ -19,7 +19,7 @@ from unittest.mock import patch
 import typer
 
 import restorekit
-from restorekit import Domain, testing
+from restorekit import Domain, RecipeError, testing
 from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
@@ -271,10 +271,13 @@ def code(title: str, text: str) -> str:
 def metrics_table() -> str:
     """Return the definition of every metric, for two classes."""
     known = known_parts()
-    domain = Domain("a", 1, (256, 256), ("negative", "positive"))
+    images, signals = (Domain("a", 1, size, ("negative", "positive")) for size in ((256, 256), (256,)))
     rows = []
     for name in known.names("metric"):
-        metric = known.resolve("metric", name)(domain)
+        try:
+            metric = known.resolve("metric", name)(images)
+        except RecipeError:
+            metric = known.resolve("metric", name)(signals)
         needs = {"truth": "the clean image", "target": "the class", None: "nothing"}[metric.needs]
         rows.append([f"`{name}`", metric.better, needs, metric.id])
     return table(["metric", "better", "needs", "definition"], rows)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from restorekit.core.images import find_images as find_images
     from restorekit.core.images import read_image as read_image
     from restorekit.core.images import write_image as write_image
+    from restorekit.core.intensity import Stored as Stored
+    from restorekit.core.intensity import to_stored as to_stored
+    from restorekit.core.intensity import to_unit as to_unit
     from restorekit.core.manifests import ManifestRow as ManifestRow
     from restorekit.core.manifests import read_manifest as read_manifest
     from restorekit.core.nd import MakeLayer as MakeLayer
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Discriminator as Discriminator
     from restorekit.core.types import Domain as Domain
     from restorekit.core.types import Encoder as Encoder
+    from restorekit.core.types import Format as Format
     from restorekit.core.types import Generator as Generator
     from restorekit.core.types import Intensity as Intensity
     from restorekit.core.types import Metric as Metric
@@ -80,6 +84,7 @@ __all__ = [
     "Factory",
     "FileDataset",
     "Finished",
+    "Format",
     "Generator",
     "HistoryPool",
     "Intensity",
@@ -104,6 +109,7 @@ __all__ = [
     "Started",
     "StepTable",
     "Stepped",
+    "Stored",
     "TaskHead",
     "Ticked",
     "TrainingError",
@@ -117,6 +123,8 @@ __all__ = [
     "nd",
     "read_image",
     "read_manifest",
+    "to_stored",
+    "to_unit",
     "trial",
     "write_image",
     "write_text",
@@ -130,6 +138,7 @@ _HOMES = {
     "core.files": ("StepTable", "write_text"),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),
+    "core.intensity": ("Stored", "to_stored", "to_unit"),
     "core.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),
     "core.parts": ("Factory",),
@@ -144,6 +153,7 @@ _HOMES = {
         "Discriminator",
         "Domain",
         "Encoder",
+        "Format",
         "Generator",
         "Intensity",
         "Metric",

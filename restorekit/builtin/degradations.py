@@ -6,6 +6,7 @@ Severity 0 is the exact identity; the farther from 0, the farther the result is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -75,6 +76,10 @@ class Blend(Degradation):
                 if name in self.owner:
                     raise RecipeError(f"degradation 'blend': {name!r} stands there twice; each name may stand once")
                 self.owner[name] = part
+
+    def for_split(self, root: Path | None, split: str) -> Degradation:
+        """Return a blend of its degradations for that split."""
+        return Blend([part.for_split(root, split) for part in self.parts], self.least)
 
     def draw(self, rng: torch.Generator) -> dict[str, float]:
         """Draw how many, `least` or more, then which and in what order, then how severe."""

@@ -16,15 +16,18 @@ __all__ = ["degraded"]
 class Degraded(Dataset):
     """Images of `inner` after a degradation, with the good image as their truth."""
 
-    def __init__(self, inner: Dataset, degradation: Factory, split: str, fresh: bool) -> None:
+    def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
         self.classes, self.quantity = inner.classes, inner.quantity
         self.records, self.synthetic = inner.records, inner.synthetic
         self.degradation: Degradation | None = None
         if len(self.records):  # the first image says what the domain looks like; an empty split has none
-            image = inner.load(0, torch.Generator().manual_seed(0)).image
-            domain = Domain("degraded", image.shape[0], tuple(image.shape[1:]), inner.classes, inner.quantity)
-            self.degradation = degradation(domain)
+            first = inner.load(0, torch.Generator().manual_seed(0))
+            spacing = None if first.intensity is None else first.intensity.spacing
+            size = tuple(first.image.shape[1:])
+            domain = Domain("degraded", first.image.shape[0], size, inner.classes, inner.quantity, spacing)
+            made: Degradation = degradation(domain)
+            self.degradation = made.for_split(root, split)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` made worse; `truth` is the image as the inner dataset gives it, or its own truth."""
@@ -62,7 +65,7 @@ def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Fa
         degradation: How they get worse.
         fresh: Draw anew in every epoch. Otherwise what happens to an image depends on its key alone, for ever.
     """
-    return Degraded(dataset(root, split), degradation, split, fresh)
+    return Degraded(dataset(root, split), degradation, root, split, fresh)
 
 
 def _seed(split: str, key: str) -> int:

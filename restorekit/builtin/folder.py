@@ -18,10 +18,10 @@ from restorekit import (
     Dataset,
     Factory,
     FileDataset,
+    Format,
     ManifestRow,
     RecipeError,
     Record,
-    find_images,
     hookimpl,
     read_manifest,
     trial,
@@ -37,15 +37,21 @@ class Folder(FileDataset):
     """The images below one folder; a key is a file's path from the folder of the domain."""
 
     def __init__(
-        self, base: Path, split: str, labels: str | None, classes: list[str] | None, range: list[float] | None
+        self,
+        base: Path,
+        split: str,
+        labels: str | None,
+        classes: list[str] | None,
+        range: list[float] | None,
+        format: Format | None,
     ) -> None:
-        super().__init__(base, range)
+        super().__init__(base, range, format)
         if not base.is_dir():
             raise DataError(
                 f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
             )
         layout = [name for name in _SPLITS if (base / name).is_dir()]
-        rows = _by_folder(base, layout, classes) if labels is None else _by_table(base / labels, base)
+        rows = self._by_folder(layout, classes) if labels is None else _by_table(base / labels, base)
         named = {row.label for row in rows.values() if row.label is not None}
         self.classes = tuple(sorted(named) if classes is None else classes)
         if len(set(self.classes)) < len(self.classes):
@@ -53,13 +59,39 @@ class Folder(FileDataset):
         for row in rows.values():
             if row.label is not None and row.label not in self.classes:
                 raise DataError(f"{row.where}: {_unknown(row.label, self.classes)}")
-        self.records = [self._record(path, rows) for path in _files(base, split, layout)]
+        self.records = [self._record(path, rows) for path in self._files(split, layout)]
 
     def _record(self, path: Path, rows: dict[str, ManifestRow]) -> Record:
         key = path.relative_to(self.base).as_posix()
         row = rows.get(key, ManifestRow("", key))
         target = UNLABELLED if row.label is None else self.classes.index(row.label)
         return Record(key, target, row.patient, row.source)
+
+    def _files(self, split: str, layout: list[str]) -> list[Path]:
+        base = self.base
+        if split not in layout and (layout or split != "train"):
+            if split == "train":
+                raise DataError(f"{base}: has {', '.join(layout)} but no train/; images to train on are expected there")
+            return []
+        place = base / split if layout else base
+        files = self.format.find(place)
+        if not files:
+            raise DataError(f"{place}: holds no image file; images, or a sub-folder of images a class, are expected")
+        return files
+
+    def _by_folder(self, layout: list[str], classes: list[str] | None) -> dict[str, ManifestRow]:
+        # Every split is looked at, so that a class means the same number in each of them.
+        base = self.base
+        found = [(place, path) for place in ([base / n for n in layout] or [base]) for path in self.format.find(place)]
+        inner = [(p.relative_to(base), p.relative_to(place).parts) for place, p in found]
+        names = {parts[0] for _, parts in inner if len(parts) > 1}
+        if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
+            return {}
+        return {
+            key.as_posix(): ManifestRow(f"{base / key}", key.as_posix(), label=parts[0])
+            for key, parts in inner
+            if len(parts) > 1
+        }
 
 
 def _example(root: Path) -> None:
@@ -77,8 +109,9 @@ def folder(
     labels: str | None = None,
     classes: list[str] | None = None,
     range: list[float] | None = None,
+    format: Factory | None = None,
 ) -> Dataset:
-    """Image files of a folder, of any format and depth that restorekit reads.
+    """Image files of a folder, of any format and depth that restorekit reads, or of one that a plugin brings.
 
     With sub-folders named train, val or test these are the splits, and one that is missing is empty; without any of
     them the whole folder is for training. Two or more sub-folders of a split are its classes; a table goes before.
@@ -92,34 +125,10 @@ def folder(
         classes: The classes in order, the positive one last; default: their names sorted. An empty list: sub-folders
             are no classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
+        format: What the files are; default: images that restorekit reads itself.
     """
-    return Folder((root or Path()) / Path(path).expanduser(), split, labels, classes, range)
-
-
-def _files(base: Path, split: str, layout: list[str]) -> list[Path]:
-    if split not in layout and (layout or split != "train"):
-        if split == "train":
-            raise DataError(f"{base}: has {', '.join(layout)} but no train/; images to train on are expected there")
-        return []
-    place = base / split if layout else base
-    files = find_images(place)
-    if not files:
-        raise DataError(f"{place}: holds no image file; images, or a sub-folder of images a class, are expected")
-    return files
-
-
-def _by_folder(base: Path, layout: list[str], classes: list[str] | None) -> dict[str, ManifestRow]:
-    # Every split is looked at, so that a class means the same number in each of them.
-    found = [(place, path) for place in ([base / n for n in layout] or [base]) for path in find_images(place)]
-    inner = [(p.relative_to(base), p.relative_to(place).parts) for place, p in found]
-    names = {parts[0] for _, parts in inner if len(parts) > 1}
-    if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
-        return {}
-    return {
-        key.as_posix(): ManifestRow(f"{base / key}", key.as_posix(), label=parts[0])
-        for key, parts in inner
-        if len(parts) > 1
-    }
+    base = (root or Path()) / Path(path).expanduser()
+    return Folder(base, split, labels, classes, range, None if format is None else format())
 
 
 def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:

@@ -17,6 +17,7 @@ from restorekit import (
     Dataset,
     Factory,
     FileDataset,
+    Format,
     ManifestRow,
     RecipeError,
     Record,
@@ -41,8 +42,9 @@ class Manifest(FileDataset):
         classes: tuple[str, ...],
         quantity: str = "",
         range: list[float] | None = None,
+        format: Format | None = None,
     ) -> None:
-        super().__init__(base, range)
+        super().__init__(base, range, format)
         self.classes, self.quantity = classes, quantity
         self.records = [Record(r.path, self._target(r), r.patient, r.source) for r in rows]
 
@@ -75,6 +77,7 @@ def manifest(
     classes: list[str] | None = None,
     quantity: str = "",
     range: list[float] | None = None,
+    format: Factory | None = None,
     test: Fraction = 0.2,
     val: Fraction = 0.0,
     seed: int = 0,
@@ -95,6 +98,7 @@ def manifest(
         classes: The classes in order, the positive one last; default: their names sorted.
         quantity: What the labels are if they are numbers, with the unit, such as "age, years"; empty: classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
+        format: What the files are; default: images that restorekit reads itself.
         test: The share for testing, where the table gives no splits.
         val: The share for validation, where the table gives no splits.
         seed: Of that split. Give both sides the same shares and seed.
@@ -113,7 +117,7 @@ def manifest(
     taken = [
         row for row, its in zip(rows, splits, strict=True) if its == split and (domain is None or row.domain in wanted)
     ]
-    return Manifest(base, taken, names, quantity, range)
+    return Manifest(base, taken, names, quantity, range, None if format is None else format())
 
 
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:

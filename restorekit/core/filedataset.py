@@ -1,4 +1,4 @@
-"""Datasets of image files: what folders, tables and published layouts have in common."""
+"""Datasets of files: what folders, tables and published layouts have in common."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from restorekit.core.images import read_image
-from restorekit.core.types import Dataset, Sample
+from restorekit.core.images import ImageFiles
+from restorekit.core.types import Dataset, Format, Sample
 
 __all__ = ["FileDataset"]
 
@@ -19,16 +19,19 @@ class FileDataset(Dataset):
     Args:
         base: the folder.
         range: the values of black and white, [LOW, HIGH], of every file; None: what each file says.
+        format: what the files are; None: the images that restorekit reads itself.
     """
 
-    def __init__(self, base: Path, range: Sequence[float] | None = None) -> None:
+    def __init__(self, base: Path, range: Sequence[float] | None = None, format: Format | None = None) -> None:
         self.base, self.range = base, range
+        self.format = ImageFiles() if format is None else format
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index`, (C, *S), as its file stores it; nothing is left to `rng`."""
-        image, intensity = read_image(self.base / self.records[index].key, range=self.range)
+        image, intensity = self.format.read(self.base / self.records[index].key, range=self.range)
         return Sample(image, intensity=intensity)
 
     def file(self, index: int) -> Path | None:
-        """The file of image `index`; none where a range is declared, since the file alone does not give the image."""
-        return None if self.range is not None else self.base / self.records[index].key
+        """The file of image `index`; none where a range or a format is declared: the file alone gives no image then."""
+        plain = self.range is None and isinstance(self.format, ImageFiles)
+        return self.base / self.records[index].key if plain else None

@@ -23,9 +23,9 @@ from restorekit.core.errors import DataError
 from restorekit.core.files import replacing
 from restorekit.core.imagecache import ImageCache
 from restorekit.core.intensity import Stored, carried_over, to_stored, to_unit
-from restorekit.core.types import Intensity
+from restorekit.core.types import Format, Intensity
 
-__all__ = ["SUFFIXES", "find_images", "read_image", "reading_through", "restored_name", "write_image"]
+__all__ = ["SUFFIXES", "ImageFiles", "find_images", "read_image", "reading_through", "restored_name", "write_image"]
 
 _cache: ContextVar[ImageCache | None] = ContextVar("cache", default=None)
 
@@ -159,6 +159,28 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
         return name, ""
     right = name.with_name(stem + _FORMATS[format].suffixes[0])
     return right, f"its content is {format}, whatever its name says; written as {right.name}"
+
+
+class ImageFiles(Format):
+    """Every image file that restorekit reads itself: what files are where no recipe says otherwise."""
+
+    def find(self, folder: Path) -> list[Path]:
+        """As `find_images` does."""
+        return find_images(folder)
+
+    def read(
+        self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
+    ) -> tuple[Tensor, Intensity]:
+        """As `read_image` does."""
+        return read_image(path, range=range, dims=dims)
+
+    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+        """As `write_image` does."""
+        write_image(path, image, intensity)
+
+    def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
+        """As the function of that name does."""
+        return restored_name(path, name)
 
 
 def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:

@@ -39,6 +39,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "dataset": Kind(("root", "split"), "Dataset", "images of one side: root is a folder or None, split a name"),
+    "format": Kind((), "Format", "a kind of files: how they are found, read and written"),
     "degradation": Kind(("domain",), "Degradation", "a way in which images get worse"),
     "layer": Kind(("dims",), "callable", "a maker of convolution-like layers in 1, 2 or 3 dimensions"),
     "encoder": Kind(("domain",), "Encoder", "makes maps of an image, from fine to coarse, for a decoder"),

@@ -32,7 +32,8 @@ def trial(
 
     Args:
         options: What the part is made with, as a recipe writes it: required options, and what keeps it small and quick.
-        files: Of a dataset: called with an empty folder, its `root`, to write a small example into it.
+        files: Of a dataset, a format or a degradation that reads files: called with an empty folder, its `root`, to
+            write a small example into it.
         exempt: Checks that the part need not pass, and why in plain words: `{"onnx": "ONNX has no such operator"}`.
     """
 

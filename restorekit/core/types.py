@@ -30,6 +30,7 @@ __all__ = [
     "Discriminator",
     "Domain",
     "Encoder",
+    "Format",
     "Generator",
     "Intensity",
     "Metric",
@@ -59,6 +60,9 @@ class Domain:
     """What a target is where it is a number, with its unit, such as "age, years"; empty: targets are classes."""
     counts: tuple[int, ...] = ()
     """Training images of each class; empty where they are not known, as before any data is read."""
+    spacing: tuple[float, ...] | None = None
+    """From one value to the next along each spatial axis, where it is known and alike in all images: millimetres, of
+    time seconds."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Domain:
@@ -110,9 +114,13 @@ class Intensity:
     window: tuple[float, float] | None = None
     """Centre and width of the DICOM window, if one was used; what lay outside it is lost."""
     spacing: tuple[float, ...] | None = None
-    """Millimetres between neighbours along each spatial axis, where known."""
+    """From one value to the next along each spatial axis, where known: millimetres, of time seconds."""
+    unit: str = ""
+    """What `low` and `high` are in, such as mV; empty: not known."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else the format's own writer needs, such as the compression."""
+    note: str = ""
+    """What there is to say of how it was read, such as that values were cut."""
 
 
 @dataclass(frozen=True)
@@ -401,8 +409,61 @@ class Dataset(ABC):
         return None
 
 
+class Format(ABC):
+    """A kind of files: which are such, how one becomes an image, and how a restored one is written alike.
+
+    A recipe's dataset names it (`format:`), and `restorekit restore` reads and writes files by it, for runs of that
+    recipe alone.
+    """
+
+    windows: bool = False
+    """True if a file is far longer than what networks are trained on, at the same scale, as a record of hours is: it is
+    then restored in overlapping windows of `data.size`."""
+
+    @abstractmethod
+    def find(self, folder: Path) -> list[Path]:
+        """Return every such file below `folder`, sorted by its relative path; hidden files are left out."""
+
+    @abstractmethod
+    def read(
+        self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
+    ) -> tuple[Tensor, Intensity]:
+        """Read a file as float32 (C, *S) in [-1, 1].
+
+        Args:
+            path: the file.
+            range: the values that become -1 and 1, in the file's own; None: those that the format or the file says.
+            dims: how many spatial sizes S has, where that is known.
+
+        Raises:
+            DataError: if it is missing, damaged, or cannot be used; the message names it.
+        """
+
+    @abstractmethod
+    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+        """Write (C, *S) in [-1, 1] with the type, range and whatever else `intensity` keeps of what was read.
+
+        The file appears whole or not at all.
+
+        Raises:
+            DataError: if it cannot be written so.
+        """
+
+    def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
+        """Return the name under which a restored copy of `path` is written, and what there is to say of that."""
+        return name, ""
+
+
 class Degradation(ABC):
     """A way in which images get worse. Severity 0 is the identity and more is worse."""
+
+    def for_split(self, root: Path | None, split: str) -> Degradation:
+        """Return this degradation for images of a split, before any is made worse.
+
+        One that needs files reads them now; their relative paths start at `root`. What it takes from recordings, such
+        as noise, must differ from split to split: else a network is tested on noise that it was trained on.
+        """
+        return self
 
     @abstractmethod
     def draw(self, rng: torch.Generator) -> dict[str, float]:

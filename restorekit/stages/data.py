@@ -27,7 +27,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.files import cache_folder
 from restorekit.core.imagecache import ImageCache
 from restorekit.core.images import reading_through
-from restorekit.core.types import UNLABELLED, Batch, Sample
+from restorekit.core.types import UNLABELLED, Batch, Intensity, Sample
 from restorekit.stages.facts import Facts
 from restorekit.stages.recipe import Data, Recipe
 from restorekit.stages.seeds import rng_of
@@ -53,14 +53,28 @@ def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop
     """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut."""
     if how == "stretch":
         return nd.resize(image[None], size, antialias=antialias)[0]
-    ratios = [n / old for n, old in zip(size, image.shape[1:], strict=True)]
-    ratio = min(ratios) if how == "pad" else max(ratios)
+    ratio = _ratios(image.shape[1:], size, how)[0]
     scaled = [max(1, round(old * ratio)) for old in image.shape[1:]]
     image = nd.resize(image[None], scaled, antialias=antialias)
     if how == "crop":
         return nd.crop(image, [(old - n) // 2 for old, n in zip(scaled, size, strict=True)], size)[0]
     amounts = [((n - old) // 2, (n - old + 1) // 2) for old, n in zip(scaled, size, strict=True)]
     return nd.pad(image, amounts, "replicate")[0]
+
+
+def _ratios(old: Sequence[int], size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> list[float]:
+    """Return by how much each axis of an image of sizes `old` is magnified."""
+    ratios = [n / before for n, before in zip(size, old, strict=True)]
+    return ratios if how == "stretch" else [min(ratios) if how == "pad" else max(ratios)] * len(ratios)
+
+
+def _spaced(intensity: Intensity | None, ratios: Sequence[float]) -> Intensity | None:
+    """Return what is known of an image after it was magnified: its values lie nearer to each other."""
+    if intensity is None or intensity.spacing is None:
+        return intensity
+    return replace(
+        intensity, spacing=tuple(step / ratio for step, ratio in zip(intensity.spacing, ratios, strict=True))
+    )
 
 
 def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared: tuple[int, ...] | None) -> Fitted:
@@ -74,14 +88,16 @@ def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared:
         layers.append(sample.mask.to(sample.image.dtype))
     stack = torch.cat(layers)  # one stack, so that image, truth and mask are cut and mirrored alike
     load = data.augment.load if shared is not None else 1.0
-    stack = fit(stack, [round(n * load) for n in data.size], data.fit, antialias=data.antialias)
+    size = [round(n * load) for n in data.size]
+    intensity = _spaced(sample.intensity, _ratios(stack.shape[1:], size, data.fit))
+    stack = fit(stack, size, data.fit, antialias=data.antialias)
     if shared is not None:
         stack = _augmented(stack, data, rng_of(*shared))
     pieces = iter(torch.split(stack, [layer.shape[0] for layer in layers]))
     image = next(pieces)
     truth = next(pieces) if sample.truth is not None else None
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
-    fitted = replace(sample, image=image, truth=truth, mask=mask)
+    fitted = replace(sample, image=image, truth=truth, mask=mask, intensity=intensity)
     target = float(record.target) if side.domain.quantity else int(record.target)
     return Fitted(fitted, record.key, target, record.group, record.source)
 

@@ -24,9 +24,9 @@ from torch.profiler import ProfilerActivity, profile
 from restorekit.core import nd, plugins
 from restorekit.core.errors import CheckpointError, DataError, RestorekitError
 from restorekit.core.files import write_text
-from restorekit.core.images import find_images, read_image, restored_name, write_image
+from restorekit.core.images import ImageFiles
 from restorekit.core.intensity import Stored, to_stored, to_unit
-from restorekit.core.types import Domain, Intensity, Translator
+from restorekit.core.types import Domain, Format, Intensity, Translator
 from restorekit.stages import recipe
 from restorekit.stages.build import build_nets
 from restorekit.stages.checkpoint import kept_checkpoint, load_nets, read_checkpoint
@@ -67,8 +67,11 @@ class Restorer:
         self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
         domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
         self.domain = domains["a"]
-        self.range = _declared_range(self.recipe.data.a.spec)
-        nets = build_nets(self.recipe, plugins.load().parts, domains)
+        parts = plugins.load().parts
+        self.range: list[float] | None = _declared(self.recipe.data.a.spec, "range")
+        format = _declared(self.recipe.data.a.spec, "format")
+        self.format: Format = ImageFiles() if format is None else parts.resolve("format", format)()
+        nets = build_nets(self.recipe, parts, domains)
         load_nets(nets, {**tensors["nets"], **tensors.get("average", {})}, checkpoint)  # the average, if one was kept
         self.device = Engine("fp32").device
         self.net = nets.ab.to(self.device).eval()
@@ -237,17 +240,19 @@ def restore_files(
         inputs: files, or folders that are searched to the bottom.
         folder: where restored files go.
         times: how often the translator is applied; None: as the recipe evaluates.
-        window: the side of overlapping windows, for images larger than memory allows; None: each image whole.
+        window: the side of overlapping windows, for images larger than memory allows; None: each image whole, or, where
+            the run's format says so, in windows of the size of training.
         range: the values of black and white in the files; None: those that the run's data declares, if it does, and
             else what each file says.
 
     Raises:
         DataError: if there is nothing to restore, or a file would be written over itself.
     """
-    named = [(path, *restored_name(path, name)) for path, name in _inputs(inputs)]
+    format = restorer.format
+    named = [(path, *format.restored_name(path, name)) for path, name in _inputs(inputs, format)]
     todo = [(path, folder / name, note) for path, name, note in named]
     if not todo:
-        raise DataError(f"{', '.join(map(str, inputs))}: holds no image file")
+        raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore")
     taken: set[Path] = set()
     for path, target, _ in todo:
         if path.resolve() == target.resolve():
@@ -275,16 +280,19 @@ def _restore_file(
     range: Sequence[float] | None,
 ) -> Row:
     began = perf_counter()
-    known = restorer.range if range is None else range
+    known, format = restorer.range if range is None else range, restorer.format
+    size = restorer.recipe.data.size
+    window = max(size) if window is None and format.windows else window
     try:
-        image, intensity = read_image(path, range=known, dims=len(restorer.recipe.data.size))
+        image, intensity = format.read(path, range=known, dims=len(size))
         made = restorer.restored(image, times=times, window=window)
-        write_image(target, _as_stored(made.image, intensity), intensity)
+        format.write(target, _as_stored(made.image, intensity), intensity)
     except (RestorekitError, OSError) as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         return Row(str(path), "", named, perf_counter() - began, None, None)
     ranged = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares" if known and not range else ""
-    notes = "; ".join(filter(None, [note, ranged, restorer.scale_note(image.shape[1:])]))
+    scale = "" if format.windows else restorer.scale_note(image.shape[1:])
+    notes = "; ".join(filter(None, [note, intensity.note, ranged, scale]))
     return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread, notes)
 
 
@@ -292,11 +300,11 @@ def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:
     return image if image.shape[0] == intensity.channels else image.mean(0, keepdim=True)
 
 
-def _inputs(inputs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+def _inputs(inputs: Sequence[Path], format: Format) -> Iterator[tuple[Path, Path]]:
     """Every file with the name that its restored copy gets."""
     for path in inputs:
         if path.is_dir():
-            yield from ((found, found.relative_to(path)) for found in find_images(path))
+            yield from ((found, found.relative_to(path)) for found in format.find(path))
         else:
             yield path, Path(path.name)
 
@@ -319,11 +327,10 @@ def _keep(folder: Path) -> str:
         raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
 
 
-def _declared_range(spec: Mapping[str, Any]) -> list[float] | None:
-    """Return the range that a dataset of the recipe declares for its files, itself or the one that it is made of."""
-    inner = spec.get("dataset")
-    found: list[float] | None = spec.get("range")
-    return _declared_range(inner) if found is None and isinstance(inner, Mapping) else found
+def _declared(spec: Mapping[str, Any], option: str) -> Any:
+    """Return what a dataset of the recipe declares of its files, itself or the one that it is made of; else None."""
+    inner, found = spec.get("dataset"), spec.get(option)
+    return _declared(inner, option) if found is None and isinstance(inner, Mapping) else found
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.testing import datasets, degradations, forms, losses, metrics, watchers
+from restorekit.testing import datasets, degradations, formats, forms, losses, metrics, watchers
 from restorekit.testing.subject import Subject
 
 __all__ = ["attempt", "claimed", "everywhere"]
@@ -23,9 +23,10 @@ HOW: dict[str, Callable[[Subject], object]] = {
     "metric": metrics.rows_of,
     "degradation": degradations.made,
     "dataset": datasets.splits,
+    "format": formats.made,
     "watcher": watchers.made,
 }
-NO_DIMS = ("dataset",)
+NO_DIMS = ("dataset", "format")
 """Kinds whose parts decide on the dimensions themselves."""
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restorekit.core.types import Degradation
 from restorekit.testing import examples
+from restorekit.testing.datasets import root_of
 from restorekit.testing.subject import Subject, demand
 
 __all__ = ["identity", "made", "ranges", "seed", "untouched"]
@@ -17,8 +18,9 @@ __all__ = ["identity", "made", "ranges", "seed", "untouched"]
 
 def made(subject: Subject) -> Degradation:
     """Return the degradation of images of one channel."""
-    part: Degradation = subject.make(examples.domain(subject.dims))
-    return part
+    with root_of(subject) as root:
+        part: Degradation = subject.make(examples.domain(subject.dims))
+        return part.for_split(root, "train")
 
 
 def _tried(subject: Subject) -> tuple[Degradation, Tensor, dict[str, float]]:

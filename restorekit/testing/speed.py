@@ -56,7 +56,8 @@ def metric(subject: Subject) -> str:
 
 def degradation(subject: Subject) -> str:
     """A figure: milliseconds to make an image worse, with one channel and 64 x 64 pixels or as many values."""
-    part = subject.make(examples.domain(subject.dims, size=SIZES[subject.dims]))
+    with datasets.root_of(subject) as root:
+        part = subject.make(examples.domain(subject.dims, size=SIZES[subject.dims])).for_split(root, "train")
     image = examples.images(1, *SIZES[subject.dims])
     rng = torch.Generator().manual_seed(0)
     drawn = part.draw(rng)

@@ -11,6 +11,7 @@ from restorekit.core.parts import KINDS
 from restorekit.testing import (
     datasets,
     degradations,
+    formats,
     losses,
     metrics,
     moving,
@@ -84,6 +85,10 @@ CHECKS = (
     Check("images", ("dataset",), datasets.images, "part"),
     Check("seed", ("dataset",), datasets.seed, "part"),
     Check("speed", ("dataset",), speed.dataset, "part"),
+    Check("found", ("format",), formats.found, "part"),
+    Check("files", ("format",), formats.files, "part"),
+    Check("round_trip", ("format",), formats.round_trip, "part"),
+    Check("missing", ("format",), formats.missing, "part"),
     Check("events", ("watcher",), watchers.events),
     Check("resume", ("watcher",), watchers.resume),
     Check("folder", ("watcher",), watchers.folder),

@@ -124,7 +124,7 @@ def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
     assert counts["skipped"] == 1, "a command has no part to check"
 
 
-@pytest.mark.parametrize("kind", ["dataset", "command"])  # whose lines are not those of the others
+@pytest.mark.parametrize("kind", ["dataset", "format", "command"])  # whose lines are not those of the others
 def test_its_recipe_runs_as_it_says(packages: dict[str, Path], kind: str) -> None:
     said = python(
         packages, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_the_recipe_runs", str(packages[kind])
@@ -133,7 +133,7 @@ def test_its_recipe_runs_as_it_says(packages: dict[str, Path], kind: str) -> Non
 
 
 def test_the_recipes_of_parts_run(packages: dict[str, Path], tmp_path: Path) -> None:
-    kinds = [kind for kind in KINDS if kind != "dataset"]  # which wants its files first, see above
+    kinds = [kind for kind in KINDS if kind not in ("dataset", "format")]  # which want their files first, see above
     out = tmp_path / "runs"
     code = (
         "import sys; from restorekit.app.cli import main\n"

@@ -1,10 +1,12 @@
 from functools import partial
 
+import pytest
 import torch
 
-from restorekit import Degradation
-from restorekit.builtin.degradations import blend, noise
+from restorekit import Degradation, Intensity, write_image
+from restorekit.builtin.degradations import Noise, blend, noise
 from restorekit.builtin.degraded import degraded
+from restorekit.builtin.folder import folder
 from restorekit.builtin.phantom import phantom
 
 GOOD = partial(phantom, side="a", count=6, size=(32, 32))
@@ -57,6 +59,26 @@ def test_the_degradation_learns_the_domain():
 
     make(degradation=spy)
     assert seen == [(1, (32, 32), ("control", "opacity"))]
+
+
+def test_the_degradation_learns_the_split_and_the_spacing(tmp_path):
+    asked = []
+
+    class Asks(Noise):
+        def for_split(self, root, split):
+            asked.append((root, split))
+            return Asks((0.1, 0.1))
+
+    def asks(domain):
+        asked.append(domain.spacing)
+        return Asks((0.5, 0.5))
+
+    write_image(tmp_path / "train/1.png", torch.zeros(1, 8, 8), Intensity("uint8", 0, 255, 1, spacing=(0.2, 0.1)))
+    made = partial(blend, degradations=[asks])
+    part = degraded(tmp_path, "train", dataset=partial(folder, path="."), degradation=made)
+    assert asked[0] == pytest.approx((0.2, 0.1), rel=0.01)
+    assert asked[1:] == [(tmp_path, "train")]
+    assert part.load(0, rng()).drawn == {"noise": 0.1}, "the one for the split is used"
 
 
 def test_an_empty_split_is_empty():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit import UNLABELLED, DataError, RecipeError, write_image
+from restorekit import UNLABELLED, DataError, Format, RecipeError, Stored, to_unit, write_image
 from restorekit.builtin.folder import folder
 
 ANY = torch.Generator()
@@ -27,6 +27,30 @@ def test_splits_and_classes(tmp_path):
     sample = train.load(0, ANY)
     assert sample.image.shape == (1, 5, 4)
     assert sample.intensity.dtype == "uint8"
+
+
+def test_files_of_a_format(tmp_path):
+    class Numbers(Format):
+        def find(self, folder):
+            return sorted(folder.rglob("*.num"))
+
+        def read(self, path, *, range=None, dims=None):
+            values = np.array([[float(word) for word in path.read_text().split()]])
+            return to_unit(Stored(values, 0, 4), "NUM", range)
+
+        def write(self, path, image, intensity):
+            raise NotImplementedError
+
+    put(tmp_path, "train/no.png")
+    for name in ("train/sick/1.num", "train/well/2.num"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("0 1 4")
+    part = folder(tmp_path, "train", path=".", format=Numbers)
+    assert told(part) == {"train/sick/1.num": "sick", "train/well/2.num": "well"}
+    assert part.load(1, ANY).image.tolist() == [[-1, -0.5, 1]]
+    assert part.file(0) is None, "read_image cannot read it"
+    wide = folder(tmp_path, "train", path=".", format=Numbers, range=[0, 8])
+    assert wide.load(1, ANY).image.tolist() == [[-1, -0.75, 0]]
 
 
 def test_one_flat_folder_is_for_training(tmp_path):

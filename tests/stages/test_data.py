@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from restorekit import Batch, DataError, write_image
+from restorekit import Batch, DataError, Intensity, write_image
 from restorekit.core.plugins import Plugins
 from restorekit.stages import data, splits
 from restorekit.stages.data import fit, scoring_batches, steps_per_epoch, training_batches
@@ -256,6 +256,24 @@ def test_fit_keeps_or_gives_up_the_aspect() -> None:
         for how in ("stretch", "pad", "crop")
     }
     assert sides == {"stretch": [8, 16], "pad": [8, 8], "crop": [16, 16]}
+
+
+@pytest.mark.parametrize(
+    ("how", "load", "expected"),
+    [("stretch", 1.0, (1.0, 4.0)), ("pad", 1.0, (4.0, 4.0)), ("crop", 1.0, (2.0, 2.0)), ("stretch", 2.0, (0.5, 2.0))],
+)
+def test_what_is_fitted_is_spaced_anew(
+    spec: Spec, plugins: Plugins, tmp_path: Path, how: str, load: float, expected: tuple[float, float]
+) -> None:
+    """16 x 32 pixels, 1 mm x 2 mm apart, fitted into 16 x 16: the axes are magnified by 1 and 1 / 2, or both by one."""
+    known = Intensity("uint8", 0, 255, 1, spacing=(1.0, 2.0) if how == "stretch" else (2.0, 2.0))
+    write_image(tmp_path / "1.png", torch.zeros(1, 16, 32), known)
+    side = {"name": "folder", "path": str(tmp_path)}
+    made = spec(data__a=side, data__b=side, data__fit=how, data__augment={"load": load})
+    ((batch, _),) = pairs(made, plugins, 0, 1)
+    assert batch.intensity is not None
+    assert batch.intensity[0] is not None
+    assert batch.intensity[0].spacing == pytest.approx(expected, rel=0.01)
 
 
 def test_truth_and_mask_are_cut_as_the_image_is(spec: Spec, plugins: Plugins) -> None:

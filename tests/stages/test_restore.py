@@ -411,7 +411,7 @@ def test_two_files_of_one_name_are_not_written_over_each_other(restorer: Load, t
 def test_nothing_to_restore(restorer: Load, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     made = restorer(nets__generator=SCALE)
-    with pytest.raises(DataError, match=r"empty: holds no image file"):
+    with pytest.raises(DataError, match=r"empty: holds no file that this run can restore"):
         list(restore_files(made, [tmp_path / "empty"], tmp_path / "out"))
     (row,) = restore_files(made, [tmp_path / "gone.png"], tmp_path / "out")
     assert row.error == f"{tmp_path / 'gone.png'}: no such file"

@@ -23,7 +23,9 @@ from restorekit import (
     Discriminator,
     Encoder,
     Factory,
+    Format,
     Generator,
+    Intensity,
     Loss,
     Metric,
     ParameterGroup,
@@ -32,9 +34,12 @@ from restorekit import (
     Record,
     Sample,
     Started,
+    Stored,
     TaskHead,
     hookimpl,
     nd,
+    to_stored,
+    to_unit,
     trial,
 )
 from restorekit.core import plugins
@@ -661,6 +666,73 @@ def test_a_dataset_finds_the_files_of_its_trial(tried: Try) -> None:
         return Few((root / name_of_file).read_text().split() if split == "train" else [], zeros)
 
     assert failed(tried("dataset", broken)) == {}
+
+
+class Numbers(Format):
+    """A file that holds numbers from 0 to 1 as text, a row of them."""
+
+    def find(self, folder: Path) -> list[Path]:
+        return sorted(path for path in folder.glob("*.num") if not path.name.startswith("."))
+
+    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[torch.Tensor, Intensity]:
+        try:
+            array = np.array([float(word) for word in path.read_text().split()])[None]
+            return to_unit(Stored(array, 0, 1), "NUM", range)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: {error}") from error
+
+    def write(self, path: Path, image: torch.Tensor, intensity: Intensity) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(" ".join(map(str, to_stored(image, intensity)[0])))
+
+
+class Blind(Numbers):
+    def find(self, folder: Path) -> list[Path]:
+        return sorted(folder.glob("*"))
+
+
+class Shaky(Numbers):
+    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[torch.Tensor, Intensity]:
+        image, intensity = super().read(path)
+        return image * torch.rand(()), intensity
+
+
+class Lossy(Numbers):
+    def write(self, path: Path, image: torch.Tensor, intensity: Intensity) -> None:
+        super().write(path, image * 0.9, intensity)
+
+
+class Rough(Numbers):
+    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[torch.Tensor, Intensity]:
+        if not path.exists():
+            raise DataError("no such file")
+        return super().read(path)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (Numbers, {}),
+        (Blind, dict.fromkeys(("found", "files", "round_trip", "missing"), "hidden files must be left out")),
+        (
+            Shaky,
+            {"files": "read again it must be the same", "round_trip": "written and read again it must be the same"},
+        ),
+        (Lossy, {"round_trip": "written and read again it must be the same; values moved by 0.1"}),
+        (Rough, {"missing": "a file that is missing must be named; came no such file"}),
+    ],
+)
+def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
+    def write(root: Path) -> None:
+        for name in ("1.num", ".2.num"):
+            (root / name).write_text("0 0.25 1")
+
+    @trial(files=write)
+    def broken() -> Format:
+        """Numbers."""
+        return made()
+
+    demand(failed(tried("format", broken)), says)
 
 
 def test_watchers(tried: Try) -> None:

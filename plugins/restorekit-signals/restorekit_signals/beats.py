@@ -1,0 +1,93 @@
+"""Beats: their AAMI classes, the detectors that find them, and how well two lists of them agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorekit import RecipeError
+
+__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "agreement", "detect", "needs_library"]
+
+CLASSES = ("N", "S", "V", "F", "Q")
+"""Of ANSI/AAMI EC57: normal and bundle branch block, supraventricular ectopic, ventricular ectopic, fusion, unknown."""
+_SYMBOLS = {"N": "NLRBej", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
+AAMI: Mapping[str, str] = {symbol: name for name, symbols in _SYMBOLS.items() for symbol in symbols}
+"""The class of each beat symbol of PhysioBank, as ANSI/AAMI EC57 and, in its table 1, de Chazal et al. 2004
+(doi:10.1109/TBME.2004.827359) group them; a symbol that is not here marks no beat."""
+TOLERANCE = 0.15
+"""Seconds by which a detection may lie off its beat, of ANSI/AAMI EC57."""
+LEAST = 1.0
+"""Seconds below which detectors have too little to learn from."""
+Detector = Literal["xqrs", "neurokit"]
+Places = NDArray[np.int64]
+
+
+def needs_library(detector: Detector) -> None:
+    """Raise unless the library of a detector is installed.
+
+    Raises:
+        RecipeError: with the mend.
+    """
+    if detector == "neurokit":
+        try:
+            import neurokit2  # noqa: F401
+        except ImportError as error:
+            mend = "pip install 'restorekit-signals[neurokit]'"
+            raise RecipeError(f"detector 'neurokit' needs a package that is not installed; run: {mend}") from error
+
+
+def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs") -> Places | None:
+    """Return the samples of the R peaks of (samples,); None where the signal is shorter than a second.
+
+    Args:
+        signal: in mV, which XQRS takes for granted where there are fewer than the eight beats that it learns from.
+        rate: samples a second.
+        detector: XQRS of the package wfdb, or the default one of neurokit2.
+    """
+    if len(signal) < LEAST * rate:
+        return None
+    if np.ptp(signal) == 0:
+        return np.zeros(0, np.int64)
+    found = _DETECTORS[detector](signal, rate)
+    return np.unique(np.asarray(found, np.int64))
+
+
+def agreement(reference: Places, found: Places, rate: float, length: int) -> tuple[int, int, int]:
+    """Return (true positives, missed, false) of detections, each within `TOLERANCE` of its own beat.
+
+    Beats and detections nearer than that to an end of the signal are not counted, for their partners may lie outside.
+    """
+    reach = round(TOLERANCE * rate)
+    ours, theirs = np.sort(reference), np.sort(found)
+    paired = np.zeros(len(theirs), bool)
+    right = missed = 0
+    for beat in ours:
+        near = np.flatnonzero((np.abs(theirs - beat) <= reach) & ~paired)
+        if near.size:
+            paired[near[np.argmin(np.abs(theirs[near] - beat))]] = True
+        if reach <= beat < length - reach:
+            right, missed = (right + 1, missed) if near.size else (right, missed + 1)
+    inside = (theirs >= reach) & (theirs < length - reach)
+    return right, missed, int((inside & ~paired).sum())
+
+
+def _xqrs(signal: NDArray[np.float64], rate: float) -> Places:
+    from wfdb.processing import xqrs_detect
+
+    places: Places = xqrs_detect(signal, rate, verbose=False)
+    return places
+
+
+def _neurokit(signal: NDArray[np.float64], rate: float) -> Places:
+    import neurokit2
+
+    cleaned = neurokit2.ecg_clean(signal, sampling_rate=rate, method="neurokit")
+    places: Places = neurokit2.ecg_findpeaks(cleaned, sampling_rate=rate, method="neurokit")["ECG_R_Peaks"]
+    return places
+
+
+_DETECTORS: Mapping[Detector, Callable[[NDArray[np.float64], float], Places]] = {"xqrs": _xqrs, "neurokit": _neurokit}

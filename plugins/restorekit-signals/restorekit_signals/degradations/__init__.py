@@ -1,0 +1,1 @@
+"""Ways in which recorded signals get worse, a file each."""

@@ -1,0 +1,1 @@
+"""Signal files: a file for each library that reads them, and the format that a recipe names."""

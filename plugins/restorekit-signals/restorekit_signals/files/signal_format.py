@@ -1,0 +1,226 @@
+"""The format `signal`: records of WFDB, EDF, CSV and NumPy, known by their suffix, in one physical unit at one rate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+import restorekit
+from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
+from restorekit_signals.files.edf_files import read_edf
+from restorekit_signals.files.recording import Recording, Values, at_rate, stretches
+from restorekit_signals.files.tables import read_csv, read_npy
+from restorekit_signals.files.wfdb_files import (
+    Annotations,
+    read_annotations,
+    read_wfdb,
+    write_annotations,
+    write_wfdb,
+)
+
+__all__ = ["SignalFiles", "signal", "write_example"]
+
+SUFFIXES = (".hea", ".edf", ".csv", ".npy")
+
+STEPS = 65_000
+"""Of the range, in records that came without a gain."""
+Rate = Annotated[float, Field(gt=0, le=1e6)]
+Names = list[Annotated[str, Field(min_length=1)]]
+
+
+@dataclass(frozen=True)
+class SignalFiles(Format):
+    """Signal files at `rate`, their leads as channels; `low` becomes -1 and `high` 1, both in `unit`."""
+
+    rate: float
+    low: float
+    high: float
+    leads: tuple[str, ...] | None = None
+    unit: str = "mV"
+    clip: bool = False
+    centred: bool = False
+    annotators: tuple[str, ...] = ("atr",)
+    windows = True
+
+    def find(self, folder: Path) -> list[Path]:
+        """Return every WFDB header, EDF, CSV and .npy file below `folder`."""
+        paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        return sorted(
+            path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+
+    def read(
+        self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
+    ) -> tuple[Tensor, Intensity]:
+        """Read a record as (leads, samples) at `rate`.
+
+        Stretches that the file says are not known are bridged by straight lines. `details` of the intensity says where
+        they are (`unknown`, samples at `rate`), and holds the annotations by annotator (`annotations`, likewise).
+        """
+        file = _file(path)
+        try:
+            recording = self._opened(file)
+            marks = {name: read_annotations(file, name, recording.values.shape[1]) for name in self.annotators}
+            return self._mapped(file, recording, {n: m for n, m in marks.items() if m is not None}, range)
+        except DataError as error:
+            raise error if str(file.with_suffix("")) in str(error) else DataError(f"{file}: {error}") from error
+
+    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+        """Write WFDB: the rate, length, gain and unit that came, the annotations as they were."""
+        kept: dict[str, Any] = dict(intensity.details)
+        values: Values = to_stored(image, replace(intensity, dtype="float64"))
+        values = at_rate(values, self.rate, kept["rate"], kept["length"])
+        values = np.where(kept["missing"], np.nan, values + kept["offsets"]) / np.asarray(kept["factors"])[:, None]
+        note = f"Restored by restorekit {restorekit.__version__}: a network's guess, not for diagnosis"
+        header = {**kept["header"], "comments": [*(kept["header"].get("comments") or []), note]}
+        try:
+            write_wfdb(path, values, kept["rate"], kept["leads"], kept["units"], header)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
+        """Return NAME.hea: records are written as WFDB, whose names hold letters, digits, - and _ alone."""
+        file = _file(path)
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", _file(name).name.removesuffix(file.suffix))
+        kind = {".edf": "EDF", ".csv": "CSV", ".npy": "NumPy"}.get(file.suffix.lower())
+        return name.with_name(f"{stem}.hea"), f"{kind} is written as WFDB" if kind else ""
+
+    def _opened(self, file: Path) -> Recording:
+        suffix = file.suffix.lower()
+        if suffix == ".edf":
+            return read_edf(file, self.leads)
+        reader = {".csv": read_csv, ".npy": read_npy}.get(suffix, read_wfdb)
+        return reader(file).chosen(self.leads)
+
+    def _mapped(
+        self, file: Path, recording: Recording, marks: dict[str, Annotations], declared: Sequence[float] | None
+    ) -> tuple[Tensor, Intensity]:
+        low, high = declared or (self.low, self.high)
+        rate = self.rate if recording.rate is None else recording.rate
+        factors = recording.factors(self.unit)
+        values = recording.values * np.asarray(factors)[:, None]
+        missing = ~np.isfinite(values)
+        length = values.shape[1]
+        offsets = np.nanmedian(values, axis=1, keepdims=True) if self.centred else np.zeros((len(values), 1))
+        values = values - offsets
+        notes = [_bridged(values, missing, recording.leads, rate)]
+        _refuse_flat(values, recording.leads)
+        values = at_rate(values, rate, self.rate)
+        if rate != self.rate:
+            notes.append(f"resampled from {rate:g} to {self.rate:g} Hz, restored, and back")
+        if self.clip:
+            beyond = int(((values < low) | (values > high)).sum())
+            values = np.clip(values, low, high)
+            notes.append(f"{beyond} values beyond {low:g} to {high:g} {self.unit} were cut" if beyond else "")
+        ratio = self.rate / rate
+        details = {
+            "rate": rate,
+            "length": length,
+            "leads": recording.leads,
+            "units": tuple(unit or self.unit for unit in recording.units),
+            "factors": factors,
+            "offsets": offsets,
+            "missing": missing,
+            "header": self._header(file, recording, marks, (low, high)),
+            "unknown": [(int(a * ratio), int(np.ceil(b * ratio))) for a, b in stretches(missing.any(axis=0))],
+            "annotations": {
+                name: Annotations(np.round(mark.samples * ratio).astype(np.int64), mark.symbols)
+                for name, mark in marks.items()
+            },
+        }
+        stored = Stored(values, low, high, spacing=(1 / self.rate,), details=details)
+        image, intensity = to_unit(stored, "WFDB" if file.suffix == ".hea" else file.suffix[1:].upper(), (low, high))
+        return image, replace(intensity, unit=self.unit, note="; ".join(filter(None, notes)))
+
+    def _header(
+        self, file: Path, recording: Recording, marks: dict[str, Annotations], ends: tuple[float, float]
+    ) -> dict[str, Any]:
+        """Return what the written header keeps of the one that came, or what a record without one is given."""
+        count = len(recording.leads)
+        gain = STEPS / (ends[1] - ends[0])
+        plain = {"fmt": ["16"] * count, "adc_gain": [gain] * count, "baseline": [round(-gain * sum(ends) / 2)] * count}
+        files = {name: file.with_suffix(f".{name}").read_bytes() for name in marks}
+        return {**plain, **recording.header, "files": files}
+
+
+def write_example(folder: Path) -> None:
+    """Write two records of made beats, of two leads and forty seconds, with annotations."""
+    for name, pace in (("good", 1.0), ("poor", 0.8)):
+        rate, count = 128, 5120
+        at = np.arange(0.5, 39.5, pace)
+        times = np.arange(count) / rate
+        beats = sum(np.exp(-(((times - t) / 0.02) ** 2)) - 0.1 * np.exp(-(((times - t - 0.2) / 0.05) ** 2)) for t in at)
+        values = np.stack([beats, 0.5 * beats + 0.1 * np.sin(times)])
+        kept = {"fmt": ["16", "16"], "adc_gain": [200.0, 200.0], "baseline": [0, 0]}
+        write_wfdb(folder / f"{name}.hea", values, rate, ("MLII", "V1"), ("mV", "mV"), kept)
+        symbols = tuple("V" if i % 5 == 4 else "N" for i in range(len(at)))
+        write_annotations(folder / f"{name}.atr", Annotations(np.round(at * rate).astype(np.int64), symbols))
+
+
+@trial(options={"rate": 128, "range": [-2, 2]}, files=write_example)
+def signal(
+    *,
+    rate: Rate,
+    range: tuple[float, float],
+    leads: Names | None = None,
+    unit: Annotated[str, Field(min_length=1)] = "mV",
+    offset: Literal["keep", "remove"] = "keep",
+    beyond: Literal["refuse", "clip"] = "refuse",
+    annotators: Names = ["atr"],  # noqa: B006
+) -> Format:
+    """Recorded signals: WFDB (.hea), EDF (.edf), CSV (.csv, a column a lead) and NumPy (.npy, a row a lead).
+
+    Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is written as
+    WFDB, at the rate, length, gain and unit that came, with the annotations beside it. CSV and NumPy are taken to be in
+    `unit` and, unless a CSV has a column `time` in seconds, at `rate`.
+
+    Args:
+        rate: Samples a second that the networks see; files of another rate are resampled, and back when written.
+        range: The values that become -1 and 1, [LOW, HIGH], in `unit`.
+        leads: Which leads, in this order; default: all of the file.
+        unit: What the range is in. Files in V, mV, uV or nV are brought to it if it is one of them.
+        offset: `remove`: the median of each lead of a record becomes 0, for offsets of electrodes and recorders say
+            nothing; a restored record has it again.
+        beyond: Of values beyond the range: refuse the record, or clip them and say how many.
+        annotators: Suffixes of annotation files that are read, and carried along with a restored record.
+    """
+    low, high = range
+    if not low < high:
+        raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
+    taken = tuple(leads) if leads else None
+    return SignalFiles(rate, low, high, taken, unit, beyond == "clip", offset == "remove", tuple(annotators))
+
+
+def _file(path: Path) -> Path:
+    """Return the file that a path names: a WFDB record may be named as PhysioNet does, without .hea, or by its .dat."""
+    if path.suffix.lower() in SUFFIXES:
+        return path
+    return path.with_suffix(".hea") if path.suffix == ".dat" else path.with_name(f"{path.name}.hea")
+
+
+def _bridged(values: Values, missing: NDArray[np.bool_], leads: Sequence[str], rate: float) -> str:
+    """Put straight lines, in place, where values are missing, and return what there is to say of it."""
+    if not missing.any():
+        return ""
+    for lead, row, lost in zip(leads, values, missing, strict=True):
+        if lost.mean() > 0.5:
+            raise DataError(
+                f"{lost.sum()} of {lost.size} values of lead {lead} are not known; more than half is needed"
+            )
+        row[lost] = np.interp(np.flatnonzero(lost), np.flatnonzero(~lost), row[~lost])
+    first = int(np.flatnonzero(missing.any(axis=0))[0])
+    return f"{int(missing.sum())} values, from {first / rate:g} s on, are not known; they stay so"
+
+
+def _refuse_flat(values: Values, leads: Sequence[str]) -> None:
+    for lead, row in zip(leads, values, strict=True):
+        if row.min() == row.max():
+            raise DataError(f"lead {lead} is flat, {row[0]:g} from start to end; take it out of leads")

@@ -1,0 +1,120 @@
+"""Are the R peaks found: by a detector that nobody here wrote, against annotations or the clean signal's peaks."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric, trial
+from restorekit_signals.beats import TOLERANCE, Detector, Places, agreement, detect, needs_library
+from restorekit_signals.files.recording import VOLTS, stretches
+from restorekit_signals.rates import Rate, rate_of_images, signals_only
+
+__all__ = ["METRICS"]
+
+Reference = Literal["clean", "annotations"]
+_TELLS = {"clean": "the same detector on the clean signal", "annotations": "the annotated beats"}
+_DETECTORS = {"xqrs": "XQRS of the package wfdb", "neurokit": "the default detector of neurokit2"}
+_FORMULAS = {
+    "f1": "F1 = 2 TP / (2 TP + FN + FP)",
+    "sensitivity": "TP / (TP + FN)",
+    "precision": "TP / (TP + FP), EC57's +P",
+}
+
+
+class RPeaks(Metric):
+    """Counts of found, missed and false beats a signal, on its first lead; the score is of all counts together."""
+
+    undefined = "not defined: no beat, shorter than a second, or no reference"
+
+    def __init__(self, formula: str, detector: Detector, reference: Reference, rate: float | None) -> None:
+        self.formula, self.detector, self.reference, self.rate = formula, detector, reference, rate
+        self.needs = "truth" if reference == "clean" else None
+        self.id = (
+            f"R peaks, {_FORMULAS[formula]}: {_DETECTORS[detector]} on the first lead, against {_TELLS[reference]}, "
+            f"within {1000 * TOLERANCE:.0f} ms (ANSI/AAMI EC57); beats nearer than that to an end of the window left "
+            "out; counts added over signals"
+        )
+
+    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return (B, 3): true positives, missed, false; NaN where a signal has no reference.
+
+        Raises:
+            DataError: if nobody says the samples a second, or a value is not finite.
+        """
+        rows: list[tuple[float, ...]] = []
+        known = batch.intensity or (None,) * len(batch.key)
+        for i, (key, intensity) in enumerate(zip(batch.key, known, strict=True)):
+            rate = rate_of_images(intensity, self.rate)
+            if rate is None:
+                raise DataError(f"{key}: R peaks need the samples a second, which these data do not say; set rate")
+            signal = _lead(image[i], key, intensity)
+            reference = self._reference(batch, i, rate, intensity)
+            found = None if reference is None else detect(signal, rate, self.detector)
+            if reference is None or found is None:
+                rows.append((math.nan,) * 3)
+            else:
+                rows.append(tuple(map(float, agreement(reference, found, rate, len(signal)))))
+        return np.array(rows, dtype=np.float64)
+
+    def _reference(self, batch: Batch, i: int, rate: float, intensity: Intensity | None) -> Places | None:
+        if self.reference == "clean":
+            if batch.truth is None:
+                return None
+            return detect(_lead(batch.truth[i], batch.key[i], intensity), rate, self.detector)
+        if batch.mask is None:
+            return None
+        marked = stretches(batch.mask[i, 0].cpu().numpy() > 0.5)
+        return np.array([(start + stop - 1) // 2 for start, stop in marked], dtype=np.int64)
+
+    def reduce(self, rows: NDArray[np.float64]) -> float:
+        """Return the score of rows (N, 3); NaN where it is not defined."""
+        right, missed, wrong = rows[~np.isnan(rows[:, 0])].sum(axis=0)
+        over, under = {
+            "f1": (2 * right, 2 * right + missed + wrong),
+            "sensitivity": (right, right + missed),
+            "precision": (right, right + wrong),
+        }[self.formula]
+        return float(over / under) if under else math.nan
+
+
+def _lead(image: Tensor, key: str, intensity: Intensity | None) -> NDArray[np.float64]:
+    """Return the first lead, in mV where that is known."""
+    values: NDArray[np.float64] = image[0].detach().cpu().double().numpy()
+    if not np.isfinite(values).all():
+        raise DataError(f"{key}: the signal holds a value that is not finite; no score fits")
+    if intensity is None:
+        return values
+    return (values + 1) * (intensity.high - intensity.low) / 2 * VOLTS.get(intensity.unit, 1.0)
+
+
+def _maker(formula: str) -> Factory:
+    @trial(options={"rate": 128})
+    def make(
+        domain: Domain, *, reference: Reference = "clean", detector: Detector = "xqrs", rate: Rate | None = None
+    ) -> Metric:
+        signals_only(domain, f"metric 'r_peak_{formula}'")
+        needs_library(detector)
+        return RPeaks(formula, detector, reference, rate)
+
+    make.__doc__ = f"""R peaks that are found, {_FORMULAS[formula]}, within 150 ms (ANSI/AAMI EC57).
+
+    The score of poor and of restored signals side by side says whether restoring helps a detector that was made by
+    others and knows nothing of it. A detector learns from what it sees: windows of ten seconds are better than of two.
+
+    Args:
+        domain: What the signals look like.
+        reference: `clean`: the peaks that the same detector finds in the truth; `annotations`: the beats that people
+            marked, as the dataset `records` brings them.
+        detector: `xqrs` of the package wfdb, or `neurokit`, with the extra of that name.
+        rate: Samples a second; default: what the data say.
+    """
+    return make
+
+
+METRICS: dict[str, Factory] = {f"r_peak_{formula}": _maker(formula) for formula in _FORMULAS}
+"""Metrics by the name under which a recipe asks for them."""

