@@ -25,7 +25,7 @@ class Degraded(Dataset):
             first = inner.load(0, torch.Generator().manual_seed(0))
             spacing = None if first.intensity is None else first.intensity.spacing
             size = tuple(first.image.shape[1:])
-            domain = Domain("degraded", first.image.shape[0], size, inner.classes, inner.quantity, spacing)
+            domain = Domain("degraded", first.image.shape[0], size, inner.classes, inner.quantity, spacing=spacing)
             made: Degradation = degradation(domain)
             self.degradation = made.for_split(root, split)
 
