@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,8 @@ Say = Callable[[str], None]
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
+BOUNDLESS = 100_000
+"""Columns of an output that is no terminal."""
 LONG = 24 * 3600
 """Seconds from which a run is told how it can be shortened."""
 
@@ -46,13 +49,14 @@ def fail(text: str) -> None:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print a table."""
+    """Print a table: within the width of a terminal; in a file or a pipe as wide as it is."""
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
-    out.print(made)
+    wide = None if out.is_terminal else made.__rich_measure__(out, out.options.update(max_width=BOUNDLESS)).maximum
+    out.print(made, width=wide)
 
 
 @contextmanager
@@ -207,13 +211,14 @@ def times(summary: Mapping[str, Any]) -> None:
     table(title, ["measure", "images", *map(str, summary["times"])], rows)
 
 
-def comparison(title: str, columns: Iterable[Any], lines: Iterable[Any]) -> None:
-    """Print the table of a comparison; a star marks what is bold elsewhere."""
+def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None:
+    """Print the columns of which more or less is better; the files have all. A star marks what is bold there."""
+    kept = [column.better != "neither" for column in columns]
     rows = []
     for line in lines:
         cells = ["\n".join([f"{cell.value}{'*' if cell.best else ''}", *cell.below]) for cell in line.cells]
-        rows.append([f"{line.label}\n{line.seeds}".rstrip(), *cells])
-    table(title, ["method", *(column.name for column in columns)], rows)
+        rows.append([f"{line.label}\n{line.seeds}".rstrip(), *compress(cells, kept)])
+    table(title, ["method", *(column.name for column in compress(columns, kept))], rows)
 
 
 def _interval(part: Mapping[str, float] | None, reason: str | None) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.stages.layered import Layered, read, to_yaml
 
 __all__ = [
+    "Audit",
     "Recipe",
     "differences",
     "dump",

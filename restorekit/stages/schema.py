@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from restorekit.core.parts import PLURALS, Parts, Place
-from restorekit.stages.recipe import PART_PLACES, Recipe
+from restorekit.core.parts import KINDS, PLURALS, Parts, Place
+from restorekit.stages.recipe import PART_PLACES, Audit, Recipe
 
 __all__ = ["schema"]
 
@@ -14,7 +14,7 @@ def schema(parts: Parts) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a recipe."""
     whole = Recipe.model_json_schema()
     definitions = whole["$defs"]
-    for kind in sorted({*PART_PLACES.values(), "degradation", "encoder", "layer"}):
+    for kind in sorted(KINDS):
         choices: list[dict[str, Any]] = [{"enum": parts.names(kind)}]
         for name in parts.names(kind):
             options = parts.schema(kind, name)
@@ -23,6 +23,7 @@ def schema(parts: Parts) -> dict[str, Any]:
         definitions[kind] = {"anyOf": choices}
     for place, kind in PART_PLACES.items():
         _point(whole, place, kind)
+    whole["properties"]["audit"]["anyOf"].append({"enum": list(get_args(Audit.model_fields["name"].annotation))})
     whole["properties"]["extends"] = {"type": "string", "description": "Another recipe, relative to this one."}
     return whole
 
@@ -52,8 +53,8 @@ def _point(whole: dict[str, Any], place: Place, kind: str) -> None:
     node = whole
     for key in place[:-1]:
         node = node["properties"][key]
-        reference = node.get("$ref", "")
-        node = whole["$defs"][reference.rpartition("/")[2]] if reference else node
+        references = [one["$ref"] for one in (node, *node.get("anyOf", [])) if "$ref" in one]
+        node = whole["$defs"][references[0].rpartition("/")[2]] if references else node
     target = node["properties"][place[-1]]
     reference = {"$ref": f"#/$defs/{kind}"}
     if target.get("type") == "array":

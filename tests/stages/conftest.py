@@ -103,7 +103,7 @@ def same(root: Path | None, split: str, *, size: list[int] = [16, 16], count: in
     """One good image, again and again."""
     classes: list[str] = []
     options = {"channels": 1, "val": 0, "test": 0, "classes": classes, "labelled": False, "grouped": 0, "prefix": ""}
-    options |= {"size": size, "count": count, "broken": [], "level": 0, "smooth": 1}
+    options |= {"size": size, "count": count, "broken": [], "level": 0, "smooth": 1, "apart": False}
     return Same(split, "b", options)
 
 

@@ -103,7 +103,7 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
     by_key = {line.split(": ")[1]: line for line in found}
     assert "unknown key. Did you mean 'seed'? Known: " in by_key["seeds"]
     assert "Did you mean 'toy'?" in by_key["data.a"]
-    assert "Known: degraded, folder, manifest, phantom, toy" in by_key["data.a"]
+    assert "Known: degraded, folder, manifest, phantom, same, toy" in by_key["data.a"]
     assert "Did you mean 'side'?" in by_key["data.b.sid"]
     assert by_key["data.channels"].endswith("input should be a valid integer; came '3'")
     assert "'stretch', 'pad' or 'crop'; came 'strech'" in by_key["data.fit"]
@@ -233,7 +233,7 @@ def test_lines_are_right_after_an_item_was_removed(faults: Callable[..., list[st
 def test_bad_sets(faults: Callable[..., list[str]]) -> None:
     assert faults(GOOD, "train.steps") == ["--set train.steps: came without '='; write --set train.steps=2000"]
     assert faults(GOOD, "train.step=3")[0].startswith(
-        "--set train.step: train.step: unknown key. Did you mean 'steps'? Known: adam, best, decay_from, epochs"
+        "--set train.step: train.step: unknown key. Did you mean 'steps'? Known: adam, best, decay_from, ema, epochs"
     )
     assert faults(GOOD, "losses.cycel.weight=3") == [
         "--set losses.cycel.weight: no item is called 'cycel'. Did you mean 'cycle'? Known: cycle, identity, lsgan"
