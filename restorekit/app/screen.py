@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress
@@ -19,10 +20,10 @@ __all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling",
 
 Say = Callable[[str], None]
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(soft_wrap=True, highlight=False, stderr=True)
 BOUNDLESS = 100_000
 """Columns of an output that is no terminal."""
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else BOUNDLESS)
+err = Console(soft_wrap=True, highlight=False, stderr=True)
 LONG = 24 * 3600
 """Seconds from which a run is told how it can be shortened."""
 
@@ -55,8 +56,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
         made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
-    wide = None if out.is_terminal else made.__rich_measure__(out, out.options.update(max_width=BOUNDLESS)).maximum
-    out.print(made, width=wide)
+    out.print(made)
 
 
 @contextmanager
