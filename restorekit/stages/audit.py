@@ -75,18 +75,17 @@ def relation(run: str, judge: str, split: str) -> dict[str, Any]:
     """Say from the listings (splits.csv) of two runs what the judge was trained on.
 
     Returns:
-        `shared` of `trained` patients (images, where patients are not known) that the run was trained on too, `unit`,
-        and `judged`: how many of those it will judge it was trained on.
+        `trained`: how many patients the judge was trained on, an image whose patient is not known counting as one;
+        `shared`: how many of them the run was trained on too; `judged`: how many of them it is to judge; `unknown`: how
+        many of all are such images.
     """
     ours, theirs = _units_of(run), _units_of(judge)
-    known = all(patient for _, patient in (*ours["train"], *theirs["train"]))
-    pick = 1 if known else 0
-    mine, its, judged = ({unit[pick] for unit in of} for of in (ours["train"], theirs["train"], ours[split]))
+    its = theirs["train"]
     return {
-        "unit": "patient" if known else "image",
         "trained": len(its),
-        "shared": len(mine & its),
-        "judged": len(judged & its),
+        "shared": len(its & ours["train"]),
+        "judged": len(its & ours[split]),
+        "unknown": sum(not is_patient for is_patient, _ in its | ours["train"]),
     }
 
 
@@ -116,6 +115,8 @@ def contrast(image: Tensor, mask: Tensor) -> Rows:
 def _demand_fit(run: Run, judge: Run, split: str) -> None:
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
+    if not run.nets.ab.generator.translates:
+        raise DataError(f"{run.folder}: hands its images through, so there is nothing to audit; give one that restores")
     ours, theirs = run.domains["a"].classes, judge.domains["a"].classes
     if not theirs or judge.nets.ab.head is None:
         raise DataError(f"{judge.folder}: tells no classes, so it cannot judge; use a run with nets.head")
@@ -126,16 +127,16 @@ def _demand_fit(run: Run, judge: Run, split: str) -> None:
     trained = relation(run.listing, judge.listing, split)
     if trained["judged"]:
         raise DataError(
-            f"{judge.folder}: was trained on {trained['judged']} {trained['unit']}s of the {split} images that it "
-            "is to judge; take a judge of the same splits"
+            f"{judge.folder}: was trained on {trained['judged']} patients whose {split} images it is to judge; take a "
+            "judge of the same splits"
         )
 
 
-def _units_of(listing: str) -> dict[str, set[tuple[str, str]]]:
-    """By split: (path, patient) of every image."""
-    found: dict[str, set[tuple[str, str]]] = {"train": set(), "val": set(), "test": set()}
+def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
+    """By split the patients, (True, name), and the images whose patient is not known, (False, path)."""
+    found: dict[str, set[tuple[bool, str]]] = {"train": set(), "val": set(), "test": set()}
     for row in csv.DictReader(io.StringIO(listing, newline="")):
-        found[row["split"]].add((row["path"], row["patient"]))
+        found[row["split"]].add((True, row["patient"]) if row["patient"] else (False, row["path"]))
     return found
 
 

@@ -151,6 +151,8 @@ def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) ->
     why = f"generator {spec.nets.generator.name!r} hands its images through"
     if any(term.loss.judges for term in terms):
         yield f"nets.discriminator: {why}, so there is nothing to judge; take it and its loss away"
+    if spec.audit is not None:
+        yield f"audit: {why}, so there is nothing to audit; take it away"
     for metric in spec.evaluate.metrics:
         if parts.resolve("metric", metric.spec)(domain).needs != "target":
             yield f"evaluate.metrics: {metric.name} scores restored images; {why}; take it away"

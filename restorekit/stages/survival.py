@@ -20,13 +20,13 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 
 
 def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
-    unit, shared = judge["unit"], judge["shared"]
-    unit = "subject" if synthetic and unit == "patient" else unit
-    known = f"{count(shared)} of which the run was trained on too: it may have learnt the same shortcuts"
-    trained = f"was trained on {count(judge['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
-    yield f"The judge, a classifier over {judge['generator']}, {trained}."
-    if unit == "image":
-        yield "Patients are not known: the same patient may have trained both."
+    shared, unit = judge["shared"], "subject" if synthetic else "patient"
+    known = f"{count(shared)} of whom the run was trained on too: it may have learnt the same shortcuts"
+    trained = f"{count(judge['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
+    yield f"The judge, a classifier over {judge['generator']}, was trained on {trained}."
+    if judge["unknown"]:
+        images = count(judge["unknown"])
+        yield f"The {unit} of {images} training images is not known: each counts as one, and may be among the others."
 
 
 def _able(found: Mapping[str, Any]) -> Iterator[str]:

@@ -156,7 +156,7 @@ def rows(run: Run) -> list[dict[str, str]]:
 
 def test_what_the_judge_was_trained_on_is_told(judge: Run, restorer: Callable[..., Run]) -> None:
     alone = audit(restorer(1.0), judge)
-    assert alone["judge"]["unit"] == "patient"
+    assert alone["judge"]["unknown"] == 0
     assert alone["judge"]["shared"] == 0
     assert "none of whom trained the run" in alone["sentences"][0]
     together = audit(restorer(0.5, data__half=None), judge)
@@ -164,17 +164,17 @@ def test_what_the_judge_was_trained_on_is_told(judge: Run, restorer: Callable[..
     assert "may have learnt the same shortcuts" in together["sentences"][0]
 
 
-def test_patients_that_are_not_known_are_told_apart_by_image() -> None:
+def test_an_image_whose_patient_is_not_known_counts_as_one() -> None:
     head = "path,domain,label,patient,split,source\n"
     run = head + "one.png,a,no,,train,\ntwo.png,a,no,p2,train,\nthree.png,a,no,p3,test,\n"
     judge = head + "two.png,a,no,p2,train,\nthree.png,a,no,p3,train,\n"
-    assert relation(run, judge, "test") == {"unit": "image", "trained": 2, "shared": 1, "judged": 1}
+    assert relation(run, judge, "test") == {"trained": 2, "shared": 1, "judged": 1, "unknown": 1}
 
 
 def test_a_judge_that_knows_what_it_judges_is_refused(judge: Run, restorer: Callable[..., Run]) -> None:
     run = restorer(1.0)
     judge.listing = judge.listing.replace(",train,", ",test,").replace(",test,toy", ",train,toy")
-    with pytest.raises(DataError, match="was trained on 10 patients of the test images that it is to judge"):
+    with pytest.raises(DataError, match="was trained on 10 patients whose test images it is to judge"):
         audit(run, judge)
 
 
@@ -184,6 +184,10 @@ def test_other_classes_or_none_are_refused(build_run: Build, judge: Run, restore
         audit(named, judge)
     with pytest.raises(DataError, match="tells no classes, so it cannot judge"):
         audit(judge, restorer(0.5))
+    handed = restorer(0.25)
+    handed.nets.ab.generator.translates = False
+    with pytest.raises(DataError, match="hands its images through, so there is nothing to audit"):
+        audit(handed, judge)
 
 
 def test_contrast_is_inside_less_surround() -> None:
