@@ -28,7 +28,7 @@ from restorekit.stages.inference import exact
 from restorekit.stages.intervals import Indices, interval, resamples, units
 from restorekit.stages.run import Run
 from restorekit.stages.seeds import seed_of
-from restorekit.stages.survival import sentences
+from restorekit.stages.survival import headline, sentences
 
 __all__ = ["audit", "contrast", "relation"]
 
@@ -65,7 +65,7 @@ def audit(
     seen = _look(run, judge, split, say)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"))
     found = _summary(run, judge, split, seen, over)
-    found["sentences"] = sentences(found)
+    found["headline"], found["sentences"] = headline(found), sentences(found)
     write_text(run.folder / "scores" / "audit.csv", _table(seen, run.domains["a"]))
     write_text(run.folder / "scores" / "audit.json", json.dumps(found, indent=1))
     return found

@@ -49,11 +49,12 @@ def _view(folder: Path) -> dict[str, Any]:
     samples = run.samples() if translates else []
     checked = _mapping(data.get("check"))
     health = _health(run)
+    audit = _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit"))))
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
         "synthetic": synthetic,
-        "sentences": [*findings.score_sentences(scores), *towards.summary(scores)],
+        "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
         "leaks": checked.get("leaks") or [],
         "leak_count": checked.get("leak_count") or 0,
         "warnings": [
@@ -67,7 +68,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
-        "audit": _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit")))),
+        "audit": audit,
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",

@@ -7,7 +7,7 @@ from typing import Any
 
 from restorekit.stages.findings import count, number, percent, with_interval
 
-__all__ = ["sentences"]
+__all__ = ["headline", "sentences"]
 
 LOST = 0.05
 """The share of recognised images whose loss an audit must exclude to be conclusive."""
@@ -17,6 +17,21 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     """Return what the summary of an audit says, the reasons for doubt first."""
     who = _who(found["judge"], synthetic=found["synthetic"])
     return [*who, *_able(found), *_agreement(found), *_flips(found), *_contrast(found)]
+
+
+def headline(found: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence for each class what restoration did to what the judge had recognised."""
+    knows = "the run's own" if found["judge"]["shared"] else "other"
+    who = f"By a judge that knows {knows} {'subjects' if found['synthetic'] else 'patients'}"
+    return [
+        f"{who}, restoration hid {_part(flips['lost'])} recognised {flips['class']} images and turned "
+        f"{_part(flips['invented'])} others into {flips['class']}."
+        for flips in found["flips"]
+    ]
+
+
+def _part(entry: Mapping[str, Any]) -> str:
+    return f"{count(entry['k'])} of {count(entry['n'])}"
 
 
 def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
@@ -74,7 +89,7 @@ def _share(entry: Mapping[str, Any], confidence: float) -> str:
     if entry["value"] is None:
         return "0 of 0"
     bounds = f"exact {percent(confidence)} interval {_whole(entry['low'])} to {_whole(entry['high'])} %"
-    return f"{count(entry['k'])} of {count(entry['n'])} ({_whole(entry['value'])} %; {bounds})"
+    return f"{_part(entry)} ({_whole(entry['value'])} %; {bounds})"
 
 
 def _whole(share: float) -> str:

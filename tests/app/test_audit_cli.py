@@ -48,6 +48,7 @@ def test_a_run_with_an_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
     report = (run / "report.html").read_text()
     assert "Did restoration keep the disease?" in report
     assert found["sentences"][0] in report
+    assert report.index(found["headline"][0]) < report.index("Pictures"), "it stands among what was found"
     assert (run / "judge/report.html").is_file()
 
     before = (run / "scores/audit.csv").read_bytes(), found
