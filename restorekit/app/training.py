@@ -44,6 +44,7 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
     """
     from restorekit.stages import build, evaluate, report
     from restorekit.stages.judge import judge_recipe
+    from restorekit.stages.splits import opened
 
     with screen.telling() as say:
         made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
@@ -55,6 +56,9 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
             screen.warn(text)
     if resume:
         _take_over(made)
+    judge = judge_recipe(spec, made.steps)
+    if judge is not None:
+        opened(judge, plugins.parts)  # no judge for want of data is told now, not after the training
     made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
     screen.note(f"run folder: {folder}")
     again = again or f"add --resume {folder}"
@@ -64,7 +68,8 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
     if made.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
-        if (judge := judge_recipe(spec, made.steps)) is not None:
+        if judge is not None:
+            report.report(folder)  # should the judge fail, this is there
             audit_one(made, _trained_judge(made.folder / "judge", judge, plugins, again))
     else:
         screen.warn("data.a has no test split: nothing was scored")

@@ -60,11 +60,10 @@ def audit(
         CheckpointError: if one of the two has no checkpoint that fits.
     """
     _demand_fit(run, judge, split)
-    for one in (run, judge):
-        one.load(kept_checkpoint(one.folder, one.recipe.train.keep))
+    steps = [one.load(kept_checkpoint(one.folder, one.recipe.train.keep))["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"))
-    found = _summary(run, judge, split, seen, over)
+    found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
     found["headline"], found["sentences"] = headline(found), sentences(found)
     write_text(run.folder / "scores" / "audit.csv", _table(seen, run.domains["a"]))
     write_text(run.folder / "scores" / "audit.json", json.dumps(found, indent=1))
@@ -117,6 +116,12 @@ def _demand_fit(run: Run, judge: Run, split: str) -> None:
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
     if not run.nets.ab.generator.translates:
         raise DataError(f"{run.folder}: hands its images through, so there is nothing to audit; give one that restores")
+    if run.recipe.nets.generator.name == judge.recipe.nets.generator.name:
+        raise DataError(
+            f"{judge.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; a judge needs another "
+            "architecture"
+        )
+    _demand_images(run.domains["a"], judge.domains["a"], judge.folder)
     ours, theirs = run.domains["a"].classes, judge.domains["a"].classes
     if not theirs or judge.nets.ab.head is None:
         raise DataError(f"{judge.folder}: tells no classes, so it cannot judge; use a run with nets.head")
@@ -124,12 +129,28 @@ def _demand_fit(run: Run, judge: Run, split: str) -> None:
         raise DataError(
             f"{judge.folder}: tells the classes {theirs}, the run's data have {ours}; they must be the same"
         )
-    trained = relation(run.listing, judge.listing, split)
+    trained = relation(_listing(run), _listing(judge), split)
     if trained["judged"]:
         raise DataError(
             f"{judge.folder}: was trained on {trained['judged']} patients whose {split} images it is to judge; take a "
             "judge of the same splits"
         )
+
+
+def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
+    """Gray is shown to a judge of several channels as it was to it in training; other numbers of channels never were."""
+    if ours.dims != theirs.dims:
+        raise DataError(f"{place}: judges images of {theirs.dims} dimensions, the run restores such of {ours.dims}")
+    if ours.channels != theirs.channels and ours.channels != 1:
+        raise DataError(
+            f"{place}: judges images of {theirs.channels} channels, the run restores such of {ours.channels}"
+        )
+
+
+def _listing(run: Run) -> str:
+    """What a run was trained on: as it was written when it began, for the data may have changed since."""
+    written = run.folder / "splits.csv"
+    return written.read_text("utf-8") if written.is_file() else run.listing
 
 
 def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
@@ -172,8 +193,8 @@ def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
 
 def _for(domain: Domain, image: Tensor) -> Tensor:
     """Return an image at the judge's size and channels. Both looks go through it, so it can make no difference."""
-    if image.shape[1] != domain.channels:
-        image = image.mean(1, keepdim=True).expand(-1, domain.channels, *image.shape[2:])
+    if image.shape[1] == 1:
+        image = image.expand(-1, domain.channels, *image.shape[2:])
     return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
 
 
@@ -183,7 +204,7 @@ def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Sequence[Indic
     before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
     of = classes[1:] if len(classes) == 2 else classes
     truth = np.array(seen.targets)
-    trained = relation(run.listing, judge.listing, split)
+    trained = relation(_listing(run), _listing(judge), split)
     return {
         "split": split,
         "images": len(seen.keys),
@@ -193,6 +214,7 @@ def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Sequence[Indic
         "synthetic": run.synthetic,
         "times": run.recipe.evaluate.times,
         "judge": {"folder": judge.folder.name, "generator": judge.recipe.nets.generator.name, **trained},
+        "chance": {"auroc": 0.5, "accuracy": float(max((truth == c).mean() for c in range(len(classes))))},
         "scores": dict(_scores(judge, seen, over, confidence)),
         "agreement": _share(before == after, np.ones(len(before), bool), confidence),
         "flips": [_flips(name, classes.index(name), before, after, truth, confidence) for name in of],

@@ -358,7 +358,8 @@ def _channel_spread(seen: _Measured) -> dict[str, float] | None:
 
 def _table(seen: _Measured, domain: Domain) -> str:
     """A row an image: who it is, what was answered, and each metric that has one number an image."""
-    single = {f"{n}_{w}": rows[:, 0] for (n, w), rows in seen.rows.items() if seen.metrics[n].needs != "target"}
+    images = {key: rows for key, rows in seen.rows.items() if seen.metrics[key[0]].needs != "target"}
+    single = {f"{name}_{which}": rows[:, 0] for (name, which), rows in images.items() if rows.shape[1] == 1}
     heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.told else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -374,12 +375,13 @@ def _table(seen: _Measured, domain: Domain) -> str:
 
 
 def _good_table(good: _Measured) -> str:
-    """A row a good image: who it is, and each score."""
+    """A row a good image: who it is, and each score that is one number an image."""
+    single = {name: rows[:, 0] for (name, _), rows in good.rows.items() if rows.shape[1] == 1}
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["key", "group", "source", *(name for name, _ in good.rows)])
+    writer.writerow(["key", "group", "source", *single])
     for i, key in enumerate(good.keys):
-        values = [f"{rows[i, 0]:.6g}" for rows in good.rows.values()]
+        values = [f"{column[i]:.6g}" for column in single.values()]
         writer.writerow([key, good.groups[i] or "", good.sources[i] or "", *values])
     return stream.getvalue()
 

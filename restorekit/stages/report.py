@@ -50,6 +50,9 @@ def _view(folder: Path) -> dict[str, Any]:
     checked = _mapping(data.get("check"))
     health = _health(run)
     audit = _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit"))))
+    if audit and audit.get("step") != scores.get("step"):
+        run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
+        audit = {}
     splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
@@ -62,7 +65,7 @@ def _view(folder: Path) -> dict[str, Any]:
             *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic, translates=translates),
             *(checked.get("warnings") or []),
-            *(f"When training ended it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
+            *(f"{health['when']} it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
         ],
         "scores": scores,
         "score_rows": _score_rows(scores),
@@ -327,11 +330,13 @@ def _health(run: RunFolder) -> dict[str, Any]:
             "about": m.about,
             "limit": f"{'above' if m.above else 'below'} {number(m.limit)}",
             "value": number(judged.latest[name]) if name in judged.latest else "not measured",
-            "verdict": "yes, at the end" if name in lasting else "yes, over" if name in found else "no",
+            "verdict": "yes, at the last" if name in lasting else "yes, over" if name in found else "no",
         }
         for name, m in known.items()
     ]
+    ended = bool(rows) and rows[-1][0] == steps
     return {
+        "when": "When training ended" if ended else "At its last sample",
         "told": bool(told) and bool(rows),
         "counts_from": told.get("counts_from"),
         "judged": bool(judged.latest),

@@ -59,8 +59,7 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
         if entry.get(which)
     )
     yield f"Its {label} is {values}."
-    chance = 0.5 if name == "auroc" else max(0.5, 1 / len(found["classes"]))
-    if entry["poor"]["low"] <= chance:
+    if entry["poor"]["low"] <= found["chance"][name]:
         yield f"Inconclusive: by its {label} on poor images, the judge itself may be guessing."
     change = entry.get("change")
     if change:

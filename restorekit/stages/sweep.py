@@ -74,18 +74,16 @@ def is_done(folder: Path) -> bool:
     found = checkpoints(folder)
     try:
         state = read_state(found[-1]) if found else None
+        kept = read_state(kept_checkpoint(folder, state["recipe"]["train"]["keep"])) if state else None
     except CheckpointError:
         return False  # going on says what is wrong
     report = folder / "report.html"
-    if state is None or state["step"] < state["steps"] or not report.is_file():
+    if state is None or kept is None or state["step"] < state["steps"] or not report.is_file():
         return False
     run = RunFolder(folder)
     images = ((run.json("data.json").get("splits") or {}).get("test") or {}).get("a") or {}
     if not images.get("images"):
         return True
-    kept = read_state(kept_checkpoint(folder, state["recipe"]["train"]["keep"]))
-    if run.json("scores/test.json").get("step") != kept["step"]:
-        return False
-    names = ["test.json", *(["audit.json"] if state["recipe"].get("audit") else [])]
-    made = [folder / "scores" / name for name in names]
-    return all(one.exists() and report.stat().st_mtime_ns >= one.stat().st_mtime_ns for one in made)
+    names = ["scores/test.json", *(["scores/audit.json"] if state["recipe"].get("audit") else [])]
+    of_these = all(run.json(name).get("step") == kept["step"] for name in names)
+    return of_these and all(report.stat().st_mtime_ns >= (folder / name).stat().st_mtime_ns for name in names)
