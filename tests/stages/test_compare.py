@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics as other
 
 from restorekit import DataError, RecipeError, RestorekitError
@@ -502,6 +503,21 @@ def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None
     assert widths == {10}
 
 
+def test_a_method_that_hands_images_through_takes_no_pictures_from_the_others(made: Made, tmp_path: Path) -> None:
+    keys = [f"x00{i}.png" for i in range(3)]
+    shown = {"a_plain": ("image", "truth"), "bare": ("restored",), "full": ("poor", "restored", "truth")}
+    for name, columns in shown.items():
+        images = {column: torch.zeros(3, 1, 8, 8) for column in columns}
+        gallery.write(made(name) / "scores" / "pictures", images, keys)
+    found = compare([tmp_path / "runs"], draws=10)
+    page = comparepage.write_page(found, tmp_path / "x.html").read_text()
+    for key in keys:
+        alts = [f"{key}, {text}" for text in ("poor", "restored by bare", "restored by full", "truth")]
+        assert [page.count(f'alt="{alt}"') for alt in alts] == [1] * 4
+    assert "restored by a_plain" not in page
+    assert "there are none of a_plain" in page
+
+
 def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> None:
     found = compare([made("mute", head=False, columns={"psnr_restored": np.ones(IMAGES)})], draws=10)
     words = " ".join(Reader(comparepage.write_page(found, tmp_path / "x.html").read_text()).words.split())
@@ -510,6 +526,4 @@ def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> 
 
 
 def _images(count: int) -> Any:
-    import torch
-
     return {name: torch.zeros(count, 1, 8, 8) for name in ("poor", "restored")}
