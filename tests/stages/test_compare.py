@@ -155,6 +155,51 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
     assert "r #1: train.steps 10." in comparetext.notes(found)
 
 
+SPLIT = {"name": "split", "judge": {"name": "unet"}, "steps": None}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differs"),
+    [
+        ({"train": {"steps": 9, "ema": None}, "data": {"half": None}, "audit": None}, {"train": {"steps": 9}}, None),
+        ({"train": {"ema": 0.9}}, {"train": {"ema": None}}, {"train.ema": ("0.9", "not set")}),
+        ({"audit": SPLIT | {"name": "same"}}, {"audit": None}, None),
+        ({"audit": SPLIT}, {"audit": SPLIT | {"steps": 9}}, None),
+        ({"audit": SPLIT, "data": {"half": None}}, {"data": {"half": "first"}}, None),
+        ({"audit": SPLIT}, {"audit": SPLIT, "data": {"half": "second"}}, {"data.half": ('"first"', '"second"')}),
+        ({"audit": SPLIT}, {}, {"data.half": ('"first"', "not set")}),
+    ],
+)
+def test_what_is_null_makes_no_method_and_a_half_does(
+    made: Made, one: dict[str, Any], other: dict[str, Any], differs: dict[str, tuple[str, str]] | None
+) -> None:
+    runs = [made("r", seed, folder=f"r{seed}", recipe=recipe) for seed, recipe in enumerate((one, other))]
+    found = compare(runs, draws=10, allow_unequal=True).methods
+    assert [dict(method.differs) for method in found] == (
+        [{}] if differs is None else [{key: pair[i] for key, pair in differs.items()} for i in (0, 1)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "train", "differs"),
+    [
+        (["contrast", "f1", "auroc"], {"keep": "best", "best": None}, None),
+        (["auroc", "f1"], {"keep": "best", "best": "f1"}, None),
+        (["auroc", "f1"], {"keep": "best", "best": None}, [{"train.best": '"auroc"'}, {"train.best": '"f1"'}]),
+    ],
+)
+def test_the_metric_that_names_the_checkpoint_makes_a_method(
+    made: Made, metrics: list[str], train: dict[str, Any], differs: list[dict[str, str]] | None
+) -> None:
+    """Beside a run that keeps the best by F1, the only metric that it lists."""
+    extra = {"contrast": {"id": "contrast", "better": "neither", "restored": {"value": 1.0, "low": 0.0, "high": 2.0}}}
+    told = [(metrics, train), (["f1"], {"keep": "best", "best": None})]
+    recipes = [{"evaluate": {"metrics": [{"name": name} for name in names]}, "train": so} for names, so in told]
+    runs = [made("r", i, folder=f"r{i}", recipe=recipe, extra=extra) for i, recipe in enumerate(recipes)]
+    found = compare(runs, draws=10, allow_unequal=True).methods
+    assert [dict(method.differs) for method in found] == ([{}] if differs is None else differs)
+
+
 def test_the_papers_numbers_stand_beside_ours(made: Made) -> None:
     found = compare([made(recipe={"paper": {"f1": 0.5}, "paper_note": "Other  data."})], draws=10)
     ours, paper = comparetext.lines(found)
