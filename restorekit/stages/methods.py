@@ -134,8 +134,8 @@ def read_run(folder: Path) -> Scored:
         folder=folder,
         recipe=recipe,
         scores=scores,
-        test=read_scores(folder / "scores" / "test.csv"),
-        val=read_scores(val) if val.is_file() else None,
+        test=read_scores(folder / "scores" / "test.csv", scores["metrics"]),
+        val=read_scores(val, scores["metrics"]) if val.is_file() else None,
         data=_json(folder / "data.json") or {},
     )
 

@@ -244,6 +244,19 @@ def test_only_scores_that_all_share_have_columns(made: Made) -> None:
     assert any("No method has a head" in note for note in comparetext.notes(silent))
 
 
+@pytest.mark.parametrize("classes", [("good", "poor"), ("restored", "y_poor")])
+def test_a_class_may_be_called_as_columns_end(made: Made, classes: tuple[str, str]) -> None:
+    """Also beside a metric whose name begins as the columns of classes do."""
+    columns = {"p_x_restored": np.ones(IMAGES), "psnr_poor": np.ones(IMAGES)}
+    home = made("one", classes=classes, columns=columns, val=chances(1.0))
+    found = compare([home], draws=10)
+    (run,) = found.methods[0].runs
+    assert (run.test.classes, sorted(run.test.columns)) == (classes, sorted(columns))
+    assert run.val is not None
+    assert run.val.classes == classes
+    assert found.cells["one", "f1"].value == pytest.approx(other.f1_score(TRUTH, chances(1.0) > 0.5))
+
+
 # What stands
 
 
