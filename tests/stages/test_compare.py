@@ -244,6 +244,16 @@ def test_only_scores_that_all_share_have_columns(made: Made) -> None:
     assert any("No method has a head" in note for note in comparetext.notes(silent))
 
 
+def test_a_metric_that_a_run_lacks_is_named_with_the_run(made: Made) -> None:
+    values = {f"{name}_restored": np.ones(IMAGES) for name in ("psnr", "ssim")}
+    full, less = made("full", columns=values), made("less", columns={"psnr_restored": values["psnr_restored"]})
+    mute = made("mute", head=False, columns=values)
+    found = compare([full, less, mute], draws=10)
+    assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
+    noted(found, f"Not compared, for {less} was not scored by them: SSIM.")
+    assert not compare([full, mute], draws=10).dropped, "a run without a head lacks no score of classes"
+
+
 @pytest.mark.parametrize("classes", [("good", "poor"), ("restored", "y_poor")])
 def test_a_class_may_be_called_as_columns_end(made: Made, classes: tuple[str, str]) -> None:
     """Also beside a metric whose name begins as the columns of classes do."""
