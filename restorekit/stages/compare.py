@@ -6,7 +6,7 @@ wrote, by the same resamples of patients for all, so that methods can be compare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -128,6 +128,8 @@ class Comparison:
     """patient, subject or image."""
     ungrouped: int
     """Images of which the patient is not known."""
+    dropped: Mapping[str, Path]
+    """Metrics that have no column, and the folder of a run that was not scored by each."""
 
     @property
     def synthetic(self) -> bool:
@@ -175,11 +177,12 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
     """
     runs = [read_run(folder) for folder in find_runs(paths)]
     found = methods(runs, allow_unequal=allow_unequal)
+    dropped = _dropped(runs)
     groups = runs[0].test.groups
     grouped = any(group is not None for group in groups)
     empty = Comparison(
         methods=tuple(found),
-        columns=_columns(found),
+        columns=_columns(found, dropped),
         cells={},
         tests=(),
         discordances=(),
@@ -189,6 +192,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         units=len(units(groups)),
         unit=("subject" if any(run.synthetic for run in runs) else "patient") if grouped else "image",
         ungrouped=sum(group is None for group in groups),
+        dropped=dropped,
     )
     sized = replace(empty, known=int(empty.truth()[0].sum()))
     scored = replace(sized, cells=_cells(sized, draws))
@@ -207,19 +211,26 @@ def demand_column(found: Comparison, name: str) -> str:
     return name
 
 
-def _columns(found: Sequence[Method]) -> tuple[Column, ...]:
-    """Return the columns of Table II where classes are told, then every metric that all runs were scored by.
+def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
+    """Return the metrics that not all runs were scored by, each with the first run that lacks it.
 
-    Scores of classes need to be shared only by the runs that tell classes.
+    Scores of classes need to be shared only by the runs that tell classes; those of Table II come from the rows.
     """
+    telling = [run for run in runs if run.test.classes]
+    names = dict.fromkeys(name for run in runs for name in run.scores["metrics"] if not telling or name not in TABLE)
+    lacking = {
+        name: [run.folder for run in (telling if name in CLASS_SCORES else runs) if name not in run.scores["metrics"]]
+        for name in names
+    }
+    return {name: folders[0] for name, folders in lacking.items() if folders}
+
+
+def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column, ...]:
+    """Return the columns of Table II where classes are told, then every metric that is not dropped."""
     runs = [run for method in found for run in method.runs]
     entries = {name: entry for run in reversed(runs) for name, entry in run.scores["metrics"].items()}
-    telling = [run for run in runs if run.test.classes]
-    shared = [
-        name
-        for name in entries
-        if all(name in run.scores["metrics"] for run in (telling if name in CLASS_SCORES else runs))
-    ]
+    telling = any(run.test.classes for run in runs)
+    shared = [name for name in entries if name not in dropped]
     of_classes = [name for name in shared if name in CLASS_SCORES]
     names = [*(TABLE if telling else ()), *of_classes, *shared]
     made = []

@@ -151,9 +151,13 @@ def _pictures(found: Comparison) -> dict[str, Any]:
     keys = sorted(set.intersection(*(set(files) for _, files in have.values()))) if have else []
     rows = []
     for key in keys:
-        first, files = next(iter(have.values()))
         made = {name: _picture(reader, own[key].get("restored")) for name, (reader, own) in have.items()}
-        outer = {name: _picture(first, files[key].get(name)) for name in ("poor", "truth")}
+        outer = {
+            column: next(
+                (_picture(reader, own[key][column]) for reader, own in have.values() if column in own[key]), ""
+            )
+            for column in ("poor", "truth")
+        }
         at = found.first.test.keys.index(key) if key in found.first.test.keys else None
         truth = found.first.test.truth[at] if at is not None else ""
         rows.append({"key": key, "truth": truth, "poor": outer["poor"], "clean": outer["truth"], "made": made})

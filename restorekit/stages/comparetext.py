@@ -195,6 +195,9 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     untested = [label(column.name) for column in found.columns if not column.rows]
     if untested:
         yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
+    for folder in dict.fromkeys(found.dropped.values()):
+        names = [label(name) for name, lacks in found.dropped.items() if lacks == folder]
+        yield f"Not compared, for {folder} was not scored by them: {', '.join(names)}."
     told = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
     yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(told))
 

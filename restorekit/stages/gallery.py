@@ -51,13 +51,18 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str]) -> No
 
 
 def read(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the files of each image by key and column; empty where there is no table, or a file of it is not there."""
+    """Return the files of each restored image by key and column; empty where there is no table, or a file is not there.
+
+    A generator that hands its images through restores none, so there are none of it.
+    """
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
             rows = [dict(row) for row in csv.DictReader(stream)]
     except (OSError, csv.Error, ValueError):
         return {}
     found = {
-        row["key"]: {name: folder / row[name] for name in COLUMNS if row.get(name)} for row in rows if "key" in row
+        row["key"]: {name: folder / row[name] for name in COLUMNS if row.get(name)}
+        for row in rows
+        if "key" in row and row.get("restored")
     }
     return found if all(path.is_file() for files in found.values() for path in files.values()) else {}

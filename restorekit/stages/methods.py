@@ -24,7 +24,7 @@ LABELS = ("name", "seed", "needs", "paper", "paper_note", "variants", "variant",
 HOUSEKEEPING = (
     *("data.root", "data.cache", "data.workers", "data.unreadable"),
     *("train.log_every", "train.save_every", "train.sample_every"),
-    *("evaluate.metrics", "evaluate.resamples", "evaluate.confidence"),
+    *("evaluate.metrics", "evaluate.resamples", "evaluate.confidence", "audit"),
 )
 """Keys of a recipe that change no network and no restored image."""
 FOR_THE_BEST = ("train.best", "train.score_every")
@@ -134,8 +134,8 @@ def read_run(folder: Path) -> Scored:
         folder=folder,
         recipe=recipe,
         scores=scores,
-        test=read_scores(folder / "scores" / "test.csv"),
-        val=read_scores(val) if val.is_file() else None,
+        test=read_scores(folder / "scores" / "test.csv", scores["metrics"]),
+        val=read_scores(val, scores["metrics"]) if val.is_file() else None,
         data=_json(folder / "data.json") or {},
     )
 
@@ -182,10 +182,33 @@ def _label(run: Scored) -> str:
 
 
 def _settings(run: Scored) -> dict[str, Any]:
-    """What makes a method, by dotted key: the recipe without its labels and its housekeeping."""
+    """What makes a method, by dotted key: the recipe without its labels, its housekeeping and what is null.
+
+    Null is the default of a key that an older recipe has not. What stands for a null is compared: the half that
+    `audit: split` trains on, and the metric that names the best checkpoint.
+    """
     idle = HOUSEKEEPING if _get(run.recipe, "train.keep") == "best" else (*HOUSEKEEPING, *FOR_THE_BEST)
     whole = {key: value for key, value in run.recipe.items() if key not in LABELS}
-    return {key: v for key, v in _flat(whole, "") if not any(key == i or key.startswith(f"{i}.") for i in idle)}
+    settings = dict(_flat(whole, ""))
+    settings["data.half"] = _half(run)
+    settings["train.best"] = _best(run)
+    return {
+        key: value
+        for key, value in settings.items()
+        if value is not None and not any(key == i or key.startswith(f"{i}.") for i in idle)
+    }
+
+
+def _half(run: Scored) -> Any:
+    """The half of the training patients that it was trained on, as `Recipe.half` says, of a recipe of any version."""
+    return _get(run.recipe, "data.half") or ("first" if _get(run.recipe, "audit.name") == "split" else None)
+
+
+def _best(run: Scored) -> Any:
+    """The metric that names the best checkpoint: `train.best`, else the first that knows what is better."""
+    listed = [str(metric.get("name")) for metric in _get(run.recipe, "evaluate.metrics") or ()]
+    judges = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in ("higher", "lower"))
+    return _get(run.recipe, "train.best") or next(judges, None)
 
 
 def _get(recipe: Json, dotted: str) -> Any:
@@ -223,7 +246,7 @@ def _told_apart(found: list[Method]) -> list[Method]:
         keys = sorted({key for settings in alike for key in settings})
         keys = [key for key in keys if len({json.dumps(settings.get(key)) for settings in alike}) > 1]
         mine = _settings(method.runs[0])
-        differs = {key: json.dumps(mine[key]) if key in mine else "not recorded" for key in keys}
+        differs = {key: json.dumps(mine[key]) if key in mine else "not set" for key in keys}
         made.append(replace(method, label=f"{method.label} #{turn[method.label]}", differs=differs))
     return made
 

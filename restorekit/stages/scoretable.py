@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,12 @@ class ScoreTable:
         return np.array([at.get(name, -1) for name in self.truth], dtype=np.int64)
 
 
-def read_scores(path: Path) -> ScoreTable:
+def read_scores(path: Path, metrics: Collection[str]) -> ScoreTable:
     """Read scores/SPLIT.csv of a run folder.
+
+    Args:
+        path: the file.
+        metrics: names of the run's scores. Their columns follow those of the classes, so they tell where these end.
 
     Raises:
         DataError: if it cannot be read, or is no such table.
@@ -53,21 +58,21 @@ def read_scores(path: Path) -> ScoreTable:
         with path.open(newline="", encoding="utf-8") as stream:
             head, *rows = list(csv.reader(stream))
         table = dict(zip(head, zip(*sorted(rows), strict=True), strict=True)) if rows else {}
-        return _read(head, table)
+        return _read(head, table, {f"{name}_{which}" for name in metrics for which in ("poor", "restored")})
     except (OSError, csv.Error, ValueError, KeyError) as error:
         why = "has no rows" if isinstance(error, ValueError) and "unpack" in str(error) else str(error)
         raise DataError(f"{path}: is no table of scores as this version writes them ({why}); evaluate again") from error
 
 
-def _read(head: list[str], table: Mapping[str, tuple[str, ...]]) -> ScoreTable:
+def _read(head: list[str], table: Mapping[str, tuple[str, ...]], measured: Collection[str]) -> ScoreTable:
     if head[:1] != ["key"] or "group" not in head or not {"class", "number"} & set(head):
         raise ValueError("it has no columns key, group and class")
     if not table:
         raise ValueError("it has no rows")
     if len(set(table["key"])) < len(table["key"]):
         raise ValueError("a key stands in it twice")
-    at = head.index("called") + 1 if "called" in head else len(head)
-    heads = [name for name in head[at:] if name.startswith("p_") and not name.endswith(("_poor", "_restored"))]
+    behind = head[head.index("called") + 1 :] if "called" in head else []
+    heads = list(takewhile(lambda name: name.startswith("p_") and name not in measured, behind))
     classes = tuple(name.removeprefix("p_") for name in heads)
     chances = (
         np.array([[float(cell) for cell in table[name]] for name in heads]).reshape(len(heads), len(table["key"])).T

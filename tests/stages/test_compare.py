@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics as other
 
 from restorekit import DataError, RecipeError, RestorekitError
@@ -154,6 +155,51 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
     assert "r #1: train.steps 10." in comparetext.notes(found)
 
 
+SPLIT = {"name": "split", "judge": {"name": "unet"}, "steps": None}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differs"),
+    [
+        ({"train": {"steps": 9, "ema": None}, "data": {"half": None}, "audit": None}, {"train": {"steps": 9}}, None),
+        ({"train": {"ema": 0.9}}, {"train": {"ema": None}}, {"train.ema": ("0.9", "not set")}),
+        ({"audit": SPLIT | {"name": "same"}}, {"audit": None}, None),
+        ({"audit": SPLIT}, {"audit": SPLIT | {"steps": 9}}, None),
+        ({"audit": SPLIT, "data": {"half": None}}, {"data": {"half": "first"}}, None),
+        ({"audit": SPLIT}, {"audit": SPLIT, "data": {"half": "second"}}, {"data.half": ('"first"', '"second"')}),
+        ({"audit": SPLIT}, {}, {"data.half": ('"first"', "not set")}),
+    ],
+)
+def test_what_is_null_makes_no_method_and_a_half_does(
+    made: Made, one: dict[str, Any], other: dict[str, Any], differs: dict[str, tuple[str, str]] | None
+) -> None:
+    runs = [made("r", seed, folder=f"r{seed}", recipe=recipe) for seed, recipe in enumerate((one, other))]
+    found = compare(runs, draws=10, allow_unequal=True).methods
+    assert [dict(method.differs) for method in found] == (
+        [{}] if differs is None else [{key: pair[i] for key, pair in differs.items()} for i in (0, 1)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "train", "differs"),
+    [
+        (["contrast", "f1", "auroc"], {"keep": "best", "best": None}, None),
+        (["auroc", "f1"], {"keep": "best", "best": "f1"}, None),
+        (["auroc", "f1"], {"keep": "best", "best": None}, [{"train.best": '"auroc"'}, {"train.best": '"f1"'}]),
+    ],
+)
+def test_the_metric_that_names_the_checkpoint_makes_a_method(
+    made: Made, metrics: list[str], train: dict[str, Any], differs: list[dict[str, str]] | None
+) -> None:
+    """Beside a run that keeps the best by F1, the only metric that it lists."""
+    extra = {"contrast": {"id": "contrast", "better": "neither", "restored": {"value": 1.0, "low": 0.0, "high": 2.0}}}
+    told = [(metrics, train), (["f1"], {"keep": "best", "best": None})]
+    recipes = [{"evaluate": {"metrics": [{"name": name} for name in names]}, "train": so} for names, so in told]
+    runs = [made("r", i, folder=f"r{i}", recipe=recipe, extra=extra) for i, recipe in enumerate(recipes)]
+    found = compare(runs, draws=10, allow_unequal=True).methods
+    assert [dict(method.differs) for method in found] == ([{}] if differs is None else differs)
+
+
 def test_the_papers_numbers_stand_beside_ours(made: Made) -> None:
     found = compare([made(recipe={"paper": {"f1": 0.5}, "paper_note": "Other  data."})], draws=10)
     ours, paper = comparetext.lines(found)
@@ -196,6 +242,29 @@ def test_only_scores_that_all_share_have_columns(made: Made) -> None:
     silent = compare([runs[1]], draws=10)
     assert [column.name for column in silent.columns] == ["psnr"]
     assert any("No method has a head" in note for note in comparetext.notes(silent))
+
+
+def test_a_metric_that_a_run_lacks_is_named_with_the_run(made: Made) -> None:
+    values = {f"{name}_restored": np.ones(IMAGES) for name in ("psnr", "ssim")}
+    full, less = made("full", columns=values), made("less", columns={"psnr_restored": values["psnr_restored"]})
+    mute = made("mute", head=False, columns=values)
+    found = compare([full, less, mute], draws=10)
+    assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
+    noted(found, f"Not compared, for {less} was not scored by them: SSIM.")
+    assert not compare([full, mute], draws=10).dropped, "a run without a head lacks no score of classes"
+
+
+@pytest.mark.parametrize("classes", [("good", "poor"), ("restored", "y_poor")])
+def test_a_class_may_be_called_as_columns_end(made: Made, classes: tuple[str, str]) -> None:
+    """Also beside a metric whose name begins as the columns of classes do."""
+    columns = {"p_x_restored": np.ones(IMAGES), "psnr_poor": np.ones(IMAGES)}
+    home = made("one", classes=classes, columns=columns, val=chances(1.0))
+    found = compare([home], draws=10)
+    (run,) = found.methods[0].runs
+    assert (run.test.classes, sorted(run.test.columns)) == (classes, sorted(columns))
+    assert run.val is not None
+    assert run.val.classes == classes
+    assert found.cells["one", "f1"].value == pytest.approx(other.f1_score(TRUTH, chances(1.0) > 0.5))
 
 
 # What stands
@@ -502,6 +571,21 @@ def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None
     assert widths == {10}
 
 
+def test_a_method_that_hands_images_through_takes_no_pictures_from_the_others(made: Made, tmp_path: Path) -> None:
+    keys = [f"x00{i}.png" for i in range(3)]
+    shown = {"a_plain": ("image", "truth"), "bare": ("restored",), "full": ("poor", "restored", "truth")}
+    for name, columns in shown.items():
+        images = {column: torch.zeros(3, 1, 8, 8) for column in columns}
+        gallery.write(made(name) / "scores" / "pictures", images, keys)
+    found = compare([tmp_path / "runs"], draws=10)
+    page = comparepage.write_page(found, tmp_path / "x.html").read_text()
+    for key in keys:
+        alts = [f"{key}, {text}" for text in ("poor", "restored by bare", "restored by full", "truth")]
+        assert [page.count(f'alt="{alt}"') for alt in alts] == [1] * 4
+    assert "restored by a_plain" not in page
+    assert "there are none of a_plain" in page
+
+
 def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> None:
     found = compare([made("mute", head=False, columns={"psnr_restored": np.ones(IMAGES)})], draws=10)
     words = " ".join(Reader(comparepage.write_page(found, tmp_path / "x.html").read_text()).words.split())
@@ -510,6 +594,4 @@ def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> 
 
 
 def _images(count: int) -> Any:
-    import torch
-
     return {name: torch.zeros(count, 1, 8, 8) for name in ("poor", "restored")}
