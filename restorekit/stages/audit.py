@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def _demand_fit(run: Run, judge: Run, split: str) -> None:
 
 
 def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
-    """Gray is shown to a judge of several channels as it was to it in training; other numbers of channels never were."""
+    """One channel is repeated for a judge of several, as in training; other numbers of channels do not fit."""
     if ours.dims != theirs.dims:
         raise DataError(f"{place}: judges images of {theirs.dims} dimensions, the run restores such of {ours.dims}")
     if ours.channels != theirs.channels and ours.channels != 1:

@@ -72,7 +72,9 @@ def test_a_run_without_a_judge(cli: Cli, recipe: Path) -> None:  # noqa: F811
     ]
     assert asked.code == 2
     itself = cli("audit", "runs/audited-1", "--judge", "runs/audited-1")
-    assert itself.errors == ["runs/audited-1: tells no classes, so it cannot judge; use a run with nets.head"]
+    assert itself.errors == [
+        "runs/audited-1: has the generator of the run, 'resnet'; a judge needs another architecture"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,11 @@ def test_other_classes_or_none_are_refused(build_run: Build, judge: Run, restore
         audit(named, judge)
     with pytest.raises(DataError, match="tells no classes, so it cannot judge"):
         audit(judge, restorer(0.5))
+    with pytest.raises(DataError, match=r"has the generator of the run, 'unet'; a judge needs another architecture"):
+        audit(judge, judge)
+    signals: dict[str, Any] = {"data__size": [16], "nets__generator": {"name": "resnet", "width": 4, "blocks": 1}}
+    with pytest.raises(DataError, match="judges images of 1 dimensions, the run restores such of 2"):
+        audit(restorer(0.75), build_run(folder="signal", **signals))
     handed = restorer(0.25)
     handed.nets.ab.generator.translates = False
     with pytest.raises(DataError, match="hands its images through, so there is nothing to audit"):
