@@ -136,7 +136,7 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) ->
     confidence = run.recipe.evaluate.confidence
     for name, title, values in _answers(run.domains["a"], seen, times):
         lines = {
-            whose: _line([partial(_mean, values[k])  for k in times], [chosen] * len(times), times, over, confidence)
+            whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
             for whose, chosen in _whose(run.domains["a"], name, seen.targets).items()
         }
         yield name, {"title": title, "id": "mean over images"} | _told("neither", lines)
@@ -203,9 +203,7 @@ def _line(
         over: resamples of the images.
         confidence: of the intervals.
     """
-    points = [
-        (k, _point(score, chosen, over, confidence)) for k, score, chosen in zip(times, of, known, strict=True)
-    ]
+    points = [(k, _point(score, chosen, over, confidence)) for k, score, chosen in zip(times, of, known, strict=True)]
     both = known[0] & known[-1]
     change = _point(lambda rows: of[-1](rows) - of[0](rows), both, over, confidence) if len(of) > 1 else None
     return {"points": [{"times": k, **point} for k, point in points if point is not None], "change": change}

@@ -142,7 +142,9 @@ def test_a_change_is_of_images_where_both_ends_are_defined(build_run: Callable[.
     there = [values > 0.02 for values in at]
     assert 0 < there[4].sum() < there[0].sum(), "some image is lost on the way, and not all"
     assert [p["n"] for p in line["points"]] == [int(of.sum()) for of in there]
-    assert [p["value"] for p in line["points"]] == pytest.approx([v[of].mean() for v, of in zip(at, there, strict=True)])
+    assert [p["value"] for p in line["points"]] == pytest.approx(
+        [v[of].mean() for v, of in zip(at, there, strict=True)]
+    )
     change = line["change"]
     assert change["n"] == there[4].sum()
     assert change["value"] == pytest.approx((at[4] - at[0])[there[4]].mean(), rel=1e-5)
