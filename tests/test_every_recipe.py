@@ -12,6 +12,7 @@ from restorekit import Stepped, measures, write_image
 from restorekit.core import plugins
 from restorekit.stages import build, recipe
 from restorekit.stages.evaluate import evaluate
+from restorekit.stages.sizes import trainable
 from restorekit.stages.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +55,31 @@ def test_the_published_recipes_are_found() -> None:
     baselines = next(path for path in RECIPES if path.stem == "baselines_xray")
     assert set(variants(baselines)) == {None, "resnet50", "inception_v3", "efficientnet_b4", "efficientnet_b5"}
     assert set(SMALL) <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("variant", "millions"),
+    [
+        (None, 23.539),
+        ("resnet50", 23.539),
+        ("inception_v3", 21.772),
+        ("efficientnet_b4", 17.552),
+        ("efficientnet_b5", 28.345),
+    ],
+)
+def test_baselines_have_their_own_counts_of_table_v(variant: str | None, millions: float) -> None:
+    """`paper` is merged key by key with that of R2C-GAN, none of whose numbers may stay; and ours come near them."""
+    known = plugins.load()
+    theirs = recipe.load(ROOT / "recipes" / "r2cgan_xray.yaml", known).paper
+    spec = recipe.load(ROOT / "recipes" / "baselines_xray.yaml", known, variant=variant)
+    assert {spec.paper["parameters"], spec.paper["encode_and_head"]} == {millions * 1e6}
+    assert not [name for name, value in spec.paper.items() if theirs.get(name) == value]
+    spec = recipe.load(
+        ROOT / "recipes" / "baselines_xray.yaml", known, variant=variant, sets=["nets.generator.pretrained=false"]
+    )
+    with torch.device("meta"):
+        net = build.build_nets(spec, known.parts, build.assumed(spec)).ab
+    assert trainable(net) == pytest.approx(spec.paper["parameters"], rel=2e-3)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

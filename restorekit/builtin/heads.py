@@ -88,7 +88,8 @@ def _weights(given: ClassWeight | None, domain: Domain) -> list[float]:
         if lost:
             raise RecipeError(f"{where}: domain {domain.name} has no training image of {', '.join(lost)} to balance")
         return [sum(domain.counts) / (len(domain.counts) * count) for count in domain.counts]
-    if len(given) != len(domain.classes):
+    # A domain without counts stands in for data that are not read yet, and its classes are not theirs.
+    if domain.counts and len(given) != len(domain.classes):
         classes = ", ".join(domain.classes)
         raise RecipeError(f"{where}: needs a number for each of {classes}; came {len(given)} numbers")
     return [float(weight) for weight in given]

@@ -110,8 +110,8 @@ def order(
         device: "cpu" or "cuda".
 
     Yields:
-        {"machine": ...} first; {"parameters", "encode_and_head"}; {"handed_through"} where
-        the image is, as a classifier does, so that there is no restoring to measure; {"work", "multiply_adds"};
+        {"machine": ...} first; {"handed_through"} where the image is, as a classifier does, so that there is no
+        restoring to measure; {"parameters", "encode_and_head"}; {"work", "multiply_adds"};
         {"work", "batch", "seconds"} of a call for a whole batch; {"work", "batch", "bytes"}; and {"error"}, with "work"
         and "batch" if only these failed, else the last.
     """
@@ -159,14 +159,27 @@ def _main() -> None:
         spec = recipe.resolved(told["recipe"], "recipe", plugins.load())
         net = build_nets(spec, plugins.load().parts, domains).ab.to(engine.device).eval()
         gc.collect()
+        works = _meaningful(net, told["works"])
         _say(parameters=trainable(net), encode_and_head=answering(net, domains["a"]))
         if told["job"] == "memory":
-            for work, batch in told["works"]:
+            for work, batch in works:
                 _memory(net, domains["a"], work, batch, engine.device)
         else:
-            _time(net, domains["a"], told["works"], engine.device)
+            _time(net, domains["a"], works, engine.device)
     except (RestorekitError, RuntimeError, ValueError, TypeError, MemoryError, OSError) as error:
         _say(error=_one_line(error))
+
+
+def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return the works that the network does: one that hands its images through does not restore."""
+    if net.generator.translates:
+        return [*works]
+    if net.head is None:
+        raise RecipeError(
+            "nets.head: the generator hands its images through, so without a head it does nothing; set it"
+        )
+    _say(handed_through=True)
+    return [(work, batch) for work, batch in works if work != RESTORE]
 
 
 def _leave_the_machine_alone() -> None:
@@ -212,12 +225,6 @@ def _image(domain: Domain, batch: int, device: torch.device) -> Tensor:
 
 def _time(net: Translator, domain: Domain, works: Sequence[tuple[str, int]], device: torch.device) -> None:
     one = _image(domain, 1, device)
-    if net.head is not None:
-        with torch.inference_mode():
-            handed = net(one).image is one
-        if handed:
-            _say(handed_through=True)
-            works = [(work, batch) for work, batch in works if work != RESTORE]
     for work in dict.fromkeys(work for work, _ in works):
         _say(work=work, multiply_adds=multiply_adds(_call(net, work, one)))
     images: dict[int, Tensor] = {}

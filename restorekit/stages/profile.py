@@ -194,10 +194,11 @@ class Profile:
             if "machine" in found:
                 self.machine = found["machine"]
             elif "parameters" in found:
-                rows[RESTORE].parameters = found["parameters"]
-                if CLASSIFY in rows:
-                    rows[CLASSIFY].parameters = found["encode_and_head"]
+                for work, count in ((RESTORE, "parameters"), (CLASSIFY, "encode_and_head")):
+                    if work in rows:
+                        rows[work].parameters = found[count]
             elif "handed_through" in found:
+                rows = {CLASSIFY: rows[CLASSIFY]}
                 self.rows[name] = [rows[CLASSIFY]]
                 self._left[name] = [work for work in self._left[name] if work[0] == CLASSIFY]
             elif row is None:  # the whole process failed: what it found before stays

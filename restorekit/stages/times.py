@@ -77,11 +77,13 @@ def again(
         say: told how far it is.
 
     Raises:
-        DataError: if the split has no images.
+        DataError: if the split has no images, or the run hands its images through.
         CheckpointError: if there is no checkpoint, or it does not fit.
     """
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to restore")
+    if not run.nets.ab.generator.translates:
+        raise DataError(f"{run.folder}: hands its images through, so passes change nothing; give one that restores")
     checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
     state = run.load(checkpoint)
     seen = _Seen(all_metrics(run))
@@ -134,7 +136,7 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) ->
     confidence = run.recipe.evaluate.confidence
     for name, title, values in _answers(run.domains["a"], seen, times):
         lines = {
-            whose: _line([partial(_mean, values[k], chosen) for k in times], chosen, times, over, confidence)
+            whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
             for whose, chosen in _whose(run.domains["a"], name, seen.targets).items()
         }
         yield name, {"title": title, "id": "mean over images"} | _told("neither", lines)
@@ -142,7 +144,7 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) ->
         lines, why = {}, seen.lacking.get(name)
         if why is None:
             rows = [np.concatenate(seen.rows[name, k]) for k in times]
-            known = ~np.isnan(rows[0][:, 0])
+            known = [~np.isnan(of[:, 0]) for of in rows]
             lines["all"] = _line([partial(_score, metric, of) for of in rows], known, times, over, confidence)
             why = None if lines["all"]["points"] else metric.undefined
         yield name, {"id": metric.id} | _told(metric.better, lines, why)
@@ -176,9 +178,8 @@ def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, N
     return {whose: rows for whose, rows in found.items() if rows.any()}
 
 
-def _mean(values: Rows, chosen: NDArray[np.bool_], rows: Indices) -> float:
-    mine = rows[chosen[rows]]
-    return float(values[mine].mean()) if mine.size else math.nan
+def _mean(values: Rows, rows: Indices) -> float:
+    return float(values[rows].mean())
 
 
 def _score(metric: Metric, values: Rows, rows: Indices) -> float:
@@ -187,26 +188,41 @@ def _score(metric: Metric, values: Rows, rows: Indices) -> float:
 
 def _line(
     of: Sequence[Callable[[Indices], float]],
-    chosen: NDArray[np.bool_],
+    known: Sequence[NDArray[np.bool_]],
     times: Sequence[int],
     over: list[Indices],
     confidence: float,
 ) -> dict[str, Any]:
-    """Return the points of a line, and the change from the first to the last, of the same patients each time."""
-    points = [(k, _point(score, chosen, over, confidence)) for k, score in zip(times, of, strict=True)]
-    change = _point(lambda rows: of[-1](rows) - of[0](rows), chosen, over, confidence) if len(of) > 1 else None
+    """Return the points of a line, and the change from the first pass to the last.
+
+    Args:
+        of: a score of images, for each number of passes.
+        known: for which images each is defined, (images,). A point is of these; the change is of the same images each
+            time, those for which the first and the last are defined.
+        times: the numbers of passes.
+        over: resamples of the images.
+        confidence: of the intervals.
+    """
+    points = [(k, _point(score, chosen, over, confidence)) for k, score, chosen in zip(times, of, known, strict=True)]
+    both = known[0] & known[-1]
+    change = _point(lambda rows: of[-1](rows) - of[0](rows), both, over, confidence) if len(of) > 1 else None
     return {"points": [{"times": k, **point} for k, point in points if point is not None], "change": change}
 
 
 def _point(
-    of: Callable[[Indices], float], chosen: NDArray[np.bool_], over: list[Indices], confidence: float
+    of: Callable[[Indices], float], known: NDArray[np.bool_], over: list[Indices], confidence: float
 ) -> dict[str, Any] | None:
     """A value, its interval, and of how many images it tells; None where it is no number."""
-    value = of(np.arange(len(chosen)))
+
+    def score(rows: Indices) -> float:
+        mine = rows[known[rows]]
+        return of(mine) if mine.size else math.nan
+
+    value = score(np.arange(len(known)))
     if not math.isfinite(value):
         return None
-    low, high = interval(of, over, confidence)
-    return {"value": value, "low": low, "high": high, "n": int(chosen.sum())}
+    low, high = interval(score, over, confidence)
+    return {"value": value, "low": low, "high": high, "n": int(known.sum())}
 
 
 def _table(curves: dict[str, dict[str, Any]]) -> str:

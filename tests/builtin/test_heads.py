@@ -82,7 +82,7 @@ def test_balanced_weights_are_those_of_scikit_learn(counts: tuple[int, int]) -> 
 
 def test_weights_that_fit_no_class_are_refused() -> None:
     with pytest.raises(RecipeError, match="needs a number for each of no, yes; came 3 numbers"):
-        weighted([1, 2, 3])
+        weighted([1, 2, 3], (5, 5))
     with pytest.raises(RecipeError, match="has no training image of yes to balance"):
         weighted("balanced", (5, 0))
     with pytest.raises(RecipeError, match="class_weight"):

@@ -90,3 +90,13 @@ def test_domains_know_how_many_training_images_are_of_each_class(build_run: Call
     run = build_run("other", data__a=many, nets__head=balanced, losses=["lsgan", "task"])
     assert run.nets.ab.head is not None
     assert run.nets.ab.head.weight.tolist() == pytest.approx([7 / 8, 7 / 6])
+
+
+def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: Callable[..., Run]) -> None:
+    """Before data are read two classes are taken for granted; the data have three."""
+    sides = {f"data__{side}__classes": ["x", "y", "z"] for side in "ab"}
+    run = build_run(nets__head={**HEAD, "class_weight": [1, 2, 3]}, losses=["lsgan", "task"], **sides)
+    assert run.nets.ab.head is not None
+    assert run.nets.ab.head.weight.tolist() == [1, 2, 3]
+    with pytest.raises(RecipeError, match="needs a number for each of x, y, z; came 2 numbers"):
+        build_run("two", nets__head={**HEAD, "class_weight": [1, 2]}, losses=["lsgan", "task"], **sides)

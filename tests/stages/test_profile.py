@@ -1,7 +1,6 @@
 """What networks cost: counted as by hand, measured in processes that may fail without harm to the others."""
 
 import csv
-import json
 import math
 import os
 import subprocess
@@ -17,9 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit import Domain, Generator, RecipeError, Translator, nd
+from restorekit import Domain, RecipeError, nd
 from restorekit.core.plugins import Plugins, load
-from restorekit.stages import build, costs, recipe
+from restorekit.stages import build, recipe
 from restorekit.stages.costs import CLASSIFY, RESTORE, demand_device, multiply_adds, peak_memory
 from restorekit.stages.profile import Profile, Row, Target, Timing, slower_though_smaller, targets
 from restorekit.stages.run import Run
@@ -177,25 +176,35 @@ def register_parts(add):
 """
 
 
-def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
-    """A variant that cannot be made, one whose process dies, and a batch for which no memory suffices."""
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
-    (tmp_path / "guest_deadly.py").write_text(DEADLY)
-    info = tmp_path / "restorekit_deadly-1.0.dist-info"
+def guest(folder: Path, name: str, code: str) -> None:
+    """Write a plugin that is installed wherever the folder is on the path."""
+    (folder / f"guest_{name}.py").write_text(code)
+    info = folder / f"restorekit_{name}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: restorekit-deadly\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[restorekit]\ndeadly = guest_deadly\n")
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    options = ["--variants", "all", "--batch", "2", "--batch", "1000000000", "--rounds", "1", "--device", "cpu"]
-    done = subprocess.run(
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[restorekit]\n{name} = guest_{name}\n")
+
+
+def profiled(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Profile tiny.yaml of a folder, with the guests in it, into costs.csv."""
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.run(
         [str(SCRIPT), "profile", "tiny.yaml", *options, "-o", "costs.csv"],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "COLUMNS": "400", "PYTHONPATH": path},
         timeout=250,
         check=False,
     )
+
+
+def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
+    """A variant that cannot be made, one whose process dies, and a batch for which no memory suffices."""
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    guest(tmp_path, "deadly", DEADLY)
+    options = ["--variants", "all", "--batch", "2", "--batch", "1000000000", "--rounds", "1", "--device", "cpu"]
+    done = profiled(tmp_path, *options)
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr
     with (tmp_path / "costs.csv").open(newline="") as stream:
@@ -216,25 +225,61 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
     assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], "each is told when it is measured"
 
 
+HANDING = """
+import torch
+from torch import nn
+from restorekit import Generator, hookimpl
+
 class Handing(Generator):
-    """Hands the image through, as a classifier does."""
-
     features = 1
+    translates = False
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 1)
+    def encode(self, image):
+        return image, self.layer(image)
+    def decode(self, state):
+        return state.clone()
 
-    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return image, image
+def handing(source, target):
+    "Answers; its images are handed through, in memory of their own."
+    return Handing()
 
-    def decode(self, state: torch.Tensor) -> torch.Tensor:
-        return state
+@hookimpl
+def register_parts(add):
+    add("generator", "handing", handing)
+"""
+CLASSIFIER = """\
+name: tiny
+data: {size: [8, 8], a: {name: phantom, side: a}, b: {name: phantom, side: b}}
+nets: {generator: {name: handing}, head: classify, one_way: true}
+losses: [task]
+train: {steps: 2}
+paper: {parameters: 6, encode_and_head: 6}
+variants:
+  headless: {nets.head: null, losses: [cycle], nets.one_way: false}
+"""
 
 
-def test_a_classifier_has_no_restoring_to_measure(capsys: pytest.CaptureFixture[str]) -> None:
-    domain = Domain("a", 1, (8, 8), ("no", "yes"))
-    net = Translator(Handing(), load().parts.resolve("head", "classify")(1, domain))
-    costs._time(net, domain, [(CLASSIFY, 1), (RESTORE, 1)], torch.device("cpu"))
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert said[:2] == [{"handed_through": True}, {"work": CLASSIFY, "multiply_adds": 2}]
-    assert {line["work"] for line in said[2:]} == {CLASSIFY}
+def test_a_classifier_has_no_restoring_to_measure(tmp_path: Path) -> None:
+    """From the command, with times and memory: one row, to classify; without a head, nothing and one line."""
+    (tmp_path / "tiny.yaml").write_text(CLASSIFIER)
+    guest(tmp_path, "handing", HANDING)
+    options = ["--batch", "1", "--batch", "2", "--rounds", "2", "--device", "cpu"]
+    done = profiled(tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "costs.csv").open(newline="") as stream:
+        (found,) = csv.DictReader(stream)
+    assert (found["does"], found["parameters"], found["published"], found["fault"]) == (CLASSIFY, "6", "6.0", "")
+    assert int(found["multiply_adds"]) == 8 * 8 + 2, "a pixel once, and two classes"
+    assert all(float(found[f"ms_{batch}"]) > 0 and int(found[f"calls_{batch}"]) >= 2 for batch in (1, 2))
+    assert all(int(found[f"peak_bytes_{batch}"]) > 4 * 64 * batch for batch in (1, 2))
+    done = profiled(tmp_path, "--variants", "headless", *options)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    with (tmp_path / "costs.csv").open(newline="") as stream:
+        (found,) = csv.DictReader(stream)
+    assert found["fault"].startswith("nets.head: the generator hands its images through")
 
 
 NASTY = 'a|b & <i>50 %</i> of $x_1$ \\ "q"\n#'

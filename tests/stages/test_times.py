@@ -2,13 +2,15 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from restorekit import RecipeError
+from restorekit import Batch, DataError, Metric, RecipeError
 from restorekit.core.measures import LEVELS
 from restorekit.stages.evaluate import evaluate
 from restorekit.stages.report import report
@@ -116,6 +118,45 @@ def test_without_truth_and_without_classes(build_run: Callable[..., Run]) -> Non
     assert found["curves"]["psnr"]["undefined"] == "the clean image is not known"
     assert found["curves"]["psnr"]["lines"] == {}
     assert "Again and again" not in report(run.folder).read_text(), "there is nothing to show"
+
+
+class Bright(Metric):
+    """Mean value of an image, where it is above 0.02: fewer images at every pass that darkens them."""
+
+    id = "mean value"
+
+    def measure(self, image: torch.Tensor, told: torch.Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        mean = image.double().flatten(1).mean(1, keepdim=True).cpu().numpy()
+        return np.where(mean > 0.02, mean, np.nan)
+
+    def reduce(self, rows: NDArray[np.float64]) -> float:
+        return float(np.nanmean(rows)) if np.isfinite(rows).any() else math.nan
+
+
+def test_a_change_is_of_images_where_both_ends_are_defined(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    run.metrics = {"bright": Bright()}
+    line = again(run, passes("0..4"))["curves"]["bright"]["lines"]["all"]
+    means = torch.cat([b.image for b in run.scoring("test")]).double().flatten(1).mean(1).numpy()
+    at = [means * 0.5**k for k in range(5)]
+    there = [values > 0.02 for values in at]
+    assert 0 < there[4].sum() < there[0].sum(), "some image is lost on the way, and not all"
+    assert [p["n"] for p in line["points"]] == [int(of.sum()) for of in there]
+    assert [p["value"] for p in line["points"]] == pytest.approx(
+        [v[of].mean() for v, of in zip(at, there, strict=True)]
+    )
+    change = line["change"]
+    assert change["n"] == there[4].sum()
+    assert change["value"] == pytest.approx((at[4] - at[0])[there[4]].mean(), rel=1e-5)
+    assert change["low"] <= change["value"] <= change["high"] < 0, "darker, whichever images are drawn"
+
+
+def test_what_hands_its_images_through_is_refused(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    run.nets.ab.generator.translates = False
+    with pytest.raises(DataError, match="hands its images through, so passes change nothing; give one that restores"):
+        again(run, passes("0..3"))
+    assert not (run.folder / "scores" / "times.json").exists()
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("3", [3]), ("0..2", [0, 1, 2]), (" 4..4", [4])])
