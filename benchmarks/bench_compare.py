@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from restorekit.core.classification import CLASS_SCORES, class_score
-from restorekit.stages.compare import TABLE, compare
-from restorekit.stages.comparepage import write_page
+from restorekit.stages.comparing.compare import TABLE, compare
+from restorekit.stages.comparing.pages import write_page
 
 IMAGES = 1000
 SHAPES = ((10, 1), (5, 2))

@@ -34,11 +34,11 @@ from torch import Tensor, nn
 
 from restorekit import Batch, Domain, HistoryPool, MakeLayer, hookimpl, nd
 from restorekit.core.plugins import load
-from restorekit.stages.build import build_nets, make_terms, optimisers
-from restorekit.stages.engine import Engine
-from restorekit.stages.recipe import resolved
-from restorekit.stages.run import Run
-from restorekit.stages.train import step
+from restorekit.stages.recipes.recipe import resolved
+from restorekit.stages.runs.build import build_nets, make_terms, optimisers
+from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.run import Run
+from restorekit.stages.training.train import step
 
 VARIANTS = ("plain fp32", "ours fp32", "plain bf16", "ours bf16")
 

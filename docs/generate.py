@@ -23,7 +23,7 @@ from restorekit import Domain, RecipeError, testing
 from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
-from restorekit.stages import recipe
+from restorekit.stages.recipes import recipe
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
-    from restorekit.stages.restore import load as load
+    from restorekit.stages.restoring.restore import load as load
 
 __all__ = [
     "PASSES",
@@ -166,7 +166,7 @@ _HOMES = {
         "TaskHead",
         "Translator",
     ),
-    "stages.restore": ("load",),
+    "stages.restoring.restore": ("load",),
 }
 _MODULES = ("measures", "nd")
 """Names of the face that are modules of the core."""

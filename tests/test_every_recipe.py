@@ -10,10 +10,11 @@ from ruamel.yaml import YAML
 
 from restorekit import Stepped, measures, write_image
 from restorekit.core import plugins
-from restorekit.stages import build, recipe
-from restorekit.stages.evaluate import evaluate
-from restorekit.stages.sizes import trainable
-from restorekit.stages.train import train
+from restorekit.stages.recipes import recipe
+from restorekit.stages.runs import build
+from restorekit.stages.runs.sizes import trainable
+from restorekit.stages.scoring.evaluate import evaluate
+from restorekit.stages.training.train import train
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -19,27 +19,30 @@ FLOORS = {
 }
 """For each folder, the folders of ours that its files may import; `face` is `restorekit` itself."""
 
+FLOW = ["recipes", "writing", "data", "runs", "scoring", "training", "restoring", "profiling", "reporting", "comparing"]
+"""The folders of stages: each imports only from itself and from those before it."""
+
 HOMES = {
-    "ruamel": {"stages/layered.py"},
+    "ruamel": {"stages/recipes/layered.py"},
     "pluggy": {"core/hookspecs.py", "core/plugins.py"},
     "packaging": {"core/guests.py"},
-    "pydantic": {"core/parts.py", "stages/recipe.py", "builtin/"},
+    "pydantic": {"core/parts.py", "stages/recipes/recipe.py", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},
-    "accelerate": {"stages/engine.py"},
-    "safetensors": {"stages/checkpoint.py"},
-    "PIL": {"stages/facts.py", "core/formats/raster.py", "core/pictures.py"},
+    "accelerate": {"stages/runs/engine.py"},
+    "safetensors": {"stages/runs/checkpoint.py"},
+    "PIL": {"stages/data/facts.py", "core/formats/raster.py", "core/pictures.py"},
     "imagecodecs": {"core/formats/raster.py", "core/formats/dicom_codecs.py"},
     "tifffile": {"core/formats/tiff.py"},
     "pydicom": {"core/formats/dicom.py", "core/formats/dicom_codecs.py"},
     "nibabel": {"core/formats/nifti.py"},
-    "imagehash": {"stages/facts.py"},
+    "imagehash": {"stages/data/facts.py"},
     "pyarrow": {"core/manifests.py"},
     "sklearn": {"builtin/"},
-    "scipy": {"stages/audit.py", "stages/inference.py"},
-    "statsmodels": {"stages/inference.py"},
-    "jinja2": {"stages/page.py"},
-    "matplotlib": {"stages/figures.py"},
+    "scipy": {"stages/scoring/audit.py", "stages/scoring/inference.py"},
+    "statsmodels": {"stages/scoring/inference.py"},
+    "jinja2": {"stages/writing/page.py"},
+    "matplotlib": {"stages/writing/figures.py"},
     "tensorboard": {"builtin/"},
     "onnx": {"testing/moving.py"},
 }
@@ -100,14 +103,14 @@ def test_the_face_imports_the_core_and_one_door() -> None:
     face = PACKAGE / "__init__.py"
     assert set(ours(face)) == {"core", "stages"}
     assert {name for name in imports(face) if name.startswith("restorekit.stages")} == {
-        "restorekit.stages.restore.load"
+        "restorekit.stages.restoring.restore.load"
     }
 
 
 def test_the_kit_knows_one_stage_and_one_command_knows_the_kit() -> None:
     kit = {name for path in sources("testing") for name in imports(path) if name.startswith("restorekit.stages")}
     assert kit
-    assert {name.rpartition(".")[0] for name in kit} == {"restorekit.stages.checkpoint"}
+    assert {name.rpartition(".")[0] for name in kit} == {"restorekit.stages.runs.checkpoint"}
     users = [path for path in [*sources(), *guests()] if "testing" in ours(path) and path.parent.name != "testing"]
     assert [ident(path) for path in users] == ["restorekit/app/plugin.py"]
 
@@ -116,11 +119,18 @@ def test_the_kit_needs_no_test_runner() -> None:
     assert not [path for path in sources("testing") for name in imports(path) if name.partition(".")[0] == "pytest"]
 
 
-def test_build_and_train_do_not_know_each_other() -> None:
-    for one, other in (("build", "train"), ("train", "build")):
-        path = PACKAGE / "stages" / f"{one}.py"
-        if path.exists():
-            assert not any(name.startswith(f"restorekit.stages.{other}") for name in imports(path))
+@pytest.mark.parametrize("path", sources("stages"), ids=ident)
+def test_the_folders_of_stages_import_downhill(path: Path) -> None:
+    *_, folder, _ = path.relative_to(PACKAGE).parts
+    allowed = set(FLOW[: FLOW.index(folder) + 1]) if folder in FLOW else set()
+    known = {name.split(".")[2] for name in imports(path) if name.startswith("restorekit.stages.")}
+    assert known <= allowed
+
+
+def test_train_does_not_know_build() -> None:
+    names = list(imports(PACKAGE / "stages" / "training" / "train.py"))
+    assert "restorekit.stages.runs.run.Run" in names
+    assert not any(name.startswith("restorekit.stages.runs.build") for name in names)
 
 
 @pytest.mark.parametrize("path", sources(), ids=ident)

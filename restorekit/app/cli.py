@@ -18,8 +18,8 @@ from restorekit.core.errors import RecipeError, RestorekitError, unknown
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
     from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipe import Recipe
-    from restorekit.stages.sweep import Member
+    from restorekit.stages.recipes.recipe import Recipe
+    from restorekit.stages.training.sweep import Member
 
 __all__ = ["app", "main"]
 
@@ -84,7 +84,7 @@ def run(
 @app.command()
 def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
     """Check a recipe: every fault at once. No data is read."""
-    from restorekit.stages import build
+    from restorekit.stages.runs import build
 
     plugins = guests.known()
     spec = _recipe(recipe, plugins, sets, variant)
@@ -103,9 +103,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run's kept checkpoint again, or after each of several numbers of passes, and write the report."""
-    from restorekit.stages import build, report
-    from restorekit.stages import evaluate as stage
-    from restorekit.stages import times as repeated
+    from restorekit.stages.reporting import report
+    from restorekit.stages.runs import build
+    from restorekit.stages.scoring import evaluate as stage
+    from restorekit.stages.scoring import times as repeated
 
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
@@ -132,7 +133,8 @@ def audit(
     ] = None,
 ) -> None:
     """Let a judge say of test images, before and after restoration, which class they show; write the report."""
-    from restorekit.stages import build, report
+    from restorekit.stages.reporting import report
+    from restorekit.stages.runs import build
 
     plugins = guests.known()
     for run in runs:
@@ -158,7 +160,7 @@ def restore(
     ] = None,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
-    from restorekit.stages.restore import load, restore_files
+    from restorekit.stages.restoring.restore import load, restore_files
 
     guests.known()  # so that a slow import is told
     restorer = load(run)
@@ -196,8 +198,9 @@ def profile(
     Exit code 3 if something could not be measured; its row says why.
     """
     from restorekit.app.profiling import show
-    from restorekit.stages import costs, tables
-    from restorekit.stages.profile import Profile, targets
+    from restorekit.stages.profiling import costs
+    from restorekit.stages.profiling.profile import Profile, targets
+    from restorekit.stages.writing import tables
 
     if out is not None:
         tables.demand_format(out)
@@ -211,7 +214,7 @@ def profile(
 @app.command()
 def report(run: RunFolder) -> None:
     """Write report.html of a run folder again."""
-    from restorekit.stages.report import report as write
+    from restorekit.stages.reporting.report import report as write
 
     if not (run / "recipe.json").is_file():
         raise RecipeError(f"{run}: is no run folder: it has no recipe.json")
@@ -230,18 +233,18 @@ def compare(
     ] = False,
 ) -> None:
     """Compare finished runs on the same test images: scores, intervals, paired tests, pictures."""
-    from restorekit.stages import compare as stage
-    from restorekit.stages import comparepage, comparetext
+    from restorekit.stages.comparing import compare as stage
+    from restorekit.stages.comparing import pages, words
 
     found = stage.compare(runs, allow_unequal=allow_unequal)
     if metric is not None:
         stage.demand_column(found, metric)
-    screen.comparison(comparepage.summary(found), found.columns, comparetext.lines(found))
-    for text in comparetext.legend(found):
+    screen.comparison(pages.summary(found), found.columns, words.lines(found))
+    for text in words.legend(found):
         screen.note(text)
-    for text in comparetext.notes(found):
+    for text in words.notes(found):
         screen.warn(text)
-    screen.say(f"page: {comparepage.write_all(found, out, metric).resolve()}")
+    screen.say(f"page: {pages.write_all(found, out, metric).resolve()}")
 
 
 @app.command()
@@ -281,7 +284,7 @@ def plugins(ctx: typer.Context) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, with every installed part, for editors."""
-    from restorekit.stages.schema import schema as made
+    from restorekit.stages.recipes.schema import schema as made
 
     known = guests.known()
     known.load_guests()
@@ -314,7 +317,7 @@ def _names(text: str) -> list[str]:
 
 
 def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> Recipe:
-    from restorekit.stages import recipe
+    from restorekit.stages.recipes import recipe
 
     return recipe.load(path, plugins, sets=sets, variant=variant)
 
@@ -327,7 +330,7 @@ def _free_folder(out: Path, name: str, variant: str | None) -> Path:
 
 def _demand_same(spec: Recipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
-    from restorekit.stages.recipe import differences, read_resolved
+    from restorekit.stages.recipes.recipe import differences, read_resolved
 
     differing = differences(read_resolved(folder), spec)
     if differing:
@@ -347,7 +350,8 @@ def _demand_one(*options: str, given: Sequence[bool]) -> None:
 def _members(
     path: Path, plugins: Plugins, names: Sequence[str] | None, sets: list[str], seeds: int | None, out: Path
 ) -> list[Member]:
-    from restorekit.stages import recipe, sweep
+    from restorekit.stages.recipes import recipe
+    from restorekit.stages.training import sweep
 
     found = recipe.load_variants(path, plugins, names, sets=sets)
     again = "Give the same recipe and --set, or another --out"
@@ -367,8 +371,8 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
 def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
     from restorekit.core.types import Domain
-    from restorekit.stages.recipe import options
-    from restorekit.stages.sizes import part_sizes
+    from restorekit.stages.recipes.recipe import options
+    from restorekit.stages.runs.sizes import part_sizes
 
     domain = Domain("a", 3, (256, 256), ("negative", "positive"))
     try:

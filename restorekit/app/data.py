@@ -11,8 +11,8 @@ from restorekit.app import guests, screen
 from restorekit.core.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from restorekit.stages.doctor import Checkup
-    from restorekit.stages.items import Item
+    from restorekit.stages.data.doctor import Checkup
+    from restorekit.stages.data.items import Item
 
 __all__ = ["app"]
 
@@ -43,7 +43,7 @@ def check(
 
     Exit code 2 if a run would be stopped: a patient or the same pixels in train and test, or unreadable files.
     """
-    from restorekit.stages import doctor
+    from restorekit.stages.data import doctor
 
     with screen.telling() as say:
         items, synthetic = _items(what, sets, variant, columns, say)
@@ -59,10 +59,11 @@ def _items(
 ) -> tuple[list[Item], bool]:
     """Return the images of a recipe, a manifest or a folder, and whether they are made."""
     from restorekit.core.images import find_images
-    from restorekit.stages.items import folder_items, manifest_items, recipe_items
+    from restorekit.stages.data.items import folder_items, manifest_items, recipe_items
 
     if what.suffix.lower() in (".yaml", ".yml"):
-        from restorekit.stages import recipe, splits
+        from restorekit.stages.data import splits
+        from restorekit.stages.recipes import recipe
 
         known = guests.known()
         spec = recipe.load(what, known, sets=sets, variant=variant)

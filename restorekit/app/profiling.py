@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from restorekit.app import screen
 
 if TYPE_CHECKING:
-    from restorekit.stages.profile import Profile
+    from restorekit.stages.profiling.profile import Profile
 
 __all__ = ["show"]
 
@@ -18,8 +18,8 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
 
     What was measured is printed even if Ctrl-C comes.
     """
-    from restorekit.stages.profile import summary, table
-    from restorekit.stages.tables import write_table
+    from restorekit.stages.profiling.profile import summary, table
+    from restorekit.stages.writing.tables import write_table
 
     seen: set[str] = set()
     try:

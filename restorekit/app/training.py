@@ -19,9 +19,9 @@ from restorekit.core.errors import RestorekitError
 
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipe import Recipe
-    from restorekit.stages.run import Run
-    from restorekit.stages.sweep import Member
+    from restorekit.stages.recipes.recipe import Recipe
+    from restorekit.stages.runs.run import Run
+    from restorekit.stages.training.sweep import Member
 
 __all__ = ["audit_one", "run_all", "run_one"]
 
@@ -42,9 +42,11 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
     Raises:
         typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved.
     """
-    from restorekit.stages import build, evaluate, report
-    from restorekit.stages.judge import judge_recipe
-    from restorekit.stages.splits import opened
+    from restorekit.stages.data.splits import opened
+    from restorekit.stages.recipes.judge import judge_recipe
+    from restorekit.stages.reporting import report
+    from restorekit.stages.runs import build
+    from restorekit.stages.scoring import evaluate
 
     with screen.telling() as say:
         made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
@@ -78,7 +80,7 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
 
 def audit_one(made: Run, judge: Run) -> None:
     """Let a judge say whether the test images of a run still show their class, and tell it."""
-    from restorekit.stages.audit import audit
+    from restorekit.stages.scoring.audit import audit
 
     for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
         screen.say(sentence)
@@ -90,7 +92,7 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
     Raises:
         typer.Exit: with 3 if any failed; with 130 or 143 after Ctrl-C or SIGTERM.
     """
-    from restorekit.stages.sweep import is_done
+    from restorekit.stages.training.sweep import is_done
 
     became = {member.name: "not begun" for member in members}
     failed = []
@@ -138,7 +140,9 @@ def _attempt(member: Member, plugins: Plugins, *, allow_leaks: bool) -> str:
 
 def _trained_judge(folder: Path, spec: Recipe, plugins: Plugins, again: str) -> Run:
     """Train a judge in its folder, or go on with it; its report is written, but it is no result of its own."""
-    from restorekit.stages import build, evaluate, report
+    from restorekit.stages.reporting import report
+    from restorekit.stages.runs import build
+    from restorekit.stages.scoring import evaluate
 
     judge = build.build(spec, plugins, folder)
     if (folder / "recipe.json").is_file():
@@ -152,7 +156,7 @@ def _trained_judge(folder: Path, spec: Recipe, plugins: Plugins, again: str) -> 
 
 
 def _take_over(made: Run) -> None:
-    from restorekit.stages.checkpoint import checkpoints
+    from restorekit.stages.runs.checkpoint import checkpoints
 
     found = checkpoints(made.folder)
     if found:
@@ -164,7 +168,7 @@ def _take_over(made: Run) -> None:
 def _train(made: Run, plugins: Plugins, again: str) -> None:
     """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
     from restorekit.core.events import Ticked
-    from restorekit.stages.train import train
+    from restorekit.stages.training.train import train
 
     watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
     with _stop_asked() as stopped:

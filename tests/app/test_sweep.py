@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from restorekit.app.cli import main
-from restorekit.stages.sweep import is_done
+from restorekit.stages.training.sweep import is_done
 
 SCRIPT = Path(sys.executable).parent / "restorekit"
 RECIPE = """\

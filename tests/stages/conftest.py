@@ -24,9 +24,10 @@ from restorekit import (
     nd,
 )
 from restorekit.core.plugins import Plugins
-from restorekit.stages import build, recipe
-from restorekit.stages.recipe import Recipe
-from restorekit.stages.run import Run
+from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.runs import build
+from restorekit.stages.runs.run import Run
 
 
 class Toy(Dataset):

@@ -12,14 +12,14 @@ import torch
 
 from restorekit import DataError, RecipeError
 from restorekit.core.plugins import Plugins
-from restorekit.stages import build
-from restorekit.stages.audit import audit, contrast, relation
-from restorekit.stages.inference import exact
-from restorekit.stages.judge import judge_recipe
-from restorekit.stages.recipe import Recipe
-from restorekit.stages.run import Run
-from restorekit.stages.splits import opened
-from restorekit.stages.train import train
+from restorekit.stages.data.splits import opened
+from restorekit.stages.recipes.judge import judge_recipe
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.runs import build
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.audit import audit, contrast, relation
+from restorekit.stages.scoring.inference import exact
+from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
 CLASSIFIER: dict[str, Any] = {

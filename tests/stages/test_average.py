@@ -10,11 +10,11 @@ from torch import Tensor
 
 from restorekit import CheckpointError, Sampled, Scored, Ticked
 from restorekit.core.plugins import Plugins
-from restorekit.stages.checkpoint import checkpoints, read_checkpoint
-from restorekit.stages.evaluate import evaluate, pictures, score
-from restorekit.stages.restore import Restorer
-from restorekit.stages.run import Run
-from restorekit.stages.train import train
+from restorekit.stages.restoring.restore import Restorer
+from restorekit.stages.runs.checkpoint import checkpoints, read_checkpoint
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.evaluate import evaluate, pictures, score
+from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
 OPTIONS: dict[str, Any] = {

@@ -8,10 +8,10 @@ import torch
 
 from restorekit.core.errors import RecipeError
 from restorekit.core.plugins import Plugins
-from restorekit.stages.build import build_nets, check
-from restorekit.stages.engine import Engine
-from restorekit.stages.recipe import Recipe
-from restorekit.stages.run import Run
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.runs.build import build_nets, check
+from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.run import Run
 
 Spec = Callable[..., Recipe]
 HEAD = {"name": "classify", "pool": "avg"}

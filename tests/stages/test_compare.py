@@ -14,10 +14,11 @@ from sklearn import metrics as other
 
 from restorekit import DataError, RecipeError, RestorekitError
 from restorekit.core.classification import CLASS_SCORES, class_score
-from restorekit.stages import answers, comparepage, comparetext, gallery
-from restorekit.stages.answers import GRID, pr_curve, roc_curve, youden
-from restorekit.stages.compare import TABLE, compare, demand_column
-from restorekit.stages.intervals import resamples, units
+from restorekit.stages.comparing import answers, pages, words
+from restorekit.stages.comparing.answers import GRID, pr_curve, roc_curve, youden
+from restorekit.stages.comparing.compare import TABLE, compare, demand_column
+from restorekit.stages.scoring import gallery
+from restorekit.stages.scoring.intervals import resamples, units
 
 IMAGES = 60
 TRUTH = np.arange(IMAGES) % 3 == 0
@@ -133,7 +134,7 @@ def test_seeds_of_a_recipe_are_one_method(made: Made) -> None:
     assert cell.seeds is not None
     two = compare(runs[:2], draws=10)
     assert two.cells["one", "f1"].seeds is None, "two seeds allow no interval over seeds"
-    assert any("Two seeds of one: too few" in note for note in comparetext.notes(two))
+    assert any("Two seeds of one: too few" in note for note in words.notes(two))
 
 
 def test_a_variant_is_a_method(made: Made) -> None:
@@ -152,7 +153,7 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
         ("r #1", {"train.steps": "10"}),
         ("r #2", {"train.steps": "20"}),
     ]
-    assert "r #1: train.steps 10." in comparetext.notes(found)
+    assert "r #1: train.steps 10." in words.notes(found)
 
 
 SPLIT = {"name": "split", "judge": {"name": "unet"}, "steps": None}
@@ -202,13 +203,13 @@ def test_the_metric_that_names_the_checkpoint_makes_a_method(
 
 def test_the_papers_numbers_stand_beside_ours(made: Made) -> None:
     found = compare([made(recipe={"paper": {"f1": 0.5}, "paper_note": "Other  data."})], draws=10)
-    ours, paper = comparetext.lines(found)
+    ours, paper = words.lines(found)
     at = [column.name for column in found.columns].index("f1")
     value = found.cells["one", "f1"].value
     assert paper.cells[at].value == "0.500"
     assert paper.cells[at].below == (f"{value - 0.5:+.3f}".replace("-", "\N{MINUS SIGN}"),)
     assert ours.cells[at].value == f"{value:.3f}"
-    assert "Beside the paper: Other data." in comparetext.notes(found)
+    assert "Beside the paper: Other data." in words.notes(found)
 
 
 def test_means_over_images_are_compared_too(made: Made) -> None:
@@ -229,7 +230,7 @@ def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> No
     found = compare([made("one", extra=extra), made("two", extra=extra, skill=2)], draws=10)
     assert found.cells["one", "fid"].patients == (10, 14)
     assert not [t for t in found.tests if t.column == "fid"]
-    assert any(note.startswith("Not tested, for rows do not give the score: FID") for note in comparetext.notes(found))
+    assert any(note.startswith("Not tested, for rows do not give the score: FID") for note in words.notes(found))
 
 
 def test_only_scores_that_all_share_have_columns(made: Made) -> None:
@@ -238,10 +239,10 @@ def test_only_scores_that_all_share_have_columns(made: Made) -> None:
     found = compare(runs, draws=10)
     assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
     assert ("mute", "f1") not in found.cells
-    assert [cell.value for cell in comparetext.lines(found)[1].cells] == [*["\N{EN DASH}"] * 8, "1.00 dB"]
+    assert [cell.value for cell in words.lines(found)[1].cells] == [*["\N{EN DASH}"] * 8, "1.00 dB"]
     silent = compare([runs[1]], draws=10)
     assert [column.name for column in silent.columns] == ["psnr"]
-    assert any("No method has a head" in note for note in comparetext.notes(silent))
+    assert any("No method has a head" in note for note in words.notes(silent))
 
 
 def test_a_metric_that_a_run_lacks_is_named_with_the_run(made: Made) -> None:
@@ -314,7 +315,7 @@ def test_no_number_is_bold_that_rests_on_fewer_runs(made: Made) -> None:
         compare(runs)
     found = compare(runs, allow_unequal=True)
     assert not any(cell.best for cell in found.cells.values())
-    assert any("--allow-unequal" in note for note in comparetext.notes(found))
+    assert any("--allow-unequal" in note for note in words.notes(found))
 
 
 # Curves, calibration, thresholds, cases
@@ -487,7 +488,7 @@ def test_a_column_that_is_not_there_is_named(made: Made) -> None:
 
 
 def noted(found: Any, *texts: str) -> None:
-    notes = comparetext.notes(found)
+    notes = words.notes(found)
     for text in texts:
         assert any(text in note for note in notes), (text, notes)
 
@@ -547,7 +548,7 @@ def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None
     for run in runs[:2]:
         gallery.write(run / "scores" / "pictures", _images(3), [f"x00{i}.png" for i in range(3)])
     found = compare(runs)
-    page = comparepage.write_all(found, tmp_path / "out", "accuracy")
+    page = pages.write_all(found, tmp_path / "out", "accuracy")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         *("compare.html", "compare.md", "compare.tex", "compare.csv", "tests.csv", "cases.csv")
     }
@@ -565,9 +566,7 @@ def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None
     tex = (tmp_path / "out" / "compare.tex").read_text()
     assert r"a$<$b$>$\&\_\%" in tex
     assert "two\\|2" in (tmp_path / "out" / "compare.md").read_text()
-    widths = {
-        line.count("|") - line.count("\\|") for line in comparetext.markdown(found).splitlines() if line[:1] == "|"
-    }
+    widths = {line.count("|") - line.count("\\|") for line in words.markdown(found).splitlines() if line[:1] == "|"}
     assert widths == {10}
 
 
@@ -578,7 +577,7 @@ def test_a_method_that_hands_images_through_takes_no_pictures_from_the_others(ma
         images = {column: torch.zeros(3, 1, 8, 8) for column in columns}
         gallery.write(made(name) / "scores" / "pictures", images, keys)
     found = compare([tmp_path / "runs"], draws=10)
-    page = comparepage.write_page(found, tmp_path / "x.html").read_text()
+    page = pages.write_page(found, tmp_path / "x.html").read_text()
     for key in keys:
         alts = [f"{key}, {text}" for text in ("poor", "restored by bare", "restored by full", "truth")]
         assert [page.count(f'alt="{alt}"') for alt in alts] == [1] * 4
@@ -588,7 +587,7 @@ def test_a_method_that_hands_images_through_takes_no_pictures_from_the_others(ma
 
 def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> None:
     found = compare([made("mute", head=False, columns={"psnr_restored": np.ones(IMAGES)})], draws=10)
-    words = " ".join(Reader(comparepage.write_page(found, tmp_path / "x.html").read_text()).words.split())
+    words = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
     for text in ("Fewer than two methods tell classes.", "No run holds single pictures", "Nothing was tested."):
         assert text in words
 

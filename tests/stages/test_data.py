@@ -14,11 +14,11 @@ from torch import Tensor
 
 from restorekit import Batch, DataError, Intensity, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages import data, splits
-from restorekit.stages.data import fit, scoring_batches, steps_per_epoch, training_batches
-from restorekit.stages.recipe import Recipe
-from restorekit.stages.seeds import seed_of
-from restorekit.stages.splits import Splits, open_splits
+from restorekit.stages.data import batches, splits
+from restorekit.stages.data.batches import fit, scoring_batches, steps_per_epoch, training_batches
+from restorekit.stages.data.splits import Splits, open_splits
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.seeds import seed_of
 
 Spec = Callable[..., Recipe]
 PLAIN = {"side": "a", "name": "toy"}
@@ -99,9 +99,9 @@ def test_a_cache_that_is_too_small_says_so(spec: Spec, plugins: Plugins, tmp_pat
         write_image(tmp_path / name, torch.zeros(1, 512, 512))
     files: dict[str, Any] = {f"data__{side.lower()}": {"name": "folder", "path": side} for side in "AB"}
     made = open_splits(spec(**files, data__root=str(tmp_path)), plugins.parts, verify=lambda line: None)
-    assert data.cache_note(made, spec(data__cache={"place": "none", "limit": 1e-4}).data) == ""
-    assert data.cache_note(made, spec(data__cache={"place": "memory", "limit": 1}).data) == ""
-    told = data.cache_note(made, spec(data__cache={"place": "memory", "limit": 1e-4}).data)
+    assert batches.cache_note(made, spec(data__cache={"place": "none", "limit": 1e-4}).data) == ""
+    assert batches.cache_note(made, spec(data__cache={"place": "memory", "limit": 1}).data) == ""
+    told = batches.cache_note(made, spec(data__cache={"place": "memory", "limit": 1e-4}).data)
     assert told.startswith("data.cache.limit: 0.0001 of the 0.00049 GiB of training images are kept")
 
 
@@ -147,10 +147,10 @@ def test_a_last_batch_that_is_not_full_is_left_out(spec: Spec, plugins: Plugins)
 @given(length=st.integers(1, 40), epoch=st.integers(0, 5), cycle=st.integers(0, 3), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_an_order_is_a_permutation(length: int, epoch: int, cycle: int, seed: int) -> None:
-    order = data._order(length, seed, epoch, cycle, "a")
+    order = batches._order(length, seed, epoch, cycle, "a")
     assert sorted(order.tolist()) == list(range(length))
-    data._order.cache_clear()
-    assert torch.equal(order, data._order(length, seed, epoch, cycle, "a"))
+    batches._order.cache_clear()
+    assert torch.equal(order, batches._order(length, seed, epoch, cycle, "a"))
 
 
 def test_classes_are_shown_equally_often(spec: Spec, plugins: Plugins, tmp_path: Any) -> None:

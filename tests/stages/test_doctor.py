@@ -15,11 +15,13 @@ from torch import Tensor
 
 from restorekit import DataError, nd, read_image, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages import build, doctor, facts, report, splits
-from restorekit.stages.doctor import examine
-from restorekit.stages.facts import facts_of, remembering
-from restorekit.stages.items import folder_items, manifest_items, recipe_items
-from restorekit.stages.recipe import Recipe
+from restorekit.stages.data import doctor, facts, splits
+from restorekit.stages.data.doctor import examine
+from restorekit.stages.data.facts import facts_of, remembering
+from restorekit.stages.data.items import folder_items, manifest_items, recipe_items
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.reporting import report
+from restorekit.stages.runs import build
 
 Spec = Callable[..., Recipe]
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restorekit import CheckpointError, DataError, measures, write_image
-from restorekit.stages import gallery
-from restorekit.stages.evaluate import SHOWN, evaluate, pictures, restored, score
-from restorekit.stages.run import Run
-from restorekit.stages.splits import open_splits
-from restorekit.stages.train import train
+from restorekit.stages.data.splits import open_splits
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring import gallery
+from restorekit.stages.scoring.evaluate import SHOWN, evaluate, pictures, restored, score
+from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
 SCALE: dict[str, Any] = {"nets__generator": {"name": "scale", "by": 0.8}}

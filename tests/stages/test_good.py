@@ -16,13 +16,14 @@ from torch import Tensor
 
 from restorekit import Batch, Domain, Metric, RecipeError, Scored, hookimpl, measures
 from restorekit.core.plugins import Plugins
-from restorekit.stages import findings, towards
-from restorekit.stages.distances import distances
-from restorekit.stages.evaluate import evaluate, pictures
-from restorekit.stages.intervals import resamples, units
-from restorekit.stages.report import report
-from restorekit.stages.run import Run
-from restorekit.stages.train import train
+from restorekit.stages.reporting import towards
+from restorekit.stages.reporting.report import report
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.distances import distances
+from restorekit.stages.scoring.evaluate import evaluate, pictures
+from restorekit.stages.scoring.intervals import resamples, units
+from restorekit.stages.training.train import train
+from restorekit.stages.writing import findings
 
 Build = Callable[..., Run]
 SCALE: dict[str, Any] = {"nets__generator": {"name": "scale", "by": 0.8}}
@@ -119,7 +120,7 @@ def test_without_good_test_images_others_stand_for_them(saved: Build, options: d
 
 
 def test_of_many_good_images_some_are_scored(saved: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("restorekit.stages.evaluate.GOOD", 5)
+    monkeypatch.setattr("restorekit.stages.scoring.evaluate.GOOD", 5)
     run = saved(data__a=toy(test=2), data__b=toy("b", test=41))
     assert evaluate(run)["good"]["images"] == 5
     assert [row["key"] for row in rows(run)] == [f"test/{i:03d}.png" for i in (0, 10, 20, 30, 40)]

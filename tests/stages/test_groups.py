@@ -9,10 +9,10 @@ from torch import Tensor
 
 from restorekit import PluginError, RecipeError, Ticked, TrainingError
 from restorekit.core.plugins import Plugins
-from restorekit.stages import build
-from restorekit.stages.checkpoint import checkpoints
-from restorekit.stages.run import Run
-from restorekit.stages.train import step, train
+from restorekit.stages.runs import build
+from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.runs.run import Run
+from restorekit.stages.training.train import step, train
 
 Build = Callable[..., Run]
 ADAM = {"lr": 1e-3, "betas": [0.5, 0.999], "eps": 1e-3, "eps_hat": True}  # an epsilon large enough to be seen

@@ -16,8 +16,10 @@ from torch import Tensor
 from restorekit import DataError, Event, Loss, Noticed, Sampled, Saved, Started, Stepped, Ticked
 from restorekit.app import screen
 from restorekit.builtin.losses import Adversarial, hinge, lsgan, vanilla
-from restorekit.stages.checkpoint import checkpoints
-from restorekit.stages.health import (
+from restorekit.stages.reporting.report import report
+from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.runs.run import Run
+from restorekit.stages.training.health import (
     MEASURES,
     Health,
     change,
@@ -29,9 +31,7 @@ from restorekit.stages.health import (
     variation,
     watched,
 )
-from restorekit.stages.report import report
-from restorekit.stages.run import Run
-from restorekit.stages.train import train
+from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
 SIZES = {1: [64], 2: [32, 32], 3: [8, 16, 16]}
@@ -244,7 +244,7 @@ def test_a_file_of_another_kind_is_refused_when_a_run_goes_on(tmp_path: Path) ->
 def test_health_changes_no_event_and_no_weight(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     one = from_step(short(build_run, folder="one", losses=["lsgan", "cycle"]), 90)
     events = [event for event in train(one) if not isinstance(event, Noticed | Saved)]
-    monkeypatch.setattr("restorekit.stages.train.watched", lambda events, folder: events)
+    monkeypatch.setattr("restorekit.stages.training.train.watched", lambda events, folder: events)
     other = from_step(short(build_run, folder="other", losses=["lsgan", "cycle"]), 90)
     without = [event for event in train(other) if not isinstance(event, Saved)]
     assert [type(event) for event in events] == [type(event) for event in without]

@@ -11,8 +11,8 @@ from scipy.stats import binomtest, rankdata
 from sklearn.metrics import f1_score, roc_auc_score
 
 from restorekit.core.classification import summed
-from restorekit.stages import inference
-from restorekit.stages.intervals import resamples, unit_of, units, weights
+from restorekit.stages.scoring import inference
+from restorekit.stages.scoring.intervals import resamples, unit_of, units, weights
 
 PATIENTS = 8
 

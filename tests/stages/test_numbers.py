@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from restorekit import Batch, DataError, Domain, Metric, RecipeError, TaskHead, hookimpl, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages import build, recipe, report
-from restorekit.stages.evaluate import evaluate
-from restorekit.stages.restore import Restorer, restore_files
-from restorekit.stages.train import train
+from restorekit.stages.recipes import recipe
+from restorekit.stages.reporting import report
+from restorekit.stages.restoring.restore import Restorer, restore_files
+from restorekit.stages.runs import build
+from restorekit.stages.scoring.evaluate import evaluate
+from restorekit.stages.training.train import train
 
 
 class Regress(TaskHead):

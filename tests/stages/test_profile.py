@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from restorekit import Domain, RecipeError, nd
 from restorekit.core.plugins import Plugins, load
-from restorekit.stages import build, recipe
-from restorekit.stages.costs import CLASSIFY, RESTORE, demand_device, multiply_adds
-from restorekit.stages.profile import Profile, Row, Target, Timing, slower_though_smaller, targets
-from restorekit.stages.run import Run
-from restorekit.stages.tables import Table, write_table
+from restorekit.stages.profiling.costs import CLASSIFY, RESTORE, demand_device, multiply_adds
+from restorekit.stages.profiling.profile import Profile, Row, Target, Timing, slower_though_smaller, targets
+from restorekit.stages.recipes import recipe
+from restorekit.stages.runs import build
+from restorekit.stages.runs.run import Run
+from restorekit.stages.writing.tables import Table, write_table
 
 ROOT = Path(__file__).parents[2]
 XRAY = ROOT / "recipes" / "r2cgan_xray.yaml"
@@ -78,7 +79,7 @@ def test_published_parameters_round_as_ours() -> None:
 
 RISE_AND_FALL = """
 import numpy as np
-from restorekit.stages.costs import peak_memory
+from restorekit.stages.profiling.costs import peak_memory
 
 def rise_and_fall():
     one = np.ones(96 * 2**20, np.uint8)

@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 from restorekit import RecipeError, hookimpl, nd
 from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugin, Plugins
-from restorekit.stages import recipe
-from restorekit.stages.recipe import Recipe
-from restorekit.stages.schema import schema
+from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.schema import schema
 
 GOOD = """\
 name: good

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from restorekit.core.errors import DataError
-from restorekit.stages import figures, findings
-from restorekit.stages.report import report
-from restorekit.stages.runfolder import RunFolder
+from restorekit.stages.reporting.report import report
+from restorekit.stages.writing import figures, findings
+from restorekit.stages.writing.runfolder import RunFolder
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 IDS = {

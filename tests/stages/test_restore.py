@@ -20,9 +20,9 @@ from pydicom import data as pydicom_data
 import restorekit
 from restorekit import CheckpointError, DataError, RecipeError, read_image, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages import restore as stage
-from restorekit.stages.restore import Restorer, load, restore_files
-from restorekit.stages.run import Run
+from restorekit.stages.restoring import restore as stage
+from restorekit.stages.restoring.restore import Restorer, load, restore_files
+from restorekit.stages.runs.run import Run
 
 Build = Callable[..., Run]
 Load = Callable[..., Restorer]

@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from restorekit import CheckpointError, RecipeError, Ticked, TrainingError
 from restorekit.core.files import write_text
 from restorekit.core.plugins import Plugins
-from restorekit.stages import checkpoint as stage
-from restorekit.stages.checkpoint import checkpoints, kept_checkpoint, read_checkpoint
-from restorekit.stages.engine import Engine
-from restorekit.stages.run import Run
-from restorekit.stages.train import train
+from restorekit.stages.runs import checkpoint as stage
+from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_checkpoint
+from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.run import Run
+from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
 FULL: dict[str, Any] = {
@@ -119,7 +119,9 @@ def test_a_checkpoint_holds_no_pickle(build_run: Build, monkeypatch: pytest.Monk
 def test_the_last_two_and_the_best_are_kept(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     run = build_run(**{**FULL, "train": {**FULL["train"], "steps": 6, "save_every": 1, "score_every": 1}})
     values = iter([1.0, 3.0, 2.0, float("nan"), 2.5, 0.0])
-    monkeypatch.setattr("restorekit.stages.train.score", lambda run, split: {"psnr": next(values), "accuracy": 0.5})
+    monkeypatch.setattr(
+        "restorekit.stages.training.train.score", lambda run, split: {"psnr": next(values), "accuracy": 0.5}
+    )
     list(train(run))
     assert run.best == {"score": "psnr", "value": 3.0, "step": 2}
     assert [path.name for path in checkpoints(run.folder)] == [f"step_00000000{n}" for n in (2, 5, 6)]
@@ -263,7 +265,7 @@ def test_a_full_disk_at_any_moment(build_run: Build, saved: Path, monkeypatch: p
 
     run = build_run()
     with monkeypatch.context() as patched:
-        patched.setattr(f"restorekit.stages.checkpoint.{name}", full)
+        patched.setattr(f"restorekit.stages.runs.checkpoint.{name}", full)
         if name == "_sync":  # the last thing to fail: the folder itself stands by then
             patched.setattr(stage, "_sync", lambda path: full() if path.is_file() else None)
         assert "No space left on device" in refused(run, saved)
@@ -285,12 +287,12 @@ def test_precision_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError, match=r"train.precision: fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
         Engine("fp16")
     assert (Engine("fp32").precision, Engine("fp32").notes) == ("fp32", [])
-    monkeypatch.setattr("restorekit.stages.engine._has_bf16", lambda device: False)
+    monkeypatch.setattr("restorekit.stages.runs.engine._has_bf16", lambda device: False)
     auto = Engine("auto")
     assert auto.precision == "fp32"
     assert auto.notes == ["train.precision auto: fp32 (the processor has no bf16 arithmetic)"]
     assert Engine("bf16").notes == ["train.precision bf16: this processor only emulates it; expect it to be slow"]
-    monkeypatch.setattr("restorekit.stages.engine._has_bf16", lambda device: True)
+    monkeypatch.setattr("restorekit.stages.runs.engine._has_bf16", lambda device: True)
     auto = Engine("auto")
     assert (auto.precision, auto.notes) == ("bf16", ["train.precision auto: bf16 (the processor has it)"])
     with auto.autocast():

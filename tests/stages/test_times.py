@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from restorekit import Batch, DataError, Metric, RecipeError
 from restorekit.core.measures import LEVELS
-from restorekit.stages.evaluate import evaluate
-from restorekit.stages.report import report
-from restorekit.stages.run import Run
-from restorekit.stages.times import again, passes
+from restorekit.stages.reporting.report import report
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.evaluate import evaluate
+from restorekit.stages.scoring.times import again, passes
 
 METRICS = ["psnr", "accuracy", "auroc"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from restorekit import Finished, ParameterGroup, Scored, Started, Stepped, Ticked, TrainingError
-from restorekit.stages import train as stage
-from restorekit.stages.checkpoint import checkpoints
-from restorekit.stages.run import Run
-from restorekit.stages.train import frozen, step, train
+from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.runs.run import Run
+from restorekit.stages.training import train as stage
+from restorekit.stages.training.train import frozen, step, train
 
 Build = Callable[..., Run]
 R2C = ["lsgan", {"name": "cycle", "weight": 10}, {"name": "identity", "weight": 5}, {"name": "task", "weight": 0.1}]

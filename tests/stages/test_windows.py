@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit.stages.windows import starts, windowed
+from restorekit.stages.restoring.windows import starts, windowed
 
 
 @given(size=st.integers(1, 200), window=st.integers(2, 64), data=st.data())

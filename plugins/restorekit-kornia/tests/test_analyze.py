@@ -21,7 +21,8 @@ from restorekit_kornia.analysis.words import SCALES
 from restorekit import DataError, RecipeError, read_image, write_image
 from restorekit.app.cli import main
 from restorekit.core import plugins
-from restorekit.stages import build, recipe
+from restorekit.stages.recipes import recipe
+from restorekit.stages.runs import build
 
 VOID = {"meta", "img", "rect", "use", "path"}
 

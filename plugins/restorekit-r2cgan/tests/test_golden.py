@@ -13,11 +13,11 @@ from restorekit_r2cgan.weights import NAMES
 
 from restorekit import Batch, Domain, HistoryPool, ParameterGroup
 from restorekit.core.plugins import load
-from restorekit.stages.build import build_nets, make_terms
-from restorekit.stages.engine import Engine
-from restorekit.stages.recipe import resolved
-from restorekit.stages.run import Run
-from restorekit.stages.train import step
+from restorekit.stages.recipes.recipe import resolved
+from restorekit.stages.runs.build import build_nets, make_terms
+from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.run import Run
+from restorekit.stages.training.train import step
 
 GOLDEN = next(
     parent / "tests" / "golden" for parent in Path(__file__).parents if (parent / "tests" / "golden").is_dir()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import restorekit
-from restorekit.stages.windows import starts, windowed
+from restorekit.stages.restoring.windows import starts, windowed
 
 
 @torch.no_grad()

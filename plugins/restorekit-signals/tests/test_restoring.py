@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from restorekit import Domain, Generator, Stepped, hookimpl
 from restorekit.core import plugins
 from restorekit.core.plugins import Plugins
-from restorekit.stages import build, recipe
-from restorekit.stages.evaluate import evaluate
-from restorekit.stages.restore import Row, load, restore_files
-from restorekit.stages.train import train
-from restorekit.stages.windows import starts
+from restorekit.stages.recipes import recipe
+from restorekit.stages.restoring.restore import Row, load, restore_files
+from restorekit.stages.restoring.windows import starts
+from restorekit.stages.runs import build
+from restorekit.stages.scoring.evaluate import evaluate
+from restorekit.stages.training.train import train
 
 RATE = 128
 FORMAT = "{name: signal, rate: 128, range: [-2, 2], leads: [MLII]}"

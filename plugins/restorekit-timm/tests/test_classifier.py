@@ -16,7 +16,7 @@ from restorekit_timm import Classifier
 from restorekit import Domain, RecipeError, Translator
 from restorekit.core.plugins import load
 from restorekit.core.types import Nets
-from restorekit.stages.sizes import answering, describe
+from restorekit.stages.runs.sizes import answering, describe
 
 TINY = "test_efficientnet"
 

@@ -15,12 +15,13 @@ import torch
 from restorekit import RecipeError, Ticked, load, read_image, write_image
 from restorekit.app.cli import main
 from restorekit.core import plugins
-from restorekit.stages import build, recipe
-from restorekit.stages.checkpoint import checkpoints
-from restorekit.stages.evaluate import evaluate
-from restorekit.stages.report import report
-from restorekit.stages.run import Run
-from restorekit.stages.train import train
+from restorekit.stages.recipes import recipe
+from restorekit.stages.reporting.report import report
+from restorekit.stages.runs import build
+from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.evaluate import evaluate
+from restorekit.stages.training.train import train
 
 RECIPE = """\
 name: tiny

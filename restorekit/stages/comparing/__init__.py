@@ -1,0 +1,1 @@
+"""Run folders to one table with paired tests, and its page."""

@@ -1,0 +1,429 @@
+"""Finished runs on the same test images, side by side: scores with intervals, and which differences stand.
+
+A method is a recipe and a variant; its runs are its seeds. Every score is computed anew from the rows that the runs
+wrote, by the same resamples of patients for all, so that methods can be compared. No network is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorekit.core.classification import CLASS_SCORES, class_score, summed
+from restorekit.core.errors import DataError, unknown
+from restorekit.stages.comparing.methods import Method, Scored, find_runs, methods, read_run
+from restorekit.stages.scoring.inference import Difference, holm, mcnemar, ranked, summable, swap_test, t_interval
+from restorekit.stages.scoring.intervals import unit_of, units, weights
+
+__all__ = ["CONFIDENCE", "DRAWS", "TABLE", "Cell", "Column", "Comparison", "Discordance", "PairTest", "compare"]
+
+Values = NDArray[np.float64]
+
+TABLE = ("accuracy", "sensitivity", "specificity", "precision", "f1", "f2", "auroc")
+"""Columns that are always there where classes are told: those of the paper's Table II, and the AUROC."""
+DRAWS = 2000
+"""Bootstrap resamples."""
+SWAPS = 9999
+"""Random swaps of patients, at least; more where so many tests are made that they could not reach the level."""
+CONFIDENCE = 0.95
+LEVEL = 0.05
+"""Of p values after Holm's correction."""
+HELD = 2_000_000
+"""Numbers in a piece of the resamples that is scored at once."""
+NEAR = 2e-3
+"""How far a score of the rows may be from the one that the run wrote: rows are rounded."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score."""
+
+    name: str
+    better: str
+    """higher, lower or neither."""
+    id: str
+    """Its definition."""
+    rows: bool = True
+    """False: it cannot be computed from the rows, so it is not tested."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A score of a method."""
+
+    values: tuple[float, ...]
+    """A number a seed; NaN where it is not defined."""
+    patients: tuple[float, float] | None
+    """Percentiles of the mean over seeds over resampled patients (or images); of one seed its own interval."""
+    seeds: tuple[float, float] | None
+    """Student's interval of the mean over seeds, from three seeds on."""
+    paper: float | None
+    best: bool = False
+    """Better than every other method, after Holm and in every seed."""
+
+    @property
+    def value(self) -> float:
+        """The mean over seeds; NaN if it is not defined for one of them."""
+        return float(np.mean(self.values)) if self.values else float("nan")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest over seeds."""
+        return min(self.values), max(self.values)
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """A difference of two methods in a score."""
+
+    column: str
+    one: str
+    other: str
+    difference: float
+    """The one minus the other, each the mean over seeds."""
+    p: float
+    corrected: float
+    """After Holm, over all such tests of the table."""
+    seeds: int
+    """Runs of each that took part."""
+
+
+@dataclass(frozen=True)
+class Discordance:
+    """McNemar's test of two methods: images that only one of them tells rightly."""
+
+    one: str
+    other: str
+    only_one: int
+    only_other: int
+    p: float
+    corrected: float
+    """After Holm, over all pairs of methods."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that was found."""
+
+    methods: tuple[Method, ...]
+    columns: tuple[Column, ...]
+    cells: Mapping[tuple[str, str], Cell]
+    """By label of the method and name of the column; absent where a method has no such score."""
+    tests: tuple[PairTest, ...]
+    discordances: tuple[Discordance, ...]
+    swaps: int
+    """Of the permutation tests; 0 where all possible ones were made."""
+    images: int
+    known: int
+    """Images whose class is known; class scores are of these."""
+    units: int
+    """Patients, or images where no patient is known."""
+    unit: str
+    """patient, subject or image."""
+    ungrouped: int
+    """Images of which the patient is not known."""
+    dropped: Mapping[str, Path]
+    """Metrics that have no column, and the folder of a run that was not scored by each."""
+
+    @property
+    def synthetic(self) -> bool:
+        """True if images were made, not recorded."""
+        return any(run.synthetic for method in self.methods for run in method.runs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are told; empty if no method has a head."""
+        return next((method.runs[0].test.classes for method in self.methods if method.answers), ())
+
+    @property
+    def answering(self) -> tuple[Method, ...]:
+        """The methods that tell classes."""
+        return tuple(method for method in self.methods if method.answers)
+
+    @property
+    def first(self) -> Scored:
+        """A run that tells classes, else any: who the test images are is the same in all."""
+        return (self.answering or self.methods)[0].runs[0]
+
+    def truth(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return of which test images the class is known, (N,), and the class of those."""
+        target = self.first.test.target
+        known = target >= 0
+        return known, target[known]
+
+    def weights(self, count: int = DRAWS) -> Values:
+        """Return how often each test image counts in the first `count` resamples of patients, (count, N)."""
+        return weights(units(self.first.test.groups), count, 0)
+
+
+def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = DRAWS) -> Comparison:
+    """Compare finished runs; files are read, nothing is written.
+
+    Args:
+        paths: run folders, or folders in which run folders stand.
+        allow_unequal: take methods that were trained with other seeds than each other; tests between two of them then
+            take as many runs of each as both have.
+        draws: bootstrap resamples.
+
+    Raises:
+        DataError: if runs cannot be compared: other test images, another task, not finished or evaluated, other seeds.
+        RecipeError: if a folder is no run folder.
+    """
+    runs = [read_run(folder) for folder in find_runs(paths)]
+    found = methods(runs, allow_unequal=allow_unequal)
+    dropped = _dropped(runs)
+    groups = runs[0].test.groups
+    grouped = any(group is not None for group in groups)
+    empty = Comparison(
+        methods=tuple(found),
+        columns=_columns(found, dropped),
+        cells={},
+        tests=(),
+        discordances=(),
+        swaps=0,
+        images=len(groups),
+        known=0,
+        units=len(units(groups)),
+        unit=("subject" if any(run.synthetic for run in runs) else "patient") if grouped else "image",
+        ungrouped=sum(group is None for group in groups),
+        dropped=dropped,
+    )
+    sized = replace(empty, known=int(empty.truth()[0].sum()))
+    scored = replace(sized, cells=_cells(sized, draws))
+    tested = _tested(scored)
+    return replace(tested, cells=_with_best(tested), discordances=_discordances(tested))
+
+
+def demand_column(found: Comparison, name: str) -> str:
+    """Return the name of a column, or refuse it.
+
+    Raises:
+        DataError: if the table has no such column.
+    """
+    if name not in (known := [column.name for column in found.columns]):
+        raise DataError(f"--metric: {unknown('column of this table', name, known)}")
+    return name
+
+
+def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
+    """Return the metrics that not all runs were scored by, each with the first run that lacks it.
+
+    Scores of classes need to be shared only by the runs that tell classes; those of Table II come from the rows.
+    """
+    telling = [run for run in runs if run.test.classes]
+    names = dict.fromkeys(name for run in runs for name in run.scores["metrics"] if not telling or name not in TABLE)
+    lacking = {
+        name: [run.folder for run in (telling if name in CLASS_SCORES else runs) if name not in run.scores["metrics"]]
+        for name in names
+    }
+    return {name: folders[0] for name, folders in lacking.items() if folders}
+
+
+def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column, ...]:
+    """Return the columns of Table II where classes are told, then every metric that is not dropped."""
+    runs = [run for method in found for run in method.runs]
+    entries = {name: entry for run in reversed(runs) for name, entry in run.scores["metrics"].items()}
+    telling = any(run.test.classes for run in runs)
+    shared = [name for name in entries if name not in dropped]
+    of_classes = [name for name in shared if name in CLASS_SCORES]
+    names = [*(TABLE if telling else ()), *of_classes, *shared]
+    made = []
+    for name in dict.fromkeys(names):
+        entry = entries.get(name, {})
+        better = str(entry.get("better", "higher"))
+        rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in runs)
+        made.append(Column(name, better, str(entry.get("id", "not recorded: no run lists it")), rows))
+    return tuple(made)
+
+
+def _by_rows(run: Scored, name: str) -> Values | None:
+    """Return the score of each restored image, (N,), if the run's score is their mean."""
+    column, entry = run.test.columns.get(f"{name}_restored"), run.scores["metrics"][name].get("restored")
+    if column is None or not entry or not np.isfinite(column[~np.isnan(column)]).all():
+        return None
+    scale = max(1.0, abs(entry["value"]))
+    return column if abs(np.nanmean(column) - entry["value"]) < NEAR * scale else None
+
+
+def _cells(sized: Comparison, draws: int) -> dict[tuple[str, str], Cell]:
+    over = sized.weights(draws)
+    known, target = sized.truth()
+    cells = {}
+    for method in sized.methods:
+        for column in sized.columns:
+            if column.name in CLASS_SCORES and not method.answers:
+                continue
+            if column.rows:
+                scores = [_scorer(run, column.name, known, target) for run in method.runs]
+                values = [float(score(None)) for score in scores]
+                for run, value in zip(method.runs, values, strict=True):
+                    _demand_as_written(run, column.name, value)
+                patients = _percentiles(np.mean([_in_pieces(score, over) for score in scores], axis=0))
+            else:
+                entries = [_entry(run, column.name) for run in method.runs]
+                values = [entry.get("value", np.nan) for entry in entries]
+                patients = (entries[0]["low"], entries[0]["high"]) if len(entries) == 1 and entries[0] else None
+            finite = bool(np.isfinite(values).all())
+            cells[method.label, column.name] = Cell(
+                values=tuple(values),
+                patients=patients if finite else None,
+                seeds=t_interval(np.array(values), CONFIDENCE) if finite else None,
+                paper=method.paper.get(column.name),
+            )
+    return cells
+
+
+def _entry(run: Scored, name: str) -> Mapping[str, Any]:
+    entry = run.scores["metrics"][name]
+    return entry.get("score") or entry.get("restored") or {}
+
+
+def _scorer(
+    run: Scored, name: str, known: NDArray[np.bool_], target: NDArray[np.int64]
+) -> Callable[[Values | None], Values]:
+    """Return the score of a run as a function of how often each test image counts, (R, N) to (R,)."""
+    if name in CLASS_SCORES:
+        chances = run.test.chances[known]
+        return lambda over: (
+            class_score(name, chances, target, None if over is None else over[:, known])
+            if len(target)
+            else np.full(() if over is None else len(over), np.nan)
+        )
+    terms, score = _mean_terms(run, name)
+    return lambda over: score(terms.sum(0)) if over is None else score(over @ terms)
+
+
+def _mean_terms(run: Scored, name: str) -> tuple[Values, Callable[[Values], Values]]:
+    column = run.test.columns[f"{name}_restored"]
+    return np.stack([np.nan_to_num(column), ~np.isnan(column)], axis=1), _mean
+
+
+def _mean(sums: Values) -> Values:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _in_pieces(score: Callable[[Values | None], Values], over: Values) -> Values:
+    """Score resamples some at a time: the AUROC sorts copies of them."""
+    step = max(1, HELD // over.shape[1])
+    return np.concatenate([score(over[at : at + step]) for at in range(0, len(over), step)])
+
+
+def _percentiles(values: Values) -> tuple[float, float] | None:
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return None
+    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _demand_as_written(run: Scored, name: str, value: float) -> None:
+    """The rows must tell the score that the run tells of itself."""
+    entry = run.scores["metrics"].get(name)
+    told = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None
+    if told is not None and not abs(told - value) < NEAR * max(1, abs(told)):
+        raise DataError(
+            f"{run.folder}: scores/test.json says {name} {told:.4f}, the rows of test.csv {value:.4f}: "
+            f"they are not of one evaluation; restorekit evaluate {run.folder}"
+        )
+
+
+def _tested(scored: Comparison) -> Comparison:
+    """Test every pair of methods in every column that knows what is better, by swapping patients."""
+    of = units(scored.first.test.groups)
+    member = np.zeros((len(of), scored.images))
+    member[unit_of(of), np.arange(scored.images)] = 1
+    differences, told = [], []
+    for one, other in combinations(scored.methods, 2):
+        seeds = min(len(one.runs), len(other.runs))
+        for column in scored.columns:
+            pair = list(zip(one.runs, other.runs, strict=False))
+            parts = [_difference(scored, column, a, b, member) for a, b in pair]
+            if column.better != "neither" and column.rows and all(parts):
+                differences.append(_mean_of([part for part in parts if part]))
+                told.append((column.name, one.label, other.label, seeds))
+    count = max(SWAPS, round(2 * len(differences) / LEVEL))
+    seen, p = swap_test(differences, len(of), count, 0)
+    tests = (
+        PairTest(column, one, other, float(gap), float(plain), float(corrected), seeds)
+        for (column, one, other, seeds), gap, plain, corrected in zip(told, seen, p, holm(p), strict=True)
+    )
+    return replace(scored, tests=tuple(tests), swaps=0 if 2.0 ** len(of) <= count else count)
+
+
+def _difference(scored: Comparison, column: Column, one: Scored, other: Scored, member: Values) -> Difference | None:
+    """Return the difference of two runs in a score as a function of swaps, or None where it has none."""
+    if not column.rows:
+        return None
+    if column.name not in CLASS_SCORES:
+        (first, score), (second, _) = (_mean_terms(run, column.name) for run in (one, other))
+        return summable(first, second, score, member)
+    known, target = scored.truth()
+    if not one.test.classes or not other.test.classes or not len(target):
+        return None
+    first, second, member = one.test.chances[known], other.test.chances[known], member[:, known]
+    if column.name == "auroc":
+        classes = [1] if first.shape[1] == 2 else range(first.shape[1])
+        if any(not 0 < (target == c).sum() < len(target) for c in classes):
+            return None
+        return _mean_of([ranked(first[:, c], second[:, c], target == c, member) for c in classes])
+    terms, score = summed(column.name, first, target)
+    return summable(terms, summed(column.name, second, target)[0], score, member)
+
+
+def _mean_of(parts: Sequence[Difference]) -> Difference:
+    """Return the mean of differences, such as those of the seeds of two methods, as one."""
+    edges = np.cumsum([0, *(len(part.base) for part in parts)])
+
+    def of(sums: Values) -> Values:
+        each = [part.of(sums[:, edges[i] : edges[i + 1]]) for i, part in enumerate(parts)]
+        return np.asarray(np.mean(each, axis=0))
+
+    base = np.concatenate([part.base for part in parts])
+    return parts[0] if len(parts) == 1 else Difference(base, np.concatenate([p.moves for p in parts], axis=1), of)
+
+
+def _with_best(tested: Comparison) -> dict[tuple[str, str], Cell]:
+    """Mark in each column the best cell, if after Holm it differs from that of every other method.
+
+    The tests hold the trained networks fixed. That another training would turn the order round is ruled out as far as
+    the seeds can: each of the best method's must be better than each of every other method's.
+    """
+    cells = dict(tested.cells)
+    most = max(len(method.runs) for method in tested.methods)  # a test of fewer runs is not of the numbers in the table
+    for column in tested.columns:
+        have = [m.label for m in tested.methods if (m.label, column.name) in cells]
+        have = [label for label in have if np.isfinite(cells[label, column.name].value)]
+        if len(have) < 2 or column.better == "neither":
+            continue
+        sign = 1 if column.better == "higher" else -1
+        best = max(have, key=lambda label: sign * cells[label, column.name].value)
+        against = [t for t in tested.tests if t.column == column.name and best in (t.one, t.other)]
+        against = [t for t in against if {t.one, t.other} <= set(have) and t.seeds == most]
+        worst = min(sign * value for value in cells[best, column.name].values)
+        clear = all(worst > max(sign * v for v in cells[label, column.name].values) for label in have if label != best)
+        if clear and len(against) == len(have) - 1 and all(t.corrected < LEVEL for t in against):
+            cells[best, column.name] = replace(cells[best, column.name], best=True)
+    return cells
+
+
+def _discordances(tested: Comparison) -> tuple[Discordance, ...]:
+    """Test every pair of methods by McNemar; a method with several seeds decides by the mean of their probabilities."""
+    known, target = tested.truth()
+    if not len(target):
+        return ()
+    right = {m.label: mean_chances(m)[known].argmax(1) == target for m in tested.answering}
+    found = [(one, other, *mcnemar(right[one], right[other])) for one, other in combinations(right, 2)]
+    corrected = holm(np.array([p for *_, p in found]))
+    return tuple(Discordance(*row, float(value)) for row, value in zip(found, corrected, strict=True))
+
+
+def mean_chances(method: Method) -> Values:
+    """Return the mean of the probabilities over a method's seeds, (N, classes): one answer an image."""
+    return np.asarray(np.mean([run.test.chances for run in method.runs], axis=0))

@@ -1,0 +1,333 @@
+"""Run folders to methods: runs of one recipe and variant are seeds of one method, if they may be compared at all."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restorekit.core.errors import DataError
+from restorekit.stages.comparing.scoretable import ScoreTable, read_scores
+from restorekit.stages.recipes.recipe import read_resolved
+from restorekit.stages.runs.checkpoint import checkpoints
+
+__all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
+
+Json = Mapping[str, Any]
+
+LABELS = ("name", "seed", "needs", "paper", "paper_note", "variants", "variant", "watch")
+HOUSEKEEPING = (
+    *("data.root", "data.cache", "data.workers", "data.unreadable"),
+    *("train.log_every", "train.save_every", "train.sample_every"),
+    *("evaluate.metrics", "evaluate.resamples", "evaluate.confidence", "audit"),
+)
+"""Keys of a recipe that change no network and no restored image."""
+FOR_THE_BEST = ("train.best", "train.score_every")
+"""Keys that matter only where the best checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run that was trained and evaluated."""
+
+    folder: Path
+    recipe: Json
+    scores: Json
+    """scores/test.json."""
+    test: ScoreTable
+    val: ScoreTable | None
+    """None: there is no scores/val.csv."""
+    data: Json
+    """data.json."""
+
+    @property
+    def synthetic(self) -> bool:
+        """True if images were made, not recorded."""
+        return bool(self.data.get("synthetic"))
+
+    @property
+    def seed(self) -> int:
+        """The seed of its recipe."""
+        return int(self.recipe.get("seed", 0))
+
+    @property
+    def task(self) -> tuple[tuple[str, ...], str]:
+        """The classes that it tells, and the quantity; both empty without a head."""
+        return self.test.classes, str(self.scores.get("quantity") or "")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared: a recipe and a variant, trained with one seed or several."""
+
+    label: str
+    runs: tuple[Scored, ...]
+    """In the order of their seeds."""
+    differs: Mapping[str, str]
+    """By key of the recipe: what tells it from other methods of the same name and variant."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of its runs."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def paper(self) -> Mapping[str, float]:
+        """Published scores, by metric."""
+        return self.runs[0].recipe.get("paper") or {}
+
+    @property
+    def answers(self) -> bool:
+        """True if it tells classes."""
+        return bool(self.runs[0].test.classes)
+
+
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """Return run folders: those given, and those that stand directly in a given folder.
+
+    Raises:
+        DataError: if a folder is absent or holds no run.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            raise DataError(f"{path}: there is no such folder; give run folders, or a folder of them")
+        here = [path] if (path / "recipe.json").is_file() else sorted(p.parent for p in path.glob("*/recipe.json"))
+        if not here:
+            raise DataError(f"{path}: holds no run: neither it nor a folder in it has a recipe.json")
+        found += here
+    twice = [path for path, times in Counter(path.resolve() for path in found).items() if times > 1]
+    if twice:
+        raise DataError(f"{twice[0]}: is given twice; name every run once")
+    return found
+
+
+def read_run(folder: Path) -> Scored:
+    """Read what a finished run says of itself.
+
+    Raises:
+        RecipeError: if it is no run folder.
+        DataError: if it is not finished, not evaluated since, or of a version that wrote other files.
+    """
+    recipe = read_resolved(folder)
+    scores = _json(folder / "scores" / "test.json")
+    last = _last_state(folder)
+    if last and last["step"] < last["steps"]:
+        raise DataError(f"{folder}: is not finished: step {last['step']} of {last['steps']}; go on with run --resume")
+    if scores is None:
+        raise DataError(f"{folder}: is not evaluated: it has no scores/test.json; restorekit evaluate {folder}")
+    if not isinstance(scores.get("metrics"), dict) or not isinstance(scores.get("step"), int):
+        raise DataError(f"{folder / 'scores' / 'test.json'}: holds no metrics and no step; evaluate again")
+    best = last.get("best") if last and scores.get("kept") == "best" else None
+    now = best["step"] if best else last["step"] if last else scores["step"]
+    if scores["step"] != now:
+        raise DataError(
+            f"{folder}: was evaluated at step {scores['step']}, but keeps step {now}; restorekit evaluate {folder}"
+        )
+    val = folder / "scores" / "val.csv"
+    return Scored(
+        folder=folder,
+        recipe=recipe,
+        scores=scores,
+        test=read_scores(folder / "scores" / "test.csv", scores["metrics"]),
+        val=read_scores(val, scores["metrics"]) if val.is_file() else None,
+        data=_json(folder / "data.json") or {},
+    )
+
+
+def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Method]:
+    """Return the methods of runs, in the order of the runs.
+
+    Args:
+        runs: at least one.
+        allow_unequal: take methods that were trained with other seeds than each other.
+
+    Raises:
+        DataError: if the runs cannot be compared; a line says why.
+    """
+    for run in runs[1:]:
+        _demand_same_task(runs, run)
+        _demand_same_images(runs[0], run)
+    by_method: dict[tuple[str, str], list[Scored]] = {}
+    for run in runs:
+        by_method.setdefault((_label(run), json.dumps(_settings(run), sort_keys=True)), []).append(run)
+    found = [Method(label, tuple(sorted(same, key=lambda r: r.seed)), {}) for (label, _), same in by_method.items()]
+    found = _told_apart(found)
+    for method in found:
+        for one, other in zip(method.runs, method.runs[1:], strict=False):
+            if one.seed == other.seed:
+                raise DataError(
+                    f"{one.folder} and {other.folder}: are the same method and seed ({method.label}, seed {one.seed}); "
+                    "the same training twice is no second witness; give one of them"
+                )
+    every = sorted({seed for method in found for seed in method.seeds})
+    for method in found:
+        lost = [seed for seed in every if seed not in method.seeds]
+        if lost and not allow_unequal:
+            raise DataError(
+                f"{method.label}: has seeds {_list(method.seeds)}, others have {_list(every)}; missing: {_list(lost)}. "
+                "Train them, or give --allow-unequal"
+            )
+    return found
+
+
+def _label(run: Scored) -> str:
+    name, variant = str(run.recipe.get("name", run.folder.name)), run.recipe.get("variant")
+    return f"{name}-{variant}" if variant else name
+
+
+def _settings(run: Scored) -> dict[str, Any]:
+    """What makes a method, by dotted key: the recipe without its labels, its housekeeping and what is null.
+
+    Null is the default of a key that an older recipe has not. What stands for a null is compared: the half that
+    `audit: split` trains on, and the metric that names the best checkpoint.
+    """
+    idle = HOUSEKEEPING if _get(run.recipe, "train.keep") == "best" else (*HOUSEKEEPING, *FOR_THE_BEST)
+    whole = {key: value for key, value in run.recipe.items() if key not in LABELS}
+    settings = dict(_flat(whole, ""))
+    settings["data.half"] = _half(run)
+    settings["train.best"] = _best(run)
+    return {
+        key: value
+        for key, value in settings.items()
+        if value is not None and not any(key == i or key.startswith(f"{i}.") for i in idle)
+    }
+
+
+def _half(run: Scored) -> Any:
+    """The half of the training patients that it was trained on, as `Recipe.half` says, of a recipe of any version."""
+    return _get(run.recipe, "data.half") or ("first" if _get(run.recipe, "audit.name") == "split" else None)
+
+
+def _best(run: Scored) -> Any:
+    """The metric that names the best checkpoint: `train.best`, else the first that knows what is better."""
+    listed = [str(metric.get("name")) for metric in _get(run.recipe, "evaluate.metrics") or ()]
+    judges = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in ("higher", "lower"))
+    return _get(run.recipe, "train.best") or next(judges, None)
+
+
+def _get(recipe: Json, dotted: str) -> Any:
+    node: Any = recipe
+    for key in dotted.split("."):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value); a part in a list goes by its name."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        seen = Counter[str]()
+        for item in value:
+            name = str(item.get("name"))
+            seen[name] += 1
+            yield from _flat(item, f"{key}.{name}" + (f"_{seen[name]}" if seen[name] > 1 else ""))
+    else:
+        yield key, value
+
+
+def _told_apart(found: list[Method]) -> list[Method]:
+    """Number the methods that share a name and a variant, and say in what they differ."""
+    shared = Counter(method.label for method in found)
+    turn, made = Counter[str](), []
+    for method in found:
+        if shared[method.label] == 1:
+            made.append(method)
+            continue
+        turn[method.label] += 1
+        alike = [_settings(other.runs[0]) for other in found if other.label == method.label]
+        keys = sorted({key for settings in alike for key in settings})
+        keys = [key for key in keys if len({json.dumps(settings.get(key)) for settings in alike}) > 1]
+        mine = _settings(method.runs[0])
+        differs = {key: json.dumps(mine[key]) if key in mine else "not set" for key in keys}
+        made.append(replace(method, label=f"{method.label} #{turn[method.label]}", differs=differs))
+    return made
+
+
+def _demand_same_task(runs: Sequence[Scored], run: Scored) -> None:
+    """A method without a head has no task, and may stand beside one that has."""
+    answering = next((other for other in runs if other.task != ((), "")), None)
+    if answering is None or run.task in (answering.task, ((), "")):
+        return
+    said = [_task_words(other) for other in (answering, run)]
+    raise DataError(f"{answering.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
+
+
+def _task_words(run: Scored) -> str:
+    classes, quantity = run.task
+    if quantity:
+        return f"the number {quantity!r}"
+    positive = f", positive {classes[-1]}" if len(classes) == 2 else ""
+    return f"the classes {_list(classes)}{positive}"
+
+
+def _demand_same_images(first: Scored, run: Scored) -> None:
+    one, other = first.test, run.test
+    where = f"{first.folder} and {run.folder}"
+    alone = sorted(set(one.keys) ^ set(other.keys))
+    if alone:
+        every = len(set(one.keys) | set(other.keys))
+        raise DataError(
+            f"{where}: were tested on other images: {len(alone)} of {every} stand in one of them only, such as "
+            f"{alone[0]!r}"
+        )
+    for what, mine, theirs in (("class", one.truth, other.truth), ("patient", one.groups, other.groups)):
+        moved = [i for i, (m, t) in enumerate(zip(mine, theirs, strict=True)) if m != t]
+        if moved:
+            i = moved[0]
+            raise DataError(
+                f"{where}: give {len(moved)} of {len(one.keys)} test images another {what}, such as {one.keys[i]!r}: "
+                f"{mine[i] or 'unknown'} and {theirs[i] or 'unknown'}"
+            )
+    _demand_same_pixels(first, run, where)
+
+
+def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
+    """Made and degraded images have keys that do not tell their pixels; what was measured of the poor images does."""
+    if (first.synthetic or run.synthetic) and _get(first.recipe, "data.a") != _get(run.recipe, "data.a"):
+        raise DataError(f"{where}: were tested on images that were made in another way: their data.a differ")
+    sized = ("data.size", "data.channels", "data.fit", "data.antialias")
+    if any(_get(first.recipe, key) != _get(run.recipe, key) for key in sized):
+        return
+    for name, mine in first.test.columns.items():
+        theirs = run.test.columns.get(name)
+        if not name.endswith("_poor") or theirs is None:
+            continue
+        with np.errstate(invalid="ignore"):  # an infinite score is like itself
+            apart = ~(np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True))
+        if apart.any():
+            i = int(np.argmax(apart))
+            raise DataError(
+                f"{where}: {int(apart.sum())} of {len(mine)} poor test images have the same key but other pixels, such "
+                f"as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
+            )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no mapping")
+    return found
+
+
+def _last_state(folder: Path) -> dict[str, Any] | None:
+    """What the last checkpoint says of the run; None where all were removed."""
+    found = checkpoints(folder)
+    state = _json(found[-1] / "state.json") if found else None
+    return state if state and {"step", "steps"} <= state.keys() else None
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values)) or "none"

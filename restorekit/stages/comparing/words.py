@@ -1,0 +1,294 @@
+"""A comparison in words and in tables: Markdown, LaTeX and CSV, and what cannot be said."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from restorekit.stages.comparing.compare import CONFIDENCE, DRAWS, LEVEL, Cell, Column, Comparison
+from restorekit.stages.writing.findings import class_and_source, count, difference, finite, label, number, percent
+
+__all__ = ["Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
+
+FEW_UNITS, FEW_IMAGES = 30, 10
+"""Below so many patients, or images of a class, the reader is told that they are few."""
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\u2212": "$-$"}
+_TEX |= {c: rf"\{c}" for c in "&%$#_{}"} | {c: f"${c}$" for c in "<>"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """A cell for people."""
+
+    value: str
+    below: tuple[str, ...] = ()
+    """Intervals, or the difference to the paper, a line each."""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: a method, or the paper's numbers for it."""
+
+    label: str
+    seeds: str
+    """How many runs it is of; empty for the paper's."""
+    cells: tuple[Words, ...]
+
+    @property
+    def paper(self) -> bool:
+        """True for the paper's numbers."""
+        return not self.seeds
+
+
+def lines(found: Comparison) -> list[Line]:
+    """Return the lines of the table; the paper's stand below the method that they are of, with ours minus them."""
+    made = []
+    for method in found.methods:
+        cells = [found.cells.get((method.label, column.name)) for column in found.columns]
+        ours = tuple(_words(c, k) for c, k in zip(cells, found.columns, strict=True))
+        runs = len(method.runs)
+        made.append(Line(method.label, f"{runs} seed{'s' if runs > 1 else ''}", ours))
+        if any(cell is not None and finite(cell.paper) for cell in cells):
+            paper = tuple(_paper(c, k) for c, k in zip(cells, found.columns, strict=True))
+            made.append(Line("paper", "", paper))
+    return made
+
+
+def _words(cell: Cell | None, column: Column) -> Words:
+    if cell is None:
+        return Words("\u2013")
+    if not finite(cell.value):
+        return Words("not defined")
+    return Words(number(cell.value, column.name), _intervals(cell, column.name), cell.best)
+
+
+def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
+    """The intervals of a cell and what they are: by patient for one seed, else the range and t over seeds."""
+    if len(cell.values) == 1:
+        return (_bounds(cell.patients, name),) if cell.patients else ()
+    spread = f"range {_bounds(cell.range, name)}"
+    return (spread, f"t {_bounds(cell.seeds, name)}") if cell.seeds else (spread,)
+
+
+def _bounds(bounds: tuple[float, float] | None, name: str) -> str:
+    return " to ".join(number(value, name, unit=False) for value in bounds) if bounds else ""
+
+
+def _paper(cell: Cell | None, column: Column) -> Words:
+    if cell is None or not finite(cell.paper):
+        return Words("")
+    below = (difference(cell.value - cell.paper),) if finite(cell.value) else ()
+    return Words(number(cell.paper, column.name), below)
+
+
+def legend(found: Comparison) -> list[str]:
+    """Return what the table's numbers mean, a sentence or two each."""
+    share = percent(CONFIDENCE)
+    many = {len(method.runs) for method in found.methods}
+    by = f"{found.unit}s"
+    said = []
+    if 1 in many:
+        said.append(
+            f"Where there is one seed, the interval is the {share} bootstrap interval over {by} ({count(DRAWS)} "
+            f"resamples): the same trained networks, other {by}."
+        )
+    if many - {1}:
+        student = f"; t is Student's {share} interval of the mean over seeds, which may leave the scale"
+        said.append(
+            "Where there are several seeds, the number is their mean and behind it stands the range from the least to "
+            f"the largest{student if max(many) > 2 else ''}: "
+            f"the same {by}, networks trained again."
+        )
+    if any(finite(cell.paper) for cell in found.cells.values()):
+        said.append("Below a method stand the paper's numbers for it, and ours minus the paper's.")
+    if found.tests:
+        swaps = f"{count(found.swaps)} random swaps" if found.swaps else "all possible swaps"
+        said.append(
+            f"A number is bold if it is better than that of every other method with p < {LEVEL:g} after Holm's "
+            f"correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better than "
+            f"each seed of the others. A test swaps the answers of whole {by} between two methods ({swaps}), all "
+            f"images of a {found.unit} and all seeds at once; it tells of these trained networks."
+        )
+    return said
+
+
+def notes(found: Comparison) -> list[str]:
+    """Return what cannot be said, or must be known before the numbers are believed."""
+    return [*_leaks(found), *_about_images(found), *_about_classes(found), *_about_methods(found)]
+
+
+def _leaks(found: Comparison) -> Iterator[str]:
+    for method in found.methods:
+        if any((run.data.get("check") or {}).get("leaks") for run in method.runs):
+            yield (
+                f"{method.label} was trained on patients or images of the test set (--allow-leaks): its scores are not "
+                "to be trusted."
+            )
+
+
+def _about_images(found: Comparison) -> Iterator[str]:
+    if found.ungrouped:
+        some = "every" if found.ungrouped == found.images else f"{count(found.ungrouped)} of {count(found.images)}"
+        yield (
+            f"The patient is not known of {some} test image{'' if some == 'every' else 's'}: these were resampled and "
+            "swapped one by one. If several are of one patient, intervals are too narrow and p values too small."
+        )
+    if found.units < FEW_UNITS:
+        yield f"There are only {found.units} {found.unit}s: intervals are rough, only large differences can be seen."
+    data = found.first.data
+    test = ((data.get("splits") or {}).get("test") or {}).get("a") or {}
+    yield from class_and_source("the test images", test.get("sources"))
+    if data.get("shared_groups"):
+        yield f"{len(data['shared_groups'])} {found.unit}s stand in more than one split: the scores are too good."
+
+
+def _about_classes(found: Comparison) -> Iterator[str]:
+    if not found.classes:
+        if not any(run.task[1] for method in found.methods for run in method.runs):
+            yield "No method has a head, so none tells a class: nothing is said of classes."
+        return
+    target = found.truth()[1]
+    if found.known < found.images:
+        yield f"The class is known of {count(found.known)} of {count(found.images)} images; class scores are of them."
+    if not found.known:
+        return
+    for at, name in enumerate(found.classes):
+        of = int(np.sum(target == at))
+        if not of:
+            yield f"No test image is {name}: scores that need both classes are not defined."
+        elif of < FEW_IMAGES:
+            yield f"Only {of} test images are {name}: what depends on them is hardly known."
+    without = [method.label for method in found.methods if not method.answers]
+    if without:
+        yield f"{', '.join(without)}: without a head, so no class is told; a dash stands there."
+    if found.discordances and found.units < found.images and found.unit != "image":
+        yield (
+            "McNemar's test takes every image for a witness of its own, but some patients have several: its p values "
+            "are too small here. The test of accuracy that swaps patients is the one that holds."
+        )
+
+
+def _about_methods(found: Comparison) -> Iterator[str]:
+    many = {method.label: len(method.runs) for method in found.methods}
+    if len(many) == 1:
+        yield "There is one method, so nothing is tested."
+    ones = [name for name, runs in many.items() if runs == 1]
+    if ones:
+        yield f"One seed of {', '.join(ones)}: a difference may be the seed's. Train several (seed=1, seed=2) to know."
+    twos = [name for name, runs in many.items() if runs == 2]
+    if twos:
+        yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; their range is all that is said."
+    if len({method.seeds for method in found.methods}) > 1:
+        yield (
+            "The methods were trained with other seeds than each other (--allow-unequal). A test takes as many runs of "
+            "each method as both have, those of the lowest seeds, and no number is bold that rests on fewer runs."
+        )
+    for method in found.methods:
+        if method.differs:
+            yield f"{method.label}: " + ", ".join(f"{key} {value}" for key, value in method.differs.items()) + "."
+    untested = [label(column.name) for column in found.columns if not column.rows]
+    if untested:
+        yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
+    for folder in dict.fromkeys(found.dropped.values()):
+        names = [label(name) for name, lacks in found.dropped.items() if lacks == folder]
+        yield f"Not compared, for {folder} was not scored by them: {', '.join(names)}."
+    told = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
+    yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(told))
+
+
+def _heads(found: Comparison) -> list[str]:
+    lower = {"lower": " (lower is better)", "neither": " (neither is better)"}
+    return [f"{_capital(label(column.name))}{lower.get(column.better, '')}" for column in found.columns]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def markdown(found: Comparison) -> str:
+    """Return the table in Markdown, with its legend and notes."""
+    rows = [["method", *_heads(found)]]
+    for line in lines(found):
+        cells = [f"**{c.value}**" if c.best else c.value for c in line.cells]
+        small = ["<br>".join([text, *c.below]) for text, c in zip(cells, line.cells, strict=True)]
+        rows.append([f"*{line.label}*" if line.paper else f"{line.label}<br>{line.seeds}", *small])
+    safe = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    table = [f"| {' | '.join(row)} |" for row in safe]
+    table.insert(1, f"|{' --- |' * len(rows[0])}")
+    said = [*legend(found), *(f"Note: {note}" for note in notes(found))]
+    return "\n".join([*table, "", *(f"- {text}" for text in said), ""])
+
+
+def latex(found: Comparison) -> str:
+    """Return the table in LaTeX; it needs no package."""
+    rows = [" & ".join(["Method", *map(_tex, _heads(found))])]
+    for line in lines(found):
+        name = _stacked(Words(line.label, () if line.paper else (line.seeds,)))
+        rows.append(" & ".join([rf"\textit{{{name}}}" if line.paper else name, *map(_stacked, line.cells)]))
+    body = " \\\\\n".join(rows[1:])
+    caption = " ".join(legend(found))
+    return (
+        f"\\begin{{table}}\n\\centering\n\\caption{{{_tex(caption)}}}\n"
+        f"\\begin{{tabular}}{{l{'c' * len(found.columns)}}}\n"
+        f"\\hline\n{rows[0]} \\\\\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+def _stacked(words: Words) -> str:
+    value = rf"\textbf{{{_tex(words.value)}}}" if words.best else _tex(words.value)
+    below = [rf"\\{{\tiny {_tex(text)}}}" for text in words.below]
+    return rf"\shortstack{{{value}{''.join(below)}}}" if below else value
+
+
+def _tex(text: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}<>\u2212\u2013]", lambda m: _TEX.get(m[0], "--"), text)
+
+
+def scores_csv(found: Comparison) -> str:
+    """Return a row a score: its numbers, unrounded, and every interval there is."""
+    head = ["method", "seeds", "score", "better", "mean", "least", "largest"]
+    head += [f"{kind}_{end}" for kind in ("patients", "t") for end in ("low", "high")]
+    rows: list[list[object]] = []
+    for method in found.methods:
+        for column in found.columns:
+            cell = found.cells.get((method.label, column.name))
+            if cell is None:
+                continue
+            gap = cell.value - cell.paper if finite(cell.paper) else None
+            seeds = " ".join(map(str, method.seeds))
+            bounds = [*(cell.patients or (None, None)), *(cell.seeds or (None, None))]
+            values = [cell.value, *cell.range, *bounds, cell.paper, gap]
+            rows.append([method.label, seeds, column.name, column.better, *map(_plain, values), int(cell.best)])
+    return _csv([*head, "paper", "minus_paper", "best"], rows)
+
+
+def tests_csv(found: Comparison) -> str:
+    """Return a row a test: swaps of patients for each score, then McNemar's of each pair of methods."""
+    head = ["test", "score", "one", "other", "difference", "only_one_right", "only_other_right", "runs", "p", "p_holm"]
+    rows: list[list[object]] = [
+        ["swap", t.column, t.one, t.other, _plain(t.difference), "", "", t.seeds, _plain(t.p), _plain(t.corrected)]
+        for t in found.tests
+    ]
+    rows += [
+        ["mcnemar", "accuracy", d.one, d.other, "", d.only_one, d.only_other, "", _plain(d.p), _plain(d.corrected)]
+        for d in found.discordances
+    ]
+    return _csv(head, rows)
+
+
+def _plain(value: float | None) -> str:
+    return f"{value:.6g}" if finite(value) else ""
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""Datasets to splits, checked before training, and splits to batches."""

@@ -1,0 +1,335 @@
+"""Splits to batches: sizes, augmentation, order and pairing, all functions of (seed, epoch, index) alone.
+
+Nothing here keeps random state. An epoch's order, a crop or a degradation is computed from numbers, so that any step's
+batch can be made again: by a run that was killed and goes on, or by any number of worker processes.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from restorekit.core import nd
+from restorekit.core.errors import DataError
+from restorekit.core.files import cache_folder
+from restorekit.core.imagecache import ImageCache
+from restorekit.core.images import reading_through
+from restorekit.core.types import UNLABELLED, Batch, Intensity, Sample
+from restorekit.stages.data.facts import Facts
+from restorekit.stages.data.splits import SIDES, Side, SideName, Splits
+from restorekit.stages.recipes.recipe import Data, Recipe
+from restorekit.stages.recipes.seeds import rng_of
+
+__all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A sample at the recipe's size and channels, with what its record says."""
+
+    sample: Sample
+    key: str
+    target: float
+    group: str | None
+    source: str | None
+
+
+def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"], *, antialias: bool) -> Tensor:
+    """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut."""
+    if how == "stretch":
+        return nd.resize(image[None], size, antialias=antialias)[0]
+    ratio = _ratios(image.shape[1:], size, how)[0]
+    scaled = [max(1, round(old * ratio)) for old in image.shape[1:]]
+    image = nd.resize(image[None], scaled, antialias=antialias)
+    if how == "crop":
+        return nd.crop(image, [(old - n) // 2 for old, n in zip(scaled, size, strict=True)], size)[0]
+    amounts = [((n - old) // 2, (n - old + 1) // 2) for old, n in zip(scaled, size, strict=True)]
+    return nd.pad(image, amounts, "replicate")[0]
+
+
+def _ratios(old: Sequence[int], size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> list[float]:
+    """Return by how much each axis of an image of sizes `old` is magnified."""
+    ratios = [n / before for n, before in zip(size, old, strict=True)]
+    return ratios if how == "stretch" else [min(ratios) if how == "pad" else max(ratios)] * len(ratios)
+
+
+def _spaced(intensity: Intensity | None, ratios: Sequence[float]) -> Intensity | None:
+    """Return what is known of an image after it was magnified: its values lie nearer to each other."""
+    if intensity is None or intensity.spacing is None:
+        return intensity
+    return replace(
+        intensity, spacing=tuple(step / ratio for step, ratio in zip(intensity.spacing, ratios, strict=True))
+    )
+
+
+def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared: tuple[int, ...] | None) -> Fitted:
+    """Load the image at a position, fitted; augmented by the draws of `shared` if given."""
+    record = side.record(position)
+    sample = side.load(position, *seeds)
+    layers = [sample.image]
+    if sample.truth is not None:
+        layers.append(sample.truth)
+    if sample.mask is not None:
+        layers.append(sample.mask.to(sample.image.dtype))
+    stack = torch.cat(layers)  # one stack, so that image, truth and mask are cut and mirrored alike
+    load = data.augment.load if shared is not None else 1.0
+    size = [round(n * load) for n in data.size]
+    intensity = _spaced(sample.intensity, _ratios(stack.shape[1:], size, data.fit))
+    stack = fit(stack, size, data.fit, antialias=data.antialias)
+    if shared is not None:
+        stack = _augmented(stack, data, rng_of(*shared))
+    pieces = iter(torch.split(stack, [layer.shape[0] for layer in layers]))
+    image = next(pieces)
+    truth = next(pieces) if sample.truth is not None else None
+    mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
+    fitted = replace(sample, image=image, truth=truth, mask=mask, intensity=intensity)
+    target = float(record.target) if side.domain.quantity else int(record.target)
+    return Fitted(fitted, record.key, target, record.group, record.source)
+
+
+def _augmented(stack: Tensor, data: Data, rng: torch.Generator) -> Tensor:
+    room = [have - want for have, want in zip(stack.shape[1:], data.size, strict=True)]
+    corner = [int(torch.randint(n + 1, (), generator=rng)) for n in room]
+    stack = nd.crop(stack, corner, data.size)
+    mirrored = data.augment.flip and bool(torch.rand((), generator=rng) < 0.5)
+    return stack.flip(-1) if mirrored else stack
+
+
+def _collate(items: Sequence[Fitted]) -> Batch:
+    def stack(values: Sequence[Tensor | None]) -> Tensor | None:
+        known = [v for v in values if v is not None]
+        return torch.stack(known) if len(known) == len(values) else None
+
+    return Batch(
+        image=torch.stack([item.sample.image for item in items]),
+        key=tuple(item.key for item in items),
+        target=torch.tensor([item.target for item in items]),
+        truth=stack([item.sample.truth for item in items]),
+        mask=stack([item.sample.mask for item in items]),
+        group=tuple(item.group for item in items),
+        source=tuple(item.source for item in items),
+        intensity=tuple(item.sample.intensity for item in items),
+        drawn=tuple(item.sample.drawn for item in items),
+    )
+
+
+class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
+    """(a, b) for (epoch, index). The longer side sets the epoch's length; the shorter is cycled in new orders."""
+
+    def __init__(self, splits: Splits, recipe: Recipe, cache: ImageCache | None = None) -> None:
+        self.a, self.b = splits["train", "a"], splits["train", "b"]
+        self.cache = cache
+        self.data, self.seed = recipe.data, recipe.seed
+        if self.data.pairing == "key":
+            self.partner = _partners(self.a, self.b)
+        if self.data.pairing == "class":
+            self.by_class = _by_class(self.a, self.b)
+        if self.data.balance == "class":
+            self.classes = {side.name: _classes(side) for side in (self.a, self.b)}
+
+    def __len__(self) -> int:
+        return len(self.a) if self.data.pairing == "key" else max(len(self.a), len(self.b))
+
+    def __getitem__(self, at: tuple[int, int]) -> tuple[Fitted, Fitted] | DataError:
+        try:
+            with reading_through(self.cache):
+                return self._pair(*at)
+        except DataError as error:  # as a value: a worker process would wrap it in a page of traceback
+            return error
+
+    def _pair(self, epoch: int, index: int) -> tuple[Fitted, Fitted]:
+        seeds = (self.seed, epoch, index)
+        first = self._draw(self.a, epoch, index)
+        if self.data.pairing == "key":
+            second = self.partner[first]
+        elif self.data.pairing == "class":
+            alike = self.by_class[int(self.a.record(first).target)]
+            second = alike[self._turn(len(alike), f"b{int(self.a.record(first).target)}", epoch, index)]
+        else:
+            second = self._draw(self.b, epoch, index)
+        alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
+        a = _load(self.a, first, self.data, seeds, (*seeds, 1))
+        return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2))
+
+    def _draw(self, side: Side, epoch: int, index: int) -> int:
+        """The position shown: every image in its turn, or every class in its turn, and of a class every image."""
+        if self.data.balance == "none":
+            return self._turn(len(side), side.name, epoch, index)
+        classes = self.classes[side.name]
+        cycle, at = divmod(index, len(classes))
+        order = torch.randperm(len(classes), generator=rng_of(self.seed, epoch, cycle, f"{side.name} classes"))
+        target = list(classes)[int(order[at])]
+        return classes[target][self._turn(len(classes[target]), f"{side.name} class {target}", epoch, cycle)]
+
+    def _turn(self, length: int, salt: str, epoch: int, index: int) -> int:
+        return int(_order(length, self.seed, epoch, index // length, salt)[index % length])
+
+
+@cache
+def _order(length: int, seed: int, epoch: int, cycle: int, salt: str) -> Tensor:
+    _order_guard()
+    return torch.randperm(length, generator=rng_of(seed, epoch, cycle, salt))
+
+
+def _order_guard() -> None:
+    """Forget old epochs' orders, so that a long run does not collect them."""
+    if _order.cache_info().currsize > 64:
+        _order.cache_clear()
+
+
+def _partners(a: Side, b: Side) -> list[int]:
+    names = {Path(b.record(i).key).stem: i for i in range(len(b))}
+    if len(names) < len(b):
+        twin = Counter(Path(b.record(i).key).stem for i in range(len(b))).most_common(1)[0][0]
+        raise DataError(f"data.pairing: key: b has several images called {twin!r}; names must tell pairs apart")
+    stems = [Path(a.record(i).key).stem for i in range(len(a))]
+    lost = [stem for stem in stems if stem not in names]
+    if lost:
+        raise DataError(
+            f"data.pairing: key: {len(lost)} images of a have no partner in b of the same name; first {lost[0]!r}"
+        )
+    return [names[stem] for stem in stems]
+
+
+def _classes(side: Side) -> dict[int, list[int]]:
+    """Return positions by class; the class that is not known comes first."""
+    if side.domain.quantity:
+        raise DataError(
+            f"data.{side.name}: has numbers ({side.domain.quantity}) for targets; pairing and balance by class"
+            " need classes; set data.pairing: random and data.balance: none"
+        )
+    table: dict[int, list[int]] = {}
+    for i in range(len(side)):
+        table.setdefault(int(side.record(i).target), []).append(i)
+    return dict(sorted(table.items()))
+
+
+def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
+    table = _classes(b)
+    lost = sorted({int(a.record(i).target) for i in range(len(a))} - table.keys())
+    if lost:
+        classes = ", ".join("unknown" if k == UNLABELLED else repr(a.domain.classes[k]) for k in lost)
+        raise DataError(f"data.pairing: class: side b has no image of class {classes}, side a has")
+    return table
+
+
+class _Steps(Sampler[list[tuple[int, int]]]):
+    """(epoch, index) of every image of every batch, from one step to the last."""
+
+    def __init__(self, start: int, stop: int, per_epoch: int, batch: int) -> None:
+        self.start, self.stop, self.per_epoch, self.batch = start, stop, per_epoch, batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.start, self.stop):
+            epoch, at = divmod(step, self.per_epoch)
+            yield [(epoch, at * self.batch + i) for i in range(self.batch)]
+
+
+def _collate_pairs(items: Sequence[tuple[Fitted, Fitted] | DataError]) -> tuple[Batch, Batch] | DataError:
+    pairs = []
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+        pairs.append(item)
+    return _collate([a for a, _ in pairs]), _collate([b for _, b in pairs])
+
+
+def _leave_signals(worker: int) -> None:
+    """Let Ctrl-C reach the main process alone: it ends the workers when its step is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
+    """Steps of one pass over the longer side; a last batch that would not be full is left out."""
+    return max(1, len(_Pairs(splits, recipe)) // recipe.data.batch)
+
+
+def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[tuple[Batch, Batch]]:
+    """Yield the batches (a, b) of the steps from `start` up to `stop`."""
+    with _cache(recipe.data) as cache:
+        sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch)
+        workers = recipe.data.workers
+        loader: DataLoader[Any] = DataLoader(
+            _Pairs(splits, recipe, cache),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate_pairs,
+            generator=torch.Generator(),  # else the loader draws from the global state
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals,
+        )
+        for batches in loader:
+            if isinstance(batches, DataError):
+                raise batches
+            yield batches
+
+
+@contextmanager
+def _cache(data: Data) -> Iterator[ImageCache | None]:
+    if data.cache.place == "none":
+        yield None
+        return
+    folder = cache_folder() if data.cache.place == "disk" else None
+    cache = ImageCache(folder, round(data.cache.limit * GIB))
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def cache_note(splits: Splits, data: Data) -> str:
+    """Return what there is to say if the cache cannot hold the training images, as far as they were looked at."""
+    if data.cache.place == "none":
+        return ""
+    seen = [found for name in SIDES for found in splits.looks.get(("train", name), {}).values()]
+    need = sum(prod(f.size) * f.channels * np.dtype(f.depth).itemsize for f in seen if isinstance(f, Facts) and f.depth)
+    if need <= data.cache.limit * GIB:
+        return ""
+    share = f"{data.cache.limit:g} of the {need / GIB:.2g} GiB of training images"
+    return f"data.cache.limit: {share} are kept, the rest is decoded in every epoch"
+
+
+def scoring_batches(
+    splits: Splits,
+    recipe: Recipe,
+    split: str,
+    positions: Sequence[int] | None = None,
+    *,
+    name: SideName = "a",
+    batch: int = 8,
+) -> Iterator[Batch]:
+    """Yield images of a side of a split, unaugmented: all in order, or those at `positions`.
+
+    Side a of paired data brings its partner as the truth.
+    """
+    side, other = splits[split, name], splits[split, "b"]
+    paired = name == "a" and recipe.data.pairing == "key" and len(other) > 0
+    partner = _partners(side, other) if paired else []
+
+    def load(i: int) -> Fitted:
+        seeds = (recipe.seed, 0, i)
+        item = _load(side, i, recipe.data, seeds, None)
+        if not paired:
+            return item
+        truth = _load(other, partner[i], recipe.data, seeds, None).sample.image
+        return replace(item, sample=replace(item.sample, truth=truth))
+
+    wanted = range(len(side)) if positions is None else positions
+    for first in range(0, len(wanted), batch):
+        yield _collate([load(i) for i in wanted[first : first + batch]])

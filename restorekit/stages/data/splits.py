@@ -1,0 +1,331 @@
+"""Datasets to splits: which images take part on which side, read once before anything is trained on them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from restorekit.core.errors import DataError
+from restorekit.core.parts import Parts
+from restorekit.core.types import Dataset, Domain, Record, Sample
+from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.seeds import rng_of, seed_of
+
+__all__ = [
+    "SIDES",
+    "SPLITS",
+    "Side",
+    "SideName",
+    "Splits",
+    "count_rows",
+    "demand_same_splits",
+    "look",
+    "open_splits",
+    "opened",
+]
+
+SPLITS = ("train", "val", "test")
+SideName = Literal["a", "b"]
+SIDES: tuple[SideName, SideName] = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of one split: a dataset, and which of its images take part."""
+
+    name: SideName
+    dataset: Dataset
+    indices: tuple[int, ...]
+    domain: Domain
+    skipped: tuple[str, ...] = ()
+    """Why images were left out, a line each."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def record(self, position: int) -> Record:
+        """The record of the image at a position of this side."""
+        return self.dataset.records[self.indices[position]]
+
+    def load(self, position: int, *seeds: int) -> Sample:
+        """Load the image at a position, at its own size, with the channels of the domain.
+
+        Raises:
+            DataError: if it cannot be read or does not fit the domain; the message names it.
+        """
+        key = self.record(position).key
+        sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
+        self._demand(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
+        image = _channels(sample.image, self.domain.channels, key)
+        truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
+        return replace(sample, image=image, truth=truth)
+
+    def facts(self, position: int, memory: Memory) -> Facts:
+        """Read the image at a position once; from its file, if it has one, and not even that if it is remembered.
+
+        Raises:
+            DataError: as `load` does.
+        """
+        file = self.dataset.file(self.indices[position])
+        if file is None:
+            sample = self.load(position, 0)
+            return facts_of(sample.image, sample.intensity)
+        found = memory.read(file)
+        key = self.record(position).key
+        self._demand(key, len(found.size), finite=found.finite)
+        _demand_channels(found.channels, self.domain.channels, found.gray, key)
+        return found
+
+    def _demand(self, key: str, dims: int, *, finite: bool) -> None:
+        if dims != self.domain.dims:
+            size = list(self.domain.size)
+            raise DataError(f"{key}: has {dims} spatial sizes; data.size has {self.domain.dims}: {size}")
+        if not finite:
+            raise DataError(f"{key}: holds values that are not finite")
+
+    def groups(self) -> set[str]:
+        """The groups, patients or records, that its images come from."""
+        return {group for i in range(len(self)) if (group := self.record(i).group) is not None}
+
+    def counts(self) -> dict[str, Any]:
+        """Images by class and source, as the report shows them."""
+        rows = [(self.label(r), r.group, r.source) for r in map(self.record, range(len(self)))]
+        unlabelled = sum(not self.domain.knows(r.target) for r in map(self.record, range(len(self))))
+        return {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
+
+    def counted(self) -> Domain:
+        """The domain, and how many images of this side are of each class."""
+        targets = Counter(int(self.record(i).target) for i in range(len(self)) if not self.domain.quantity)
+        return replace(self.domain, counts=tuple(targets[c] for c in range(len(self.domain.classes))))
+
+    def label(self, record: Record) -> str | None:
+        """Return the name of a record's class; None where that is not known, and where targets are numbers."""
+        return None if self.domain.quantity else self.domain.called(record.target) or None
+
+
+def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
+    """Count images of (class, group, source), each None where it is not known."""
+    by_class = Counter(label for label, _, _ in rows)
+    sources: dict[str, dict[str, int]] = {}
+    for label, _, source in rows:
+        if source is not None and label is not None:
+            row = sources.setdefault(source, dict.fromkeys(classes, 0))
+            row[label] += 1
+    return {
+        "images": len(rows),
+        "unlabelled": by_class[None],
+        "groups": len({group for _, group, _ in rows if group is not None}) or None,
+        "ungrouped": sum(group is None for _, group, _ in rows),
+        "classes": {name: by_class[name] for name in classes},
+        "sources": sources,
+    }
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Every side of every split; a side that does not exist is empty."""
+
+    sides: dict[tuple[str, SideName], Side]
+    looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = field(default_factory=dict)
+    """What was seen of every image, by its index in the dataset, where they were read."""
+
+    def __getitem__(self, key: tuple[str, SideName]) -> Side:
+        return self.sides[key]
+
+    @property
+    def synthetic(self) -> bool:
+        """True if any of the images were made, not recorded."""
+        return any(side.dataset.synthetic for side in self.sides.values())
+
+    def counts(self) -> dict[str, Any]:
+        """What data.json of a run folder holds."""
+        splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
+        return {"synthetic": self.synthetic, "shared_groups": self.shared_groups(), "splits": splits}
+
+    def listing(self) -> str:
+        """Return which image stands in which split, as CSV: what splits.csv of a run folder holds."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["path", "domain", "label", "patient", "split", "source"])
+        for (split, name), side in self.sides.items():
+            for r in map(side.record, range(len(side))):
+                rows.writerow([r.key, name, side.domain.called(r.target), r.group or "", split, r.source or ""])
+        return text.getvalue()
+
+    def shared_groups(self) -> list[str]:
+        """Groups that stand in more than one split: what is learnt of a patient must not be tested on them."""
+        of = {split: self[split, "a"].groups() | self[split, "b"].groups() for split in SPLITS}
+        pairs = (("train", "val"), ("train", "test"), ("val", "test"))
+        return sorted(set().union(*(of[one] & of[other] for one, other in pairs)))
+
+
+def opened(recipe: Recipe, parts: Parts) -> Splits:
+    """Open the datasets of a recipe; no image is read.
+
+    Raises:
+        DataError: if a training side is empty or the classes of the sides differ.
+    """
+    data = recipe.data
+    root = None if data.root is None else Path(data.root)
+    sides: dict[tuple[str, SideName], Side] = {}
+    for name in SIDES:
+        make = parts.resolve("dataset", getattr(data, name).spec)
+        for split in SPLITS:
+            dataset = make(root, split)
+            domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes), dataset.quantity)
+            _check_targets(name, dataset)
+            sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
+    _check_classes(sides["train", "a"], sides["train", "b"])
+    if data.val is not None:
+        _split_validation(sides, data.val, recipe)
+    if recipe.half is not None:
+        _keep_half(sides, recipe.half, paired=data.pairing == "key")
+    for name in SIDES:
+        if not len(sides["train", name]):
+            raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
+    return Splits(sides)
+
+
+def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
+    """Open the datasets of a recipe, and read every image once.
+
+    Args:
+        recipe: the recipe.
+        parts: where its datasets come from.
+        verify: if given, every recorded image is read once before anything is trained, and this is called with a
+            line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
+
+    Raises:
+        DataError: if a training side is empty, the classes of the sides differ, or images cannot be read.
+    """
+    splits = opened(recipe, parts)
+    if verify is None and recipe.data.unreadable != "skip":  # which files are skipped must be known each time
+        return splits
+    splits = look(splits, verify or (lambda line: None))
+    sides = {key: _readable(side, splits.looks[key], recipe.data.unreadable) for key, side in splits.sides.items()}
+    return replace(splits, sides=sides)
+
+
+def demand_same_splits(folder: Path, splits: Splits) -> None:
+    """Hold the splits to those that a run began with: what it learnt from must not become what it is tested on.
+
+    Raises:
+        DataError: if images have moved, as when another version of a library splits them.
+    """
+    path = folder / "splits.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as stream:
+        began = {(row["domain"], row["path"], row["split"]) for row in csv.DictReader(stream)}
+    known = {(domain, path) for domain, path, _ in began}
+    now = [(r["domain"], r["path"], r["split"]) for r in csv.DictReader(io.StringIO(splits.listing(), newline=""))]
+    moved = [path for domain, path, split in now if (domain, path) in known and (domain, path, split) not in began]
+    if moved:
+        raise DataError(
+            f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0]}; the data "
+            "or the versions of libraries have changed. Give the manifest a column split, from this file"
+        )
+
+
+def look(splits: Splits, say: Callable[[str], None]) -> Splits:
+    """Read every image once. Made images cannot be unreadable and repeat nobody, so one of them is enough."""
+    looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = {}
+    with remembering() as memory:
+        for key, side in splits.sides.items():
+            seen = looks.setdefault(key, {})
+            todo = range(min(1, len(side)) if side.dataset.synthetic else len(side))
+            for position in todo:
+                if position % 100 == 0 and position:
+                    say(f"checked {position} of {len(todo)} {key[0]} images of data.{side.name}")
+                try:
+                    seen[side.indices[position]] = side.facts(position, memory)
+                except DataError as error:
+                    seen[side.indices[position]] = error
+    return replace(splits, looks=looks)
+
+
+def _check_targets(name: SideName, dataset: Dataset) -> None:
+    if dataset.quantity and dataset.classes:
+        raise DataError(f"data.{name}: targets are classes or the number {dataset.quantity!r}, not both")
+
+
+def _check_classes(a: Side, b: Side) -> None:
+    if a.domain.quantity != b.domain.quantity:
+        raise DataError(
+            f"data: the sides have other targets: a {a.domain.quantity or 'classes'!r}, "
+            f"b {b.domain.quantity or 'classes'!r}; give both the same"
+        )
+    if a.domain.classes and b.domain.classes and a.domain.classes != b.domain.classes:
+        raise DataError(
+            f"data: the sides have other classes: a {a.domain.classes}, b {b.domain.classes}; name them alike"
+        )
+
+
+def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, recipe: Recipe) -> None:
+    """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
+    paired = recipe.data.pairing == "key"
+    for name in SIDES:
+        train = sides["train", name]
+        held = []
+        for i in train.indices:
+            unit = _unit(train.dataset.records[i], paired=paired)
+            held.append(seed_of(recipe.seed, "val", unit) / 2**63 < fraction)
+        chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
+        rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
+        sides["train", name] = replace(train, indices=rest)
+        sides["val", name] = replace(train, indices=chosen)
+
+
+def _keep_half(sides: dict[tuple[str, SideName], Side], half: Literal["first", "second"], *, paired: bool) -> None:
+    """Keep one half of the training groups. It depends on their names alone, so that one judge serves every seed."""
+    for name in SIDES:
+        train = sides["train", name]
+        units = {i: _unit(train.dataset.records[i], paired=paired) for i in train.indices}
+        kept = tuple(i for i, unit in units.items() if (seed_of(0, "half", unit) % 2 == 0) == (half == "first"))
+        if train.indices and not kept:
+            raise DataError(f"data.{name}: the {half} half of the training patients has no images; they are too few")
+        sides["train", name] = replace(train, indices=kept)
+
+
+def _unit(record: Record, *, paired: bool) -> str:
+    """Return the name of what must not be split: the group, or else the image, with its pair if it has one."""
+    if record.group is not None:
+        return record.group
+    return Path(record.key).stem if paired else record.key
+
+
+def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["refuse", "skip"]) -> Side:
+    faults = {index: str(found) for index, found in looks.items() if isinstance(found, DataError)}
+    if not faults:
+        return side
+    if how == "refuse":
+        first = next(iter(faults.values()))
+        more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
+        raise DataError(f"data.{side.name}: {first}{more}; mend or remove it, or set data.unreadable: skip")
+    kept = tuple(i for i in side.indices if i not in faults)
+    if not kept and side.indices:
+        raise DataError(
+            f"data.{side.name}: none of {len(faults)} images can be read; the first: {next(iter(faults.values()))}"
+        )
+    return replace(side, indices=kept, skipped=tuple(faults.values()))
+
+
+def _channels(image: Tensor, channels: int, key: str) -> Tensor:
+    if image.shape[0] == channels:
+        return image
+    _demand_channels(image.shape[0], channels, bool((image == image[:1]).all()), key)
+    return image.expand(channels, *image.shape[1:]) if image.shape[0] == 1 else image[:1]
+
+
+def _demand_channels(have: int, want: int, gray: bool, key: str) -> None:
+    if have not in (1, want) and not (want == 1 and gray):
+        raise DataError(f"{key}: has {have} channels, data.channels is {want}; only one channel is repeated")

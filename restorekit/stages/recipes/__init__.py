@@ -1,0 +1,1 @@
+"""YAML to a validated recipe; a judge's recipe; seeds."""

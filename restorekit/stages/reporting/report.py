@@ -1,0 +1,379 @@
+"""Run folder -> report.html: one page for clinicians and engineers, self-contained; reads files only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restorekit.core.errors import DataError
+from restorekit.core.files import write_text
+from restorekit.stages.reporting import towards
+from restorekit.stages.training import health as training_health
+from restorekit.stages.writing import figures, findings
+from restorekit.stages.writing.findings import label, number, value_of
+from restorekit.stages.writing.page import render
+from restorekit.stages.writing.runfolder import FILES, Columns, Json, RunFolder
+
+__all__ = ["report"]
+
+COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
+"""What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
+NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
+
+
+def report(folder: Path) -> Path:
+    """Write `folder`/report.html from the files of a run folder, complete or not, and return its path.
+
+    Raises:
+        DataError: if the folder is absent or holds no file of a run.
+    """
+    if not any((folder / name).exists() for name in FILES):
+        raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
+    page = folder / "report.html"
+    write_text(page, render("report.html.j2", _view(folder)))
+    return page
+
+
+def _view(folder: Path) -> dict[str, Any]:
+    """Return all that the template shows; what cannot be read is named in `missing`."""
+    run = RunFolder(folder)
+    recipe, environment = run.json("recipe.json"), run.json("environment.json")
+    data, networks = run.json("data.json"), run.json("networks.json")
+    steps = run.columns("metrics.csv")
+    looked = not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics"))
+    validation = run.columns("validation.csv") if looked else {}
+    translates = bool(_mapping(networks.get("ab")).get("translates", True))
+    scores, grid = run.json("scores/test.json"), run.picture("scores/test.png")
+    samples = run.samples() if translates else []
+    checked = _mapping(data.get("check"))
+    health = _health(run)
+    audit = _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit"))))
+    if audit and audit.get("step") != scores.get("step"):
+        run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
+        audit = {}
+    splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
+    return {
+        "name": str(recipe.get("name") or folder.resolve().name),
+        "synthetic": synthetic,
+        "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
+        "leaks": checked.get("leaks") or [],
+        "leak_count": checked.get("leak_count") or 0,
+        "warnings": [
+            *findings.score_warnings(scores),
+            *towards.warnings(scores),
+            *findings.data_warnings(data, synthetic=synthetic, translates=translates),
+            *(checked.get("warnings") or []),
+            *(f"{health['when']} it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
+        ],
+        "scores": scores,
+        "score_rows": _score_rows(scores),
+        "charts": _score_charts(scores, recipe),
+        "good": towards.good_images(scores),
+        "audit": audit,
+        "paired": _mapping(recipe.get("data")).get("pairing") == "key",
+        "size": _mapping(recipe.get("data")).get("size") or [],
+        "lacking": towards.lacking(scores, recipe) if scores and translates else "",
+        "again": _again(folder, run),
+        "paper": _paper(recipe, scores, networks, synthetic),
+        "splits": splits,
+        "near": run.picture("data-check/near.png") if checked.get("near") else "",
+        "source_tables": _source_tables(splits),
+        "progress": _progress(steps),
+        "curves": _curves(steps, validation, scores),
+        "health": health,
+        "samples": samples,
+        "grid": grid,
+        "has_rows": (folder / "scores/test.csv").is_file(),
+        "one_way": bool(networks) and "ba" not in networks,
+        "translates": translates,
+        "recipe": recipe,
+        "recipe_text": run.recipe_text(recipe),
+        "networks": [(key, _does(key, _mapping(net)), _mapping(net)) for key, net in networks.items() if net],
+        "environment": environment,
+        "checkpoints": run.checkpoints(),
+        "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
+    }
+
+
+def _does(key: str, net: Json) -> str:
+    return NETWORKS.get(key, "") if net.get("translates", True) else "answers; its images are handed through"
+
+
+def _mapping(value: Any) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of three tables: image metrics, those by which good images were scored too, class metrics."""
+    rows: dict[str, list[dict[str, Any]]] = {"images": [], "domains": [], "classes": []}
+    for name, metric in _mapping(scores.get("metrics")).items():
+        kind = "classes" if "score" in metric else "domains" if "good" in metric else "images"
+        keys = {"classes": ("score",), "domains": towards.KINDS, "images": ("poor", "restored", "gain")}[kind]
+        cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
+        last = _mapping(metric.get(keys[0]) or metric.get("restored"))
+        row = {"name": label(name), "unit": metric.get("unit", ""), "cells": cells}
+        row["better"] = metric.get("better", "higher")
+        if kind == "domains":
+            row["moved"] = towards.sentence(name, metric)
+            for key, cell in zip(keys, cells, strict=True):
+                cell["few"] = _few(metric.get(key), scores.get("good") if key == "good" else scores)
+        rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
+    return rows
+
+
+def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
+    if value_of(entry) is None:
+        return {"value": _undefined(undefined), "interval": ""}
+    return {"value": number(value_of(entry), name), "interval": findings.interval(entry, name)}
+
+
+def _undefined(reason: Any) -> str:
+    """Return that a score is not defined, and why; some metrics say both in one."""
+    text = str(reason or "no reason was recorded")
+    return text if text.startswith("not defined") else f"not defined ({text})"
+
+
+def _few(entry: Any, of: Any) -> str:
+    """Return of how many images a score tells, if not of all."""
+    told, images = _mapping(entry).get("n"), _mapping(of).get("images")
+    return f"{findings.count(told)} of {findings.count(images)} images" if told and images and told < images else ""
+
+
+def _bounds(entry: Any) -> tuple[float, float, float] | None:
+    value = value_of(entry)
+    if value is None:
+        return None
+    low, high = value_of(entry.get("low")), value_of(entry.get("high"))
+    return value, value if low is None else low, value if high is None else high
+
+
+def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
+    metrics = _mapping(scores.get("metrics"))
+    told = {} if scores.get("quantity") else metrics  # errors of a number have no common scale
+    classes = {label(n): found for n, m in told.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
+    paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if findings.finite(v)}
+    pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name, metric in metrics.items():
+        if "good" in metric:
+            continue  # has a chart of three
+        pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
+        if len(pair) == 2:
+            pairs[label(name) + (" (dB)" if name.endswith("snr") else "")] = pair
+    spread = {label(n): m["spread"] for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
+    charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
+    charts |= {"images": figures.image_scores(pairs)} if pairs else {}
+    return charts | ({"domains": figures.spreads(spread)} if spread else {})
+
+
+def _audit(found: Json) -> Json:
+    """Return what a judge said, its scores and its changes of mind as rows of cells; empty where none was asked."""
+    looks = [which for which in ("poor", "restored", "truth", "change") if _any_of(found, which)]
+    scores = {
+        label(name): [_cell(_mapping(entry).get(which), name, "the classes are not known") for which in looks]
+        for name, entry in _mapping(found.get("scores")).items()
+    }
+    flips = [
+        {"class": row["class"], "cells": [_share(row.get(key)) for key in ("lost", "invented", "away", "towards")]}
+        for row in found.get("flips") or []
+    ]
+    return {**found, "looks": looks, "rows": scores, "flip_rows": flips} if found else {}
+
+
+def _any_of(found: Json, which: str) -> bool:
+    return any(_mapping(entry).get(which) for entry in _mapping(found.get("scores")).values())
+
+
+def _share(entry: Any) -> dict[str, str]:
+    counted = _mapping(entry)
+    if not counted.get("n"):
+        return {"value": "none to count", "interval": ""}
+    low, high = (f"{100 * counted[bound]:.1f}" for bound in ("low", "high"))
+    return {"value": f"{counted['k']} of {counted['n']}", "interval": f"{low} to {high} %"}
+
+
+def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[str, Any] | None:
+    """Return the paper's numbers beside ours and why they differ, or None where the recipe gives none."""
+    paper = _mapping(recipe.get("paper"))
+    if not paper:
+        return None
+    metrics = _mapping(scores.get("metrics"))
+    counts = _mapping(networks.get("ab"))
+    rows = [
+        _count_row(COUNTS[name], theirs, counts.get(name))
+        if name in COUNTS
+        else _paper_row(name, theirs, _mapping(metrics.get(name)))
+        for name, theirs in paper.items()
+    ]
+    reasons = [str(recipe["paper_note"])] if recipe.get("paper_note") else []
+    if synthetic:
+        reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
+    return {"rows": rows, "reasons": reasons}
+
+
+def _again(folder: Path, run: RunFolder) -> dict[str, Any] | None:
+    """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
+    if not (folder / "scores/times.json").is_file():
+        return None
+    found = run.json("scores/times.json")
+    drawn: dict[str, Any] = {}
+    rows, ends = [], []
+    for name, curve in _mapping(found.get("curves")).items():
+        title = curve.get("title") or label(name)
+        for whose, line in _mapping(curve.get("lines")).items():
+            points = line["points"]
+            drawn.setdefault(title, {})[whose] = points
+            at = {point["times"]: point for point in points}
+            cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
+            change = _cell(line["change"], name, "no number") if line["change"] else None
+            row = {"name": title, "whose": "" if whose == "all" else whose, "cells": cells, "change": change}
+            rows.append(row | {"best": _best(curve, points)})
+            first, last = (number(value_of(point), name) for point in (points[0], points[-1]))
+            ends.append(f"{title} of {whose} images from {first} to {last}")
+    if not drawn:
+        return None
+    chart = figures.repeated(drawn, found.get("recipe_times"))
+    return {**found, "rows": rows, "chart": chart, "alt": f"After each number of passes: {'; '.join(ends)}."}
+
+
+def _best(curve: Json, points: list[Json]) -> str:
+    """Return after how many passes a score is best; empty where neither more nor less is better."""
+    if curve.get("better") not in ("higher", "lower") or len(points) < 2:
+        return ""
+    sign = 1 if curve["better"] == "higher" else -1
+    return str(max(points, key=lambda point: sign * point["value"])["times"])
+
+
+def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
+    """Return published parameters beside those that the run trains; the published ones are rounded."""
+    row = {"name": name, "paper": findings.count(round(theirs)) if findings.finite(theirs) else str(theirs)}
+    return row | {"ours": findings.count(ours), "interval": "", "difference": "", "where": ""}
+
+
+def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
+    entry = metric.get("score") or metric.get("restored")
+    ours = value_of(entry)
+    row = {"name": label(name), "paper": str(theirs) + (" dB" if name.endswith("snr") else "")}
+    if ours is None:
+        why = _undefined(metric.get("undefined")) if metric else "not measured"
+        return row | {"ours": why, "interval": "", "difference": "", "where": ""}
+    where = ""
+    if findings.finite(theirs):
+        row["difference"] = findings.difference(ours - theirs, name)
+        if entry and findings.interval(entry):
+            where = "above" if theirs > entry["high"] else "below" if theirs < entry["low"] else "inside"
+    return (
+        {"difference": ""}
+        | row
+        | {
+            "ours": number(ours, name),
+            "interval": findings.interval(entry, name),
+            "where": f"{where} our interval" if where else "",
+        }
+    )
+
+
+def _source_tables(splits: Json) -> list[dict[str, Any]]:
+    tables = []
+    for split, domains in splits.items():
+        for domain, counts in domains.items():
+            sources = _mapping(counts.get("sources"))
+            classes = list(dict.fromkeys(name for row in sources.values() for name in row))
+            if not classes or len(sources) < 2:  # one source is no table
+                continue
+            rows = [(source, [row.get(name, 0) for name in classes]) for source, row in sources.items()]
+            v = findings.cramers_v([row for _, row in rows])
+            where = f"{findings.split_word(split)} images of domain {domain}"
+            tables.append({"where": where, "classes": classes, "rows": rows, "v": v})
+    return tables
+
+
+def _progress(steps: Columns) -> dict[str, int] | None:
+    if not steps:
+        return None
+    last = {key: steps[key][np.isfinite(steps[key])] for key in ("step", "epoch") if key in steps}
+    return {key: int(values[-1]) for key, values in last.items() if len(values)}
+
+
+def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str, str]]:
+    """Return the charts of training, each with a caption and an alternative text that tells its ends."""
+    best = scores.get("step") if scores.get("kept") == "best" else None
+    found = []
+    losses = [name for name in steps if name not in {"step", "epoch", "rate"} and _some(steps, name)]
+    if losses:
+        caption = "Losses at each step (grey) and their running mean (green). Adversarial losses need not fall."
+        found.append(_chart("Losses", caption, steps, losses))
+    measured = [name for name in validation if name != "step" and _some(validation, name)]
+    if measured:
+        caption = "Scores on the validation images." + (" The dashed line is the step that was kept." if best else "")
+        found.append(_chart("Validation", caption, validation, measured, dots=True, mark=best))
+    if _some(steps, "rate"):
+        found.append(_chart("Learning rate", "Learning rate at each step.", steps, ["rate"], dots=True))
+    return found
+
+
+def _health(run: RunFolder) -> dict[str, Any]:
+    """Return what training health looked for, its values over time, and what it found."""
+    told, rows = run.json("health.json"), run.series("health.csv")
+    known = training_health.MEASURES
+    rows = [row for row in rows if row[1] in known]
+    steps = told.get("steps")
+    judged = training_health.Health(steps if isinstance(steps, int) else 0)
+    for row in rows:
+        judged.add(*row)
+    lasting = {finding["measure"] for finding in judged.findings if finding["ended"] is None}
+    found = {finding["measure"] for finding in judged.findings}
+    measures = [
+        {
+            "finding": m.finding,
+            "about": m.about,
+            "limit": f"{'above' if m.above else 'below'} {number(m.limit)}",
+            "value": number(judged.latest[name]) if name in judged.latest else "not measured",
+            "verdict": "yes, at the last" if name in lasting else "yes, over" if name in found else "no",
+        }
+        for name, m in known.items()
+    ]
+    ended = bool(rows) and rows[-1][0] == steps
+    return {
+        "when": "When training ended" if ended else "At its last sample",
+        "told": bool(told) and bool(rows),
+        "counts_from": told.get("counts_from"),
+        "judged": bool(judged.latest),
+        "findings": judged.findings,
+        "measures": measures,
+        "chart": _health_chart(rows, told.get("counts_from")),
+    }
+
+
+def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any) -> str:
+    if not rows:
+        return ""
+    known = training_health.MEASURES
+    steps = sorted({step for step, _, _ in rows})
+    place = {step: at for at, step in enumerate(steps)}
+    columns = {"step": np.asarray(steps, dtype=np.float64)}
+    for step, name, value in rows:
+        columns.setdefault(name, np.full(len(steps), np.nan))[place[step]] = value
+    names = [name for name in known if name in columns]
+    mark = counts_from if counts_from is not None and counts_from <= steps[-1] else None
+    limits = {name: known[name].limit for name in names}
+    return figures.curves(columns, names, dots=True, mark=mark, limits=limits)
+
+
+def _some(columns: Columns, name: str) -> bool:
+    return name in columns and bool(np.isfinite(columns[name]).any())
+
+
+def _chart(
+    title: str, caption: str, columns: Columns, names: list[str], *, dots: bool = False, mark: Any = None
+) -> dict[str, str]:
+    ends = []
+    for name in names:
+        values = columns[name][np.isfinite(columns[name])]
+        ends.append(f"{name} from {number(float(values[0]))} to {number(float(values[-1]))}")
+    shown = {name: label(name) if dots else name for name in names}
+    renamed = {"step": columns["step"]} | {shown[name]: columns[name] for name in names}
+    picture = figures.curves(renamed, list(shown.values()), dots=dots, mark=mark)
+    return {"title": title, "caption": caption, "alt": f"{title}: {'; '.join(ends)}.", "picture": picture}

@@ -1,0 +1,288 @@
+"""(Recipe, plugins) to a Run: parts made, wired and checked against each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restorekit.core.errors import DataError, RecipeError, RestorekitError
+from restorekit.core.parts import Parts
+from restorekit.core.passes import HistoryPool
+from restorekit.core.plugins import Plugins
+from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
+from restorekit.stages.data import batches
+from restorekit.stages.data import doctor
+from restorekit.stages.data import items
+from restorekit.stages.recipes import recipe
+from restorekit.stages.runs.average import Average
+from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.runs.engine import Engine
+from restorekit.stages.recipes.judge import judge_recipe
+from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.runs.run import Run, Term
+from restorekit.stages.recipes.seeds import seed_of
+from restorekit.stages.data.splits import SIDES, SPLITS, demand_same_splits, open_splits
+
+__all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
+
+
+def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
+    """Return the loss terms; the second `cycle` is told as `cycle_2`."""
+    terms, seen = [], Counter[str]()
+    for loss in spec.losses:
+        seen[loss.name] += 1
+        options = {name: value for name, value in loss.spec.items() if name != "weight"}
+        name = loss.name if seen[loss.name] == 1 else f"{loss.name}_{seen[loss.name]}"
+        terms.append(Term(name, loss.weight, parts.resolve("loss", options)()))
+    return terms
+
+
+def one_way(spec: Recipe, terms: list[Term]) -> bool:
+    """True if only the translator from a to b is built."""
+    if spec.nets.one_way is not None:
+        return spec.nets.one_way
+    return spec.data.pairing == "key" and not any(term.loss.both_ways for term in terms)
+
+
+def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> None:
+    """Hold the recipe's parts against each other, and its networks against its images; no data is read.
+
+    Args:
+        spec: the recipe.
+        parts: where its parts come from.
+        domains: those of the data, where they are known; else two classes and a number are taken for granted.
+
+    Raises:
+        RecipeError: with every fault.
+    """
+    terms = make_terms(spec, parts)
+    domains = domains or assumed(spec)
+    faults = [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
+    faults += [] if faults else _shape_faults(spec, parts, domains, terms)
+    faults += _judge_faults(spec, parts, domains)
+    if faults:
+        raise RecipeError(*faults)
+
+
+def _judge_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[str]:
+    judge = judge_recipe(spec, steps=1)
+    try:
+        if judge is not None:
+            check(judge, parts, domains)
+    except RecipeError as error:
+        return [f"audit: the judge: {line}" for line in str(error).splitlines()]
+    return []
+
+
+def assumed(spec: Recipe) -> dict[str, Domain]:
+    """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
+    size, classes = tuple(spec.data.size), ("negative", "positive")
+    return {name: Domain(name, spec.data.channels, size, classes, "a number") for name in "ab"}
+
+
+def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[str]:
+    """Faults between losses and networks."""
+    for term in terms:
+        if term.loss.judges and spec.nets.discriminator is None:
+            yield f"losses.{term.name}: needs nets.discriminator, which is not set"
+        if "target" in term.loss.needs and spec.nets.head is None:
+            yield f"losses.{term.name}: needs nets.head, which is not set"
+        if "pairs" in term.loss.needs and spec.data.pairing != "key":
+            yield f"losses.{term.name}: compares a with its own b; set data.pairing: key"
+        if term.loss.both_ways and spec.nets.one_way:
+            yield f"losses.{term.name}: needs the way back; nets.one_way must not be true"
+    if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
+        yield "nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
+    if spec.nets.head is not None and not any("target" in term.loss.needs for term in terms):
+        yield "nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+    if spec.train.keep == "best" and not spec.metric_names:
+        yield "train.keep: best needs a score; add one to evaluate.metrics"
+
+
+def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[str]:
+    judges = []
+    for metric in spec.evaluate.metrics:
+        try:
+            made = parts.resolve("metric", metric.spec)(domain)
+        except RecipeError as error:
+            yield f"evaluate.metrics: {error}"
+            judges.append(metric.name)  # of it, all is said
+        else:
+            if made.needs == "target" and spec.nets.head is None:
+                yield f"evaluate.metrics: {metric.name} scores a class; set nets.head"
+            judges += [metric.name] if made.better != "neither" else []
+    if spec.train.best is not None and spec.train.best not in judges:
+        listed = ", ".join(judges) or "none of these"
+        yield f"train.best: of {spec.train.best}, neither more nor less is better; those that know are {listed}"
+    elif spec.train.keep == "best" and spec.metric_names and not judges:
+        yield "train.keep: best needs a metric that knows what is better; of these, neither more nor less is"
+
+
+def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[str]:
+    """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told."""
+    shape = (spec.data.batch, spec.data.channels, *spec.data.size)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            nets = build_nets(spec, parts, domains, terms)
+            multiple = nets.ab.generator.multiple
+            if any(n % multiple for n in spec.data.size):
+                name = spec.nets.generator.name
+                return [f"data.size: generator {name!r} takes multiples of {multiple}; came {spec.data.size}"]
+            image = torch.empty(shape)
+            made = [net(image).image.shape for net in nets.translators()]
+            for judge in nets.discriminators():
+                judge(image)
+        handed = [] if nets.ab.generator.translates else [*_of_images(spec, parts, domains["a"], terms)]
+    except RestorekitError as error:
+        return str(error).splitlines()
+    except NotImplementedError:  # a guest's operation that knows no meta device: training will tell
+        return []
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        why = str(error).partition("\n")[0]
+        return [f"nets: cannot take images of {shape}: {why}"]
+    wrong = [other for other in made if other != shape]
+    return handed + [f"nets.generator: makes {tuple(other)} of {shape}; sizes must agree" for other in wrong]
+
+
+def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[str]:
+    """Faults of a recipe whose generator hands its images through: what trains or scores them means nothing."""
+    why = f"generator {spec.nets.generator.name!r} hands its images through"
+    if any(term.loss.judges for term in terms):
+        yield f"nets.discriminator: {why}, so there is nothing to judge; take it and its loss away"
+    if spec.audit is not None:
+        yield f"audit: {why}, so there is nothing to audit; take it away"
+    for metric in spec.evaluate.metrics:
+        if parts.resolve("metric", metric.spec)(domain).needs != "target":
+            yield f"evaluate.metrics: {metric.name} scores restored images; {why}; take it away"
+
+
+def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
+    """Make the networks of a recipe for its domains, initialised from its seed."""
+    terms = make_terms(spec, parts) if terms is None else terms
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
+        torch.default_generator.manual_seed(seed_of(spec.seed, "init"))
+        return _make_nets(spec, parts, domains["a"], domains["b"], single=one_way(spec, terms))
+
+
+def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
+    generator = parts.resolve("generator", spec.nets.generator.spec)
+    head = None if spec.nets.head is None else parts.resolve("head", spec.nets.head.spec)
+
+    def translator(source: Domain, target: Domain) -> Translator:
+        made = generator(source, target)
+        return Translator(made, None if head is None else head(made.features, source))
+
+    ab = translator(a, b)
+    ba = None if single else translator(b, a)
+    d_a = d_b = None
+    if spec.nets.discriminator is not None:
+        judge = parts.resolve("discriminator", spec.nets.discriminator.spec)
+        d_a = None if single else judge(a)
+        d_b = judge(b)
+    return Nets(ab, ba, d_a, d_b)
+
+
+def build(
+    spec: Recipe,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    verify: Callable[[str], None] | None = None,
+    allow_leaks: bool = False,
+) -> Run:
+    """Make a run of a recipe.
+
+    Args:
+        spec: the recipe.
+        plugins: where its parts come from.
+        folder: the run folder; nothing is written yet.
+        verify: if given, all images are read once first (see `restorekit.stages.data.splits.open_splits`) and checked (see
+            `restorekit.stages.data.doctor`).
+        allow_leaks: go on though a patient or an image stands in train and test.
+
+    Raises:
+        RecipeError: if the parts do not fit each other.
+        DataError: if the data cannot be used, leak from train into test, or were split otherwise when the run began.
+    """
+    parts = plugins.parts
+    check(spec, parts)  # before the data, which may take long to read
+    engine = Engine(spec.train.precision)
+    splits = open_splits(spec, parts, verify=verify)
+    if note := batches.cache_note(splits, spec.data):
+        engine.notes.append(note)
+    demand_same_splits(folder, splits)
+    checkup = None
+    if verify is not None:
+        checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
+        if checkup.leaks and not allow_leaks:
+            raise DataError(checkup.refusal())
+    domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
+    terms = make_terms(spec, parts)
+    if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
+        raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
+    check(spec, parts, domains)
+    metrics = {metric.name: parts.resolve("metric", metric.spec)(domains["a"]) for metric in spec.evaluate.metrics}
+    if spec.train.keep == "best" and not len(splits["val", "a"]):
+        raise RecipeError("train.keep: best needs a validation split; set data.val to a fraction, e.g. 0.1")
+    nets = build_nets(spec, parts, domains, terms)
+    if not checkpoints(folder):  # else all weights come from there
+        for net in nets.translators():
+            net.generator.warm_start()
+    nets.to(engine.device)
+    per_epoch = batches.steps_per_epoch(splits, spec)
+    steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
+    return Run(
+        recipe=spec,
+        nets=nets,
+        domains=domains,
+        terms=terms,
+        engine=engine,
+        optimisers=optimisers(spec, engine, nets),
+        pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
+        batches=partial(batches.training_batches, splits, spec),
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        folder=folder,
+        scoring=partial(batches.scoring_batches, splits, spec),
+        sizes={split: len(splits[split, "a"]) for split in SPLITS},
+        good_sizes={split: len(splits[split, "b"]) for split in SPLITS},
+        metrics=metrics,
+        counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
+        listing=splits.listing(),
+        checkup=checkup,
+        average=None if spec.train.ema is None else Average(nets, spec.train.ema),
+    )
+
+
+def reopen(folder: Path, plugins: Plugins) -> Run:
+    """Make the run of a run folder again, from its resolved recipe.
+
+    Raises:
+        RecipeError: if it is no run folder.
+    """
+    data = recipe.read_resolved(folder)
+    return build(recipe.resolved(data, str(folder / "recipe.json"), plugins), plugins, folder)
+
+
+def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:
+    """Return the Adam of each side that has parameters to train.
+
+    Raises:
+        PluginError: if a generator's groups are not its trained parameters, each once.
+        RecipeError: if the translators have nothing to train.
+    """
+    adam = spec.train.adam
+    options = {"lr": adam.lr, "betas": adam.betas, "eps": adam.eps}
+    groups = [group for net in nets.translators() for group in net.groups()]
+    if not groups:
+        raise RecipeError(f"nets.generator: nothing of {spec.nets.generator.name!r} is trained, and no head is either")
+    made = {"generator": engine.optimiser(groups, **options)}
+    if nets.discriminators():
+        judging = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]
+        made["discriminator"] = engine.optimiser([ParameterGroup(judging)], **options)
+    return made

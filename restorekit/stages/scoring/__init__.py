@@ -1,0 +1,1 @@
+"""A Run to scores with intervals: metrics, repeated restoration, the judge's audit."""

@@ -1,0 +1,395 @@
+"""A run and a split to scores: a row an image, a number a metric, an interval by patient where patients are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core.errors import DataError
+from restorekit.core.files import write_text
+from restorekit.core.measures import LEVELS
+from restorekit.core.pictures import draw_grid
+from restorekit.core.types import Batch, Domain, Metric, Nets, Output
+from restorekit.stages.recipes.seeds import seed_of
+from restorekit.stages.runs.checkpoint import kept_checkpoint
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring import gallery
+from restorekit.stages.scoring.distances import distances, quantiles
+from restorekit.stages.scoring.intervals import Indices, interval, resamples, units
+
+__all__ = ["all_metrics", "evaluate", "judging", "pictures", "restored", "score"]
+
+Rows = NDArray[np.float64]
+SHOWN = 6
+"""Images in a grid."""
+GOOD = 500
+"""Good images that are scored beside the poor ones, at most: evenly spread over their split."""
+SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles that tell how a score is spread over images."""
+
+
+@dataclass
+class _Measured:
+    """Rows of each metric for the images of a split as they came, "poor" or "good", and as they became, "restored"."""
+
+    metrics: Mapping[str, Metric]
+    rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    sources: list[str | None] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+    told: list[Tensor] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
+    truthless: bool = False
+
+    def add(self, name: str, which: str, rows: Rows) -> None:
+        have = self.rows.get((name, which))
+        self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
+
+    def who(self, batch: Batch) -> None:
+        """Remember whose images a batch holds."""
+        self.keys += batch.key
+        self.groups += batch.group or [None] * len(batch.key)
+        self.sources += batch.source or [None] * len(batch.key)
+
+
+def restored(nets: Nets, image: Tensor, times: int) -> Output:
+    """Apply the restoring translator `times` times to (B, C, *S); the answer is that of the first pass."""
+    output: Output = nets.ab(image)
+    again = output.image
+    for _ in range(times - 1):
+        again = nets.ab(again).image
+    return Output(again, output.features, output.answer)
+
+
+def score(run: Run, split: str) -> dict[str, float]:
+    """Return the plain scores of a split: of the restored images, and of the classes."""
+    seen = _measure(run, split, run.metrics, before=False)
+    return {
+        name: float("nan") if (name, "restored") not in seen.rows else metric.reduce(seen.rows[name, "restored"])
+        for name, metric in run.metrics.items()
+    }
+
+
+def all_metrics(run: Run) -> dict[str, Metric]:
+    """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
+    domain = run.domains["a"]
+    levels = LEVELS if domain.dims == 2 and run.nets.ab.generator.translates else {}
+    return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
+
+
+def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png, of test also pictures/.
+
+    Of images of two dimensions, noise, blur, exposure and contrast are scored beside what the recipe lists. Metrics
+    that need nothing but an image, as these, score good images too, of the same split or else of validation or
+    training, into scores/SPLIT_good.csv.
+
+    Raises:
+        DataError: if the split has no images.
+        CheckpointError: if there is no checkpoint, or it does not fit.
+    """
+    if not run.sizes.get(split):
+        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
+    checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
+    state = run.load(checkpoint)
+    metrics = all_metrics(run)
+    seen = _measure(run, split, metrics, before=True, say=say)
+    say("intervals")
+    patients = units(seen.groups)
+    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
+    found = {name: _scored(run, name, seen, over) for name in metrics}
+    good = _measure_good(run, split, metrics)
+    if good is not None:
+        _beside(run, found, seen, good[1], over)
+    domain = run.domains["a"]
+    grouped = any(group is not None for group in seen.groups)
+    summary = {
+        "split": split,
+        "step": state["step"],
+        "kept": run.recipe.train.keep,
+        "times": run.recipe.evaluate.times,
+        "dims": domain.dims,
+        "images": len(seen.keys),
+        "groups": len(patients) if grouped else None,
+        "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
+        "resamples": run.recipe.evaluate.resamples,
+        "confidence": run.recipe.evaluate.confidence,
+        "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
+        "quantity": domain.quantity or None,
+        "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
+        "metrics": found,
+        "confusion": _confusion(seen, domain.classes),
+        "channel_spread": _channel_spread(seen),
+    }
+    home = run.folder / "scores"
+    write_text(home / f"{split}.csv", _table(seen, domain))
+    if good is not None:
+        write_text(home / f"{split}_good.csv", _good_table(good[1]))
+    write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
+    images, keys = pictures(run, split)
+    if split == "test":
+        at = gallery.chosen(seen.keys)
+        gallery.write(home / "pictures", pictures(run, split, at)[0], [seen.keys[i] for i in at])
+    title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
+    draw_grid(home / f"{split}.png", images, title=title, captions=keys)
+    return summary
+
+
+def pictures(
+    run: Run, split: str | None = None, at: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
+
+    Without a split, those of validation, or else of training: nobody should choose by pictures of the test images.
+    """
+    split = split or ("val" if run.sizes["val"] else "train")
+    shown: list[dict[str, Any]] = []
+    with judging(run.scored_nets):
+        for batch in run.scoring(split, _chosen(run.sizes[split]) if at is None else at):
+            moved = batch.to(run.engine.device)
+            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            shown += _rows(run, moved, output)
+    return _stacked(shown)
+
+
+@contextmanager
+def judging(nets: Nets) -> Iterator[None]:
+    """Evaluation mode without gradients, in float32; training mode comes back afterwards."""
+    was = nets.training
+    nets.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        nets.train(was)
+
+
+def _measure(
+    run: Run,
+    split: str,
+    metrics: Mapping[str, Metric],
+    *,
+    before: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> _Measured:
+    seen = _Measured(metrics)
+    with judging(run.scored_nets):
+        for batch in run.scoring(split):
+            moved = batch.to(run.engine.device)
+            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            _measure_batch(run, seen, moved, output, before=before)
+            seen.who(batch)
+            say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
+    if seen.truthless:  # a score of some of the images would not be the split's
+        seen.rows = {key: rows for key, rows in seen.rows.items() if metrics[key[0]].needs != "truth"}
+    return seen
+
+
+def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
+    told = _told(run.scored_nets, output)
+    for name, metric in seen.metrics.items():
+        if metric.needs == "truth" and batch.truth is None:
+            seen.truthless = True
+            continue
+        seen.add(name, "restored", metric.measure(output.image.float(), told, batch))
+        if before and metric.needs != "target":
+            seen.add(name, "poor", metric.measure(batch.image, told, batch))
+    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
+    if told is not None:
+        seen.told += list(told.cpu())
+    if run.nets.ab.generator.translates and _gray(batch) and output.image.shape[1] > 1:
+        gap = output.image.amax(1) - output.image.amin(1)
+        seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def _told(nets: Nets, output: Output) -> Tensor | None:
+    return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
+
+
+def _measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
+    """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
+    chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
+    there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
+    if not chosen or not there:
+        return None
+    seen = _Measured(chosen)
+    for batch in run.scoring(there[0], _chosen(run.good_sizes[there[0]], GOOD), name="b"):
+        for name, metric in chosen.items():
+            seen.add(name, "good", metric.measure(batch.image, None, batch))
+        seen.who(batch)
+    return there[0], seen
+
+
+def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: list[Indices]) -> None:
+    """Add to each metric that good images were scored by: their score, and how far the others are from them."""
+    confidence = run.recipe.evaluate.confidence
+    over_good = resamples(units(good.groups), len(over), seed_of(run.recipe.seed, "bootstrap"))
+    for (name, _), rows in good.rows.items():
+        metric = good.metrics[name]
+        parts = _parts(metric, rows, None, np.array([]))
+        found[name]["good"] = _entry(*parts["restored"], over_good, confidence)
+        if found[name]["good"] is None:
+            found[name]["undefined"] = metric.undefined
+        if rows.shape[1] == 1:
+            three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
+            found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
+            found[name]["distance"] = distances(three, over, over_good, confidence)
+
+
+def _gray(batch: Batch) -> bool:
+    """True if every image was stored with one channel."""
+    return batch.intensity is not None and all(i is not None and i.channels == 1 for i in batch.intensity)
+
+
+def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
+    """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
+    handed = not run.scored_nets.ab.generator.translates
+    columns = {"image": batch.image} if handed else {"poor": batch.image, "restored": output.image}
+    if run.scored_nets.ba is not None and not handed:
+        columns["back again"] = run.scored_nets.ba(output.image).image
+    if batch.truth is not None:
+        columns["truth"] = batch.truth
+    if _gray(batch):  # as restored files are written
+        columns = {name: column.mean(1, keepdim=True) for name, column in columns.items()}
+    domain, told = run.domains["a"], _told(run.scored_nets, output)
+    rows = []
+    for i, key in enumerate(batch.key):
+        caption = Path(key).name
+        if told is not None and domain.tells:
+            target = math.nan if batch.target is None else float(batch.target[i])
+            truth = domain.called(target) or f"{'number' if domain.quantity else 'class'} unknown"
+            caption += f"\n{truth}, called {_called(domain, told[i])}"
+        rows.append({**{name: column[i].float().cpu() for name, column in columns.items()}, "key": caption})
+    return rows
+
+
+def _called(domain: Domain, told: Tensor) -> str:
+    """Return an answer for people: the likeliest class, or the number."""
+    return domain.called(float(told[0]) if domain.quantity else int(told.argmax()))
+
+
+def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    names = [name for name in rows[0] if name != "key"]
+    return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
+
+
+def _chosen(count: int, most: int = SHOWN) -> list[int]:
+    """At most so many positions, spread evenly over a split."""
+    taken = min(most, count)
+    return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
+
+
+def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[str, Any]:
+    """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
+    metric = seen.metrics[name]
+    entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "unit": metric.unit, "undefined": None}
+    if (name, "restored") not in seen.rows:
+        return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
+    known = np.array([run.domains["a"].knows(target) for target in seen.targets])
+    if metric.needs == "target" and not known.any():
+        what = "number" if run.domains["a"].quantity else "class"
+        return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
+    after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
+    for part, (function, defined) in _parts(metric, after, before, known).items():
+        entry[part] = _entry(function, defined, over, run.recipe.evaluate.confidence)
+        if entry[part] is None:
+            endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
+            entry["undefined"] = "infinite for one image or more" if endless else metric.undefined
+    return entry
+
+
+def _entry(
+    function: Callable[[Indices], float], defined: NDArray[np.bool_], over: list[Indices], confidence: float
+) -> dict[str, Any] | None:
+    """A score of all images, its interval, and of how many images it tells; None where it is no number."""
+    value = function(np.arange(len(defined)))
+    if not np.isfinite(value):
+        return None
+    low, high = interval(function, over, confidence)
+    return {"value": value, "low": low, "high": high, "n": int(defined.sum())}
+
+
+def _parts(
+    metric: Metric, after: Rows, before: Rows | None, known: NDArray[np.bool_]
+) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
+    """What is told of a metric: functions of which images count, and the images for which each is defined."""
+    if metric.needs == "target":
+        return {"score": (lambda rows: metric.reduce(after[rows]), known)}
+    done = ~np.isnan(after[:, 0])
+    parts: dict[str, Any] = {"restored": (lambda rows: metric.reduce(after[rows]), done)}
+    if before is not None:
+        had = ~np.isnan(before[:, 0])
+        parts["poor"] = (lambda rows: metric.reduce(before[rows]), had)
+        parts["gain"] = (lambda rows: _gain(metric, after, before, rows[(done & had)[rows]]), done & had)
+    return parts
+
+
+def _gain(metric: Metric, after: Rows, before: Rows, both: Indices) -> float:
+    """Compare the same images: those for which both are defined."""
+    return metric.reduce(after[both]) - metric.reduce(before[both]) if both.size else math.nan
+
+
+def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:
+    if not seen.told or not classes:
+        return None
+    matrix = np.zeros((len(classes), len(classes)), int)
+    for target, told in zip(seen.targets, seen.told, strict=True):
+        if target >= 0:
+            matrix[int(target), int(told.argmax())] += 1
+    return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
+
+
+def _channel_spread(seen: _Measured) -> dict[str, float] | None:
+    return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
+
+
+def _table(seen: _Measured, domain: Domain) -> str:
+    """A row an image: who it is, what was answered, and each metric that has one number an image."""
+    images = {key: rows for key, rows in seen.rows.items() if seen.metrics[key[0]].needs != "target"}
+    single = {f"{name}_{which}": rows[:, 0] for (name, which), rows in images.items() if rows.shape[1] == 1}
+    heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.told else []
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "source", "number" if domain.quantity else "class", *heads, *single])
+    for i, key in enumerate(seen.keys):
+        said = [f"{float(p):.6f}" for p in seen.told[i]] if heads else []
+        if "called" in heads:
+            said.insert(0, _called(domain, seen.told[i]))
+        values = [f"{column[i]:.6g}" for column in single.values()]
+        truth = domain.called(seen.targets[i])
+        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", truth, *said, *values])
+    return stream.getvalue()
+
+
+def _good_table(good: _Measured) -> str:
+    """A row a good image: who it is, and each score that is one number an image."""
+    single = {name: rows[:, 0] for (name, _), rows in good.rows.items() if rows.shape[1] == 1}
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "source", *single])
+    for i, key in enumerate(good.keys):
+        values = [f"{column[i]:.6g}" for column in single.values()]
+        writer.writerow([key, good.groups[i] or "", good.sources[i] or "", *values])
+    return stream.getvalue()
+
+
+def _no_nan(value: Any) -> Any:
+    """JSON knows no NaN and no infinity; what is not a number becomes null."""
+    if isinstance(value, dict):
+        return {key: _no_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,107 @@
+"""In words, what an audit found: whether a judge's mind was changed by restoration, and what remains possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from restorekit.stages.writing.findings import count, number, percent, with_interval
+
+__all__ = ["headline", "sentences"]
+
+LOST = 0.05
+"""The share of recognised images whose loss an audit must exclude to be conclusive."""
+
+
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """Return what the summary of an audit says, the reasons for doubt first."""
+    who = _who(found["judge"], synthetic=found["synthetic"])
+    return [*who, *_able(found), *_agreement(found), *_flips(found), *_contrast(found)]
+
+
+def headline(found: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence for each class what restoration did to what the judge had recognised."""
+    knows = "the run's own" if found["judge"]["shared"] else "other"
+    who = f"By a judge that knows {knows} {'subjects' if found['synthetic'] else 'patients'}"
+    return [
+        f"{who}, restoration hid {_part(flips['lost'])} recognised {flips['class']} images and turned "
+        f"{_part(flips['invented'])} others into {flips['class']}."
+        for flips in found["flips"]
+    ]
+
+
+def _part(entry: Mapping[str, Any]) -> str:
+    return f"{count(entry['k'])} of {count(entry['n'])}"
+
+
+def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
+    shared, unit = judge["shared"], "subject" if synthetic else "patient"
+    known = f"{count(shared)} of whom the run was trained on too: it may have learnt the same shortcuts"
+    trained = f"{count(judge['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
+    yield f"The judge, a classifier over {judge['generator']}, was trained on {trained}."
+    if judge["unknown"]:
+        images = count(judge["unknown"])
+        yield f"The {unit} of {images} training images is not known: each counts as one, and may be among the others."
+
+
+def _able(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how well the judge tells the classes, and whether that is well enough for a verdict."""
+    scores = found["scores"]
+    name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
+    entry = scores.get(name) or {}
+    if not entry.get("poor"):
+        yield "Inconclusive: the classes are not known, so nobody can say whether the judge tells them."
+        return
+    label = {"auroc": "AUROC", "accuracy": "accuracy"}[name]
+    values = ", ".join(
+        f"{with_interval(entry[which], name, found['confidence'])} on {what}"
+        for which, what in (("poor", "poor images"), ("restored", "restored ones"), ("truth", "the clean truth"))
+        if entry.get(which)
+    )
+    yield f"Its {label} is {values}."
+    if entry["poor"]["low"] <= found["chance"][name]:
+        yield f"Inconclusive: by its {label} on poor images, the judge itself may be guessing."
+    change = entry.get("change")
+    if change:
+        verdict = "fell" if change["high"] < 0 else "rose" if change["low"] > 0 else "did not clearly change"
+        yield f"By restoration it {verdict}: {with_interval(change, name, found['confidence'])}."
+
+
+def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
+    share = _share(found["agreement"], found["confidence"])
+    yield f"Of the images, the judge says the same before and after restoration of {share}."
+
+
+def _flips(found: Mapping[str, Any]) -> Iterator[str]:
+    for flips in found["flips"]:
+        name, sure = flips["class"], found["confidence"]
+        if flips["lost"]["n"]:
+            yield f"Of the {name} images that it recognised, restoration hid {_share(flips['lost'], sure)}."
+        if flips["invented"]["n"]:
+            yield f"Of the others that it recognised, restoration turned {_share(flips['invented'], sure)} into {name}."
+        if flips["lost"]["n"] and flips["lost"]["high"] > LOST:
+            high = _whole(flips["lost"]["high"])
+            yield f"Inconclusive at this size: a loss of up to {high} % of recognised {name} images cannot be excluded."
+
+
+def _share(entry: Mapping[str, Any], confidence: float) -> str:
+    if entry["value"] is None:
+        return "0 of 0"
+    bounds = f"exact {percent(confidence)} interval {_whole(entry['low'])} to {_whole(entry['high'])} %"
+    return f"{_part(entry)} ({_whole(entry['value'])} %; {bounds})"
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _contrast(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what became of the contrast of what was drawn, where a mask tells where it is."""
+    entry = found["contrast"]
+    if not entry or not entry.get("poor") or not entry.get("restored"):
+        return
+    sure = found["confidence"]
+    truth = f", of the clean truth {with_interval(entry['truth'], '', sure)}" if entry.get("truth") else ""
+    before, after = number(entry["poor"]["value"]), with_interval(entry["restored"], "", sure)
+    where = f"Inside the known masks of {count(entry['images'])} images"
+    yield f"{where}, contrast to the surround is {before} of the range before and {after} after{truth}."

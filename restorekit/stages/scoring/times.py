@@ -1,0 +1,238 @@
+"""What restoring again and again does: class probabilities and scores after each pass, with intervals by patient.
+
+The paper restores in three passes and takes the class from the first image (arXiv:2209.14770, section IV); the curves
+show what another number of passes would have told.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core.errors import DataError, RecipeError
+from restorekit.core.files import write_text
+from restorekit.core.types import Batch, Domain, Metric
+from restorekit.stages.recipes.seeds import seed_of
+from restorekit.stages.runs.checkpoint import kept_checkpoint
+from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.evaluate import all_metrics, judging
+from restorekit.stages.scoring.intervals import Indices, interval, resamples, units
+
+__all__ = ["again", "passes"]
+
+Rows = NDArray[np.float64]
+MOST = 100
+"""Passes, at most: each takes as long as an evaluation."""
+
+
+@dataclass
+class _Seen:
+    """Images of a split in order, and what was measured of them after each number of passes."""
+
+    metrics: Mapping[str, Metric]
+    groups: list[str | None] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+    told: dict[int, list[Tensor]] = field(default_factory=dict)
+    rows: dict[tuple[str, int], list[Rows]] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+    """Metrics that are not defined for some image, and why."""
+
+
+def passes(text: str) -> range:
+    """Return the numbers of passes that "0..5", or "3" alone, stands for.
+
+    Raises:
+        RecipeError: if it is neither, or too much.
+    """
+    found = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text.strip())
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if first > last or last > MOST:
+        raise RecipeError(f"--times: takes a number or a range, such as 3 or 0..5, up to {MOST}; came {text!r}")
+    return range(first, last + 1)
+
+
+def again(
+    run: Run, times: Sequence[int], split: str = "test", *, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Measure the images of a split after each number of passes; write scores/times.json and .csv, or SPLIT_times.
+
+    After 0 passes an image is as it came, and its class is that which `evaluate` scores: what the head says of the
+    image, not of what became of it.
+
+    Args:
+        run: a trained run.
+        times: numbers of passes, ascending.
+        split: whose images.
+        say: told how far it is.
+
+    Raises:
+        DataError: if the split has no images, or the run hands its images through.
+        CheckpointError: if there is no checkpoint, or it does not fit.
+    """
+    if not run.sizes.get(split):
+        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to restore")
+    if not run.nets.ab.generator.translates:
+        raise DataError(f"{run.folder}: hands its images through, so passes change nothing; give one that restores")
+    checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
+    state = run.load(checkpoint)
+    seen = _Seen(all_metrics(run))
+    with judging(run.scored_nets):
+        for batch in run.scoring(split):
+            _measure(run, seen, batch.to(run.engine.device), times)
+            say(f"{len(seen.groups)} of {run.sizes[split]} images restored {times[-1]} times")
+    say("intervals")
+    patients = units(seen.groups)
+    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
+    grouped = any(group is not None for group in seen.groups)
+    summary = {
+        "split": split,
+        "step": state["step"],
+        "times": list(times),
+        "recipe_times": run.recipe.evaluate.times,
+        "images": len(seen.groups),
+        "groups": len(patients) if grouped else None,
+        "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
+        "resamples": run.recipe.evaluate.resamples,
+        "confidence": run.recipe.evaluate.confidence,
+        "curves": dict(_curves(run, seen, times, over)),
+    }
+    stem = "times" if split == "test" else f"{split}_times"
+    write_text(run.folder / "scores" / f"{stem}.csv", _table(summary["curves"]))
+    write_text(run.folder / "scores" / f"{stem}.json", json.dumps(summary, indent=1))
+    return summary
+
+
+def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
+    seen.groups += batch.group or [None] * len(batch.key)
+    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
+    image, head = batch.image, run.scored_nets.ab.head
+    for done in range(times[-1] + 1):
+        output = run.scored_nets.ab(image)
+        if done in times:
+            told = None if head is None else head.told(output.answer)
+            if told is not None:
+                seen.told.setdefault(done, []).append(told.cpu())
+            for name, metric in seen.metrics.items():
+                if metric.needs == "truth" and batch.truth is None:
+                    seen.lacking[name] = "the clean image is not known"
+                else:
+                    seen.rows.setdefault((name, done), []).append(metric.measure(image.float(), told, batch))
+        image = output.image
+
+
+def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, curve): first what the head says, then each metric."""
+    confidence = run.recipe.evaluate.confidence
+    for name, title, values in _answers(run.domains["a"], seen, times):
+        lines = {
+            whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
+            for whose, chosen in _whose(run.domains["a"], name, seen.targets).items()
+        }
+        yield name, {"title": title, "id": "mean over images"} | _told("neither", lines)
+    for name, metric in seen.metrics.items():
+        lines, why = {}, seen.lacking.get(name)
+        if why is None:
+            rows = [np.concatenate(seen.rows[name, k]) for k in times]
+            known = [~np.isnan(of[:, 0]) for of in rows]
+            lines["all"] = _line([partial(_score, metric, of) for of in rows], known, times, over, confidence)
+            why = None if lines["all"]["points"] else metric.undefined
+        yield name, {"id": metric.id} | _told(metric.better, lines, why)
+
+
+def _told(better: str, lines: dict[str, dict[str, Any]], undefined: str | None = None) -> dict[str, Any]:
+    return {"better": better, "undefined": undefined, "lines": {k: line for k, line in lines.items() if line["points"]}}
+
+
+def _answers(domain: Domain, seen: _Seen, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
+    """Yield name, title and values by passes of what the head says: of two classes, the positive one alone."""
+    if not seen.told:
+        return
+    told = {k: np.concatenate([t.numpy() for t in seen.told[k]]).astype(np.float64) for k in times}
+    if domain.quantity:
+        yield domain.quantity, domain.quantity, {k: v[:, 0] for k, v in told.items()}
+        return
+    for i, (called, column) in enumerate(zip(domain.classes, domain.columns, strict=True)):
+        if len(domain.classes) != 2 or i == 1:
+            yield column, f"probability of {called}", {k: v[:, i] for k, v in told.items()}
+
+
+def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, NDArray[np.bool_]]:
+    """Return which images a curve is of: all; and where classes are known those of the class, and the others."""
+    found = {"all": np.ones(len(targets), bool)}
+    if column in domain.columns and not domain.quantity:
+        at, known = domain.columns.index(column), np.array([domain.knows(t) for t in targets])
+        own = known & (np.array(targets) == at)
+        name = domain.classes[at]
+        found |= {f"truly {name}": own, f"truly not {name}": known & ~own}
+    return {whose: rows for whose, rows in found.items() if rows.any()}
+
+
+def _mean(values: Rows, rows: Indices) -> float:
+    return float(values[rows].mean())
+
+
+def _score(metric: Metric, values: Rows, rows: Indices) -> float:
+    return metric.reduce(values[rows])
+
+
+def _line(
+    of: Sequence[Callable[[Indices], float]],
+    known: Sequence[NDArray[np.bool_]],
+    times: Sequence[int],
+    over: list[Indices],
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the points of a line, and the change from the first pass to the last.
+
+    Args:
+        of: a score of images, for each number of passes.
+        known: for which images each is defined, (images,). A point is of these; the change is of the same images each
+            time, those for which the first and the last are defined.
+        times: the numbers of passes.
+        over: resamples of the images.
+        confidence: of the intervals.
+    """
+    points = [(k, _point(score, chosen, over, confidence)) for k, score, chosen in zip(times, of, known, strict=True)]
+    both = known[0] & known[-1]
+    change = _point(lambda rows: of[-1](rows) - of[0](rows), both, over, confidence) if len(of) > 1 else None
+    return {"points": [{"times": k, **point} for k, point in points if point is not None], "change": change}
+
+
+def _point(
+    of: Callable[[Indices], float], known: NDArray[np.bool_], over: list[Indices], confidence: float
+) -> dict[str, Any] | None:
+    """A value, its interval, and of how many images it tells; None where it is no number."""
+
+    def score(rows: Indices) -> float:
+        mine = rows[known[rows]]
+        return of(mine) if mine.size else math.nan
+
+    value = score(np.arange(len(known)))
+    if not math.isfinite(value):
+        return None
+    low, high = interval(score, over, confidence)
+    return {"value": value, "low": low, "high": high, "n": int(known.sum())}
+
+
+def _table(curves: dict[str, dict[str, Any]]) -> str:
+    """A row a point."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["measure", "images", "times", "value", "low", "high", "n"])
+    for name, curve in curves.items():
+        for whose, line in curve["lines"].items():
+            for p in line["points"]:
+                numbers = [f"{p[key]:.6g}" for key in ("value", "low", "high")]
+                writer.writerow([name, whose, p["times"], *numbers, p["n"]])
+    return stream.getvalue()

@@ -1,0 +1,221 @@
+"""Charts of a report as SVG in data URIs: nothing to load, sharp in print, no ids that collide in one page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorekit.stages.writing.runfolder import Columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    *("AMBER", "FAINT", "INK", "TEAL", "class_scores", "curves"),
+    *("downsample", "drawn", "image_scores", "panels", "repeated", "smooth", "spreads"),
+]
+
+POINTS = 300
+INK, FAINT, TEAL, AMBER, BLUE = "#1f2933", "#d5dbe1", "#0f6e66", "#b4530a", "#2456a4"
+STYLE: Any = {
+    "axes.edgecolor": "#8a96a3",
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.color": "#e6eaee",
+    "legend.frameon": False,
+    "svg.hashsalt": "restorekit",  # the same run gives the same file
+    "text.color": INK,
+    "text.parse_math": False,  # a name with a dollar sign is a name
+    "xtick.color": "#52606d",
+    "ytick.color": "#52606d",
+}
+
+
+def downsample(x: NDArray[np.float64], y: NDArray[np.float64], points: int = POINTS) -> tuple[Any, Any]:
+    """Return at most `points` means of neighbours, over the values that are finite."""
+    fine = np.isfinite(x) & np.isfinite(y)
+    x, y = x[fine], y[fine]
+    if len(x) <= points:
+        return x, y
+    edges = np.linspace(0, len(x), points + 1).astype(int)[:-1]
+    sizes = np.diff(np.append(edges, len(x)))
+    return np.add.reduceat(x, edges) / sizes, np.add.reduceat(y, edges) / sizes
+
+
+def smooth(y: NDArray[np.float64], share: float = 0.05) -> NDArray[np.float64]:
+    """Return the running mean over `share` of the values; at the ends over the neighbours that there are."""
+    width = round(len(y) * share) | 1
+    if width >= len(y):
+        return y
+    kernel = np.ones(width)
+    full = np.convolve(y, kernel, "same") / np.convolve(np.ones(len(y)), kernel, "same")
+    return np.asarray(full, dtype=np.float64)
+
+
+def curves(
+    columns: Columns,
+    names: Sequence[str],
+    *,
+    dots: bool = False,
+    mark: float | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> str:
+    """Draw a panel for each name over `step`: losses smoothed over their raw course, or scores as `dots`.
+
+    Args:
+        columns: the columns of a CSV file, `step` among them.
+        names: the columns to draw.
+        dots: True to draw every value and join them.
+        mark: a step to mark with a line, such as that of the checkpoint that was kept.
+        limits: by name a value to mark with a line.
+    """
+
+    def draw(figure: Figure) -> None:
+        for axes, name in zip(panels(figure, len(names)), names, strict=False):
+            x, y = downsample(columns["step"], columns[name])
+            axes.plot(x, y, color=TEAL if dots else FAINT, lw=1, marker="o" if dots and len(x) < 60 else "", ms=3)
+            if not dots:
+                axes.plot(x, smooth(y), color=TEAL, lw=1.6)
+            if mark is not None:
+                axes.axvline(mark, color=AMBER, lw=1, ls="--")
+            if limits is not None and name in limits:
+                axes.axhline(limits[name], color=AMBER, lw=1)
+            _finish(axes, name, "step")
+
+    return drawn(draw, (9.4, 2.1 * math.ceil(len(names) / 3)))
+
+
+def class_scores(scores: Mapping[str, tuple[float, float, float]], paper: Mapping[str, float]) -> str:
+    """Draw scores between 0 and 1 with their intervals; diamonds are the paper's."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for at, (name, (value, low, high)) in enumerate(scores.items()):
+            axes.plot([low, high], [at, at], color=TEAL, lw=3, alpha=0.45, solid_capstyle="butt")
+            axes.plot(value, at, "o", color=TEAL, ms=6, label="this run, with interval" if at == 0 else None)
+            if name in paper:
+                seen = axes.get_legend_handles_labels()[1]
+                axes.plot(paper[name], at, "D", color=AMBER, ms=5, label=None if "paper" in seen else "paper")
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.set_ylim(len(scores) - 0.5, -0.5)
+        axes.set_xlim(-0.01, 1.01)
+        axes.grid(axis="y", visible=False)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+
+    return drawn(draw, (7.2, 0.7 + 0.32 * len(scores)))
+
+
+def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
+    """Draw a panel for each metric: poor beside restored, with intervals."""
+
+    def draw(figure: Figure) -> None:
+        for axes, (name, pair) in zip(panels(figure, len(scores)), scores.items(), strict=False):
+            for at, (kind, (value, low, high)) in enumerate(pair.items()):
+                colour = AMBER if kind == "poor" else TEAL
+                axes.plot([low, high], [at, at], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")
+                axes.plot(value, at, "s" if kind == "poor" else "o", color=colour, ms=6)
+            axes.set_yticks(range(len(pair)), list(pair))
+            axes.set_ylim(len(pair) - 0.4, -0.6)
+            axes.margins(x=0.15)
+            axes.grid(axis="y", visible=False)
+            axes.set_title(name)
+
+    return drawn(draw, (9.4, 1.35 * math.ceil(len(scores) / 3)))
+
+
+def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
+    """Draw a panel for each metric: how poor, restored and good images are spread.
+
+    Args:
+        spread: by metric and kind five quantiles: a thin line between the first and the last, a thick one between the
+            second and the fourth, a mark at the middle.
+    """
+    marks = {"poor": (AMBER, "s"), "restored": (TEAL, "o"), "good": (BLUE, "D")}
+
+    def draw(figure: Figure) -> None:
+        for axes, (name, kinds) in zip(panels(figure, len(spread)), spread.items(), strict=False):
+            for at, (kind, (colour, mark)) in enumerate(marks.items()):
+                found = kinds.get(kind)
+                if found:
+                    axes.plot([found[0], found[4]], [at, at], color=colour, lw=1.2)
+                    axes.plot([found[1], found[3]], [at, at], color=colour, lw=6, alpha=0.45, solid_capstyle="butt")
+                    axes.plot(found[2], at, mark, color=colour, ms=5.5)
+            axes.set_yticks(range(len(marks)), list(marks))
+            axes.set_ylim(len(marks) - 0.4, -0.6)
+            axes.margins(x=0.1)
+            axes.grid(axis="y", visible=False)
+            axes.set_title(name)
+
+    return drawn(draw, (9.4, 1.5 * math.ceil(len(spread) / 3)))
+
+
+def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], mark: int | None = None) -> str:
+    """Draw a panel for each measure over the number of passes: a line for each kind of images, its interval as a band.
+
+    Args:
+        curves: by measure and kind of images the points, each of `times`, `value`, `low` and `high`.
+        mark: a number of passes to mark with a line, such as that of the recipe.
+    """
+
+    def draw(figure: Figure) -> None:
+        for axes, (name, lines) in zip(panels(figure, len(curves)), curves.items(), strict=False):
+            for (kind, points), colour in zip(lines.items(), (TEAL, AMBER, BLUE), strict=False):
+                x, y, low, high = ([p[key] for p in points] for key in ("times", "value", "low", "high"))
+                axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+                axes.plot(x, y, color=colour, lw=1.6, marker="o", ms=3.5, label=kind)
+            if mark is not None:
+                axes.axvline(mark, color="#8a96a3", lw=1, ls="--")
+            if len(lines) > 1:
+                axes.margins(y=0.3)  # room for the legend
+                axes.legend(fontsize=7, loc="upper right")
+            _finish(axes, name, "times restored")
+
+    return drawn(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))
+
+
+def panels(figure: Figure, number: int) -> list[Axes]:
+    """Return so many panels, three in a row; four are two by two, so that none stands alone."""
+    columns = 2 if number == 4 else 3
+    grid = figure.subplots(math.ceil(number / columns), columns, squeeze=False)
+    found: list[Axes] = list(grid.flat)
+    for axes in found[number:]:
+        axes.set_visible(False)
+    return found[:number]
+
+
+def _finish(axes: Axes, title: str, below: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(below)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.locator_params(axis="x", nbins=4, integer=True)
+    axes.locator_params(axis="y", nbins=4)
+    axes.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
+
+
+def drawn(draw: Any, size: tuple[float, float]) -> str:
+    """Return the SVG, as a data URI, of what `draw(figure)` draws; `size` is in inches."""
+    # Imported here: a report is rare, and matplotlib is slow to import.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    stream = io.BytesIO()
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name in a script that the font lacks is no reason to fail
+        figure = Figure(figsize=size)
+        draw(figure)
+        figure.savefig(stream, format="svg", metadata={"Date": None}, transparent=True)
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,306 @@
+"""What the files of a run say, in plain words: numbers as text, sentences, and warnings about the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from restorekit.stages.writing.runfolder import Json
+
+__all__ = [
+    "class_and_source",
+    "count",
+    "cramers_v",
+    "data_warnings",
+    "difference",
+    "finite",
+    "interval",
+    "label",
+    "listed",
+    "number",
+    "part_words",
+    "percent",
+    "score_sentences",
+    "score_warnings",
+    "split_word",
+    "value_of",
+    "with_interval",
+]
+
+_LABELS = {
+    "auroc": "AUROC",
+    "ece": "ECE",
+    "f1": "F1",
+    "f2": "F2",
+    "fid": "FID",
+    "kid": "KID",
+    "lpips": "LPIPS",
+    "mae": "MAE",
+    "ms_ssim": "MS-SSIM",
+    "mse": "MSE",
+    "psnr": "PSNR",
+    "rmse": "RMSE",
+    "snr": "SNR",
+    "ssim": "SSIM",
+    "uqi": "UQI",
+}
+_AGAINST_TRUTH = {"lpips", "mae", "ms_ssim", "mse", "psnr", "rmse", "snr", "ssim", "uqi"}
+_LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+_MINUS = "\u2212"
+
+
+def label(name: str) -> str:
+    """Return the name of a metric as people write it."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def split_word(split: str) -> str:
+    """Return the name of a split as it stands before the word "images"."""
+    return _SPLITS.get(split, split)
+
+
+def finite(value: Any) -> TypeGuard[float]:
+    """True for a number that can be printed: neither absent nor NaN nor infinite."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def value_of(entry: Any) -> float | None:
+    """Return the value of a score, or None where it is absent or not defined."""
+    value = entry.get("value") if isinstance(entry, Mapping) else entry
+    return float(value) if finite(value) else None
+
+
+def number(value: Any, metric: str = "", *, unit: bool = True) -> str:
+    """Return a score as text: dB with 2 decimals and its unit, others with 3; tiny values keep two digits."""
+    if not finite(value):
+        return "not defined"
+    decibel = metric.endswith("snr")
+    tiny = value != 0 and abs(value) < 0.0005 and not decibel
+    text = f"{value:.1e}" if tiny else f"{value:,.{2 if decibel else 3}f}"
+    return text.replace("-", _MINUS) + (" dB" if decibel and unit else "")
+
+
+def difference(value: float, metric: str = "") -> str:
+    """Return a signed number: +0.012."""
+    return ("+" if value >= 0 else "") + number(value, metric)
+
+
+def count(value: Any) -> str:
+    """Return a count with thousands apart, or "not known"."""
+    return f"{value:,}" if isinstance(value, int) else "not known"
+
+
+def percent(fraction: Any) -> str:
+    """Return 0.95 as "95 %"."""
+    return f"{100 * fraction:.4g} %" if finite(fraction) else "?"
+
+
+def interval(entry: Any, metric: str = "") -> str:
+    """Return "0.780 to 0.910", or the empty string where an interval is not known."""
+    if not isinstance(entry, Mapping) or not (finite(entry.get("low")) and finite(entry.get("high"))):
+        return ""
+    return f"{number(entry['low'], metric, unit=False)} to {number(entry['high'], metric, unit=False)}"
+
+
+def with_interval(entry: Any, metric: str, confidence: Any) -> str:
+    """Return "0.850 (95 % interval 0.780 to 0.910)"."""
+    bounds = interval(entry, metric)
+    text = number(value_of(entry), metric)
+    return f"{text} ({percent(confidence)} interval {bounds})" if bounds else text
+
+
+def score_sentences(scores: Json) -> list[str]:
+    """Return the headline: what restoration did to the images, then how well classes were told apart.
+
+    What is measured of good images too is told by its distance to them, in `towards`.
+    """
+    metrics: Json = scores.get("metrics") or {}
+    confidence = scores.get("confidence")
+    restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None and "good" not in m]
+    told = [_restored(name, metrics[name], confidence) for name in restored[:3]]
+    found = [n for n in _LEADING if n in metrics and value_of(metrics[n].get("score")) is not None]
+    found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
+    told += [_classified(name, metrics[name], scores) for name in found[:1]]
+    confusion = scores.get("confusion")
+    return told + (list(_confused(confusion, scores.get("positive"))) if confusion and found else [])
+
+
+def score_warnings(scores: Json) -> list[str]:
+    """Return what the scores say against the run: measures by which restoration did harm."""
+    names = [n for n, m in (scores.get("metrics") or {}).items() if _verdict(m) == "worse" and "good" not in m]
+    if not names:
+        return []
+    listed = ", ".join(map(label, names))
+    return [f"Restored images are worse than the poor ones by {listed}: look at the pictures before you use this run."]
+
+
+def _verdict(metric: Json) -> str:
+    """Return "better", "worse", "unclear" (the interval of the gain holds zero) or "other" (neither is better)."""
+    poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
+    if poor is None or restored is None or poor == restored:
+        return "unclear"
+    gain = metric.get("gain") or {}
+    if interval(gain) and gain["low"] <= 0 <= gain["high"]:
+        return "unclear"
+    better = metric.get("better", "higher")
+    if better == "neither":
+        return "other"
+    return "better" if (restored > poor) == (better == "higher") else "worse"
+
+
+def _restored(name: str, metric: Json, confidence: Any) -> str:
+    poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
+    what = label(name) + (" against the known clean image" if name in _AGAINST_TRUTH else "")
+    if poor is None or restored is None:
+        return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
+    bounds = interval(metric.get("gain"), name)
+    within = f" ({percent(confidence)} interval of the gain {bounds})" if bounds else ""
+    values = f"from {number(poor, name)} to {number(restored, name)}{within}"
+    verdict = _verdict(metric)
+    if verdict == "unclear":
+        return f"Restoration made no clear difference to {what}: {values}."
+    ends = ", which is worse" if verdict == "worse" else ""
+    if verdict == "better" and metric.get("better") == "lower":
+        ends = ", and lower is better"
+    return f"Restoration {'raised' if restored > poor else 'lowered'} {what} {values}{ends}."
+
+
+def _classified(name: str, metric: Json, scores: Json) -> str:
+    entry = metric["score"]
+    images = entry.get("n") if entry.get("n") is not None else scores.get("images")
+    where = f"On {count(images)} {split_word(str(scores.get('split', 'test')))} images"
+    positive = f", for {scores['positive']} against the rest," if scores.get("positive") and name != "accuracy" else ""
+    return f"{where}, {label(name)}{positive} was {with_interval(entry, name, scores.get('confidence'))}."
+
+
+def _confused(confusion: Json, positive: Any) -> Iterator[str]:
+    """Count in words what became of each class, the positive one first."""
+    pairs = list(zip(confusion.get("classes", []), confusion.get("matrix", []), range(10**6), strict=False))
+    for name, row, at in sorted(pairs, key=lambda pair: pair[0] != positive)[:3]:
+        if sum(row):
+            yield f"Of {count(sum(row))} {name} images, {count(row[at])} were recognised as {name}."
+
+
+def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
+    """Return Cramér's V of counts, 0 (independent) to 1, or None where it is not defined (fewer than two rows)."""
+    rows = [list(row) for row in table if sum(row) > 0]
+    columns = [list(column) for column in zip(*rows, strict=True) if sum(column) > 0]
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    total = sum(map(sum, rows))
+    down, across = [sum(row) for row in rows], [sum(column) for column in columns]
+    chi2 = sum(
+        (columns[j][i] - down[i] * across[j] / total) ** 2 / (down[i] * across[j] / total)
+        for i in range(len(rows))
+        for j in range(len(columns))
+    )
+    return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
+
+
+def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True) -> list[str]:
+    """Return in plain words what in the data may deceive a reader of the scores of a restorer, or of a classifier."""
+    splits = data.get("splits") or {}
+    found = _confounded(splits)
+    for split, domains in splits.items():
+        found += _class_and_domain(split, domains, translates=translates)
+    shared = data.get("shared_groups") or []
+    if shared:
+        who = "subjects" if synthetic else "patients"
+        found.append(
+            f"{len(shared)} {who} stand in more than one split, such as {shared[0]}: what was learnt of them was "
+            "tested on them, so the scores are too good."
+        )
+    return found if synthetic else [*found, *_ungrouped(splits)]
+
+
+def _confounded(splits: Json) -> list[str]:
+    """Say where the source tells the class; places of which the same is to be said share a sentence."""
+    places: dict[str, list[str]] = {}
+    for split, domains in splits.items():
+        for domain, counts in domains.items():
+            for sentence in class_and_source("{}", counts.get("sources")):
+                places.setdefault(sentence, []).append(f"the {split_word(split)} images of domain {domain}")
+    return [sentence.replace("{}", listed(where), 1) for sentence, where in places.items()]
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as people list them: "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _ungrouped(splits: Json) -> list[str]:
+    """Say of how many images the patient is not known."""
+    told = []
+    for split, domains in splits.items():
+        images = sum(int(counts.get("images") or 0) for counts in domains.values())
+        unknown = sum(int(counts.get("ungrouped") or 0) for counts in domains.values())
+        if unknown:
+            told.append(f"{unknown} of {images} {split_word(split)} images")
+    if not told:
+        return []
+    return [
+        f"The patient is not known of {listed(told)}: images of one patient may stand in more than one split, and "
+        "intervals may be too narrow."
+    ]
+
+
+def _table(rows: Json) -> tuple[list[str], list[list[int]]]:
+    classes = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return classes, [[int(row.get(name) or 0) for name in classes] for row in rows.values()]
+
+
+def _only(rows: Json) -> list[tuple[str, str]]:
+    """Return (row, class) for each row that holds images of one class alone."""
+    held = {name: [c for c, n in row.items() if n] for name, row in rows.items()}
+    return [(name, classes[0]) for name, classes in held.items() if len(classes) == 1]
+
+
+def class_and_source(where: str, sources: Any) -> list[str]:
+    """Return a sentence, if in these images the source tells the class."""
+    rows: Json = {name: row for name, row in (sources or {}).items() if row}
+    v = cramers_v(_table(rows)[1])
+    if v is None or v <= 0.5:
+        return []
+    only = ", ".join(f"source {source} holds only {name}" for source, name in _only(rows))
+    if not only:
+        return [f"Class and source go together in {where} (Cramér's V {v:.2f}), so accuracy partly measures source."]
+    return [
+        f"Class and source are confounded: in {where}, {only} (Cramér's V {v:.2f}), "
+        "so accuracy measures source as well as class."
+    ]
+
+
+def _class_and_domain(split: str, domains: Json, *, translates: bool) -> list[str]:
+    rows = {name: counts["classes"] for name, counts in domains.items() if counts.get("classes")}
+    v = cramers_v(_table(rows)[1])
+    if v is None or v <= (0.1 if _only(rows) else 0.5):
+        return []
+    held = [f"domain {d} holds {_shares(row)}" for d, row in rows.items() if sum(row.values())]
+    return [
+        f"Class and domain are confounded: in the {split_word(split)} images, {'; '.join(held)} (Cramér's V {v:.2f}), "
+        + (
+            "so restoration may add or remove signs of a class while it changes quality."
+            if translates
+            else "so quality may be taken for a sign of a class."
+        )
+    ]
+
+
+def _shares(row: Mapping[str, int]) -> str:
+    total = sum(row.values())
+    return " and ".join(f"{100 * n / total:.0f} % {name}" for name, n in row.items() if n)
+
+
+def part_words(spec: Any) -> str:
+    """Return a part of a recipe in words: "r2cgan_compact (layer: selfonn (q: 3))"."""
+    if isinstance(spec, Mapping):
+        options = ", ".join(f"{n}: {part_words(v)}" for n, v in spec.items() if n != "name" and v is not None)
+        name = str(spec.get("name", ""))
+        return f"{name} ({options})" if name and options else name or options or "none"
+    if isinstance(spec, list):
+        return ", ".join(map(part_words, spec)) or "none"
+    if isinstance(spec, bool):
+        return "yes" if spec else "no"
+    return "none" if spec is None else str(spec)

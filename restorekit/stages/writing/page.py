@@ -1,0 +1,34 @@
+"""Pages for people: a view and a template to one HTML file, with nothing to load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from restorekit.stages.writing import findings
+
+__all__ = ["render"]
+
+
+def render(template: str, view: Mapping[str, Any]) -> str:
+    """Return a page; `template` stands beside this file, as does page.css, the style of all."""
+    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # names of classes, files and sources come from users' disks
+        undefined=ChainableUndefined,  # a run of an older version lacks keys; its report says so
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": findings.count,
+        "label": findings.label,
+        "number": findings.number,
+        "percent": findings.percent,
+        "split": findings.split_word,
+        "tie": lambda text: text.replace(" dB", "\N{NO-BREAK SPACE}dB").replace(" %", "\N{NO-BREAK SPACE}%"),
+        "words": findings.part_words,
+    }
+    return environment.get_template(template).render(view)
