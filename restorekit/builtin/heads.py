@@ -12,16 +12,33 @@ from torch import Tensor, nn
 
 from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl
 
-Pool = Literal["max", "avg", "mix"]
+Pool = Literal["max", "avg", "mix", "center"]
 ClassWeight = Literal["balanced"] | list[Annotated[float, Field(gt=0)]]
+
+
+def _center(features: Tensor) -> Tensor:
+    """Return the middle value of each spatial size, the mean of two where it is even."""
+    for size in features.shape[2:]:
+        features = features.narrow(2, (size - 1) // 2, 2 - size % 2).mean(2)
+    return features
+
+
+_POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda features: features.flatten(2).amax(2),
+    "avg": lambda features: features.flatten(2).mean(2),
+    "mix": lambda features: (features.flatten(2).mean(2) + features.flatten(2).amax(2)) / 2,
+    "center": _center,
+}
+"""Features (B, F, *s) to (B, F)."""
 
 
 class Classify(TaskHead):
     """Global pooling and one dense layer (R2C-GAN, arXiv:2209.14770, section II-B).
 
     The weights start Glorot uniform and the bias at zero, as Keras does for the authors. The paper pools by the
-    maximum; `avg` and `mix` are departures from it. `mix` is half the average and half the maximum: every position
-    then has a gradient, and the strongest finding still counts.
+    maximum; the others are departures from it. `mix` is half the average and half the maximum: every position then has
+    a gradient, and the strongest finding still counts. `center` is for images about one thing, such as a beat among
+    others: only what stands in the middle is asked, as far as the features there see.
     """
 
     weight: Tensor
@@ -36,14 +53,7 @@ class Classify(TaskHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, classes) for features (B, F, *s) of any spatial size."""
-        flat = features.flatten(2)
-        if self.pool == "max":
-            pooled = flat.amax(2)
-        elif self.pool == "avg":
-            pooled = flat.mean(2)
-        else:
-            pooled = (flat.mean(2) + flat.amax(2)) / 2
-        logits: Tensor = self.dense(pooled)
+        logits: Tensor = self.dense(_POOLS[self.pool](features))
         return logits
 
     def loss(self, answer: Tensor, target: Tensor) -> Tensor:
@@ -60,12 +70,13 @@ class Classify(TaskHead):
 
 
 def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight: ClassWeight | None = None) -> TaskHead:
-    """Classes from a generator's features: global pooling (max as the paper, avg, or mix) and one dense layer.
+    """Classes from a generator's features: global pooling (max as the paper, avg, mix, or center) and one dense layer.
 
     Args:
         features: Channels of the features.
         domain: Where the images come from that it is made for.
-        pool: `max`: the strongest value a channel; `avg`: the mean; `mix`: half of each.
+        pool: `max`: the strongest value a channel; `avg`: the mean; `mix`: half of each; `center`: the value in the
+            middle, for images about what stands there.
         class_weight: How much an image counts in the loss, by its class. A list: a weight a class, in the order of
             the classes. `balanced`: images / (classes x images of the class), counted in the training images of the
             translator's own source domain, so that every class counts alike and the mean weight is 1. With

@@ -28,6 +28,16 @@ def test_pools_over_every_position(pool: str, dims: int) -> None:
     assert made(x).shape == (2, 2)
 
 
+@pytest.mark.parametrize(("shape", "middle"), [((5,), [2]), ((4,), [1, 2]), ((3, 4), [5, 6]), ((3, 3, 3), [13])])
+def test_center_asks_the_middle_alone(shape: tuple[int, ...], middle: list[int]) -> None:
+    made = head(pool="center")
+    x = torch.randn(2, 3, *shape)
+    expected = made.dense(x.flatten(2)[..., middle].mean(2))
+    torch.testing.assert_close(made(x), expected)
+    x.flatten(2)[..., [i for i in range(x[0, 0].numel()) if i not in middle]] += 1
+    torch.testing.assert_close(made(x), expected)
+
+
 def test_starts_as_keras_does() -> None:
     made = head(256)
     bound = math.sqrt(6 / (256 + 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -88,7 +89,9 @@ class Windows(Dataset):
         beats: Sequence[str] | None,
         group: Callable[[str, Minutes | None], str | None],
         source: str | None,
+        truth: Mapping[str, str] = {},
     ) -> None:
+        self.truth = truth
         self.opened, self.length, self.centred = opened, length, beats is not None
         self.classes = tuple(beats or ())
         self.records: list[Record] = []
@@ -96,6 +99,9 @@ class Windows(Dataset):
         for name, minutes in spans.items():
             record = opened(name)
             whole = record.image.shape[1]
+            if name in truth and (other := opened(truth[name]).image.shape) != record.image.shape:
+                came = f"{tuple(other)} and {tuple(record.image.shape)} leads and samples"
+                raise DataError(f"{name}: its truth {truth[name]} is another recording: {came}; the same are needed")
             for span in [None] if minutes is None else minutes:
                 first, last = (0, whole) if span is None else (round(60 * t * record.rate) for t in span)
                 if not 0 <= first < last <= whole:
@@ -123,6 +129,8 @@ class Windows(Dataset):
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return a window, (leads, length), with a mask about each annotated beat; nothing is left to `rng`.
 
+        The truth is the same samples of the record that the recipe names as it.
+
         Raises:
             DataError: if it holds values that are not known, or a lead of it is flat.
         """
@@ -138,15 +146,17 @@ class Windows(Dataset):
         if flat.any():
             raise DataError(f"{place}: lead {int(flat.int().argmax()) + 1} of the window is flat")
         mask = None if record.beats is None else self._mask(record, window)
-        return Sample(image, mask=mask, intensity=replace(record.intensity, details={}))
+        truth = self.opened(self.truth[window.name]).image[:, at] if window.name in self.truth else None
+        return Sample(image, truth=truth, mask=mask, intensity=replace(record.intensity, details={}))
 
     def _mask(self, record: Opened, window: _Window) -> Tensor:
         mask = torch.zeros(1, self.length)
         reach = round(MARK * record.rate)
-        for place, _ in record.beats or ():
-            if window.first <= place < window.last and 0 <= place - window.start < self.length:
-                at = place - window.start
-                mask[:, max(0, at - reach) : at + reach + 1] = 1
+        beats = record.beats or ()
+        first, last = max(window.first, window.start), min(window.last, window.start + self.length)
+        for place, _ in beats[bisect_left(beats, (first, "")) : bisect_left(beats, (last, ""))]:
+            at = place - window.start
+            mask[:, max(0, at - reach) : at + reach + 1] = 1
         return mask
 
 
@@ -220,6 +230,7 @@ def records(
     patients: dict[str, str] = {},  # noqa: B006
     group: Literal["patient", "span"] = "patient",
     source: str | None = None,
+    truth: dict[str, str] = {},  # noqa: B006
 ) -> Dataset:
     """Windows of recorded signals. Which records, and which minutes of them, are in a split, the recipe says.
 
@@ -244,6 +255,7 @@ def records(
         group: What never stands in two splits and is the unit of intervals: `patient`, or, where one person's minutes
             are split, `span`; scores then tell of that person alone.
         source: The collection or device.
+        truth: Which record holds what a noisy one should be, sample by sample, {"118e06": "118e24"}.
     """
     base = (root or Path()) / Path(path).expanduser()
     if not base.is_dir():
@@ -255,7 +267,8 @@ def records(
         person = patients.get(name, name)
         return person if group == "patient" else f"{person} {'whole' if span is None else f'{span[0]:g}-{span[1]:g}'}"
 
-    return Windows(_Folder(base, format()), spans.get(split, {}), length, _hop(length, overlap), beats, owner, source)
+    hop = _hop(length, overlap)
+    return Windows(_Folder(base, format()), spans.get(split, {}), length, hop, beats, owner, source, truth)
 
 
 @trial(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})

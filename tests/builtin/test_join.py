@@ -1,0 +1,58 @@
+"""Several datasets as one: order, splits that only some of them have, and what is refused."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from restorekit import DataError, Dataset, RecipeError, Record, Sample
+from restorekit.builtin.degradations import blend
+from restorekit.builtin.degraded import degraded
+from restorekit.builtin.join import join
+from restorekit.builtin.phantom import phantom
+
+SIZE = {"size": (16, 20), "count": 3, "val": 0, "test": 2}
+ONE, OTHER = partial(phantom, side="a", **SIZE), partial(phantom, side="b", **SIZE)
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_images_stand_one_dataset_after_the_other() -> None:
+    made, one, other = join(None, "train", datasets=[ONE, OTHER]), ONE(None, "train"), OTHER(None, "train")
+    assert [record.key for record in made.records] == [r.key for r in [*one.records, *other.records]]
+    for index, source in enumerate([(one, 0), (one, 1), (one, 2), (other, 0), (other, 1), (other, 2)]):
+        assert torch.equal(made.load(index, rng()).image, source[0].load(source[1], rng()).image)
+    assert made.synthetic
+    assert made.classes == one.classes
+
+
+def test_trained_on_one_and_tested_on_another() -> None:
+    poor = partial(
+        degraded, dataset=partial(phantom, side="a", size=(16, 20), count=3, val=0, test=0), degradation=blend
+    )
+    only = partial(join, datasets=[poor, partial(Numbers, classes=("control", "opacity"), split="test")])
+    assert [len(only(None, split).records) for split in ("train", "val", "test")] == [3, 0, 2]
+    assert only(None, "train").load(0, rng()).truth is not None
+    assert float(only(None, "test").load(1, rng()).image.mean()) == 1
+
+
+class Numbers(Dataset):
+    """Two images, 0 and 1, of one split."""
+
+    def __init__(self, root: None, now: str, *, classes: tuple[str, ...], split: str) -> None:
+        self.classes = classes
+        self.records = [Record(f"n{i}", i) for i in range(2 if now == split else 0)]
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        return Sample(torch.full((1, 16, 20), float(index)))
+
+
+def test_other_classes_twice_the_same_image_and_nothing_are_refused() -> None:
+    with pytest.raises(DataError, match=r"other targets: \('control', 'opacity'\), \('x', 'y'\)"):
+        join(None, "train", datasets=[ONE, partial(Numbers, classes=("x", "y"), split="train")])
+    with pytest.raises(DataError, match="phantom-a-train-0000 stands in two"):
+        join(None, "train", datasets=[ONE, ONE])
+    with pytest.raises(RecipeError, match="datasets is empty"):
+        join(None, "train", datasets=[])
