@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import wfdb
 from ruamel.yaml import YAML
 
 from restorekit import Stepped, measures, write_image
@@ -26,6 +28,13 @@ SMALL = {
         "data.a.dataset.test=4",
         "data.a.dataset.val=4",
         "data.b.count=8",
+    ],
+    "r2cgan_ecg": [
+        "data.batch=2",
+        'data.a.datasets.0.dataset.train={"100": [[0, 0.2]], "118e24": [[0, 0.2]]}',
+        'data.a.datasets.0.dataset.val={"100": [[28, 28.1]]}',
+        'data.a.datasets.1.test={"118e06": [[5, 5.1]], "118e_6": [[5, 5.1]]}',
+        'data.b.train={"100": [[0, 0.2]], "118e24": [[0, 0.2]]}',
     ],
     # Published weights cannot be had without a network, so these networks start from drawn ones, as they can for users.
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
@@ -107,12 +116,35 @@ def published(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+@pytest.fixture(scope="module")
+def stressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of the noise stress test's names, rate and length: a beat every 0.8 s, of each class in turn; noise."""
+    folder, rng = tmp_path_factory.mktemp("stressed"), np.random.default_rng(0)
+    count, places = 30 * 60 * 360, np.arange(100, 30 * 60 * 360, 288)
+    beats = np.zeros(count)
+    beats[places] = 1
+    beats = np.convolve(beats, np.hanning(36), "same")
+    noise = np.cumsum(rng.normal(size=count))
+    noise = 0.5 * np.sin(noise)
+    for name, share in {"100": 0, "118e24": 0, "118e06": 1, "118e_6": 4, "em": 1, "bw": 1, "ma": 1}.items():
+        values, lead = (noise, "noise1") if len(name) == 2 else (beats + share * noise, "MLII")
+        options = {"fmt": ["16"], "adc_gain": [1000.0], "baseline": [0], "write_dir": str(folder)}
+        wfdb.wrsamp(name, 360, ["mV"], [lead], p_signal=values[:, None], **options)
+        if lead == "MLII":
+            wfdb.wrann(name, "atr", places, ["NAV"[i % 3] for i in range(len(places))], write_dir=str(folder))
+    return folder
+
+
 @pytest.mark.parametrize(("path", "variant"), list(every()))
-def test_trains_two_steps(path: Path, variant: str | None, published: Path, tmp_path: Path) -> None:
+def test_trains_two_steps(
+    path: Path, variant: str | None, published: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     known = plugins.load()
     sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
     if recipe.load(path, known).data.a.name == "r2cgan_folders":
         sets.append(f"data.root={published}")
+    elif path.stem == "r2cgan_ecg":
+        sets.append(f"data.root={request.getfixturevalue('stressed')}")
     run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")
     run.begin("test")
     before = {name: value.clone() for name, value in run.nets.state_dict().items()}

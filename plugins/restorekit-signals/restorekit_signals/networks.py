@@ -28,8 +28,11 @@ class EcgUnet(Generator):
     features are the innermost code. Bounded activations are what powers of an operational layer need.
     """
 
-    def __init__(self, source: Domain, target: Domain, make: MakeLayer, width: int, depth: int) -> None:
+    def __init__(
+        self, source: Domain, target: Domain, make: MakeLayer, width: int, depth: int, center: bool = False
+    ) -> None:
         super().__init__()
+        self.center = center
         self.multiple, self.least = 2**depth, 2 ** (depth + 1)
         widths = [source.channels, *(width * min(2**i, 8) for i in range(depth))]
         self.features = widths[-1]
@@ -44,6 +47,8 @@ class EcgUnet(Generator):
 
     def encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the codes of every level, and the innermost one."""
+        if self.center:
+            image = image - image.flatten(2).mean(2).reshape(*image.shape[:2], *[1] * (image.ndim - 2))
         codes: list[Tensor] = []
         for down in self.downs:
             image = torch.tanh(down(image))
@@ -66,6 +71,7 @@ def ecg_unet(
     layer: Factory = nd.conv,
     width: Annotated[int, Field(ge=1, le=4096)] = 16,
     depth: Annotated[int, Field(ge=1, le=12)] = 5,
+    center: bool = False,
 ) -> Generator:
     """The generator of blind ECG restoration (arXiv:2202.00589): a U-Net of kernel 5 and tanh, from 16 filters to 128.
 
@@ -77,13 +83,14 @@ def ecg_unet(
         layer: What its convolutions are; the paper's: {name: selfonn, q: 3, convention: fastonn}.
         width: Channels after the first layer; they double to at most eight times as many.
         depth: How often the size is halved.
+        center: Take each channel's mean out of what comes in, for drift slower than a window says nothing of the heart.
     """
     least = 2 ** (depth + 1)
     if min(source.size) < least:
         raise RecipeError(
             f"generator 'ecg_unet': depth {depth} needs sizes of at least {least}; came {list(source.size)}"
         )
-    return EcgUnet(source, target, layer(source.dims), width, depth)
+    return EcgUnet(source, target, layer(source.dims), width, depth, center)
 
 
 class EcgPatch(Discriminator):

@@ -198,6 +198,11 @@ def test_values_beyond_the_range_are_refused_or_cut_and_counted(tmp_path: Path) 
     image, intensity = made(beyond="clip").read(source)
     assert intensity.note == "3 values beyond -2 to 2 mV were cut"
     assert image[0, 10:13].tolist() == [1, 1, 1]
+    kept, intensity = made(beyond="keep").read(source)
+    assert kept[0, 10:13].tolist() == [1.5, 1.5, 1.5]
+    assert not intensity.note
+    kept[0, 10:13] = 1
+    assert torch.equal(kept, image)
 
 
 # EDF, CSV, NumPy

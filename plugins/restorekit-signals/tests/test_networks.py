@@ -39,6 +39,14 @@ def test_the_generator_has_the_layers_of_the_authors(q: int) -> None:
     assert net.decode(state).shape == (2, 1, 4000)
 
 
+def test_what_drifts_slower_than_a_window_can_be_taken_out() -> None:
+    net = made("generator", "ecg_unet", SIGNAL, SIGNAL, width=2, depth=2, center=True)
+    signal = torch.randn(2, 1, 4000)
+    torch.testing.assert_close(net.encode(signal + 3)[1], net.encode(signal)[1])
+    net.center = False
+    assert not torch.allclose(net.encode(signal + 3)[1], net.encode(signal)[1])
+
+
 def test_the_discriminator_gives_thirty_scores_of_ten_seconds() -> None:
     net = made("discriminator", "ecg_patch", SIGNAL, layer=OPERATIONAL)
     widths = [1, 16, 32, 64, 128, 256]

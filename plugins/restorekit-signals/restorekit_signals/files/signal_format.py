@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -34,6 +35,7 @@ STEPS = 65_000
 """Of the range, in records that came without a gain."""
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 Names = list[Annotated[str, Field(min_length=1)]]
+Beyond = Literal["refuse", "clip", "keep"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class SignalFiles(Format):
     high: float
     leads: tuple[str, ...] | None = None
     unit: str = "mV"
-    clip: bool = False
+    beyond: Beyond = "refuse"
     centred: bool = False
     annotators: tuple[str, ...] = ("atr",)
     windows = True
@@ -116,10 +118,10 @@ class SignalFiles(Format):
         values = at_rate(values, rate, self.rate)
         if rate != self.rate:
             notes.append(f"resampled from {rate:g} to {self.rate:g} Hz, restored, and back")
-        if self.clip:
-            beyond = int(((values < low) | (values > high)).sum())
-            values = np.clip(values, low, high)
-            notes.append(f"{beyond} values beyond {low:g} to {high:g} {self.unit} were cut" if beyond else "")
+        inside = values if self.beyond == "refuse" else np.clip(values, low, high)
+        over = values - inside
+        if self.beyond == "clip" and over.any():
+            notes.append(f"{np.count_nonzero(over)} values beyond {low:g} to {high:g} {self.unit} were cut")
         ratio = self.rate / rate
         details = {
             "rate": rate,
@@ -136,8 +138,10 @@ class SignalFiles(Format):
                 for name, mark in marks.items()
             },
         }
-        stored = Stored(values, low, high, spacing=(1 / self.rate,), details=details)
+        stored = Stored(inside, low, high, spacing=(1 / self.rate,), details=details)
         image, intensity = to_unit(stored, "WFDB" if file.suffix == ".hea" else file.suffix[1:].upper(), (low, high))
+        if self.beyond == "keep":
+            image += torch.from_numpy(over / ((high - low) / 2))
         return image, replace(intensity, unit=self.unit, note="; ".join(filter(None, notes)))
 
     def _header(
@@ -173,7 +177,7 @@ def signal(
     leads: Names | None = None,
     unit: Annotated[str, Field(min_length=1)] = "mV",
     offset: Literal["keep", "remove"] = "keep",
-    beyond: Literal["refuse", "clip"] = "refuse",
+    beyond: Beyond = "refuse",
     annotators: Names = ["atr"],  # noqa: B006
 ) -> Format:
     """Recorded signals: WFDB (.hea), EDF (.edf), CSV (.csv, a column a lead) and NumPy (.npy, a row a lead).
@@ -189,14 +193,15 @@ def signal(
         unit: What the range is in. Files in V, mV, uV or nV are brought to it if it is one of them.
         offset: `remove`: the median of each lead of a record becomes 0, for offsets of electrodes and recorders say
             nothing; a restored record has it again.
-        beyond: Of values beyond the range: refuse the record, or clip them and say how many.
+        beyond: Of values beyond the range: `refuse` the record; `clip` them and say how many; `keep` them beyond -1 and
+            1, for noise that is many times what good signals hold. What is restored is within the range in any case.
         annotators: Suffixes of annotation files that are read, and carried along with a restored record.
     """
     low, high = range
     if not low < high:
         raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
     taken = tuple(leads) if leads else None
-    return SignalFiles(rate, low, high, taken, unit, beyond == "clip", offset == "remove", tuple(annotators))
+    return SignalFiles(rate, low, high, taken, unit, beyond, offset == "remove", tuple(annotators))
 
 
 def _file(path: Path) -> Path:
