@@ -46,8 +46,12 @@ class Stored:
         return replace(self, array=array)
 
 
-def to_unit(stored: Stored, format: str, declared: Sequence[float] | None) -> tuple[Tensor, Intensity]:
+def to_unit(
+    stored: Stored, format: str, declared: Sequence[float] | None, *, exceeds: bool = False
+) -> tuple[Tensor, Intensity]:
     """Map what a file holds to float32 in [-1, 1]; `declared` goes before what the file says.
+
+    With `exceeds` values beyond the range are mapped likewise, to beyond -1 and 1.
 
     Raises:
         DataError: if no range is known, it does not hold every value, or float32 cannot keep its values apart.
@@ -59,7 +63,7 @@ def to_unit(stored: Stored, format: str, declared: Sequence[float] | None) -> tu
     if stored.window is not None and declared is None:
         array = np.clip(array, low, high)
     least, most = float(array.min()), float(array.max())
-    if least < low or most > high:
+    if (least < low or most > high) and not exceeds:
         raise DataError(f"holds values from {least:g} to {most:g}, outside its range of {low:g} to {high:g}")
     photometric = stored.photometric or ("MONOCHROME2" if array.shape[0] == 1 else "RGB")
     if (low, high) == (-1, 1) and array.dtype.kind == "f":

@@ -419,6 +419,8 @@ class Format(ABC):
     windows: bool = False
     """True if a file is far longer than what networks are trained on, at the same scale, as a record of hours is: it is
     then restored in overlapping windows of `data.size`."""
+    exceeds: bool = False
+    """True if what it reads may lie beyond -1 and 1, as noise many times the signal does; what it writes does not."""
 
     @abstractmethod
     def find(self, folder: Path) -> list[Path]:

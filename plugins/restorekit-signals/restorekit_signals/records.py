@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,8 +91,9 @@ class Windows(Dataset):
         group: Callable[[str, Minutes | None], str | None],
         source: str | None,
         truth: Mapping[str, str] = {},
+        shift: float = 0.0,
     ) -> None:
-        self.truth = truth
+        self.truth, self.shift = truth, shift
         self.opened, self.length, self.centred = opened, length, beats is not None
         self.classes = tuple(beats or ())
         self.records: list[Record] = []
@@ -124,7 +126,9 @@ class Windows(Dataset):
             raise DataError(f"{name}: has no annotations, and beats are asked for; see the format's annotators")
         for place, kind in record.beats:
             if first <= place < last and kind in self.classes:
-                yield place, place - self.length // 2, self.classes.index(kind)
+                reach = round(self.shift * record.rate)
+                moved = _drawn(f"{name}_{place}", 2 * reach + 1) - reach
+                yield place, place - self.length // 2 + moved, self.classes.index(kind)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return a window, (leads, length), with a mask about each annotated beat; nothing is left to `rng`.
@@ -231,6 +235,7 @@ def records(
     group: Literal["patient", "span"] = "patient",
     source: str | None = None,
     truth: dict[str, str] = {},  # noqa: B006
+    shift: Annotated[float, Field(ge=0)] = 0.0,
 ) -> Dataset:
     """Windows of recorded signals. Which records, and which minutes of them, are in a split, the recipe says.
 
@@ -256,6 +261,8 @@ def records(
             are split, `span`; scores then tell of that person alone.
         source: The collection or device.
         truth: Which record holds what a noisy one should be, sample by sample, {"118e06": "118e24"}.
+        shift: Seconds by which a window about a beat is moved off its middle, at most, in training: as far as the next
+            beat is away, or networks learn that there is always a beat in the middle, and invent one in noise.
     """
     base = (root or Path()) / Path(path).expanduser()
     if not base.is_dir():
@@ -268,7 +275,8 @@ def records(
         return person if group == "patient" else f"{person} {'whole' if span is None else f'{span[0]:g}-{span[1]:g}'}"
 
     hop = _hop(length, overlap)
-    return Windows(_Folder(base, format()), spans.get(split, {}), length, hop, beats, owner, source, truth)
+    opened, moved = _Folder(base, format()), shift if split == "train" else 0.0
+    return Windows(opened, spans.get(split, {}), length, hop, beats, owner, source, truth, moved)
 
 
 @trial(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})
@@ -320,6 +328,11 @@ def _excerpt(format: Format) -> Opened:
         kept = {"fmt": ["16"], "adc_gain": [200.0], "baseline": [0]}  # the steps of the recorder, so nothing is rounded
         write_wfdb(path, np.asarray(values, np.float64)[None], float(rate), ("MLII",), ("mV",), kept)
         return _read(format, path, 0)
+
+
+def _drawn(key: str, count: int) -> int:
+    """Return a number below `count` that depends on the key alone, so that both sides of a pair have the same."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % count
 
 
 def _hop(length: int, overlap: float) -> int:

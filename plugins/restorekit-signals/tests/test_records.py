@@ -1,6 +1,7 @@
 """Records as datasets: which windows a split has, what a beat's window is, what is refused."""
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,19 @@ def test_a_noisy_record_has_another_one_as_its_truth(ramp: Path) -> None:
     wfdb.wrsamp("short", RATE, ["mV"], ["MLII"], p_signal=values.T[: MINUTE // 2], **options)
     with pytest.raises(DataError, match="noisy: its truth short is another recording"):
         dataset(ramp, train={"noisy": None}, truth={"noisy": "short"})
+
+
+def test_windows_about_beats_are_moved_in_training_alone_and_alike_for_both_sides_of_a_pair(ramp: Path) -> None:
+    options = {"train": {"r1": None}, "test": {"other": None}, "beats": ["N", "V", "S", "F", "Q"]}
+    shutil.copy(ramp / "r1.atr", ramp / "other.atr")
+    kept = {"fmt": ["24"], "adc_gain": [60000.0], "baseline": [0], "write_dir": str(ramp)}
+    values = np.random.default_rng(0).uniform(size=(MINUTE, 1))
+    wfdb.wrsamp("other", RATE, ["mV"], ["MLII"], p_signal=values, **kept)
+    still, moved = dataset(ramp, **options), dataset(ramp, **options, shift=0.3)
+    off = [places(loaded(moved, i).image)[100] - places(loaded(still, i).image)[100] for i in (3, 4, 5)]
+    assert len(set(off)) == 3
+    assert all(-30 <= step <= 30 for step in off)
+    again = dataset(ramp, **options, shift=0.3)
+    assert all(torch.equal(loaded(again, i).image, loaded(moved, i).image) for i in range(6))
+    tested = [dataset(ramp, "test", **options, shift=shift) for shift in (0.0, 0.3)]
+    assert all(torch.equal(loaded(tested[0], i).image, loaded(tested[1], i).image) for i in range(6))

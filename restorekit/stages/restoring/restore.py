@@ -105,7 +105,8 @@ class Restorer:
         self._demand_axes((1, *values.shape) if bare else values.shape)
         default = (-1, 1) if values.dtype.kind == "f" else self.range
         known = default if range is None else range
-        image, intensity = to_unit(Stored(values[None] if bare else values), "", known)
+        stored = Stored(values[None] if bare else values)
+        image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds)
         made = to_stored(self.restored(image, times=times, window=window).image, intensity)
         made = made[0] if bare else made
         return made if isinstance(array, np.ndarray) else torch.from_numpy(made).to(array.device, array.dtype)
@@ -125,7 +126,8 @@ class Restorer:
         if image.shape[0] not in (1, channels):
             known = "1 channel" if channels == 1 else f"1 or {channels} channels"
             raise DataError(f"an image of this run has {known}; came {image.shape[0]}")
-        if not torch.isfinite(image).all() or image.abs().max() > 1:
+        beyond = image.abs().max() > 1 and not self.format.exceeds
+        if beyond or not torch.isfinite(image).all():
             raise DataError(f"values must be finite and in [-1, 1]; came {image.min():.4g} to {image.max():.4g}")
         made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:

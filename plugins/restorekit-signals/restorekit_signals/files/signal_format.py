@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -51,6 +50,11 @@ class SignalFiles(Format):
     centred: bool = False
     annotators: tuple[str, ...] = ("atr",)
     windows = True
+
+    @property
+    def exceeds(self) -> bool:  # type: ignore[override]
+        """Whether values beyond the range are kept."""
+        return self.beyond == "keep"
 
     def find(self, folder: Path) -> list[Path]:
         """Return every WFDB header, EDF, CSV and .npy file below `folder`."""
@@ -118,10 +122,10 @@ class SignalFiles(Format):
         values = at_rate(values, rate, self.rate)
         if rate != self.rate:
             notes.append(f"resampled from {rate:g} to {self.rate:g} Hz, restored, and back")
-        inside = values if self.beyond == "refuse" else np.clip(values, low, high)
-        over = values - inside
-        if self.beyond == "clip" and over.any():
-            notes.append(f"{np.count_nonzero(over)} values beyond {low:g} to {high:g} {self.unit} were cut")
+        if self.beyond == "clip":
+            count = int(((values < low) | (values > high)).sum())
+            values = np.clip(values, low, high)
+            notes.append(f"{count} values beyond {low:g} to {high:g} {self.unit} were cut" if count else "")
         ratio = self.rate / rate
         details = {
             "rate": rate,
@@ -138,10 +142,9 @@ class SignalFiles(Format):
                 for name, mark in marks.items()
             },
         }
-        stored = Stored(inside, low, high, spacing=(1 / self.rate,), details=details)
-        image, intensity = to_unit(stored, "WFDB" if file.suffix == ".hea" else file.suffix[1:].upper(), (low, high))
-        if self.beyond == "keep":
-            image += torch.from_numpy(over / ((high - low) / 2))
+        stored = Stored(values, low, high, spacing=(1 / self.rate,), details=details)
+        kind = "WFDB" if file.suffix == ".hea" else file.suffix[1:].upper()
+        image, intensity = to_unit(stored, kind, (low, high), exceeds=self.exceeds)
         return image, replace(intensity, unit=self.unit, note="; ".join(filter(None, notes)))
 
     def _header(
