@@ -117,7 +117,7 @@ def recorded_noise(
         domain: What the signals look like.
         dataset: The noise. Its windows must be as long as the signals or longer; its range does not matter.
         snr: Signal-to-noise ratio in dB, [low, high], drawn evenly between them; told as the ratio of amplitudes, noise
-            to signal, so that 0 is no noise.
+            to signal, so that 0 is no noise. The signal is what comes in: in a `blend`, with the noise of those before.
         definition: `power`: of the variances of this signal and of this piece of noise, which is exact in each window.
             `nst`: as in that database, from the height of the QRS complexes and the mean amplitude of all the noise of
             the split, so that quiet noise stays quiet (nst(1), WFDB Applications Guide; doi:10.13026/C2HS3T).
