@@ -77,7 +77,7 @@ class _Window:
 
 
 class Windows(Dataset):
-    """Windows of records. A key is RECORD_SAMPLE: where the window starts, or its beat is."""
+    """Windows of records. A key is RECORD_SAMPLE, and the file's suffix: where the window starts, or its beat is."""
 
     def __init__(
         self,
@@ -104,7 +104,9 @@ class Windows(Dataset):
                 places = self._beats(name, record, first, last) if self.centred else self._hops(name, first, last, hop)
                 for place, start, target in places:
                     owner = group(name, span)
-                    self.records.append(Record(f"{name}_{place:08d}", target, owner, source))
+                    suffix = Path(name).suffix
+                    key = f"{name.removesuffix(suffix)}_{place:08d}{suffix}"  # pairs are told by what is before a suffix
+                    self.records.append(Record(key, target, owner, source))
                     self.windows.append(_Window(name, start, first, last))
 
     def _hops(self, name: str, first: int, last: int, hop: int) -> Iterator[tuple[int, int, int]]:
