@@ -104,9 +104,7 @@ class Windows(Dataset):
                 places = self._beats(name, record, first, last) if self.centred else self._hops(name, first, last, hop)
                 for place, start, target in places:
                     owner = group(name, span)
-                    suffix = Path(name).suffix
-                    key = f"{name.removesuffix(suffix)}_{place:08d}{suffix}"  # pairs are told by what is before a suffix
-                    self.records.append(Record(key, target, owner, source))
+                    self.records.append(Record(_key(name, place), target, owner, source))
                     self.windows.append(_Window(name, start, first, last))
 
     def _hops(self, name: str, first: int, last: int, hop: int) -> Iterator[tuple[int, int, int]]:
@@ -309,6 +307,12 @@ def _excerpt(format: Format) -> Opened:
         kept = {"fmt": ["16"], "adc_gain": [200.0], "baseline": [0]}  # the steps of the recorder, so nothing is rounded
         write_wfdb(path, np.asarray(values, np.float64)[None], float(rate), ("MLII",), ("mV",), kept)
         return _read(format, path, 0)
+
+
+def _key(name: str, place: int) -> str:
+    """Return RECORD_SAMPLE and the file's suffix: pairs are of one name, whatever stands behind its last point."""
+    suffix = Path(name).suffix
+    return f"{name.removesuffix(suffix)}_{place:08d}{suffix}"
 
 
 def _hop(length: int, overlap: float) -> int:
