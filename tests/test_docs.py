@@ -1,5 +1,6 @@
 """The docs: generated pages are fresh, everything has words, examples run, links lead somewhere."""
 
+import csv
 import importlib.util
 import os
 import re
@@ -46,12 +47,22 @@ def load_generator() -> ModuleType:
 generate = load_generator()
 
 
-def blocks(language: str, title: str = "") -> Iterator[tuple[Path, str]]:
-    """Yield (page, text) of the fenced blocks of a language, with a title if one is asked for."""
+def fences(language: str) -> Iterator[tuple[Path, str, str]]:
+    """Yield (page, title or nothing, text) of the fenced blocks of a language."""
     for page in PAGES:
         for found, head, text in FENCE.findall(page.read_text("utf-8")):
-            if found == language and (not title or f'title="{title}"' in head):
-                yield page, text
+            if found == language:
+                yield page, title_of(head), text
+
+
+def title_of(head: str) -> str:
+    """Return the title of a fenced block, from what stands behind its language."""
+    return "".join(re.findall(r'title="([^"]+)"', head))
+
+
+def blocks(language: str, title: str = "") -> Iterator[tuple[Path, str]]:
+    """Yield (page, text) of the fenced blocks of a language, with a title if one is asked for."""
+    return ((page, text) for page, found, text in fences(language) if not title or found == title)
 
 
 def the_block(language: str, title: str) -> str:
@@ -170,11 +181,11 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
     for path in (ROOT / "recipes").glob("*.yaml"):
         (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")
     found = 0
-    for page, text in blocks("yaml"):
+    for page, title, text in fences("yaml"):
         keys = YAML().load(text)
         if not ({"name", "data", "losses"} <= set(keys) or "extends" in keys):
             continue
-        path = tmp_path / f"{page.stem}-{found}.yaml"
+        path = tmp_path / (title or f"{page.stem}-{found}.yaml")  # one with a title can be extended by others
         examples = {f"restorekit-{path.stem.removeprefix('restorekit_')}" for path in EXAMPLES}
         if set(keys.get("needs", [])) & examples:  # registered, not installed
             text = re.sub(r"^needs: .*\n", "", text, flags=re.MULTILINE)
@@ -219,30 +230,58 @@ SMALL = ("train.steps=2", "nets.generator.width=4", "nets.generator.blocks=1", "
 """So that a run of a page takes seconds."""
 
 
+def go(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[str, ...]) -> None:
+    """Do in `folder` what a page says, from top to bottom: blocks with a title are files, console lines are run."""
+    monkeypatch.chdir(folder)
+    done = 0
+    for language, head, text in FENCE.findall(page.read_text("utf-8")):
+        if title_of(head):
+            (folder / title_of(head)).write_text(text, "utf-8")
+        for line in text.splitlines() if language == "console" else ():
+            prompt, program, *words = line.split("#")[0].split()
+            assert prompt == "$"
+            if program == "pip":
+                assert words[0] == "install"
+                assert all((ROOT / "plugins" / name).is_dir() for name in words[1:])
+            elif program == "python":
+                exec(compile(Path(words[0]).read_text("utf-8"), words[0], "exec"), {})
+            else:
+                assert program == "restorekit"
+                words += [word for value in small if words[0] == "run" for word in ("--set", value)]
+                monkeypatch.setattr(sys, "argv", [program, *words])
+                with pytest.raises(SystemExit) as ended:
+                    generate.cli.main()
+                assert ended.value.code == 0, line
+                done += 1
+    assert done >= 5
+
+
 def test_the_way_of_your_own_images_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (DOCS / "your-own-images.md").read_text("utf-8")
-    found = [(language, body) for language, _, body in FENCE.findall(text)]
-    monkeypatch.chdir(tmp_path)
-    (script,) = [body for language, body in found if language == "python"]
-    (mine,) = [body for language, body in found if language == "yaml"]
-    (tmp_path / "mine.yaml").write_text(mine, "utf-8")
-    lines = [line for language, body in found if language == "console" for line in body.splitlines()]
-    assert lines[0] == "$ python make_example.py"
-    exec(compile(script, "make_example.py", "exec"), {})
-    for line in lines[1:]:
-        prompt, program, *words = line.split()
-        assert (prompt, program) == ("$", "restorekit")
-        if words[0] == "run":
-            words += [word for value in SMALL for word in ("--set", value)]
-        monkeypatch.setattr(sys, "argv", ["restorekit", *words])
-        with pytest.raises(SystemExit) as ended:
-            generate.cli.main()
-        assert ended.value.code == 0, line
+    page = DOCS / "your-own-images.md"
+    go(page, tmp_path, monkeypatch, SMALL)
+    (shown,) = [text for found, text in blocks("csv") if found == page]
     with (tmp_path / "images" / "manifest.csv").open() as table:
-        assert table.readline() == next(body for language, body in found if language == "csv").splitlines(True)[0]
+        assert table.readline() == shown.splitlines(True)[0]
     names = {path.name for path in (tmp_path / "images" / "poor").iterdir()}
     assert {path.name for path in (tmp_path / "restored").rglob("p*")} == names
     assert (tmp_path / "trial" / "mine-1" / "report.html").is_file()
+
+
+def test_the_way_of_your_own_signal_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = DOCS / "your-own-signal.md"
+    go(page, tmp_path, monkeypatch, ("train.steps=20", "train.score_every=20", "nets.generator.width=4"))
+    for name in ("signal", "pairs", "unpaired"):
+        assert (tmp_path / "runs" / f"{name}-1" / "report.html").is_file()
+    came = sorted((tmp_path / "signals" / "wrist").iterdir())
+    assert len(came) == 12
+    (shown,) = [text for found, text in blocks("csv") if found == page]
+    assert (tmp_path / "signals" / "finger" / came[0].name).read_text().startswith(shown)
+    for path in came:
+        was, now = (np.loadtxt(file, delimiter=",", skiprows=1) for file in (path, tmp_path / "restored" / path.name))
+        np.testing.assert_array_equal(now[:, 0], was[:, 0])
+        assert (now[:, 1] != was[:, 1]).any()
+    with (tmp_path / "restored" / "restored.csv").open() as table:
+        assert [row["error"] for row in csv.DictReader(table)] == [""] * 12
 
 
 def test_the_tests_of_the_examples_pass() -> None:

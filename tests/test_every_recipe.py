@@ -36,6 +36,13 @@ SMALL = {
         'data.a.datasets.1.test={"118e06": [[5, 5.1]], "118e_6": [[5, 5.1]]}',
         'data.b.train={"100": [[0, 0.2]], "118e24": [[0, 0.2]]}',
     ],
+    "quickstart_volume": [
+        "data.size=[16, 16, 16]",
+        "data.a.dataset.count=8",
+        "data.a.dataset.test=4",
+        "data.b.count=8",
+        "nets.generator.width=4",
+    ],
     # Published weights cannot be had without a network, so these networks start from drawn ones, as they can for users.
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
@@ -59,7 +66,7 @@ def every() -> Iterator[Any]:
 
 
 def test_the_published_recipes_are_found() -> None:
-    assert {"baselines_xray", "quickstart", "r2cgan_xray"} <= {path.stem for path in RECIPES}
+    assert {"baselines_xray", "quickstart", "quickstart_volume", "r2cgan_xray"} <= {path.stem for path in RECIPES}
     xray = next(path for path in RECIPES if path.stem == "r2cgan_xray")
     assert set(variants(xray)) == {None, "q1", "q3", "q5", "cnn_light", "cnn", "no_task"}
     baselines = next(path for path in RECIPES if path.stem == "baselines_xray")

@@ -2,7 +2,8 @@
 
 A phantom is a sum of densities, as a radiograph is: body, hollow lungs, heart, spine, ribs, clavicles, vessels and,
 in the class "opacity", hazes with a fine texture inside the lungs. A subject is drawn once in normalised coordinates
-and can be rendered at any size. Tones follow the film: the denser, the brighter.
+and can be rendered at any size. Tones follow the film: the denser, the brighter. A volume has the same organs, as a
+scanner shows them: each voxel its own density, and no sum along a ray.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,12 +22,17 @@ from pydantic import Field
 
 from restorekit import Dataset, Factory, Record, Sample, hookimpl, trial
 
-__all__ = ["phantom"]
+__all__ = ["phantom", "phantom_volume"]
 
 Array = NDArray[Any]  # float32
+Draw = Callable[..., tuple[Array, Array]]
+Point = tuple[float, float, float]
 _OPACITY = 1
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Trained = Annotated[int, Field(ge=1, le=1_000_000)]
 Side = Annotated[int, Field(ge=16, le=4096)]
+Edge = Annotated[int, Field(ge=16, le=512)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -196,22 +203,127 @@ def _sigmoid(value: Array) -> Array:
     return 0.5 + 0.5 * np.tanh(0.5 * value)
 
 
+@dataclass(frozen=True)
+class _Space:
+    """Voxel centres in [-1, 1]: z from neck to belly, y from front to back, x from the right side to the left."""
+
+    z: Array
+    y: Array
+    x: Array
+    edge: float
+
+    @staticmethod
+    def of(size: tuple[int, int, int]) -> _Space:
+        z, y, x = ((np.arange(n, dtype=np.float32) + 0.5) * np.float32(2 / n) - 1 for n in size)
+        return _Space(z[:, None, None], y[:, None], x, 1.0 / min(size))
+
+    def inside(self, margin: Array) -> Array:
+        """1 where margin > 0, 0 where it is negative, with a smooth edge: no steps, hence no aliasing."""
+        return _sigmoid(margin / np.float32(0.6 * self.edge))
+
+    def radius(self, centre: Point, half: Point) -> Array:
+        """The distance from `centre` in units of the half axes: 1 on the ellipsoid."""
+        (z, y, x), (deep, high, wide) = centre, half
+        return np.sqrt(((self.z - z) / deep) ** 2 + ((self.y - y) / high) ** 2 + ((self.x - x) / wide) ** 2)
+
+    def ball(self, centre: Point, half: Point) -> Array:
+        """The indicator of an ellipsoid."""
+        return self.inside((1 - self.radius(centre, half)) * min(half))
+
+    def tube(self, start: Point, end: Point, thick: float) -> Array:
+        """The indicator of a tube from `start` to `end`, where it has half its width."""
+        (z, y, x), along = start, np.subtract(end, start).astype(np.float32)
+        dz, dy, dx = self.z - np.float32(z), self.y - np.float32(y), self.x - np.float32(x)
+        t = np.clip((dz * along[0] + dy * along[1] + dx * along[2]) / (along @ along), 0, 1)
+        far = np.sqrt((dz - t * along[0]) ** 2 + (dy - t * along[1]) ** 2 + (dx - t * along[2]) ** 2)
+        return self.inside(thick * (1 - 0.5 * t) - far)
+
+    def waves(self, rng: np.random.Generator, short: float, long: float, count: int) -> Array:
+        """A random texture of unit variance: plane waves of `short` to `long` voxels where the volume has 32."""
+        way = rng.normal(size=(3, count))
+        way *= 2 * np.pi * 16 / (rng.uniform(short, long, count) * np.linalg.norm(way, axis=0))
+        turn = np.exp(1j * rng.uniform(0, 2 * np.pi, count))
+        # A plane wave is a product of its three axes.
+        z, y, x = (np.exp(1j * axis.reshape(-1, 1) * k) for axis, k in zip((self.z, self.y, self.x), way, strict=True))
+        plane = (turn * z)[:, None] * y
+        total = plane.reshape(-1, count) @ x.T
+        texture: Array = (total.real * (2 / count) ** 0.5).astype(np.float32).reshape(len(z), len(y), len(x))
+        return texture
+
+
+def render_volume(rng: np.random.Generator, size: tuple[int, int, int], opacity: bool) -> tuple[Array, Array]:
+    """Draw a subject: volume (D, H, W) in [-1, 1] and mask (D, H, W) of its opacities, 0 or 1."""
+    s = _Space.of(size)
+    wide, high = rng.uniform(0.84, 0.94), rng.uniform(0.66, 0.76)
+    body = s.ball((0.1, 0, 0), (1.6, high, wide))
+    places = [(rng.uniform(-0.1, 0.0), rng.uniform(-0.06, 0.06), side * rng.uniform(0.38, 0.44)) for side in (-1, 1)]
+    halves = [(rng.uniform(0.75, 0.85), rng.uniform(0.42, 0.50), rng.uniform(0.28, 0.33)) for _ in places]
+    dome = s.inside(rng.uniform(0.45, 0.6) + 0.5 * (s.y**2 + (np.abs(s.x) - 0.4) ** 2) - s.z)
+    lung = np.maximum(*(s.ball(place, half) for place, half in zip(places, halves, strict=True))) * dome
+    heart = s.ball((rng.uniform(0.2, 0.3), rng.uniform(-0.28, -0.2), rng.uniform(0.08, 0.16)), (0.3, 0.24, 0.3))
+    lung = lung * (1 - heart)
+    density = 0.55 * body - 0.42 * lung + 0.08 * heart + 0.02 * body * s.waves(rng, 4, 12, 12)
+    density += _skeleton(s, rng, body, high)
+    vessels = np.zeros(size, np.float32)
+    for place, half in zip(places, halves, strict=True):
+        hilum = (place[0], place[1], 0.45 * place[2])
+        for _ in range(5):
+            end = _place(rng, place, half, 0.9)
+            vessels = np.maximum(vessels, s.tube(hilum, end, rng.uniform(0.05, 0.09)))
+    density += 0.35 * vessels * lung
+    mask = np.zeros(size, np.float32)
+    if opacity:
+        haze = _clouds(s, rng, places, halves)
+        density += 0.24 * haze * lung * (1 + 0.5 * s.waves(rng, 2.4, 4.2, 24))
+        mask = ((haze > 0.35) & (lung > 0.5)).astype(np.float32)
+    return (2 * np.clip(density, 0, 1) - 1).astype(np.float32), mask
+
+
+def _skeleton(s: _Space, rng: np.random.Generator, body: Array, high: float) -> Array:
+    """Spine and ribs: what is added to soft tissue."""
+    back = 0.62 * high
+    spine = s.inside(0.13 - np.sqrt((s.y - back) ** 2 + s.x**2)) * (0.8 + 0.2 * np.cos(s.z * (2 * np.pi / 0.25)))
+    shell = s.inside(0.05 - np.abs(s.radius((0, 0, 0), (4, high - 0.13, 0.78)) - 1) * 0.7)
+    gap, start = rng.uniform(0.28, 0.34), rng.uniform(0, 1)
+    ribs = s.inside(0.25 * gap - np.abs((s.z / gap + 0.6 * s.y + start) % 1 - 0.5) * gap)
+    return np.maximum(0.4 * spine, 0.35 * shell * ribs) * body
+
+
+def _clouds(s: _Space, rng: np.random.Generator, places: list[Point], halves: list[Point]) -> Array:
+    """Where opacities are: soft blobs, in one lung after the other; 0 to 1."""
+    clear = np.ones(np.broadcast_shapes(s.z.shape, s.y.shape, s.x.shape), np.float32)
+    first = int(rng.integers(2))
+    for at in range(int(rng.integers(3, 6))):
+        lung = (first + at) % 2
+        z, y, x = _place(rng, places[lung], halves[lung], 0.65)
+        half = rng.uniform(0.16, 0.28, 3)
+        clear *= 1 - np.exp(-(s.radius((min(z, 0.3), y, x), tuple(half)) ** 3)) * rng.uniform(0.75, 1.0)
+    return 1 - clear
+
+
+def _place(rng: np.random.Generator, centre: Point, half: Point, most: float) -> Point:
+    """A point of an ellipsoid, at `most` of its radius from the centre."""
+    way = rng.normal(size=3)
+    z, y, x = np.asarray(centre) + way / np.linalg.norm(way) * rng.uniform(0.3, 1) * most * np.asarray(half)
+    return float(z), float(y), float(x)
+
+
 class Phantom(Dataset):
     """Phantoms of one side and split: the same for ever, whatever the order in which they are read."""
 
     classes = ("control", "opacity")
     synthetic = True
 
-    def __init__(self, split: str, side: str, count: int, size: tuple[int, int], seed: int) -> None:
-        self.size = size
+    def __init__(self, split: str, side: str, count: int, draw: Draw, seed: int) -> None:
+        self.draw = draw
         self.stream = (seed, zlib.crc32(split.encode()), zlib.crc32(side.encode()))
         keys = [f"phantom-{side}-{split}-{index:04d}" for index in range(count)]
         self.records = [Record(key, index % 2, group=key, source="phantom") for index, key in enumerate(keys)]
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return phantom `index`: image and mask (1, H, W); nothing is left to `rng`."""
+        """Return phantom `index`: image and mask (1, *S); nothing is left to `rng`."""
         opacity = self.records[index].target == _OPACITY
-        image, mask = render(np.random.default_rng((*self.stream, index)), self.size, opacity)
+        image, mask = self.draw(np.random.default_rng((*self.stream, index)), opacity=opacity)
         return Sample(torch.from_numpy(image)[None], mask=torch.from_numpy(mask)[None])
 
 
@@ -221,15 +333,16 @@ def phantom(
     split: str,
     *,
     side: Literal["a", "b"],
-    count: Annotated[int, Field(ge=1, le=1_000_000)] = 400,
+    count: Trained = 400,
     val: Count = 100,
     test: Count = 200,
     size: tuple[Side, Side] = (64, 64),
-    seed: Annotated[int, Field(ge=0)] = 0,
+    seed: Seed = 0,
 ) -> Dataset:
     """Synthetic chest phantoms, good images of classes "control" and "opacity", half each, with masks.
 
-    No subject is in two splits or on two sides. For a poor side, put `degraded` around it.
+    No subject is in two splits or on two sides. For a poor side, put `degraded` around it. They are images;
+    `phantom_volume` has volumes.
 
     Args:
         root: Not read: phantoms need no files.
@@ -241,10 +354,42 @@ def phantom(
         size: Rows and columns, 16 or more each.
         seed: Another seed, other subjects.
     """
-    return Phantom(split, side, {"train": count, "val": val, "test": test}.get(split, 0), size, seed)
+    counts = {"train": count, "val": val, "test": test}
+    return Phantom(split, side, counts.get(split, 0), partial(render, size=size), seed)
+
+
+@trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})
+def phantom_volume(
+    root: Path | None,
+    split: str,
+    *,
+    side: Literal["a", "b"],
+    count: Trained = 200,
+    val: Count = 50,
+    test: Count = 100,
+    size: tuple[Edge, Edge, Edge] = (32, 32, 32),
+    seed: Seed = 0,
+) -> Dataset:
+    """Synthetic chest volumes, good ones of classes "control" and "opacity", half each, with masks.
+
+    As `phantom`, in three dimensions: body, heart, spine and ribs, lungs with vessels, and opacities in the lungs.
+
+    Args:
+        root: Not read: phantoms need no files.
+        split: "train", "val" or "test".
+        side: Whose subjects: those of domain a or those of domain b.
+        count: Subjects to train on.
+        val: Subjects to validate on.
+        test: Subjects to test on.
+        size: Slices from neck to belly, rows from front to back, and columns, 16 or more each.
+        seed: Another seed, other subjects.
+    """
+    counts = {"train": count, "val": val, "test": test}
+    return Phantom(split, side, counts.get(split, 0), partial(render_volume, size=size), seed)
 
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
     """Bring the phantoms."""
     add("dataset", "phantom", phantom)
+    add("dataset", "phantom_volume", phantom_volume)

@@ -79,7 +79,7 @@ class _Window:
 
 
 class Windows(Dataset):
-    """Windows of records. A key is RECORD_SAMPLE: where the window starts, or its beat is."""
+    """Windows of records. A key is RECORD_SAMPLE, and the file's suffix: where the window starts, or its beat is."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Windows(Dataset):
                 places = self._beats(name, record, first, last) if self.centred else self._hops(name, first, last, hop)
                 for place, start, target in places:
                     owner = group(name, span)
-                    self.records.append(Record(f"{name}_{place:08d}", target, owner, source))
+                    self.records.append(Record(_key(name, place), target, owner, source))
                     self.windows.append(_Window(name, start, first, last))
 
     def _hops(self, name: str, first: int, last: int, hop: int) -> Iterator[tuple[int, int, int]]:
@@ -333,6 +333,12 @@ def _excerpt(format: Format) -> Opened:
 def _drawn(key: str, count: int) -> int:
     """Return a number below `count` that depends on the key alone, so that both sides of a pair have the same."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % count
+
+
+def _key(name: str, place: int) -> str:
+    """Return RECORD_SAMPLE and the file's suffix: pairs are of one name, whatever stands behind its last point."""
+    suffix = Path(name).suffix
+    return f"{name.removesuffix(suffix)}_{place:08d}{suffix}"
 
 
 def _hop(length: int, overlap: float) -> int:

@@ -254,6 +254,73 @@ def test_csv_and_numpy_are_taken_at_the_rate_or_at_their_own_times(tmp_path: Pat
     assert [path.name for path in made().find(tmp_path)] == ["a.npy", "b.csv", "c.csv", "d.csv"]
 
 
+@pytest.mark.parametrize(("name", "options"), [("time", {}), ("Time", {}), ("t [s]", {"time": "t [s]"})])
+def test_a_csv_comes_back_as_csv_with_the_times_that_it_had(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    seconds, values = 1_700_000_000.5 + np.arange(300) / 50, waves(300)
+    table = np.column_stack([values[0], seconds, values[1]])
+    source = tmp_path / "a walk (2).csv"
+    np.savetxt(source, table, "%.12f", ",", header=f'"pulse",{name},breath', comments="")
+    files = made(leads=["breath"], unit="a.u.", **options)
+    image, intensity = files.read(source)
+    assert image.shape == (1, 600)
+    assert files.restored_name(source, Path("sub/a walk (2).csv")) == (Path("sub/a walk (2).csv"), "")
+    files.write(tmp_path / "out.csv", image, intensity)
+    head, *rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert head == f"{name},breath"
+    back = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+    np.testing.assert_array_equal(back[:, 0], seconds)
+    np.testing.assert_allclose(back[20:-20, 1], values[1, 20:-20], atol=0.02)  # to 100 Hz and back
+
+
+def test_a_csv_that_is_not_resampled_comes_back_to_seven_digits(tmp_path: Path) -> None:
+    values = waves()
+    values[1, 7:9] = np.nan
+    for head in ("", "MLII,V1"):
+        np.savetxt(tmp_path / "a.csv", values.T, delimiter=",", header=head, comments="")
+        (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().lstrip("\n"))
+        made().write(tmp_path / "b.csv", *made().read(tmp_path / "a.csv"))
+        text = (tmp_path / "b.csv").read_text()
+        assert text.startswith(f"{head}\n" if head else "0,0.2\n")
+        again = np.loadtxt(text.splitlines()[bool(head) :], delimiter=",").T
+        np.testing.assert_allclose(again, values, atol=6e-7, equal_nan=True)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rate=st.sampled_from([31.25, 62.5, 100.0, 128.0, 250.0, 360.0]), start=st.floats(0, 1e4), seconds=st.floats(2, 60)
+)
+def test_times_that_were_rounded_to_milliseconds_are_at_the_rate_of_the_recipe(
+    tmp_path_factory: pytest.TempPathFactory, rate: float, start: float, seconds: float
+) -> None:
+    count = round(seconds * rate)
+    path = tmp_path_factory.getbasetemp() / "rounded.csv"
+    times = np.round(start + np.arange(count) / rate, 3)
+    np.savetxt(path, np.column_stack([times, waves(count)[0]]), "%.3f", ",", header="time,pulse", comments="")
+    image, intensity = made(rate=rate).read(path)
+    assert (image.shape, intensity.note) == ((1, count), "")
+
+
+@settings(deadline=None, max_examples=30)
+@given(rate=st.sampled_from([31.25, 100.0, 128.0]), lost=st.integers(1, 598))
+def test_one_lost_sample_is_seen_wherever_it_is(
+    tmp_path_factory: pytest.TempPathFactory, rate: float, lost: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lost.csv"
+    table = np.column_stack([np.arange(600) / rate, waves()[0]])
+    np.savetxt(path, np.delete(table, lost, 0), delimiter=",", header="time,pulse", comments="")
+    with pytest.raises(DataError, match=r"its column time must grow in even steps of seconds; row \d+ does not"):
+        made(rate=rate).read(path)
+
+
+def test_milliseconds_are_not_taken_for_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "ms.csv"
+    np.savetxt(path, np.column_stack([10 * np.arange(600), waves()[0]]), delimiter=",", header="time,x", comments="")
+    with pytest.raises(
+        DataError, match=r"has 0\.1 samples a second, the recipe's format 100; are its times in seconds"
+    ):
+        made().read(path)
+
+
 # Bad input
 
 
@@ -333,6 +400,8 @@ def test_a_bad_record_is_one_clear_line(tmp_path: Path, spoil: Any, says: str) -
         ("x.csv", b"a,b\n1,2\n3\n", "cannot be read as a table of numbers"),
         ("x.csv", b"a,b\n1,2,3\n", "its head names 2 columns, its rows have 3"),
         ("x.csv", b"time,b\n0,1\n0,2\n", "its column time must grow in even steps of seconds"),
+        ("x.csv", b"time,b\n0,1\n", "its column time must grow in even steps of seconds"),
+        ("x.csv", b"time,b\n0,1\nnan,2\n1,2\n", "its column time must grow in even steps of seconds"),
         ("x.csv", b"\xff\xfe1,2", "cannot be read as a table of numbers"),
         ("x.npy", b"PK", "cannot be read as a NumPy array"),
         ("x.edf", b"0", "cannot be read as EDF"),
@@ -345,6 +414,12 @@ def test_a_bad_table_is_one_clear_line(tmp_path: Path, name: str, data: bytes, s
     (tmp_path / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: no such file"):
         made().read(tmp_path / name)
+
+
+def test_a_column_of_time_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,b\n0,1\n1,2\n")
+    with pytest.raises(DataError, match=r"has no column 'Time', which time names; its columns are t, b"):
+        made(time="Time").read(tmp_path / "x.csv")
 
 
 def test_a_numpy_file_of_other_things_is_refused(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_no_sample_stands_in_two_splits_and_none_before_the_last_hop_is_lost(
     assert not seen[0] & seen[1]
 
 
+def test_windows_of_a_file_with_a_suffix_are_told_apart_before_it_as_pairs_are(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "s01.csv", np.sin(np.arange(600) / 10), delimiter=",")
+    part = dataset(tmp_path, train={"s01.csv": None})
+    assert [record.key for record in part.records] == ["s01_00000000.csv", "s01_00000200.csv", "s01_00000400.csv"]
+    assert {record.group for record in part.records} == {"s01.csv"}
+
+
 def test_every_beat_has_its_own_window_with_it_in_the_middle(ramp: Path) -> None:
     part = dataset(ramp, train={"r1": None}, beats=["N", "S", "V", "F", "Q"], length=100)
     assert part.classes == ("N", "S", "V", "F", "Q")

@@ -14,7 +14,7 @@ import wfdb
 from restorekit_signals.files.signal_format import write_example
 from torch import Tensor, nn
 
-from restorekit import Domain, Generator, Stepped, hookimpl
+from restorekit import DataError, Domain, Generator, Stepped, hookimpl
 from restorekit.core import plugins
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
@@ -211,11 +211,21 @@ def test_one_bad_record_does_not_stop_the_rest(begun: Callable[..., Any], tmp_pa
         assert says in found[name].error
         assert "\n" not in found[name].error
     assert found["f_other_rate"].note == "resampled from 250 to 128 Hz, restored, and back"
-    assert found["g"].note == "CSV is written as WFDB"
+    assert found["g"].note == ""
+    assert (tmp_path / "out/g.csv").read_text() == (home / "g.csv").read_text()
     with (tmp_path / "out/restored.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 9
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.hea")) == ["a_good.hea", "f_other_rate.hea", "g.hea"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.hea")) == ["a_good.hea", "f_other_rate.hea"]
     assert wfdb.rdheader(str(tmp_path / "out/f_other_rate")).sig_len == 1250
+
+
+def test_a_record_that_is_called_as_the_table_is_refused(begun: Callable[..., Any], tmp_path: Path) -> None:
+    run = begun("scaled")
+    run.save()
+    source = tmp_path / "restored.csv"
+    source.write_text("MLII\n" + "0.5\n0.25\n" * 300)
+    with pytest.raises(DataError, match=r"restored\.csv: would be written to .*, where the table of all files goes"):
+        rows(run.folder, [source], tmp_path / "out")
 
 
 def test_a_range_that_is_given_goes_before_that_of_the_recipe(begun: Callable[..., Any], tmp_path: Path) -> None:

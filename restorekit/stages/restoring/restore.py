@@ -43,6 +43,8 @@ OVERLAP = 4
 """Neighbouring windows share this part of a window: a quarter."""
 MARGIN = 1.5
 """Convolution libraries take scratch memory that the measurement does not see."""
+TABLE = "restored.csv"
+"""In the folder of restored files, a row a file."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,8 @@ def restore_files(
     for path, target, _ in todo:
         if path.resolve() == target.resolve():
             raise DataError(f"{path}: would be written over; choose another -o FOLDER")
+        if target == folder / TABLE:
+            raise DataError(f"{path}: would be written to {target}, where the table of all files goes; leave it out")
         if target in taken:
             raise DataError(f"{path}: would be written to {target}, as another file is; restore them one by one")
         taken.add(target)
@@ -268,7 +272,7 @@ def restore_files(
             rows.append(_restore_file(restorer, path, target, note, times=times, window=window, range=range))
             yield rows[-1]
     finally:
-        write_text(folder / "restored.csv", _table(rows, restorer.domain))
+        write_text(folder / TABLE, _table(rows, restorer.domain))
 
 
 def _restore_file(

@@ -17,7 +17,7 @@ import restorekit
 from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
 from restorekit_signals.files.edf_files import read_edf
 from restorekit_signals.files.recording import Recording, Values, at_rate, stretches
-from restorekit_signals.files.tables import read_csv, read_npy
+from restorekit_signals.files.tables import read_csv, read_npy, write_csv
 from restorekit_signals.files.wfdb_files import (
     Annotations,
     read_annotations,
@@ -32,6 +32,8 @@ SUFFIXES = (".hea", ".edf", ".csv", ".npy")
 
 STEPS = 65_000
 """Of the range, in records that came without a gain."""
+MOST = 100
+"""How many times faster or slower than `rate` a file may be; beyond that one of the two is taken to be wrong."""
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 Names = list[Annotated[str, Field(min_length=1)]]
 Beyond = Literal["refuse", "clip", "keep"]
@@ -49,6 +51,7 @@ class SignalFiles(Format):
     beyond: Beyond = "refuse"
     centred: bool = False
     annotators: tuple[str, ...] = ("atr",)
+    time: str | None = None
     windows = True
 
     @property
@@ -80,11 +83,17 @@ class SignalFiles(Format):
             raise error if str(file.with_suffix("")) in str(error) else DataError(f"{file}: {error}") from error
 
     def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
-        """Write WFDB: the rate, length, gain and unit that came, the annotations as they were."""
+        """Write CSV if `path` is called so, with the times that came; else WFDB, with the annotations as they were.
+
+        Either way at the rate and length, and in the unit, that came.
+        """
         kept: dict[str, Any] = dict(intensity.details)
         values: Values = to_stored(image, replace(intensity, dtype="float64"))
         values = at_rate(values, self.rate, kept["rate"], kept["length"])
         values = np.where(kept["missing"], np.nan, values + kept["offsets"]) / np.asarray(kept["factors"])[:, None]
+        if path.suffix.lower() == ".csv":
+            write_csv(path, values, kept["leads"], kept["header"])
+            return
         note = f"Restored by restorekit {restorekit.__version__}: a network's guess, not for diagnosis"
         header = {**kept["header"], "comments": [*(kept["header"].get("comments") or []), note]}
         try:
@@ -93,24 +102,31 @@ class SignalFiles(Format):
             raise DataError(f"{path}: {error}") from error
 
     def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
-        """Return NAME.hea: records are written as WFDB, whose names hold letters, digits, - and _ alone."""
+        """Return NAME.csv for CSV; else NAME.hea, of WFDB, whose names hold letters, digits, - and _ alone."""
         file = _file(path)
+        if file.suffix.lower() == ".csv":
+            return name, ""
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", _file(name).name.removesuffix(file.suffix))
-        kind = {".edf": "EDF", ".csv": "CSV", ".npy": "NumPy"}.get(file.suffix.lower())
+        kind = {".edf": "EDF", ".npy": "NumPy"}.get(file.suffix.lower())
         return name.with_name(f"{stem}.hea"), f"{kind} is written as WFDB" if kind else ""
 
     def _opened(self, file: Path) -> Recording:
         suffix = file.suffix.lower()
         if suffix == ".edf":
             return read_edf(file, self.leads)
-        reader = {".csv": read_csv, ".npy": read_npy}.get(suffix, read_wfdb)
-        return reader(file).chosen(self.leads)
+        if suffix == ".csv":
+            return read_csv(file, self.time, self.rate).chosen(self.leads)
+        return (read_npy if suffix == ".npy" else read_wfdb)(file).chosen(self.leads)
 
     def _mapped(
         self, file: Path, recording: Recording, marks: dict[str, Annotations], declared: Sequence[float] | None
     ) -> tuple[Tensor, Intensity]:
         low, high = declared or (self.low, self.high)
         rate = self.rate if recording.rate is None else recording.rate
+        if not 1 / MOST <= rate / self.rate <= MOST:
+            raise DataError(
+                f"has {rate:g} samples a second, the recipe's format {self.rate:g}; are its times in seconds?"
+            )
         factors = recording.factors(self.unit)
         values = recording.values * np.asarray(factors)[:, None]
         missing = ~np.isfinite(values)
@@ -182,12 +198,13 @@ def signal(
     offset: Literal["keep", "remove"] = "keep",
     beyond: Beyond = "refuse",
     annotators: Names = ["atr"],  # noqa: B006
+    time: Annotated[str, Field(min_length=1)] | None = None,
 ) -> Format:
     """Recorded signals: WFDB (.hea), EDF (.edf), CSV (.csv, a column a lead) and NumPy (.npy, a row a lead).
 
-    Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is written as
-    WFDB, at the rate, length, gain and unit that came, with the annotations beside it. CSV and NumPy are taken to be in
-    `unit` and, unless a CSV has a column `time` in seconds, at `rate`.
+    Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is at the
+    rate and length, and in the unit, that came: CSV as CSV, with its times; the others as WFDB, with the annotations
+    beside it. CSV and NumPy are taken to be in `unit` and, unless a CSV has a column of seconds, at `rate`.
 
     Args:
         rate: Samples a second that the networks see; files of another rate are resampled, and back when written.
@@ -199,12 +216,13 @@ def signal(
         beyond: Of values beyond the range: `refuse` the record; `clip` them and say how many; `keep` them beyond -1 and
             1, for noise that is many times what good signals hold. What is restored is within the range in any case.
         annotators: Suffixes of annotation files that are read, and carried along with a restored record.
+        time: The column of a CSV that holds seconds, in even steps; default: `time`, if there is one.
     """
     low, high = range
     if not low < high:
         raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
     taken = tuple(leads) if leads else None
-    return SignalFiles(rate, low, high, taken, unit, beyond, offset == "remove", tuple(annotators))
+    return SignalFiles(rate, low, high, taken, unit, beyond, offset == "remove", tuple(annotators), time)
 
 
 def _file(path: Path) -> Path:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from restorekit import DataError
-from restorekit_signals.files.recording import Recording
+from restorekit import DataError, write_text
+from restorekit_signals.files.recording import Recording, Values
 
-__all__ = ["read_csv", "read_npy"]
+__all__ = ["read_csv", "read_npy", "write_csv"]
 
 TIME = "time"
-"""The name of a column that holds seconds."""
+"""The name of a column that holds seconds, unless told otherwise; large and small letters are alike."""
+APART = 0.4
+"""Of a step: how far a time may be from an even grid. Times rounded to ms stay below it up to 360 Hz; a sample that is
+lost, wherever, moves some time by half a step or more."""
 
 
-def read_csv(path: Path) -> Recording:
-    """Read a row a moment, a column a lead; with or without a head line; a column `time`, in seconds, gives the rate.
+def read_csv(path: Path, time: str | None, rate: float) -> Recording:
+    """Read a row a moment, a column a lead; with or without a head line; a column of seconds gives the rate.
+
+    Args:
+        path: the file.
+        time: the name of the column of seconds; None: `time`, if there is one.
+        rate: samples a second that are taken for the file's where its times agree with them from start to end.
 
     Raises:
-        DataError: if it is missing, no table of numbers, or its times are not evenly spaced.
+        DataError: if it is missing, no table of numbers, has no such column, or its times are not evenly spaced.
     """
     try:
         head, _, rest = path.read_text("utf-8-sig").partition("\n")
         if not head.strip():
             raise DataError("holds no numbers")
-        names = [cell.strip() for cell in head.split(",")]
+        names = [cell.strip().strip('"') for cell in head.split(",")]
         bare = all(_is_number(name) for name in names)
         lines = (f"{head}\n{rest}" if bare else rest).splitlines()
         if not any(line.strip() for line in lines):
@@ -38,15 +49,46 @@ def read_csv(path: Path) -> Recording:
     names = [f"lead{i + 1}" for i in range(table.shape[1])] if bare else names
     if len(names) != table.shape[1]:
         raise DataError(f"its head names {len(names)} columns, its rows have {table.shape[1]}")
-    rate = None
-    if TIME in names:
-        at = names.index(TIME)
-        steps = np.diff(table[:, at])
-        if not steps.size or not steps.min() > 0 or np.ptp(steps) > 0.01 * steps.mean():
-            raise DataError(f"its column {TIME} must grow in even steps of seconds")
-        rate = float(round(1 / steps.mean(), 6))
-        table, names = np.delete(table, at, 1), [name for name in names if name != TIME]
-    return Recording(table.T.copy(), tuple(names), ("",) * len(names), rate)
+    if time is not None and time not in names:
+        raise DataError(f"has no column {time!r}, which time names; its columns are {', '.join(names)}")
+    clock = [name for name in names if name == time or (time is None and name.lower() == TIME)]
+    header: dict[str, Any] = {} if bare else {"head": True}
+    if clock:
+        at = names.index(clock[0])
+        header |= {"clock": clock[0], "seconds": table[:, at]}
+        table, names = np.delete(table, at, 1), [*names[:at], *names[at + 1 :]]
+    found = _rate(header["seconds"], header["clock"], rate) if clock else None
+    return Recording(table.T.copy(), tuple(names), ("",) * len(names), found, header)
+
+
+def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[str, Any]) -> None:
+    """Write what `read_csv` reads, with the times that it read; the file appears whole or not at all.
+
+    Args:
+        path: the file.
+        values: (leads, samples), told to seven digits; NaN where not known.
+        leads: the names of their columns.
+        header: of the recording that was read.
+    """
+    columns = [[f"{value:.7g}" for value in row] for row in values.tolist()]
+    names = list(leads)
+    if "clock" in header:
+        columns, names = [[repr(value) for value in header["seconds"].tolist()], *columns], [header["clock"], *names]
+    head = [",".join(names)] if header.get("head") else []
+    write_text(path, "\n".join([*head, *(",".join(row) for row in zip(*columns, strict=True))]) + "\n")
+
+
+def _rate(seconds: NDArray[np.float64], clock: str, rate: float) -> float:
+    """Return the samples a second of times, or `rate` if that is theirs as far as can be told."""
+    count = len(seconds)
+    step = (seconds[-1] - seconds[0]) / max(count - 1, 1)
+    known = bool(np.isfinite(seconds).all()) and step > 0
+    off = np.abs((seconds - seconds[0]) / step - np.arange(count)) if known else np.array([np.inf])
+    if off.max() > APART or not np.diff(seconds).min() > 0:
+        where = f"; row {int(off.argmax()) + 1} does not" if known else ""
+        raise DataError(f"its column {clock} must grow in even steps of seconds{where}")
+    same = abs(step * rate - 1) * count < APART
+    return rate if same else float(1 / step)
 
 
 def read_npy(path: Path) -> Recording:
