@@ -154,6 +154,29 @@ def test_missed_beats_are_seen_against_the_clean_signal_and_against_annotations(
             assert one.reduce(one.measure(clean, None, batch(clean, **known))) == 1.0
 
 
+@pytest.mark.parametrize("reference", ["clean", "annotations"])
+def test_marks_are_what_is_counted(reference: Any) -> None:
+    """The detector's own places, called directly in mV; the silenced beats are those that are missed."""
+    poor, clean = spoilt()
+    at = heart()[1]
+    mask = torch.zeros(1, 1, 3600)
+    for place in at:
+        mask[..., place - 7 : place + 8] = 1
+    one = metric("r_peak_f1", reference=reference)
+    known = batch(poor, truth=clean, mask=mask)
+    (seen,) = one.marks(poor, None, known)
+    found = wfdb.processing.xqrs_detect(5 * poor[0, 0].double().numpy(), RATE, verbose=False)
+    there = wfdb.processing.xqrs_detect(5 * clean[0, 0].double().numpy(), RATE, verbose=False)
+    detections = [*seen["beats found"], *seen["false beats"], *seen["beats near an end, not counted"]]
+    assert sorted(detections) == sorted(found.tolist())
+    assert seen["reference"] == (at if reference == "annotations" else there.tolist())
+    assert np.abs(np.array(seen["beats missed"]) - [at[3], at[7]]).max() <= 54
+    counted = [len(seen[name]) for name in ("beats found", "beats missed", "false beats")]
+    assert counted == one.measure(poor, None, known)[0].tolist()
+    (nothing,) = one.marks(poor, None, batch(poor))
+    assert nothing == dict.fromkeys(seen, ()), "no reference, no marks"
+
+
 def test_the_detector_is_given_millivolts() -> None:
     """Fewer beats than it learns from: then XQRS takes for granted that an R peak has some tenths of a millivolt."""
     clean, _ = heart(3)
