@@ -1,6 +1,7 @@
 """Test signals as traces: which ones, their axes, what is marked along them, and how a report shows them."""
 
 import base64
+import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
@@ -87,6 +88,29 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
     assert text.count("top &lt;of&gt; all 1 / 1 / 1") == 2 * len(drawn), "in the caption and for who cannot see it"
     assert "counted by top, again" in text
     assert "40 samples" in text
+
+
+def test_the_answer_of_a_head_is_told(build_run: Callable[..., Run]) -> None:
+    a = {"name": "toy", "test": 2}
+    run = build_run(
+        data__size=[16],
+        data__a=a,
+        nets__generator={"name": "scale"},
+        losses=["lsgan", "task"],
+        nets__head={"name": "classify", "pool": "avg"},
+    )
+    run.step = 1
+    run.save()
+    evaluate(run)
+    found = stored(run)
+    assert found["judge"] is None
+    assert [signal["why"] for signal in found["signals"]] == [["fixed"], ["fixed"]]
+    with (run.folder / "scores" / "test.csv").open(newline="") as stream:
+        rows = {row["key"]: f"{row['class']}, called {row['called']}" for row in csv.DictReader(stream)}
+    text = report(run.folder).read_text("utf-8")
+    for signal in found["signals"]:
+        assert signal["answer"] == rows[signal["key"]]
+        assert f"At a fixed place:</strong> {signal['key']}, {signal['answer']}, 16 samples." in text
 
 
 def test_a_signal_has_its_own_unit_and_seconds() -> None:

@@ -35,7 +35,7 @@ def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str
     length = len(next(iter(columns.values()))[0])
     over = f"{length * spacing:.3g} s" if spacing else f"{count(length)} samples"
     why, score, told = _why(signal, found), _score(signal, found), _counts(marks["by"], shown)
-    key = f"{signal['key']}{' (synthetic)' if synthetic else ''}, {over}"
+    key = ", ".join(filter(None, [signal["key"] + " (synthetic)" * synthetic, signal.get("answer"), over]))
     alt = f"{', '.join(columns)} of {key}, one below the other{f', in {unit}' if unit else ''}. {told}"
     return {"picture": picture, "why": why, "key": key, "told": f"{key}{score}.", "marks": told, "alt": alt.strip()}
 

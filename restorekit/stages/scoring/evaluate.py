@@ -181,10 +181,12 @@ def _traces(run: Run, split: str, seen: _Measured) -> dict[str, Any]:
             columns = _columns(run, moved, output)
             marks = traces.marks(marking, columns, _told(run.scored_nets, output), moved)
             known = batch.intensity or (None,) * len(batch.key)
-            shown = _as_stored(batch, columns)
+            shown, answers = _as_stored(batch, columns), _answers(run, moved, output)
             for i, intensity in enumerate(known):
                 images = {column: image[i].float().cpu() for column, image in shown.items()}
-                signals.append({**traces.signal(images, intensity, run.domains["a"]), "marks": marks[i]})
+                signals.append(
+                    {**traces.signal(images, intensity, run.domains["a"]), "answer": answers[i], "marks": marks[i]}
+                )
     for (i, reasons), one in zip(why.items(), signals, strict=True):
         one |= {"key": seen.keys[i], "why": reasons, "score": {which: of[i] for which, of in scores.items()}}
     return {"images": len(seen.keys), "judge": name, "signals": signals}
@@ -298,16 +300,26 @@ def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
         columns |= {"back again": run.scored_nets.ba(output.image).image, **last}
     columns = _as_stored(batch, columns)
+    answers = _answers(run, batch, output)
+    return [
+        {
+            **{name: column[i].float().cpu() for name, column in columns.items()},
+            "key": "\n".join(filter(None, [Path(key).name, answers[i]])),
+        }
+        for i, key in enumerate(batch.key)
+    ]
+
+
+def _answers(run: Run, batch: Batch, output: Output) -> list[str]:
+    """Return for each image its class, or number, and what it was called; empty where nothing is told."""
     domain, told = run.domains["a"], _told(run.scored_nets, output)
-    rows = []
-    for i, key in enumerate(batch.key):
-        caption = Path(key).name
-        if told is not None and domain.tells:
-            target = math.nan if batch.target is None else float(batch.target[i])
-            truth = domain.called(target) or f"{'number' if domain.quantity else 'class'} unknown"
-            caption += f"\n{truth}, called {_called(domain, told[i])}"
-        rows.append({**{name: column[i].float().cpu() for name, column in columns.items()}, "key": caption})
-    return rows
+    if told is None or not domain.tells:
+        return [""] * len(batch.key)
+    targets = [math.nan] * len(told) if batch.target is None else batch.target.tolist()
+    unknown = f"{'number' if domain.quantity else 'class'} unknown"
+    return [
+        f"{domain.called(t) or unknown}, called {_called(domain, one)}" for t, one in zip(targets, told, strict=True)
+    ]
 
 
 def _called(domain: Domain, told: Tensor) -> str:
