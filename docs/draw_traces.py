@@ -18,7 +18,7 @@ from PIL import Image
 from restorekit.stages.reporting.traces import traced
 from restorekit.stages.writing.runfolder import RunFolder
 
-WIDTH, HEIGHT = 1000, 440
+WIDTH, HEIGHT = 1000, 488
 ROOT = Path(__file__).parents[1]
 
 

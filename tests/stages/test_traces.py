@@ -17,6 +17,7 @@ from torch import Tensor
 
 from restorekit import Batch, Domain, Intensity, Metric
 from restorekit.stages.reporting.report import report
+from restorekit.stages.reporting.traces import traced
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring import traces
 from restorekit.stages.scoring.evaluate import evaluate, pictures
@@ -88,6 +89,9 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
     assert text.count("top &lt;of&gt; all 1 / 1 / 1") == 2 * len(drawn), "in the caption and for who cannot see it"
     assert "counted by top, again" in text
     assert "40 samples" in text
+    (made, *_) = traced(found, synthetic=True)["figures"]
+    assert "<!-- samples; synthetic phantoms -->" in base64.b64decode(made["picture"].removeprefix(SVG)).decode()
+    assert made["told"].startswith(f"{found['signals'][0]['key']} (synthetic), 40 samples")
 
 
 def test_the_answer_of_a_head_is_told(build_run: Callable[..., Run]) -> None:

@@ -31,7 +31,9 @@ def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str
     columns = {name: [np.array(one, np.float64) for one in channels] for name, channels in signal["values"].items()}
     spacing, unit, on = signal.get("spacing"), signal.get("unit") or "", marks["on"]
     shown = on if any(on.values()) else {}
-    picture = figures.traces(columns, shown, unit=unit, names=signal.get("names") or (), spacing=spacing)
+    note = "synthetic phantoms" if synthetic else ""
+    names = signal.get("names") or ()
+    picture = figures.traces(columns, shown, unit=unit, names=names, spacing=spacing, note=note)
     length = len(next(iter(columns.values()))[0])
     over = f"{length * spacing:.3g} s" if spacing else f"{count(length)} samples"
     why, score, told = _why(signal, found), _score(signal, found), _counts(marks["by"], shown)

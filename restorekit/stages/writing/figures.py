@@ -225,6 +225,7 @@ def traces(
     unit: str = "",
     names: Sequence[str] = (),
     spacing: float | None = None,
+    note: str = "",
 ) -> str:
     """Draw one signal over time, an axes for each column below the other, and marks along it.
 
@@ -234,6 +235,7 @@ def traces(
         unit: of the values; empty: plain numbers.
         names: of the channels, where they are known.
         spacing: seconds from one value to the next; None: the axis counts samples.
+        note: stands beside the axis of time.
     """
     channels = len(next(iter(columns.values())))
     kinds = list(dict.fromkeys(name for of in marks.values() for name in of if name != REFERENCE))
@@ -257,7 +259,8 @@ def traces(
                 axes.set_ylabel(f"{column}\n{what or 'value'}")
                 axes.locator_params(axis="y", nbins=4)
         grid[0].set_xlim(0, max(1, len(next(iter(columns.values()))[0]) - 1) * scale)
-        grid[-1].set_xlabel("samples" if spacing is None else "time (s)")
+        over = "samples" if spacing is None else "time (s)"
+        grid[-1].set_xlabel(f"{over}; {note}" if note else over)
         lined = any(of.get(REFERENCE) for of in marks.values())
         if marks:
             figure.legend(handles=_keys(styles, lined), loc="outside upper left", ncols=5, fontsize=8)
