@@ -24,25 +24,35 @@ def draw_grid(
 
     Args:
         path: a PNG file; written atomically.
-        images: by column name, (B, C, *S) in [-1, 1]. Volumes show their middle slice, signals their curve.
+        images: by column name, (B, C, *S) in [-1, 1]. Volumes show their middle slice. Signals show their curves, the
+            columns one below the other, on the scale of the first: what lies beyond it is cut off.
         title: stands above the columns.
         captions: a text under each row.
         pixels: the longer side of a picture, about: small images are enlarged by a whole factor, large ones reduced.
+            Curves are four times as wide.
     """
-    columns = {name: [_picture(image, pixels) for image in batch] for name, batch in images.items()}
+    if all(batch.ndim == 3 for batch in images.values()):
+        count = max(len(batch) for batch in images.values())
+        rows = [{name: batch[i] for name, batch in images.items() if i < len(batch)} for i in range(count)]
+        columns = {"": [_traces(row, pixels) for row in rows]}
+    else:
+        columns = {name: [_picture(image, pixels) for image in batch] for name, batch in images.items()}
     write_image(path, _tensor(_page(columns, title, captions)))
 
 
-def draw_picture(path: Path, image: Tensor, *, pixels: int = 256) -> None:
-    """Write one image (C, *S) in [-1, 1] as a PNG file, shown as in a grid; written atomically."""
-    write_image(path, _tensor(_picture(image, pixels)))
+def draw_picture(path: Path, image: Tensor, *, like: Tensor | None = None, pixels: int = 256) -> None:
+    """Write one image (C, *S) in [-1, 1] as a PNG file, shown as in a grid; written atomically.
+
+    A signal is drawn on the scale of `like` (C, L), so that pictures of one signal can be laid side by side.
+    """
+    write_image(path, _tensor(_picture(image, pixels, like)))
 
 
-def _picture(image: Tensor, pixels: int) -> Image.Image:
+def _picture(image: Tensor, pixels: int, like: Tensor | None = None) -> Image.Image:
     """Return (C, *S) in [-1, 1] as an RGB picture whose longer side is about `pixels`."""
-    values = image.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
+    values = _shown(image)
     if values.ndim == 2:
-        return _curves(values, pixels)
+        return _curves(values, 2 * pixels, pixels // 2, _scale(values if like is None else _shown(like)))
     if values.ndim == 4:
         values = values[:, values.shape[1] // 2]
     if values.shape[0] != 3:
@@ -56,18 +66,48 @@ def _picture(image: Tensor, pixels: int) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _curves(signal: Tensor, pixels: int) -> Image.Image:
-    """Return (C, L) as curves, a channel over the other, each with its middle line."""
-    width, height = 2 * pixels, pixels // 2
-    picture = Image.new("RGB", (width, height * len(signal)), "white")
-    draw = ImageDraw.Draw(picture)
-    across = np.linspace(0, width - 1, signal.shape[1])
-    for index, channel in enumerate(signal.numpy()):
-        middle = height * index + height / 2
-        draw.line([(0, middle), (width, middle)], fill=(200, 200, 200))
-        down = middle - channel * (height / 2 - 1)
-        draw.line([(float(x), float(y)) for x, y in zip(across, down, strict=True)], fill="black")
+def _traces(signals: Mapping[str, Tensor], pixels: int) -> Image.Image:
+    """Return the curves of one signal, (C, L) by column name, one below the other, on the scale of the first."""
+    values = {name: _shown(one) for name, one in signals.items()}
+    scale = _scale(next(iter(values.values())))
+    curves = [_curves(one, 4 * pixels, pixels // 3, scale) for one in values.values()]
+    font = ImageFont.load_default(14)
+    left = 12 + int(max(font.getlength(name) for name in values))
+    picture = Image.new("RGB", (left + 4 * pixels, sum(curve.height for curve in curves)), "white")
+    draw, top = ImageDraw.Draw(picture), 0
+    for name, curve in zip(values, curves, strict=True):
+        draw.text((0, top + curve.height // 2), name, fill="black", font=font, anchor="lm")
+        picture.paste(curve, (left, top))
+        top += curve.height
     return picture
+
+
+def _shown(image: Tensor) -> Tensor:
+    return image.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
+
+
+def _scale(signal: Tensor) -> tuple[float, float]:
+    """Return from where to where a signal is drawn: its extremes, and a little room."""
+    low, high = float(signal.min()), float(signal.max())
+    room = 0.05 * (high - low) or 0.01
+    return low - room, high + room
+
+
+def _curves(signal: Tensor, width: int, height: int, scale: tuple[float, float]) -> Image.Image:
+    """Return (C, L) as curves, a channel of so many pixels over the other, each with its line of zero."""
+    fine = 3  # drawn larger and reduced, so that lines are smooth
+    low, high = scale
+    picture = Image.new("RGB", (fine * width, fine * height * len(signal)), "white")
+    draw = ImageDraw.Draw(picture)
+    across = np.linspace(0, fine * width - 1, signal.shape[1])
+    for index, channel in enumerate(signal.numpy()):
+        top, bottom = fine * height * index, fine * height * (index + 1) - 1
+        down = bottom - (np.append(channel, 0.0) - low) / (high - low) * (bottom - top)
+        down = down.clip(top, bottom)
+        if low < 0 < high:
+            draw.line([(0, down[-1]), (fine * width, down[-1])], fill=(200, 200, 200), width=fine)
+        draw.line([(float(x), float(y)) for x, y in zip(across, down[:-1], strict=True)], fill="black", width=4)
+    return picture.resize((width, height * len(signal)), Image.Resampling.BOX)
 
 
 def _page(columns: dict[str, list[Image.Image]], title: str, captions: Sequence[str]) -> Image.Image:

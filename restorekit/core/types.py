@@ -117,6 +117,8 @@ class Intensity:
     """From one value to the next along each spatial axis, where known: millimetres, of time seconds."""
     unit: str = ""
     """What `low` and `high` are in, such as mV; empty: not known."""
+    names: tuple[str, ...] = ()
+    """What the channels are called, such as the leads of an ECG; empty: not known."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What else the format's own writer needs, such as the compression."""
     note: str = ""
@@ -534,3 +536,12 @@ class Metric(ABC):
     @abstractmethod
     def reduce(self, rows: NDArray[np.float64]) -> float:
         """Return the score of rows (N, k); NaN where it is not defined."""
+
+    def marks(self, image: Tensor, told: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
+        """Return what there is to see of `measure` along each signal of `image` (B, C, L): places by name.
+
+        Places are in samples from 0, below L. Names are for people, such as "beats missed", the same ones for every
+        signal, and drawn in their order by marks of their own; "reference" is where something should be. By default
+        there is nothing to see, and nothing is asked of images and volumes.
+        """
+        return [{} for _ in batch.key]

@@ -13,7 +13,7 @@ from restorekit.core.types import Batch, Domain, Metric
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
 
-__all__ = ["needs", "reduce", "rows", "rows_of"]
+__all__ = ["marks", "needs", "reduce", "rows", "rows_of"]
 
 SIZES = {1: (192,), 2: (192, 192), 3: (24, 24, 24)}
 """Large enough for five scales of a window of eleven, but in volumes."""
@@ -93,3 +93,19 @@ def needs(subject: Subject) -> None:
             f"with needs {metric.needs!r} it must measure a batch that knows no more; "
             f"came {type(error).__name__}: {error}; declare what it reads"
         ) from error
+
+
+def marks(subject: Subject) -> None:
+    """`marks` gives places within each signal under the same names; of images and volumes nothing is asked."""
+    if subject.dims != 1:
+        return
+    metric, domain = _made(subject)
+    came = metric.marks(*_example(domain))
+    demand(len(came) == 2, f"marks of 2 signals must be 2 mappings; came {len(came)}")
+    demand(
+        list(came[0]) == list(came[1]),
+        f"names must be the same for every signal; came {list(came[0])} and {list(came[1])}",
+    )
+    for name, places in [item for one in came for item in one.items()]:
+        inside = all(0 <= place < domain.size[0] for place in places)
+        demand(inside, f"places must be samples from 0, below {domain.size[0]}; of {name!r} came {list(places)}")

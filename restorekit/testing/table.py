@@ -75,6 +75,7 @@ CHECKS = (
     Check("rows", ("metric",), metrics.rows),
     Check("reduce", ("metric",), metrics.reduce),
     Check("needs", ("metric",), metrics.needs),
+    Check("marks", ("metric",), metrics.marks),
     Check("speed", ("metric",), speed.metric, "one"),
     Check("identity", ("degradation",), degradations.identity),
     Check("range", ("degradation",), degradations.ranges),

@@ -548,10 +548,34 @@ class Numpy(Mean):
         return rows.mean(0)
 
 
+class Peak(Mean):
+    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+        return [{"peak": [int(one[0].argmax())]} for one in image]
+
+
+class Astray(Peak):
+    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+        return [{"peak": [image.shape[-1]]} for one in image]
+
+
+class OneName(Peak):
+    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+        return [{f"peak of {key}": []} for key in batch.key]
+
+
+class TooFew(Peak):
+    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+        return [{"peak": []}]
+
+
 @pytest.mark.parametrize(
     ("metric", "says"),
     [
         (Mean, {}),
+        (Peak, {}),
+        (Astray, {"marks": r"places must be samples from 0, below 192; of 'peak' came \[192\]"}),
+        (OneName, {"marks": "names must be the same for every signal"}),
+        (TooFew, {"marks": "marks of 2 signals must be 2 mappings; came 1"}),
         (ByBatch, {"rows": "a row must depend on its image alone; came"}),
         (Single, {"rows": "rows must be float64; came float32"}),
         (Undeclared, {"needs": "with needs None it must measure .*; declare what it reads"}),

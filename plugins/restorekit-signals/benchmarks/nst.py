@@ -20,7 +20,7 @@ import numpy as np
 import pywt
 import wfdb
 from numpy.typing import NDArray
-from restorekit_signals.beats import AAMI, agreement, detect
+from restorekit_signals.beats import AAMI, detect, matched
 from scipy.signal import butter, sosfiltfilt
 
 Signal = NDArray[np.float64]
@@ -61,10 +61,11 @@ def measured(signal: Signal, truth: Signal, beats: NDArray[np.int64], detector: 
     """Return, for each block, power of truth and of error about their means, and beats found, missed, false."""
     found = detect(signal, RATE, detector)  # type: ignore[arg-type]
     assert found is not None
+    match = matched(beats, found, RATE, len(signal))
+    counted = (match.right, match.missed, match.wrong)
     rows = []
     for block in blocks():
-        inside = [at[(at >= block.start) & (at < block.stop)] for at in (beats, found)]
-        counts = agreement(inside[0] - block.start, inside[1] - block.start, RATE, BLOCK)
+        counts = [((at >= block.start) & (at < block.stop)).sum() for at in counted]
         rows.append([np.var(truth[block]), np.var(signal[block] - truth[block]), *counts])
     return np.array(rows)
 

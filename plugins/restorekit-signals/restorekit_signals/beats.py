@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from restorekit import RecipeError
 
-__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "agreement", "detect", "needs_library"]
+__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "detect", "matched", "needs_library"]
 
 CLASSES = ("N", "S", "V", "F", "Q")
 """Of ANSI/AAMI EC57: normal and bundle branch block, supraventricular ectopic, ventricular ectopic, fusion, unknown."""
@@ -56,23 +57,44 @@ def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs"
     return np.unique(np.asarray(found, np.int64))
 
 
-def agreement(reference: Places, found: Places, rate: float, length: int) -> tuple[int, int, int]:
-    """Return (true positives, missed, false) of detections, each within `TOLERANCE` of its own beat.
+@dataclass(frozen=True)
+class Match:
+    """Detections and beats, each once; places in samples."""
+
+    right: Places
+    """Detections of a beat that counts."""
+    missed: Places
+    """Beats that count, without a detection."""
+    wrong: Places
+    """Detections that count, of no beat."""
+    uncounted: Places
+    """Detections that are neither: of a beat near an end, or there themselves."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """True positives, missed, false."""
+        return len(self.right), len(self.missed), len(self.wrong)
+
+
+def matched(reference: Places, found: Places, rate: float, length: int) -> Match:
+    """Pair detections with the beats of a signal of `length` samples, each within `TOLERANCE` of its own beat.
 
     Beats and detections nearer than that to an end of the signal are not counted, for their partners may lie outside.
     """
     reach = round(TOLERANCE * rate)
     ours, theirs = np.sort(reference), np.sort(found)
-    paired = np.zeros(len(theirs), bool)
-    right = missed = 0
+    paired, right = np.zeros(len(theirs), bool), np.zeros(len(theirs), bool)
+    missed = []
     for beat in ours:
         near = np.flatnonzero((np.abs(theirs - beat) <= reach) & ~paired)
+        counts = reach <= beat < length - reach
         if near.size:
-            paired[near[np.argmin(np.abs(theirs[near] - beat))]] = True
-        if reach <= beat < length - reach:
-            right, missed = (right + 1, missed) if near.size else (right, missed + 1)
-    inside = (theirs >= reach) & (theirs < length - reach)
-    return right, missed, int((inside & ~paired).sum())
+            nearest = near[np.argmin(np.abs(theirs[near] - beat))]
+            paired[nearest], right[nearest] = True, counts
+        elif counts:
+            missed.append(beat)
+    wrong = (theirs >= reach) & (theirs < length - reach) & ~paired
+    return Match(theirs[right], np.array(missed, np.int64), theirs[wrong], theirs[~right & ~wrong])
 
 
 def _xqrs(signal: NDArray[np.float64], rate: float) -> Places:

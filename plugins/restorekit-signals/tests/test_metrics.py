@@ -10,7 +10,7 @@ import torch
 import wfdb.processing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from restorekit_signals.beats import agreement, detect
+from restorekit_signals.beats import detect, matched
 
 from restorekit import Batch, DataError, Domain, Intensity, Metric, RecipeError
 from restorekit.core.plugins import load
@@ -97,14 +97,16 @@ def test_detectors_find_the_beats_that_were_made(detector: Any) -> None:
     signal, at = heart()
     found = detect(signal[0, 0].double().numpy(), RATE, detector)
     assert found is not None
-    assert agreement(np.array(at), found, RATE, 3600)[1:] == (0, 0)
+    assert matched(np.array(at), found, RATE, 3600).counts[1:] == (0, 0)
 
 
 @given(st.lists(st.integers(60, 3539), max_size=12), st.lists(st.integers(60, 3539), max_size=12))
 @settings(deadline=None)
-def test_agreement_counts_every_beat_and_every_detection_once(reference: list[int], found: list[int]) -> None:
+def test_every_beat_and_every_detection_counts_once(reference: list[int], found: list[int]) -> None:
     ours, theirs = np.array(sorted({*reference})), np.array(sorted({*found}))
-    right, missed, wrong = agreement(ours, theirs, RATE, 3600)
+    match = matched(ours, theirs, RATE, 3600)
+    right, missed, wrong = match.counts
+    assert not len(match.uncounted), "none is near an end"
     assert right + missed == len(ours)
     assert right + wrong == len(theirs)
     alone = all(np.diff(places).min(initial=999) > 108 for places in (ours, theirs))
@@ -115,12 +117,14 @@ def test_agreement_counts_every_beat_and_every_detection_once(reference: list[in
 
 def test_the_tolerance_is_150_ms_and_ends_are_not_counted() -> None:
     one = np.array([1000])
-    assert agreement(one, one + 54, RATE, 3600) == (1, 0, 0)
-    assert agreement(one, one + 55, RATE, 3600) == (0, 1, 1)
+    assert matched(one, one + 54, RATE, 3600).counts == (1, 0, 0)
+    assert matched(one, one + 55, RATE, 3600).counts == (0, 1, 1)
     ends = np.array([10, 3590])
-    assert agreement(ends, np.zeros(0, int), RATE, 3600) == (0, 0, 0)
-    assert agreement(np.zeros(0, int), ends, RATE, 3600) == (0, 0, 0)
-    assert agreement(np.array([40]), np.array([60]), RATE, 3600) == (0, 0, 0), "its beat is there, so it is not false"
+    assert matched(ends, np.zeros(0, int), RATE, 3600).counts == (0, 0, 0)
+    assert matched(np.zeros(0, int), ends, RATE, 3600).counts == (0, 0, 0)
+    assert matched(np.array([40]), np.array([60]), RATE, 3600).counts == (0, 0, 0), (
+        "its beat is there, so it is not false"
+    )
 
 
 def spoilt() -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,6 +152,29 @@ def test_missed_beats_are_seen_against_the_clean_signal_and_against_annotations(
             one = metric(f"r_peak_{formula}", **options)
             assert one.reduce(one.measure(poor, None, batch(poor, **known))) == pytest.approx(expected)
             assert one.reduce(one.measure(clean, None, batch(clean, **known))) == 1.0
+
+
+@pytest.mark.parametrize("reference", ["clean", "annotations"])
+def test_marks_are_what_is_counted(reference: Any) -> None:
+    """The detector's own places, called directly in mV; the silenced beats are those that are missed."""
+    poor, clean = spoilt()
+    at = heart()[1]
+    mask = torch.zeros(1, 1, 3600)
+    for place in at:
+        mask[..., place - 7 : place + 8] = 1
+    one = metric("r_peak_f1", reference=reference)
+    known = batch(poor, truth=clean, mask=mask)
+    (seen,) = one.marks(poor, None, known)
+    found = wfdb.processing.xqrs_detect(5 * poor[0, 0].double().numpy(), RATE, verbose=False)
+    there = wfdb.processing.xqrs_detect(5 * clean[0, 0].double().numpy(), RATE, verbose=False)
+    detections = [*seen["beats found"], *seen["false beats"], *seen["beats near an end, not counted"]]
+    assert sorted(detections) == sorted(found.tolist())
+    assert seen["reference"] == (at if reference == "annotations" else there.tolist())
+    assert np.abs(np.array(seen["beats missed"]) - [at[3], at[7]]).max() <= 54
+    counted = [len(seen[name]) for name in ("beats found", "beats missed", "false beats")]
+    assert counted == one.measure(poor, None, known)[0].tolist()
+    (nothing,) = one.marks(poor, None, batch(poor))
+    assert nothing == dict.fromkeys(seen, ()), "no reference, no marks"
 
 
 def test_the_detector_is_given_millivolts() -> None:

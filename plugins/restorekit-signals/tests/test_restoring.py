@@ -1,6 +1,8 @@
 """A run on records from recipe to restored record: trained, scored, restored in windows, and written back as WFDB."""
 
+import base64
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,7 @@ import pytest
 import restorekit_signals
 import torch
 import wfdb
+import wfdb.processing
 from restorekit_signals.files.signal_format import write_example
 from torch import Tensor, nn
 
@@ -18,6 +21,7 @@ from restorekit import DataError, Domain, Generator, Stepped, hookimpl
 from restorekit.core import plugins
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
+from restorekit.stages.reporting.report import report
 from restorekit.stages.restoring.restore import Row, load, restore_files
 from restorekit.stages.restoring.windows import starts
 from restorekit.stages.runs import build
@@ -265,3 +269,38 @@ def test_beats_are_classified_in_windows_of_their_own(begun: Callable[..., Any])
     found = evaluate(run)
     assert found["images"] == 18, "an image a beat"
     assert found["metrics"]["veb_sensitivity"]["score"] is not None
+
+
+# The report
+
+
+def test_traces_are_the_windows_in_millivolts_with_the_beats_that_xqrs_finds(begun: Any, tmp_path: Path) -> None:
+    run = begun("scaled")
+    list(train(run))
+    evaluate(run)
+    found = json.loads((run.folder / "scores" / "pictures" / "traces.json").read_text())
+    record, marks = wfdb.rdrecord(str(tmp_path / "good")), wfdb.rdann(str(tmp_path / "good"), "atr")
+    poor_of = {}
+    for batch in run.scoring("test"):
+        poor_of |= {key: 2 * image[0].double().numpy() for key, image in zip(batch.key, batch.image, strict=True)}
+    assert found["judge"] == "snr"
+    for signal in found["signals"]:
+        start = int(signal["key"].rpartition("_")[2])
+        assert (signal["unit"], signal["names"], signal["spacing"]) == ("mV", ["MLII"], 1 / RATE)
+        truth, poor = record.p_signal[start : start + 256, 0], poor_of[signal["key"]]
+        np.testing.assert_allclose(signal["values"]["truth"][0], truth, atol=1e-4)
+        np.testing.assert_allclose(signal["values"]["poor"][0], poor, atol=1e-4)
+        (told,) = signal["marks"]
+        assert told["by"] == ["r_peak_f1"]
+        for column, values in (("poor", poor), ("truth", truth)):
+            seen = dict(told["on"][column])
+            inside = marks.sample[(marks.sample >= start + 3) & (marks.sample < start + 253)] - start
+            reference = [place for place in seen.pop("reference") if 3 <= place < 253]
+            assert reference == inside.tolist(), "those that people marked"
+            places = sorted(place for name, of in seen.items() if name != "beats missed" for place in of)
+            assert places == wfdb.processing.xqrs_detect(values, RATE, verbose=False).tolist(), column
+    text = report(run.folder).read_text("utf-8")
+    drawn = base64.b64decode(text.partition("data:image/svg+xml;base64,")[2].partition('"')[0]).decode()
+    for words in ("MLII (mV)", "time (s)", "reference", "beats found"):
+        assert f"<!-- {words} -->" in drawn
+    assert "Marks by r peak f1, poor / restored / truth: beats found" in text

@@ -11,6 +11,7 @@ import numpy as np
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.stages.reporting import towards
+from restorekit.stages.reporting.traces import traced
 from restorekit.stages.training import health as training_health
 from restorekit.stages.writing import figures, findings
 from restorekit.stages.writing.findings import label, number, value_of
@@ -86,6 +87,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "health": health,
         "samples": samples,
         "grid": grid,
+        "traces": traced(_traces(run, scores), synthetic),
         "has_rows": (folder / "scores/test.csv").is_file(),
         "one_way": bool(networks) and "ba" not in networks,
         "translates": translates,
@@ -96,6 +98,17 @@ def _view(folder: Path) -> dict[str, Any]:
         "checkpoints": run.checkpoints(),
         "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
     }
+
+
+def _traces(run: RunFolder, scores: Json) -> Json:
+    """Return the signals that stand beside the scores; nothing of images and volumes."""
+    if scores.get("dims") != 1:
+        return {}
+    found = run.json("scores/pictures/traces.json")
+    if found and found.get("step") != scores.get("step"):
+        run.missing["scores/pictures/traces.json"] = "is of another checkpoint than the scores; evaluate the run again"
+        return {}
+    return found
 
 
 def _does(key: str, net: Json) -> str:

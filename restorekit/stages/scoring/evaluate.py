@@ -25,7 +25,7 @@ from restorekit.core.types import Batch, Domain, Metric, Nets, Output
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
-from restorekit.stages.scoring import gallery
+from restorekit.stages.scoring import gallery, traces
 from restorekit.stages.scoring.distances import distances, quantiles
 from restorekit.stages.scoring.intervals import Indices, interval, resamples, units
 
@@ -143,6 +143,9 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     if split == "test":
         at = gallery.chosen(seen.keys)
         gallery.write(home / "pictures", pictures(run, split, at)[0], [seen.keys[i] for i in at])
+        if domain.dims == 1:
+            shown = {"split": split, "step": state["step"], **_traces(run, split, seen)}
+            write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
     draw_grid(home / f"{split}.png", images, title=title, captions=keys)
     return summary
@@ -163,6 +166,30 @@ def pictures(
             output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
             shown += _rows(run, moved, output)
     return _stacked(shown)
+
+
+def _traces(run: Run, split: str, seen: _Measured) -> dict[str, Any]:
+    """Return a few signals of a split, chosen by the scores of all, and what metrics mark along them."""
+    name, scores = traces.judge(run.metrics, seen.rows) or (None, {})
+    why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
+    marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
+    signals: list[dict[str, Any]] = []
+    with judging(run.scored_nets):
+        for batch in run.scoring(split, list(why)):
+            moved = batch.to(run.engine.device)
+            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            columns = _columns(run, moved, output)
+            marks = traces.marks(marking, columns, _told(run.scored_nets, output), moved)
+            known = batch.intensity or (None,) * len(batch.key)
+            shown, answers = _as_stored(batch, columns), _answers(run, moved, output)
+            for i, intensity in enumerate(known):
+                images = {column: image[i].float().cpu() for column, image in shown.items()}
+                signals.append(
+                    {**traces.signal(images, intensity, run.domains["a"]), "answer": answers[i], "marks": marks[i]}
+                )
+    for (i, reasons), one in zip(why.items(), signals, strict=True):
+        one |= {"key": seen.keys[i], "why": reasons, "score": {which: of[i] for which, of in scores.items()}}
+    return {"images": len(seen.keys), "judge": name, "signals": signals}
 
 
 @contextmanager
@@ -254,26 +281,45 @@ def _gray(batch: Batch) -> bool:
     return batch.intensity is not None and all(i is not None and i.channels == 1 for i in batch.intensity)
 
 
+def _columns(run: Run, batch: Batch, output: Output) -> dict[str, Tensor]:
+    """Return images by column, (B, C, *S): "poor" and "restored", or what is handed through, and the truth if known."""
+    handed = not run.scored_nets.ab.generator.translates
+    columns = {"image": batch.image} if handed else {"poor": batch.image, "restored": output.image.float()}
+    return columns | ({} if batch.truth is None else {"truth": batch.truth})
+
+
+def _as_stored(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return images with as many channels as restored files are written with."""
+    return {name: column.mean(1, keepdim=True) if _gray(batch) else column for name, column in columns.items()}
+
+
 def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
     """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
-    handed = not run.scored_nets.ab.generator.translates
-    columns = {"image": batch.image} if handed else {"poor": batch.image, "restored": output.image}
-    if run.scored_nets.ba is not None and not handed:
-        columns["back again"] = run.scored_nets.ba(output.image).image
-    if batch.truth is not None:
-        columns["truth"] = batch.truth
-    if _gray(batch):  # as restored files are written
-        columns = {name: column.mean(1, keepdim=True) for name, column in columns.items()}
+    columns = _columns(run, batch, output)
+    if run.scored_nets.ba is not None and "restored" in columns:
+        last = {"truth": columns.pop("truth")} if "truth" in columns else {}
+        columns |= {"back again": run.scored_nets.ba(output.image).image, **last}
+    columns = _as_stored(batch, columns)
+    answers = _answers(run, batch, output)
+    return [
+        {
+            **{name: column[i].float().cpu() for name, column in columns.items()},
+            "key": "\n".join(filter(None, [Path(key).name, answers[i]])),
+        }
+        for i, key in enumerate(batch.key)
+    ]
+
+
+def _answers(run: Run, batch: Batch, output: Output) -> list[str]:
+    """Return for each image its class, or number, and what it was called; empty where nothing is told."""
     domain, told = run.domains["a"], _told(run.scored_nets, output)
-    rows = []
-    for i, key in enumerate(batch.key):
-        caption = Path(key).name
-        if told is not None and domain.tells:
-            target = math.nan if batch.target is None else float(batch.target[i])
-            truth = domain.called(target) or f"{'number' if domain.quantity else 'class'} unknown"
-            caption += f"\n{truth}, called {_called(domain, told[i])}"
-        rows.append({**{name: column[i].float().cpu() for name, column in columns.items()}, "key": caption})
-    return rows
+    if told is None or not domain.tells:
+        return [""] * len(batch.key)
+    targets = [math.nan] * len(told) if batch.target is None else batch.target.tolist()
+    unknown = f"{'number' if domain.quantity else 'class'} unknown"
+    return [
+        f"{domain.called(t) or unknown}, called {_called(domain, one)}" for t, one in zip(targets, told, strict=True)
+    ]
 
 
 def _called(domain: Domain, told: Tensor) -> str:

@@ -22,10 +22,10 @@ INDEX = "pictures.csv"
 COLUMNS = ("poor", "restored", "truth")
 
 
-def chosen(keys: Sequence[str]) -> list[int]:
-    """Return the positions of at most `SHOWN` keys, evenly spread over the keys in their sorted order."""
+def chosen(keys: Sequence[str], most: int = SHOWN) -> list[int]:
+    """Return the positions of at most so many keys, evenly spread over the keys in their sorted order."""
     order = sorted(range(len(keys)), key=lambda i: keys[i])
-    taken = min(SHOWN, len(keys))
+    taken = min(most, len(keys))
     return [order[round(i * (len(keys) - 1) / max(1, taken - 1))] for i in range(taken)]
 
 
@@ -45,7 +45,7 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str]) -> No
     for i, key in enumerate(keys):
         names = [f"{i}_{column}.png" for column in columns]
         for name, column in zip(names, columns, strict=True):
-            draw_picture(folder / name, images[column][i])
+            draw_picture(folder / name, images[column][i], like=images["poor"][i] if "poor" in images else None)
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())
 

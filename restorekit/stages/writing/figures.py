@@ -7,6 +7,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("AMBER", "FAINT", "INK", "TEAL", "class_scores", "curves"),
-    *("downsample", "drawn", "image_scores", "panels", "repeated", "smooth", "spreads"),
+    *("downsample", "drawn", "envelope", "image_scores", "panels", "repeated", "smooth", "spreads", "traces"),
 ]
 
 POINTS = 300
+BINS = 1000
+"""Of a trace: about as many as it has pixels."""
+REFERENCE = "reference"
+"""Marks of that name are lines through all traces."""
 INK, FAINT, TEAL, AMBER, BLUE = "#1f2933", "#d5dbe1", "#0f6e66", "#b4530a", "#2456a4"
+MARKS: Sequence[Mapping[str, Any]] = (
+    {"marker": "v", "color": TEAL, "ms": 7},
+    {"marker": "o", "color": AMBER, "ms": 9, "mfc": "none", "mew": 2.2},
+    {"marker": "X", "color": BLUE, "ms": 8.5},
+    {"marker": "v", "color": "#8a96a3", "ms": 6, "mfc": "none"},
+    {"marker": "s", "color": TEAL, "ms": 6},
+    {"marker": "D", "color": AMBER, "ms": 6},
+    {"marker": "P", "color": BLUE, "ms": 7},
+)
+"""Of the kinds of marks, in their order: told apart by shape and by how light they are, not by colour alone."""
 STYLE: Any = {
     "axes.edgecolor": "#8a96a3",
     "axes.grid": True,
@@ -54,6 +69,22 @@ def downsample(x: NDArray[np.float64], y: NDArray[np.float64], points: int = POI
     edges = np.linspace(0, len(x), points + 1).astype(int)[:-1]
     sizes = np.diff(np.append(edges, len(x)))
     return np.add.reduceat(x, edges) / sizes, np.add.reduceat(y, edges) / sizes
+
+
+def envelope(y: NDArray[np.float64], bins: int = BINS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where to draw a long curve, and its values: the least and the most of each bin, so that no peak is lost.
+
+    Values that are not finite stay as gaps.
+    """
+    if len(y) <= 2 * bins:
+        return np.arange(len(y), dtype=np.float64), y
+    edges = np.linspace(0, len(y), bins + 1).astype(int)
+    kept = set()
+    for start, stop in pairwise(edges):
+        part = y[start:stop]
+        kept |= {start} if np.isnan(part).all() else {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+    at = np.array(sorted(kept))
+    return at.astype(np.float64), y[at]
 
 
 def smooth(y: NDArray[np.float64], share: float = 0.05) -> NDArray[np.float64]:
@@ -185,6 +216,81 @@ def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], 
             _finish(axes, name, "times restored")
 
     return drawn(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))
+
+
+def traces(
+    columns: Mapping[str, Sequence[NDArray[np.float64]]],
+    marks: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    unit: str = "",
+    names: Sequence[str] = (),
+    spacing: float | None = None,
+    note: str = "",
+) -> str:
+    """Draw one signal over time, an axes for each column below the other, and marks along it.
+
+    Args:
+        columns: by column, such as "poor" and "restored", the channels, each (L,). A channel has one scale throughout.
+        marks: by column and name the samples to mark, drawn above the first channel; those of `REFERENCE` are lines.
+        unit: of the values; empty: plain numbers.
+        names: of the channels, where they are known.
+        spacing: seconds from one value to the next; None: the axis counts samples.
+        note: stands beside the axis of time.
+    """
+    channels = len(next(iter(columns.values())))
+    kinds = list(dict.fromkeys(name for of in marks.values() for name in of if name != REFERENCE))
+    styles = dict(zip(kinds, cycle(MARKS), strict=False))
+    scale = 1.0 if spacing is None else spacing
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(channels * len(columns), 1, sharex=True, squeeze=False)[:, 0]
+        for channel in range(channels):
+            low, high = _limits([of[channel] for of in columns.values()])
+            for place, (column, of) in enumerate(columns.items()):
+                axes = grid[channel * len(columns) + place]
+                at, values = envelope(of[channel])
+                axes.plot(at * scale, values, color=INK, lw=0.9)
+                marked = marks.get(column, {}) if channel == 0 else {}
+                strip = 0.3 * (high - low) if marks and channel == 0 else 0  # above the curves, for the marks
+                axes.set_ylim(low, high + strip)
+                for name, places in marked.items():
+                    _mark(axes, np.asarray(places) * scale, None if name == REFERENCE else styles[name])
+                what = " ".join(filter(None, [names[channel] if channel < len(names) else "", unit and f"({unit})"]))
+                axes.set_ylabel(f"{column}\n{what or 'value'}")
+                axes.locator_params(axis="y", nbins=4)
+        grid[0].set_xlim(0, max(1, len(next(iter(columns.values()))[0]) - 1) * scale)
+        over = "samples" if spacing is None else "time (s)"
+        grid[-1].set_xlabel(f"{over}; {note}" if note else over)
+        lined = any(of.get(REFERENCE) for of in marks.values())
+        if marks:
+            figure.legend(handles=_keys(styles, lined), loc="outside upper left", ncols=5, fontsize=8)
+
+    high = 1.25 if channels <= 2 else 0.75
+    return drawn(draw, (9.4, 0.5 + (0.3 if marks else 0) + high * channels * len(columns)))
+
+
+def _limits(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return a scale that holds all that is finite, with a little room."""
+    values = np.concatenate(curves)
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    room = 0.05 * (high - low) or 0.01
+    return low - room, high + room
+
+
+def _mark(axes: Axes, at: NDArray[np.float64], style: Mapping[str, Any] | None) -> None:
+    """Mark places in the strip above a curve, or by lines through all of the axes."""
+    if style is None:
+        axes.vlines(at, 0, 1, transform=axes.get_xaxis_transform(), color="#8a96a3", lw=1, ls=(0, (4, 2)), zorder=0.5)
+    else:
+        axes.plot(at, np.full(len(at), 0.88), ls="", transform=axes.get_xaxis_transform(), **style)
+
+
+def _keys(styles: Mapping[str, Mapping[str, Any]], lined: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    line = [Line2D([], [], color="#8a96a3", lw=1, ls=(0, (4, 2)), label=REFERENCE)] if lined else []
+    return [*line, *(Line2D([], [], ls="", label=name, **style) for name, style in styles.items())]
 
 
 def panels(figure: Figure, number: int) -> list[Axes]:

@@ -30,6 +30,7 @@ FILES = {
     "samples": "samples over training",
     "scores/test.json": "test scores",
     "scores/audit.json": "what a judge says of the restored images",
+    "scores/pictures/traces.json": "test signals and what is marked along them",
     "scores/test.png": "test images and their restorations",
 }
 

@@ -161,7 +161,7 @@ class SignalFiles(Format):
         stored = Stored(values, low, high, spacing=(1 / self.rate,), details=details)
         kind = "WFDB" if file.suffix == ".hea" else file.suffix[1:].upper()
         image, intensity = to_unit(stored, kind, (low, high), exceeds=self.exceeds)
-        return image, replace(intensity, unit=self.unit, note="; ".join(filter(None, notes)))
+        return image, replace(intensity, unit=self.unit, names=recording.leads, note="; ".join(filter(None, notes)))
 
     def _header(
         self, file: Path, recording: Recording, marks: dict[str, Annotations], ends: tuple[float, float]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric, trial
-from restorekit_signals.beats import TOLERANCE, Detector, Places, agreement, detect, needs_library
+from restorekit_signals.beats import TOLERANCE, Detector, Match, Places, detect, matched, needs_library
 from restorekit_signals.files.recording import VOLTS, stretches
 from restorekit_signals.rates import Rate, rate_of_images, signals_only
 
@@ -24,6 +26,23 @@ _FORMULAS = {
     "sensitivity": "TP / (TP + FN)",
     "precision": "TP / (TP + FP), EC57's +P",
 }
+
+
+_MARKS = ("reference", "beats found", "beats missed", "false beats", "beats near an end, not counted")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Where the beats of a signal are, and how a detector's agree with them."""
+
+    reference: Places
+    match: Match
+
+    def marks(self) -> dict[str, list[float]]:
+        """Return places by their names for people."""
+        match = self.match
+        places = (self.reference, match.right, match.missed, match.wrong, match.uncounted)
+        return {name: at.tolist() for name, at in zip(_MARKS, places, strict=True)}
 
 
 class RPeaks(Metric):
@@ -46,7 +65,19 @@ class RPeaks(Metric):
         Raises:
             DataError: if nobody says the samples a second, or a value is not finite.
         """
-        rows: list[tuple[float, ...]] = []
+        nothing = (math.nan,) * 3
+        rows = [nothing if one is None else one.match.counts for one in self._looks(image, batch)]
+        return np.array(rows, dtype=np.float64)
+
+    def marks(self, image: Tensor, told: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
+        """Return where the beats are, and the detections that `measure` counts and does not; none without a reference.
+
+        Raises:
+            DataError: as `measure`.
+        """
+        return [dict.fromkeys(_MARKS, ()) if one is None else one.marks() for one in self._looks(image, batch)]
+
+    def _looks(self, image: Tensor, batch: Batch) -> Iterator[_Look | None]:
         known = batch.intensity or (None,) * len(batch.key)
         for i, (key, intensity) in enumerate(zip(batch.key, known, strict=True)):
             rate = rate_of_images(intensity, self.rate)
@@ -56,10 +87,9 @@ class RPeaks(Metric):
             reference = self._reference(batch, i, rate, intensity)
             found = None if reference is None else detect(signal, rate, self.detector)
             if reference is None or found is None:
-                rows.append((math.nan,) * 3)
+                yield None
             else:
-                rows.append(tuple(map(float, agreement(reference, found, rate, len(signal)))))
-        return np.array(rows, dtype=np.float64)
+                yield _Look(reference, matched(reference, found, rate, len(signal)))
 
     def _reference(self, batch: Batch, i: int, rate: float, intensity: Intensity | None) -> Places | None:
         if self.reference == "clean":
