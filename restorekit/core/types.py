@@ -486,6 +486,8 @@ class SingleDegradation(Degradation):
     """
 
     name: str
+    clips: bool = True
+    """Whether what then lies beyond -1 and 1 is cut, as a recorder does; else it is kept, as formats that exceed do."""
 
     def __init__(self, severity: tuple[float, float]) -> None:
         low, high = severity
@@ -499,9 +501,12 @@ class SingleDegradation(Degradation):
         return {self.name: self.low + (self.high - self.low) * share}
 
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
-        """Return `image` (C, *S) degraded with the drawn severity, clipped; other names are not for this part."""
+        """Return `image` (C, *S) degraded with the drawn severity; other names are not for this part."""
         severity = drawn.get(self.name, 0.0)
-        return image if severity == 0 else self.worsen(image, severity, rng).clamp(-1, 1)
+        if severity == 0:
+            return image
+        worse = self.worsen(image, severity, rng)
+        return worse.clamp(-1, 1) if self.clips else worse
 
     @abstractmethod
     def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:

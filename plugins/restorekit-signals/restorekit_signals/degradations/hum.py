@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from restorekit import Degradation, Domain, RecipeError, trial
-from restorekit_signals.degradations.mixing import Added, Decibels, power_amplitude
+from restorekit_signals.degradations.mixing import Added, Beyond, Decibels, power_amplitude
 from restorekit_signals.rates import Rate, rate_of
 
 __all__ = ["mains_hum"]
@@ -19,8 +19,8 @@ __all__ = ["mains_hum"]
 class Hum(Added):
     """Sine waves of the mains and its harmonics, in phases drawn anew, the same in all leads."""
 
-    def __init__(self, snr: tuple[float, float], frequencies: list[float], rate: float) -> None:
-        super().__init__("mains_hum", snr)
+    def __init__(self, snr: tuple[float, float], frequencies: list[float], rate: float, beyond: Beyond) -> None:
+        super().__init__("mains_hum", snr, beyond)
         self.frequencies, self.rate = frequencies, rate
 
     def noise(self, image: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -42,6 +42,7 @@ def mains_hum(
     frequency: Annotated[float, Field(gt=0, le=1000)] = 50.0,
     harmonics: Annotated[int, Field(ge=1, le=50)] = 3,
     rate: Rate | None = None,
+    beyond: Beyond = "clip",
 ) -> Degradation:
     """Hum of the mains: its frequency and odd harmonics, in phases drawn for every signal.
 
@@ -54,9 +55,11 @@ def mains_hum(
         frequency: Of the mains in Hz: 50, or 60.
         harmonics: How many odd harmonics, the first being the mains itself; those beyond half the rate are left out.
         rate: Samples a second; default: what the data say.
+        beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
+            than the range, as the format's `beyond: keep` lets it, must be trained on more.
     """
     known = rate_of(domain, rate, "degradation 'mains_hum'")
     heard = [frequency * (2 * k + 1) for k in range(harmonics) if frequency * (2 * k + 1) < known / 2]
     if not heard:
         raise RecipeError(f"degradation 'mains_hum': {frequency:g} Hz cannot be heard at {known:g} samples a second")
-    return Hum(snr, heard, known)
+    return Hum(snr, heard, known, beyond)

@@ -12,10 +12,11 @@ from torch import Tensor
 from restorekit import RecipeError, SingleDegradation
 from restorekit_signals.beats import detect
 
-__all__ = ["Added", "Decibels", "Definition", "chunk_amplitude", "power_amplitude", "qrs_amplitude"]
+__all__ = ["Added", "Beyond", "Decibels", "Definition", "chunk_amplitude", "power_amplitude", "qrs_amplitude"]
 
 Decibels = Annotated[float, Field(ge=-60, le=120)]
 Definition = Literal["power", "nst"]
+Beyond = Literal["clip", "keep"]
 CHUNKS = 300
 """Seconds of noise, and beats of signal, that `nst` looks at."""
 TRIM = 0.05
@@ -33,11 +34,11 @@ class Added(SingleDegradation):
     0 is no noise at all, and twice the severity is twice the noise. So drawn severities can be told as others are.
     """
 
-    def __init__(self, name: str, snr: tuple[float, float]) -> None:
+    def __init__(self, name: str, snr: tuple[float, float], beyond: Beyond) -> None:
         low, high = snr
         if not low <= high:
             raise RecipeError(f"degradation {name!r}: snr is [low, high] in dB, low <= high; came {[low, high]}")
-        self.name, self.snr = name, (low, high)
+        self.name, self.snr, self.clips = name, (low, high), beyond == "clip"
         super().__init__((severity_of(high), severity_of(low)))
 
     def draw(self, rng: torch.Generator) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, trial
 from restorekit_signals.degradations.mixing import (
     Added,
+    Beyond,
     Decibels,
     Definition,
     chunk_amplitude,
@@ -35,15 +36,17 @@ class Recorded(Added):
         definition: Definition,
         rate: float | None,
         called: str,
+        beyond: Beyond,
     ) -> None:
-        super().__init__(called, snr)
+        super().__init__(called, snr, beyond)
+        self.beyond = beyond
         self.domain, self.dataset, self.definition, self.rate = domain, dataset, definition, rate
         self.windows: list[Tensor] = []
         self.whole: Tensor | None = None
 
     def for_split(self, root: Path | None, split: str) -> Degradation:
         """Return it with the noise of that split, read whole."""
-        made = Recorded(self.domain, self.dataset, self.snr, self.definition, self.rate, self.name)
+        made = Recorded(self.domain, self.dataset, self.snr, self.definition, self.rate, self.name, self.beyond)
         noise: Dataset = self.dataset(root, split)
         rng = torch.Generator().manual_seed(0)
         samples = [noise.load(index, rng) for index in range(len(noise.records))]
@@ -107,6 +110,7 @@ def recorded_noise(
     definition: Definition = "power",
     rate: Rate | None = None,
     called: Annotated[str, Field(min_length=1)] = "recorded_noise",
+    beyond: Beyond = "clip",
 ) -> Degradation:
     """Noise of recordings, such as records em, bw and ma of the MIT-BIH Noise Stress Test Database, added to signals.
 
@@ -123,8 +127,10 @@ def recorded_noise(
             the split, so that quiet noise stays quiet (nst(1), WFDB Applications Guide; doi:10.13026/C2HS3T).
         rate: Samples a second, for `nst`; default: what the data say.
         called: What its severities are told as; a `blend` of several noises needs another name for each.
+        beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
+            than the range, as the format's `beyond: keep` lets it, must be trained on more.
     """
     signals_only(domain, "degradation 'recorded_noise'")
     if definition == "nst":
         rate_of(domain, rate, "degradation 'recorded_noise'")
-    return Recorded(domain, dataset, snr, definition, rate, called)
+    return Recorded(domain, dataset, snr, definition, rate, called, beyond)
