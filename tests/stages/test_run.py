@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -321,6 +322,8 @@ def test_a_run_folder_says_what_was_run(build_run: Build, plugins: Plugins) -> N
     said = json.loads((run.folder / "environment.json").read_text())
     assert said["command"] == "restorekit run toy.yaml"
     assert (said["seed"], said["precision"], said["torch"]) == (0, "fp32", torch.__version__)
+    assert said["libraries"]["numpy"] == np.__version__
+    assert "pytest" not in said["libraries"]  # of an extra for developers
     data = json.loads((run.folder / "data.json").read_text())
     assert data["splits"]["test"]["a"]["images"] == 2
     nets = json.loads((run.folder / "networks.json").read_text())

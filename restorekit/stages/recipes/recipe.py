@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "load_variants",
     "options",
+    "parts_of",
     "read_resolved",
     "resolved",
     "variant_names",
@@ -351,6 +352,14 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
         yield place
 
 
+def parts_of(recipe: Recipe, parts: Parts) -> Iterator[tuple[str, str]]:
+    """Yield (kind, name) of every part that a recipe names, also of those within others."""
+    data = json.loads(recipe.model_dump_json())
+    for place, kind in PART_PLACES.items():
+        for _, spec in _named(data, place):
+            yield from parts.used(kind, spec)
+
+
 def read_resolved(folder: Path) -> dict[str, Any]:
     """Return the resolved recipe of a run folder.
 
@@ -412,14 +421,20 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
 
 
 def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[Fault]:
+    for at, spec in _named(data, place):
+        yield from parts.faults(kind, spec, at)
+
+
+def _named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    """Yield the parts that plain data names at `place`, one of `PART_PLACES`, each with its own place."""
     for key in place:
         data = data.get(key) if isinstance(data, dict) else None
     if isinstance(data, list):
         for i, item in enumerate(data):
-            weightless = {k: v for k, v in item.items() if k != "weight"} if isinstance(item, dict) else item
-            yield from parts.faults(kind, weightless if kind == "loss" else item, (*place, i))
+            weighted = place == ("losses",) and isinstance(item, dict)
+            yield (*place, i), {k: v for k, v in item.items() if k != "weight"} if weighted else item
     elif data is not None and place not in {("losses",), ("watch",), ("evaluate", "metrics")}:
-        yield from parts.faults(kind, data, place)
+        yield place, data
 
 
 def _model_faults(error: ValidationError) -> Iterator[Fault]:

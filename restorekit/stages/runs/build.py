@@ -252,6 +252,7 @@ def build(
         sizes={split: len(splits[split, "a"]) for split in SPLITS},
         good_sizes={split: len(splits[split, "b"]) for split in SPLITS},
         metrics=metrics,
+        libraries=plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
         counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
         listing=splits.listing(),
         checkup=checkup,
