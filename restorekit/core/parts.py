@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from restorekit.core.errors import PluginError, RecipeError, unknown
 
-__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "Source", "explain"]
+__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "Place", "Source", "explain"]
 
 Factory = Callable[..., Any]
 Place = tuple[str | int, ...]

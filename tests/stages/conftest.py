@@ -136,6 +136,18 @@ def cliff() -> Loss:
     return Cliff()
 
 
+class Back(Loss):
+    """Reads the way back, and does not say so."""
+
+    def generator(self, p: Passes) -> Tensor:
+        return p.ba.image.mean()
+
+
+def back() -> Loss:
+    """A loss that asks for what a one-way run has not."""
+    return Back()
+
+
 class Scale(Generator):
     """The image times a number; the features are the image."""
 
@@ -223,6 +235,7 @@ def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("generator", "painter", painter)
     add("loss", "trap", trap)
     add("loss", "cliff", cliff)
+    add("loss", "back", back)
 
 
 def fresh_plugins() -> Plugins:

@@ -116,7 +116,7 @@ def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Reci
         spec(audit={"judge": "resnet"})
     with pytest.raises(RecipeError, match=r"audit.judge: no generator is called 'unit'. Did you mean 'unet'"):
         spec(audit={"judge": "unit"})
-    with pytest.raises(RecipeError, match=r"audit: the judge: generator 'unet': data.size .* can be halved 4 times"):
+    with pytest.raises(RecipeError, match=r"audit.judge.depth: the judge: generator 'unet': .* can be halved 4 times"):
         build.check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
 
 

@@ -285,7 +285,7 @@ def test_a_text_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_precision_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("this is of machines without a GPU")
-    with pytest.raises(RecipeError, match=r"train.precision: fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
+    with pytest.raises(RecipeError, match=r"fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
         Engine("fp16")
     assert (Engine("fp32").precision, Engine("fp32").notes) == ("fp32", [])
     monkeypatch.setattr("restorekit.stages.runs.engine._has_bf16", lambda device: False)

@@ -41,7 +41,7 @@ class Engine:
                 self.notes.append("train.precision bf16: this processor only emulates it; expect it to be slow")
             if precision == "fp16" and self.device.type != "cuda":
                 raise RecipeError(
-                    f"train.precision: fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto"
+                    f"fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto"
                 )
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
