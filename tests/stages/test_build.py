@@ -167,6 +167,17 @@ def test_domains_know_how_many_training_images_are_of_each_class(build_run: Call
     assert run.nets.ab.head.weight.tolist() == pytest.approx([7 / 8, 7 / 6])
 
 
+def test_classes_are_not_evened_out_twice(spec: Spec, plugins: Plugins) -> None:
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    both = {"nets__head": balanced, "losses": ["lsgan", "task"], "data__balance": "class"}
+    assert faults(spec(**both), plugins) == [
+        "toy.yaml: data.balance: class evens out the classes once more than nets.head does by class_weight: balanced; "
+        "set data.balance: none, or drop that option of the head"
+    ]
+    check(spec(**{**both, "data__balance": "none"}), plugins.parts)
+    check(spec(**{**both, "nets__head": {"name": "classify", "class_weight": [1, 3]}}), plugins.parts)
+
+
 def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: Callable[..., Run]) -> None:
     """Before data are read two classes are taken for granted; the data have three."""
     sides = {f"data__{side}__classes": ["x", "y", "z"] for side in "ab"}

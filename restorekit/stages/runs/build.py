@@ -150,7 +150,8 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
             made = [net(image).image.shape for net in nets.translators()]
             for judge in nets.discriminators():
                 judge(image)
-        handed = [] if nets.ab.generator.translates else [*_of_images(spec, parts, domains["a"], terms)]
+        found = [*_evened_twice(spec, nets)]
+        found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
     except Misfit as error:
         return [*error.found]
     except RestorekitError as error:
@@ -162,7 +163,14 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
         return [(("nets",), f"cannot take images of {shape}: {why}")]
     wrong = [other for other in made if other != shape]
     at = ("nets", "generator")
-    return handed + [(at, f"makes {tuple(other)} of {shape}; sizes must agree") for other in wrong]
+    return found + [(at, f"makes {tuple(other)} of {shape}; sizes must agree") for other in wrong]
+
+
+def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Fault]:
+    head = nets.ab.head
+    if head is not None and head.balances and spec.data.balance == "class":
+        why = f"class evens out the classes once more than nets.head does by {head.balances}"
+        yield ("data", "balance"), f"{why}; set data.balance: none, or drop that option of the head"
 
 
 def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Fault]:
