@@ -134,6 +134,16 @@ def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Call
     assert any("a loss of up to" in sentence for sentence in found["sentences"]), "ten images exclude nothing"
 
 
+def test_of_one_patient_nothing_is_certain(judge: Run, restorer: Callable[..., Run]) -> None:
+    found = audit(restorer(0.9, data__a={**TOY, "truth": True, "mask": True, "grouped": 20}, data__half=None), judge)
+    parts = [entry for score in found["scores"].values() for entry in score.values()]
+    parts += [found["contrast"][which] for which in ("poor", "restored", "change")]
+    assert {(entry["low"], entry["high"], entry["alone"]) for entry in parts} == {(None, None, "one patient")}
+    text = " ".join(found["sentences"])
+    assert "Inconclusive: its AUROC rests on one patient alone" in text
+    assert "By restoration it changed by" in text
+
+
 def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[..., Run]) -> None:
     run = restorer(0.0)
     found = audit(run, judge)

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from restorekit.stages.comparing.compare import CONFIDENCE, DRAWS, LEVEL, Cell, Column, Comparison
-from restorekit.stages.writing.findings import class_and_source, count, difference, finite, label, number, percent
+from restorekit.stages.writing.findings import (
+    class_and_source,
+    count,
+    difference,
+    finite,
+    label,
+    listed,
+    number,
+    percent,
+)
 
 __all__ = ["Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
 
@@ -71,9 +80,15 @@ def _words(cell: Cell | None, column: Column) -> Words:
 def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
     """The intervals of a cell and what they are: by patient for one seed, else the range and t over seeds."""
     if len(cell.values) == 1:
-        return (_bounds(cell.patients, name),) if cell.patients else ()
+        return (_bounds(cell.patients, name) or "\u2013",)
     spread = f"range {_bounds(cell.range, name)}"
     return (spread, f"t {_bounds(cell.seeds, name)}") if cell.seeds else (spread,)
+
+
+def _is_lone(found: Comparison, name: str, cell: Cell) -> bool:
+    """True if a score has no interval because it rests on one patient; of a score without rows only its run knows."""
+    rows = found.units == 1 or any(column.rows for column in found.columns if column.name == name)
+    return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None
 
 
 def _bounds(bounds: tuple[float, float] | None, name: str) -> str:
@@ -139,7 +154,13 @@ def _about_images(found: Comparison) -> Iterator[str]:
             f"The patient is not known of {some} test image{'' if some == 'every' else 's'}: these were resampled and "
             "swapped one by one. If several are of one patient, intervals are too narrow and p values too small."
         )
-    if found.units < FEW_UNITS:
+    lone = dict.fromkeys(name for (_, name), cell in found.cells.items() if _is_lone(found, name, cell))
+    if lone:
+        yield (
+            f"A dash stands for an interval of {listed([*map(label, lone)])} that is not defined: the score rests on "
+            f"one {found.unit} alone, and how far it would differ for other {found.unit}s cannot be said."
+        )
+    if 1 < found.units < FEW_UNITS:
         yield f"There are only {found.units} {found.unit}s: intervals are rough, only large differences can be seen."
     data = found.first.data
     test = ((data.get("splits") or {}).get("test") or {}).get("a") or {}
