@@ -119,6 +119,23 @@ def test_one_patient_has_no_interval_anywhere(
         assert {(row["low"], row["high"]) for row in csv.DictReader(stream)} == {("", "")}
 
 
+def test_scores_of_classes_count_the_images_whose_class_is_known(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    scoring = run.scoring
+
+    def half_known(split: str) -> Iterator[Batch]:
+        """The same images, the class of half of them forgotten."""
+        for batch in scoring(split):
+            assert batch.target is not None
+            target = batch.target.clone()
+            target[: len(target) // 2] = UNLABELLED
+            yield replace(batch, target=target)
+
+    run.scoring = half_known
+    points = {name: again(run, [0])["curves"][name]["lines"]["all"]["points"] for name in METRICS}
+    assert {name: point["n"] for name, (point,) in points.items()} == {"psnr": 12, "accuracy": 6, "auroc": 6}
+
+
 def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
     before = report(run.folder).read_text()

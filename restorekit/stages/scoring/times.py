@@ -134,6 +134,7 @@ def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
 def _curves(run: Run, seen: _Seen, times: Sequence[int], over: Resamples) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence
+    labelled = np.array([run.domains["a"].knows(target) for target in seen.targets])
     for name, title, values in _answers(run.domains["a"], seen, times):
         lines = {
             whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
@@ -144,7 +145,7 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: Resamples) -> Ite
         lines, why = {}, seen.lacking.get(name)
         if why is None:
             rows = [np.concatenate(seen.rows[name, k]) for k in times]
-            known = [~np.isnan(of[:, 0]) for of in rows]
+            known = [labelled if metric.needs == "target" else ~np.isnan(of[:, 0]) for of in rows]
             lines["all"] = _line([partial(_score, metric, of) for of in rows], known, times, over, confidence)
             why = None if lines["all"]["points"] else metric.undefined
         yield name, {"id": metric.id} | _told(metric.better, lines, why)
