@@ -36,7 +36,8 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         plugins: where its parts come from.
         folder: the run folder.
         resume: go on with what it holds.
-        allow_leaks: go on though patients or images stand in train and test.
+        allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
+            allowed when it goes on.
         again: how to go on after Ctrl-C, to people; empty: by --resume.
 
     Raises:

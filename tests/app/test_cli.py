@@ -651,6 +651,13 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     assert "hold the same pixels" in page
     assert Path("runs/tiny-1/splits.csv").is_file()
     assert Path("runs/tiny-1/data-check/check.json").is_file()
+    again = cli("run", recipe, "--resume", "runs/tiny-1")
+    assert again.code == 0, again.err
+    assert f"leak, allowed: {leak}" in again.err, "what was allowed once is said again"
+    shutil.copy("images/a/train/yes/2.png", "images/a/test/yes/8.png")
+    more = cli("run", recipe, "--resume", "runs/tiny-1")
+    assert more.code == 2, more.err
+    assert "a: train/yes/2.png (train) and a: test/yes/8.png (test) hold the same pixels" in more.err
 
 
 DIM = '''

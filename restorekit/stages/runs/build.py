@@ -229,7 +229,7 @@ def build(
         folder: the run folder; nothing is written yet.
         verify: if given, all images are read once first (see `restorekit.stages.data.splits.open_splits`) and checked (see
             `restorekit.stages.data.doctor`).
-        allow_leaks: go on though a patient or an image stands in train and test.
+        allow_leaks: go on though a patient or an image stands in train and test; a run that went on so before goes on.
 
     Raises:
         RecipeError: if the parts do not fit each other.
@@ -246,7 +246,7 @@ def build(
     checkup = None
     if verify is not None:
         checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
-        if checkup.leaks and not allow_leaks:
+        if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
             raise DataError(checkup.refusal())
     domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
     terms = make_terms(spec, parts)
