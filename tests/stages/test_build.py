@@ -9,12 +9,13 @@ import torch
 
 from restorekit.core.errors import RecipeError
 from restorekit.core.plugins import Plugins
+from restorekit.core.types import Batch
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.recipe import Recipe
 from restorekit.stages.runs.build import build, build_nets, check
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.run import Run
-from restorekit.stages.training.train import train
+from restorekit.stages.training.train import step, train
 
 Spec = Callable[..., Recipe]
 HEAD = {"name": "classify", "pool": "avg"}
@@ -124,6 +125,25 @@ def test_a_fault_of_a_loss_while_training_has_its_line(tmp_path: Path, plugins: 
         list(train(build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")))
     (line,) = caught.value.faults
     assert line.startswith(f"{tmp_path / 'r.yaml'}:14: losses[1]: a term reads a pass through 'ba', but nets.one_way")
+
+
+def test_a_norm_of_a_single_value_is_told_with_the_mend(
+    spec: Spec, build_run: Callable[..., Run], plugins: Plugins
+) -> None:
+    small = {"data__size": [1, 1], "nets__generator": "late", "nets__discriminator": None, "losses": ["identity"]}
+    said = "a batch norm gets maps of [1, 4, 1, 1], one value a channel, and has no spread; take data.batch: 2 or more"
+    (line,) = faults(spec(**small, data__batch=1), plugins)
+    assert line.startswith(f"toy.yaml: nets: {said}, a larger data.size")
+    run = build_run(**small, data__batch=2)
+    run.nets.train()
+    one = Batch(image=torch.zeros(1, 1, 1, 1), key=("x",))
+    with pytest.raises(RecipeError) as caught:  # as with networks that cannot be tried before
+        step(run, one, one)
+    assert caught.value.faults == (line,)
+    tall = {**small, "nets__generator": {**RESNET, "norm": "instance", "downs": 0}}
+    (line,) = faults(spec(**tall), plugins)
+    assert "an instance norm" in line
+    assert "data.batch" not in line
 
 
 def test_networks_are_held_against_images_without_numbers(spec: Spec, plugins: Plugins) -> None:

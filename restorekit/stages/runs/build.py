@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from restorekit.core import nd
 from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.passes import HistoryPool
@@ -139,7 +140,7 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
     """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told."""
     shape = (spec.data.batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device("meta"), torch.no_grad():
+        with torch.device("meta"), torch.no_grad(), nd.lone_values_told():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from restorekit.core import nd
 from restorekit.core.errors import TrainingError
 from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
 from restorekit.core.passes import Passes
@@ -28,9 +29,10 @@ def step(run: Run, a: Batch, b: Batch) -> dict[str, float]:
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = Passes(run.nets, a, b, run.pools, rng)
     _thaw(run)
-    with frozen(run.nets.discriminators()):
-        values = descend(run, "generator", passes)
-    return values | descend(run, "discriminator", passes)
+    with run.recipe.at("nets"), nd.lone_values_told():
+        with frozen(run.nets.discriminators()):
+            values = descend(run, "generator", passes)
+        return values | descend(run, "discriminator", passes)
 
 
 def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
