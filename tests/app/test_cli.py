@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -457,7 +458,7 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
+    "args", [["--help"], ["--version"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
 )
 def test_help_imports_no_torch(args: list[str]) -> None:
     code = (
@@ -467,8 +468,17 @@ def test_help_imports_no_torch(args: list[str]) -> None:
         "print([m for m in ('torch', 'numpy', 'PIL', 'accelerate') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
-    assert "Usage:" in done.stdout + done.stderr
+    assert ("Usage:" if args != ["--version"] else f"restorekit {version('restorekit')}\n") in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_versions_are_those_of_restorekit_and_of_what_plugins_are_installed(tmp_path: Path) -> None:
+    guest(tmp_path, "sad", "raise OSError('no such library')")
+    guest(tmp_path, "tool", "", "restorekit.commands")
+    first, *others = shell("--version", path=tmp_path).out.splitlines()
+    assert first == f"restorekit {version('restorekit')}"
+    assert {"restorekit-sad 1.2", "restorekit-tool 1.2"} <= set(others), "told from metadata, though one is broken"
+    assert others == sorted(others)
 
 
 def test_help_comes_at_once() -> None:
