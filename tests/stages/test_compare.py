@@ -621,3 +621,18 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
     assert any(
         "interval of sensitivity that is not defined: the score rests on one patient" in n for n in words.notes(found)
     )
+
+
+def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:
+    columns = {"psnr_restored": np.linspace(20, 30, IMAGES)}
+    names = {"resnet": {"paper": {"f1": 0.9}}, "50%~x^2&{y}#$_|<i>": {}, "\\relax \u00e9\u2013\u2212": {}}
+    for at, (name, recipe) in enumerate(names.items()):
+        runs = [
+            made(name, seed, skill=1.0 + at, folder=f"{at}-{seed}", columns=columns, recipe=recipe)
+            for seed in (0, 1, 2)
+        ]
+    found = compare([runs[0].parent], draws=50)
+    assert len(found.methods) == 3
+    said = compiled(words.latex(found))
+    assert "Overfull" not in said
+    assert "Missing character" not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +20,12 @@ from restorekit.stages.writing.findings import (
     number,
     percent,
 )
+from restorekit.stages.writing.tables import tex, tex_table
 
 __all__ = ["Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
 
 FEW_UNITS, FEW_IMAGES = 30, 10
 """Below so many patients, or images of a class, the reader is told that they are few."""
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\u2212": "$-$"}
-_TEX |= {c: rf"\{c}" for c in "&%$#_{}"} | {c: f"${c}$" for c in "<>"}
 
 
 @dataclass(frozen=True)
@@ -223,9 +221,10 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(told))
 
 
-def _heads(found: Comparison) -> list[str]:
-    lower = {"lower": " (lower is better)", "neither": " (neither is better)"}
-    return [f"{_capital(label(column.name))}{lower.get(column.better, '')}" for column in found.columns]
+def _heads(found: Comparison) -> list[tuple[str, str]]:
+    """The name of each column, and what is to be said where more is not better."""
+    notes = {"lower": "lower is better", "neither": "neither is better"}
+    return [(_capital(label(column.name)), notes.get(column.better, "")) for column in found.columns]
 
 
 def _capital(text: str) -> str:
@@ -234,7 +233,7 @@ def _capital(text: str) -> str:
 
 def markdown(found: Comparison) -> str:
     """Return the table in Markdown, with its legend and notes."""
-    rows = [["method", *_heads(found)]]
+    rows = [["method", *(f"{name} ({note})" if note else name for name, note in _heads(found))]]
     for line in lines(found):
         cells = [f"**{c.value}**" if c.best else c.value for c in line.cells]
         small = ["<br>".join([text, *c.below]) for text, c in zip(cells, line.cells, strict=True)]
@@ -247,28 +246,24 @@ def markdown(found: Comparison) -> str:
 
 
 def latex(found: Comparison) -> str:
-    """Return the table in LaTeX; it needs no package."""
-    rows = [" & ".join(["Method", *map(_tex, _heads(found))])]
+    """Return the table in LaTeX; it needs the package graphicx."""
+    heads = [_stacked(Words(name, (note,) if note else ())) for name, note in _heads(found)]
+    rows = [" & ".join(["Method", *heads])]
     for line in lines(found):
         name = _stacked(Words(line.label, () if line.paper else (line.seeds,)))
         rows.append(" & ".join([rf"\textit{{{name}}}" if line.paper else name, *map(_stacked, line.cells)]))
     body = " \\\\\n".join(rows[1:])
-    caption = " ".join(legend(found))
-    return (
-        f"\\begin{{table}}\n\\centering\n\\caption{{{_tex(caption)}}}\n"
-        f"\\begin{{tabular}}{{l{'c' * len(found.columns)}}}\n"
-        f"\\hline\n{rows[0]} \\\\\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}\n\\end{{table}}\n"
+    columns = "c" * len(found.columns)
+    return tex_table(
+        f"\\begin{{tabular}}{{l{columns}}}\n\\hline\n{rows[0]} \\\\\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}",
+        tex(" ".join(legend(found))),
     )
 
 
 def _stacked(words: Words) -> str:
-    value = rf"\textbf{{{_tex(words.value)}}}" if words.best else _tex(words.value)
-    below = [rf"\\{{\tiny {_tex(text)}}}" for text in words.below]
+    value = rf"\textbf{{{tex(words.value)}}}" if words.best else tex(words.value)
+    below = [rf"\\{{\tiny {tex(text)}}}" for text in words.below]
     return rf"\shortstack{{{value}{''.join(below)}}}" if below else value
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}<>\u2212\u2013]", lambda m: _TEX.get(m[0], "--"), text)
 
 
 def scores_csv(found: Comparison) -> str:
