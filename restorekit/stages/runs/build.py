@@ -16,18 +16,16 @@ from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
-from restorekit.stages.data import batches
-from restorekit.stages.data import doctor
-from restorekit.stages.data import items
+from restorekit.stages.data import batches, doctor, items
+from restorekit.stages.data.splits import SIDES, SPLITS, demand_same_splits, open_splits
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.judge import judge_recipe
+from restorekit.stages.recipes.recipe import Misfit, Recipe, dotted
+from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
-from restorekit.stages.recipes.judge import judge_recipe
-from restorekit.stages.recipes.recipe import Misfit, Recipe, dotted
 from restorekit.stages.runs.run import Run, Term
-from restorekit.stages.recipes.seeds import seed_of
-from restorekit.stages.data.splits import SIDES, SPLITS, demand_same_splits, open_splits
 
 __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 

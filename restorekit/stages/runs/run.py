@@ -18,6 +18,8 @@ from restorekit.core.errors import CheckpointError, TrainingError
 from restorekit.core.files import write_text
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
+from restorekit.stages.data.doctor import Checkup
+from restorekit.stages.recipes.recipe import Recipe, dump
 from restorekit.stages.runs import sizes
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import (
@@ -29,9 +31,7 @@ from restorekit.stages.runs.checkpoint import (
     remove_torn,
     write_checkpoint,
 )
-from restorekit.stages.data.doctor import Checkup
 from restorekit.stages.runs.engine import Engine
-from restorekit.stages.recipes.recipe import Recipe, dump
 
 __all__ = ["Run", "Term"]
 
