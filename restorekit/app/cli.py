@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import restorekit
 from restorekit.app import data, guests, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 
@@ -38,6 +39,27 @@ app = typer.Typer(
 
 app.add_typer(data.app, name="data")
 app.add_typer(plugin.app, name="plugin")
+
+
+def _tell_versions(asked: bool) -> None:
+    if asked:
+        screen.say(f"restorekit {restorekit.__version__}")
+        for name, number in sorted(guests.versions().items()):
+            screen.say(f"{name} {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_versions, is_eager=True, help="Show versions, plugins' too, and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]

@@ -15,7 +15,7 @@ from restorekit.core.guests import Guest, find, is_slow
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugin, Plugins
 
-__all__ = ["Commands", "known", "rows"]
+__all__ = ["Commands", "known", "rows", "versions"]
 
 
 def known() -> Plugins:
@@ -44,6 +44,11 @@ def rows(own: Collection[str]) -> Iterator[list[str]]:
         except PluginError as error:
             told = str(error)
         yield _row(guest, told)
+
+
+def versions() -> dict[str, str]:
+    """Return the version of every distribution that brings plugins or commands, by its name; none is imported."""
+    return {guest.distribution: guest.version for what in ("plugin", "command") for guest in find(what, ())}
 
 
 def _row(plugin: Plugin | Guest, told: str) -> list[str]:

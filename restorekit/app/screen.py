@@ -221,7 +221,8 @@ def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None
     table(title, ["method", *(column.name for column in compress(columns, kept))], rows)
 
 
-def _interval(part: Mapping[str, float] | None, reason: str | None) -> tuple[str, str]:
+def _interval(part: Mapping[str, Any] | None, reason: str | None) -> tuple[str, str]:
     if part is None:
         return "-", reason or "not defined"
-    return f"{part['value']:.4f}", f"{part['low']:.4f} to {part['high']:.4f}"
+    bounds = f"not defined: {part['alone']}" if part["low"] is None else f"{part['low']:.4f} to {part['high']:.4f}"
+    return f"{part['value']:.4f}", bounds

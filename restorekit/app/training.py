@@ -36,7 +36,8 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         plugins: where its parts come from.
         folder: the run folder.
         resume: go on with what it holds.
-        allow_leaks: go on though patients or images stand in train and test.
+        allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
+            allowed when it goes on.
         again: how to go on after Ctrl-C, to people; empty: by --resume.
 
     Raises:
@@ -56,15 +57,11 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
         for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
             screen.warn(text)
-    if resume:
-        _take_over(made)
     judge = judge_recipe(spec, made.steps)
     if judge is not None:
         opened(judge, plugins.parts)  # no judge for want of data is told now, not after the training
-    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
-    screen.note(f"run folder: {folder}")
     again = again or f"add --resume {folder}"
-    _train(made, plugins, again)
+    _trained(made, plugins, "run folder", resume=resume, again=again)
     if made.sizes["val"]:
         screen.note("scoring the validation images")
         evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
@@ -72,7 +69,7 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
         if judge is not None:
             report.report(folder)  # should the judge fail, this is there
-            audit_one(made, _trained_judge(made.folder / "judge", judge, plugins, again))
+            audit_one(made, _trained_judge(judge, plugins, folder / "judge", again))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
@@ -138,21 +135,26 @@ def _attempt(member: Member, plugins: Plugins, *, allow_leaks: bool) -> str:
     return ""
 
 
-def _trained_judge(folder: Path, spec: Recipe, plugins: Plugins, again: str) -> Run:
+def _trained_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
     """Train a judge in its folder, or go on with it; its report is written, but it is no result of its own."""
     from restorekit.stages.reporting import report
     from restorekit.stages.runs import build
     from restorekit.stages.scoring import evaluate
 
     judge = build.build(spec, plugins, folder)
-    if (folder / "recipe.json").is_file():
-        _take_over(judge)
-    judge.begin(f"restorekit {shlex.join(sys.argv[1:])}")
-    screen.note(f"the judge: {folder}")
-    _train(judge, plugins, again)
+    _trained(judge, plugins, "the judge", resume=(folder / "recipe.json").is_file(), again=again)
     evaluate.evaluate(judge, "test", say=screen.quietly(screen.note))
     report.report(folder)
     return judge
+
+
+def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:
+    """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
+    if resume:
+        _take_over(made)
+    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
+    screen.note(f"{called}: {made.folder}")
+    _train(made, plugins, again)
 
 
 def _take_over(made: Run) -> None:

@@ -79,15 +79,17 @@ def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight:
             middle, for images about what stands there.
         class_weight: How much an image counts in the loss, by its class. A list: a weight a class, in the order of
             the classes. `balanced`: images / (classes x images of the class), counted in the training images of the
-            translator's own source domain, so that every class counts alike and the mean weight is 1. With
-            `data.balance: class`, which evens out the classes as they are drawn, this would even them out twice.
+            translator's own source domain, so that every class counts alike and the mean weight is 1. It is refused
+            with `data.balance: class`, which evens out the classes as they are drawn: that would do it twice.
     """
     count = len(domain.classes)
     if count < 2:
         raise RecipeError(
             f"head 'classify': domain {domain.name} has {count} classes, needs at least 2; label its data"
         )
-    return Classify(features, count, pool, _weights(class_weight, domain))
+    made = Classify(features, count, pool, _weights(class_weight, domain))
+    made.balances = "class_weight: balanced" if class_weight == "balanced" else ""
+    return made
 
 
 def _weights(given: ClassWeight | None, domain: Domain) -> list[float]:

@@ -105,9 +105,9 @@ class Task(Loss):
     def _one(self, p: Passes, name: PassName) -> Tensor:
         answer, target, head = getattr(p, name).answer, p.start(name).target, _head(p, name)
         if answer is None or head is None:
-            raise RecipeError("losses: 'task' reads a head's answers, but nets has no head; add `head: classify`")
+            raise RecipeError("loss 'task': reads a head's answers, but nets has no head; add `head: classify`")
         if target is None:
-            raise RecipeError(f"losses: 'task' reads classes, but the images that {name!r} starts from have none")
+            raise RecipeError(f"loss 'task': reads classes, but the images that {name!r} starts from have none")
         return head.loss(answer, target)
 
 

@@ -7,10 +7,10 @@ import os
 import sys
 import tomllib
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -31,6 +31,7 @@ __all__ = [
     "find",
     "find_in",
     "is_slow",
+    "libraries",
     "own_version",
     "put_on_path",
     "same_distribution",
@@ -41,6 +42,8 @@ COMMANDS = "restorekit.commands"
 What = Literal["plugin", "command"]
 SLOW = 2.0
 """Seconds of import from which the user is told."""
+DEVELOPERS = {"dev", "doc", "docs", "test", "tests"}
+"""Extras for those who work on a distribution; no run uses what they ask for."""
 
 
 class Guest:
@@ -227,6 +230,25 @@ def own_version() -> str | None:
         return version("restorekit")
     except PackageNotFoundError:
         return None
+
+
+def libraries(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the version here of everything that installed distributions ask for, by its name.
+
+    What only an extra asks for is told where it is installed; what must be there and is not, is "absent".
+    """
+    found: dict[str, str] = {}
+    for name in distributions:
+        try:
+            metadata = distribution(name).metadata
+        except PackageNotFoundError:  # a checkout that was never installed
+            continue
+        extras = ["", *(set(metadata.get_all("Provides-Extra", [])) - DEVELOPERS)]
+        for wanted in map(Requirement, metadata.get_all("Requires-Dist", [])):
+            asking = [extra for extra in extras if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
+            if "" in asking or (asking and _is_installed(wanted.name)):
+                found[canonicalize_name(wanted.name)] = version(wanted.name) if _is_installed(wanted.name) else "absent"
+    return dict(sorted(found.items()))
 
 
 def same_distribution(one: str, other: str) -> bool:

@@ -97,14 +97,14 @@ class ImageCache:
 def _unnamed_file(folder: Path | None) -> int:
     if folder is None:
         if not hasattr(os, "memfd_create"):
-            raise RecipeError("data.cache.place: memory is for Linux; use disk")
+            raise RecipeError("memory is for Linux; use disk")
         return os.memfd_create("restorekit")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:  # without a name: a killed process leaves nothing behind
             return os.dup(file.fileno())
     except OSError as error:
-        raise RecipeError(f"data.cache.place: disk needs a folder to write in; {folder}: {error.strerror}") from error
+        raise RecipeError(f"disk needs a folder to write in; {folder}: {error.strerror}") from error
 
 
 def _digest(key: object) -> bytes:

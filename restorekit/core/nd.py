@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restorekit.core.errors import RecipeError
+
 __all__ = [
     "MakeLayer",
     "conv",
     "crop",
     "init_normal",
+    "lone_values_told",
     "norm",
     "normal_start",
     "pad",
@@ -33,6 +38,8 @@ _CONV: dict[tuple[int, bool], Any] = {
     (3, True): nn.ConvTranspose3d,
 }
 _INSTANCE: dict[int, Any] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+_LONE = re.compile(r"Expected more than 1 (.+) when training, got input size torch\.Size\((.+)\)")
+"""What torch's norms say of a single value."""
 _BATCH: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -93,6 +100,26 @@ def norm(
     table = _INSTANCE if kind == "instance" else _BATCH
     made: nn.Module = table[dims](channels, affine=affine, eps=eps)
     return made
+
+
+@contextmanager
+def lone_values_told() -> Iterator[None]:
+    """Say what to do where a norm is given a single value a channel, of which there is no spread.
+
+    Raises:
+        RecipeError: instead of torch's ValueError, whatever network the norm is in.
+    """
+    try:
+        yield
+    except ValueError as error:
+        found = _LONE.match(str(error))
+        if found is None:
+            raise
+        kind, more = ("a batch", "data.batch: 2 or more, ") if found[1] == "value per channel" else ("an instance", "")
+        mend = f"take {more}a larger data.size, fewer halvings or another norm"
+        raise RecipeError(
+            f"{kind} norm gets maps of {found[2]}, one value a channel, and has no spread; {mend}"
+        ) from error
 
 
 def pad(image: Tensor, amounts: Sequence[tuple[int, int]], mode: PadMode = "reflect") -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import UnionType
@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from restorekit.core.errors import PluginError, RecipeError, unknown
 
-__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "Source", "explain"]
+__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "Place", "Source", "explain"]
 
 Factory = Callable[..., Any]
 Place = tuple[str | int, ...]
@@ -224,6 +224,16 @@ class Parts:
             elif inner is not None and value is not None:
                 given[n] = [self.resolve(inner, v) for v in (value if isinstance(value, list) else [value])]
         return partial(_make, part, given)
+
+    def used(self, kind: str, spec: Any) -> Iterator[tuple[str, str]]:
+        """Yield (kind, name) of a good part as a recipe names it, and of the parts that its options hold."""
+        name, options = split(spec)
+        yield kind, name
+        for n, value in options.items():
+            inner = self._find(kind, name).nested(n)
+            if inner is not None and value is not None:
+                for item in value if isinstance(value, list) and n != inner else [value]:
+                    yield from self.used(inner, item)
 
     def _lacking(self, kind: str, name: str) -> str | None:
         """Return why there is no such part, though the source was asked for it; None if there is."""

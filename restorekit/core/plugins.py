@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,17 @@ import pluggy
 from restorekit.core import hookspecs
 from restorekit.core.catalogue import Catalogue, Known
 from restorekit.core.errors import PluginError, unknown
-from restorekit.core.guests import COMMANDS, GROUP, Guest, find, find_in, own_version, put_on_path, same_distribution
+from restorekit.core.guests import (
+    COMMANDS,
+    GROUP,
+    Guest,
+    find,
+    find_in,
+    libraries,
+    own_version,
+    put_on_path,
+    same_distribution,
+)
 from restorekit.core.parts import Factory, Parts
 
 __all__ = ["COMMANDS", "GROUP", "Plugin", "Plugins", "load"]
@@ -83,6 +93,18 @@ class Plugins:
         if not ours:
             raise PluginError(unknown("plugin", name, {n for p in self.found for n in (p.name, p.distribution)}))
         return ours
+
+    def libraries(self, parts: Iterable[tuple[str, str]], needs: Iterable[str] = ()) -> dict[str, str]:
+        """Return the versions of the libraries that restorekit, and the guests that bring parts, ask for.
+
+        Args:
+            parts: (kind, name) of each part that is used.
+            needs: distributions that are used besides.
+        """
+        owners = {self.parts.owner(kind, name) for kind, name in parts}
+        found = libraries({"restorekit", *needs, *(p.distribution for p in self.found if p.name in owners)})
+        ours = {"restorekit", *(plugin.distribution for plugin in self.found)}
+        return {name: v for name, v in found.items() if not any(same_distribution(name, one) for one in ours)}
 
     def load_folder(self, folder: Path) -> list[Plugin]:
         """Import and return the plugins of a project's folder, which need not be installed.

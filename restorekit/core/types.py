@@ -292,6 +292,9 @@ class Discriminator(nn.Module, ABC):
 class TaskHead(nn.Module, ABC):
     """Reads a generator's features and answers a question, such as the class."""
 
+    balances: str = ""
+    """The option by which its loss evens out rare classes by their counts, as it stands in a recipe; empty: none."""
+
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Return the answer for unpooled features (B, F, *s)."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -309,15 +310,16 @@ def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> 
     recipe.write_text(RECIPE.replace("losses: [lsgan, {", "losses: [paired, {"))
     refused(
         cli("check", recipe),
-        "losses.paired: compares a with its own b; set data.pairing: key",
-        "nets.discriminator: no loss trains it; add one such as lsgan, or take it away",
+        f"{recipe}:12: losses[0]: paired compares a with its own b; set data.pairing: key",
+        f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or take it away",
     )
     said = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
-    assert "losses.task: needs nets.head, which is not set" in said.errors
+    assert f"{recipe}:12: losses[1]: task needs nets.head, which is not set" in said.errors
     said = cli("run", recipe, "--set", "losses.paired=lsgan", "--set", "nets.discriminator.layers=3")
     refused(
         said,
-        "discriminator 'patch': 3 layers need sizes of at least 24, data.size is [16, 16]; use fewer layers",
+        "--set nets.discriminator.layers: nets.discriminator.layers: discriminator 'patch': 3 layers need sizes of at "
+        "least 24, data.size is [16, 16]; use fewer layers",
     )
 
 
@@ -456,7 +458,7 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
+    "args", [["--help"], ["--version"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
 )
 def test_help_imports_no_torch(args: list[str]) -> None:
     code = (
@@ -466,8 +468,17 @@ def test_help_imports_no_torch(args: list[str]) -> None:
         "print([m for m in ('torch', 'numpy', 'PIL', 'accelerate') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
-    assert "Usage:" in done.stdout + done.stderr
+    assert ("Usage:" if args != ["--version"] else f"restorekit {version('restorekit')}\n") in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_versions_are_those_of_restorekit_and_of_what_plugins_are_installed(tmp_path: Path) -> None:
+    guest(tmp_path, "sad", "raise OSError('no such library')")
+    guest(tmp_path, "tool", "", "restorekit.commands")
+    first, *others = shell("--version", path=tmp_path).out.splitlines()
+    assert first == f"restorekit {version('restorekit')}"
+    assert {"restorekit-sad 1.2", "restorekit-tool 1.2"} <= set(others), "told from metadata, though one is broken"
+    assert others == sorted(others)
 
 
 def test_help_comes_at_once() -> None:
@@ -650,6 +661,13 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     assert "hold the same pixels" in page
     assert Path("runs/tiny-1/splits.csv").is_file()
     assert Path("runs/tiny-1/data-check/check.json").is_file()
+    again = cli("run", recipe, "--resume", "runs/tiny-1")
+    assert again.code == 0, again.err
+    assert f"leak, allowed: {leak}" in again.err, "what was allowed once is said again"
+    shutil.copy("images/a/train/yes/2.png", "images/a/test/yes/8.png")
+    more = cli("run", recipe, "--resume", "runs/tiny-1")
+    assert more.code == 2, more.err
+    assert "a: train/yes/2.png (train) and a: test/yes/8.png (test) hold the same pixels" in more.err
 
 
 DIM = '''

@@ -409,6 +409,21 @@ def test_a_plugin_cannot_have_the_name_of_a_built_in_one(folder: Path) -> None:
 # What is imported, and when
 
 
+def test_libraries_are_those_that_the_guests_of_the_parts_ask_for(folder: Path) -> None:
+    extra = "Provides-Extra: more\nProvides-Extra: test"
+    asked = ["restorekit>=1,<2", "Hypothesis>=6", "not.there", 'pluggy>=1; python_version < "3"', "restorekit-other"]
+    asked += ['pytest; extra == "more"', 'not-there-either; extra == "more"', f'mypy; extra == "test"\n{extra}']
+    install(folder, "one", GOOD, *asked)
+    install(folder, "other", GOOD, "restorekit>=1,<2", "ruff")
+    loaded = find()
+    own = loaded.libraries([])
+    wanted = {"hypothesis": version("hypothesis"), "not-there": "absent", "pytest": version("pytest")}
+    assert {name: v for name, v in loaded.libraries([("layer", "one")]).items() if name not in own} == wanted
+    assert loaded.libraries([("layer", "one")], ["restorekit-other"])["ruff"] == version("ruff")
+    assert {"numpy", "torch"} <= set(own)
+    assert not any(name.startswith("restorekit") for name in loaded.libraries([("layer", "one")]))
+
+
 def test_only_the_guests_that_are_asked_for_are_imported(folder: Path) -> None:
     for name in ("one", "two", "three", "four"):
         install(folder, name, GOOD)

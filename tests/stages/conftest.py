@@ -1,6 +1,9 @@
 """Toy parts, brought through the plugins' own door, and small recipes over them: enough to run every stage for real."""
 
 import copy
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +31,25 @@ from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.recipe import Recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Callable[[str], str]:
+    """Return a function that compiles a table for LaTeX, with the package that it names, and returns what TeX said."""
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+
+    def compile(table: str) -> str:
+        package = re.findall(r"\\usepackage{\w+}", table.partition("\n")[0])[0]
+        text = f"\\documentclass{{article}}\n{package}\n\\begin{{document}}\n{table}\\end{{document}}\n"
+        (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+        call = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+        assert done.returncode == 0, done.stdout
+        assert (tmp_path / "table.pdf").is_file()
+        return done.stdout + (tmp_path / "table.log").read_text(errors="replace")
+
+    return compile
 
 
 class Toy(Dataset):
@@ -136,6 +158,18 @@ def cliff() -> Loss:
     return Cliff()
 
 
+class Back(Loss):
+    """Reads the way back, and does not say so."""
+
+    def generator(self, p: Passes) -> Tensor:
+        return p.ba.image.mean()
+
+
+def back() -> Loss:
+    """A loss that asks for what a one-way run has not."""
+    return Back()
+
+
 class Scale(Generator):
     """The image times a number; the features are the image."""
 
@@ -223,6 +257,7 @@ def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("generator", "painter", painter)
     add("loss", "trap", trap)
     add("loss", "cliff", cliff)
+    add("loss", "back", back)
 
 
 def fresh_plugins() -> Plugins:

@@ -116,7 +116,7 @@ def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Reci
         spec(audit={"judge": "resnet"})
     with pytest.raises(RecipeError, match=r"audit.judge: no generator is called 'unit'. Did you mean 'unet'"):
         spec(audit={"judge": "unit"})
-    with pytest.raises(RecipeError, match=r"audit: the judge: generator 'unet': data.size .* can be halved 4 times"):
+    with pytest.raises(RecipeError, match=r"audit.judge.depth: the judge: generator 'unet': .* can be halved 4 times"):
         build.check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
 
 
@@ -132,6 +132,16 @@ def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Call
     assert found["contrast"]["change"] == {"value": 0, "low": 0, "high": 0}
     assert found == json.loads((run.folder / "scores" / "audit.json").read_text())
     assert any("a loss of up to" in sentence for sentence in found["sentences"]), "ten images exclude nothing"
+
+
+def test_of_one_patient_nothing_is_certain(judge: Run, restorer: Callable[..., Run]) -> None:
+    found = audit(restorer(0.9, data__a={**TOY, "truth": True, "mask": True, "grouped": 20}, data__half=None), judge)
+    parts = [entry for score in found["scores"].values() for entry in score.values()]
+    parts += [found["contrast"][which] for which in ("poor", "restored", "change")]
+    assert {(entry["low"], entry["high"], entry["alone"]) for entry in parts} == {(None, None, "one patient")}
+    text = " ".join(found["sentences"])
+    assert "Inconclusive: its AUROC rests on one patient alone" in text
+    assert "By restoration it changed by" in text
 
 
 def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[..., Run]) -> None:

@@ -1,6 +1,7 @@
 """A recipe's parts are held against each other and against its images before anything is read or trained."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 
 from restorekit.core.errors import RecipeError
 from restorekit.core.plugins import Plugins
+from restorekit.core.types import Batch
+from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.recipe import Recipe
-from restorekit.stages.runs.build import build_nets, check
+from restorekit.stages.runs.build import build, build_nets, check
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.run import Run
+from restorekit.stages.training.train import step, train
 
 Spec = Callable[..., Recipe]
 HEAD = {"name": "classify", "pool": "avg"}
@@ -26,29 +30,120 @@ def faults(made: Recipe, plugins: Plugins) -> list[str]:
 
 def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
     assert faults(spec(nets__head=HEAD), plugins) == [
-        "nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+        "toy.yaml: nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
     ]
     assert faults(spec(losses=["cycle"]), plugins) == [
-        "nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
+        "toy.yaml: nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
     ]
 
 
 def test_all_misfits_are_told_at_once(spec: Spec, plugins: Plugins) -> None:
     made = spec(losses=["task", "paired"], evaluate={"metrics": ["f1"]}, train__keep="last")
     told = faults(made, plugins)
-    assert [line.partition(":")[0] for line in told] == [
-        "losses.task",
-        "losses.paired",
+    assert [line.split(": ")[1] for line in told] == [
+        "losses[0]",
+        "losses[1]",
         "nets.discriminator",
-        "evaluate.metrics",
+        "evaluate.metrics[0]",
     ]
 
 
 def test_sizes_that_the_networks_cannot_take(spec: Spec, plugins: Plugins) -> None:
     made = spec(data__size=[15, 16], nets__generator=RESNET)
-    assert faults(made, plugins) == ["data.size: generator 'resnet' takes multiples of 2; came [15, 16]"]
+    assert faults(made, plugins) == ["toy.yaml: data.size: generator 'resnet' takes multiples of 2; came [15, 16]"]
     (line,) = faults(spec(data__size=[2, 2], data__batch=1, nets__generator=RESNET), plugins)
     assert "\n" not in line
+
+
+WRONG = """\
+name: wrong
+data:
+  size: [16, 16]
+  a: {name: toy, side: a}
+  b: {name: toy, side: b}
+nets:
+  generator:
+    name: unet
+    width: 4
+    depth: 2
+  head:
+    name: classify
+    class_weight: [1, 2, 3]
+losses: [task, {name: paired, norm: l2}]
+train: {steps: 10, keep: best}
+"""
+
+
+def written(folder: Path, text: str, plugins: Plugins, *sets: str) -> Recipe:
+    path = folder / "r.yaml"
+    path.write_text(text)
+    return recipe.load(path, plugins, sets=sets)
+
+
+def test_misfits_have_the_line_of_what_does_not_fit(tmp_path: Path, plugins: Plugins) -> None:
+    told = faults(written(tmp_path, WRONG, plugins, "train.keep=last"), plugins)
+    home = tmp_path / "r.yaml"
+    assert told == [f"{home}:14: losses[1]: paired compares a with its own b; set data.pairing: key"]
+    (told,) = faults(written(tmp_path, WRONG, plugins, "losses.paired=null"), plugins)
+    assert told == f"{home}:15: train.keep: best needs a score; add one to evaluate.metrics"
+
+
+def test_a_fault_of_a_part_made_against_data_has_the_line_of_its_option(tmp_path: Path, plugins: Plugins) -> None:
+    sets = ["losses.paired=null", "train.keep=last"]
+    with pytest.raises(RecipeError) as caught:
+        build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
+    (line,) = caught.value.faults
+    wanted = "nets.head.class_weight: head 'classify': class_weight: needs a number for each of no, yes; came 3 numbers"
+    assert line == f"{tmp_path / 'r.yaml'}:13: {wanted}"
+    deep = written(tmp_path, WRONG, plugins, *sets, "nets.head.class_weight=null", "nets.generator.depth=5")
+    assert faults(deep, plugins)[0].startswith("--set nets.generator.depth: nets.generator.depth: generator 'unet': ")
+
+
+def test_a_fault_of_a_part_within_another_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
+    within = """\
+    name: degraded
+    dataset: {name: toy, side: b}
+    degradation:
+      name: blend
+      degradations:
+        - name: noise
+        - name: blur
+          severity: [3, 1]
+"""
+    text = WRONG.replace("  a: {name: toy, side: a}\n", f"  a:\n{within}")
+    sets = ["losses.paired=null", "train.keep=last", "nets.head.class_weight=null"]
+    with pytest.raises(RecipeError) as caught:
+        build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")
+    place = "data.a.degradation.degradations[1].severity: degradation 'blur': severity is [low, high], low <= high"
+    assert caught.value.faults == (f"{tmp_path / 'r.yaml'}:12: {place}; came [3.0, 1.0]",)
+
+
+def test_a_fault_of_a_loss_while_training_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
+    text = WRONG.replace("{name: paired, norm: l2}", "back")
+    sets = ["train.keep=last", "nets.head.class_weight=null", "nets.one_way=true"]
+    with pytest.raises(RecipeError) as caught:
+        list(train(build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")))
+    (line,) = caught.value.faults
+    assert line.startswith(f"{tmp_path / 'r.yaml'}:14: losses[1]: a term reads a pass through 'ba', but nets.one_way")
+
+
+def test_a_norm_of_a_single_value_is_told_with_the_mend(
+    spec: Spec, build_run: Callable[..., Run], plugins: Plugins
+) -> None:
+    small = {"data__size": [1, 1], "nets__generator": "late", "nets__discriminator": None, "losses": ["identity"]}
+    said = "a batch norm gets maps of [1, 4, 1, 1], one value a channel, and has no spread; take data.batch: 2 or more"
+    (line,) = faults(spec(**small, data__batch=1), plugins)
+    assert line.startswith(f"toy.yaml: nets: {said}, a larger data.size")
+    run = build_run(**small, data__batch=2)
+    run.nets.train()
+    one = Batch(image=torch.zeros(1, 1, 1, 1), key=("x",))
+    with pytest.raises(RecipeError) as caught:  # as with networks that cannot be tried before
+        step(run, one, one)
+    assert caught.value.faults == (line,)
+    tall = {**small, "nets__generator": {**RESNET, "norm": "instance", "downs": 0}}
+    (line,) = faults(spec(**tall), plugins)
+    assert "an instance norm" in line
+    assert "data.batch" not in line
 
 
 def test_networks_are_held_against_images_without_numbers(spec: Spec, plugins: Plugins) -> None:
@@ -90,6 +185,17 @@ def test_domains_know_how_many_training_images_are_of_each_class(build_run: Call
     run = build_run("other", data__a=many, nets__head=balanced, losses=["lsgan", "task"])
     assert run.nets.ab.head is not None
     assert run.nets.ab.head.weight.tolist() == pytest.approx([7 / 8, 7 / 6])
+
+
+def test_classes_are_not_evened_out_twice(spec: Spec, plugins: Plugins) -> None:
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    both = {"nets__head": balanced, "losses": ["lsgan", "task"], "data__balance": "class"}
+    assert faults(spec(**both), plugins) == [
+        "toy.yaml: data.balance: class evens out the classes once more than nets.head does by class_weight: balanced; "
+        "set data.balance: none, or drop that option of the head"
+    ]
+    check(spec(**{**both, "data__balance": "none"}), plugins.parts)
+    check(spec(**{**both, "nets__head": {"name": "classify", "class_weight": [1, 3]}}), plugins.parts)
 
 
 def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: Callable[..., Run]) -> None:

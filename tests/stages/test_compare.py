@@ -117,7 +117,7 @@ def test_scores_and_intervals_are_those_of_the_rows(made: Made) -> None:
         "auroc": other.roc_auc_score(TRUTH, positive),
     }
     assert {name: found.cells["one", name].value for name in TABLE} == pytest.approx(wanted, abs=1e-5)
-    over = resamples(units([f"p{i // 2}" for i in range(IMAGES)]), 100, 0)
+    over = resamples(units([f"p{i // 2}" for i in range(IMAGES)]), 100, 0).rows
     drawn = [other.f1_score(TRUTH[rows], called[rows]) for rows in over]
     assert found.cells["one", "f1"].patients == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
     assert (found.units, found.unit, found.tests) == (30, "patient", ())
@@ -594,3 +594,45 @@ def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> 
 
 def _images(count: int) -> Any:
     return {name: torch.zeros(count, 1, 8, 8) for name in ("poor", "restored")}
+
+
+def test_one_patient_has_no_interval(made: Made, tmp_path: Path) -> None:
+    groups, columns = ["p"] * IMAGES, {"psnr_restored": np.linspace(20, 30, IMAGES)}
+    runs = [made(name, skill=skill, groups=groups, columns=columns) for name, skill in (("one", 1.0), ("two", 2.0))]
+    found = compare(runs, draws=100)
+    assert {cell.patients for cell in found.cells.values()} == {None}
+    assert {one.patients for one in answers.calibrations(found).values()} == {None}
+    (said,) = [note for note in words.notes(found) if note.startswith("A dash stands for an interval")]
+    assert "that is not defined: the score rests on one patient alone" in said
+    assert not any("intervals are rough" in note for note in words.notes(found))
+    assert {cell.below for line in words.lines(found) for cell in line.cells} == {("\N{EN DASH}",)}
+    assert "nan" not in pages.write_page(found, tmp_path / "page.html").read_text().lower().replace("nano", "")
+    assert {test.p for test in found.tests} == {1.0}
+
+
+def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: Made) -> None:
+    truth, groups = np.arange(IMAGES) < 4, [f"p{i // 4}" for i in range(IMAGES)]
+    positive = np.where(np.arange(IMAGES) == 3, 0.2, np.where(truth, 0.9, np.linspace(0.1, 0.6, IMAGES)))
+    found = compare([made(truth=truth, positive=positive, groups=groups)], draws=100)
+    assert found.cells["one", "sensitivity"].value == 0.75
+    assert found.cells["one", "sensitivity"].patients is None
+    low, high = found.cells["one", "specificity"].patients or (0, 0)
+    assert low < found.cells["one", "specificity"].value < high
+    assert any(
+        "interval of sensitivity that is not defined: the score rests on one patient" in n for n in words.notes(found)
+    )
+
+
+def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:
+    columns = {"psnr_restored": np.linspace(20, 30, IMAGES)}
+    names = {"resnet": {"paper": {"f1": 0.9}}, "50%~x^2&{y}#$_|<i>": {}, "\\relax \u00e9\u2013\u2212": {}}
+    for at, (name, recipe) in enumerate(names.items()):
+        runs = [
+            made(name, seed, skill=1.0 + at, folder=f"{at}-{seed}", columns=columns, recipe=recipe)
+            for seed in (0, 1, 2)
+        ]
+    found = compare([runs[0].parent], draws=50)
+    assert len(found.methods) == 3
+    said = compiled(words.latex(found))
+    assert "Overfull" not in said
+    assert "Missing character" not in said

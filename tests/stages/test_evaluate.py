@@ -237,11 +237,16 @@ def test_a_perfect_image_scores_infinity_and_that_is_no_crash(saved: Build) -> N
 
 
 def test_a_class_that_a_resample_may_lack(saved: Build) -> None:
-    """One positive image: in the many resamples without it sensitivity is not defined; the interval is of the rest."""
-    run = saved("sensitivity", "auroc", data__a=toy(test=2), nets__head=HEAD)
-    entry = evaluate(run)["metrics"]["sensitivity"]["score"]
+    """Two positive images: in the resamples without them sensitivity is not defined; the interval is of the rest."""
+    entry = evaluate(saved("sensitivity", data__a=toy(test=4), nets__head=HEAD))["metrics"]["sensitivity"]["score"]
+    assert 0 <= entry["low"] <= entry["value"] <= entry["high"] <= 1
+
+
+def test_one_positive_image_gives_the_sensitivity_no_interval(saved: Build) -> None:
+    """All resamples that hold it agree, and the others know no sensitivity."""
+    entry = evaluate(saved("sensitivity", data__a=toy(test=2), nets__head=HEAD))["metrics"]["sensitivity"]["score"]
     assert entry["value"] in (0.0, 1.0)
-    assert entry["low"] == entry["high"] == entry["value"]
+    assert (entry["low"], entry["high"], entry["alone"]) == (None, None, "one image")
 
 
 def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:

@@ -1,5 +1,7 @@
 """Paired tests against brute force, closed forms and other libraries; patients as units."""
 
+import math
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -12,7 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from restorekit.core.classification import summed
 from restorekit.stages.scoring import inference
-from restorekit.stages.scoring.intervals import resamples, unit_of, units, weights
+from restorekit.stages.scoring.intervals import estimate, interval, resamples, unit_of, units, weights
 
 PATIENTS = 8
 
@@ -138,6 +140,39 @@ def test_students_interval_by_hand_from_three_seeds_on() -> None:
 @given(st.lists(st.sampled_from(["p", "q", "r", None]), min_size=1, max_size=12), st.integers(0, 99))
 def test_weights_count_the_rows_of_the_same_resamples(groups: list[str | None], seed: int) -> None:
     of = units(groups)
-    counted = [np.bincount(rows, minlength=len(groups)) for rows in resamples(of, 5, seed)]
+    counted = [np.bincount(rows, minlength=len(groups)) for rows in resamples(of, 5, seed).rows]
     np.testing.assert_array_equal(weights(of, 5, seed), counted)
     assert [set(of[unit]) >= {row} for row, unit in enumerate(unit_of(of))] == [True] * len(groups)
+
+
+def rate(table: Any) -> Callable[[Any], float]:
+    """The share of ones among rows that are known; NaN where none is."""
+    return lambda rows: float(np.mean(kept)) if len(kept := table[rows][~np.isnan(table[rows])]) else math.nan
+
+
+def test_one_unit_has_no_interval() -> None:
+    table = np.array([0.0, 1.0, 1.0, 0.5])
+    for groups, unit in ((["p"] * 4, "patient"), (["p"] * 4, "subject")):
+        over = resamples(units(groups), 20, 0, unit)
+        assert estimate(rate(table), over, 0.95) == {"value": 0.625, "low": None, "high": None, "alone": f"one {unit}"}
+    low, high = interval(rate(table), resamples(units([None] * 4), 200, 0), 0.95)  # no patient known: images count
+    assert low is not None
+    assert low < 0.625 < (high or 0)
+    assert interval(rate(table[:1]), resamples(units([None]), 20, 0), 0.95) == (None, None)
+
+
+@given(st.integers(2, 30), st.data())
+def test_a_score_that_rests_on_one_of_several_units_has_no_interval(count: int, data: st.DataObject) -> None:
+    known = data.draw(st.integers(0, count - 1))
+    table = np.full(2 * count, math.nan)
+    table[2 * known : 2 * known + 2] = [0.1, 0.7]
+    over = resamples(units([f"p{i // 2}" for i in range(2 * count)]), 50, 0)
+    assert interval(rate(table), over, 0.9) == (None, None)
+
+
+def test_a_score_that_is_the_same_for_all_of_several_units_has_an_interval() -> None:
+    over = resamples(units([f"p{i // 2}" for i in range(40)]), 50, 0)
+    assert interval(rate(np.ones(40)), over, 0.9) == (1.0, 1.0)
+    some = np.full(40, math.nan)
+    some[[0, 1, 38]] = 1.0  # of two patients
+    assert interval(rate(some), over, 0.9) == (1.0, 1.0)

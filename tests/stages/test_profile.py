@@ -323,10 +323,16 @@ def test_tables_of_every_format(tmp_path: Path) -> None:
     assert lines[2:5] == ["| name | n |", "| --- | ---: |", '| a\\|b & <i>50 %</i> of $x_1$ \\ "q" # | 1 |']
     assert lines[-1] == "A note."
     tex = (tmp_path / "t.tex").read_text()
-    assert r'a|b \& <i>50 \%</i> of \$x\_1\$ \textbackslash{} "q"' in tex
+    assert r'a$|$b \& $<$i$>$50 \%$<$/i$>$ of \$x\_1\$ \textbackslash{} "q"' in tex
     assert tex.count(" \\\\\n") == 3
     with pytest.raises(RecipeError, match=r"t.xlsx: ends with none of .md, .csv, .tex, .html"):
         write_table(tmp_path / "t.xlsx", made)
+
+
+def test_a_table_for_latex_compiles(tmp_path: Path, compiled: Callable[[str], str]) -> None:
+    wide = Table(NASTY, ["name", *["a number"] * 20], [[NASTY, *["12,345.6"] * 20]], [NASTY, "A note."])
+    write_table(tmp_path / "t.tex", wide)
+    assert "Overfull" not in compiled((tmp_path / "t.tex").read_text())
 
 
 def test_a_run_is_profiled_with_its_own_classes(build_run: Callable[..., Run], plugins: Plugins) -> None:

@@ -403,6 +403,18 @@ def test_a_resolved_recipe_comes_back(load: Load, plugins: Plugins) -> None:
     assert recipe.resolved(json.loads(made.model_dump_json()), "json", plugins) == made
 
 
+def test_the_parts_of_a_recipe_are_found_within_parts_too(load: Load, plugins: Plugins) -> None:
+    clear = "b: {name: degraded, dataset: {name: phantom, side: b}, degradation: {name: blend, degradations: [blur]}}"
+    made = load(GOOD.replace("b: {name: toy, side: b}", clear), "audit=split", "evaluate.metrics=[psnr]")
+    assert set(recipe.parts_of(made, plugins.parts)) == {
+        *[("dataset", name) for name in ("toy", "degraded", "phantom")],
+        *[("degradation", name) for name in ("blend", "blur")],
+        *[("generator", name) for name in ("resnet", "unet")],
+        *[("loss", name) for name in ("lsgan", "cycle", "identity")],
+        *[("discriminator", "patch"), ("metric", "psnr"), ("watcher", "csv"), ("watcher", "samples")],
+    }
+
+
 def test_best_must_be_a_metric_that_is_evaluated(faults: Callable[..., list[str]]) -> None:
     assert faults(GOOD + "evaluate: {metrics: [psnr, ssim]}\n", "train.best=psn") == [
         "r.yaml: train.best: no evaluated metric is called 'psn'. Did you mean 'psnr'? Known: psnr, ssim"

@@ -206,6 +206,7 @@ def full(tmp_path):
         "plugins": {"restorekit-selfonn": "1.0.0"},
         "python": "3.11.2",
         "torch": "2.7.0",
+        "libraries": {"scipy": "1.14.0", "timm": "1.0.16"},
         "device": "cpu",
         "device_name": "x86-64, 2 cores",
         "precision": "bf16",
@@ -285,6 +286,7 @@ def test_numbers_shown_are_those_of_the_files(full):
     assert all(one in text for one in IDS.values())
     assert "restorekit run recipes/r2cgan_xray.yaml --set data.root=PATH" in text
     assert "restorekit==1.0.0 restorekit-selfonn==1.0.0" in text
+    assert "Libraries scipy: 1.14.0, timm: 1.0.16" in text
     assert "# the resolved recipe" in text
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -284,7 +285,7 @@ def test_a_text_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_precision_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("this is of machines without a GPU")
-    with pytest.raises(RecipeError, match=r"train.precision: fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
+    with pytest.raises(RecipeError, match=r"fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
         Engine("fp16")
     assert (Engine("fp32").precision, Engine("fp32").notes) == ("fp32", [])
     monkeypatch.setattr("restorekit.stages.runs.engine._has_bf16", lambda device: False)
@@ -321,6 +322,8 @@ def test_a_run_folder_says_what_was_run(build_run: Build, plugins: Plugins) -> N
     said = json.loads((run.folder / "environment.json").read_text())
     assert said["command"] == "restorekit run toy.yaml"
     assert (said["seed"], said["precision"], said["torch"]) == (0, "fp32", torch.__version__)
+    assert said["libraries"]["numpy"] == np.__version__
+    assert "pytest" not in said["libraries"]  # of an extra for developers
     data = json.loads((run.folder / "data.json").read_text())
     assert data["splits"]["test"]["a"]["images"] == 2
     nets = json.loads((run.folder / "networks.json").read_text())

@@ -3,14 +3,16 @@
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from restorekit import Batch, DataError, Metric, RecipeError
+from restorekit import UNLABELLED, Batch, DataError, Metric, RecipeError
+from restorekit.app import screen
 from restorekit.core.measures import LEVELS
 from restorekit.stages.reporting.report import report
 from restorekit.stages.runs.run import Run
@@ -82,6 +84,56 @@ def test_it_agrees_with_the_evaluation(build_run: Callable[..., Run]) -> None:
         (scores["auroc"]["score"], zero["auroc"]),
     ):
         assert {key: point[key] for key in part} == part
+
+
+def test_one_patient_has_no_interval_anywhere(
+    build_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"name": "toy", "truth": True, "test": 4, "grouped": 4}
+    run = build_run(
+        nets__generator={"name": "scale", "by": 0.5},
+        nets__head={"name": "classify", "pool": "avg"},
+        losses=["lsgan", "task"],
+        data__a=one,
+        data__b={"name": "toy", "side": "b", "test": 4},
+        evaluate={"metrics": METRICS, "resamples": 50},
+    )
+    run.begin("test")
+    run.save()
+    scores, curves = evaluate(run), again(run, passes("0..1"))
+    assert (scores["groups"], scores["unit"], scores["good"]["images"]) == (1, "patient", 4)
+    of_restored = [m[part] for m in scores["metrics"].values() for part in ("score", "restored", "gain") if part in m]
+    of_restored += [m["distance"] for m in scores["metrics"].values() if "distance" in m]
+    lines = [line for curve in curves["curves"].values() for line in curve["lines"].values()]
+    of_restored += [point for line in lines for point in [*line["points"], line["change"]]]
+    assert {(e["low"], e["high"], e["alone"]) for e in of_restored if e} == {(None, None, "one patient")}
+    assert "alone" not in scores["metrics"]["exposure_level"]["good"], "the good images are not of that patient"
+    text = report(run.folder).read_text()
+    assert "The test images are those of one patient" in text
+    assert "(95 % interval not defined: one patient)" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "bootstrap resamples of" not in text
+    screen.scores(scores)
+    screen.times(curves)
+    assert "not defined: one patient" in capsys.readouterr().out
+    with (run.folder / "scores" / "times.csv").open(newline="") as stream:
+        assert {(row["low"], row["high"]) for row in csv.DictReader(stream)} == {("", "")}
+
+
+def test_scores_of_classes_count_the_images_whose_class_is_known(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    scoring = run.scoring
+
+    def half_known(split: str) -> Iterator[Batch]:
+        """The same images, the class of half of them forgotten."""
+        for batch in scoring(split):
+            assert batch.target is not None
+            target = batch.target.clone()
+            target[: len(target) // 2] = UNLABELLED
+            yield replace(batch, target=target)
+
+    run.scoring = half_known
+    points = {name: again(run, [0])["curves"][name]["lines"]["all"]["points"] for name in METRICS}
+    assert {name: point["n"] for name, (point,) in points.items()} == {"psnr": 12, "accuracy": 6, "auroc": 6}
 
 
 def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:

@@ -6,7 +6,7 @@ the mean of theirs, taken upright: at the same rate of false alarms, or at the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +56,8 @@ class Calibration:
 
     ece: tuple[float, ...]
     """The expected calibration error, a number a seed."""
-    patients: tuple[float, float]
-    """Percentiles of its mean over resampled patients."""
+    patients: tuple[float, float] | None
+    """Percentiles of its mean over resampled patients; None where all are of one."""
     bins: tuple[tuple[Values, Values, Values], ...]
     """A seed: of each bin that holds images the mean promised, the share that came true, and the images."""
 
@@ -148,15 +148,17 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
     known, target = found.truth()
     if not len(target):
         return {}
-    over = found.weights()[:, known]
+    over = found.weights()
     made = {}
     for method in found.answering:
         chances = [run.test.chances[known] for run in method.runs]
-        drawn = np.mean([class_score("ece", chance, target, over) for chance in chances], axis=0)
-        low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+
+        def error(over: Values, of: Sequence[Values] = chances) -> Values:
+            return np.asarray(np.mean([class_score("ece", one, target, over[:, known]) for one in of], axis=0))
+
         ece = tuple(float(class_score("ece", chance, target)) for chance in chances)
         bins = tuple(_bins(chance, target) for chance in chances)
-        made[method.label] = Calibration(ece, (float(low), float(high)), bins)
+        made[method.label] = Calibration(ece, found.interval(error, over), bins)
     return made
 
 

@@ -19,7 +19,7 @@ from restorekit.core.classification import CLASS_SCORES, class_score, summed
 from restorekit.core.errors import DataError, unknown
 from restorekit.stages.comparing.methods import Method, Scored, find_runs, methods, read_run
 from restorekit.stages.scoring.inference import Difference, holm, mcnemar, ranked, summable, swap_test, t_interval
-from restorekit.stages.scoring.intervals import unit_of, units, weights
+from restorekit.stages.scoring.intervals import Indices, percentiles, unit_of, unit_word, units, weights
 
 __all__ = ["CONFIDENCE", "DRAWS", "TABLE", "Cell", "Column", "Comparison", "Discordance", "PairTest", "compare"]
 
@@ -60,7 +60,10 @@ class Cell:
     values: tuple[float, ...]
     """A number a seed; NaN where it is not defined."""
     patients: tuple[float, float] | None
-    """Percentiles of the mean over seeds over resampled patients (or images); of one seed its own interval."""
+    """Percentiles of the mean over seeds over resampled patients (or images); of one seed its own interval.
+
+    None where it is not defined, as where the score rests on one patient.
+    """
     seeds: tuple[float, float] | None
     """Student's interval of the mean over seeds, from three seeds on."""
     paper: float | None
@@ -161,6 +164,20 @@ class Comparison:
         """Return how often each test image counts in the first `count` resamples of patients, (count, N)."""
         return weights(units(self.first.test.groups), count, 0)
 
+    def interval(self, score: Callable[[Values], Values], over: Values) -> tuple[float, float] | None:
+        """Return the percentiles of a score over resamples of patients; None where it is not defined, or rests on one.
+
+        Args:
+            score: of how often each test image counts, (R, N) to (R,).
+            over: the resamples, (R, N).
+        """
+
+        def of(rows: Indices) -> float:
+            return float(score(np.bincount(rows, minlength=over.shape[1])[None].astype(np.float64))[0])
+
+        low, high = percentiles(_in_pieces(score, over), of, units(self.first.test.groups), CONFIDENCE)
+        return None if low is None or high is None else (low, high)
+
 
 def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = DRAWS) -> Comparison:
     """Compare finished runs; files are read, nothing is written.
@@ -179,7 +196,6 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
     found = methods(runs, allow_unequal=allow_unequal)
     dropped = _dropped(runs)
     groups = runs[0].test.groups
-    grouped = any(group is not None for group in groups)
     empty = Comparison(
         methods=tuple(found),
         columns=_columns(found, dropped),
@@ -190,7 +206,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         images=len(groups),
         known=0,
         units=len(units(groups)),
-        unit=("subject" if any(run.synthetic for run in runs) else "patient") if grouped else "image",
+        unit=unit_word(groups, synthetic=any(run.synthetic for run in runs)),
         ungrouped=sum(group is None for group in groups),
         dropped=dropped,
     )
@@ -264,11 +280,11 @@ def _cells(sized: Comparison, draws: int) -> dict[tuple[str, str], Cell]:
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
                     _demand_as_written(run, column.name, value)
-                patients = _percentiles(np.mean([_in_pieces(score, over) for score in scores], axis=0))
+                patients = sized.interval(_mean_of_scores(scores), over)
             else:
                 entries = [_entry(run, column.name) for run in method.runs]
                 values = [entry.get("value", np.nan) for entry in entries]
-                patients = (entries[0]["low"], entries[0]["high"]) if len(entries) == 1 and entries[0] else None
+                patients = _written(entries[0]) if len(entries) == 1 else None
             finite = bool(np.isfinite(values).all())
             cells[method.label, column.name] = Cell(
                 values=tuple(values),
@@ -282,6 +298,12 @@ def _cells(sized: Comparison, draws: int) -> dict[tuple[str, str], Cell]:
 def _entry(run: Scored, name: str) -> Mapping[str, Any]:
     entry = run.scores["metrics"][name]
     return entry.get("score") or entry.get("restored") or {}
+
+
+def _written(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval that a run wrote of itself."""
+    low, high = entry.get("low"), entry.get("high")
+    return None if low is None or high is None else (float(low), float(high))
 
 
 def _scorer(
@@ -309,18 +331,14 @@ def _mean(sums: Values) -> Values:
         return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def _in_pieces(score: Callable[[Values | None], Values], over: Values) -> Values:
+def _in_pieces(score: Callable[[Values], Values], over: Values) -> Values:
     """Score resamples some at a time: the AUROC sorts copies of them."""
     step = max(1, HELD // over.shape[1])
     return np.concatenate([score(over[at : at + step]) for at in range(0, len(over), step)])
 
 
-def _percentiles(values: Values) -> tuple[float, float] | None:
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return None
-    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def _mean_of_scores(scores: Sequence[Callable[[Values | None], Values]]) -> Callable[[Values], Values]:
+    return lambda over: np.asarray(np.mean([score(over) for score in scores], axis=0))
 
 
 def _demand_as_written(run: Scored, name: str, value: float) -> None:

@@ -123,7 +123,7 @@ def _calibration(found: Comparison, of: Mapping[str, Calibration]) -> dict[str, 
     promised = f"the probability of {found.classes[-1]}" if two else "the probability of the class that was called"
     rows = []
     for name, one in of.items():
-        bounds = " to ".join(number(value) for value in one.patients)
+        bounds = " to ".join(map(number, one.patients)) if one.patients else "not defined"
         spread = f"; seeds {number(min(one.ece))} to {number(max(one.ece))}" if len(one.ece) > 1 else ""
         rows.append((name, number(sum(one.ece) / len(one.ece)), f"{bounds}{spread}"))
     return {"picture": plots.reliability(of, promised), "rows": rows, "promised": promised, "bins": BINS}

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from restorekit.stages.comparing.compare import CONFIDENCE, DRAWS, LEVEL, Cell, Column, Comparison
-from restorekit.stages.writing.findings import class_and_source, count, difference, finite, label, number, percent
+from restorekit.stages.writing.findings import (
+    class_and_source,
+    count,
+    difference,
+    finite,
+    label,
+    listed,
+    number,
+    percent,
+)
+from restorekit.stages.writing.tables import tex, tex_table
 
 __all__ = ["Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
 
 FEW_UNITS, FEW_IMAGES = 30, 10
 """Below so many patients, or images of a class, the reader is told that they are few."""
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\u2212": "$-$"}
-_TEX |= {c: rf"\{c}" for c in "&%$#_{}"} | {c: f"${c}$" for c in "<>"}
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,15 @@ def _words(cell: Cell | None, column: Column) -> Words:
 def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
     """The intervals of a cell and what they are: by patient for one seed, else the range and t over seeds."""
     if len(cell.values) == 1:
-        return (_bounds(cell.patients, name),) if cell.patients else ()
+        return (_bounds(cell.patients, name) or "\u2013",)
     spread = f"range {_bounds(cell.range, name)}"
     return (spread, f"t {_bounds(cell.seeds, name)}") if cell.seeds else (spread,)
+
+
+def _is_lone(found: Comparison, name: str, cell: Cell) -> bool:
+    """True if a score has no interval because it rests on one patient; of a score without rows only its run knows."""
+    rows = found.units == 1 or any(column.rows for column in found.columns if column.name == name)
+    return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None
 
 
 def _bounds(bounds: tuple[float, float] | None, name: str) -> str:
@@ -139,7 +152,13 @@ def _about_images(found: Comparison) -> Iterator[str]:
             f"The patient is not known of {some} test image{'' if some == 'every' else 's'}: these were resampled and "
             "swapped one by one. If several are of one patient, intervals are too narrow and p values too small."
         )
-    if found.units < FEW_UNITS:
+    lone = dict.fromkeys(name for (_, name), cell in found.cells.items() if _is_lone(found, name, cell))
+    if lone:
+        yield (
+            f"A dash stands for an interval of {listed([*map(label, lone)])} that is not defined: the score rests on "
+            f"one {found.unit} alone, and how far it would differ for other {found.unit}s cannot be said."
+        )
+    if 1 < found.units < FEW_UNITS:
         yield f"There are only {found.units} {found.unit}s: intervals are rough, only large differences can be seen."
     data = found.first.data
     test = ((data.get("splits") or {}).get("test") or {}).get("a") or {}
@@ -202,9 +221,10 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(told))
 
 
-def _heads(found: Comparison) -> list[str]:
-    lower = {"lower": " (lower is better)", "neither": " (neither is better)"}
-    return [f"{_capital(label(column.name))}{lower.get(column.better, '')}" for column in found.columns]
+def _heads(found: Comparison) -> list[tuple[str, str]]:
+    """The name of each column, and what is to be said where more is not better."""
+    notes = {"lower": "lower is better", "neither": "neither is better"}
+    return [(_capital(label(column.name)), notes.get(column.better, "")) for column in found.columns]
 
 
 def _capital(text: str) -> str:
@@ -213,7 +233,7 @@ def _capital(text: str) -> str:
 
 def markdown(found: Comparison) -> str:
     """Return the table in Markdown, with its legend and notes."""
-    rows = [["method", *_heads(found)]]
+    rows = [["method", *(f"{name} ({note})" if note else name for name, note in _heads(found))]]
     for line in lines(found):
         cells = [f"**{c.value}**" if c.best else c.value for c in line.cells]
         small = ["<br>".join([text, *c.below]) for text, c in zip(cells, line.cells, strict=True)]
@@ -226,28 +246,24 @@ def markdown(found: Comparison) -> str:
 
 
 def latex(found: Comparison) -> str:
-    """Return the table in LaTeX; it needs no package."""
-    rows = [" & ".join(["Method", *map(_tex, _heads(found))])]
+    """Return the table in LaTeX; it needs the package graphicx."""
+    heads = [_stacked(Words(name, (note,) if note else ())) for name, note in _heads(found)]
+    rows = [" & ".join(["Method", *heads])]
     for line in lines(found):
         name = _stacked(Words(line.label, () if line.paper else (line.seeds,)))
         rows.append(" & ".join([rf"\textit{{{name}}}" if line.paper else name, *map(_stacked, line.cells)]))
     body = " \\\\\n".join(rows[1:])
-    caption = " ".join(legend(found))
-    return (
-        f"\\begin{{table}}\n\\centering\n\\caption{{{_tex(caption)}}}\n"
-        f"\\begin{{tabular}}{{l{'c' * len(found.columns)}}}\n"
-        f"\\hline\n{rows[0]} \\\\\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}\n\\end{{table}}\n"
+    columns = "c" * len(found.columns)
+    return tex_table(
+        f"\\begin{{tabular}}{{l{columns}}}\n\\hline\n{rows[0]} \\\\\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}",
+        tex(" ".join(legend(found))),
     )
 
 
 def _stacked(words: Words) -> str:
-    value = rf"\textbf{{{_tex(words.value)}}}" if words.best else _tex(words.value)
-    below = [rf"\\{{\tiny {_tex(text)}}}" for text in words.below]
+    value = rf"\textbf{{{tex(words.value)}}}" if words.best else tex(words.value)
+    below = [rf"\\{{\tiny {tex(text)}}}" for text in words.below]
     return rf"\shortstack{{{value}{''.join(below)}}}" if below else value
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}<>\u2212\u2013]", lambda m: _TEX.get(m[0], "--"), text)
 
 
 def scores_csv(found: Comparison) -> str:

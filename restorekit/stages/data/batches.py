@@ -262,7 +262,7 @@ def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
 
 def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[tuple[Batch, Batch]]:
     """Yield the batches (a, b) of the steps from `start` up to `stop`."""
-    with _cache(recipe.data) as cache:
+    with _cache(recipe) as cache:
         sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch)
         workers = recipe.data.workers
         loader: DataLoader[Any] = DataLoader(
@@ -281,12 +281,13 @@ def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> I
 
 
 @contextmanager
-def _cache(data: Data) -> Iterator[ImageCache | None]:
-    if data.cache.place == "none":
+def _cache(recipe: Recipe) -> Iterator[ImageCache | None]:
+    asked = recipe.data.cache
+    if asked.place == "none":
         yield None
         return
-    folder = cache_folder() if data.cache.place == "disk" else None
-    cache = ImageCache(folder, round(data.cache.limit * GIB))
+    with recipe.at("data", "cache", "place"):
+        cache = ImageCache(cache_folder() if asked.place == "disk" else None, round(asked.limit * GIB))
     try:
         yield cache
     finally:

@@ -86,6 +86,14 @@ class Checkup:
             "check tells of each), or go on with --allow-leaks"
         )
 
+    def allowed_in(self, folder: Path) -> bool:
+        """True if a run began in the folder with these leaks, or more: it was told to go on then (--allow-leaks)."""
+        path = folder / "data.json"
+        began = json.loads(path.read_text("utf-8")).get("check", {}) if path.is_file() else {}
+        now = self.told()
+        known = set(began.get("leaks", [])) >= set(now["leaks"])
+        return known and began.get("leak_count", 0) >= now["leak_count"]
+
     def told(self) -> dict[str, Any]:
         """Return what data.json of a run says of it."""
         return {

@@ -178,9 +178,9 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
     root = None if data.root is None else Path(data.root)
     sides: dict[tuple[str, SideName], Side] = {}
     for name in SIDES:
-        make = parts.resolve("dataset", getattr(data, name).spec)
         for split in SPLITS:
-            dataset = make(root, split)
+            with recipe.at("data", name):
+                dataset = parts.resolve("dataset", getattr(data, name).spec)(root, split)
             domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes), dataset.quantity)
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from restorekit.stages.recipes.layered import Origins
 from restorekit.stages.recipes.recipe import Recipe
 
 __all__ = ["judge_recipe"]
@@ -21,7 +22,7 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
         return None
     told = json.loads(spec.model_dump_json())
     half = OTHER[spec.half] if spec.half is not None and spec.audit.name == "split" else spec.data.half
-    return Recipe.model_validate(
+    made = Recipe.model_validate(
         {
             "name": f"{spec.name}_judge",
             "seed": spec.seed,
@@ -43,3 +44,4 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
             "watch": ["csv"],
         }
     )
+    return made.born(Origins({(): spec.origins.where(("audit", "judge"))}))

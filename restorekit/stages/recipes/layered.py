@@ -19,10 +19,21 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from restorekit.core.errors import RecipeError, nearest, unknown
 from restorekit.core.parts import Place
 
-__all__ = ["Layered", "read", "to_yaml"]
+__all__ = ["Layered", "Origins", "read", "to_yaml"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The place that each value of a recipe came from. All are equal: two recipes that say the same are the same."""
+
+    of: Mapping[Place, str] = field(default_factory=dict, compare=False)
+
+    def where(self, place: Place) -> str:
+        """The origin of the value at `place`, or of the nearest thing around it."""
+        return next((self.of[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.of), "recipe")
 
 
 @dataclass
@@ -34,10 +45,7 @@ class Layered:
 
     def where(self, place: Place) -> str:
         """The origin of the value at `place`, or of the nearest thing around it."""
-        for end in range(len(place), -1, -1):
-            if place[:end] in self.origins:
-                return self.origins[place[:end]]
-        return "recipe"
+        return Origins(self.origins).where(place)
 
     def apply_variant(self, variant: str, path: Path) -> None:
         """Set what a variant of the file at `path` says. One of the wrong shape is left to the recipe's own check."""

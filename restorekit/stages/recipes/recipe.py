@@ -10,24 +10,28 @@ import json
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from restorekit.core.errors import RecipeError, nearest, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
-from restorekit.stages.recipes.layered import Layered, read, to_yaml
+from restorekit.stages.recipes.layered import Layered, Origins, read, to_yaml
 
 __all__ = [
     "Audit",
+    "Misfit",
     "Recipe",
     "differences",
+    "dotted",
     "dump",
     "load",
     "load_variants",
     "options",
+    "parts_of",
     "read_resolved",
     "resolved",
     "variant_names",
@@ -240,6 +244,8 @@ class Recipe(_Model):
     variant: str | None = None
     """Which of them was applied: `--variant` writes it here. It is a label; set by hand it applies nothing."""
 
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if (self.train.epochs is None) == (self.train.steps is None):
@@ -263,6 +269,43 @@ class Recipe(_Model):
     def metric_names(self) -> list[str]:
         """Names of the evaluated metrics."""
         return [metric.name for metric in self.evaluate.metrics]
+
+    @property
+    def origins(self) -> Origins:
+        """Where its values came from: a file and a line, or a setting."""
+        return self._origins
+
+    def born(self, origins: Origins) -> Recipe:
+        """Return it with the places that its values came from."""
+        made = self.model_copy()
+        made._origins = origins
+        return made
+
+    @contextmanager
+    def at(self, *place: str | int) -> Iterator[None]:
+        """Say of faults of what is made inside, from what stands at `place`, on which line the recipe asks for it.
+
+        Raises:
+            Misfit: for a RecipeError that does not know its place.
+        """
+        try:
+            yield
+        except Misfit:
+            raise
+        except RecipeError as error:
+            data = json.loads(self.model_dump_json())
+            raise Misfit(self, *((_meant_place(data, place, line), line) for line in error.faults)) from error
+
+
+class Misfit(RecipeError):
+    """Faults of a recipe that is valid by itself: its parts do not fit each other or the data.
+
+    `found` holds them with their places, `faults` a line each, in which the place stands first, as with other faults.
+    """
+
+    def __init__(self, recipe: Recipe, *found: Fault) -> None:
+        super().__init__(*_lines(found, recipe.origins))
+        self.found = found
 
 
 def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -351,6 +394,14 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
         yield place
 
 
+def parts_of(recipe: Recipe, parts: Parts) -> Iterator[tuple[str, str]]:
+    """Yield (kind, name) of every part that a recipe names, also of those within others."""
+    data = json.loads(recipe.model_dump_json())
+    for place, kind in PART_PLACES.items():
+        for _, spec in _named(data, place):
+            yield from parts.used(kind, spec)
+
+
 def read_resolved(folder: Path) -> dict[str, Any]:
     """Return the resolved recipe of a run folder.
 
@@ -390,13 +441,40 @@ def _validate(layered: Layered, plugins: Plugins) -> Recipe:
         faults.append(((), str(error)))
     for place, kind in PART_PLACES.items():
         faults += _part_faults(layered.data, place, kind, plugins.parts)
+    origins = Origins(layered.origins)
     if recipe is not None and not faults:
-        return recipe
-    lines = []
-    for place, text in faults:
-        dotted = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, place)))
-        lines.append(": ".join(part for part in (layered.where(place), dotted, text) if part))
-    raise RecipeError(*dict.fromkeys(lines))
+        return recipe.born(origins)
+    raise RecipeError(*_lines(faults, origins))
+
+
+def dotted(place: Place) -> str:
+    """Return a place as people write it: `evaluate.metrics[1]`."""
+    return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, place)))
+
+
+def _lines(faults: Sequence[Fault], origins: Origins) -> list[str]:
+    """Return faults as people read them: file and line, key, what is wrong; the same is said once."""
+    lines = [": ".join(filter(None, (origins.where(place), dotted(place), text))) for place, text in faults]
+    return [*dict.fromkeys(lines)]
+
+
+def _meant_place(data: Any, place: Place, text: str) -> Place:
+    """Return the place of the option that a fault of the part at `place` speaks of, else of the part that it names."""
+    for key in place:
+        data = data[key]
+    parts = [(at, part) for at, part in _mappings(data, place) if at == place or f"{part.get('name')!r}" in text]
+    at, part = parts[-1] if parts else (place, {})
+    found = {key: re.search(rf"\b{re.escape(key)}\b", text) for key in part if key != "name" and part[key] is not None}
+    spoken = {key: match.start() for key, match in found.items() if match}
+    return (*at, min(spoken, key=spoken.__getitem__)) if spoken else at
+
+
+def _mappings(data: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield every mapping of plain data with its place, the outer ones first."""
+    if isinstance(data, dict):
+        yield place, data
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from _mappings(value, (*place, key))
 
 
 def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
@@ -412,14 +490,20 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
 
 
 def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[Fault]:
+    for at, spec in _named(data, place):
+        yield from parts.faults(kind, spec, at)
+
+
+def _named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    """Yield the parts that plain data names at `place`, one of `PART_PLACES`, each with its own place."""
     for key in place:
         data = data.get(key) if isinstance(data, dict) else None
     if isinstance(data, list):
         for i, item in enumerate(data):
-            weightless = {k: v for k, v in item.items() if k != "weight"} if isinstance(item, dict) else item
-            yield from parts.faults(kind, weightless if kind == "loss" else item, (*place, i))
+            weighted = place == ("losses",) and isinstance(item, dict)
+            yield (*place, i), {k: v for k, v in item.items() if k != "weight"} if weighted else item
     elif data is not None and place not in {("losses",), ("watch",), ("evaluate", "metrics")}:
-        yield from parts.faults(kind, data, place)
+        yield place, data
 
 
 def _model_faults(error: ValidationError) -> Iterator[Fault]:

@@ -140,7 +140,7 @@ def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
 def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
     if value_of(entry) is None:
         return {"value": _undefined(undefined), "interval": ""}
-    return {"value": number(value_of(entry), name), "interval": findings.interval(entry, name)}
+    return {"value": number(value_of(entry), name), "interval": findings.bounds(entry, name)}
 
 
 def _undefined(reason: Any) -> str:
@@ -282,7 +282,7 @@ def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
         | row
         | {
             "ours": number(ours, name),
-            "interval": findings.interval(entry, name),
+            "interval": findings.bounds(entry, name),
             "where": f"{where} our interval" if where else "",
         }
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from restorekit.core.measures import LEVELS
-from restorekit.stages.writing.findings import count, interval, label, listed, number, split_word, value_of
+from restorekit.stages.writing.findings import bounds, count, interval, label, listed, number, split_word, value_of
 from restorekit.stages.writing.runfolder import Json
 
 __all__ = ["KINDS", "good_images", "lacking", "sentence", "summary", "warnings"]
@@ -17,11 +17,13 @@ Way = Literal["nearer", "farther", "unclear", "unknown"]
 
 def sentence(name: str, metric: Json) -> str:
     """Return in plain words whether restoration moved the images towards the good ones by a metric."""
+    distance = metric.get("distance")
+    if not isinstance(distance, Mapping):
+        return "It cannot be told: the measure is not defined for the poor, the restored or the good images."
+    values = f"from {number(distance['poor'], name)} to {number(distance['restored'], name)}"
     way = _way(metric)
     if way == "unknown":
-        return "It cannot be told: the measure is not defined for the poor, the restored or the good images."
-    distance = metric["distance"]
-    values = f"from {number(distance['poor'], name)} to {number(distance['restored'], name)}"
+        return f"The distance to the good images went {values}; its interval is {bounds(distance)}."
     said = {
         "nearer": f"Nearer to the good images: the distance fell {values}.",
         "farther": f"Farther from the good images: the distance rose {values}.",

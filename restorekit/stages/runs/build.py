@@ -10,23 +10,22 @@ from typing import Any
 
 import torch
 
-from restorekit.core.errors import DataError, RecipeError, RestorekitError
-from restorekit.core.parts import Parts
+from restorekit.core import nd
+from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
-from restorekit.stages.data import batches
-from restorekit.stages.data import doctor
-from restorekit.stages.data import items
+from restorekit.stages.data import batches, doctor, items
+from restorekit.stages.data.splits import SIDES, SPLITS, demand_same_splits, open_splits
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.judge import judge_recipe
+from restorekit.stages.recipes.recipe import Misfit, Recipe, dotted
+from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
-from restorekit.stages.recipes.judge import judge_recipe
-from restorekit.stages.recipes.recipe import Recipe
 from restorekit.stages.runs.run import Run, Term
-from restorekit.stages.recipes.seeds import seed_of
-from restorekit.stages.data.splits import SIDES, SPLITS, demand_same_splits, open_splits
 
 __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
@@ -34,11 +33,12 @@ __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers"
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
     """Return the loss terms; the second `cycle` is told as `cycle_2`."""
     terms, seen = [], Counter[str]()
-    for loss in spec.losses:
+    for i, loss in enumerate(spec.losses):
         seen[loss.name] += 1
         options = {name: value for name, value in loss.spec.items() if name != "weight"}
         name = loss.name if seen[loss.name] == 1 else f"{loss.name}_{seen[loss.name]}"
-        terms.append(Term(name, loss.weight, parts.resolve("loss", options)()))
+        with spec.at("losses", i):
+            terms.append(Term(name, loss.weight, parts.resolve("loss", options)()))
     return terms
 
 
@@ -58,7 +58,7 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
         domains: those of the data, where they are known; else two classes and a number are taken for granted.
 
     Raises:
-        RecipeError: with every fault.
+        RecipeError: with every fault, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
     domains = domains or assumed(spec)
@@ -66,17 +66,24 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
     faults += _judge_faults(spec, parts, domains)
     if faults:
-        raise RecipeError(*faults)
+        raise Misfit(spec, *faults)
 
 
-def _judge_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[str]:
+def _judge_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Fault]:
     judge = judge_recipe(spec, steps=1)
     try:
         if judge is not None:
             check(judge, parts, domains)
-    except RecipeError as error:
-        return [f"audit: the judge: {line}" for line in str(error).splitlines()]
+    except Misfit as error:
+        return [_of_judge(place, text) for place, text in error.found]
     return []
+
+
+def _of_judge(place: Place, text: str) -> Fault:
+    """Return a fault of the judge's recipe as one of the recipe that asks for it, which names its generator alone."""
+    if place[:2] == ("nets", "generator"):
+        return ("audit", "judge", *place[2:]), f"the judge: {text}"
+    return ("audit", "judge"), f"the judge: {dotted(place)}: {text}"
 
 
 def assumed(spec: Recipe) -> dict[str, Domain]:
@@ -85,80 +92,96 @@ def assumed(spec: Recipe) -> dict[str, Domain]:
     return {name: Domain(name, spec.data.channels, size, classes, "a number") for name in "ab"}
 
 
-def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[str]:
+def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
     """Faults between losses and networks."""
-    for term in terms:
+    for i, term in enumerate(terms):
+        at, name = ("losses", i), spec.losses[i].name
         if term.loss.judges and spec.nets.discriminator is None:
-            yield f"losses.{term.name}: needs nets.discriminator, which is not set"
+            yield at, f"{name} needs nets.discriminator, which is not set"
         if "target" in term.loss.needs and spec.nets.head is None:
-            yield f"losses.{term.name}: needs nets.head, which is not set"
+            yield at, f"{name} needs nets.head, which is not set"
         if "pairs" in term.loss.needs and spec.data.pairing != "key":
-            yield f"losses.{term.name}: compares a with its own b; set data.pairing: key"
+            yield at, f"{name} compares a with its own b; set data.pairing: key"
         if term.loss.both_ways and spec.nets.one_way:
-            yield f"losses.{term.name}: needs the way back; nets.one_way must not be true"
+            yield at, f"{name} needs the way back; nets.one_way must not be true"
     if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
-        yield "nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
+        yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
     if spec.nets.head is not None and not any("target" in term.loss.needs for term in terms):
-        yield "nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+        yield ("nets", "head"), "no loss trains it, so its answers would mean nothing; add task, or take it away"
     if spec.train.keep == "best" and not spec.metric_names:
-        yield "train.keep: best needs a score; add one to evaluate.metrics"
+        yield ("train", "keep"), "best needs a score; add one to evaluate.metrics"
 
 
-def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[str]:
+def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault]:
     judges = []
-    for metric in spec.evaluate.metrics:
+    for i, metric in enumerate(spec.evaluate.metrics):
+        at = ("evaluate", "metrics", i)
         try:
-            made = parts.resolve("metric", metric.spec)(domain)
-        except RecipeError as error:
-            yield f"evaluate.metrics: {error}"
+            with spec.at(*at):
+                made = parts.resolve("metric", metric.spec)(domain)
+        except Misfit as error:
+            yield from error.found
             judges.append(metric.name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
-                yield f"evaluate.metrics: {metric.name} scores a class; set nets.head"
+                yield at, f"{metric.name} scores a class; set nets.head"
             judges += [metric.name] if made.better != "neither" else []
     if spec.train.best is not None and spec.train.best not in judges:
         listed = ", ".join(judges) or "none of these"
-        yield f"train.best: of {spec.train.best}, neither more nor less is better; those that know are {listed}"
+        why = f"of {spec.train.best}, neither more nor less is better; those that know are {listed}"
+        yield ("train", "best"), why
     elif spec.train.keep == "best" and spec.metric_names and not judges:
-        yield "train.keep: best needs a metric that knows what is better; of these, neither more nor less is"
+        yield ("train", "keep"), "best needs a metric that knows what is better; of these, neither more nor less is"
 
 
-def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[str]:
+def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Fault]:
     """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told."""
     shape = (spec.data.batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device("meta"), torch.no_grad():
+        with torch.device("meta"), torch.no_grad(), nd.lone_values_told():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):
                 name = spec.nets.generator.name
-                return [f"data.size: generator {name!r} takes multiples of {multiple}; came {spec.data.size}"]
+                why = f"generator {name!r} takes multiples of {multiple}; came {spec.data.size}"
+                return [(("data", "size"), why)]
             image = torch.empty(shape)
             made = [net(image).image.shape for net in nets.translators()]
             for judge in nets.discriminators():
                 judge(image)
-        handed = [] if nets.ab.generator.translates else [*_of_images(spec, parts, domains["a"], terms)]
+        found = [*_evened_twice(spec, nets)]
+        found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
+    except Misfit as error:
+        return [*error.found]
     except RestorekitError as error:
-        return str(error).splitlines()
+        return [(("nets",), line) for line in str(error).splitlines()]
     except NotImplementedError:  # a guest's operation that knows no meta device: training will tell
         return []
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = str(error).partition("\n")[0]
-        return [f"nets: cannot take images of {shape}: {why}"]
+        return [(("nets",), f"cannot take images of {shape}: {why}")]
     wrong = [other for other in made if other != shape]
-    return handed + [f"nets.generator: makes {tuple(other)} of {shape}; sizes must agree" for other in wrong]
+    at = ("nets", "generator")
+    return found + [(at, f"makes {tuple(other)} of {shape}; sizes must agree") for other in wrong]
 
 
-def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[str]:
+def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Fault]:
+    head = nets.ab.head
+    if head is not None and head.balances and spec.data.balance == "class":
+        why = f"class evens out the classes once more than nets.head does by {head.balances}"
+        yield ("data", "balance"), f"{why}; set data.balance: none, or drop that option of the head"
+
+
+def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Fault]:
     """Faults of a recipe whose generator hands its images through: what trains or scores them means nothing."""
     why = f"generator {spec.nets.generator.name!r} hands its images through"
     if any(term.loss.judges for term in terms):
-        yield f"nets.discriminator: {why}, so there is nothing to judge; take it and its loss away"
+        yield ("nets", "discriminator"), f"{why}, so there is nothing to judge; take it and its loss away"
     if spec.audit is not None:
-        yield f"audit: {why}, so there is nothing to audit; take it away"
-    for metric in spec.evaluate.metrics:
+        yield ("audit",), f"{why}, so there is nothing to audit; take it away"
+    for i, metric in enumerate(spec.evaluate.metrics):
         if parts.resolve("metric", metric.spec)(domain).needs != "target":
-            yield f"evaluate.metrics: {metric.name} scores restored images; {why}; take it away"
+            yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; take it away"
 
 
 def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
@@ -170,20 +193,22 @@ def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms:
 
 
 def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
-    generator = parts.resolve("generator", spec.nets.generator.spec)
-    head = None if spec.nets.head is None else parts.resolve("head", spec.nets.head.spec)
-
     def translator(source: Domain, target: Domain) -> Translator:
-        made = generator(source, target)
-        return Translator(made, None if head is None else head(made.features, source))
+        with spec.at("nets", "generator"):
+            made = parts.resolve("generator", spec.nets.generator.spec)(source, target)
+        if spec.nets.head is None:
+            return Translator(made)
+        with spec.at("nets", "head"):
+            return Translator(made, parts.resolve("head", spec.nets.head.spec)(made.features, source))
 
     ab = translator(a, b)
     ba = None if single else translator(b, a)
     d_a = d_b = None
     if spec.nets.discriminator is not None:
-        judge = parts.resolve("discriminator", spec.nets.discriminator.spec)
-        d_a = None if single else judge(a)
-        d_b = judge(b)
+        with spec.at("nets", "discriminator"):
+            judge = parts.resolve("discriminator", spec.nets.discriminator.spec)
+            d_a = None if single else judge(a)
+            d_b = judge(b)
     return Nets(ab, ba, d_a, d_b)
 
 
@@ -203,7 +228,7 @@ def build(
         folder: the run folder; nothing is written yet.
         verify: if given, all images are read once first (see `restorekit.stages.data.splits.open_splits`) and checked (see
             `restorekit.stages.data.doctor`).
-        allow_leaks: go on though a patient or an image stands in train and test.
+        allow_leaks: go on though a patient or an image stands in train and test; a run that went on so before goes on.
 
     Raises:
         RecipeError: if the parts do not fit each other.
@@ -211,7 +236,8 @@ def build(
     """
     parts = plugins.parts
     check(spec, parts)  # before the data, which may take long to read
-    engine = Engine(spec.train.precision)
+    with spec.at("train", "precision"):
+        engine = Engine(spec.train.precision)
     splits = open_splits(spec, parts, verify=verify)
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
@@ -219,7 +245,7 @@ def build(
     checkup = None
     if verify is not None:
         checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
-        if checkup.leaks and not allow_leaks:
+        if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
             raise DataError(checkup.refusal())
     domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
     terms = make_terms(spec, parts)
@@ -228,7 +254,8 @@ def build(
     check(spec, parts, domains)
     metrics = {metric.name: parts.resolve("metric", metric.spec)(domains["a"]) for metric in spec.evaluate.metrics}
     if spec.train.keep == "best" and not len(splits["val", "a"]):
-        raise RecipeError("train.keep: best needs a validation split; set data.val to a fraction, e.g. 0.1")
+        why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
+        raise Misfit(spec, (("train", "keep"), why))
     nets = build_nets(spec, parts, domains, terms)
     if not checkpoints(folder):  # else all weights come from there
         for net in nets.translators():
@@ -252,6 +279,7 @@ def build(
         sizes={split: len(splits[split, "a"]) for split in SPLITS},
         good_sizes={split: len(splits[split, "b"]) for split in SPLITS},
         metrics=metrics,
+        libraries=plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
         counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
         listing=splits.listing(),
         checkup=checkup,
@@ -280,7 +308,8 @@ def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:
     options = {"lr": adam.lr, "betas": adam.betas, "eps": adam.eps}
     groups = [group for net in nets.translators() for group in net.groups()]
     if not groups:
-        raise RecipeError(f"nets.generator: nothing of {spec.nets.generator.name!r} is trained, and no head is either")
+        why = f"nothing of {spec.nets.generator.name!r} is trained, and no head is either"
+        raise Misfit(spec, (("nets", "generator"), why))
     made = {"generator": engine.optimiser(groups, **options)}
     if nets.discriminators():
         judging = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]

@@ -40,9 +40,7 @@ class Engine:
             if precision == "bf16" and not capable:
                 self.notes.append("train.precision bf16: this processor only emulates it; expect it to be slow")
             if precision == "fp16" and self.device.type != "cuda":
-                raise RecipeError(
-                    f"train.precision: fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto"
-                )
+                raise RecipeError(f"fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto")
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
             # fp32 means float32: by default cuDNN convolves in TF32, with ten bits of mantissa.

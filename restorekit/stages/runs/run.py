@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from restorekit.core.errors import CheckpointError, TrainingError
 from restorekit.core.files import write_text
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
+from restorekit.stages.data.doctor import Checkup
+from restorekit.stages.recipes.recipe import Recipe, dump
 from restorekit.stages.runs import sizes
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import (
@@ -30,14 +31,9 @@ from restorekit.stages.runs.checkpoint import (
     remove_torn,
     write_checkpoint,
 )
-from restorekit.stages.data.doctor import Checkup
 from restorekit.stages.runs.engine import Engine
-from restorekit.stages.recipes.recipe import Recipe, dump
 
 __all__ = ["Run", "Term"]
-
-LIBRARIES = ("accelerate", "numpy", "pillow", "safetensors", "scikit-learn")
-"""Libraries, besides torch, whose version may change a number."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,8 @@ class Run:
     good_sizes: Mapping[str, int] = field(default_factory=dict)
     """Images of side b in each split."""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries of restorekit and of the guests whose parts are used."""
     counts: Mapping[str, Any] = field(default_factory=dict)
     """Images by split, side, class and source: data.json of the run folder."""
     listing: str = ""
@@ -231,7 +229,7 @@ class Run:
             "plugins": {p.distribution: p.version for p in plugins.load().found if p.distribution != "restorekit"},
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "libraries": {name: version(name) for name in LIBRARIES},
+            "libraries": dict(self.libraries),
             "device": self.engine.device.type,
             "device_name": self.engine.device_name,
             "precision": self.engine.precision,

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import judging, restored
 from restorekit.stages.scoring.inference import exact
-from restorekit.stages.scoring.intervals import Indices, interval, resamples, units
+from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, resamples, unit_word, units
 from restorekit.stages.scoring.survival import headline, sentences
 
 __all__ = ["audit", "contrast", "relation"]
@@ -63,7 +63,8 @@ def audit(
     _demand_fit(run, judge, split)
     steps = [one.load(kept_checkpoint(one.folder, one.recipe.train.keep))["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
-    over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"))
+    unit = unit_word(seen.groups, synthetic=run.synthetic)
+    over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
     found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
     found["headline"], found["sentences"] = headline(found), sentences(found)
     write_text(run.folder / "scores" / "audit.csv", _table(seen, run.domains["a"]))
@@ -199,7 +200,7 @@ def _for(domain: Domain, image: Tensor) -> Tensor:
     return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
 
 
-def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Sequence[Indices]) -> dict[str, Any]:
+def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
     confidence = run.recipe.evaluate.confidence
     classes = run.domains["a"].classes
     before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
@@ -223,15 +224,14 @@ def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Sequence[Indic
     }
 
 
-def _scores(judge: Run, seen: _Seen, over: Sequence[Indices], confidence: float) -> Iterator[tuple[str, Any]]:
+def _scores(judge: Run, seen: _Seen, over: Resamples, confidence: float) -> Iterator[tuple[str, Any]]:
     """Yield (metric, its score before, after, of the truth, and the change), each with an interval."""
     for name, metric in judge.metrics.items():
         rows = {which: np.concatenate(of) for (score, which), of in seen.rows.items() if score == name}
         if rows:
             scores = {which: _reduced(metric, of) for which, of in rows.items()}
             scores["change"] = _change(scores["poor"], scores["restored"])
-            count = len(seen.keys)
-            yield name, {which: _with_interval(score, count, over, confidence) for which, score in scores.items()}
+            yield name, {which: estimate(score, over, confidence) for which, score in scores.items()}
 
 
 def _reduced(metric: Metric, rows: Rows) -> Score:
@@ -245,14 +245,6 @@ def _change(before: Score, after: Score) -> Score:
 def _mean(values: Rows) -> Score:
     """The mean of those that are defined."""
     return lambda chosen: float(np.mean(kept)) if len(kept := values[chosen][np.isfinite(values[chosen])]) else math.nan
-
-
-def _with_interval(score: Score, count: int, over: Sequence[Indices], confidence: float) -> dict[str, float] | None:
-    value = score(np.arange(count))
-    if not math.isfinite(value):
-        return None
-    low, high = interval(score, over, confidence)
-    return {"value": value, "low": low, "high": high}
 
 
 def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -> dict[str, Any]:
@@ -279,15 +271,14 @@ def _flips(
     }
 
 
-def _contrasts(seen: _Seen, over: Sequence[Indices], confidence: float) -> dict[str, Any] | None:
+def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any] | None:
     """Return the mean contrast inside the masks, before, after and of the truth, and its change by restoration."""
     columns = {which: np.array(values) for which, values in seen.contrasts.items()}
     known = int(np.isfinite(columns["poor"]).sum()) if columns else 0
     if not known:
         return None
     columns["change"] = columns["restored"] - columns["poor"]
-    count = len(seen.keys)
-    found = {which: _with_interval(_mean(values), count, over, confidence) for which, values in columns.items()}
+    found = {which: estimate(_mean(values), over, confidence) for which, values in columns.items()}
     return {**found, "images": known}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit.stages.scoring.intervals import Indices
+from restorekit.stages.scoring.intervals import Resamples
 
 __all__ = ["distances", "quantiles"]
 
@@ -30,7 +30,7 @@ def _quantiles(values: Values, at: Values) -> Values | None:
 
 
 def distances(
-    values: Mapping[str, Values], over: Sequence[Indices], over_good: Sequence[Indices], confidence: float
+    values: Mapping[str, Values], over: Resamples, over_good: Resamples, confidence: float
 ) -> dict[str, Any] | None:
     """Return how far poor and restored images are from good ones: the mean difference of quantiles (Wasserstein-1).
 
@@ -41,16 +41,21 @@ def distances(
         confidence: of the interval.
 
     Returns:
-        "poor" and "restored", in the score's unit, and "low" and "high" of what restoration added to the distance;
-        None where a score is defined for no image.
+        "poor" and "restored", in the score's unit, and "low" and "high" of what restoration added to the distance,
+        None where the poor or the good images are of one unit, which "alone" then names; None where a score is defined
+        for no image.
     """
     if not all(np.isfinite(one).any() for one in values.values()):
         return None
-    changes = [_apart(values, rows, good) for rows, good in zip(over, over_good, strict=True)]
+    poor, restored = _apart(values, slice(None), slice(None))
+    found = {"poor": poor, "restored": restored}
+    for which, of in (("poor", over), ("restored", over), ("good", over_good)):
+        if sum(bool(np.isfinite(values[which][rows]).any()) for rows in of.units) < 2:
+            return {**found, "low": None, "high": None, "alone": f"one {of.unit}"}
+    changes = [_apart(values, rows, good) for rows, good in zip(over.rows, over_good.rows, strict=True)]
     tail = (1 - confidence) / 2
     low, high = np.nanquantile([restored - poor for poor, restored in changes], [tail, 1 - tail])
-    poor, restored = _apart(values, slice(None), slice(None))
-    return {"poor": poor, "restored": restored, "low": float(low), "high": float(high)}
+    return {**found, "low": float(low), "high": float(high)}
 
 
 def _apart(values: Mapping[str, Values], rows: Any, good: Any) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring import gallery, traces
 from restorekit.stages.scoring.distances import distances, quantiles
-from restorekit.stages.scoring.intervals import Indices, interval, resamples, units
+from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, resamples, unit_word, units
 
 __all__ = ["all_metrics", "evaluate", "judging", "pictures", "restored", "score"]
 
@@ -108,14 +108,14 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     metrics = all_metrics(run)
     seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
+    unit = unit_word(seen.groups, synthetic=run.synthetic)
     patients = units(seen.groups)
-    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
+    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     found = {name: _scored(run, name, seen, over) for name in metrics}
     good = _measure_good(run, split, metrics)
     if good is not None:
         _beside(run, found, seen, good[1], over)
     domain = run.domains["a"]
-    grouped = any(group is not None for group in seen.groups)
     summary = {
         "split": split,
         "step": state["step"],
@@ -123,8 +123,8 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "times": run.recipe.evaluate.times,
         "dims": domain.dims,
         "images": len(seen.keys),
-        "groups": len(patients) if grouped else None,
-        "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
+        "groups": None if unit == "image" else len(patients),
+        "unit": unit,
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
         "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
@@ -260,10 +260,11 @@ def _measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[
     return there[0], seen
 
 
-def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: list[Indices]) -> None:
+def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: Resamples) -> None:
     """Add to each metric that good images were scored by: their score, and how far the others are from them."""
     confidence = run.recipe.evaluate.confidence
-    over_good = resamples(units(good.groups), len(over), seed_of(run.recipe.seed, "bootstrap"))
+    unit = unit_word(good.groups, synthetic=run.synthetic)
+    over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, "bootstrap"), unit)
     for (name, _), rows in good.rows.items():
         metric = good.metrics[name]
         parts = _parts(metric, rows, None, np.array([]))
@@ -338,7 +339,7 @@ def _chosen(count: int, most: int = SHOWN) -> list[int]:
     return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
-def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[str, Any]:
+def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
     metric = seen.metrics[name]
     entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "unit": metric.unit, "undefined": None}
@@ -358,14 +359,11 @@ def _scored(run: Run, name: str, seen: _Measured, over: list[Indices]) -> dict[s
 
 
 def _entry(
-    function: Callable[[Indices], float], defined: NDArray[np.bool_], over: list[Indices], confidence: float
+    function: Callable[[Indices], float], defined: NDArray[np.bool_], over: Resamples, confidence: float
 ) -> dict[str, Any] | None:
     """A score of all images, its interval, and of how many images it tells; None where it is no number."""
-    value = function(np.arange(len(defined)))
-    if not np.isfinite(value):
-        return None
-    low, high = interval(function, over, confidence)
-    return {"value": value, "low": low, "high": high, "n": int(defined.sum())}
+    entry = estimate(function, over, confidence)
+    return None if entry is None else {**entry, "n": int(defined.sum())}
 
 
 def _parts(

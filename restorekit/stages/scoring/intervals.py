@@ -1,19 +1,47 @@
 """Bootstrap intervals: percentiles of a score over resamples of patients where they are known, else of images.
 
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles).
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). A score
+that rests on a single unit is the same in all resamples that have one: its interval is not of width 0, but not defined.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Indices", "interval", "resamples", "unit_of", "units", "weights"]
+__all__ = [
+    "Indices",
+    "Resamples",
+    "estimate",
+    "interval",
+    "percentiles",
+    "resamples",
+    "unit_of",
+    "unit_word",
+    "units",
+    "weights",
+]
 
 Indices = NDArray[np.int64]
+NARROW = 1e-12
+"""Width of an interval, as a share of its ends, up to which it has none but by rounding."""
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Rows of a table, drawn again and again. All scores of a run share them."""
+
+    units: Sequence[Indices]
+    """The rows of each unit."""
+    rows: Sequence[Indices]
+    """The rows of each resample."""
+    unit: str = "image"
+    """What a unit is called: patient, subject or image."""
 
 
 def units(groups: Sequence[str | None]) -> list[Indices]:
@@ -24,9 +52,16 @@ def units(groups: Sequence[str | None]) -> list[Indices]:
     return [np.array(rows) for rows in table.values()]
 
 
-def resamples(of: Sequence[Indices], count: int, seed: int) -> list[Indices]:
-    """Return row indices of `count` resamples, units drawn with replacement. All scores of a run share them."""
-    return [np.concatenate([of[unit] for unit in draw]) for draw in _draws(len(of), count, seed)]
+def unit_word(groups: Sequence[str | None], *, synthetic: bool) -> str:
+    """Return what the units of these groups are called; an image where no group is known."""
+    grouped = any(group is not None for group in groups)
+    return ("subject" if synthetic else "patient") if grouped else "image"
+
+
+def resamples(of: Sequence[Indices], count: int, seed: int, unit: str = "image") -> Resamples:
+    """Return `count` resamples of rows, units drawn with replacement."""
+    drawn = [np.concatenate([of[i] for i in draw]) for draw in _draws(len(of), count, seed)]
+    return Resamples(of, drawn, unit)
 
 
 def weights(of: Sequence[Indices], count: int, seed: int) -> NDArray[np.float64]:
@@ -49,8 +84,53 @@ def _draws(units: int, count: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(units, size=(count, units))
 
 
-def interval(score: Callable[[Indices], float], over: Sequence[Indices], confidence: float) -> tuple[float, float]:
-    """Return the central percentiles of `score` over resamples; those where it is not defined do not count."""
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(np.array([score(rows) for rows in over]), [tail, 1 - tail])
-    return float(low), float(high)
+def interval(
+    score: Callable[[Indices], float], over: Resamples, confidence: float
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the central percentiles of `score` over resamples; None twice where it rests on one unit."""
+    return percentiles(np.array([score(rows) for rows in over.rows]), score, over.units, confidence)
+
+
+def percentiles(
+    values: NDArray[np.float64], score: Callable[[Indices], float], of: Sequence[Indices], confidence: float
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the central percentiles of the values of a score over resamples; those that are not finite do not count.
+
+    None twice where there are none, or the score rests on one unit: there is no other, or without it the score is not
+    defined. Then it has the same value in every resample.
+
+    Args:
+        values: (R,), the score of each resample.
+        score: rows to the score.
+        of: the rows of each unit.
+        confidence: between the percentiles.
+    """
+    known = values[np.isfinite(values)]
+    if len(of) < 2 or not known.size:
+        return None, None
+    low, high = (float(end) for end in np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    if high - low > NARROW * max(abs(low), abs(high)):
+        return low, high
+    middle = len(of) // 2
+    lone = _indispensable(score, of, 0, middle) or _indispensable(score, of, middle, len(of))
+    return (None, None) if lone else (low, high)
+
+
+def _indispensable(score: Callable[[Indices], float], units: Sequence[Indices], first: int, stop: int) -> bool:
+    """Return True if, of the units from `first` to `stop`, there is one without which the score is not defined."""
+    if not math.isnan(score(np.concatenate([*units[:first], *units[stop:]]))):
+        return False  # it can do without all of these
+    middle = (first + stop) // 2
+    return stop - first == 1 or any(_indispensable(score, units, *ends) for ends in ((first, middle), (middle, stop)))
+
+
+def estimate(score: Callable[[Indices], float], over: Resamples, confidence: float) -> dict[str, Any] | None:
+    """Return a score of all rows with its interval: "value", "low" and "high"; None where it is no number.
+
+    Where it rests on one unit, low and high are None, and "alone" says of whom: "one patient".
+    """
+    value = score(np.arange(sum(map(len, over.units))))
+    if not math.isfinite(value):
+        return None
+    low, high = interval(score, over, confidence)
+    return {"value": value, "low": low, "high": high, **({"alone": f"one {over.unit}"} if low is None else {})}

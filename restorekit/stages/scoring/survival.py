@@ -59,10 +59,14 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
         if entry.get(which)
     )
     yield f"Its {label} is {values}."
-    if entry["poor"]["low"] <= found["chance"][name]:
+    poor, change = entry["poor"], entry.get("change")
+    if poor["low"] is None:
+        yield f"Inconclusive: its {label} rests on {poor['alone']} alone, so the judge itself may be guessing."
+    elif poor["low"] <= found["chance"][name]:
         yield f"Inconclusive: by its {label} on poor images, the judge itself may be guessing."
-    change = entry.get("change")
-    if change:
+    if change and change["low"] is None:
+        yield f"By restoration it changed by {with_interval(change, name, found['confidence'])}."
+    elif change:
         verdict = "fell" if change["high"] < 0 else "rose" if change["low"] > 0 else "did not clearly change"
         yield f"By restoration it {verdict}: {with_interval(change, name, found['confidence'])}."
 

@@ -27,7 +27,7 @@ from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import all_metrics, judging
-from restorekit.stages.scoring.intervals import Indices, interval, resamples, units
+from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, resamples, unit_word, units
 
 __all__ = ["again", "passes"]
 
@@ -92,17 +92,17 @@ def again(
             _measure(run, seen, batch.to(run.engine.device), times)
             say(f"{len(seen.groups)} of {run.sizes[split]} images restored {times[-1]} times")
     say("intervals")
+    unit = unit_word(seen.groups, synthetic=run.synthetic)
     patients = units(seen.groups)
-    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"))
-    grouped = any(group is not None for group in seen.groups)
+    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     summary = {
         "split": split,
         "step": state["step"],
         "times": list(times),
         "recipe_times": run.recipe.evaluate.times,
         "images": len(seen.groups),
-        "groups": len(patients) if grouped else None,
-        "unit": ("subject" if run.synthetic else "patient") if grouped else "image",
+        "groups": None if unit == "image" else len(patients),
+        "unit": unit,
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
         "curves": dict(_curves(run, seen, times, over)),
@@ -131,9 +131,10 @@ def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
         image = output.image
 
 
-def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _curves(run: Run, seen: _Seen, times: Sequence[int], over: Resamples) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence
+    labelled = np.array([run.domains["a"].knows(target) for target in seen.targets])
     for name, title, values in _answers(run.domains["a"], seen, times):
         lines = {
             whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
@@ -144,7 +145,7 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: list[Indices]) ->
         lines, why = {}, seen.lacking.get(name)
         if why is None:
             rows = [np.concatenate(seen.rows[name, k]) for k in times]
-            known = [~np.isnan(of[:, 0]) for of in rows]
+            known = [labelled if metric.needs == "target" else ~np.isnan(of[:, 0]) for of in rows]
             lines["all"] = _line([partial(_score, metric, of) for of in rows], known, times, over, confidence)
             why = None if lines["all"]["points"] else metric.undefined
         yield name, {"id": metric.id} | _told(metric.better, lines, why)
@@ -190,7 +191,7 @@ def _line(
     of: Sequence[Callable[[Indices], float]],
     known: Sequence[NDArray[np.bool_]],
     times: Sequence[int],
-    over: list[Indices],
+    over: Resamples,
     confidence: float,
 ) -> dict[str, Any]:
     """Return the points of a line, and the change from the first pass to the last.
@@ -210,7 +211,7 @@ def _line(
 
 
 def _point(
-    of: Callable[[Indices], float], known: NDArray[np.bool_], over: list[Indices], confidence: float
+    of: Callable[[Indices], float], known: NDArray[np.bool_], over: Resamples, confidence: float
 ) -> dict[str, Any] | None:
     """A value, its interval, and of how many images it tells; None where it is no number."""
 
@@ -218,11 +219,8 @@ def _point(
         mine = rows[known[rows]]
         return of(mine) if mine.size else math.nan
 
-    value = score(np.arange(len(known)))
-    if not math.isfinite(value):
-        return None
-    low, high = interval(score, over, confidence)
-    return {"value": value, "low": low, "high": high, "n": int(known.sum())}
+    point = estimate(score, over, confidence)
+    return None if point is None else {**point, "n": int(known.sum())}
 
 
 def _table(curves: dict[str, dict[str, Any]]) -> str:
@@ -233,6 +231,6 @@ def _table(curves: dict[str, dict[str, Any]]) -> str:
     for name, curve in curves.items():
         for whose, line in curve["lines"].items():
             for p in line["points"]:
-                numbers = [f"{p[key]:.6g}" for key in ("value", "low", "high")]
+                numbers = ["" if p[key] is None else f"{p[key]:.6g}" for key in ("value", "low", "high")]
                 writer.writerow([name, whose, p["times"], *numbers, p["n"]])
     return stream.getvalue()

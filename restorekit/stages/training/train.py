@@ -9,13 +9,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from restorekit.core import nd
 from restorekit.core.errors import TrainingError
 from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
 from restorekit.core.passes import Passes
 from restorekit.core.types import Batch
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import last_good
-from restorekit.stages.runs.run import Run
+from restorekit.stages.runs.run import Run, Term
 from restorekit.stages.scoring.evaluate import pictures, score
 from restorekit.stages.training.health import watched
 
@@ -28,16 +29,17 @@ def step(run: Run, a: Batch, b: Batch) -> dict[str, float]:
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = Passes(run.nets, a, b, run.pools, rng)
     _thaw(run)
-    with frozen(run.nets.discriminators()):
-        values = descend(run, "generator", passes)
-    return values | descend(run, "discriminator", passes)
+    with run.recipe.at("nets"), nd.lone_values_told():
+        with frozen(run.nets.discriminators()):
+            values = descend(run, "generator", passes)
+        return values | descend(run, "discriminator", passes)
 
 
 def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
     """Sum weight times term over the terms of a side, back-propagate, and move that side's parameters."""
     terms = [term for term in run.terms if side in term.sides()]
     with run.engine.autocast():
-        values = {term: getattr(term.loss, side)(passes) for term in terms}
+        values = {term: _value(run, term, side, passes) for term in terms}
     told = {term: value for term, value in values.items() if value is not None}
     if not told:
         return {}
@@ -52,6 +54,12 @@ def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
     run.engine.backward(total)
     optimiser.step()
     return floats
+
+
+def _value(run: Run, term: Term, side: str, passes: Passes) -> Tensor | None:
+    with run.recipe.at("losses", run.terms.index(term)):
+        value: Tensor | None = getattr(term.loss, side)(passes)
+    return value
 
 
 def train(run: Run) -> Iterator[Event]:

@@ -198,14 +198,16 @@ def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], 
     """Draw a panel for each measure over the number of passes: a line for each kind of images, its interval as a band.
 
     Args:
-        curves: by measure and kind of images the points, each of `times`, `value`, `low` and `high`.
+        curves: by measure and kind of images the points, each of `times`, `value`, `low` and `high`; these two
+            are None where no interval is defined.
         mark: a number of passes to mark with a line, such as that of the recipe.
     """
 
     def draw(figure: Figure) -> None:
         for axes, (name, lines) in zip(panels(figure, len(curves)), curves.items(), strict=False):
             for (kind, points), colour in zip(lines.items(), (TEAL, AMBER, BLUE), strict=False):
-                x, y, low, high = ([p[key] for p in points] for key in ("times", "value", "low", "high"))
+                rows = [[p[key] for p in points] for key in ("times", "value", "low", "high")]
+                x, y, low, high = np.array(rows, dtype=float)  # an interval that is not defined is NaN, and not drawn
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
                 axes.plot(x, y, color=colour, lw=1.6, marker="o", ms=3.5, label=kind)
             if mark is not None:

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from restorekit.stages.writing.runfolder import Json
 
 __all__ = [
+    "bounds",
     "class_and_source",
     "count",
     "cramers_v",
@@ -104,11 +105,17 @@ def interval(entry: Any, metric: str = "") -> str:
     return f"{number(entry['low'], metric, unit=False)} to {number(entry['high'], metric, unit=False)}"
 
 
+def bounds(entry: Any, metric: str = "") -> str:
+    """Return the interval, or why there is none: "not defined: one patient"; the empty string where it is not known."""
+    alone = entry.get("alone") if isinstance(entry, Mapping) else None
+    return f"not defined: {alone}" if alone else interval(entry, metric)
+
+
 def with_interval(entry: Any, metric: str, confidence: Any) -> str:
-    """Return "0.850 (95 % interval 0.780 to 0.910)"."""
-    bounds = interval(entry, metric)
+    """Return "0.850 (95 % interval 0.780 to 0.910)"; "0.850 (95 % interval not defined: one patient)"."""
+    told = bounds(entry, metric)
     text = number(value_of(entry), metric)
-    return f"{text} ({percent(confidence)} interval {bounds})" if bounds else text
+    return f"{text} ({percent(confidence)} interval {told})" if told else text
 
 
 def score_sentences(scores: Json) -> list[str]:
@@ -155,8 +162,8 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
     what = label(name) + (" against the known clean image" if name in _AGAINST_TRUTH else "")
     if poor is None or restored is None:
         return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
-    bounds = interval(metric.get("gain"), name)
-    within = f" ({percent(confidence)} interval of the gain {bounds})" if bounds else ""
+    told = bounds(metric.get("gain"), name)
+    within = f" ({percent(confidence)} interval of the gain {told})" if told else ""
     values = f"from {number(poor, name)} to {number(restored, name)}{within}"
     verdict = _verdict(metric)
     if verdict == "unclear":

@@ -14,7 +14,7 @@ from typing import Any
 from restorekit.core.errors import RecipeError
 from restorekit.core.files import write_text
 
-__all__ = ["FORMATS", "Table", "demand_format", "write_table"]
+__all__ = ["FORMATS", "Table", "demand_format", "tex", "tex_table", "write_table"]
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,31 @@ def _markdown(table: Table) -> str:
 
 def _latex(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(map(_tex, cells)) + " \\\\\n"
+        return " & ".join(map(tex, cells)) + " \\\\\n"
 
     columns = "".join("l" if i in table.words else "r" for i in range(len(table.head)))
     rows = "".join(map(line, table.rows))
-    tabular = f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{line(table.head)}\\hline\n{rows}\\hline\n\\end{{tabular}}\n"
-    notes = "\n\n".join(map(_tex, table.notes))
-    return f"\\begin{{table}}\n\\caption{{{_tex(table.title)}}}\n\\centering\n{tabular}\n{notes}\n\\end{{table}}\n"
+    tabular = f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{line(table.head)}\\hline\n{rows}\\hline\n\\end{{tabular}}"
+    return tex_table(tabular, tex(table.title), "\n\n".join(map(tex, table.notes)))
 
 
-def _tex(text: str) -> str:
-    """Return text in which nothing is a command."""
-    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return re.sub(r"[\\~^&%$#_{}]", lambda m: words.get(m[0], f"\\{m[0]}"), text)
+def tex(text: str) -> str:
+    """Return text in which nothing is a command for LaTeX."""
+    return re.sub(r"[\\~^&%$#_{}<>|\u2212]", lambda m: _TEX.get(m[0], f"\\{m[0]}"), text)
+
+
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\u2212": "$-$"}
+_TEX |= {sign: f"${sign}$" for sign in "<>|"}  # the old text fonts have other signs in their places
+
+
+def tex_table(tabular: str, caption: str, below: str = "") -> str:
+    """Return a floating table for LaTeX, made smaller where it is wider than the text."""
+    return (
+        "% Needs \\usepackage{graphicx}; letters that are not Latin need XeLaTeX or LuaLaTeX and a font.\n"
+        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\sbox0{{%\n{tabular}}}%\n"
+        "\\leavevmode\\ifdim\\wd0>\\linewidth\\resizebox{\\linewidth}{!}{\\usebox0}\\else\\usebox0\\fi\n"
+        f"\n{below}\n\\end{{table}}\n"
+    )
 
 
 def _html(table: Table) -> str:

@@ -1,0 +1,1 @@
+"""A recipe to a run: networks, optimisers and checkpoints, on a device."""
