@@ -226,8 +226,8 @@ def build(
         spec: the recipe.
         plugins: where its parts come from.
         folder: the run folder; nothing is written yet.
-        verify: if given, all images are read once first (see `restorekit.stages.data.splits.open_splits`) and checked (see
-            `restorekit.stages.data.doctor`).
+        verify: if given, all images are read once first (see `restorekit.stages.data.splits.open_splits`) and checked
+            (see `restorekit.stages.data.doctor`).
         allow_leaks: go on though a patient or an image stands in train and test; a run that went on so before goes on.
 
     Raises:
