@@ -356,6 +356,15 @@ def test_files_cut_short_do_not_stop_the_report(full):
     assert "The run has taken 3 steps" in text
 
 
+@pytest.mark.parametrize(("images", "missed"), [(0, False), (3, True)])
+def test_validation_scores_are_missed_only_where_there_are_images_to_score(full, images, missed):
+    (full / "validation.csv").unlink()
+    data = json.loads((full / "data.json").read_text())
+    data["splits"]["val"] = {"a": {"images": images}}
+    write(full, "data.json", data)
+    assert ("validation.csv is not there" in page(full).text) is missed
+
+
 def test_no_run_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match="is no run folder"):
         report(tmp_path)

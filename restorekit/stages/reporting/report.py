@@ -44,7 +44,9 @@ def _view(folder: Path) -> dict[str, Any]:
     recipe, environment = run.json("recipe.json"), run.json("environment.json")
     data, networks = run.json("data.json"), run.json("networks.json")
     steps = run.columns("metrics.csv")
-    looked = not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics"))
+    splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
+    unseen = _mapping(_mapping(splits.get("val")).get("a")).get("images") == 0
+    looked = not unseen and (not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics")))
     validation = run.columns("validation.csv") if looked else {}
     translates = bool(_mapping(networks.get("ab")).get("translates", True))
     scores, grid = run.json("scores/test.json"), run.picture("scores/test.png")
@@ -55,7 +57,6 @@ def _view(folder: Path) -> dict[str, Any]:
     if audit and audit.get("step") != scores.get("step"):
         run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
         audit = {}
-    splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
     return {
         "name": str(recipe.get("name") or folder.resolve().name),
         "synthetic": synthetic,
