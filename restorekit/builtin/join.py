@@ -20,7 +20,7 @@ class Joined(Dataset):
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
         self.classes, self.quantity = parts[0].classes, parts[0].quantity
-        self.synthetic = any(part.synthetic for part in parts)
+        self.synthetic = parts[0].synthetic
         self.records = [record for part in parts for record in part.records]
         self.starts = [0, *accumulate(len(part.records) for part in parts)]
 
@@ -56,11 +56,13 @@ def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
 
     Raises:
         RecipeError: if there is no dataset.
-        DataError: if their classes differ, or an image is in two of them.
+        DataError: if their classes differ, some are synthetic and some recorded, or a key is in two of them.
     """
     if not datasets:
         raise RecipeError("dataset 'join': datasets is empty; name at least one")
     parts = [make(root, split) for make in datasets]
+    if len({part.synthetic for part in parts if len(part.records)}) > 1:
+        raise DataError("dataset 'join': some of its datasets are synthetic and some recorded; a domain is one of them")
     told = {part.quantity or part.classes for part in parts}
     if len(told) > 1:
         raise DataError(
@@ -69,7 +71,8 @@ def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
     seen: set[str] = set()
     for record in (record for part in parts for record in part.records):
         if record.key in seen:
-            raise DataError(f"dataset 'join': {record.key} stands in two of its datasets; it would count twice")
+            mend = "images of one name are taken for one; join folders by one manifest, or rename them"
+            raise DataError(f"dataset 'join': {record.key} stands in two of its datasets; {mend}")
         seen.add(record.key)
     return Joined(parts)
 

@@ -31,7 +31,7 @@ def draw_grid(
         pixels: the longer side of a picture, about: small images are enlarged by a whole factor, large ones reduced.
             Curves are four times as wide.
     """
-    if all(batch.ndim == 3 for batch in images.values()):
+    if images and all(batch.ndim == 3 for batch in images.values()):
         count = max(len(batch) for batch in images.values())
         rows = [{name: batch[i] for name, batch in images.items() if i < len(batch)} for i in range(count)]
         columns = {"": [_traces(row, pixels) for row in rows]}

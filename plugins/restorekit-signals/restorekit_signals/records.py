@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,7 +128,7 @@ class Windows(Dataset):
         for place, kind in record.beats:
             if first <= place < last and kind in self.classes:
                 reach = round(self.shift * record.rate)
-                moved = _drawn(f"{name}_{place}", 2 * reach + 1) - reach
+                moved = _drawn(f"{Path(name).stem}_{place}", 2 * reach + 1) - reach
                 yield place, place - self.length // 2 + moved, self.classes.index(kind)
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -140,8 +141,15 @@ class Windows(Dataset):
         """
         window = self.windows[index]
         record = self.opened(window.name)
-        stop = window.start + self.length
-        place = f"{window.name} at {window.start / record.rate:.1f} s"
+        image, truth = self._cut(window, window.name), None
+        if window.name in self.truth:
+            truth = self._cut(window, self.truth[window.name])
+        mask = None if record.beats is None else self._mask(record, window)
+        return Sample(image, truth=truth, mask=mask, intensity=replace(record.intensity, details={}))
+
+    def _cut(self, window: _Window, name: str) -> Tensor:
+        record, stop = self.opened(name), window.start + self.length
+        place = f"{name} at {window.start / record.rate:.1f} s"
         if any(a < stop and b > window.start for a, b in record.unknown):
             raise DataError(f"{place}: the window holds values that are not known")
         at = torch.arange(window.start, stop).clamp(window.first, window.last - 1)
@@ -149,9 +157,7 @@ class Windows(Dataset):
         flat = image.amax(1) == image.amin(1)
         if flat.any():
             raise DataError(f"{place}: lead {int(flat.int().argmax()) + 1} of the window is flat")
-        mask = None if record.beats is None else self._mask(record, window)
-        truth = self.opened(self.truth[window.name]).image[:, at] if window.name in self.truth else None
-        return Sample(image, truth=truth, mask=mask, intensity=replace(record.intensity, details={}))
+        return image
 
     def _mask(self, record: Opened, window: _Window) -> Tensor:
         mask = torch.zeros(1, self.length)
@@ -261,14 +267,20 @@ def records(
             are split, `span`; scores then tell of that person alone.
         source: The collection or device.
         truth: Which record holds what a noisy one should be, sample by sample, {"118e06": "118e24"}.
-        shift: Seconds by which a window about a beat is moved off its middle, at most, in training: as far as the next
-            beat is away, or networks learn that there is always a beat in the middle, and invent one in noise.
+        shift: Seconds by which a window about a beat is moved off its middle, at most, in training; else networks learn
+            that there is always a beat in the middle, and invent one in noise. About half of the time between beats: of
+            a beat that comes early the neighbour may then be nearer to the middle.
     """
     base = (root or Path()) / Path(path).expanduser()
     if not base.is_dir():
         raise DataError(f"{base}: no such folder; one with records is expected")
     spans = {"train": train, "val": val, "test": test}
     _demand_apart(spans)
+    _demand_known(truth, {name for taken in spans.values() for name in taken})
+    if shift and beats is None:
+        raise RecipeError(
+            "dataset 'records': shift moves windows about beats; name the classes of beats, or leave it out"
+        )
 
     def owner(name: str, span: Minutes | None) -> str:
         person = patients.get(name, name)
@@ -343,6 +355,14 @@ def _key(name: str, place: int) -> str:
 
 def _hop(length: int, overlap: float) -> int:
     return max(1, round(length * (1 - overlap)))
+
+
+def _demand_known(truth: Mapping[str, str], names: set[str]) -> None:
+    for name in truth:
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(names))}"
+            raise RecipeError(f"dataset 'records': truth is told of {name!r}, which no split has. {hint}")
 
 
 def _demand_apart(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) -> None:

@@ -249,7 +249,8 @@ def test_a_noisy_record_has_another_one_as_its_truth(ramp: Path) -> None:
     sample = loaded(dataset(ramp, train={"noisy": [[0.5, 1]]}, truth={"noisy": "r1"}), 2)
     assert places(sample.truth) == list(range(3400, 3600))
     torch.testing.assert_close(sample.truth - sample.image, torch.full((1, 200), 0.25))
-    assert loaded(dataset(ramp, train={"r1": None}, truth={"noisy": "r1"}), 0).truth is None
+    both = dataset(ramp, train={"r1": None, "noisy": None}, truth={"noisy": "r1"})
+    assert loaded(both, 0).truth is None
     wfdb.wrsamp("short", RATE, ["mV"], ["MLII"], p_signal=values.T[: MINUTE // 2], **options)
     with pytest.raises(DataError, match="noisy: its truth short is another recording"):
         dataset(ramp, train={"noisy": None}, truth={"noisy": "short"})
@@ -269,3 +270,21 @@ def test_windows_about_beats_are_moved_in_training_alone_and_alike_for_both_side
     assert all(torch.equal(loaded(again, i).image, loaded(moved, i).image) for i in range(6))
     tested = [dataset(ramp, "test", **options, shift=shift) for shift in (0.0, 0.3)]
     assert all(torch.equal(loaded(tested[0], i).image, loaded(tested[1], i).image) for i in range(6))
+
+
+def test_truth_of_nobody_and_a_shift_about_nothing_are_refused(ramp: Path) -> None:
+    with pytest.raises(RecipeError, match=r"truth is told of 'r11', which no split has\. Did you mean 'r1'"):
+        dataset(ramp, train={"r1": None}, truth={"r11": "r1"})
+    with pytest.raises(RecipeError, match="shift moves windows about beats"):
+        dataset(ramp, train={"r1": None}, shift=0.3)
+
+
+def test_a_truth_that_is_not_known_is_no_truth(ramp: Path) -> None:
+    values = np.random.default_rng(0).uniform(size=(MINUTE, 1))
+    values[1000:1010] = np.nan
+    kept = {"fmt": ["24"], "adc_gain": [60000.0], "baseline": [0], "write_dir": str(ramp)}
+    wfdb.wrsamp("gap", RATE, ["mV"], ["MLII"], p_signal=values, **kept)
+    part = dataset(ramp, train={"r1": None}, truth={"r1": "gap"})
+    assert loaded(part, 4).truth is not None
+    with pytest.raises(DataError, match=r"gap at 10\.0 s: the window holds values that are not known"):
+        loaded(part, 5)

@@ -7,14 +7,12 @@ beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.intensity import to_stored
 from restorekit.core.types import Batch, Domain, Intensity, Metric
 from restorekit.stages.scoring import gallery
 
@@ -114,6 +112,8 @@ def _marks(metric: Metric) -> bool:
 
 
 def _numbers(image: Tensor, intensity: Intensity | None) -> list[list[float]]:
-    """Return (C, L) in the unit of what was stored, not rounded as its type may ask."""
-    stored = image.double().numpy() if intensity is None else to_stored(image, replace(intensity, dtype="float64"))
-    return [[float(f"{value:.{DIGITS}g}") for value in channel] for channel in stored.tolist()]
+    """Return (C, L) in the unit of what was stored, not rounded as its type may ask, nor cut to its range."""
+    values: Rows = image.double().numpy()
+    if intensity is not None:
+        values = (values + 1) * ((intensity.high - intensity.low) / 2) + intensity.low
+    return [[float(f"{value:.{DIGITS}g}") for value in channel] for channel in values.tolist()]

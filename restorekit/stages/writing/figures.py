@@ -220,6 +220,10 @@ def repeated(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], 
     return drawn(draw, (9.4, 2.3 * math.ceil(len(curves) / 3)))
 
 
+OWN = 4
+"""Times the smallest span of a signal's columns, beyond which one has its own scale: noise would flatten the rest."""
+
+
 def traces(
     columns: Mapping[str, Sequence[NDArray[np.float64]]],
     marks: Mapping[str, Mapping[str, Sequence[float]]],
@@ -232,7 +236,8 @@ def traces(
     """Draw one signal over time, an axes for each column below the other, and marks along it.
 
     Args:
-        columns: by column, such as "poor" and "restored", the channels, each (L,). A channel has one scale throughout.
+        columns: by column, such as "poor" and "restored", the channels, each (L,). A channel has one scale throughout,
+            but for a column of more than `OWN` times the others' span, which has one of its own and says so.
         marks: by column and name the samples to mark, drawn above the first channel; those of `REFERENCE` are lines.
         unit: of the values; empty: plain numbers.
         names: of the channels, where they are known.
@@ -247,8 +252,9 @@ def traces(
     def draw(figure: Figure) -> None:
         grid = figure.subplots(channels * len(columns), 1, sharex=True, squeeze=False)[:, 0]
         for channel in range(channels):
-            low, high = _limits([of[channel] for of in columns.values()])
+            scales = _scales({column: of[channel] for column, of in columns.items()})
             for place, (column, of) in enumerate(columns.items()):
+                (low, high), own = scales[column]
                 axes = grid[channel * len(columns) + place]
                 at, values = envelope(of[channel])
                 axes.plot(at * scale, values, color=INK, lw=0.9)
@@ -258,7 +264,7 @@ def traces(
                 for name, places in marked.items():
                     _mark(axes, np.asarray(places) * scale, None if name == REFERENCE else styles[name])
                 what = " ".join(filter(None, [names[channel] if channel < len(names) else "", unit and f"({unit})"]))
-                axes.set_ylabel(f"{column}\n{what or 'value'}")
+                axes.set_ylabel(f"{column}{', own scale' if own else ''}\n{what or 'value'}")
                 axes.locator_params(axis="y", nbins=4)
         grid[0].set_xlim(0, max(1, len(next(iter(columns.values()))[0]) - 1) * scale)
         over = "samples" if spacing is None else "time (s)"
@@ -269,6 +275,14 @@ def traces(
 
     high = 1.25 if channels <= 2 else 0.75
     return drawn(draw, (9.4, 0.5 + (0.3 if marks else 0) + high * channels * len(columns)))
+
+
+def _scales(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[tuple[float, float], bool]]:
+    """Return by column the limits of its scale, and whether it is its own."""
+    spans = {column: np.ptp(_limits([curve])) for column, curve in curves.items()}
+    own = {column for column, span in spans.items() if span > OWN * min(spans.values())} if len(spans) > 1 else set()
+    shared = _limits([curve for column, curve in curves.items() if column not in own])
+    return {column: (_limits([curve]) if column in own else shared, column in own) for column, curve in curves.items()}
 
 
 def _limits(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
