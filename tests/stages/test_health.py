@@ -256,6 +256,13 @@ def test_health_changes_no_event_and_no_weight(build_run: Build, monkeypatch: py
 # The judge
 
 
+def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
+    truth = torch.randn(6, 1, 256, generator=torch.Generator().manual_seed(0)).cumsum(-1) / 50
+    poor = truth + 20 * torch.randn(6, 1, 256, generator=torch.Generator().manual_seed(1)).cumsum(-1) / 50
+    assert measured({"poor": poor, "restored": truth})["variation"] < 0.1
+    assert measured({"poor": poor, "restored": truth, "truth": truth})["variation"] == pytest.approx(1)
+
+
 def judged(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
     """Judge samples at 100, 200, ... of a run, and return what was noticed."""
     health = Health(steps)

@@ -107,8 +107,8 @@ MEASURES = {
             "mode collapse",
             0.1,
             above=False,
-            about="How much restored images differ from each other, as a share of how much their inputs do: root mean "
-            "squares over all pairs of images, made coarse and each without its mean.",
+            about="How much restored images differ from each other, as a share of how much their truth does, or where it "
+            "is not known their inputs: root mean squares over all pairs of images, made coarse and without their means.",
             means="restored images of different inputs are alike",
             hint="Raise the weight of cycle, lower train.adam.lr, and see that no other loss outweighs the images.",
         ),
@@ -174,16 +174,16 @@ def correlation(poor: Tensor, restored: Tensor) -> float:
     return float(median((before * after).sum(1).div(before.norm(dim=1) * after.norm(dim=1)).tolist()))
 
 
-def variation(poor: Tensor, restored: Tensor) -> float:
-    """Return how much restored images differ from each other, as a share of how much their inputs do.
+def variation(reference: Tensor, restored: Tensor) -> float:
+    """Return how much restored images differ from each other, as a share of how much their truth or inputs do.
 
     Differences are root mean squares over all pairs of the images (B, C, *S), reduced to 16 values along an axis at
     most, each without its mean: noise and brightness, which restoration takes away, hardly count.
 
     Returns:
-        0 where all restored images are alike; NaN for fewer than two images, or inputs that are alike.
+        0 where all restored images are alike; NaN for fewer than two images, or a reference that is alike.
     """
-    before, after = _apart(poor), _apart(restored)
+    before, after = _apart(reference), _apart(restored)
     return after / before if before > CONSTANT else math.nan
 
 
@@ -217,8 +217,10 @@ def measured(images: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the measures of a sample with columns "poor" and "restored" (B, C, *S), where they are defined."""
     if not {"poor", "restored"} <= images.keys() or images["poor"].shape != images["restored"].shape:
         return {}
-    pair = images["poor"].float(), images["restored"].float()
-    found = {f.__name__: f(*pair) for f in (change, correlation, variation, checkerboard)}
+    poor, restored = images["poor"].float(), images["restored"].float()
+    found = {f.__name__: f(poor, restored) for f in (change, correlation, checkerboard)}
+    # Noise of many times the signal makes inputs differ far more than what they show does.
+    found["variation"] = variation(images.get("truth", poor).float(), restored)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
