@@ -107,8 +107,8 @@ MEASURES = {
             "mode collapse",
             0.1,
             above=False,
-            about="How much restored images differ from each other, as a share of how much their truth does, or where it "
-            "is not known their inputs: root mean squares over all pairs of images, made coarse and without their means.",
+            about="How much restored images differ from each other, as a share of how much their truth does, or, where "
+            "none is known, their inputs: root mean squares over all pairs of images, coarse, without their means.",
             means="restored images of different inputs are alike",
             hint="Raise the weight of cycle, lower train.adam.lr, and see that no other loss outweighs the images.",
         ),
@@ -220,7 +220,8 @@ def measured(images: Mapping[str, Tensor]) -> dict[str, float]:
     poor, restored = images["poor"].float(), images["restored"].float()
     found = {f.__name__: f(poor, restored) for f in (change, correlation, checkerboard)}
     # Noise of many times the signal makes inputs differ far more than what they show does.
-    found["variation"] = variation(images.get("truth", poor).float(), restored)
+    truth = images.get("truth", poor).float()
+    found["variation"] = variation(truth if _apart(truth) > CONSTANT else poor, restored)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
