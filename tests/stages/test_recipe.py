@@ -103,7 +103,7 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
     by_key = {line.split(": ")[1]: line for line in found}
     assert "unknown key. Did you mean 'seed'? Known: " in by_key["seeds"]
     assert "Did you mean 'toy'?" in by_key["data.a"]
-    assert "Known: degraded, folder, manifest, phantom, same, toy" in by_key["data.a"]
+    assert "Known: degraded, folder, join, manifest, phantom, phantom_volume, same, toy" in by_key["data.a"]
     assert "Did you mean 'side'?" in by_key["data.b.sid"]
     assert by_key["data.channels"].endswith("input should be a valid integer; came '3'")
     assert "'stretch', 'pad' or 'crop'; came 'strech'" in by_key["data.fit"]
