@@ -15,6 +15,7 @@ import typer
 import restorekit
 from restorekit.app import data, guests, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
+from restorekit.core.files import write_text
 
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
@@ -61,7 +62,19 @@ def _main(
     pass
 
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
+def _located(path: Path) -> Path:
+    from restorekit.stages.recipes.shipped import located
+
+    found = located(path)
+    if found != path:
+        screen.note(f"recipe: {found}")
+    return found
+
+
+RecipeFile = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.", callback=_located),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Set a value of the recipe; may be repeated.")]
 Variant = Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")]
@@ -226,7 +239,7 @@ def profile(
 
     if out is not None:
         tables.demand_format(out)
-    found = targets(what, guests.known(), None if variants == "all" else _names(variants))
+    found = targets([*map(_located, what)], guests.known(), None if variants == "all" else _names(variants))
     made = Profile(found, batches, costs.demand_device(device))
     show(made, rounds, out)
     if made.failed:
@@ -301,6 +314,35 @@ def plugins(ctx: typer.Context) -> None:
     group: Any = ctx.find_root().command
     rows = guests.rows(group.own(ctx))
     screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Where a copy goes.")] = None,
+) -> None:
+    """List the recipes that come with restorekit; print one, or write a copy of it.
+
+    Their names stand for them wherever a recipe is asked for, unless a file is called so: restorekit run quickstart.
+    """
+    from restorekit.stages.recipes import shipped
+
+    ours = shipped.shipped()
+    if name is None:
+        if out is not None:
+            raise RecipeError("-o: a copy of which? Give its NAME")
+        screen.table("", ["recipe", "is"], [[known, shipped.about(path)] for known, path in ours.items()])
+        return
+    if name not in ours:
+        raise RecipeError(f"NAME: {unknown('recipe', name, ours)}")
+    text = ours[name].read_text("utf-8")
+    if out is None:
+        sys.stdout.write(text)
+    elif out.exists():
+        raise RecipeError(f"{out}: is there; nothing is written over")
+    else:
+        write_text(out, text)
+        screen.say(f"written: {out.resolve()}")
 
 
 @app.command()

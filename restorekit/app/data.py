@@ -44,7 +44,10 @@ def check(
     Exit code 2 if a run would be stopped: a patient or the same pixels in train and test, or unreadable files.
     """
     from restorekit.stages.data import doctor
+    from restorekit.stages.recipes.shipped import shipped
 
+    if not what.exists():
+        what = shipped().get(str(what), what)
     with screen.telling() as say:
         items, synthetic = _items(what, sets, variant, columns, say)
         found = doctor.examine(items, distance=distance, synthetic=synthetic)

@@ -481,6 +481,30 @@ def test_versions_are_those_of_restorekit_and_of_what_plugins_are_installed(tmp_
     assert others == sorted(others)
 
 
+def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, recipe: Path) -> None:
+    ours = ROOT / "recipes" / "quickstart.yaml"
+    for name in ("quickstart", "quickstart.yaml"):
+        said = cli("check", name)
+        assert (said.code, said.out.partition(": good")[0]) == (0, str(ours))
+        assert f"recipe: {ours}" in said.err, "it is said which file was taken"
+    listed = cli("recipes")
+    names = sorted(path.stem for path in ours.parent.glob("*.yaml"))
+    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == names
+    assert cli("recipes", "quickstart").out == ours.read_text("utf-8")
+    assert cli("recipes", "quickstart", "-o", "my.yaml").code == 0
+    assert Path("my.yaml").read_bytes() == ours.read_bytes()
+    refused(cli("recipes", "quickstart", "-o", "my.yaml"), "my.yaml: is there; nothing is written over")
+    known = f"Did you mean 'quickstart'? Known: {', '.join(names)}"
+    refused(cli("recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
+    said = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
+    for command in ("check", "run", "profile"):
+        refused(cli(command, "quickstat"), f"{said} {known}")
+    Path("mine.yaml").write_text("extends: quickstart\nname: mine\n")
+    assert cli("check", "mine.yaml").code == 0
+    shutil.copy(recipe, "quickstart")  # a path that is there goes before a name
+    assert cli("check", "quickstart").out.startswith("quickstart: good. resnet")
+
+
 def test_help_comes_at_once() -> None:
     def spent() -> float:  # of the processor, so that a busy machine does not count
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -562,7 +586,7 @@ def test_the_paper_without_its_data_says_where_to_get_it(cli: Cli, tmp_path: Pat
         "covid",
         "https://www.kaggle.com/datasets/aysendegerli/qatacov19-dataset",
         "https://github.com/meteahishali/R2C-GAN",
-        "restorekit run recipes/quickstart.yaml",
+        "restorekit run quickstart",
     ):
         assert words in line
     refused(said, line)

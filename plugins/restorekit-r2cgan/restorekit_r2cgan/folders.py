@@ -25,7 +25,7 @@ HOW = (
     "expected ROOT/trainA (poor quality), ROOT/trainB (high quality) and ROOT/testA, image files with 'covid' in the"
     " name of a positive file. The images are QaTa-COV19 (https://www.kaggle.com/datasets/aysendegerli/qatacov19-dataset),"
     " the authors' quality annotations https://github.com/meteahishali/R2C-GAN. To see restorekit at once without data:"
-    " restorekit run recipes/quickstart.yaml"
+    " restorekit run quickstart"
 )
 
 

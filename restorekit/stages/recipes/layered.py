@@ -16,8 +16,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from restorekit.core.errors import RecipeError, nearest, unknown
+from restorekit.core.errors import RecipeError, unknown
 from restorekit.core.parts import Place
+from restorekit.stages.recipes.shipped import located
 
 __all__ = ["Layered", "Origins", "read", "to_yaml"]
 
@@ -81,7 +82,7 @@ def read(path: Path) -> Layered:
     Raises:
         RecipeError: naming file and line.
     """
-    return _read_file(path, ())
+    return _read_file(located(path), ())
 
 
 def to_yaml(data: Any) -> str:
@@ -104,9 +105,6 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
         raise RecipeError(f"{path}: extends itself, by way of {' -> '.join(p.name for p in seen)}")
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError as error:
-        others = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise RecipeError(f"{path}: no such recipe.{nearest(str(path), others)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
     tree = _parse(text, str(path))
@@ -120,7 +118,8 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
     base = layered.data.pop("extends", None)
     if base is None:
         return layered
-    below = _read_file(path.parent / str(base), (*seen, path.resolve()))
+    beside = path.parent / str(base)
+    below = _read_file(beside if beside.exists() else located(Path(str(base))), (*seen, path.resolve()))
     _merge(below, layered, ())
     return below
 
