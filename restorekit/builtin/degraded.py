@@ -19,7 +19,7 @@ class Degraded(Dataset):
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
         self.classes, self.quantity = inner.classes, inner.quantity
-        self.records, self.synthetic = inner.records, inner.synthetic
+        self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.degradation: Degradation | None = None
         if len(self.records):  # the first image says what the domain looks like; an empty split has none
             first = inner.load(0, torch.Generator().manual_seed(0))

@@ -20,7 +20,7 @@ class Joined(Dataset):
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
         self.classes, self.quantity = parts[0].classes, parts[0].quantity
-        self.synthetic = parts[0].synthetic
+        self.synthetic, self.unit = parts[0].synthetic, parts[0].unit
         self.records = [record for part in parts for record in part.records]
         self.starts = [0, *accumulate(len(part.records) for part in parts)]
 

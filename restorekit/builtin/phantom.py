@@ -312,7 +312,7 @@ class Phantom(Dataset):
     """Phantoms of one side and split: the same for ever, whatever the order in which they are read."""
 
     classes = ("control", "opacity")
-    synthetic = True
+    synthetic, unit = True, "subject"
 
     def __init__(self, split: str, side: str, count: int, draw: Draw, seed: int) -> None:
         self.draw = draw

@@ -396,6 +396,8 @@ class Dataset(ABC):
     """What the targets are if they are numbers, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
+    unit: str = "patient"
+    """What the groups of its records are, in one word: who or what intervals are drawn over."""
     records: Sequence[Record]
 
     @abstractmethod

@@ -230,7 +230,7 @@ def test_usage(cli: Cli, recipe: Path) -> None:
         assert len(said.errors) == 1
     formats = "costs.xlsx: ends with none of .md, .csv, .tex, .html"
     refused(cli("profile", recipe, "-o", "costs.xlsx"), formats)
-    refused(cli("profile", "gone.yaml", "--device", "cpu"), "gone.yaml: no such recipe or run folder")
+    refused(cli("profile", "gone.yaml", "--device", "cpu"), "gone.yaml: no such recipe. Did you mean 'tiny.yaml'?")
     refused(cli("evaluate", "x", "--split", "train"), "--split: no scored split is called 'train'. Known: test, val")
 
 

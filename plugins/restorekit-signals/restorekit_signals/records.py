@@ -93,8 +93,9 @@ class Windows(Dataset):
         source: str | None,
         truth: Mapping[str, str] = {},
         shift: float = 0.0,
+        unit: str = "patient",
     ) -> None:
-        self.truth, self.shift = truth, shift
+        self.truth, self.shift, self.unit = truth, shift, unit
         self.opened, self.length, self.centred = opened, length, beats is not None
         self.classes = tuple(beats or ())
         self.records: list[Record] = []
@@ -288,7 +289,7 @@ def records(
 
     hop = _hop(length, overlap)
     opened, moved = _Folder(base, format()), shift if split == "train" else 0.0
-    return Windows(opened, spans.get(split, {}), length, hop, beats, owner, source, truth, moved)
+    return Windows(opened, spans.get(split, {}), length, hop, beats, owner, source, truth, moved, group)
 
 
 @trial(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})

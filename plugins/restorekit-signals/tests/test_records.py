@@ -288,3 +288,9 @@ def test_a_truth_that_is_not_known_is_no_truth(ramp: Path) -> None:
     assert loaded(part, 4).truth is not None
     with pytest.raises(DataError, match=r"gap at 10\.0 s: the window holds values that are not known"):
         loaded(part, 5)
+
+
+def test_what_groups_are_is_told(ramp: Path) -> None:
+    assert dataset(ramp, train={"r1": None}).unit == "patient"
+    spans = dataset(ramp, train={"r1": [[0, 0.5], [0.5, 1]]}, group="span", patients={"r1": "p"})
+    assert (spans.unit, {record.group for record in spans.records}) == ("span", {"p 0-0.5", "p 0.5-1"})

@@ -206,7 +206,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         images=len(groups),
         known=0,
         units=len(units(groups)),
-        unit=unit_word(groups, synthetic=any(run.synthetic for run in runs)),
+        unit=unit_word(groups, runs[0].unit),
         ungrouped=sum(group is None for group in groups),
         dropped=dropped,
     )

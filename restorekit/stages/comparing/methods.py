@@ -51,6 +51,11 @@ class Scored:
         return bool(self.data.get("synthetic"))
 
     @property
+    def unit(self) -> str:
+        """What groups of images are: patients, or what the dataset calls them."""
+        return str(self.data.get("unit", "patient"))
+
+    @property
     def seed(self) -> int:
         """The seed of its recipe."""
         return int(self.recipe.get("seed", 0))

@@ -149,7 +149,8 @@ class Splits:
     def counts(self) -> dict[str, Any]:
         """What data.json of a run folder holds."""
         splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
-        return {"synthetic": self.synthetic, "shared_groups": self.shared_groups(), "splits": splits}
+        unit = self["test", "a"].dataset.unit
+        return {"synthetic": self.synthetic, "unit": unit, "shared_groups": self.shared_groups(), "splits": splits}
 
     def listing(self) -> str:
         """Return which image stands in which split, as CSV: what splits.csv of a run folder holds."""

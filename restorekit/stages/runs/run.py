@@ -206,6 +206,11 @@ class Run:
         """True if any of the images were made, not recorded."""
         return bool(self.counts.get("synthetic"))
 
+    @property
+    def unit(self) -> str:
+        """What groups of images are: patients, or what the dataset calls them."""
+        return str(self.counts.get("unit", "patient"))
+
     def begin(self, command: str) -> None:
         """Write what a run folder says of itself: recipe, environment, data, networks."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def audit(
     _demand_fit(run, judge, split)
     steps = [one.load(kept_checkpoint(one.folder, one.recipe.train.keep))["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
-    unit = unit_word(seen.groups, synthetic=run.synthetic)
+    unit = unit_word(seen.groups, run.unit)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
     found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
     found["headline"], found["sentences"] = headline(found), sentences(found)

@@ -108,7 +108,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     metrics = all_metrics(run)
     seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
-    unit = unit_word(seen.groups, synthetic=run.synthetic)
+    unit = unit_word(seen.groups, run.unit)
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     found = {name: _scored(run, name, seen, over) for name in metrics}
@@ -263,7 +263,7 @@ def _measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[
 def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: Resamples) -> None:
     """Add to each metric that good images were scored by: their score, and how far the others are from them."""
     confidence = run.recipe.evaluate.confidence
-    unit = unit_word(good.groups, synthetic=run.synthetic)
+    unit = unit_word(good.groups, run.unit)
     over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, "bootstrap"), unit)
     for (name, _), rows in good.rows.items():
         metric = good.metrics[name]

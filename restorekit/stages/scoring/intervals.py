@@ -52,10 +52,9 @@ def units(groups: Sequence[str | None]) -> list[Indices]:
     return [np.array(rows) for rows in table.values()]
 
 
-def unit_word(groups: Sequence[str | None], *, synthetic: bool) -> str:
-    """Return what the units of these groups are called; an image where no group is known."""
-    grouped = any(group is not None for group in groups)
-    return ("subject" if synthetic else "patient") if grouped else "image"
+def unit_word(groups: Sequence[str | None], unit: str) -> str:
+    """Return what the units of these groups are called: `unit`, or an image where no group is known."""
+    return unit if any(group is not None for group in groups) else "image"
 
 
 def resamples(of: Sequence[Indices], count: int, seed: int, unit: str = "image") -> Resamples:

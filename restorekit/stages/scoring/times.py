@@ -92,7 +92,7 @@ def again(
             _measure(run, seen, batch.to(run.engine.device), times)
             say(f"{len(seen.groups)} of {run.sizes[split]} images restored {times[-1]} times")
     say("intervals")
-    unit = unit_word(seen.groups, synthetic=run.synthetic)
+    unit = unit_word(seen.groups, run.unit)
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     summary = {
