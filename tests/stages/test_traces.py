@@ -194,3 +194,18 @@ def test_a_long_curve_keeps_its_peaks(length: int, bins: int, random: Random) ->
     assert (np.diff(at) > 0).all()
     np.testing.assert_array_equal(drawn, values[at.astype(int)])
     assert (drawn.min(), drawn.max()) == (values.min(), values.max())
+
+
+@given(
+    st.integers(10, 400),
+    st.integers(1, 20),
+    st.sets(st.integers(0, 399), min_size=1),
+    st.sampled_from([np.nan, np.inf]),
+)
+def test_a_long_curve_keeps_its_gaps(length: int, bins: int, lost: set[int], what: float) -> None:
+    values = np.arange(length, dtype=np.float64)
+    gone = sorted(i for i in lost if i < length)
+    values[gone] = what
+    at, drawn = envelope(values, bins)
+    assert np.isfinite(drawn).all() == (not gone)
+    assert (np.diff(at) > 0).all()

@@ -272,6 +272,19 @@ def test_a_csv_comes_back_as_csv_with_the_times_that_it_had(tmp_path: Path, name
     np.testing.assert_allclose(back[20:-20, 1], values[1, 20:-20], atol=0.02)  # to 100 Hz and back
 
 
+def test_columns_of_a_csv_keep_their_order_and_names(tmp_path: Path) -> None:
+    rows = np.column_stack([waves().T, np.arange(600) / RATE])
+    np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header='"lead, left",V1,time', comments="")
+    image, intensity = made().read(tmp_path / "a.csv")
+    assert intensity.names == ("lead, left", "V1")
+    made().write(tmp_path / "b.csv", image, intensity)
+    assert (tmp_path / "b.csv").read_text().splitlines()[0] == '"lead, left",V1,time'
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "b.csv", delimiter=",", skiprows=1), rows, atol=1e-6)
+    np.savetxt(tmp_path / "c.csv", rows, delimiter=",", header="a,a,time", comments="")
+    with pytest.raises(DataError, match="names 'a' twice"):
+        made().read(tmp_path / "c.csv")
+
+
 def test_a_csv_that_is_not_resampled_comes_back_to_seven_digits(tmp_path: Path) -> None:
     values = waves()
     values[1, 7:9] = np.nan

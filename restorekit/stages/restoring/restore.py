@@ -337,7 +337,8 @@ def _declared(spec: Mapping[str, Any], option: str) -> Any:
     """Return what a dataset of the recipe declares of its files: itself, or the first that it is made of; else None."""
     if spec.get(option) is not None:
         return spec[option]
-    inner = [spec.get("dataset"), *(spec.get("datasets") or [])]
+    many = spec.get("datasets") or []
+    inner = [spec.get("dataset"), *([many] if isinstance(many, Mapping) else many)]
     found = (_declared(one, option) for one in inner if isinstance(one, Mapping))
     return next((value for value in found if value is not None), None)
 

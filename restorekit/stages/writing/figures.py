@@ -81,8 +81,11 @@ def envelope(y: NDArray[np.float64], bins: int = BINS) -> tuple[NDArray[np.float
     edges = np.linspace(0, len(y), bins + 1).astype(int)
     kept = set()
     for start, stop in pairwise(edges):
-        part = y[start:stop]
-        kept |= {start} if np.isnan(part).all() else {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+        part = np.where(np.isfinite(y[start:stop]), y[start:stop], np.nan)
+        gaps = np.flatnonzero(np.isnan(part))
+        kept |= {start + int(gaps[0])} if gaps.size else set()
+        if gaps.size < len(part):
+            kept |= {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
     at = np.array(sorted(kept))
     return at.astype(np.float64), y[at]
 

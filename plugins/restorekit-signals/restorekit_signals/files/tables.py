@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,7 @@ def read_csv(path: Path, time: str | None, rate: float) -> Recording:
         head, _, rest = path.read_text("utf-8-sig").partition("\n")
         if not head.strip():
             raise DataError("holds no numbers")
-        names = [cell.strip().strip('"') for cell in head.split(",")]
+        names = [cell.strip() for cell in next(csv.reader([head], skipinitialspace=True))]
         bare = all(_is_number(name) for name in names)
         lines = (f"{head}\n{rest}" if bare else rest).splitlines()
         if not any(line.strip() for line in lines):
@@ -49,13 +52,16 @@ def read_csv(path: Path, time: str | None, rate: float) -> Recording:
     names = [f"lead{i + 1}" for i in range(table.shape[1])] if bare else names
     if len(names) != table.shape[1]:
         raise DataError(f"its head names {len(names)} columns, its rows have {table.shape[1]}")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"its head names {twice[0]!r} twice; columns must be told apart")
     if time is not None and time not in names:
         raise DataError(f"has no column {time!r}, which time names; its columns are {', '.join(names)}")
     clock = [name for name in names if name == time or (time is None and name.lower() == TIME)]
     header: dict[str, Any] = {} if bare else {"head": True}
     if clock:
         at = names.index(clock[0])
-        header |= {"clock": clock[0], "seconds": table[:, at]}
+        header |= {"clock": clock[0], "seconds": table[:, at], "last": 0 < at == len(names) - 1}
         table, names = np.delete(table, at, 1), [*names[:at], *names[at + 1 :]]
     found = _rate(header["seconds"], header["clock"], rate) if clock else None
     return Recording(table.T.copy(), tuple(names), ("",) * len(names), found, header)
@@ -73,9 +79,15 @@ def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[
     columns = [[f"{value:.7g}" for value in row] for row in values.tolist()]
     names = list(leads)
     if "clock" in header:
-        columns, names = [[repr(value) for value in header["seconds"].tolist()], *columns], [header["clock"], *names]
-    head = [",".join(names)] if header.get("head") else []
-    write_text(path, "\n".join([*head, *(",".join(row) for row in zip(*columns, strict=True))]) + "\n")
+        place = len(names) if header["last"] else 0
+        columns.insert(place, [repr(value) for value in header["seconds"].tolist()])
+        names.insert(place, header["clock"])
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    if header.get("head"):
+        rows.writerow(names)
+    rows.writerows(zip(*columns, strict=True))
+    write_text(path, text.getvalue())
 
 
 def _rate(seconds: NDArray[np.float64], clock: str, rate: float) -> float:
