@@ -20,7 +20,7 @@ import numpy as np
 import pywt
 import wfdb
 from numpy.typing import NDArray
-from restorekit_signals.beats import AAMI, detect, matched
+from restorekit_signals.beats import AAMI, Detector, detect, matched
 from scipy.signal import butter, sosfiltfilt
 
 Signal = NDArray[np.float64]
@@ -57,9 +57,9 @@ def blocks() -> Iterator[slice]:
             yield slice(start, start + BLOCK)
 
 
-def measured(signal: Signal, truth: Signal, beats: NDArray[np.int64], detector: str) -> NDArray[np.float64]:
+def measured(signal: Signal, truth: Signal, beats: NDArray[np.int64], detector: Detector) -> NDArray[np.float64]:
     """Return, for each block, power of truth and of error about their means, and beats found, missed, false."""
-    found = detect(signal, RATE, detector)  # type: ignore[arg-type]
+    found = detect(signal, RATE, detector)
     assert found is not None
     match = matched(beats, found, RATE, len(signal))
     counted = (match.right, match.missed, match.wrong)
@@ -83,7 +83,7 @@ def told(value: float, draws: NDArray[np.float64], form: str) -> str:
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
-def main(ecg: Path, given: dict[str, Path], detector: str = "xqrs") -> None:
+def main(ecg: Path, given: dict[str, Path], detector: Detector = "xqrs") -> None:
     """Print a table for each level."""
     noisy = {name: read(ecg / name) for name in LEVELS}
     k = 10 ** ((LEVELS["118e06"] - LEVELS["118e_6"]) / 20)
@@ -114,6 +114,6 @@ def main(ecg: Path, given: dict[str, Path], detector: str = "xqrs") -> None:
 
 if __name__ == "__main__":
     *names, last = sys.argv[2:] or [""]
-    detector = "neurokit" if last == "--neurokit" else "xqrs"
+    detector: Detector = "neurokit" if last == "--neurokit" else "xqrs"
     pairs = dict(name.split("=", 1) for name in (names if last == "--neurokit" else sys.argv[2:]))
     main(Path(sys.argv[1]), {name: Path(at) for name, at in pairs.items()}, detector)
