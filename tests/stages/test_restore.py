@@ -173,6 +173,17 @@ def test_a_run_restores_in_the_range_that_its_data_declares(
     assert "declares" not in row.note
 
 
+def test_of_two_ranges_that_the_data_declares_none_is_guessed(saved: Build, tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        write_image(tmp_path / name / f"{name}.png", torch.zeros(1, 16, 16))
+    films = [{"name": "folder", "path": str(tmp_path / n), "range": [0, top]} for n, top in (("1", 4095), ("2", 255))]
+    made = load(saved(nets__generator=SCALE, data__a={"name": "join", "datasets": films}, data__b=films[0]).folder)
+    film = np.array([[0, 255]], np.uint16)
+    with pytest.raises(RecipeError, match=r"declare range \[0, 4095\] and \[0, 255\]"):
+        made.restore(film)
+    np.testing.assert_allclose(made.restore(film, range=(0, 255)), [[64, 191]], atol=1)
+
+
 def test_a_wide_integer_must_say_its_range(restorer: Load) -> None:
     with pytest.raises(DataError, match="holds int32 values, here from 0 to 0, and says nothing of black and white"):
         restorer(nets__generator=SCALE).restore(np.zeros((4, 4), np.int32))

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from restorekit.core import nd, plugins
-from restorekit.core.errors import CheckpointError, DataError, RestorekitError
+from restorekit.core.errors import CheckpointError, DataError, RecipeError, RestorekitError
 from restorekit.core.files import write_text
 from restorekit.core.images import ImageFiles
 from restorekit.core.intensity import Stored, to_stored, to_unit
@@ -70,7 +70,6 @@ class Restorer:
         domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
         self.domain = domains["a"]
         parts = plugins.load().parts
-        self.range: list[float] | None = _declared(self.recipe.data.a.spec, "range")
         format = _declared(self.recipe.data.a.spec, "format")
         self.format: Format = ImageFiles() if format is None else parts.resolve("format", format)()
         nets = build_nets(self.recipe, parts, domains)
@@ -78,6 +77,16 @@ class Restorer:
         self.device = Engine("fp32").device
         self.net = nets.ab.to(self.device).eval()
         self._bytes_at: float | None = None
+
+    @property
+    def range(self) -> list[float] | None:
+        """The values of black and white that the run's data declares.
+
+        Raises:
+            RecipeError: if it is made of datasets that declare others.
+        """
+        declared: list[float] | None = _declared(self.recipe.data.a.spec, "range")
+        return declared
 
     def restore(
         self,
@@ -105,8 +114,9 @@ class Restorer:
         values = _values(array)
         bare = values.ndim == len(self.recipe.data.size)
         self._demand_axes((1, *values.shape) if bare else values.shape)
-        default = (-1, 1) if values.dtype.kind == "f" else self.range
-        known = default if range is None else range
+        known: Sequence[float] | None = range
+        if known is None:
+            known = (-1, 1) if values.dtype.kind == "f" else self.range
         stored = Stored(values[None] if bare else values)
         image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds)
         made = to_stored(self.restored(image, times=times, window=window).image, intensity)
@@ -334,13 +344,21 @@ def _keep(folder: Path) -> str:
 
 
 def _declared(spec: Mapping[str, Any], option: str) -> Any:
-    """Return what a dataset of the recipe declares of its files: itself, or the first that it is made of; else None."""
+    """Return what a dataset of the recipe declares of its files, itself or those that it is made of; else None.
+
+    Raises:
+        RecipeError: if those that it is made of declare one thing and another: no file tells which of them it is like.
+    """
     if spec.get(option) is not None:
         return spec[option]
     many = spec.get("datasets") or []
     inner = [spec.get("dataset"), *([many] if isinstance(many, Mapping) else many)]
-    found = (_declared(one, option) for one in inner if isinstance(one, Mapping))
-    return next((value for value in found if value is not None), None)
+    found = [_declared(one, option) for one in inner if isinstance(one, Mapping)]
+    first = next((value for value in found if value is not None), None)
+    if other := [value for value in found if value not in (None, first)]:
+        both = f"{first!r} and {other[0]!r}"
+        raise RecipeError(f"data.a: its datasets declare {option} {both}; to restore, say which")
+    return first
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
