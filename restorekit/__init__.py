@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from restorekit.core.events import Ticked as Ticked
     from restorekit.core.filedataset import FileDataset as FileDataset
     from restorekit.core.files import StepTable as StepTable
+    from restorekit.core.files import files_below as files_below
     from restorekit.core.files import write_text as write_text
     from restorekit.core.hookspecs import hookimpl as hookimpl
     from restorekit.core.images import find_images as find_images
@@ -116,6 +117,7 @@ __all__ = [
     "Translator",
     "class_score",
     "draw_grid",
+    "files_below",
     "find_images",
     "hookimpl",
     "load",
@@ -135,7 +137,7 @@ _HOMES = {
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.filedataset": ("FileDataset",),
-    "core.files": ("StepTable", "write_text"),
+    "core.files": ("StepTable", "files_below", "write_text"),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("find_images", "read_image", "write_image"),
     "core.intensity": ("Stored", "to_stored", "to_unit"),

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Degradation, Domain, Factory, RecipeError, SingleDegradation, hookimpl
+from restorekit import Degradation, Domain, Factory, PluginError, RecipeError, SingleDegradation, hookimpl
 
 __all__ = ["blend", "blur", "exposure", "noise"]
 
@@ -72,7 +72,7 @@ class Blend(Degradation):
         self.parts, self.least = parts, least
         self.owner: dict[str, Degradation] = {}
         for part in parts:
-            for name in _names(part):
+            for name in part.names:
                 if name in self.owner:
                     raise RecipeError(f"degradation 'blend': {name!r} stands there twice; each name may stand once")
                 self.owner[name] = part
@@ -81,13 +81,21 @@ class Blend(Degradation):
         """Return a blend of its degradations for that split."""
         return Blend([part.for_split(root, split) for part in self.parts], self.least)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of its degradations."""
+        return tuple(self.owner)
+
     def draw(self, rng: torch.Generator) -> dict[str, float]:
         """Draw how many, `least` or more, then which and in what order, then how severe."""
         count = int(torch.randint(self.least, len(self.parts) + 1, (), generator=rng)) if self.parts else 0
         order = torch.randperm(len(self.parts), generator=rng)[:count].tolist()
         drawn: dict[str, float] = {}
-        for at in order:
-            drawn.update(self.parts[at].draw(rng))
+        for part in (self.parts[at] for at in order):
+            severities = part.draw(rng)
+            if foreign := [name for name in severities if self.owner.get(name) is not part]:
+                raise PluginError(f"{type(part).__name__}: draws {foreign[0]!r}, which its names do not hold")
+            drawn.update(severities)
         return drawn
 
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
@@ -128,12 +136,6 @@ def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
     moved = image.index_select(axis, torch.from_numpy(index).to(image.device)).movedim(axis, -1)
     rows = F.conv1d(moved.reshape(-1, 1, size + 2 * radius), kernel.view(1, 1, -1))
     return rows.reshape(*moved.shape[:-1], size).movedim(-1, axis)
-
-
-def _names(part: Degradation) -> list[str]:
-    if isinstance(part, Blend):
-        return list(part.owner)
-    return list(part.draw(torch.Generator().manual_seed(0)))
 
 
 @hookimpl

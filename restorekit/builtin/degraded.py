@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from restorekit import Dataset, Degradation, Domain, Factory, Sample, hookimpl, trial
+from restorekit import DataError, Dataset, Degradation, Domain, Factory, Sample, hookimpl, trial
 
 __all__ = ["degraded"]
 
@@ -21,13 +22,20 @@ class Degraded(Dataset):
         self.classes, self.quantity = inner.classes, inner.quantity
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.degradation: Degradation | None = None
-        if len(self.records):  # the first image says what the domain looks like; an empty split has none
-            first = inner.load(0, torch.Generator().manual_seed(0))
+        first = self._first()
+        if first is not None:
             spacing = None if first.intensity is None else first.intensity.spacing
             size = tuple(first.image.shape[1:])
             domain = Domain("degraded", first.image.shape[0], size, inner.classes, inner.quantity, spacing=spacing)
             made: Degradation = degradation(domain)
             self.degradation = made.for_split(root, split)
+
+    def _first(self) -> Sample | None:
+        """Return the first image that can be read: it says what the domain looks like. None where there is none."""
+        for index in range(len(self.records)):
+            with suppress(DataError):  # what to do about it, the recipe says later
+                return self.inner.load(index, torch.Generator().manual_seed(0))
+        return None
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` made worse; `truth` is the image as the inner dataset gives it, or its own truth."""

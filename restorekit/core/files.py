@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from restorekit.core.errors import DataError
 
-__all__ = ["StepTable", "cache_folder", "replacing", "write_text"]
+__all__ = ["StepTable", "cache_folder", "files_below", "replacing", "write_text"]
 
 
 @contextmanager
@@ -41,6 +41,25 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, line ends as they are."""
     with replacing(path) as stream:
         stream.write(text.encode())
+
+
+def files_below(folder: Path, *, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield every file below a folder, links followed, but none of hidden names, nor round in a circle.
+
+    Args:
+        folder: where to look.
+        above: the true places of the folders that led to it.
+    """
+    here = os.path.realpath(folder)
+    if here in above or not os.path.isdir(here):
+        return
+    with os.scandir(folder) as entries:
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in seen:
+        if entry.is_dir():
+            yield from files_below(Path(entry.path), above=(*above, here))
+        elif entry.is_file():
+            yield Path(entry.path)
 
 
 class StepTable:

@@ -20,14 +20,24 @@ from typing import Any
 from torch import Tensor
 
 from restorekit.core.errors import DataError
-from restorekit.core.files import replacing
+from restorekit.core.files import files_below, replacing
 from restorekit.core.imagecache import ImageCache
 from restorekit.core.intensity import Stored, carried_over, to_stored, to_unit
 from restorekit.core.types import Format, Intensity
 
-__all__ = ["SUFFIXES", "ImageFiles", "find_images", "read_image", "reading_through", "restored_name", "write_image"]
+__all__ = [
+    "SUFFIXES",
+    "ImageFiles",
+    "expecting",
+    "find_images",
+    "read_image",
+    "reading_through",
+    "restored_name",
+    "write_image",
+]
 
 _cache: ContextVar[ImageCache | None] = ContextVar("cache", default=None)
+_dims: ContextVar[int | None] = ContextVar("dims", default=None)
 
 
 @dataclass(frozen=True)
@@ -64,12 +74,11 @@ _HEADS = {
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return every image file below `folder`, sorted by its relative path; hidden files are left out.
+    """Return every image file below `folder`, sorted by its relative path; links are followed, hidden files left out.
 
     Files are known by their suffix. A DICOM file without one, or with one of digits alone, is known by its content.
     """
-    paths = (path for path in folder.rglob("*") if _is_image(path))
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in files_below(folder) if _is_image(path))
 
 
 def read_image(
@@ -83,12 +92,13 @@ def read_image(
             floating point and for integers of more than 16 bits, unless the file says it; goes before a DICOM window.
         frame: which of several frames, pages or volumes, from 0.
         dims: spatial sizes of a NumPy or NIfTI image: whether a first axis holds channels, a last one of 1 counts.
+            None: those that are expected, if any are.
 
     Raises:
         DataError: if it is missing, damaged, of a format that is not read, or its range is unknown or left.
     """
     try:
-        format, stored = _stored(path, frame, dims)
+        format, stored = _stored(path, frame, _dims.get() if dims is None else dims)
         return to_unit(stored, format, range)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
@@ -99,6 +109,16 @@ def read_image(
     except Exception as error:  # a damaged file can make a library raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read ({why[:200]})") from error
+
+
+@contextmanager
+def expecting(dims: int) -> Iterator[None]:
+    """Let every `read_image` inside that is not told the spatial sizes expect so many."""
+    token = _dims.set(dims)
+    try:
+        yield
+    finally:
+        _dims.reset(token)
 
 
 @contextmanager
@@ -220,9 +240,9 @@ def _plain(format: str, channels: int) -> Intensity:
 
 def _is_image(path: Path) -> bool:
     if _named(path) is not None:
-        return path.is_file()
+        return True
     bare = not path.suffix or path.suffix[1:].isdigit()
-    if not bare or path.name == "DICOMDIR" or not path.is_file():
+    if not bare or path.name == "DICOMDIR":
         return False
     try:
         return _format_of(path) == "DICOM"

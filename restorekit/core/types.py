@@ -306,10 +306,10 @@ class TaskHead(nn.Module, ABC):
     def told(self, answer: Tensor) -> Tensor:
         """Return what is told of an answer, to people and metrics: the probability of each class, (B, classes).
 
-        This is for logits, in float64, so that no two answers become alike. A head whose answer is a number gives that,
-        (B, 1), in the unit of the domain's `quantity`.
+        This is for logits, in float64 and so on the CPU, that no two answers become alike. A head whose answer is a
+        number gives that, (B, 1), in the unit of the domain's `quantity`.
         """
-        return answer.double().softmax(1)
+        return answer.cpu().double().softmax(1)
 
 
 class Translator(nn.Module):
@@ -474,6 +474,11 @@ class Degradation(ABC):
         """
         return self
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it may draw; those of one draw, if it always draws the same."""
+        return tuple(self.draw(torch.Generator().manual_seed(0)))
+
     @abstractmethod
     def draw(self, rng: torch.Generator) -> dict[str, float]:
         """Draw severities: an ordered mapping of degradation names to severities, for one image."""
@@ -499,6 +504,11 @@ class SingleDegradation(Degradation):
         if not low <= high:
             raise RecipeError(f"degradation {self.name!r}: severity is [low, high], low <= high; came {[low, high]}")
         self.low, self.high = low, high
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its one name."""
+        return (self.name,)
 
     def draw(self, rng: torch.Generator) -> dict[str, float]:
         """Draw {name: severity}."""

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit import Domain, RecipeError
-from restorekit.builtin.degradations import blend, blur, exposure, noise
+from restorekit import Degradation, Domain, PluginError, RecipeError
+from restorekit.builtin.degradations import Blend, blend, blur, exposure, noise
 
 SHAPES = [(1, 97), (3, 20, 17), (1, 9, 8, 7)]
 SINGLES = {"noise": noise, "blur": blur, "exposure": exposure}
@@ -126,3 +126,33 @@ def test_blends_nest():
 def test_faults_are_named(make, says):
     with pytest.raises(RecipeError, match=says):
         make(domain((1, 8)))
+
+
+class Either(Degradation):
+    """Now one, now the other."""
+
+    def __init__(self, told):
+        self.told = told
+
+    @property
+    def names(self):
+        return self.told
+
+    def draw(self, rng):
+        return {"hum" if torch.rand((), generator=rng) < 0.5 else "drift": 0.1}
+
+    def apply(self, image, drawn, rng):
+        return image + sum(drawn.values())
+
+
+def test_a_blend_applies_all_that_its_degradations_may_draw():
+    made = Blend([Either(("hum", "drift"))], 1)
+    image = torch.zeros(1, 4)
+    drawn = [made.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]
+    assert {name for one in drawn for name in one} == {"hum", "drift"}
+    assert all(float(made.apply(image, one, torch.Generator()).mean()) == pytest.approx(0.1) for one in drawn)
+    with pytest.raises(RecipeError, match="'drift' stands there twice"):
+        Blend([Either(("hum", "drift")), Either(("drift",))], 0)
+    silent = Blend([Either(("hum",))], 1)
+    with pytest.raises(PluginError, match="Either: draws 'drift', which its names do not hold"):
+        [silent.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from restorekit import Degradation, Intensity, write_image
+from restorekit import DataError, Degradation, Intensity, write_image
 from restorekit.builtin.degradations import Noise, blend, noise
 from restorekit.builtin.degraded import degraded
 from restorekit.builtin.folder import folder
@@ -83,3 +83,13 @@ def test_the_degradation_learns_the_split_and_the_spacing(tmp_path):
 
 def test_an_empty_split_is_empty():
     assert len(make("other").records) == 0
+
+
+def test_a_damaged_first_file_is_left_to_who_decides_about_it(tmp_path):
+    for name in ("1", "2"):
+        write_image(tmp_path / "a" / f"{name}.png", torch.zeros(1, 8, 8))
+    (tmp_path / "a" / "1.png").write_bytes(b"no image")
+    made = degraded(tmp_path, "train", dataset=partial(folder, path="a"), degradation=blend)
+    assert made.load(1, rng()).image.shape == (1, 8, 8)
+    with pytest.raises(DataError, match=r"1\.png"):
+        made.load(0, rng())

@@ -1,13 +1,15 @@
 """Several datasets as one: order, splits that only some of them have, and what is refused."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
-from restorekit import DataError, Dataset, RecipeError, Record, Sample
+from restorekit import DataError, Dataset, RecipeError, Record, Sample, write_image
 from restorekit.builtin.degradations import blend
 from restorekit.builtin.degraded import degraded
+from restorekit.builtin.folder import folder
 from restorekit.builtin.join import join
 from restorekit.builtin.phantom import phantom
 
@@ -59,3 +61,16 @@ def test_other_classes_twice_the_same_image_and_nothing_are_refused() -> None:
         join(None, "train", datasets=[ONE, numbers[0]])
     with pytest.raises(RecipeError, match="datasets is empty"):
         join(None, "train", datasets=[])
+
+
+def test_folders_with_other_splits_join(tmp_path: Path) -> None:
+    for name in ("one/train/no/1", "one/train/yes/2", "two/test/no/3", "two/test/yes/4"):
+        write_image(tmp_path / f"{name}.png", torch.zeros(1, 4, 4))
+    parts = [partial(folder, path=name, classes=["no", "yes"]) for name in ("one", "two")]
+    splits = ("train", "val", "test")
+    keys = {split: [record.key for record in join(tmp_path, split, datasets=parts).records] for split in splits}
+    assert keys == {
+        "train": ["train/no/1.png", "train/yes/2.png"],
+        "val": [],
+        "test": ["test/no/3.png", "test/yes/4.png"],
+    }

@@ -299,3 +299,20 @@ def test_a_chest_radiograph_of_15_bits(tmp_path: Path) -> None:
 
 def test_examples_of_pydicom() -> None:
     assert read_image(Path(str(examples.get_path("rgb_color"))))[0].shape == (3, 240, 320)
+
+
+def test_deep_values_are_rescaled_too(place: Path) -> None:
+    array = np.array([[0, 10_000, 20_000]], np.uint32)
+    path = made(place / "deep.dcm", array, bits=32, RescaleSlope=0.1, RescaleIntercept=-1000)
+    image, _ = read_image(path, range=(-1000, 1000))
+    np.testing.assert_allclose(image[0].numpy(), [[-1, 0, 1]], atol=1e-6)
+    windowed = made(
+        place / "deep_windowed.dcm",
+        array,
+        bits=32,
+        RescaleSlope=0.1,
+        RescaleIntercept=-1000,
+        WindowCenter=0.5,
+        WindowWidth=2001,
+    )
+    np.testing.assert_allclose(read_image(windowed)[0][0].numpy(), [[-1, 0, 1]], atol=1e-6)

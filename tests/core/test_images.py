@@ -196,3 +196,14 @@ def test_find_images(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == ["a.jpg", "b/2.PNG", "c.jpeg"]
+
+
+def test_images_behind_links_are_found_and_circles_end(tmp_path):
+    write_image(tmp_path / "disk" / "yes" / "1.png", torch.zeros(1, 4, 4))
+    write_image(tmp_path / "here" / "no" / "2.png", torch.zeros(1, 4, 4))
+    (tmp_path / "here" / "yes").symlink_to(tmp_path / "disk" / "yes")
+    (tmp_path / "disk" / "yes" / "up").symlink_to(tmp_path / "here")
+    (tmp_path / "here" / ".hidden").symlink_to(tmp_path / "disk")
+    found = [path.relative_to(tmp_path / "here").as_posix() for path in find_images(tmp_path / "here")]
+    assert found == ["no/2.png", "yes/1.png"]
+    assert find_images(tmp_path / "nowhere") == []

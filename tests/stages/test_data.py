@@ -1,11 +1,13 @@
 """Data: every draw is a function of (seed, epoch, index), and what does not fit is refused by name."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,9 +18,11 @@ from restorekit import Batch, DataError, Intensity, write_image
 from restorekit.core.plugins import Plugins
 from restorekit.stages.data import batches, splits
 from restorekit.stages.data.batches import fit, scoring_batches, steps_per_epoch, training_batches
-from restorekit.stages.data.splits import Splits, open_splits
+from restorekit.stages.data.splits import Splits, open_splits, opened
+from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.recipe import Recipe
 from restorekit.stages.recipes.seeds import seed_of
+from restorekit.stages.runs.build import build
 
 Spec = Callable[..., Recipe]
 PLAIN = {"side": "a", "name": "toy"}
@@ -469,3 +473,39 @@ def test_groups_in_two_splits_are_found(spec: Spec, plugins: Plugins) -> None:
     assert open_splits(made, plugins.parts).shared_groups() == ["p0", "p1"]
     apart = open_splits(spec(data__a={"name": "toy", "count": 6, "grouped": 2}), plugins.parts)
     assert apart.counts()["shared_groups"] == []
+
+
+def test_a_file_is_read_with_the_axes_of_the_recipe(spec: Spec, plugins: Plugins, tmp_path: Path) -> None:
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        for i in range(2):
+            np.save(tmp_path / side / f"{i}.npy", np.zeros((12, 64), np.uint8) + i)
+    data = json.loads(spec().model_dump_json())
+    data["data"] |= {side: {"name": "folder", "path": str(tmp_path / side)} for side in "ab"}
+    for size, channels, shape in (([64], 12, (12, 64)), ([12, 64], 1, (1, 12, 64))):
+        data["data"] |= {"size": size, "channels": channels}
+        splits = open_splits(recipe.resolved(data, "r", plugins), plugins.parts, verify=lambda line: None)
+        assert splits["train", "a"].load(0, 0).image.shape == shape
+
+
+def test_validation_that_comes_to_nothing_or_is_there_already_is_refused(spec: Spec, plugins: Plugins) -> None:
+    few = {"name": "toy", "count": 2}
+    with pytest.raises(DataError, match=r"data.val: 0.01 of the 2 groups of data.a came to none; raise it"):
+        opened(spec(data__a=few, data__b={**few, "side": "b"}, data__val=0.01), plugins.parts)
+    own = {"name": "toy", "count": 20, "val": 3}
+    with pytest.raises(DataError, match=r"data.val: data.a has 3 images for validation of its own; leave data.val out"):
+        opened(spec(data__a=own, data__b={**few, "side": "b"}, data__val=0.5), plugins.parts)
+
+
+def test_images_that_came_or_went_stop_a_run_that_goes_on_and_are_told_when_it_is_scored(
+    spec: Spec, plugins: Plugins, tmp_path: Path
+) -> None:
+    options = {"name": "toy", "test": 2}
+    run = build(spec(data__a=options), plugins, tmp_path / "run", verify=lambda line: None)
+    assert run.changed == ""
+    run.begin("test")
+    more = spec(data__a={**options, "count": 7, "test": 1})
+    told = "the images have changed since the run began: 1 came, such as train/006.png; 1 went, such as test/001.png"
+    assert build(more, plugins, tmp_path / "run").changed == told
+    with pytest.raises(DataError, match=f"{told}. Bring them back, or begin a new run"):
+        build(more, plugins, tmp_path / "run", verify=lambda line: None)

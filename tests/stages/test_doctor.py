@@ -240,7 +240,7 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
     path, read = tmp_path / "1.png", []
     write_image(path, film(0))
-    monkeypatch.setattr(facts, "read_image", lambda file: read.append(file) or read_image(file))
+    monkeypatch.setattr(facts, "read_image", lambda file, **how: read.append(file) or read_image(file, **how))
 
     def look() -> facts.Facts:
         with remembering() as memory:

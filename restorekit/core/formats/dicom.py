@@ -49,13 +49,14 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(f"has the photometric interpretation {kind or 'none'}; gray or RGB is read")
     low, high = _bits(data, array)
-    if low is not None and high is not None and ("RescaleSlope" in data or data.get("ModalityLUTSequence")):
-        ends = apply_modality_lut(np.array([low, high]).astype(array.dtype), data)
+    if data.get("ModalityLUTSequence"):
         array = apply_modality_lut(array, data)
-        if data.get("ModalityLUTSequence"):
-            low, high = 0.0, float(2 ** int(data.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
-        else:
+        low, high = 0.0, float(2 ** int(data.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
+    elif "RescaleSlope" in data:
+        if low is not None and high is not None:
+            ends = apply_modality_lut(np.array([low, high]).astype(array.dtype), data)
             low, high = float(min(ends)), float(max(ends))
+        array = apply_modality_lut(array, data)
     window = None
     if data.get("VOILUTSequence"):
         array = apply_voi(array.astype(np.int64), data)

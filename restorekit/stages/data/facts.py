@@ -22,7 +22,7 @@ from restorekit.core.types import Intensity
 
 __all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
 FLAT = 4 / 127.5
 """A line of pixels is flat if its values differ by no more: four of 255 levels, which JPEG leaves of a constant."""
@@ -96,14 +96,18 @@ def _border(values: NDArray[Any]) -> tuple[float, ...]:
 
 
 class Memory:
-    """Facts by file, its size and its time of change. What goes wrong with the memory only costs time."""
+    """Facts by file, the axes it is read with, its size and its time of change. What goes wrong only costs time."""
 
     def __init__(self, base: sqlite3.Connection | None) -> None:
         self.base = base
-        self.new: list[tuple[str, int, int, str]] = []
+        self.new: list[tuple[str, int, int, int, str]] = []
 
-    def read(self, path: Path) -> Facts:
+    def read(self, path: Path, dims: int | None = None) -> Facts:
         """Return the facts of a file, as remembered or by `read_image`.
+
+        Args:
+            path: the file.
+            dims: its spatial sizes, if that is known: what its axes are may depend on it.
 
         Raises:
             DataError: if it cannot be read.
@@ -113,21 +117,22 @@ class Memory:
             stat = os.stat(place)
         except OSError:
             return facts_of(*read_image(path))  # which says what is wrong
-        known = self._known(place, stat.st_size, stat.st_mtime_ns)
+        of = (place, dims or 0, stat.st_size, stat.st_mtime_ns)
+        known = self._known(*of)
         if known is not None:
             return known
-        found = facts_of(*read_image(path))
-        self.new.append((place, stat.st_size, stat.st_mtime_ns, json.dumps(asdict(found))))
+        found = facts_of(*read_image(path, dims=dims))
+        self.new.append((*of, json.dumps(asdict(found))))
         if len(self.new) >= 500:
             self.keep()
         return found
 
-    def _known(self, place: str, size: int, time: int) -> Facts | None:
+    def _known(self, *of: str | int) -> Facts | None:
         if self.base is None:
             return None
-        ask = f"SELECT facts FROM facts_{FORMAT} WHERE path = ? AND size = ? AND time = ?"
+        ask = f"SELECT facts FROM facts_{FORMAT} WHERE path = ? AND dims = ? AND size = ? AND time = ?"
         try:
-            row = self.base.execute(ask, (place, size, time)).fetchone()
+            row = self.base.execute(ask, of).fetchone()
             known = json.loads(row[0]) if row else None
             return Facts(**{**known, "size": tuple(known["size"]), "border": tuple(known["border"])}) if known else None
         except (sqlite3.Error, ValueError, TypeError, KeyError):
@@ -137,7 +142,7 @@ class Memory:
         """Write down what is new."""
         if self.base is not None:
             with suppress(sqlite3.Error), self.base:
-                self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?)", self.new)
+                self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?, ?)", self.new)
         self.new.clear()
 
 
@@ -148,7 +153,7 @@ def remembering() -> Iterator[Memory]:
     with suppress(OSError, sqlite3.Error):
         cache_folder().mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(cache_folder() / "facts.sqlite", timeout=5)
-        columns = "path TEXT PRIMARY KEY, size INTEGER, time INTEGER, facts TEXT"
+        columns = "path TEXT, dims INTEGER, size INTEGER, time INTEGER, facts TEXT, PRIMARY KEY (path, dims)"
         base.execute(f"CREATE TABLE IF NOT EXISTS facts_{FORMAT} ({columns})")
     memory = Memory(base)
     try:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError
+from restorekit.core.images import expecting
 from restorekit.core.parts import Parts
 from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
@@ -26,8 +27,8 @@ __all__ = [
     "Side",
     "SideName",
     "Splits",
+    "changes",
     "count_rows",
-    "demand_same_splits",
     "look",
     "open_splits",
     "opened",
@@ -63,7 +64,8 @@ class Side:
             DataError: if it cannot be read or does not fit the domain; the message names it.
         """
         key = self.record(position).key
-        sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
+        with expecting(self.domain.dims):
+            sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
         self._demand(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
         image = _channels(sample.image, self.domain.channels, key)
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
@@ -79,7 +81,7 @@ class Side:
         if file is None:
             sample = self.load(position, 0)
             return facts_of(sample.image, sample.intensity)
-        found = memory.read(file)
+        found = memory.read(file, self.domain.dims)
         key = self.record(position).key
         self._demand(key, len(found.size), finite=found.finite)
         _demand_channels(found.channels, self.domain.channels, found.gray, key)
@@ -216,25 +218,31 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
     return replace(splits, sides=sides)
 
 
-def demand_same_splits(folder: Path, splits: Splits) -> None:
-    """Hold the splits to those that a run began with: what it learnt from must not become what it is tested on.
+def changes(folder: Path, splits: Splits) -> str:
+    """Return in a sentence which images came or went since a run began; empty if it is in the making, or none did.
 
     Raises:
-        DataError: if images have moved, as when another version of a library splits them.
+        DataError: if images have moved, as when another version of a library splits them: what a run learnt from must
+            not become what it is tested on.
     """
     path = folder / "splits.csv"
     if not path.is_file():
-        return
-    with path.open(newline="", encoding="utf-8") as stream:
-        began = {(row["domain"], row["path"], row["split"]) for row in csv.DictReader(stream)}
-    known = {(domain, path) for domain, path, _ in began}
-    now = [(r["domain"], r["path"], r["split"]) for r in csv.DictReader(io.StringIO(splits.listing(), newline=""))]
-    moved = [path for domain, path, split in now if (domain, path) in known and (domain, path, split) not in began]
+        return ""
+    began, now = _places(path.read_text("utf-8")), _places(splits.listing())
+    moved = sorted(image for image, split in now.items() if began.get(image, split) != split)
     if moved:
         raise DataError(
-            f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0]}; the data "
-            "or the versions of libraries have changed. Give the manifest a column split, from this file"
+            f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0][1]}; the "
+            "data or the versions of libraries have changed. Give the manifest a column split, from this file"
         )
+    came, gone = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
+    told = [f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((came, "came"), (gone, "went")) if some]
+    return f"the images have changed since the run began: {'; '.join(told)}" if told else ""
+
+
+def _places(listing: str) -> dict[tuple[str, str], str]:
+    """Return the split of each image, by domain and path."""
+    return {(row["domain"], row["path"]): row["split"] for row in csv.DictReader(io.StringIO(listing, newline=""))}
 
 
 def look(splits: Splits, say: Callable[[str], None]) -> Splits:
@@ -280,7 +288,12 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
         for i in train.indices:
             unit = _unit(train.dataset.records[i], paired=paired)
             held.append(seed_of(recipe.seed, "val", unit) / 2**63 < fraction)
+        if own := len(sides["val", name]):
+            raise DataError(f"data.val: data.{name} has {own} images for validation of its own; leave data.val out")
         chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
+        if train.indices and not chosen:
+            count = len({_unit(train.dataset.records[i], paired=paired) for i in train.indices})
+            raise DataError(f"data.val: {fraction:g} of the {count} groups of data.{name} came to none; raise it")
         rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
         sides["train", name] = replace(train, indices=rest)
         sides["val", name] = replace(train, indices=chosen)

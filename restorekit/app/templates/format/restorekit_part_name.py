@@ -14,7 +14,18 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from restorekit import DataError, Factory, Format, Intensity, Stored, hookimpl, to_stored, to_unit, trial
+from restorekit import (
+    DataError,
+    Factory,
+    Format,
+    Intensity,
+    Stored,
+    files_below,
+    hookimpl,
+    to_stored,
+    to_unit,
+    trial,
+)
 from torch import Tensor
 
 NAME = "part_name"
@@ -29,8 +40,7 @@ class Graymaps(Format):
 
     def find(self, folder: Path) -> list[Path]:
         """Return the files of the suffix below a folder, sorted, without hidden ones."""
-        paths = sorted(folder.rglob(f"*{self.suffix}"))
-        return [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+        return sorted(path for path in files_below(folder) if path.name.endswith(self.suffix))
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
