@@ -402,6 +402,34 @@ def test_what_was_done_is_told_when_it_is_broken_off(restorer: Load, tmp_path: P
     assert len((tmp_path / "out" / "restored.csv").read_text().splitlines()) == 2
 
 
+def test_what_was_not_restored_is_never_written_over(restorer: Load, tmp_path: Path) -> None:
+    pictures(tmp_path / "scans" / "sub")
+    write_image(tmp_path / "scans" / "1.png", torch.ones(1, 5, 7))
+    mine = (tmp_path / "scans" / "1.png").read_bytes()
+    made = restorer(nets__generator=SCALE)
+    with pytest.raises(DataError, match=r"would be written over .*1.png, which is not ours; choose another -o FOLDER"):
+        list(restore_files(made, [tmp_path / "scans" / "sub"], tmp_path / "scans"))
+    assert (tmp_path / "scans" / "1.png").read_bytes() == mine
+    assert not (tmp_path / "scans" / "restored.csv").exists()
+
+
+def test_a_second_call_keeps_the_rows_of_the_first(restorer: Load, tmp_path: Path) -> None:
+    pictures(tmp_path / "in")
+    write_image(tmp_path / "more.png", torch.zeros(1, 5, 7))
+    made, out = restorer(nets__generator=SCALE), tmp_path / "out"
+    first = [row.file for row in restore_files(made, [tmp_path / "in"], out)]
+    assert all(not row.error for row in restore_files(made, [tmp_path / "more.png"], out))
+    assert all(not row.error for row in restore_files(made, [tmp_path / "in" / "1.png"], out)), "ours may be made anew"
+    with (out / "restored.csv").open(newline="") as stream:
+        told = [row["file"] for row in csv.DictReader(stream)]
+    again = str(tmp_path / "in" / "1.png")
+    assert told == [*(file for file in first if file != again), str(tmp_path / "more.png"), again]
+    named = {"name": "toy", "classes": ["x", "y"]}
+    other = restorer(folder="other", nets__generator=SCALE, data__a=named, data__b={**named, "side": "b"})
+    with pytest.raises(DataError, match=r"restored\.csv: is not of a run that tells the same"):
+        list(restore_files(other, [tmp_path / "more.png"], out))
+
+
 def test_inputs_are_never_written_over(restorer: Load, tmp_path: Path) -> None:
     pictures(tmp_path / "in")
     before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")}

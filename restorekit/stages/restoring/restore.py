@@ -45,6 +45,7 @@ MARGIN = 1.5
 """Convolution libraries take scratch memory that the measurement does not see."""
 TABLE = "restored.csv"
 """In the folder of restored files, a row a file."""
+COLUMNS = ("file", "written", "error", "note", "seconds", "channel_spread")
 
 
 @dataclass(frozen=True)
@@ -246,8 +247,8 @@ def restore_files(
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield what became of each.
 
-    One bad file does not stop the rest. When the iterator ends, or is closed, `folder`/restored.csv tells of every
-    file so far.
+    One bad file does not stop the rest. `folder`/restored.csv gets a row as each file is done, and keeps those of
+    earlier calls.
 
     Args:
         restorer: the loaded run.
@@ -260,7 +261,8 @@ def restore_files(
             else what each file says.
 
     Raises:
-        DataError: if there is nothing to restore, or a file would be written over itself.
+        DataError: if there is nothing to restore, or a file would be written over itself or over one that was not
+            restored before, or `folder` holds the table of a run that tells other classes.
     """
     format = restorer.format
     named = [(path, *format.restored_name(path, name)) for path, name in _inputs(inputs, format)]
@@ -276,13 +278,20 @@ def restore_files(
         if target in taken:
             raise DataError(f"{path}: would be written to {target}, as another file is; restore them one by one")
         taken.add(target)
-    rows: list[Row] = []
-    try:
-        for path, target, note in todo:
-            rows.append(_restore_file(restorer, path, target, note, times=times, window=window, range=range))
-            yield rows[-1]
-    finally:
-        write_text(folder / TABLE, _table(rows, restorer.domain))
+    head = [*COLUMNS, *restorer.domain.columns]
+    earlier = _earlier(folder / TABLE, head)
+    ours = {Path(row["written"]).resolve() for row in earlier}
+    for path, target, _ in todo:
+        if target.exists() and target.resolve() not in ours:
+            raise DataError(f"{path}: would be written over {target}, which is not ours; choose another -o FOLDER")
+    sources = {str(path) for path, _, _ in todo}
+    kept = [list(row.values()) for row in earlier if row["file"] not in sources]
+    write_text(folder / TABLE, _csv(head, *kept))
+    for path, target, note in todo:
+        row = _restore_file(restorer, path, target, note, times=times, window=window, range=range)
+        with (folder / TABLE).open("a", newline="", encoding="utf-8") as table:
+            table.write(_csv(_cells(row, restorer.domain)))
+        yield row
 
 
 def _restore_file(
@@ -325,14 +334,26 @@ def _inputs(inputs: Sequence[Path], format: Format) -> Iterator[tuple[Path, Path
             yield path, Path(path.name)
 
 
-def _table(rows: Sequence[Row], domain: Domain) -> str:
+def _earlier(table: Path, head: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a table that earlier calls wrote, if there is one."""
+    if not table.is_file():
+        return []
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        if list(rows.fieldnames or ()) != list(head):
+            raise DataError(f"{table}: is not of a run that tells the same as this one; choose another -o FOLDER")
+        return [row for row in rows if None not in row.values()]  # a line that a kill cut off tells nothing
+
+
+def _cells(row: Row, domain: Domain) -> list[str]:
+    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
+    spread = "" if row.spread is None else f"{row.spread:.6f}"
+    return [row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *answers]
+
+
+def _csv(*rows: Sequence[str]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["file", "written", "error", "note", "seconds", "channel_spread", *domain.columns])
-    for row in rows:
-        answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
-        spread = "" if row.spread is None else f"{row.spread:.6f}"
-        writer.writerow([row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *answers])
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
 
 
