@@ -352,6 +352,8 @@ def test_thresholds_say_which_way_is_worse():
     assert sorting.by_thresholds(rows, {"contrast": (0.2, 0.2)}).places == ["good", "good", "good", "poor", "good"]
     wrong = [row("dark", exposure=1.5), row("bright", exposure=-1.5), row("right")]
     assert sorting.by_thresholds(wrong, {"exposure": (0.5, 1.0)}).places == ["poor", "poor", "good"]
+    with pytest.raises(RecipeError, match="--threshold exposure=-1:-2: limits of exposure are of its size"):
+        sorting.by_thresholds(wrong, {"exposure": (-1.0, -2.0)})
 
 
 def test_examples_are_learnt_from():

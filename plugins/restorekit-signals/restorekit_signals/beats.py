@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit import RecipeError
+from restorekit import DataError, RecipeError
 
-__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "detect", "matched", "needs_library"]
+__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "demand_detector", "detect", "matched"]
 
 CLASSES = ("N", "S", "V", "F", "Q")
 """Of ANSI/AAMI EC57: normal and bundle branch block, supraventricular ectopic, ventricular ectopic, fusion, unknown."""
@@ -23,16 +23,20 @@ TOLERANCE = 0.15
 """Seconds by which a detection may lie off its beat, of ANSI/AAMI EC57."""
 LEAST = 1.0
 """Seconds below which detectors have too little to learn from."""
+SLOWEST = 40.0
+"""Samples a second from which on XQRS' band, 5 to 20 Hz, lies below half of them."""
 Detector = Literal["xqrs", "neurokit"]
 Places = NDArray[np.int64]
 
 
-def needs_library(detector: Detector) -> None:
-    """Raise unless the library of a detector is installed.
+def demand_detector(detector: Detector, rate: float | None) -> None:
+    """Raise unless the library of a detector is installed, and the rate, where it is known, is one that it takes.
 
     Raises:
         RecipeError: with the mend.
     """
+    if rate is not None and (fault := _too_slow(detector, rate)):
+        raise RecipeError(fault)
     if detector == "neurokit":
         try:
             import neurokit2  # noqa: F401
@@ -48,13 +52,25 @@ def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs"
         signal: in mV, which XQRS takes for granted where there are fewer than the eight beats that it learns from.
         rate: samples a second.
         detector: XQRS of the package wfdb, or the default one of neurokit2.
+
+    Raises:
+        DataError: if the rate is too low for the detector.
     """
+    if fault := _too_slow(detector, rate):
+        raise DataError(fault)
     if len(signal) < LEAST * rate:
         return None
     if np.ptp(signal) == 0:
         return np.zeros(0, np.int64)
     found = _DETECTORS[detector](signal, rate)
     return np.unique(np.asarray(found, np.int64))
+
+
+def _too_slow(detector: Detector, rate: float) -> str:
+    """Return why a detector cannot work at a rate; the empty string where it can."""
+    if detector != "xqrs" or rate > SLOWEST:
+        return ""
+    return f"detector 'xqrs' needs more than {SLOWEST:g} samples a second, for it filters 5 to 20 Hz; came {rate:g}"
 
 
 @dataclass(frozen=True)

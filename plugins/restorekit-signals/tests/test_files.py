@@ -453,3 +453,32 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bad\.hea: holds values of .* steps, which no WFDB format does"):
         made().write(tmp_path / "bad.hea", image, replace(intensity, details={**intensity.details, "header": header}))
     assert not list(tmp_path.glob("*bad*"))
+
+
+@pytest.mark.parametrize(("unit", "half"), [("mV", 2.0), ("uV", 2000.0)])
+def test_edf_keeps_its_steps_whatever_the_unit_of_the_recipe(tmp_path: Path, unit: str, half: float) -> None:
+    files = made(unit=unit, range=(-half, half))
+    image, intensity = files.read(edf(tmp_path / "x.edf"))
+    files.write(tmp_path / "y.hea", image, intensity)
+    header = wfdb.rdheader(str(tmp_path / "y"))
+    assert header.fmt == ["16"] * 2
+    assert header.adc_gain == pytest.approx([65_000 / 4000] * 2)  # steps for a microvolt, the unit of the file
+    values = wfdb.rdrecord(str(tmp_path / "y")).p_signal
+    np.testing.assert_allclose(values[:, 0], 1000 * waves(leads=1)[0], atol=0.1)
+
+
+def test_annotations_that_count_frames_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "r.hea"
+    options = {"fmt": ["16"], "adc_gain": [200], "baseline": [0], "write_dir": str(tmp_path)}
+    wfdb.wrsamp("r", RATE, ["mV"], ["MLII"], e_p_signal=[waves(1200)[0]], samps_per_frame=[2], **options)
+    assert made(rate=2 * RATE).read(source)[0].shape == (1, 1200)
+    wfdb.wrann("r", "atr", np.array([5, 100]), ["N", "V"], write_dir=str(tmp_path))
+    with pytest.raises(DataError, match=r"r\.atr: counts frames, of which each holds several samples; xform"):
+        made(rate=2 * RATE).read(source)
+
+
+def test_records_behind_links_are_found(tmp_path: Path) -> None:
+    put(tmp_path / "r1", waves())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "disk").symlink_to(tmp_path)
+    assert [path.name for path in made().find(tmp_path / "here")] == ["r1.hea"]

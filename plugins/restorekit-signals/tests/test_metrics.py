@@ -254,3 +254,13 @@ def test_a_class_that_is_not_there_has_no_score() -> None:
         metric("veb_precision", ())
     with pytest.raises(DataError, match="r0: an answer of 5 classes is needed; came none"):
         metric("veb_precision").measure(image, None, batch(image))
+
+
+def test_a_rate_that_the_detector_cannot_take_is_refused_at_once() -> None:
+    says = "detector 'xqrs' needs more than 40 samples a second, for it filters 5 to 20 Hz; came 32"
+    with pytest.raises(RecipeError, match=says):
+        metric("r_peak_f1", rate=32)
+    with pytest.raises(RecipeError, match=says):
+        load().parts.resolve("metric", "r_peak_f1")(Domain("a", 1, (1000,), AAMI, spacing=(1 / 32,)))
+    with pytest.raises(DataError, match=says):
+        detect(np.sin(np.arange(640) / 5.0), 32)

@@ -223,6 +223,16 @@ def test_one_bad_record_does_not_stop_the_rest(begun: Callable[..., Any], tmp_pa
     assert wfdb.rdheader(str(tmp_path / "out/f_other_rate")).sig_len == 1250
 
 
+def test_beats_are_told_before_and_after_where_good_signals_are_scored_too(begun: Callable[..., Any]) -> None:
+    run = begun("scaled")
+    run.save()
+    metrics = evaluate(run)["metrics"]
+    assert metrics["r_peak_f1"]["gain"]["value"] == 0
+    assert "good" not in metrics["r_peak_f1"], "counts of beats are no number that signals could be nearer to"
+    text = report(run.folder).read_text()
+    assert "It cannot be told" not in text
+
+
 def test_a_record_that_is_called_as_the_table_is_refused(begun: Callable[..., Any], tmp_path: Path) -> None:
     run = begun("scaled")
     run.save()

@@ -74,11 +74,18 @@ def by_thresholds(rows: Sequence[Row], limits: Mapping[str, tuple[float, float]]
     Args:
         rows: images.
         limits: by measure (good, poor): (0.02, 0.05) of noise, (0.2, 0.12) of contrast; which is greater says which
-            way is worse. Both may be equal; then the measure's words say it.
+            way is worse. Both may be equal; then the measure's words say it. Of exposure it is the size that counts.
+
+    Raises:
+        RecipeError: if a limit of exposure is negative.
     """
     worse = np.zeros(len(rows), bool)
     fine = np.ones(len(rows), bool)
     for name, (good, poor) in limits.items():
+        if name == SIGNED and min(good, poor) < 0:
+            raise RecipeError(
+                f"--threshold {name}={good:g}:{poor:g}: limits of {name} are of its size, whatever its sign; 0 or more"
+            )
         less_is_worse = poor < good or (poor == good and bool(SCALES[name].words[0]) and name != SIGNED)
         sign = -1 if less_is_worse else 1
         values = sign * _column(rows, name)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, trial
+from restorekit_signals.beats import demand_detector
 from restorekit_signals.degradations.mixing import (
     Added,
     Beyond,
@@ -132,5 +133,5 @@ def recorded_noise(
     """
     signals_only(domain, "degradation 'recorded_noise'")
     if definition == "nst":
-        rate_of(domain, rate, "degradation 'recorded_noise'")
+        demand_detector("xqrs", rate_of(domain, rate, "degradation 'recorded_noise'"))
     return Recorded(domain, dataset, snr, definition, rate, called, beyond)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 import restorekit
-from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
+from restorekit import DataError, Format, Intensity, RecipeError, Stored, files_below, to_stored, to_unit, trial
 from restorekit_signals.files.edf_files import read_edf
 from restorekit_signals.files.recording import Recording, Values, at_rate, stretches
 from restorekit_signals.files.tables import read_csv, read_npy, write_csv
@@ -61,10 +61,7 @@ class SignalFiles(Format):
 
     def find(self, folder: Path) -> list[Path]:
         """Return every WFDB header, EDF, CSV and .npy file below `folder`."""
-        paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        return sorted(
-            path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
+        return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
@@ -151,7 +148,7 @@ class SignalFiles(Format):
             "factors": factors,
             "offsets": offsets,
             "missing": missing,
-            "header": self._header(file, recording, marks, (low, high)),
+            "header": self._header(file, recording, marks, factors, (low, high)),
             "unknown": [(int(a * ratio), int(np.ceil(b * ratio))) for a, b in stretches(missing.any(axis=0))],
             "annotations": {
                 name: Annotations(np.round(mark.samples * ratio).astype(np.int64), mark.symbols)
@@ -164,12 +161,20 @@ class SignalFiles(Format):
         return image, replace(intensity, unit=self.unit, names=recording.leads, note="; ".join(filter(None, notes)))
 
     def _header(
-        self, file: Path, recording: Recording, marks: dict[str, Annotations], ends: tuple[float, float]
+        self,
+        file: Path,
+        recording: Recording,
+        marks: dict[str, Annotations],
+        factors: Sequence[float],
+        ends: tuple[float, float],
     ) -> dict[str, Any]:
-        """Return what the written header keeps of the one that came, or what a record without one is given."""
-        count = len(recording.leads)
-        gain = STEPS / (ends[1] - ends[0])
-        plain = {"fmt": ["16"] * count, "adc_gain": [gain] * count, "baseline": [round(-gain * sum(ends) / 2)] * count}
+        """Return what the written header keeps of the one that came, or what a record without one is given.
+
+        A gain is steps for a unit of the file, of which `factors` make the recipe's, in which the range is.
+        """
+        count, steps = len(recording.leads), STEPS / (ends[1] - ends[0])
+        gains = [steps * factor for factor in factors]
+        plain = {"fmt": ["16"] * count, "adc_gain": gains, "baseline": [round(-steps * sum(ends) / 2)] * count}
         files = {name: file.with_suffix(f".{name}").read_bytes() for name in marks}
         return {**plain, **recording.header, "files": files}
 

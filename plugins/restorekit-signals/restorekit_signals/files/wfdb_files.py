@@ -72,11 +72,14 @@ def read_annotations(path: Path, annotator: str, samples: int) -> Annotations | 
         samples: of the record; an annotation must lie in it.
 
     Raises:
-        DataError: if the file is damaged or marks a place past the record's end.
+        DataError: if the file is damaged or marks a place past the record's end, or counts frames of several samples.
     """
     file = path.with_suffix(f".{annotator}")
     if not file.is_file():
         return None
+    if path.suffix == ".hea" and max(wfdb.rdheader(str(path.with_suffix(""))).samps_per_frame or [1]) > 1:
+        mend = "xform of the WFDB software writes a record of one sample a frame, its annotations with it"
+        raise DataError(f"{file}: counts frames, of which each holds several samples; {mend}")
     try:
         found = wfdb.rdann(str(path.with_suffix("")), annotator)
     except Exception as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric, trial
-from restorekit_signals.beats import TOLERANCE, Detector, Match, Places, detect, matched, needs_library
+from restorekit_signals.beats import TOLERANCE, Detector, Match, Places, demand_detector, detect, matched
 from restorekit_signals.files.recording import VOLTS, stretches
 from restorekit_signals.rates import Rate, rate_of_images, signals_only
 
@@ -128,7 +128,7 @@ def _maker(formula: str) -> Factory:
         domain: Domain, *, reference: Reference = "clean", detector: Detector = "xqrs", rate: Rate | None = None
     ) -> Metric:
         signals_only(domain, f"metric 'r_peak_{formula}'")
-        needs_library(detector)
+        demand_detector(detector, rate or (1 / domain.spacing[0] if domain.spacing else None))
         return RPeaks(formula, detector, reference, rate)
 
     make.__doc__ = f"""R peaks that are found, {_FORMULAS[formula]}, within 150 ms (ANSI/AAMI EC57).
