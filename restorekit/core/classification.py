@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import unknown
 
-__all__ = ["BINS", "CLASS_SCORES", "auroc", "class_score", "summed"]
+__all__ = ["BINS", "CLASS_SCORES", "auroc", "class_score", "confidence", "summed"]
 
 Values = NDArray[np.float64]
 Formula = Callable[[Values, Values, Values, Values], tuple[Values, Values]]
@@ -70,14 +70,23 @@ def summed(name: str, chances: Values, target: NDArray[np.int64]) -> tuple[Value
     """
     classes = chances.shape[1]
     if name == "ece":
-        sure, right = (chances[:, 1], target == 1) if classes == 2 else (chances.max(1), chances.argmax(1) == target)
-        at = np.minimum((sure * BINS).astype(int), BINS - 1)
+        sure, right, at = confidence(chances, target)
         terms = np.eye(BINS)[at] * (sure - right)[:, None]
         return np.concatenate([terms, np.ones((len(terms), 1))], axis=1), _calibration_error
     of = np.array(_scored(classes))
     said, true = chances.argmax(1)[:, None] == of, target[:, None] == of
     counts = np.stack([said & true, said & ~true, ~said & ~true, ~said & true], axis=-1)
     return counts.astype(np.float64), _every if name == "accuracy" and classes > 2 else _rate(name)
+
+
+def confidence(chances: Values, target: NDArray[np.int64]) -> tuple[Values, NDArray[np.bool_], NDArray[np.int64]]:
+    """Return how sure each answer is, whether it came true, and in which of `BINS` equal bins it is, (N,) each.
+
+    Of two classes it is the probability of the positive one, of more that of the class that was called.
+    """
+    two = chances.shape[1] == 2
+    sure, right = (chances[:, 1], target == 1) if two else (chances.max(1), chances.argmax(1) == target)
+    return sure, right, np.minimum((sure * BINS).astype(np.int64), BINS - 1)
 
 
 def auroc(chance: Values, positive: NDArray[np.bool_], weights: Values) -> Values:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from restorekit.core.classification import CLASS_SCORES, class_score
 from restorekit.stages.comparing import answers, pages, words
 from restorekit.stages.comparing.answers import GRID, pr_curve, roc_curve, youden
 from restorekit.stages.comparing.compare import TABLE, compare, demand_column
+from restorekit.stages.comparing.methods import read_run
 from restorekit.stages.scoring import gallery
 from restorekit.stages.scoring.intervals import resamples, units
 
@@ -36,8 +38,8 @@ def table(positive: Any, truth: Any, columns: dict[str, Any], groups: Sequence[s
     heads = [] if positive is None else ["called", *(f"p_{name}" for name in classes)]
     lines = [",".join(["key", "group", "source", "class", *heads, *columns])]
     for i, true in enumerate(truth):
-        said = [] if positive is None else [classes[int(positive[i] > 0.5)], f"{1 - positive[i]:.6f}"]
-        said += [] if positive is None else [f"{positive[i]:.6f}"]
+        said = [] if positive is None else [classes[int(positive[i] > 0.5)], str(1 - float(positive[i]))]
+        said += [] if positive is None else [str(float(positive[i]))]
         name = "" if true < 0 else classes[int(true)]
         values = [f"{column[i]:.6g}" for column in columns.values()]
         lines.append(",".join([f"x{i:03d}.png", groups[i], "s", name, *said, *values]))
@@ -69,7 +71,7 @@ def made(tmp_path: Path) -> Made:
         positive = chances(skill, seed, truth) if positive is None else np.asarray(positive)
         home = tmp_path / "runs" / (folder or f"{name}-{seed}")
         (home / "scores").mkdir(parents=True)
-        told = np.stack([1 - positive, positive], axis=1).round(6)
+        told = np.stack([1 - positive, positive], axis=1)
         known = truth >= 0
         entries: dict[str, Any] = {
             score: {
@@ -95,6 +97,7 @@ def made(tmp_path: Path) -> Made:
         (home / "data.json").write_text(json.dumps(data or {}))
         if val is not None:
             (home / "scores" / "val.csv").write_text(table(val, truth, {}, groups, classes))
+            (home / "scores" / "val.json").write_text(json.dumps({"step": 7}))
         return home
 
     return write
@@ -230,7 +233,7 @@ def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> No
     found = compare([made("one", extra=extra), made("two", extra=extra, skill=2)], draws=10)
     assert found.cells["one", "fid"].patients == (10, 14)
     assert not [t for t in found.tests if t.column == "fid"]
-    assert any(note.startswith("Not tested, for rows do not give the score: FID") for note in words.notes(found))
+    assert any(note.startswith("Not tested, for rows do not give the score: fid") for note in words.notes(found))
 
 
 def test_only_scores_that_all_share_have_columns(made: Made) -> None:
@@ -281,6 +284,27 @@ def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
     assert all(t.corrected >= t.p for t in found.tests)
     alike = compare([made("a", skill=1, seed=8), made("b", skill=1.1, seed=9)], allow_unequal=True)
     assert not any(cell.best for cell in alike.cells.values())
+
+
+def test_nothing_is_better_than_a_score_that_is_not_known(made: Made) -> None:
+    never = np.full(IMAGES, 0.1)
+    found = compare([made("good", skill=4), made("poor", skill=0.1), made("never", 0, never)])
+    assert math.isnan(found.cells["never", "precision"].value)
+    assert not found.cells["good", "precision"].best
+    assert found.cells["good", "f1"].best
+
+
+def test_probabilities_are_read_as_they_were_told(made: Made, tmp_path: Path) -> None:
+    """Answers of an overconfident network that differ far behind the point are no ties."""
+    positive = np.where(TRUTH, np.linspace(1e-9, 1e-7, IMAGES), np.linspace(1e-12, 1e-10, IMAGES))
+    found = compare([made("sure", 0, positive)])
+    assert found.cells["sure", "auroc"].value == 1
+
+
+def test_scores_of_validation_of_another_checkpoint_choose_no_threshold(made: Made) -> None:
+    home = made("one", val=chances(1.0))
+    (home / "scores" / "val.json").write_text(json.dumps({"step": 6}))
+    assert read_run(home).val is None
 
 
 def test_seeds_that_overlap_are_not_bold_though_the_networks_differ(made: Made) -> None:
@@ -359,7 +383,7 @@ def test_thresholds_come_from_validation_and_are_applied_to_test(made: Made) -> 
     one = answers.thresholds(found)["one"]
     assert isinstance(one, answers.Thresholds)
     assert one.plain["sensitivity"] == 0
-    told = positive.round(6) >= one.chosen[0]
+    told = positive >= one.chosen[0]
     assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, told))
     assert one.moved["f1"] > 0.7
     lost = answers.thresholds(compare([made("blind")], draws=10))["blind"]
@@ -618,9 +642,8 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
     assert found.cells["one", "sensitivity"].patients is None
     low, high = found.cells["one", "specificity"].patients or (0, 0)
     assert low < found.cells["one", "specificity"].value < high
-    assert any(
-        "interval of sensitivity that is not defined: the score rests on one patient" in n for n in words.notes(found)
-    )
+    assert found.cells["one", "auroc"].patients is None, "it varies, and is of that patient alone all the same"
+    assert any("sensitivity" in n and "the score rests on one patient" in n for n in words.notes(found))
 
 
 def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +21,8 @@ from restorekit import CheckpointError, DataError, measures, write_image
 from restorekit.stages.data.splits import open_splits
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring import gallery
-from restorekit.stages.scoring.evaluate import SHOWN, evaluate, pictures, restored, score
+from restorekit.stages.scoring.evaluate import evaluate, pictures, rehearse, restored, score
+from restorekit.stages.scoring.gallery import SHOWN
 from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
@@ -239,14 +241,17 @@ def test_a_perfect_image_scores_infinity_and_that_is_no_crash(saved: Build) -> N
 def test_a_class_that_a_resample_may_lack(saved: Build) -> None:
     """Two positive images: in the resamples without them sensitivity is not defined; the interval is of the rest."""
     entry = evaluate(saved("sensitivity", data__a=toy(test=4), nets__head=HEAD))["metrics"]["sensitivity"]["score"]
-    assert 0 <= entry["low"] <= entry["value"] <= entry["high"] <= 1
+    if entry["low"] is None:
+        assert (entry["why"], entry["value"] in (0.0, 1.0)) == ("no resample differs", True)
+    else:
+        assert 0 <= entry["low"] <= entry["value"] <= entry["high"] <= 1
 
 
 def test_one_positive_image_gives_the_sensitivity_no_interval(saved: Build) -> None:
     """All resamples that hold it agree, and the others know no sensitivity."""
     entry = evaluate(saved("sensitivity", data__a=toy(test=2), nets__head=HEAD))["metrics"]["sensitivity"]["score"]
     assert entry["value"] in (0.0, 1.0)
-    assert (entry["low"], entry["high"], entry["alone"]) == (None, None, "one image")
+    assert (entry["low"], entry["high"], entry["why"]) == (None, None, "one image")
 
 
 def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:
@@ -314,3 +319,31 @@ def test_scoring_splits_of_a_fraction(build_run: Build, plugins: Any) -> None:
     splits = open_splits(run.recipe, plugins.parts)
     assert run.sizes == {"train": len(splits["train", "a"]), "val": len(splits["val", "a"]), "test": 6}
     assert sum(len(batch.key) for batch in run.scoring("val")) == run.sizes["val"] > 0
+
+
+def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build) -> None:
+    run = build_run(data__a=toy(test=3), evaluate={"metrics": ["psnr"]})
+    weights = {name: tensor.clone() for name, tensor in run.nets.state_dict().items()}
+    rehearse(run)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in run.nets.state_dict().items())
+    assert run.nets.training
+
+    def refuse(*args: Any) -> Any:
+        raise DataError("it cannot")
+
+    run.metrics["psnr"].measure = refuse
+    with pytest.raises(DataError, match="it cannot"):
+        rehearse(run)
+
+
+def test_whose_the_images_are_is_told_apart_from_those_of_nobody_known(saved: Build) -> None:
+    run = saved("psnr", data__a=toy(test=6, grouped=2))
+    scored = run.scoring
+
+    def half_known(*args: Any, **options: Any) -> Any:
+        for batch in scored(*args, **options):
+            yield replace(batch, group=tuple(g if g == "p0" else None for g in batch.group))
+
+    run.scoring = half_known
+    summary = evaluate(run)
+    assert (summary["groups"], summary["ungrouped"], summary["unit"]) == (1, 4, "patient")

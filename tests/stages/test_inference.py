@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, rankdata
 from sklearn.metrics import f1_score, roc_auc_score
 
-from restorekit.core.classification import summed
+from restorekit.core.classification import auroc, summed
 from restorekit.stages.scoring import inference
 from restorekit.stages.scoring.intervals import estimate, interval, resamples, unit_of, units, weights
 
@@ -154,7 +154,7 @@ def test_one_unit_has_no_interval() -> None:
     table = np.array([0.0, 1.0, 1.0, 0.5])
     for groups, unit in ((["p"] * 4, "patient"), (["p"] * 4, "subject")):
         over = resamples(units(groups), 20, 0, unit)
-        assert estimate(rate(table), over, 0.95) == {"value": 0.625, "low": None, "high": None, "alone": f"one {unit}"}
+        assert estimate(rate(table), over, 0.95) == {"value": 0.625, "low": None, "high": None, "why": f"one {unit}"}
     low, high = interval(rate(table), resamples(units([None] * 4), 200, 0), 0.95)  # no patient known: images count
     assert low is not None
     assert low < 0.625 < (high or 0)
@@ -170,9 +170,22 @@ def test_a_score_that_rests_on_one_of_several_units_has_no_interval(count: int, 
     assert interval(rate(table), over, 0.9) == (None, None)
 
 
-def test_a_score_that_is_the_same_for_all_of_several_units_has_an_interval() -> None:
+def test_a_score_that_is_the_same_in_every_resample_is_not_taken_for_certain() -> None:
     over = resamples(units([f"p{i // 2}" for i in range(40)]), 50, 0)
-    assert interval(rate(np.ones(40)), over, 0.9) == (1.0, 1.0)
+    alike = {"value": 1.0, "low": None, "high": None, "why": "no resample differs"}
+    assert estimate(rate(np.ones(40)), over, 0.9) == alike
     some = np.full(40, math.nan)
     some[[0, 1, 38]] = 1.0  # of two patients
-    assert interval(rate(some), over, 0.9) == (1.0, 1.0)
+    assert estimate(rate(some), over, 0.9) == alike
+
+
+def test_a_score_that_varies_with_the_others_still_rests_on_its_one_positive() -> None:
+    positive = np.arange(60) == 7
+    chance = np.linspace(0, 1, 60)
+
+    def auc(rows: Any) -> float:
+        return float(auroc(chance[rows], positive[rows], np.ones((1, len(rows))))[0])
+
+    found = estimate(auc, resamples(units([None] * 60), 200, 0), 0.95)
+    assert found == {"value": auc(np.arange(60)), "low": None, "high": None, "why": "one image"}
+    assert 0 < found["value"] < 1

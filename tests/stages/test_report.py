@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 import struct
 import zlib
@@ -167,6 +168,7 @@ def scores():
             "psnr": {
                 "id": IDS["psnr"],
                 "better": "higher",
+                "needs": "truth",
                 "undefined": None,
                 "poor": entry(18.104, 17.911, 18.322),
                 "restored": entry(23.907, 23.6, 24.2),
@@ -440,14 +442,14 @@ def test_cramers_v(table, expected):
 @pytest.mark.parametrize(
     ("name", "better", "poor", "restored", "gain", "expected"),
     [
-        ("mse", "lower", 0.04, 0.01, (-0.031, -0.029), "lowered MSE against the known clean image from 0.040 to 0.010"),
-        ("mse", "lower", 0.04, 0.01, (-0.031, -0.029), "and lower is better"),
+        ("mae", "lower", 0.04, 0.01, (-0.031, -0.029), "lowered MAE against the known clean image from 0.040 to 0.010"),
+        ("mae", "lower", 0.04, 0.01, (-0.031, -0.029), "and lower is better"),
         ("psnr", "higher", 24.0, 20.0, (-4.2, -3.8), "\u22124.20 to \u22123.80), which is worse"),
-        ("sharpness", "higher", 0.5, 0.51, (-0.02, 0.04), "made no clear difference to sharpness: from"),
+        ("sharpness", "higher", 0.5, 0.51, (-0.02, 0.04), "made no clear difference to sharpness against"),
     ],
 )
 def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, expected):
-    metric = {"better": better, "poor": entry(poor, 0, 1), "restored": entry(restored, 0, 1)}
+    metric = {"better": better, "needs": "truth", "poor": entry(poor, 0, 1), "restored": entry(restored, 0, 1)}
     metric["gain"] = entry(restored - poor, *gain)
     found = findings.score_sentences({"metrics": {name: metric}, "confidence": 0.95})
     assert expected in found[0]
@@ -459,7 +461,7 @@ def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, ex
     [
         (23.907, "psnr", "23.91 dB"),
         (0.85, "f1", "0.850"),
-        (1e-5, "mse", "1.0e\u221205"),
+        (1e-5, "mae", "1.0e\u221205"),
         (0, "f1", "0.000"),
         (None, "f1", "not defined"),
         (float("nan"), "psnr", "not defined"),
@@ -534,3 +536,10 @@ def test_text_can_be_read_by_day_and_by_night(full):
             bright, dark = sorted((luminance(colours[front]), luminance(colours[back])), reverse=True)
             assert (bright + 0.05) / (dark + 0.05) >= 4.5, pair
     assert luminance(night["paper"]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(1e-9, "< 0.0001"), (0.00012, "0.0001"), (0.5, "0.5000"), (math.nan, "not defined")]
+)
+def test_p_values_as_text(p, told):
+    assert findings.p_value(p) == told

@@ -106,8 +106,8 @@ def test_one_patient_has_no_interval_anywhere(
     of_restored += [m["distance"] for m in scores["metrics"].values() if "distance" in m]
     lines = [line for curve in curves["curves"].values() for line in curve["lines"].values()]
     of_restored += [point for line in lines for point in [*line["points"], line["change"]]]
-    assert {(e["low"], e["high"], e["alone"]) for e in of_restored if e} == {(None, None, "one patient")}
-    assert "alone" not in scores["metrics"]["exposure_level"]["good"], "the good images are not of that patient"
+    assert {(e["low"], e["high"], e["why"]) for e in of_restored if e} == {(None, None, "one patient")}
+    assert "why" not in scores["metrics"]["exposure_level"]["good"], "the good images are not of that patient"
     text = report(run.folder).read_text()
     assert "The test images are those of one patient" in text
     assert "(95 % interval not defined: one patient)" in text.replace("\N{NO-BREAK SPACE}", " ")
@@ -136,6 +136,18 @@ def test_scores_of_classes_count_the_images_whose_class_is_known(build_run: Call
     assert {name: point["n"] for name, (point,) in points.items()} == {"psnr": 12, "accuracy": 6, "auroc": 6}
 
 
+def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]) -> None:
+    run = trained(build_run)
+    again(run, passes("1..3"))
+    evaluate(run)
+    assert "Again and again" in report(run.folder).read_text()
+    path = run.folder / "scores" / "times.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "step": 1}))
+    text = report(run.folder).read_text()
+    assert '<h2 id="again">' not in text
+    assert "is of another checkpoint than the scores; evaluate --times again" in text
+
+
 def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
     before = report(run.folder).read_text()
@@ -147,8 +159,12 @@ def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
         rows = list(csv.DictReader(stream))
     points = [p for curve in found["curves"].values() for line in curve["lines"].values() for p in line["points"]]
     assert np.array(
-        [[float(row[key]) for key in ("times", "value", "low", "high", "n")] for row in rows]
-    ) == pytest.approx(np.array([[p[key] for key in ("times", "value", "low", "high", "n")] for p in points]), rel=1e-5)
+        [[float(row[key] or "nan") for key in ("times", "value", "low", "high", "n")] for row in rows]
+    ) == pytest.approx(
+        np.array([[p[key] for key in ("times", "value", "low", "high", "n")] for p in points], float),
+        rel=1e-5,
+        nan_ok=True,
+    )
     text = report(run.folder).read_text()
     assert '<h2 id="again">Again and again</h2>' in text
     assert "restored 1 to 3 times" in text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit.core.classification import BINS, class_score
+from restorekit.core.classification import BINS, class_score, confidence
 from restorekit.stages.comparing.compare import CONFIDENCE, Comparison, mean_chances
 from restorekit.stages.comparing.methods import Method, Scored
 
@@ -163,9 +163,7 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
 
 
 def _bins(chances: Values, target: NDArray[np.int64]) -> tuple[Values, Values, Values]:
-    two = chances.shape[1] == 2
-    sure, right = (chances[:, 1], target == 1) if two else (chances.max(1), chances.argmax(1) == target)
-    at = np.minimum((sure * BINS).astype(int), BINS - 1)
+    sure, right, at = confidence(chances, target)
     count = np.bincount(at, minlength=BINS).astype(np.float64)
     some = count > 0
     promised, true = (np.bincount(at, weights=values, minlength=BINS)[some] for values in (sure, right))

@@ -68,7 +68,7 @@ class Cell:
     """Student's interval of the mean over seeds, from three seeds on."""
     paper: float | None
     best: bool = False
-    """Better than every other method, after Holm and in every seed."""
+    """Better than every other method that can have the score, after Holm and in every seed."""
 
     @property
     def value(self) -> float:
@@ -133,6 +133,8 @@ class Comparison:
     """Images of which the patient is not known."""
     dropped: Mapping[str, Path]
     """Metrics that have no column, and the folder of a run that was not scored by each."""
+    draws: int
+    """Bootstrap resamples."""
 
     @property
     def synthetic(self) -> bool:
@@ -160,9 +162,9 @@ class Comparison:
         known = target >= 0
         return known, target[known]
 
-    def weights(self, count: int = DRAWS) -> Values:
-        """Return how often each test image counts in the first `count` resamples of patients, (count, N)."""
-        return weights(units(self.first.test.groups), count, 0)
+    def weights(self) -> Values:
+        """Return how often each test image counts in each resample of patients, (draws, N)."""
+        return weights(units(self.first.test.groups), self.draws, 0)
 
     def interval(self, score: Callable[[Values], Values], over: Values) -> tuple[float, float] | None:
         """Return the percentiles of a score over resamples of patients; None where it is not defined, or rests on one.
@@ -209,9 +211,10 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         unit=unit_word(groups, runs[0].unit),
         ungrouped=sum(group is None for group in groups),
         dropped=dropped,
+        draws=draws,
     )
     sized = replace(empty, known=int(empty.truth()[0].sum()))
-    scored = replace(sized, cells=_cells(sized, draws))
+    scored = replace(sized, cells=_cells(sized))
     tested = _tested(scored)
     return replace(tested, cells=_with_best(tested), discordances=_discordances(tested))
 
@@ -267,8 +270,8 @@ def _by_rows(run: Scored, name: str) -> Values | None:
     return column if abs(np.nanmean(column) - entry["value"]) < NEAR * scale else None
 
 
-def _cells(sized: Comparison, draws: int) -> dict[tuple[str, str], Cell]:
-    over = sized.weights(draws)
+def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
+    over = sized.weights()
     known, target = sized.truth()
     cells = {}
     for method in sized.methods:
@@ -417,13 +420,13 @@ def _with_best(tested: Comparison) -> dict[tuple[str, str], Cell]:
     most = max(len(method.runs) for method in tested.methods)  # a test of fewer runs is not of the numbers in the table
     for column in tested.columns:
         have = [m.label for m in tested.methods if (m.label, column.name) in cells]
-        have = [label for label in have if np.isfinite(cells[label, column.name].value)]
-        if len(have) < 2 or column.better == "neither":
-            continue
+        defined = all(np.isfinite(cells[label, column.name].value) for label in have)
+        if len(have) < 2 or not defined or column.better == "neither":
+            continue  # no method is better than one whose score is not known
         sign = 1 if column.better == "higher" else -1
         best = max(have, key=lambda label: sign * cells[label, column.name].value)
         against = [t for t in tested.tests if t.column == column.name and best in (t.one, t.other)]
-        against = [t for t in against if {t.one, t.other} <= set(have) and t.seeds == most]
+        against = [t for t in against if t.seeds == most]
         worst = min(sign * value for value in cells[best, column.name].values)
         clear = all(worst > max(sign * v for v in cells[label, column.name].values) for label in have if label != best)
         if clear and len(against) == len(have) - 1 and all(t.corrected < LEVEL for t in against):

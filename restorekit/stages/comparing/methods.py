@@ -135,12 +135,13 @@ def read_run(folder: Path) -> Scored:
             f"{folder}: was evaluated at step {scores['step']}, but keeps step {now}; restorekit evaluate {folder}"
         )
     val = folder / "scores" / "val.csv"
+    same = (_json(folder / "scores" / "val.json") or {}).get("step") == now  # else it is of another checkpoint
     return Scored(
         folder=folder,
         recipe=recipe,
         scores=scores,
         test=read_scores(folder / "scores" / "test.csv", scores["metrics"]),
-        val=read_scores(val, scores["metrics"]) if val.is_file() else None,
+        val=read_scores(val, scores["metrics"]) if val.is_file() and same else None,
         data=_json(folder / "data.json") or {},
     )
 

@@ -64,6 +64,7 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
     return {
         "synthetic": found.synthetic,
         "found": found,
+        "whose": _whose(found),
         "names": [method.label for method in found.methods],
         "seeds": sorted({seed for method in found.methods for seed in method.seeds}),
         "confidence": CONFIDENCE,
@@ -98,7 +99,8 @@ def _best(found: Comparison) -> list[str]:
             best.setdefault(method, []).append(label(column))
     if not best:
         return ["No method is better than all others in any score: no such difference stands."]
-    return [f"{name} is better than every other method in {', '.join(scores)}." for name, scores in best.items()]
+    others = "every other method" + ("" if len(found.answering) == len(found.methods) else " that has the score")
+    return [f"{name} is better than {others} in {', '.join(scores)}." for name, scores in best.items()]
 
 
 def _forests(found: Comparison, metric: str | None) -> list[dict[str, str]]:
@@ -185,6 +187,14 @@ def summary(found: Comparison) -> str:
     """Return what was compared, in a line."""
     runs = sum(len(method.runs) for method in found.methods)
     return (
-        f"{len(found.methods)} methods, {runs} runs, {count(found.images)} test images of {count(found.units)} "
-        f"{found.unit}s, {percent(CONFIDENCE)} intervals"
+        f"{len(found.methods)} methods, {runs} runs, {count(found.images)} test images{_whose(found)}, "
+        f"{percent(CONFIDENCE)} intervals"
     )
+
+
+def _whose(found: Comparison) -> str:
+    """Return whose the test images are: " of 73 patients"; nothing where no patient is known."""
+    if found.unit == "image":
+        return ""
+    more = f", and {count(found.ungrouped)} of unknown ones" if found.ungrouped else ""
+    return f" of {count(found.units - found.ungrouped)} {found.unit}s{more}"

@@ -17,9 +17,6 @@ __all__ = ["ScoreTable", "read_scores"]
 
 Values = NDArray[np.float64]
 
-NUDGE = 1e-9
-"""Added to the class that was called: the file rounds probabilities, and a tie must not change what was decided."""
-
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -77,8 +74,6 @@ def _read(head: list[str], table: Mapping[str, tuple[str, ...]], measured: Colle
     chances = (
         np.array([[float(cell) for cell in table[name]] for name in heads]).reshape(len(heads), len(table["key"])).T
     )
-    for i, called in enumerate(table["called"] if classes else ()):
-        chances[i, classes.index(called)] += NUDGE
     columns = {
         name: np.array([float(cell or "nan") for cell in table[name]])
         for name in head

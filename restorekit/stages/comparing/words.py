@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restorekit.stages.comparing.compare import CONFIDENCE, DRAWS, LEVEL, Cell, Column, Comparison
+from restorekit.stages.comparing.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison
 from restorekit.stages.writing.findings import (
     class_and_source,
     count,
@@ -84,7 +84,7 @@ def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
 
 
 def _is_lone(found: Comparison, name: str, cell: Cell) -> bool:
-    """True if a score has no interval because it rests on one patient; of a score without rows only its run knows."""
+    """True if a score has no interval; of a score without rows only its run knows why."""
     rows = found.units == 1 or any(column.rows for column in found.columns if column.name == name)
     return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None
 
@@ -108,7 +108,7 @@ def legend(found: Comparison) -> list[str]:
     said = []
     if 1 in many:
         said.append(
-            f"Where there is one seed, the interval is the {share} bootstrap interval over {by} ({count(DRAWS)} "
+            f"Where there is one seed, the interval is the {share} bootstrap interval over {by} ({count(found.draws)} "
             f"resamples): the same trained networks, other {by}."
         )
     if many - {1}:
@@ -123,9 +123,9 @@ def legend(found: Comparison) -> list[str]:
     if found.tests:
         swaps = f"{count(found.swaps)} random swaps" if found.swaps else "all possible swaps"
         said.append(
-            f"A number is bold if it is better than that of every other method with p < {LEVEL:g} after Holm's "
-            f"correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better than "
-            f"each seed of the others. A test swaps the answers of whole {by} between two methods ({swaps}), all "
+            f"A number is bold if every other method of the column has one, and it is better with p < {LEVEL:g} after "
+            f"Holm's correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better "
+            f"than each seed of the others. A test swaps the answers of whole {by} between two methods ({swaps}), all "
             f"images of a {found.unit} and all seeds at once; it tells of these trained networks."
         )
     return said
@@ -156,7 +156,8 @@ def _about_images(found: Comparison) -> Iterator[str]:
     if lone:
         yield (
             f"A dash stands for an interval of {listed([*map(label, lone)])} that is not defined: the score rests on "
-            f"one {found.unit} alone, and how far it would differ for other {found.unit}s cannot be said."
+            f"one {found.unit} alone, or no resample differs; how far it would differ for other {found.unit}s cannot "
+            "be said."
         )
     if 1 < found.units < FEW_UNITS:
         yield f"There are only {found.units} {found.unit}s: intervals are rough, only large differences can be seen."

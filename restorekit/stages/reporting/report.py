@@ -64,6 +64,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "leaks": checked.get("leaks") or [],
         "leak_count": checked.get("leak_count") or 0,
         "warnings": [
+            *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic, translates=translates),
@@ -78,7 +79,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
-        "again": _again(folder, run),
+        "again": _again(folder, run, scores),
         "paper": _paper(recipe, scores, networks, synthetic),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
@@ -175,7 +176,7 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
             continue  # has a chart of three
         pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
         if len(pair) == 2:
-            pairs[label(name) + (" (dB)" if name.endswith("snr") else "")] = pair
+            pairs[label(name) + (" (dB)" if findings.in_decibels(name) else "")] = pair
     spread = {label(n): m["spread"] for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
     charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
     charts |= {"images": figures.image_scores(pairs)} if pairs else {}
@@ -227,11 +228,14 @@ def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[
     return {"rows": rows, "reasons": reasons}
 
 
-def _again(folder: Path, run: RunFolder) -> dict[str, Any] | None:
+def _again(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
     """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
     if not (folder / "scores/times.json").is_file():
         return None
     found = run.json("scores/times.json")
+    if scores and found and found.get("step") != scores.get("step"):
+        run.missing["scores/times.json"] = "is of another checkpoint than the scores; evaluate --times again"
+        return None
     drawn: dict[str, Any] = {}
     rows, ends = [], []
     for name, curve in _mapping(found.get("curves")).items():
@@ -269,7 +273,7 @@ def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
 def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
     entry = metric.get("score") or metric.get("restored")
     ours = value_of(entry)
-    row = {"name": label(name), "paper": str(theirs) + (" dB" if name.endswith("snr") else "")}
+    row = {"name": label(name), "paper": str(theirs) + (" dB" if findings.in_decibels(name) else "")}
     if ours is None:
         why = _undefined(metric.get("undefined")) if metric else "not measured"
         return row | {"ours": why, "interval": "", "difference": "", "where": ""}

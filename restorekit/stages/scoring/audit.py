@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import judging, restored
 from restorekit.stages.scoring.inference import exact
-from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, resamples, unit_word, units
+from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.stages.scoring.survival import headline, sentences
 
 __all__ = ["audit", "contrast", "relation"]
@@ -210,16 +210,16 @@ def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Resamples) -> 
     return {
         "split": split,
         "images": len(seen.keys),
-        "groups": len({group for group in seen.groups if group is not None}) or None,
+        **group_counts(seen.groups),
         "classes": list(classes),
         "confidence": confidence,
         "synthetic": run.synthetic,
         "times": run.recipe.evaluate.times,
         "judge": {"folder": judge.folder.name, "generator": judge.recipe.nets.generator.name, **trained},
-        "chance": {"auroc": 0.5, "accuracy": float(max((truth == c).mean() for c in range(len(classes))))},
+        "chance": {"auroc": 0.5, "accuracy": _most(truth)},
         "scores": dict(_scores(judge, seen, over, confidence)),
         "agreement": _share(before == after, np.ones(len(before), bool), confidence),
-        "flips": [_flips(name, classes.index(name), before, after, truth, confidence) for name in of],
+        "flips": [_flips(name, classes.index(name), before, after, truth, over.units, confidence) for name in of],
         "contrast": _contrasts(seen, over, confidence),
     }
 
@@ -256,14 +256,31 @@ def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -
     return {"k": k, "n": n, "value": k / n, "low": low, "high": high}
 
 
+def _most(truth: Rows) -> float:
+    """Return the share of the largest class among images whose class is known: what a guess would tell rightly."""
+    known = truth[truth >= 0]
+    return float(np.bincount(known.astype(np.int64)).max() / len(known)) if len(known) else 0.0
+
+
 def _flips(
-    name: str, index: int, before: NDArray[np.int_], after: NDArray[np.int_], truth: Rows, confidence: float
+    name: str,
+    index: int,
+    before: NDArray[np.int_],
+    after: NDArray[np.int_],
+    truth: Rows,
+    of: Sequence[Indices],
+    confidence: float,
 ) -> dict[str, Any]:
-    """Count changes of mind about a class: of all images, and of those that were called rightly before."""
+    """Count changes of mind about a class: of all images, and of those that were called rightly before.
+
+    Of those that were lost patients are counted too, each once: several images of one are no several witnesses.
+    """
     was, now, is_ = before == index, after == index, truth == index
     isnt = (truth >= 0) & ~is_
+    told, lost = (np.array([which[rows].any() for rows in of]) for which in (was & is_, ~now & was & is_))
     return {
         "class": name,
+        "lost_patients": _share(lost, told, confidence),
         "away": _share(~now, was, confidence),
         "towards": _share(now, ~was, confidence),
         "lost": _share(~now, was & is_, confidence),
@@ -289,7 +306,7 @@ def _table(seen: _Seen, domain: Domain) -> str:
     tells = [f"{which}_{column}" for which in seen.told for column in domain.columns]
     writer.writerow(["key", "group", "class", *tells, *(f"{which}_contrast" for which in seen.contrasts)])
     for i, key in enumerate(seen.keys):
-        said = [f"{float(p):.6f}" for of in seen.told.values() for p in of[i]]
+        said = [str(float(p)) for of in seen.told.values() for p in of[i]]
         inside = [f"{values[i]:.6g}" for values in seen.contrasts.values()]
         writer.writerow([key, seen.groups[i] or "", domain.called(seen.targets[i]), *said, *inside])
     return stream.getvalue()

@@ -42,7 +42,7 @@ def distances(
 
     Returns:
         "poor" and "restored", in the score's unit, and "low" and "high" of what restoration added to the distance,
-        None where the poor or the good images are of one unit, which "alone" then names; None where a score is defined
+        None where the poor or the good images are of one unit, which "why" then names; None where a score is defined
         for no image.
     """
     if not all(np.isfinite(one).any() for one in values.values()):
@@ -51,7 +51,7 @@ def distances(
     found = {"poor": poor, "restored": restored}
     for which, of in (("poor", over), ("restored", over), ("good", over_good)):
         if sum(bool(np.isfinite(values[which][rows]).any()) for rows in of.units) < 2:
-            return {**found, "low": None, "high": None, "alone": f"one {of.unit}"}
+            return {**found, "low": None, "high": None, "why": f"one {of.unit}"}
     changes = [_apart(values, rows, good) for rows, good in zip(over.rows, over_good.rows, strict=True)]
     tail = (1 - confidence) / 2
     low, high = np.nanquantile([restored - poor for poor, restored in changes], [tail, 1 - tail])

@@ -27,13 +27,11 @@ from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring import gallery, traces
 from restorekit.stages.scoring.distances import distances, quantiles
-from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, resamples, unit_word, units
+from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 
-__all__ = ["all_metrics", "evaluate", "judging", "pictures", "restored", "score"]
+__all__ = ["all_metrics", "evaluate", "judging", "pictures", "rehearse", "restored", "score"]
 
 Rows = NDArray[np.float64]
-SHOWN = 6
-"""Images in a grid."""
 GOOD = 500
 """Good images that are scored beside the poor ones, at most: evenly spread over their split."""
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -83,6 +81,20 @@ def score(run: Run, split: str) -> dict[str, float]:
     }
 
 
+def rehearse(run: Run) -> None:
+    """Score one image as the untrained networks leave it: a metric that cannot is told now, not after the training.
+
+    Raises:
+        DataError: if a metric cannot score these images.
+    """
+    there = [split for split in ("test", "val") if run.sizes.get(split)]
+    seen = _Measured(all_metrics(run))
+    with judging(run.scored_nets):
+        for batch in run.scoring(there[0], [0]) if there else ():
+            moved = batch.to(run.engine.device)
+            _measure_batch(run, seen, moved, restored(run.scored_nets, moved.image, 1), before=True)
+
+
 def all_metrics(run: Run) -> dict[str, Metric]:
     """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
     domain = run.domains["a"]
@@ -123,7 +135,8 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "times": run.recipe.evaluate.times,
         "dims": domain.dims,
         "images": len(seen.keys),
-        "groups": None if unit == "image" else len(patients),
+        "changed": run.changed,
+        **group_counts(seen.groups),
         "unit": unit,
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
@@ -161,7 +174,7 @@ def pictures(
     split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
     with judging(run.scored_nets):
-        for batch in run.scoring(split, _chosen(run.sizes[split]) if at is None else at):
+        for batch in run.scoring(split, gallery.evenly(run.sizes[split]) if at is None else at):
             moved = batch.to(run.engine.device)
             output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
             shown += _rows(run, moved, output)
@@ -253,10 +266,12 @@ def _measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[
     if not chosen or not there:
         return None
     seen = _Measured(chosen)
-    for batch in run.scoring(there[0], _chosen(run.good_sizes[there[0]], GOOD), name="b"):
+    for batch in run.scoring(there[0], gallery.evenly(run.good_sizes[there[0]], GOOD), name="b"):
         for name, metric in chosen.items():
             seen.add(name, "good", metric.measure(batch.image, None, batch))
         seen.who(batch)
+    # Counts of an image, as those of beats, are no number that images could be nearer to each other by.
+    seen.rows = {key: rows for key, rows in seen.rows.items() if rows.shape[1] == 1}
     return there[0], seen
 
 
@@ -264,17 +279,17 @@ def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _
     """Add to each metric that good images were scored by: their score, and how far the others are from them."""
     confidence = run.recipe.evaluate.confidence
     unit = unit_word(good.groups, run.unit)
-    over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, "bootstrap"), unit)
+    drawn = "bootstrap" if good.keys == seen.keys else "bootstrap of good images"  # the same images: the same draws
+    over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, drawn), unit)
     for (name, _), rows in good.rows.items():
         metric = good.metrics[name]
         parts = _parts(metric, rows, None, np.array([]))
         found[name]["good"] = _entry(*parts["restored"], over_good, confidence)
         if found[name]["good"] is None:
             found[name]["undefined"] = metric.undefined
-        if rows.shape[1] == 1:
-            three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
-            found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
-            found[name]["distance"] = distances(three, over, over_good, confidence)
+        three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
+        found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
+        found[name]["distance"] = distances(three, over, over_good, confidence)
 
 
 def _gray(batch: Batch) -> bool:
@@ -333,16 +348,11 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
     return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
 
 
-def _chosen(count: int, most: int = SHOWN) -> list[int]:
-    """At most so many positions, spread evenly over a split."""
-    taken = min(most, count)
-    return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
-
-
 def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
     metric = seen.metrics[name]
-    entry: dict[str, Any] = {"id": metric.id, "better": metric.better, "unit": metric.unit, "undefined": None}
+    told = {"id": metric.id, "better": metric.better, "unit": metric.unit, "needs": metric.needs}
+    entry: dict[str, Any] = {**told, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
     known = np.array([run.domains["a"].knows(target) for target in seen.targets])
@@ -409,7 +419,7 @@ def _table(seen: _Measured, domain: Domain) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "source", "number" if domain.quantity else "class", *heads, *single])
     for i, key in enumerate(seen.keys):
-        said = [f"{float(p):.6f}" for p in seen.told[i]] if heads else []
+        said = [str(float(p)) for p in seen.told[i]] if heads else []  # whole, for rounding makes ties
         if "called" in heads:
             said.insert(0, _called(domain, seen.told[i]))
         values = [f"{column[i]:.6g}" for column in single.values()]

@@ -15,7 +15,7 @@ from torch import Tensor
 from restorekit.core.files import write_text
 from restorekit.core.pictures import draw_picture
 
-__all__ = ["COLUMNS", "SHOWN", "chosen", "read", "write"]
+__all__ = ["COLUMNS", "SHOWN", "chosen", "evenly", "read", "write"]
 
 SHOWN = 6
 INDEX = "pictures.csv"
@@ -25,8 +25,13 @@ COLUMNS = ("poor", "restored", "truth")
 def chosen(keys: Sequence[str], most: int = SHOWN) -> list[int]:
     """Return the positions of at most so many keys, evenly spread over the keys in their sorted order."""
     order = sorted(range(len(keys)), key=lambda i: keys[i])
-    taken = min(most, len(keys))
-    return [order[round(i * (len(keys) - 1) / max(1, taken - 1))] for i in range(taken)]
+    return [order[i] for i in evenly(len(keys), most)]
+
+
+def evenly(count: int, most: int = SHOWN) -> list[int]:
+    """Return at most so many positions below `count`, evenly spread."""
+    taken = min(most, count)
+    return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
 def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str]) -> None:

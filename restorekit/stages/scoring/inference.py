@@ -106,14 +106,14 @@ def swap_test(differences: Sequence[Difference], units: int, count: int, seed: i
     edges = np.cumsum([0, *(d.moves.shape[1] for d in differences)])
     seen = np.array([float(d.of(d.base[None])[0]) for d in differences])
     as_large, swaps = np.zeros(len(seen)), 0
-    exact = 2.0**units <= count
-    for swap in _all_swaps(units) if exact else _random_swaps(units, count, seed):
+    every = 2.0**units <= count
+    for swap in _all_swaps(units) if every else _random_swaps(units, count, seed):
         shifts = swap @ moves
         swaps += len(swap)
         for i, d in enumerate(differences):
             found = np.abs(d.of(d.base + shifts[:, edges[i] : edges[i + 1]]))
             as_large[i] += np.sum(~(found < abs(seen[i]) - EVEN))
-    p = as_large / swaps if exact else (as_large + 1) / (swaps + 1)
+    p = as_large / swaps if every else (as_large + 1) / (swaps + 1)
     return seen, np.where(np.isnan(seen), np.nan, p)
 
 

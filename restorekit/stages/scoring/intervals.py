@@ -1,7 +1,9 @@
 """Bootstrap intervals: percentiles of a score over resamples of patients where they are known, else of images.
 
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). A score
-that rests on a single unit is the same in all resamples that have one: its interval is not of width 0, but not defined.
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). Two
+intervals are not defined: that of a score that needs one unit, as the AUROC of a single positive patient does, for it
+says nothing of others like that one; and that of resamples that are all alike, as where every positive image was told,
+for a width of 0 is no certainty.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ __all__ = [
     "Indices",
     "Resamples",
     "estimate",
+    "group_counts",
     "interval",
     "percentiles",
     "resamples",
+    "rests_on_one",
     "unit_of",
     "unit_word",
     "units",
@@ -30,6 +34,7 @@ __all__ = [
 Indices = NDArray[np.int64]
 NARROW = 1e-12
 """Width of an interval, as a share of its ends, up to which it has none but by rounding."""
+ALIKE = "no resample differs"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ def units(groups: Sequence[str | None]) -> list[Indices]:
     for i, group in enumerate(groups):
         table.setdefault(i if group is None else group, []).append(i)
     return [np.array(rows) for rows in table.values()]
+
+
+def group_counts(groups: Sequence[str | None]) -> dict[str, int | None]:
+    """Return how many groups images are of, None if none is known, and of how many images the group is not known."""
+    known = [group for group in groups if group is not None]
+    return {"groups": len(set(known)) or None, "ungrouped": len(groups) - len(known)}
 
 
 def unit_word(groups: Sequence[str | None], unit: str) -> str:
@@ -86,7 +97,7 @@ def _draws(units: int, count: int, seed: int) -> NDArray[np.int64]:
 def interval(
     score: Callable[[Indices], float], over: Resamples, confidence: float
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return the central percentiles of `score` over resamples; None twice where it rests on one unit."""
+    """Return the central percentiles of `score` over resamples; None twice where they are not defined."""
     return percentiles(np.array([score(rows) for rows in over.rows]), score, over.units, confidence)
 
 
@@ -95,8 +106,7 @@ def percentiles(
 ) -> tuple[float, float] | tuple[None, None]:
     """Return the central percentiles of the values of a score over resamples; those that are not finite do not count.
 
-    None twice where there are none, or the score rests on one unit: there is no other, or without it the score is not
-    defined. Then it has the same value in every resample.
+    None twice where there are none, where the score rests on one unit, or where all are alike.
 
     Args:
         values: (R,), the score of each resample.
@@ -105,14 +115,16 @@ def percentiles(
         confidence: between the percentiles.
     """
     known = values[np.isfinite(values)]
-    if len(of) < 2 or not known.size:
+    if not known.size or rests_on_one(score, of):
         return None, None
     low, high = (float(end) for end in np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]))
-    if high - low > NARROW * max(abs(low), abs(high)):
-        return low, high
+    return (low, high) if high - low > NARROW * max(abs(low), abs(high)) else (None, None)
+
+
+def rests_on_one(score: Callable[[Indices], float], of: Sequence[Indices]) -> bool:
+    """Return True if there is one unit alone, or one without which the score is not defined."""
     middle = len(of) // 2
-    lone = _indispensable(score, of, 0, middle) or _indispensable(score, of, middle, len(of))
-    return (None, None) if lone else (low, high)
+    return len(of) < 2 or _indispensable(score, of, 0, middle) or _indispensable(score, of, middle, len(of))
 
 
 def _indispensable(score: Callable[[Indices], float], units: Sequence[Indices], first: int, stop: int) -> bool:
@@ -126,10 +138,11 @@ def _indispensable(score: Callable[[Indices], float], units: Sequence[Indices], 
 def estimate(score: Callable[[Indices], float], over: Resamples, confidence: float) -> dict[str, Any] | None:
     """Return a score of all rows with its interval: "value", "low" and "high"; None where it is no number.
 
-    Where it rests on one unit, low and high are None, and "alone" says of whom: "one patient".
+    Where there is no interval, low and high are None, and "why" says it in words: "one patient".
     """
     value = score(np.arange(sum(map(len, over.units))))
     if not math.isfinite(value):
         return None
     low, high = interval(score, over, confidence)
-    return {"value": value, "low": low, "high": high, **({"alone": f"one {over.unit}"} if low is None else {})}
+    why = {} if low is not None else {"why": f"one {over.unit}" if rests_on_one(score, over.units) else ALIKE}
+    return {"value": value, "low": low, "high": high, **why}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from restorekit.stages.scoring.intervals import ALIKE
 from restorekit.stages.writing.findings import count, number, percent, with_interval
 
 __all__ = ["headline", "sentences"]
@@ -22,7 +23,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 def headline(found: Mapping[str, Any]) -> list[str]:
     """Return in a sentence for each class what restoration did to what the judge had recognised."""
     knows = "the run's own" if found["judge"]["shared"] else "other"
-    who = f"By a judge that knows {knows} {'subjects' if found['synthetic'] else 'patients'}"
+    whom = "images" if found["judge"]["unknown"] else "subjects" if found["synthetic"] else "patients"
+    who = f"By a judge that knows {knows} {whom}"
     return [
         f"{who}, restoration hid {_part(flips['lost'])} recognised {flips['class']} images and turned "
         f"{_part(flips['invented'])} others into {flips['class']}."
@@ -60,14 +62,15 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"Its {label} is {values}."
     poor, change = entry["poor"], entry.get("change")
-    if poor["low"] is None:
-        yield f"Inconclusive: its {label} rests on {poor['alone']} alone, so the judge itself may be guessing."
-    elif poor["low"] <= found["chance"][name]:
+    if poor["low"] is None and poor["why"] != ALIKE:
+        yield f"Inconclusive: its {label} rests on {poor['why']} alone, so the judge itself may be guessing."
+    elif (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
         yield f"Inconclusive: by its {label} on poor images, the judge itself may be guessing."
-    if change and change["low"] is None:
+    if change and change["low"] is None and change["why"] != ALIKE:
         yield f"By restoration it changed by {with_interval(change, name, found['confidence'])}."
     elif change:
-        verdict = "fell" if change["high"] < 0 else "rose" if change["low"] > 0 else "did not clearly change"
+        low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
+        verdict = "fell" if high < 0 else "rose" if low > 0 else "did not clearly change"
         yield f"By restoration it {verdict}: {with_interval(change, name, found['confidence'])}."
 
 
@@ -83,9 +86,14 @@ def _flips(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"Of the {name} images that it recognised, restoration hid {_share(flips['lost'], sure)}."
         if flips["invented"]["n"]:
             yield f"Of the others that it recognised, restoration turned {_share(flips['invented'], sure)} into {name}."
-        if flips["lost"]["n"] and flips["lost"]["high"] > LOST:
-            high = _whole(flips["lost"]["high"])
-            yield f"Inconclusive at this size: a loss of up to {high} % of recognised {name} images cannot be excluded."
+        if not flips["lost"]["n"]:
+            yield f"Inconclusive: the judge recognised no {name} image before restoration, so it could lose none."
+            continue
+        what, most = max(((what, flips[what]["high"] or 0) for what in ("lost", "lost_patients")), key=lambda of: of[1])
+        if most > LOST:
+            whom = "images" if what == "lost" else f"images' {'subjects' if found['synthetic'] else 'patients'}"
+            high = _whole(most)
+            yield f"Inconclusive at this size: a loss of up to {high} % of recognised {name} {whom} cannot be excluded."
 
 
 def _share(entry: Mapping[str, Any], confidence: float) -> str:

@@ -27,7 +27,7 @@ from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import all_metrics, judging
-from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, resamples, unit_word, units
+from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 
 __all__ = ["again", "passes"]
 
@@ -101,7 +101,7 @@ def again(
         "times": list(times),
         "recipe_times": run.recipe.evaluate.times,
         "images": len(seen.groups),
-        "groups": None if unit == "image" else len(patients),
+        **group_counts(seen.groups),
         "unit": unit,
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,

@@ -16,10 +16,12 @@ __all__ = [
     "data_warnings",
     "difference",
     "finite",
+    "in_decibels",
     "interval",
     "label",
     "listed",
     "number",
+    "p_value",
     "part_words",
     "percent",
     "score_sentences",
@@ -34,19 +36,15 @@ _LABELS = {
     "ece": "ECE",
     "f1": "F1",
     "f2": "F2",
-    "fid": "FID",
-    "kid": "KID",
-    "lpips": "LPIPS",
     "mae": "MAE",
     "ms_ssim": "MS-SSIM",
-    "mse": "MSE",
     "psnr": "PSNR",
     "rmse": "RMSE",
     "snr": "SNR",
     "ssim": "SSIM",
     "uqi": "UQI",
 }
-_AGAINST_TRUTH = {"lpips", "mae", "ms_ssim", "mse", "psnr", "rmse", "snr", "ssim", "uqi"}
+_DECIBELS = ("psnr", "snr")
 _LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _MINUS = "\u2212"
@@ -77,10 +75,20 @@ def number(value: Any, metric: str = "", *, unit: bool = True) -> str:
     """Return a score as text: dB with 2 decimals and its unit, others with 3; tiny values keep two digits."""
     if not finite(value):
         return "not defined"
-    decibel = metric.endswith("snr")
+    decibel = in_decibels(metric)
     tiny = value != 0 and abs(value) < 0.0005 and not decibel
     text = f"{value:.1e}" if tiny else f"{value:,.{2 if decibel else 3}f}"
     return text.replace("-", _MINUS) + (" dB" if decibel and unit else "")
+
+
+def in_decibels(metric: str) -> bool:
+    """True of the scores that are told in dB."""
+    return metric in _DECIBELS
+
+
+def p_value(value: Any) -> str:
+    """Return a p value with four decimals, and "< 0.0001" below them."""
+    return "not defined" if not finite(value) else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def difference(value: float, metric: str = "") -> str:
@@ -107,8 +115,8 @@ def interval(entry: Any, metric: str = "") -> str:
 
 def bounds(entry: Any, metric: str = "") -> str:
     """Return the interval, or why there is none: "not defined: one patient"; the empty string where it is not known."""
-    alone = entry.get("alone") if isinstance(entry, Mapping) else None
-    return f"not defined: {alone}" if alone else interval(entry, metric)
+    why = entry.get("why") if isinstance(entry, Mapping) else None
+    return f"not defined: {why}" if why else interval(entry, metric)
 
 
 def with_interval(entry: Any, metric: str, confidence: Any) -> str:
@@ -159,7 +167,7 @@ def _verdict(metric: Json) -> str:
 
 def _restored(name: str, metric: Json, confidence: Any) -> str:
     poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
-    what = label(name) + (" against the known clean image" if name in _AGAINST_TRUTH else "")
+    what = label(name) + (" against the known clean image" if metric.get("needs") == "truth" else "")
     if poor is None or restored is None:
         return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
     told = bounds(metric.get("gain"), name)

@@ -26,6 +26,7 @@ def render(template: str, view: Mapping[str, Any]) -> str:
         "count": findings.count,
         "label": findings.label,
         "number": findings.number,
+        "p_value": findings.p_value,
         "percent": findings.percent,
         "split": findings.split_word,
         "tie": lambda text: text.replace(" dB", "\N{NO-BREAK SPACE}dB").replace(" %", "\N{NO-BREAK SPACE}%"),
