@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,6 +78,7 @@ RecipeFile = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Set a value of the recipe; may be repeated.")]
+Root = Annotated[Path | None, typer.Option("--root", metavar="FOLDER", help="Where data.root is now, if it moved.")]
 Variant = Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")]
 
 
@@ -110,10 +112,12 @@ def run(
         training.run_all(_members(recipe, plugins, names, sets, seeds, out), plugins, allow_leaks=allow_leaks)
         return
     spec = _recipe(recipe, plugins, sets, variant)
-    folder = resume if resume is not None else _free_folder(out, spec.name, variant)
     if resume is not None:
         _demand_same(spec, resume)
-    training.run_one(spec, plugins, folder, resume=resume is not None, allow_leaks=allow_leaks)
+        training.run_one(spec, plugins, resume, resume=True, allow_leaks=allow_leaks)
+        return
+    with _new_folder(out, spec.name, variant) as folder:
+        training.run_one(spec, plugins, folder, resume=False, allow_leaks=allow_leaks)
 
 
 @app.command()
@@ -136,6 +140,7 @@ def evaluate(
         str | None,
         typer.Option("--times", metavar="N|A..B", help="Measure after so many passes instead, such as 0..5."),
     ] = None,
+    root: Root = None,
 ) -> None:
     """Score a run's kept checkpoint again, or after each of several numbers of passes, and write the report."""
     from restorekit.stages.reporting import report
@@ -146,7 +151,9 @@ def evaluate(
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     wanted = None if times is None else repeated.passes(times)
-    made = build.reopen(run, guests.known())
+    made = build.reopen(run, guests.known(), root)
+    if made.changed:
+        screen.warn(made.changed)
     if wanted is None:
         screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
         written = f"{split}.json"
@@ -166,6 +173,7 @@ def audit(
         Path | None,
         typer.Option("--judge", metavar="RUN", help="A run that tells the classes; default: its own."),
     ] = None,
+    root: Root = None,
 ) -> None:
     """Let a judge say of test images, before and after restoration, which class they show; write the report."""
     from restorekit.stages.reporting import report
@@ -176,7 +184,10 @@ def audit(
         folder = judge or run / "judge"
         if not (folder / "recipe.json").is_file():
             raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
-        training.audit_one(build.reopen(run, plugins), build.reopen(folder, plugins))
+        made = build.reopen(run, plugins, root)
+        if made.changed:
+            screen.warn(made.changed)
+        training.audit_one(made, build.reopen(folder, plugins, root))
         screen.say(f"report: {report.report(run).resolve()}")
 
 
@@ -386,10 +397,23 @@ def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) 
     return recipe.load(path, plugins, sets=sets, variant=variant)
 
 
-def _free_folder(out: Path, name: str, variant: str | None) -> Path:
-    """Return the next free folder: runs/NAME-VARIANT-1, -2, ..."""
+@contextmanager
+def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
+    """Make the next folder that nobody else has: runs/NAME-VARIANT-1, -2, ...; take it away if it stays empty."""
     stem = f"{name}-{variant}" if variant else name
-    return next(folder for n in count(1) if not (folder := out / f"{stem}-{n}").exists())
+    ours = not out.exists()
+    for n in count(1):
+        folder = out / f"{stem}-{n}"
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
+            if ours:
+                out.rmdir()
 
 
 def _demand_same(spec: Recipe, folder: Path) -> None:

@@ -98,7 +98,8 @@ class _Command(TyperCommand):
         command = typer.main.get_command(_app(self._guest))
         if self._guest.slow is not None:
             screen.warn(self._guest.slow)
-        return command.main(ctx.args, prog_name=f"restorekit {self.name}", standalone_mode=False)
+        with command.make_context(f"restorekit {self.name}", [*ctx.args]) as inner:
+            command.invoke(inner)  # what it returns is no exit code; typer.Exit is one
 
 
 def _guests(own: Collection[str]) -> dict[str, Guest]:

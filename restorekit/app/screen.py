@@ -224,5 +224,5 @@ def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None
 def _interval(part: Mapping[str, Any] | None, reason: str | None) -> tuple[str, str]:
     if part is None:
         return "-", reason or "not defined"
-    bounds = f"not defined: {part['alone']}" if part["low"] is None else f"{part['low']:.4f} to {part['high']:.4f}"
+    bounds = f"not defined: {part['why']}" if part["low"] is None else f"{part['low']:.4f} to {part['high']:.4f}"
     return f"{part['value']:.4f}", bounds

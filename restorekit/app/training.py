@@ -60,6 +60,7 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
     judge = judge_recipe(spec, made.steps)
     if judge is not None:
         opened(judge, plugins.parts)  # no judge for want of data is told now, not after the training
+    evaluate.rehearse(made)
     again = again or f"add --resume {folder}"
     _trained(made, plugins, "run folder", resume=resume, again=again)
     if made.sizes["val"]:
@@ -150,11 +151,14 @@ def _trained_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> 
 
 def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:
     """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
-    if resume:
-        _take_over(made)
-    made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
-    screen.note(f"{called}: {made.folder}")
-    _train(made, plugins, again)
+    from restorekit.stages.runs.checkpoint import alone
+
+    with alone(made.folder):
+        if resume:
+            _take_over(made)
+        made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
+        screen.note(f"{called}: {made.folder}")
+        _train(made, plugins, again)
 
 
 def _take_over(made: Run) -> None:

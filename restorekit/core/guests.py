@@ -145,7 +145,7 @@ class Guest:
         top = module.partition(".")[0]
         if top == self._top or _spec_of(top) is not None:
             return None
-        unmet = [r.name for r in self._required() if not _is_installed(r.name)]
+        unmet = [r.name for r in self._required() if not is_installed(r.name)]
         named = [name for name in unmet if same_distribution(name, top)] or unmet or [top]
         return f"needs the library {top!r}, which is not installed; run: pip install {' '.join(named)}"
 
@@ -246,8 +246,8 @@ def libraries(distributions: Iterable[str]) -> dict[str, str]:
         extras = ["", *(set(metadata.get_all("Provides-Extra", [])) - DEVELOPERS)]
         for wanted in map(Requirement, metadata.get_all("Requires-Dist", [])):
             asking = [extra for extra in extras if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
-            if "" in asking or (asking and _is_installed(wanted.name)):
-                found[canonicalize_name(wanted.name)] = version(wanted.name) if _is_installed(wanted.name) else "absent"
+            if "" in asking or (asking and is_installed(wanted.name)):
+                found[canonicalize_name(wanted.name)] = version(wanted.name) if is_installed(wanted.name) else "absent"
     return dict(sorted(found.items()))
 
 
@@ -265,7 +265,7 @@ def _metadata(entry: EntryPoint) -> tuple[str, str, list[str]]:
         return entry.name, "?", []
 
 
-def _is_installed(distribution: str) -> bool:
+def is_installed(distribution: str) -> bool:
     try:
         version(distribution)
     except PackageNotFoundError:

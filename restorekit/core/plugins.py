@@ -23,6 +23,7 @@ from restorekit.core.guests import (
     Guest,
     find,
     find_in,
+    is_installed,
     libraries,
     own_version,
     put_on_path,
@@ -70,10 +71,10 @@ class Plugins:
         self._lock = RLock()  # two threads may ask for the same guest
 
     def fault(self, distribution: str) -> str | None:
-        """Return why a distribution that a recipe needs is not at hand, and the mend; None if it is."""
+        """Return why a distribution that a recipe needs, a plugin's or another, is not at hand; None if it is."""
         self._import(lambda plugin: same_distribution(plugin.distribution, distribution))
         ours = [plugin for plugin in self.found if same_distribution(plugin.distribution, distribution)]
-        if not ours:
+        if not ours and not is_installed(distribution):
             return f"{distribution} is not installed; run: pip install {distribution}, or pip install its folder"
         broken = [plugin.error for plugin in ours if plugin.error is not None]
         return f"{distribution} is installed but did not load: {broken[0]}" if broken else None

@@ -427,9 +427,12 @@ import typer
 app = typer.Typer()
 
 @app.command()
-def hello(name: str, loud: bool = False) -> None:
+def hello(name: str, loud: bool = False, code: int = 0) -> list:
     "Say hello."
     print("HELLO" if loud else "hello", name)
+    if code:
+        raise typer.Exit(code)
+    return [name]
 """
 
 
@@ -443,7 +446,8 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
     for name in ("run", "check", "evaluate", "restore", "report", "parts", "plugins", "schema"):
         assert f"\n  {name} " in said.out
     said = shell("hello", "world", "--loud", path=tmp_path)
-    assert (said.code, said.out, said.err) == (0, "HELLO world\n", "imported\n")
+    assert (said.code, said.out, said.err) == (0, "HELLO world\n", "imported\n"), "what it returns is no exit code"
+    assert shell("hello", "world", "--code", 7, path=tmp_path).code == 7
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
     said = shell("sour", path=tmp_path)
     told = f"command sour: failed to import: OSError: gone ({tmp_path / 'guest_sour.py'}:1)"
@@ -691,7 +695,9 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     shutil.copy("images/a/train/yes/2.png", "images/a/test/yes/8.png")
     more = cli("run", recipe, "--resume", "runs/tiny-1")
     assert more.code == 2, more.err
-    assert "a: train/yes/2.png (train) and a: test/yes/8.png (test) hold the same pixels" in more.err
+    assert "the images have changed since the run began: 1 came, such as test/yes/8.png" in more.err
+    assert "1 came, such as test/yes/8.png" in cli("evaluate", "runs/tiny-1").err
+    assert "Scored on other images" in Path("runs/tiny-1/report.html").read_text("utf-8")
 
 
 DIM = '''

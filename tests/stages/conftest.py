@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -158,6 +159,21 @@ def cliff() -> Loss:
     return Cliff()
 
 
+@dataclass
+class Margin(Loss):
+    """A dataclass, which has no hash."""
+
+    least: float
+
+    def generator(self, p: Passes) -> Tensor:
+        return (self.least - p.ab.image).relu().mean()
+
+
+def margin(*, least: float = 0.5) -> Loss:
+    """A loss that is a dataclass."""
+    return Margin(least)
+
+
 class Back(Loss):
     """Reads the way back, and does not say so."""
 
@@ -188,6 +204,18 @@ class Scale(Generator):
 def scale(source: Domain, target: Domain, *, by: float = 0.5) -> Generator:
     """An image made darker, the last channel the most."""
     return Scale(source.channels, by)
+
+
+class Counted(Scale):
+    """One that reads numbers as it is built, as stochastic depth does, and so cannot be built without any."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, sum(x.item() for x in torch.linspace(0, 0.5, 3)))
+
+
+def counted(source: Domain, target: Domain) -> Generator:
+    """A generator that no meta device can build."""
+    return Counted(source.channels)
 
 
 class Painter(Scale):
@@ -258,6 +286,8 @@ def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("loss", "trap", trap)
     add("loss", "cliff", cliff)
     add("loss", "back", back)
+    add("loss", "margin", margin)
+    add("generator", "counted", counted)
 
 
 def fresh_plugins() -> Plugins:

@@ -1,5 +1,6 @@
 """A recipe's parts are held against each other and against its images before anything is read or trained."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,30 @@ def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: 
     assert run.nets.ab.head.weight.tolist() == [1, 2, 3]
     with pytest.raises(RecipeError, match="needs a number for each of x, y, z; came 2 numbers"):
         build_run("two", nets__head={**HEAD, "class_weight": [1, 2]}, losses=["lsgan", "task"], **sides)
+
+
+def test_networks_that_read_numbers_as_they_are_built(spec: Spec, plugins: Plugins, build_run: Any) -> None:
+    made = spec(nets__generator="counted", nets__head=HEAD, losses=["lsgan", "task"])
+    check(made, plugins.parts)
+    (line,) = faults(spec(nets__generator="counted", nets__discriminator={"name": "patch", "layers": 9}), plugins)
+    assert line.startswith("toy.yaml: nets")
+    run = build_run(nets__generator="counted", nets__head=HEAD, losses=["lsgan", "task"])
+    run.begin("test")
+    assert '"encode_and_head": ' in (run.folder / "networks.json").read_text()
+
+
+def test_a_metric_may_stand_twice(build_run: Any) -> None:
+    metrics = ["psnr", {"name": "psnr"}, "ssim"]
+    run = build_run(data__a={"name": "toy", "truth": True}, evaluate={"metrics": metrics}, train__best="psnr_2")
+    assert list(run.metrics) == ["psnr", "psnr_2", "ssim"]
+    assert run.judge == "psnr_2"
+
+
+def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
+    spec: Spec, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    made = spec(watch=["csv", "tensorboard"], losses=["lsgan", "paired"])
+    told = faults(made, plugins)
+    assert [line.split(": ")[1] for line in told] == ["watch[1]", "losses[1]"]
+    assert "pip install 'restorekit[tensorboard]'" in told[0]

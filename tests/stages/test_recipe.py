@@ -451,3 +451,14 @@ def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> Non
 def test_steps_and_epochs_are_not_both_set(load: Load) -> None:
     with pytest.raises(RecipeError, match=r"--set train.steps and --set train.epochs: give one of the two"):
         load("name: toy", "train.steps=3", "train.epochs=2")
+
+
+def test_what_no_result_depends_on_may_differ_when_a_run_goes_on(load: Load) -> None:
+    began = json.loads(load(GOOD).model_dump_json())
+    moved = load(GOOD, "data.root=/elsewhere", "data.workers=2", "data.cache.place=memory", "train.save_every=7")
+    assert recipe.differences(began, moved) == []
+    assert recipe.differences(began, load(GOOD, "train.log_every=7")) == ["train.log_every"]
+
+
+def test_any_distribution_may_be_needed(load: Load) -> None:
+    assert load("needs: [pillow]\n" + GOOD).needs == ["pillow"]

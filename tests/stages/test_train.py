@@ -337,3 +337,45 @@ def test_scoring_does_not_move_training(build_run: Build) -> None:
     assert sum(isinstance(event, Scored) for event in train(often)) == 4
     list(train(never))
     assert changed(state(often), state(never)) == set()
+
+
+PRECISE: dict[str, Any] = {
+    "data__a": {"name": "toy", "val": 4, "labelled": True},
+    "nets__head": {"name": "classify", "pool": "avg"},
+    "losses": ["lsgan", "task"],
+    "evaluate": {"metrics": ["precision"]},
+}
+
+
+def test_a_score_that_is_not_defined_yet_stops_nothing(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter([float("nan"), 0.5, 0.25])
+    monkeypatch.setattr(stage, "score", lambda run, split: {"precision": next(told)})
+    steps = {"steps": 3, "score_every": 1, "log_every": 1, "save_every": 100, "sample_every": 100, "keep": "best"}
+    run = build_run(**PRECISE, train=steps)
+    assert [type(event) for event in train(run)].count(Scored) == 3
+    assert run.best == {"score": "precision", "value": 0.5, "step": 2}
+
+
+def test_a_score_that_was_never_defined_is_told_when_all_is_saved(
+    build_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "score", lambda run, split: {"precision": float("nan")})
+    run = build_run(**PRECISE, train={"steps": 2, "score_every": 1, "keep": "best"})
+    with pytest.raises(TrainingError, match=r"step 2: train.keep is best, but precision .*step_000000002, which"):
+        list(train(run))
+    assert checkpoints(run.folder)[-1].name == "step_000000002"
+
+
+def test_too_little_memory_is_one_line(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any, loss: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    run = build_run()
+    monkeypatch.setattr(type(run.engine), "backward", refuse)
+    with pytest.raises(TrainingError, match=r"step 1: the cpu has not the memory for it; .* Lower data.batch"):
+        list(train(run))
+
+
+def test_a_loss_that_has_no_hash_trains(build_run: Build) -> None:
+    run = build_run(losses=["lsgan", "margin"])
+    assert "generator.margin" in next(event.values for event in train(run) if isinstance(event, Stepped))

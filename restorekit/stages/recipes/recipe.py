@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import typing
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,10 @@ PART_PLACES: Mapping[Place, str] = {
     ("watch",): "watcher",
 }
 """Where a recipe names parts; losses, metrics and watchers are lists."""
+
+
+FREE = ("variants", "variant", "paper", "paper_note", "data.root", "data.cache", "data.workers", "train.save_every")
+"""Keys that may differ when a run goes on, for no result depends on them; where images stand, splits.csv tells."""
 
 
 class _Model(BaseModel):
@@ -267,8 +272,13 @@ class Recipe(_Model):
 
     @property
     def metric_names(self) -> list[str]:
-        """Names of the evaluated metrics."""
-        return [metric.name for metric in self.evaluate.metrics]
+        """Names under which the evaluated metrics are told; the second `psnr` is `psnr_2`."""
+        return _numbered([metric.name for metric in self.evaluate.metrics])
+
+    @property
+    def loss_names(self) -> list[str]:
+        """Names under which the losses are told; the second `cycle` is `cycle_2`."""
+        return _numbered([loss.name for loss in self.losses])
 
     @property
     def origins(self) -> Origins:
@@ -374,6 +384,16 @@ def _same(one: Recipe | RecipeError, other: Recipe | RecipeError) -> bool:
     return one.model_dump(exclude={"variant"}) == other.model_dump(exclude={"variant"})
 
 
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which each stands once: one that was there before gets a number, NAME_2."""
+    seen = Counter[str]()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return found
+
+
 def options(sets: Sequence[str]) -> dict[str, Any]:
     """Return `a.b=value` settings as a nested mapping, such as a part's options."""
     layered = Layered()
@@ -390,7 +410,7 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in {*one, *other}:
             yield from _differences(one.get(key), other.get(key), f"{place}.{key}" if place else key)
-    elif one != other and place.partition(".")[0] not in ("variants", "variant", "paper", "paper_note"):
+    elif one != other and not any(f"{place}.".startswith(f"{free}.") for free in FREE):
         yield place
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
 from restorekit.stages.data import batches, doctor, items
-from restorekit.stages.data.splits import SIDES, SPLITS, demand_same_splits, open_splits
+from restorekit.stages.data.splits import SIDES, SPLITS, changes, open_splits
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.judge import judge_recipe
 from restorekit.stages.recipes.recipe import Misfit, Recipe, dotted
@@ -31,12 +31,10 @@ __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers"
 
 
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
-    """Return the loss terms; the second `cycle` is told as `cycle_2`."""
-    terms, seen = [], Counter[str]()
-    for i, loss in enumerate(spec.losses):
-        seen[loss.name] += 1
+    """Return the loss terms."""
+    terms = []
+    for i, (name, loss) in enumerate(zip(spec.loss_names, spec.losses, strict=True)):
         options = {name: value for name, value in loss.spec.items() if name != "weight"}
-        name = loss.name if seen[loss.name] == 1 else f"{loss.name}_{seen[loss.name]}"
         with spec.at("losses", i):
             terms.append(Term(name, loss.weight, parts.resolve("loss", options)()))
     return terms
@@ -61,8 +59,9 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
         RecipeError: with every fault, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
+    faults = [] if domains else [*_watcher_faults(spec, parts)]
     domains = domains or assumed(spec)
-    faults = [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
+    faults += [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
     faults += _judge_faults(spec, parts, domains)
     if faults:
@@ -112,20 +111,30 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
         yield ("train", "keep"), "best needs a score; add one to evaluate.metrics"
 
 
+def _watcher_faults(spec: Recipe, parts: Parts) -> Iterator[Fault]:
+    """Faults of watchers that cannot be made, as one whose library is not installed."""
+    for i, watcher in enumerate(spec.watch):
+        try:
+            with TemporaryDirectory() as folder, spec.at("watch", i):
+                parts.resolve("watcher", watcher.spec)(Path(folder))
+        except Misfit as error:
+            yield from error.found
+
+
 def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault]:
     judges = []
-    for i, metric in enumerate(spec.evaluate.metrics):
+    for i, (name, metric) in enumerate(zip(spec.metric_names, spec.evaluate.metrics, strict=True)):
         at = ("evaluate", "metrics", i)
         try:
             with spec.at(*at):
                 made = parts.resolve("metric", metric.spec)(domain)
         except Misfit as error:
             yield from error.found
-            judges.append(metric.name)  # of it, all is said
+            judges.append(name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
                 yield at, f"{metric.name} scores a class; set nets.head"
-            judges += [metric.name] if made.better != "neither" else []
+            judges += [name] if made.better != "neither" else []
     if spec.train.best is not None and spec.train.best not in judges:
         listed = ", ".join(judges) or "none of these"
         why = f"of {spec.train.best}, neither more nor less is better; those that know are {listed}"
@@ -135,10 +144,18 @@ def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault
 
 
 def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Fault]:
-    """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told."""
+    """Run the networks once: what cannot be built or take the images is told.
+
+    Without numbers, on the meta device, and where that fails on the CPU: guests may read a number as they are built.
+    """
+    found = _run_once(spec, parts, domains, terms, "meta")
+    return found and _run_once(spec, parts, domains, terms, "cpu")
+
+
+def _run_once(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term], device: str) -> list[Fault]:
     shape = (spec.data.batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device("meta"), torch.no_grad(), nd.lone_values_told():
+        with torch.device(device), torch.no_grad(), nd.lone_values_told():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):
@@ -155,9 +172,7 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
         return [*error.found]
     except RestorekitError as error:
         return [(("nets",), line) for line in str(error).splitlines()]
-    except NotImplementedError:  # a guest's operation that knows no meta device: training will tell
-        return []
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # NotImplementedError is a RuntimeError
         why = str(error).partition("\n")[0]
         return [(("nets",), f"cannot take images of {shape}: {why}")]
     wrong = [other for other in made if other != shape]
@@ -232,18 +247,22 @@ def build(
 
     Raises:
         RecipeError: if the parts do not fit each other.
-        DataError: if the data cannot be used, leak from train into test, or were split otherwise when the run began.
+        DataError: if the data cannot be used, leak from train into test, or are not what the run began with. A run
+            that is only scored again, without `verify`, may have others in the same splits: `Run.changed` says so.
     """
     parts = plugins.parts
-    check(spec, parts)  # before the data, which may take long to read
+    if verify is not None:
+        check(spec, parts)  # before the data, which may take long to read
     with spec.at("train", "precision"):
         engine = Engine(spec.train.precision)
     splits = open_splits(spec, parts, verify=verify)
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
-    demand_same_splits(folder, splits)
+    changed = changes(folder, splits)
     checkup = None
     if verify is not None:
+        if changed:
+            raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
         checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
         if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
             raise DataError(checkup.refusal())
@@ -252,7 +271,8 @@ def build(
     if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
         raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
     check(spec, parts, domains)
-    metrics = {metric.name: parts.resolve("metric", metric.spec)(domains["a"]) for metric in spec.evaluate.metrics}
+    named = zip(spec.metric_names, spec.evaluate.metrics, strict=True)
+    metrics = {name: parts.resolve("metric", metric.spec)(domains["a"]) for name, metric in named}
     if spec.train.keep == "best" and not len(splits["val", "a"]):
         why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
         raise Misfit(spec, (("train", "keep"), why))
@@ -282,18 +302,26 @@ def build(
         libraries=plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
         counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
         listing=splits.listing(),
+        changed=changed,
         checkup=checkup,
         average=None if spec.train.ema is None else Average(nets, spec.train.ema),
     )
 
 
-def reopen(folder: Path, plugins: Plugins) -> Run:
+def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:
     """Make the run of a run folder again, from its resolved recipe.
+
+    Args:
+        folder: the run folder.
+        plugins: where its parts come from.
+        root: where its data are now; None: where they were.
 
     Raises:
         RecipeError: if it is no run folder.
     """
     data = recipe.read_resolved(folder)
+    if root is not None:
+        data["data"]["root"] = str(root)
     return build(recipe.resolved(data, str(folder / "recipe.json"), plugins), plugins, folder)
 
 

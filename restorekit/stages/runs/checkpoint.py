@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from restorekit.core.files import write_text
 from restorekit.core.types import Nets
 
 __all__ = [
+    "alone",
     "checkpoints",
     "kept_checkpoint",
     "last_good",
@@ -35,6 +38,25 @@ __all__ = [
 FORMAT = 1
 KEPT = 2
 """Checkpoints kept besides the best."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a run folder. The system ends the hold of a process that was killed.
+
+    Raises:
+        CheckpointError: if another process trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise CheckpointError(f"{folder}: another process is training in it; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> Path:

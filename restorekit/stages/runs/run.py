@@ -36,7 +36,7 @@ from restorekit.stages.runs.engine import Engine
 __all__ = ["Run", "Term"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a loss may be something that has no hash
 class Term:
     """A loss, its weight, and the name under which its values are told."""
 
@@ -80,6 +80,8 @@ class Run:
     """Images by split, side, class and source: data.json of the run folder."""
     listing: str = ""
     """Which image stands in which split: splits.csv of the run folder."""
+    changed: str = ""
+    """Which images came or went since the run began, in a sentence."""
     checkup: Checkup | None = None
     """What the data check found, where it was made."""
     average: Average | None = None

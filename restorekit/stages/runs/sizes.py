@@ -25,9 +25,15 @@ def answering(net: Translator, domain: Domain) -> int | None:
     if net.head is None:
         return None
     # Shapes without numbers: nothing is computed, no statistic of the net is moved, and one image has none of its own.
-    net = deepcopy(net).to("meta").eval()
+    try:
+        return _reached(deepcopy(net).to("meta").eval(), domain, "meta")
+    except RuntimeError:  # a guest's operation that needs numbers
+        return _reached(deepcopy(net).cpu().eval(), domain, "cpu")
+
+
+def _reached(net: Translator, domain: Domain, device: str) -> int:
     parameters = [p for p in net.parameters() if p.requires_grad]
-    answer = net.answer(torch.empty(1, domain.channels, *domain.size, device="meta"))
+    answer = net.answer(torch.zeros(1, domain.channels, *domain.size, device=device))
     assert answer is not None
     reached = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
     return sum(p.numel() for p, gradient in zip(parameters, reached, strict=True) if gradient is not None)

@@ -29,7 +29,7 @@ def step(run: Run, a: Batch, b: Batch) -> dict[str, float]:
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = Passes(run.nets, a, b, run.pools, rng)
     _thaw(run)
-    with run.recipe.at("nets"), nd.lone_values_told():
+    with _memory_told(run), run.recipe.at("nets"), nd.lone_values_told():
         with frozen(run.nets.discriminators()):
             values = descend(run, "generator", passes)
         return values | descend(run, "discriminator", passes)
@@ -95,7 +95,19 @@ def _steps(run: Run) -> Iterator[Event]:
         if last or best or run.step % spec.save_every == 0:
             yield Saved(run.step, run.save())
         yield Ticked(run.step)
+    _demand_best(run)
     yield Finished(run.step)
+
+
+@contextmanager
+def _memory_told(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"step {run.step + 1}: the {run.engine.device.type} has not the memory for it; {last_good(run.folder)}. "
+            "Lower data.batch or data.size, or use train.precision: bf16"
+        ) from error
 
 
 @contextmanager
@@ -136,13 +148,20 @@ def _note_best(run: Run, scores: dict[str, float]) -> bool:
     name = run.judge
     if name is None:
         return False
-    if math.isnan(scores[name]) and run.recipe.train.keep == "best":
-        reason = run.metrics[name].undefined
-        raise TrainingError(f"step {run.step}: train.keep is best, but {name} of the validation images is {reason}")
     if not run.is_better(name, scores[name]):
         return False
     run.best = {"score": name, "value": scores[name], "step": run.step}
     return True
+
+
+def _demand_best(run: Run) -> None:
+    """Early in a run a score may not be defined, as precision is while nothing is called positive; once it must be."""
+    if run.recipe.train.keep == "best" and run.best is None and run.judge is not None:
+        reason = run.metrics[run.judge].undefined
+        raise TrainingError(
+            f"step {run.step}: train.keep is best, but {run.judge} of the validation images was {reason} whenever it "
+            f"was scored; {last_good(run.folder)}, which restores as a run does"
+        )
 
 
 def _demand_finite(run: Run, values: dict[str, float]) -> None:
