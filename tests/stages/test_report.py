@@ -543,3 +543,13 @@ def test_text_can_be_read_by_day_and_by_night(full):
 )
 def test_p_values_as_text(p, told):
     assert findings.p_value(p) == told
+
+
+def test_the_second_of_a_name_is_told_as_the_first():
+    assert [findings.label(name) for name in ("psnr", "psnr_2", "f1", "noise_level")] == [
+        "PSNR",
+        "PSNR 2",
+        "F1",
+        "noise level",
+    ]
+    assert findings.number(20.0, "psnr_2") == "20.00 dB"

@@ -144,16 +144,24 @@ def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault
 
 
 def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Fault]:
-    """Run the networks once: what cannot be built or take the images is told.
+    """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told.
 
-    Without numbers, on the meta device, and where that fails on the CPU: guests may read a number as they are built.
+    Where a guest needs numbers, as one that reads some while it is built, two images are run on the CPU.
     """
-    found = _run_once(spec, parts, domains, terms, "meta")
-    return found and _run_once(spec, parts, domains, terms, "cpu")
+    try:
+        return _run_once(spec, parts, domains, terms, "meta", spec.data.batch)
+    except _NeedsNumbers:
+        return _run_once(spec, parts, domains, terms, "cpu", min(2, spec.data.batch))
 
 
-def _run_once(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term], device: str) -> list[Fault]:
-    shape = (spec.data.batch, spec.data.channels, *spec.data.size)
+class _NeedsNumbers(Exception):
+    """The meta device cannot run these networks."""
+
+
+def _run_once(
+    spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term], device: str, batch: int
+) -> list[Fault]:
+    shape = (batch, spec.data.channels, *spec.data.size)
     try:
         with torch.device(device), torch.no_grad(), nd.lone_values_told():
             nets = build_nets(spec, parts, domains, terms)
@@ -172,8 +180,10 @@ def _run_once(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: 
         return [*error.found]
     except RestorekitError as error:
         return [(("nets",), line) for line in str(error).splitlines()]
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # NotImplementedError is a RuntimeError
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = str(error).partition("\n")[0]
+        if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
+            raise _NeedsNumbers from error
         return [(("nets",), f"cannot take images of {shape}: {why}")]
     wrong = [other for other in made if other != shape]
     at = ("nets", "generator")

@@ -52,6 +52,9 @@ _MINUS = "\u2212"
 
 def label(name: str) -> str:
     """Return the name of a metric as people write it."""
+    base, _, number = name.rpartition("_")
+    if number.isdigit() and base in _LABELS:  # psnr_2, the second of the name
+        return f"{_LABELS[base]} {number}"
     return _LABELS.get(name, name.replace("_", " "))
 
 
@@ -83,7 +86,8 @@ def number(value: Any, metric: str = "", *, unit: bool = True) -> str:
 
 def in_decibels(metric: str) -> bool:
     """True of the scores that are told in dB."""
-    return metric in _DECIBELS
+    base, _, number = metric.rpartition("_")
+    return (base if number.isdigit() else metric) in _DECIBELS
 
 
 def p_value(value: Any) -> str:
