@@ -457,6 +457,25 @@ def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, ex
 
 
 @pytest.mark.parametrize(
+    ("groups", "ungrouped", "matrix", "expected"),
+    [
+        (30, 0, [[9, 1], [0, 10]], []),
+        (29, 0, [[9, 1], [0, 10]], ["There are only 29 patients"]),
+        (20, 15, [[9, 1], [0, 10]], []),
+        (40, 0, [[60, 0], [1, 0]], ["Only one test image is covid"]),
+        (40, 0, [[5, 4], [0, 50]], ["Only 9 test images are control"]),
+        (40, 0, [[60, 0], [0, 0]], ["No test image is covid"]),
+    ],
+)
+def test_a_reader_is_told_of_few_patients_and_few_images_of_a_class(groups, ungrouped, matrix, expected):
+    confusion = {"classes": ["control", "covid"], "matrix": matrix}
+    counted = {"groups": groups, "ungrouped": ungrouped, "unit": "patient", "confusion": confusion, "split": "test"}
+    told = findings.score_warnings(counted)
+    assert len(told) == len(expected)
+    assert all(start in sentence for start, sentence in zip(expected, told, strict=True))
+
+
+@pytest.mark.parametrize(
     ("value", "metric", "expected"),
     [
         (23.907, "psnr", "23.91 dB"),

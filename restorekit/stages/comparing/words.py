@@ -14,6 +14,8 @@ from restorekit.stages.writing.findings import (
     class_and_source,
     count,
     difference,
+    few_images,
+    few_units,
     finite,
     label,
     listed,
@@ -23,9 +25,6 @@ from restorekit.stages.writing.findings import (
 from restorekit.stages.writing.tables import tex, tex_table
 
 __all__ = ["Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
-
-FEW_UNITS, FEW_IMAGES = 30, 10
-"""Below so many patients, or images of a class, the reader is told that they are few."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,7 @@ def _about_images(found: Comparison) -> Iterator[str]:
             f"one {found.unit} alone, or no resample differs; how far it would differ for other {found.unit}s cannot "
             "be said."
         )
-    if 1 < found.units < FEW_UNITS:
-        yield f"There are only {found.units} {found.unit}s: intervals are rough, only large differences can be seen."
+    yield from few_units(found.units, found.unit)
     data = found.first.data
     test = ((data.get("splits") or {}).get("test") or {}).get("a") or {}
     yield from class_and_source("the test images", test.get("sources"))
@@ -179,11 +177,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
     if not found.known:
         return
     for at, name in enumerate(found.classes):
-        of = int(np.sum(target == at))
-        if not of:
-            yield f"No test image is {name}: scores that need both classes are not defined."
-        elif of < FEW_IMAGES:
-            yield f"Only {of} test images are {name}: what depends on them is hardly known."
+        yield from few_images(name, int(np.sum(target == at)))
     without = [method.label for method in found.methods if not method.answers]
     if without:
         yield f"{', '.join(without)}: without a head, so no class is told; a dash stands there."

@@ -15,6 +15,8 @@ __all__ = [
     "cramers_v",
     "data_warnings",
     "difference",
+    "few_images",
+    "few_units",
     "finite",
     "in_decibels",
     "interval",
@@ -48,6 +50,8 @@ _DECIBELS = ("psnr", "snr")
 _LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _MINUS = "\u2212"
+FEW_UNITS, FEW_IMAGES = 30, 10
+"""Below so many patients, or images of a class, the reader is told that they are few."""
 
 
 def label(name: str) -> str:
@@ -146,13 +150,33 @@ def score_sentences(scores: Json) -> list[str]:
     return told + (list(_confused(confusion, scores.get("positive"))) if confusion and found else [])
 
 
-def score_warnings(scores: Json) -> list[str]:
-    """Return what the scores say against the run: measures by which restoration did harm."""
-    names = [n for n, m in (scores.get("metrics") or {}).items() if _verdict(m) == "worse" and "good" not in m]
-    if not names:
+def few_units(units: int, unit: str) -> list[str]:
+    """Return a sentence, if intervals are drawn over few patients, or what else the dataset calls its groups."""
+    if not 1 < units < FEW_UNITS:
         return []
-    listed = ", ".join(map(label, names))
-    return [f"Restored images are worse than the poor ones by {listed}: look at the pictures before you use this run."]
+    return [f"There are only {units} {unit}s: intervals are rough, only large differences can be seen."]
+
+
+def few_images(name: str, images: int, split: str = "test") -> list[str]:
+    """Return a sentence, if there are few images of the class `name`, or none."""
+    if images == 0:
+        return [f"No {split_word(split)} image is {name}: scores that need both classes are not defined."]
+    if images >= FEW_IMAGES:
+        return []
+    those = f"{split_word(split)} image is" if images == 1 else f"{images} {split_word(split)} images are"
+    return [f"Only {'one ' if images == 1 else ''}{those} {name}: what depends on them is hardly known."]
+
+
+def score_warnings(scores: Json) -> list[str]:
+    """Return what the scores say against the run: measures by which restoration did harm, and how few they rest on."""
+    names = [n for n, m in (scores.get("metrics") or {}).items() if _verdict(m) == "worse" and "good" not in m]
+    harm = f"Restored images are worse than the poor ones by {', '.join(map(label, names))}"
+    told = [f"{harm}: look at the pictures before you use this run."] if names else []
+    told += few_units((scores.get("groups") or 0) + (scores.get("ungrouped") or 0), scores.get("unit") or "image")
+    confusion = scores.get("confusion") or {}
+    for name, row in zip(confusion.get("classes", []), confusion.get("matrix", []), strict=False):
+        told += few_images(name, sum(row), str(scores.get("split", "test")))
+    return told
 
 
 def _verdict(metric: Json) -> str:
