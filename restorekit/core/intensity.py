@@ -158,7 +158,7 @@ def _range(array: NDArray[Any], stored: Stored, declared: Sequence[float] | None
     if low is None or high is None:
         shown = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         seen = f", here from {shown.min():g} to {shown.max():g}," if shown.size else ""
-        how = "declare their range (--range LOW HIGH; in a recipe, range: [LOW, HIGH])"
+        how = "declare their range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH))"
         raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {how}")
     if array.dtype.kind in "ui" and high - low >= LEVELS:
         raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 tells apart; declare less")

@@ -5,9 +5,11 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -302,7 +304,7 @@ def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_p
     refused(
         said,
         f"data.a: {real}: holds float32 values, here from 0 to 0, and says nothing of black and white; declare their"
-        " range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]); mend or remove it, or set data.unreadable: skip",
+        " range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH)); mend or remove it, or set data.unreadable: skip",
     )
 
 
@@ -606,24 +608,128 @@ def test_an_output_folder_that_is_a_file(cli: Cli, recipe: Path, tmp_path: Path)
     assert str(tmp_path / "taken") in said.errors[0]
 
 
+@contextmanager
+def small_disk(limit: int) -> Iterator[None]:
+    """Let the system refuse files larger than `limit`, as a full disk refuses them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     assert cli("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2").code == 0
     home = tmp_path / "runs" / "tiny-1"
     kept = home / "checkpoints" / "step_000000002"
     shutil.rmtree(home / "checkpoints" / "step_000000004")  # as if it had been stopped after step 2
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))  # the system refuses larger files, as a full disk would
-    try:
+    with small_disk(8000):
         said = cli("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2", "--resume", home)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     (line,) = said.errors
     assert said.code in (1, 2)
     assert line.startswith(f"{home / 'checkpoints' / 'step_000000004'}: cannot be written (")
     assert line.endswith(f"the last good checkpoint is {kept}. Make room, then --resume {home}")
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     assert sorted(path.name for path in (home / "checkpoints").iterdir()) == [kept.name]
+
+
+def test_a_full_disk_names_the_table_and_half_a_row_does_not_stay(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    run = ("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2")
+    assert cli(*run).code == 0
+    home = tmp_path / "runs" / "tiny-1"
+    table, kept = home / "metrics.csv", home / "checkpoints" / "step_000000002"
+    head, *rows = table.read_text().splitlines(keepends=True)
+    shutil.rmtree(home / "checkpoints" / "step_000000004")  # as if it had been stopped after step 2
+    whole = "".join([head, *rows[:1] * 20_000, *rows[:2]])  # longer than a checkpoint's files, which find room
+    table.write_text(whole)
+    with small_disk(len(whole) + 10):  # there is room for ten characters of a row
+        said = cli(*run, "--resume", home)
+    mend = f"Make room, then add --resume {home}"
+    line = f"{table}: File too large; the last good checkpoint is {kept}. {mend}"
+    assert (said.code, said.errors) == (2, [line])
+    assert table.read_text() == whole
+    table.write_text(whole + rows[2][:10])  # as a kill would leave it
+    assert cli(*run, "--resume", home).code == 0
+    assert table.read_text() == whole + "".join(rows[2:])
+
+
+def test_a_full_disk_while_a_run_is_scored(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    assert cli("run", recipe).code == 0
+    home = tmp_path / "runs" / "tiny-1"
+    scores = (home / "scores" / "test.csv").read_bytes()
+    with small_disk(10):
+        said = cli("evaluate", home)
+    last = home / "checkpoints" / "step_000000002"
+    mend = "Make room, then give the same command again"
+    line = f"{home / 'scores' / 'test.csv'}: File too large; the last good checkpoint is {last}. {mend}"
+    assert (said.code, said.errors) == (2, [line])
+    assert (home / "scores" / "test.csv").read_bytes() == scores
+
+
+# Ctrl-C
+
+
+def interrupt(folder: Path, *args: Any, at: list[str]) -> Said:
+    """Call the command line in a process of its own, and send it a SIGINT at each of these lines of progress."""
+    command = [str(SCRIPT), *map(str, args)]
+    said = []
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if at and line.startswith(at[0]):
+                at.pop(0)
+                process.send_signal(signal.SIGINT)
+        out = process.stdout.read()
+    assert at == []
+    return Said(process.returncode, out, "".join(said))
+
+
+def test_ctrl_c_twice_in_training_and_once_in_scoring_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
+    sides = "{name: phantom, side: a, count: 4, val: 200, test: 2}", "{name: phantom, side: b, count: 4}"
+    text = RECIPE.replace("{name: folder, path: a}", sides[0]).replace("{name: folder, path: b}", sides[1])
+    (tmp_path / "tiny.yaml").write_text(text)
+    home = Path("runs") / "tiny-1"
+    last = f"stopped; what is saved in {home} is kept. To go on: add --resume {home}"
+    run = ("run", "tiny.yaml", "--set", "train.score_every=1")
+    asked = "stopping after this step; once more stops at once"
+    said = interrupt(tmp_path, *run, at=["step 1/2", asked])  # step 1 goes on with the 200 validation images
+    assert (said.code, said.errors, said.err.splitlines()[-2:]) == (130, [], [asked, last])
+    assert not (tmp_path / home / "checkpoints").exists()
+    said = interrupt(tmp_path, *run, "--resume", home, at=["scoring the validation images"])
+    assert (said.code, said.errors, said.err.splitlines()[-1]) == (130, [], last)
+    assert not (tmp_path / home / "scores").exists()
+    said = cli(*run, "--resume", home)
+    assert (said.code, said.errors) == (0, [])
+    assert "training goes on at step 2 of 2" in said.err
+    assert (tmp_path / home / "scores" / "val.json").is_file()
+    assert (tmp_path / home / "report.html").is_file()
+
+
+def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("run", recipe).code == 0
+    home = Path("runs") / "tiny-1"
+    kept = f"stopped; what is saved in {home} is kept. To go on: give the same command again"
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
+
+    monkeypatch.setattr("restorekit.stages.reporting.report.report", interrupted)
+    monkeypatch.setattr("restorekit.stages.runs.build.check", interrupted)
+    monkeypatch.setattr("restorekit.stages.runs.build.build", interrupted)
+    for args, line in (
+        (("report", home), kept),
+        (("evaluate", home), kept),
+        (("run", recipe, "--resume", home), f"stopped; what is saved in {home} is kept. To go on: add --resume {home}"),
+        (("run", recipe), "stopped"),
+        (("check", recipe), "stopped"),
+    ):
+        said = cli(*args)
+        assert (said.code, said.errors, said.err.splitlines()) == (130, [], [line])
+    assert [path.name for path in Path("runs").iterdir()] == [home.name], "nothing is left of what had not begun"
 
 
 # The data check

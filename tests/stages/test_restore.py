@@ -213,7 +213,7 @@ def test_pythons_own_door(saved: Build) -> None:
         (np.full((4, 4), np.nan), "holds values that are not finite"),
         (np.zeros(4), "an image of this run has 2 spatial sizes and may have channels; came (4,)"),
         (np.zeros((1, 1, 4, 4)), "an image of this run has 2 spatial sizes and may have channels; came (1, 1, 4, 4)"),
-        (np.zeros((2, 4, 4)), "an image of this run has 1 channel; came 2"),
+        (np.zeros((2, 4, 4)), "an image of this run has 1 channel, before its sizes; came 2"),
         (np.zeros((0, 4)), "an image of this run has 2 spatial sizes and may have channels; came (1, 0, 4)"),
     ],
 )
@@ -237,7 +237,7 @@ def test_gray_stored_as_colour_in_nets_of_one_channel(restorer: Load) -> None:
     made = restorer(nets__generator=SCALE)
     image = (torch.rand(1, 8, 8) * 2 - 1).expand(3, 8, 8)
     torch.testing.assert_close(made.restored(image).image, image * 0.5)
-    with pytest.raises(DataError, match=r"an image of this run has 1 channel; came 3"):
+    with pytest.raises(DataError, match=r"an image of this run has 1 channel, before its sizes; came 3"):
         made.restored(torch.rand(3, 8, 8))
 
 
@@ -252,10 +252,26 @@ def test_too_large_is_refused_with_what_fits(restorer: Load, monkeypatch: pytest
         made.restored(torch.zeros(1, 101, 120))
     text = str(caught.value)
     assert "\n" not in text
-    assert text.startswith("104x120 needs about ")
+    assert text.startswith("101x120 needs about ")
     assert text.endswith("about 100x100 fits. Restore it in windows: --window 64")
     assert made.restored(torch.zeros(1, 100, 100)).image.shape == (1, 100, 100)
     assert made.restored(torch.zeros(1, 48, 200)).image.shape == (1, 48, 200)
+
+
+def test_what_is_said_to_fit_fits(restorer: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = restorer(nets__generator=RESNET)
+    made.restored(torch.zeros(1, 8, 8))
+    assert made._bytes_at is not None
+    free = int(made._bytes_at * stage.MARGIN * 102 * 102) + 1  # 102 is no multiple of 4: padded it would not fit
+    monkeypatch.setattr(stage, "_free_memory", lambda device: free)
+    with pytest.raises(DataError, match=r"^102x102 needs about .* about 100x100 fits"):
+        made.restored(torch.zeros(1, 102, 102))
+    assert made.restored(torch.zeros(1, 100, 100)).image.shape == (1, 100, 100)
+
+
+def test_what_is_no_array_is_refused(restorer: Load) -> None:
+    with pytest.raises(DataError, match="an image is a NumPy array or a tensor; came list"):
+        restorer(nets__generator=SCALE).restore([[0.0]])  # type: ignore[arg-type]
 
 
 def pictures(folder: Path) -> list[str]:

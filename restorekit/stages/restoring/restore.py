@@ -138,10 +138,13 @@ class Restorer:
             return replace(gray, image=gray.image.expand_as(image))
         if image.shape[0] not in (1, channels):
             known = "1 channel" if channels == 1 else f"1 or {channels} channels"
-            raise DataError(f"an image of this run has {known}; came {image.shape[0]}")
+            raise DataError(f"an image of this run has {known}, before its sizes; came {image.shape[0]}")
         beyond = image.abs().max() > 1 and not self.format.exceeds
         if beyond or not torch.isfinite(image).all():
-            raise DataError(f"values must be finite and in [-1, 1]; came {image.min():.4g} to {image.max():.4g}")
+            raise DataError(
+                f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
+                f"came {image.min():.4g} to {image.max():.4g}"
+            )
         made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
             return Restored(made, answer, None)
@@ -174,7 +177,9 @@ class Restorer:
         side = max(image.shape[2:]) if window is None else -(-window // generator.multiple) * generator.multiple
         span = [side] * (image.ndim - 2)
         padded = [-(-n // generator.multiple) * generator.multiple for n in image.shape[2:]]
-        self._demand_memory([min(n, w) for n, w in zip(padded, span if window else padded, strict=True)])
+        self._demand_memory(
+            [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)], image.shape[2:]
+        )
         answers: list[Tensor | None] = []
 
         def once(piece: Tensor) -> Tensor:
@@ -194,17 +199,18 @@ class Restorer:
             return image[0], None
         return image[0], dict(zip(self.domain.tells, self.net.head.told(answers[0])[0].tolist(), strict=True))
 
-    def _demand_memory(self, size: Sequence[int]) -> None:
+    def _demand_memory(self, size: Sequence[int], came: Sequence[int]) -> None:
+        """Refuse an image of sizes `came` that the networks take in pieces of `size`, if memory does not hold one."""
         if self._bytes_at is None:
             self._bytes_at = _bytes_at(self.net, self.recipe.data.channels, len(size), self.device)
         free = _free_memory(self.device)
         need = self._bytes_at * MARGIN * prod(size)
         if need > free:
-            side = int((free / MARGIN / self._bytes_at) ** (1 / len(size)))
+            multiple = self.net.generator.multiple  # what is padded to it must fit
+            side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
             fits = "x".join([str(side)] * len(size))
-            came = "x".join(map(str, size))
             raise DataError(
-                f"{came} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+                f"{'x'.join(map(str, came))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
                 f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
             )
 
@@ -385,6 +391,8 @@ def _declared(spec: Mapping[str, Any], option: str) -> Any:
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
     if isinstance(array, np.ndarray):
         return array
+    if not isinstance(array, Tensor):
+        raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
     tensor = array.detach().cpu()
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
 

@@ -167,7 +167,8 @@ def _demand_best(run: Run) -> None:
 def _demand_finite(run: Run, values: dict[str, float]) -> None:
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
+        precise = run.engine.precision == "fp32"
         raise TrainingError(
             f"step {run.step + 1}: {', '.join(wrong)} is not finite; {last_good(run.folder)}. "
-            "Lower train.adam.lr or a loss weight, or use train.precision: fp32"
+            f"Lower train.adam.lr or a loss weight{'' if precise else ', or use train.precision: fp32'}"
         )
