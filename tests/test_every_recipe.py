@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 import wfdb
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from restorekit import Stepped, measures, write_image
 from restorekit.core import plugins
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.schema import schema
 from restorekit.stages.runs import build
 from restorekit.stages.runs.sizes import trainable
 from restorekit.stages.scoring.evaluate import evaluate
@@ -110,6 +112,24 @@ def test_checks_with_every_variant(path: Path) -> None:
         text = recipe.dump(spec)
         assert recipe.resolved(YAML(typ="safe").load(text), "dumped", known) == spec
     assert names == {path.stem}
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    made = schema(plugins.load().parts)
+    Draft202012Validator.check_schema(made)
+    return Draft202012Validator(made)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_fits_the_schema_of_recipes_and_with_a_wrong_key_does_not(path: Path, validator: Draft202012Validator) -> None:
+    text = path.read_text(encoding="utf-8")
+    told = YAML(typ="safe").load(text)
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(told)] == []
+    wrong = YAML(typ="safe").load(text)
+    wrong["nets"]["generator"]["wdth"] = 3
+    assert [error.json_path for error in validator.iter_errors(wrong)] == ["$.nets.generator"]
+    assert [error.json_path for error in validator.iter_errors({**told, "sed": 1})] == ["$"]
 
 
 @pytest.fixture

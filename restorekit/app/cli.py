@@ -30,8 +30,18 @@ __all__ = ["app", "main"]
 _Usage: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 
+class _Commands(guests.Commands):
+    """The commands. Ctrl-C leaves them as an Abort, for typers differ in what they make of it; some say nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
+
+
 app = typer.Typer(
-    cls=guests.Commands,
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -151,19 +161,20 @@ def evaluate(
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     wanted = None if times is None else repeated.passes(times)
-    made = build.reopen(run, guests.known(), root)
-    if made.changed:
-        screen.warn(made.changed)
-    if wanted is None:
-        screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
-        written = f"{split}.json"
-    else:
-        screen.times(repeated.again(made, wanted, split, say=screen.quietly(screen.note)))
-        written = f"{split}_times.json"
-    if split == "test":
-        screen.say(f"report: {report.report(run).resolve()}")
-    else:
-        screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report tells of the test split")
+    with training.going_on(run, training.SAME):
+        made = build.reopen(run, guests.known(), root)
+        if made.changed:
+            screen.warn(made.changed)
+        if wanted is None:
+            screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
+            written = f"{split}.json"
+        else:
+            screen.times(repeated.again(made, wanted, split, say=screen.quietly(screen.note)))
+            written = f"{split}_times.json"
+        if split == "test":
+            screen.say(f"report: {report.report(run).resolve()}")
+        else:
+            screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report tells of the test split")
 
 
 @app.command()
@@ -184,11 +195,12 @@ def audit(
         folder = judge or run / "judge"
         if not (folder / "recipe.json").is_file():
             raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
-        made = build.reopen(run, plugins, root)
-        if made.changed:
-            screen.warn(made.changed)
-        training.audit_one(made, build.reopen(folder, plugins, root))
-        screen.say(f"report: {report.report(run).resolve()}")
+        with training.going_on(run, training.SAME):
+            made = build.reopen(run, plugins, root)
+            if made.changed:
+                screen.warn(made.changed)
+            training.audit_one(made, build.reopen(folder, plugins, root))
+            screen.say(f"report: {report.report(run).resolve()}")
 
 
 @app.command()
@@ -264,7 +276,8 @@ def report(run: RunFolder) -> None:
 
     if not (run / "recipe.json").is_file():
         raise RecipeError(f"{run}: is no run folder: it has no recipe.json")
-    screen.say(f"report: {write(run).resolve()}")
+    with training.going_on(run, training.SAME):
+        screen.say(f"report: {write(run).resolve()}")
 
 
 @app.command()
@@ -374,12 +387,12 @@ def main() -> None:
         screen.fail(str(error))
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        screen.fail("stopped")
+        screen.warn("stopped")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os._exit(1)
     except OSError as error:
-        screen.fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        screen.fail(training.refused(error))
         sys.exit(2)
     except _Usage as error:
         screen.fail(error.format_message())

@@ -128,7 +128,8 @@ class Watch:
         elif isinstance(event, Stepped):
             self._told = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
             if not self._live:
-                note(f"step {event.step}/{self._steps}  {self._pace(event.step)}  {self._told}")
+                parts = (f"step {event.step}/{self._steps}", self._pace(event.step), self._left(event.step), self._told)
+                note("  ".join(filter(None, parts)))
         elif isinstance(event, Scored):
             note(f"step {event.step}: validation  " + "  ".join(f"{n} {v:.3f}" for n, v in event.values.items()))
         elif isinstance(event, Noticed):
@@ -170,15 +171,24 @@ class Watch:
         passed = monotonic() - self._timed
         return f"{(step - self._first - 1) / passed:.2f} steps/s" if step - self._first > 1 and passed > 0 else ""
 
+    def _left(self, step: int) -> str:
+        """Return how long the rest takes at the pace so far, from the eleventh step on."""
+        done = step - self._first
+        if done <= 10 or step == self._steps:
+            return ""
+        return f"{duration((monotonic() - self._timed) / (done - 1) * (self._steps - step))} left"
+
     def _estimate(self, step: int) -> None:
         each = (monotonic() - self._timed) / 9
         left = each * (self._steps - step)
         whole = duration(each * self._steps)
         note(f"{each:.2f} s a step: {self._steps} steps take about {whole}; {duration(left)} to go")
         if left > LONG:
+            day = float(f"{max(1, LONG / each):.1e}")
             warn(
-                "that is long. What shortens it: fewer steps (--set train.steps=2000), a smaller size "
-                "(--set data.size=[128,128]), train.precision=auto, a GPU; a run can be stopped and resumed at any time"
+                f"that is long. What shortens it: fewer steps (--set train.steps={day:.0f} takes about a day), smaller "
+                "images (data.size), train.precision=auto where the processor has bf16, a GPU; a run can be stopped "
+                "and resumed at any time"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from restorekit.app import screen
-from restorekit.core.errors import RestorekitError
+from restorekit.core.errors import RestorekitError, TrainingError
 
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
@@ -23,9 +24,44 @@ if TYPE_CHECKING:
     from restorekit.stages.runs.run import Run
     from restorekit.stages.training.sweep import Member
 
-__all__ = ["audit_one", "run_all", "run_one"]
+__all__ = ["SAME", "audit_one", "going_on", "refused", "run_all", "run_one"]
 
 SAME = "give the same command again"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a disk that takes no more."""
+
+
+def refused(error: OSError) -> str:
+    """Return in one line which file the system refused, and why."""
+    return f"{error.filename or 'the system'}: {error.strerror or error}"
+
+
+@contextmanager
+def going_on(folder: Path, again: str) -> Iterator[None]:
+    """Say how to go on in a run folder when Ctrl-C or the system, as by a full disk, stops what is done to it.
+
+    Where nothing is saved in it yet, both go through as they are.
+
+    Args:
+        folder: the run folder.
+        again: how to go on, to people.
+
+    Raises:
+        typer.Exit: with 130 after Ctrl-C.
+        TrainingError: if the system refuses a file; with the last good checkpoint.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        if isinstance(error, BrokenPipeError) or not (folder / "recipe.json").is_file():
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            screen.warn(f"stopped; what is saved in {folder} is kept. To go on: {again}")
+            raise typer.Exit(130) from error
+        from restorekit.stages.runs.checkpoint import last_good
+
+        mend = "Make room" if error.errno in FULL else "Mend that"
+        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {mend}, then {again}") from error
 
 
 def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow_leaks: bool, again: str = "") -> None:
@@ -41,8 +77,16 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         again: how to go on after Ctrl-C, to people; empty: by --resume.
 
     Raises:
-        typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved.
+        typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved; with 130 after Ctrl-C
+            before or after the training, or a second one.
+        TrainingError: if the system refuses a file, as a full disk does.
     """
+    again = again or f"add --resume {folder}"
+    with going_on(folder, again):
+        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again)
+
+
+def _run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow_leaks: bool, again: str) -> None:
     from restorekit.stages.data.splits import opened
     from restorekit.stages.recipes.judge import judge_recipe
     from restorekit.stages.reporting import report
@@ -61,7 +105,6 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
     if judge is not None:
         opened(judge, plugins.parts)  # no judge for want of data is told now, not after the training
     evaluate.rehearse(made)
-    again = again or f"add --resume {folder}"
     _trained(made, plugins, "run folder", resume=resume, again=again)
     if made.sizes["val"]:
         screen.note("scoring the validation images")
@@ -109,7 +152,7 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
             became[member.name] = f"failed: {fault}" if fault else f"done in {screen.duration(monotonic() - began)}"
     except KeyboardInterrupt:
         screen.warn(f"stopped. To go on: {SAME}")
-        raise
+        raise typer.Exit(130) from None
     finally:
         rows = [[member.name, became[member.name], str(member.folder)] for member in members]
         screen.table("", ["run", "", "folder"], rows)
@@ -127,7 +170,7 @@ def _attempt(member: Member, plugins: Plugins, *, allow_leaks: bool) -> str:
     except RestorekitError as error:
         return " / ".join(str(error).splitlines())
     except OSError as error:
-        return f"{error.filename or 'the system'}: {error.strerror or error}"
+        return refused(error)
     except typer.Exit:
         raise
     except Exception as error:  # a fault of ours must not cost the other runs; it is shown whole, as ever
@@ -173,7 +216,7 @@ def _take_over(made: Run) -> None:
 
 def _train(made: Run, plugins: Plugins, again: str) -> None:
     """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
-    from restorekit.core.events import Ticked
+    from restorekit.core.events import Finished, Ticked
     from restorekit.stages.training.train import train
 
     watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
@@ -181,7 +224,7 @@ def _train(made: Run, plugins: Plugins, again: str) -> None:
         for event in screen.Watch().over(train(made)):
             for watcher in watchers:
                 watcher(event)
-            if stopped() and isinstance(event, Ticked):
+            if stopped() and isinstance(event, Ticked | Finished):
                 made.save()
                 screen.warn(f"stopped after step {made.step} and saved. To go on: {again}")
                 raise typer.Exit(stopped())

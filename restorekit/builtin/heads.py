@@ -79,8 +79,11 @@ def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight:
             middle, for images about what stands there.
         class_weight: How much an image counts in the loss, by its class. A list: a weight a class, in the order of
             the classes. `balanced`: images / (classes x images of the class), counted in the training images of the
-            translator's own source domain, so that every class counts alike and the mean weight is 1. It is refused
-            with `data.balance: class`, which evens out the classes as they are drawn: that would do it twice.
+            translator's own source domain alone; over those every class counts alike and the mean weight is 1. Images
+            of the other domain that the head is shown too (`passes` of the loss `task`, such as bb) get the same
+            weights. So it evens out the classes where the head is shown the images of one domain, as with
+            `passes: [ab]`, or where both have like shares of the classes; else give a list. It is refused with
+            `data.balance: class`, which evens out the classes as they are drawn: that would do it twice.
     """
     count = len(domain.classes)
     if count < 2:

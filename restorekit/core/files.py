@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,18 +22,32 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` when the block ends well; else `path` stays as it was.
 
     `shared` is for files that other processes may write at the same time: the last to end wins.
+
+    Raises:
+        OSError: naming `path` where the system names no file, as when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # One name, so that what a kill leaves is written over; but two writers may not meet in one file.
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part" if shared else f".{path.name}.part")
     try:
-        with part.open("wb") as stream:
+        with _named(path), part.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let what the system refuses without naming a file, as a full disk does, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # without a number, a name would hide the message
+            error.filename = str(path)
         raise
 
 
@@ -84,11 +98,23 @@ class StepTable:
         write_text(path, "".join(f"{line}\n" for line in [header, *kept]))
 
     def add(self, step: int, values: Sequence[float | str | None]) -> None:
-        """Append a row; a value that is not known is left empty."""
+        """Append a row, whole or not at all; a value that is not known is left empty.
+
+        Raises:
+            OSError: naming the file, if the disk is full.
+        """
         # Nine digits tell every float32 from its neighbours.
         cells = [v if isinstance(v, str) else "" if v is None else f"{v:.9g}" for v in values]
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(",".join([str(step), *cells]) + "\n")
+        left = (",".join([str(step), *cells]) + "\n").encode()
+        with _named(self.path), self.path.open("ab", buffering=0) as file:  # a buffer would try once more as it closes
+            whole = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                with suppress(OSError):  # what is told is why the row could not be written
+                    file.truncate(whole)  # half of it may stand there, and reports read this file
+                raise
 
 
 def _rows_until(path: Path, header: str, step: int) -> list[str]:

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from restorekit.core.files import replacing
 from restorekit.core.images import write_image
 
 __all__ = ["draw_grid", "draw_picture"]
@@ -40,12 +42,21 @@ def draw_grid(
     write_image(path, _tensor(_page(columns, title, captions)))
 
 
-def draw_picture(path: Path, image: Tensor, *, like: Tensor | None = None, pixels: int = 256) -> None:
-    """Write one image (C, *S) in [-1, 1] as a PNG file, shown as in a grid; written atomically.
+def draw_picture(path: Path, image: Tensor, *, like: Tensor | None = None, pixels: int = 256, about: str = "") -> None:
+    """Write one image as a PNG file, shown as in a grid; written atomically.
 
-    A signal is drawn on the scale of `like` (C, L), so that pictures of one signal can be laid side by side.
+    Args:
+        path: where.
+        image: (C, *S) in [-1, 1].
+        like: a signal is drawn on the scale of this one, (C, L), so that pictures of it can be laid side by side.
+        pixels: as for a grid.
+        about: what it shows, in words; kept in the file as its "Description".
     """
-    write_image(path, _tensor(_picture(image, pixels, like)))
+    texts = PngInfo()
+    if about:
+        texts.add_text("Description", about)
+    with replacing(path) as stream:
+        _picture(image, pixels, like).save(stream, format="PNG", pnginfo=texts)
 
 
 def _picture(image: Tensor, pixels: int, like: Tensor | None = None) -> Image.Image:

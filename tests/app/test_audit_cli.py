@@ -81,7 +81,10 @@ def test_a_run_without_a_judge(cli: Cli, recipe: Path) -> None:  # noqa: F811
     ("key", "line"),
     [
         ("audit=halves", "audit.name: input should be 'split' or 'same'; came 'halves'"),
-        ("audit.judge=resnet", "audit.judge is 'resnet', as nets.generator; a judge needs another architecture"),
+        (
+            "audit.judge=resnet",
+            "audit.judge: is 'resnet', as nets.generator; a judge needs another architecture; name one",
+        ),
         ("data.half=third", "data.half: input should be 'first' or 'second'; came 'third'"),
     ],
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from restorekit import RecipeError
 from restorekit.app.cli import main
-from restorekit.stages.training.sweep import is_done
+from restorekit.stages.training.sweep import is_done, members
 
 SCRIPT = Path(sys.executable).parent / "restorekit"
 RECIPE = """\
@@ -135,6 +136,12 @@ def test_done_is_trained_then_scored_then_reported(cli: Cli, tmp_path: Path) -> 
     assert errors(err)[0].startswith(f"toy, seed 0: {last.parent.relative_to(tmp_path)}: is no checkpoint")
 
 
+def test_a_recipe_that_cannot_be_read_is_told_once_with_the_name_of_its_folder() -> None:
+    found = {"": RecipeError("one"), "q1": RecipeError("other")}
+    told = [(member.name, str(member.folder)) for member in members(found, 2, Path("out"), "toy", again="")]
+    assert told == [("toy", "out/toy"), ("q1", "out/toy-q1")]
+
+
 def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
     sweep = ["run", "toy.yaml", "--variants", "gentle", "--seeds", "2"]
     assert cli(*sweep, "--set", "seed=7")[0] == 0
@@ -157,6 +164,24 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
     ):
         code, _, err = cli("run", "toy.yaml", *args)
         assert (code, errors(err)) == (2, [said])
+
+
+def test_ctrl_c_outside_of_a_step_is_told_once(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
+
+    sweep = ["run", "toy.yaml", "--seeds", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("restorekit.stages.scoring.evaluate.evaluate", interrupted)
+        code, out, err = cli(*sweep)
+    last = "stopped; what is saved in runs/toy-seed0 is kept. To go on: give the same command again"
+    assert (code, err.splitlines()[-1], err.count("stopped")) == (130, last, 1)
+    assert "toy, seed 0  stopped" in out
+    with monkeypatch.context() as patched:
+        patched.setattr("restorekit.app.training.run_one", interrupted)
+        code, out, err = cli(*sweep)
+    assert (code, err.splitlines()[-1]) == (130, "stopped. To go on: give the same command again")
+    assert "toy, seed 1  not begun" in out
 
 
 def test_ctrl_c_saves_the_current_run_and_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:

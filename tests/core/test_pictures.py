@@ -26,6 +26,15 @@ def test_the_columns_of_a_signal_have_one_scale(tmp_path: Path) -> None:
     assert truth > poor, "cut off where the strip ends"
 
 
+def test_a_picture_keeps_what_is_said_about_it(tmp_path: Path) -> None:
+    draw_picture(tmp_path / "plain.png", torch.zeros(1, 8, 8))
+    draw_picture(tmp_path / "told.png", torch.zeros(1, 8, 8), about="a phantom")
+    with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "told.png") as told:
+        assert plain.text == {}  # type: ignore[attr-defined]
+        assert told.text == {"Description": "a phantom"}  # type: ignore[attr-defined]
+        assert plain.tobytes() == told.tobytes()
+
+
 def test_single_pictures_of_a_signal_can_share_a_scale(tmp_path: Path) -> None:
     wave = 0.1 * torch.sin(torch.arange(500) / 20)[None]
     draw_picture(tmp_path / "own.png", wave / 2)

@@ -19,6 +19,7 @@ from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.audit import audit, contrast, relation
 from restorekit.stages.scoring.inference import exact
+from restorekit.stages.scoring.survival import sentences
 from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
@@ -112,7 +113,7 @@ def test_the_judge_gets_the_other_half(
 
 
 def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Recipe], plugins: Plugins) -> None:
-    with pytest.raises(RecipeError, match=r"audit.judge is 'resnet', as nets.generator; a judge needs another"):
+    with pytest.raises(RecipeError, match=r"audit.judge: is 'resnet', as nets.generator; a judge needs another"):
         spec(audit={"judge": "resnet"})
     with pytest.raises(RecipeError, match=r"audit.judge: no generator is called 'unit'. Did you mean 'unet'"):
         spec(audit={"judge": "unit"})
@@ -133,6 +134,8 @@ def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Call
     assert [flips[way]["k"] for way in ("away", "towards", "lost", "invented")] == [0, 0, 0, 0]
     assert flips["lost"]["n"] == sum(row["class"] == "yes" for row in rows(run) if float(row["poor_p_yes"]) > 0.5)
     assert found["contrast"]["change"] == NONE
+    still = "that contrast did not clearly change: 0.000 (95 % interval not defined: no resample differs)."
+    assert f"By restoration {still}" in found["sentences"]
     assert found == json.loads((run.folder / "scores" / "audit.json").read_text())
     assert any("a loss of up to" in sentence for sentence in found["sentences"]), "ten images exclude nothing"
 
@@ -159,7 +162,35 @@ def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[.
     assert found["scores"]["auroc"]["change"]["value"] < 0
     assert any(sentence.startswith("By restoration it fell") for sentence in found["sentences"])
     assert found["contrast"]["restored"]["value"] == 0
-    assert found["contrast"]["poor"]["value"] != 0
+    assert found["contrast"]["poor"]["value"] > 0
+    (change,) = [sentence for sentence in found["sentences"] if "that contrast" in sentence]
+    low, high = (found["contrast"]["change"][end] for end in ("low", "high"))
+    assert low < high < 0
+    assert re.fullmatch(
+        rf"By restoration that contrast fell: \S+ \(95 % interval \u2212{-low:.3f} to \u2212{-high:.3f}\).", change
+    )
+
+
+def test_a_loss_is_proven_excluded_or_neither(judge: Run, restorer: Callable[..., Run]) -> None:
+    """The lower end of both intervals above 5 %, the upper end of both below, or 5 % between."""
+    found = audit(restorer(1.0), judge)
+
+    def told(images: tuple[int, int], patients: tuple[int, int]) -> list[str]:
+        flips = dict(found["flips"][0])
+        for name, (k, n) in (("lost", images), ("lost_patients", patients)):
+            low, high = exact(k, n, 0.95)
+            flips[name] = {"k": k, "n": n, "value": k / n, "low": low, "high": high}
+        return [sentence for sentence in sentences({**found, "flips": [flips]}) if "a loss of" in sentence]
+
+    at_least, up_to = "At 95 % confidence, a loss of at least", "Inconclusive at this size: a loss of up to"
+    assert told((5, 5), (5, 5)) == [f"{at_least} 47.8 % of recognised yes images is certain."]
+    assert told((20, 100), (10, 20)) == [f"{at_least} 12.7 % of recognised yes images is certain."]
+    assert told((30, 60), (5, 12)) == [f"{at_least} 15.2 % of recognised yes images' patients is certain."]
+    assert told((1, 20), (1, 20)) == [f"{up_to} 24.9 % of recognised yes images cannot be excluded."]
+    few = told((20, 100), (2, 10))  # proven of images that are taken for independent, not of patients
+    assert few == [f"{up_to} 55.6 % of recognised yes images' patients cannot be excluded."]
+    assert told((0, 71), (0, 71)) == [f"{up_to} 5.1 % of recognised yes images cannot be excluded."]
+    assert told((0, 72), (0, 72)) == []
 
 
 def rows(run: Run) -> list[dict[str, str]]:

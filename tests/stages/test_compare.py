@@ -66,6 +66,8 @@ def made(tmp_path: Path) -> Made:
         recipe: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
         extra: dict[str, Any] | None = None,
+        restores: bool = True,
+        confidence: float = 0.95,
     ) -> Path:
         truth = np.asarray(truth, dtype=int)
         positive = chances(skill, seed, truth) if positive is None else np.asarray(positive)
@@ -88,13 +90,14 @@ def made(tmp_path: Path) -> Made:
         for entry in entries.values():
             score = entry.get("score", {})
             score["value"] = None if score.get("value") != score.get("value") else score.get("value")
-        summary = {"step": 7, "kept": "last", "metrics": {**entries, **(extra or {})}}
+        summary = {"step": 7, "kept": "last", "confidence": confidence, "metrics": {**entries, **(extra or {})}}
         groups = groups or [f"p{i // 2}" for i in range(len(truth))]
         text = table(positive if head else None, truth, columns or {}, groups, classes)
         (home / "recipe.json").write_text(json.dumps({"name": name, "seed": seed, "train": {}, **(recipe or {})}))
         (home / "scores" / "test.csv").write_text(text)
         (home / "scores" / "test.json").write_text(json.dumps(summary))
         (home / "data.json").write_text(json.dumps(data or {}))
+        (home / "networks.json").write_text(json.dumps({"ab": {"translates": restores}}))
         if val is not None:
             (home / "scores" / "val.csv").write_text(table(val, truth, {}, groups, classes))
             (home / "scores" / "val.json").write_text(json.dumps({"step": 7}))
@@ -230,10 +233,72 @@ def test_means_over_images_are_compared_too(made: Made) -> None:
 
 def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> None:
     extra = {"fid": {"id": "FID", "better": "lower", "restored": {"value": 12.0, "low": 10.0, "high": 14.0}}}
-    found = compare([made("one", extra=extra), made("two", extra=extra, skill=2)], draws=10)
+    found = compare([made("one", extra=extra), made("two", extra=extra, skill=2)], draws=1000)
     assert found.cells["one", "fid"].patients == (10, 14)
     assert not [t for t in found.tests if t.column == "fid"]
     assert any(note.startswith("Not tested, for rows do not give the score: fid") for note in words.notes(found))
+
+
+def test_an_interval_of_another_confidence_is_left_out_and_told(made: Made) -> None:
+    extra = {"fid": {"id": "FID", "better": "lower", "restored": {"value": 12.0, "low": 10.0, "high": 14.0}}}
+    found = compare([made("one", extra=extra), made("two", extra=extra, confidence=0.6)], draws=20)
+    assert [found.cells[name, "fid"].patients for name in ("one", "two")] == [(10, 14), None]
+    at = [column.name for column in found.columns].index("fid")
+    assert [line.cells[at].below for line in words.lines(found)] == [("10.000 to 14.000",), ("\N{EN DASH}",)]
+    noted(found, "two: its own interval of fid is left out, for it is one of 60 %, those of this table of 95 %.")
+    assert not any(
+        "interval of fid that is not defined" in note or note.startswith("one:") for note in words.notes(found)
+    )
+
+
+def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_others(made: Made, tmp_path: Path) -> None:
+    """A ladder of an ablation: a network that only answers, one that only restores, and two that do both."""
+    rng = np.random.default_rng(0)
+    columns = {"psnr_restored": rng.normal(20, 1, IMAGES), "psnr_poor": np.full(IMAGES, 9.0)}
+    better = {**columns, "psnr_restored": columns["psnr_restored"] + 1}
+    through = {"psnr_restored": columns["psnr_poor"], "psnr_poor": columns["psnr_poor"]}
+    runs = [made("answers", restores=False), made("scored", restores=False, columns=through)]
+    runs += [made("restores", head=False, columns=columns), made("both", columns=better, skill=2)]
+    found = compare(runs, draws=10)
+    assert found.dropped == {}
+    assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
+    shown = [line.cells[-1].value for line in words.lines(found)]
+    assert shown[:2] == ["\N{EN DASH}"] * 2, "also where the run measured the images that it was given"
+    assert "\N{EN DASH}" not in shown[2:]
+    assert {(t.one, t.other) for t in found.tests if t.column == "psnr"} == {("restores", "both")}
+    assert {t.one for t in found.tests if t.column == "f1"} == {"answers", "scored"}
+    assert found.cells["both", "psnr"].best
+    noted(found, "answers, scored: hands images through", "restores: without a head")
+    page = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
+    _, lead = page.split("both is better than every other method that has the score in ")
+    assert "PSNR" in lead.split(".")[0]
+    alone = compare(runs[:2], draws=10)
+    assert [column.name for column in alone.columns] == [*TABLE, "ece"], "a column of dashes is none"
+
+
+def test_a_score_that_one_of_several_seeds_has_not_gives_no_range(made: Made) -> None:
+    never = np.full(IMAGES, 0.1)
+    found = compare([made("one", 0), made("one", 1), made("one", 2, never)], draws=10)
+    cell = found.cells["one", "precision"]
+    assert (cell.undefined, cell.range, cell.patients, cell.seeds) == (1, None, None, None)
+    at = [column.name for column in found.columns].index("precision")
+    (line,) = words.lines(found)
+    assert (line.cells[at].value, line.cells[at].below) == ("not defined", ("for 1 of 3 seeds",))
+    noted(found, "Not defined for some seeds, so without mean, range or interval: precision of one (for 1 of 3 seeds).")
+    (row,) = [row for row in csv.DictReader(words.scores_csv(found).splitlines()) if row["score"] == "precision"]
+    assert {row[name] for name in ("mean", "least", "largest", "t_low")} == {""}
+
+
+def test_a_score_that_no_run_lists_has_the_definition_of_its_metric(made: Made) -> None:
+    home = made()
+    path = home / "scores" / "test.json"
+    told = json.loads(path.read_text())
+    told["metrics"] = {"f1": told["metrics"]["f1"]}
+    path.write_text(json.dumps(told))
+    ids = {column.name: column.id for column in compare([home], draws=10).columns}
+    assert ids["f1"] == "f1: as defined"
+    assert ids["f2"].startswith("f2: F2 = 5 TP / (5 TP + 4 FN + FP); positive: the last of two classes")
+    assert list(ids) == list(TABLE)
 
 
 def test_only_scores_that_all_share_have_columns(made: Made) -> None:
@@ -333,13 +398,36 @@ def test_a_seed_twice_over_is_no_more_than_once(made: Made) -> None:
     ]
 
 
-def test_no_number_is_bold_that_rests_on_fewer_runs(made: Made) -> None:
+def test_no_number_is_bold_that_rests_on_fewer_runs(made: Made, tmp_path: Path) -> None:
     runs = [made("a", 0, chances(4.0)), made("a", 1, chances(4.0, 1)), made("b", 0, chances(0.1))]
     with pytest.raises(DataError, match="b: has seeds 0, others have 0, 1; missing: 1"):
         compare(runs)
     found = compare(runs, allow_unequal=True)
     assert not any(cell.best for cell in found.cells.values())
     assert any("--allow-unequal" in note for note in words.notes(found))
+    assert {t.corrected < 0.05 for t in found.tests if t.column == "auroc"} == {True}
+    page = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
+    assert "No number can be bold, for the methods were trained with unequal numbers of seeds (a 2, b 1)." in page
+    assert "no such difference stands" not in page
+    assert "each the mean over as many seeds as both have, the lowest of each." in page
+    (first,) = compare([runs[0], runs[2]], draws=10).tests[:1]
+    assert found.tests[0].difference == pytest.approx(first.difference), "the difference is of the seeds that both have"
+
+
+def test_seeds_of_a_method_without_the_score_hinder_none_that_have_it(made: Made, tmp_path: Path) -> None:
+    """The column of F1 is of two methods with two seeds each; that of the PSNR also of one with one seed."""
+    psnr = {"psnr_restored": np.random.default_rng(0).normal(20, 1, IMAGES)}
+    runs = [
+        made(name, seed, chances(skill, seed), columns=psnr)
+        for name, skill in (("a", 4), ("b", 0.1))
+        for seed in (0, 1)
+    ]
+    found = compare([*runs, made("mute", head=False, columns=psnr)], draws=10, allow_unequal=True)
+    assert found.cells["a", "f1"].best
+    assert found.uneven == ("psnr",)
+    page = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
+    assert "a is better than every other method that has the score in" in page
+    assert "No number can be bold in PSNR, for the methods were trained with unequal numbers of seeds" in page
 
 
 # Curves, calibration, thresholds, cases
@@ -417,6 +505,35 @@ def test_calibration_is_the_metric(made: Made) -> None:
 # What is refused
 
 
+def degraded(noise: float, path: str = "here", **options: Any) -> dict[str, Any]:
+    """The part of a recipe that makes files worse, or those that are trained on."""
+    dataset = {"name": "folder", "path": path} | {k: options.pop(k) for k in ("train", "test") if k in options}
+    made = {"name": "degraded", "dataset": dataset, "degradation": {"name": "noise", "severity": [0.01, noise]}}
+    return {"data": {"a": {**made, **options}}}
+
+
+def joined(noise: float, **options: Any) -> dict[str, Any]:
+    """A recipe that makes images worse for training, and is tested on others as they are."""
+    worse = degraded(noise, train={"r1": [[0, noise]]}, fresh=True, **options)["data"]["a"]
+    return {"data": {"a": {"name": "join", "datasets": [worse, {"name": "records", "test": {"r2": [[0, 1]]}}]}}}
+
+
+@pytest.mark.parametrize(
+    "recipes",
+    [
+        (degraded(0.02), degraded(0.02, "there")),
+        (
+            degraded(0.02, train={"r1": [[0, 1]]}, test={"r1": [[2, 3]]}),
+            degraded(0.02, train={}, test={"r1": [[2, 3]]}),
+        ),
+        (joined(0.02), joined(0.9)),
+    ],
+)
+def test_what_makes_no_test_pixel_may_differ(made: Made, recipes: tuple[dict[str, Any], ...]) -> None:
+    runs = [made(name, recipe=recipe) for name, recipe in zip("ab", recipes, strict=True)]
+    assert len(compare(runs, draws=10).methods) == 2
+
+
 def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
     def pair(**changes: Any) -> Callable[[Made], list[Path]]:
         return lambda made: [made("one"), made("two", **changes)]
@@ -457,7 +574,25 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         ),
         "phantoms": (
             lambda made: [made("one", recipe=made_so, data=synthetic), made("two", recipe=made_else, data=synthetic)],
-            "images that were made in another way",
+            "images that were made in another way: data.a.seed is 0 and 1",
+        ),
+        "degradations": (
+            lambda made: [made(name, recipe=degraded(noise)) for name, noise in (("one", 0.02), ("two", 0.9))],
+            "made in another way: data.a.degradation.severity is [0.01, 0.02] and [0.01, 0.9]",
+        ),
+        "joined": (
+            lambda made: [
+                made(n, recipe=joined(noise, test={"r1": [[4, 5]]})) for n, noise in (("a", 0.02), ("b", 0.9))
+            ],
+            "made in another way: data.a.datasets.0.degradation.severity is [0.01, 0.02] and [0.01, 0.9]",
+        ),
+        "clean": (
+            lambda made: [made("one", recipe=degraded(0.02)), made("two", recipe={"data": {"a": {"name": "folder"}}})],
+            'made in another way: data.a.dataset.name is "folder" and not set',
+        ),
+        "fresh": (
+            lambda made: [made("one", seed, recipe=degraded(0.02, fresh=True)) for seed in (0, 1)],
+            "made in another way: seed is 0 and 1; with fresh: true the seed draws them: give runs of one seed",
         ),
         "twins": (lambda made: [made("one"), made("one", folder="x")], "are the same method and seed (one, seed 0)"),
         "twice": (lambda made: [made("one")] * 2, "is given twice"),
@@ -536,6 +671,9 @@ def test_what_cannot_be_said_is_said(made: Made) -> None:
     noted(compare([made("x"), made("y", skill=3)], draws=10), "McNemar's test takes every image for a witness")
     leaked = compare([made("leaky", data={"check": {"leaks": ["p1"]}})], draws=10)
     noted(leaked, "leaky was trained on patients or images of the test set")
+    spans = compare([made("u", data={"unit": "span"}), made("v", skill=3, data={"unit": "span"})], draws=10)
+    noted(spans, "but some spans have several", "The test of accuracy that swaps spans is the one that holds")
+    assert not any("patient" in note for note in words.notes(spans))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -609,6 +747,19 @@ def test_a_method_that_hands_images_through_takes_no_pictures_from_the_others(ma
     assert "there are none of a_plain" in page
 
 
+def test_pictures_on_which_methods_disagree_come_first(made: Made, tmp_path: Path) -> None:
+    """In the order of the disagreements, the others by name."""
+    keys = [f"x00{i}.png" for i in range(5)]
+    for name, wrong in (("a", []), ("b", [2, 4]), ("c", [4]), ("d", [])):
+        positive = np.where(TRUTH, 0.9, 0.1)
+        positive[wrong] = 1 - positive[wrong]
+        images = {column: torch.zeros(5, 1, 8, 8) for column in ("poor", "restored")}
+        gallery.write(made(name, positive=positive) / "scores" / "pictures", images, keys)
+    page = pages.write_page(compare([tmp_path / "runs"], draws=10), tmp_path / "x.html").read_text()
+    assert sorted(keys, key=lambda key: page.index(f'alt="{key}, poor"')) == [keys[i] for i in (4, 2, 0, 1, 3)]
+    assert "those on which methods disagree come first" in page
+
+
 def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> None:
     found = compare([made("mute", head=False, columns={"psnr_restored": np.ones(IMAGES)})], draws=10)
     words = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
@@ -634,7 +785,7 @@ def test_one_patient_has_no_interval(made: Made, tmp_path: Path) -> None:
     assert {test.p for test in found.tests} == {1.0}
 
 
-def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: Made) -> None:
+def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: Made, tmp_path: Path) -> None:
     truth, groups = np.arange(IMAGES) < 4, [f"p{i // 4}" for i in range(IMAGES)]
     positive = np.where(np.arange(IMAGES) == 3, 0.2, np.where(truth, 0.9, np.linspace(0.1, 0.6, IMAGES)))
     found = compare([made(truth=truth, positive=positive, groups=groups)], draws=100)
@@ -643,6 +794,12 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
     low, high = found.cells["one", "specificity"].patients or (0, 0)
     assert low < found.cells["one", "specificity"].value < high
     assert found.cells["one", "auroc"].patients is None, "it varies, and is of that patient alone all the same"
+    assert [answers.curves(found, kind)["one"].band for kind in (roc_curve, pr_curve)] == [None, None]
+    page = " ".join(pages.write_page(found, tmp_path / "x.html").read_text().split())
+    assert (
+        page.count("No band is drawn for one, whose AUROC has no interval: all images of a class are of one patient")
+        == 2
+    )
     assert any("sensitivity" in n and "the score rests on one patient" in n for n in words.notes(found))
 
 

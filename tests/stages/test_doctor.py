@@ -282,7 +282,39 @@ def test_a_recipe_is_checked(spec: Spec, plugins: Plugins, base: Path) -> None:
     assert len(found.unreadable) == 1
     assert found.leaks == ()
     skipping = splits.open_splits(manifest_spec(spec, base, data__unreadable="skip"), plugins.parts, verify=quiet)
-    assert examine(recipe_items(skipping)).unreadable == found.unreadable
+    checkup = examine(recipe_items(skipping))
+    assert checkup.unreadable == found.unreadable
+    assert not any("skipped" in line for line in found.warnings)
+    told = "1 image cannot be used and was skipped (data.unreadable: skip); the first: "
+    assert [line for line in checkup.warnings if "skipped" in line] == [f"{told}{found.unreadable[0]}."]
+
+
+@pytest.mark.parametrize(("size", "told"), [(0, 1), (2, 0)])
+def test_a_recipe_without_test_images_is_told_before_training(
+    spec: Spec, plugins: Plugins, size: int, told: int
+) -> None:
+    made = spec(data__a={"name": "toy", "test": size}, data__b={"name": "toy", "side": "b", "test": 2})
+    found = examine(recipe_items(splits.open_splits(made, plugins.parts, verify=quiet)))
+    assert sum(line.startswith("No test split: domain a has no test images") for line in found.data_warnings) == told
+
+
+THREE = {"name": "toy", "classes": ["no", "yes", "maybe"]}
+
+
+@pytest.mark.parametrize(("b", "where"), [(6, " of domain a"), (2, "")])
+def test_a_class_without_a_training_image_is_told_and_where_a_head_is_to_tell_it_refused(
+    spec: Spec, plugins: Plugins, b: int, where: str
+) -> None:
+    sides = {"data__a": {**THREE, "count": 2}, "data__b": {**THREE, "side": "b", "count": b}}
+    found = examine(recipe_items(splits.open_splits(spec(**sides), plugins.parts, verify=quiet)))
+    assert any(line.startswith(f"No training image{where} is maybe, so") for line in found.data_warnings)
+    headed = spec(**sides, nets__head={"name": "classify", "pool": "avg"}, losses=["lsgan", "task"])
+    assert splits.open_splits(headed, plugins.parts).sides, "what is only scored again is not refused"
+    if where:
+        assert splits.open_splits(headed, plugins.parts, verify=quiet).sides, "the other side shows it"
+        return
+    with pytest.raises(DataError, match=r"^data: no training image of a or b is 'maybe', which nets.head is to tell; "):
+        splits.open_splits(headed, plugins.parts, verify=quiet)
 
 
 def test_what_was_made_worse_is_known_by_its_file(spec: Spec, plugins: Plugins, base: Path) -> None:

@@ -146,6 +146,20 @@ def test_half_written_pictures_are_none(tmp_path: Path) -> None:
     assert gallery.read(tmp_path) == {}
 
 
+def test_pictures_of_phantoms_say_so_in_name_and_file(saved: Build) -> None:
+    phantom = {"name": "phantom", "count": 4, "size": [16, 16]}
+    run = saved("psnr", data__a={**phantom, "side": "a", "test": 2}, data__b={**phantom, "side": "b"})
+    home = run.folder / "scores" / "pictures"
+    home.mkdir(parents=True)
+    (home / "0_poor.png").write_bytes(b"of an older version")
+    evaluate(run)
+    assert {path.stem.partition("-")[2] for path in home.glob("*.png")} == {"synthetic"}
+    for files in gallery.read(home).values():
+        for path in files.values():
+            with Image.open(path) as picture:
+                assert picture.text == {"Description": "Synthetic phantom, no patient image"}  # type: ignore[attr-defined]
+
+
 def test_a_row_an_image(saved: Build) -> None:
     run = saved("psnr", "f1", data__a=toy(test=11, grouped=2), nets__head=HEAD)
     evaluate(run)

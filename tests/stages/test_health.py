@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,31 @@ def test_the_screen_tells_it_once_when_it_begins_and_once_when_it_is_over(capsys
         f"step 120: mode collapse: {flat.means} (0.01, limit 0.1). {flat.hint}",
         "step 160: mode collapse is over (0.5, limit 0.1)",
     ]
+
+
+def test_the_screen_tells_what_is_left_and_what_shortens_a_long_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that stands still but for 100 s a step: 2000 steps take more than two days."""
+    now = [0.0]
+    monkeypatch.setattr(screen, "monotonic", lambda: now[0])
+
+    def events() -> Iterator[Event]:
+        yield Started(0, 2000, 10, (), ())
+        for step in range(1, 21):
+            now[0] += 100
+            if step % 10 == 0:
+                yield Stepped(step, 0, 1e-4, {"generator.cycle": 0.5})
+            yield Ticked(step)
+        yield Stepped(2000, 0, 1e-4, {"generator.cycle": 0.5})
+
+    list(screen.Watch().over(events()))
+    said = capsys.readouterr().err
+    assert "step 10/2000  0.01 steps/s  g.cycle 0.500\n" in said
+    assert "step 20/2000  0.01 steps/s  2.3 days left  g.cycle 0.500\n" in said
+    assert "2000 steps take about 2.3 days" in said
+    assert "fewer steps (--set train.steps=860 takes about a day)" in said
+    assert said.count("left") == 1
 
 
 def collapsing(build_run: Build, folder: str) -> Run:

@@ -137,6 +137,13 @@ def test_students_interval_by_hand_from_three_seeds_on() -> None:
     assert inference.t_interval(np.array([1.0, 2.0]), 0.95) is None
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -0.7])
+def test_of_seeds_that_are_all_alike_there_is_no_students_interval(value: float) -> None:
+    alike = np.full(3, value)  # the mean of three times 0.1 is not 0.1
+    assert inference.t_interval(alike, 0.95) is None
+    assert inference.t_interval(np.array([value, value, value + 1e-6]), 0.95) is not None
+
+
 @given(st.lists(st.sampled_from(["p", "q", "r", None]), min_size=1, max_size=12), st.integers(0, 99))
 def test_weights_count_the_rows_of_the_same_resamples(groups: list[str | None], seed: int) -> None:
     of = units(groups)

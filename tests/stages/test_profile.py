@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 from restorekit import Domain, RecipeError, nd
 from restorekit.core.plugins import Plugins, load
 from restorekit.stages.profiling.costs import CLASSIFY, RESTORE, demand_device, multiply_adds
-from restorekit.stages.profiling.profile import Profile, Row, Target, Timing, slower_though_smaller, targets
+from restorekit.stages.profiling.profile import (
+    Profile,
+    Row,
+    Target,
+    Timing,
+    slower_though_smaller,
+    summary,
+    table,
+    targets,
+)
 from restorekit.stages.recipes import recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
@@ -120,6 +129,23 @@ def test_few_parameters_do_not_mean_speed() -> None:
         "80.0 and 40.0 ms an image."
     ]
     assert slower_though_smaller(profile_of(row("small", 10, 1, 2, 3), row("large", 100, 4, 5, 6))) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "told", "shown"),
+    [
+        (14_840_000_000, "14.84 G", "14.84"),
+        (10_000_000, "0.01 G", "0.01"),
+        (9_990_000, "9.99 M", "9.99 M"),
+        (10_000, "0.01 M", "0.01 M"),
+        (9_999, "9,999", "9,999"),
+        (None, "-", "-"),
+    ],
+)
+def test_multiply_adds_of_small_networks_are_not_rounded_away(count: int | None, told: str, shown: str) -> None:
+    found = profile_of(Row("net", CLASSIFY, multiply_adds=count))
+    (cells,), (screen,) = table(found).rows, summary(found)[1]
+    assert (cells[3], screen[3]) == (told, shown)
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=20), st.integers(1, 64))

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from restorekit import RecipeError, hookimpl, nd
@@ -93,6 +94,7 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
         ["r.yaml:12", "nets.generator.layer"],
         ["r.yaml:13", "nets.generator.width"],
         ["r.yaml:16", "losses[1].norm"],
+        ["r.yaml:17", "train"],
         ["r.yaml:19", "train.adam.rl"],
         ["r.yaml:2", "seeds"],
         ["r.yaml:5", "data.fit"],
@@ -259,12 +261,11 @@ def test_a_value_where_a_mapping_must_stand(faults: Callable[..., list[str]], se
 
 
 def test_steps_or_epochs(load: Load, faults: Callable[..., list[str]], tmp_path: Path) -> None:
-    assert faults(GOOD.replace("{steps: 10}", "{steps: 10, epochs: 2}")) == [
-        "r.yaml: train takes 'steps' or 'epochs', never both; came both"
-    ]
-    assert faults(GOOD.replace("{steps: 10}", "{}")) == [
-        "r.yaml: train takes 'steps' or 'epochs', never both; came neither"
-    ]
+    both = "train.steps: train takes 'steps' or 'epochs', never both; came both; take one away"
+    assert faults(GOOD.replace("{steps: 10}", "{steps: 10, epochs: 2}")) == [f"r.yaml:13: {both}"]
+    neither = "train takes 'steps' or 'epochs', never both; came neither; give one"
+    assert faults(GOOD.replace("{steps: 10}", "{}")) == [f"r.yaml:13: train: {neither}"]
+    assert faults(GOOD, "train.steps=null") == [f"--set train.steps: train.steps: {neither}"]
     assert load(GOOD, "train.epochs=3").train.steps is None
     (tmp_path / "base.yaml").write_text(GOOD)
     over = load("extends: base.yaml\ntrain: {epochs: 2}\n", name="over.yaml").train
@@ -306,7 +307,23 @@ def test_extends_in_a_circle(faults: Callable[..., list[str]], tmp_path: Path) -
     assert faults("extends: one.yaml\n", name="two.yaml") == [
         "two.yaml: extends itself, by way of two.yaml -> one.yaml"
     ]
-    assert faults("extends: gone.yaml\n", name="two.yaml")[0].startswith("gone.yaml: no such recipe.")
+
+
+def test_a_file_that_extends_one_that_is_not_there(faults: Callable[..., list[str]], tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "base.yaml").write_text(GOOD)
+    assert faults("name: x\nextends: bose.yaml\n", name="deep/above.yaml") == [
+        "deep/above.yaml:2: extends: bose.yaml: no such recipe. Did you mean 'base.yaml'?"
+    ]
+    (tmp_path / "alone").mkdir()
+    assert faults("extends: mina.yaml\n", name="alone/mine.yaml") == [
+        "alone/mine.yaml:1: extends: mina.yaml: no such recipe."
+    ], "a file cannot extend itself"
+    (line,) = faults("name: x\nextends: quikstart\n", name="above.yaml")
+    assert line.startswith("above.yaml:2: extends: quikstart: no such file, and no recipe of restorekit is called ")
+    (tmp_path / "middle.yaml").write_text("extends: deep/gone.yaml\n")
+    (line,) = faults("extends: middle.yaml\n", name="above.yaml")
+    assert line.startswith("middle.yaml:1: extends: deep/gone.yaml: no such recipe."), "the file that asks for it"
 
 
 def test_roots_start_at_the_file_that_names_them(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,8 +434,58 @@ def test_the_parts_of_a_recipe_are_found_within_parts_too(load: Load, plugins: P
 
 def test_best_must_be_a_metric_that_is_evaluated(faults: Callable[..., list[str]]) -> None:
     assert faults(GOOD + "evaluate: {metrics: [psnr, ssim]}\n", "train.best=psn") == [
-        "r.yaml: train.best: no evaluated metric is called 'psn'. Did you mean 'psnr'? Known: psnr, ssim"
+        "--set train.best: train.best: no evaluated metric is called 'psn'. Did you mean 'psnr'? Known: psnr, ssim"
     ]
+    assert faults(GOOD, "train.best=psnr") == [
+        "--set train.best: train.best: no evaluated metric is called 'psnr'. Known: none"
+    ]
+    (line,) = faults(GOOD + "evaluate: {metrics: [psmr]}\n", "train.best=psnr")
+    assert line.startswith("r.yaml:14: evaluate.metrics[0]: no metric is called 'psmr'."), "that alone is to be mended"
+
+
+JOINT = """\
+name: joint
+nmae: joint
+data: {size: [16, 16], a: {name: toy, side: a}, b: {name: toy, side: b}}
+nets:
+  generator: {name: unet, width: 4}
+losses: [identity]
+train:
+  epochs: 2
+  steps: 3
+  best: psn
+evaluate: {metrics: [psnr]}
+audit: split
+"""
+
+
+def test_values_that_do_not_go_together_are_told_beside_other_faults(faults: Callable[..., list[str]]) -> None:
+    found = faults(JOINT)
+    assert [line.split(": ")[:2] for line in found] == [
+        ["r.yaml:2", "nmae"],
+        ["r.yaml:9", "train.steps"],
+        ["r.yaml:10", "train.best"],
+        ["r.yaml:12", "audit.judge"],
+    ]
+    assert found[-1].endswith("is 'unet', as nets.generator; a judge needs another architecture; name one")
+    named = faults(JOINT.replace("audit: split", "audit:\n  judge: {name: unet, width: 8}"))
+    assert named[-1].startswith("r.yaml:13: audit.judge: is 'unet'")
+
+
+def test_values_that_do_not_go_together_are_told_of_the_file_that_says_them(
+    faults: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "f.yaml").write_text(GOOD + "evaluate: {metrics: [psnr]}\n")
+    found = faults(
+        "extends: f.yaml\ntrain: {epochs: 2, steps: 3}\naudit:\n  judge: resnet\nseed: x\n", name="above.yaml"
+    )
+    assert [line.split(": ")[:2] for line in found] == [
+        ["above.yaml:5", "seed"],
+        ["above.yaml:2", "train.steps"],
+        ["above.yaml:4", "audit.judge"],
+    ]
+    (line,) = faults("extends: f.yaml\ntrain:\n  best: ssim\n", name="above.yaml")
+    assert line.startswith("above.yaml:3: train.best: no evaluated metric is called 'ssim'.")
 
 
 def references(node: Any) -> set[str]:
@@ -432,7 +499,10 @@ def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> Non
     made = schema(plugins.parts)
     json.dumps(made)
     assert made["type"] == "object"
-    assert set(made["required"]) == {"name", "data", "nets", "losses", "train"}
+    whole, layer = made["$defs"]["Recipe"], made["$defs"]["RecipeLayer"]
+    assert set(whole["required"]) == {"name", "data", "nets", "losses", "train"}
+    assert "required" not in layer
+    assert set(layer["properties"]) == set(whole["properties"])
     for reference in references(made):
         assert reference.removeprefix("#/$defs/") in made["$defs"], reference
     for kind in KINDS:
@@ -444,8 +514,50 @@ def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> Non
             assert options <= set(one["properties"])
     resnet = next(o for o in made["$defs"]["generator"]["anyOf"][1:] if o["properties"]["name"]["const"] == "resnet")
     assert resnet["properties"]["layer"] == {"$ref": "#/$defs/layer"}
-    assert made["properties"]["losses"]["items"] == {"$ref": "#/$defs/loss"}
+    assert whole["properties"]["losses"]["items"] == {"$ref": "#/$defs/loss"}
+    assert layer["properties"]["losses"]["items"] == {"$ref": "#/$defs/loss"}, "a list replaces a list: it is whole"
     assert made["$defs"]["Data"]["properties"]["a"] == {"$ref": "#/$defs/dataset"}
+
+
+def accepts(plugins: Plugins) -> Callable[[str], bool]:
+    """Return a function that tells whether the schema accepts a recipe."""
+    validator = Draft202012Validator(schema(plugins.parts))
+    return lambda text: validator.is_valid(YAML(typ="safe").load(dedent(text)))
+
+
+def test_the_schema_asks_all_of_a_whole_recipe(plugins: Plugins) -> None:
+    good = accepts(plugins)
+    assert good(GOOD)
+    assert not good(GOOD.replace("name: good\n", ""))
+    assert not good(GOOD.replace("size: [16, 16]", "batch: 2"))
+    assert not good(GOOD.replace("{name: resnet, width: 4, blocks: 1}", "{width: 4}"))
+    assert not good(GOOD + "variants: {wide: null}\n"), "there is none to take back"
+    assert not good(GOOD + "sed: 1\n")
+    assert not good("[]")
+
+
+def test_the_schema_asks_nothing_of_a_recipe_that_extends(plugins: Plugins) -> None:
+    good = accepts(plugins)
+    assert good("extends: base.yaml\n")
+    assert good(
+        """\
+        extends: base.yaml
+        data: {batch: 2, a: {count: 3}}
+        nets: {generator: {width: 8}, discriminator: null}
+        losses: [lsgan, {name: cycle, weight: 5}]
+        variants: {wide: null, long: {train.steps: 9}}
+        """
+    )
+    for wrong in (
+        "sed: 1",
+        "data: {bach: 2}",
+        "data: {batch: two}",
+        "nets: {generator: {wdth: 8}}",
+        "nets: {generator: {name: resnt}}",
+        "losses: [{weight: 5}]",
+        "variants: {wide: 3}",
+    ):
+        assert not good(f"extends: base.yaml\n{wrong}\n"), wrong
 
 
 def test_steps_and_epochs_are_not_both_set(load: Load) -> None:

@@ -312,6 +312,57 @@ def test_papers_numbers_stand_beside_ours_with_the_reason(full):
     assert "synthetic phantoms and the paper used patient images" in text
 
 
+SET = " --set nets.head.pool=mix --set=losses.task.weight=1 --set train.steps=3000 --set data.size=[256,256]"
+PLACES = " --set data.a.path=poor --set data.b.file=/home/x/m.csv --set data.cache.place=disk --set nets.head.pool=max"
+
+
+@pytest.mark.parametrize(
+    ("variant", "command", "expected"),
+    [
+        (None, "", "tested on 157."),
+        (None, SET, "tested on 157; set for it: nets.head.pool=mix, losses.task.weight=1."),
+        ("no_task", PLACES, "tested on 157; variant no_task; set for it: nets.head.pool=max."),
+        (None, " --set 'torn", "tested on 157."),
+    ],
+)
+def test_beside_the_paper_stands_what_the_run_was(full, variant, command, expected):
+    environment = json.loads((full / "environment.json").read_text())
+    write(full, "environment.json", environment | {"command": environment["command"] + command})
+    write(full, "recipe.json", recipe() | {"variant": variant})
+    text = page(full).text
+    start = (
+        "Why they differ This run: 256 x 256 pixels, 3,000 steps of batch 1 (4.4 epochs) on 685 images of domain a and"
+    )
+    assert f"{start} 600 of domain b, {expected} The paper trained for 2,000 epochs" in text
+
+
+def test_beside_the_paper_a_run_that_was_not_scored_says_so(full):
+    for name in ("scores/test.json", "metrics.csv"):
+        (full / name).unlink()
+    write(full, "recipe.json", recipe() | {"data": {"size": [640]}})
+    start = "This run: 640 samples, no step yet on 685 images of domain a and 600 of domain b, not tested."
+    assert start in page(full).text
+
+
+def test_the_title_names_the_variant(full):
+    write(full, "recipe.json", recipe() | {"variant": "no_task"})
+    assert page(full).text.count("r2cgan_xray, variant no_task") == 2
+
+
+def test_without_test_images_nobody_is_sent_to_evaluate(full):
+    for name in ("scores/test.json", "scores/test.png"):
+        (full / name).unlink()
+    assert "evaluate the run to see" in page(full).text
+    data = json.loads((full / "data.json").read_text())
+    data["splits"]["test"] = {"a": counts(0, 0), "b": counts(3, 3)}
+    write(full, "data.json", data)
+    text = page(full).text
+    assert "evaluate the run to see" not in text
+    assert "No test split: domain a has no test images, so nothing is scored at the end" in text
+    assert "What is missing" not in text
+    assert "3,000 so far, no test images" in text
+
+
 def test_without_paper_there_is_no_such_section(full):
     write(full, "recipe.json", {key: value for key, value in recipe().items() if not key.startswith("paper")})
     found = page(full)
@@ -401,6 +452,46 @@ def test_confounded_sources_and_domains_are_named(full):
     ) in text
     assert "Class and domain are confounded: in the training images, domain a holds 41 % control and 59 % covid" in text
     assert "The patient is not known of" in text
+
+
+def test_a_run_without_a_head_is_not_warned_of_accuracy(full):
+    sources = {"nih": {"control": 280, "covid": 0}, "clinic": {"control": 0, "covid": 405}}
+    write(full, "data.json", {"synthetic": False, "splits": {"train": {"a": counts(280, 405, sources)}}})
+    plain = recipe()
+    write(full, "recipe.json", plain | {"nets": plain["nets"] | {"head": None}})
+    text = page(full).text
+    assert "(Cramér's V 1.00), so signs of a source pass for signs of a class." in text
+    assert "so accuracy" not in text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((9, 9), (9, 9), []),
+        ((9, 0), (9, 9), ["No training image of domain a is covid, so nothing is learnt of it there; if some should"]),
+        ((9, 0), (9, 0), ["No training image is covid, so nothing is learnt of it; if some should be, check how"]),
+        ((9, 0), (0, 0), ["No training image is covid, so nothing is learnt of it"]),
+        ((0, 0), (0, 0), []),
+    ],
+)
+def test_a_class_that_no_training_image_shows_is_told(a, b, expected):
+    told = findings.data_warnings({"splits": {"train": {"a": counts(*a, None, 9), "b": counts(*b, None, 9)}}})
+    told = [sentence for sentence in told if sentence.startswith("No training")]
+    assert len(told) == len(expected)
+    assert all(sentence.startswith(start) for sentence, start in zip(told, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a"], "a"),
+        (["a", "b"], "a or b"),
+        (list("abcde"), "a, b, c, d or e"),
+        (list("abcdefg"), "a, b, c, d, e or another 2"),
+    ],
+)
+def test_words_of_which_one_is_meant(words, expected):
+    assert findings.either(words) == expected
 
 
 def test_balanced_data_raise_no_warning():

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from restorekit import CheckpointError, RecipeError, Ticked, TrainingError
-from restorekit.core.files import write_text
+from restorekit.core.files import StepTable, replacing, write_text
 from restorekit.core.plugins import Plugins
 from restorekit.stages.runs import checkpoint as stage
 from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_checkpoint
@@ -115,6 +116,12 @@ def test_a_checkpoint_holds_no_pickle(build_run: Build, monkeypatch: pytest.Monk
     for name in ("pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load"):
         monkeypatch.setattr(name, refuse)
     build_run().resume(path)
+
+
+def test_who_may_read_a_run_may_read_its_weights(saved: Path) -> None:
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in saved.iterdir()}
+    assert "nets.safetensors" in modes
+    assert set(modes.values()) == {modes["state.json"]}
 
 
 def test_the_last_two_and_the_best_are_kept(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,10 +283,27 @@ def test_a_full_disk_at_any_moment(build_run: Build, saved: Path, monkeypatch: p
 def test_a_text_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_text(path, "old")
-    with small_disk(1000), pytest.raises(OSError, match="large"):
+    with small_disk(1000), pytest.raises(OSError, match="large") as caught:
         write_text(path, "x" * 5000)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"^the encoder cannot$"), replacing(tmp_path / "a.png"):
+        raise OSError("the encoder cannot")
+
+
+def test_a_row_is_added_whole_or_not_at_all(tmp_path: Path) -> None:
+    table = StepTable(tmp_path / "a.csv", ("step", "value"), 0)
+    table.add(1, [0.5])
+    with small_disk(len("step,value\n1,0.5\n2,0")), pytest.raises(OSError, match="large") as caught:
+        table.add(2, [0.25])
+    assert caught.value.filename == str(table.path)
+    assert table.path.read_text() == "step,value\n1,0.5\n"
+    table.add(2, [0.25])
+    assert table.path.read_text() == "step,value\n1,0.5\n2,0.25\n"
 
 
 def test_precision_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,8 +122,8 @@ def replay(name: str, folder: Path, **adam: Any) -> tuple[list[dict[str, float]]
     """Take the three steps; return each step's largest output differences, and those of the sampled weights.
 
     The mask's are relative to its largest value, 13 for Q = 3. That departs from the file's README, which has 2e-5 for
-    all outputs: the recorded mask is itself 3e-5 from the mask computed in float64 and ours up to 5e-5, depending on the
-    processor, which is float32's rounding at that size. Fakes and probabilities are held as they are.
+    all outputs: the recorded mask is itself 3e-5 from the mask computed in float64 and ours up to 5e-5, on some
+    processors, which is float32's rounding at that size. Fakes and probabilities are held as they are.
     """
     seed, options = NETS[name]
     with np.load(GOLDEN / f"{name}.npz") as file:

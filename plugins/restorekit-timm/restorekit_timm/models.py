@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ __all__ = [
 
 READ = (".safetensors", ".pth", ".pt", ".bin")
 """Files of weights that can be read. None may run code: pickles are read with torch's `weights_only`."""
+PUBLISHED = ("model.safetensors", "pytorch_model.bin")
+"""Files of weights in a Hugging Face repository, in the order in which timm looks for them, if it names none."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,13 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
     mend = "set checkpoint: PATH, or start from drawn weights: pretrained: false"
     if not (known.hf_hub_id or known.url):
         raise RecipeError(f"{where}: timm publishes no weights of {name!r}; {mend}")
-    hub = f"{known.hf_hub_filename or 'model.safetensors'} of the Hugging Face repository {known.hf_hub_id}"
+    files = (known.hf_hub_filename,) if known.hf_hub_filename else PUBLISHED
+    hub = f"{files[0]} of the Hugging Face repository {known.hf_hub_id}"
     try:
-        trained = make(where, name, size, pretrained=True)
+        with _quiet_hub():
+            if known.hf_hub_id:
+                _demand_reachable(known.hf_hub_id, files)
+            trained = make(where, name, size, pretrained=True)
     except RecipeError:
         raise
     except Exception as error:  # what a failed download raises is the business of several libraries
@@ -140,6 +148,41 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
             f"{hub if known.hf_hub_id else known.url}, put it in any folder here, and {mend}"
         ) from error
     model.load_state_dict(trained.state_dict())
+
+
+def _demand_reachable(repository: str, files: Sequence[str]) -> None:
+    """Ask once for the first of the files, if none is in the cache: without a network the hub tries for a minute.
+
+    Raises:
+        Exception: of the hub's HTTP library, if no server can be reached. What a server answers is left to the load.
+    """
+    import huggingface_hub as hub  # as slow to import as timm, which needs it
+    from huggingface_hub.errors import HfHubHTTPError
+
+    name, _, tag = repository.partition("@")
+    revision = tag or None
+    if any(isinstance(hub.try_to_load_from_cache(name, file, revision=revision), str) for file in files):
+        return
+    try:
+        hub.get_hf_file_metadata(hub.hf_hub_url(name, files[0], revision=revision))
+    except HfHubHTTPError:
+        return  # a server that has not this file may have the next, and a busy one is asked again
+    except Exception as error:
+        if type(error).__name__ != "ReadTimeout":  # by its name, which every HTTP library of the hub gave it
+            raise  # who is only slow to answer can be reached
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep what the hub's library logs of its retries from the screen: a failure is told by its error, in one line."""
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity  # as slow to import as timm, which needs it
+
+    before = get_verbosity()
+    set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        set_verbosity(before)
 
 
 def load_checkpoint(where: str, model: nn.Module, path: Path) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from restorekit import RecipeError, Ticked, load, read_image, write_image
 from restorekit.app.cli import main
@@ -56,20 +62,96 @@ def built(tmp_path: Path, folder: str, *sets: str) -> Run:
     return build.build(recipe.load(path, known, sets=sets), known, tmp_path / folder)
 
 
-def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(tmp_path: Path) -> None:
-    """A machine without a network, in a process of its own: what the libraries know of the network is read once."""
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address of this machine at which nobody listens, and nobody else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def apart(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own: what the libraries know of the network is read once."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={**kept, "HF_HOME": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(
+    tmp_path: Path, nowhere: str, offline: bool
+) -> None:
+    """A machine that is told to have no network, and one that has none."""
     (tmp_path / "tiny.yaml").write_text(RECIPE, "utf-8")
     code = "import sys; from restorekit.app.cli import main; sys.argv[0] = 'restorekit'; main()"
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    command = [sys.executable, "-c", code, "run", "tiny.yaml", "--out", "runs"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    env = {"HF_HUB_OFFLINE": "1"} if offline else {"HF_ENDPOINT": nowhere}
+    done = apart(tmp_path, code, "run", "tiny.yaml", "--out", "runs", **env)
     assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
     assert "the weights of 'test_efficientnet' cannot be downloaded" in line
     assert "fetch model.safetensors of the Hugging Face repository timm/test_efficientnet.r160_in1k" in line
     assert line.endswith("set checkpoint: PATH, or start from drawn weights: pretrained: false")
-    assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists(), "nothing was trained from other weights"
+
+
+LOADING = """
+import time, timm, torch
+from restorekit_timm.models import load_published, make
+model = make("here", "test_efficientnet", (160, 160))
+began = time.monotonic()
+try:
+    load_published("here", model, "test_efficientnet", (160, 160))
+    print(float(model.state_dict()["conv_stem.weight"].double().sum()))
+finally:
+    print(time.monotonic() - began)
+"""
+
+
+class Mirror(SimpleHTTPRequestHandler):
+    """Serves a folder as the hub does: with the file's etag and its commit."""
+
+    def end_headers(self) -> None:
+        self.send_header("ETag", '"0123456789abcdef"')
+        self.send_header("X-Repo-Commit", "1" * 40)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("served", ["model.safetensors", "pytorch_model.bin"])
+def test_published_weights_come_from_a_mirror_then_from_the_cache_without_one(
+    tmp_path: Path, weights: Path, nowhere: str, served: str
+) -> None:
+    """A repository may have the second of the two files alone."""
+    published = torch.load(weights)
+    path = tmp_path / "served" / "timm" / "test_efficientnet.r160_in1k" / "resolve" / "main" / served
+    path.parent.mkdir(parents=True)
+    save_file(published, path) if served.endswith(".safetensors") else torch.save(published, path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(tmp_path / "served"))) as server:
+        threading.Thread(target=server.serve_forever).start()
+        first = apart(tmp_path, LOADING, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert first.returncode == 0, first.stderr
+    total = float(first.stdout.split()[0])
+    assert total == float(published["conv_stem.weight"].double().sum()), "the published ones, none drawn"
+    if served == "model.safetensors":
+        again = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
+        assert (again.returncode, again.stderr, float(again.stdout.split()[0])) == (0, "", total)
+
+
+def test_without_a_network_nothing_is_waited_for(tmp_path: Path, nowhere: str) -> None:
+    """The hub would try six times for each of two files, and wait 23 seconds between."""
+    done = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
+    assert "RecipeError: here: the weights of 'test_efficientnet' cannot be downloaded (ConnectError: " in done.stderr
+    assert float(done.stdout) < 15
 
 
 @pytest.mark.parametrize("stop", [1, 3])

@@ -43,11 +43,11 @@ AT_THRESHOLD = ("accuracy", "sensitivity", "specificity", "precision", "f1", "f2
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve over `GRID` and its band, (101,) each."""
+    """A curve over `GRID`, (101,)."""
 
     middle: Values
-    low: Values
-    high: Values
+    band: tuple[Values, Values] | None
+    """Its lower and upper ends, (101,) each; None where the AUROC has no interval."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ def curves(found: Comparison, kind: Callable[[Values, NDArray[np.bool_], Values]
         middle = np.mean([kind(chance, positive, np.ones((1, len(positive))))[0] for chance in chances], axis=0)
         drawn = np.mean([kind(chance, positive, over) for chance in chances], axis=0)
         low, high = np.nanquantile(drawn, tails, axis=0)
-        made[method.label] = Curve(middle, low, high)
+        known_to_vary = found.cells[method.label, "auroc"].patients is not None
+        made[method.label] = Curve(middle, (low, high) if known_to_vary else None)
     return made
 
 

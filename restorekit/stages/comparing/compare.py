@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restorekit.core import plugins
 from restorekit.core.classification import CLASS_SCORES, class_score, summed
 from restorekit.core.errors import DataError, unknown
+from restorekit.core.types import Domain, Metric
 from restorekit.stages.comparing.methods import Method, Scored, find_runs, methods, read_run
 from restorekit.stages.scoring.inference import Difference, holm, mcnemar, ranked, summable, swap_test, t_interval
 from restorekit.stages.scoring.intervals import Indices, percentiles, unit_of, unit_word, units, weights
@@ -51,6 +53,8 @@ class Column:
     """Its definition."""
     rows: bool = True
     """False: it cannot be computed from the rows, so it is not tested."""
+    of_answers: bool = False
+    """True: it needs a head; else it is of restored images."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,10 @@ class Cell:
     None where it is not defined, as where the score rests on one patient.
     """
     seeds: tuple[float, float] | None
-    """Student's interval of the mean over seeds, from three seeds on."""
+    """Student's interval of the mean over seeds, from three seeds on; None where all give the same value."""
     paper: float | None
+    unlike: bool = False
+    """Its run wrote an interval, of another confidence than the table's, which is left out."""
     best: bool = False
     """Better than every other method that can have the score, after Holm and in every seed."""
 
@@ -76,9 +82,14 @@ class Cell:
         return float(np.mean(self.values)) if self.values else float("nan")
 
     @property
-    def range(self) -> tuple[float, float]:
-        """The least and the largest over seeds."""
-        return min(self.values), max(self.values)
+    def undefined(self) -> int:
+        """Seeds for which it is not defined."""
+        return int(np.isnan(self.values).sum())
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The least and the largest over seeds; None if it is not defined for one of them."""
+        return None if self.undefined else (min(self.values), max(self.values))
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class PairTest:
     one: str
     other: str
     difference: float
-    """The one minus the other, each the mean over seeds."""
+    """The one minus the other, each the mean over the runs that took part."""
     p: float
     corrected: float
     """After Holm, over all such tests of the table."""
@@ -132,7 +143,7 @@ class Comparison:
     ungrouped: int
     """Images of which the patient is not known."""
     dropped: Mapping[str, Path]
-    """Metrics that have no column, and the folder of a run that was not scored by each."""
+    """Metrics that have no column, and the folder of a run that could have been scored by each and was not."""
     draws: int
     """Bootstrap resamples."""
 
@@ -150,6 +161,16 @@ class Comparison:
     def answering(self) -> tuple[Method, ...]:
         """The methods that tell classes."""
         return tuple(method for method in self.methods if method.answers)
+
+    def having(self, column: str) -> tuple[Method, ...]:
+        """The methods that have a score."""
+        return tuple(method for method in self.methods if (method.label, column) in self.cells)
+
+    @property
+    def uneven(self) -> tuple[str, ...]:
+        """Tested columns of which no number can be bold: the methods that have it have unequal numbers of seeds."""
+        tested = dict.fromkeys(test.column for test in self.tests)
+        return tuple(name for name in tested if len({len(method.runs) for method in self.having(name)}) > 1)
 
     @property
     def first(self) -> Scored:
@@ -233,32 +254,57 @@ def demand_column(found: Comparison, name: str) -> str:
 def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
     """Return the metrics that not all runs were scored by, each with the first run that lacks it.
 
-    Scores of classes need to be shared only by the runs that tell classes; those of Table II come from the rows.
+    A run without a head lacks no score of answers, one that hands images through none of images; those of Table II
+    come from the rows.
     """
-    telling = [run for run in runs if run.test.classes]
-    names = dict.fromkeys(name for run in runs for name in run.scores["metrics"] if not telling or name not in TABLE)
-    lacking = {
-        name: [run.folder for run in (telling if name in CLASS_SCORES else runs) if name not in run.scores["metrics"]]
-        for name in names
-    }
-    return {name: folders[0] for name, folders in lacking.items() if folders}
+    telling = any(run.test.classes for run in runs)
+    lacking: dict[str, Path] = {}
+    for name, entry in _entries(runs).items():
+        able = [run for run in runs if run.may_have(of_answers=_of_answers(name, entry))]
+        without = [run.folder for run in able if name not in run.scores["metrics"]]
+        if without and not (telling and name in TABLE):
+            lacking[name] = without[0]
+    return lacking
+
+
+def _entries(runs: Sequence[Scored]) -> dict[str, Mapping[str, Any]]:
+    """Return what a run says of each metric, the first that was scored by it."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for run in runs:
+        for name, entry in run.scores["metrics"].items():
+            found.setdefault(name, entry)
+    return found
+
+
+def _of_answers(name: str, entry: Mapping[str, Any]) -> bool:
+    return name in CLASS_SCORES or "score" in entry
 
 
 def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column, ...]:
-    """Return the columns of Table II where classes are told, then every metric that is not dropped."""
+    """Return the columns of Table II where classes are told, then every metric that a method has and none lacks."""
     runs = [run for method in found for run in method.runs]
-    entries = {name: entry for run in reversed(runs) for name, entry in run.scores["metrics"].items()}
-    telling = any(run.test.classes for run in runs)
+    entries = _entries(runs)
+    classes = next((run.test.classes for run in runs if run.test.classes), ())
     shared = [name for name in entries if name not in dropped]
     of_classes = [name for name in shared if name in CLASS_SCORES]
-    names = [*(TABLE if telling else ()), *of_classes, *shared]
     made = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys([*(TABLE if classes else ()), *of_classes, *shared]):
         entry = entries.get(name, {})
-        better = str(entry.get("better", "higher"))
-        rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in runs)
-        made.append(Column(name, better, str(entry.get("id", "not recorded: no run lists it")), rows))
+        of_answers = _of_answers(name, entry)
+        able = [run for run in runs if run.may_have(of_answers=of_answers)]
+        rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in able)
+        if able:
+            definition = _definition(name, entry, classes)
+            made.append(Column(name, str(entry.get("better", "higher")), definition, rows, of_answers))
     return tuple(made)
+
+
+def _definition(name: str, entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
+    """Return the definition of a score as a run tells it; of a class score that no run lists, as the metric does."""
+    if "id" in entry or name not in CLASS_SCORES:
+        return str(entry.get("id", "not recorded"))
+    metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), classes))
+    return metric.id
 
 
 def _by_rows(run: Scored, name: str) -> Values | None:
@@ -276,22 +322,22 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
     cells = {}
     for method in sized.methods:
         for column in sized.columns:
-            if column.name in CLASS_SCORES and not method.answers:
+            if not method.runs[0].may_have(of_answers=column.of_answers):
                 continue
             if column.rows:
                 scores = [_scorer(run, column.name, known, target) for run in method.runs]
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
                     _demand_as_written(run, column.name, value)
-                patients = sized.interval(_mean_of_scores(scores), over)
+                patients, unlike = sized.interval(_mean_of_scores(scores), over), False
             else:
-                entries = [_entry(run, column.name) for run in method.runs]
-                values = [entry.get("value", np.nan) for entry in entries]
-                patients = _written(entries[0]) if len(entries) == 1 else None
+                values = [_entry(run, column.name).get("value", np.nan) for run in method.runs]
+                patients, unlike = _written(method, column.name)
             finite = bool(np.isfinite(values).all())
             cells[method.label, column.name] = Cell(
                 values=tuple(values),
                 patients=patients if finite else None,
+                unlike=unlike,
                 seeds=t_interval(np.array(values), CONFIDENCE) if finite else None,
                 paper=method.paper.get(column.name),
             )
@@ -303,10 +349,14 @@ def _entry(run: Scored, name: str) -> Mapping[str, Any]:
     return entry.get("score") or entry.get("restored") or {}
 
 
-def _written(entry: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The interval that a run wrote of itself."""
+def _written(method: Method, name: str) -> tuple[tuple[float, float] | None, bool]:
+    """The interval that the only run of a method wrote of itself; None and True if its confidence is another."""
+    entry = _entry(method.runs[0], name)
     low, high = entry.get("low"), entry.get("high")
-    return None if low is None or high is None else (float(low), float(high))
+    if len(method.runs) > 1 or low is None or high is None:
+        return None, False
+    unlike = method.runs[0].confidence != CONFIDENCE
+    return (None if unlike else (float(low), float(high))), unlike
 
 
 def _scorer(
@@ -361,14 +411,16 @@ def _tested(scored: Comparison) -> Comparison:
     member = np.zeros((len(of), scored.images))
     member[unit_of(of), np.arange(scored.images)] = 1
     differences, told = [], []
+    columns = [column for column in scored.columns if column.rows and column.better != "neither"]
     for one, other in combinations(scored.methods, 2):
-        seeds = min(len(one.runs), len(other.runs))
-        for column in scored.columns:
-            pair = list(zip(one.runs, other.runs, strict=False))
+        pair = list(zip(one.runs, other.runs, strict=False))
+        for column in columns:
+            if any((method.label, column.name) not in scored.cells for method in (one, other)):
+                continue
             parts = [_difference(scored, column, a, b, member) for a, b in pair]
-            if column.better != "neither" and column.rows and all(parts):
+            if all(parts):
                 differences.append(_mean_of([part for part in parts if part]))
-                told.append((column.name, one.label, other.label, seeds))
+                told.append((column.name, one.label, other.label, len(pair)))
     count = max(SWAPS, round(2 * len(differences) / LEVEL))
     seen, p = swap_test(differences, len(of), count, 0)
     tests = (
@@ -380,13 +432,11 @@ def _tested(scored: Comparison) -> Comparison:
 
 def _difference(scored: Comparison, column: Column, one: Scored, other: Scored, member: Values) -> Difference | None:
     """Return the difference of two runs in a score as a function of swaps, or None where it has none."""
-    if not column.rows:
-        return None
     if column.name not in CLASS_SCORES:
         (first, score), (second, _) = (_mean_terms(run, column.name) for run in (one, other))
         return summable(first, second, score, member)
     known, target = scored.truth()
-    if not one.test.classes or not other.test.classes or not len(target):
+    if not len(target):
         return None
     first, second, member = one.test.chances[known], other.test.chances[known], member[:, known]
     if column.name == "auroc":
@@ -417,16 +467,14 @@ def _with_best(tested: Comparison) -> dict[tuple[str, str], Cell]:
     the seeds can: each of the best method's must be better than each of every other method's.
     """
     cells = dict(tested.cells)
-    most = max(len(method.runs) for method in tested.methods)  # a test of fewer runs is not of the numbers in the table
     for column in tested.columns:
-        have = [m.label for m in tested.methods if (m.label, column.name) in cells]
+        have = [method.label for method in tested.having(column.name)]
         defined = all(np.isfinite(cells[label, column.name].value) for label in have)
-        if len(have) < 2 or not defined or column.better == "neither":
-            continue  # no method is better than one whose score is not known
+        if len(have) < 2 or not defined or column.better == "neither" or column.name in tested.uneven:
+            continue  # none is better than one whose score is not known; a test of fewer runs is not of these numbers
         sign = 1 if column.better == "higher" else -1
         best = max(have, key=lambda label: sign * cells[label, column.name].value)
         against = [t for t in tested.tests if t.column == column.name and best in (t.one, t.other)]
-        against = [t for t in against if t.seeds == most]
         worst = min(sign * value for value in cells[best, column.name].values)
         clear = all(worst > max(sign * v for v in cells[label, column.name].values) for label in have if label != best)
         if clear and len(against) == len(have) - 1 and all(t.corrected < LEVEL for t in against):

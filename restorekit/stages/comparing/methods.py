@@ -29,6 +29,8 @@ HOUSEKEEPING = (
 """Keys of a recipe that change no network and no restored image."""
 FOR_THE_BEST = ("train.best", "train.score_every")
 """Keys that matter only where the best checkpoint is kept."""
+NO_PIXELS = ("root", "path", "file", "images", "labels", "train", "val", "count")
+"""Options of datasets that make no test pixel: where files lie, and how much is trained and validated on."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Scored:
     """None: there is no scores/val.csv."""
     data: Json
     """data.json."""
+    restores: bool = True
+    """False: its generator hands images through, so no score of images is its own."""
 
     @property
     def synthetic(self) -> bool:
@@ -64,6 +68,15 @@ class Scored:
     def task(self) -> tuple[tuple[str, ...], str]:
         """The classes that it tells, and the quantity; both empty without a head."""
         return self.test.classes, str(self.scores.get("quantity") or "")
+
+    @property
+    def confidence(self) -> Any:
+        """That of the intervals that it wrote of itself."""
+        return self.scores.get("confidence")
+
+    def may_have(self, *, of_answers: bool) -> bool:
+        """True if it can have a score: of answers where it has a head, of images where it restores them."""
+        return self.task != ((), "") if of_answers else self.restores
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,7 @@ def read_run(folder: Path) -> Scored:
         test=read_scores(folder / "scores" / "test.csv", scores["metrics"]),
         val=read_scores(val, scores["metrics"]) if val.is_file() and same else None,
         data=_json(folder / "data.json") or {},
+        restores=_get(_json(folder / "networks.json") or {}, "ab.translates") is not False,
     )
 
 
@@ -297,8 +311,7 @@ def _demand_same_images(first: Scored, run: Scored) -> None:
 
 def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
     """Made and degraded images have keys that do not tell their pixels; what was measured of the poor images does."""
-    if (first.synthetic or run.synthetic) and _get(first.recipe, "data.a") != _get(run.recipe, "data.a"):
-        raise DataError(f"{where}: were tested on images that were made in another way: their data.a differ")
+    _demand_made_alike(first, run, where)
     sized = ("data.size", "data.channels", "data.fit", "data.antialias")
     if any(_get(first.recipe, key) != _get(run.recipe, key) for key in sized):
         return
@@ -314,6 +327,60 @@ def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
                 f"{where}: {int(apart.sum())} of {len(mine)} poor test images have the same key but other pixels, such "
                 f"as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
             )
+
+
+def _demand_made_alike(first: Scored, run: Scored, where: str) -> None:
+    whole = first.synthetic or run.synthetic
+    mine, theirs = (_making(one, whole=whole) for one in (first, run))
+    for key in sorted(mine.keys() | theirs.keys()):
+        said = [json.dumps(one[key]) if key in one else "not set" for one in (mine, theirs)]
+        if said[0] != said[1]:
+            why = "; with fresh: true the seed draws them: give runs of one seed" if key == "seed" else ""
+            raise DataError(
+                f"{where}: were tested on images that were made in another way: {key} is {said[0]} and {said[1]}{why}"
+            )
+
+
+def _making(run: Scored, *, whole: bool) -> dict[str, Any]:
+    """How the recipe makes its test pixels, by dotted key; empty where it reads them from files.
+
+    Args:
+        run: whose.
+        whole: its images were made, so all of `data.a` tells of them, not only what is degraded.
+    """
+    a = _get(run.recipe, "data.a")
+    degraded = list(_degraded(a, "data.a"))
+    parts = [("data.a", a)] if whole else degraded
+    made = {dotted: value for key, part in parts for dotted, value in _flat(_pixels(part), key)}
+    return made | ({"seed": run.seed} if any(part.get("fresh") for _, part in degraded) else {})
+
+
+def _degraded(node: Any, key: str) -> Iterator[tuple[str, Json]]:
+    """Yield (dotted key, part) of each `degraded` that may have test images."""
+    if isinstance(node, Mapping) and node.get("name") == "degraded":
+        if not _only_trains(node.get("dataset")):
+            yield key, node
+    elif isinstance(node, Mapping):
+        for name, inner in node.items():
+            yield from _degraded(inner, f"{key}.{name}")
+    elif isinstance(node, list):
+        for i, inner in enumerate(node):
+            yield from _degraded(inner, f"{key}.{i}")
+
+
+def _only_trains(dataset: Any) -> bool:
+    """True of a dataset that names the recordings it trains on and none to test on."""
+    return isinstance(dataset, Mapping) and isinstance(dataset.get("train"), Mapping) and not dataset.get("test")
+
+
+def _pixels(node: Any, key: str = "dataset") -> Any:
+    """A dataset's options without those that make no test pixel, and those of the datasets within it likewise."""
+    if isinstance(node, list):
+        return [_pixels(inner, key) for inner in node]
+    if not isinstance(node, Mapping):
+        return node
+    aside = NO_PIXELS if key in ("dataset", "datasets") else ()
+    return {name: _pixels(inner, name) for name, inner in node.items() if name not in aside}
 
 
 def _json(path: Path) -> dict[str, Any] | None:

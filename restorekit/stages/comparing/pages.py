@@ -26,7 +26,7 @@ from restorekit.stages.comparing.answers import (
 )
 from restorekit.stages.comparing.compare import CONFIDENCE, LEVEL, Comparison
 from restorekit.stages.scoring import gallery
-from restorekit.stages.writing.findings import count, difference, finite, label, number, percent
+from restorekit.stages.writing.findings import count, difference, finite, label, listed, number, percent
 from restorekit.stages.writing.page import render
 from restorekit.stages.writing.runfolder import RunFolder
 
@@ -75,6 +75,7 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
         "best": _best(found),
         "forests": _forests(found, metric),
         "roc": plots.roc(drawn) if (drawn := curves(found, roc_curve)) else "",
+        "bandless": [name for name, curve in drawn.items() if curve.band is None],
         "pr": plots.precision_recall(drawn, float((target == 1).mean())) if (drawn := curves(found, pr_curve)) else "",
         "bands": BANDS,
         "calibration": _calibration(found, calibrations(found)),
@@ -84,7 +85,7 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
         "cases": disagreed[:MOST],
         "case_count": len(disagreed),
         "answering": [method.label for method in found.answering],
-        "pictures": _pictures(found),
+        "pictures": _pictures(found, disagreed),
         "folders": [(method.label, [(run.seed, str(run.folder)) for run in method.runs]) for method in found.methods],
     }
 
@@ -96,11 +97,31 @@ def _best(found: Comparison) -> list[str]:
     best: dict[str, list[str]] = {}
     for (method, column), cell in found.cells.items():
         if cell.best:
-            best.setdefault(method, []).append(label(column))
-    if not best:
-        return ["No method is better than all others in any score: no such difference stands."]
-    others = "every other method" + ("" if len(found.answering) == len(found.methods) else " that has the score")
-    return [f"{name} is better than {others} in {', '.join(scores)}." for name, scores in best.items()]
+            best.setdefault(method, []).append(column)
+    said = [_better(found, name, columns) for name, columns in best.items()]
+    even = [label(name) for name in dict.fromkeys(test.column for test in found.tests) if name not in found.uneven]
+    if not best and (even or not found.uneven):
+        which = listed(even) if found.uneven else "any score"
+        said.append(f"No method is better than all others in {which}: no such difference stands.")
+    return said + _uneven(found, all_columns=not even)
+
+
+def _better(found: Comparison, name: str, columns: list[str]) -> str:
+    whole = all(len(found.having(column)) == len(found.methods) for column in columns)
+    others = "every other method" + ("" if whole else " that has the score")
+    return f"{name} is better than {others} in {', '.join(map(label, columns))}."
+
+
+def _uneven(found: Comparison, *, all_columns: bool) -> list[str]:
+    """Say of which scores nothing can stand out in the table, whatever the tests say."""
+    if not found.uneven:
+        return []
+    where = "" if all_columns else f" in {listed([*map(label, found.uneven)])}"
+    seeds = ", ".join(f"{method.label} {len(method.runs)}" for method in found.methods)
+    return [
+        f"No number can be bold{where}, for the methods were trained with unequal numbers of seeds ({seeds}). What "
+        "holds for as many runs of each as both methods of a pair have stands under Tests."
+    ]
 
 
 def _forests(found: Comparison, metric: str | None) -> list[dict[str, str]]:
@@ -142,11 +163,18 @@ def _thresholds(of: Mapping[str, Thresholds | str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _pictures(found: Comparison) -> dict[str, Any]:
-    """Return the same test images as each method's first seed restored them."""
+def _pictures(found: Comparison, disagreed: list[Case]) -> dict[str, Any]:
+    """Return the same test images as each method's first seed restored them, those that methods call differently first.
+
+    Args:
+        found: what was compared.
+        disagreed: of all test images, in their order.
+    """
     readers = {m.label: (RunFolder(m.runs[0].folder), gallery.read(_home(m.runs[0].folder))) for m in found.methods}
     have = {name: (reader, files) for name, (reader, files) in readers.items() if files}
-    keys = sorted(set.intersection(*(set(files) for _, files in have.values()))) if have else []
+    rank = {case.key: at for at, case in enumerate(disagreed)}
+    shared = set.intersection(*(set(files) for _, files in have.values())) if have else set()
+    keys = sorted(shared, key=lambda key: (rank.get(key, len(rank)), key))
     rows = []
     for key in keys:
         made = {name: _picture(reader, own[key].get("restored")) for name, (reader, own) in have.items()}

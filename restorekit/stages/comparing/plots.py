@@ -71,7 +71,8 @@ def _curves(curves: Mapping[str, Curve], finish: Callable[[Any], None]) -> str:
             for other in curves.values():
                 if other is not own:
                     axes.plot(GRID, other.middle, color=FAINT, lw=1)
-            axes.fill_between(GRID, own.low, own.high, color=TEAL, alpha=0.2, lw=0)
+            if own.band:
+                axes.fill_between(GRID, *own.band, color=TEAL, alpha=0.2, lw=0)
             axes.plot(GRID, own.middle, color=TEAL, lw=1.6)
             finish(axes)
             _unit_square(axes, name)

@@ -70,7 +70,8 @@ def _words(cell: Cell | None, column: Column) -> Words:
     if cell is None:
         return Words("\u2013")
     if not finite(cell.value):
-        return Words("not defined")
+        many = len(cell.values)
+        return Words("not defined", (f"for {cell.undefined} of {many} seeds",) if 0 < cell.undefined < many else ())
     return Words(number(cell.value, column.name), _intervals(cell, column.name), cell.best)
 
 
@@ -85,7 +86,7 @@ def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
 def _is_lone(found: Comparison, name: str, cell: Cell) -> bool:
     """True if a score has no interval; of a score without rows only its run knows why."""
     rows = found.units == 1 or any(column.rows for column in found.columns if column.name == name)
-    return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None
+    return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None and not cell.unlike
 
 
 def _bounds(bounds: tuple[float, float] | None, name: str) -> str:
@@ -111,7 +112,10 @@ def legend(found: Comparison) -> list[str]:
             f"resamples): the same trained networks, other {by}."
         )
     if many - {1}:
-        student = f"; t is Student's {share} interval of the mean over seeds, which may leave the scale"
+        student = (
+            f"; t is Student's {share} interval of the mean over seeds, which may leave the scale and is missing where "
+            "all seeds give the same value"
+        )
         said.append(
             "Where there are several seeds, the number is their mean and behind it stands the range from the least to "
             f"the largest{student if max(many) > 2 else ''}: "
@@ -139,17 +143,18 @@ def _leaks(found: Comparison) -> Iterator[str]:
     for method in found.methods:
         if any((run.data.get("check") or {}).get("leaks") for run in method.runs):
             yield (
-                f"{method.label} was trained on patients or images of the test set (--allow-leaks): its scores are not "
-                "to be trusted."
+                f"{method.label} was trained on {found.first.unit}s or images of the test set (--allow-leaks): its "
+                "scores are not to be trusted."
             )
 
 
 def _about_images(found: Comparison) -> Iterator[str]:
     if found.ungrouped:
+        of = found.first.unit
         some = "every" if found.ungrouped == found.images else f"{count(found.ungrouped)} of {count(found.images)}"
         yield (
-            f"The patient is not known of {some} test image{'' if some == 'every' else 's'}: these were resampled and "
-            "swapped one by one. If several are of one patient, intervals are too narrow and p values too small."
+            f"The {of} is not known of {some} test image{'' if some == 'every' else 's'}: these were resampled and "
+            f"swapped one by one. If several are of one {of}, intervals are too narrow and p values too small."
         )
     lone = dict.fromkeys(name for (_, name), cell in found.cells.items() if _is_lone(found, name, cell))
     if lone:
@@ -183,8 +188,8 @@ def _about_classes(found: Comparison) -> Iterator[str]:
         yield f"{', '.join(without)}: without a head, so no class is told; a dash stands there."
     if found.discordances and found.units < found.images and found.unit != "image":
         yield (
-            "McNemar's test takes every image for a witness of its own, but some patients have several: its p values "
-            "are too small here. The test of accuracy that swaps patients is the one that holds."
+            f"McNemar's test takes every image for a witness of its own, but some {found.unit}s have several: its p "
+            f"values are too small here. The test of accuracy that swaps {found.unit}s is the one that holds."
         )
 
 
@@ -209,11 +214,34 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     untested = [label(column.name) for column in found.columns if not column.rows]
     if untested:
         yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
+    yield from _unlike(found)
+    through = [method.label for method in found.methods if not method.runs[0].restores]
+    if through:
+        yield f"{', '.join(through)}: hands images through, so none is restored; a dash stands where images are scored."
+    partly = [
+        f"{label(name)} of {one} (for {cell.undefined} of {len(cell.values)} seeds)"
+        for (one, name), cell in found.cells.items()
+        if 0 < cell.undefined < len(cell.values)
+    ]
+    if partly:
+        yield f"Not defined for some seeds, so without mean, range or interval: {', '.join(partly)}."
     for folder in dict.fromkeys(found.dropped.values()):
         names = [label(name) for name, lacks in found.dropped.items() if lacks == folder]
         yield f"Not compared, for {folder} was not scored by them: {', '.join(names)}."
     told = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
     yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(told))
+
+
+def _unlike(found: Comparison) -> Iterator[str]:
+    """Say which intervals were left out, for they are of another confidence than the legend says."""
+    for method in found.methods:
+        names = [label(c.name) for c in found.columns if (k := found.cells.get((method.label, c.name))) and k.unlike]
+        if names:
+            theirs = percent(method.runs[0].confidence)
+            yield (
+                f"{method.label}: its own interval of {listed(names)} is left out, for it is one of {theirs}, those of "
+                f"this table of {percent(CONFIDENCE)}."
+            )
 
 
 def _heads(found: Comparison) -> list[tuple[str, str]]:
@@ -274,7 +302,7 @@ def scores_csv(found: Comparison) -> str:
             gap = cell.value - cell.paper if finite(cell.paper) else None
             seeds = " ".join(map(str, method.seeds))
             bounds = [*(cell.patients or (None, None)), *(cell.seeds or (None, None))]
-            values = [cell.value, *cell.range, *bounds, cell.paper, gap]
+            values = [cell.value, *(cell.range or (None, None)), *bounds, cell.paper, gap]
             rows.append([method.label, seeds, column.name, column.better, *map(_plain, values), int(cell.best)])
     return _csv([*head, "paper", "minus_paper", "best"], rows)
 

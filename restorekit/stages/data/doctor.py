@@ -143,13 +143,18 @@ def examine(items: Sequence[Item], *, distance: int = DISTANCE, synthetic: bool 
         leaks=(*patient_leaks, *pixel_leaks),
         unreadable=tuple(item.fault for item in items if item.fault is not None),
         warnings=(
+            *_skipped(items),
             *pixel_warnings,
             *_near_warnings(near, distance),
             *_constants(seen),
             *_borders(seen),
             *_depth_warnings(seen),
         ),
-        data_warnings=(*patient_warnings, *_confounding(used, tables, synthetic)),
+        data_warnings=(
+            *patient_warnings,
+            *_confounding(used, tables, synthetic),
+            *findings.no_test_split(tables),
+        ),
         near=tuple(near),
         sizes=_sizes(seen),
         depths=dict(Counter(item.facts.depth or "not known" for item in seen if item.facts).most_common()),
@@ -229,6 +234,15 @@ def _near_warnings(near: Sequence[Near], distance: int) -> Iterator[str]:
         )
 
 
+def _skipped(items: Sequence[Item]) -> Iterator[str]:
+    faults = [item.fault for item in items if item.skipped]
+    if faults:
+        count = (
+            "1 image cannot be used and was" if len(faults) == 1 else f"{len(faults)} images cannot be used and were"
+        )
+        yield f"{count} skipped (data.unreadable: skip); the first: {faults[0]}."
+
+
 def _constants(items: Sequence[Item]) -> Iterator[str]:
     names = [item.name for item in items if item.facts is not None and item.facts.constant]
     if names:
@@ -267,7 +281,8 @@ def _sizes(items: Sequence[Item]) -> dict[str, int]:
 
 
 def _tables(items: Sequence[Item]) -> dict[str, Any]:
-    classes = sorted({item.label for item in items if item.label is not None})
+    labels = {item.label for item in items if item.label is not None}
+    classes = sorted(labels.union(*(item.classes for item in items)))
     groups: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
         groups[item.split or "unsplit"][item.domain or "all"].append(item)

@@ -41,6 +41,10 @@ class Item:
     """Why it cannot be used."""
     number: float | None = None
     """Its target, where targets are a quantity; then it has no label."""
+    classes: tuple[str, ...] = ()
+    """The classes of its dataset, where they are known, also those of which it has no image."""
+    skipped: bool = False
+    """It cannot be used, and the run goes on without it."""
 
 
 def recipe_items(splits: Splits) -> list[Item]:
@@ -67,6 +71,8 @@ def recipe_items(splits: Splits) -> list[Item]:
                     file=side.dataset.file(index),
                     facts=seen if isinstance(seen, Facts) else None,
                     fault=str(seen) if isinstance(seen, DataError) else None,
+                    classes=side.domain.classes,
+                    skipped=position >= len(side),
                 )
             )
     return found

@@ -20,6 +20,7 @@ from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
 from restorekit.stages.recipes.recipe import Recipe
 from restorekit.stages.recipes.seeds import rng_of, seed_of
+from restorekit.stages.writing.findings import either
 
 __all__ = [
     "SIDES",
@@ -208,14 +209,28 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
             line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
 
     Raises:
-        DataError: if a training side is empty, the classes of the sides differ, or images cannot be read.
+        DataError: if a training side is empty, the classes of the sides differ, images cannot be read, or, before a
+            training, if no training image shows a class that the head is to tell.
     """
     splits = opened(recipe, parts)
     if verify is None and recipe.data.unreadable != "skip":  # which files are skipped must be known each time
         return splits
     splits = look(splits, verify or (lambda line: None))
     sides = {key: _readable(side, splits.looks[key], recipe.data.unreadable) for key, side in splits.sides.items()}
+    if verify is not None and recipe.nets.head is not None:
+        _demand_every_class(sides["train", "a"], sides["train", "b"])
     return replace(splits, sides=sides)
+
+
+def _demand_every_class(a: Side, b: Side) -> None:
+    """One side may lack a class, but not both: then labels are told in another way than the part takes them to be."""
+    shown = {side.label(side.record(i)) for side in (a, b) for i in range(len(side))}
+    lost = [name for name in a.domain.classes or b.domain.classes if name not in shown]
+    if lost:
+        raise DataError(
+            f"data: no training image of a or b is {either([repr(name) for name in lost])}, which nets.head is to "
+            "tell; check how labels are told (file name, folder, table), or take the head and its losses away"
+        )
 
 
 def changes(folder: Path, splits: Splits) -> str:

@@ -269,7 +269,7 @@ def table(profile: Profile) -> Table:
     for row in profile:
         paper = [f"{row.paper / 1e6:.3f} M" if row.paper else ""] if published else []
         cells = [row.name, _does(row, profile), _or_dash(row.parameters, "{:,}"), *paper]
-        cells.append(_or_dash(row.multiply_adds and row.multiply_adds / 1e9, "{:.2f} G"))
+        cells.append(_work(row.multiply_adds))
         cells += [_timed(row.timing(batch)) for batch in profile.batches]
         cells += [_or_dash(_mib(row.memory.get(batch)), "{:,.0f} MiB") for batch in profile.batches]
         rows.append([*cells, *(["; ".join(row.faults)] if faulty else [])])
@@ -286,7 +286,7 @@ def summary(profile: Profile) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in profile:
         cells = [row.name, _does(row, profile), _or_dash(row.parameters, "{:,}")]
-        cells.append(_or_dash(row.multiply_adds and row.multiply_adds / 1e9, "{:.2f}"))
+        cells.append(_work(row.multiply_adds).removesuffix(" G"))  # the column's own unit
         cells += [_ms(time.median) if (time := row.timing(batch)) else "-" for batch in profile.batches]
         rows.append([*cells, *(_or_dash(_mib(row.memory.get(batch)), "{:,.0f}") for batch in profile.batches)])
     return [*head, *(f"MiB/{b}" for b in profile.batches)], rows
@@ -299,6 +299,16 @@ def _does(row: Row, profile: Profile) -> str:
 
 def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def _work(multiply_adds: int | None) -> str:
+    """Return "14.84 G"; small networks, which would have none of two decimals, in M, and the smallest counted out."""
+    if multiply_adds is None:
+        return "-"
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if multiply_adds >= size / 100:
+            return f"{multiply_adds / size:.2f} {unit}"
+    return f"{multiply_adds:,}"
 
 
 def _mib(size: int | None) -> float | None:

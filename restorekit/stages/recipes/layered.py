@@ -20,7 +20,7 @@ from restorekit.core.errors import RecipeError, unknown
 from restorekit.core.parts import Place
 from restorekit.stages.recipes.shipped import located
 
-__all__ = ["Layered", "Origins", "read", "to_yaml"]
+__all__ = ["Layered", "Origins", "name_of", "read", "to_yaml"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
@@ -95,6 +95,12 @@ def to_yaml(data: Any) -> str:
     return stream.getvalue()
 
 
+def name_of(spec: Any) -> str | None:
+    """Return the name of a part as plain data names it, alone or in a mapping; None where there is none."""
+    name = spec.get("name") if isinstance(spec, dict) else spec
+    return name if isinstance(name, str) else None
+
+
 def _rooted(root: str, start: Path) -> str:
     """Return `data.root` as an absolute path; a relative one starts where the file that names it is."""
     return str((start / Path(root).expanduser()).resolve())
@@ -118,8 +124,11 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
     base = layered.data.pop("extends", None)
     if base is None:
         return layered
-    beside = path.parent / str(base)
-    below = _read_file(beside if beside.exists() else located(Path(str(base))), (*seen, path.resolve()))
+    try:
+        found = located(Path(str(base)), path)
+    except RecipeError as error:
+        raise RecipeError(f"{layered.where(('extends',))}: extends: {error}") from error
+    below = _read_file(found, (*seen, path.resolve()))
     _merge(below, layered, ())
     return below
 
@@ -231,7 +240,7 @@ def _moved_up(origins: Mapping[Place, str], place: Place, gone: int) -> Iterator
 
 
 def _item(items: list[Any], step: str | int, origin: str) -> int:
-    names = [item if isinstance(item, str) else item.get("name") if isinstance(item, dict) else None for item in items]
+    names = [name_of(item) for item in items]
     if isinstance(step, int) and step < len(items):
         return step
     if step in names:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from restorekit.core.errors import RecipeError, nearest, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.plugins import Plugins
-from restorekit.stages.recipes.layered import Layered, Origins, read, to_yaml
+from restorekit.stages.recipes.layered import Layered, Origins, name_of, read, to_yaml
 
 __all__ = [
     "Audit",
@@ -251,19 +251,6 @@ class Recipe(_Model):
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
-        if (self.train.epochs is None) == (self.train.steps is None):
-            came = "neither" if self.train.steps is None else "both"
-            raise ValueError(f"train takes 'steps' or 'epochs', never both; came {came}")
-        if self.train.best is not None and self.train.best not in self.metric_names:
-            raise ValueError(f"train.best: {unknown('evaluated metric', self.train.best, self.metric_names)}")
-        if self.audit is not None and self.audit.judge.name == self.nets.generator.name:
-            raise ValueError(
-                f"audit.judge is {self.audit.judge.name!r}, as nets.generator; a judge needs another architecture"
-            )
-        return self
-
     @property
     def half(self) -> Literal["first", "second"] | None:
         """The half of the training patients that the run is trained on, if not all."""
@@ -461,6 +448,7 @@ def _validate(layered: Layered, plugins: Plugins) -> Recipe:
         faults.append(((), str(error)))
     for place, kind in PART_PLACES.items():
         faults += _part_faults(layered.data, place, kind, plugins.parts)
+    faults += _joint_faults(layered.data, plugins.parts)  # after the parts, which had their plugins imported
     origins = Origins(layered.origins)
     if recipe is not None and not faults:
         return recipe.born(origins)
@@ -509,6 +497,48 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
             yield ("needs", i), fault
 
 
+def _joint_faults(data: dict[str, Any], parts: Parts) -> Iterator[Fault]:
+    """Yield the faults of values that do not go together.
+
+    They are looked for in plain data: the models would tell of them only where nothing else is wrong, and not where.
+    What has the wrong shape is passed over; the models tell of that.
+    """
+    yield from _length_faults(data.get("train"))
+    yield from _best_faults(_held(data, ("train", "best")), _held(data, ("evaluate", "metrics")), parts)
+    yield from _judge_faults(data.get("audit"), name_of(_held(data, ("nets", "generator"))))
+
+
+def _length_faults(train: Any) -> Iterator[Fault]:
+    if not isinstance(train, dict):
+        return
+    told = [key for key in ("steps", "epochs") if key in train]
+    given = [key for key in told if train[key] is not None]
+    if len(given) == 2:
+        yield ("train", "steps"), "train takes 'steps' or 'epochs', never both; came both; take one away"
+    elif not given:  # a null that a later layer set is to blame, else the block
+        yield ("train", *told[:1]), "train takes 'steps' or 'epochs', never both; came neither; give one"
+
+
+def _best_faults(best: Any, metrics: Any, parts: Parts) -> Iterator[Fault]:
+    specs = [] if metrics is None else metrics
+    if not isinstance(best, str) or not isinstance(specs, list):
+        return
+    names = [name for name in map(name_of, specs) if name is not None and ("metric", name) in parts]
+    if len(names) < len(specs):
+        return  # a metric that is told as unknown may be the one that was meant
+    if best not in _numbered(names):
+        yield ("train", "best"), unknown("evaluated metric", best, _numbered(names))
+
+
+def _judge_faults(audit: Any, generator: str | None) -> Iterator[Fault]:
+    if not isinstance(audit, (str, dict)):
+        return
+    usual = Audit.model_fields["judge"].default.name
+    judge = name_of(audit["judge"]) if isinstance(audit, dict) and "judge" in audit else usual
+    if judge is not None and judge == generator:
+        yield ("audit", "judge"), f"is {judge!r}, as nets.generator; a judge needs another architecture; name one"
+
+
 def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[Fault]:
     for at, spec in _named(data, place):
         yield from parts.faults(kind, spec, at)
@@ -516,14 +546,20 @@ def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[F
 
 def _named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     """Yield the parts that plain data names at `place`, one of `PART_PLACES`, each with its own place."""
-    for key in place:
-        data = data.get(key) if isinstance(data, dict) else None
+    data = _held(data, place)
     if isinstance(data, list):
         for i, item in enumerate(data):
             weighted = place == ("losses",) and isinstance(item, dict)
             yield (*place, i), {k: v for k, v in item.items() if k != "weight"} if weighted else item
     elif data is not None and place not in {("losses",), ("watch",), ("evaluate", "metrics")}:
         yield place, data
+
+
+def _held(data: Any, place: Place) -> Any:
+    """Return what plain data, which may have any shape, holds at `place`; None where there is nothing."""
+    for key in place:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
 
 
 def _model_faults(error: ValidationError) -> Iterator[Fault]:

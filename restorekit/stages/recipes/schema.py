@@ -10,8 +10,50 @@ from restorekit.stages.recipes.recipe import PART_PLACES, Audit, Recipe
 __all__ = ["schema"]
 
 
+LAYER = "Layer"
+"""What the definitions are called by in a recipe that extends another: `DataLayer`, `generatorLayer`."""
+
+
 def schema(parts: Parts) -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of a recipe."""
+    """Return the JSON schema (draft 2020-12) of a recipe: a whole one, or one that extends another.
+
+    The second needs nothing, for what it leaves out stands below it: neither keys nor the name of a part, and a variant
+    may be null. Only the items of a list are whole, as a list replaces a list.
+    """
+    whole = _whole(parts)
+    definitions = whole.pop("$defs")
+    definitions["Recipe"] = whole
+    layers = {f"{name}{LAYER}": _layer(one) for name, one in definitions.items()}
+    variants = layers[f"Recipe{LAYER}"]["properties"]["variants"]
+    variants["additionalProperties"] = {"anyOf": [variants["additionalProperties"], {"type": "null"}]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": whole["title"],
+        "type": "object",
+        "if": {"required": ["extends"]},
+        "then": {"$ref": f"#/$defs/Recipe{LAYER}"},
+        "else": {"$ref": "#/$defs/Recipe"},
+        "$defs": {**definitions, **layers},
+    }
+
+
+def _layer(node: Any) -> Any:
+    """Return a copy of a schema that needs nothing but what the items of its lists need."""
+    if isinstance(node, list):
+        return [_layer(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: value if key == "items" else _layer(value) for key, value in node.items() if not _is_need(key, value)}
+    return {**made, "$ref": made["$ref"] + LAYER} if isinstance(made.get("$ref"), str) else made
+
+
+def _is_need(key: str, value: Any) -> bool:
+    """True for the list of keys that must be there; an option may be called `required` too."""
+    return key == "required" and isinstance(value, list)
+
+
+def _whole(parts: Parts) -> dict[str, Any]:
+    """The schema of a recipe that extends none."""
     whole = Recipe.model_json_schema()
     definitions = whole["$defs"]
     for kind in sorted(KINDS):

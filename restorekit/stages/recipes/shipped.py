@@ -20,20 +20,25 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for home in reversed(homes) for path in sorted(home.glob("*.yaml"))}
 
 
-def located(path: Path) -> Path:
-    """Return a path that is there as it is; else of a bare name, with or without .yaml, the recipe that comes with us.
+def located(path: Path, by: Path | None = None) -> Path:
+    """Return a path that is there; else of a bare name, with or without .yaml, the recipe that comes with us.
+
+    Args:
+        path: relative to the file that names it, if one does, else to the current folder.
+        by: that file.
 
     Raises:
         RecipeError: if it is neither, with the nearest name.
     """
-    if path.exists():
-        return path
+    start = Path() if by is None else by.parent
+    if (start / path).exists():
+        return start / path
     ours, bare = shipped(), path.parent == Path() and not path.is_absolute()
     if bare and path.suffix in ENDS and path.stem in ours:
         return ours[path.stem]
     if bare and not path.suffix:
         raise RecipeError(f"{path}: no such file, and {unknown('recipe of restorekit', path.name, ours)}")
-    others = [str(one) for one in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    others = [str(path.parent / one.name) for one in (start / path.parent).glob("*.yaml") if one != by]
     guess = nearest(str(path), [*others, *(ours if bare else [])])
     same = f" The one that comes with restorekit is called {path.stem}" if path.stem in ours else ""
     raise RecipeError(f"{path}: no such recipe.{guess}{same}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
-from restorekit.stages.reporting import towards
+from restorekit.stages.reporting import conditions, towards
 from restorekit.stages.reporting.traces import traced
 from restorekit.stages.training import health as training_health
 from restorekit.stages.writing import figures, findings
@@ -49,7 +49,10 @@ def _view(folder: Path) -> dict[str, Any]:
     looked = not unseen and (not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics")))
     validation = run.columns("validation.csv") if looked else {}
     translates = bool(_mapping(networks.get("ab")).get("translates", True))
-    scores, grid = run.json("scores/test.json"), run.picture("scores/test.png")
+    untested = findings.untested(splits)
+    scores = run.json("scores/test.json", needed=not untested)
+    grid = run.picture("scores/test.png") if scores or not untested else ""
+    progress = _progress(steps)
     samples = run.samples() if translates else []
     checked = _mapping(data.get("check"))
     health = _health(run)
@@ -58,7 +61,7 @@ def _view(folder: Path) -> dict[str, Any]:
         run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
         audit = {}
     return {
-        "name": str(recipe.get("name") or folder.resolve().name),
+        "name": _name(folder, recipe),
         "synthetic": synthetic,
         "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
         "leaks": checked.get("leaks") or [],
@@ -67,11 +70,13 @@ def _view(folder: Path) -> dict[str, Any]:
             *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
-            *findings.data_warnings(data, synthetic=synthetic, translates=translates),
+            *findings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
+            *([] if scores else findings.no_test_split(splits)),
             *(checked.get("warnings") or []),
             *(f"{health['when']} it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
         ],
         "scores": scores,
+        "untested": untested,
         "score_rows": _score_rows(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
@@ -80,11 +85,19 @@ def _view(folder: Path) -> dict[str, Any]:
         "size": _mapping(recipe.get("data")).get("size") or [],
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
         "again": _again(folder, run, scores),
-        "paper": _paper(recipe, scores, networks, synthetic),
+        "paper": _paper(
+            recipe,
+            scores,
+            networks,
+            conditions.sentence(
+                recipe, splits, scores, str(environment.get("command", "")), _steps_taken(progress, scores)
+            ),
+            synthetic=synthetic,
+        ),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
         "source_tables": _source_tables(splits),
-        "progress": _progress(steps),
+        "progress": progress,
         "curves": _curves(steps, validation, scores),
         "health": health,
         "samples": samples,
@@ -100,6 +113,23 @@ def _view(folder: Path) -> dict[str, Any]:
         "checkpoints": run.checkpoints(),
         "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
     }
+
+
+def _name(folder: Path, recipe: Json) -> str:
+    name = str(recipe.get("name") or folder.resolve().name)
+    return f"{name}, variant {recipe['variant']}" if recipe.get("variant") else name
+
+
+def _answers(recipe: Json) -> bool:
+    """True if the run tells classes, or that is not known."""
+    return not recipe or bool(_mapping(recipe.get("nets")).get("head"))
+
+
+def _steps_taken(progress: Mapping[str, int] | None, scores: Json) -> int | None:
+    """Return how many steps were taken, as far as the losses or the scores tell: of those, the best may be early."""
+    scored = scores.get("step")
+    known = [(progress or {}).get("step"), scored if isinstance(scored, int) else None]
+    return max((steps for steps in known if steps is not None), default=None)
 
 
 def _traces(run: RunFolder, scores: Json) -> Json:
@@ -209,8 +239,8 @@ def _share(entry: Any) -> dict[str, str]:
     return {"value": f"{counted['k']} of {counted['n']}", "interval": f"{low} to {high} %"}
 
 
-def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[str, Any] | None:
-    """Return the paper's numbers beside ours and why they differ, or None where the recipe gives none."""
+def _paper(recipe: Json, scores: Json, networks: Json, was: str, *, synthetic: bool) -> dict[str, Any] | None:
+    """Return the paper's numbers beside ours, what the run `was` and why they differ; None where there are none."""
     paper = _mapping(recipe.get("paper"))
     if not paper:
         return None
@@ -225,7 +255,7 @@ def _paper(recipe: Json, scores: Json, networks: Json, synthetic: bool) -> dict[
     reasons = [str(recipe["paper_note"])] if recipe.get("paper_note") else []
     if synthetic:
         reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
-    return {"rows": rows, "reasons": reasons}
+    return {"rows": rows, "was": was, "reasons": reasons}
 
 
 def _again(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:

@@ -75,6 +75,8 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[st
         files = {f"{name}.safetensors": _write(writing / f"{name}.safetensors", of) for name, of in tensors.items()}
         whole = {"format": FORMAT, "restorekit": restorekit.__version__, **state, "files": files}
         write_text(writing / "state.json", json.dumps(whole, indent=1))
+        for name in files:  # safetensors lets the owner alone read; a run folder may be for a whole group
+            shutil.copymode(writing / "state.json", writing / name)
         os.replace(writing, path)
         _sync(home)
     except (OSError, safetensors.SafetensorError) as error:

@@ -155,7 +155,8 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     images, keys = pictures(run, split)
     if split == "test":
         at = gallery.chosen(seen.keys)
-        gallery.write(home / "pictures", pictures(run, split, at)[0], [seen.keys[i] for i in at])
+        singles = pictures(run, split, at)[0]
+        gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.synthetic)
         if domain.dims == 1:
             shown = {"split": split, "step": state["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))

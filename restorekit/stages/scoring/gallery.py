@@ -20,6 +20,9 @@ __all__ = ["COLUMNS", "SHOWN", "chosen", "evenly", "read", "write"]
 SHOWN = 6
 INDEX = "pictures.csv"
 COLUMNS = ("poor", "restored", "truth")
+SYNTHETIC = "-synthetic"
+"""Ends the names of pictures of phantoms."""
+PHANTOM = "Synthetic phantom, no patient image"
 
 
 def chosen(keys: Sequence[str], most: int = SHOWN) -> list[int]:
@@ -34,13 +37,15 @@ def evenly(count: int, most: int = SHOWN) -> list[int]:
     return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
-def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str]) -> None:
+def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, synthetic: bool = False) -> None:
     """Write a PNG file each of poor, restored and, where it is known, the truth, and last the table that names them.
 
     Args:
         folder: where; what stood there of an earlier evaluation counts no more.
         images: by column, (B, C, *S) in [-1, 1].
         keys: B names.
+        synthetic: the images are phantoms. Their files say so, in their names and within; the pictures stay bare, so
+            that they can be laid side by side.
     """
     (folder / INDEX).unlink(missing_ok=True)  # a kill leaves no table, and without it there are no pictures
     columns = [name for name in COLUMNS if name in images]
@@ -48,9 +53,11 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str]) -> No
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(["key", *columns])
     for i, key in enumerate(keys):
-        names = [f"{i}_{column}.png" for column in columns]
+        like = images["poor"][i] if "poor" in images else None
+        names = [f"{i}_{column}{SYNTHETIC if synthetic else ''}.png" for column in columns]
         for name, column in zip(names, columns, strict=True):
-            draw_picture(folder / name, images[column][i], like=images["poor"][i] if "poor" in images else None)
+            (folder / f"{i}_{column}.png").unlink(missing_ok=True)  # of a version that did not say so
+            draw_picture(folder / name, images[column][i], like=like, about=PHANTOM if synthetic else "")
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())
 

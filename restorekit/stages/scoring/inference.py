@@ -15,6 +15,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from restorekit.stages.scoring.intervals import NARROW
+
 __all__ = ["EXACT", "Difference", "exact", "holm", "mcnemar", "ranked", "summable", "swap_test", "t_interval"]
 
 Values = NDArray[np.float64]
@@ -158,10 +160,13 @@ def holm(p: Values) -> Values:
 
 
 def t_interval(values: Values, confidence: float) -> tuple[float, float] | None:
-    """Return Student's interval of the mean of a score over seeds, or None for fewer than three."""
+    """Return Student's interval of the mean of a score over seeds.
+
+    None for fewer than three, and where all are alike: a width of 0 is no certainty.
+    """
     from scipy.stats import t
 
-    if len(values) < 3:
+    if len(values) < 3 or np.ptp(values) <= NARROW * np.abs(values).max():
         return None
     middle = float(values.mean())
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))

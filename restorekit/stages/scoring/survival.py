@@ -11,7 +11,7 @@ from restorekit.stages.writing.findings import count, number, percent, with_inte
 __all__ = ["headline", "sentences"]
 
 LOST = 0.05
-"""The share of recognised images whose loss an audit must exclude to be conclusive."""
+"""The share of recognised images whose loss an audit must exclude, or prove, to be conclusive."""
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
@@ -66,12 +66,18 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"Inconclusive: its {label} rests on {poor['why']} alone, so the judge itself may be guessing."
     elif (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
         yield f"Inconclusive: by its {label} on poor images, the judge itself may be guessing."
-    if change and change["low"] is None and change["why"] != ALIKE:
-        yield f"By restoration it changed by {with_interval(change, name, found['confidence'])}."
-    elif change:
-        low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
-        verdict = "fell" if high < 0 else "rose" if low > 0 else "did not clearly change"
-        yield f"By restoration it {verdict}: {with_interval(change, name, found['confidence'])}."
+    if change:
+        yield f"By restoration it {_changed(change, name, found['confidence'])}."
+
+
+def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
+    """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
+    told = with_interval(change, metric, confidence)
+    if change["low"] is None and change["why"] != ALIKE:
+        return f"changed by {told}"
+    low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
+    verdict = "fell" if high < 0 else "rose" if low > 0 else "did not clearly change"
+    return f"{verdict}: {told}"
 
 
 def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
@@ -89,11 +95,23 @@ def _flips(found: Mapping[str, Any]) -> Iterator[str]:
         if not flips["lost"]["n"]:
             yield f"Inconclusive: the judge recognised no {name} image before restoration, so it could lose none."
             continue
-        what, most = max(((what, flips[what]["high"] or 0) for what in ("lost", "lost_patients")), key=lambda of: of[1])
-        if most > LOST:
-            whom = "images" if what == "lost" else f"images' {'subjects' if found['synthetic'] else 'patients'}"
-            high = _whole(most)
-            yield f"Inconclusive at this size: a loss of up to {high} % of recognised {name} {whom} cannot be excluded."
+        yield from _loss(flips, f"recognised {name} images", sure, synthetic=found["synthetic"])
+
+
+def _loss(flips: Mapping[str, Any], which: str, confidence: float, *, synthetic: bool) -> Iterator[str]:
+    """Say what of a loss is certain, or what cannot be excluded; nothing where more than `LOST` is excluded.
+
+    Images and their patients must agree: of the two, the one that says less is told.
+    """
+    whom = {"lost": which, "lost_patients": f"{which}' {'subjects' if synthetic else 'patients'}"}
+    least = min(whom, key=lambda what: flips[what]["low"])
+    most = max(whom, key=lambda what: flips[what]["high"])
+    if flips[least]["low"] > LOST:
+        low = _whole(flips[least]["low"])
+        yield f"At {percent(confidence)} confidence, a loss of at least {low} % of {whom[least]} is certain."
+    elif flips[most]["high"] > LOST:
+        high = _whole(flips[most]["high"])
+        yield f"Inconclusive at this size: a loss of up to {high} % of {whom[most]} cannot be excluded."
 
 
 def _share(entry: Mapping[str, Any], confidence: float) -> str:
@@ -117,3 +135,6 @@ def _contrast(found: Mapping[str, Any]) -> Iterator[str]:
     before, after = number(entry["poor"]["value"]), with_interval(entry["restored"], "", sure)
     where = f"Inside the known masks of {count(entry['images'])} images"
     yield f"{where}, contrast to the surround is {before} of the range before and {after} after{truth}."
+    if entry.get("change"):
+        darker = " (below 0 the inside is the darker: a rise is then a loss)" if entry["poor"]["value"] < 0 else ""
+        yield f"By restoration that contrast {_changed(entry['change'], '', sure)}{darker}."

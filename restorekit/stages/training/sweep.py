@@ -62,7 +62,7 @@ def _members(found: Mapping[str, Recipe | RecipeError], seeds: int, out: Path, s
         for variant, spec in found.items():
             if isinstance(spec, RecipeError):
                 if turn == 0:  # its fault is said once
-                    yield Member(variant or stem, out / f"{stem}-{variant}", spec)
+                    yield Member(variant or stem, out / "-".join(filter(None, [stem, variant])), spec)
                 continue
             seed = spec.seed + turn
             named = "-".join(filter(None, [spec.name, variant, f"seed{seed}"]))

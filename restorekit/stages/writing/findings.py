@@ -15,6 +15,7 @@ __all__ = [
     "cramers_v",
     "data_warnings",
     "difference",
+    "either",
     "few_images",
     "few_units",
     "finite",
@@ -22,6 +23,7 @@ __all__ = [
     "interval",
     "label",
     "listed",
+    "no_test_split",
     "number",
     "p_value",
     "part_words",
@@ -29,6 +31,7 @@ __all__ = [
     "score_sentences",
     "score_warnings",
     "split_word",
+    "untested",
     "value_of",
     "with_interval",
 ]
@@ -242,10 +245,17 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
 
 
-def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True) -> list[str]:
-    """Return in plain words what in the data may deceive a reader of the scores of a restorer, or of a classifier."""
+def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True, answers: bool = True) -> list[str]:
+    """Return in plain words what in the data may deceive a reader of the scores of a run.
+
+    Args:
+        data: images by split and domain, and groups that stand in several splits, as data.json has them.
+        synthetic: the images are made, not recorded: no patient is missing.
+        translates: the run restores images.
+        answers: the run tells classes.
+    """
     splits = data.get("splits") or {}
-    found = _confounded(splits)
+    found = [*_unlearnt(splits), *_confounded(splits, answers=answers)]
     for split, domains in splits.items():
         found += _class_and_domain(split, domains, translates=translates)
     shared = data.get("shared_groups") or []
@@ -258,12 +268,46 @@ def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = Tru
     return found if synthetic else [*found, *_ungrouped(splits)]
 
 
-def _confounded(splits: Json) -> list[str]:
+def untested(splits: Json) -> bool:
+    """True if it is known that no test image can be scored: those of domain b are good, and only compared with."""
+    test = splits.get("test") or {}
+    return "train" in splits and not any(counts.get("images") for domain, counts in test.items() if domain != "b")
+
+
+def no_test_split(splits: Json) -> list[str]:
+    """Return a sentence, if there are no test images to score."""
+    if not untested(splits):
+        return []
+    return [
+        "No test split: domain a has no test images, so nothing is scored at the end; give it some (a folder test, a "
+        "column split, or the option test of a manifest)."
+    ]
+
+
+def _unlearnt(splits: Json) -> Iterator[str]:
+    """Say which classes no training image shows; a domain of which no class is known is not looked at."""
+    train = {name: counts.get("classes") or {} for name, counts in (splits.get("train") or {}).items()}
+    labelled = {name: classes for name, classes in train.items() if sum(classes.values())}
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name in dict.fromkeys(name for classes in labelled.values() for name in classes):
+        domains = tuple(domain for domain, classes in labelled.items() if not classes.get(name))
+        if domains:
+            lacking.setdefault(domains, []).append(name)
+    for domains, names in lacking.items():
+        whole = len(domains) == len(labelled)
+        of, there = ("", "") if whole else (f" of domain {listed(domains)}", " there")
+        yield (
+            f"No training image{of} is {either(names)}, so nothing is learnt of {'it' if len(names) == 1 else 'them'}"
+            f"{there}; if some should be, check how labels are told (file name, folder, table)."
+        )
+
+
+def _confounded(splits: Json, *, answers: bool) -> list[str]:
     """Say where the source tells the class; places of which the same is to be said share a sentence."""
     places: dict[str, list[str]] = {}
     for split, domains in splits.items():
         for domain, counts in domains.items():
-            for sentence in class_and_source("{}", counts.get("sources")):
+            for sentence in class_and_source("{}", counts.get("sources"), answers=answers):
                 places.setdefault(sentence, []).append(f"the {split_word(split)} images of domain {domain}")
     return [sentence.replace("{}", listed(where), 1) for sentence, where in places.items()]
 
@@ -271,6 +315,12 @@ def _confounded(splits: Json) -> list[str]:
 def listed(words: Sequence[str]) -> str:
     """Return words as people list them: "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def either(words: Sequence[str], most: int = 5) -> str:
+    """Return words of which one is meant: "a, b or c"; of more than `most`, how many more there are."""
+    shown = [*words[:most], *([f"another {len(words) - most}"] if len(words) > most else [])]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _ungrouped(splits: Json) -> list[str]:
@@ -300,19 +350,18 @@ def _only(rows: Json) -> list[tuple[str, str]]:
     return [(name, classes[0]) for name, classes in held.items() if len(classes) == 1]
 
 
-def class_and_source(where: str, sources: Any) -> list[str]:
-    """Return a sentence, if in these images the source tells the class."""
+def class_and_source(where: str, sources: Any, *, answers: bool = True) -> list[str]:
+    """Return a sentence, if in these images the source tells the class; `answers`: the run tells classes."""
     rows: Json = {name: row for name, row in (sources or {}).items() if row}
     v = cramers_v(_table(rows)[1])
     if v is None or v <= 0.5:
         return []
     only = ", ".join(f"source {source} holds only {name}" for source, name in _only(rows))
     if not only:
-        return [f"Class and source go together in {where} (Cramér's V {v:.2f}), so accuracy partly measures source."]
-    return [
-        f"Class and source are confounded: in {where}, {only} (Cramér's V {v:.2f}), "
-        "so accuracy measures source as well as class."
-    ]
+        means = "accuracy partly measures source" if answers else "signs of a source may pass for signs of a class"
+        return [f"Class and source go together in {where} (Cramér's V {v:.2f}), so {means}."]
+    means = "accuracy measures source as well as class" if answers else "signs of a source pass for signs of a class"
+    return [f"Class and source are confounded: in {where}, {only} (Cramér's V {v:.2f}), so {means}."]
 
 
 def _class_and_domain(split: str, domains: Json, *, translates: bool) -> list[str]:
