@@ -28,6 +28,8 @@ __all__ = ["app", "main"]
 
 # Newer typers carry a click of their own, older ones depend on it; both are reached through typer.
 _Usage: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+COUNTED = ("generator", "discriminator")
+"""Kinds whose parameters `parts` counts."""
 
 
 class _Commands(guests.Commands):
@@ -315,6 +317,10 @@ def parts(
     """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""
     from restorekit.core.parts import KINDS
 
+    if sets and (name is None or kind not in COUNTED):
+        came = " ".join(filter(None, (kind, name))) or "neither kind nor name"
+        allowed = f"{' or '.join(COUNTED)} NAME"
+        raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; came {came}")
     plugins = guests.known()
     if kind is not None and name is None:
         plugins.load_guests()  # their words are listed too
@@ -465,7 +471,7 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     if options:
         rows = [[o.name, o.type, "must be given" if o.default is None else o.default] for o in options]
         screen.table("", ["option", "type", "default"], rows)
-    if kind in ("generator", "discriminator"):
+    if kind in COUNTED:
         _sizes(known, kind, name, sets)
 
 

@@ -221,6 +221,9 @@ def test_listings(cli: Cli) -> None:
     refused(cli("parts", "losses"), cli("parts", "losses").errors[0])
     assert cli("parts", "losses").errors[0].startswith("no kind of part is called 'losses'. Did you mean 'loss'?")
     assert cli("parts", "loss", "lsgam").errors[0].startswith("no loss is called 'lsgam'. Did you mean 'lsgan'?")
+    counted = "--set: is of a network whose parameters are counted, generator or discriminator NAME"
+    refused(cli("parts", "loss", "lsgan", "--set", "x=1"), f"{counted}; came loss lsgan")
+    refused(cli("parts", "generator", "--set", "x=1"), f"{counted}; came generator")
 
 
 def test_usage(cli: Cli, recipe: Path) -> None:
