@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from restorekit.app.cli import main
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugins
+from tests.disks import small_disk
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).parent / "restorekit"
@@ -610,17 +610,6 @@ def test_an_output_folder_that_is_a_file(cli: Cli, recipe: Path, tmp_path: Path)
     said = cli("run", recipe, "--out", tmp_path / "taken")
     assert (said.code, len(said.errors)) == (2, 1)
     assert str(tmp_path / "taken") in said.errors[0]
-
-
-@contextmanager
-def small_disk(limit: int) -> Iterator[None]:
-    """Let the system refuse files larger than `limit`, as a full disk refuses them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_path: Path) -> None:

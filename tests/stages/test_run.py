@@ -3,11 +3,9 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.run import Run
 from restorekit.stages.training.train import train
+from tests.disks import small_disk
 
 Build = Callable[..., Run]
 FULL: dict[str, Any] = {
@@ -234,17 +233,6 @@ def test_a_torn_folder_is_no_checkpoint_and_goes(build_run: Build, saved: Path) 
     run.resume(saved)
     assert not torn.exists()
     assert run.step == 2
-
-
-@contextmanager
-def small_disk(limit: int) -> Iterator[None]:
-    """Let the system refuse files larger than `limit`, as a full disk refuses them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def refused(run: Run, saved: Path) -> str:
