@@ -157,7 +157,7 @@ def test_pictures_of_phantoms_say_so_in_name_and_file(saved: Build) -> None:
     for files in gallery.read(home).values():
         for path in files.values():
             with Image.open(path) as picture:
-                assert picture.text == {"Description": "Synthetic phantom, no patient image"}  # type: ignore[attr-defined]
+                assert picture.text == {"Description": "Synthetic phantom, no patient image"}
 
 
 def test_a_row_an_image(saved: Build) -> None:

@@ -271,7 +271,7 @@ def test_what_is_said_to_fit_fits(restorer: Load, monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_no_array_is_refused(restorer: Load) -> None:
     with pytest.raises(DataError, match="an image is a NumPy array or a tensor; came list"):
-        restorer(nets__generator=SCALE).restore([[0.0]])  # type: ignore[arg-type]
+        restorer(nets__generator=SCALE).restore([[0.0]])
 
 
 def pictures(folder: Path) -> list[str]:
