@@ -24,6 +24,8 @@ from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.places import PART_PLACES
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -178,13 +180,13 @@ def keys_table() -> str:
 
 def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
     """Yield (key, type, default, meaning) for every key, from the schema and the docstrings of its models."""
-    whole = recipe.Recipe.model_json_schema()
+    whole = Recipe.model_json_schema()
 
     def walk(model: str, schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
         for name, field in schema["properties"].items():
             key = f"{prefix}{name}"
             inner = field.get("$ref", "").rpartition("/")[2]
-            kind = recipe.PART_PLACES.get(tuple(key.split(".")))  # type: ignore[call-overload]
+            kind = PART_PLACES.get(tuple(key.split(".")))  # type: ignore[call-overload]
             meaning = field.get("description", "")
             default = f"`{json.dumps(field['default'])}`" if "default" in field else "see below"
             default = "required" if name in schema.get("required", []) else default

@@ -21,7 +21,7 @@ from restorekit.core.files import write_text
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
     from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipes.recipe import Recipe
+    from restorekit.stages.recipes.model import Recipe
     from restorekit.stages.training.sweep import Member
 
 __all__ = ["app", "main"]

@@ -20,7 +20,7 @@ from restorekit.core.errors import RestorekitError, TrainingError
 
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipes.recipe import Recipe
+    from restorekit.stages.recipes.model import Recipe
     from restorekit.stages.runs.run import Run
     from restorekit.stages.training.sweep import Member
 

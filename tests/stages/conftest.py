@@ -29,7 +29,7 @@ from restorekit import (
 )
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
 

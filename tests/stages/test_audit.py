@@ -14,7 +14,7 @@ from restorekit import DataError, RecipeError
 from restorekit.core.plugins import Plugins
 from restorekit.stages.data.splits import opened
 from restorekit.stages.recipes.judge import judge_recipe
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.audit import audit, contrast, relation

@@ -12,7 +12,7 @@ from restorekit.core.errors import RecipeError
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Batch
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs.build import build, build_nets, check
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.run import Run

@@ -20,7 +20,7 @@ from restorekit.stages.data import batches, splits
 from restorekit.stages.data.batches import fit, scoring_batches, steps_per_epoch, training_batches
 from restorekit.stages.data.splits import Splits, open_splits, opened
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.build import build
 

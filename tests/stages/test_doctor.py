@@ -19,7 +19,7 @@ from restorekit.stages.data import doctor, facts, splits
 from restorekit.stages.data.doctor import examine
 from restorekit.stages.data.facts import facts_of, remembering
 from restorekit.stages.data.items import folder_items, manifest_items, recipe_items
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.reporting import report
 from restorekit.stages.runs import build
 

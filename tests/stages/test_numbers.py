@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from restorekit import Batch, DataError, Domain, Metric, RecipeError, TaskHead, hookimpl, write_image
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.reporting import report
 from restorekit.stages.restoring.restore import Restorer, restore_files
 from restorekit.stages.runs import build
@@ -100,7 +101,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def spec(root: Path, plugins: Plugins, **changes: Any) -> recipe.Recipe:
+def spec(root: Path, plugins: Plugins, **changes: Any) -> Recipe:
     table = {"name": "manifest", "file": "table.csv", "quantity": "age, years"}
     data = {
         "name": "age",

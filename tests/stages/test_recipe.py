@@ -15,7 +15,7 @@ from restorekit import RecipeError, hookimpl, nd
 from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugin, Plugins
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.schema import schema
 
 GOOD = """\

@@ -30,7 +30,7 @@ from restorekit.core.images import reading_through
 from restorekit.core.types import UNLABELLED, Batch, Intensity, Sample
 from restorekit.stages.data.facts import Facts
 from restorekit.stages.data.splits import SIDES, Side, SideName, Splits
-from restorekit.stages.recipes.recipe import Data, Recipe
+from restorekit.stages.recipes.model import Data, Recipe
 from restorekit.stages.recipes.seeds import rng_of
 
 __all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]

@@ -18,7 +18,7 @@ from restorekit.core.images import expecting
 from restorekit.core.parts import Parts
 from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.seeds import rng_of, seed_of
 from restorekit.stages.writing.findings import either
 

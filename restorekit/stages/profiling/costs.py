@@ -32,6 +32,7 @@ from restorekit.core import plugins
 from restorekit.core.errors import RecipeError, RestorekitError
 from restorekit.core.types import Domain, Translator
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs.build import build_nets
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.sizes import answering, trainable
@@ -98,7 +99,7 @@ def demand_device(device: str | None) -> str:
 
 
 def order(
-    spec: recipe.Recipe, domains: Mapping[str, Domain], job: Job, works: Sequence[tuple[str, int]], device: str
+    spec: Recipe, domains: Mapping[str, Domain], job: Job, works: Sequence[tuple[str, int]], device: str
 ) -> Iterator[dict[str, Any]]:
     """Measure in a process of its own, and yield what it finds, as it finds it.
 

@@ -14,7 +14,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain
 from restorekit.stages.profiling.costs import CLASSIFY, RESTORE, Job, order
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_state
 from restorekit.stages.writing.tables import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from restorekit.stages.recipes.layered import Origins
-from restorekit.stages.recipes.recipe import Recipe
+from restorekit.stages.recipes.model import Recipe
 
 __all__ = ["judge_recipe"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from restorekit.core.parts import KINDS, PLURALS, Parts, Place
-from restorekit.stages.recipes.recipe import PART_PLACES, Audit, Recipe
+from restorekit.stages.recipes.model import Audit, Recipe
+from restorekit.stages.recipes.places import PART_PLACES
 
 __all__ = ["schema"]
 

@@ -20,7 +20,8 @@ from restorekit.stages.data import batches, doctor, items
 from restorekit.stages.data.splits import SIDES, SPLITS, changes, open_splits
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.judge import judge_recipe
-from restorekit.stages.recipes.recipe import Misfit, Recipe, dotted
+from restorekit.stages.recipes.model import Misfit, Recipe
+from restorekit.stages.recipes.places import dotted
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints

@@ -19,7 +19,8 @@ from restorekit.core.files import write_text
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
 from restorekit.stages.data.doctor import Checkup
-from restorekit.stages.recipes.recipe import Recipe, dump
+from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.recipe import dump
 from restorekit.stages.runs import sizes
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorekit.core.errors import CheckpointError, RecipeError
-from restorekit.stages.recipes.recipe import Recipe, differences, read_resolved
+from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.recipe import differences, read_resolved
 from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_state
 from restorekit.stages.writing.runfolder import RunFolder
 

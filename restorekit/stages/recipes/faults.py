@@ -1,0 +1,142 @@
+"""Every fault of a recipe's plain data, each with its place: what the models say, its parts, and what goes together."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from restorekit.core.errors import nearest, unknown
+from restorekit.core.parts import Fault, Parts, Place
+from restorekit.core.plugins import Plugins
+from restorekit.stages.recipes.layered import name_of
+from restorekit.stages.recipes.model import Audit, Recipe, numbered
+from restorekit.stages.recipes.places import PART_PLACES, held, named
+
+__all__ = ["checked"]
+
+
+def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list[Fault]]:
+    """Return the recipe that plain data say, or None, and every fault: with none there is a recipe."""
+    faults: list[Fault] = list(_needs(data, plugins))
+    recipe = None
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        faults += list(_model_faults(error))
+    except ValueError as error:
+        faults.append(((), str(error)))
+    for place, kind in PART_PLACES.items():
+        faults += _part_faults(data, place, kind, plugins.parts)
+    faults += _joint_faults(data, plugins.parts)  # after the parts, which had their plugins imported
+    return recipe, faults
+
+
+def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
+    needs = data.get("needs")
+    if not isinstance(needs, list):
+        return
+    for i, need in enumerate(needs):
+        if not isinstance(need, str):
+            continue  # the model's own fault
+        fault = plugins.fault(need)
+        if fault:
+            yield ("needs", i), fault
+
+
+def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[Fault]:
+    for at, spec in named(data, place):
+        yield from parts.faults(kind, spec, at)
+
+
+def _joint_faults(data: dict[str, Any], parts: Parts) -> Iterator[Fault]:
+    """Yield the faults of values that do not go together.
+
+    They are looked for in plain data: the models would tell of them only where nothing else is wrong, and not where.
+    What has the wrong shape is passed over; the models tell of that.
+    """
+    yield from _length_faults(data.get("train"))
+    yield from _best_faults(held(data, ("train", "best")), held(data, ("evaluate", "metrics")), parts)
+    yield from _judge_faults(data.get("audit"), name_of(held(data, ("nets", "generator"))))
+
+
+def _length_faults(train: Any) -> Iterator[Fault]:
+    if not isinstance(train, dict):
+        return
+    told = [key for key in ("steps", "epochs") if key in train]
+    given = [key for key in told if train[key] is not None]
+    if len(given) == 2:
+        yield ("train", "steps"), "train takes 'steps' or 'epochs', never both; came both; take one away"
+    elif not given:  # a null that a later layer set is to blame, else the block
+        yield ("train", *told[:1]), "train takes 'steps' or 'epochs', never both; came neither; give one"
+
+
+def _best_faults(best: Any, metrics: Any, parts: Parts) -> Iterator[Fault]:
+    specs = [] if metrics is None else metrics
+    if not isinstance(best, str) or not isinstance(specs, list):
+        return
+    names = [name for name in map(name_of, specs) if name is not None and ("metric", name) in parts]
+    if len(names) < len(specs):
+        return  # a metric that is told as unknown may be the one that was meant
+    if best not in numbered(names):
+        yield ("train", "best"), unknown("evaluated metric", best, numbered(names))
+
+
+def _judge_faults(audit: Any, generator: str | None) -> Iterator[Fault]:
+    if not isinstance(audit, (str, dict)):
+        return
+    usual = Audit.model_fields["judge"].default.name
+    judge = name_of(audit["judge"]) if isinstance(audit, dict) and "judge" in audit else usual
+    if judge is not None and judge == generator:
+        yield ("audit", "judge"), f"is {judge!r}, as nets.generator; a judge needs another architecture; name one"
+
+
+def _model_faults(error: ValidationError) -> Iterator[Fault]:
+    for one in error.errors(include_url=False, include_context=False):
+        place: Place = tuple(step for step in one["loc"] if step not in ("function-before", "model"))
+        if one["type"] == "extra_forbidden":
+            yield (
+                place,
+                f"unknown key.{nearest(str(place[-1]), _keys(place[:-1]))} Known: {', '.join(_keys(place[:-1]))}",
+            )
+        elif one["type"] == "missing":
+            yield place, "is missing and has no default"
+        elif one["type"] == "model_type":
+            keys = ", ".join(_keys(place))
+            yield place, f"takes a mapping with {keys}; came {one['input']!r:.80}{_meant(place, one['input'])}"
+        elif one["type"] == "value_error":
+            yield place, one["msg"].removeprefix("Value error, ")
+        else:
+            yield place, f"{one['msg'][0].lower()}{one['msg'][1:]}; came {one['input']!r:.80}"
+
+
+def _meant(place: Place, value: Any) -> str:
+    """Return the mapping that was meant by a value that stands for it, if one of its keys takes the value."""
+    for name, field in _model(place).model_fields.items():
+        if typing.get_origin(field.annotation) is Literal and value in typing.get_args(field.annotation):
+            return f". Did you mean {{{name}: {value}}}?"
+    return ""
+
+
+def _keys(place: Place) -> list[str]:
+    """Return the known keys of the model at `place`."""
+    return sorted(_model(place).model_fields)
+
+
+def _model(place: Place) -> type[BaseModel]:
+    """Return the model at `place`; one without fields where there is none."""
+    model: Any = Recipe
+    for step in place:
+        if isinstance(step, int):
+            continue
+        annotation = model.model_fields[step].annotation
+        inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]
+        models = [a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not models:
+            return BaseModel
+        model = models[0]
+    found: type[BaseModel] = model
+    return found

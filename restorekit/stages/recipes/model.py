@@ -1,0 +1,277 @@
+"""What a recipe may say: its keys, their types, limits and defaults; and faults that are found as it is built."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from restorekit.core.errors import RecipeError
+from restorekit.core.parts import Fault
+from restorekit.stages.recipes.layered import Origins
+from restorekit.stages.recipes.places import lines_of, meant_place
+
+__all__ = ["Audit", "Data", "Misfit", "Recipe", "numbered"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class PartSpec(BaseModel):
+    """A part: its name alone, or a mapping with `name` and the part's options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The part as `Parts.resolve` takes it."""
+        return {"name": self.name, **(self.__pydantic_extra__ or {})}
+
+
+class LossSpec(PartSpec):
+    """A loss term and its weight in the sum."""
+
+    weight: float = 1.0
+
+
+class Augment(_Model):
+    """Random changes of training images."""
+
+    load: float = Field(default=1.0, ge=1.0)
+    """Images are resized to `load` times the size, then a random window of the size is cut."""
+    flip: bool = False
+    """Mirror the last axis (left and right) with probability 1/2."""
+
+
+class Cache(_Model):
+    """Where decoded training images are kept for the next epoch. It changes no result."""
+
+    place: Literal["none", "memory", "disk"] = "none"
+    """`none`: every image is decoded anew; `disk`: in the user's cache folder, while the run trains."""
+    limit: float = Field(default=4.0, gt=0)
+    """The most that they take, in GiB, each at the depth and size of its file; the rest is decoded anew."""
+
+
+class Data(_Model):
+    """The images, how they are sized, paired and split."""
+
+    root: str | None = None
+    """The folder where the datasets' relative paths start."""
+    size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
+    """Spatial size for training and scoring: [length], [height, width] or [depth, height, width]."""
+    channels: int = Field(default=1, ge=1)
+    """Channels of the networks. One channel is repeated to this many, equal ones count as one; else it is refused."""
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    """How an image of another shape becomes `size`."""
+    antialias: bool = True
+    """Filter before making smaller. The R2C-GAN authors' resize does not."""
+    a: PartSpec
+    """The dataset of poor quality (the paper's Y)."""
+    b: PartSpec
+    """The dataset of high quality (the paper's X)."""
+    cache: Cache = Field(default_factory=Cache)
+    augment: Augment = Field(default_factory=Augment)
+    pairing: Literal["random", "class", "key"] = "random"
+    """Which b goes with an a: any, one of the same class, or the one whose file has the same name."""
+    balance: Literal["none", "class"] = "none"
+    """`class`: training shows every class of a side equally often, those without one as a class of their own."""
+    batch: int = Field(default=1, ge=1)
+    """Images of each side in a step."""
+    val: float | None = Field(default=None, gt=0, lt=1)
+    """Null: the datasets' own validation split, if any. A fraction: that part of training, split by group."""
+    half: Literal["first", "second"] | None = None
+    """Train on one half of the training patients; which half a patient is in depends on the name alone."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load images; the draws do not depend on it."""
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    """What a file that cannot be read does to the run: stop it before it starts, or be skipped and counted."""
+
+
+class NetsSpec(_Model):
+    """The networks."""
+
+    generator: PartSpec
+    """The network of both translators."""
+    discriminator: PartSpec | None = None
+    """The network of both judges; null where no loss is adversarial."""
+    head: PartSpec | None = None
+    """Reads the generator's features and answers, such as the class; null: no answers."""
+    one_way: bool | None = None
+    """Build only the translator from a to b. Null: if `data.pairing` is `key` and no loss needs the way back."""
+
+
+class Adam(_Model):
+    """Adam, for translators and discriminators alike."""
+
+    lr: float = Field(default=2e-4, gt=0)
+    """The full learning rate."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    """Decay of the first and of the second moment."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
+    eps_hat: bool = False
+    """Add `eps` before the bias correction, as TensorFlow does (the "epsilon hat" of Kingma and Ba), not after it."""
+
+
+class Train(_Model):
+    """How long, how fast, and what is kept."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the longer domain; or `steps`, never both."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps; or `epochs`, never both."""
+    adam: Adam = Field(default_factory=Adam)
+    decay_from: float = Field(default=1.0, ge=0, le=1)
+    """The fraction of the steps at the full rate; from there it falls linearly to zero, every step."""
+    pool: int = Field(default=50, ge=0)
+    """Past fakes kept for each discriminator."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a moving average of the translators' weights; if set, the average is scored, shown and restored with."""
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    """`auto` is bf16 where the processor has it, else fp32, and says which."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are evaluated and restored with."""
+    best: str | None = None
+    """The validation score that names the best checkpoint; null: the first of `evaluate.metrics`."""
+    log_every: int = Field(default=50, ge=1)
+    """Steps between losses told."""
+    save_every: int = Field(default=1000, ge=1)
+    """Steps between checkpoints."""
+    score_every: int = Field(default=1000, ge=1)
+    """Steps between validations, if there is a validation split."""
+    sample_every: int = Field(default=1000, ge=1)
+    """Steps between sample pictures."""
+
+
+class Evaluate(_Model):
+    """How a run is scored."""
+
+    metrics: list[PartSpec] = []
+    """The scores."""
+    times: int = Field(default=1, ge=1)
+    """How often the restoring translator is applied. Classes always come from the first pass."""
+    resamples: int = Field(default=1000, ge=10)
+    """Bootstrap resamples for the intervals."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of the intervals."""
+
+
+class Audit(_Model):
+    """Whether restoration keeps what tells the classes: a judge, a classifier of another architecture, says."""
+
+    name: Literal["split", "same"] = "split"
+    """`split`: run and judge train on the two halves of the patients; `same`: both on all, and the report says so."""
+    judge: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
+    """The generator whose features the judge reads, with a head of its own; it must not be that of the run."""
+    steps: int | None = Field(default=None, ge=1)
+    """Steps of the judge's training; null: as many as the run's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Recipe(_Model):
+    """One experiment, whole."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Names the run folder."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Weights, order, crops, fresh degradations and resamples come from it. Phantoms have a seed of their own."""
+    needs: list[str] = []
+    """Distributions that must be installed, such as `restorekit-selfonn`."""
+    data: Data
+    nets: NetsSpec
+    losses: Annotated[list[LossSpec], Field(min_length=1)]
+    """The terms; each is a part with a `weight`, default 1."""
+    train: Train
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    audit: Audit | None = None
+    """Null: none. `split` or `same` alone takes the usual judge."""
+    watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
+    """Who writes down what the run says."""
+    paper: dict[str, float] = {}
+    """Published scores, and numbers of trained parameters, `parameters` and `encode_and_head`; shown beside ours."""
+    paper_note: str = ""
+    """Why our numbers may differ from the paper's."""
+    variants: dict[str, dict[str, Any]] = {}
+    """Named sets of dotted paths and values: `--variant NAME` applies one."""
+    variant: str | None = None
+    """Which of them was applied: `--variant` writes it here. It is a label; set by hand it applies nothing."""
+
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
+    @property
+    def half(self) -> Literal["first", "second"] | None:
+        """The half of the training patients that the run is trained on, if not all."""
+        halved = self.audit is not None and self.audit.name == "split"
+        return self.data.half or ("first" if halved else None)
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names under which the evaluated metrics are told; the second `psnr` is `psnr_2`."""
+        return numbered([metric.name for metric in self.evaluate.metrics])
+
+    @property
+    def loss_names(self) -> list[str]:
+        """Names under which the losses are told; the second `cycle` is `cycle_2`."""
+        return numbered([loss.name for loss in self.losses])
+
+    @property
+    def origins(self) -> Origins:
+        """Where its values came from: a file and a line, or a setting."""
+        return self._origins
+
+    def born(self, origins: Origins) -> Recipe:
+        """Return it with the places that its values came from."""
+        made = self.model_copy()
+        made._origins = origins
+        return made
+
+    @contextmanager
+    def at(self, *place: str | int) -> Iterator[None]:
+        """Say of faults of what is made inside, from what stands at `place`, on which line the recipe asks for it.
+
+        Raises:
+            Misfit: for a RecipeError that does not know its place.
+        """
+        try:
+            yield
+        except Misfit:
+            raise
+        except RecipeError as error:
+            data = json.loads(self.model_dump_json())
+            raise Misfit(self, *((meant_place(data, place, line), line) for line in error.faults)) from error
+
+
+class Misfit(RecipeError):
+    """Faults of a recipe that is valid by itself: its parts do not fit each other or the data.
+
+    `found` holds them with their places, `faults` a line each, in which the place stands first, as with other faults.
+    """
+
+    def __init__(self, recipe: Recipe, *found: Fault) -> None:
+        super().__init__(*lines_of(found, recipe.origins))
+        self.found = found
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which each stands once: one that was there before gets a number, NAME_2."""
+    seen = Counter[str]()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return found
