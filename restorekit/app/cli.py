@@ -188,21 +188,11 @@ def audit(
     ] = None,
     root: Root = None,
 ) -> None:
-    """Let a judge say of test images, before and after restoration, which class they show; write the report."""
-    from restorekit.stages.reporting import report
-    from restorekit.stages.runs import build
+    """Let a judge say of test images, before and after restoration, which class they show; write the report.
 
-    plugins = guests.known()
-    for run in runs:
-        folder = judge or run / "judge"
-        if not (folder / "recipe.json").is_file():
-            raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
-        with training.going_on(run, training.SAME):
-            made = build.reopen(run, plugins, root)
-            if made.changed:
-                screen.warn(made.changed)
-            training.audit_one(made, build.reopen(folder, plugins, root))
-            screen.say(f"report: {report.report(run).resolve()}")
+    Exit code 3 if some of several runs could not be audited.
+    """
+    training.audit_all(runs, judge, guests.known(), root)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from restorekit.app import screen
-from restorekit.core.errors import RestorekitError, TrainingError
+from restorekit.core.errors import RecipeError, RestorekitError, TrainingError
 
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from restorekit.stages.runs.run import Run
     from restorekit.stages.training.sweep import Member
 
-__all__ = ["SAME", "audit_one", "going_on", "refused", "run_all", "run_one"]
+__all__ = ["SAME", "audit_all", "going_on", "refused", "run_all", "run_one"]
 
 SAME = "give the same command again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -64,7 +65,16 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
         raise TrainingError(f"{refused(error)}; {last_good(folder)}. {mend}, then {again}") from error
 
 
-def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow_leaks: bool, again: str = "") -> None:
+def run_one(
+    spec: Recipe,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    resume: bool,
+    allow_leaks: bool,
+    again: str = "",
+    beside: Sequence[Path] = (),
+) -> None:
     """Build, train, evaluate, audit if the recipe asks for it, and report, from the start or from the last checkpoint.
 
     Args:
@@ -75,6 +85,7 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
         allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
             allowed when it goes on.
         again: how to go on after Ctrl-C, to people; empty: by --resume.
+        beside: run folders of the same sweep, whose judge may serve this run too.
 
     Raises:
         typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved; with 130 after Ctrl-C
@@ -83,12 +94,20 @@ def run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow
     """
     again = again or f"add --resume {folder}"
     with going_on(folder, again):
-        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again)
+        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again, beside=beside)
 
 
-def _run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allow_leaks: bool, again: str) -> None:
-    from restorekit.stages.data.splits import opened
-    from restorekit.stages.recipes.judge import judge_recipe
+def _run_one(
+    spec: Recipe,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    resume: bool,
+    allow_leaks: bool,
+    again: str,
+    beside: Sequence[Path],
+) -> None:
+    from restorekit.stages.recipes.judge import judge_place, judge_recipe
     from restorekit.stages.reporting import report
     from restorekit.stages.runs import build
     from restorekit.stages.scoring import evaluate
@@ -103,7 +122,8 @@ def _run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allo
             screen.warn(text)
     judge = judge_recipe(spec, made.steps)
     if judge is not None:
-        opened(judge, plugins.parts)  # no judge for want of data is told now, not after the training
+        judge, place = judge_place(judge, folder, beside)
+        build.build(judge, plugins, place)  # no judge for want of data or weights is told now, not after the training
     evaluate.rehearse(made)
     _trained(made, plugins, "run folder", resume=resume, again=again)
     if made.sizes["val"]:
@@ -113,13 +133,47 @@ def _run_one(spec: Recipe, plugins: Plugins, folder: Path, *, resume: bool, allo
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
         if judge is not None:
             report.report(folder)  # should the judge fail, this is there
-            audit_one(made, _trained_judge(judge, plugins, folder / "judge", again))
+            _audit(made, _trained_judge(judge, plugins, place, again))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
 
 
-def audit_one(made: Run, judge: Run) -> None:
+def audit_all(runs: Sequence[Path], judge: Path | None, plugins: Plugins, root: Path | None) -> None:
+    """Audit run folders, each by `judge` or else by its own, and report. One that fails does not stop the others.
+
+    Raises:
+        RestorekitError: why it failed, if there is one alone.
+        typer.Exit: with 3 if any of several failed.
+    """
+    failed = 0
+    for run in runs:
+        work = partial(_audit_folder, run, judge or run / "judge", plugins, root)
+        if len(runs) == 1:
+            work()
+        elif fault := _attempt(work):
+            failed += 1
+            screen.fail(fault)
+    if failed:
+        screen.fail(f"{failed} of {len(runs)} could not be audited")
+        raise typer.Exit(3)
+
+
+def _audit_folder(run: Path, judge: Path, plugins: Plugins, root: Path | None) -> None:
+    from restorekit.stages.reporting import report
+    from restorekit.stages.runs import build
+
+    if not (judge / "recipe.json").is_file():
+        raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
+    with going_on(run, SAME):
+        made = build.reopen(run, plugins, root)
+        if made.changed:
+            screen.warn(made.changed)
+        _audit(made, build.reopen(judge, plugins, root))
+        screen.say(f"report: {report.report(run).resolve()}")
+
+
+def _audit(made: Run, judge: Run) -> None:
     """Let a judge say whether the test images of a run still show their class, and tell it."""
     from restorekit.stages.scoring.audit import audit
 
@@ -145,7 +199,8 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
             screen.note(f"{member.name} ({at} of {len(members)})")
             began = monotonic()
             became[member.name] = "stopped"
-            fault = _attempt(member, plugins, allow_leaks=allow_leaks)
+            beside = [other.folder for other in members if other is not member]
+            fault = _attempt(partial(_run_member, member, plugins, allow_leaks, beside))
             if fault:
                 failed.append(member.name)
                 screen.fail(f"{member.name}: {fault}")
@@ -161,19 +216,31 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
         raise typer.Exit(3)
 
 
-def _attempt(member: Member, plugins: Plugins, *, allow_leaks: bool) -> str:
-    """Run a member; return in one line why it failed, or the empty string."""
+def _run_member(member: Member, plugins: Plugins, allow_leaks: bool, beside: Sequence[Path]) -> None:
+    if isinstance(member.recipe, RestorekitError):
+        raise member.recipe
+    run_one(
+        member.recipe,
+        plugins,
+        member.folder,
+        resume=member.began,
+        allow_leaks=allow_leaks,
+        again=SAME,
+        beside=beside,
+    )
+
+
+def _attempt(work: Callable[[], None]) -> str:
+    """Do one of several works; return in one line why it failed, or the empty string."""
     try:
-        if isinstance(member.recipe, RestorekitError):
-            raise member.recipe
-        run_one(member.recipe, plugins, member.folder, resume=member.began, allow_leaks=allow_leaks, again=SAME)
+        work()
     except RestorekitError as error:
         return " / ".join(str(error).splitlines())
     except OSError as error:
         return refused(error)
     except typer.Exit:
         raise
-    except Exception as error:  # a fault of ours must not cost the other runs; it is shown whole, as ever
+    except Exception as error:  # a fault of ours must not cost the others; it is shown whole, as ever
         screen.note(traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return ""

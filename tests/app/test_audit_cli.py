@@ -77,6 +77,41 @@ def test_a_run_without_a_judge(cli: Cli, recipe: Path) -> None:  # noqa: F811
     ]
 
 
+def test_one_judge_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    said = cli("run", recipe, "--seeds", "2")
+    assert said.code == 0, said
+    first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
+    assert (first / "judge").is_dir()
+    assert not (second / "judge").exists(), "that of the first was asked"
+    told = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
+    assert told[0] == told[1]
+    other = cli("run", recipe, "--seeds", "1", "--out", "others", "--set", "audit.steps=2")
+    assert other.code == 0, other
+    assert Path("others/audited-seed0/judge").is_dir()
+
+
+def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    assert cli("run", recipe).code == 0
+    audited = Path("runs/audited-1/scores/audit.json")
+    before = audited.read_text()
+    audited.unlink()
+    said = cli("audit", "runs/nothing", "runs/audited-1")
+    assert said.code == 3
+    assert said.errors == [
+        "runs/nothing: has no judge of its own; add --judge RUN, a run folder that tells the classes",
+        "1 of 2 could not be audited",
+    ]
+    assert audited.read_text() == before
+
+
+def test_a_judge_whose_weights_are_not_there_is_told_before_the_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    said = cli("run", recipe, "--set", "audit.judge={name: timm, model: test_efficientnet, checkpoint: weights.pth}")
+    assert said.code == 2
+    assert len(said.errors) == 1
+    assert "weights.pth" in said.errors[0], said
+    assert not list(Path("runs").glob("*/checkpoints"))
+
+
 @pytest.mark.parametrize(
     ("key", "line"),
     [

@@ -1,13 +1,16 @@
-"""The recipe of the judge that a recipe's audit asks for."""
+"""The recipe of the judge that a recipe's audit asks for, and the folder where it stands."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from restorekit.stages.recipes.layered import Origins
 from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.recipe import differences, read_resolved
 
-__all__ = ["judge_recipe"]
+__all__ = ["judge_place", "judge_recipe"]
 
 OTHER = {"first": "second", "second": "first"}
 
@@ -45,3 +48,23 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
         }
     )
     return made.born(Origins({(): spec.origins.where(("audit", "judge"))}))
+
+
+def judge_place(judge: Recipe, run: Path, beside: Sequence[Path]) -> tuple[Recipe, Path]:
+    """Return a judge's recipe, and the folder where it stands or will: `judge` of the run, or of one beside it.
+
+    One beside it serves where nothing but the seed differs, for which half it learns from does not depend on the seed;
+    the recipe then has that one's seed. The run's own goes before others'.
+
+    Args:
+        judge: the judge's recipe.
+        run: the run folder.
+        beside: run folders of the same sweep.
+    """
+    for place in (folder / "judge" for folder in (run, *beside)):
+        if (place / "recipe.json").is_file():
+            began = read_resolved(place)
+            seeded = judge.model_copy(update={"seed": began.get("seed")})
+            if not differences(began, seeded):
+                return seeded, place
+    return judge, run / "judge"
