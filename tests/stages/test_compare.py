@@ -146,7 +146,13 @@ def test_seeds_of_a_recipe_are_one_method(made: Made) -> None:
 def test_a_variant_is_a_method(made: Made) -> None:
     one = made("r", 0, recipe={"variant": None})
     wide = made("r", 0, folder="wide", skill=2, recipe={"variant": "wide", "nets": {"width": 8}})
+    same = made("r", 1, folder="same", recipe={"variant": "same"})
+    wider = made("r", 1, folder="wider", skill=2, recipe={"variant": "wide", "nets": {"width": 8}})
     assert [method.label for method in compare([one, wide], draws=10).methods] == ["r", "r-wide"]
+    found = compare([one, wide, same, wider], draws=10).methods
+    assert [(method.label, method.seeds) for method in found] == [("r-same", (0, 1)), ("r-wide", (0, 1))], (
+        "a variant that changes nothing is the recipe itself"
+    )
 
 
 def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:

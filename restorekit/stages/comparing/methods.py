@@ -174,8 +174,8 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
         _demand_same_task(runs, run)
         _demand_same_images(runs[0], run)
     by_method: dict[tuple[str, str], list[Scored]] = {}
-    for run in runs:
-        by_method.setdefault((_label(run), json.dumps(_settings(run), sort_keys=True)), []).append(run)
+    for run, key in zip(runs, _keys(runs), strict=True):
+        by_method.setdefault(key, []).append(run)
     found = [Method(label, tuple(sorted(same, key=lambda r: r.seed)), {}) for (label, _), same in by_method.items()]
     found = _told_apart(found)
     for method in found:
@@ -196,9 +196,26 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
     return found
 
 
+def _keys(runs: Sequence[Scored]) -> list[tuple[str, str]]:
+    """Return (label, settings) of each run. A recipe run as it is counts as its variant that changes nothing."""
+    settings = [json.dumps(_settings(run), sort_keys=True) for run in runs]
+    labels = {(_name(run), of): _label(run) for run, of in zip(runs, settings, strict=True) if _variant(run)}
+    return [
+        (_label(run) if _variant(run) else labels.get((_name(run), of), _name(run)), of)
+        for run, of in zip(runs, settings, strict=True)
+    ]
+
+
 def _label(run: Scored) -> str:
-    name, variant = str(run.recipe.get("name", run.folder.name)), run.recipe.get("variant")
-    return f"{name}-{variant}" if variant else name
+    return "-".join(filter(None, [_name(run), _variant(run)]))
+
+
+def _name(run: Scored) -> str:
+    return str(run.recipe.get("name", run.folder.name))
+
+
+def _variant(run: Scored) -> str:
+    return str(run.recipe.get("variant") or "")
 
 
 def _settings(run: Scored) -> dict[str, Any]:
