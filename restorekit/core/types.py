@@ -545,6 +545,8 @@ class Metric(ABC):
     """What a batch must know for the metric to be defined; None: nothing, so good images are scored too."""
     undefined: str = "not defined"
     """What a report prints where the score is NaN: the reason in a few words."""
+    biased: bool = False
+    """True: of resampled images it comes out worse or better than of all, so it is told without an interval."""
 
     @abstractmethod
     def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:

@@ -164,6 +164,7 @@ def test_calibration_error_agrees_with_torchmetrics(classes):
     )
     assert score("ece", logits, target.tolist()) == pytest.approx(float(theirs), abs=1e-6)
     assert METRICS[classes]["ece"].better == "lower"
+    assert [name for name in class_metrics.FORMULAS if METRICS[classes][name].biased] == ["ece"]
 
 
 @settings(max_examples=40, deadline=None)

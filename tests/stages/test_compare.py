@@ -79,6 +79,7 @@ def made(tmp_path: Path) -> Made:
             score: {
                 "id": f"{score}: as defined",
                 "better": "lower" if score == "ece" else "higher",
+                "biased": score == "ece",
                 "score": {"value": float(class_score(score, told[known], truth[known]))},
             }
             for score in (CLASS_SCORES if head and known.any() else ())
@@ -350,6 +351,8 @@ def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
     found = compare(runs)
     assert found.cells["good", "f1"].best
     assert not found.cells["poor", "f1"].best
+    assert found.cells["good", "ece"].patients is None
+    assert "ECE: without an interval over patients" in " ".join(words.notes(found))
     assert {t.column for t in found.tests} == {*TABLE, "ece"}
     assert len(found.tests) == 3 * 8
     assert all(t.corrected >= t.p for t in found.tests)
@@ -506,6 +509,17 @@ def test_calibration_is_the_metric(made: Made) -> None:
     promised, true, count = found.bins[0]
     assert count.sum() == IMAGES
     assert np.abs(promised - true) @ count / IMAGES == pytest.approx(found.ece[0])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_calibration_would_be_if_probabilities_came_true(classes: int) -> None:
+    rng = np.random.default_rng(1)
+    told = rng.dirichlet([0.7] * classes, IMAGES)
+    mean, most = answers.if_perfect([told])
+    drawn = [class_score("ece", told, np.array([rng.choice(classes, p=p) for p in told])) for _ in range(500)]
+    assert mean == pytest.approx(np.mean(drawn), rel=0.05)
+    assert most == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
+    assert answers.if_perfect([told, told]) == pytest.approx((mean, most)), "the same images, the same luck"
 
 
 # What is refused
@@ -782,7 +796,6 @@ def test_one_patient_has_no_interval(made: Made, tmp_path: Path) -> None:
     runs = [made(name, skill=skill, groups=groups, columns=columns) for name, skill in (("one", 1.0), ("two", 2.0))]
     found = compare(runs, draws=100)
     assert {cell.patients for cell in found.cells.values()} == {None}
-    assert {one.patients for one in answers.calibrations(found).values()} == {None}
     (said,) = [note for note in words.notes(found) if note.startswith("A dash stands for an interval")]
     assert "that is not defined: the score rests on one patient alone" in said
     assert not any("intervals are rough" in note for note in words.notes(found))

@@ -268,6 +268,12 @@ def test_one_positive_image_gives_the_sensitivity_no_interval(saved: Build) -> N
     assert (entry["low"], entry["high"], entry["why"]) == (None, None, "one image")
 
 
+def test_a_score_that_resamples_bias_has_no_interval(saved: Build) -> None:
+    entry = evaluate(saved("ece", data__a=toy(test=30), nets__head=HEAD))["metrics"]["ece"]["score"]
+    assert 0 < entry["value"] < 1
+    assert (entry["low"], entry["high"], entry["why"]) == (None, None, "resamples bias it")
+
+
 def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:
     run = saved("psnr", data__a=toy(test=30))
     evaluate(run)

@@ -25,6 +25,7 @@ __all__ = [
     "calibrations",
     "cases",
     "curves",
+    "if_perfect",
     "pr_curve",
     "roc_curve",
     "thresholds",
@@ -37,6 +38,8 @@ GRID = np.linspace(0, 1, 101)
 """Where curves are compared."""
 BANDS = 500
 """Resamples of a band: the first of those of the table."""
+PERFECT = 1000
+"""Draws of classes that come true as promised."""
 AT_THRESHOLD = ("accuracy", "sensitivity", "specificity", "precision", "f1", "f2")
 """Scores that a threshold moves."""
 
@@ -56,8 +59,12 @@ class Calibration:
 
     ece: tuple[float, ...]
     """The expected calibration error, a number a seed."""
-    patients: tuple[float, float] | None
-    """Percentiles of its mean over resampled patients; None where all are of one."""
+    perfect: tuple[float, float]
+    """What its mean would be if every probability came true: on average, and below which it stays in 95 of 100 draws.
+
+    Classes of these images are drawn by their probabilities, image by image (consistency resampling: Bröcker and Smith,
+    Weather and Forecasting 22, 2007). Few images leave an error to perfect probabilities too.
+    """
     bins: tuple[tuple[Values, Values, Values], ...]
     """A seed: of each bin that holds images the mean promised, the share that came true, and the images."""
 
@@ -149,18 +156,25 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
     known, target = found.truth()
     if not len(target):
         return {}
-    over = found.weights()
     made = {}
     for method in found.answering:
         chances = [run.test.chances[known] for run in method.runs]
-
-        def error(over: Values, of: Sequence[Values] = chances) -> Values:
-            return np.asarray(np.mean([class_score("ece", one, target, over[:, known]) for one in of], axis=0))
-
         ece = tuple(float(class_score("ece", chance, target)) for chance in chances)
         bins = tuple(_bins(chance, target) for chance in chances)
-        made[method.label] = Calibration(ece, found.interval(error, over), bins)
+        made[method.label] = Calibration(ece, if_perfect(chances), bins)
     return made
+
+
+def if_perfect(chances: Sequence[Values]) -> tuple[float, float]:
+    """Return the mean and the 95th percentile of the calibration error, meaned over seeds, where promises come true."""
+    luck = np.random.default_rng(0).random((PERFECT, len(chances[0])))  # the same for all seeds: of the same images
+    drawn = np.zeros(PERFECT)
+    for of in chances:
+        sure, _, at = confidence(of, of.argmax(1))
+        bins = np.eye(BINS)[at]
+        came_true = (luck < sure).astype(np.float64) @ bins
+        drawn += np.abs(came_true - sure @ bins).sum(1) / len(of) / len(chances)
+    return float(drawn.mean()), float(np.quantile(drawn, CONFIDENCE))
 
 
 def _bins(chances: Values, target: NDArray[np.int64]) -> tuple[Values, Values, Values]:

@@ -55,6 +55,8 @@ class Column:
     """False: it cannot be computed from the rows, so it is not tested."""
     of_answers: bool = False
     """True: it needs a head; else it is of restored images."""
+    biased: bool = False
+    """True: resamples bias it (`Metric.biased`), so it has no interval by patient."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +297,8 @@ def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column,
         rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in able)
         if able:
             definition = _definition(name, entry, classes)
-            made.append(Column(name, str(entry.get("better", "higher")), definition, rows, of_answers))
+            biased = bool(entry.get("biased"))
+            made.append(Column(name, str(entry.get("better", "higher")), definition, rows, of_answers, biased))
     return tuple(made)
 
 
@@ -329,7 +332,8 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
                     _demand_as_written(run, column.name, value)
-                patients, unlike = sized.interval(_mean_of_scores(scores), over), False
+                patients = None if column.biased else sized.interval(_mean_of_scores(scores), over)
+                unlike = False
             else:
                 values = [_entry(run, column.name).get("value", np.nan) for run in method.runs]
                 patients, unlike = _written(method, column.name)

@@ -146,10 +146,10 @@ def _calibration(found: Comparison, of: Mapping[str, Calibration]) -> dict[str, 
     promised = f"the probability of {found.classes[-1]}" if two else "the probability of the class that was called"
     rows = []
     for name, one in of.items():
-        bounds = " to ".join(map(number, one.patients)) if one.patients else "not defined"
-        spread = f"; seeds {number(min(one.ece))} to {number(max(one.ece))}" if len(one.ece) > 1 else ""
-        rows.append((name, number(sum(one.ece) / len(one.ece)), f"{bounds}{spread}"))
-    return {"picture": plots.reliability(of, promised), "rows": rows, "promised": promised, "bins": BINS}
+        spread = f"{number(min(one.ece))} to {number(max(one.ece))}" if len(one.ece) > 1 else ""
+        rows.append((name, number(sum(one.ece) / len(one.ece)), spread, *map(number, one.perfect)))
+    picture, seeds = plots.reliability(of, promised), any(spread for _, _, spread, *_ in rows)
+    return {"picture": picture, "rows": rows, "promised": promised, "bins": BINS, "seeds": seeds}
 
 
 def _thresholds(of: Mapping[str, Thresholds | str]) -> list[dict[str, Any]]:

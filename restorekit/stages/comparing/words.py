@@ -84,8 +84,9 @@ def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
 
 
 def _is_lone(found: Comparison, name: str, cell: Cell) -> bool:
-    """True if a score has no interval; of a score without rows only its run knows why."""
-    rows = found.units == 1 or any(column.rows for column in found.columns if column.name == name)
+    """True if a score might have an interval but has none; of a score without rows only its run knows why."""
+    column = next(column for column in found.columns if column.name == name)
+    rows = (found.units == 1 or column.rows) and not column.biased
     return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None and not cell.unlike
 
 
@@ -162,6 +163,12 @@ def _about_images(found: Comparison) -> Iterator[str]:
             f"A dash stands for an interval of {listed([*map(label, lone)])} that is not defined: the score rests on "
             f"one {found.unit} alone, or no resample differs; how far it would differ for other {found.unit}s cannot "
             "be said."
+        )
+    biased = [label(column.name) for column in found.columns if column.biased]
+    if biased:
+        yield (
+            f"{listed(biased)}: without an interval over {found.unit}s, for resamples bias it: an image that is drawn "
+            "twice is no second image."
         )
     yield from few_units(found.units, found.unit)
     data = found.first.data

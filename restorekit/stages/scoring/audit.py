@@ -231,7 +231,8 @@ def _scores(judge: Run, seen: _Seen, over: Resamples, confidence: float) -> Iter
         if rows:
             scores = {which: _reduced(metric, of) for which, of in rows.items()}
             scores["change"] = _change(scores["poor"], scores["restored"])
-            yield name, {which: estimate(score, over, confidence) for which, score in scores.items()}
+            biased = metric.biased
+            yield name, {which: estimate(score, over, confidence, biased=biased) for which, score in scores.items()}
 
 
 def _reduced(metric: Metric, rows: Rows) -> Score:

@@ -285,7 +285,7 @@ def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _
     for (name, _), rows in good.rows.items():
         metric = good.metrics[name]
         parts = _parts(metric, rows, None, np.array([]))
-        found[name]["good"] = _entry(*parts["restored"], over_good, confidence)
+        found[name]["good"] = _entry(*parts["restored"], over_good, confidence, biased=metric.biased)
         if found[name]["good"] is None:
             found[name]["undefined"] = metric.undefined
         three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
@@ -352,7 +352,7 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
 def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
     metric = seen.metrics[name]
-    told = {"id": metric.id, "better": metric.better, "unit": metric.unit, "needs": metric.needs}
+    told = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased")}
     entry: dict[str, Any] = {**told, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
@@ -362,7 +362,7 @@ def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, 
         return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
     after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
     for part, (function, defined) in _parts(metric, after, before, known).items():
-        entry[part] = _entry(function, defined, over, run.recipe.evaluate.confidence)
+        entry[part] = _entry(function, defined, over, run.recipe.evaluate.confidence, biased=metric.biased)
         if entry[part] is None:
             endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
             entry["undefined"] = "infinite for one image or more" if endless else metric.undefined
@@ -370,10 +370,15 @@ def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, 
 
 
 def _entry(
-    function: Callable[[Indices], float], defined: NDArray[np.bool_], over: Resamples, confidence: float
+    function: Callable[[Indices], float],
+    defined: NDArray[np.bool_],
+    over: Resamples,
+    confidence: float,
+    *,
+    biased: bool,
 ) -> dict[str, Any] | None:
     """A score of all images, its interval, and of how many images it tells; None where it is no number."""
-    entry = estimate(function, over, confidence)
+    entry = estimate(function, over, confidence, biased=biased)
     return None if entry is None else {**entry, "n": int(defined.sum())}
 
 

@@ -35,6 +35,7 @@ Indices = NDArray[np.int64]
 NARROW = 1e-12
 """Width of an interval, as a share of its ends, up to which it has none but by rounding."""
 ALIKE = "no resample differs"
+BIASED = "resamples bias it"
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,24 @@ def _indispensable(score: Callable[[Indices], float], units: Sequence[Indices], 
     return stop - first == 1 or any(_indispensable(score, units, *ends) for ends in ((first, middle), (middle, stop)))
 
 
-def estimate(score: Callable[[Indices], float], over: Resamples, confidence: float) -> dict[str, Any] | None:
+def estimate(
+    score: Callable[[Indices], float], over: Resamples, confidence: float, *, biased: bool = False
+) -> dict[str, Any] | None:
     """Return a score of all rows with its interval: "value", "low" and "high"; None where it is no number.
 
     Where there is no interval, low and high are None, and "why" says it in words: "one patient".
+
+    Args:
+        score: rows to the score.
+        over: resamples of the rows.
+        confidence: of the interval.
+        biased: resamples bias the score (`Metric.biased`), so that their percentiles are no interval of it.
     """
     value = score(np.arange(sum(map(len, over.units))))
     if not math.isfinite(value):
         return None
+    if biased:
+        return {"value": value, "low": None, "high": None, "why": BIASED}
     low, high = interval(score, over, confidence)
     why = {} if low is not None else {"why": f"one {over.unit}" if rests_on_one(score, over.units) else ALIKE}
     return {"value": value, "low": low, "high": high, **why}

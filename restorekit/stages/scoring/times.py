@@ -146,7 +146,8 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: Resamples) -> Ite
         if why is None:
             rows = [np.concatenate(seen.rows[name, k]) for k in times]
             known = [labelled if metric.needs == "target" else ~np.isnan(of[:, 0]) for of in rows]
-            lines["all"] = _line([partial(_score, metric, of) for of in rows], known, times, over, confidence)
+            scores = [partial(_score, metric, of) for of in rows]
+            lines["all"] = _line(scores, known, times, over, confidence, biased=metric.biased)
             why = None if lines["all"]["points"] else metric.undefined
         yield name, {"id": metric.id} | _told(metric.better, lines, why)
 
@@ -193,6 +194,8 @@ def _line(
     times: Sequence[int],
     over: Resamples,
     confidence: float,
+    *,
+    biased: bool = False,
 ) -> dict[str, Any]:
     """Return the points of a line, and the change from the first pass to the last.
 
@@ -203,15 +206,17 @@ def _line(
         times: the numbers of passes.
         over: resamples of the images.
         confidence: of the intervals.
+        biased: resamples bias the score, so that it has no interval.
     """
-    points = [(k, _point(score, chosen, over, confidence)) for k, score, chosen in zip(times, of, known, strict=True)]
+    point = partial(_point, over=over, confidence=confidence, biased=biased)
+    points = [(k, point(score, chosen)) for k, score, chosen in zip(times, of, known, strict=True)]
     both = known[0] & known[-1]
-    change = _point(lambda rows: of[-1](rows) - of[0](rows), both, over, confidence) if len(of) > 1 else None
-    return {"points": [{"times": k, **point} for k, point in points if point is not None], "change": change}
+    change = point(lambda rows: of[-1](rows) - of[0](rows), both) if len(of) > 1 else None
+    return {"points": [{"times": k, **one} for k, one in points if one is not None], "change": change}
 
 
 def _point(
-    of: Callable[[Indices], float], known: NDArray[np.bool_], over: Resamples, confidence: float
+    of: Callable[[Indices], float], known: NDArray[np.bool_], *, over: Resamples, confidence: float, biased: bool
 ) -> dict[str, Any] | None:
     """A value, its interval, and of how many images it tells; None where it is no number."""
 
@@ -219,7 +224,7 @@ def _point(
         mine = rows[known[rows]]
         return of(mine) if mine.size else math.nan
 
-    point = estimate(score, over, confidence)
+    point = estimate(score, over, confidence, biased=biased)
     return None if point is None else {**point, "n": int(known.sum())}
 
 
