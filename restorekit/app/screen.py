@@ -24,6 +24,8 @@ BOUNDLESS = 100_000
 """Columns of an output that is no terminal."""
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else BOUNDLESS)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
+GAP = 2
+"""Columns of the screen between two of a table."""
 LONG = 24 * 3600
 """Seconds from which a run is told how it can be shortened."""
 
@@ -222,13 +224,32 @@ def times(summary: Mapping[str, Any]) -> None:
 
 
 def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None:
-    """Print the columns of which more or less is better; the files have all. A star marks what is bold there."""
+    """Print the columns of which more or less is better; the files have all. A star marks what is bold there.
+
+    What is wider than a terminal goes on in a table below, so that no number is broken.
+    """
     kept = [column.better != "neither" for column in columns]
+    heads = ["method", *(column.name for column in compress(columns, kept))]
     rows = []
     for line in lines:
         cells = ["\n".join([f"{cell.value}{'*' if cell.best else ''}", *cell.below]) for cell in line.cells]
         rows.append([f"{line.label}\n{line.seeds}".rstrip(), *compress(cells, kept)])
-    table(title, ["method", *(column.name for column in compress(columns, kept))], rows)
+    widths = [max(map(len, "\n".join(column).split("\n"))) for column in zip(heads, *rows, strict=True)]
+    for i, chosen in enumerate(_pieces(widths, out.width)):
+        if i:
+            say("")
+        table("" if i else title, [heads[k] for k in chosen], [[row[k] for k in chosen] for row in rows])
+
+
+def _pieces(widths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Yield the columns of each table: the first of all, and as many others as there is room for, at least one."""
+    chosen = [0]
+    for k, width in enumerate(widths[1:], start=1):
+        if len(chosen) > 1 and sum(widths[i] + GAP for i in chosen) + width > room:
+            yield chosen
+            chosen = [0]
+        chosen.append(k)
+    yield chosen
 
 
 def _interval(part: Mapping[str, Any] | None, reason: str | None) -> tuple[str, str]:
