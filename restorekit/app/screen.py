@@ -202,14 +202,16 @@ def _short(name: str) -> str:
 
 def scores(summary: Mapping[str, Any]) -> None:
     """Print the scores of a split."""
-    share = round(summary["confidence"] * 100)
+    from restorekit.stages.writing.findings import percent
+
+    share = percent(summary["confidence"])
     rows = []
     for name, entry in summary["metrics"].items():
         for part in ("score", "poor", "restored", "gain", "good"):
             if part in entry:
                 rows.append([name, "" if part == "score" else part, *_interval(entry[part], entry["undefined"])])
     title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"
-    table(title, ["metric", "", "value", f"{share} % interval by {summary['unit']}"], rows)
+    table(title, ["metric", "", "value", f"{share} interval by {summary['unit']}"], rows)
 
 
 def times(summary: Mapping[str, Any]) -> None:

@@ -146,6 +146,10 @@ def audit_all(runs: Sequence[Path], judge: Path | None, plugins: Plugins, root: 
         RestorekitError: why it failed, if there is one alone.
         typer.Exit: with 3 if any of several failed.
     """
+    from restorekit.stages.recipes.recipe import read_resolved
+
+    if judge is not None:
+        read_resolved(judge)  # that it is none is told once, not of every run
     failed = 0
     for run in runs:
         work = partial(_audit_folder, run, judge or run / "judge", plugins, root)
@@ -160,9 +164,11 @@ def audit_all(runs: Sequence[Path], judge: Path | None, plugins: Plugins, root: 
 
 
 def _audit_folder(run: Path, judge: Path, plugins: Plugins, root: Path | None) -> None:
+    from restorekit.stages.recipes.recipe import read_resolved
     from restorekit.stages.reporting import report
     from restorekit.stages.runs import build
 
+    read_resolved(run)
     if not (judge / "recipe.json").is_file():
         raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
     with going_on(run, SAME):

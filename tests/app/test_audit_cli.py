@@ -84,7 +84,9 @@ def test_one_judge_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
     assert (first / "judge").is_dir()
     assert not (second / "judge").exists(), "that of the first was asked"
     told = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
+    assert [one.pop("folder") for one in told] == ["judge", "../audited-seed0/judge"]
     assert told[0] == told[1]
+    assert "(run folder ../audited-seed0/judge)" in (second / "report.html").read_text()
     other = cli("run", recipe, "--seeds", "1", "--out", "others", "--set", "audit.steps=2")
     assert other.code == 0, other
     assert Path("others/audited-seed0/judge").is_dir()
@@ -98,9 +100,12 @@ def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe:
     said = cli("audit", "runs/nothing", "runs/audited-1")
     assert said.code == 3
     assert said.errors == [
-        "runs/nothing: has no judge of its own; add --judge RUN, a run folder that tells the classes",
+        "runs/nothing: is no run folder: it has no recipe.json",
         "1 of 2 could not be audited",
     ]
+    mistyped = cli("audit", "runs/audited-1", "runs/audited-1", "--judge", "runs/typo")
+    assert mistyped.code == 2
+    assert mistyped.errors == ["runs/typo: is no run folder: it has no recipe.json"]
     assert audited.read_text() == before
 
 

@@ -3,21 +3,22 @@
 import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from restorekit import DataError, RecipeError
+from restorekit import Batch, DataError, RecipeError
 from restorekit.core.plugins import Plugins
 from restorekit.stages.data.splits import opened
 from restorekit.stages.recipes.judge import judge_recipe
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
-from restorekit.stages.scoring.audit import audit, contrast, relation
+from restorekit.stages.scoring.audit import audit, changes_of_mind, contrast, relation
 from restorekit.stages.scoring.inference import exact
 from restorekit.stages.scoring.survival import sentences
 from restorekit.stages.training.train import train
@@ -237,6 +238,35 @@ def test_other_classes_or_none_are_refused(build_run: Build, judge: Run, restore
     handed.nets.ab.generator.translates = False
     with pytest.raises(DataError, match="hands its images through, so there is nothing to audit"):
         audit(handed, judge)
+
+
+def test_truth_and_masks_of_some_images(judge: Run, restorer: Callable[..., Run]) -> None:
+    """Contrast is that of the images whose mask is known; a score against some truths would not be the split's."""
+    run = restorer(0.5)
+    whole = audit(run, judge)
+    scoring = run.scoring
+
+    def some(*asked: Any, **options: Any) -> Iterator[Batch]:
+        for i, batch in enumerate(scoring(*asked, **options)):
+            yield replace(batch, truth=None, mask=None) if i % 2 else batch
+
+    run.scoring = some
+    found = audit(run, judge)
+    assert found["scores"]["auroc"].keys() == {"poor", "restored", "change"}
+    assert "truth" in whole["scores"]["auroc"]
+    assert 0 < found["contrast"]["images"] < whole["contrast"]["images"]
+    assert found["scores"]["auroc"]["poor"] == whole["scores"]["auroc"]["poor"]
+    table = rows(run)
+    assert "nan" in [row["poor_contrast"] for row in table]
+    assert "truth_p_yes" not in table[0]
+
+
+def test_of_three_classes_what_was_told_wrongly_before_is_not_invented() -> None:
+    before, after, truth = np.array([2, 1, 0]), np.array([0, 0, 0]), np.array([1.0, 1.0, 0.0])
+    found = changes_of_mind("a", 0, before, after, truth, [np.array([i]) for i in range(3)], 0.95)
+    assert (found["invented"]["k"], found["invented"]["n"]) == (1, 1), "the first was called c, and is b"
+    assert (found["towards"]["k"], found["towards"]["n"]) == (2, 2)
+    assert (found["lost"]["k"], found["lost"]["n"]) == (0, 1)
 
 
 def test_contrast_is_inside_less_surround() -> None:

@@ -21,6 +21,7 @@ from restorekit.stages.comparing.compare import TABLE, compare, demand_column
 from restorekit.stages.comparing.methods import read_run
 from restorekit.stages.scoring import gallery
 from restorekit.stages.scoring.intervals import resamples, units
+from restorekit.stages.writing.tables import tex
 
 IMAGES = 60
 TRUTH = np.arange(IMAGES) % 3 == 0
@@ -79,7 +80,6 @@ def made(tmp_path: Path) -> Made:
             score: {
                 "id": f"{score}: as defined",
                 "better": "lower" if score == "ece" else "higher",
-                "biased": score == "ece",
                 "score": {"value": float(class_score(score, told[known], truth[known]))},
             }
             for score in (CLASS_SCORES if head and known.any() else ())
@@ -303,7 +303,7 @@ def test_a_score_that_no_run_lists_has_the_definition_of_its_metric(made: Made) 
     told["metrics"] = {"f1": told["metrics"]["f1"]}
     path.write_text(json.dumps(told))
     ids = {column.name: column.id for column in compare([home], draws=10).columns}
-    assert ids["f1"] == "f1: as defined"
+    assert ids["f1"].startswith("f1: F1 = 2 TP / (2 TP + FN + FP)"), "it is computed anew"
     assert ids["f2"].startswith("f2: F2 = 5 TP / (5 TP + 4 FN + FP); positive: the last of two classes")
     assert list(ids) == list(TABLE)
 
@@ -820,6 +820,13 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
         == 2
     )
     assert any("sensitivity" in n and "the score rests on one patient" in n for n in words.notes(found))
+
+
+def test_the_table_for_latex_tells_the_doubts(made: Made) -> None:
+    found = compare([made("one"), made("two", seed=1)], draws=10, allow_unequal=True)
+    told = words.latex(found)
+    assert len(words.notes(found)) > 2
+    assert all(tex(note) in told for note in words.notes(found))
 
 
 def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:

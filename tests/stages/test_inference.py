@@ -49,6 +49,18 @@ def test_a_swap_of_patients_is_a_swap_of_their_answers() -> None:
     assert p[0] == pytest.approx(np.mean(np.abs(gaps) >= abs(gaps[0]) - 1e-9)), "few patients: every swap is made"
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e5, 1e9])
+def test_the_full_swap_is_as_large_as_what_was_seen(scale: float) -> None:
+    """However large the scores are: of two methods one is always better, so that 2 of all 64 swaps are as large."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        one = scale * (1 + rng.random((12, 1)))
+        other = one - rng.random((12, 1))
+        terms = [np.concatenate([of, np.ones_like(of)], axis=1) for of in (one, other)]
+        found = inference.summable(*terms, lambda sums: sums[..., 0] / sums[..., 1], members(np.repeat(range(6), 2)))
+        assert inference.swap_test([found], 6, 9999, 0)[1][0] == 2 / 64
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_areas_are_those_of_swapped_ranks(seed: int) -> None:

@@ -296,18 +296,20 @@ def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column,
         able = [run for run in runs if run.may_have(of_answers=of_answers)]
         rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in able)
         if able:
-            definition = _definition(name, entry, classes)
-            biased = bool(entry.get("biased"))
-            made.append(Column(name, str(entry.get("better", "higher")), definition, rows, of_answers, biased))
+            better, told, biased = _meaning(name, entry, classes)
+            made.append(Column(name, better, told, rows, of_answers, biased))
     return tuple(made)
 
 
-def _definition(name: str, entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
-    """Return the definition of a score as a run tells it; of a class score that no run lists, as the metric does."""
-    if "id" in entry or name not in CLASS_SCORES:
-        return str(entry.get("id", "not recorded"))
-    metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), classes))
-    return metric.id
+def _meaning(name: str, entry: Mapping[str, Any], classes: tuple[str, ...]) -> tuple[str, str, bool]:
+    """Return what is better, the definition, and whether resamples bias the score, as a run tells it.
+
+    Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run.
+    """
+    if name in CLASS_SCORES:
+        metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), classes))
+        return metric.better, metric.id, metric.biased
+    return str(entry.get("better", "higher")), str(entry.get("id", "not recorded")), bool(entry.get("biased"))
 
 
 def _by_rows(run: Scored, name: str) -> Values | None:

@@ -212,8 +212,9 @@ def _about_methods(found: Comparison) -> Iterator[str]:
         yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; their range is all that is said."
     if len({method.seeds for method in found.methods}) > 1:
         yield (
-            "The methods were trained with other seeds than each other (--allow-unequal). A test takes as many runs of "
-            "each method as both have, those of the lowest seeds, and no number is bold that rests on fewer runs."
+            "The methods were trained with other seeds than each other (--allow-unequal). A test that swaps answers "
+            "takes as many runs of each method as both have, those of the lowest seeds, and no number is bold that "
+            "rests on fewer runs. McNemar's test and the images on which methods disagree take all runs of each."
         )
     for method in found.methods:
         if method.differs:
@@ -287,6 +288,7 @@ def latex(found: Comparison) -> str:
     return tex_table(
         f"\\begin{{tabular}}{{l{columns}}}\n\\hline\n{rows[0]} \\\\\n\\hline\n{body} \\\\\n\\hline\n\\end{{tabular}}",
         tex(" ".join(legend(found))),
+        "\n\n".join(map(tex, notes(found))),
     )
 
 

@@ -43,7 +43,11 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
                 "precision": spec.train.precision,
                 "save_every": spec.train.save_every,
             },
-            "evaluate": {"metrics": ["accuracy", "auroc"], "resamples": spec.evaluate.resamples},
+            "evaluate": {
+                "metrics": ["accuracy", "auroc"],
+                "resamples": spec.evaluate.resamples,
+                "confidence": spec.evaluate.confidence,
+            },
             "watch": ["csv"],
         }
     )

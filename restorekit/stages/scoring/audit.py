@@ -12,6 +12,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,11 @@ from restorekit.stages.scoring.inference import exact
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.stages.scoring.survival import headline, sentences
 
-__all__ = ["audit", "contrast", "relation"]
+__all__ = ["audit", "changes_of_mind", "contrast", "relation"]
 
 Rows = NDArray[np.float64]
 Score = Callable[[Indices], float]
+LOOKS = ("poor", "restored", "truth")
 RING = 0.06
 """Width of the surround of a mask, as a fraction of the image's smallest side."""
 
@@ -46,6 +49,7 @@ class _Seen:
     told: dict[str, list[Tensor]] = field(default_factory=dict)
     rows: dict[tuple[str, str], list[Rows]] = field(default_factory=dict)
     contrasts: dict[str, list[float]] = field(default_factory=dict)
+    """NaN where no mask is known."""
     keys: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     targets: list[float] = field(default_factory=list)
@@ -171,6 +175,9 @@ def _look(run: Run, judge: Run, split: str, say: Callable[[str], None]) -> _Seen
             output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
             _note(judge, seen, moved, output.image.float())
             say(f"{len(seen.keys)} of {run.sizes[split]} images judged")
+    if len(seen.told.get("truth", [])) < len(seen.keys):  # a score of some of the images would not be the split's
+        seen.told.pop("truth", None)
+        seen.rows = {key: rows for key, rows in seen.rows.items() if key[1] != "truth"}
     return seen
 
 
@@ -186,8 +193,9 @@ def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
         for score, metric in judge.metrics.items():
             if metric.needs == "target":
                 seen.rows.setdefault((score, name), []).append(metric.measure(look, told, batch))
-        if batch.mask is not None:
-            seen.contrasts.setdefault(name, []).extend(contrast(look, batch.mask))
+    for name in LOOKS:
+        here = None if batch.mask is None or name not in looks else contrast(looks[name], batch.mask)
+        seen.contrasts.setdefault(name, []).extend([math.nan] * len(batch.key) if here is None else here)
     seen.keys += batch.key
     seen.groups += batch.group or [None] * len(batch.key)
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
@@ -203,10 +211,11 @@ def _for(domain: Domain, image: Tensor) -> Tensor:
 def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
     confidence = run.recipe.evaluate.confidence
     classes = run.domains["a"].classes
-    before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
-    of = classes[1:] if len(classes) == 2 else classes
     truth = np.array(seen.targets)
-    trained = relation(_listing(run), _listing(judge), split)
+    before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
+    told = partial(changes_of_mind, before=before, after=after, truth=truth, of=over.units, confidence=confidence)
+    of = classes[1:] if len(classes) == 2 else classes
+    who = {"folder": relpath(judge.folder, run.folder), "generator": judge.recipe.nets.generator.name}
     return {
         "split": split,
         "images": len(seen.keys),
@@ -215,11 +224,11 @@ def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Resamples) -> 
         "confidence": confidence,
         "synthetic": run.synthetic,
         "times": run.recipe.evaluate.times,
-        "judge": {"folder": judge.folder.name, "generator": judge.recipe.nets.generator.name, **trained},
+        "judge": {**who, **relation(_listing(run), _listing(judge), split)},
         "chance": {"auroc": 0.5, "accuracy": _most(truth)},
         "scores": dict(_scores(judge, seen, over, confidence)),
         "agreement": _share(before == after, np.ones(len(before), bool), confidence),
-        "flips": [_flips(name, classes.index(name), before, after, truth, over.units, confidence) for name in of],
+        "flips": [told(name, classes.index(name)) for name in of],
         "contrast": _contrasts(seen, over, confidence),
     }
 
@@ -263,7 +272,7 @@ def _most(truth: Rows) -> float:
     return float(np.bincount(known.astype(np.int64)).max() / len(known)) if len(known) else 0.0
 
 
-def _flips(
+def changes_of_mind(
     name: str,
     index: int,
     before: NDArray[np.int_],
@@ -275,9 +284,18 @@ def _flips(
     """Count changes of mind about a class: of all images, and of those that were called rightly before.
 
     Of those that were lost patients are counted too, each once: several images of one are no several witnesses.
+
+    Args:
+        name: of the class.
+        index: of the class.
+        before: (N,), the class that each image was called before restoration.
+        after: (N,), after it.
+        truth: (N,), the true class; below 0 or NaN where it is not known.
+        of: the rows of each patient.
+        confidence: of the intervals.
     """
     was, now, is_ = before == index, after == index, truth == index
-    isnt = (truth >= 0) & ~is_
+    others = (truth >= 0) & ~is_ & (before == truth)
     told, lost = (np.array([which[rows].any() for rows in of]) for which in (was & is_, ~now & was & is_))
     return {
         "class": name,
@@ -285,14 +303,14 @@ def _flips(
         "away": _share(~now, was, confidence),
         "towards": _share(now, ~was, confidence),
         "lost": _share(~now, was & is_, confidence),
-        "invented": _share(now, ~was & isnt, confidence),
+        "invented": _share(now, others, confidence),
     }
 
 
 def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any] | None:
     """Return the mean contrast inside the masks, before, after and of the truth, and its change by restoration."""
     columns = {which: np.array(values) for which, values in seen.contrasts.items()}
-    known = int(np.isfinite(columns["poor"]).sum()) if columns else 0
+    known = int(np.isfinite(columns["poor"]).sum())
     if not known:
         return None
     columns["change"] = columns["restored"] - columns["poor"]
@@ -305,9 +323,10 @@ def _table(seen: _Seen, domain: Domain) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     tells = [f"{which}_{column}" for which in seen.told for column in domain.columns]
-    writer.writerow(["key", "group", "class", *tells, *(f"{which}_contrast" for which in seen.contrasts)])
+    contrasts = {which: values for which, values in seen.contrasts.items() if np.isfinite(values).any()}
+    writer.writerow(["key", "group", "class", *tells, *(f"{which}_contrast" for which in contrasts)])
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for of in seen.told.values() for p in of[i]]
-        inside = [f"{values[i]:.6g}" for values in seen.contrasts.values()]
+        inside = [f"{values[i]:.6g}" for values in contrasts.values()]
         writer.writerow([key, seen.groups[i] or "", domain.called(seen.targets[i]), *said, *inside])
     return stream.getvalue()

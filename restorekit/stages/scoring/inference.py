@@ -26,7 +26,7 @@ EXACT = 25
 CHUNK = 1024
 """Swaps that are held at once."""
 EVEN = 1e-12
-"""Differences that are nearer than this are the same."""
+"""Differences that are nearer than this share of the scale of their scores are the same: rounding made them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Difference:
     """(units, m): what swapping a unit adds to the sums."""
     of: Callable[[Values], Values]
     """(R, m) sums to (R,) differences."""
+    scale: float = 1.0
+    """How large scores are, about."""
 
 
 def summable(one: Values, other: Values, score: Callable[[Values], Values], units: Values) -> Difference:
@@ -57,7 +59,8 @@ def summable(one: Values, other: Values, score: Callable[[Values], Values], unit
     def of(sums: Values) -> Values:
         return score(sums.reshape(-1, *shape)) - score((both - sums).reshape(-1, *shape))
 
-    return Difference(first.sum(0), units @ (second - first), of)
+    scale = float(max(np.abs(first).max(initial=0), np.abs(second).max(initial=0)))
+    return Difference(first.sum(0), units @ (second - first), of, scale)
 
 
 def ranked(one: Values, other: Values, positive: NDArray[np.bool_], units: Values) -> Difference:
@@ -114,7 +117,7 @@ def swap_test(differences: Sequence[Difference], units: int, count: int, seed: i
         swaps += len(swap)
         for i, d in enumerate(differences):
             found = np.abs(d.of(d.base + shifts[:, edges[i] : edges[i + 1]]))
-            as_large[i] += np.sum(~(found < abs(seen[i]) - EVEN))
+            as_large[i] += np.sum(~(found < abs(seen[i]) - EVEN * d.scale))
     p = as_large / swaps if every else (as_large + 1) / (swaps + 1)
     return seen, np.where(np.isnan(seen), np.nan, p)
 

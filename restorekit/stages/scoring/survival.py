@@ -40,7 +40,7 @@ def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
     shared, unit = judge["shared"], "subject" if synthetic else "patient"
     known = f"{count(shared)} of whom the run was trained on too: it may have learnt the same shortcuts"
     trained = f"{count(judge['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
-    yield f"The judge, a classifier over {judge['generator']}, was trained on {trained}."
+    yield f"The judge, a classifier over {judge['generator']} (run folder {judge['folder']}), was trained on {trained}."
     if judge["unknown"]:
         images = count(judge["unknown"])
         yield f"The {unit} of {images} training images is not known: each counts as one, and may be among the others."
