@@ -19,6 +19,7 @@ from restorekit.core import plugins
 from restorekit.core.classification import CLASS_SCORES, class_score, summed
 from restorekit.core.errors import DataError, unknown
 from restorekit.core.types import Domain, Metric
+from restorekit.stages.comparing.judged import with_judge
 from restorekit.stages.comparing.methods import Method, Scored, find_runs, methods, read_run
 from restorekit.stages.scoring.inference import Difference, holm, mcnemar, ranked, summable, swap_test, t_interval
 from restorekit.stages.scoring.intervals import Indices, percentiles, unit_of, unit_word, units, weights
@@ -146,6 +147,8 @@ class Comparison:
     """Images of which the patient is not known."""
     dropped: Mapping[str, Path]
     """Metrics that have no column, and the folder of a run that could have been scored by each and was not."""
+    unjudged: str
+    """Why what judges said has no columns; empty if it has, or no run was audited."""
     draws: int
     """Bootstrap resamples."""
 
@@ -218,7 +221,8 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         RecipeError: if a folder is no run folder.
     """
     runs = [read_run(folder) for folder in find_runs(paths)]
-    found = methods(runs, allow_unequal=allow_unequal)
+    found, unjudged = with_judge(methods(runs, allow_unequal=allow_unequal))
+    runs = [run for method in found for run in method.runs]
     dropped = _dropped(runs)
     groups = runs[0].test.groups
     empty = Comparison(
@@ -234,6 +238,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         unit=unit_word(groups, runs[0].unit),
         ungrouped=sum(group is None for group in groups),
         dropped=dropped,
+        unjudged=unjudged,
         draws=draws,
     )
     sized = replace(empty, known=int(empty.truth()[0].sum()))
