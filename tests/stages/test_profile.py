@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from restorekit import Domain, RecipeError, nd
 from restorekit.core.plugins import Plugins, load
@@ -60,6 +61,39 @@ def test_layers_are_counted_as_by_hand(
     with torch.inference_mode():
         places = math.prod((x if transposed else layer(x)).shape[2:])
         assert multiply_adds(lambda: layer(x)) == batch * places * max(q, 1) * 4 * 6 // groups * kernel**dims
+
+
+class Attentive(nn.Module):
+    """Queries, keys and values of 16 x 16 patches, each head's attention over all of them, and what mixes the heads."""
+
+    def __init__(self, heads: int, pairs: int, width: int) -> None:
+        super().__init__()
+        self.sizes = [n * width for n in (heads, pairs, pairs)]
+        self.width = width
+        self.patches = nn.Conv2d(3, heads * width, 16, 16)
+        self.told = nn.Linear(heads * width, sum(self.sizes))
+        self.mixed = nn.Linear(heads * width, heads * width)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(image).flatten(2).mT
+        q, k, v = (
+            part.unflatten(-1, (-1, self.width)).transpose(1, 2) for part in self.told(tokens).split(self.sizes, -1)
+        )
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=q.shape != k.shape)
+        made: torch.Tensor = self.mixed(seen.transpose(1, 2).flatten(2))
+        return made
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("heads", "pairs", "width"), [(3, 3, 64), (4, 2, 8), (1, 1, 16)])
+def test_attention_is_counted_as_by_hand(device: str, heads: int, pairs: int, width: int) -> None:
+    """Every query meets every key, and every value is weighted for every query; heads may share keys and values."""
+    net = Attentive(heads, pairs, width).to(device).eval()
+    places, wide = 14 * 14, heads * width
+    layers = places * wide * (3 * 16 * 16 + wide + 2 * pairs * width + wide)
+    with torch.inference_mode():
+        image = torch.zeros(2, 3, 224, 224, device=device)
+        assert multiply_adds(lambda: net(image)) == 2 * (layers + 2 * heads * places * places * width)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +163,20 @@ def test_few_parameters_do_not_mean_speed() -> None:
         "80.0 and 40.0 ms an image."
     ]
     assert slower_though_smaller(profile_of(row("small", 10, 1, 2, 3), row("large", 100, 4, 5, 6))) == []
+
+
+def test_networks_are_held_against_those_that_take_the_same_images() -> None:
+    """Four times the pixels take four times as long, and three channels longer than one."""
+    rows = [row("small", 1000, 78, 80, 82), row("large", 26_000, 40, 40, 44), row("other", 9000, 20, 20, 20)]
+    spec = recipe.load(XRAY, load())
+    for shape in ((3, (32, 32)), (1, (64, 64)), (3, (64, 64, 64))):
+        images = {"small": (3, (64, 64)), "large": shape, "other": (3, (64, 64))}
+        made = Profile([Target(name, spec, {"a": Domain("a", *images[name])}) for name in images], [1], "cpu")
+        made.rows = {one.name: [one] for one in rows}
+        assert slower_though_smaller(made) == [
+            "small has 9.0 times fewer parameters than other and takes 4.0 times as long to classify in batches of 1: "
+            "80.0 and 20.0 ms an image."
+        ]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +307,65 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
     assert rows["tiny deadly"]["fault"] == "the process was killed (signal 9), most likely for want of memory"
     first = [line.partition(":")[0] for line in done.stderr.splitlines() if not line.startswith("error: ")]
     assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], "each is told when it is measured"
+
+
+GREEDY = """
+import os, signal
+from torch import nn
+from restorekit import Generator, hookimpl
+
+class Greedy(Generator):
+    features = 1
+    def __init__(self, job):
+        super().__init__()
+        self.layer, self.job = nn.Conv2d(1, 1, 1), job
+    def encode(self, image):
+        return image, self.layer(image)
+    def decode(self, state):
+        job = "memory" if "MALLOC_MMAP_THRESHOLD_" in os.environ else "time"
+        if job == self.job and len(state) == 3 and state.device.type != "meta":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.layer(state)
+
+def greedy(source, target, *, job: str):
+    "A network that takes its process with it when it restores three images at once, in one of the two measurements."
+    return Greedy(job)
+
+@hookimpl
+def register_parts(add):
+    add("generator", "greedy", greedy)
+"""
+GREEDY_RECIPE = """\
+name: greedy
+data: {size: [8, 8], a: {name: phantom, side: a}, b: {name: phantom, side: b}}
+nets: {generator: {name: greedy, job: time}, head: classify}
+losses: [cycle, task]
+train: {steps: 2}
+"""
+
+
+@pytest.mark.parametrize("job", ["time", "memory"])
+def test_a_killed_process_costs_one_batch_of_one_work(tmp_path: Path, job: str) -> None:
+    """All else is measured, in every round: the other batches of the work, and the other work at that batch."""
+    (tmp_path / "tiny.yaml").write_text(GREEDY_RECIPE.replace("job: time", f"job: {job}"))
+    guest(tmp_path, "greedy", GREEDY)
+    batches = [word for batch in (1, 3, 2) for word in ("--batch", str(batch))]
+    done = profiled(tmp_path, *batches, "--rounds", "2", "--device", "cpu")
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    with (tmp_path / "costs.csv").open(newline="") as stream:
+        classify, restore = csv.DictReader(stream)
+    assert (classify["does"], classify["fault"]) == ("classify", "")
+    what = "peak memory: " if job == "memory" else ""
+    killed = "the process was killed (signal 9), most likely for want of memory"
+    assert (restore["does"], restore["fault"]) == ("restore and classify", f"batch 3: {what}{killed}")
+    assert restore["peak_bytes_3"] == ""
+    assert (restore["calls_3"] == "0") == (job == "time")
+    timed = [(found, batch) for found in (classify, restore) for batch in "132" if found[f"ms_{batch}"]]
+    assert len(timed) == (5 if job == "time" else 6)
+    assert all(int(found[f"calls_{batch}"]) >= 10 for found, batch in timed), "five calls in each of two rounds"
+    assert all(int(found[f"peak_bytes_{batch}"]) > 0 for found, batch in timed if (found, batch) != (restore, "3"))
+    assert int(restore["multiply_adds"]) == 2 * 8 * 8 + 2, "a pixel twice, and two classes"
 
 
 HANDING = """

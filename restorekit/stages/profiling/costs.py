@@ -55,14 +55,27 @@ GIVE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 def multiply_adds(call: Callable[[], object]) -> int:
     """Return the multiply-adds of convolutions, matrix products and attention in a call, by torch's own counter.
 
+    Attention counts every query with every key, masked or not.
     Additions of a bias, norms, activations and powers are not counted, as is usual.
     """
     from torch.utils.flop_counter import FlopCounterMode  # here, for it imports much that times and memory do not need
 
-    counter = FlopCounterMode(display=False)
+    aten = torch.ops.aten  # torch counts no attention on a CPU, and on a GPU some versions refuse grouped heads
+    attentions = (
+        aten._scaled_dot_product_flash_attention_for_cpu,
+        aten._scaled_dot_product_flash_attention,
+        aten._scaled_dot_product_efficient_attention,
+        aten._scaled_dot_product_cudnn_attention,
+    )
+    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(attentions, _attention_flops))
     with counter:
         call()
     return int(counter.get_total_flops()) // 2
+
+
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    """Return the floating point operations of one attention, of shapes (B, heads, places, channels)."""
+    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
 def peak_memory(call: Callable[[], object]) -> int:
@@ -115,8 +128,10 @@ def order(
         {"machine": ...} first; {"handed_through"} where the image is, as a classifier does, so that there is no
         restoring to measure; {"parameters", "encode_and_head"}; {"work", "multiply_adds"};
         {"work", "batch", "seconds"} of a call for a whole batch; {"work", "batch", "bytes"}; and {"error"}, with "work"
-        and "batch" if only these failed, else the last.
+        and "batch" if only these failed, in this process or by its end, which is then the last.
     """
+    # What the process was at when it ended: its end is the fault of that alone. For memory there is but one work.
+    begun: dict[str, Any] = dict(zip(("work", "batch"), works[0], strict=True)) if job == "memory" else {}
     told = json.dumps(
         {
             "recipe": json.loads(spec.model_dump_json()),
@@ -139,12 +154,17 @@ def order(
                 child.stdin.write(told)
                 child.stdin.close()
             for line in child.stdout:
-                yield json.loads(line)
+                found = json.loads(line)
+                if "begun" in found:
+                    begun = found["begun"]
+                else:
+                    yield {**begun, **found} if "error" in found else found
             said = child.stderr.read().strip().splitlines()
             if child.wait() < 0:
-                yield {"error": f"the process was killed (signal {-child.returncode}), most likely for want of memory"}
+                killed = f"the process was killed (signal {-child.returncode}), most likely for want of memory"
+                yield {**begun, "error": killed}
             elif child.returncode:
-                yield {"error": said[-1] if said else f"the process ended with exit code {child.returncode}"}
+                yield {**begun, "error": said[-1] if said else f"the process ended with exit code {child.returncode}"}
         finally:
             child.kill()
 
@@ -233,6 +253,7 @@ def _time(net: Translator, domain: Domain, works: Sequence[tuple[str, int]], dev
     calls: dict[tuple[str, int], Callable[[], object]] = {}
     turns: list[tuple[str, int]] = []
     for work, batch in works:
+        _say(begun={"work": work, "batch": batch})
         try:
             if batch not in images:
                 images[batch] = _image(domain, batch, device)
@@ -244,6 +265,7 @@ def _time(net: Translator, domain: Domain, works: Sequence[tuple[str, int]], dev
             _say(work=work, batch=batch, error=_one_line(error))
     random.shuffle(turns)
     for work, batch in turns:
+        _say(begun={"work": work, "batch": batch})
         _say(work=work, batch=batch, seconds=_seconds(calls[work, batch]))
 
 
@@ -264,7 +286,7 @@ def _memory(net: Translator, domain: Domain, work: str, batch: int, device: torc
     try:
         grown = peak_memory(call)
     except OSError as error:
-        _say(work=work, batch=batch, error=f"peak memory is not known: {error}")
+        _say(work=work, batch=batch, error=f"not known: {error}")
         return
     held = sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers()))
     _say(work=work, batch=batch, bytes=grown + held + 4 * batch * domain.channels * math.prod(domain.size))

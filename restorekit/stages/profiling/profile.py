@@ -174,18 +174,29 @@ class Profile:
         """Measure everything, and yield the name of a target whenever its rows have grown.
 
         In the first round, in order, networks are made, counted and timed, and their memory is measured. Every further
-        round times them all again, in a new order, so that what else the machine does meets all of them alike.
+        round times them all again, in a new order, so that what else the machine does meets all of them alike. Where a
+        process ends before all of its works were timed, another one times those that did not end it.
         """
         for round_ in range(rounds):
             names = list(self.rows)
             if round_:
                 random.shuffle(names)
             for name in names:
-                if self._left[name]:
-                    self._visit(name, "time", self._left[name])
+                while self._left[name] and not self._timed(name):
+                    pass  # a process that ended has named the work that ended it, which is left no more
                 for work in [*self._left[name]] if round_ == 0 else []:
                     self._visit(name, "memory", [work])
                 yield name
+
+    def _timed(self, name: str) -> bool:
+        """Time a target once; False if the process ended before all was timed that did not fail."""
+        told = self._calls(name)
+        self._visit(name, "time", self._left[name])
+        return all(self._calls(name)[work] > told[work] for work in self._left[name])
+
+    def _calls(self, name: str) -> dict[tuple[str, int], int]:
+        """How often each work of a target was timed so far."""
+        return {(row.work, batch): len(row.seconds.get(batch, ())) for row in self.rows[name] for batch in self.batches}
 
     def _visit(self, name: str, job: Job, works: Sequence[tuple[str, int]]) -> None:
         target, rows = self._targets[name], {row.work: row for row in self.rows[name]}
@@ -206,6 +217,8 @@ class Profile:
                 self._left[name] = []
                 for failed in rows.values():
                     failed.fail(found["error"])
+            elif "error" in found and job == "memory":  # times go on
+                row.fail(f"batch {found['batch']}: peak memory: {found['error']}")
             elif "error" in found:
                 self._left[name] = [work for work in self._left[name] if work != (row.work, found["batch"])]
                 row.fail(f"batch {found['batch']}: {found['error']}")
@@ -229,8 +242,9 @@ def _rows(target: Target) -> Iterator[Row]:
 def slower_though_smaller(profile: Profile) -> list[str]:
     """Return sentences on networks that have fewer parameters than another and are slower at the same work.
 
-    Slower is one whose lower quartile lies above the other's upper one. Of the networks that a row is slower than, the
-    one with the most parameters is named. The rows that are the most times slower come first.
+    Compared are networks that take images of the same channels and size. Slower is one whose lower quartile lies above
+    the other's upper one. Of the networks that a row is slower than, the one with the most parameters is named. The
+    rows that are the most times slower come first.
     """
     told = []
     for batch in profile.batches:
@@ -243,7 +257,9 @@ def slower_though_smaller(profile: Profile) -> list[str]:
             beaten = [
                 (other, by, theirs)
                 for other, by, theirs in timed
-                if other.work == row.work and theirs >= FEWER * own and by.high < time.low
+                if (other.work, profile.size_of(other.name)) == (row.work, profile.size_of(row.name))
+                and theirs >= FEWER * own
+                and by.high < time.low
             ]
             if beaten:
                 other, by, theirs = max(beaten, key=lambda found: found[2])
