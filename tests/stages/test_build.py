@@ -14,6 +14,7 @@ from restorekit.core.types import Batch
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs.build import build, build_nets, check
+from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.run import Run
 from restorekit.stages.training.train import step, train
@@ -234,3 +235,31 @@ def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
     told = faults(made, plugins)
     assert [line.split(": ")[1] for line in told] == ["watch[1]", "losses[1]"]
     assert "pip install 'restorekit[tensorboard]'" in told[0]
+
+
+LATE = {"nets__discriminator": None, "losses": ["identity"]}
+
+
+@pytest.mark.parametrize(
+    "length",
+    [{"train__steps": 4}, {"train__steps": None, "train__epochs": 2, "data__a__count": 4, "data__b__count": 4}],
+)
+def test_parameters_that_the_run_never_lets_learn_are_refused(
+    build_run: Callable[..., Run], length: dict[str, Any]
+) -> None:
+    """Steps count from 0; where the recipe counts epochs, the data say how many steps there are."""
+    build_run(nets__generator={"name": "late", "first": 3}, **LATE, **length)
+    with pytest.raises(RecipeError) as caught:
+        build_run(nets__generator={"name": "late", "first": 4}, **LATE, **length)
+    assert caught.value.faults == (
+        "toy.yaml: nets.generator: 'late' has parameters that learn from step 4 on, counted from 0, and the run has 4 "
+        "steps, so they never would; let them learn from a step below 4 on, or train longer",
+    )
+
+
+def test_a_run_that_has_begun_is_loaded_though_parameters_never_learn(build_run: Callable[..., Run]) -> None:
+    """Older versions let such a run begin; its folder is scored and restored with as ever."""
+    begun = build_run(nets__generator={"name": "late", "first": 3}, **LATE, train__steps=4)
+    begun.save()
+    again = build_run(nets__generator={"name": "late", "first": 4}, **LATE, train__steps=4)
+    again.resume(checkpoints(again.folder)[-1])

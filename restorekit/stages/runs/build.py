@@ -287,13 +287,14 @@ def build(
     if spec.train.keep == "best" and not len(splits["val", "a"]):
         why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
         raise Misfit(spec, (("train", "keep"), why))
+    per_epoch = batches.steps_per_epoch(splits, spec)
+    steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
     nets = build_nets(spec, parts, domains, terms)
-    if not checkpoints(folder):  # else all weights come from there
+    if not checkpoints(folder):  # else the run has begun, and all weights come from there
+        _demand_thaw(spec, nets, steps)
         for net in nets.translators():
             net.generator.warm_start()
     nets.to(engine.device)
-    per_epoch = batches.steps_per_epoch(splits, spec)
-    steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
     return Run(
         recipe=spec,
         nets=nets,
@@ -317,6 +318,21 @@ def build(
         checkup=checkup,
         average=None if spec.train.ema is None else Average(nets, spec.train.ema),
     )
+
+
+def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:
+    """Demand that every group of parameters begins to learn within the run.
+
+    Raises:
+        RecipeError: if one does not.
+    """
+    last = max((group.first_step for net in nets.translators() for group in net.groups()), default=0)
+    if last >= steps:
+        why = (
+            f"{spec.nets.generator.name!r} has parameters that learn from step {last} on, counted from 0, and the run "
+            f"has {steps} steps, so they never would; let them learn from a step below {steps} on, or train longer"
+        )
+        raise Misfit(spec, (("nets", "generator"), why))
 
 
 def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:
