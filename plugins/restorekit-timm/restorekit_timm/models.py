@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from restorekit import RecipeError
@@ -19,6 +20,7 @@ __all__ = [
     "Input",
     "blocks_of",
     "demand_known",
+    "demand_thaw",
     "input_of",
     "load_checkpoint",
     "load_published",
@@ -84,28 +86,67 @@ def input_of(name: str) -> Input:
     )
 
 
-def make(where: str, name: str, size: Sequence[int], **more: Any) -> nn.Module:
+def demand_thaw(where: str, freeze: bool, unfreeze_at: int | None, **given: bool) -> None:
+    """Demand a step from which a frozen model learns, where it is said how it learns then.
+
+    Args:
+        where: what an error begins with.
+        freeze: the option of that name.
+        unfreeze_at: the option of that name.
+        given: by the name of an option that means nothing to a model that never learns: whether it is given.
+
+    Raises:
+        RecipeError: naming the first of them that is given.
+    """
+    named = next((name for name, is_given in given.items() if is_given), None)
+    if freeze and unfreeze_at is None and named is not None:
+        raise RecipeError(
+            f"{where}: {named} says how the model learns, but with freeze: true and no unfreeze_at it never does; "
+            f"set unfreeze_at to a step from 1 on, or leave {named} out"
+        )
+
+
+def make(where: str, name: str, size: Sequence[int]) -> nn.Module:
     """Return a model without its classifier and its pooling, its weights drawn: (B, C, *size) to unpooled features.
 
     Args:
         where: what an error begins with.
         name: timm's name, with or without a tag.
         size: height and width of the images; a model that is made for one size is made for this one.
-        more: for `timm.create_model`.
 
     Raises:
         RecipeError: if timm cannot make it so.
     """
     timm = _timm()
     known = input_of(name)
-    other = {"img_size": tuple(size)} if known.fixed and tuple(size) != known.size else {}
+    other = _sized(known, size)
     try:
-        model: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **other, **more)
+        model: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **other)
+        if _moved_its_norm(model, name, other):
+            model = timm.create_model(name, **other)
+            model.reset_classifier(0, "")  # type: ignore[operator]
     except (AssertionError, AttributeError, NotImplementedError, TypeError, ValueError) as error:
         why = f"{name!r} without its pooling, for images of {_sides(size)}, cannot be had of timm ({_line(error)})"
         mend = f"it is made for {_sides(known.size)}: view: model" if other else "take another model"
         raise RecipeError(f"{where}: {why}; {mend}") from error
     return model
+
+
+def _sized(known: Input, size: Sequence[int]) -> dict[str, Any]:
+    """Return timm's option for images of a size that is not the model's own."""
+    return {"img_size": tuple(size)} if known.fixed and tuple(size) != known.size else {}
+
+
+def _moved_its_norm(model: nn.Module, name: str, other: Mapping[str, Any]) -> bool:
+    """True if timm's own model has a norm behind its pooling that this one, which was made without a pooling, lacks.
+
+    BEiT, EVA and some ViTs have then a `norm` before it; published are weights of `fc_norm` alone.
+    """
+    if not isinstance(getattr(model, "fc_norm", None), nn.Identity):
+        return False
+    with torch.device("meta"):
+        whole = _timm().create_model(name, **other)
+    return not isinstance(whole.fc_norm, nn.Identity)
 
 
 def make_maps(where: str, name: str, **more: Any) -> nn.Module:
@@ -126,7 +167,8 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
     """Give a model the weights that timm publishes; they are downloaded, or come from the cache.
 
     Raises:
-        RecipeError: if they cannot be had: which file it is, and where to put it.
+        RecipeError: if they cannot be had: which file it is, and where to put it; or if they lack any weight of the
+            model.
     """
     timm = _timm()
     known = timm.get_pretrained_cfg(name)
@@ -139,15 +181,18 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
         with _quiet_hub():
             if known.hf_hub_id:
                 _demand_reachable(known.hf_hub_id, files)
-            trained = make(where, name, size, pretrained=True)
-    except RecipeError:
-        raise
+            # As it is published, which timm loads strictly: without its classifier, what is missing would stay drawn.
+            trained = timm.create_model(name, pretrained=True, **_sized(input_of(name), size))
     except Exception as error:  # what a failed download raises is the business of several libraries
         raise RecipeError(
-            f"{where}: the weights of {name!r} cannot be downloaded ({_line(error)}); where there is a network, fetch "
+            f"{where}: the weights of {name!r} cannot be had ({_line(error)}); where there is a network, fetch "
             f"{hub if known.hf_hub_id else known.url}, put it in any folder here, and {mend}"
         ) from error
-    model.load_state_dict(trained.state_dict())
+    if lacking := _take(model, trained.state_dict()):
+        raise RecipeError(
+            f"{where}: the published weights of {name!r} are not those of the model without its pooling: {lacking}; "
+            "take another model, or start from drawn weights: pretrained: false"
+        )
 
 
 def _demand_reachable(repository: str, files: Sequence[str]) -> None:
@@ -198,17 +243,31 @@ def load_checkpoint(where: str, model: nn.Module, path: Path) -> None:
         raise RecipeError(f"{where}: no such file; a relative path starts at {Path.cwd()}")
     try:
         weights: Mapping[str, Tensor] = _timm().models.load_state_dict(str(path), weights_only=True)
-        own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        came = {name: tuple(weights[name].shape) for name in own if name in weights}
+        lacking = _take(model, weights)
     except Exception as error:  # a file of weights can be broken in any way
         raise RecipeError(f"{where}: cannot be read as weights ({_line(error)})") from error
-    for name, shape in own.items():
+    if lacking:
+        raise RecipeError(f"{where}: holds other weights than this model's, in timm's names: {lacking}")
+
+
+def _take(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """Give a model its weights, or, if any is not among these, return which one in words and leave the model as it was.
+
+    Where nothing is pooled, timm makes a convolution over one place of a linear layer: the same numbers.
+    """
+    taken = {}
+    for name, own in model.state_dict().items():
         if name.endswith("num_batches_tracked"):  # a count, which old files lack and nothing reads
+            taken[name] = weights.get(name, own)
             continue
-        if came.get(name) != shape:
-            has = f"is {came[name]}, not {shape}" if name in came else "is not there"
-            raise RecipeError(f"{where}: holds other weights than this model's, in timm's names: {name} {has}")
-    model.load_state_dict({name: weights[name] for name in came}, strict=False)
+        if name not in weights:
+            return f"{name} is not there"
+        came, shape = tuple(weights[name].shape), tuple(own.shape)
+        if came + (1,) * (len(shape) - len(came)) != shape:
+            return f"{name} is {came}, not {shape}"
+        taken[name] = weights[name].reshape(shape)
+    model.load_state_dict(taken)
+    return ""
 
 
 def blocks_of(where: str, model: nn.Module) -> Mapping[str, int]:

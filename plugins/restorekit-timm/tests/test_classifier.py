@@ -12,6 +12,7 @@ import timm
 import torch
 from PIL import Image
 from restorekit_timm import Classifier
+from restorekit_timm.models import load_checkpoint
 
 from restorekit import Domain, RecipeError, Translator
 from restorekit.core.plugins import load
@@ -87,6 +88,43 @@ def test_tokens_lie_where_their_patches_are() -> None:
     torch.testing.assert_close(features[0, :, 2, 3], tokens[0, 1 + 2 * 4 + 3], rtol=0, atol=0)
 
 
+def test_a_norm_behind_the_pooling_is_kept_with_its_weights(tmp_path: Path) -> None:
+    """Made without a pooling, timm's EVA has a norm before it instead, under a name of which no file has weights."""
+    torch.manual_seed(5)
+    whole = timm.create_model("eva02_tiny_patch14_224").eval()
+    for value in whole.fc_norm.parameters():
+        torch.nn.init.normal_(value)
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    made = classifier("eva02_tiny_patch14_224", pretrained=True, checkpoint=str(tmp_path / "w.pth")).eval()
+    made.warm_start()
+    with torch.no_grad():
+        image = torch.rand(1, 3, 160, 160) * 2 - 1
+        tokens = whole.fc_norm(whole.forward_features(made.view(image)))[:, 1:]
+        torch.testing.assert_close(made(image)[1].flatten(2), tokens.transpose(1, 2))
+
+
+@pytest.mark.parametrize("model", ["beit_base_patch16_224", "vitamin_small_224", "vit_little_patch16_reg1_gap_256"])
+def test_every_weight_is_one_that_timms_own_model_has(model: str) -> None:
+    with torch.device("meta"):
+        made, whole = classifier(model).model.state_dict(), timm.create_model(model).state_dict()
+    assert {name: value.shape for name, value in made.items()}.items() <= {n: v.shape for n, v in whole.items()}.items()
+
+
+def test_a_layer_behind_the_pooling_has_the_same_weights_as_a_convolution(tmp_path: Path) -> None:
+    """ConvNeXt with a hidden layer: linear behind a pooling, a convolution of one place without."""
+    torch.manual_seed(5)
+    whole = timm.create_model("test_convnext", head_hidden_size=48).eval()
+    for value in whole.head.norm.parameters():
+        torch.nn.init.normal_(value)
+    bare = timm.create_model("test_convnext", head_hidden_size=48, num_classes=0, global_pool="").eval()
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    load_checkpoint("here", bare, tmp_path / "w.pth")
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert whole.forward_features(image).shape[2:] == (1, 1)
+        torch.testing.assert_close(bare(image).flatten(1), whole.forward_head(whole.forward_features(image), True))
+
+
 # What it sees
 
 
@@ -149,6 +187,15 @@ def test_gray_is_three_equal_channels_and_a_whole_view_keeps_the_corners() -> No
             {"pretrained": True, "freeze": True, "unfreeze_at": 3, "unfreeze_blocks": 9},
             None,
             "unfreeze_blocks is 9; the model has 6 blocks",
+        ),
+        *(
+            (
+                {"pretrained": True, "freeze": True, name: value},
+                None,
+                f"{name} says how the model learns, but with freeze: true and no unfreeze_at it never does; set "
+                f"unfreeze_at to a step from 1 on, or leave {name} out",
+            )
+            for name, value in (("unfreeze_blocks", 2), ("lr_factor", 0.1), ("layer_decay", 0.8))
         ),
         ({"model": "poolformer_s12", "layer_decay": 0.5}, None, "timm names no blocks of this model"),
     ],

@@ -77,6 +77,10 @@ def test_a_restorer_begins_with_it_frozen(tmp_path: Path) -> None:
         ({"model": "resnet5"}, "timm has no model 'resnet5'"),
         ({"freeze": True}, "pretrained is false, but checkpoint or freeze is given"),
         ({"unfreeze_at": 2}, "unfreeze_at needs freeze: true"),
+        (
+            {"pretrained": True, "freeze": True, "lr_factor": 0.1},
+            "lr_factor says how the model learns, but with freeze: true and no unfreeze_at it never does; set",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], said: str) -> None:

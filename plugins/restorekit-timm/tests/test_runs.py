@@ -95,7 +95,7 @@ def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "the weights of 'test_efficientnet' cannot be downloaded" in line
+    assert "the weights of 'test_efficientnet' cannot be had" in line
     assert "fetch model.safetensors of the Hugging Face repository timm/test_efficientnet.r160_in1k" in line
     assert line.endswith("set checkpoint: PATH, or start from drawn weights: pretrained: false")
     assert not (tmp_path / "runs").exists(), "nothing was trained from other weights"
@@ -147,10 +147,44 @@ def test_published_weights_come_from_a_mirror_then_from_the_cache_without_one(
         assert (again.returncode, again.stderr, float(again.stdout.split()[0])) == (0, "", total)
 
 
+NORMED = """
+import sys, timm, torch
+from restorekit_timm.models import load_published, make
+name, size = "eva02_tiny_patch14_224", (224, 224)
+model = make("here", name, size)
+load_published("here", model, name, size)
+theirs = torch.load("published.pth")
+print(all(value.equal(theirs[key]) for key, value in model.state_dict().items()))
+load_published("here", timm.create_model(name, num_classes=0, global_pool=""), name, size)
+"""
+
+
+def test_no_drawn_weight_stands_in_for_a_published_one(tmp_path: Path) -> None:
+    """EVA has a norm behind its pooling; made without a pooling it has another, of which nothing is published."""
+    torch.manual_seed(3)
+    theirs = timm.create_model("eva02_tiny_patch14_224", num_classes=0)
+    for value in theirs.fc_norm.parameters():
+        torch.nn.init.normal_(value)
+    torch.save(theirs.state_dict(), tmp_path / "published.pth")
+    path = tmp_path / "served" / "timm" / "eva02_tiny_patch14_224.mim_in22k" / "resolve" / "main" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file(theirs.state_dict(), path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(tmp_path / "served"))) as server:
+        threading.Thread(target=server.serve_forever).start()
+        done = apart(tmp_path, NORMED, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert done.stdout == "True\n", done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "restorekit.core.errors.RecipeError: here: the published weights of 'eva02_tiny_patch14_224' are not those of "
+        "the model without its pooling: norm.weight is not there; take another model, or start from drawn weights: "
+        "pretrained: false"
+    )
+
+
 def test_without_a_network_nothing_is_waited_for(tmp_path: Path, nowhere: str) -> None:
     """The hub would try six times for each of two files, and wait 23 seconds between."""
     done = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
-    assert "RecipeError: here: the weights of 'test_efficientnet' cannot be downloaded (ConnectError: " in done.stderr
+    assert "RecipeError: here: the weights of 'test_efficientnet' cannot be had (ConnectError: " in done.stderr
     assert float(done.stdout) < 15
 
 
@@ -179,6 +213,17 @@ def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, 
     ends = [checkpoints(run.folder)[-1] for run in (straight, again)]
     for name in ("nets.safetensors", "optimisers.safetensors"):
         assert (ends[0] / name).read_bytes() == (ends[1] / name).read_bytes()
+
+
+def test_a_thaw_that_the_run_never_reaches_is_refused(tmp_path: Path, weights: Path) -> None:
+    sets = [f"nets.generator.checkpoint={weights}", "nets.generator.freeze=true", "nets.generator.unfreeze_at=6"]
+    with pytest.raises(RecipeError) as caught:
+        built(tmp_path, "run", *sets)
+    (line,) = caught.value.faults
+    assert line.endswith(
+        "nets.generator: 'timm' has parameters that learn from step 6 on, counted from 0, and the run has 6 steps, so "
+        "they never would; let them learn from a step below 6 on, or train longer"
+    )
 
 
 @pytest.fixture(scope="module")
