@@ -1,6 +1,7 @@
 """One thread a process: tests run side by side, and threads that wait for each other's cores cost a hundredfold."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -8,6 +9,8 @@ import pytest
 
 if "--benchmark-only" not in sys.argv:  # benchmarks use the machine as a user does
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, and by every child process
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that Ctrl-C is ignored
 
 
 @pytest.fixture(autouse=True, scope="session")
