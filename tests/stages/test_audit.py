@@ -20,7 +20,7 @@ from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.audit import audit, changes_of_mind, contrast, relation
 from restorekit.stages.scoring.inference import exact
-from restorekit.stages.scoring.survival import sentences
+from restorekit.stages.scoring.survival import proven, sentences
 from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
@@ -172,26 +172,70 @@ def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[.
     )
 
 
-def test_a_loss_is_proven_excluded_or_neither(judge: Run, restorer: Callable[..., Run]) -> None:
-    """The lower end of both intervals above 5 %, the upper end of both below, or 5 % between."""
+Counts = tuple[int, int]
+
+
+@pytest.fixture
+def told(judge: Run, restorer: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
+    """An audit with other counts in place of its own: those of images and of their patients."""
     found = audit(restorer(1.0), judge)
 
-    def told(images: tuple[int, int], patients: tuple[int, int]) -> list[str]:
+    def counted(way: str, images: Counts, patients: Counts) -> dict[str, Any]:
         flips = dict(found["flips"][0])
-        for name, (k, n) in (("lost", images), ("lost_patients", patients)):
-            low, high = exact(k, n, 0.95)
-            flips[name] = {"k": k, "n": n, "value": k / n, "low": low, "high": high}
-        return [sentence for sentence in sentences({**found, "flips": [flips]}) if "a loss of" in sentence]
+        nothing = dict.fromkeys(("lost", "lost_patients", "invented", "invented_patients"), (0, 0))
+        for name, (k, n) in {**nothing, way: images, f"{way}_patients": patients}.items():
+            low, high = exact(k, n, 0.95) if n else (None, None)
+            flips[name] = {"k": k, "n": n, "value": k / n if n else None, "low": low, "high": high}
+        return {**found, "flips": [flips]}
 
-    at_least, up_to = "At 95 % confidence, a loss of at least", "Inconclusive at this size: a loss of up to"
-    assert told((5, 5), (5, 5)) == [f"{at_least} 47.8 % of recognised yes images is certain."]
-    assert told((20, 100), (10, 20)) == [f"{at_least} 12.7 % of recognised yes images is certain."]
-    assert told((30, 60), (5, 12)) == [f"{at_least} 15.2 % of recognised yes images' patients is certain."]
-    assert told((1, 20), (1, 20)) == [f"{up_to} 24.9 % of recognised yes images cannot be excluded."]
-    few = told((20, 100), (2, 10))  # proven of images that are taken for independent, not of patients
-    assert few == [f"{up_to} 55.6 % of recognised yes images' patients cannot be excluded."]
-    assert told((0, 71), (0, 71)) == [f"{up_to} 5.1 % of recognised yes images cannot be excluded."]
-    assert told((0, 72), (0, 72)) == []
+    return counted
+
+
+CASES = [
+    ((5, 5), (5, 5), "47.8 % of {which}", ""),
+    ((20, 100), (10, 20), "12.7 % of {which}", ""),
+    ((30, 60), (5, 12), "15.2 % of {which}' patients", ""),
+    ((1, 20), (1, 20), "", "24.9 % of {which}"),
+    ((20, 100), (2, 10), "", "55.6 % of {which}' patients"),  # images are no independent witnesses
+    ((0, 71), (0, 71), "", "5.1 % of {which}"),
+    ((0, 72), (0, 72), "", ""),
+]
+LOST = ("recognised yes images", "restoration hides at least {}", "a loss of up to {} cannot be excluded")
+INVENTED = (
+    "recognised others",
+    "restoration turns at least {} into yes",
+    "it cannot be excluded that up to {} are turned into yes",
+)
+
+
+@pytest.mark.parametrize(("way", "words"), [("lost", LOST), ("invented", INVENTED)])
+@pytest.mark.parametrize(("images", "patients", "least", "most"), CASES)
+def test_harm_is_proven_excluded_or_neither(
+    told: Callable[..., dict[str, Any]],
+    way: str,
+    words: tuple[str, str, str],
+    images: Counts,
+    patients: Counts,
+    least: str,
+    most: str,
+) -> None:
+    """The lower end of both intervals above 5 %, the upper end of both below, or 5 % between."""
+    which, certain, possible = words
+    found = told(way, images, patients)
+    least, most = least.format(which=which), most.format(which=which)
+    expected = [f"At 95 % confidence and by the judge, {certain.format(least)}."] if least else []
+    assert proven(found) == expected
+    expected += [f"Inconclusive at this size: {possible.format(most)}."] if most else []
+    said = [sentence for sentence in sentences(found) if "by the judge" in sentence or "at this size" in sentence]
+    assert said == expected
+
+
+def test_a_judge_that_may_be_guessing_proves_nothing(told: Callable[..., dict[str, Any]]) -> None:
+    found = told("invented", (60, 60), (60, 60))
+    assert len(proven(found)) == 1
+    found["scores"]["auroc"]["poor"] |= {"value": 0.6, "low": 0.4, "high": 0.8}
+    assert proven(found) == []
+    assert "Inconclusive: by its AUROC on poor images, the judge itself may be guessing." in sentences(found)
 
 
 def rows(run: Run) -> list[dict[str, str]]:
@@ -267,6 +311,15 @@ def test_of_three_classes_what_was_told_wrongly_before_is_not_invented() -> None
     assert (found["invented"]["k"], found["invented"]["n"]) == (1, 1), "the first was called c, and is b"
     assert (found["towards"]["k"], found["towards"]["n"]) == (2, 2)
     assert (found["lost"]["k"], found["lost"]["n"]) == (0, 1)
+
+
+def test_a_patient_counts_once() -> None:
+    before, after, truth = np.array([1, 1, 0, 0, 0]), np.array([0, 1, 1, 1, 0]), np.array([1.0, 1, 0, 0, 0])
+    found = changes_of_mind("b", 1, before, after, truth, [np.array([0, 1]), np.array([2, 3]), np.array([4])], 0.95)
+    counted = {way: (found[way]["k"], found[way]["n"]) for way in ("lost", "invented")}
+    patients = {way: (found[f"{way}_patients"]["k"], found[f"{way}_patients"]["n"]) for way in counted}
+    assert counted == {"lost": (1, 2), "invented": (2, 3)}
+    assert patients == {"lost": (1, 1), "invented": (1, 2)}
 
 
 def test_contrast_is_inside_less_surround() -> None:

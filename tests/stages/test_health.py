@@ -20,7 +20,7 @@ from restorekit.stages.reporting.report import report
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.run import Run
 from restorekit.stages.training.health import (
-    MEASURES,
+    FINDINGS,
     Health,
     change,
     checkerboard,
@@ -36,6 +36,7 @@ from restorekit.stages.training.train import train
 Build = Callable[..., Run]
 SIZES = {1: [64], 2: [32, 32], 3: [8, 16, 16]}
 IMAGE_MEASURES = (change, correlation, variation, checkerboard)
+NAMED = {finding.name: finding for finding in FINDINGS}
 SMOOTH = {"name": "toy", "smooth": 8, "noise": 0.05}
 GOOD = {"name": "toy", "side": "b", "smooth": 8}
 
@@ -117,6 +118,19 @@ def test_a_discriminator_that_learns_much_faster_than_its_opponent_is_saturated(
     assert ("saturated discriminator", False) in noticed(run)
 
 
+@pytest.mark.parametrize("loss", ["lsgan", "vanilla", "hinge"])
+def test_networks_that_learn_much_too_fast_run_away(build_run: Build, loss: str) -> None:
+    run = short(
+        build_run,
+        nets__generator={"name": "scale"},
+        nets__discriminator={"name": "patch", "width": 8, "layers": 1},
+        data__a=dict(GOOD),  # what cannot be told apart cannot saturate them
+        losses=[loss, {"name": "cycle", "weight": 10}],
+        train__adam={"lr": 10.0},
+    )
+    assert ("runaway discriminator", False) in noticed(run)
+
+
 @pytest.mark.parametrize("dims", SIZES)
 @pytest.mark.parametrize("upsample", ["transpose", "resize"])
 def test_a_transposed_layer_makes_a_checkerboard_and_resizing_none(build_run: Build, dims: int, upsample: str) -> None:
@@ -153,7 +167,7 @@ def test_a_run_that_restores_has_no_finding_and_its_report_says_what_was_looked_
     assert json.loads((run.folder / "health.json").read_text())["findings"] == []
     text = report(run.folder).read_text("utf-8")
     assert "Nothing was found" in text
-    assert all(measure.finding.capitalize() in text for measure in MEASURES.values())
+    assert all(finding.name.capitalize() in text for finding in FINDINGS)
 
 
 def test_a_run_too_short_to_tell_says_so(build_run: Build) -> None:
@@ -171,19 +185,19 @@ def test_the_report_tells_what_was_found_and_what_to_do(build_run: Build) -> Non
     run.begin("test")
     list(train(run))
     text = report(run.folder).read_text("utf-8")
-    inverted = MEASURES["correlation"]
+    inverted = NAMED["inverted contrast"]
     assert "Inverted contrast</strong>, from step 120 on" in text
     assert inverted.hint in text
     assert f"When training ended it had inverted contrast: {inverted.means}" in text
 
 
 def test_the_screen_tells_it_once_when_it_begins_and_once_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
-    flat = MEASURES["variation"]
+    flat = NAMED["mode collapse"]
     events: list[Event] = [
         Started(0, 300, 10, (), ()),
-        Noticed(120, flat.finding, 0.01, flat.limit, flat.means, flat.hint),
+        Noticed(120, flat.name, 0.01, flat.limit, flat.means, flat.hint),
         Ticked(120),
-        Noticed(160, flat.finding, 0.5, flat.limit, flat.means, flat.hint, over=True),
+        Noticed(160, flat.name, 0.5, flat.limit, flat.means, flat.hint, over=True),
         Ticked(160),
     ]
     list(screen.Watch().over(events))
@@ -291,8 +305,8 @@ def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
 def judged(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
     """Judge samples at 100, 200, ... of a run, and return what was noticed."""
     health = Health(steps)
-    told = [health.add(100 * (i + 1), name, value) for i, value in enumerate(values)]
-    return [(event.step, event.over) for event in told if event is not None]
+    told = [event for i, value in enumerate(values) for event in health.add(100 * (i + 1), name, value)]
+    return [(event.step, event.over) for event in told]
 
 
 @pytest.mark.parametrize(
@@ -324,23 +338,30 @@ def test_two_samples_in_a_row_begin_and_end_it(values: list[float], expected: li
 def test_nothing_counts_at_the_start(steps: int, first: int) -> None:
     assert counts_from(steps) == first
     health = Health(steps)
-    assert [health.add(step, "variation", 0.0) for step in range(1, first)] == [None] * (first - 1)
+    assert [health.add(step, "variation", 0.0) for step in range(1, first)] == [[]] * (first - 1)
     assert health.findings == []
     assert health.latest == {}
 
 
 def test_a_loss_counts_by_its_median_over_a_stretch() -> None:
-    def told(values: Callable[[int], float]) -> list[tuple[int, bool]]:
+    def told(values: Callable[[int], float]) -> list[tuple[int, str, bool]]:
         health = Health(1000)
-        events = [health.add(step, "discriminator", values(step)) for step in range(10, 1001, 10)]
-        return [(event.step, event.over) for event in events if event is not None]
+        events = [event for step in range(10, 1001, 10) for event in health.add(step, "discriminator", values(step))]
+        return [(event.step, event.name.split()[0], event.over) for event in events]
 
-    assert told(lambda step: 0.0) == [(200, False)]
+    saturated, runaway = (200, "saturated", False), (200, "runaway", False)
+    assert told(lambda step: 0.0) == [saturated]
     assert told(lambda step: 0.5) == []
-    assert told(lambda step: 0.0 if step % 30 else 2.0) == [(200, False)], "a spike now and then does not hide it"
+    assert told(lambda step: 0.0 if step % 30 else 2.0) == [saturated], "a spike now and then does not hide it"
     assert told(lambda step: 2.0 if step % 30 else 0.0) == []
-    assert told(lambda step: 0.0 if step <= 500 else 1.0) == [(200, False), (560, True)]
-    assert told(lambda step: 0.04 if step % 200 < 100 else 0.06) == [(250, False)], "what creeps along it is told once"
+    assert told(lambda step: 0.0 if step <= 500 else 1.0) == [saturated, (560, "saturated", True)]
+    assert told(lambda step: 0.04 if step % 200 < 100 else 0.06) == [(250, "saturated", False)], "told once"
+    assert told(lambda step: 1e4) == [runaway]
+    assert told(lambda step: 1e4 if step % 30 == 0 else 1.0) == [], "a spike is not yet one"
+    assert told(lambda step: 8.0 if step % 200 < 100 else 12.0) == [runaway], "told once"
+    assert told(lambda step: 20.0 if step <= 500 else 1.0) == [runaway, (560, "runaway", True)]
+    over = told(lambda step: 20.0 if step <= 500 else 0.0)
+    assert over == [runaway, (560, "runaway", True), (560, "saturated", False)], "from one to the other"
 
 
 @settings(max_examples=50, deadline=None)

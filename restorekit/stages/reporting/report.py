@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,13 @@ def _view(folder: Path) -> dict[str, Any]:
         "leak_count": checked.get("leak_count") or 0,
         "warnings": [
             *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
+            *(audit.get("proven") or []),
+            *(f"{health['when']} it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
             *([] if scores else findings.no_test_split(splits)),
             *(checked.get("warnings") or []),
-            *(f"{health['when']} it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
         ],
         "scores": scores,
         "untested": untested,
@@ -365,23 +366,22 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
 def _health(run: RunFolder) -> dict[str, Any]:
     """Return what training health looked for, its values over time, and what it found."""
     told, rows = run.json("health.json"), run.series("health.csv")
-    known = training_health.MEASURES
-    rows = [row for row in rows if row[1] in known]
+    rows = [row for row in rows if row[1] in training_health.ABOUT]
     steps = told.get("steps")
     judged = training_health.Health(steps if isinstance(steps, int) else 0)
     for row in rows:
         judged.add(*row)
-    lasting = {finding["measure"] for finding in judged.findings if finding["ended"] is None}
-    found = {finding["measure"] for finding in judged.findings}
-    measures = [
+    lasting = {finding["name"] for finding in judged.findings if finding["ended"] is None}
+    found = {finding["name"] for finding in judged.findings}
+    looked_for = [
         {
-            "finding": m.finding,
-            "about": m.about,
-            "limit": f"{'above' if m.above else 'below'} {number(m.limit)}",
-            "value": number(judged.latest[name]) if name in judged.latest else "not measured",
-            "verdict": "yes, at the last" if name in lasting else "yes, over" if name in found else "no",
+            "finding": f.name,
+            "about": training_health.ABOUT[f.measure],
+            "limit": f"{'above' if f.above else 'below'} {number(f.limit)}",
+            "value": number(judged.latest[f.measure]) if f.measure in judged.latest else "not measured",
+            "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
         }
-        for name, m in known.items()
+        for f in training_health.FINDINGS
     ]
     ended = bool(rows) and rows[-1][0] == steps
     return {
@@ -390,23 +390,26 @@ def _health(run: RunFolder) -> dict[str, Any]:
         "counts_from": told.get("counts_from"),
         "judged": bool(judged.latest),
         "findings": judged.findings,
-        "measures": measures,
-        "chart": _health_chart(rows, told.get("counts_from")),
+        "looked_for": looked_for,
+        "chart": _health_chart(rows, told.get("counts_from"), found),
     }
 
 
-def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any) -> str:
+def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any, found: Set[str]) -> str:
     if not rows:
         return ""
-    known = training_health.MEASURES
     steps = sorted({step for step, _, _ in rows})
     place = {step: at for at, step in enumerate(steps)}
     columns = {"step": np.asarray(steps, dtype=np.float64)}
     for step, name, value in rows:
         columns.setdefault(name, np.full(len(steps), np.nan))[place[step]] = value
-    names = [name for name in known if name in columns]
+    names = [name for name in training_health.ABOUT if name in columns]
     mark = counts_from if counts_from is not None and counts_from <= steps[-1] else None
-    limits = {name: known[name].limit for name in names}
+    limits: dict[str, float] = {}
+    for finding in training_health.FINDINGS:
+        # Of two limits of a measure the first, or that which was passed: a line far from the values squeezes them.
+        if finding.measure not in limits or finding.name in found:
+            limits[finding.measure] = finding.limit
     return figures.curves(columns, names, dots=True, mark=mark, limits=limits)
 
 

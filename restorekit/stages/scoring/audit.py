@@ -31,7 +31,7 @@ from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import judging, restored
 from restorekit.stages.scoring.inference import exact
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
-from restorekit.stages.scoring.survival import headline, sentences
+from restorekit.stages.scoring.survival import headline, proven, sentences
 
 __all__ = ["audit", "changes_of_mind", "contrast", "relation"]
 
@@ -70,7 +70,7 @@ def audit(
     unit = unit_word(seen.groups, run.unit)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
     found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
-    found["headline"], found["sentences"] = headline(found), sentences(found)
+    found |= {"headline": headline(found), "proven": proven(found), "sentences": sentences(found)}
     write_text(run.folder / "scores" / "audit.csv", _table(seen, run.domains["a"]))
     write_text(run.folder / "scores" / "audit.json", json.dumps(found, indent=1))
     return found
@@ -283,7 +283,8 @@ def changes_of_mind(
 ) -> dict[str, Any]:
     """Count changes of mind about a class: of all images, and of those that were called rightly before.
 
-    Of those that were lost patients are counted too, each once: several images of one are no several witnesses.
+    Of those that were lost or invented patients are counted too, each once: several images of one are no several
+    witnesses.
 
     Args:
         name: of the class.
@@ -296,15 +297,24 @@ def changes_of_mind(
     """
     was, now, is_ = before == index, after == index, truth == index
     others = (truth >= 0) & ~is_ & (before == truth)
-    told, lost = (np.array([which[rows].any() for rows in of]) for which in (was & is_, ~now & was & is_))
+    of_patients = {"lost": (~now, was & is_), "invented": (now, others)}
+    patients = {
+        f"{way}_patients": _share(_any(which & among, of), _any(among, of), confidence)
+        for way, (which, among) in of_patients.items()
+    }
     return {
         "class": name,
-        "lost_patients": _share(lost, told, confidence),
+        **patients,
         "away": _share(~now, was, confidence),
         "towards": _share(now, ~was, confidence),
         "lost": _share(~now, was & is_, confidence),
         "invented": _share(now, others, confidence),
     }
+
+
+def _any(which: NDArray[np.bool_], of: Sequence[Indices]) -> NDArray[np.bool_]:
+    """Return of which patients any image is one of `which`."""
+    return np.array([which[rows].any() for rows in of], bool)
 
 
 def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any] | None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from restorekit.stages.scoring.intervals import ALIKE
 from restorekit.stages.writing.findings import count, number, percent, with_interval
 
-__all__ = ["headline", "sentences"]
+__all__ = ["headline", "proven", "sentences"]
 
-LOST = 0.05
-"""The share of recognised images whose loss an audit must exclude, or prove, to be conclusive."""
+LABELS = {"auroc": "AUROC", "accuracy": "accuracy"}
+HARM = 0.05
+"""The share of recognised images whose change an audit must exclude, or prove, to be conclusive."""
+CERTAIN = {
+    "lost": "restoration hides at least {share} % of {whom}",
+    "invented": "restoration turns at least {share} % of {whom} into {name}",
+}
+POSSIBLE = {
+    "lost": "a loss of up to {share} % of {whom} cannot be excluded",
+    "invented": "it cannot be excluded that up to {share} % of {whom} are turned into {name}",
+}
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
@@ -48,26 +58,38 @@ def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
 
 def _able(found: Mapping[str, Any]) -> Iterator[str]:
     """Say how well the judge tells the classes, and whether that is well enough for a verdict."""
+    name, entry = _told(found)
+    if entry.get("poor"):
+        values = ", ".join(
+            f"{with_interval(entry[which], name, found['confidence'])} on {what}"
+            for which, what in (("poor", "poor images"), ("restored", "restored ones"), ("truth", "the clean truth"))
+            if entry.get(which)
+        )
+        yield f"Its {LABELS[name]} is {values}."
+    if doubt := _doubt(found):
+        yield f"Inconclusive: {doubt}."
+    if entry.get("change"):
+        yield f"By restoration it {_changed(entry['change'], name, found['confidence'])}."
+
+
+def _told(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return by which metric the judge is measured, and its scores; empty where the classes are not known."""
     scores = found["scores"]
     name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
-    entry = scores.get(name) or {}
-    if not entry.get("poor"):
-        yield "Inconclusive: the classes are not known, so nobody can say whether the judge tells them."
-        return
-    label = {"auroc": "AUROC", "accuracy": "accuracy"}[name]
-    values = ", ".join(
-        f"{with_interval(entry[which], name, found['confidence'])} on {what}"
-        for which, what in (("poor", "poor images"), ("restored", "restored ones"), ("truth", "the clean truth"))
-        if entry.get(which)
-    )
-    yield f"Its {label} is {values}."
-    poor, change = entry["poor"], entry.get("change")
+    return name, scores.get(name) or {}
+
+
+def _doubt(found: Mapping[str, Any]) -> str:
+    """Return why the judge may be guessing before restoration; empty if it is not."""
+    name, entry = _told(found)
+    poor = entry.get("poor")
+    if not poor:
+        return "the classes are not known, so nobody can say whether the judge tells them"
     if poor["low"] is None and poor["why"] != ALIKE:
-        yield f"Inconclusive: its {label} rests on {poor['why']} alone, so the judge itself may be guessing."
-    elif (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
-        yield f"Inconclusive: by its {label} on poor images, the judge itself may be guessing."
-    if change:
-        yield f"By restoration it {_changed(change, name, found['confidence'])}."
+        return f"its {LABELS[name]} rests on {poor['why']} alone, so the judge itself may be guessing"
+    if (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
+        return f"by its {LABELS[name]} on poor images, the judge itself may be guessing"
+    return ""
 
 
 def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
@@ -90,28 +112,52 @@ def _flips(found: Mapping[str, Any]) -> Iterator[str]:
         name, sure = flips["class"], found["confidence"]
         if flips["lost"]["n"]:
             yield f"Of the {name} images that it recognised, restoration hid {_share(flips['lost'], sure)}."
+        else:
+            yield f"Inconclusive: the judge recognised no {name} image before restoration, so it could lose none."
         if flips["invented"]["n"]:
             yield f"Of the others that it recognised, restoration turned {_share(flips['invented'], sure)} into {name}."
-        if not flips["lost"]["n"]:
-            yield f"Inconclusive: the judge recognised no {name} image before restoration, so it could lose none."
-            continue
-        yield from _loss(flips, f"recognised {name} images", sure, synthetic=found["synthetic"])
+    yield from proven(found)
+    for harm in _harms(found):
+        if harm.least <= HARM < harm.most:
+            possible = POSSIBLE[harm.way].format(share=_whole(harm.most), whom=harm.of_most, name=harm.name)
+            yield f"Inconclusive at this size: {possible}."
 
 
-def _loss(flips: Mapping[str, Any], which: str, confidence: float, *, synthetic: bool) -> Iterator[str]:
-    """Say what of a loss is certain, or what cannot be excluded; nothing where more than `LOST` is excluded.
+def proven(found: Mapping[str, Any]) -> list[str]:
+    """Return the harm that is certain, in a sentence for each class and way; by a judge that may be guessing, none."""
+    if _doubt(found):
+        return []
+    return [
+        f"At {percent(found['confidence'])} confidence and by the judge, "
+        f"{CERTAIN[harm.way].format(share=_whole(harm.least), whom=harm.of_least, name=harm.name)}."
+        for harm in _harms(found)
+        if harm.least > HARM
+    ]
 
-    Images and their patients must agree: of the two, the one that says less is told.
-    """
-    whom = {"lost": which, "lost_patients": f"{which}' {'subjects' if synthetic else 'patients'}"}
-    least = min(whom, key=lambda what: flips[what]["low"])
-    most = max(whom, key=lambda what: flips[what]["high"])
-    if flips[least]["low"] > LOST:
-        low = _whole(flips[least]["low"])
-        yield f"At {percent(confidence)} confidence, a loss of at least {low} % of {whom[least]} is certain."
-    elif flips[most]["high"] > LOST:
-        high = _whole(flips[most]["high"])
-        yield f"Inconclusive at this size: a loss of up to {high} % of {whom[most]} cannot be excluded."
+
+@dataclass(frozen=True)
+class _Harm:
+    """Bounds of the share whose class was changed by restoration, and of whom they are."""
+
+    way: str
+    name: str
+    least: float
+    of_least: str
+    most: float
+    of_most: str
+
+
+def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
+    """Yield the harm in both ways. Images and their patients must agree: the bound that says less is told."""
+    unit = "subjects" if found["synthetic"] else "patients"
+    for flips in found["flips"]:
+        name = flips["class"]
+        for way, which in (("lost", f"recognised {name} images"), ("invented", "recognised others")):
+            if flips[way]["n"]:
+                of = {way: which, f"{way}_patients": f"{which}' {unit}"}
+                least = min(of, key=lambda what: flips[what]["low"])
+                most = max(of, key=lambda what: flips[what]["high"])
+                yield _Harm(way, name, flips[least]["low"], of[least], flips[most]["high"], of[most])
 
 
 def _share(entry: Mapping[str, Any], confidence: float) -> str:

@@ -23,9 +23,10 @@ from restorekit.core.events import Event, Noticed, Sampled, Started, Stepped
 from restorekit.core.files import StepTable, write_text
 
 __all__ = [
-    "MEASURES",
+    "ABOUT",
+    "FINDINGS",
+    "Finding",
     "Health",
-    "Measure",
     "change",
     "checkerboard",
     "correlation",
@@ -58,19 +59,30 @@ CONSTANT = 1e-6
 """An image of a smaller standard deviation is constant."""
 
 
+ABOUT = {
+    "change": "How far a restored image is from its input (root mean square), as a share of the input's standard "
+    "deviation; of the image that changed most.",
+    "correlation": "Pearson's correlation of a restored image with its input; the median over the images.",
+    "variation": "How much restored images differ from each other, as a share of how much their truth does, or, where "
+    "none is known, their inputs: root mean squares over all pairs of images, coarse, without their means.",
+    "checkerboard": "Amplitude (root mean square) of a grid with a period of two pixels that the input does not have, "
+    "as a share of the restored image's standard deviation.",
+    "discriminator": "The discriminators' loss between its floor (0: they tell every image apart) and chance (1: they "
+    "cannot tell); judged by its median over the last tenth of all steps.",
+}
+"""What each measure, as in health.csv, is."""
+
+
 @dataclass(frozen=True)
-class Measure:
-    """One number, and what it means where it is beyond its limit."""
+class Finding:
+    """What a measure means where it is beyond a limit."""
 
     name: str
-    """The measure, as in health.csv."""
-    finding: str
-    """What it is called where it is beyond its limit."""
+    measure: str
+    """One of `ABOUT`."""
     limit: float
     above: bool
     """True if more than the limit is beyond it, False if less is."""
-    about: str
-    """What the number is."""
     means: str
     hint: str
 
@@ -78,64 +90,64 @@ class Measure:
         """True if a value is beyond the limit."""
         return value > self.limit if self.above else value < self.limit
 
+    def well_within(self, value: float) -> bool:
+        """True if a value is within half the limit, or twice it: what creeps along a limit is not over."""
+        return value < self.limit / 2 if self.above else value > 2 * self.limit
 
-MEASURES = {
-    measure.name: measure
-    for measure in (
-        Measure(
-            "change",
-            "identity collapse",
-            0.02,
-            above=False,
-            about="How far a restored image is from its input (root mean square), as a share of the input's standard "
-            "deviation; of the image that changed most.",
-            means="restored images equal their inputs",
-            hint="Lower the weights of identity and cycle against the adversarial loss, and look whether good images "
-            "differ from poor ones at all.",
-        ),
-        Measure(
-            "correlation",
-            "inverted contrast",
-            -0.2,
-            above=False,
-            about="Pearson's correlation of a restored image with its input; the median over the images.",
-            means="restored images are negatives of their inputs",
-            hint="It seldom turns back by itself: begin again with another seed, and add identity or raise its weight.",
-        ),
-        Measure(
-            "variation",
-            "mode collapse",
-            0.1,
-            above=False,
-            about="How much restored images differ from each other, as a share of how much their truth does, or, where "
-            "none is known, their inputs: root mean squares over all pairs of images, coarse, without their means.",
-            means="restored images of different inputs are alike",
-            hint="Raise the weight of cycle, lower train.adam.lr, and see that no other loss outweighs the images.",
-        ),
-        Measure(
-            "checkerboard",
-            "checkerboard",
-            0.04,
-            above=True,
-            about="Amplitude (root mean square) of a grid with a period of two pixels that the input does not have, as "
-            "a share of the restored image's standard deviation.",
-            means="restored images carry a grid with a period of two pixels",
-            hint="Transposed convolutions make it. With the resnet generator set upsample: resize; else train longer, "
-            "for it often fades.",
-        ),
-        Measure(
-            "discriminator",
-            "saturated discriminator",
-            0.05,
-            above=False,
-            about="The discriminators' loss between its floor (0: they tell every image apart) and chance (1: they "
-            "cannot tell); judged by its median over the last tenth of all steps.",
-            means="the discriminators tell every image apart, so the translators learn little from them",
-            hint="Give the discriminator less width or fewer layers, use more images or augment them, or raise "
-            "train.pool.",
-        ),
-    )
-}
+
+FINDINGS = (
+    Finding(
+        "identity collapse",
+        "change",
+        0.02,
+        above=False,
+        means="restored images equal their inputs",
+        hint="Lower the weights of identity and cycle against the adversarial loss, and look whether good images "
+        "differ from poor ones at all.",
+    ),
+    Finding(
+        "inverted contrast",
+        "correlation",
+        -0.2,
+        above=False,
+        means="restored images are negatives of their inputs",
+        hint="It seldom turns back by itself: begin again with another seed, and add identity or raise its weight.",
+    ),
+    Finding(
+        "mode collapse",
+        "variation",
+        0.1,
+        above=False,
+        means="restored images of different inputs are alike",
+        hint="Raise the weight of cycle, lower train.adam.lr, and see that no other loss outweighs the images.",
+    ),
+    Finding(
+        "checkerboard",
+        "checkerboard",
+        0.04,
+        above=True,
+        means="restored images carry a grid with a period of two pixels",
+        hint="Transposed convolutions make it. With the resnet generator set upsample: resize; else train longer, "
+        "for it often fades.",
+    ),
+    Finding(
+        "saturated discriminator",
+        "discriminator",
+        0.05,
+        above=False,
+        means="the discriminators tell every image apart, so the translators learn little from them",
+        hint="Give the discriminator less width or fewer layers, use more images or augment them, or raise train.pool.",
+    ),
+    Finding(
+        "runaway discriminator",
+        "discriminator",
+        10,
+        above=True,
+        means="the discriminators' loss is far above that of scoring every image alike, so what they say is noise",
+        hint="If it grew, lower train.adam.lr. If it was large from the first step on, give the discriminator less "
+        "width, or its Self-ONN layers fewer orders (q): high powers of unbounded activations are far off.",
+    ),
+)
 
 
 def counts_from(steps: int) -> int:
@@ -205,6 +217,8 @@ def checkerboard(poor: Tensor, restored: Tensor) -> float:
 
 def discriminator(values: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> float:
     """Return the losses of discriminators between floor (0) and chance (1): the largest, so that all are below it.
+
+    Above 1 scores are worse than one score for every image.
 
     Returns:
         NaN if none has a range.
@@ -295,21 +309,18 @@ class Health:
         self._changing: dict[str, int] = {}
         self._losses: list[tuple[int, float]] = []
 
-    def add(self, step: int, name: str, value: float) -> Noticed | None:
-        """Judge a value of a measure after `step` steps; return what begins with it, or is over."""
+    def add(self, step: int, measure: str, value: float) -> list[Noticed]:
+        """Judge a value of a measure after `step` steps; return what is over with it, and what begins."""
         if step < counts_from(self.steps) or not math.isfinite(value):
-            return None
-        measure, lasts = MEASURES[name], name in self._lasting
-        if name == "discriminator":
+            return []
+        if measure == "discriminator":
             value = self._typical(step, value)
             if math.isnan(value):
-                return None
-            # Over at twice the limit: a median that creeps along it must not be told again and again.
-            turns = value > 2 * measure.limit if lasts else measure.beyond(value)
-        else:
-            turns = self._turns(step, name, differs=measure.beyond(value) != lasts)
-        self.latest[name] = value
-        return self._turn(step, measure, value) if turns else None
+                return []
+        self.latest[measure] = value
+        judged = (finding for finding in FINDINGS if finding.measure == measure)
+        told = [self._turn(step, finding, value) for finding in judged if self._turns(step, finding, value)]
+        return sorted(told, key=lambda noticed: not noticed.over)
 
     def _typical(self, step: int, value: float) -> float:
         """Return the median over the last stretch, or NaN before there is one."""
@@ -320,21 +331,25 @@ class Health:
         whole = len(self._losses) >= STRETCH_VALUES and self._losses[0][0] <= since
         return median(v for _, v in self._losses) if whole else math.nan
 
-    def _turns(self, step: int, name: str, *, differs: bool) -> bool:
-        """True if samples have differed from what was told often enough."""
-        self._changing[name] = self._changing.get(name, 0) + 1 if differs else 0
-        return self._changing[name] >= (1 if step == self.steps else IN_A_ROW)
+    def _turns(self, step: int, finding: Finding, value: float) -> bool:
+        """True if a finding begins or is over: of medians one is enough, of samples two in a row."""
+        lasts = finding.name in self._lasting
+        if finding.measure == "discriminator":
+            return finding.well_within(value) if lasts else finding.beyond(value)
+        differs = finding.beyond(value) != lasts
+        self._changing[finding.name] = self._changing.get(finding.name, 0) + 1 if differs else 0
+        return self._changing[finding.name] >= (1 if step == self.steps else IN_A_ROW)
 
-    def _turn(self, step: int, measure: Measure, value: float) -> Noticed:
-        self._changing[measure.name] = 0
-        over = measure.name in self._lasting
-        told = Noticed(step, measure.finding, value, measure.limit, measure.means, measure.hint, over)
+    def _turn(self, step: int, finding: Finding, value: float) -> Noticed:
+        self._changing[finding.name] = 0
+        over = finding.name in self._lasting
+        told = Noticed(step, finding.name, value, finding.limit, finding.means, finding.hint, over)
         if over:
-            self._lasting.pop(measure.name)["ended"] = step
+            self._lasting.pop(finding.name)["ended"] = step
         else:
-            self._lasting[measure.name] = {"measure": measure.name, **asdict(told), "ended": None}
-            del self._lasting[measure.name]["over"]
-            self.findings.append(self._lasting[measure.name])
+            self._lasting[finding.name] = {"measure": finding.measure, **asdict(told), "ended": None}
+            del self._lasting[finding.name]["over"]
+            self.findings.append(self._lasting[finding.name])
         return told
 
 
@@ -366,12 +381,10 @@ def watched(events: Iterable[Event], folder: Path) -> Iterator[Event]:
 
 
 def _judged(health: Health, table: StepTable, folder: Path, step: int, values: Mapping[str, float]) -> list[Noticed]:
-    found = []
+    found = list[Noticed]()
     for name, value in values.items():
         table.add(step, [name, value])
-        noticed = health.add(step, name, float(f"{value:.9g}"))  # as it is read back
-        if noticed is not None:
-            found.append(noticed)
+        found += health.add(step, name, float(f"{value:.9g}"))  # as it is read back
     if found:
         _write(health, folder)
     return found
@@ -380,8 +393,10 @@ def _judged(health: Health, table: StepTable, folder: Path, step: int, values: M
 def _replay(health: Health, table: StepTable) -> None:
     try:
         for step, name, value in table.rows:
+            if name not in ABOUT:
+                raise ValueError(f"{name!r} is no measure")
             health.add(int(step), name, float(value))
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise DataError(f"{table.path}: cannot be read ({error}); move it away and resume again") from error
 
 
