@@ -194,15 +194,15 @@ def told(judge: Run, restorer: Callable[..., Run]) -> Callable[..., dict[str, An
 CASES = [
     ((5, 5), (5, 5), "47.8 % of {which}", ""),
     ((20, 100), (10, 20), "12.7 % of {which}", ""),
-    ((30, 60), (5, 12), "15.2 % of {which}' patients", ""),
+    ((30, 60), (5, 12), "15.2 % of the patients of {which}", ""),
     ((1, 20), (1, 20), "", "24.9 % of {which}"),
-    ((20, 100), (2, 10), "", "55.6 % of {which}' patients"),  # images are no independent witnesses
+    ((20, 100), (2, 10), "", "55.6 % of the patients of {which}"),  # images are no independent witnesses
     ((0, 71), (0, 71), "", "5.1 % of {which}"),
     ((0, 72), (0, 72), "", ""),
 ]
 LOST = ("recognised yes images", "restoration hides at least {}", "a loss of up to {} cannot be excluded")
 INVENTED = (
-    "recognised others",
+    "other recognised images",
     "restoration turns at least {} into yes",
     "it cannot be excluded that up to {} are turned into yes",
 )

@@ -1,3 +1,4 @@
+import base64
 import csv
 import json
 import math
@@ -454,6 +455,30 @@ def test_confounded_sources_and_domains_are_named(full):
     assert "The patient is not known of" in text
 
 
+def test_confounding_is_told_once_and_of_the_test_images_first(full):
+    alone = {"nih": {"control": 280, "covid": 0}, "clinic": {"control": 0, "covid": 405}}
+    nearly = {"nih": {"control": 280, "covid": 4}, "clinic": {"control": 0, "covid": 405}}
+    weaker = {"nih": {"control": 280, "covid": 40}, "clinic": {"control": 20, "covid": 405}}
+    splits = {
+        "train": {"a": counts(280, 409, nearly), "b": counts(280, 405, alone)},
+        "val": {"a": counts(280, 405, alone), "b": counts(300, 445, weaker)},
+        "test": {"a": counts(280, 409, nearly)},
+    }
+    write(full, "data.json", {"synthetic": False, "splits": splits})
+    text = page(full).text
+    assert (
+        "Class and source are confounded: in the training images of domain a and the test images of domain a"
+        not in text
+    ), "the test images are first"
+    assert (
+        "Class and source are confounded: in the test images of domain a and the training images of domain a, source "
+        "clinic holds only covid (Cramér's V 0.99), so accuracy measures source as well as class. Much the same is "
+        "true in the training images of domain b and the validation images of domain a." in text
+    )
+    assert "Class and source go together in the validation images of domain b (Cramér's V 0.8" in text
+    assert text.count("Class and source") == 2
+
+
 def test_a_run_without_a_head_is_not_warned_of_accuracy(full):
     sources = {"nih": {"control": 280, "covid": 0}, "clinic": {"control": 0, "covid": 405}}
     write(full, "data.json", {"synthetic": False, "splits": {"train": {"a": counts(280, 405, sources)}}})
@@ -663,3 +688,11 @@ def test_the_second_of_a_name_is_told_as_the_first():
         "noise level",
     ]
     assert findings.number(20.0, "psnr_2") == "20.00 dB"
+
+
+@pytest.mark.parametrize(("spike", "decades"), [(1.0, False), (4e4, True), (-4e4, False)])
+def test_one_spike_does_not_hide_the_rest_of_a_curve(spike, decades):
+    y = np.r_[np.linspace(1, 3, 20), spike]
+    uri = figures.curves({"step": np.arange(len(y), dtype=float), "loss": y}, ["loss"], dots=True, limits={"loss": 10})
+    svg = base64.b64decode(uri.partition(",")[2]).decode()
+    assert (">10,000<" in svg or "<!-- 10,000 -->" in svg) is decades

@@ -69,7 +69,11 @@ def _view(folder: Path) -> dict[str, Any]:
         "warnings": [
             *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *(audit.get("proven") or []),
-            *(f"{health['when']} it had {f['name']}: {f['means']}." for f in health["findings"] if not f["ended"]),
+            *(
+                f"{f['name'].capitalize()} {health['when']}: {f['means']}."
+                for f in health["findings"]
+                if not f["ended"]
+            ),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
@@ -377,15 +381,15 @@ def _health(run: RunFolder) -> dict[str, Any]:
         {
             "finding": f.name,
             "about": training_health.ABOUT[f.measure],
-            "limit": f"{'above' if f.above else 'below'} {number(f.limit)}",
-            "value": number(judged.latest[f.measure]) if f.measure in judged.latest else "not measured",
+            "limit": f"{'above' if f.above else 'below'} {f.limit:g}",
+            "value": f"{judged.latest[f.measure]:.3g}" if f.measure in judged.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
         }
         for f in training_health.FINDINGS
     ]
     ended = bool(rows) and rows[-1][0] == steps
     return {
-        "when": "When training ended" if ended else "At its last sample",
+        "when": "when training ended" if ended else "at the last sample",
         "told": bool(told) and bool(rows),
         "counts_from": told.get("counts_from"),
         "judged": bool(judged.latest),

@@ -152,9 +152,9 @@ def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
     unit = "subjects" if found["synthetic"] else "patients"
     for flips in found["flips"]:
         name = flips["class"]
-        for way, which in (("lost", f"recognised {name} images"), ("invented", "recognised others")):
+        for way, which in (("lost", f"recognised {name} images"), ("invented", "other recognised images")):
             if flips[way]["n"]:
-                of = {way: which, f"{way}_patients": f"{which}' {unit}"}
+                of = {way: which, f"{way}_patients": f"the {unit} of {which}"}
                 least = min(of, key=lambda what: flips[what]["low"])
                 most = max(of, key=lambda what: flips[what]["high"])
                 yield _Harm(way, name, flips[least]["low"], of[least], flips[most]["high"], of[most])

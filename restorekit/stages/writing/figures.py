@@ -128,6 +128,8 @@ def curves(
                 axes.axvline(mark, color=AMBER, lw=1, ls="--")
             if limits is not None and name in limits:
                 axes.axhline(limits[name], color=AMBER, lw=1)
+            if len(y) and y.min() > 0 and y.max() > 30 * np.median(y):
+                axes.set_yscale("log")  # else one spike hides the rest
             _finish(axes, name, "step")
 
     return drawn(draw, (9.4, 2.1 * math.ceil(len(names) / 3)))
@@ -327,8 +329,11 @@ def _finish(axes: Axes, title: str, below: str) -> None:
     axes.set_xlabel(below)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.locator_params(axis="x", nbins=4, integer=True)
-    axes.locator_params(axis="y", nbins=4)
-    axes.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
+    if axes.get_yscale() == "linear":
+        axes.locator_params(axis="y", nbins=4)
+        axes.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
+    else:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
 
 
 def drawn(draw: Any, size: tuple[float, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from restorekit.stages.writing.runfolder import Json
@@ -303,13 +303,28 @@ def _unlearnt(splits: Json) -> Iterator[str]:
 
 
 def _confounded(splits: Json, *, answers: bool) -> list[str]:
-    """Say where the source tells the class; places of which the same is to be said share a sentence."""
-    places: dict[str, list[str]] = {}
-    for split, domains in splits.items():
-        for domain, counts in domains.items():
+    """Say where the source tells the class: in full of the test images, if it does there; other places are named."""
+    kinds: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for split in sorted(splits, key=lambda split: split != "test"):
+        for domain, counts in splits[split].items():
             for sentence in class_and_source("{}", counts.get("sources"), answers=answers):
-                places.setdefault(sentence, []).append(f"the {split_word(split)} images of domain {domain}")
-    return [sentence.replace("{}", listed(where), 1) for sentence, where in places.items()]
+                kind = sentence.partition("{}")[0]
+                kinds.setdefault(kind, {}).setdefault(sentence, []).append((split, domain))
+    found = []
+    for told in kinds.values():
+        (first, places), *others = told.items()
+        rest = [place for _, where in others for place in where]
+        also = f" Much the same is true in {_images_of(rest)}." if rest else ""
+        found.append(first.replace("{}", _images_of(places), 1) + also)
+    return found
+
+
+def _images_of(places: Iterable[tuple[str, str]]) -> str:
+    """Return (split, domain) in words: "the training images of domain a and b"."""
+    by: dict[str, list[str]] = {}
+    for split, domain in places:
+        by.setdefault(split, []).append(domain)
+    return listed([f"the {split_word(split)} images of domain {listed(domains)}" for split, domains in by.items()])
 
 
 def listed(words: Sequence[str]) -> str:
