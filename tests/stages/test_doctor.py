@@ -161,6 +161,8 @@ def test_a_source_that_tells_the_class_is_told(base: Path) -> None:
     (line,) = found.data_warnings
     assert line.startswith("Class and source are confounded: in the images, source n holds only well")
     assert "accuracy measures source as well as class" in line
+    (line,) = examine(manifest_items(base / "m.csv", None, quiet), answers=False).data_warnings
+    assert line.endswith("so signs of a source pass for signs of a class."), "no accuracy, where no class is told"
 
 
 def test_borders_and_depths_that_tell_the_class(base: Path) -> None:

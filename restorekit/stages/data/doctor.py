@@ -124,13 +124,16 @@ class Checkup:
             _draw(folder / "near.png", self.near[:SHOWN])
 
 
-def examine(items: Sequence[Item], *, distance: int = DISTANCE, synthetic: bool = False) -> Checkup:
+def examine(
+    items: Sequence[Item], *, distance: int = DISTANCE, synthetic: bool = False, answers: bool = True
+) -> Checkup:
     """Look for leaks, repeats, near duplicates, confounding, flat borders and constant images.
 
     Args:
         items: the images.
         distance: bits of 64 by which the perceptual hashes of near duplicates differ at most.
         synthetic: the images are made, not recorded: no patient is missing.
+        answers: classes are told, not only restored.
     """
     seen = [item for item in items if item.facts is not None and item.fault is None]
     used = [item for item in items if item.fault is None]
@@ -152,7 +155,7 @@ def examine(items: Sequence[Item], *, distance: int = DISTANCE, synthetic: bool 
         ),
         data_warnings=(
             *patient_warnings,
-            *_confounding(used, tables, synthetic),
+            *_confounding(used, tables, synthetic=synthetic, answers=answers),
             *findings.no_test_split(tables),
         ),
         near=tuple(near),
@@ -304,13 +307,13 @@ def _quantity(items: Sequence[Item]) -> dict[str, Any]:
     return {"quantity": {"known": len(numbers), **ends}}
 
 
-def _confounding(items: Sequence[Item], tables: Mapping[str, Any], synthetic: bool) -> list[str]:
+def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, synthetic: bool, answers: bool) -> list[str]:
     sources: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
         if item.source is not None and item.label is not None:
             sources[item.source][item.label] += 1
-    whole = findings.class_and_source("the images", sources)
-    told = findings.data_warnings({"splits": tables}, synthetic=synthetic)
+    whole = findings.class_and_source("the images", sources, answers=answers)
+    told = findings.data_warnings({"splits": tables}, synthetic=synthetic, answers=answers)
     # One sentence for all images says what those of each split and domain would.
     return [*whole, *(line for line in told if not (whole and line.startswith("Class and source")))]
 

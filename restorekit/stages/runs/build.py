@@ -274,7 +274,9 @@ def build(
     if verify is not None:
         if changed:
             raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
-        checkup = doctor.examine(items.recipe_items(splits), synthetic=splits.synthetic)
+        checkup = doctor.examine(
+            items.recipe_items(splits), synthetic=splits.synthetic, answers=spec.nets.head is not None
+        )
         if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
             raise DataError(checkup.refusal())
     domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
