@@ -771,7 +771,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.links += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -899,3 +899,16 @@ def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Ca
     said = compiled(words.latex(found))
     assert "Overfull" not in said
     assert "Missing character" not in said
+
+
+def test_a_method_whose_training_ended_ill_is_named(made: Made) -> None:
+    """What is over says nothing of the weights that are compared, and an older run was not watched."""
+    ill, well, older = made("ill", 0), made("well", 0), made("older", 0)
+    began = {"name": "mode collapse", "ended": None}, {"name": "checkerboard", "ended": 5}
+    (ill / "health.json").write_text(json.dumps({"findings": began}))
+    (well / "health.json").write_text(json.dumps({"findings": began[1:]}))
+    (told,) = [note for note in words.notes(compare([ill, well, older], draws=20)) if "Training ended" in note]
+    assert "what should not be: ill (mode collapse). Look at" in told
+    (made("ill", 1) / "health.json").write_text(json.dumps({"findings": began}))
+    (told,) = [note for note in words.notes(compare([ill, ill.parent / "ill-1"], draws=20)) if "Training" in note]
+    assert "ill, seed 0 (mode collapse); ill, seed 1 (mode collapse)." in told

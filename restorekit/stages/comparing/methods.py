@@ -48,6 +48,8 @@ class Scored:
     """data.json."""
     restores: bool = True
     """False: its generator hands images through, so no score of images is its own."""
+    ailing: tuple[str, ...] = ()
+    """What training health had found and was not over when training ended."""
 
     @property
     def synthetic(self) -> bool:
@@ -157,7 +159,14 @@ def read_run(folder: Path) -> Scored:
         val=read_scores(val, scores["metrics"]) if val.is_file() and same else None,
         data=_json(folder / "data.json") or {},
         restores=_get(_json(folder / "networks.json") or {}, "ab.translates") is not False,
+        ailing=tuple(one["name"] for one in _findings(folder) if one.get("ended") is None),
     )
+
+
+def _findings(folder: Path) -> list[dict[str, Any]]:
+    """Return what training health found; nothing of a run that was not watched."""
+    found = (_json(folder / "health.json") or {}).get("findings") or []
+    return [one for one in found if isinstance(one, dict) and "name" in one]
 
 
 def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Method]:

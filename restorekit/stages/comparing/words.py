@@ -137,7 +137,7 @@ def legend(found: Comparison) -> list[str]:
 
 def notes(found: Comparison) -> list[str]:
     """Return what cannot be said, or must be known before the numbers are believed."""
-    return [*_leaks(found), *_about_images(found), *_about_classes(found), *_about_methods(found)]
+    return [*_leaks(found), *_ailing(found), *_about_images(found), *_about_classes(found), *_about_methods(found)]
 
 
 def _leaks(found: Comparison) -> Iterator[str]:
@@ -147,6 +147,17 @@ def _leaks(found: Comparison) -> Iterator[str]:
                 f"{method.label} was trained on {found.first.unit}s or images of the test set (--allow-leaks): its "
                 "scores are not to be trusted."
             )
+
+
+def _ailing(found: Comparison) -> Iterator[str]:
+    """Say of which runs training ended with a finding of training health."""
+    told = []
+    for method in found.methods:
+        for run in method.runs:
+            which = f", seed {run.seed}" if len(method.runs) > 1 else ""
+            told += [f"{method.label}{which} ({', '.join(run.ailing)})"] if run.ailing else []
+    if told:
+        yield f"Training ended with what should not be: {'; '.join(told)}. Look at their pictures and reports first."
 
 
 def _about_images(found: Comparison) -> Iterator[str]:

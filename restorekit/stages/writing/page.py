@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,14 @@ def render(template: str, view: Mapping[str, Any]) -> str:
         "number": findings.number,
         "p_value": findings.p_value,
         "percent": findings.percent,
+        "pieces": _pieces,
         "split": findings.split_word,
         "tie": lambda text: text.replace(" dB", "\N{NO-BREAK SPACE}dB").replace(" %", "\N{NO-BREAK SPACE}%"),
         "words": findings.part_words,
     }
     return environment.get_template(template).render(view)
+
+
+def _pieces(name: str) -> list[str]:
+    """Return a long name in pieces: a line may end after a slash, an underscore or a hyphen, rather than anywhere."""
+    return re.split(r"(?<=[/_-])", name)
