@@ -381,7 +381,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
         {
             "finding": f.name,
             "about": training_health.ABOUT[f.measure],
-            "limit": f"{'above' if f.above else 'below'} {f.limit:g}",
+            "limit": f"{'above' if f.above else 'below'} {f.limit:g}".replace("-", "\N{MINUS SIGN}"),
             "value": f"{judged.latest[f.measure]:.3g}" if f.measure in judged.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
         }
