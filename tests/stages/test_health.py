@@ -19,18 +19,8 @@ from restorekit.builtin.losses import Adversarial, hinge, lsgan, vanilla
 from restorekit.stages.reporting.report import report
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.run import Run
-from restorekit.stages.training.health import (
-    FINDINGS,
-    Health,
-    change,
-    checkerboard,
-    correlation,
-    counts_from,
-    discriminator,
-    measured,
-    variation,
-    watched,
-)
+from restorekit.stages.training.health import FINDINGS, Health, counts_from, watched
+from restorekit.stages.training.signs import change, checkerboard, correlation, discriminator, measured, variation
 from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]

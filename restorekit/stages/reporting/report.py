@@ -13,6 +13,7 @@ from restorekit.core.files import write_text
 from restorekit.stages.reporting import conditions, towards
 from restorekit.stages.reporting.traces import traced
 from restorekit.stages.training import health as training_health
+from restorekit.stages.training import signs
 from restorekit.stages.writing import figures, findings
 from restorekit.stages.writing.findings import label, number, value_of
 from restorekit.stages.writing.page import render
@@ -370,7 +371,7 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
 def _health(run: RunFolder) -> dict[str, Any]:
     """Return what training health looked for, its values over time, and what it found."""
     told, rows = run.json("health.json"), run.series("health.csv")
-    rows = [row for row in rows if row[1] in training_health.ABOUT]
+    rows = [row for row in rows if row[1] in signs.ABOUT]
     steps = told.get("steps")
     judged = training_health.Health(steps if isinstance(steps, int) else 0)
     for row in rows:
@@ -380,7 +381,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
     looked_for = [
         {
             "finding": f.name,
-            "about": training_health.ABOUT[f.measure],
+            "about": signs.ABOUT[f.measure],
             "limit": f"{'above' if f.above else 'below'} {f.limit:g}".replace("-", "\N{MINUS SIGN}"),
             "value": f"{judged.latest[f.measure]:.3g}" if f.measure in judged.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
@@ -407,7 +408,7 @@ def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any, found: S
     columns = {"step": np.asarray(steps, dtype=np.float64)}
     for step, name, value in rows:
         columns.setdefault(name, np.full(len(steps), np.nan))[place[step]] = value
-    names = [name for name in training_health.ABOUT if name in columns]
+    names = [name for name in signs.ABOUT if name in columns]
     mark = counts_from if counts_from is not None and counts_from <= steps[-1] else None
     limits: dict[str, float] = {}
     for finding in training_health.FINDINGS:
