@@ -625,9 +625,10 @@ def test_training_health_says_what_was_looked_for_also_when_all_is_well(full):
         "Mode collapse",
         "Checkerboard",
         "Saturated discriminator",
+        "Runaway discriminator",
     ):
         assert finding in text
-    assert "0.400" in text, "the last value of the discriminators"
+    assert "no 0.4 below 0.05" in text, "the last value of the discriminators"
 
 
 def test_training_health_that_is_damaged_or_odd_does_not_stop_the_report(full):
