@@ -49,8 +49,8 @@ def check(
     if not what.exists():
         what = shipped().get(str(what), what)
     with screen.telling() as say:
-        items, synthetic = _items(what, sets, variant, columns, say)
-        found = doctor.examine(items, distance=distance, synthetic=synthetic)
+        items, known = _items(what, sets, variant, columns, say)
+        found = doctor.examine(items, distance=distance, **known)
     found.write(out)
     _show(found, out)
     if found.leaks or found.unreadable:
@@ -59,8 +59,8 @@ def check(
 
 def _items(
     what: Path, sets: list[str], variant: str | None, columns: list[str], say: screen.Say
-) -> tuple[list[Item], bool]:
-    """Return the images of a recipe, a manifest or a folder, and whether they are made."""
+) -> tuple[list[Item], dict[str, bool]]:
+    """Return the images of a recipe, a manifest or a folder, and what a recipe knows of them."""
     from restorekit.core.images import find_images
     from restorekit.stages.data.items import folder_items, manifest_items, recipe_items
 
@@ -71,26 +71,26 @@ def _items(
         known = guests.known()
         spec = recipe.load(what, known, sets=sets, variant=variant)
         opened = splits.look(splits.opened(spec, known.parts), say)
-        return recipe_items(opened), opened.synthetic
+        return recipe_items(opened), {"synthetic": opened.synthetic, "answers": spec.nets.head is not None}
     if sets or variant:
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
     if what.is_dir():
         listed = what / "manifest.csv"
         if not listed.is_file():
-            return folder_items(what, say), False
+            return folder_items(what, say), {}
         screen.note(f"{listed} says what is known of the images")
         items = _items(listed, sets, variant, columns, say)[0]
         named = {item.file for item in items}
         lost = [path for path in find_images(what) if path not in named]
         if lost:
             screen.warn(f"{listed} does not name {len(lost)} images of the folder, such as {lost[0]}: not checked")
-        return items, False
+        return items, {}
     if what.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise DataError(f"{what}: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
     pairs = [text.partition("=") for text in columns]
     if wrong := [text for text, pair in zip(columns, pairs, strict=True) if not all(pair)]:
         raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; came {wrong[0]!r}")
-    return manifest_items(what, {ours: theirs for ours, _, theirs in pairs}, say), False
+    return manifest_items(what, {ours: theirs for ours, _, theirs in pairs}, say), {}
 
 
 def _show(found: Checkup, out: Path) -> None:

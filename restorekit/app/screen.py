@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, Stepped, Ticked
+from restorekit.stages.writing.findings import short
 
 __all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
@@ -142,7 +143,7 @@ class Watch:
             note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
 
     def _notice(self, event: Noticed) -> None:
-        values = f"{event.value:.3g}, limit {event.limit:g}"
+        values = f"{short(event.value)}, limit {short(event.limit)}"
         if event.over:
             note(f"step {event.step}: {event.name} is over ({values})")
         else:

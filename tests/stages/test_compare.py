@@ -901,14 +901,31 @@ def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Ca
     assert "Missing character" not in said
 
 
-def test_a_method_whose_training_ended_ill_is_named(made: Made) -> None:
-    """What is over says nothing of the weights that are compared, and an older run was not watched."""
-    ill, well, older = made("ill", 0), made("well", 0), made("older", 0)
-    began = {"name": "mode collapse", "ended": None}, {"name": "checkerboard", "ended": 5}
-    (ill / "health.json").write_text(json.dumps({"findings": began}))
-    (well / "health.json").write_text(json.dumps({"findings": began[1:]}))
-    (told,) = [note for note in words.notes(compare([ill, well, older], draws=20)) if "Training ended" in note]
-    assert "what should not be: ill (mode collapse). Look at" in told
-    (made("ill", 1) / "health.json").write_text(json.dumps({"findings": began}))
-    (told,) = [note for note in words.notes(compare([ill, ill.parent / "ill-1"], draws=20)) if "Training" in note]
-    assert "ill, seed 0 (mode collapse); ill, seed 1 (mode collapse)." in told
+def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
+    """What is over by the step that is scored, or begins after it, says nothing of the weights that are compared."""
+
+    def watched(run: Path, collapsed: tuple[int, int], step: int) -> Path:
+        rows = [f"{at},variation,{0.01 if collapsed[0] <= at <= collapsed[1] else 0.9}" for at in range(100, 1001, 100)]
+        (run / "health.csv").write_text("\n".join(["step,measure,value", *rows]) + "\n")
+        (run / "health.json").write_text(json.dumps({"steps": 1000, "findings": []}))  # of a version that knew no limit
+        scores = json.loads((run / "scores" / "test.json").read_text())
+        (run / "scores" / "test.json").write_text(json.dumps(scores | {"step": step}))
+        return run
+
+    def told(*runs: Path) -> list[str]:
+        return [note for note in words.notes(compare(list(runs), draws=20)) if "By training health" in note]
+
+    ill, over = watched(made("ill"), (300, 1000), 1000), watched(made("over"), (300, 500), 1000)
+    best, later = watched(made("best"), (300, 700), 600), watched(made("later"), (700, 1000), 500)
+    (note,) = told(ill, over, best, later, made("unwatched"))
+    assert ": ill (mode collapse); best (mode collapse). Look" in note
+    (note,) = told(ill, watched(made("ill", 1), (500, 1000), 1000))
+    assert ": ill, seed 0 (mode collapse); ill, seed 1 (mode collapse). Look" in note
+    for name, text in (
+        ("health.json", "[]"),
+        ("health.json", "{"),
+        ("health.csv", "step,measure,value\nx,variation,1\n"),
+    ):
+        watched(ill, (300, 1000), 1000)
+        (ill / name).write_text(text)
+        assert told(ill, over) == [], (name, text)

@@ -178,7 +178,7 @@ def test_the_report_tells_what_was_found_and_what_to_do(build_run: Build) -> Non
     inverted = NAMED["inverted contrast"]
     assert "Inverted contrast</strong>, from step 120 on" in text
     assert inverted.hint in text
-    assert f"Inverted contrast when training ended: {inverted.means}" in text
+    assert f"Inverted contrast at the last: {inverted.means}" in text
 
 
 def test_the_screen_tells_it_once_when_it_begins_and_once_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:

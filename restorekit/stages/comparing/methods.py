@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from restorekit.core.errors import DataError
 from restorekit.stages.comparing.scoretable import ScoreTable, read_scores
 from restorekit.stages.recipes.recipe import read_resolved
 from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.training.health import judged, lasting
 
 __all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
 
@@ -49,7 +51,7 @@ class Scored:
     restores: bool = True
     """False: its generator hands images through, so no score of images is its own."""
     ailing: tuple[str, ...] = ()
-    """What training health had found and was not over when training ended."""
+    """What training health finds at the step whose weights are compared."""
 
     @property
     def synthetic(self) -> bool:
@@ -159,14 +161,22 @@ def read_run(folder: Path) -> Scored:
         val=read_scores(val, scores["metrics"]) if val.is_file() and same else None,
         data=_json(folder / "data.json") or {},
         restores=_get(_json(folder / "networks.json") or {}, "ab.translates") is not False,
-        ailing=tuple(one["name"] for one in _findings(folder) if one.get("ended") is None),
+        ailing=_ailing(folder, now),
     )
 
 
-def _findings(folder: Path) -> list[dict[str, Any]]:
-    """Return what training health found; nothing of a run that was not watched."""
-    found = (_json(folder / "health.json") or {}).get("findings") or []
-    return [one for one in found if isinstance(one, dict) and "name" in one]
+def _ailing(folder: Path, step: int) -> tuple[str, ...]:
+    """Return what training health finds at a step, judged anew from what the run measured.
+
+    Nothing of a run that was not watched, or whose files are damaged: a note is no reason to refuse scores.
+    """
+    try:
+        steps = json.loads((folder / "health.json").read_text("utf-8"))["steps"]
+        with (folder / "health.csv").open(newline="", encoding="utf-8") as stream:
+            rows = [(int(row["step"]), row["measure"], float(row["value"])) for row in csv.DictReader(stream)]
+        return tuple(one["name"] for one in lasting(judged(steps, rows).findings, step))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Method]:

@@ -150,14 +150,15 @@ def _leaks(found: Comparison) -> Iterator[str]:
 
 
 def _ailing(found: Comparison) -> Iterator[str]:
-    """Say of which runs training ended with a finding of training health."""
-    told = []
-    for method in found.methods:
-        for run in method.runs:
-            which = f", seed {run.seed}" if len(method.runs) > 1 else ""
-            told += [f"{method.label}{which} ({', '.join(run.ailing)})"] if run.ailing else []
+    """Say of which runs the weights have a finding of training health."""
+    told = [
+        f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.ailing)})"
+        for method in found.methods
+        for run in method.runs
+        if run.ailing
+    ]
     if told:
-        yield f"Training ended with what should not be: {'; '.join(told)}. Look at their pictures and reports first."
+        yield f"By training health these went wrong: {'; '.join(told)}. Look at their pictures and reports first."
 
 
 def _about_images(found: Comparison) -> Iterator[str]:

@@ -68,13 +68,9 @@ def _view(folder: Path) -> dict[str, Any]:
         "leaks": checked.get("leaks") or [],
         "leak_count": checked.get("leak_count") or 0,
         "warnings": [
-            *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *(audit.get("proven") or []),
-            *(
-                f"{f['name'].capitalize()} {health['when']}: {f['means']}."
-                for f in health["findings"]
-                if not f["ended"]
-            ),
+            *_ailing(health["findings"], scores),
+            *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
             *findings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
@@ -373,24 +369,20 @@ def _health(run: RunFolder) -> dict[str, Any]:
     told, rows = run.json("health.json"), run.series("health.csv")
     rows = [row for row in rows if row[1] in signs.ABOUT]
     steps = told.get("steps")
-    judged = training_health.Health(steps if isinstance(steps, int) else 0)
-    for row in rows:
-        judged.add(*row)
-    lasting = {finding["name"] for finding in judged.findings if finding["ended"] is None}
+    judged = training_health.judged(steps if isinstance(steps, int) else 0, rows)
+    lasting = {finding["name"] for finding in training_health.lasting(judged.findings, None)}
     found = {finding["name"] for finding in judged.findings}
     looked_for = [
         {
             "finding": f.name,
             "about": signs.ABOUT[f.measure],
-            "limit": f"{'above' if f.above else 'below'} {f.limit:g}".replace("-", "\N{MINUS SIGN}"),
-            "value": f"{judged.latest[f.measure]:.3g}" if f.measure in judged.latest else "not measured",
+            "limit": f"{'above' if f.above else 'below'} {findings.short(f.limit)}",
+            "value": findings.short(judged.latest[f.measure]) if f.measure in judged.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
         }
         for f in training_health.FINDINGS
     ]
-    ended = bool(rows) and rows[-1][0] == steps
     return {
-        "when": "when training ended" if ended else "at the last sample",
         "told": bool(told) and bool(rows),
         "counts_from": told.get("counts_from"),
         "judged": bool(judged.latest),
@@ -398,6 +390,13 @@ def _health(run: RunFolder) -> dict[str, Any]:
         "looked_for": looked_for,
         "chart": _health_chart(rows, told.get("counts_from"), found),
     }
+
+
+def _ailing(found: list[dict[str, Any]], scores: Json) -> list[str]:
+    """Say what training health had found at the step whose weights are scored; of a run without scores, at the last."""
+    step = scores.get("step") if isinstance(scores.get("step"), int) else None
+    when = f"at step {findings.count(step)}, whose weights are scored" if step else "at the last"
+    return [f"{one['name'].capitalize()} {when}: {one['means']}." for one in training_health.lasting(found, step)]
 
 
 def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any, found: Set[str]) -> str:

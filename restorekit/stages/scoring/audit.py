@@ -213,7 +213,7 @@ def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Resamples) -> 
     classes = run.domains["a"].classes
     truth = np.array(seen.targets)
     before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
-    told = partial(changes_of_mind, before=before, after=after, truth=truth, of=over.units, confidence=confidence)
+    told = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
     of = classes[1:] if len(classes) == 2 else classes
     who = {"folder": relpath(judge.folder, run.folder), "generator": judge.recipe.nets.generator.name}
     return {
@@ -278,13 +278,14 @@ def changes_of_mind(
     before: NDArray[np.int_],
     after: NDArray[np.int_],
     truth: Rows,
-    of: Sequence[Indices],
+    over: Resamples,
     confidence: float,
 ) -> dict[str, Any]:
     """Count changes of mind about a class: of all images, and of those that were called rightly before.
 
-    Of those that were lost or invented patients are counted too, each once: several images of one are no several
-    witnesses.
+    Of those that were lost or invented patients are counted too, each once, if it is so of one of their images. Net is
+    what changed for the worse less what changed for the better, of all images of the class and of all others, as a
+    share of them: by how much the judge's sensitivity and specificity fell.
 
     Args:
         name: of the class.
@@ -292,23 +293,25 @@ def changes_of_mind(
         before: (N,), the class that each image was called before restoration.
         after: (N,), after it.
         truth: (N,), the true class; below 0 or NaN where it is not known.
-        of: the rows of each patient.
+        over: resamples of the images.
         confidence: of the intervals.
     """
-    was, now, is_ = before == index, after == index, truth == index
-    others = (truth >= 0) & ~is_ & (before == truth)
-    of_patients = {"lost": (~now, was & is_), "invented": (now, others)}
-    patients = {
-        f"{way}_patients": _share(_any(which & among, of), _any(among, of), confidence)
-        for way, (which, among) in of_patients.items()
-    }
+    was, now, is_, known = before == index, after == index, truth == index, truth >= 0
+    ways = {"lost": (~now, was & is_), "invented": (now, known & ~is_ & (before == truth))}
+    worse = {"lost": (is_, 1.0 * was - now), "invented": (known & ~is_, 1.0 * now - was)}
     return {
         "class": name,
-        **patients,
         "away": _share(~now, was, confidence),
         "towards": _share(now, ~was, confidence),
-        "lost": _share(~now, was & is_, confidence),
-        "invented": _share(now, others, confidence),
+        **{way: _share(which, among, confidence) for way, (which, among) in ways.items()},
+        **{
+            f"{way}_patients": _share(_any(which & among, over.units), _any(among, over.units), confidence)
+            for way, (which, among) in ways.items()
+        },
+        **{
+            f"{way}_net": estimate(_mean(np.where(of, change, np.nan)), over, confidence)
+            for way, (of, change) in worse.items()
+        },
     }
 
 

@@ -13,14 +13,14 @@ __all__ = ["headline", "proven", "sentences"]
 
 LABELS = {"auroc": "AUROC", "accuracy": "accuracy"}
 HARM = 0.05
-"""The share of recognised images whose change an audit must exclude, or prove, to be conclusive."""
+"""The share of images whose change an audit must exclude, or prove, to be conclusive."""
 CERTAIN = {
-    "lost": "restoration hides at least {share} % of {whom}",
-    "invented": "restoration turns at least {share} % of {whom} into {name}",
+    "lost": "restoration makes the judge miss {name} in at least {share} % more of the {name} images",
+    "invented": "restoration makes the judge see {name} in at least {share} % more of the other images",
 }
 POSSIBLE = {
-    "lost": "a loss of up to {share} % of {whom} cannot be excluded",
-    "invented": "it cannot be excluded that up to {share} % of {whom} are turned into {name}",
+    "lost": "a loss in up to {share} % of the {whom} cannot be excluded",
+    "invented": "it cannot be excluded that up to {share} % of the {whom} are turned into {name}",
 }
 
 
@@ -73,7 +73,7 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _told(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return by which metric the judge is measured, and its scores; empty where the classes are not known."""
+    """Return by which metric the judge is measured, and its scores."""
     scores = found["scores"]
     name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
     return name, scores.get(name) or {}
@@ -83,6 +83,8 @@ def _doubt(found: Mapping[str, Any]) -> str:
     """Return why the judge may be guessing before restoration; empty if it is not."""
     name, entry = _told(found)
     poor = entry.get("poor")
+    if not entry:
+        return "the judge was scored by neither AUROC nor accuracy, so nobody can say whether it tells the classes"
     if not poor:
         return "the classes are not known, so nobody can say whether the judge tells them"
     if poor["low"] is None and poor["why"] != ALIKE:
@@ -127,9 +129,11 @@ def proven(found: Mapping[str, Any]) -> list[str]:
     """Return the harm that is certain, in a sentence for each class and way; by a judge that may be guessing, none."""
     if _doubt(found):
         return []
+    metric, entry = _told(found)
+    before, after = (number((entry.get(which) or {}).get("value")) for which in ("poor", "restored"))
+    sure, how_well = percent(found["confidence"]), f"{LABELS[metric]} {before} before, {after} after"
     return [
-        f"At {percent(found['confidence'])} confidence and by the judge, "
-        f"{CERTAIN[harm.way].format(share=_whole(harm.least), whom=harm.of_least, name=harm.name)}."
+        f"At {sure} confidence {CERTAIN[harm.way].format(share=_whole(harm.least), name=harm.name)} ({how_well})."
         for harm in _harms(found)
         if harm.least > HARM
     ]
@@ -137,27 +141,38 @@ def proven(found: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Harm:
-    """Bounds of the share whose class was changed by restoration, and of whom they are."""
+    """Bounds of the share of images whose class was changed by restoration for the worse."""
 
     way: str
     name: str
     least: float
-    of_least: str
     most: float
     of_most: str
 
 
 def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
-    """Yield the harm in both ways. Images and their patients must agree: the bound that says less is told."""
+    """Yield the harm in both ways, each bound the one that says less.
+
+    At least: of the exact bounds, which take images for independent but hold for few of them, and of the bootstrap's by
+    patient, of what was lost less what was gained: a judge that wavers at its threshold proves nothing. At most: of
+    images, and of their patients.
+    """
     unit = "subjects" if found["synthetic"] else "patients"
     for flips in found["flips"]:
         name = flips["class"]
-        for way, which in (("lost", f"recognised {name} images"), ("invented", "other recognised images")):
+        for way, which in (("lost", f"recognised {name}"), ("invented", "other recognised")):
             if flips[way]["n"]:
-                of = {way: which, f"{way}_patients": f"the {unit} of {which}"}
-                least = min(of, key=lambda what: flips[what]["low"])
+                of = {way: f"{which} images", f"{way}_patients": f"{unit} with {which} images"}
+                least = min(_low(flips[f"{way}_net"]), *(flips[what]["low"] for what in of))
                 most = max(of, key=lambda what: flips[what]["high"])
-                yield _Harm(way, name, flips[least]["low"], of[least], flips[most]["high"], of[most])
+                yield _Harm(way, name, least, flips[most]["high"], of[most])
+
+
+def _low(net: Mapping[str, Any] | None) -> float:
+    """Return the lower bound of a share; where no resample differs it is the share, where one patient has all, none."""
+    if net is None or (net["low"] is None and net["why"] != ALIKE):
+        return -1.0
+    return float(net["value"] if net["low"] is None else net["low"])
 
 
 def _share(entry: Mapping[str, Any], confidence: float) -> str:

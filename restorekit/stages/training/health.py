@@ -18,7 +18,7 @@ from restorekit.core.events import Event, Noticed, Sampled, Started, Stepped
 from restorekit.core.files import StepTable, write_text
 from restorekit.stages.training.signs import ABOUT, discriminator, measured
 
-__all__ = ["FINDINGS", "Finding", "Health", "counts_from", "watched"]
+__all__ = ["FINDINGS", "Finding", "Health", "counts_from", "judged", "lasting", "watched"]
 
 FIRST_STEPS = 100
 FIRST_SHARE = 0.1
@@ -48,8 +48,9 @@ class Finding:
         return value > self.limit if self.above else value < self.limit
 
     def well_within(self, value: float) -> bool:
-        """True if a value is on the good side of the limit by a factor of two: what creeps along it is not over."""
-        return value < self.limit / 2 if self.above else value > 2 * self.limit
+        """True if a value is far on the good side of the limit: what creeps along it is not over."""
+        far = abs(self.limit)
+        return value < self.limit - far / 2 if self.above else value > self.limit + far
 
 
 FINDINGS = (
@@ -100,11 +101,18 @@ FINDINGS = (
         "discriminator",
         10,
         above=True,
-        means="the discriminators' loss is far above that of scoring every image alike, so what they say is noise",
+        means="the discriminators' loss is far above that of one score for every image, so their scores are far from "
+        "what is asked of them",
         hint="If it grew, lower train.adam.lr. If it was large from the first step on, give the discriminator less "
         "width, or its Self-ONN layers fewer orders (q): high powers of unbounded activations are far off.",
     ),
 )
+
+
+def lasting(findings: Iterable[Mapping[str, Any]], step: int | None) -> list[Mapping[str, Any]]:
+    """Return what had begun by a step and was not over, such as that of the weights that are scored; None: the last."""
+    begun = [one for one in findings if step is None or one["step"] <= step]
+    return [one for one in begun if one["ended"] is None or (step is not None and one["ended"] > step)]
 
 
 def counts_from(steps: int) -> int:
@@ -170,6 +178,15 @@ class Health:
             del self._lasting[finding.name]["over"]
             self.findings.append(self._lasting[finding.name])
         return told
+
+
+def judged(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
+    """Judge the rows of a health.csv, as training did or would now."""
+    health = Health(steps)
+    for step, measure, value in rows:
+        if measure in ABOUT:
+            health.add(step, measure, value)
+    return health
 
 
 def watched(events: Iterable[Event], folder: Path) -> Iterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from restorekit.stages.writing.runfolder import Json
@@ -30,6 +31,7 @@ __all__ = [
     "percent",
     "score_sentences",
     "score_warnings",
+    "short",
     "split_word",
     "untested",
     "value_of",
@@ -89,6 +91,11 @@ def number(value: Any, metric: str = "", *, unit: bool = True) -> str:
     tiny = value != 0 and abs(value) < 0.0005 and not decibel
     text = f"{value:.1e}" if tiny else f"{value:,.{2 if decibel else 3}f}"
     return text.replace("-", _MINUS) + (" dB" if decibel and unit else "")
+
+
+def short(value: float) -> str:
+    """Return a number with three digits that count: 0.0428, −0.2, 1,850."""
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", _MINUS)
 
 
 def in_decibels(metric: str) -> bool:
@@ -302,21 +309,49 @@ def _unlearnt(splits: Json) -> Iterator[str]:
         )
 
 
+@dataclass
+class _Told:
+    """Where a source tells the class, and where much the same is true."""
+
+    sentence: str
+    sources: Json
+    places: list[tuple[str, str]]
+    alike: list[tuple[str, str]] = field(default_factory=list)
+
+    def like(self, sentence: str, sources: Json) -> bool:
+        """True if it can stand for another sentence: of the same kind, and the same sources tell the same classes."""
+        kind, other = (text.partition("{}")[0] for text in (self.sentence, sentence))
+        return kind == other and _lean_alike(self.sources, sources)
+
+    def text(self) -> str:
+        also = f" Much the same is true in {_images_of(self.alike)}." if self.alike else ""
+        return self.sentence.replace("{}", _images_of(self.places), 1) + also
+
+
 def _confounded(splits: Json, *, answers: bool) -> list[str]:
-    """Say where the source tells the class: in full of the test images, if it does there; other places are named."""
-    kinds: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    """Say where the source tells the class: of the test images first; places where it leans alike share a sentence."""
+    told: dict[str, _Told] = {}
     for split in sorted(splits, key=lambda split: split != "test"):
         for domain, counts in splits[split].items():
-            for sentence in class_and_source("{}", counts.get("sources"), answers=answers):
-                kind = sentence.partition("{}")[0]
-                kinds.setdefault(kind, {}).setdefault(sentence, []).append((split, domain))
-    found = []
-    for told in kinds.values():
-        (first, places), *others = told.items()
-        rest = [place for _, where in others for place in where]
-        also = f" Much the same is true in {_images_of(rest)}." if rest else ""
-        found.append(first.replace("{}", _images_of(places), 1) + also)
-    return found
+            sources, place = counts.get("sources"), (split, domain)
+            for sentence in class_and_source("{}", sources, answers=answers):
+                like = next((one for one in told.values() if one.like(sentence, sources)), None)
+                if sentence in told:
+                    told[sentence].places.append(place)
+                elif like:
+                    like.alike.append(place)
+                else:
+                    told[sentence] = _Told(sentence, sources, [place])
+    return [one.text() for one in told.values()]
+
+
+def _lean_alike(one: Json, other: Json) -> bool:
+    """True if sources of both places have most of their images of the same class, and one at least is in both."""
+    most = [
+        {source: max(row, key=row.get) for source, row in rows.items() if any(row.values())} for rows in (one, other)
+    ]
+    common = most[0].keys() & most[1].keys()
+    return bool(common) and all(most[0][source] == most[1][source] for source in common)
 
 
 def _images_of(places: Iterable[tuple[str, str]]) -> str:

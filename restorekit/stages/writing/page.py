@@ -30,6 +30,7 @@ def render(template: str, view: Mapping[str, Any]) -> str:
         "p_value": findings.p_value,
         "percent": findings.percent,
         "pieces": _pieces,
+        "short": findings.short,
         "split": findings.split_word,
         "tie": lambda text: text.replace(" dB", "\N{NO-BREAK SPACE}dB").replace(" %", "\N{NO-BREAK SPACE}%"),
         "words": findings.part_words,
