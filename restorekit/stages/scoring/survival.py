@@ -131,7 +131,7 @@ def proven(found: Mapping[str, Any]) -> list[str]:
         return []
     metric, entry = _told(found)
     before, after = (number((entry.get(which) or {}).get("value")) for which in ("poor", "restored"))
-    sure, how_well = percent(found["confidence"]), f"{LABELS[metric]} {before} before, {after} after"
+    sure, how_well = percent(found["confidence"]), f"its {LABELS[metric]} {before} before, {after} after"
     return [
         f"At {sure} confidence {CERTAIN[harm.way].format(share=_whole(harm.least), name=harm.name)} ({how_well})."
         for harm in _harms(found)
