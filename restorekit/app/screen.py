@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, Stepped, Ticked
-from restorekit.stages.writing.findings import short
 
 __all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
@@ -143,6 +142,8 @@ class Watch:
             note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
 
     def _notice(self, event: Noticed) -> None:
+        from restorekit.stages.writing.findings import short  # imports numpy, which no help needs
+
         values = f"{short(event.value)}, limit {short(event.limit)}"
         if event.over:
             note(f"step {event.step}: {event.name} is over ({values})")
