@@ -40,6 +40,8 @@ class Stored:
     details: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = ""
     """The type of the values in the file, where `array` holds them after a rescale; empty: that of `array`."""
+    bits: int | None = None
+    """Significant bits of a stored value, where the file states them, as PNG's sBIT and DICOM's BitsStored do."""
 
     def holding(self, array: NDArray[Any]) -> Stored:
         """Return the same record with another array."""
@@ -87,6 +89,7 @@ def to_unit(
         window=None if declared is not None else stored.window,
         spacing=stored.spacing,
         details=stored.details,
+        bits=stored.bits,
     )
     return torch.from_numpy(np.ascontiguousarray(unit)), known
 

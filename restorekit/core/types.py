@@ -123,6 +123,8 @@ class Intensity:
     """What else the format's own writer needs, such as the compression."""
     note: str = ""
     """What there is to say of how it was read, such as that values were cut."""
+    bits: int | None = None
+    """Significant bits of a stored value, as the file states them; None: it does not."""
 
 
 @dataclass(frozen=True)
