@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from restorekit.core.files import StepTable as StepTable
     from restorekit.core.files import files_below as files_below
     from restorekit.core.files import write_text as write_text
+    from restorekit.core.filetypes import find_images as find_images
+    from restorekit.core.filetypes import skipped_images as skipped_images
     from restorekit.core.hookspecs import hookimpl as hookimpl
-    from restorekit.core.images import find_images as find_images
     from restorekit.core.images import read_image as read_image
     from restorekit.core.images import write_image as write_image
     from restorekit.core.intensity import Stored as Stored
@@ -125,6 +126,7 @@ __all__ = [
     "nd",
     "read_image",
     "read_manifest",
+    "skipped_images",
     "to_stored",
     "to_unit",
     "trial",
@@ -138,8 +140,9 @@ _HOMES = {
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.filedataset": ("FileDataset",),
     "core.files": ("StepTable", "files_below", "write_text"),
+    "core.filetypes": ("find_images", "skipped_images"),
     "core.hookspecs": ("hookimpl",),
-    "core.images": ("find_images", "read_image", "write_image"),
+    "core.images": ("read_image", "write_image"),
     "core.intensity": ("Stored", "to_stored", "to_unit"),
     "core.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),

@@ -6,21 +6,19 @@ format is read and written in `core/formats/`, whose libraries are imported when
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from restorekit.core.errors import DataError
-from restorekit.core.files import files_below, replacing
+from restorekit.core.files import replacing
+from restorekit.core.filetypes import FORMATS, SUFFIXES, find_images, format_by_content, format_by_name, skipped_images
 from restorekit.core.imagecache import ImageCache
 from restorekit.core.intensity import Stored, carried_over, to_stored, to_unit
 from restorekit.core.types import Format, Intensity
@@ -33,52 +31,12 @@ __all__ = [
     "read_image",
     "reading_through",
     "restored_name",
+    "skipped_images",
     "write_image",
 ]
 
 _cache: ContextVar[ImageCache | None] = ContextVar("cache", default=None)
 _dims: ContextVar[int | None] = ContextVar("dims", default=None)
-
-
-@dataclass(frozen=True)
-class _Format:
-    module: str
-    suffixes: tuple[str, ...]
-
-
-_FORMATS = {
-    "PNG": _Format("raster", (".png",)),
-    "JPEG": _Format("raster", (".jpg", ".jpeg")),
-    "TIFF": _Format("tiff", (".tif", ".tiff")),
-    "BMP": _Format("raster", (".bmp",)),
-    "WEBP": _Format("raster", (".webp",)),
-    "NPY": _Format("arrays", (".npy",)),
-    "NPZ": _Format("arrays", (".npz",)),
-    "DICOM": _Format("dicom", (".dcm", ".dicom", ".ima")),
-    "NIFTI": _Format("nifti", (".nii", ".nii.gz")),
-}
-SUFFIXES = tuple(suffix for known in _FORMATS.values() for suffix in known.suffixes)
-"""What a name may end in, in small or capital letters; DICOM files may also have no suffix."""
-_HEADS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"BM": "BMP",
-    b"\x93NUMPY": "NPY",
-    b"PK\x03\x04": "NPZ",
-    b"PK\x05\x06": "NPZ",
-}
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Return every image file below `folder`, sorted by its relative path; links are followed, hidden files left out.
-
-    Files are known by their suffix. A DICOM file without one, or with one of digits alone, is known by its content.
-    """
-    return sorted(path for path in files_below(folder) if _is_image(path))
 
 
 def read_image(
@@ -139,7 +97,7 @@ def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -
     Raises:
         DataError: if the suffix is not known, the format does not hold such values, or a value is not finite.
     """
-    format = _named(path)
+    format = format_by_name(path)
     if format is None:
         raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
     if not image.isfinite().all():
@@ -163,7 +121,7 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
     It is `name`, unless that says another format than the file's content, or DICOM, which is written as PNG.
     """
     try:
-        format = _format_of(path)
+        format = format_by_content(path)
     except OSError:
         return name, ""
     if format is None:
@@ -175,9 +133,9 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
             break
     if format == "DICOM":
         return name.with_name(f"{stem}.png"), "DICOM is written as PNG: black is 0, white the highest value"
-    if _named(name) == format:
+    if format_by_name(name) == format:
         return name, ""
-    right = name.with_name(stem + _FORMATS[format].suffixes[0])
+    right = name.with_name(stem + FORMATS[format].suffixes[0])
     return right, f"its content is {format}, whatever its name says; written as {right.name}"
 
 
@@ -187,6 +145,10 @@ class ImageFiles(Format):
     def find(self, folder: Path) -> list[Path]:
         """As `find_images` does."""
         return find_images(folder)
+
+    def skipped(self, folder: Path) -> list[tuple[Path, str]]:
+        """As `skipped_images` does."""
+        return skipped_images(folder)
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
@@ -218,7 +180,7 @@ def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Store
 
 
 def _decoded(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:
-    format = _format_of(path)
+    format = format_by_content(path)
     if format is None:
         head = "is empty" if not path.stat().st_size else "no format is known by its first bytes"
         raise DataError(f"cannot be read as an image ({head}); read are {_listed()}")
@@ -229,7 +191,7 @@ def _decoded(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stor
 
 
 def _listed() -> str:
-    return f"{', '.join(_FORMATS)}"
+    return f"{', '.join(FORMATS)}"
 
 
 def _plain(format: str, channels: int) -> Intensity:
@@ -238,51 +200,9 @@ def _plain(format: str, channels: int) -> Intensity:
     return Intensity("uint8", 0, 255, channels, format)
 
 
-def _is_image(path: Path) -> bool:
-    if _named(path) is not None:
-        return True
-    bare = not path.suffix or path.suffix[1:].isdigit()
-    if not bare or path.name == "DICOMDIR":
-        return False
-    try:
-        return _format_of(path) == "DICOM"
-    except OSError:
-        return False
-
-
-def _named(path: Path) -> str | None:
-    """Return the format that a name says."""
-    name = path.name.lower()
-    return next((format for format, known in _FORMATS.items() if name.endswith(known.suffixes)), None)
-
-
-def _format_of(path: Path) -> str | None:
-    """Return the format that a file's first bytes say."""
-    with path.open("rb") as stream:
-        head = stream.read(352)
-    if head[:2] == b"\x1f\x8b":
-        try:
-            with gzip.open(path) as unpacked:
-                head = unpacked.read(352)
-        except (EOFError, OSError, zlib.error):
-            return "NIFTI" if _named(path) == "NIFTI" else None
-        return "NIFTI" if _is_nifti(head) else None
-    if head[128:132] == b"DICM":  # its first 128 bytes may be anything
-        return "DICOM"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if _is_nifti(head):
-        return "NIFTI"
-    return next((format for start, format in _HEADS.items() if head.startswith(start)), None)
-
-
-def _is_nifti(head: bytes) -> bool:
-    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
-
-
 def _module(format: str) -> Any:
     try:
-        return importlib.import_module(f"restorekit.core.formats.{_FORMATS[format].module}")
+        return importlib.import_module(f"restorekit.core.formats.{FORMATS[format].module}")
     except ImportError as error:
         if format == "NIFTI" and error.name == "nibabel":
             raise DataError("is NIfTI, which takes an extra; run: pip install 'restorekit[nifti]'") from error

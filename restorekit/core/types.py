@@ -435,6 +435,13 @@ class Format(ABC):
     def find(self, folder: Path) -> list[Path]:
         """Return every such file below `folder`, sorted by its relative path; hidden files are left out."""
 
+    def skipped(self, folder: Path) -> list[tuple[Path, str]]:
+        """Return the files below `folder` that look like such files but `find` leaves out, each with the reason.
+
+        They are reported to the user, so that no file is left out silently. None by default.
+        """
+        return []
+
     @abstractmethod
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
