@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from restorekit.core.images import read_image as read_image
     from restorekit.core.images import write_image as write_image
     from restorekit.core.intensity import Stored as Stored
+    from restorekit.core.intensity import cast as cast
     from restorekit.core.intensity import to_stored as to_stored
     from restorekit.core.intensity import to_unit as to_unit
     from restorekit.core.manifests import ManifestRow as ManifestRow
@@ -116,6 +117,7 @@ __all__ = [
     "Ticked",
     "TrainingError",
     "Translator",
+    "cast",
     "class_score",
     "draw_grid",
     "files_below",
@@ -143,7 +145,7 @@ _HOMES = {
     "core.filetypes": ("find_images", "skipped_images"),
     "core.hookspecs": ("hookimpl",),
     "core.images": ("read_image", "write_image"),
-    "core.intensity": ("Stored", "to_stored", "to_unit"),
+    "core.intensity": ("Stored", "cast", "to_stored", "to_unit"),
     "core.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),
     "core.parts": ("Factory",),

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.types import Intensity
 
-__all__ = ["LIMIT", "Stored", "carried_over", "demand_size", "one_of", "to_stored", "to_unit", "upright"]
+__all__ = ["LIMIT", "Stored", "carried_over", "cast", "demand_size", "one_of", "to_stored", "to_unit", "upright"]
 
 LIMIT = 2**27
 """Pixels or voxels that one image may have. A small file can promise any number; this is 512 MiB as float32."""
@@ -100,9 +100,47 @@ def to_stored(image: Tensor, intensity: Intensity) -> NDArray[Any]:
     unit: NDArray[Any] = -values.numpy() if intensity.photometric == "MONOCHROME1" else values.numpy()
     dtype = np.dtype(intensity.dtype)
     if (intensity.low, intensity.high) == (-1, 1) and dtype.kind == "f":
-        return unit.astype(dtype)
-    array = (unit.astype(np.float64) + 1) * ((intensity.high - intensity.low) / 2) + intensity.low
-    return (array.round() if dtype.kind in "ui" else array).astype(dtype)
+        return cast(unit, dtype)
+    return cast((unit.astype(np.float64) + 1) * ((intensity.high - intensity.low) / 2) + intensity.low, dtype)
+
+
+def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Round and clip real values to the type that a file stores. Every writer converts its values by this function.
+
+    Args:
+        values: integers or floating point, of any shape.
+        dtype: an integer type, to which values are rounded (half to even) and clipped, infinities to its limits; or a
+            floating-point type, to whose largest finite value finite values are clipped, with NaN and infinity kept.
+
+    Returns:
+        A new array of `dtype`, never a value modulo the type.
+
+    Raises:
+        DataError: if a NaN is to become an integer, or a type is neither integer nor real.
+    """
+    target = np.dtype(dtype)
+    if values.dtype.kind not in "uif" or target.kind not in "uif":
+        raise DataError(f"values of type {values.dtype} cannot be stored as {target}; integers and real numbers can")
+    if target.kind == "f":
+        most = np.finfo(target).max
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow: NDArray[Any] = values.astype(target)
+        lost = np.isinf(narrow) & np.isfinite(values)
+        narrow[lost] = np.where(values[lost] < 0, -most, most)
+        return narrow
+    known = np.iinfo(target)
+    if values.dtype.kind in "ui":
+        own = np.iinfo(values.dtype)
+        return np.clip(values, max(own.min, known.min), min(own.max, known.max)).astype(target)
+    if np.isnan(values).any():
+        raise DataError(f"holds NaN, which {target} cannot store")
+    with np.errstate(over="ignore"):
+        rounded = np.rint(values.astype(np.float64))
+    # Compared, not clipped: the largest int64 has no float64 of its own, and the next one up would overflow.
+    above, below = rounded >= float(known.max), rounded <= float(known.min)
+    whole: NDArray[Any] = np.where(above | below, 0, rounded).astype(target)
+    whole[above], whole[below] = known.max, known.min
+    return whole
 
 
 def carried_over(intensity: Intensity) -> Intensity:

@@ -45,7 +45,8 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     """Write the array with the axes and the byte order that came."""
     details = intensity.details
     array = array if details.get("channels", True) or array.shape[0] != 1 else array[0]
-    array = array.astype(np.dtype(details.get("order", array.dtype.str)), copy=False)
+    order = np.dtype(details.get("order", array.dtype.str)).byteorder
+    array = array.astype(array.dtype.newbyteorder(order), copy=False)  # the byte order alone: another type would cut
     if format == "NPY":
         np.save(stream, array)
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.core.intensity import Stored, demand_size, one_of
+from restorekit.core.intensity import Stored, cast, demand_size, one_of
 from restorekit.core.types import Intensity
 
 __all__ = ["read", "write"]
@@ -60,8 +60,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         header = kind.header_class(details["header"], endianness=details["endian"])
         dtype = header.get_data_dtype()
         if (details["slope"], details["inter"]) != (1, 0):
-            pixels = (pixels - details["inter"]) / details["slope"]
-            pixels = (pixels.round() if dtype.kind in "ui" else pixels).astype(dtype)
+            pixels = cast((pixels - details["inter"]) / details["slope"], dtype)
         if int(np.prod(details["shape"])) == pixels.size:
             pixels = pixels.reshape(details["shape"])
         header.set_data_shape(pixels.shape)
