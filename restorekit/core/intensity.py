@@ -131,7 +131,8 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     known = np.iinfo(target)
     if values.dtype.kind in "ui":
         own = np.iinfo(values.dtype)
-        return np.clip(values, max(own.min, known.min), min(own.max, known.max)).astype(target)
+        clipped: NDArray[Any] = np.clip(values, max(own.min, known.min), min(own.max, known.max))
+        return clipped.astype(target)
     if np.isnan(values).any():
         raise DataError(f"holds NaN, which {target} cannot store")
     with np.errstate(over="ignore"):
