@@ -726,6 +726,56 @@ def test_a_second_ctrl_c_stops_within_a_step(cli: Cli, recipe: Path, monkeypatch
     assert cli("run", recipe, "--resume", home).code == 0
 
 
+# Launchers of several processes
+
+
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+
+
+def test_every_command_that_computes_refuses_several_processes(
+    cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("run", recipe).code == 0
+    before = sorted(Path("runs").rglob("*"))
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    home = "runs/tiny-1"
+    for command in (
+        ("run", recipe),
+        ("run", recipe, "--seeds", "2"),
+        ("run", recipe, "--resume", home),
+        ("evaluate", home),
+        ("audit", home, "--judge", home),
+        ("restore", home, "images/a/test", "-o", "restored"),
+    ):
+        said = cli(*command)
+        assert said.code == 2, command
+        (line,) = said.errors
+        assert "WORLD_SIZE=2" in line
+    assert sorted(Path("runs").rglob("*")) == before
+    assert not Path("restored").exists()
+
+
+def test_two_processes_of_torchrun_both_refuse_and_write_nothing(recipe: Path, tmp_path: Path) -> None:
+    env = {**os.environ, **TORCHRUN, "MASTER_PORT": "29511"}
+    started = [
+        subprocess.Popen(
+            [str(SCRIPT), "run", str(recipe)],
+            env={**env, "RANK": rank, "LOCAL_RANK": rank},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    for process in started:
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 2, errors
+        assert "WORLD_SIZE=2" in errors
+        assert "Traceback" not in errors
+    assert not (tmp_path / "runs").exists()
+
+
 # The data check
 
 

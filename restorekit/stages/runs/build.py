@@ -26,6 +26,7 @@ from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.processes import require_single_process
 from restorekit.stages.runs.run import Run, Term
 
 __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
@@ -257,10 +258,11 @@ def build(
         allow_leaks: go on though a patient or an image stands in train and test; a run that went on so before goes on.
 
     Raises:
-        RecipeError: if the parts do not fit each other.
+        RecipeError: if the parts do not fit each other, or a launcher started several processes.
         DataError: if the data cannot be used, leak from train into test, or are not what the run began with. A run
             that is only scored again, without `verify`, may have others in the same splits: `Run.changed` says so.
     """
+    require_single_process()
     parts = plugins.parts
     if verify is not None:
         check(spec, parts)  # before the data, which may take long to read

@@ -15,20 +15,28 @@ from torch import Tensor
 
 from restorekit.core.errors import RecipeError
 from restorekit.core.types import ParameterGroup
+from restorekit.stages.runs.processes import require_single_process
 
 __all__ = ["Engine"]
 
 
 class Engine:
-    """Device and precision. It says aloud what it chose, and refuses what the device cannot do."""
+    """Device and precision. It says aloud what it chose, and refuses what the device cannot do.
+
+    Raises:
+        RecipeError: if the device cannot compute at the precision, or this process is one of several.
+    """
 
     def __init__(self, precision: str, *, cpu: bool = False) -> None:
+        require_single_process()  # before Accelerate, which would wait for the others, or on a CPU ignore them
         AcceleratorState._reset_state(reset_partial_state=False)  # a process may hold runs of several precisions
         self.notes: list[str] = []
         # Accelerate's objects share their state, so autocast is ours: a second engine must not change the first.
         self._accelerator = Accelerator(cpu=cpu, mixed_precision="fp16" if precision == "fp16" else "no")
-        if self._accelerator.num_processes > 1:
-            raise RecipeError("restorekit trains in one process; start it without a multi-process launcher")
+        if self._accelerator.num_processes > 1:  # as where the caller set up torch.distributed
+            raise RecipeError(
+                f"torch.distributed: restorekit works in one process; got {self._accelerator.num_processes}, allowed is 1"
+            )
         self.device: torch.device = self._accelerator.device
         capable = _has_bf16(self.device)
         if precision == "auto":
