@@ -33,10 +33,9 @@ class Engine:
         self.notes: list[str] = []
         # Accelerate's objects share their state, so autocast is ours: a second engine must not change the first.
         self._accelerator = Accelerator(cpu=cpu, mixed_precision="fp16" if precision == "fp16" else "no")
-        if self._accelerator.num_processes > 1:  # as where the caller set up torch.distributed
-            raise RecipeError(
-                f"torch.distributed: restorekit works in one process; got {self._accelerator.num_processes}, allowed is 1"
-            )
+        count = self._accelerator.num_processes
+        if count > 1:  # as where the caller set up torch.distributed
+            raise RecipeError(f"torch.distributed: restorekit works in one process; got {count}, allowed is 1")
         self.device: torch.device = self._accelerator.device
         capable = _has_bf16(self.device)
         if precision == "auto":
