@@ -8,12 +8,13 @@ EDITABLE := $(foreach guest,$(GUESTS),-e $(dir $(guest)))
 .PHONY: demo test test-full lint fix bench docs clean
 
 $(VENV)/.installed: pyproject.toml $(GUESTS)
+	@echo "installing restorekit, its plugins, PyTorch and what they need into $(VENV): minutes, some GB to download"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tensorboard]' $(EDITABLE)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard]' $(EDITABLE)
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tensorboard,test,docs]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard,test,docs]'
 	touch $@
 
 demo: $(VENV)/.installed  ## train, score and report on phantoms: minutes on a CPU

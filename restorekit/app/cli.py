@@ -391,8 +391,21 @@ def main() -> None:
         screen.fail(training.refused(error))
         sys.exit(2)
     except _Usage as error:
-        screen.fail(error.format_message())
-        sys.exit(2)
+        sys.exit(_usage_failed(error))
+
+
+def _usage_failed(error: Any) -> int:
+    """Show what is wrong with the arguments, and return the exit code, 2.
+
+    A group without arguments is no error to read about: its help goes to standard output, as with `--help`.
+    """
+    if type(error).__name__ == "NoArgsIsHelpError":  # of typer's click or of click: two classes of this name
+        sys.stdout.write(f"{error.format_message()}\n")
+    else:
+        ctx = getattr(error, "ctx", None)
+        more = f" See: {ctx.command_path} --help" if ctx is not None else ""
+        screen.fail(f"{error.format_message()}{more}")
+    return int(error.exit_code)
 
 
 def _names(text: str) -> list[str]:

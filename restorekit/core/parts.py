@@ -13,13 +13,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import UnionType
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from restorekit.core.errors import PluginError, RecipeError, unknown
 
-__all__ = ["KINDS", "PLURALS", "Factory", "Fault", "Kind", "Option", "Parts", "Place", "Source", "explain"]
+__all__ = [
+    "KINDS",
+    "PLURALS",
+    "Factory",
+    "Fault",
+    "Kind",
+    "Option",
+    "OptionNames",
+    "Parts",
+    "Place",
+    "Source",
+    "explain",
+]
 
 Factory = Callable[..., Any]
 Place = tuple[str | int, ...]
@@ -64,6 +76,14 @@ class Option:
     type: str
     default: str | None
     """None if the recipe must give it."""
+
+
+class OptionNames(NamedTuple):
+    """A part that a recipe names, and what its options are called."""
+
+    kind: str
+    name: str
+    options: list[str]
 
 
 @dataclass(frozen=True)
@@ -234,6 +254,27 @@ class Parts:
             if inner is not None and value is not None:
                 for item in value if isinstance(value, list) and n != inner else [value]:
                     yield from self.used(inner, item)
+
+    def option_names(self, kind: str, spec: Any, place: Place = ()) -> Iterator[tuple[Place, OptionNames]]:
+        """Yield the place and the options of a part as a recipe names it, and of the parts that its options hold.
+
+        What is no part, or none that is known, is passed over: `faults` tells of it.
+        """
+        try:
+            name, options = split(spec)
+        except ValueError:
+            return
+        if self._lacking(kind, name) is not None:
+            return
+        part = self._find(kind, name)
+        yield place, OptionNames(kind, name, [*part.options])
+        for n, value in options.items():
+            inner = part.nested(n)
+            if inner is not None and isinstance(value, list) and n != inner:
+                for i, item in enumerate(value):
+                    yield from self.option_names(inner, item, (*place, n, i))
+            elif inner is not None:
+                yield from self.option_names(inner, value, (*place, n))
 
     def _lacking(self, kind: str, name: str) -> str | None:
         """Return why there is no such part, though the source was asked for it; None if there is."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from restorekit.core.errors import nearest, unknown
-from restorekit.core.parts import Fault, Parts, Place
+from restorekit.core.errors import unknown
+from restorekit.core.parts import Fault, OptionNames, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.layered import name_of
 from restorekit.stages.recipes.model import Audit, Recipe, numbered
 from restorekit.stages.recipes.places import PART_PLACES, held, named
+from restorekit.stages.recipes.suggestions import did_you_mean, key_places, part_options
 
 __all__ = ["checked"]
 
@@ -23,14 +24,20 @@ def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list
     """Return the recipe that plain data say, or None, and every fault: with none there is a recipe."""
     faults: list[Fault] = list(_needs(data, plugins))
     recipe = None
+    options = part_options(data, plugins.parts)
+    known = key_places(options)
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        faults += list(_model_faults(error))
+        faults += list(_model_faults(error, lambda place: did_you_mean(place, known, data)))
     except ValueError as error:
         faults.append(((), str(error)))
     for place, kind in PART_PLACES.items():
-        faults += _part_faults(data, place, kind, plugins.parts)
+        for at, text in _part_faults(data, place, kind, plugins.parts):
+            of = options.get(at[:-1])
+            if of is not None and at[-1] not in of.options:
+                text = _unknown_option(of, str(at[-1]), did_you_mean(at, known, data))
+            faults.append((at, text))
     faults += _joint_faults(data, plugins.parts)  # after the parts, which had their plugins imported
     return recipe, faults
 
@@ -50,6 +57,12 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
 def _part_faults(data: Any, place: Place, kind: str, parts: Parts) -> Iterator[Fault]:
     for at, spec in named(data, place):
         yield from parts.faults(kind, spec, at)
+
+
+def _unknown_option(of: OptionNames, option: str, guess: str) -> str:
+    """Return what is wrong with an option that a part does not have."""
+    listed = ", ".join(sorted(of.options)) or "none"
+    return f"{of.kind} {of.name!r}: no option is called {option!r}.{guess} Known: {listed}"
 
 
 def _joint_faults(data: dict[str, Any], parts: Parts) -> Iterator[Fault]:
@@ -94,14 +107,11 @@ def _judge_faults(audit: Any, generator: str | None) -> Iterator[Fault]:
         yield ("audit", "judge"), f"is {judge!r}, as nets.generator; a judge needs another architecture; name one"
 
 
-def _model_faults(error: ValidationError) -> Iterator[Fault]:
+def _model_faults(error: ValidationError, guess: Callable[[Place], str]) -> Iterator[Fault]:
     for one in error.errors(include_url=False, include_context=False):
-        place: Place = tuple(step for step in one["loc"] if step not in ("function-before", "model"))
+        place: Place = one["loc"]
         if one["type"] == "extra_forbidden":
-            yield (
-                place,
-                f"unknown key.{nearest(str(place[-1]), _keys(place[:-1]))} Known: {', '.join(_keys(place[:-1]))}",
-            )
+            yield place, f"unknown key.{guess(place)} Known: {', '.join(_keys(place[:-1]))}"
         elif one["type"] == "missing":
             yield place, "is missing and has no default"
         elif one["type"] == "model_type":

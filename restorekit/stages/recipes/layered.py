@@ -33,8 +33,12 @@ class Origins:
     of: Mapping[Place, str] = field(default_factory=dict, compare=False)
 
     def where(self, place: Place) -> str:
-        """The origin of the value at `place`, or of the nearest thing around it."""
-        return next((self.of[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.of), "recipe")
+        """The origin of the value at `place`, else of a value in it, else of the nearest thing around it."""
+        if place in self.of:
+            return self.of[place]
+        inside = (origin for at, origin in self.of.items() if at[: len(place)] == place)
+        around = (self.of[place[:end]] for end in range(len(place) - 1, -1, -1) if place[:end] in self.of)
+        return next(inside, None) or next(around, "recipe")
 
 
 @dataclass
