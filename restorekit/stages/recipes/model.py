@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from restorekit.core.errors import RecipeError
-from restorekit.core.parts import Fault
+from restorekit.core.parts import Fault, Place
 from restorekit.stages.recipes.layered import Origins
 from restorekit.stages.recipes.places import lines_of, meant_place
 
-__all__ = ["Audit", "Data", "Misfit", "Recipe", "numbered"]
+__all__ = ["Audit", "Data", "LossSpec", "Misfit", "Recipe", "key_fields", "numbered"]
 
 
 class _Model(BaseModel):
@@ -275,3 +276,12 @@ def numbered(names: Sequence[str]) -> list[str]:
         seen[name] += 1
         found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return found
+
+
+def key_fields(model: type[BaseModel] | None = None, place: Place = ()) -> Iterator[Place]:
+    """Yield the place of every key of a recipe, or of a model in it; what holds a part has no keys of its own."""
+    for name, field in (model or Recipe).model_fields.items():
+        yield (*place, name)
+        for inner in (field.annotation, *typing.get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and not issubclass(inner, PartSpec):
+                yield from key_fields(inner, (*place, name))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from restorekit.core.parts import OptionNames, Parts, Place
-from restorekit.stages.recipes.model import LossSpec, PartSpec, Recipe
+from restorekit.stages.recipes.model import LossSpec, key_fields
 from restorekit.stages.recipes.places import PART_PLACES, dotted, held, named
 
 __all__ = ["OTHER_WORDS", "did_you_mean", "key_places", "part_options", "suggested"]
@@ -63,7 +60,7 @@ def part_options(data: Mapping[str, Any], parts: Parts) -> dict[Place, OptionNam
 
 def key_places(options: Mapping[Place, OptionNames]) -> list[Place]:
     """Return the place of every key that a recipe may have, and of every option of the parts that this one names."""
-    return [*_fields(Recipe, ()), *((*at, option) for at, of in options.items() for option in of.options)]
+    return [*key_fields(), *((*at, option) for at, of in options.items() for option in of.options)]
 
 
 def suggested(place: Place, known: list[Place], data: Mapping[str, Any]) -> Place | None:
@@ -108,13 +105,3 @@ def _likeness(typed: str, known: str) -> float:
 def _is_there(data: Any, place: Place) -> bool:
     at = next((i for i, step in enumerate(place) if isinstance(step, int)), len(place))
     return held(data, place[:at]) is not None
-
-
-def _fields(model: type[BaseModel], place: Place) -> Iterator[Place]:
-    """Yield the place of every key of a model and of the models within; what holds parts has none of its own."""
-    for name, field in model.model_fields.items():
-        yield (*place, name)
-        inner = [one for one in (field.annotation, *typing.get_args(field.annotation)) if isinstance(one, type)]
-        for one in inner:
-            if issubclass(one, BaseModel) and not issubclass(one, PartSpec):
-                yield from _fields(one, (*place, name))
