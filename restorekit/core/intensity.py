@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -42,6 +42,11 @@ class Stored:
     """The type of the values in the file, where `array` holds them after a rescale; empty: that of `array`."""
     bits: int | None = None
     """Significant bits of a stored value, where the file states them, as PNG's sBIT and DICOM's BitsStored do."""
+    display: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+    """From `array` to the values that are shown, whose black and white are low and high, as a VOI LUT of DICOM does.
+
+    Not applied where a range is declared: that is of the values of `array`. It may raise DataError. Picklable.
+    """
 
     def holding(self, array: NDArray[Any]) -> Stored:
         """Return the same record with another array."""
@@ -59,6 +64,8 @@ def to_unit(
         DataError: if no range is known, it does not hold every value, or float32 cannot keep its values apart.
     """
     array = stored.array.astype(stored.array.dtype.newbyteorder("="), copy=False)
+    if stored.display is not None and declared is None:
+        array = stored.display(array)
     low, high = _range(array, stored, declared)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("holds values that are not finite")

@@ -137,11 +137,11 @@ def test_colour_and_spacing(tmp_path: Path) -> None:
     [
         ({"NumberOfFrames": 4}, "holds 4 frames, and one is read at a time"),
         ({"Rows": 60000, "Columns": 60000}, "60000x60000 pixels, more than"),
-        ({"Rows": 40}, "cannot be read"),
+        ({"Rows": 40}, "has 32 bytes of PixelData"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "has an indexed palette"),
         ({"PhotometricInterpretation": "ODD"}, "ODD"),
-        ({"WindowCenter": 5, "WindowWidth": 1}, "has a window of width 1"),
-        ({"BitsAllocated": 7}, "cannot be read"),
+        ({"WindowCenter": 5, "WindowWidth": 1}, "WindowWidth 1,"),
+        ({"BitsAllocated": 7}, "BitsAllocated 7"),
     ],
 )
 def test_objects_that_are_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
@@ -237,7 +237,7 @@ def test_what_is_damaged_inside_a_codec_is_a_line(tmp_path: Path) -> None:
 
 
 def test_truncated_pixels() -> None:
-    with pytest.raises(DataError, match=r"MR_truncated.dcm: cannot be read"):
+    with pytest.raises(DataError, match=r"MR_truncated.dcm: has 8130 bytes"):
         read_image(OWN / "MR_truncated.dcm")
 
 

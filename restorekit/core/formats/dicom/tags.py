@@ -1,0 +1,104 @@
+"""DICOM elements by value: empty counts as absent, and what cannot be used is refused by the element's name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+
+from restorekit.core.errors import DataError
+
+__all__ = ["integer", "integers", "items", "number", "numbers", "text"]
+
+
+def numbers(data: Dataset, name: str) -> list[float]:
+    """Return every value of an element as a finite number; an absent or an empty element has none.
+
+    Raises:
+        DataError: if a value is not a finite number.
+    """
+    values = _values(data, name)
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise DataError(f"has {name} {_shown(values)}; finite numbers are allowed")
+    return found
+
+
+def number(data: Dataset, name: str) -> float | None:
+    """Return the one value of an element, or None.
+
+    Raises:
+        DataError: if there are several, or it is not a finite number.
+    """
+    found = numbers(data, name)
+    if len(found) > 1:
+        raise DataError(f"has {name} {_shown(found)}; one number is allowed")
+    return found[0] if found else None
+
+
+def integer(data: Dataset, name: str, default: int | None = None) -> int:
+    """Return the one value of an element; `default` where it is absent or empty.
+
+    Raises:
+        DataError: if there is neither, if there are several, or it is not an integer.
+    """
+    found = number(data, name)
+    if found is None and default is not None:
+        return default
+    if found is None:
+        raise DataError(f"has no {name}, without which its pixels have no meaning")
+    if not found.is_integer():
+        raise DataError(f"has {name} {found:g}; an integer is allowed")
+    return int(found)
+
+
+def integers(data: Dataset, name: str, count: int) -> list[int]:
+    """Return exactly `count` integers.
+
+    Raises:
+        DataError: if there are fewer or more, or one is not an integer.
+    """
+    found = numbers(data, name)
+    if len(found) != count or not all(value.is_integer() for value in found):
+        raise DataError(f"has {name} {_shown(found)}; {count} integers are allowed")
+    return [int(value) for value in found]
+
+
+def text(data: Dataset, name: str) -> str:
+    """Return the first value of an element in capital letters; empty where there is none."""
+    found = _values(data, name)
+    return str(found[0]).strip(" \0").upper() if found else ""
+
+
+def items(data: Dataset, name: str) -> list[Dataset]:
+    """Return the items of a sequence; none where it is absent or empty.
+
+    Raises:
+        DataError: if the element is not a sequence.
+    """
+    found = list(_value(data, name) or [])
+    if not all(isinstance(item, Dataset) for item in found):
+        raise DataError(f"has a {name} that is not a sequence")
+    return found
+
+
+def _values(data: Dataset, name: str) -> list[Any]:
+    value = _value(data, name)
+    several = isinstance(value, (list, tuple, MultiValue))
+    return [one for one in (value if several else [value]) if one is not None and one != ""]
+
+
+def _value(data: Dataset, name: str) -> Any:
+    try:
+        return data.get(name)
+    except Exception as error:  # pydicom converts a value when it is first read, and raises anything
+        raise DataError(f"has a damaged {name}") from error
+
+
+def _shown(values: list[Any]) -> str:
+    return "\\".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)[:60]
