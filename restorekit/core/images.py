@@ -7,20 +7,22 @@ format is read and written in `core/formats/`, whose libraries are imported when
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, unknown
 from restorekit.core.files import replacing
 from restorekit.core.filetypes import FORMATS, SUFFIXES, find_images, format_by_content, format_by_name, skipped_images
 from restorekit.core.imagecache import ImageCache
-from restorekit.core.intensity import Stored, carried_over, to_stored, to_unit
+from restorekit.core.intensity import Beyond, Stored, carried_over, require_depth, stated_bits, to_stored, to_unit
 from restorekit.core.types import Format, Intensity
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "reading_through",
     "restored_name",
     "skipped_images",
+    "stored_image",
     "write_image",
 ]
 
@@ -40,7 +43,13 @@ _dims: ContextVar[int | None] = ContextVar("dims", default=None)
 
 
 def read_image(
-    path: Path, *, range: Sequence[float] | None = None, frame: int | None = None, dims: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    range: Sequence[float] | None = None,
+    frame: int | None = None,
+    dims: int | None = None,
+    beyond: Beyond = "refuse",
+    bits: int | None = None,
 ) -> tuple[Tensor, Intensity]:
     """Read a file as float32 (C, *S) in [-1, 1], one channel or three as it is stored, turned as EXIF says.
 
@@ -51,13 +60,39 @@ def read_image(
         frame: which of several frames, pages or volumes, from 0.
         dims: spatial sizes of a NumPy or NIfTI image: whether a first axis holds channels, a last one of 1 counts.
             None: those that are expected, if any are.
+        beyond: values beyond the range are refused, or clipped to it and counted in the `note` of the result.
+        bits: the significant bits of 16-bit integers, for files that do not state them. None: all 16, and the `note`
+            of the result says so where a file uses 14 or fewer: it may be dark, or of 12 bits in 16.
 
     Raises:
         DataError: if it is missing, damaged, of a format that is not read, or its range is unknown or left.
     """
+    with _naming(path):
+        if beyond not in ("refuse", "clip"):
+            raise DataError(unknown("value of beyond", str(beyond), ("refuse", "clip")))
+        if bits is not None and not 1 < bits <= 16:
+            raise DataError(f"bits are the significant bits of 16-bit integers, from 2 to 16; got {bits}")
+        format, stored = _stored(Path(path), frame, dims)
+        return to_unit(stored, format, range, beyond=beyond, bits=bits)
+
+
+def stored_image(
+    path: str | os.PathLike[str], *, frame: int | None = None, dims: int | None = None
+) -> tuple[str, Stored]:
+    """Return the format of a file and what it stores, before it is mapped to [-1, 1].
+
+    Raises:
+        DataError: if it is missing, damaged or of a format that is not read.
+    """
+    with _naming(path):
+        return _stored(Path(path), frame, dims)
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever reading raises into one line that names the file."""
     try:
-        format, stored = _stored(path, frame, _dims.get() if dims is None else dims)
-        return to_unit(stored, format, range)
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except DataError as error:  # what a damaged file says of itself may be of many lines
@@ -89,7 +124,7 @@ def reading_through(cache: ImageCache | None) -> Iterator[None]:
         _cache.reset(token)
 
 
-def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -> None:
+def write_image(path: str | os.PathLike[str], image: Tensor, intensity: Intensity | None = None) -> None:
     """Write (C, *S) in [-1, 1], atomically, in the format of the suffix, with the type and range of `intensity`.
 
     Without `intensity` it is written in 8 bits, NumPy files as float32. All is lossless but JPEG, of quality 95.
@@ -97,6 +132,7 @@ def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -
     Raises:
         DataError: if the suffix is not known, the format does not hold such values, or a value is not finite.
     """
+    path = Path(path)
     format = format_by_name(path)
     if format is None:
         raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
@@ -105,6 +141,7 @@ def write_image(path: Path, image: Tensor, intensity: Intensity | None = None) -
     known = intensity or _plain(format, image.shape[0])
     if known.format != format:
         known = carried_over(known)
+    known = replace(known, bits=stated_bits(known))
     try:
         writer = _module(format)
         array = to_stored(image, known)
@@ -140,7 +177,15 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
 
 
 class ImageFiles(Format):
-    """Every image file that restorekit reads itself: what files are where no recipe says otherwise."""
+    """Every image file that restorekit reads itself: what files are where no recipe says otherwise.
+
+    Args:
+        beyond: what becomes of values beyond the range, as `read_image` takes it.
+        bits: the significant bits of 16-bit integers that state none, such as those that a model was trained with.
+    """
+
+    def __init__(self, beyond: Beyond = "refuse", bits: int | None = None) -> None:
+        self.beyond, self.bits = beyond, bits
 
     def find(self, folder: Path) -> list[Path]:
         """As `find_images` does."""
@@ -153,8 +198,12 @@ class ImageFiles(Format):
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
     ) -> tuple[Tensor, Intensity]:
-        """As `read_image` does."""
-        return read_image(path, range=range, dims=dims)
+        """As `read_image` does, but an image of ambiguous depth is refused unless `range` or `bits` decides."""
+        with _naming(path):
+            format, stored = _stored(path, None, dims)
+            if range is None and self.bits is None:
+                require_depth(stored)
+            return to_unit(stored, format, range, beyond=self.beyond, bits=self.bits)
 
     def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
         """As `write_image` does."""
@@ -167,6 +216,7 @@ class ImageFiles(Format):
 
 def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:
     """Return the format and what the file stores: from the cache, if there is one that has it as the file is now."""
+    dims = _dims.get() if dims is None else dims
     cache = _cache.get()
     if cache is None:
         return _decoded(path, frame, dims)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,12 +15,34 @@ from torch import Tensor
 from restorekit.core.errors import DataError
 from restorekit.core.types import Intensity
 
-__all__ = ["LIMIT", "Stored", "carried_over", "cast", "demand_size", "one_of", "to_stored", "to_unit", "upright"]
+__all__ = [
+    "DEPTHS",
+    "LIMIT",
+    "Beyond",
+    "Stored",
+    "ambiguous_depth",
+    "carried_over",
+    "cast",
+    "checked_range",
+    "demand_size",
+    "depth_of",
+    "one_of",
+    "require_depth",
+    "stated_bits",
+    "to_stored",
+    "to_unit",
+    "upright",
+]
 
 LIMIT = 2**27
 """Pixels or voxels that one image may have. A small file can promise any number; this is 512 MiB as float32."""
 LEVELS = 2**24
 """Values of a range that float32 keeps apart."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Significant bits that the values of a 16-bit file may have where nothing states them."""
+HINT = "declare their range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH))"
+Beyond = Literal["refuse", "clip"]
+"""Values beyond the range: the file is refused, or they are clipped to it, counted and reported."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +63,11 @@ class Stored:
     dtype: str = ""
     """The type of the values in the file, where `array` holds them after a rescale; empty: that of `array`."""
     bits: int | None = None
-    """Significant bits of a stored value, where the file states them, as PNG's sBIT and DICOM's BitsStored do."""
+    """Significant bits of a stored value, where the file states them, as PNG's sBIT and DICOM's BitsStored do.
+
+    Of unsigned integers of 16 bits without `low` and `high`, 0 is black and 2**bits - 1 is white. A reader whose file
+    states the bits of a source that was scaled to all 16, as a PNG may, says 16.
+    """
     display: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     """From `array` to the values that are shown, whose black and white are low and high, as a VOI LUT of DICOM does.
 
@@ -54,26 +80,38 @@ class Stored:
 
 
 def to_unit(
-    stored: Stored, format: str, declared: Sequence[float] | None, *, exceeds: bool = False
+    stored: Stored,
+    format: str,
+    declared: Sequence[float] | None,
+    *,
+    exceeds: bool = False,
+    beyond: Beyond = "refuse",
+    bits: int | None = None,
 ) -> tuple[Tensor, Intensity]:
-    """Map what a file holds to float32 in [-1, 1]; `declared` goes before what the file says.
+    """Map what a file holds to float32 in [-1, 1]. docs/intensities.md has the rule.
 
-    With `exceeds` values beyond the range are mapped likewise, to beyond -1 and 1.
+    Args:
+        stored: what the file holds.
+        format: what the file is, such as PNG.
+        declared: the values of black and white; goes before what the file says.
+        exceeds: map values beyond the range likewise, to beyond -1 and 1.
+        beyond: what to do with values beyond the range; if they are clipped, `note` of the result has their count.
+        bits: the significant bits of 16-bit integers that state none, as the whole dataset shows them; None: all 16,
+            and `note` of the result says so where fewer are used (see `require_depth`).
 
     Raises:
-        DataError: if no range is known, it does not hold every value, or float32 cannot keep its values apart.
+        DataError: if no range is known, or it is not one, its type cannot hold it, it does not hold every value, or
+            float32 cannot keep its values apart.
     """
     array = stored.array.astype(stored.array.dtype.newbyteorder("="), copy=False)
     if stored.display is not None and declared is None:
         array = stored.display(array)
-    low, high = _range(array, stored, declared)
+    low, high = _range(array, stored, declared, bits)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("holds values that are not finite")
     if stored.window is not None and declared is None:
         array = np.clip(array, low, high)
-    least, most = float(array.min()), float(array.max())
-    if (least < low or most > high) and not exceeds:
-        raise DataError(f"holds values from {least:g} to {most:g}, outside its range of {low:g} to {high:g}")
+    beyond_count = 0 if exceeds else _beyond(array, low, high, beyond)
     photometric = stored.photometric or ("MONOCHROME2" if array.shape[0] == 1 else "RGB")
     if (low, high) == (-1, 1) and array.dtype.kind == "f":
         unit = array.astype(np.float32)
@@ -84,8 +122,13 @@ def to_unit(
         values /= (high - low) / 2
         values -= 1
         unit = values.astype(np.float32, copy=False)
+    if beyond_count:
+        unit = np.clip(unit, -1, 1, out=unit)
     if photometric == "MONOCHROME1":
         unit = np.negative(unit, out=unit)
+    notes = [f"{beyond_count} values beyond {low:g} to {high:g} were clipped" if beyond_count else ""]
+    if declared is None and bits is None and ambiguous_depth(stored):
+        notes.append("16-bit values of 14 bits or fewer, which the file does not state: taken as 16 bits")
     known = Intensity(
         stored.dtype or str(array.dtype),
         low,
@@ -96,9 +139,23 @@ def to_unit(
         window=None if declared is not None else stored.window,
         spacing=stored.spacing,
         details=stored.details,
+        note="; ".join(filter(None, notes)),
         bits=stored.bits,
     )
+    if stored.low is None:
+        known = replace(known, bits=stated_bits(known))
     return torch.from_numpy(np.ascontiguousarray(unit)), known
+
+
+def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int:
+    """Return how many values lie beyond the range, or refuse them."""
+    least, most = float(array.min()), float(array.max())
+    if low <= least and most <= high:
+        return 0
+    if beyond == "refuse":
+        hint = "declare a wider range, or clip them (beyond: clip; in Python, beyond='clip')"
+        raise DataError(f"holds values from {least:g} to {most:g}, outside its range of {low:g} to {high:g}; {hint}")
+    return int(((array < low) | (array > high)).sum())
 
 
 def to_stored(image: Tensor, intensity: Intensity) -> NDArray[Any]:
@@ -154,14 +211,81 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 def carried_over(intensity: Intensity) -> Intensity:
     """The record for writing an image in another format than it came in: black is the lowest value.
 
-    What was DICOM or scaled NIfTI gets the full range of 8 or 16 bits, for other formats know no range of their own.
+    What was DICOM or scaled NIfTI is written from 0 to the highest value of its significant bits, for other formats
+    know no range of their own: 12 bits stay 12, from 0 to 4095.
     """
     photometric = "RGB" if intensity.channels == 3 else "MONOCHROME2"
     known = replace(intensity, photometric=photometric, details={})
     if intensity.format == "DICOM" or "slope" in intensity.details:
-        dtype, high = ("uint8", 255) if intensity.details.get("bits", 16) <= 8 else ("uint16", 65535)
-        known = replace(known, dtype=dtype, low=0, high=high)
+        bits = min(max(intensity.bits or intensity.details.get("bits", 16), 8), 16)
+        known = replace(known, dtype="uint8" if bits == 8 else "uint16", low=0, high=2**bits - 1, bits=bits)
     return known
+
+
+def stated_bits(intensity: Intensity) -> int | None:
+    """The significant bits that a writer may state of unscaled values: those whose whole range is that of `intensity`.
+
+    None where the range is another, so that no file states bits that its values may exceed.
+    """
+    dtype = np.dtype(intensity.dtype)
+    if dtype.kind != "u" or dtype.itemsize > 2 or intensity.low != 0:
+        return None
+    return next((bits for bits in range(1, 8 * dtype.itemsize + 1) if intensity.high == 2**bits - 1), None)
+
+
+def ambiguous_depth(stored: Stored) -> bool:
+    """True for integers of 16 bits that use 14 or fewer and state neither their bits nor black and white.
+
+    They may be a dark image of 16 bits or one of 12 bits in 16: a single file cannot tell. The whole dataset can, or
+    a declared range, or the bits that a model was trained with.
+    """
+    array = stored.array
+    unknown = stored.low is None and stored.high is None and stored.bits is None
+    if not unknown or array.dtype.kind not in "ui" or array.dtype.itemsize != 2 or not array.size:
+        return False
+    least, most = int(array.min()), int(array.max())
+    return (least, most) != (0, 0) and depth_of(least, most) < 16
+
+
+def require_depth(stored: Stored) -> None:
+    """Refuse an image of ambiguous depth. Whoever restores or trains calls this where nothing else decides.
+
+    Raises:
+        DataError: with the ranges to declare.
+    """
+    if not ambiguous_depth(stored):
+        return
+    least, most = int(stored.array.min()), int(stored.array.max())
+    if least < 0:
+        raise DataError(f"holds 16-bit values, here from {least} to {most}, and states no black and white; {HINT}")
+    depth = depth_of(least, most)
+    raise DataError(
+        f"holds 16-bit values of at most {most} and does not state its bits: it may be dark, or of {depth} bits; "
+        f"declare its range (--range 0 {2**depth - 1} or --range 0 65535; in a recipe, bits: {depth} or bits: 16; "
+        f"in Python, range=(0, {2**depth - 1}) or range=(0, 65535))"
+    )
+
+
+def depth_of(least: int, most: int) -> int:
+    """Return the fewest of `DEPTHS` that hold integers from `least` to `most`; negative ones as two's complement."""
+    span = max(most, -1 - least) * 2 + 1 if least < 0 else most
+    return next((bits for bits in DEPTHS if span < 2**bits), DEPTHS[-1])
+
+
+def checked_range(ends: Sequence[float], source: str = "") -> tuple[float, float]:
+    """Return [LOW, HIGH], the values of black and white, wherever they come from.
+
+    Args:
+        ends: the two.
+        source: who says so, for the message; empty: the user.
+
+    Raises:
+        DataError: if they are not two finite numbers, the first below the second.
+    """
+    if len(ends) != 2 or not np.isfinite(ends).all() or not ends[0] < ends[1]:
+        got = f"got {list(ends)} {source}".rstrip()
+        raise DataError(f"range is [LOW, HIGH], the values of black and white, LOW below HIGH; {got}")
+    return float(ends[0]), float(ends[1])
 
 
 def demand_size(size: Sequence[int]) -> None:
@@ -193,22 +317,49 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return array[:, :: -1 if down else 1, :: -1 if across else 1]
 
 
-def _range(array: NDArray[Any], stored: Stored, declared: Sequence[float] | None) -> tuple[float, float]:
+def _range(
+    array: NDArray[Any], stored: Stored, declared: Sequence[float] | None, bits: int | None
+) -> tuple[float, float]:
+    """Return black and white: as declared; as the file says; as its dataset shows; else as its type says."""
     if array.dtype.kind not in "uif":
         raise DataError(f"holds values of type {array.dtype}; integers and real numbers are read")
-    low, high = stored.low, stored.high
     if declared is not None:
-        if len(declared) != 2 or not np.isfinite(declared).all() or not declared[0] < declared[1]:
-            raise DataError(f"range is [LOW, HIGH], the values of black and white; came {list(declared)}")
-        low, high = float(declared[0]), float(declared[1])
-    elif low is None and array.dtype.kind in "ui" and array.dtype.itemsize <= 2:
-        known = np.iinfo(array.dtype)
-        low, high = float(known.min), float(known.max)
-    if low is None or high is None:
+        low, high = checked_range(declared)
+        if _unscaled(stored) and array.dtype.kind in "ui":
+            _require_type_holds(array.dtype, low, high)
+    elif stored.low is not None and stored.high is not None:
+        low, high = checked_range((stored.low, stored.high), "by its header")
+    elif array.dtype.kind in "ui" and array.dtype.itemsize <= 2:
+        low, high = _type_range(array, stored, bits)
+    else:
         shown = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         seen = f", here from {shown.min():g} to {shown.max():g}," if shown.size else ""
-        how = "declare their range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH))"
-        raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {how}")
+        raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {HINT}")
     if array.dtype.kind in "ui" and high - low >= LEVELS:
         raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 tells apart; declare less")
     return low, high
+
+
+def _type_range(array: NDArray[Any], stored: Stored, bits: int | None) -> tuple[float, float]:
+    """Return the range of integers of 8 or 16 bits by their significant bits."""
+    known = np.iinfo(array.dtype)
+    significant = bits if stored.bits is None else stored.bits
+    if array.dtype.itemsize == 1 or (significant is not None and significant >= 16):
+        return float(known.min), float(known.max)
+    if significant is not None:
+        return 0.0, float(2**significant - 1)
+    return float(known.min), float(known.max)
+
+
+def _unscaled(stored: Stored) -> bool:
+    """True if `array` holds the values as the file stores them, not after a rescale."""
+    return stored.dtype in ("", str(stored.array.dtype.newbyteorder("=")))
+
+
+def _require_type_holds(dtype: np.dtype[Any], low: float, high: float) -> None:
+    known = np.iinfo(dtype)
+    if low < known.min or high > known.max:
+        raise DataError(
+            f"range of {low:g} to {high:g} is declared, and its {dtype} values can only be {known.min} to {known.max}; "
+            "declare a range that they can have, or leave it out for this file"
+        )

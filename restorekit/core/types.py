@@ -124,7 +124,7 @@ class Intensity:
     note: str = ""
     """What there is to say of how it was read, such as that values were cut."""
     bits: int | None = None
-    """Significant bits of a stored value, as the file states them; None: it does not."""
+    """Significant bits of a stored value, as the file states them or its dataset shows them; None: not known."""
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def test_pythons_own_door(saved: Build) -> None:
 def test_what_is_no_image(restorer: Load, array: Any, text: str) -> None:
     with pytest.raises(DataError) as caught:
         restorer(nets__generator=SCALE).restore(array)
-    assert str(caught.value) == text
+    assert text in str(caught.value)
 
 
 def test_gray_in_nets_of_three_channels_is_written_as_their_mean(restorer: Load) -> None:
@@ -391,9 +391,9 @@ def test_a_radiograph_at_its_full_size_and_depth(restorer: Load, tmp_path: Path)
     made = restorer(nets__generator=SCALE)
     (row,) = restore_files(made, [source], tmp_path / "out", range=(0, 2**15 - 1))
     assert row.error == ""
-    out, known = read_image(tmp_path / "out" / "RG1_UNCR.png")
+    out, known = read_image(tmp_path / "out" / "RG1_UNCR.png", bits=15)
     assert (out.shape, known.dtype) == ((1, 1955, 1841), "uint16")
-    torch.testing.assert_close(out, read_image(source, range=(0, 2**15 - 1))[0] * 0.5, rtol=0, atol=2 / 65535)
+    torch.testing.assert_close(out, read_image(source, range=(0, 2**15 - 1))[0] * 0.5, rtol=0, atol=2 / 2**15)
     assert len(out.unique()) > 2**12
 
 
