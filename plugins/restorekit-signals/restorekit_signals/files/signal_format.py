@@ -1,9 +1,11 @@
-"""The format `signal`: records of WFDB, EDF, CSV and NumPy, known by their suffix, in one physical unit at one rate."""
+"""The format `signal`: WFDB, EDF, BDF, CSV and NumPy files, known by their suffix, in one physical unit at one rate."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,13 +24,14 @@ from restorekit_signals.files.wfdb_files import (
     Annotations,
     read_annotations,
     read_wfdb,
+    segment_files,
     write_annotations,
     write_wfdb,
 )
 
 __all__ = ["SignalFiles", "signal", "write_example"]
 
-SUFFIXES = (".hea", ".edf", ".csv", ".npy")
+SUFFIXES = (".hea", ".edf", ".bdf", ".csv", ".npy")
 
 STEPS = 65_000
 """Of the range, in records that came without a gain."""
@@ -60,8 +63,13 @@ class SignalFiles(Format):
         return self.beyond == "keep"
 
     def find(self, folder: Path) -> list[Path]:
-        """Return every WFDB header, EDF, CSV and .npy file below `folder`."""
-        return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
+        """Return every WFDB header, EDF, BDF, CSV and .npy file below `folder`.
+
+        Headers that a record of several segments names as its parts are left out: their samples are that record's.
+        """
+        found = [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
+        parts = {part for path in found if path.suffix.lower() == ".hea" for part in segment_files(path)}
+        return sorted(path for path in found if path not in parts)
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
@@ -72,12 +80,10 @@ class SignalFiles(Format):
         they are (`unknown`, samples at `rate`), and holds the annotations by annotator (`annotations`, likewise).
         """
         file = _file(path)
-        try:
+        with _naming(file, "read"):
             recording = self._opened(file)
-            marks = {name: read_annotations(file, name, recording.values.shape[1]) for name in self.annotators}
+            marks = {name: read_annotations(file, name, recording) for name in self.annotators}
             return self._mapped(file, recording, {n: m for n, m in marks.items() if m is not None}, range)
-        except DataError as error:
-            raise error if str(file.with_suffix("")) in str(error) else DataError(f"{file}: {error}") from error
 
     def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
         """Write CSV if `path` is called so, with the times that came; else WFDB, with the annotations as they were.
@@ -85,18 +91,16 @@ class SignalFiles(Format):
         Either way at the rate and length, and in the unit, that came.
         """
         kept: dict[str, Any] = dict(intensity.details)
-        values: Values = to_stored(image, replace(intensity, dtype="float64"))
-        values = at_rate(values, self.rate, kept["rate"], kept["length"])
-        values = np.where(kept["missing"], np.nan, values + kept["offsets"]) / np.asarray(kept["factors"])[:, None]
-        if path.suffix.lower() == ".csv":
-            write_csv(path, values, kept["leads"], kept["header"])
-            return
-        note = f"Restored by restorekit {restorekit.__version__}: a network's guess, not for diagnosis"
-        header = {**kept["header"], "comments": [*(kept["header"].get("comments") or []), note]}
-        try:
+        with _naming(path, "written"):
+            values: Values = to_stored(image, replace(intensity, dtype="float64"))
+            values = at_rate(values, self.rate, kept["rate"], kept["length"])
+            values = np.where(kept["missing"], np.nan, values + kept["offsets"]) / np.asarray(kept["factors"])[:, None]
+            if path.suffix.lower() == ".csv":
+                write_csv(path, values, kept["leads"], kept["header"])
+                return
+            note = f" Restored by restorekit {restorekit.__version__}: a network's guess, not for diagnosis"
+            header = {**kept["header"], "comments": [*(kept["header"].get("comments") or []), note]}
             write_wfdb(path, values, kept["rate"], kept["leads"], kept["units"], header)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
 
     def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
         """Return NAME.csv for CSV; else NAME.hea, of WFDB, whose names hold letters, digits, - and _ alone."""
@@ -104,16 +108,16 @@ class SignalFiles(Format):
         if file.suffix.lower() == ".csv":
             return name, ""
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", _file(name).name.removesuffix(file.suffix))
-        kind = {".edf": "EDF", ".npy": "NumPy"}.get(file.suffix.lower())
+        kind = {".edf": "EDF", ".bdf": "BDF", ".npy": "NumPy"}.get(file.suffix.lower())
         return name.with_name(f"{stem}.hea"), f"{kind} is written as WFDB" if kind else ""
 
     def _opened(self, file: Path) -> Recording:
         suffix = file.suffix.lower()
-        if suffix == ".edf":
+        if suffix in (".edf", ".bdf"):
             return read_edf(file, self.leads)
         if suffix == ".csv":
-            return read_csv(file, self.time, self.rate).chosen(self.leads)
-        return (read_npy if suffix == ".npy" else read_wfdb)(file).chosen(self.leads)
+            return read_csv(file, self.time, self.rate, self.leads)
+        return (read_npy if suffix == ".npy" else read_wfdb)(file, self.leads)
 
     def _mapped(
         self, file: Path, recording: Recording, marks: dict[str, Annotations], declared: Sequence[float] | None
@@ -130,7 +134,7 @@ class SignalFiles(Format):
         length = values.shape[1]
         offsets = np.nanmedian(values, axis=1, keepdims=True) if self.centred else np.zeros((len(values), 1))
         values = values - offsets
-        notes = [_bridged(values, missing, recording.leads, rate)]
+        notes = [*recording.notes, _bridged(values, missing, recording.leads, rate)]
         _refuse_flat(values, recording.leads)
         values = at_rate(values, rate, self.rate)
         if rate != self.rate:
@@ -205,7 +209,7 @@ def signal(
     annotators: Names = ["atr"],  # noqa: B006
     time: Annotated[str, Field(min_length=1)] | None = None,
 ) -> Format:
-    """Recorded signals: WFDB (.hea), EDF (.edf), CSV (.csv, a column a lead) and NumPy (.npy, a row a lead).
+    """Recorded signals: WFDB (.hea), EDF and BDF (.edf, .bdf), CSV (.csv, a column a lead), NumPy (.npy, a row a lead).
 
     Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is at the
     rate and length, and in the unit, that came: CSV as CSV, with its times; the others as WFDB, with the annotations
@@ -228,6 +232,23 @@ def signal(
         raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
     taken = tuple(leads) if leads else None
     return SignalFiles(rate, low, high, taken, unit, beyond, offset == "remove", tuple(annotators), time)
+
+
+@contextmanager
+def _naming(file: Path, done: str) -> Iterator[None]:
+    """Let every error inside be a DataError that names the file; no library has the last word about a defect."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DataError as error:
+        named = str(error).startswith(f"{file.with_suffix('')}.")  # or a file beside it, such as its annotations
+        raise error if named else DataError(f"{file}: {error}") from error
+    except MemoryError as error:
+        raise DataError(f"{file}: does not fit into memory") from error
+    except Exception as error:  # a damaged file can make a library raise anything
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{file}: cannot be {done} ({why[:200]})") from error
 
 
 def _file(path: Path) -> Path:

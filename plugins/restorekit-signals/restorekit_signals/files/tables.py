@@ -1,11 +1,13 @@
-"""Signals in CSV and NumPy files, which say neither their unit nor, mostly, their rate."""
+"""Signals in CSV and NumPy files, which mostly say neither their unit nor their rate."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,58 +15,105 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit import DataError, write_text
-from restorekit_signals.files.recording import Recording, Values
+from restorekit_signals.files.recording import VOLTS, Recording, Values, named_leads
 
 __all__ = ["read_csv", "read_npy", "write_csv"]
 
 TIME = "time"
-"""The name of a column that holds seconds, unless told otherwise; large and small letters are alike."""
+"""The name of a column that holds times, unless the recipe names another; large and small letters are alike."""
+CLOCKS = ("timestamp", "timestamps", "t", "seconds", "sec", "elapsed time", "elapsed_time", "datetime", "date")
+"""Names of columns that are no leads; they must be named as the times, or other columns as the leads."""
+SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "min": 60.0}
+"""Units of times that a header can state."""
 APART = 0.4
 """Of a step: how far a time may be from an even grid. Times rounded to ms stay below it up to 360 Hz; a sample that is
 lost, wherever, moves some time by half a step or more."""
+OTHERS = (
+    "mmHg",
+    "bpm",
+    "%",
+    "°C",
+    "degC",
+    "Ohm",
+    "kOhm",
+    "uS",
+    "µS",
+    "g",
+    "m/s2",
+    "m/s^2",
+    "A",
+    "mA",
+    "uA",
+    "Pa",
+    "kPa",
+)
+"""Units that are no voltage, as headers state them."""
+_UNITS = {unit.casefold() for unit in (*VOLTS, *OTHERS, *SECONDS, "a.u.", "au", "NU") if unit}
 
 
-def read_csv(path: Path, time: str | None, rate: float) -> Recording:
-    """Read a row a moment, a column a lead; with or without a head line; a column of seconds gives the rate.
+@dataclass(frozen=True)
+class _Style:
+    """How a table is punctuated."""
+
+    comma: str
+    """Between columns."""
+    point: str
+    """In numbers."""
+
+
+def read_csv(path: Path, time: str | None, rate: float, leads: Sequence[str] | None) -> Recording:
+    """Read a row a moment, a column a lead; with or without a head line; a column of times gives the rate.
+
+    Columns are separated by commas, semicolons or tabs; numbers have a point, or beside the latter two a comma. A head
+    such as `ECG [uV]` or `ecg_mV` states a unit. An empty cell, `nan` or `NA` is a value that is not known.
 
     Args:
         path: the file.
-        time: the name of the column of seconds; None: `time`, if there is one.
+        time: the name of the column of times; None: `time`, with or without a unit, if there is one.
         rate: samples a second that are taken for the file's where its times agree with them from start to end.
+        leads: the names of the columns that are taken; None: all but the times.
 
     Raises:
-        DataError: if it is missing, no table of numbers, has no such column, or its times are not evenly spaced.
+        DataError: if it is missing, cut short, no table of numbers, has no such column or one name twice, or its times
+            are not evenly spaced.
     """
     try:
-        head, _, rest = path.read_text("utf-8-sig").partition("\n")
-        if not head.strip():
-            raise DataError("holds no numbers")
-        names = [cell.strip() for cell in next(csv.reader([head], skipinitialspace=True))]
-        bare = all(_is_number(name) for name in names)
-        lines = (f"{head}\n{rest}" if bare else rest).splitlines()
-        if not any(line.strip() for line in lines):
-            raise DataError("holds no rows")
-        table = np.loadtxt(lines, delimiter=",", ndmin=2)
+        text = _text(path.read_bytes())
+        head, _, rest = text.partition("\n")
+        style = _style(text)
+        cells = [cell.strip() for cell in next(csv.reader([head], delimiter=style.comma, skipinitialspace=True))]
+        bare = all(_is_number(cell.replace(style.point, ".")) or not cell for cell in cells) and any(cells)
+        table = _numbers(text if bare else rest, style, 1 if bare else 2)
     except FileNotFoundError:
         raise DataError("no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot be read as a table of numbers ({' '.join(str(error).split())[:200]})") from error
-    names = [f"lead{i + 1}" for i in range(table.shape[1])] if bare else names
+    names = [f"lead{i + 1}" for i in range(table.shape[1])] if bare else cells
     if len(names) != table.shape[1]:
         raise DataError(f"its head names {len(names)} columns, its rows have {table.shape[1]}")
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    if bare:
+        _refuse_decimal_commas(text, style)
+    filled = [i for i, name in enumerate(names) if name or not np.isnan(table[:, i]).all()]  # not a comma at line ends
+    names, table = [names[i] for i in filled], table[:, filled]
+    twice = [name for name, count in Counter(names).items() if count > 1 and (leads is None or name in leads)]
     if twice:
         raise DataError(f"its head names {twice[0]!r} twice; columns must be told apart")
-    if time is not None and time not in names:
-        raise DataError(f"has no column {time!r}, which time names; its columns are {', '.join(names)}")
-    clock = [name for name in names if name == time or (time is None and name.lower() == TIME)]
-    header: dict[str, Any] = {} if bare else {"head": True}
-    if clock:
-        at = names.index(clock[0])
-        header |= {"clock": clock[0], "seconds": table[:, at], "last": 0 < at == len(names) - 1}
-        table, names = np.delete(table, at, 1), [*names[:at], *names[at + 1 :]]
-    found = _rate(header["seconds"], header["clock"], rate) if clock else None
-    return Recording(table.T.copy(), tuple(names), ("",) * len(names), found, header)
+    clock = _clock(names, time)
+    header: dict[str, Any] = {"style": style} if bare else {"style": style, "head": True}
+    found = None
+    if clock is not None:
+        header |= {"clock": names[clock], "seconds": table[:, clock], "last": 0 < clock == len(names) - 1}
+        found = _rate(table[:, clock] * _second(names[clock]), names[clock], rate)
+    others = [i for i in range(len(names)) if i != clock]
+    taken = [others[at] for at in named_leads([names[i] for i in others], leads)]
+    values = np.ascontiguousarray(table[:, taken].T)
+    kept = tuple(names[i] for i in taken)
+    if leads is None:
+        _refuse_clocks(values, kept)
+    elif clock is None:
+        _refuse_other_rate(table, names, rate)
+    _refuse_infinite(values, kept)
+    return Recording(values, kept, tuple(_unit(name)[1] for name in kept), found, header)
 
 
 def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[str, Any]) -> None:
@@ -72,26 +121,122 @@ def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[
 
     Args:
         path: the file.
-        values: (leads, samples), told to seven digits; NaN where not known.
+        values: (leads, samples), written with seven digits; NaN where not known.
         leads: the names of their columns.
         header: of the recording that was read.
     """
+    style: _Style = header.get("style", _Style(",", "."))
     columns = [[f"{value:.7g}" for value in row] for row in values.tolist()]
     names = list(leads)
     if "clock" in header:
         place = len(names) if header["last"] else 0
         columns.insert(place, [repr(value) for value in header["seconds"].tolist()])
         names.insert(place, header["clock"])
+    if style.point != ".":
+        columns = [[cell.replace(".", style.point) for cell in column] for column in columns]
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = csv.writer(text, delimiter=style.comma, lineterminator="\n")
     if header.get("head"):
         rows.writerow(names)
     rows.writerows(zip(*columns, strict=True))
     write_text(path, text.getvalue())
 
 
+def _text(raw: bytes) -> str:
+    """Decode a table, with one kind of line end.
+
+    Raises:
+        DataError: if it is empty, or its last line does not end, as where a copy broke off.
+    """
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4096]:
+        raise DataError("cannot be read as a table of numbers (its text is UTF-16 or no text; save it as UTF-8)")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    if not text.strip():
+        raise DataError("holds no numbers")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.endswith("\n"):
+        raise DataError("cannot be read as a table of numbers (its last line has no line end, so it may be cut short)")
+    return text.rstrip("\n") + "\n"
+
+
+def _style(text: str) -> _Style:
+    """Return how a table is punctuated: semicolons or tabs where its first line has them, else commas."""
+    head, _, rest = text.partition("\n")
+    line = rest.partition("\n")[0] or head
+    comma = next((mark for mark in (";", "\t") if mark in line), ",")
+    if comma == "," or "," not in text:
+        return _Style(comma, ".")
+    rows = rest or head
+    if "." in rows and "," in rows:
+        raise DataError("cannot be read as a table of numbers (its numbers have points and commas)")
+    return _Style(comma, "," if "," in rows else ".")
+
+
+def _numbers(text: str, style: _Style, first: int) -> NDArray[np.float64]:
+    """Return (rows, columns), NaN where a cell is empty; `first`: the number of the first line, for errors."""
+    if not text.strip():
+        raise DataError("holds no rows")
+    lines = text.removesuffix("\n").split("\n")
+    empty = next((at for at, line in enumerate(lines) if not line.strip(" ")), None)
+    if empty is not None:
+        raise DataError(f"cannot be read as a table of numbers (line {first + empty} is empty: a row may be missing)")
+    mark = re.escape(style.comma)
+    text = "\n".join(lines) if style.point == "." else "\n".join(lines).replace(style.point, ".")
+    hole = rf"(?m)(^|{mark})[ ]*(?:NA|N/A|null|\"\")?[ ]*(?={mark}|$)"
+    if re.search(hole, text):
+        text = re.sub(hole, r"\g<1>nan", text)
+    return np.loadtxt(text.split("\n"), delimiter=style.comma, ndmin=2, comments=None, quotechar='"')
+
+
+def _refuse_decimal_commas(text: str, style: _Style) -> None:
+    """Refuse 1,5 in a file without a head: one number with a decimal comma, or two columns; nobody can know."""
+    lines = text.removesuffix("\n").split("\n")
+    if style.comma == "," and all(re.fullmatch(r"[ ]*-?\d+,\d+[ ]*", line) for line in lines):
+        raise DataError("has lines such as 1,5 and no head: one column with decimal commas, or two; add a head line")
+
+
+def _clock(names: Sequence[str], time: str | None) -> int | None:
+    """Return which column holds the times."""
+    if time is not None:
+        if time not in names:
+            raise DataError(f"has no column {time!r}, which time names; its columns are {', '.join(names)}")
+        return list(names).index(time)
+    found = [i for i, name in enumerate(names) if _unit(name)[0].casefold() == TIME]
+    if len(found) > 1:
+        raise DataError(f"has several columns of times ({', '.join(names[i] for i in found)}); name one: time: NAME")
+    return found[0] if found else None
+
+
+def _unit(name: str) -> tuple[str, str]:
+    """Return a column's name without its unit, and the unit, empty if its head states none.
+
+    Units are in brackets, or in parentheses, or behind a space or _; in the latter, where it may be more of the name,
+    only those that are known.
+    """
+    found = re.fullmatch(r"(.*?)[ _]*\[([^\]]*)\]", name)
+    if found:
+        return found[1], found[2].strip()
+    found = re.fullmatch(r"(.*?)[ _]*\(([^)]*)\)", name)
+    if found and found[2].strip().casefold() in _UNITS:
+        return found[1], found[2].strip()
+    found = re.fullmatch(r"(.+?)[ _](mV|uV|µV|μV|nV)", name) or re.fullmatch(
+        r"(?i)(time)[ _](ms|us|s|sec|seconds)", name
+    )
+    return (found[1], found[2]) if found else (name, "")
+
+
+def _second(name: str) -> float:
+    unit = _unit(name)[1]
+    if unit not in SECONDS:
+        raise DataError(f"its column {name} is in {unit!r}; times are in {', '.join(filter(None, SECONDS))}")
+    return SECONDS[unit]
+
+
 def _rate(seconds: NDArray[np.float64], clock: str, rate: float) -> float:
-    """Return the samples a second of times, or `rate` if that is theirs as far as can be told."""
+    """Return the samples a second of times, or `rate` if that is theirs as far as they can show."""
     count = len(seconds)
     step = (seconds[-1] - seconds[0]) / max(count - 1, 1)
     known = bool(np.isfinite(seconds).all()) and step > 0
@@ -103,14 +248,52 @@ def _rate(seconds: NDArray[np.float64], clock: str, rate: float) -> float:
     return rate if same else float(1 / step)
 
 
-def read_npy(path: Path) -> Recording:
-    """Read (samples,) or (leads, samples) of numbers.
+def _refuse_clocks(values: Values, names: Sequence[str]) -> None:
+    """Refuse a column that is no signal but a clock or a row number: it would be restored as a lead."""
+    for name, row in zip(names, values, strict=True):
+        even = len(row) >= 8 and _off_grid(row) <= APART
+        if even or _unit(name)[0].casefold() in CLOCKS:
+            why = "grows in even steps" if even else "has the name of times"
+            raise DataError(f"its column {name!r} {why}, as a clock does; name it (time: {name}), or name the leads")
+
+
+def _refuse_other_rate(table: NDArray[np.float64], names: Sequence[str], rate: float) -> None:
+    """Refuse times that nobody named and that are not at the rate of the recipe, in whatever unit they are."""
+    for at, name in enumerate(names):
+        row = table[:, at]
+        if _unit(name)[0].casefold() in CLOCKS and len(row) > 1 and np.isfinite(row).all():
+            step = (row[-1] - row[0]) / (len(row) - 1)
+            if not any(abs(step * second * rate - 1) < 0.01 for second in {*SECONDS.values(), 1e-9}):
+                got = f"grows by {step:g} a row, which is not the rate of the recipe, {rate:g}, in any unit of time"
+                raise DataError(f"its column {name!r} {got}; name it with its unit (time: NAME), or set rate")
+
+
+def _off_grid(row: NDArray[np.float64]) -> float:
+    """Return how far, in steps, a row is from growing evenly; infinite if it does not grow."""
+    step = (row[-1] - row[0]) / max(len(row) - 1, 1)
+    if not (np.isfinite(row).all() and step > 0 and np.diff(row).min() > 0):
+        return float("inf")
+    return float(np.abs((row - row[0]) / step - np.arange(len(row))).max())
+
+
+def _refuse_infinite(values: Values, names: Sequence[str]) -> None:
+    for name, row in zip(names, values, strict=True):
+        if np.isinf(row).any():
+            raise DataError(
+                f"holds {int(np.isinf(row).sum())} infinite values in {name}; write nan where nothing is known"
+            )
+
+
+def read_npy(path: Path, leads: Sequence[str] | None) -> Recording:
+    """Read (samples,) or (leads, samples) of numbers; the leads are called lead1, lead2 and so on.
 
     Raises:
-        DataError: if it is missing, or no such array.
+        DataError: if it is missing, cut short or too long, or no such array.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:
+            array = np.load(stream, allow_pickle=False)
+            more = bool(stream.read(1))
     except FileNotFoundError:
         raise DataError("no such file") from None
     except (OSError, ValueError, EOFError) as error:
@@ -118,8 +301,15 @@ def read_npy(path: Path) -> Recording:
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iuf" or not array.size:
         what = f"{array.dtype} of {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise DataError(f"holds {what}; numbers of (samples,) or (leads, samples) are expected")
+    if more:
+        raise DataError(f"has more bytes than its array of {array.shape}; is it two files in one?")
     values = np.atleast_2d(array).astype(np.float64)
-    return Recording(values, tuple(f"lead{i + 1}" for i in range(len(values))), ("",) * len(values), None)
+    if len(values) > values.shape[1]:
+        raise DataError(f"holds {array.shape}: more leads than samples; (leads, samples) are expected, so transpose it")
+    names = tuple(f"lead{i + 1}" for i in range(len(values)))
+    taken = named_leads(names, leads)
+    _refuse_infinite(values[taken], [names[at] for at in taken])
+    return Recording(values[taken], tuple(names[at] for at in taken), ("",) * len(taken), None)
 
 
 def _is_number(text: str) -> bool:
