@@ -16,22 +16,20 @@ from pydantic import Field
 from torch import Tensor
 
 import restorekit
-from restorekit import DataError, Format, Intensity, RecipeError, Stored, files_below, to_stored, to_unit, trial
+from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
 from restorekit_signals.files.edf_files import read_edf
+from restorekit_signals.files.finding import SUFFIXES, find_signals, skipped_signals
 from restorekit_signals.files.recording import Recording, Values, at_rate, stretches
 from restorekit_signals.files.tables import read_csv, read_npy, write_csv
 from restorekit_signals.files.wfdb_files import (
     Annotations,
     read_annotations,
     read_wfdb,
-    segment_files,
     write_annotations,
     write_wfdb,
 )
 
 __all__ = ["SignalFiles", "signal", "write_example"]
-
-SUFFIXES = (".hea", ".edf", ".bdf", ".csv", ".npy")
 
 STEPS = 65_000
 """Of the range, in records that came without a gain."""
@@ -63,13 +61,12 @@ class SignalFiles(Format):
         return self.beyond == "keep"
 
     def find(self, folder: Path) -> list[Path]:
-        """Return every WFDB header, EDF, BDF, CSV and .npy file below `folder`.
+        """Return every WFDB header, EDF, BDF, CSV and .npy file below `folder`, but for segments of other records."""
+        return find_signals(folder)
 
-        Headers that a record of several segments names as its parts are left out: their samples are that record's.
-        """
-        found = [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
-        parts = {part for path in found if path.suffix.lower() == ".hea" for part in segment_files(path)}
-        return sorted(path for path in found if path not in parts)
+    def skipped(self, folder: Path) -> list[tuple[Path, str]]:
+        """Return the signal files that `find` leaves out, each with the reason."""
+        return skipped_signals(folder)
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
