@@ -134,7 +134,8 @@ def run(
 
 @app.command()
 def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
-    """Check a recipe: every fault at once. No data is read."""
+    """Check a recipe: every fault at once, and which class is positive. No image is read."""
+    from restorekit.stages.data.polarity import polarity
     from restorekit.stages.runs import build
 
     plugins = guests.known()
@@ -142,6 +143,11 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
     build.check(spec, plugins.parts)
     length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
     screen.say(f"{recipe}: good. {spec.nets.generator.name}, {', '.join(t.name for t in spec.losses)}, {length}")
+    order = polarity(spec, plugins.parts)
+    if order is not None and order.statement():
+        screen.say(order.statement())
+    if order is not None and order.warning():
+        screen.warn(order.warning())
 
 
 @app.command()

@@ -213,6 +213,8 @@ def scores(summary: Mapping[str, Any]) -> None:
             if part in entry:
                 rows.append([name, "" if part == "score" else part, *_interval(entry[part], entry["undefined"])])
     title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"
+    if summary.get("positive"):
+        title += f"; positive class: {summary['positive']}"
     table(title, ["metric", "", "value", f"{share} interval by {summary['unit']}"], rows)
 
 

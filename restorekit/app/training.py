@@ -120,6 +120,8 @@ def _run_one(
         leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
         for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
             screen.warn(text)
+    if made.counts.get("positive"):
+        screen.note(f"positive class: {made.counts['positive']}")
     judge = judge_recipe(spec, made.steps)
     if judge is not None:
         judge, place = judge_place(judge, folder, beside)

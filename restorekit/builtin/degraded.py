@@ -19,7 +19,7 @@ class Degraded(Dataset):
 
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
-        self.classes, self.quantity = inner.classes, inner.quantity
+        self.classes, self.quantity, self.classes_from = inner.classes, inner.quantity, inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.degradation: Degradation | None = None
         first = self._first()

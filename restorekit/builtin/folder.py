@@ -54,6 +54,7 @@ class Folder(FileDataset):
         rows = self._by_folder(layout, classes) if labels is None else _by_table(base / labels, base)
         named = {row.label for row in rows.values() if row.label is not None}
         self.classes = tuple(sorted(named) if classes is None else classes)
+        self.classes_from = "names" if classes is None and named else "declared"
         if len(set(self.classes)) < len(self.classes):
             raise RecipeError(f"dataset 'folder': a class stands twice in {', '.join(self.classes)}")
         for row in rows.values():

@@ -20,7 +20,10 @@ class Joined(Dataset):
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
         self.classes, self.quantity = parts[0].classes, parts[0].quantity
-        self.synthetic, self.unit = parts[0].synthetic, parts[0].unit
+        self.classes_from = "names" if any(part.classes_from == "names" for part in parts) else "declared"
+        # A dataset without images of the split says nothing of those that are there.
+        self.synthetic = all(part.synthetic for part in [part for part in parts if len(part.records)] or parts)
+        self.unit = parts[0].unit
         self.records = [record for part in parts for record in part.records]
         self.starts = [0, *accumulate(len(part.records) for part in parts)]
 

@@ -117,7 +117,9 @@ def manifest(
     taken = [
         row for row, its in zip(rows, splits, strict=True) if its == split and (domain is None or row.domain in wanted)
     ]
-    return Manifest(base, taken, names, quantity, range, None if format is None else format())
+    made = Manifest(base, taken, names, quantity, range, None if format is None else format())
+    made.classes_from = "names" if classes is None and names else "declared"
+    return made
 
 
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:

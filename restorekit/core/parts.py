@@ -247,13 +247,20 @@ class Parts:
 
     def used(self, kind: str, spec: Any) -> Iterator[tuple[str, str]]:
         """Yield (kind, name) of a good part as a recipe names it, and of the parts that its options hold."""
+        for _, inner, item in self.within(kind, spec):
+            yield inner, split(item)[0]
+
+    def within(self, kind: str, spec: Any, place: Place = ()) -> Iterator[tuple[Place, str, Any]]:
+        """Yield (place, kind, spec) of a good part at `place` of a recipe, and of the parts that its options hold."""
         name, options = split(spec)
-        yield kind, name
+        yield place, kind, spec
         for n, value in options.items():
             inner = self._find(kind, name).nested(n)
-            if inner is not None and value is not None:
-                for item in value if isinstance(value, list) and n != inner else [value]:
-                    yield from self.used(inner, item)
+            if inner is not None and isinstance(value, list) and n != inner:
+                for i, item in enumerate(value):
+                    yield from self.within(inner, item, (*place, n, i))
+            elif inner is not None and value is not None:
+                yield from self.within(inner, value, (*place, n))
 
     def option_names(self, kind: str, spec: Any, place: Place = ()) -> Iterator[tuple[Place, OptionNames]]:
         """Yield the place and the options of a part as a recipe names it, and of the parts that its options hold.

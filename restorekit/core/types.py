@@ -394,6 +394,8 @@ class Dataset(ABC):
 
     classes: tuple[str, ...] = ()
     """Names of the classes; the last one is the positive class of two."""
+    classes_from: Literal["declared", "names"] = "declared"
+    """names: nobody declared the order of the classes, they are the sorted names of folders or labels."""
     quantity: str = ""
     """What the targets are if they are numbers, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False

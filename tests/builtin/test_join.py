@@ -74,3 +74,11 @@ def test_folders_with_other_splits_join(tmp_path: Path) -> None:
         "val": [],
         "test": ["test/no/3.png", "test/yes/4.png"],
     }
+
+
+def test_split_is_synthetic_only_if_its_images_are() -> None:
+    """A dataset without images of a split must not let recorded images pass as made, which nobody reads or compares."""
+    made = partial(phantom, side="a", **{**SIZE, "test": 0})
+    recorded = partial(Numbers, classes=("control", "opacity"), split="test")
+    assert not join(None, "test", datasets=[made, recorded]).synthetic
+    assert join(None, "train", datasets=[made, recorded]).synthetic

@@ -437,6 +437,24 @@ def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> N
     demand(failed(tried("head", broken)), says)
 
 
+class Pixels(Dense):
+    """Answers at every pixel, as a segmentation does."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.dense(features.movedim(1, -1)).movedim(-1, 1)
+        return answer
+
+
+def test_head_that_answers_at_every_pixel_fails(tried: Try) -> None:
+    def pixels(features: int, domain: Any) -> TaskHead:
+        """A dense layer at every pixel."""
+        if domain.quantity:
+            raise RecipeError("classes, please")
+        return Pixels("mean", "keep")
+
+    assert "shapes" in failed(tried("head", pixels))
+
+
 # Losses, metrics, degradations
 
 

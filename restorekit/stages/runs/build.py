@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,17 +18,22 @@ from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
 from restorekit.stages.data import batches, doctor, items
+from restorekit.stages.data.polarity import opened_leaves, polarity
 from restorekit.stages.data.splits import SIDES, SPLITS, changes, open_splits
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.judge import judge_recipe
 from restorekit.stages.recipes.model import Misfit, Recipe
 from restorekit.stages.recipes.places import dotted
 from restorekit.stages.recipes.seeds import seed_of
+from restorekit.stages.runs.answers import AnswerError, NeedsNumbers, require_answer
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.processes import require_single_process
 from restorekit.stages.runs.run import Run, Term
+
+ASSUMED = ("negative", "positive")
+"""Classes that stand for those of data that nobody has read."""
 
 __all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
@@ -50,19 +56,19 @@ def one_way(spec: Recipe, terms: list[Term]) -> bool:
 
 
 def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> None:
-    """Hold the recipe's parts against each other, and its networks against its images; no data is read.
+    """Hold the recipe's parts against each other, and its networks against its images; no image is read.
 
     Args:
         spec: the recipe.
         parts: where its parts come from.
-        domains: those of the data, where they are known; else two classes and a number are taken for granted.
+        domains: those of the data; None: those that its datasets report where they can be opened, or else `assumed`.
 
     Raises:
         RecipeError: with every fault, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
     faults = [] if domains else [*_watcher_faults(spec, parts)]
-    domains = domains or assumed(spec)
+    domains = domains or _reported(spec, parts)
     faults += [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
     faults += _judge_faults(spec, parts, domains)
@@ -89,8 +95,23 @@ def _of_judge(place: Place, text: str) -> Fault:
 
 def assumed(spec: Recipe) -> dict[str, Domain]:
     """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
-    size, classes = tuple(spec.data.size), ("negative", "positive")
-    return {name: Domain(name, spec.data.channels, size, classes, "a number") for name in "ab"}
+    size = tuple(spec.data.size)
+    return {name: Domain(name, spec.data.channels, size, ASSUMED, "a number") for name in "ab"}
+
+
+def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
+    """Return the domains of a recipe with the classes that its datasets report, else those assumed.
+
+    A dataset that holds others may rename their classes, so what is within one says nothing.
+    """
+    domains = assumed(spec)
+    if spec.nets.head is None:
+        return domains
+    for name in SIDES:
+        for place, dataset in opened_leaves(spec, parts, name):
+            if place == ("data", name) and dataset is not None and len(dataset.classes) > 1:
+                domains[name] = replace(domains[name], classes=tuple(dataset.classes), quantity="")
+    return domains
 
 
 def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
@@ -152,12 +173,8 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
     """
     try:
         return _run_once(spec, parts, domains, terms, "meta", spec.data.batch)
-    except _NeedsNumbers:
+    except NeedsNumbers:
         return _run_once(spec, parts, domains, terms, "cpu", min(2, spec.data.batch))
-
-
-class _NeedsNumbers(Exception):
-    """The meta device cannot run these networks."""
 
 
 def _run_once(
@@ -173,19 +190,26 @@ def _run_once(
                 why = f"generator {name!r} takes multiples of {multiple}; came {spec.data.size}"
                 return [(("data", "size"), why)]
             image = torch.empty(shape)
-            made = [net(image).image.shape for net in nets.translators()]
+            outputs = [net(image) for net in nets.translators()]
+            made = [output.image.shape for output in outputs]
             for judge in nets.discriminators():
                 judge(image)
+        for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
+            if net.head is not None:
+                require_answer(net.head, output.answer, domains[name], batch)
         found = [*_evened_twice(spec, nets)]
         found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
     except Misfit as error:
         return [*error.found]
+    except AnswerError as error:
+        called = spec.nets.head.name if spec.nets.head is not None else ""
+        return [(("nets", "head"), f"head {called!r} {error}")]
     except RestorekitError as error:
         return [(("nets",), line) for line in str(error).splitlines()]
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = str(error).partition("\n")[0]
         if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
-            raise _NeedsNumbers from error
+            raise NeedsNumbers from error
         return [(("nets",), f"cannot take images of {shape}: {why}")]
     wrong = [other for other in made if other != shape]
     at = ("nets", "generator")
@@ -272,6 +296,7 @@ def build(
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
     changed = changes(folder, splits)
+    order = polarity(spec, parts, splits)
     checkup = None
     if verify is not None:
         if changed:
@@ -279,6 +304,8 @@ def build(
         checkup = doctor.examine(
             items.recipe_items(splits), synthetic=splits.synthetic, answers=spec.nets.head is not None
         )
+        if order is not None and order.warning():
+            checkup = replace(checkup, warnings=(order.warning(), *checkup.warnings))
         if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
             raise DataError(checkup.refusal())
     domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
@@ -316,7 +343,11 @@ def build(
         good_sizes={split: len(splits[split, "b"]) for split in SPLITS},
         metrics=metrics,
         libraries=plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
-        counts={**splits.counts(), **({} if checkup is None else {"check": checkup.told()})},
+        counts={
+            **splits.counts(),
+            "positive": order and order.positive,
+            **({} if checkup is None else {"check": checkup.told()}),
+        },
         listing=splits.listing(),
         changed=changed,
         checkup=checkup,
