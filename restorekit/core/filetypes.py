@@ -13,7 +13,15 @@ from pathlib import Path
 
 from restorekit.core.files import files_below
 
-__all__ = ["FORMATS", "SUFFIXES", "find_images", "format_by_content", "format_by_name", "skipped_images"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "find_images",
+    "format_by_content",
+    "format_by_name",
+    "other_format",
+    "skipped_images",
+]
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,13 @@ def format_by_content(path: Path) -> str | None:
             return "NIFTI" if format_by_name(path) == "NIFTI" else None
         return "NIFTI" if _is_nifti(unpacked) else None
     return _known(head)
+
+
+def other_format(path: Path) -> str:
+    """Return what a file of no known format is, as far as its first bytes say."""
+    with path.open("rb") as stream:
+        other = _other_format(stream.read(_HEAD))
+    return f"it is {other}" if other else "no format is known by its first bytes"
 
 
 def _known(head: bytes) -> str | None:

@@ -20,7 +20,15 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError, unknown
 from restorekit.core.files import replacing
-from restorekit.core.filetypes import FORMATS, SUFFIXES, find_images, format_by_content, format_by_name, skipped_images
+from restorekit.core.filetypes import (
+    FORMATS,
+    SUFFIXES,
+    find_images,
+    format_by_content,
+    format_by_name,
+    other_format,
+    skipped_images,
+)
 from restorekit.core.imagecache import ImageCache
 from restorekit.core.intensity import Beyond, Stored, carried_over, require_depth, stated_bits, to_stored, to_unit
 from restorekit.core.types import Format, Intensity
@@ -232,7 +240,7 @@ def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Store
 def _decoded(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:
     format = format_by_content(path)
     if format is None:
-        head = "is empty" if not path.stat().st_size else "no format is known by its first bytes"
+        head = "is empty" if not path.stat().st_size else other_format(path)
         raise DataError(f"cannot be read as an image ({head}); read are {_listed()}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a flaw in the metadata does not make an image unreadable

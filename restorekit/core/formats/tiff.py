@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
-from restorekit.core.intensity import Stored, cast, demand_size, upright
+from restorekit.core.intensity import Stored, ambiguous_depth, cast, demand_size, upright
 from restorekit.core.types import Intensity
 
 __all__ = ["read", "write"]
@@ -325,7 +325,7 @@ def _checked(line: _Line) -> _Line:
 def _calibrated(stored: Stored, line: _Line) -> Stored:
     """Return calibrated values, with the range of their stored type or bits."""
     array, low, high = stored.array, stored.low, stored.high
-    if low is None and array.dtype.kind in "ui" and array.dtype.itemsize <= 2:
+    if low is None and array.dtype.kind in "ui" and array.dtype.itemsize <= 2 and not ambiguous_depth(stored):
         known = np.iinfo(array.dtype)
         low, high = float(known.min), float(known.max if stored.bits is None else 2**stored.bits - 1)
     if low is not None and high is not None:
