@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Batch as Batch
     from restorekit.core.types import Dataset as Dataset
     from restorekit.core.types import Degradation as Degradation
+    from restorekit.core.types import Depths as Depths
     from restorekit.core.types import Discriminator as Discriminator
     from restorekit.core.types import Domain as Domain
     from restorekit.core.types import Encoder as Encoder
@@ -70,6 +71,9 @@ if TYPE_CHECKING:
     from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
+    from restorekit.core.vocabulary import refuse_split_folders as refuse_split_folders
+    from restorekit.core.vocabulary import split_folders as split_folders
+    from restorekit.core.vocabulary import split_of as split_of
     from restorekit.stages.restoring.restore import load as load
 
 __all__ = [
@@ -80,6 +84,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Degradation",
+    "Depths",
     "Discriminator",
     "Domain",
     "Encoder",
@@ -128,7 +133,10 @@ __all__ = [
     "nd",
     "read_image",
     "read_manifest",
+    "refuse_split_folders",
     "skipped_images",
+    "split_folders",
+    "split_of",
     "to_stored",
     "to_unit",
     "trial",
@@ -157,6 +165,7 @@ _HOMES = {
         "Batch",
         "Dataset",
         "Degradation",
+        "Depths",
         "Discriminator",
         "Domain",
         "Encoder",
@@ -173,6 +182,7 @@ _HOMES = {
         "TaskHead",
         "Translator",
     ),
+    "core.vocabulary": ("refuse_split_folders", "split_folders", "split_of"),
     "stages.restoring.restore": ("load",),
 }
 _MODULES = ("measures", "nd")

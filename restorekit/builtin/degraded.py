@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from restorekit import DataError, Dataset, Degradation, Domain, Factory, Sample, hookimpl, trial
+from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, hookimpl, trial
 
 __all__ = ["degraded"]
 
@@ -51,6 +51,10 @@ class Degraded(Dataset):
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )
+
+    def depths(self) -> Sequence[Depths]:
+        """Those of the good images."""
+        return self.inner.depths()
 
     def file(self, index: int) -> Path | None:
         """The file of the good image."""

@@ -2,15 +2,19 @@
 
 PATH/train/CLASS/*.png   splits and classes        PATH/train/*.png   splits, no classes
 PATH/CLASS/*.png         one folder: train         PATH/*.png         one folder: train, no classes
+
+Splits are folders called train, val or test, or by another word that means one, in any case: Training, valid, Test.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
 from restorekit import (
     UNLABELLED,
@@ -24,13 +28,15 @@ from restorekit import (
     Record,
     hookimpl,
     read_manifest,
+    refuse_split_folders,
+    split_folders,
     trial,
     write_image,
 )
 
 __all__ = ["folder"]
 
-_SPLITS = ("train", "val", "test")
+Bits = Annotated[int, Field(ge=8, le=16)]
 
 
 class Folder(FileDataset):
@@ -44,23 +50,38 @@ class Folder(FileDataset):
         classes: list[str] | None,
         range: list[float] | None,
         format: Format | None,
+        bits: int | None,
+        beyond: Literal["refuse", "clip"],
     ) -> None:
-        super().__init__(base, range, format)
+        super().__init__(base, range, format, bits=bits, beyond=beyond)
         if not base.is_dir():
             raise DataError(
                 f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
             )
-        layout = [name for name in _SPLITS if (base / name).is_dir()]
-        rows = self._by_folder(layout, classes) if labels is None else _by_table(base / labels, base)
+        layout = split_folders(base, classes or ())
+        places = layout or {"train": base}
+        found = {name: self.format.find(place) for name, place in places.items()}
+        for name, place in places.items():
+            refuse_split_folders(place, found[name], classes or ())
+        if layout and "train" not in layout:
+            self._refuse_images_beside(layout)
+        rows = _by_folder(base, places, found, classes) if labels is None else _by_table(base / labels, base)
         named = {row.label for row in rows.values() if row.label is not None}
         self.classes = tuple(sorted(named) if classes is None else classes)
         self.classes_from = "names" if classes is None and named else "declared"
         if len(set(self.classes)) < len(self.classes):
             raise RecipeError(f"dataset 'folder': a class stands twice in {', '.join(self.classes)}")
+        _refuse_one_class_twice(base, self.classes)
         for row in rows.values():
             if row.label is not None and row.label not in self.classes:
                 raise DataError(f"{row.where}: {_unknown(row.label, self.classes)}")
-        self.records = [self._record(path, rows) for path in self._files(split, layout)]
+        self.ranges = {key: row.range for key, row in rows.items() if row.range is not None}
+        self.files = [path for files in found.values() for path in files]
+        if split == "train" and split in places and not found[split]:
+            raise DataError(
+                f"{places[split]}: holds no image file; images, or a sub-folder of images a class, are expected"
+            )
+        self.records = [self._record(path, rows) for path in found.get(split, ())]
 
     def _record(self, path: Path, rows: dict[str, ManifestRow]) -> Record:
         key = path.relative_to(self.base).as_posix()
@@ -68,29 +89,45 @@ class Folder(FileDataset):
         target = UNLABELLED if row.label is None else self.classes.index(row.label)
         return Record(key, target, row.patient, row.source)
 
-    def _files(self, split: str, layout: list[str]) -> list[Path]:
-        base = self.base
-        if split not in layout and (layout or split != "train"):
-            return []
-        place = base / split if layout else base
-        files = self.format.find(place)
-        if not files and split == "train":
-            raise DataError(f"{place}: holds no image file; images, or a sub-folder of images a class, are expected")
-        return files
+    def _refuse_images_beside(self, layout: Mapping[str, Path]) -> None:
+        """Refuse CLASS folders beside test: whoever has them means them for training."""
+        named = set(layout.values())
+        for path in sorted(self.base.iterdir()):
+            if path.is_dir() and path not in named and not path.name.startswith(".") and self.format.find(path):
+                splits = " and ".join(place.name for place in named)
+                raise DataError(
+                    f"{path}: holds images and stands beside {splits}, which is a split; move it into "
+                    f"{self.base / 'train'}, or rename {splits} if it is a class and name it in classes"
+                )
 
-    def _by_folder(self, layout: list[str], classes: list[str] | None) -> dict[str, ManifestRow]:
-        # Every split is looked at, so that a class means the same number in each of them.
-        base = self.base
-        found = [(place, path) for place in ([base / n for n in layout] or [base]) for path in self.format.find(place)]
-        inner = [(p.relative_to(base), p.relative_to(place).parts) for place, p in found]
-        names = {parts[0] for _, parts in inner if len(parts) > 1}
-        if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
-            return {}
-        return {
-            key.as_posix(): ManifestRow(f"{base / key}", key.as_posix(), label=parts[0])
-            for key, parts in inner
-            if len(parts) > 1
-        }
+
+def _by_folder(
+    base: Path, places: Mapping[str, Path], found: Mapping[str, list[Path]], classes: list[str] | None
+) -> dict[str, ManifestRow]:
+    """Return the class of each image by its folder. All splits take part, so that a class is one number in each."""
+    inner = [
+        (path.relative_to(base), path.relative_to(place).parts)
+        for name, place in places.items()
+        for path in found[name]
+    ]
+    names = {parts[0] for _, parts in inner if len(parts) > 1}
+    if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
+        return {}
+    return {
+        key.as_posix(): ManifestRow(f"{base / key}", key.as_posix(), label=parts[0])
+        for key, parts in inner
+        if len(parts) > 1
+    }
+
+
+def _refuse_one_class_twice(base: Path, classes: tuple[str, ...]) -> None:
+    seen: dict[str, str] = {}
+    for name in classes:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise DataError(
+                f"{base}: {other!r} and {name!r} are two classes that differ in case alone; name them alike"
+            )
 
 
 def _example(root: Path) -> None:
@@ -109,30 +146,37 @@ def folder(
     classes: list[str] | None = None,
     range: list[float] | None = None,
     format: Factory | None = None,
+    bits: Bits | None = None,
+    beyond: Literal["refuse", "clip"] = "refuse",
 ) -> Dataset:
     """Image files of a folder, of any format and depth that restorekit reads, or of one that a plugin brings.
 
     With sub-folders named train, val or test these are the splits, and one that is missing is empty; without any of
-    them the whole folder is for training. Two or more sub-folders of a split are its classes; a table goes before.
+    them the whole folder is for training. Other words for them are known, in any case: Training, valid, dev, Testing,
+    test_set. A folder that is called so and stands elsewhere is refused. Two or more sub-folders of a split are its
+    classes; a table goes before.
 
     Args:
         root: Where a relative path starts; None: the working folder.
         split: "train", "val" or "test".
         path: The folder of the domain.
-        labels: A CSV file in that folder with columns file, label and, if known, patient and source; files are named
-            from the folder of the domain. Files that it does not name, or names without a label, are unlabelled.
+        labels: A CSV file in that folder with columns file, label and, if known, patient, source, low and high; files
+            are named from the folder of the domain. Files that it does not name, or names without a label, are
+            unlabelled.
         classes: The classes in order, the positive one last; default: their names sorted. An empty list: sub-folders
             are no classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         format: What the files are; default: images that restorekit reads itself.
+        bits: The significant bits of 16-bit files that do not state them; default: the values of all files decide.
+        beyond: Of values beyond the range: `refuse` the file, or `clip` them.
     """
     base = (root or Path()) / Path(path).expanduser()
-    return Folder(base, split, labels, classes, range, None if format is None else format())
+    return Folder(base, split, labels, classes, range, None if format is None else format(), bits, beyond)
 
 
 def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:
     columns = {"path": "file", "label": "label"}  # named, hence demanded
-    rows, _ = read_manifest(table, columns, base, take=("path", "label", "patient", "source"))
+    rows, _ = read_manifest(table, columns, base, take=("path", "label", "patient", "source", "low", "high"))
     return {row.path: row for row in rows}
 
 

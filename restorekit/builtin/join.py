@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from restorekit import DataError, Dataset, Factory, RecipeError, Sample, hookimpl, trial
+from restorekit import DataError, Dataset, Depths, Factory, RecipeError, Sample, hookimpl, trial
 
 __all__ = ["join"]
 
@@ -31,6 +31,10 @@ class Joined(Dataset):
         """Return image `index`, as its own dataset gives it."""
         part, place = self._at(index)
         return part.load(place, rng)
+
+    def depths(self) -> Sequence[Depths]:
+        """Those of its datasets."""
+        return [depths for part in self.parts for depths in part.depths()]
 
     def file(self, index: int) -> Path | None:
         """The file of its own dataset."""

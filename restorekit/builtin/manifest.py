@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,7 @@ from restorekit import (
 __all__ = ["manifest"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Bits = Annotated[int, Field(ge=8, le=16)]
 
 
 class Manifest(FileDataset):
@@ -43,8 +44,13 @@ class Manifest(FileDataset):
         quantity: str = "",
         range: list[float] | None = None,
         format: Format | None = None,
+        bits: int | None = None,
+        beyond: Literal["refuse", "clip"] = "refuse",
+        every: Sequence[ManifestRow] = (),
     ) -> None:
-        super().__init__(base, range, format)
+        ranges = {row.path: row.range for row in every if row.range is not None}
+        files = [base / row.path for row in every]
+        super().__init__(base, range, format, bits=bits, beyond=beyond, ranges=ranges, files=files)
         self.classes, self.quantity = classes, quantity
         self.records = [Record(r.path, self._target(r), r.patient, r.source) for r in rows]
 
@@ -78,13 +84,16 @@ def manifest(
     quantity: str = "",
     range: list[float] | None = None,
     format: Factory | None = None,
+    bits: Bits | None = None,
+    beyond: Literal["refuse", "clip"] = "refuse",
     test: Fraction = 0.2,
     val: Fraction = 0.0,
     seed: int = 0,
 ) -> Dataset:
     """The images that a table names: CSV, or Parquet where pyarrow is installed.
 
-    Its columns: `path`, and where known `domain`, `label`, `patient`, `split`, `source`. Without a split column, or
+    Its columns: `path`, and where known `domain`, `label`, `patient`, `split`, `source`, and `low` and `high`, the
+    values of black and white of a file, which go before `range`. Without a split column, or
     where it is empty everywhere, the images are split by patient, with classes and domains in the same shares
     everywhere (scikit-learn's StratifiedGroupKFold); an image without a patient counts as a patient of its own.
 
@@ -92,13 +101,16 @@ def manifest(
         root: Where relative paths of `file` and `images` start; None: the working folder.
         split: "train", "val" or "test".
         file: The table.
-        domain: Which images: those of this domain, or of these. None: all.
+        domain: Which images: those of this domain, or of these, in any case. None: all.
         columns: What a column is called in the table, such as {label: finding}.
         images: The folder where the table's paths start; None: the folder of the table.
         classes: The classes in order, the positive one last; default: their names sorted.
         quantity: What the labels are if they are numbers, with the unit, such as "age, years"; empty: classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         format: What the files are; default: images that restorekit reads itself.
+        bits: The significant bits of 16-bit files that do not state them; default: the values of all files that the
+            table names decide.
+        beyond: Of values beyond the range: `refuse` the file, or `clip` them.
         test: The share for testing, where the table gives no splits.
         val: The share for validation, where the table gives no splits.
         seed: Of that split. Give both sides the same shares and seed.
@@ -115,9 +127,12 @@ def manifest(
         _check_domains(table, rows, wanted)
     splits = _splits(table, rows, test, val, seed, stratify=not quantity)
     taken = [
-        row for row, its in zip(rows, splits, strict=True) if its == split and (domain is None or row.domain in wanted)
+        row
+        for row, its in zip(rows, splits, strict=True)
+        if its == split and (domain is None or _plain(row.domain) in map(_plain, wanted))
     ]
-    made = Manifest(base, taken, names, quantity, range, None if format is None else format())
+    files = None if format is None else format()
+    made = Manifest(base, taken, names, quantity, range, files, bits, beyond, rows)
     made.classes_from = "names" if classes is None and names else "declared"
     return made
 
@@ -126,15 +141,23 @@ def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str,
     names = tuple(sorted({row.label for row in rows if row.label is not None}) if given is None else given)
     if len(set(names)) < len(names):
         raise RecipeError(f"dataset 'manifest': a class stands twice in {', '.join(names)}")
+    first = {name.casefold(): name for name in reversed(names)}
     for row in rows:
         if row.label is not None and row.label not in names:
             raise DataError(f"{row.where}: no class is called {row.label!r}. Known: {', '.join(names) or 'none'}")
+        if row.label is not None and (other := first[row.label.casefold()]) != row.label:
+            raise DataError(f"{row.where}: class {row.label!r} differs from {other!r} in case alone; name them alike")
     return names
+
+
+def _plain(domain: str | None) -> str | None:
+    """Domains are the same in any case, so that no image is left out for a capital."""
+    return None if domain is None else domain.casefold()
 
 
 def _check_domains(table: Path, rows: Sequence[ManifestRow], wanted: Sequence[str]) -> None:
     known = sorted({row.domain for row in rows if row.domain is not None})
-    lost = [name for name in wanted if name not in known]
+    lost = [name for name in wanted if _plain(name) not in map(_plain, known)]
     if lost:
         raise DataError(f"{table}: no image is of domain {lost[0]!r}. Known: {', '.join(known) or 'none'}")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from restorekit.core.images import ImageFiles
-from restorekit.core.types import Dataset, Format, Sample
+from restorekit.core.depths import FileDepth, decide, survey
+from restorekit.core.errors import DataError, RecipeError
+from restorekit.core.images import ImageFiles, read_image
+from restorekit.core.intensity import Beyond, checked_range
+from restorekit.core.types import Dataset, Depths, Format, Sample
 
 __all__ = ["FileDataset"]
 
@@ -20,18 +23,85 @@ class FileDataset(Dataset):
         base: the folder.
         range: the values of black and white, [LOW, HIGH], of every file; None: what each file says.
         format: what the files are; None: the images that restorekit reads itself.
+        bits: the significant bits of 16-bit integers, for files that do not state them; None: the values of all files
+            decide.
+        beyond: what becomes of values beyond the range, `refuse` or `clip`.
+        ranges: by key, the range of single files; it goes before `range`.
+        files: every file of the dataset, in all its splits: those that decide the bits; None: those of its records.
+
+    Raises:
+        RecipeError: if a range is none, or bits or beyond are given for files of another format.
     """
 
-    def __init__(self, base: Path, range: Sequence[float] | None = None, format: Format | None = None) -> None:
-        self.base, self.range = base, range
+    def __init__(
+        self,
+        base: Path,
+        range: Sequence[float] | None = None,
+        format: Format | None = None,
+        *,
+        bits: int | None = None,
+        beyond: Beyond = "refuse",
+        ranges: Mapping[str, tuple[float, float]] = {},
+        files: Sequence[Path] | None = None,
+    ) -> None:
+        self.base, self.range, self.bits, self.beyond = base, range, bits, beyond
+        self.ranges, self.files = ranges, files
         self.format = ImageFiles() if format is None else format
+        self._images = type(self.format) is ImageFiles
+        self._depths: Depths | DataError | None = None
+        self._undecided: dict[Path, FileDepth] = {}
+        if range is not None:
+            try:
+                checked_range(range)
+            except DataError as error:
+                raise RecipeError(f"dataset: {error}") from error
+        if range is not None and bits is not None:
+            raise RecipeError("dataset: range and bits both say what black and white are; give one of them")
+        if not self._images and (bits is not None or beyond != "refuse"):
+            raise RecipeError("dataset: bits and beyond are for images that restorekit reads itself, not for a format")
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index`, (C, *S), as its file stores it; nothing is left to `rng`."""
-        image, intensity = self.format.read(self.base / self.records[index].key, range=self.range)
+        key = self.records[index].key
+        path, range = self.base / key, self.ranges.get(key, self.range)
+        if not self._images:
+            image, intensity = self.format.read(path, range=range)
+        else:
+            bits = self._decided().bits if range is None else None
+            image, intensity = read_image(path, range=range, bits=bits, beyond=self.beyond)
         return Sample(image, intensity=intensity)
 
+    def depths(self) -> Sequence[Depths]:
+        """Return the bits of its 16-bit files, as declared or as all of them show."""
+        return (self._decided(),)
+
     def file(self, index: int) -> Path | None:
-        """The file of image `index`; none where a range or a format is declared: the file alone gives no image then."""
-        plain = self.range is None and isinstance(self.format, ImageFiles)
-        return self.base / self.records[index].key if plain else None
+        """The file of image `index`; None where `read_image` alone gives another image, as with a declared range."""
+        key = self.records[index].key
+        path = self.base / key
+        plain = self._images and self.range is None and self.bits is None and key not in self.ranges
+        if not plain:
+            return None
+        bits = self._decided().bits
+        return path if bits in (None, 16) or path not in self._undecided else None
+
+    def _decided(self) -> Depths:
+        """Decide once; a worker process gets what was decided."""
+        if self._depths is None:
+            try:
+                self._depths = self._decide()
+            except DataError as error:
+                self._depths = error
+        if isinstance(self._depths, DataError):
+            raise self._depths
+        return self._depths
+
+    def _decide(self) -> Depths:
+        if not self._images or self.range is not None:
+            return Depths()
+        if self.bits is not None:
+            return Depths(self.bits)
+        every = [self.base / record.key for record in self.records] if self.files is None else self.files
+        ranged = {self.base / key for key in self.ranges}
+        self._undecided = survey([path for path in every if path not in ranged])
+        return decide(self._undecided, str(self.base))

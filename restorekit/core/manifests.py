@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from restorekit.core.errors import DataError, unknown
+from restorekit.core.intensity import checked_range
+from restorekit.core.vocabulary import SPLITS, split_of
 
 __all__ = ["COLUMNS", "ManifestRow", "read_manifest"]
 
-COLUMNS = ("path", "domain", "label", "patient", "split", "source")
+COLUMNS = ("path", "domain", "label", "patient", "split", "source", "low", "high")
 """What a manifest may say of an image; only `path` must be there."""
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 PARQUET = (".parquet", ".pq")
 
 
@@ -41,12 +34,14 @@ class ManifestRow:
     split: str | None = None
     """train, val or test."""
     source: str | None = None
+    range: tuple[float, float] | None = None
+    """The values of black and white of this file, from the columns low and high."""
 
 
 def read_manifest(
-    file: Path,
+    file: str | os.PathLike[str],
     columns: Mapping[str, str] | None = None,
-    base: Path | None = None,
+    base: str | os.PathLike[str] | None = None,
     *,
     take: Collection[str] = COLUMNS,
 ) -> tuple[list[ManifestRow], set[str]]:
@@ -63,8 +58,9 @@ def read_manifest(
 
     Raises:
         DataError: one line with file and line: it cannot be read, a column is missing, a path is named twice, is no
-            file or is empty, a split is none.
+            file or is empty, a split is none, low and high are no range.
     """
+    file = Path(file)
     called = {name: (columns or {}).get(name, name) for name in COLUMNS}
     wrong = [name for name in columns or {} if name not in COLUMNS]
     if wrong:
@@ -76,7 +72,7 @@ def read_manifest(
         raise DataError(f"{file}:1: has no column {lacks[0]!r}; columns are {', '.join(head) or 'none'}")
     rows: dict[str, ManifestRow] = {}
     lost: list[ManifestRow] = []
-    folder = file.parent if base is None else base
+    folder = file.parent if base is None else Path(base)
     for number, line in lines:
         row = _row(f"{file}:{number}", {name: line.get(called[name], "") for name in there})
         if row.path in rows:
@@ -98,11 +94,25 @@ def _row(where: str, cells: Mapping[str, str]) -> ManifestRow:
         raise DataError(f"{where}: names no path")
     known["path"] = Path(known["path"]).as_posix()
     if "split" in known:
-        split = known["split"].lower()
-        if split not in SPLIT_WORDS:
-            raise DataError(f"{where}: {unknown('split', split, ('train', 'val', 'test'))}")
-        known["split"] = SPLIT_WORDS[split]
-    return ManifestRow(where, **known)
+        split = split_of(known["split"])
+        if split is None:
+            raise DataError(f"{where}: {unknown('split', known['split'], SPLITS)}")
+        known["split"] = split
+    ends = _range(where, known.pop("low", None), known.pop("high", None))
+    return ManifestRow(where, **known, range=ends)
+
+
+def _range(where: str, low: str | None, high: str | None) -> tuple[float, float] | None:
+    if low is None and high is None:
+        return None
+    if low is None or high is None:
+        raise DataError(f"{where}: names {'high' if low is None else 'low'} alone; give both, or neither")
+    try:
+        return checked_range((float(low), float(high)))
+    except ValueError as error:
+        raise DataError(f"{where}: low and high are numbers; got {low!r} and {high!r}") from error
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _csv(file: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:

@@ -27,6 +27,7 @@ __all__ = [
     "Batch",
     "Dataset",
     "Degradation",
+    "Depths",
     "Discriminator",
     "Domain",
     "Encoder",
@@ -125,6 +126,34 @@ class Intensity:
     """What there is to say of how it was read, such as that values were cut."""
     bits: int | None = None
     """Significant bits of a stored value, as the file states them or its dataset shows them; None: not known."""
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Significant bits of those 16-bit files of a dataset that do not state them."""
+
+    bits: int | None = None
+    """0 is black and 2**bits - 1 is white in them; None: there are none, or each has a declared range."""
+    files: int = 0
+    """How many there are."""
+    most: int = 0
+    """Their largest value."""
+    formats: tuple[tuple[str, int], ...] = ()
+    """How many of each format."""
+    dark: tuple[str, ...] = ()
+    """Single files that would fit into fewer bits than all others."""
+    decided: bool = False
+    """The values of all files decided; else the recipe declares the bits."""
+
+    def sentence(self) -> str:
+        """Return what was decided, for people; empty if nothing was."""
+        if not self.decided:
+            return ""
+        held = ", ".join(f"{count} {format}" for format, count in self.formats)
+        white = f"their largest value is {self.most}, so black is 0 and white {2 ** (self.bits or 16) - 1}"
+        dark = f"; dark: {', '.join(self.dark)}" if self.dark else ""
+        change = "; if that is wrong, set bits or range of the dataset"
+        return f"16-bit files ({held}) are taken to hold {self.bits} bits: {white}{dark}{change}"
 
 
 @dataclass(frozen=True)
@@ -411,6 +440,16 @@ class Dataset(ABC):
         Raises:
             DataError: if the image cannot be read; the message names the file.
         """
+
+    def depths(self) -> Sequence[Depths]:
+        """Return what the bits of 16-bit files are, for each collection of files that it is made of.
+
+        They are those of all its splits. `restorekit.FileDataset` knows them.
+
+        Raises:
+            DataError: if files are of different depths and nothing decides.
+        """
+        return ()
 
     def file(self, index: int) -> Path | None:
         """The file whose image, as `read_image` gives it, image `index` is or is made from; None if there is none.
