@@ -64,6 +64,8 @@ class Domain:
     spacing: tuple[float, ...] | None = None
     """From one value to the next along each spatial axis, where it is known and alike in all images: millimetres, of
     time seconds."""
+    bits: int | None = None
+    """Significant bits of its 16-bit files that do not state them; restored files that do not either are read so."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Domain:

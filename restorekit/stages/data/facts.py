@@ -22,7 +22,7 @@ from restorekit.core.types import Intensity
 
 __all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
 FLAT = 4 / 127.5
 """A line of pixels is flat if its values differ by no more: four of 255 levels, which JPEG leaves of a constant."""

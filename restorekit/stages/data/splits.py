@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from restorekit.core.errors import DataError
 from restorekit.core.images import expecting
 from restorekit.core.parts import Parts
-from restorekit.core.types import Dataset, Domain, Record, Sample
+from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
+from restorekit.core.vocabulary import SPLITS
 from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.seeds import rng_of, seed_of
@@ -35,7 +37,6 @@ __all__ = [
     "opened",
 ]
 
-SPLITS = ("train", "val", "test")
 SideName = Literal["a", "b"]
 SIDES: tuple[SideName, SideName] = ("a", "b")
 
@@ -106,9 +107,11 @@ class Side:
         return {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
 
     def counted(self) -> Domain:
-        """The domain, and how many images of this side are of each class."""
+        """The domain, how many images of this side are of each class, and the bits of its 16-bit files."""
         targets = Counter(int(self.record(i).target) for i in range(len(self)) if not self.domain.quantity)
-        return replace(self.domain, counts=tuple(targets[c] for c in range(len(self.domain.classes))))
+        bits = {depths.bits for depths in self.dataset.depths()} - {None}
+        counts = tuple(targets[c] for c in range(len(self.domain.classes)))
+        return replace(self.domain, counts=counts, bits=bits.pop() if len(bits) == 1 else None)
 
     def label(self, record: Record) -> str | None:
         """Return the name of a record's class; None where that is not known, and where targets are numbers."""
@@ -153,7 +156,17 @@ class Splits:
         """What data.json of a run folder holds."""
         splits = {split: {name: self[split, name].counts() for name in SIDES} for split in SPLITS}
         unit = self["test", "a"].dataset.unit
-        return {"synthetic": self.synthetic, "unit": unit, "shared_groups": self.shared_groups(), "splits": splits}
+        known = {"synthetic": self.synthetic, "unit": unit, "shared_groups": self.shared_groups(), "splits": splits}
+        return {**known, "depths": self.depths()}
+
+    def depths(self) -> dict[str, list[dict[str, Any]]]:
+        """Return by side how many bits the 16-bit files of training were taken to hold, as data.json keeps it."""
+        return {name: [asdict(depths) for depths in self["train", name].dataset.depths()] for name in SIDES}
+
+    def depth_notes(self) -> list[str]:
+        """Return for people what was decided of the bits of 16-bit files, a line for each collection of files."""
+        told = [(name, depths.sentence()) for name in SIDES for depths in self["train", name].dataset.depths()]
+        return list(dict.fromkeys(f"data.{name}: {text}" for name, text in told if text))
 
     def listing(self) -> str:
         """Return which image stands in which split, as CSV: what splits.csv of a run folder holds."""
@@ -189,6 +202,7 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     _check_classes(sides["train", "a"], sides["train", "b"])
+    _check_depths(sides)
     if data.val is not None:
         _split_validation(sides, data.val, recipe)
     if recipe.half is not None:
@@ -243,6 +257,7 @@ def changes(folder: Path, splits: Splits) -> str:
     path = folder / "splits.csv"
     if not path.is_file():
         return ""
+    _demand_same_depths(folder / "data.json", splits)
     began, now = _places(path.read_text("utf-8")), _places(splits.listing())
     moved = sorted(image for image, split in now.items() if began.get(image, split) != split)
     if moved:
@@ -253,6 +268,22 @@ def changes(folder: Path, splits: Splits) -> str:
     came, gone = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
     told = [f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((came, "came"), (gone, "went")) if some]
     return f"the images have changed since the run began: {'; '.join(told)}" if told else ""
+
+
+def _demand_same_depths(path: Path, splits: Splits) -> None:
+    began = json.loads(path.read_text("utf-8")).get("depths", {}) if path.is_file() else {}
+    now = splits.depths()
+    for name in SIDES:
+        was, is_now = ([depths["bits"] for depths in found.get(name, [])] for found in (began, now))
+        if name in began and was != is_now:
+            raise DataError(
+                f"{path}: 16-bit files of data.{name} were taken to hold {_bits(was)} when the run began, and are now "
+                f"taken to hold {_bits(is_now)}: files came or went. Bring them back, or begin a new run"
+            )
+
+
+def _bits(found: Sequence[int | None]) -> str:
+    return either([f"{bits} bits" for bits in found if bits is not None] or ["no such values"])
 
 
 def _places(listing: str) -> dict[tuple[str, str], str]:
@@ -291,6 +322,29 @@ def _check_classes(a: Side, b: Side) -> None:
     if a.domain.classes and b.domain.classes and a.domain.classes != b.domain.classes:
         raise DataError(
             f"data: the sides have other classes: a {a.domain.classes}, b {b.domain.classes}; name them alike"
+        )
+
+
+def _check_depths(sides: Mapping[tuple[str, SideName], Side]) -> None:
+    """Refuse sides, splits or joined datasets whose 16-bit files were decided to be of different bits.
+
+    Poor images may be dark: alone they would be taken for fewer bits, and become as bright as good ones.
+    """
+    decided: dict[int, tuple[str, Depths]] = {}
+    for (_, name), side in sides.items():
+        try:
+            found = side.dataset.depths()
+        except DataError as error:
+            raise DataError(f"data.{name}: {error}") from error
+        for depths in found:
+            if depths.decided and depths.bits is not None:
+                decided.setdefault(depths.bits, (name, depths))
+    if len(decided) > 1:
+        (few, (one, less)), (many, (other, more)) = sorted(decided.items())[:: len(decided) - 1]
+        raise DataError(
+            f"data: 16-bit files of data.{one} hold at most {less.most}, as {few} bits do, others of data.{other} up "
+            f"to {more.most}, and none states its bits. If all are of {many} bits, set bits: {many} for both; else set "
+            f"bits: {few} and bits: {many}"
         )
 
 

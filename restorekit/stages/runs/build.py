@@ -295,6 +295,7 @@ def build(
     splits = open_splits(spec, parts, verify=verify)
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
+    engine.notes.extend(splits.depth_notes())
     changed = changes(folder, splits)
     order = polarity(spec, parts, splits)
     checkup = None
