@@ -23,6 +23,12 @@ __all__ = ["Layout", "frame_values", "layout_of"]
 
 _INTEGERS, _FLOATS = "PixelData", {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _GRAY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_NATIVE = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+)
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
@@ -57,7 +63,7 @@ class Layout:
     @property
     def compressed(self) -> bool:
         """Whether the pixels lie in fragments."""
-        return bool(self.syntax.is_encapsulated)
+        return self.syntax not in _NATIVE
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -78,6 +84,8 @@ def layout_of(data: Dataset) -> Layout:
     syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
     if not syntax:
         raise DataError("has no TransferSyntaxUID, without which its pixels have no meaning")
+    if syntax not in _NATIVE and not is_decoded(syntax):
+        raise DataError(f"has the TransferSyntaxUID {syntax.name}, which is not read")
     kind, samples = _photometric(data)
     rows, columns, frames = (
         tags.integer(data, name, default)
@@ -92,8 +100,6 @@ def layout_of(data: Dataset) -> Layout:
     layout = Layout(
         element, syntax, kind, rows, columns, samples, frames, planar=_planar(data, samples, syntax), **bits
     )
-    if layout.compressed and not is_decoded(syntax):
-        raise DataError(f"has the transfer syntax {syntax.name}, which is not read")
     return layout
 
 
@@ -164,7 +170,7 @@ def _bits(data: Dataset, element: str) -> dict[str, Any]:
 
 
 def _planar(data: Dataset, samples: int, syntax: uid.UID) -> bool:
-    if samples == 1 or syntax.is_encapsulated:  # a compressed stream says its own order
+    if samples == 1 or syntax not in _NATIVE:  # a compressed stream says its own order
         return False
     planar = tags.integer(data, "PlanarConfiguration")
     if planar not in (0, 1):
