@@ -126,7 +126,7 @@ def _factor(lead: str, own: str, unit: str) -> float:
 
 def _ratio(exact: float, length: int) -> Fraction:
     """Return the simplest fraction that `length` samples can be resampled by without a drift."""
-    for most in (1_000, 10_000, 100_000):
+    for most in (1_000, 10_000, 100_000, 1_000_000):
         ratio = Fraction(exact).limit_denominator(most)
         if ratio > 0 and abs(float(ratio) - exact) * length < DRIFT:
             return ratio
