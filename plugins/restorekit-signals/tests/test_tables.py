@@ -230,6 +230,15 @@ def test_a_clock_that_nobody_named_must_be_at_the_rate_of_the_recipe(tmp_path: P
             made(leads=["I"], rate=250).read(path)
 
 
+def test_whole_numbers_without_a_unit_are_no_seconds_at_a_lower_rate(tmp_path: Path) -> None:
+    path = put(tmp_path / "r.csv", table("time,I", np.arange(60), WAVE, form="{:.6g}"))
+    with pytest.raises(DataError, match=r"r\.csv: its column time"):
+        made(rate=50).read(path)
+    assert made(rate=1).read(path)[0].shape == (1, 60)
+    path = put(tmp_path / "s.csv", table("time [s],I", np.arange(60), WAVE, form="{:.6g}"))
+    assert made(rate=4).read(path)[0].shape == (1, 240)
+
+
 @pytest.mark.parametrize("change", ["gap", "twice", "back", "nan"])
 def test_times_that_are_not_even_are_refused(tmp_path: Path, change: str) -> None:
     times = np.arange(60) / 250
@@ -276,6 +285,13 @@ def test_arrays_of_another_shape_or_with_infinities_are_refused(tmp_path: Path) 
 
 
 # Files of a folder
+
+
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
+    path = put(tmp_path / "r.csv", table("I", WAVE))
+    files: Any = made()
+    files.write(str(tmp_path / "out.csv"), *files.read(str(path)))
+    np.testing.assert_allclose(values_of(tmp_path / "out.csv")[0], WAVE, atol=1e-6)
 
 
 def test_signals_that_are_not_read_are_reported_with_a_reason(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class SignalFiles(Format):
         Stretches that the file says are not known are bridged by straight lines. `details` of the intensity says where
         they are (`unknown`, samples at `rate`), and holds the annotations by annotator (`annotations`, likewise).
         """
-        file = _file(path)
+        file = _file(Path(path))
         with _naming(file, "read"):
             recording = self._opened(file)
             marks = {name: read_annotations(file, name, recording) for name in self.annotators}
@@ -87,7 +87,7 @@ class SignalFiles(Format):
 
         Either way at the rate and length, and in the unit, that came.
         """
-        kept: dict[str, Any] = dict(intensity.details)
+        path, kept = Path(path), dict[str, Any](intensity.details)
         with _naming(path, "written"):
             values: Values = to_stored(image, replace(intensity, dtype="float64"))
             values = at_rate(values, self.rate, kept["rate"], kept["length"])

@@ -104,6 +104,8 @@ def read_csv(path: Path, time: str | None, rate: float, leads: Sequence[str] | N
     if clock is not None:
         header |= {"clock": names[clock], "seconds": table[:, clock], "last": 0 < clock == len(names) - 1}
         found = _rate(table[:, clock] * _second(names[clock]), names[clock], rate)
+        if not _unit(names[clock])[1] and found * 2 < rate and (table[:, clock] % 1 == 0).all():
+            _refuse_counts(names[clock], found, rate)
     others = [i for i in range(len(names)) if i != clock]
     taken = [others[at] for at in named_leads([names[i] for i in others], leads)]
     values = np.ascontiguousarray(table[:, taken].T)
@@ -246,6 +248,16 @@ def _rate(seconds: NDArray[np.float64], clock: str, rate: float) -> float:
         raise DataError(f"its column {clock} must grow in even steps of seconds{where}")
     same = abs(step * rate - 1) * count < APART
     return rate if same else float(1 / step)
+
+
+def _refuse_counts(clock: str, found: float, rate: float) -> None:
+    """Refuse whole numbers without a unit, at a much lower rate than the recipe's: they count rows or milliseconds.
+
+    Where the rates are far apart, the refusal of that is clearer.
+    """
+    if rate / found <= 100:
+        got = f"holds whole numbers, {found:g} rows a second, where the recipe's format has {rate:g}"
+        raise DataError(f"its column {clock} {got}; if they are no seconds, state their unit: {clock} [ms]")
 
 
 def _refuse_clocks(values: Values, names: Sequence[str]) -> None:

@@ -188,7 +188,8 @@ def _flac(path: Path, layout: _Layout, samples: int | None) -> Samples:
 
     if len(set(layout.frames)) > 1:
         raise DataError(f"gives the signals of {layout.file} unequal samples a frame, which FLAC has not")
-    head = path.read_bytes()[:42]
+    with path.open("rb") as stream:
+        head = stream.read(42)  # up to the MD5 sum of STREAMINFO
     try:
         with soundfile.SoundFile(path) as file:
             bits = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}.get(file.subtype, 0)
