@@ -35,7 +35,7 @@ class FileType:
 
 
 FORMATS = {
-    "PNG": FileType("raster", (".png",)),
+    "PNG": FileType("png", (".png",)),
     "JPEG": FileType("raster", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif")),
     "TIFF": FileType("tiff", (".tif", ".tiff")),
     "BMP": FileType("raster", (".bmp", ".dib")),

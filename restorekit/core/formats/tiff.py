@@ -125,8 +125,9 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     if intensity.photometric == "MONOCHROME1":
         kind = "miniswhite"
     packed = details.get("compression", "ADOBE_DEFLATE")
-    if intensity.spacing is not None and min(intensity.spacing) > 0:
-        options |= {"resolution": tuple(10 / step for step in intensity.spacing[::-1]), "resolutionunit": "CENTIMETER"}
+    spacing = intensity.spacing
+    if spacing is not None and len(spacing) == 2 and all(1e-8 < step < 1e8 for step in spacing):  # as rationals hold
+        options |= {"resolution": tuple(10 / step for step in spacing[::-1]), "resolutionunit": "CENTIMETER"}
     bits = details.get("bits") if array.dtype.kind == "u" else None
     with tifffile.TiffWriter(stream, byteorder=details.get("order", "<")) as file:
         file.write(
