@@ -32,7 +32,7 @@ HOMES = {
     "accelerate": {"stages/runs/engine.py"},
     "safetensors": {"stages/runs/checkpoint.py"},
     "PIL": {"stages/data/facts.py", "core/formats/png.py", "core/formats/raster.py", "core/pictures.py"},
-    "imagecodecs": {"core/formats/raster.py", "core/formats/dicom/codecs.py"},
+    "imagecodecs": {"core/formats/dicom/codecs.py", "core/formats/png.py"},
     "tifffile": {"core/formats/tiff.py"},
     "pydicom": {"core/formats/dicom/"},
     "nibabel": {"core/formats/nifti.py"},

@@ -399,7 +399,7 @@ def test_colours_that_are_not_read(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4)).save(tmp_path / "x.webp", lossless=True)
     refused(tmp_path / "x.webp", "has an alpha channel")
     Image.new("L", (4, 4)).save(tmp_path / "clear.png", transparency=0)
-    refused(tmp_path / "clear.png", "has an alpha channel")
+    refused(tmp_path / "clear.png", "tRNS")
     Image.new("P", (4, 4)).save(tmp_path / "x.tif")
     refused(tmp_path / "x.tif", "has an indexed palette")
     Image.new("CMYK", (4, 4)).save(tmp_path / "x.tif")
