@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from restorekit.core.passes import Loss as Loss
     from restorekit.core.passes import Passes as Passes
     from restorekit.core.pictures import draw_grid as draw_grid
+    from restorekit.core.shares import split_shares as split_shares
     from restorekit.core.trials import trial as trial
     from restorekit.core.types import UNLABELLED as UNLABELLED
     from restorekit.core.types import Batch as Batch
@@ -137,6 +138,7 @@ __all__ = [
     "skipped_images",
     "split_folders",
     "split_of",
+    "split_shares",
     "to_stored",
     "to_unit",
     "trial",
@@ -159,6 +161,7 @@ _HOMES = {
     "core.parts": ("Factory",),
     "core.passes": ("PASSES", "HistoryPool", "Loss", "Passes"),
     "core.pictures": ("draw_grid",),
+    "core.shares": ("split_shares",),
     "core.trials": ("trial",),
     "core.types": (
         "UNLABELLED",

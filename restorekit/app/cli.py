@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import restorekit
-from restorekit.app import data, guests, plugin, screen, training
+from restorekit.app import auditing, data, guests, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 from restorekit.core.files import write_text
 
@@ -100,7 +101,10 @@ def run(
     sets: Sets = [],  # noqa: B006 (typer copies it)
     variant: Variant = None,
     out: Annotated[Path, typer.Option("--out", help="Where run folders are made.")] = Path("runs"),
-    resume: Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Go on in this run folder.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="As `resume RUN`, with the same recipe."),
+    ] = None,
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
     ] = False,
@@ -130,6 +134,21 @@ def run(
         return
     with _new_folder(out, spec.name, variant) as folder:
         training.run_one(spec, plugins, folder, resume=False, allow_leaks=allow_leaks)
+
+
+@app.command()
+def resume(
+    run: RunFolder,
+    root: Root = None,
+    allow_leaks: Annotated[
+        bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
+    ] = False,
+) -> None:
+    """Go on with a stopped run: train from its last checkpoint, evaluate and report.
+
+    The recipe is the one that the run folder holds, with every --set and --variant that the run began with.
+    """
+    training.resume(run, guests.known(), root, allow_leaks=allow_leaks)
 
 
 @app.command()
@@ -169,7 +188,7 @@ def evaluate(
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     wanted = None if times is None else repeated.passes(times)
-    with training.going_on(run, training.SAME):
+    with training.going_on(run, training.this_command()):
         made = build.reopen(run, guests.known(), root)
         if made.changed:
             screen.warn(made.changed)
@@ -190,15 +209,21 @@ def audit(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     judge: Annotated[
         Path | None,
-        typer.Option("--judge", metavar="RUN", help="A run that tells the classes; default: its own."),
+        typer.Option("--judge", metavar="RUN", help="The run folder of the audit classifier; default: RUN/judge."),
     ] = None,
+    train_judge: Annotated[
+        bool,
+        typer.Option("--train-judge", help="Train an audit classifier in RUN/judge if the run has none."),
+    ] = False,
     root: Root = None,
 ) -> None:
-    """Let a judge say of test images, before and after restoration, which class they show; write the report.
+    """Classify test images before and after restoration by an audit classifier (the judge), and write the report.
 
-    Exit code 3 if some of several runs could not be audited.
+    A run has one if its recipe has `audit: split` or `audit: same`. Without one, --train-judge trains it, for as many
+    steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
     """
-    training.audit_all(runs, judge, guests.known(), root)
+    _demand_one("--judge", "--train-judge", given=(judge is not None, train_judge))
+    auditing.Auditing(guests.known(), judge, root, train_judge).audit_all(runs)
 
 
 @app.command()
@@ -274,7 +299,7 @@ def report(run: RunFolder) -> None:
 
     if not (run / "recipe.json").is_file():
         raise RecipeError(f"{run}: is no run folder: it has no recipe.json")
-    with training.going_on(run, training.SAME):
+    with training.going_on(run, training.this_command()):
         screen.say(f"report: {write(run).resolve()}")
 
 
@@ -452,7 +477,7 @@ def _demand_same(spec: Recipe, folder: Path) -> None:
     if differing:
         raise RecipeError(
             f"--resume {folder}: the recipe is not the one it began with; differing: {', '.join(differing)}. "
-            "Give the same --set and --variant, or start a new run"
+            f"Go on with its own (restorekit resume {shlex.quote(str(folder))}), or start a new run"
         )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from restorekit.app import screen
-from restorekit.core.errors import RecipeError, RestorekitError, TrainingError
+from restorekit.core.errors import RestorekitError, TrainingError
 
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from restorekit.stages.runs.run import Run
     from restorekit.stages.training.sweep import Member
 
-__all__ = ["SAME", "audit_all", "going_on", "refused", "run_all", "run_one"]
+__all__ = ["attempt", "audit_run", "going_on", "refused", "resume", "run_all", "run_one", "this_command", "train_judge"]
 
-SAME = "give the same command again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a disk that takes no more."""
 
@@ -35,6 +34,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def refused(error: OSError) -> str:
     """Return in one line which file the system refused, and why."""
     return f"{error.filename or 'the system'}: {error.strerror or error}"
+
+
+def this_command() -> str:
+    """Return the command line of this process, as it can be pasted into a shell again."""
+    return f"restorekit {shlex.join(sys.argv[1:])}"
+
+
+def _resume_command(folder: Path) -> str:
+    return f"restorekit resume {shlex.quote(str(folder))}"
 
 
 @contextmanager
@@ -45,7 +53,7 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
 
     Args:
         folder: the run folder.
-        again: how to go on, to people.
+        again: the command that goes on.
 
     Raises:
         typer.Exit: with 130 after Ctrl-C.
@@ -61,8 +69,8 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
             raise typer.Exit(130) from error
         from restorekit.stages.runs.checkpoint import last_good
 
-        mend = "Make room" if error.errno in FULL else "Mend that"
-        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {mend}, then {again}") from error
+        fix = "Make room" if error.errno in FULL else "Fix that"
+        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {fix}, then: {again}") from error
 
 
 def run_one(
@@ -84,7 +92,7 @@ def run_one(
         resume: go on with what it holds.
         allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
             allowed when it goes on.
-        again: how to go on after Ctrl-C, to people; empty: by --resume.
+        again: the command that goes on after Ctrl-C; empty: `restorekit resume` of the folder.
         beside: run folders of the same sweep, whose judge may serve this run too.
 
     Raises:
@@ -92,9 +100,26 @@ def run_one(
             before or after the training, or a second one.
         TrainingError: if the system refuses a file, as a full disk does.
     """
-    again = again or f"add --resume {folder}"
+    again = again or _resume_command(folder)
     with going_on(folder, again):
         _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again, beside=beside)
+
+
+def resume(folder: Path, plugins: Plugins, root: Path | None, *, allow_leaks: bool) -> None:
+    """Go on with a run from its last checkpoint, with the recipe that it began with, to its report.
+
+    Args:
+        folder: the run folder.
+        plugins: where the parts of its recipe come from.
+        root: where the folder `data.root` is now; None: where it was.
+        allow_leaks: as of `run_one`.
+
+    Raises:
+        RecipeError: if it is no run folder, or its images are no longer where they were.
+    """
+    from restorekit.stages.recipes.recipe import reopened
+
+    run_one(reopened(folder, plugins, root), plugins, folder, resume=True, allow_leaks=allow_leaks)
 
 
 def _run_one(
@@ -135,53 +160,13 @@ def _run_one(
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
         if judge is not None:
             report.report(folder)  # should the judge fail, this is there
-            _audit(made, _trained_judge(judge, plugins, place, again))
+            audit_run(made, train_judge(judge, plugins, place, again))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
 
 
-def audit_all(runs: Sequence[Path], judge: Path | None, plugins: Plugins, root: Path | None) -> None:
-    """Audit run folders, each by `judge` or else by its own, and report. One that fails does not stop the others.
-
-    Raises:
-        RestorekitError: why it failed, if there is one alone.
-        typer.Exit: with 3 if any of several failed.
-    """
-    from restorekit.stages.recipes.recipe import read_resolved
-
-    if judge is not None:
-        read_resolved(judge)  # that it is none is told once, not of every run
-    failed = 0
-    for run in runs:
-        work = partial(_audit_folder, run, judge or run / "judge", plugins, root)
-        if len(runs) == 1:
-            work()
-        elif fault := _attempt(work):
-            failed += 1
-            screen.fail(fault)
-    if failed:
-        screen.fail(f"{failed} of {len(runs)} could not be audited")
-        raise typer.Exit(3)
-
-
-def _audit_folder(run: Path, judge: Path, plugins: Plugins, root: Path | None) -> None:
-    from restorekit.stages.recipes.recipe import read_resolved
-    from restorekit.stages.reporting import report
-    from restorekit.stages.runs import build
-
-    read_resolved(run)
-    if not (judge / "recipe.json").is_file():
-        raise RecipeError(f"{run}: has no judge of its own; add --judge RUN, a run folder that tells the classes")
-    with going_on(run, SAME):
-        made = build.reopen(run, plugins, root)
-        if made.changed:
-            screen.warn(made.changed)
-        _audit(made, build.reopen(judge, plugins, root))
-        screen.say(f"report: {report.report(run).resolve()}")
-
-
-def _audit(made: Run, judge: Run) -> None:
+def audit_run(made: Run, judge: Run) -> None:
     """Let a judge say whether the test images of a run still show their class, and tell it."""
     from restorekit.stages.scoring.audit import audit
 
@@ -210,19 +195,19 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
             began = monotonic()
             became[member.name] = "stopped"
             beside = [other.folder for other in members if other is not member]
-            fault = _attempt(partial(_run_member, member, plugins, allow_leaks, beside))
+            fault = attempt(partial(_run_member, member, plugins, allow_leaks, beside))
             if fault:
                 failed.append(member.name)
                 screen.fail(f"{member.name}: {fault}")
             became[member.name] = f"failed: {fault}" if fault else f"done in {screen.duration(monotonic() - began)}"
     except KeyboardInterrupt:
-        screen.warn(f"stopped. To go on: {SAME}")
+        screen.warn(f"stopped. To go on: {this_command()}")
         raise typer.Exit(130) from None
     finally:
         rows = [[member.name, became[member.name], str(member.folder)] for member in members]
         screen.table("", ["run", "", "folder"], rows)
     if failed:
-        screen.fail(f"{len(failed)} of {len(members)} failed: {'; '.join(failed)}. To try them again: {SAME}")
+        screen.fail(f"{len(failed)} of {len(members)} failed: {'; '.join(failed)}. To try them again: {this_command()}")
         raise typer.Exit(3)
 
 
@@ -235,12 +220,12 @@ def _run_member(member: Member, plugins: Plugins, allow_leaks: bool, beside: Seq
         member.folder,
         resume=member.began,
         allow_leaks=allow_leaks,
-        again=SAME,
+        again=this_command(),
         beside=beside,
     )
 
 
-def _attempt(work: Callable[[], None]) -> str:
+def attempt(work: Callable[[], None]) -> str:
     """Do one of several works; return in one line why it failed, or the empty string."""
     try:
         work()
@@ -256,8 +241,8 @@ def _attempt(work: Callable[[], None]) -> str:
     return ""
 
 
-def _trained_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
-    """Train a judge in its folder, or go on with it; its report is written, but it is no result of its own."""
+def train_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
+    """Train a run's audit classifier in its folder, from the last checkpoint if there is one, and write its report."""
     from restorekit.stages.reporting import report
     from restorekit.stages.runs import build
     from restorekit.stages.scoring import evaluate
@@ -276,7 +261,7 @@ def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: s
     with alone(made.folder):
         if resume:
             _take_over(made)
-        made.begin(f"restorekit {shlex.join(sys.argv[1:])}")
+        made.begin(this_command())
         screen.note(f"{called}: {made.folder}")
         _train(made, plugins, again)
 

@@ -3,7 +3,7 @@
 PATH/train/CLASS/*.png   splits and classes        PATH/train/*.png   splits, no classes
 PATH/CLASS/*.png         one folder: train         PATH/*.png         one folder: train, no classes
 
-Splits are folders called train, val or test, or by another word that means one, in any case: Training, valid, Test.
+Of one folder, `test` and `val` take shares. Splits are folders called train, val or test, or by another word that means one, in any case: Training, valid, Test.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from restorekit import (
     read_manifest,
     refuse_split_folders,
     split_folders,
+    split_shares,
     trial,
     write_image,
 )
@@ -37,6 +38,7 @@ from restorekit import (
 __all__ = ["folder"]
 
 Bits = Annotated[int, Field(ge=8, le=16)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Folder(FileDataset):
@@ -52,6 +54,7 @@ class Folder(FileDataset):
         format: Format | None,
         bits: int | None,
         beyond: Literal["refuse", "clip"],
+        shares: tuple[float, float],
     ) -> None:
         super().__init__(base, range, format, bits=bits, beyond=beyond)
         if not base.is_dir():
@@ -81,7 +84,10 @@ class Folder(FileDataset):
             raise DataError(
                 f"{places[split]}: holds no image file; images, or a sub-folder of images a class, are expected"
             )
-        self.records = [self._record(path, rows) for path in found.get(split, ())]
+        shared = any(shares) and not layout
+        self.records = [self._record(path, rows) for path in found.get("train" if shared else split, ())]
+        if shared:
+            self.records = _share(self.records, split, *shares)
 
     def _record(self, path: Path, rows: dict[str, ManifestRow]) -> Record:
         key = path.relative_to(self.base).as_posix()
@@ -99,6 +105,13 @@ class Folder(FileDataset):
                     f"{path}: holds images and stands beside {splits}, which is a split; move it into "
                     f"{self.base / 'train'}, or rename {splits} if it is a class and name it in classes"
                 )
+
+
+def _share(records: list[Record], split: str, test: float, val: float) -> list[Record]:
+    """Return the records of a split that no folder names: of each class its share, by patient, else by file name."""
+    names = [one.group if one.group is not None else Path(one.key).with_suffix("").as_posix() for one in records]
+    splits = split_shares(names, [str(one.target) for one in records], test=test, val=val)
+    return [one for one, its in zip(records, splits, strict=True) if its == split]
 
 
 def _by_folder(
@@ -148,6 +161,8 @@ def folder(
     format: Factory | None = None,
     bits: Bits | None = None,
     beyond: Literal["refuse", "clip"] = "refuse",
+    test: Share = 0.0,
+    val: Share = 0.0,
 ) -> Dataset:
     """Image files of a folder, of any format and depth that restorekit reads, or of one that a plugin brings.
 
@@ -169,9 +184,12 @@ def folder(
         format: What the files are; default: images that restorekit reads itself.
         bits: The significant bits of 16-bit files that do not state them; default: the values of all files decide.
         beyond: Of values beyond the range: `refuse` the file, or `clip` them.
+        test: The share for testing, where no sub-folder is a split: of each class, by patient, else by file. The draw
+            depends on the names alone.
+        val: The share for validation, likewise.
     """
     base = (root or Path()) / Path(path).expanduser()
-    return Folder(base, split, labels, classes, range, None if format is None else format(), bits, beyond)
+    return Folder(base, split, labels, classes, range, None if format is None else format(), bits, beyond, (test, val))
 
 
 def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:

@@ -1,6 +1,7 @@
 """`audit: split` by the command line: run, taken up again, asked again, and of a run that has no judge."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,14 +68,65 @@ def test_a_run_without_a_judge(cli: Cli, recipe: Path) -> None:  # noqa: F811
     assert said.code == 0, said
     assert "Did restoration keep the disease?" not in Path("runs/audited-1/report.html").read_text()
     asked = cli("audit", "runs/audited-1")
-    assert asked.errors == [
-        "runs/audited-1: has no judge of its own; add --judge RUN, a run folder that tells the classes"
-    ]
     assert asked.code == 2
+    assert not Path("runs/audited-1/judge").exists(), "nothing is trained that nobody asked for"
+    (line,) = asked.errors
+    assert "restorekit audit runs/audited-1 --train-judge" in line
     itself = cli("audit", "runs/audited-1", "--judge", "runs/audited-1")
     assert itself.errors == [
         "runs/audited-1: has the generator of the run, 'resnet'; a judge needs another architecture"
     ]
+
+
+def test_train_judge_trains_the_judge_of_a_run_without_one(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    small = ("--set", "audit=null", "--set", "train.save_every=1")
+    assert cli("run", recipe, *small).code == 0
+    run = Path("runs/audited-1")
+    scores = (run / "scores/test.csv").read_bytes()
+    said = cli("audit", run, "--train-judge")
+    assert (said.code, said.errors) == (0, [])
+    judge = json.loads((run / "judge/recipe.json").read_text())
+    assert (judge["data"]["half"], judge["train"]["steps"], judge["nets"]["generator"]["name"]) == (None, 2, "unet")
+    found = json.loads((run / "scores/audit.json").read_text())
+    assert found["judge"]["shared"] == found["judge"]["trained"], "both were trained on all, and the report says so"
+    assert (run / "scores/test.csv").read_bytes() == scores
+
+    table = (run / "scores/audit.csv").read_bytes()
+    shutil.rmtree(run / "judge/checkpoints/step_000000002")  # as if its training had been stopped after step 1
+    stopped = cli("audit", run)
+    assert stopped.code == 2
+    assert "--train-judge" in stopped.errors[0]
+    assert cli("audit", run, "--train-judge").code == 0
+    assert (run / "scores/audit.csv").read_bytes() == table
+    assert cli("audit", run, "--train-judge").code == 0, "one that is trained is used"
+    assert cli("audit", run, "--train-judge", "--judge", run / "judge").code == 2
+
+
+def test_audit_asks_on_a_terminal_before_it_trains(
+    cli: Cli,  # noqa: F811
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = ("--set", "audit=null", "--set", "data.half=first", "--set", "nets.generator={name: unet, width: 4}")
+    assert cli("run", recipe, *half).code == 0
+    run = Path("runs/audited-1")
+    questions: list[str] = []
+    monkeypatch.setattr("restorekit.app.auditing._asks_people", lambda: True)
+
+    def answering(answer: bool) -> None:
+        monkeypatch.setattr("typer.confirm", lambda text, **kwargs: questions.append(text) or answer)
+
+    answering(False)
+    assert cli("audit", run).code == 2
+    assert not (run / "judge").exists()
+    answering(True)
+    assert cli("audit", run).code == 0
+    judge = json.loads((run / "judge/recipe.json").read_text())
+    assert (judge["data"]["half"], judge["nets"]["generator"]["name"]) == ("second", "resnet")
+    assert len(questions) == 2
+    assert all(str(run) in question for question in questions)
+    assert cli("audit", run).code == 0
+    assert len(questions) == 2, "one that is trained needs no question"
 
 
 def test_one_judge_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811

@@ -547,7 +547,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     refused(
         other,
         f"--resume {home}: the recipe is not the one it began with; differing: data.batch, train.steps. "
-        "Give the same --set and --variant, or start a new run",
+        f"Go on with its own (restorekit resume {home}), or start a new run",
     )
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -623,7 +623,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_p
     (line,) = said.errors
     assert said.code in (1, 2)
     assert line.startswith(f"{home / 'checkpoints' / 'step_000000004'}: cannot be written (")
-    assert line.endswith(f"the last good checkpoint is {kept}. Make room, then --resume {home}")
+    assert line.endswith(f"the last good checkpoint is {kept}. Make room, then: restorekit resume {home}")
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     assert sorted(path.name for path in (home / "checkpoints").iterdir()) == [kept.name]
 
@@ -639,7 +639,7 @@ def test_a_full_disk_names_the_table_and_half_a_row_does_not_stay(cli: Cli, reci
     table.write_text(whole)
     with small_disk(len(whole) + 10):  # there is room for ten characters of a row
         said = cli(*run, "--resume", home)
-    mend = f"Make room, then add --resume {home}"
+    mend = f"Make room, then: restorekit resume {home}"
     line = f"{table}: File too large; the last good checkpoint is {kept}. {mend}"
     assert (said.code, said.errors) == (2, [line])
     assert table.read_text() == whole
@@ -655,7 +655,7 @@ def test_a_full_disk_while_a_run_is_scored(cli: Cli, recipe: Path, tmp_path: Pat
     with small_disk(10):
         said = cli("evaluate", home)
     last = home / "checkpoints" / "step_000000002"
-    mend = "Make room, then give the same command again"
+    mend = f"Make room, then: restorekit evaluate {home}"
     line = f"{home / 'scores' / 'test.csv'}: File too large; the last good checkpoint is {last}. {mend}"
     assert (said.code, said.errors) == (2, [line])
     assert (home / "scores" / "test.csv").read_bytes() == scores
@@ -677,7 +677,7 @@ def test_ctrl_c_while_a_trained_run_is_scored_says_how_to_go_on(cli: Cli, tmp_pa
                 process.send_signal(signal.SIGINT)
             said.append(line.rstrip())
     home = Path("runs") / "tiny-1"
-    told = f"stopped; what is saved in {home} is kept. To go on: add --resume {home}"
+    told = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
     assert (process.returncode, said[-2:]) == (130, [scoring, told]), "\n".join(said)
     assert not (home / "scores").exists()
     again = cli("run", "tiny.yaml", "--resume", home)
@@ -690,7 +690,7 @@ def test_ctrl_c_while_a_trained_run_is_scored_says_how_to_go_on(cli: Cli, tmp_pa
 def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("run", recipe).code == 0
     home = Path("runs") / "tiny-1"
-    kept = f"stopped; what is saved in {home} is kept. To go on: give the same command again"
+    kept = f"stopped; what is saved in {home} is kept. To go on: restorekit"
 
     def interrupted(*args: Any, **kwargs: Any) -> None:
         signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
@@ -699,9 +699,10 @@ def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: 
     monkeypatch.setattr("restorekit.stages.runs.build.check", interrupted)
     monkeypatch.setattr("restorekit.stages.runs.build.build", interrupted)
     for args, line in (
-        (("report", home), kept),
-        (("evaluate", home), kept),
-        (("run", recipe, "--resume", home), f"stopped; what is saved in {home} is kept. To go on: add --resume {home}"),
+        (("report", home), f"{kept} report {home}"),
+        (("evaluate", home), f"{kept} evaluate {home}"),
+        (("run", recipe, "--resume", home), f"{kept} resume {home}"),
+        (("resume", home), f"{kept} resume {home}"),
         (("run", recipe), "stopped"),
         (("check", recipe), "stopped"),
     ):
@@ -720,7 +721,7 @@ def test_a_second_ctrl_c_stops_within_a_step(cli: Cli, recipe: Path, monkeypatch
         patched.setattr("restorekit.stages.training.train.step", interrupted)
         said = cli("run", recipe)
     asked = "stopping after this step; once more stops at once"
-    told = f"stopped; what is saved in {home} is kept. To go on: add --resume {home}"
+    told = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
     assert (said.code, said.errors, said.err.splitlines()[-2:]) == (130, [], [asked, told])
     assert not (home / "checkpoints").exists()
     assert cli("run", recipe, "--resume", home).code == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def test_a_killed_sweep_is_taken_up_and_ends_the_same(cli: Cli, tmp_path: Path) 
     assert code == 3
     broken = "broken: toy.yaml:19 (variant broken): nets.generator.width: generator 'resnet': width: input should be "
     assert errors(err)[0].startswith(broken)
-    assert errors(err)[1:] == ["1 of 5 failed: broken. To try them again: give the same command again"]
+    assert errors(err)[1:] == [f"1 of 5 failed: broken. To try them again: restorekit {shlex.join(sweep)} straight"]
     assert sorted(path.name for path in (tmp_path / "straight").iterdir()) == sorted(GOOD)
     assert all(is_done(tmp_path / "straight" / name) for name in GOOD)
     runs = [weights(tmp_path / "straight" / name)["nets.safetensors"] for name in GOOD]
@@ -174,13 +175,14 @@ def test_ctrl_c_outside_of_a_step_is_told_once(cli: Cli, tmp_path: Path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr("restorekit.stages.scoring.evaluate.evaluate", interrupted)
         code, out, err = cli(*sweep)
-    last = "stopped; what is saved in runs/toy-seed0 is kept. To go on: give the same command again"
+    again = f"restorekit {shlex.join(sweep)}"
+    last = f"stopped; what is saved in runs/toy-seed0 is kept. To go on: {again}"
     assert (code, err.splitlines()[-1], err.count("stopped")) == (130, last, 1)
     assert "toy, seed 0  stopped" in out
     with monkeypatch.context() as patched:
         patched.setattr("restorekit.app.training.run_one", interrupted)
         code, out, err = cli(*sweep)
-    assert (code, err.splitlines()[-1]) == (130, "stopped. To go on: give the same command again")
+    assert (code, err.splitlines()[-1]) == (130, f"stopped. To go on: {again}")
     assert "toy, seed 1  not begun" in out
 
 
@@ -201,7 +203,7 @@ def test_ctrl_c_saves_the_current_run_and_says_how_to_go_on(cli: Cli, tmp_path: 
     out, err = process.communicate(timeout=100)
     assert process.returncode == 130, err
     line = next(line for line in err.splitlines() if line.startswith("stopped after step "))
-    assert line.endswith(" and saved. To go on: give the same command again")
+    assert line.endswith(f" and saved. To go on: restorekit {shlex.join(sweep)}")
     step = int(line.split()[3])
     (state,) = (tmp_path / "runs" / "toy-seed0" / "checkpoints").glob("*/state.json")
     assert json.loads(state.read_text())["step"] == step

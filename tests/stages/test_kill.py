@@ -60,7 +60,7 @@ class Trainer:
     def start(self) -> subprocess.Popen[str]:
         command = [str(SCRIPT), "run", str(self.recipe), "--out", str(self.home / "runs")]
         if (self.folder / "recipe.json").is_file():
-            command += ["--resume", str(self.folder)]
+            command = [str(SCRIPT), "resume", str(self.folder)]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -128,7 +128,7 @@ def test_killed_once_and_stopped_once(tmp_path: Path) -> None:
     lines = said.splitlines()
     assert lines.count("stopping after this step; once more stops at once") == 1
     assert lines[-1].startswith("stopped after step ")
-    assert lines[-1].endswith(f" and saved. To go on: add --resume {broken.folder}")
+    assert lines[-1].endswith(f" and saved. To go on: restorekit resume {broken.folder}")
     stopped = int(lines[-1].split()[3])
     assert (broken.folder / "checkpoints" / f"step_{stopped:09d}").is_dir()
     broken.finish()

@@ -149,7 +149,7 @@ def test_lower_may_be_better(build_run: Build) -> None:
 
 def test_no_checkpoint_and_nothing_scored(build_run: Build) -> None:
     run = build_run()
-    with pytest.raises(CheckpointError, match=r"has no checkpoint; train it first: restorekit run RECIPE --resume"):
+    with pytest.raises(CheckpointError, match=r"has no checkpoint; train it first: restorekit resume"):
         kept_checkpoint(run.folder, "last")
     run.step = 1
     run.save()
@@ -182,7 +182,7 @@ def test_damage_is_noticed(build_run: Build, saved: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
-    mend = f"remove {saved}, and --resume goes on from the one before"
+    mend = f"remove {saved}, and restorekit resume goes on from the one before"
     assert one_line(saved, build_run()).endswith(f"is missing or damaged; {mend}")
 
 
@@ -245,7 +245,7 @@ def refused(run: Run, saved: Path) -> str:
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith(f"{saved.parent / 'step_000000003'}: cannot be written (")
-    assert text.endswith(f"the last good checkpoint is {saved}. Make room, then --resume {run.folder}")
+    assert text.endswith(f"the last good checkpoint is {saved}. Make room, then: restorekit resume {run.folder}")
     return text
 
 

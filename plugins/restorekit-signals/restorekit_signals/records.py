@@ -29,6 +29,7 @@ from restorekit import (
     RecipeError,
     Record,
     Sample,
+    split_shares,
     trial,
 )
 from restorekit_signals.beats import AAMI
@@ -38,12 +39,14 @@ from restorekit_signals.files.wfdb_files import write_wfdb
 __all__ = ["excerpt", "records"]
 
 EXCERPT = "mitdb208"
+SPLITS = ("train", "val", "test")
 MARK = 0.02
 """Seconds to either side of a beat that the mask marks."""
 HELD = 64
 """Records that are kept in memory, 5 MB each for half an hour of two leads at 360 Hz."""
 Minutes = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 Spans = dict[str, list[Minutes] | None]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Length = Annotated[int, Field(ge=8, le=2**27)]
 Overlap = Annotated[float, Field(ge=0, lt=1)]
 Beat = Literal["N", "S", "V", "F", "Q"]
@@ -235,8 +238,8 @@ def records(
     length: Length,
     overlap: Overlap = 0.0,
     train: Spans = {},  # noqa: B006
-    val: Spans = {},  # noqa: B006
-    test: Spans = {},  # noqa: B006
+    val: Spans | Share = {},  # noqa: B006
+    test: Spans | Share = {},  # noqa: B006
     beats: Annotated[list[Beat], Field(min_length=1)] | None = None,
     patients: dict[str, str] = {},  # noqa: B006
     group: Literal["patient", "span"] = "patient",
@@ -259,8 +262,8 @@ def records(
         length: Samples of a window, at the format's rate.
         overlap: Of neighbouring windows, a share of the length; what is left over at the end of a span is not used.
         train: Records to train on: null for a whole one, or minutes, {"100": [[0, 5], [10, 15]]}.
-        val: Records to validate on, likewise.
-        test: Records to test on, likewise.
+        val: Records to validate on, likewise; or a share of the folder's people, by names alone.
+        test: Records to test on, likewise; with a share, what is left of the folder is trained on.
         beats: AAMI classes, the positive one last: a window for each beat of these. Default: windows one after the
             other, without classes.
         patients: Whose a record is, where a person has several; default: a record is a person.
@@ -275,7 +278,8 @@ def records(
     base = (root or Path()) / Path(path).expanduser()
     if not base.is_dir():
         raise DataError(f"{base}: no such folder; one with records is expected")
-    spans = {"train": train, "val": val, "test": test}
+    made = format()
+    spans = _spans(base, made, train, val, test, patients)
     _demand_apart(spans)
     _demand_known(truth, {name for taken in spans.values() for name in taken})
     if shift and beats is None:
@@ -288,7 +292,7 @@ def records(
         return person if group == "patient" else f"{person} {'whole' if span is None else f'{span[0]:g}-{span[1]:g}'}"
 
     hop = _hop(length, overlap)
-    opened, moved = _Folder(base, format()), shift if split == "train" else 0.0
+    opened, moved = _Folder(base, made), shift if split == "train" else 0.0
     return Windows(opened, spans.get(split, {}), length, hop, beats, owner, source, truth, moved, group)
 
 
@@ -356,6 +360,22 @@ def _key(name: str, place: int) -> str:
 
 def _hop(length: int, overlap: float) -> int:
     return max(1, round(length * (1 - overlap)))
+
+
+def _spans(
+    base: Path, format: Format, train: Spans, val: Spans | float, test: Spans | float, patients: Mapping[str, str]
+) -> dict[str, Spans]:
+    """Return the records of each split: those that are named, or all of the folder by shares of its people."""
+    if isinstance(val, dict) and isinstance(test, dict):
+        return {"train": train, "val": val, "test": test}
+    if train or (isinstance(val, dict) and val) or (isinstance(test, dict) and test):
+        raise RecipeError("dataset 'records': give names for train, val and test, or shares for val and test; not both")
+    names = [path.relative_to(base).as_posix() for path in format.find(base)]
+    if not names:
+        raise DataError(f"{base}: holds no record that the format reads")
+    shares = {name: 0.0 if isinstance(value, dict) else value for name, value in (("test", test), ("val", val))}
+    splits = split_shares([patients.get(name, name) for name in names], **shares)
+    return {split: {n: None for n, its in zip(names, splits, strict=True) if its == split} for split in SPLITS}
 
 
 def _demand_known(truth: Mapping[str, str], names: set[str]) -> None:

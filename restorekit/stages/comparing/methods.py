@@ -140,7 +140,8 @@ def read_run(folder: Path) -> Scored:
     scores = _json(folder / "scores" / "test.json")
     last = _last_state(folder)
     if last and last["step"] < last["steps"]:
-        raise DataError(f"{folder}: is not finished: step {last['step']} of {last['steps']}; go on with run --resume")
+        at = f"step {last['step']} of {last['steps']}"
+        raise DataError(f"{folder}: is not finished: {at}; go on: restorekit resume {folder}")
     if scores is None:
         raise DataError(f"{folder}: is not evaluated: it has no scores/test.json; restorekit evaluate {folder}")
     if not isinstance(scores.get("metrics"), dict) or not isinstance(scores.get("step"), int):

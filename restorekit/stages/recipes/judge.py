@@ -7,12 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from restorekit.stages.recipes.layered import Origins
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import Audit, Recipe
 from restorekit.stages.recipes.recipe import differences, read_resolved
 
-__all__ = ["judge_place", "judge_recipe"]
+__all__ = ["judge_place", "judge_recipe", "usual_audit"]
 
 OTHER = {"first": "second", "second": "first"}
+OTHER_GENERATOR = {"name": "resnet", "width": 32, "blocks": 4}
+"""Of the audit classifier of a run whose own generator is the usual one of audit classifiers."""
+
+
+def usual_audit(spec: Recipe) -> Audit:
+    """Return the audit of a run whose recipe asks for none: what `audit: split` or `audit: same` would have asked.
+
+    A run on one half of the training patients is audited from the other half; a run on all of them, from the same. The
+    audit classifier has the usual generator, or another where that is the run's own.
+    """
+    audit = Audit(name="same" if spec.data.half is None else "split")
+    if audit.judge.name != spec.nets.generator.name:
+        return audit
+    return Audit.model_validate({"name": audit.name, "judge": OTHER_GENERATOR})
 
 
 def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:

@@ -28,6 +28,7 @@ __all__ = [
     "options",
     "parts_of",
     "read_resolved",
+    "reopened",
     "resolved",
     "variant_names",
 ]
@@ -151,6 +152,29 @@ def read_resolved(folder: Path) -> dict[str, Any]:
 def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
     """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
     return _validate(Layered(data, {(): origin}), plugins)
+
+
+def reopened(folder: Path, plugins: Plugins, root: Path | None = None) -> Recipe:
+    """Return the recipe that a run began with.
+
+    Args:
+        folder: the run folder.
+        plugins: the parts that it may name.
+        root: where the folder `data.root` is now; None: where it was.
+
+    Raises:
+        RecipeError: if it is no run folder, its recipe is damaged, or `data.root` is not there.
+    """
+    data = read_resolved(folder)
+    spec = resolved(data, str(folder / "recipe.json"), plugins)
+    if root is not None:
+        if not root.expanduser().is_dir():
+            raise RecipeError(f"--root {root}: no such folder")
+        moved = {**data["data"], "root": str(root.expanduser().resolve())}
+        return resolved({**data, "data": moved}, str(folder / "recipe.json"), plugins)
+    if spec.data.root is not None and not Path(spec.data.root).is_dir():
+        raise RecipeError(f"{folder}: its images were in {spec.data.root}, which is not there; give --root FOLDER")
+    return spec
 
 
 def dump(recipe: Recipe) -> str:

@@ -380,12 +380,9 @@ def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:
         root: where its data are now; None: where they were.
 
     Raises:
-        RecipeError: if it is no run folder.
+        RecipeError: if it is no run folder, or its images are not there.
     """
-    data = recipe.read_resolved(folder)
-    if root is not None:
-        data["data"]["root"] = str(root)
-    return build(recipe.resolved(data, str(folder / "recipe.json"), plugins), plugins, folder)
+    return build(recipe.reopened(folder, plugins, root), plugins, folder)
 
 
 def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:

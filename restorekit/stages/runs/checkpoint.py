@@ -81,7 +81,7 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[st
         _sync(home)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(writing, ignore_errors=True)
-        mend = f"Make room, then --resume {folder}"
+        mend = f"Make room, then: restorekit resume {folder}"
         raise TrainingError(f"{path}: cannot be written ({error}); {last_good(folder)}. {mend}") from error
     return path
 
@@ -126,7 +126,7 @@ def kept_checkpoint(folder: Path, keep: str) -> Path:
     """
     found = checkpoints(folder)
     if not found:
-        raise CheckpointError(f"{folder}: has no checkpoint; train it first: restorekit run RECIPE --resume {folder}")
+        raise CheckpointError(f"{folder}: has no checkpoint; train it first: restorekit resume {folder}")
     if keep == "last":
         return found[-1]
     best = json.loads((found[-1] / "state.json").read_text("utf-8")).get("best")
@@ -145,7 +145,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     for name, digest in state["files"].items():
         file = path / name
         if not file.exists() or _digest(file) != digest:
-            mend = f"remove {path}, and --resume goes on from the one before"
+            mend = f"remove {path}, and restorekit resume goes on from the one before"
             raise CheckpointError(f"{file}: is missing or damaged; {mend}")
         tensors[file.stem] = load_file(file)
     return state, tensors

@@ -33,7 +33,7 @@ from restorekit.stages.scoring.inference import exact
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.stages.scoring.survival import headline, proven, sentences
 
-__all__ = ["audit", "changes_of_mind", "contrast", "relation"]
+__all__ = ["audit", "changes_of_mind", "contrast", "demand_fit", "relation"]
 
 Rows = NDArray[np.float64]
 Score = Callable[[Indices], float]
@@ -64,7 +64,7 @@ def audit(
         DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
         CheckpointError: if one of the two has no checkpoint that fits.
     """
-    _demand_fit(run, judge, split)
+    demand_fit(run, judge, split)
     steps = [one.load(kept_checkpoint(one.folder, one.recipe.train.keep))["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
     unit = unit_word(seen.groups, run.unit)
@@ -117,7 +117,12 @@ def contrast(image: Tensor, mask: Tensor) -> Rows:
     return found
 
 
-def _demand_fit(run: Run, judge: Run, split: str) -> None:
+def demand_fit(run: Run, judge: Run, split: str) -> None:
+    """Refuse a judge that cannot audit a run, before or after the judge is trained.
+
+    Raises:
+        DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
+    """
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
     if not run.nets.ab.generator.translates:

@@ -1,0 +1,135 @@
+"""`restorekit audit`: each run by the audit classifier that is given, by its own, or by one that is trained for it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from restorekit.app import screen, training
+from restorekit.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    from restorekit.core.plugins import Plugins
+    from restorekit.stages.recipes.model import Recipe
+    from restorekit.stages.runs.run import Run
+
+__all__ = ["Auditing"]
+
+
+@dataclass(frozen=True)
+class Auditing:
+    """How run folders are audited."""
+
+    plugins: Plugins
+    judge: Path | None
+    """The run folder of the audit classifier; None: each run's own, in its folder `judge`."""
+    root: Path | None
+    """Where the images are now; None: where they were."""
+    train: bool
+    """Train an audit classifier where a run has none."""
+
+    def audit_all(self, runs: Sequence[Path]) -> None:
+        """Audit runs and write their reports. One that fails does not stop the others.
+
+        Raises:
+            RestorekitError: why it failed, if there is one alone.
+            typer.Exit: with 3 if any of several failed.
+        """
+        from restorekit.stages.recipes.recipe import read_resolved
+
+        if self.judge is not None:
+            read_resolved(self.judge)  # a wrong folder is one error, not one of every run
+        failed = 0
+        for run in runs:
+            work = partial(self._audit, run, [other for other in runs if other != run])
+            if len(runs) == 1:
+                work()
+            elif error := training.attempt(work):
+                failed += 1
+                screen.fail(error)
+        if failed:
+            screen.fail(f"{failed} of {len(runs)} could not be audited")
+            raise typer.Exit(3)
+
+    def _audit(self, run: Path, beside: Sequence[Path]) -> None:
+        from restorekit.stages.recipes.recipe import read_resolved
+        from restorekit.stages.reporting import report
+        from restorekit.stages.runs import build
+
+        read_resolved(run)
+        with training.going_on(run, training.this_command()):
+            judge = self.judge or run / "judge"
+            needed = self.judge is None and not _is_trained(judge)
+            if needed and not (self.train or _asks_people()):
+                raise RecipeError(_how_to_train(run, judge))
+            made = build.reopen(run, self.plugins, self.root)
+            if made.changed:
+                screen.warn(made.changed)
+            if needed:
+                judge = self._train(made, beside)
+            elif not _is_trained(judge):
+                screen.warn(f"{judge}: its training was stopped early; the audit uses its last checkpoint")
+            training.audit_run(made, build.reopen(judge, self.plugins, self.root))
+            screen.say(f"report: {report.report(run).resolve()}")
+
+    def _train(self, made: Run, beside: Sequence[Path]) -> Path:
+        """Train the audit classifier of a run, after asking where `--train-judge` was not given; return its folder."""
+        from restorekit.stages.recipes.judge import judge_place
+        from restorekit.stages.runs import build
+        from restorekit.stages.scoring.audit import demand_fit
+
+        spec, place = judge_place(_judge_of(made), made.folder, beside)
+        if _is_trained(place):
+            return place
+        demand_fit(made, build.build(spec, self.plugins, place), "test")  # an error comes before the training
+        how = f"{spec.nets.generator.name}, {spec.train.steps} steps, in {place}"
+        question = f"{made.folder} has no audit classifier. Train one now ({how})?"
+        if not self.train and not typer.confirm(question, err=True):
+            raise RecipeError(_how_to_train(made.folder, place))
+        screen.note(f"training the audit classifier: {how}")
+        command = f"restorekit audit {shlex.quote(str(made.folder))} --train-judge"
+        training.train_judge(spec, self.plugins, place, command)
+        return place
+
+
+def _judge_of(made: Run) -> Recipe:
+    """Return the recipe of the audit classifier that a run's recipe asks for, or of the usual one."""
+    from restorekit.stages.recipes.judge import judge_recipe, usual_audit
+
+    spec = made.recipe
+    if spec.audit is None:
+        spec = spec.model_copy(update={"audit": usual_audit(spec)})
+    judge = judge_recipe(spec, made.steps)
+    assert judge is not None, "the recipe has an audit"
+    return judge
+
+
+def _is_trained(folder: Path) -> bool:
+    """True if a run folder has taken its last step."""
+    from restorekit.stages.runs.checkpoint import checkpoints, read_state
+
+    found = checkpoints(folder)
+    if not (folder / "recipe.json").is_file() or not found:
+        return False
+    state = read_state(found[-1])
+    return bool(state["step"] >= state["steps"])
+
+
+def _asks_people() -> bool:
+    """True where somebody can answer a question: a terminal on both sides."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _how_to_train(run: Path, judge: Path) -> str:
+    state = "is not trained to its end" if (judge / "recipe.json").is_file() else "is not there"
+    return (
+        f"{run}: its audit classifier ({judge}) {state}. Train it: restorekit audit {shlex.quote(str(run))} "
+        "--train-judge; or name the run folder of another one: --judge RUN"
+    )

@@ -1,0 +1,55 @@
+"""`restorekit resume RUN`: the recipe that the run began with, also after the images were moved."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.app.test_cli import RECIPE, Cli, cli, elsewhere, recipe, refused  # noqa: F401 (fixtures)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What must not depend on whether a run was stopped."""
+    last = max((folder / "checkpoints").glob("step_*"))
+    files = [folder / "metrics.csv", folder / "recipe.json", folder / "scores" / "test.csv", *last.iterdir()]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_resumed_run_needs_no_recipe_and_ends_the_same(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+    recipe.write_text(RECIPE + "variants: {wide: {nets.generator.width: 6}}\n")
+    sets = [word for one in ("train.steps=4", "train.save_every=2", "data.batch=1") for word in ("--set", one)]
+    assert cli("run", recipe, "--variant", "wide", *sets).code == 0
+    home = tmp_path / "runs" / "tiny-wide-1"
+    before = results(home)
+    shutil.rmtree(home / "checkpoints" / "step_000000004")  # as if it had been stopped after step 2
+    shutil.rmtree(home / "scores")
+    recipe.unlink()
+    said = cli("resume", home)
+    assert (said.code, said.errors) == (0, [])
+    assert results(home) == before
+    assert json.loads((home / "recipe.json").read_text())["variant"] == "wide"
+    assert (home / "report.html").is_file()
+
+
+def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+    assert cli("run", recipe).code == 0
+    home, images, moved = tmp_path / "runs" / "tiny-1", tmp_path / "images", tmp_path / "moved"
+    scores = (home / "scores" / "test.csv").read_bytes()
+    images.rename(moved)
+    for command in ("evaluate", "resume"):  # the second keeps the new root
+        said = cli(command, home)
+        assert said.code == 2
+        (line,) = said.errors
+        assert f"{images}," in line
+        assert "--root" in line
+        said = cli(command, home, "--root", tmp_path / "nowhere")
+        assert said.errors == [f"--root {tmp_path / 'nowhere'}: no such folder"]
+        said = cli(command, home, "--root", "moved")
+        assert (said.code, said.errors) == (0, [])
+    assert (home / "scores" / "test.csv").read_bytes() == scores
+    assert json.loads((home / "recipe.json").read_text())["data"]["root"] == str(moved)
+    assert cli("resume", home).code == 0, "where the images are now is kept"
+
+
+def test_resume_of_a_folder_that_is_no_run_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+    for folder in (tmp_path / "nothing", tmp_path / "images", recipe):
+        refused(cli("resume", folder), f"{folder}: is no run folder: it has no recipe.json")

@@ -1,0 +1,88 @@
+"""The recipes for one's own folders, copied and run as they are on made data, for a few steps."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restorekit import write_image
+from tests.app.test_cli import Cli, cli, elsewhere  # noqa: F401 (fixtures)
+
+SMALL = [word for one in ("train.steps=2", "evaluate.resamples=20") for word in ("--set", one)]
+
+
+def images(folder: Path, classes: tuple[str, ...] = ("",)) -> None:
+    """Write degraded/ and good/ of ten images a class, of the same names."""
+    for at in range(10 * len(classes)):
+        image = torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(at)) * 2 - 1
+        name = Path(classes[at % len(classes)]) / f"p{at:02d}.png"
+        write_image(folder / "good" / name, image)
+        write_image(folder / "degraded" / name, image / 2)
+
+
+def signals(folder: Path) -> None:
+    """Write degraded/ and good/ of ten people: eight seconds at 200 samples a second, as CSV."""
+    time = np.arange(8 * 200) / 200
+    for at in range(10):
+        rng = np.random.default_rng(at)
+        good = np.sin(2 * np.pi * (1 + at / 20) * time)
+        for side, values in (("good", good), ("degraded", good + rng.normal(0, 0.2, len(time)))):
+            path = folder / side / f"s{at}.csv"
+            path.parent.mkdir(exist_ok=True)
+            np.savetxt(path, np.column_stack([time, values]), "%.5f", ",", header="time,value", comments="")
+
+
+def splits_of(run: Path) -> dict[str, Counter[str]]:
+    """Return how many images of each split a side has."""
+    found: dict[str, Counter[str]] = {}
+    with (run / "splits.csv").open() as table:
+        for row in csv.DictReader(table):
+            found.setdefault(row["domain"], Counter())[row["split"]] += 1
+    return found
+
+
+@pytest.mark.parametrize(("variant", "classes"), [(None, ("",)), ("pairs", ("",)), ("classes", ("control", "finding"))])
+def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, classes: tuple[str, ...]) -> None:  # noqa: F811
+    images(tmp_path, classes)
+    assert cli("recipes", "own_images", "-o", "my.yaml").code == 0
+    chosen = ["--variant", variant] if variant else []
+    assert cli("check", "my.yaml", *chosen).code == 0
+    said = cli("run", "my.yaml", *chosen, *SMALL)
+    assert (said.code, said.errors) == (0, [])
+    (run,) = Path("runs").iterdir()
+    whole = len(classes)
+    assert splits_of(run) == {side: Counter(train=7 * whole, val=whole, test=2 * whole) for side in "ab"}
+    scores = json.loads((run / "scores" / "test.json").read_text())["metrics"]
+    assert set(scores) >= {None: {"noise_level"}, "pairs": {"psnr"}, "classes": {"auroc"}}[variant]
+    assert cli("restore", run, "degraded", "-o", "restored").code == 0
+
+
+def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
+    seed = 0
+    for split, count in (("train", 4), ("test", 3)):
+        for side in ("degraded", "good"):
+            for at in range(count):
+                seed += 1
+                noise = torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(seed))
+                write_image(tmp_path / side / split / f"{at}.png", noise * 2 - 1)
+    assert cli("recipes", "own_images", "-o", "my.yaml").code == 0
+    assert cli("run", "my.yaml", *SMALL).code == 0
+    assert splits_of(Path("runs/own_images-1")) == {side: Counter(train=4, test=3) for side in "ab"}
+
+
+@pytest.mark.parametrize("variant", [None, "pairs"])
+def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None) -> None:  # noqa: F811
+    signals(tmp_path)
+    assert cli("recipes", "own_signal", "-o", "my.yaml").code == 0
+    chosen = ["--variant", variant] if variant else []
+    said = cli("run", "my.yaml", *chosen, *SMALL)
+    assert (said.code, said.errors) == (0, [])
+    (run,) = Path("runs").iterdir()
+    windows = 8 * 250 // 512
+    assert splits_of(run) == {side: Counter(train=7 * windows, val=windows, test=2 * windows) for side in "ab"}
+    assert cli("restore", run, "degraded", "-o", "restored").code == 0
+    assert len(list(Path("restored").glob("s*.csv"))) == 10
