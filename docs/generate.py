@@ -7,6 +7,9 @@ Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import re
 import sys
@@ -342,25 +345,147 @@ def cli_page() -> str:
 
 
 def api_page() -> str:
-    """Return the reference of the face, a directive a name, by home."""
+    """Return the reference of the public names, by their home: signature, what it is, shapes, errors."""
     homes: dict[str, list[str]] = {}
     for name in restorekit.__all__:
         if name not in restorekit._MODULES:
             homes.setdefault(restorekit._HOME_OF[name], []).append(name)
     text = [
-        "# The face\n\nThis page is generated. All that a plugin or a script needs is imported from `restorekit`; "
-        "`import restorekit` is lazy and imports no torch. What is not here is not promised.\n"
+        "# The public API\n\nThis page is generated from the docstrings. All that a plugin or a script needs is "
+        "imported from `restorekit`; `import restorekit` is lazy and imports no torch. What is not here is not "
+        "promised.\n"
     ]
     for home, names in homes.items():
         text.append(f"## restorekit.{home}\n")
-        text += [f"::: restorekit.{home}.{name}\n" for name in names]
+        text += [api_entry(importlib.import_module(f"restorekit.{home}"), name) for name in names]
     text.append("## restorekit.testing\n\nThe conformance kit, see [its page](plugin-check.md).\n")
-    text += [f"::: restorekit.testing.listing.{name}\n" for name in ("cases", "Case", "Outcome")]
+    text += [api_entry(testing.listing, name) for name in ("cases", "Case", "Outcome")]
     for name in restorekit._MODULES:
-        text.append(
-            f"## restorekit.{name}\n\n::: restorekit.core.{name}\n    options:\n      show_root_heading: false\n"
-        )
+        module = getattr(restorekit, name)
+        text.append(f"## restorekit.{name}\n\n{docstring(inspect.getdoc(module) or '')}\n")
+        text += [api_entry(module, one) for one in module.__all__]
     return "\n".join(text)
+
+
+def api_entry(module: Any, name: str) -> str:
+    """Return the entry of a public name of a module."""
+    found = getattr(module, name)
+    head = f"### {name} {{ #{module.__name__}.{name} }}\n"
+    if inspect.isclass(found):
+        members = [*class_fields(found), *class_methods(found)]
+        known = [docstring(inspect.getdoc(found) or ""), *(["Members:\n", *members] if members else [])]
+        return "\n".join([head, signature(f"class {name}", found), *known, ""])
+    if callable(found) and inspect.getdoc(found) and hasattr(found, "__code__"):
+        return "\n".join([head, signature(f"def {name}", found), docstring(inspect.getdoc(found) or ""), ""])
+    value, about = constants(inspect.getsource(module)).get(name, ("", ""))
+    return "\n".join([head, f"```python\n{name} = {value}\n```\n", docstring(about), ""])
+
+
+def signature(head: str, of: Any) -> str:
+    """Return a signature as a code block; one that is too long for a line has an argument a line."""
+    try:
+        shown = inspect.signature(of)
+    except ValueError:  # one of those classes that are made in C
+        return f"```python\n{head}\n```\n"
+    without_address = [re.sub(r"<(?:function|class) '?([\w.]+)'?[^>]*>", r"\1", str(p)) for p in parameters(shown)]
+    nothing = inspect.isclass(of) or shown.return_annotation is shown.empty
+    returns = "" if nothing else f" -> {plain(shown.return_annotation)}"
+    line = f"{head}({', '.join(without_address)}){returns}"
+    if len(line) > WIDTH:
+        line = f"{head}(\n{''.join(f'    {one},{chr(10)}' for one in without_address)}){returns}"
+    return f"```python\n{line}\n```\n"
+
+
+def parameters(shown: inspect.Signature) -> Iterator[str]:
+    """Yield the parameters of a signature, with the signs that part them."""
+    before: Any = None
+    for one in shown.parameters.values():
+        if one.name == "self":
+            continue
+        if one.kind is one.KEYWORD_ONLY and before not in (one.KEYWORD_ONLY, one.VAR_POSITIONAL):
+            yield "*"
+        before = one.kind
+        yield str(one.replace(annotation=one.annotation if one.annotation is one.empty else Plain(one.annotation)))
+
+
+class Plain:
+    """An annotation that is written as in the code, without quotes."""
+
+    def __init__(self, annotation: Any) -> None:
+        self.text = plain(annotation)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def plain(annotation: Any) -> str:
+    """Return an annotation as it is written in the code."""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def class_fields(of: type) -> Iterator[str]:
+    """Yield the documented attributes of a class, and those of a dataclass, a list item each."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(of))).body
+    assert isinstance(tree, ast.ClassDef)
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign | ast.Assign):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        name = ast.unparse(target)
+        if name.startswith("_"):
+            continue
+        type_ = f": {ast.unparse(node.annotation)}" if isinstance(node, ast.AnnAssign) else ""
+        value = f" = {ast.unparse(node.value)}" if node.value is not None else ""
+        yield f"- `{name}{type_}{value}`: {about_node(after)}".removesuffix(": ")
+
+
+def class_methods(of: type) -> Iterator[str]:
+    """Yield the public methods and properties that a class itself defines, each with its docstring."""
+    for name, found in vars(of).items():
+        made = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+        if name.startswith("_") or not inspect.isfunction(made) or not inspect.getdoc(made):
+            continue
+        shown = inspect.signature(made)
+        returns = "" if shown.return_annotation is shown.empty else f" -> {plain(shown.return_annotation)}"
+        given = "" if isinstance(found, property) else f"({', '.join(parameters(shown))})"
+        yield textwrap.indent(f"- `{name}{given}{returns}`\n\n{docstring(inspect.getdoc(made) or '')}", "    ")[4:]
+
+
+def constants(source: str) -> dict[str, tuple[str, str]]:
+    """Return the value and the description of each name that a module assigns."""
+    body = ast.parse(source).body
+    found = {}
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            found[ast.unparse(target)] = ast.unparse(node.value), about_node(after)
+    return found
+
+
+def about_node(node: Any) -> str:
+    """Return the text of a string that stands alone, as the description of what was assigned before it."""
+    alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return " ".join(node.value.value.split()) if alone else ""
+
+
+def docstring(text: str) -> str:
+    """Return a docstring as Markdown: its sections of arguments, results and errors become lists."""
+    first, *rest = re.split(r"\n+(Args|Returns|Yields|Raises):\n", text)
+    made = [first.strip(), ""]
+    for title, body in zip(rest[::2], rest[1::2], strict=True):
+        body = textwrap.dedent(body)
+        made.append(f"{title}:\n")
+        if title in ("Args", "Raises"):
+            made += [f"- `{name}`: {' '.join(words.split())}" for name, words in items(body)]
+        else:
+            made.append(body.strip())
+        made.append("")
+    return "\n".join(made)
+
+
+def items(body: str) -> list[tuple[str, str]]:
+    """Return (name, meaning) of the items of a section of a docstring."""
+    return re.findall(r"^([\w.*, ]+): (.*(?:\n(?: +.*|$))*)", body, re.MULTILINE)
 
 
 def anchor(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
@@ -159,6 +160,30 @@ def test_every_recipe_key_has_a_meaning() -> None:
     assert all(all(rest) for rest in keys.values()), [key for key, rest in keys.items() if not all(rest)]
     text = (DOCS / "recipes.md").read_text("utf-8")
     assert all(f"| `{key}` |" in text for key in keys)
+
+
+def test_every_public_name_is_described_in_the_text_of_the_api_page() -> None:
+    text = (DOCS / "api.md").read_text("utf-8")
+    entries = dict(re.findall(r"^### \w+ \{ #([\w.]+) \}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    for name in restorekit.__all__:
+        if name in restorekit._MODULES:
+            module = getattr(restorekit, name)
+            assert {f"{module.__name__}.{one}" for one in module.__all__} <= set(entries)
+            continue
+        entry = entries[generate.anchor(name)]
+        assert re.match(rf"\n```python\n(class |def )?{name}\b", entry), name
+        assert entry.partition("\n```\n")[2].strip(), f"{name} has no description"
+    assert len(entries) > len(restorekit.__all__)
+
+
+def test_the_api_page_tells_arguments_and_errors() -> None:
+    text = (DOCS / "api.md").read_text("utf-8")
+    entry = text.partition("{ #restorekit.core.images.read_image }")[2].partition("\n### ")[0]
+    documented = inspect.getdoc(restorekit.read_image) or ""
+    for error in re.findall(r"^ {4}(\w+Error): ", documented, re.MULTILINE):
+        assert f"- `{error}`: " in entry
+    for argument in inspect.signature(restorekit.read_image).parameters:
+        assert f"{argument}:" in entry
 
 
 def test_every_metric_is_defined() -> None:

@@ -3,7 +3,8 @@
 PATH/train/CLASS/*.png   splits and classes        PATH/train/*.png   splits, no classes
 PATH/CLASS/*.png         one folder: train         PATH/*.png         one folder: train, no classes
 
-Of one folder, `test` and `val` take shares. Splits are folders called train, val or test, or by another word that means one, in any case: Training, valid, Test.
+Splits are folders called train, val or test, or by another word that means one, in any case: Training, valid, Test.
+Of one folder without them, `test` and `val` take shares.
 """
 
 from __future__ import annotations

@@ -97,3 +97,4 @@ class Finished:
 
 
 Event: TypeAlias = Started | Ticked | Stepped | Scored | Sampled | Noticed | Saved | Finished
+"""What a run reports while it trains; a logger (`watcher`) is called with each."""

@@ -373,8 +373,8 @@ def _spans(
     names = [path.relative_to(base).as_posix() for path in format.find(base)]
     if not names:
         raise DataError(f"{base}: holds no record that the format reads")
-    shares = {name: 0.0 if isinstance(value, dict) else value for name, value in (("test", test), ("val", val))}
-    splits = split_shares([patients.get(name, name) for name in names], **shares)
+    shares = [0.0 if isinstance(value, dict) else value for value in (test, val)]
+    splits = split_shares([patients.get(name, name) for name in names], test=shares[0], val=shares[1])
     return {split: {n: None for n, its in zip(names, splits, strict=True) if its == split} for split in SPLITS}
 
 
