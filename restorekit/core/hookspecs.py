@@ -24,6 +24,7 @@ __all__ = ["hookimpl", "hookspec", "register_parts"]
 
 hookspec = pluggy.HookspecMarker("restorekit")
 hookimpl = pluggy.HookimplMarker("restorekit")
+"""Marks a function of a plugin as the implementation of a hook."""
 
 
 @hookspec

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Factory = Callable[..., Any]
+"""What makes a part: called with what the kind gives by position, and with the options of the recipe by keyword."""
 Place = tuple[str | int, ...]
 Fault = tuple[Place, str]
 """Where in the recipe, and what is wrong there."""
