@@ -256,6 +256,15 @@ def test_a_name_that_two_columns_have_is_refused_when_it_is_chosen(tmp_path: Pat
     np.testing.assert_allclose(values_of(path, leads=["I"])[0], OTHER, atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 8_388_608.0, -26_123_456.25])
+def test_a_large_offset_leaves_the_digits_of_the_signal(tmp_path: Path, offset: float) -> None:
+    path = put(tmp_path / "r.csv", table("I", offset + WAVE, form="{:.17g}"))
+    files = made(offset="remove")
+    files.write(tmp_path / "out.csv", *files.read(path))
+    back = np.loadtxt(tmp_path / "out.csv", skiprows=1)
+    np.testing.assert_allclose(back, offset + WAVE, rtol=0, atol=1e-6)
+
+
 # NumPy
 
 

@@ -490,6 +490,14 @@ def test_the_start_and_the_comments_of_a_record_are_kept(tmp_path: Path) -> None
     assert lines[2:4] == ["#<age>: 69", "# Aldomet"]
 
 
+@pytest.mark.parametrize("start", ["12-May-2020 12:33:59", "12:33:59 12-May-2020", "12:33 1/2/2020 PM", "?"])
+def test_a_start_that_is_written_in_another_way_stops_nothing(tmp_path: Path, start: str) -> None:
+    path = put(tmp_path, f"r 1 {RATE} 400 {start}", "r.dat 16 200", r=words(WAVE))
+    files = made(range=(-8, 8))
+    files.write(tmp_path / "out/r.hea", *files.read(path))
+    np.testing.assert_allclose(wfdb.rdrecord(str(tmp_path / "out/r")).p_signal[:, 0], WAVE / 200)
+
+
 def test_what_a_header_cannot_say_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     kept = {"fmt": ["16"], "adc_gain": [200.0], "baseline": [0]}
     for name, units, values in (

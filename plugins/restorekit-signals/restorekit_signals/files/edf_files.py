@@ -169,7 +169,7 @@ def _records(raw: NDArray[np.uint8], header: _Header) -> tuple[int, str]:
         return there, f"its header does not state the number of data records; the file has {there}"
     if over or there != header.records:
         stated = "no number of" if header.records == -1 else f"{header.records}"
-        got = f"{there} of {size} bytes" + (f" and {over} bytes" if over else "")
+        got = f"{there} whole ones of {size} bytes" + (f" and {over} bytes more" if over else "")
         cut = "the file may be cut short" if there < max(header.records, 0) or over else "it is longer than stated"
         raise DataError(f"its header states {stated} data records, the file has {got}; {cut}")
     return there, ""

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,12 @@ def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[
 
     Args:
         path: the file.
-        values: (leads, samples), written with seven digits; NaN where not known.
+        values: (leads, samples), written with seven digits, or more where they are far from zero; NaN where not known.
         leads: the names of their columns.
         header: of the recording that was read.
     """
     style: _Style = header.get("style", _Style(",", "."))
-    columns = [[f"{value:.7g}" for value in row] for row in values.tolist()]
+    columns = [[f"{value:.{_digits(row)}g}" for value in row.tolist()] for row in values]
     names = list(leads)
     if "clock" in header:
         place = len(names) if header["last"] else 0
@@ -142,6 +143,13 @@ def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[
         rows.writerow(names)
     rows.writerows(zip(*columns, strict=True))
     write_text(path, text.getvalue())
+
+
+def _digits(row: Values) -> int:
+    """Return how many digits keep seven of the variation of a row: of a large offset the first ones say nothing."""
+    known = row[np.isfinite(row)]
+    most, span = (float(np.abs(known).max()), float(np.ptp(known))) if known.size else (0.0, 0.0)
+    return 7 if most <= span or not span else min(17, 7 + ceil(log10(most / span)))
 
 
 def _text(raw: bytes) -> str:

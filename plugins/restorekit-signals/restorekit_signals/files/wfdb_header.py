@@ -87,7 +87,7 @@ def read_header(path: Path) -> Header:
     except FileNotFoundError:
         raise DataError(f"has no header {path.name}") from None
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     lines = [line.strip() for line in text.splitlines()]
@@ -97,11 +97,11 @@ def read_header(path: Path) -> Header:
         raise DataError("is no WFDB header (it has no record line)")
     first = stated[0].split()
     name = _NAME.fullmatch(first[0])
-    if name is None or len(first) < 2 or not first[1].isdigit() or len(first) > 6:
+    if name is None or len(first) < 2 or not first[1].isdigit():
         raise DataError(f"is no WFDB header (its record line is {stated[0][:80]!r})")
     rate = _rate(first[2]) if len(first) > 2 else DEFAULT_RATE
     samples = _whole(first[3], "number of samples") if len(first) > 3 else 0
-    time, date = (first[at] if len(first) > at else "" for at in (4, 5))
+    time, date = _start(first[4:6])
     if samples < 0:
         raise DataError(f"is no WFDB header (number of samples {samples})")
     expected = int(first[1]) if name[2] is None else int(name[2])
@@ -130,6 +130,13 @@ def signal_line(
         DataError: if its unit cannot be written, which is ASCII without spaces.
     """
     return f"{file} {fmt} {gain!r}({baseline})/{_unit(unit)} {bits} 0 {initial} {checksum} 0 {_one_line(name).strip()}"
+
+
+def _start(parts: Sequence[str]) -> tuple[str, str]:
+    """Return base time and date, empty where they are missing or, as of some databases, written in another way."""
+    if not parts or not re.fullmatch(r"\d+(:\d+){0,2}(\.\d+)?", parts[0]):
+        return "", ""
+    return parts[0], parts[1] if len(parts) > 1 and re.fullmatch(r"\d+/\d+/\d+", parts[1]) else ""
 
 
 def _rate(text: str) -> float:
