@@ -5,6 +5,7 @@ And where the user's own things are remembered.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,9 @@ from typing import BinaryIO
 from restorekit.core.errors import DataError
 
 __all__ = ["StepTable", "cache_folder", "files_below", "replacing", "write_text"]
+
+_LONG = 200
+"""Bytes of a file name beyond which its temporary name is a digest of it."""
 
 
 @contextmanager
@@ -28,7 +32,10 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # One name, so that what a kill leaves is written over; but two writers may not meet in one file.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part" if shared else f".{path.name}.part")
+    name = path.name
+    if len(os.fsencode(name)) > _LONG:  # the system's limit is 255 bytes, of the temporary name too
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    part = path.with_name(f".{name}.{secrets.token_hex(4)}.part" if shared else f".{name}.part")
     try:
         with _named(path), part.open("wb") as stream:
             yield stream

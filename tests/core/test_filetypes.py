@@ -8,9 +8,10 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
-from restorekit import DataError, find_images, read_image, skipped_images
+from restorekit import DataError, find_images, read_image, skipped_images, write_image
 from restorekit.core.images import ImageFiles
 
 PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -144,3 +145,12 @@ def test_every_file_below_a_folder_is_found_or_reported_or_no_image(tmp_path: Pa
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a/z.jpg", "b/x.png"]
     assert list(skipped(tmp_path)) == ["a/y.gif", "c/IM1", "c/n.txt"]
     assert ImageFiles().skipped(tmp_path) == skipped_images(tmp_path)
+
+
+@pytest.mark.parametrize("length", [201, 240, 251])
+@pytest.mark.parametrize("letter", ["x", "ä"])
+def test_long_names_are_written(tmp_path: Path, length: int, letter: str) -> None:
+    stem = letter * ((length - 4) // len(letter.encode()))
+    name = stem + "x" * (length - 4 - len(stem.encode())) + ".png"
+    write_image(tmp_path / name, torch.zeros(1, 4, 4))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

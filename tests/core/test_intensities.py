@@ -382,7 +382,7 @@ def test_what_no_array_of_pixels_is(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
         refused(tmp_path / f"{name}.npy", f"holds values of type {name}")
     np.save(tmp_path / "object.npy", np.array([[None]]), allow_pickle=True)
-    refused(tmp_path / "object.npy", "cannot be read .*")
+    refused(tmp_path / "object.npy", "holds values of type object")
     np.save(tmp_path / "empty.npy", np.zeros((0, 4), np.uint8))
     refused(tmp_path / "empty.npy", "is empty")
     np.save(tmp_path / "many.npy", np.zeros((2, 2, 2, 2, 2), np.uint8))

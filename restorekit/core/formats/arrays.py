@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.core.intensity import Stored, demand_size
+from restorekit.core.intensity import Stored, demand_size, one_of
 from restorekit.core.types import Intensity
 
 __all__ = ["read", "write"]
@@ -19,21 +20,22 @@ __all__ = ["read", "write"]
 
 def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored:
     """Read (*S) or (C, *S). Where `dims` is not known, three or four axes with a first one of 1 or 3 have channels."""
+    one_of(1, frame, "images")
     details: dict[str, Any] = {}
     if format == "NPZ":
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            names = file.files
-            if len(names) != 1:
+        with zipfile.ZipFile(path) as file:
+            entries = file.infolist()
+            names = [entry.filename.removesuffix(".npy") for entry in entries]
+            if len(entries) != 1:
                 raise DataError(f"holds {len(names)} arrays ({', '.join(names)}); one is expected")
-            info = file.zip.infolist()[0]
-            details = {"name": names[0], "compressed": info.compress_type != zipfile.ZIP_STORED}
-            with file.zip.open(info) as stream:
-                demand_size(_shape(stream))
-            array = file[names[0]]
+            if not entries[0].filename.endswith(".npy"):
+                raise DataError(f"holds {entries[0].filename}, which is no .npy array")
+            details = {"name": names[0], "compressed": entries[0].compress_type != zipfile.ZIP_STORED}
+            with file.open(entries[0]) as stream:
+                array = _array(stream)
     else:
-        with path.open("rb") as stream:
-            demand_size(_shape(stream))
-        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        with path.open("rb") as raw:
+            array = _array(raw)
     channels = array.ndim == dims + 1 if dims else array.ndim in (3, 4) and array.shape[0] in (1, 3)
     if not 1 <= array.ndim - channels <= 3:
         raise DataError(f"holds {array.shape}; (*S) or (C, *S) with one, two or three spatial sizes S is expected")
@@ -54,7 +56,22 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         save(stream, **{details.get("name", "image"): array})
 
 
-def _shape(stream: Any) -> tuple[int, ...]:
+def _array(stream: Any) -> NDArray[Any]:
+    """Read a .npy stream to its end, which also verifies the checksum of a ZIP entry.
+
+    Raises:
+        DataError: if it is cut short, holds more than one array, or other values than integers and real numbers.
+    """
     read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
-    shape: tuple[int, ...] = read_header(stream)[0]
-    return shape or (1,)
+    shape, fortran, dtype = read_header(stream)
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise DataError(f"holds values of type {dtype}; integers and real numbers of up to 64 bits are read")
+    demand_size(shape or (1,))
+    size = math.prod(shape) * dtype.itemsize
+    content = stream.read(size)
+    if len(content) < size:
+        raise DataError(f"is cut short: it has {len(content)} of {size} bytes of values")
+    if rest := stream.read():
+        more = "a second array" if rest.startswith(b"\x93NUMPY") else f"{len(rest)} further bytes"
+        raise DataError(f"holds {more} behind its values; one array is expected")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
