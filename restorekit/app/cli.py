@@ -153,13 +153,15 @@ def resume(
 
 @app.command()
 def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
-    """Check a recipe: every fault at once, and which class is positive. No image is read."""
+    """Check a recipe: every fault at once, which class is positive, and how many bits 16-bit files hold."""
     from restorekit.stages.data.polarity import polarity
+    from restorekit.stages.data.splits import depth_notes
     from restorekit.stages.runs import build
 
     plugins = guests.known()
     spec = _recipe(recipe, plugins, sets, variant)
     build.check(spec, plugins.parts)
+    depths = depth_notes(spec, plugins.parts)
     length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
     screen.say(f"{recipe}: good. {spec.nets.generator.name}, {', '.join(t.name for t in spec.losses)}, {length}")
     order = polarity(spec, plugins.parts)
@@ -167,6 +169,8 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
         screen.say(order.statement())
     if order is not None and order.warning():
         screen.warn(order.warning())
+    for text in depths:
+        screen.say(text)
 
 
 @app.command()

@@ -71,6 +71,8 @@ def _items(
         known = guests.known()
         spec = recipe.load(what, known, sets=sets, variant=variant)
         opened = splits.look(splits.opened(spec, known.parts), say)
+        for text in opened.depth_notes():
+            screen.note(text)
         return recipe_items(opened), {"synthetic": opened.synthetic, "answers": spec.nets.head is not None}
     if sets or variant:
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")

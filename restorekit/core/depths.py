@@ -22,7 +22,7 @@ from restorekit.core.images import stored_image
 from restorekit.core.intensity import DEPTHS, HINT, depth_of
 from restorekit.core.types import Depths
 
-__all__ = ["FileDepth", "decide", "survey"]
+__all__ = ["DepthError", "FileDepth", "decide", "survey"]
 
 FORMAT = 1
 """Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
@@ -31,6 +31,10 @@ _MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI")
 FEW = 10
 """One file of more than this many may be of another depth than all others: it is taken for a dark one, and named."""
 _Key = tuple[str, int, int]
+
+
+class DepthError(DataError):
+    """Files of one dataset, or its sides, are of different depths, and nothing decides."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,14 @@ def decide(files: Mapping[Path, FileDepth], place: str = "its images") -> Depths
         place: what the files are, for messages.
 
     Raises:
-        DataError: if the files are of different depths, or hold negative values of fewer than 16 bits.
+        DepthError: if the files are of different depths, or hold negative values of fewer than 16 bits.
     """
     if not files:
         return Depths()
     least, most = min(f.least for f in files.values()), max(f.most for f in files.values())
     bits = depth_of(least, most)
     if least < 0 and bits < 16:
-        raise DataError(f"{place}: 16-bit values from {least} to {most} state no black and white; {HINT}")
+        raise DepthError(f"{place}: 16-bit values from {least} to {most} state no black and white; {HINT}")
     dark = _odd_ones(files, bits, place)
     formats = Counter(f.format for f in files.values())
     return Depths(bits, len(files), most, tuple(sorted(formats.items())), dark, decided=True)
@@ -102,7 +106,7 @@ def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[s
             continue
         other, larger = max(files.items(), key=lambda item: item[1].most)
         count = f"{len(inside)} of {len(files)} 16-bit files hold"
-        raise DataError(
+        raise DepthError(
             f"{place}: {count} at most {one.most}, as {depth} bits do ({path}), others up to {larger.most} ({other}), "
             f"and none states its bits. If all are of {bits} bits and some are dark, set bits: {bits}; else give each "
             f"file its range by the columns low and high of a manifest, such as 0 and {limit}"

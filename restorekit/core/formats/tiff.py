@@ -128,7 +128,8 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     spacing = intensity.spacing
     if spacing is not None and len(spacing) == 2 and all(1e-8 < step < 1e8 for step in spacing):  # as rationals hold
         options |= {"resolution": tuple(10 / step for step in spacing[::-1]), "resolutionunit": "CENTIMETER"}
-    bits = details.get("bits") if array.dtype.kind == "u" else None
+    # Packed again only where the range is that of the packed bits: a wider one would be cut.
+    bits = details.get("bits") if array.dtype.kind == "u" and details.get("bits") == intensity.bits else None
     with tifffile.TiffWriter(stream, byteorder=details.get("order", "<")) as file:
         file.write(
             ordered if array.shape[0] == 3 else ordered[..., 0],

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from restorekit.core.errors import DataError
+from restorekit.core.depths import DepthError
+from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.images import expecting
 from restorekit.core.parts import Parts
 from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
@@ -32,6 +33,7 @@ __all__ = [
     "Splits",
     "changes",
     "count_rows",
+    "depth_notes",
     "look",
     "open_splits",
     "opened",
@@ -213,6 +215,20 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
     return Splits(sides)
 
 
+def depth_notes(recipe: Recipe, parts: Parts) -> list[str]:
+    """Return what the 16-bit files of a recipe's datasets are taken to hold, a line each; none if the data is not here.
+
+    Raises:
+        DepthError: if files or sides are of different depths, and nothing decides.
+    """
+    try:
+        return opened(recipe, parts).depth_notes()
+    except DepthError:
+        raise
+    except RestorekitError:  # what else is wrong with the data, opening them for a run says
+        return []
+
+
 def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
     """Open the datasets of a recipe, and read every image once.
 
@@ -335,13 +351,13 @@ def _check_depths(sides: Mapping[tuple[str, SideName], Side]) -> None:
         try:
             found = side.dataset.depths()
         except DataError as error:
-            raise DataError(f"data.{name}: {error}") from error
+            raise DepthError(f"data.{name}: {error}") from error
         for depths in found:
             if depths.decided and depths.bits is not None:
                 decided.setdefault(depths.bits, (name, depths))
     if len(decided) > 1:
         (few, (one, less)), (many, (other, more)) = sorted(decided.items())[:: len(decided) - 1]
-        raise DataError(
+        raise DepthError(
             f"data: 16-bit files of data.{one} hold at most {less.most}, as {few} bits do, others of data.{other} up "
             f"to {more.most}, and none states its bits. If all are of {many} bits, set bits: {many} for both; else set "
             f"bits: {few} and bits: {many}"
