@@ -343,12 +343,11 @@ def _range(
 def _type_range(array: NDArray[Any], stored: Stored, bits: int | None) -> tuple[float, float]:
     """Return the range of integers of 8 or 16 bits by their significant bits."""
     known = np.iinfo(array.dtype)
-    significant = bits if stored.bits is None else stored.bits
-    if array.dtype.itemsize == 1 or (significant is not None and significant >= 16):
+    width = 8 * array.dtype.itemsize
+    significant = stored.bits if stored.bits is not None or width == 8 else bits
+    if significant is None or significant >= width:
         return float(known.min), float(known.max)
-    if significant is not None:
-        return 0.0, float(2**significant - 1)
-    return float(known.min), float(known.max)
+    return 0.0, float(2**significant - 1)
 
 
 def _unscaled(stored: Stored) -> bool:

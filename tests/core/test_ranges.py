@@ -158,6 +158,12 @@ def test_bits_of_dicom_stay_in_another_container(bits: int, data: st.DataObject,
     np.testing.assert_allclose(back.numpy(), image.numpy(), rtol=0, atol=1e-6)
 
 
+def test_fewer_than_8_bits_that_are_stated_are_the_range() -> None:
+    array = np.array([[[0, 63]]], np.uint8)
+    for bits, high in ((6, 63), (None, 255), (8, 255)):
+        assert to_unit(Stored(array, bits=bits), "", None, bits=12)[1].high == high
+
+
 def test_a_str_is_a_path(tmp_path: Path) -> None:
     array = np.array([[0, 200]], np.uint8)
     write_image(f"{tmp_path}/x.png", to_unit(Stored(array[None]), "", None)[0])
