@@ -189,7 +189,7 @@ def test_objects_without_a_suffix_are_found(tmp_path: Path) -> None:
 # pydicom's own files
 
 
-@pytest.mark.parametrize("name", ["rtplan.dcm", "waveform_ecg.dcm", "test-SR.dcm"])
+@pytest.mark.parametrize("name", ["rtplan.dcm", "waveform_ecg.dcm", "test-SR.dcm", "dicomdirtests/DICOMDIR"])
 def test_objects_without_pixels(name: str) -> None:
     with pytest.raises(DataError, match=rf"{name}: is a DICOM .* without pixels"):
         read_image(OWN / name)

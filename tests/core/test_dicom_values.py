@@ -22,6 +22,8 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels.encoders import RLELosslessEncoder
 
 from restorekit import DataError, read_image
+from restorekit.core.imagecache import ImageCache
+from restorekit.core.images import reading_through
 
 Array = np.ndarray[Any, Any]
 
@@ -330,6 +332,36 @@ def test_voi_that_cannot_be_applied_is_refused_and_named(tmp_path: Path, named: 
         read_image(written(tmp_path / "x.dcm", np.zeros((2, 2), np.uint16), 12, **elements))
 
 
+def test_a_lut_to_x_ray_intensity_is_not_shown(tmp_path: Path) -> None:
+    """C.8.7.1.1.2: of an angiogram in logarithmic values the modality LUT leads back to intensity."""
+    values = some_values(8, False)
+    entries = list(range(255, -1, -1))
+    for relationship, image_class, applied in [
+        ("LOG", uid.XRayAngiographicImageStorage, False),
+        ("DISP", uid.XRayRadiofluoroscopicImageStorage, False),
+        ("LIN", uid.XRayAngiographicImageStorage, True),
+        ("LOG", uid.ComputedRadiographyImageStorage, True),
+    ]:
+        path = written(
+            tmp_path / "x.dcm", values.astype(np.uint8), 8, SOPClassUID=image_class,
+            PixelIntensityRelationship=relationship, ModalityLUTSequence=[lut(entries, 0, 8)],
+        )  # fmt: skip
+        wanted = (255 - values if applied else values) / 127.5 - 1
+        np.testing.assert_allclose(read_image(path)[0][0].numpy(), wanted, atol=1e-6)
+
+
+def test_a_cached_object_has_its_voi_and_its_range(tmp_path: Path) -> None:
+    case = next(case for case in VOIS if "VOILUTSequence" in case.elements)
+    path = written(tmp_path / "x.dcm", some_values(8, False).astype(np.uint16), 8, **case.elements)
+    plain = [read_image(path, range=limits)[0] for limits in (None, (0, 255))]
+    cache = ImageCache(tmp_path, 2**20)
+    with reading_through(cache):
+        for _ in range(2):
+            for wanted, limits in zip(plain, (None, (0, 255)), strict=True):
+                np.testing.assert_array_equal(read_image(path, range=limits)[0].numpy(), wanted.numpy())
+    cache.close()
+
+
 def test_units_are_kept(tmp_path: Path) -> None:
     cells = np.zeros((2, 2), np.uint16)
     for elements, units in [({"RescaleType": "HU"}, "HU"), ({"Units": "BQML"}, "BQML"), ({}, "")]:
@@ -571,6 +603,16 @@ def test_sign_that_a_stream_loses_is_refused(tmp_path: Path) -> None:
         else:
             with pytest.raises(DataError, match="12 bits where BitsStored is 16"):
                 read_image(path)
+
+
+def test_loss_that_leaves_the_bits_stored_is_refused(tmp_path: Path) -> None:
+    """-1 is 4095 in 12 bits; a stream of 16 bits with an error of 3 makes it 4098, whose lower 12 bits are 2."""
+    cells = np.random.default_rng(0).integers(4085, 4096, (30, 30)).astype(np.uint16)
+    stream = bytes(imagecodecs.jpegls_encode(cells, level=3))
+    assert imagecodecs.jpegls_decode(stream).max() > 4095
+    path = written(tmp_path / "x.dcm", cells, 12, syntax=uid.JPEGLSNearLossless, signed=True, streams=[stream])
+    with pytest.raises(DataError, match="BitsStored of 12"):
+        read_image(path)
 
 
 def test_padding_beyond_bits_stored_is_refused_and_other_padding_is_a_value(tmp_path: Path) -> None:
@@ -850,6 +892,21 @@ def test_colour_of_lossless_codings(tmp_path: Path) -> None:
     ]:
         got = rgb_of(written(path, RGB, 8, photometric="YBR_FULL", syntax=syntax, streams=[bytes(stream)]))
         assert np.abs(got - RGB).max() <= 2
+
+
+def test_jpeg_ls_in_three_scans(tmp_path: Path) -> None:
+    """Interleave mode 0: a scan for each colour, put together from three gray streams."""
+    grays = [bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(RGB[..., k]))) for k in range(3)]
+    stream = b"\xff\xd8\xff\xf7\x00\x11\x08" + bytes([0, RGB.shape[0], 0, RGB.shape[1], 3])
+    stream += b"".join(bytes([k, 0x11, 0]) for k in (1, 2, 3))
+    for k, gray in enumerate(grays):
+        scan = gray.index(b"\xff\xda")
+        body = gray[scan + 2 + int.from_bytes(gray[scan + 2 : scan + 4], "big") : -2]
+        stream += b"\xff\xda\x00\x08" + bytes([1, k + 1, 0, 0, 0, 0]) + body
+    path = written(
+        tmp_path / "x.dcm", RGB, 8, photometric="RGB", syntax=uid.JPEGLSLossless, streams=[stream + b"\xff\xd9"]
+    )
+    np.testing.assert_array_equal(rgb_of(path), RGB)
 
 
 def test_colours_that_contradict_are_refused(tmp_path: Path) -> None:

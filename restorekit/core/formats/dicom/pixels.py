@@ -300,7 +300,7 @@ def _of_stream(decoded: Decoded, layout: Layout) -> NDArray[Any]:
         raise DataError(
             f"has pixels compressed with {precision} bits, BitsAllocated {layout.allocated}, HighBit {layout.high}"
         )
-    array = decoded.array.astype(np.int64)
+    array = decoded.array.astype(np.int32 if precision <= 24 and stored <= 24 else np.int64)
     bits = array & (2**precision - 1)
     if decoded.signed == layout.signed and (precision <= stored or decoded.lossy):
         values = array

@@ -12,13 +12,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, uid
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats.dicom import tags
 
 __all__ = ["Span", "Voi", "modality", "voi"]
 
+_ANGIOGRAPHY = (
+    uid.XRayAngiographicImageStorage,
+    uid.XRayRadiofluoroscopicImageStorage,
+    "1.2.840.10008.5.1.4.1.1.12.3",  # biplane, retired
+)
 Span = tuple[float, float]
 """The lowest and the highest value that can occur, whether or not they do."""
 
@@ -86,7 +91,7 @@ def modality(array: NDArray[Any], data: Dataset, span: Span | None) -> tuple[NDA
         DataError: if both are there, if either cannot be applied, or if it leaves no range of values.
     """
     slope, intercept = _rescale(data)
-    luts = tags.items(data, "ModalityLUTSequence")
+    luts = [] if _maps_to_intensity(data) else tags.items(data, "ModalityLUTSequence")
     if luts:
         if (slope, intercept) != (1, 0):
             raise DataError(f"has a ModalityLUTSequence and a RescaleSlope of {slope:g}; one of both is allowed")
@@ -131,6 +136,12 @@ def _window(centre: float, width: float, function: str) -> Voi:
     if not (half > 0 and middle - half < middle + half):
         raise DataError(f"has WindowWidth {width:g}, which leaves no gray between black and white")
     return Voi((middle - half, middle + half), None, (centre, width))
+
+
+def _maps_to_intensity(data: Dataset) -> bool:
+    """Return whether a modality LUT leads back to X-ray intensity, which is not what is shown: PS3.3 C.8.7.1.1.2."""
+    shown = tags.text(data, "PixelIntensityRelationship") in ("LOG", "DISP")
+    return shown and tags.text(data, "SOPClassUID") in _ANGIOGRAPHY
 
 
 def _rescale(data: Dataset) -> tuple[float, float]:
