@@ -243,14 +243,33 @@ def restore(
         tuple[float, float] | None,
         typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
     ] = None,
+    scale: Annotated[
+        str, typer.Option("--scale", metavar="native|train", help="train: carry over the change at training's scale.")
+    ] = "native",
+    any_scale: Annotated[
+        bool, typer.Option("--any-scale", help="Restore images far larger than the training images too: unreliable.")
+    ] = False,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
+    from restorekit.stages.restoring.arguments import demand_scale
     from restorekit.stages.restoring.restore import load, restore_files
 
     guests.known()  # so that a slow import is told
     restorer = load(run)
     failed = done = 0
-    for row in restore_files(restorer, images, out, times=times, window=window, range=range):
+    known = demand_scale(scale)
+    rows = restore_files(
+        restorer,
+        images,
+        out,
+        times=times,
+        window=window,
+        range=range,
+        scale=known,
+        any_scale=any_scale,
+        say=screen.warn,
+    )
+    for row in rows:
         if row.error:
             failed += 1
             screen.fail(row.error)

@@ -15,10 +15,28 @@ from typing import BinaryIO
 
 from restorekit.core.errors import DataError
 
-__all__ = ["StepTable", "cache_folder", "files_below", "replacing", "write_text"]
+__all__ = ["StepTable", "as_path", "cache_folder", "files_below", "replacing", "write_text"]
 
 _LONG = 200
 """Bytes of a file name beyond which its temporary name is a digest of it."""
+
+
+def as_path(value: object, name: str = "path") -> Path:
+    """Return a path that a caller gave as text or as a path object.
+
+    Args:
+        value: what the caller gave.
+        name: the argument, for the error.
+
+    Raises:
+        DataError: if it is neither, or empty, or holds a NUL character.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise DataError(f"{name}: got {value!r}, a {type(value).__name__}; allowed: a path, as str or pathlib.Path")
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise DataError(f"{name}: got {text!r}; allowed: a path that is not empty, as str or pathlib.Path")
+    return Path(text)
 
 
 @contextmanager
@@ -58,19 +76,28 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, line ends as they are."""
-    with replacing(path) as stream:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text, line ends as they are.
+
+    Raises:
+        DataError: if `path` is no path.
+        OSError: if the file cannot be written.
+    """
+    with replacing(as_path(path)) as stream:
         stream.write(text.encode())
 
 
-def files_below(folder: Path, *, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def files_below(folder: str | os.PathLike[str], *, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """Yield every file below a folder, links followed, but none of hidden names, nor round in a circle.
 
     Args:
         folder: where to look.
         above: the true places of the folders that led to it.
+
+    Raises:
+        DataError: if `folder` is no path.
     """
+    folder = as_path(folder, "folder")
     here = os.path.realpath(folder)
     if here in above or not os.path.isdir(here):
         return
@@ -92,13 +119,13 @@ class StepTable:
     rows: list[list[str]]
     """The cells of the rows that were kept from before, without the header."""
 
-    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], columns: Sequence[str], step: int) -> None:
         """Begin the file, or go on after `step` steps: rows written beyond them, by a killed run, are dropped.
 
         Raises:
-            DataError: if the file to go on with has other columns.
+            DataError: if `path` is no path, or the file to go on with has other columns.
         """
-        self.path = path
+        self.path = path = as_path(path)
         header = ",".join(columns)
         kept = _rows_until(path, header, step) if step else []
         self.rows = [line.split(",") for line in kept]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from restorekit.core.files import replacing
+from restorekit.core.files import as_path, replacing
 from restorekit.core.images import write_image
 
 __all__ = ["draw_grid", "draw_picture"]
 
 
 def draw_grid(
-    path: Path, images: Mapping[str, Tensor], *, title: str, captions: Sequence[str] = (), pixels: int = 256
+    path: str | os.PathLike[str],
+    images: Mapping[str, Tensor],
+    *,
+    title: str,
+    captions: Sequence[str] = (),
+    pixels: int = 256,
 ) -> None:
     """Write a grid: a row an image, a column each of poor, restored, ...
 
@@ -39,7 +45,7 @@ def draw_grid(
         columns = {"": [_traces(row, pixels) for row in rows]}
     else:
         columns = {name: [_picture(image, pixels) for image in batch] for name, batch in images.items()}
-    write_image(path, _tensor(_page(columns, title, captions)))
+    write_image(as_path(path), _tensor(_page(columns, title, captions)))
 
 
 def draw_picture(path: Path, image: Tensor, *, like: Tensor | None = None, pixels: int = 256, about: str = "") -> None:

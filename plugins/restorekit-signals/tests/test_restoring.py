@@ -17,7 +17,7 @@ import wfdb.processing
 from restorekit_signals.files.signal_format import write_example
 from torch import Tensor, nn
 
-from restorekit import DataError, Domain, Generator, Stepped, hookimpl
+from restorekit import Domain, Generator, Stepped, hookimpl
 from restorekit.core import plugins
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
@@ -238,8 +238,8 @@ def test_a_record_that_is_called_as_the_table_is_refused(begun: Callable[..., An
     run.save()
     source = tmp_path / "restored.csv"
     source.write_text("MLII\n" + "0.5\n0.25\n" * 300)
-    with pytest.raises(DataError, match=r"restored\.csv: would be written to .*, where the table of all files goes"):
-        rows(run.folder, [source], tmp_path / "out")
+    (row,) = rows(run.folder, [source], tmp_path / "out")
+    assert row.error.startswith(str(source))
 
 
 def test_a_range_that_is_given_goes_before_that_of_the_recipe(begun: Callable[..., Any], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
@@ -33,9 +33,11 @@ from restorekit.stages.data.splits import SIDES, Side, SideName, Splits
 from restorekit.stages.recipes.model import Data, Recipe
 from restorekit.stages.recipes.seeds import rng_of
 
-__all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "training_batches"]
+__all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "trained_scale", "training_batches"]
 
 GIB = 2**30
+MEASURED = 32
+"""Images that are read to measure the scale of training."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,32 @@ def _ratios(old: Sequence[int], size: Sequence[int], how: Literal["stretch", "pa
     """Return by how much each axis of an image of sizes `old` is magnified."""
     ratios = [n / before for n, before in zip(size, old, strict=True)]
     return ratios if how == "stretch" else [min(ratios) if how == "pad" else max(ratios)] * len(ratios)
+
+
+def trained_scale(side: Side, data: Data) -> dict[str, Any] | None:
+    """Measure how training resamples the images of a side.
+
+    Args:
+        side: the side; up to `MEASURED` of its images, spread over all, are read.
+        data: the recipe's data, which say how images become `data.size`.
+
+    Returns:
+        `factor`, the median over images of the geometric mean over axes of the factor by which they are reduced (4 if
+        1024 becomes 256), and `size`, the median size of the whole image after that, before a window of it is cut; None
+        if the images are windows themselves. None in all if no image can be read.
+    """
+    size = [round(n * data.augment.load) for n in data.size]
+    factors, sizes = [], []
+    for position in range(0, len(side), max(1, -(-len(side) // MEASURED))):
+        with suppress(DataError, OSError):  # a file that cannot be read says nothing of scale; training reports it
+            native = side.load(position, 0).image.shape[1:]
+            ratios = _ratios(native, size, data.fit)
+            factors.append(prod(ratios) ** (-1 / len(ratios)))
+            sizes.append([old * ratio for old, ratio in zip(native, ratios, strict=True)])
+    if not factors:
+        return None
+    whole = None if data.windows else [round(float(n), 3) for n in np.median(sizes, axis=0)]
+    return {"factor": round(float(np.median(factors)), 6), "size": whole}
 
 
 def _spaced(intensity: Intensity | None, ratios: Sequence[float]) -> Intensity | None:

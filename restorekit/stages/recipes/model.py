@@ -75,6 +75,8 @@ class Data(_Model):
     """Channels of the networks. One channel is repeated to this many, equal ones count as one; else it is refused."""
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     """How an image of another shape becomes `size`."""
+    windows: bool = False
+    """The images are windows of larger ones at their native sampling, so restoring may meet images of any size."""
     antialias: bool = True
     """Filter before making smaller. The R2C-GAN authors' resize does not."""
     a: PartSpec

@@ -1,218 +1,54 @@
-"""A trained run to restored images, at any size: padded by reflection, restored whole, cut back."""
+"""Files and folders to restored files: each to its own place below a folder, with a row in its table, or an error."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, log2
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import psutil
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
-from restorekit.core import nd, plugins
-from restorekit.core.errors import CheckpointError, DataError, RecipeError, RestorekitError
-from restorekit.core.files import write_text
-from restorekit.core.images import ImageFiles
-from restorekit.core.intensity import Stored, to_stored, to_unit
-from restorekit.core.types import Domain, Format, Intensity, Translator
-from restorekit.stages.recipes import recipe
-from restorekit.stages.restoring.windows import windowed
-from restorekit.stages.runs.build import build_nets
-from restorekit.stages.runs.checkpoint import kept_checkpoint, load_nets, read_checkpoint
-from restorekit.stages.runs.engine import Engine
+from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.files import as_path
+from restorekit.core.filetypes import format_by_name
+from restorekit.core.intensity import carried_over
+from restorekit.core.types import Domain, Format, Intensity
+from restorekit.stages.restoring.arguments import (
+    ScaleMode,
+    demand_flag,
+    demand_range,
+    demand_scale,
+    demand_times,
+    demand_window,
+)
+from restorekit.stages.restoring.restorer import Restored, Restorer, demand_plausible, load
+from restorekit.stages.restoring.table import LOCK, STAGE, TABLE, Table, opened, place_key, written_below
 
-__all__ = ["Restored", "Restorer", "Row", "load", "restore_files"]
+__all__ = ["COLUMNS", "Restored", "Restorer", "Row", "load", "restore_files"]
 
-PROBE = 64
-"""Side, at least, of the image on which the memory that networks need is measured."""
-FAR = 4
-"""Ratio of an image's size to the size of training from which the user is told."""
-OVERLAP = 4
-"""Neighbouring windows share this part of a window: a quarter."""
-MARGIN = 1.5
-"""Convolution libraries take scratch memory that the measurement does not see."""
-TABLE = "restored.csv"
-"""In the folder of restored files, a row a file."""
-COLUMNS = ("file", "written", "error", "note", "seconds", "channel_spread")
-
-
-@dataclass(frozen=True)
-class Restored:
-    """One restored image, and what the head said of the image as it came."""
-
-    image: Tensor
-    """(C, *S) in [-1, 1], of the channels of the input."""
-    answer: dict[str, float] | None
-    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
-    was seen in windows, never as a whole."""
-    spread: float | None
-    """Mean difference between the channels that a gray image became, as a fraction of the range."""
+COLUMNS = (
+    "file",
+    "written",
+    "error",
+    "note",
+    "seconds",
+    "channel_spread",
+    "bits_read",
+    "bits_written",
+    "clipped",
+    "scale",
+    "change",
+)
+"""Of restored.csv, before those of the prediction."""
 
 
-class Restorer:
-    """The restoring translator of a run. It works in float32, at the native size and aspect of every image."""
-
-    def __init__(self, folder: Path) -> None:
-        checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
-        state, tensors = read_checkpoint(checkpoint)
-        self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
-        domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
-        self.domain = domains["a"]
-        parts = plugins.load().parts
-        format = _declared(self.recipe.data.a.spec, "format")
-        self.format: Format = ImageFiles() if format is None else parts.resolve("format", format)()
-        nets = build_nets(self.recipe, parts, domains)
-        load_nets(nets, {**tensors["nets"], **tensors.get("average", {})}, checkpoint)  # the average, if one was kept
-        self.device = Engine("fp32").device
-        self.net = nets.ab.to(self.device).eval()
-        self._bytes_at: float | None = None
-
-    @property
-    def range(self) -> list[float] | None:
-        """The values of black and white that the run's data declares.
-
-        Raises:
-            RecipeError: if it is made of datasets that declare others.
-        """
-        declared: list[float] | None = _declared(self.recipe.data.a.spec, "range")
-        return declared
-
-    def restore(
-        self,
-        array: NDArray[np.generic] | Tensor,
-        *,
-        times: int | None = None,
-        window: int | None = None,
-        range: Sequence[float] | None = None,
-    ) -> NDArray[np.generic] | Tensor:
-        """Restore one image.
-
-        Args:
-            array: (*S) or (C, *S), a NumPy array or a tensor.
-            times: how often the translator is applied; None: as the recipe evaluates.
-            window: the side of overlapping, blended windows; None: the image whole.
-            range: the values of black and white, as (0, 4095) for 12 bits; None: (-1, 1) for floating point, and for
-                integers those that the run's data declares, or else those of the type, of 8 or 16 bits.
-
-        Returns:
-            The restored image, of the shape, type, dtype, range and device that came.
-
-        Raises:
-            DataError: if the shape, dtype or values are not as above, or memory does not suffice.
-        """
-        values = _values(array)
-        bare = values.ndim == len(self.recipe.data.size)
-        self._demand_axes((1, *values.shape) if bare else values.shape)
-        known: Sequence[float] | None = range
-        if known is None:
-            known = (-1, 1) if values.dtype.kind == "f" else self.range
-        stored = Stored(values[None] if bare else values)
-        image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds)
-        made = to_stored(self.restored(image, times=times, window=window).image, intensity)
-        made = made[0] if bare else made
-        return made if isinstance(array, np.ndarray) else torch.from_numpy(made).to(array.device, array.dtype)
-
-    @torch.no_grad()
-    def restored(self, image: Tensor, *, times: int | None = None, window: int | None = None) -> Restored:
-        """Restore (C, *S) float in [-1, 1], whole or in windows, and answer.
-
-        Raises:
-            DataError: if the image does not fit the networks, or is too large for the memory there is.
-        """
-        self._demand_axes(image.shape)
-        channels = self.recipe.data.channels
-        if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
-            gray = self.restored(image[:1], times=times, window=window)
-            return replace(gray, image=gray.image.expand_as(image))
-        if image.shape[0] not in (1, channels):
-            known = "1 channel" if channels == 1 else f"1 or {channels} channels"
-            raise DataError(f"an image of this run has {known}, before its sizes; came {image.shape[0]}")
-        beyond = image.abs().max() > 1 and not self.format.exceeds
-        if beyond or not torch.isfinite(image).all():
-            raise DataError(
-                f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
-                f"came {image.min():.4g} to {image.max():.4g}"
-            )
-        made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
-        if image.shape[0] == channels:
-            return Restored(made, answer, None)
-        spread = float((made.amax(0) - made.amin(0)).mean()) / 2
-        return Restored(made.mean(0, keepdim=True), answer, spread)
-
-    def _demand_axes(self, shape: Sequence[int]) -> None:
-        dims = len(self.recipe.data.size)
-        if len(shape) != dims + 1 or not prod(shape):
-            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
-
-    def scale_note(self, size: Sequence[int]) -> str:
-        """Return a warning if an image is far from the size at which the networks were trained and scored."""
-        pairs = list(zip(size, self.recipe.data.size, strict=True))
-        larger, smaller = max(n / known for n, known in pairs), max(known / n for n, known in pairs)
-        if max(larger, smaller) <= FAR:
-            return ""
-        scale = f"{larger:.0f} times" if larger >= smaller else f"a {smaller:.0f}th of"
-        known = "x".join(map(str, self.recipe.data.size))
-        return f"trained and scored at {known}; at {scale} the scale look twice"
-
-    def _translated(
-        self, image: Tensor, times: int | None, window: int | None
-    ) -> tuple[Tensor, dict[str, float] | None]:
-        """Return (C, *S) restored, and the answer of the first pass, for (1, C, *S)."""
-        generator = self.net.generator
-        least = max(generator.least, 8)
-        if window is not None and window < least:
-            raise DataError(f"a window of these networks is {least} or more; came {window}")
-        side = max(image.shape[2:]) if window is None else -(-window // generator.multiple) * generator.multiple
-        span = [side] * (image.ndim - 2)
-        padded = [-(-n // generator.multiple) * generator.multiple for n in image.shape[2:]]
-        self._demand_memory(
-            [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)], image.shape[2:]
-        )
-        answers: list[Tensor | None] = []
-
-        def once(piece: Tensor) -> Tensor:
-            output = self.net(nd.pad_to_multiple(piece, generator.multiple, generator.least).to(self.device))
-            answers.append(output.answer)
-            return nd.crop(output.image.float(), [0] * (piece.ndim - 2), piece.shape[2:])
-
-        shape = tuple(image.shape[1:])
-        try:
-            for _ in range(times or self.recipe.evaluate.times):
-                image = windowed(once, image, span, [n // OVERLAP for n in span])
-        except (RuntimeError, ValueError) as error:
-            why = str(error).partition("\n")[0]
-            raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
-        whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
-        if answers[0] is None or self.net.head is None or not whole:
-            return image[0], None
-        return image[0], dict(zip(self.domain.tells, self.net.head.told(answers[0])[0].tolist(), strict=True))
-
-    def _demand_memory(self, size: Sequence[int], came: Sequence[int]) -> None:
-        """Refuse an image of sizes `came` that the networks take in pieces of `size`, if memory does not hold one."""
-        if self._bytes_at is None:
-            self._bytes_at = _bytes_at(self.net, self.recipe.data.channels, len(size), self.device)
-        free = _free_memory(self.device)
-        need = self._bytes_at * MARGIN * prod(size)
-        if need > free:
-            multiple = self.net.generator.multiple  # what is padded to it must fit
-            side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
-            fits = "x".join([str(side)] * len(size))
-            raise DataError(
-                f"{'x'.join(map(str, came))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
-                f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
-            )
+NAMED = 3
+"""Files that are named of each reason for which files are left out."""
 
 
 @dataclass(frozen=True)
@@ -227,197 +63,341 @@ class Row:
     spread: float | None
     note: str = ""
     """What there is to say of how it was read and written, such as another name than the source has."""
+    bits_read: int | None = None
+    """Significant bits of an integer in the source; None: the values are no integers, or it was not read."""
+    bits_written: int | None = None
+    """The same of the restored file."""
+    clipped: int | None = None
+    """Values that lay beyond black or white after restoring, and were cut when they were written."""
+    scale: str = ""
+    """At which scale it was restored: "native" or "train"."""
+    change: float | None = None
+    """Mean absolute difference between the restored and the read image, as a fraction of the range."""
 
 
-def load(folder: str | os.PathLike[str]) -> Restorer:
-    """Load a run for restoring.
+@dataclass(frozen=True)
+class _Job:
+    """One file to restore."""
 
-    Args:
-        folder: a run folder, or one of its checkpoints.
+    path: Path
+    target: Path
+    note: str = ""
+    error: str = ""
+    """Why it cannot be restored, where that is known beforehand."""
 
-    Raises:
-        CheckpointError: if there is no checkpoint, or it is damaged or of another version.
-        RecipeError: if a plugin that the run needs is not installed.
-    """
-    return Restorer(Path(folder))
+
+@dataclass(frozen=True)
+class _Options:
+    times: int | None
+    window: int | None
+    range: tuple[float, float] | None
+    scale: ScaleMode
+    any_scale: bool
 
 
 def restore_files(
     restorer: Restorer,
-    inputs: Sequence[Path],
-    folder: Path,
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
     *,
     times: int | None = None,
     window: int | None = None,
     range: Sequence[float] | None = None,
+    scale: ScaleMode = "native",
+    any_scale: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield what became of each.
 
-    One bad file does not stop the rest. `folder`/restored.csv gets a row as each file is done, and keeps those of
-    earlier calls.
+    One bad file does not stop the rest: whatever goes wrong with it becomes its row's error. `folder`/restored.csv gets
+    a row as each file is done, and keeps those of earlier calls; it and the files in `folder` agree at every moment.
+    A file that was restored from another source is not replaced. What an earlier call wrote is not restored again.
 
     Args:
         restorer: the loaded run.
-        inputs: files, or folders that are searched to the bottom.
+        inputs: a file or a folder, or several; folders are searched to the bottom.
         folder: where restored files go.
-        times: how often the translator is applied; None: as the recipe evaluates.
+        times: how often the translator is applied, from 1 on; None: as the recipe evaluates.
         window: the side of overlapping windows, for images larger than memory allows; None: each image whole, or, where
             the run's format says so, in windows of the size of training.
         range: the values of black and white in the files; None: those that the run's data declares, if it does, and
             else what each file says.
+        scale: "native" or "train", as for `Restorer.restore`.
+        any_scale: restore also images that are much larger than the training images were.
+        say: called with a line for each thing that concerns the whole call, such as how many files were left out.
 
     Raises:
-        DataError: if there is nothing to restore, or a file would be written over itself or over one that was not
-            restored before, or `folder` holds the table of a run that tells other classes.
+        DataError: if an argument is not allowed, there is nothing to restore, every file would be written over itself,
+            another process restores into `folder`, or `folder` holds a table with other columns.
+        OSError: if the table cannot be written; the file whose row it would be is then not written either.
     """
-    format = restorer.format
-    named = [(path, *format.restored_name(path, name)) for path, name in _inputs(inputs, format)]
-    todo = [(path, folder / name, note) for path, name, note in named]
-    if not todo:
-        raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore")
-    taken: set[Path] = set()
-    for path, target, _ in todo:
-        if path.resolve() == target.resolve():
-            raise DataError(f"{path}: would be written over; choose another -o FOLDER")
-        if target == folder / TABLE:
-            raise DataError(f"{path}: would be written to {target}, where the table of all files goes; leave it out")
-        if target in taken:
-            raise DataError(f"{path}: would be written to {target}, as another file is; restore them one by one")
-        taken.add(target)
-    head = [*COLUMNS, *restorer.domain.columns]
-    earlier = _earlier(folder / TABLE, head)
-    ours = {Path(row["written"]).resolve() for row in earlier}
-    for path, target, _ in todo:
-        if target.exists() and target.resolve() not in ours:
-            raise DataError(f"{path}: would be written over {target}, which is not ours; choose another -o FOLDER")
-    sources = {str(path) for path, _, _ in todo}
-    kept = [list(row.values()) for row in earlier if row["file"] not in sources]
-    write_text(folder / TABLE, _csv(head, *kept))
-    for path, target, note in todo:
-        row = _restore_file(restorer, path, target, note, times=times, window=window, range=range)
-        with (folder / TABLE).open("a", newline="", encoding="utf-8") as table:
-            table.write(_csv(_cells(row, restorer.domain)))
-        yield row
+    if not isinstance(restorer, Restorer):
+        raise DataError(f"restorer: got {type(restorer).__name__}; allowed: what restorekit.load returns")
+    options = _Options(
+        demand_times(times, least=1),
+        demand_window(window),
+        demand_range(range),
+        demand_scale(scale),
+        demand_flag("any_scale", any_scale),
+    )
+    restorer.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+    return _restore_all(restorer, _paths(inputs), as_path(folder, "folder"), options, say)
 
 
-def _restore_file(
-    restorer: Restorer,
-    path: Path,
-    target: Path,
-    note: str,
-    *,
-    times: int | None,
-    window: int | None,
-    range: Sequence[float] | None,
-) -> Row:
+def _paths(inputs: object) -> list[Path]:
+    if isinstance(inputs, str | bytes | os.PathLike):
+        return [as_path(inputs, "inputs")]
+    if not isinstance(inputs, Iterable):
+        raise DataError(f"inputs: got {inputs!r}; allowed: a path, or several, each as str or pathlib.Path")
+    found = [as_path(path, f"inputs[{at}]") for at, path in enumerate(inputs)]
+    if not found:
+        raise DataError("inputs: got no path; allowed: one or more")
+    return found
+
+
+def _restore_all(
+    restorer: Restorer, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
+) -> Iterator[Row]:
+    jobs = _jobs(restorer.format, inputs, folder, say)
+    domain = restorer.domain
+    with opened(folder, [*COLUMNS, *domain.columns]) as table:
+        if table.gone:
+            say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone")
+        for job in jobs:
+            yield _recorded(restorer, job, options, table)
+
+
+def _recorded(restorer: Restorer, job: _Job, options: _Options, table: Table) -> Row:
+    """Restore one file, and add its row to the table."""
     began = perf_counter()
-    known, format = restorer.range if range is None else range, restorer.format
-    size = restorer.recipe.data.size
-    window = max(size) if window is None and format.windows else window
     try:
-        image, intensity = format.read(path, range=known, dims=len(size))
-        made = restorer.restored(image, times=times, window=window)
-        format.write(target, _as_stored(made.image, intensity), intensity)
-    except (RestorekitError, OSError) as error:
-        named = str(error) if str(path) in str(error) else f"{path}: {error}"
-        return Row(str(path), "", named, perf_counter() - began, None, None)
-    ranged = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares" if known and not range else ""
-    scale = "" if format.windows else restorer.scale_note(image.shape[1:])
-    notes = "; ".join(filter(None, [note, intensity.note, ranged, scale]))
-    return Row(str(path), str(target), "", perf_counter() - began, made.answer, made.spread, notes)
+        error = job.error or _clash(job, table)
+        if error:
+            raise DataError(error)
+        row = _restored(restorer, job, options, table)
+        row = replace(row, seconds=perf_counter() - began)
+        table.add(_cells(row, restorer.domain))
+        return row
+    except Exception as error:  # a library can raise anything, and the next file may be good
+        table.discard()
+        row = Row(str(job.path), "", _said(job.path, error), perf_counter() - began, None, None)
+    table.add(_cells(row, restorer.domain))
+    return row
+
+
+def _said(path: Path, error: Exception) -> str:
+    """Return an error as one line that names the file."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        text = "does not fit into memory"
+    elif not isinstance(error, RestorekitError | OSError):
+        text = f"cannot be restored ({type(error).__name__}: {text[:200]})"
+    return text if text.startswith(str(path)) or f"'{path}'" in text else f"{path}: {text}"
+
+
+def _clash(job: _Job, table: Table) -> str:
+    """Return why a file may not be written to its place; empty: it may."""
+    for target in [job.target, *(t for t in table.staged() if t != job.target)]:
+        if not os.path.lexists(target) and table.owner(target) is None:
+            continue
+        source = table.owner(target) or _main_owner(job, target, table)
+        if source is None:
+            return f"would be written over {target}, which was not written by restoring; choose another -o FOLDER"
+        if not _same_file(source, job.path):
+            return f"would be written over {target}, which was restored from {source}; choose another -o FOLDER"
+    return ""
+
+
+def _main_owner(job: _Job, target: Path, table: Table) -> str | None:
+    """Return the source of a file that stands beside a restored one, as the samples of a record beside its header."""
+    same = target.parent == job.target.parent and target.name.partition(".")[0] == job.target.name.partition(".")[0]
+    return table.owner(job.target) if same else None
+
+
+def _same_file(one: str, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _restored(restorer: Restorer, job: _Job, options: _Options, table: Table) -> Row:
+    known, format = options.range or restorer.range, restorer.format
+    size = restorer.recipe.data.size
+    window = max(size) if options.window is None and format.windows else options.window
+    image, intensity = format.read(job.path, range=known, dims=len(size))
+    if options.range is None and known is not None:
+        demand_plausible(image, intensity)
+    made = restorer.restored(
+        image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale
+    )
+    stored = _as_stored(made.image, intensity)
+    format.write(table.stage(job.target), stored, intensity)
+    if error := _clash(job, table):
+        raise DataError(error)
+    ranged = known is not None and options.range is None
+    declared = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares" if known and ranged else ""
+    return Row(
+        str(job.path),
+        str(job.target),
+        "",
+        0.0,
+        made.answer,
+        made.spread,
+        "; ".join(filter(None, [job.note, intensity.note, declared, made.note])),
+        bits_read=None if format.windows else _bits(intensity),
+        bits_written=None if format.windows else _bits(_written_as(job.target, intensity)),
+        clipped=int((stored.abs() > 1).sum()),
+        scale=options.scale,
+        change=float((stored - _as_stored(image, intensity)).abs().mean()) / 2,
+    )
 
 
 def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:
     return image if image.shape[0] == intensity.channels else image.mean(0, keepdim=True)
 
 
-def _inputs(inputs: Sequence[Path], format: Format) -> Iterator[tuple[Path, Path]]:
-    """Every file with the name that its restored copy gets."""
+def _written_as(target: Path, intensity: Intensity) -> Intensity:
+    """Return the record by which an image is written, as `write_image` does where a file becomes another format."""
+    return intensity if format_by_name(target) == intensity.format else carried_over(intensity)
+
+
+def _bits(intensity: Intensity) -> int | None:
+    """Return the significant bits of integers: as stated, else those that hold the range; None for other values."""
+    dtype = np.dtype(intensity.dtype)
+    if intensity.bits is not None or dtype.kind not in "ui":
+        return intensity.bits
+    if dtype.itemsize == 1:
+        return 8
+    return min(8 * dtype.itemsize, max(1, ceil(log2(intensity.high - intensity.low + 1))))
+
+
+def _jobs(format: Format, inputs: Sequence[Path], folder: Path, say: Callable[[str], None]) -> list[_Job]:
+    """Return what is to be restored, each file once, with its place or the reason why it has none."""
+    products = _Products(folder)
+    jobs: list[_Job] = []
+    named: dict[str, str] = {}
+    places: dict[str, Path] = {}
+    left_out = repeated = 0
+    for path, name in _found(format, inputs, products):
+        if isinstance(name, str):
+            jobs.append(_Job(path, folder, error=name))
+            continue
+        if products.holds(path):
+            left_out += 1
+            continue
+        job = _job(format, path, name, folder)
+        real, key = os.path.realpath(path), place_key(job.target)
+        if os.path.abspath(path) in named or named.get(real) == key:
+            repeated += 1
+            continue
+        named |= {os.path.abspath(path): key, real: key}
+        if not job.error and key in places:
+            job = replace(job, error=f"would be written to {job.target}, as {places[key]} is; choose another -o FOLDER")
+        if not job.error:
+            places[key] = path
+        jobs.append(job)
     for path in inputs:
         if path.is_dir():
-            yield from ((found, found.relative_to(path)) for found in format.find(path))
-        else:
-            yield path, Path(path.name)
+            _report_skipped(format, path, say)
+    if left_out:
+        say(f"{left_out} files left out: they were written by restoring (see {TABLE})")
+    if repeated:
+        say(f"{repeated} files are named more than once; each is restored once")
+    if not jobs:
+        why = f"; {left_out} files there were written by restoring" if left_out else ""
+        raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
+    if all(_same_file(str(job.path), job.target) for job in jobs):
+        raise DataError(f"{jobs[0].path}: would be written over; choose another -o FOLDER")
+    return jobs
 
 
-def _earlier(table: Path, head: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a table that earlier calls wrote, if there is one."""
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as stream:
-        rows = csv.DictReader(stream)
-        if list(rows.fieldnames or ()) != list(head):
-            raise DataError(f"{table}: is not of a run that tells the same as this one; choose another -o FOLDER")
-        return [row for row in rows if None not in row.values()]  # a line that a kill cut off tells nothing
-
-
-def _cells(row: Row, domain: Domain) -> list[str]:
-    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
-    spread = "" if row.spread is None else f"{row.spread:.6f}"
-    return [row.file, row.written, row.error, row.note, f"{row.seconds:.3f}", spread, *answers]
-
-
-def _csv(*rows: Sequence[str]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()
-
-
-def _keep(folder: Path) -> str:
+def _report_skipped(format: Format, folder: Path, say: Callable[[str], None]) -> None:
+    """Say which files of a folder look like images and are not read, by reason, with a few names each."""
     try:
-        return str(json.loads((folder / "recipe.json").read_text("utf-8"))["train"]["keep"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
+        skipped = format.skipped(folder)
+    except OSError as error:
+        say(f"{folder}: cannot be searched for files that are left out ({error})")
+        return
+    reasons: dict[str, list[str]] = {}
+    for path, reason in skipped:
+        reasons.setdefault(reason, []).append(path.relative_to(folder).as_posix())
+    for reason, names in reasons.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        say(f"{folder}: {len(names)} files left out ({reason}): {', '.join(names[:NAMED])}{more}")
 
 
-def _declared(spec: Mapping[str, Any], option: str) -> Any:
-    """Return what a dataset of the recipe declares of its files, itself or those that it is made of; else None.
-
-    Raises:
-        RecipeError: if those that it is made of declare one thing and another: no file tells which of them it is like.
-    """
-    if spec.get(option) is not None:
-        return spec[option]
-    many = spec.get("datasets") or []
-    inner = [spec.get("dataset"), *([many] if isinstance(many, Mapping) else many)]
-    found = [_declared(one, option) for one in inner if isinstance(one, Mapping)]
-    first = next((value for value in found if value is not None), None)
-    if other := [value for value in found if value not in (None, first)]:
-        both = f"{first!r} and {other[0]!r}"
-        raise RecipeError(f"data.a: its datasets declare {option} {both}; to restore, say which")
-    return first
+def _job(format: Format, path: Path, name: Path, folder: Path) -> _Job:
+    try:
+        if path.exists() and not path.is_file():
+            return _Job(path, folder / name, error="is no regular file")
+        name, note = format.restored_name(path, name)
+    except Exception as error:  # a name may need a look into the file
+        return _Job(path, folder / name, error=_said(path, error))
+    target = folder / name
+    if _same_file(str(path), target):
+        return _Job(path, target, error="would be written over; choose another -o FOLDER")
+    first = name.parts[0] if name.parts else ""
+    if place_key(Path(first)) in map(place_key, map(Path, (TABLE, LOCK, STAGE))):
+        return _Job(path, target, error=f"would be written to {target}, a name that restoring needs itself; rename it")
+    return _Job(path, target, note)
 
 
-def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
-    if isinstance(array, np.ndarray):
-        return array
-    if not isinstance(array, Tensor):
-        raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
-    tensor = array.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
+def _found(format: Format, inputs: Sequence[Path], products: _Products) -> Iterator[tuple[Path, Path | str]]:
+    """Yield every file with the name that its restored copy gets, or the reason why a folder cannot be searched."""
+    for path in inputs:
+        if not path.is_dir():
+            yield path, Path(path.name)
+            continue
+        try:
+            found = format.find(path)
+        except OSError as error:
+            yield path, f"cannot be searched ({error})"
+            continue
+        products.look_inside(path)
+        yield from ((file, file.relative_to(path)) for file in found)
 
 
-def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:
-    """Measure the most memory that one pass holds at once, in bytes for each position of the image."""
-    side = -(-max(PROBE, net.generator.least) // net.generator.multiple) * net.generator.multiple
-    image, count = torch.zeros(1, channels, *[side] * dims, device=device), float(side**dims)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        start = torch.cuda.memory_allocated(device)
-        net(image)
-        return float(torch.cuda.max_memory_allocated(device) - start) / count
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the user
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        net(image)
-    with TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        seen.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text("utf-8"))["traceEvents"]
-    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-    return float(np.cumsum([size for _, size in memory]).max()) / count
+class _Products:
+    """Files that restoring wrote: by the tables that stand beside and above them, and by the folder they go to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._known: dict[Path, set[str] | None] = {}
+        self._home = os.path.realpath(folder)
+        self._inside = False
+
+    def look_inside(self, searched: Path) -> None:
+        """Take all files of the output folder for restored ones if it lies inside a folder that is searched."""
+        real = os.path.realpath(searched)
+        self._inside |= real != self._home and Path(self._home).is_relative_to(real)
+
+    def holds(self, path: Path) -> bool:
+        """True if `path` is a restored file, or a table of such."""
+        real = Path(os.path.realpath(path))
+        if self._inside and real.is_relative_to(self._home):
+            return True
+        if path.name == TABLE and self._written(real.parent) is not None:
+            return True
+        return any(str(real) in (self._written(above) or ()) for above in real.parents)
+
+    def _written(self, folder: Path) -> set[str] | None:
+        if folder not in self._known:
+            self._known[folder] = written_below(folder)
+        return self._known[folder]
 
 
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
+def _cells(row: Row, domain: Domain) -> dict[str, str]:
+    """Return a row as the table holds it: with absolute paths, for the table may be read from anywhere."""
+    cells: dict[str, Any] = {
+        "file": os.path.abspath(row.file),
+        "written": os.path.abspath(row.written) if row.written else "",
+        "error": row.error,
+        "note": row.note,
+        "seconds": f"{row.seconds:.3f}",
+        "channel_spread": None if row.spread is None else f"{row.spread:.6f}",
+        "bits_read": row.bits_read,
+        "bits_written": row.bits_written,
+        "clipped": row.clipped,
+        "scale": row.scale,
+        "change": None if row.change is None else f"{row.change:.6f}",
+    }
+    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
+    cells |= dict(zip(domain.columns, answers, strict=True))
+    return {name: "" if cell is None else str(cell) for name, cell in cells.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -353,6 +353,7 @@ def build(
         changed=changed,
         checkup=checkup,
         average=None if spec.train.ema is None else Average(nets, spec.train.ema),
+        scale=cache(partial(batches.trained_scale, splits["train", "a"], spec.data)),
     )
 
 

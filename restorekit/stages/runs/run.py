@@ -87,6 +87,8 @@ class Run:
     """What the data check found, where it was made."""
     average: Average | None = None
     """The moving average of the translators, where `train.ema` asks for one."""
+    scale: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """Measures how training resamples the images of side a: see `restorekit.stages.data.batches.trained_scale`."""
     step: int = 0
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
@@ -154,6 +156,7 @@ class Run:
             "scaler": self.engine.scaler.state_dict() if self.engine.scaler is not None else None,
             "domains": {name: asdict(domain) for name, domain in self.domains.items()},
             "recipe": json.loads(self.recipe.model_dump_json()),
+            "scale": self.scale(),
         }
         tensors = {
             "nets": dict(self.nets.state_dict()),

@@ -1,0 +1,90 @@
+"""Arguments of Python callers, checked like those of the command line: the argument, what came, what is allowed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from restorekit.core.errors import DataError
+
+__all__ = ["ScaleMode", "demand_flag", "demand_range", "demand_scale", "demand_times", "demand_window"]
+
+ScaleMode = Literal["native", "train"]
+"""At which scale an image is restored: its own, or the one that the networks were trained at."""
+
+
+def demand_times(times: object, *, least: int = 0) -> int | None:
+    """Return a number of passes; None stays None, for "as the recipe evaluates".
+
+    Raises:
+        DataError: if it is no integer from `least` on.
+    """
+    return None if times is None else _integer("times", times, least)
+
+
+def demand_window(window: object, *, least: int = 1) -> int | None:
+    """Return the side of a window; None stays None.
+
+    Raises:
+        DataError: if it is no integer from `least` on.
+    """
+    return None if window is None else _integer("window", window, least)
+
+
+def demand_range(range: object) -> tuple[float, float] | None:
+    """Return the values of black and white; None stays None.
+
+    Raises:
+        DataError: if they are not two finite numbers, the lower one first.
+    """
+    if range is None:
+        return None
+    allowed = "allowed: (LOW, HIGH), two finite numbers with LOW < HIGH"
+    if isinstance(range, str | bytes) or not hasattr(range, "__iter__"):
+        raise DataError(f"range: got {range!r}; {allowed}")
+    values = list(range)
+    if len(values) != 2 or not all(map(_is_number, values)) or not values[0] < values[1]:
+        raise DataError(f"range: got {range!r}; {allowed}")
+    return float(values[0]), float(values[1])
+
+
+def demand_scale(scale: object) -> ScaleMode:
+    """Return at which scale to restore.
+
+    Raises:
+        DataError: if it is none of the known ones.
+    """
+    for known in get_args(ScaleMode):
+        if isinstance(scale, str) and scale == known:
+            found: ScaleMode = known
+            return found
+    raise DataError(f"scale: got {scale!r}; allowed: {_listed(get_args(ScaleMode))}")
+
+
+def demand_flag(name: str, value: object) -> bool:
+    """Return a truth value.
+
+    Raises:
+        DataError: if it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise DataError(f"{name}: got {value!r}; allowed: True or False")
+    return value
+
+
+def _integer(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise DataError(f"{name}: got {value!r}; allowed: an integer from {least} on")
+    return int(value)
+
+
+def _is_number(value: object) -> bool:
+    return not isinstance(value, bool | np.bool_) and isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(map(repr, names))
