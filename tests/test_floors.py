@@ -40,7 +40,7 @@ HOMES = {
     "imagehash": {"stages/data/facts.py"},
     "pyarrow": {"core/manifests.py"},
     "sklearn": {"builtin/"},
-    "scipy": {"stages/scoring/audit.py", "stages/scoring/inference.py"},
+    "scipy": {"stages/scoring/audit.py", "stages/scoring/inference.py", "stages/scoring/intervals.py"},
     "statsmodels": {"stages/scoring/inference.py"},
     "jinja2": {"stages/writing/page.py"},
     "matplotlib": {"stages/writing/figures.py"},

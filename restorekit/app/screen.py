@@ -203,19 +203,28 @@ def _short(name: str) -> str:
 
 
 def scores(summary: Mapping[str, Any]) -> None:
-    """Print the scores of a split."""
-    from restorekit.stages.writing.findings import percent
+    """Print the scores of a split, and what they say in the words of the report."""
+    from restorekit.stages.reporting import towards
+    from restorekit.stages.writing.findings import percent, score_sentences
 
     share = percent(summary["confidence"])
     rows = []
     for name, entry in summary["metrics"].items():
         for part in ("score", "poor", "restored", "gain", "good"):
             if part in entry:
-                rows.append([name, "" if part == "score" else part, *_interval(entry[part], entry["undefined"])])
+                rows.append(
+                    [
+                        name,
+                        "" if part == "score" else part,
+                        *_interval(entry[part], entry["undefined"], summary["unit"]),
+                    ]
+                )
     title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"
     if summary.get("positive"):
         title += f"; positive class: {summary['positive']}"
     table(title, ["metric", "", "value", f"{share} interval by {summary['unit']}"], rows)
+    for sentence in [*score_sentences(summary), *towards.summary(summary)]:
+        say(sentence)
 
 
 def times(summary: Mapping[str, Any]) -> None:
@@ -230,7 +239,7 @@ def times(summary: Mapping[str, Any]) -> None:
 
 
 def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None:
-    """Print the columns of which more or less is better; the files have all. A star marks what is bold there.
+    """Print the columns by which methods are ranked; the files have all. A star marks what is bold there.
 
     What is wider than a terminal goes on in a table below, so that no number is broken.
     """
@@ -258,8 +267,11 @@ def _pieces(widths: Sequence[int], room: int) -> Iterator[list[int]]:
     yield chosen
 
 
-def _interval(part: Mapping[str, Any] | None, reason: str | None) -> tuple[str, str]:
+def _interval(part: Mapping[str, Any] | None, reason: str | None, unit: str) -> tuple[str, str]:
     if part is None:
         return "-", reason or "not defined"
-    bounds = f"not defined: {part['why']}" if part["low"] is None else f"{part['low']:.4f} to {part['high']:.4f}"
+    if part["low"] is None:
+        return f"{part['value']:.4f}", f"no interval: {part['why']}"
+    exact = f", exact over {part['exact']} {unit}s" if part.get("exact") else ""
+    bounds = f"{part['low']:.4f} to {part['high']:.4f}{exact}"
     return f"{part['value']:.4f}", bounds

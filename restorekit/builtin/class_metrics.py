@@ -45,6 +45,7 @@ class ClassMetric(Metric):
         self.name, self.classes = name, classes
         calibration = name == "ece"
         self.better = "lower" if calibration else "higher"
+        self.proportion = name == "accuracy" or (classes == 2 and name in ("sensitivity", "specificity", "precision"))
         self.biased = calibration  # an image drawn twice widens the chance gaps of its bin
         meaning = f" {_PROMISED[classes == 2]}" if calibration else f"; {_MEANING[classes == 2]}"
         self.id = f"{name}: {FORMULAS[name]}{meaning}; unlabelled images left out"

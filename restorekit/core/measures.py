@@ -203,7 +203,8 @@ class Measure:
     """Its docstring begins with what it is, in a line, and names its sources as DOIs."""
     unit: str
     """Such as "px", or what it is a share of; empty for a ratio."""
-    better: Literal["higher", "lower", "neither"]
+    better: Literal["higher", "lower", "nearer", "neither"]
+    """As `Metric.better`; without a reference, less noise or blur than good images have is no gain: nearer."""
     any_size: bool = False
     """It is defined for images of less than `LEAST` pixels a side, too."""
     undefined: str = ""
@@ -225,10 +226,10 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "noise": Measure(noise, "of the range", "lower"),
-    "blur": Measure(blur, "px", "lower", undefined="no edge rises above the noise"),
-    "exposure": Measure(exposure, "log2 gamma", "neither", any_size=True),
-    "contrast": Measure(contrast, "of the range", "neither", any_size=True),
+    "noise": Measure(noise, "of the range", "nearer"),
+    "blur": Measure(blur, "px", "nearer", undefined="no edge rises above the noise"),
+    "exposure": Measure(exposure, "log2 gamma", "nearer", any_size=True),
+    "contrast": Measure(contrast, "of the range", "nearer", any_size=True),
 }
 """The measures of every run's report, by name."""
 

@@ -589,8 +589,10 @@ class Metric(ABC):
 
     id: str
     """The definition in one line, with its source: printed in every report."""
-    better: Literal["higher", "lower", "neither"] = "higher"
-    """What is good; neither: the score says what an image is like, and no checkpoint is chosen by it."""
+    better: Literal["higher", "lower", "nearer", "neither"] = "higher"
+    """What is good. nearer: the nearer its values are to those of the good images (domain b), the better, so that the
+    least noise is not the best; such a metric needs nothing but an image. neither: the score says what an image is
+    like, and no checkpoint is chosen by it."""
     unit: str = ""
     """What the score is counted in, such as "px"; empty for a plain number. The report prints it beside the name."""
     needs: Literal["truth", "target"] | None = None
@@ -599,6 +601,9 @@ class Metric(ABC):
     """What a report prints where the score is NaN: the reason in a few words."""
     biased: bool = False
     """True: of resampled images it comes out worse or better than of all, so it is told without an interval."""
+    proportion: bool = False
+    """True: the score is a count divided by a count of the same things, such as images. Where all bootstrap resamples
+    are equal, as for 0 of 10, it gets the exact interval (Clopper and Pearson) over patients."""
 
     @abstractmethod
     def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:

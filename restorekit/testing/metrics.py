@@ -45,8 +45,12 @@ def rows(subject: Subject) -> None:
     """`measure` gives a float64 row an image, the same whatever other images are in the batch."""
     metric, domain = _made(subject)
     demand(metric.id, "a metric must say its definition in one line: `id` is empty")
-    known = ("higher", "lower", "neither")
-    demand(metric.better in known, f"`better` must be 'higher', 'lower' or 'neither'; came {metric.better!r}")
+    known = ("higher", "lower", "nearer", "neither")
+    demand(metric.better in known, f"`better` must be one of {', '.join(known)}; got {metric.better!r}")
+    reads_nothing = metric.better != "nearer" or metric.needs is None
+    demand(
+        reads_nothing, f"a metric whose `better` is nearer is measured of good images too; got needs {metric.needs!r}"
+    )
     image, told, batch = _example(domain)
     came = metric.measure(image, told, batch)
     demand(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")

@@ -19,8 +19,7 @@ from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs import build
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.audit import audit, changes_of_mind, contrast, relation
-from restorekit.stages.scoring.inference import exact
-from restorekit.stages.scoring.intervals import ALIKE, resamples, units
+from restorekit.stages.scoring.intervals import ALIKE, exact, resamples, units
 from restorekit.stages.scoring.survival import proven, sentences
 from restorekit.stages.training.train import train
 
@@ -123,7 +122,7 @@ def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Reci
         build.check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
 
 
-NONE = {"value": 0, "low": None, "high": None, "why": "no resample differs"}
+NONE = {"value": 0, "low": None, "high": None, "why": ALIKE}
 
 
 def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Callable[..., Run]) -> None:
@@ -136,7 +135,7 @@ def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Call
     assert [flips[way]["k"] for way in ("away", "towards", "lost", "invented")] == [0, 0, 0, 0]
     assert flips["lost"]["n"] == sum(row["class"] == "yes" for row in rows(run) if float(row["poor_p_yes"]) > 0.5)
     assert found["contrast"]["change"] == NONE
-    still = "that contrast did not clearly change: 0.000 (95 % interval not defined: no resample differs)."
+    still = f"that contrast did not change: 0.000 (no interval: {ALIKE})."
     assert f"By restoration {still}" in found["sentences"]
     assert found == json.loads((run.folder / "scores" / "audit.json").read_text())
     assert any("a loss in up to" in sentence for sentence in found["sentences"]), "ten images exclude nothing"

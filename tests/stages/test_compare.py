@@ -20,7 +20,7 @@ from restorekit.stages.comparing.answers import GRID, pr_curve, roc_curve, youde
 from restorekit.stages.comparing.compare import TABLE, compare, demand_column
 from restorekit.stages.comparing.methods import read_run
 from restorekit.stages.scoring import gallery
-from restorekit.stages.scoring.intervals import resamples, units
+from restorekit.stages.scoring.intervals import BIASED, resamples, units
 from restorekit.stages.writing.tables import tex
 
 IMAGES = 60
@@ -352,7 +352,8 @@ def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
     assert found.cells["good", "f1"].best
     assert not found.cells["poor", "f1"].best
     assert found.cells["good", "ece"].patients is None
-    assert "ECE: without an interval over patients" in " ".join(words.notes(found))
+    assert found.cells["good", "ece"].why == BIASED
+    assert any(note.startswith("ECE: ") for note in words.notes(found))
     assert {t.column for t in found.tests} == {*TABLE, "ece"}
     assert len(found.tests) == 3 * 8
     assert all(t.corrected >= t.p for t in found.tests)
@@ -840,7 +841,7 @@ def test_pictures_on_which_methods_disagree_come_first(made: Made, tmp_path: Pat
 def test_the_page_of_little_says_what_is_missing(made: Made, tmp_path: Path) -> None:
     found = compare([made("mute", head=False, columns={"psnr_restored": np.ones(IMAGES)})], draws=10)
     words = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
-    for text in ("Fewer than two methods tell classes.", "No run holds single pictures", "Nothing was tested."):
+    for text in ("Fewer than two methods predict classes.", "No run holds single pictures", "Nothing was tested."):
         assert text in words
 
 
@@ -853,10 +854,12 @@ def test_one_patient_has_no_interval(made: Made, tmp_path: Path) -> None:
     runs = [made(name, skill=skill, groups=groups, columns=columns) for name, skill in (("one", 1.0), ("two", 2.0))]
     found = compare(runs, draws=100)
     assert {cell.patients for cell in found.cells.values()} == {None}
-    (said,) = [note for note in words.notes(found) if note.startswith("A dash stands for an interval")]
-    assert "that is not defined: the score rests on one patient alone" in said
+    assert {cell.why for (_, name), cell in found.cells.items() if name != "ece"} == {"one patient"}
     assert not any("intervals are rough" in note for note in words.notes(found))
-    assert {cell.below for line in words.lines(found) for cell in line.cells} == {("\N{EN DASH}",)}
+    assert {cell.below for line in words.lines(found) for cell in line.cells} == {
+        ("no interval: one patient",),
+        (f"no interval: {BIASED}",),
+    }
     assert "nan" not in pages.write_page(found, tmp_path / "page.html").read_text().lower().replace("nano", "")
     assert {test.p for test in found.tests} == {1.0}
 
@@ -876,7 +879,7 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
         page.count("No band is drawn for one, whose AUROC has no interval: all images of a class are of one patient")
         == 2
     )
-    assert any("sensitivity" in n and "the score rests on one patient" in n for n in words.notes(found))
+    assert found.cells["one", "sensitivity"].why == "one patient"
 
 
 def test_the_table_for_latex_tells_the_doubts(made: Made) -> None:

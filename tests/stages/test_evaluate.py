@@ -23,6 +23,7 @@ from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring import gallery
 from restorekit.stages.scoring.evaluate import evaluate, pictures, rehearse, restored, score
 from restorekit.stages.scoring.gallery import SHOWN
+from restorekit.stages.scoring.intervals import BIASED, exact
 from restorekit.stages.training.train import train
 
 Build = Callable[..., Run]
@@ -255,10 +256,10 @@ def test_a_perfect_image_scores_infinity_and_that_is_no_crash(saved: Build) -> N
 def test_a_class_that_a_resample_may_lack(saved: Build) -> None:
     """Two positive images: in the resamples without them sensitivity is not defined; the interval is of the rest."""
     entry = evaluate(saved("sensitivity", data__a=toy(test=4), nets__head=HEAD))["metrics"]["sensitivity"]["score"]
-    if entry["low"] is None:
-        assert (entry["why"], entry["value"] in (0.0, 1.0)) == ("no resample differs", True)
-    else:
-        assert 0 <= entry["low"] <= entry["value"] <= entry["high"] <= 1
+    assert 0 <= entry["low"] <= entry["value"] <= entry["high"] <= 1
+    if entry["value"] in (0.0, 1.0):
+        assert entry["exact"] == 2
+        assert (entry["low"], entry["high"]) == exact(int(2 * entry["value"]), 2, 0.95)
 
 
 def test_one_positive_image_gives_the_sensitivity_no_interval(saved: Build) -> None:
@@ -271,7 +272,7 @@ def test_one_positive_image_gives_the_sensitivity_no_interval(saved: Build) -> N
 def test_a_score_that_resamples_bias_has_no_interval(saved: Build) -> None:
     entry = evaluate(saved("ece", data__a=toy(test=30), nets__head=HEAD))["metrics"]["ece"]["score"]
     assert 0 < entry["value"] < 1
-    assert (entry["low"], entry["high"], entry["why"]) == (None, None, "resamples bias it")
+    assert (entry["low"], entry["high"], entry["why"]) == (None, None, BIASED)
 
 
 def test_the_grid_is_a_picture_of_the_split(saved: Build) -> None:

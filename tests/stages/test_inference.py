@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from restorekit.core.classification import auroc, summed
 from restorekit.stages.scoring import inference
-from restorekit.stages.scoring.intervals import estimate, interval, resamples, unit_of, units, weights
+from restorekit.stages.scoring.intervals import ALIKE, estimate, interval, resamples, unit_of, units, weights
 
 PATIENTS = 8
 
@@ -191,7 +191,7 @@ def test_a_score_that_rests_on_one_of_several_units_has_no_interval(count: int, 
 
 def test_a_score_that_is_the_same_in_every_resample_is_not_taken_for_certain() -> None:
     over = resamples(units([f"p{i // 2}" for i in range(40)]), 50, 0)
-    alike = {"value": 1.0, "low": None, "high": None, "why": "no resample differs"}
+    alike = {"value": 1.0, "low": None, "high": None, "why": ALIKE}
     assert estimate(rate(np.ones(40)), over, 0.9) == alike
     some = np.full(40, math.nan)
     some[[0, 1, 38]] = 1.0  # of two patients

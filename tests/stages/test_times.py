@@ -110,11 +110,11 @@ def test_one_patient_has_no_interval_anywhere(
     assert "why" not in scores["metrics"]["exposure_level"]["good"], "the good images are not of that patient"
     text = report(run.folder).read_text()
     assert "The test images are those of one patient" in text
-    assert "(95 % interval not defined: one patient)" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "(no interval: one patient)" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "bootstrap resamples of" not in text
     screen.scores(scores)
     screen.times(curves)
-    assert "not defined: one patient" in capsys.readouterr().out
+    assert "no interval: one patient" in capsys.readouterr().out
     with (run.folder / "scores" / "times.csv").open(newline="") as stream:
         assert {(row["low"], row["high"]) for row in csv.DictReader(stream)} == {("", "")}
 

@@ -7,7 +7,7 @@ wrote, by the same resamples of patients for all, so that methods can be compare
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,21 @@ from restorekit.core.errors import DataError, unknown
 from restorekit.core.types import Domain, Metric
 from restorekit.stages.comparing.judged import with_judge
 from restorekit.stages.comparing.methods import Method, Scored, find_runs, methods, read_run
+from restorekit.stages.scoring.distances import Grid, distance, grid
 from restorekit.stages.scoring.inference import Difference, holm, mcnemar, ranked, summable, swap_test, t_interval
-from restorekit.stages.scoring.intervals import Indices, percentiles, unit_of, unit_word, units, weights
+from restorekit.stages.scoring.intervals import (
+    ALIKE,
+    BIASED,
+    Indices,
+    exact_over_units,
+    percentiles,
+    rests_on_one,
+    unit_of,
+    unit_word,
+    units,
+    weights,
+)
+from restorekit.stages.writing.changes import Side, beyond
 
 __all__ = ["CONFIDENCE", "DRAWS", "TABLE", "Cell", "Column", "Comparison", "Discordance", "PairTest", "compare"]
 
@@ -49,7 +62,7 @@ class Column:
 
     name: str
     better: str
-    """higher, lower or neither."""
+    """higher, lower, nearer (to the good images) or neither."""
     id: str
     """Its definition."""
     rows: bool = True
@@ -58,6 +71,8 @@ class Column:
     """True: it needs a head; else it is of restored images."""
     biased: bool = False
     """True: resamples bias it (`Metric.biased`), so it has no interval by patient."""
+    proportion: bool = False
+    """True: it has an exact interval where all resamples are equal (`Metric.proportion`)."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +93,29 @@ class Cell:
     """Its run wrote an interval, of another confidence than the table's, which is left out."""
     best: bool = False
     """Better than every other method that can have the score, after Holm and in every seed."""
+    exact: int = 0
+    """Units that the interval `patients` is of, if it is the exact one of a proportion; else 0."""
+    why: str = ""
+    """Why there is no interval `patients`, in words."""
+    distances: tuple[float, ...] = ()
+    """A number a seed: how far the images are from the good ones, of a score that is better when nearer to them."""
+    beyond: Side = ""
+    """The median image of every seed is below, or above, every good image."""
 
     @property
     def value(self) -> float:
         """The mean over seeds; NaN if it is not defined for one of them."""
         return float(np.mean(self.values)) if self.values else float("nan")
+
+    @property
+    def distance(self) -> float:
+        """The mean distance over seeds; NaN if there is none."""
+        return float(np.mean(self.distances)) if self.distances else float("nan")
+
+    @property
+    def ranked(self) -> tuple[float, ...]:
+        """What methods are ordered by, a number a seed: the distances to the good images, else the values."""
+        return self.distances or self.values
 
     @property
     def undefined(self) -> int:
@@ -151,6 +184,10 @@ class Comparison:
     """Why what judges said has no columns; empty if it has, or no run was audited."""
     draws: int
     """Bootstrap resamples."""
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    """By column that is better when nearer to the good images: how far from them images are."""
+    unranked: str = ""
+    """Why such columns cannot be ranked; empty if they can, or there are none."""
 
     @property
     def synthetic(self) -> bool:
@@ -192,19 +229,31 @@ class Comparison:
         """Return how often each test image counts in each resample of patients, (draws, N)."""
         return weights(units(self.first.test.groups), self.draws, 0)
 
-    def interval(self, score: Callable[[Values], Values], over: Values) -> tuple[float, float] | None:
-        """Return the percentiles of a score over resamples of patients; None where it is not defined, or rests on one.
+    def interval(
+        self, score: Callable[[Values], Values], over: Values, *, proportion: bool = False
+    ) -> tuple[tuple[float, float] | None, int, str]:
+        """Return the percentiles of a score over resamples of patients, or the exact interval of a proportion.
 
         Args:
             score: of how often each test image counts, (R, N) to (R,).
             over: the resamples, (R, N).
+            proportion: the score is a proportion.
+
+        Returns:
+            The interval; the number of patients of an exact one, else 0; and why there is none, where it is None.
         """
 
         def of(rows: Indices) -> float:
             return float(score(np.bincount(rows, minlength=over.shape[1])[None].astype(np.float64))[0])
 
-        low, high = percentiles(_in_pieces(score, over), of, units(self.first.test.groups), CONFIDENCE)
-        return None if low is None or high is None else (low, high)
+        who = units(self.first.test.groups)
+        low, high = percentiles(_in_pieces(score, over), of, who, CONFIDENCE)
+        if low is not None and high is not None:
+            return (low, high), 0, ""
+        if rests_on_one(of, who):
+            return None, 0, f"one {self.unit}"
+        found = exact_over_units(of, who, CONFIDENCE) if proportion else None
+        return (None, 0, ALIKE) if found is None else ((found[0], found[1]), found[2], "")
 
 
 def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = DRAWS) -> Comparison:
@@ -224,10 +273,17 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
     found, unjudged = with_judge(methods(runs, allow_unequal=allow_unequal))
     runs = [run for method in found for run in method.runs]
     dropped = _dropped(runs)
+    columns = _columns(found, dropped)
+    nearer = [column.name for column in columns if column.better == "nearer"]
+    grids, unranked = _grids(runs, nearer)
+    columns = tuple(
+        replace(c, better="neither") if c.better == "nearer" and (c.name not in grids or not c.rows) else c
+        for c in columns
+    )
     groups = runs[0].test.groups
     empty = Comparison(
         methods=tuple(found),
-        columns=_columns(found, dropped),
+        columns=columns,
         cells={},
         tests=(),
         discordances=(),
@@ -240,6 +296,8 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         dropped=dropped,
         unjudged=unjudged,
         draws=draws,
+        grids=grids,
+        unranked=unranked,
     )
     sized = replace(empty, known=int(empty.truth()[0].sum()))
     scored = replace(sized, cells=_cells(sized))
@@ -301,20 +359,42 @@ def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column,
         able = [run for run in runs if run.may_have(of_answers=of_answers)]
         rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in able)
         if able:
-            better, told, biased = _meaning(name, entry, classes)
-            made.append(Column(name, better, told, rows, of_answers, biased))
+            made.append(_column(name, entry, classes, rows=rows, of_answers=of_answers))
     return tuple(made)
 
 
-def _meaning(name: str, entry: Mapping[str, Any], classes: tuple[str, ...]) -> tuple[str, str, bool]:
-    """Return what is better, the definition, and whether resamples bias the score, as a run tells it.
+def _column(name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, rows: bool, of_answers: bool) -> Column:
+    """Return a column, with what is better and the definition as a run tells them.
 
-    Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run.
+    Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run. Runs of
+    version 1.0 call less noise and blur better; here a level is better when nearer to the good images.
     """
     if name in CLASS_SCORES:
         metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), classes))
-        return metric.better, metric.id, metric.biased
-    return str(entry.get("better", "higher")), str(entry.get("id", "not recorded")), bool(entry.get("biased"))
+        return Column(name, metric.better, metric.id, rows, of_answers, metric.biased, metric.proportion)
+    better, told = str(entry.get("better", "higher")), str(entry.get("id", "not recorded"))
+    if name.endswith("_level") and name in plugins.load().parts.names("metric"):
+        better = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (64, 64), ())).better
+    return Column(name, better, told, rows, of_answers, bool(entry.get("biased")), bool(entry.get("proportion")))
+
+
+def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid], str]:
+    """Return by metric how far images are from the good ones, or why that cannot be compared."""
+    able = [run for run in runs if run.restores]
+    if not names or not able:
+        return {}, ""
+    first = able[0]
+    for run in able:
+        if any(name not in run.good or not np.isfinite(run.good[name]).any() for name in names):
+            return {}, f"{run.folder} has no values of good images (scores/test_good.csv)"
+        alike = run.good_keys == first.good_keys and all(
+            np.allclose(run.good[name], first.good[name], rtol=1e-3, atol=1e-5, equal_nan=True) for name in names
+        )
+        if not alike:
+            return {}, f"{first.folder} and {run.folder} were scored beside other good images"
+    sets = {name: [c for run in able if (c := run.test.columns.get(f"{name}_restored")) is not None] for name in names}
+    most = max(50, 40_000 // (len(names) * max(1, len(able)) ** 2))  # of many runs coarser, for the tests' memory
+    return {name: grid(sets[name], first.good[name], min(400, most)) for name in names}, ""
 
 
 def _by_rows(run: Scored, name: str) -> Values | None:
@@ -339,11 +419,17 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
                     _demand_as_written(run, column.name, value)
-                patients = None if column.biased else sized.interval(_mean_of_scores(scores), over)
+                patients, exact, why = (
+                    (None, 0, BIASED)
+                    if column.biased
+                    else sized.interval(_mean_of_scores(scores), over, proportion=column.proportion)
+                )
                 unlike = False
             else:
                 values = [_entry(run, column.name).get("value", np.nan) for run in method.runs]
                 patients, unlike = _written(method, column.name)
+                exact, why = 0, ""
+            near = column.better == "nearer"
             finite = bool(np.isfinite(values).all())
             cells[method.label, column.name] = Cell(
                 values=tuple(values),
@@ -351,8 +437,25 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
                 unlike=unlike,
                 seeds=t_interval(np.array(values), CONFIDENCE) if finite else None,
                 paper=method.paper.get(column.name),
+                exact=exact,
+                why=why,
+                distances=tuple(_distance(run, column.name) for run in method.runs) if near else (),
+                beyond=_beyond(method, column.name) if near else "",
             )
     return cells
+
+
+def _distance(run: Scored, name: str) -> float:
+    return distance(run.test.columns[f"{name}_restored"], run.good[name])
+
+
+def _beyond(method: Method, name: str) -> Side:
+    """Return on which side of every good image the median image of every seed is; empty: on none."""
+    sides = set()
+    for run in method.runs:
+        values, good = run.test.columns[f"{name}_restored"], run.good[name]
+        sides.add(beyond(float(np.nanmedian(values)), float(np.nanmin(good)), float(np.nanmax(good))))
+    return sides.pop() if len(sides) == 1 else ""
 
 
 def _entry(run: Scored, name: str) -> Mapping[str, Any]:
@@ -443,6 +546,11 @@ def _tested(scored: Comparison) -> Comparison:
 
 def _difference(scored: Comparison, column: Column, one: Scored, other: Scored, member: Values) -> Difference | None:
     """Return the difference of two runs in a score as a function of swaps, or None where it has none."""
+    if column.better == "nearer":
+        near = scored.grids[column.name]
+        one_terms, other_terms = (near.terms(run.test.columns[f"{column.name}_restored"]) for run in (one, other))
+        scale = float(np.ptp(near.at))
+        return replace(summable(one_terms, other_terms, near.score, member), scale=scale)
     if column.name not in CLASS_SCORES:
         (first, score), (second, _) = (_mean_terms(run, column.name) for run in (one, other))
         return summable(first, second, score, member)
@@ -484,10 +592,12 @@ def _with_best(tested: Comparison) -> dict[tuple[str, str], Cell]:
         if len(have) < 2 or not defined or column.better == "neither" or column.name in tested.uneven:
             continue  # none is better than one whose score is not known; a test of fewer runs is not of these numbers
         sign = 1 if column.better == "higher" else -1
-        best = max(have, key=lambda label: sign * cells[label, column.name].value)
+        best = max(have, key=lambda label: sign * float(np.mean(cells[label, column.name].ranked)))
+        if cells[best, column.name].beyond:
+            continue  # the nearest of those that left every good image behind is no good method
         against = [t for t in tested.tests if t.column == column.name and best in (t.one, t.other)]
-        worst = min(sign * value for value in cells[best, column.name].values)
-        clear = all(worst > max(sign * v for v in cells[label, column.name].values) for label in have if label != best)
+        worst = min(sign * value for value in cells[best, column.name].ranked)
+        clear = all(worst > max(sign * v for v in cells[label, column.name].ranked) for label in have if label != best)
         if clear and len(against) == len(have) - 1 and all(t.corrected < LEVEL for t in against):
             cells[best, column.name] = replace(cells[best, column.name], best=True)
     return cells
@@ -502,6 +612,12 @@ def _discordances(tested: Comparison) -> tuple[Discordance, ...]:
     found = [(one, other, *mcnemar(right[one], right[other])) for one, other in combinations(right, 2)]
     corrected = holm(np.array([p for *_, p in found]))
     return tuple(Discordance(*row, float(value)) for row, value in zip(found, corrected, strict=True))
+
+
+def run_score(found: Comparison, run: Scored, name: str) -> float:
+    """Return a score of classes of one run; NaN where it is not defined."""
+    known, target = found.truth()
+    return float(_scorer(run, name, known, target)(None)) if len(target) else float("nan")
 
 
 def mean_chances(method: Method) -> Values:

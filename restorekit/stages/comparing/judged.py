@@ -111,4 +111,9 @@ def _columns(said: _Said) -> Iterator[tuple[str, tuple[str, Values]]]:
 
 def _entry(definition: str, values: Values) -> dict[str, Any]:
     some = values[~np.isnan(values)]
-    return {"id": definition, "better": "higher", "restored": {"value": float(some.mean())} if some.size else None}
+    return {
+        "id": definition,
+        "better": "higher",
+        "proportion": True,
+        "restored": {"value": float(some.mean())} if some.size else None,
+    }

@@ -6,16 +6,18 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.stages.comparing.scoretable import ScoreTable, read_scores
 from restorekit.stages.recipes.recipe import read_resolved
 from restorekit.stages.runs.checkpoint import checkpoints
+from restorekit.stages.scoring.distances import read_good
 from restorekit.stages.training.health import judged, lasting
 
 __all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
@@ -31,6 +33,8 @@ HOUSEKEEPING = (
 """Keys of a recipe that change no network and no restored image."""
 FOR_THE_BEST = ("train.best", "train.score_every")
 """Keys that matter only where the best checkpoint is kept."""
+KNOWS = ("higher", "lower", "nearer")
+"""What `Metric.better` may say of a metric that can name the best checkpoint."""
 NO_PIXELS = ("root", "path", "file", "images", "labels", "train", "val", "count")
 """Options of datasets that make no test pixel: where files lie, and how much is trained and validated on."""
 
@@ -50,6 +54,10 @@ class Scored:
     """data.json."""
     restores: bool = True
     """False: its generator hands images through, so no score of images is its own."""
+    good: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """By metric the values of the good images, (M,), that were measured beside the test images."""
+    good_keys: tuple[str, ...] = ()
+    """Names of the good images, M of them."""
     ailing: tuple[str, ...] = ()
     """What training health finds at the step whose weights are compared."""
 
@@ -153,6 +161,7 @@ def read_run(folder: Path) -> Scored:
             f"{folder}: was evaluated at step {scores['step']}, but keeps step {now}; restorekit evaluate {folder}"
         )
     val = folder / "scores" / "val.csv"
+    good_keys, good = read_good(folder / "scores" / "test_good.csv")
     same = (_json(folder / "scores" / "val.json") or {}).get("step") == now  # else it is of another checkpoint
     return Scored(
         folder=folder,
@@ -162,6 +171,8 @@ def read_run(folder: Path) -> Scored:
         val=read_scores(val, scores["metrics"]) if val.is_file() and same else None,
         data=_json(folder / "data.json") or {},
         restores=_get(_json(folder / "networks.json") or {}, "ab.translates") is not False,
+        good=good,
+        good_keys=good_keys,
         ailing=_ailing(folder, now),
     )
 
@@ -264,7 +275,7 @@ def _half(run: Scored) -> Any:
 def _best(run: Scored) -> Any:
     """The metric that names the best checkpoint: `train.best`, else the first that knows what is better."""
     listed = [str(metric.get("name")) for metric in _get(run.recipe, "evaluate.metrics") or ()]
-    judges = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in ("higher", "lower"))
+    judges = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in KNOWS)
     return _get(run.recipe, "train.best") or next(judges, None)
 
 

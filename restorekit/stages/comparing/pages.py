@@ -68,6 +68,7 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
         "names": [method.label for method in found.methods],
         "seeds": sorted({seed for method in found.methods for seed in method.seeds}),
         "confidence": CONFIDENCE,
+        "ranks": words.RANKS,
         "heads": [(column, label(column.name)) for column in found.columns],
         "lines": words.lines(found),
         "legend": words.legend(found),
@@ -102,14 +103,19 @@ def _best(found: Comparison) -> list[str]:
     even = [label(name) for name in dict.fromkeys(test.column for test in found.tests) if name not in found.uneven]
     if not best and (even or not found.uneven):
         which = listed(even) if found.uneven else "any score"
-        said.append(f"No method is better than all others in {which}: no such difference stands.")
+        said.append(f"No method is better than all others in {which}: no significant difference.")
     return said + _uneven(found, all_columns=not even)
 
 
 def _better(found: Comparison, name: str, columns: list[str]) -> str:
     whole = all(len(found.having(column)) == len(found.methods) for column in columns)
     others = "every other method" + ("" if whole else " that has the score")
-    return f"{name} is better than {others} in {', '.join(map(label, columns))}."
+    near = [column.name for column in found.columns if column.better == "nearer"]
+    better = listed([label(column) for column in columns if column not in near])
+    nearer = listed([label(column) for column in columns if column in near])
+    said = [f"is better than {others} in {better}"] if better else []
+    said += [f"is nearer to the good images than {others} by {nearer}"] if nearer else []
+    return f"{name} {' and '.join(said)}."
 
 
 def _uneven(found: Comparison, *, all_columns: bool) -> list[str]:
@@ -143,7 +149,7 @@ def _calibration(found: Comparison, of: Mapping[str, Calibration]) -> dict[str, 
     if not of:
         return None
     two = len(found.classes) == 2
-    promised = f"the probability of {found.classes[-1]}" if two else "the probability of the class that was called"
+    promised = f"predicted probability of {found.classes[-1]}" if two else "probability of the predicted class"
     rows = []
     for name, one in of.items():
         spread = f"{number(min(one.ece))} to {number(max(one.ece))}" if len(one.ece) > 1 else ""

@@ -81,7 +81,7 @@ def _curves(curves: Mapping[str, Curve], finish: Callable[[Any], None]) -> str:
 
 
 def reliability(found: Mapping[str, Calibration], promised: str) -> str:
-    """Draw a panel a method: what came true against what was promised, a line a seed; dots grow with the images."""
+    """Draw a panel a method: the observed share at each predicted probability, a line a seed."""
 
     def draw(figure: Any) -> None:
         for axes, (name, calibration) in zip(panels(figure, len(found)), found.items(), strict=True):
@@ -90,7 +90,7 @@ def reliability(found: Mapping[str, Calibration], promised: str) -> str:
                 axes.plot(sure, true, color=TEAL, lw=1, alpha=0.7)
                 axes.scatter(sure, true, s=6 + 90 * count / count.sum(), color=TEAL, alpha=0.6, lw=0)
             axes.set_xlabel(promised)
-            axes.set_ylabel("share that came true")
+            axes.set_ylabel("observed share")
             _unit_square(axes, name)
 
     return drawn(draw, (9.4, 3.1 * math.ceil(len(found) / 3)))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restorekit.stages.comparing.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison
+from restorekit.stages.comparing.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison, run_score
+from restorekit.stages.writing.changes import beyond_words
 from restorekit.stages.writing.findings import (
     class_and_source,
     count,
@@ -24,7 +25,11 @@ from restorekit.stages.writing.findings import (
 )
 from restorekit.stages.writing.tables import tex, tex_table
 
-__all__ = ["Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
+__all__ = ["RANKS", "Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
+
+
+RANKS = {"lower": "lower is better", "nearer": "nearer to good images is better", "neither": "not ranked"}
+"""What is said at the head of a column of which higher is not better."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,23 @@ def _words(cell: Cell | None, column: Column) -> Words:
     if not finite(cell.value):
         many = len(cell.values)
         return Words("not defined", (f"for {cell.undefined} of {many} seeds",) if 0 < cell.undefined < many else ())
-    return Words(number(cell.value, column.name), _intervals(cell, column.name), cell.best)
+    return Words(number(cell.value, column.name), (*_intervals(cell, column.name), *_nearness(cell, column)), cell.best)
+
+
+def _nearness(cell: Cell, column: Column) -> tuple[str, ...]:
+    """Say how far a score is from that of the good images, and whether it lies beyond all of them."""
+    if not cell.distances:
+        return ()
+    told = f"distance {number(cell.distance, column.name)}"
+    return (told, beyond_words(column.name, cell.beyond)) if cell.beyond else (told,)
 
 
 def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
     """The intervals of a cell and what they are: by patient for one seed, else the range and t over seeds."""
     if len(cell.values) == 1:
-        return (_bounds(cell.patients, name) or "\u2013",)
+        if cell.patients is None:
+            return (f"no interval: {cell.why}" if cell.why else "\u2013",)
+        return (_bounds(cell.patients, name) + (", exact" if cell.exact else ""),)
     spread = f"range {_bounds(cell.range, name)}"
     return (spread, f"t {_bounds(cell.seeds, name)}") if cell.seeds else (spread,)
 
@@ -121,6 +136,16 @@ def legend(found: Comparison) -> list[str]:
             "Where there are several seeds, the number is their mean and behind it stands the range from the least to "
             f"the largest{student if max(many) > 2 else ''}: "
             f"the same {by}, networks trained again."
+        )
+    if any(cell.exact for cell in found.cells.values()):
+        said.append(
+            f"Where all resamples of a proportion are equal, its interval is the exact one (Clopper and Pearson): each "
+            f"{found.unit} is counted once, however many images it has."
+        )
+    if any(column.better == "nearer" for column in found.columns):
+        said.append(
+            "Of noise, blur, exposure and contrast the nearer to the good images is better, not the less: the distance "
+            "is that of the two distributions (Wasserstein-1), and methods are ordered and tested by it."
         )
     if any(finite(cell.paper) for cell in found.cells.values()):
         said.append("Below a method stand the paper's numbers for it, and ours minus the paper's.")
@@ -172,15 +197,14 @@ def _about_images(found: Comparison) -> Iterator[str]:
     lone = dict.fromkeys(name for (_, name), cell in found.cells.items() if _is_lone(found, name, cell))
     if lone:
         yield (
-            f"A dash stands for an interval of {listed([*map(label, lone)])} that is not defined: the score rests on "
-            f"one {found.unit} alone, or no resample differs; how far it would differ for other {found.unit}s cannot "
-            "be said."
+            f"No interval of {listed([*map(label, lone)])}: the score depends on one {found.unit}, or all resamples "
+            f"are equal; how much it would differ for other {found.unit}s is not known."
         )
     biased = [label(column.name) for column in found.columns if column.biased]
     if biased:
         yield (
-            f"{listed(biased)}: without an interval over {found.unit}s, for resamples bias it: an image that is drawn "
-            "twice is no second image."
+            f"{listed(biased)}: no interval over {found.unit}s, because the bootstrap is biased for it: an image that "
+            "is drawn twice is not a second image."
         )
     yield from few_units(found.units, found.unit)
     data = found.first.data
@@ -205,11 +229,26 @@ def _about_classes(found: Comparison) -> Iterator[str]:
     without = [method.label for method in found.methods if not method.answers]
     if without:
         yield f"{', '.join(without)}: without a head, so no class is told; a dash stands there."
+    yield from _constant(found)
     if found.discordances and found.units < found.images and found.unit != "image":
         yield (
             f"McNemar's test takes every image for a witness of its own, but some {found.unit}s have several: its p "
             f"values are too small here. The test of accuracy that swaps {found.unit}s is the one that holds."
         )
+
+
+def _constant(found: Comparison) -> Iterator[str]:
+    """Say which classifiers predict one class for every image."""
+    for method in found.answering:
+        for run in method.runs:
+            predicted = set(run.test.chances.argmax(1).tolist())
+            if len(predicted) == 1 and found.images > 1:
+                which = f", seed {run.seed}" if len(method.runs) > 1 else ""
+                auroc = run_score(found, run, "auroc")
+                yield (
+                    f"{method.label}{which}: the classifier is constant: every image is predicted "
+                    f"{found.classes[predicted.pop()]} (AUROC {number(auroc)})."
+                )
 
 
 def _about_methods(found: Comparison) -> Iterator[str]:
@@ -234,6 +273,14 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     untested = [label(column.name) for column in found.columns if not column.rows]
     if untested:
         yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
+    if found.unranked:
+        yield (
+            "Noise, blur, exposure and contrast are not ranked: without the same good images nobody can say which "
+            f"level is better; {found.unranked}. restorekit evaluate RUN measures them."
+        )
+    for (name, column), cell in found.cells.items():
+        if cell.beyond:
+            yield f"{name}: by {label(column)} the median image is {beyond_words(column, cell.beyond)}."
     yield from _unlike(found)
     through = [method.label for method in found.methods if not method.runs[0].restores]
     if through:
@@ -268,8 +315,7 @@ def _unlike(found: Comparison) -> Iterator[str]:
 
 def _heads(found: Comparison) -> list[tuple[str, str]]:
     """The name of each column, and what is to be said where more is not better."""
-    notes = {"lower": "lower is better", "neither": "neither is better"}
-    return [(_capital(label(column.name)), notes.get(column.better, "")) for column in found.columns]
+    return [(_capital(label(column.name)), RANKS.get(column.better, "")) for column in found.columns]
 
 
 def _capital(text: str) -> str:
@@ -326,8 +372,9 @@ def scores_csv(found: Comparison) -> str:
             seeds = " ".join(map(str, method.seeds))
             bounds = [*(cell.patients or (None, None)), *(cell.seeds or (None, None))]
             values = [cell.value, *(cell.range or (None, None)), *bounds, cell.paper, gap]
-            rows.append([method.label, seeds, column.name, column.better, *map(_plain, values), int(cell.best)])
-    return _csv([*head, "paper", "minus_paper", "best"], rows)
+            near = [_plain(cell.distance), cell.beyond, cell.exact or "", cell.why]
+            rows.append([method.label, seeds, column.name, column.better, *map(_plain, values), int(cell.best), *near])
+    return _csv([*head, "paper", "minus_paper", "best", "distance", "beyond", "exact_units", "no_interval"], rows)
 
 
 def tests_csv(found: Comparison) -> str:

@@ -289,8 +289,12 @@ def _again(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
 
 
 def _best(curve: Json, points: list[Json]) -> str:
-    """Return after how many passes a score is best; empty where neither more nor less is better."""
-    if curve.get("better") not in ("higher", "lower") or len(points) < 2:
+    """Return after how many passes a score is best; empty where that is not known."""
+    if len(points) < 2:
+        return ""
+    if all(findings.finite(point.get("distance")) for point in points):
+        return str(min(points, key=lambda point: point["distance"])["times"])
+    if curve.get("better") not in ("higher", "lower"):
         return ""
     sign = 1 if curve["better"] == "higher" else -1
     return str(max(points, key=lambda point: sign * point["value"])["times"])

@@ -3,60 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from restorekit.core.measures import LEVELS
-from restorekit.stages.writing.findings import bounds, count, interval, label, listed, number, split_word, value_of
+from restorekit.stages.writing.changes import Change, beyond_words, classify
+from restorekit.stages.writing.findings import bounds, count, label, listed, number, split_word, value_of
 from restorekit.stages.writing.runfolder import Json
 
 __all__ = ["KINDS", "good_images", "lacking", "sentence", "summary", "warnings"]
 
 KINDS = ("poor", "restored", "good")
-Way = Literal["nearer", "farther", "unclear", "unknown"]
+CHANGED = {"rose": "rose", "fell": "fell"}
 
 
 def sentence(name: str, metric: Json) -> str:
-    """Return in plain words whether restoration moved the images towards the good ones by a metric."""
+    """Return whether restoration moved the images towards the good ones by a metric, for its row of the table."""
     distance = metric.get("distance")
     if not isinstance(distance, Mapping):
-        return "It cannot be told: the measure is not defined for the poor, the restored or the good images."
-    values = f"from {number(distance['poor'], name)} to {number(distance['restored'], name)}"
-    way = _way(metric)
-    if way == "unknown":
-        return f"The distance to the good images went {values}; its interval is {bounds(distance)}."
+        return "Not known: the measure is not defined for the poor, the restored or the good images."
+    change = classify(metric)
+    values = f"distance {number(distance['poor'], name)} to {number(distance['restored'], name)}"
     said = {
-        "nearer": f"Nearer to the good images: the distance fell {values}.",
-        "farther": f"Farther from the good images: the distance rose {values}.",
-        "unclear": f"No clear change of the distance to the good images: {values}.",
+        "nearer": f"Nearer to the good images: {values}.",
+        "farther": f"Farther from the good images: {values}.",
+        "mixed": f"Mixed: the mean moved one way, the distribution the other: {values}.",
+        "same": f"{_moved(change)}o significant difference in distance: {values}.",
+        "untested": f"{values.capitalize()}; {bounds(distance) or 'no interval'}.",
     }
-    return f"{said[way]}{_past(metric)}"
+    past = " The mean went past theirs." if change.past else ""
+    beyond = f" The median image is {beyond_words(name, change.beyond)}." if change.beyond else ""
+    return f"{said[change.place]}{past}{beyond}"
+
+
+def _moved(change: Change) -> str:
+    return f"The mean {change.direction}; n" if change.direction in CHANGED else "N"
 
 
 def summary(scores: Json) -> list[str]:
     """Return the headline: by which metrics restoration moved the images towards the good ones, by which away."""
-    by: dict[Way, list[str]] = {}
+    by: dict[str, list[str]] = {}
     for name, metric in _scored(scores).items():
-        by.setdefault(_way(metric), []).append(label(name))
-    told = [
-        f"{way} {'to' if way == 'nearer' else 'from'} the good ones by {listed(by[way])}"
-        for way in ("nearer", "farther")
-        if way in by
+        if all(value_of(metric.get(kind)) is not None for kind in KINDS):
+            change = classify(metric)
+            group = change.direction if change.place == "same" and change.direction in CHANGED else change.place
+            by.setdefault(group, []).append(f"{label(name)} {_values(name, metric)}")
+    said = {
+        "nearer": "Restored images are nearer to the good ones by",
+        "farther": "Restored images are farther from the good ones by",
+        "mixed": "The mean moved one way and the distribution the other by",
+        "rose": "Without a significant difference in distance to the good images rose",
+        "fell": "Without a significant difference in distance to the good images fell",
+        "same": "No significant difference by",
+        "untested": "Not tested, for there is no interval:",
+    }
+    told = [f"{words} {listed(by[group])}." for group, words in said.items() if group in by]
+    return [*told, *_beyond(scores)]
+
+
+def _values(name: str, metric: Json) -> str:
+    poor, restored, good = (number(value_of(metric.get(kind)), name) for kind in KINDS)
+    return f"({poor} to {restored}, good images {good})"
+
+
+def _beyond(scores: Json) -> list[str]:
+    """Say by which metrics restored images lie beyond every good image: of noise, below is over-smoothed."""
+    found = {name: classify(metric).beyond for name, metric in _scored(scores).items()}
+    return [
+        f"By {label(name)} the median restored image is {beyond_words(name, side)}."
+        for name, side in found.items()
+        if side
     ]
-    unclear = f"no clear change by {listed(by['unclear'])}" if "unclear" in by else ""
-    if told:
-        return [f"Restoration moved the images {' and '.join(told)}{f'; {unclear}' if unclear else ''}."]
-    return [f"Restoration moved the images neither nearer to the good ones nor farther: {unclear}."] if unclear else []
 
 
 def warnings(scores: Json) -> list[str]:
     """Return what the scores say against the run: metrics by which restoration moved the images away."""
-    names = [label(name) for name, metric in _scored(scores).items() if _way(metric) == "farther"]
-    if not names:
-        return []
-    return [
+    names = [label(name) for name, metric in _scored(scores).items() if classify(metric).place == "farther"]
+    away = (
         f"Restored images are farther from the good ones than the poor images were, by {listed(names)}: look at the "
         "pictures before you use this run."
-    ]
+    )
+    return [*([away] if names else []), *_beyond(scores)]
 
 
 def lacking(scores: Json, recipe: Json) -> str:
@@ -88,29 +114,6 @@ def good_images(scores: Json) -> str:
     return f"{of}{seen}; domain b has no {split_word(str(scores.get('split', 'test')))} images"
 
 
-def _scored(scores: Json) -> dict[str, Json]:
+def _scored(scores: Json) -> dict[str, Any]:
     """Return the metrics by which good images were scored too."""
     return {name: metric for name, metric in (scores.get("metrics") or {}).items() if "good" in metric}
-
-
-def _way(metric: Json) -> Way:
-    """Return which way restoration moved the images; unclear: the interval of the change holds zero."""
-    distance = metric.get("distance")
-    if not isinstance(distance, Mapping) or not interval(distance):
-        return "unknown"
-    if distance["low"] <= 0 <= distance["high"]:
-        return "unclear"
-    return "nearer" if distance["restored"] < distance["poor"] else "farther"
-
-
-def _past(metric: Json) -> str:
-    """Say it if the mean left that of the good images behind."""
-    poor, restored, good = (value_of(metric.get(kind)) for kind in KINDS)
-    if poor is None or restored is None or good is None or _inside(restored, metric.get("good")):
-        return ""
-    return " The mean went past theirs." if (restored - good) * (poor - good) < 0 else ""
-
-
-def _inside(value: float, entry: Any) -> bool:
-    """True if an interval holds the value."""
-    return bool(interval(entry)) and bool(entry["low"] <= value <= entry["high"])

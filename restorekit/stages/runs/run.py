@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import restorekit
@@ -34,7 +36,7 @@ from restorekit.stages.runs.checkpoint import (
 )
 from restorekit.stages.runs.engine import Engine
 
-__all__ = ["Run", "Term"]
+__all__ = ["Run", "Term", "distance_name"]
 
 
 @dataclass(frozen=True, eq=False)  # a loss may be something that has no hash
@@ -49,6 +51,11 @@ class Term:
         """The sides that the loss overrides."""
         both = ("generator", "discriminator")
         return tuple(s for s in both if getattr(type(self.loss), s) is not getattr(Loss, s))
+
+
+def distance_name(metric: str) -> str:
+    """Return the name of the validation score that tells how far the restored images are from the good ones."""
+    return f"{metric}_distance"
 
 
 @dataclass
@@ -89,6 +96,8 @@ class Run:
     """The moving average of the translators, where `train.ema` asks for one."""
     scale: Callable[[], Mapping[str, Any] | None] = lambda: None
     """Measures how training resamples the images of side a: see `restorekit.stages.data.batches.trained_scale`."""
+    good_rows: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    """By split and metric the values of good images, once they were measured, (M,)."""
     step: int = 0
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
@@ -119,15 +128,27 @@ class Run:
 
     @property
     def judge(self) -> str | None:
-        """The metric that tells the best checkpoint: `train.best`, else the first that knows what is good."""
+        """The metric that names the best checkpoint: `train.best`, else the first that knows what is good."""
         judges = (name for name, metric in self.metrics.items() if metric.better != "neither")
         return self.recipe.train.best or next(judges, None)
 
+    @property
+    def validated(self) -> tuple[str, ...]:
+        """The names of the validation scores, in their order."""
+        nearer = (name for name, metric in self.metrics.items() if metric.better == "nearer")
+        return (*self.metrics, *map(distance_name, nearer))
+
+    @property
+    def best_score(self) -> str | None:
+        """The validation score that names the best checkpoint: that of `judge`, or its distance to the good images."""
+        name = self.judge
+        return distance_name(name) if name is not None and self.metrics[name].better == "nearer" else name
+
     def is_better(self, name: str, value: float) -> bool:
-        """True if a validation score beats the best so far; an undefined score never does."""
+        """True if a validation score (`best_score` of a metric) beats the best so far; an undefined one never does."""
         if value != value:
             return False
-        if self.best is None:
+        if self.best is None or self.best["score"] != self.best_score:
             return True
         sign = 1 if self.metrics[name].better == "higher" else -1
         return sign * value > sign * float(self.best["value"])

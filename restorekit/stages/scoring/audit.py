@@ -29,8 +29,16 @@ from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import judging, restored
-from restorekit.stages.scoring.inference import exact
-from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
+from restorekit.stages.scoring.intervals import (
+    Indices,
+    Resamples,
+    estimate,
+    exact,
+    group_counts,
+    resamples,
+    unit_word,
+    units,
+)
 from restorekit.stages.scoring.survival import headline, proven, sentences
 
 __all__ = ["audit", "changes_of_mind", "contrast", "demand_fit", "relation"]
@@ -245,8 +253,19 @@ def _scores(judge: Run, seen: _Seen, over: Resamples, confidence: float) -> Iter
         if rows:
             scores = {which: _reduced(metric, of) for which, of in rows.items()}
             scores["change"] = _change(scores["poor"], scores["restored"])
-            biased = metric.biased
-            yield name, {which: estimate(score, over, confidence, biased=biased) for which, score in scores.items()}
+            yield (
+                name,
+                {
+                    which: estimate(
+                        score,
+                        over,
+                        confidence,
+                        biased=metric.biased,
+                        proportion=metric.proportion and which != "change",
+                    )
+                    for which, score in scores.items()
+                },
+            )
 
 
 def _reduced(metric: Metric, rows: Rows) -> Score:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from restorekit.core.classification import class_score
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.core.measures import LEVELS
@@ -24,12 +25,12 @@ from restorekit.core.pictures import draw_grid
 from restorekit.core.types import Batch, Domain, Metric, Nets, Output
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
-from restorekit.stages.runs.run import Run
+from restorekit.stages.runs.run import Run, distance_name
 from restorekit.stages.scoring import gallery, traces
-from restorekit.stages.scoring.distances import distances, quantiles
+from restorekit.stages.scoring.distances import distance, distances, quantiles
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 
-__all__ = ["all_metrics", "evaluate", "judging", "pictures", "rehearse", "restored", "score"]
+__all__ = ["all_metrics", "evaluate", "judging", "measure_good", "pictures", "rehearse", "restored", "score"]
 
 Rows = NDArray[np.float64]
 GOOD = 500
@@ -73,12 +74,24 @@ def restored(nets: Nets, image: Tensor, times: int) -> Output:
 
 
 def score(run: Run, split: str) -> dict[str, float]:
-    """Return the plain scores of a split: of the restored images, and of the classes."""
+    """Return the plain scores of a split: of the restored images, and of the classes.
+
+    A metric that is better when nearer to the good images has a second score, `NAME_distance`: how far the restored
+    images of the split are from them.
+    """
     seen = _measure(run, split, run.metrics, before=False)
-    return {
+    found = {
         name: float("nan") if (name, "restored") not in seen.rows else metric.reduce(seen.rows[name, "restored"])
         for name, metric in run.metrics.items()
     }
+    nearer = {name: metric for name, metric in run.metrics.items() if metric.better == "nearer"}
+    if nearer and split not in run.good_rows:  # they do not change with the networks
+        good = measure_good(run, split, nearer)
+        run.good_rows[split] = {} if good is None else {name: rows[:, 0] for (name, _), rows in good[1].rows.items()}
+    for name in nearer:
+        aim, rows = run.good_rows[split].get(name), seen.rows.get((name, "restored"))
+        found[distance_name(name)] = math.nan if aim is None or rows is None else distance(rows[:, 0], aim)
+    return found
 
 
 def rehearse(run: Run) -> None:
@@ -124,7 +137,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     found = {name: _scored(run, name, seen, over) for name in metrics}
-    good = _measure_good(run, split, metrics)
+    good = measure_good(run, split, metrics)
     if good is not None:
         _beside(run, found, seen, good[1], over)
     domain = run.domains["a"]
@@ -145,6 +158,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
         "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
         "metrics": found,
         "confusion": _confusion(seen, domain.classes),
+        "constant": _constant(seen, domain.classes, over, run.recipe.evaluate.confidence),
         "channel_spread": _channel_spread(seen),
     }
     home = run.folder / "scores"
@@ -260,7 +274,7 @@ def _told(nets: Nets, output: Output) -> Tensor | None:
     return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
 
 
-def _measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
+def measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
     """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
     chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
     there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
@@ -285,11 +299,14 @@ def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _
     for (name, _), rows in good.rows.items():
         metric = good.metrics[name]
         parts = _parts(metric, rows, None, np.array([]))
-        found[name]["good"] = _entry(*parts["restored"], over_good, confidence, biased=metric.biased)
+        found[name]["good"] = _entry(
+            *parts["restored"], over_good, confidence, biased=metric.biased, proportion=metric.proportion
+        )
         if found[name]["good"] is None:
             found[name]["undefined"] = metric.undefined
         three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
         found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
+        found[name]["range"] = quantiles(three["good"], (0, 1))
         found[name]["distance"] = distances(three, over, over_good, confidence)
 
 
@@ -352,7 +369,7 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
 def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
     metric = seen.metrics[name]
-    told = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased")}
+    told = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased", "proportion")}
     entry: dict[str, Any] = {**told, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
@@ -362,7 +379,14 @@ def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, 
         return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
     after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
     for part, (function, defined) in _parts(metric, after, before, known).items():
-        entry[part] = _entry(function, defined, over, run.recipe.evaluate.confidence, biased=metric.biased)
+        entry[part] = _entry(
+            function,
+            defined,
+            over,
+            run.recipe.evaluate.confidence,
+            biased=metric.biased,
+            proportion=metric.proportion and part != "gain",
+        )
         if entry[part] is None:
             endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
             entry["undefined"] = "infinite for one image or more" if endless else metric.undefined
@@ -376,9 +400,10 @@ def _entry(
     confidence: float,
     *,
     biased: bool,
+    proportion: bool,
 ) -> dict[str, Any] | None:
     """A score of all images, its interval, and of how many images it tells; None where it is no number."""
-    entry = estimate(function, over, confidence, biased=biased)
+    entry = estimate(function, over, confidence, biased=biased, proportion=proportion)
     return None if entry is None else {**entry, "n": int(defined.sum())}
 
 
@@ -410,6 +435,27 @@ def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | No
         if target >= 0:
             matrix[int(target), int(told.argmax())] += 1
     return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
+
+
+def _constant(seen: _Measured, classes: tuple[str, ...], over: Resamples, confidence: float) -> dict[str, Any] | None:
+    """Return the class that every image is predicted to be, and the AUROC, which does not depend on a threshold.
+
+    None where several classes are predicted, or there is one image.
+    """
+    if not classes or len(seen.told) < 2:
+        return None
+    chances = np.array([told.double().numpy() for told in seen.told])
+    predicted = set(chances.argmax(1).tolist())
+    if len(predicted) != 1:
+        return None
+    target = np.array(seen.targets)
+    known = target >= 0
+
+    def auroc(rows: Indices) -> float:
+        mine = rows[known[rows]]
+        return float(class_score("auroc", chances[mine], target[mine].astype(np.int64))) if mine.size else math.nan
+
+    return {"class": classes[predicted.pop()], "images": len(seen.told), "auroc": estimate(auroc, over, confidence)}
 
 
 def _channel_spread(seen: _Measured) -> dict[str, float] | None:

@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit.stages.scoring.intervals import NARROW
+from restorekit.stages.scoring.intervals import NARROW, exact
 
 __all__ = ["EXACT", "Difference", "exact", "holm", "mcnemar", "ranked", "summable", "swap_test", "t_interval"]
 
@@ -174,11 +174,3 @@ def t_interval(values: Values, confidence: float) -> tuple[float, float] | None:
     middle = float(values.mean())
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return middle - half, middle + half
-
-
-def exact(count: int, of: int, confidence: float) -> tuple[float, float]:
-    """Return the exact binomial interval of a share `count` / `of` (Clopper and Pearson, Biometrika 26, 1934)."""
-    from scipy.stats import binomtest  # slow to import, and seldom needed
-
-    found = binomtest(count, of).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)

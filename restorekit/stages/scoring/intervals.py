@@ -1,9 +1,10 @@
 """Bootstrap intervals: percentiles of a score over resamples of patients where they are known, else of images.
 
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). Two
-intervals are not defined: that of a score that needs one unit, as the AUROC of a single positive patient does, for it
-says nothing of others like that one; and that of resamples that are all alike, as where every positive image was told,
-for a width of 0 is no certainty.
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). A score
+that needs one unit, as the AUROC of a single positive patient does, has no interval: it says nothing of others like
+that one. Where all resamples are equal, as where no positive image was predicted positive, a width of 0 would look like
+certainty. A proportion then gets the exact binomial interval (Clopper and Pearson) over units, each counted once
+however many images it has; another score has none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ __all__ = [
     "Indices",
     "Resamples",
     "estimate",
+    "exact",
+    "exact_over_units",
     "group_counts",
     "interval",
     "percentiles",
@@ -34,8 +37,8 @@ __all__ = [
 Indices = NDArray[np.int64]
 NARROW = 1e-12
 """Width of an interval, as a share of its ends, up to which it has none but by rounding."""
-ALIKE = "no resample differs"
-BIASED = "resamples bias it"
+ALIKE = "all resamples are equal"
+BIASED = "the bootstrap is biased for this score"
 
 
 @dataclass(frozen=True)
@@ -136,18 +139,56 @@ def _indispensable(score: Callable[[Indices], float], units: Sequence[Indices], 
     return stop - first == 1 or any(_indispensable(score, units, *ends) for ends in ((first, middle), (middle, stop)))
 
 
+def exact(count: int, of: int, confidence: float) -> tuple[float, float]:
+    """Return the exact binomial interval of a proportion `count` / `of` (Clopper and Pearson, Biometrika 26, 1934)."""
+    from scipy.stats import binomtest  # slow to import, and seldom needed
+
+    found = binomtest(count, of).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
+
+
+def exact_over_units(
+    score: Callable[[Indices], float], of: Sequence[Indices], confidence: float
+) -> tuple[float, float, int] | None:
+    """Return the exact interval of a proportion over units, and how many units it is of.
+
+    A unit counts once, whatever the number of its images, if its own proportion is defined. For 0 and 1 the interval is
+    valid for clusters too: if the mean of a unit's proportion is p, then at most p of the units have a proportion of 1.
+
+    Args:
+        score: rows to the proportion.
+        of: the rows of each unit.
+        confidence: of the interval.
+
+    Returns:
+        low, high and the number of units; None where a unit's own proportion is neither 0 nor 1, or fewer than two
+        units count.
+    """
+    shares = [share for rows in of if math.isfinite(share := score(rows))]
+    if len(shares) < 2 or not set(shares) <= {0.0, 1.0}:
+        return None
+    return (*exact(int(sum(shares)), len(shares), confidence), len(shares))
+
+
 def estimate(
-    score: Callable[[Indices], float], over: Resamples, confidence: float, *, biased: bool = False
+    score: Callable[[Indices], float],
+    over: Resamples,
+    confidence: float,
+    *,
+    biased: bool = False,
+    proportion: bool = False,
 ) -> dict[str, Any] | None:
     """Return a score of all rows with its interval: "value", "low" and "high"; None where it is no number.
 
-    Where there is no interval, low and high are None, and "why" says it in words: "one patient".
+    Where there is no interval, low and high are None, and "why" says it in words: "one patient". Where the interval is
+    the exact one, "exact" is the number of units that it is of.
 
     Args:
         score: rows to the score.
         over: resamples of the rows.
         confidence: of the interval.
         biased: resamples bias the score (`Metric.biased`), so that their percentiles are no interval of it.
+        proportion: the score is a proportion (`Metric.proportion`).
     """
     value = score(np.arange(sum(map(len, over.units))))
     if not math.isfinite(value):
@@ -155,5 +196,11 @@ def estimate(
     if biased:
         return {"value": value, "low": None, "high": None, "why": BIASED}
     low, high = interval(score, over, confidence)
-    why = {} if low is not None else {"why": f"one {over.unit}" if rests_on_one(score, over.units) else ALIKE}
-    return {"value": value, "low": low, "high": high, **why}
+    if low is not None:
+        return {"value": value, "low": low, "high": high}
+    if rests_on_one(score, over.units):
+        return {"value": value, "low": None, "high": None, "why": f"one {over.unit}"}
+    found = exact_over_units(score, over.units, confidence) if proportion else None
+    if found is None:
+        return {"value": value, "low": None, "high": None, "why": ALIKE}
+    return {"value": value, "low": found[0], "high": found[1], "exact": found[2]}

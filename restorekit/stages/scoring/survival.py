@@ -97,10 +97,9 @@ def _doubt(found: Mapping[str, Any]) -> str:
 def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
     """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
     told = with_interval(change, metric, confidence)
-    if change["low"] is None and change["why"] != ALIKE:
-        return f"changed by {told}"
-    low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
-    verdict = "fell" if high < 0 else "rose" if low > 0 else "did not clearly change"
+    if change["low"] is None:
+        return f"changed by {told}" if change["value"] else f"did not change: {told}"
+    verdict = "fell" if change["high"] < 0 else "rose" if change["low"] > 0 else "did not change significantly"
     return f"{verdict}: {told}"
 
 
@@ -169,7 +168,7 @@ def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
 
 
 def _low(net: Mapping[str, Any] | None) -> float:
-    """Return the lower bound of a share; where no resample differs it is the share, where one patient has all, none."""
+    """Return the lower bound of a share: itself where all resamples are equal, none where one patient has all."""
     if net is None or (net["low"] is None and net["why"] != ALIKE):
         return -1.0
     return float(net["value"] if net["low"] is None else net["low"])

@@ -26,6 +26,7 @@ from restorekit.core.types import Batch, Domain, Metric
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
+from restorekit.stages.scoring.distances import distance, read_good
 from restorekit.stages.scoring.evaluate import all_metrics, judging
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 
@@ -105,7 +106,7 @@ def again(
         "unit": unit,
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
-        "curves": dict(_curves(run, seen, times, over)),
+        "curves": dict(_curves(run, seen, split, times, over)),
     }
     stem = "times" if split == "test" else f"{split}_times"
     write_text(run.folder / "scores" / f"{stem}.csv", _table(summary["curves"]))
@@ -131,10 +132,13 @@ def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
         image = output.image
 
 
-def _curves(run: Run, seen: _Seen, times: Sequence[int], over: Resamples) -> Iterator[tuple[str, dict[str, Any]]]:
+def _curves(
+    run: Run, seen: _Seen, split: str, times: Sequence[int], over: Resamples
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence
     labelled = np.array([run.domains["a"].knows(target) for target in seen.targets])
+    good = read_good(run.folder / "scores" / f"{split}_good.csv")[1]  # as `evaluate` measured them
     for name, title, values in _answers(run.domains["a"], seen, times):
         lines = {
             whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
@@ -147,8 +151,13 @@ def _curves(run: Run, seen: _Seen, times: Sequence[int], over: Resamples) -> Ite
             rows = [np.concatenate(seen.rows[name, k]) for k in times]
             known = [labelled if metric.needs == "target" else ~np.isnan(of[:, 0]) for of in rows]
             scores = [partial(_score, metric, of) for of in rows]
-            lines["all"] = _line(scores, known, times, over, confidence, biased=metric.biased)
+            lines["all"] = _line(
+                scores, known, times, over, confidence, biased=metric.biased, proportion=metric.proportion
+            )
             why = None if lines["all"]["points"] else metric.undefined
+            if metric.better == "nearer" and name in good:
+                for point in lines["all"]["points"]:
+                    point["distance"] = distance(rows[times.index(point["times"])][:, 0], good[name])
         yield name, {"id": metric.id} | _told(metric.better, lines, why)
 
 
@@ -196,6 +205,7 @@ def _line(
     confidence: float,
     *,
     biased: bool = False,
+    proportion: bool = False,
 ) -> dict[str, Any]:
     """Return the points of a line, and the change from the first pass to the last.
 
@@ -207,16 +217,25 @@ def _line(
         over: resamples of the images.
         confidence: of the intervals.
         biased: resamples bias the score, so that it has no interval.
+        proportion: the score is a proportion, so that it has an exact interval where all resamples are equal.
     """
     point = partial(_point, over=over, confidence=confidence, biased=biased)
-    points = [(k, point(score, chosen)) for k, score, chosen in zip(times, of, known, strict=True)]
+    points = [
+        (k, point(score, chosen, proportion=proportion)) for k, score, chosen in zip(times, of, known, strict=True)
+    ]
     both = known[0] & known[-1]
     change = point(lambda rows: of[-1](rows) - of[0](rows), both) if len(of) > 1 else None
     return {"points": [{"times": k, **one} for k, one in points if one is not None], "change": change}
 
 
 def _point(
-    of: Callable[[Indices], float], known: NDArray[np.bool_], *, over: Resamples, confidence: float, biased: bool
+    of: Callable[[Indices], float],
+    known: NDArray[np.bool_],
+    *,
+    over: Resamples,
+    confidence: float,
+    biased: bool,
+    proportion: bool = False,
 ) -> dict[str, Any] | None:
     """A value, its interval, and of how many images it tells; None where it is no number."""
 
@@ -224,7 +243,7 @@ def _point(
         mine = rows[known[rows]]
         return of(mine) if mine.size else math.nan
 
-    point = estimate(score, over, confidence, biased=biased)
+    point = estimate(score, over, confidence, biased=biased, proportion=proportion)
     return None if point is None else {**point, "n": int(known.sum())}
 
 

@@ -39,7 +39,7 @@ def judge(metrics: Mapping[str, Metric], rows: Mapping[tuple[str, str], Rows]) -
     """
     for name, metric in metrics.items():
         tells = metric.needs == "truth" or (metric.needs is None and _marks(metric))
-        if tells and metric.better != "neither" and (name, "restored") in rows:
+        if tells and metric.better in ("higher", "lower") and (name, "restored") in rows:
             scores = {
                 which: np.array([metric.reduce(row[None]) for row in rows[name, which]])
                 for which in ("poor", "restored")

@@ -71,7 +71,7 @@ def train(run: Run) -> Iterator[Event]:
 
 
 def _steps(run: Run) -> Iterator[Event]:
-    scored = tuple(run.metrics) if run.sizes["val"] else ()
+    scored = run.validated if run.sizes["val"] else ()
     yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic, run.ranges)
     spec = run.recipe.train
     run.nets.train()
@@ -145,12 +145,12 @@ def _set_rate(run: Run, optimiser: torch.optim.Optimizer) -> None:
 
 def _note_best(run: Run, scores: dict[str, float]) -> bool:
     """Remember the scores if they are the best so far."""
-    name = run.judge
-    if name is None:
+    name, score = run.judge, run.best_score
+    if name is None or score is None:
         return False
-    if not run.is_better(name, scores[name]):
+    if not run.is_better(name, scores[score]):
         return False
-    run.best = {"score": name, "value": scores[name], "step": run.step}
+    run.best = {"score": score, "value": scores[score], "step": run.step}
     return True
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from restorekit.stages.writing.changes import classify
 from restorekit.stages.writing.runfolder import Json
 
 __all__ = [
     "bounds",
     "class_and_source",
+    "constant_classifier",
     "count",
     "cramers_v",
     "data_warnings",
@@ -53,6 +55,11 @@ _LABELS = {
 }
 _DECIBELS = ("psnr", "snr")
 _LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
+_REASONS = {
+    "no resample differs": "all resamples are equal",
+    "resamples bias it": "the bootstrap is biased for this score",
+}
+"""Reasons why there is no interval, as runs of version 1.0 wrote them, in today's words."""
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _MINUS = "\u2212"
 FEW_UNITS, FEW_IMAGES = 30, 10
@@ -132,16 +139,29 @@ def interval(entry: Any, metric: str = "") -> str:
 
 
 def bounds(entry: Any, metric: str = "") -> str:
-    """Return the interval, or why there is none: "not defined: one patient"; the empty string where it is not known."""
-    why = entry.get("why") if isinstance(entry, Mapping) else None
-    return f"not defined: {why}" if why else interval(entry, metric)
+    """Return the interval, or why there is none: "no interval: one patient"; the empty string where it is not known.
+
+    An exact interval says so, for it is not one of the bootstrap.
+    """
+    if not isinstance(entry, Mapping):
+        return ""
+    if why := entry.get("why"):
+        return f"no interval: {_REASONS.get(why, why)}"
+    return f"{interval(entry, metric)}{', exact' if entry.get('exact') and interval(entry) else ''}"
 
 
 def with_interval(entry: Any, metric: str, confidence: Any) -> str:
-    """Return "0.850 (95 % interval 0.780 to 0.910)"; "0.850 (95 % interval not defined: one patient)"."""
+    """Return "0.850 (95 % interval 0.780 to 0.910)"; "0.850 (no interval: one patient)"."""
     told = bounds(entry, metric)
     text = number(value_of(entry), metric)
-    return f"{text} ({percent(confidence)} interval {told})" if told else text
+    return f"{text} ({_within(told, confidence)})" if told else text
+
+
+def _within(told: str, confidence: Any, of: str = "") -> str:
+    """Return "95 % interval of the gain 0.1 to 0.2", or that there is none and why."""
+    if told.startswith("no interval"):
+        return told
+    return f"{percent(confidence)} interval {f'{of} ' if of else ''}{told}"
 
 
 def score_sentences(scores: Json) -> list[str]:
@@ -157,7 +177,31 @@ def score_sentences(scores: Json) -> list[str]:
     found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
     told += [_classified(name, metrics[name], scores) for name in found[:1]]
     confusion = scores.get("confusion")
+    constant = constant_classifier(scores)
+    told = [*constant, *told]
     return told + (list(_confused(confusion, scores.get("positive"))) if confusion and found else [])
+
+
+def constant_classifier(scores: Json) -> list[str]:
+    """Return a sentence, if every image is predicted to be of one class, with the AUROC, which needs no threshold."""
+    constant = scores.get("constant")
+    if not isinstance(constant, Mapping):
+        constant = _constant(scores.get("confusion") or {}, scores)
+    if not constant:
+        return []
+    auroc = constant.get("auroc")
+    known = value_of(auroc) is not None
+    beside = with_interval(auroc, "auroc", scores.get("confidence")) if known else "not defined"
+    return [f"The classifier is constant: every image is predicted {constant['class']} (AUROC {beside})."]
+
+
+def _constant(confusion: Json, scores: Json) -> Json:
+    """Return the same of a run that did not write it, from its confusion matrix."""
+    columns = [sum(column) for column in zip(*confusion.get("matrix", []), strict=True)]
+    if sum(columns) < 2 or sum(n > 0 for n in columns) != 1:
+        return {}
+    name = confusion["classes"][next(i for i, n in enumerate(columns) if n)]
+    return {"class": name, "auroc": ((scores.get("metrics") or {}).get("auroc") or {}).get("score")}
 
 
 def few_units(units: int, unit: str) -> list[str]:
@@ -179,7 +223,8 @@ def few_images(name: str, images: int, split: str = "test") -> list[str]:
 
 def score_warnings(scores: Json) -> list[str]:
     """Return what the scores say against the run: measures by which restoration did harm, and how few they rest on."""
-    names = [n for n, m in (scores.get("metrics") or {}).items() if _verdict(m) == "worse" and "good" not in m]
+    metrics: Json = scores.get("metrics") or {}
+    names = [n for n, m in metrics.items() if classify(m).quality == "worse" and "good" not in m]
     harm = f"Restored images are worse than the poor ones by {', '.join(map(label, names))}"
     told = [f"{harm}: look at the pictures before you use this run."] if names else []
     told += few_units((scores.get("groups") or 0) + (scores.get("ungrouped") or 0), scores.get("unit") or "image")
@@ -189,35 +234,28 @@ def score_warnings(scores: Json) -> list[str]:
     return told
 
 
-def _verdict(metric: Json) -> str:
-    """Return "better", "worse", "unclear" (the interval of the gain holds zero) or "other" (neither is better)."""
-    poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
-    if poor is None or restored is None or poor == restored:
-        return "unclear"
-    gain = metric.get("gain") or {}
-    if interval(gain) and gain["low"] <= 0 <= gain["high"]:
-        return "unclear"
-    better = metric.get("better", "higher")
-    if better == "neither":
-        return "other"
-    return "better" if (restored > poor) == (better == "higher") else "worse"
-
-
 def _restored(name: str, metric: Json, confidence: Any) -> str:
     poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
     what = label(name) + (" against the known clean image" if metric.get("needs") == "truth" else "")
     if poor is None or restored is None:
         return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
     told = bounds(metric.get("gain"), name)
-    within = f" ({percent(confidence)} interval of the gain {told})" if told else ""
+    within = f" ({_within(told, confidence, 'of the gain')})" if told else ""
     values = f"from {number(poor, name)} to {number(restored, name)}{within}"
-    verdict = _verdict(metric)
-    if verdict == "unclear":
-        return f"Restoration made no clear difference to {what}: {values}."
-    ends = ", which is worse" if verdict == "worse" else ""
-    if verdict == "better" and metric.get("better") == "lower":
-        ends = ", and lower is better"
-    return f"Restoration {'raised' if restored > poor else 'lowered'} {what} {values}{ends}."
+    change = classify(metric)
+    if change.direction == "same":
+        return f"No significant difference in {what}: {values}."
+    if change.direction == "untested":
+        return f"{_capital(what)} went {values}; the difference was not tested."
+    verb = "raised" if change.direction == "rose" else "lowered"
+    if (change.direction == "rose") != (restored > poor):
+        return f"{_capital(what)} went {values}; of the images where both are defined, restoration {verb} it."
+    ends = {"worse": ", which is worse", "improved": ", and lower is better" if verb == "lowered" else ""}
+    return f"Restoration {verb} {what} {values}{ends.get(change.quality, '')}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _classified(name: str, metric: Json, scores: Json) -> str:
@@ -233,7 +271,7 @@ def _confused(confusion: Json, positive: Any) -> Iterator[str]:
     pairs = list(zip(confusion.get("classes", []), confusion.get("matrix", []), range(10**6), strict=False))
     for name, row, at in sorted(pairs, key=lambda pair: pair[0] != positive)[:3]:
         if sum(row):
-            yield f"Of {count(sum(row))} {name} images, {count(row[at])} were recognised as {name}."
+            yield f"Of {count(sum(row))} {name} images, {count(row[at])} were predicted {name}."
 
 
 def cramers_v(table: Sequence[Sequence[float]]) -> float | None:

@@ -140,17 +140,17 @@ def resolution(look: measures.Look) -> float:
 
 MEASURES: Mapping[str, measures.Measure] = {
     "noise": measures.MEASURES["noise"],
-    "noise_variation": measures.Measure(noise_variation, "", "lower", undefined="fewer than four blocks along a side"),
+    "noise_variation": measures.Measure(noise_variation, "", "nearer", undefined="fewer than four blocks along a side"),
     "blur": measures.MEASURES["blur"],
     "exposure": measures.MEASURES["exposure"],
-    "mean_level": measures.Measure(mean_level, "of the range", "neither", any_size=True),
-    "shadows": measures.Measure(shadows, "of the pixels", "lower", any_size=True),
-    "highlights": measures.Measure(highlights, "of the pixels", "lower", any_size=True),
+    "mean_level": measures.Measure(mean_level, "of the range", "nearer", any_size=True),
+    "shadows": measures.Measure(shadows, "of the pixels", "nearer", any_size=True),
+    "highlights": measures.Measure(highlights, "of the pixels", "nearer", any_size=True),
     "contrast": measures.MEASURES["contrast"],
-    "usable_range": measures.Measure(usable_range, "of the range", "neither", any_size=True),
-    "blockiness": measures.Measure(blockiness, "", "lower"),
-    "grid": measures.Measure(grid, "of the range", "lower"),
-    "resolution": measures.Measure(resolution, "of Nyquist", "higher"),
+    "usable_range": measures.Measure(usable_range, "of the range", "nearer", any_size=True),
+    "blockiness": measures.Measure(blockiness, "", "nearer"),
+    "grid": measures.Measure(grid, "of the range", "nearer"),
+    "resolution": measures.Measure(resolution, "of Nyquist", "nearer"),
 }
 """Every measure by its name: a column of the CSV file."""
 LEVELS: Mapping[str, Factory] = {

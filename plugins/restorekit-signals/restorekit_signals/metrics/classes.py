@@ -24,6 +24,7 @@ class BeatClass(Metric):
     """Counts of one class among answers about beats."""
 
     needs = "target"
+    proportion = True
     undefined = "not defined: the data have no such beat, or none is called so"
 
     def __init__(self, beat: str, formula: str, classes: tuple[str, ...]) -> None:

@@ -52,6 +52,7 @@ class RPeaks(Metric):
 
     def __init__(self, formula: str, detector: Detector, reference: Reference, rate: float | None) -> None:
         self.formula, self.detector, self.reference, self.rate = formula, detector, reference, rate
+        self.proportion = formula != "f1"
         self.needs = "truth" if reference == "clean" else None
         self.id = (
             f"R peaks, {_FORMULAS[formula]}: {_DETECTORS[detector]} on the first lead, against {_TELLS[reference]}, "

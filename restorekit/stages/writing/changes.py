@@ -1,0 +1,150 @@
+"""What restoration changed by a score: one classification, from which every sentence about a change is made.
+
+It reads the numbers that the tables show (the means of poor, restored and good images, the interval of the gain, the
+distance to the good images and its interval), so that a sentence cannot say other than the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Change", "beyond", "beyond_words", "classify"]
+
+Direction = Literal["rose", "fell", "same", "untested"]
+Quality = Literal["improved", "worse", "same", "untested", "undirected"]
+Place = Literal["nearer", "farther", "mixed", "same", "untested", "absent"]
+Side = Literal["", "below", "above"]
+
+OVER_SMOOTHED = {("noise_level", "below"), ("resolution_level", "below"), ("blur_level", "above")}
+"""A smoothing filter moves images there: less noise, less detail or more blur than any good image has."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How poor images differ from what restoration made of them, by one score. same: no significant difference."""
+
+    direction: Direction
+    """Of the mean: the side of zero on which the interval of the gain lies. untested: there is no interval."""
+    quality: Quality
+    """Whether that is better, by `Metric.better`. undirected: the metric does not say what is better."""
+    place: Place
+    """Nearer to the good images, or farther from them. mixed: the mean moved one way, the distribution the other.
+
+    The distance of the distributions decides where its interval does not hold zero. Else the mean decides, if it
+    changed significantly and moved towards or out of the interval of the good images' mean. absent: no good images.
+    """
+    past: bool = False
+    """The restored mean is on the other side of the good images' mean than the poor one, outside its interval."""
+    beyond: Side = ""
+    """The median restored image is below, or above, every good image."""
+
+
+def classify(metric: Mapping[str, Any]) -> Change:
+    """Return what changed by a score, as scores/test.json holds it (`poor`, `restored`, `gain`, `good`, `distance`)."""
+    direction, place = _direction(metric), _place(metric)
+    better = metric.get("better", "higher")
+    return Change(direction, _quality(direction, place, better), place, _is_past(metric), _beyond(metric))
+
+
+def beyond(middle: float, low: float, high: float) -> Side:
+    """Return on which side of all good images, from `low` to `high`, the median image is; empty: on none."""
+    return "below" if middle < low else "above" if middle > high else ""
+
+
+def beyond_words(name: str, side: Side) -> str:
+    """Return in words that images lie beyond every good image by a metric: "below every good image: over-smoothed"."""
+    return f"{side} every good image{': over-smoothed' if (name, side) in OVER_SMOOTHED else ''}"
+
+
+def _direction(metric: Mapping[str, Any]) -> Direction:
+    poor, restored = _value(metric.get("poor")), _value(metric.get("restored"))
+    if poor is None or restored is None:
+        return "untested"
+    ends = _interval(metric.get("gain"))
+    if ends is None:
+        return "same" if poor == restored else "untested"
+    return "rose" if ends[0] > 0 else "fell" if ends[1] < 0 else "same"
+
+
+def _quality(direction: Direction, place: Place, better: Any) -> Quality:
+    if better == "nearer":
+        known: dict[Place, Quality] = {"nearer": "improved", "farther": "worse", "same": "same", "untested": "untested"}
+        return known.get(place, "undirected")
+    if direction == "same" or direction == "untested":
+        return direction
+    if better not in ("higher", "lower"):
+        return "undirected"
+    return "improved" if (direction == "rose") == (better == "higher") else "worse"
+
+
+def _place(metric: Mapping[str, Any]) -> Place:
+    if "good" not in metric:
+        return "absent"
+    whole, mean = _of_distance(metric.get("distance")), _of_mean(metric)
+    if whole in ("nearer", "farther") and mean in ("nearer", "farther") and whole != mean:
+        return "mixed"
+    if whole in ("nearer", "farther"):
+        return whole
+    if mean in ("nearer", "farther"):
+        return mean
+    return "same" if "same" in (whole, mean) else "untested"
+
+
+def _of_distance(distance: Any) -> Place:
+    ends = _interval(distance)
+    if ends is None:
+        return "untested"
+    return "farther" if ends[0] > 0 else "nearer" if ends[1] < 0 else "same"
+
+
+def _of_mean(metric: Mapping[str, Any]) -> Place:
+    """Return where a significant change of the mean led: into, towards or out of the interval of the good mean."""
+    direction = _direction(metric)
+    poor, restored, good = (_value(metric.get(kind)) for kind in ("poor", "restored", "good"))
+    if poor is None or restored is None or good is None or direction == "untested":
+        return "untested"
+    if direction == "same" or (direction == "rose") != (restored > poor):  # the gain is of other images
+        return "same"
+    low, high = _interval(metric.get("good")) or (good, good)
+    before, after = (max(low - value, value - high, 0.0) for value in (poor, restored))
+    if after > before:
+        return "farther"
+    crossed = (poor < low and restored > high) or (poor > high and restored < low)
+    return "nearer" if after < before and not crossed else "same"
+
+
+def _is_past(metric: Mapping[str, Any]) -> bool:
+    poor, restored, good = (_value(metric.get(kind)) for kind in ("poor", "restored", "good"))
+    if poor is None or restored is None or good is None:
+        return False
+    ends = _interval(metric.get("good"))
+    inside = ends is not None and ends[0] <= restored <= ends[1]
+    return not inside and (restored - good) * (poor - good) < 0
+
+
+def _beyond(metric: Mapping[str, Any]) -> Side:
+    spread, ends = metric.get("spread"), metric.get("range")
+    restored = spread.get("restored") if isinstance(spread, Mapping) else None
+    poor = spread.get("poor") if isinstance(spread, Mapping) else None
+    if not restored or not ends:
+        return ""
+    middle = len(restored) // 2
+    side = beyond(restored[middle], *ends)
+    # What was there before restoration, and is less so after it, is what restoration has left, not what it did.
+    moved = not poor or (restored[middle] < poor[middle] if side == "below" else restored[middle] > poor[middle])
+    return side if moved else ""
+
+
+def _value(entry: Any) -> float | None:
+    value = entry.get("value") if isinstance(entry, Mapping) else entry
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _interval(entry: Any) -> tuple[float, float] | None:
+    if not isinstance(entry, Mapping):
+        return None
+    low, high = _value(entry.get("low")), _value(entry.get("high"))
+    return None if low is None or high is None else (low, high)
