@@ -282,7 +282,7 @@ def test_numbers_shown_are_those_of_the_files(full):
         "(95 % interval of the gain 5.52 to 6.11)."
     ) in text
     assert "On 157 test images, F1, for covid against the rest, was 0.851 (95 % interval 0.782 to 0.910)." in text
-    assert "Of 57 covid images, 52 were recognised as covid." in text
+    assert "Of 57 covid images, 52 were predicted covid." in text
     assert "1,000 bootstrap resamples of 140 patients" in text
     for shown in ("906,507", "896,130", "411,075", "0.801", "0.790 to 0.810", "0.955", "0.012", "0.051", "685", "500"):
         assert shown in text
@@ -294,7 +294,7 @@ def test_numbers_shown_are_those_of_the_files(full):
 
 
 def test_confusion_matrix_gives_counts_and_shares_of_rows(full):
-    assert re.search(r"truly control 90 90\.0 % 10 10\.0 % truly covid 5 8\.8 % 52 91\.2 %", page(full).text)
+    assert re.search(r"true: control 90 90\.0 % 10 10\.0 % true: covid 5 8\.8 % 52 91\.2 %", page(full).text)
 
 
 def test_undefined_scores_say_why(full):
@@ -589,7 +589,7 @@ def test_cramers_v(table, expected):
         ("mae", "lower", 0.04, 0.01, (-0.031, -0.029), "lowered MAE against the known clean image from 0.040 to 0.010"),
         ("mae", "lower", 0.04, 0.01, (-0.031, -0.029), "and lower is better"),
         ("psnr", "higher", 24.0, 20.0, (-4.2, -3.8), "\u22124.20 to \u22123.80), which is worse"),
-        ("sharpness", "higher", 0.5, 0.51, (-0.02, 0.04), "made no clear difference to sharpness against"),
+        ("sharpness", "higher", 0.5, 0.51, (-0.02, 0.04), "No significant difference in sharpness against"),
     ],
 )
 def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, expected):
@@ -730,3 +730,64 @@ def test_one_spike_does_not_hide_the_rest_of_a_curve(spike, decades, monkeypatch
     assert scales == ["log" if decades else "linear"]
     svg = base64.b64decode(uri.partition(",")[2]).decode()
     assert ("<!-- 10,000 -->" in svg) is decades, "ticks as people write them"
+
+
+def level(poor, restored, good, away, ends):
+    """A metric that good images were scored by."""
+    named = {kind: entry(v, 0.9 * v, 1.1 * v) for kind, v in (("poor", poor), ("restored", restored), ("good", good))}
+    distance = dict(zip(("poor", "restored", "low", "high"), (*away, *ends), strict=True))
+    gain = entry(restored - poor, restored - poor - 0.01, restored - poor + 0.01)
+    return {
+        **named,
+        "id": "as measured",
+        "better": "nearer",
+        "gain": gain,
+        "distance": distance,
+        "unit": "of the range",
+    }
+
+
+@pytest.fixture
+def long(full):
+    """The run folder with all that a report can hold, and long names."""
+    found = scores()
+    found["good"] = {"split": "test", "images": 300}
+    found["metrics"]["noise_level"] = level(0.052, 0.0009, 0.021, (0.03, 0.02), (-0.02, 0.004))
+    found["metrics"]["blur_level"] = level(0.52, 1.25, 0.41, (0.11, 0.84), (0.6, 0.85))
+    found["metrics"]["sensitivity"] = {"id": "TP / (TP + FN)", "score": {**entry(0.0, 0.0, 0.308), "exact": 10}}
+    write(full, "scores/test.json", found)
+    names = {f"hospital_of_{town}/digital_radiography_2019": {"control": 20, "covid": 30} for town in ("Basel", "Zug")}
+    splits = {
+        split: {domain: counts(280, 405, names, groups=500) for domain in "ab"} for split in ("train", "val", "test")
+    }
+    write(full, "data.json", {"synthetic": False, "splits": splits})
+    for i in range(6):
+        for column in ("poor", "restored", "truth"):
+            png(full / f"scores/pictures/{i}_{column}.png", phantoms(1, 1, 96, 0.1))
+    rows = [f"patient_{i:05d}/chest_pa_20190304.png,{i}_poor.png,{i}_restored.png,{i}_truth.png" for i in range(6)]
+    write(full, "scores/pictures/pictures.csv", "\n".join(["key,poor,restored,truth", *rows]) + "\n")
+    answered = [f"patient_{i:05d}/chest_pa_20190304.png,covid,control" for i in range(6)]
+    write(full, "scores/test.csv", "\n".join(["key,class,called", *answered]) + "\n")
+    return full
+
+
+def test_the_page_lays_out_without_broken_words_on_a_desktop_and_a_phone(long, browsed):
+    wide, narrow = browsed(report(long))
+    for told in (wide, narrow):
+        assert told["findings"] == []
+        assert told["tables"] >= 8
+    assert wide["top"] < 900, "a clinician sees first what the run did"
+
+
+def test_pictures_are_captioned_with_the_true_and_the_predicted_class(long):
+    text = page(long).text
+    assert text.count("true: covid, predicted: control") == 6
+    assert text.index("true: covid, predicted: control") < text.index("Image quality")
+
+
+def test_all_sources_stand_in_one_table(long):
+    text = report(long).read_text(encoding="utf-8")
+    assert text.count('aria-label="Classes by source') == 1
+    table = text[text.index('aria-label="Classes by source') :].partition("</table>")[0]
+    assert table.count("<tr") == 1 + 3 * 2 * 2
+    assert table.count("training") == table.count("validation") == 4

@@ -58,7 +58,7 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
             told = run.nets.ab.head(image).double().softmax(1)[:, 1]
         lines = {whose: line["points"] for whose, line in curves[chance]["lines"].items()}
         yes = target == 1
-        of = {"all": torch.ones_like(yes), "truly yes": yes, "truly not yes": ~yes}
+        of = {"all": torch.ones_like(yes), "true: yes": yes, "true: not yes": ~yes}
         assert {whose: points[k]["value"] for whose, points in lines.items()} == pytest.approx(
             {whose: float(told[rows].mean()) for whose, rows in of.items()}
         )

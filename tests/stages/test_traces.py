@@ -110,7 +110,7 @@ def test_the_answer_of_a_head_is_told(build_run: Callable[..., Run]) -> None:
     assert found["judge"] is None
     assert [signal["why"] for signal in found["signals"]] == [["fixed"], ["fixed"]]
     with (run.folder / "scores" / "test.csv").open(newline="") as stream:
-        rows = {row["key"]: f"{row['class']}, called {row['called']}" for row in csv.DictReader(stream)}
+        rows = {row["key"]: f"true: {row['class']}, predicted: {row['called']}" for row in csv.DictReader(stream)}
     text = report(run.folder).read_text("utf-8")
     for signal in found["signals"]:
         assert signal["answer"] == rows[signal["key"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.stages.reporting import conditions, towards
 from restorekit.stages.reporting.traces import traced
+from restorekit.stages.scoring import gallery
 from restorekit.stages.training import health as training_health
 from restorekit.stages.training import signs
 from restorekit.stages.writing import figures, findings
@@ -98,12 +100,14 @@ def _view(folder: Path) -> dict[str, Any]:
         ),
         "splits": splits,
         "near": run.picture("data-check/near.png") if checked.get("near") else "",
-        "source_tables": _source_tables(splits),
+        "sources": _sources(splits),
         "progress": progress,
         "curves": _curves(steps, validation, scores),
         "health": health,
         "samples": samples,
         "grid": grid,
+        "shots": _shots(run) if translates and scores.get("dims") != 1 else [],
+        "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
         "traces": traced(_traces(run, scores), synthetic),
         "has_rows": (folder / "scores/test.csv").is_file(),
         "one_way": bool(networks) and "ba" not in networks,
@@ -169,6 +173,10 @@ def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
                 cell["few"] = _few(metric.get(key), scores.get("good") if key == "good" else scores)
         rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
     return rows
+
+
+def _is_exact(metric: Json) -> bool:
+    return any(_mapping(metric.get(part)).get("exact") for part in ("score", "poor", "restored", "good"))
 
 
 def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
@@ -329,19 +337,44 @@ def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
     )
 
 
-def _source_tables(splits: Json) -> list[dict[str, Any]]:
-    tables = []
-    for split, domains in splits.items():
-        for domain, counts in domains.items():
-            sources = _mapping(counts.get("sources"))
-            classes = list(dict.fromkeys(name for row in sources.values() for name in row))
-            if not classes or len(sources) < 2:  # one source is no table
-                continue
-            rows = [(source, [row.get(name, 0) for name in classes]) for source, row in sources.items()]
-            v = findings.cramers_v([row for _, row in rows])
-            where = f"{findings.split_word(split)} images of domain {domain}"
-            tables.append({"where": where, "classes": classes, "rows": rows, "v": v})
-    return tables
+def _sources(splits: Json) -> dict[str, Any]:
+    """Return one table of images by source and class, for each split and domain that has several sources."""
+    found: list[dict[str, Any]] = []
+    places = [
+        (split, name, _mapping(counts.get("sources"))) for split, of in splits.items() for name, counts in of.items()
+    ]
+    shown = [(split, domain, sources) for split, domain, sources in places if len(sources) > 1]
+    classes = list(dict.fromkeys(name for *_, sources in shown for row in sources.values() for name in row))
+    for split, domain, sources in shown if classes else ():
+        v = findings.cramers_v([[row.get(name, 0) for name in classes] for row in sources.values()])
+        for at, (source, row) in enumerate(sources.items()):
+            told = {"source": source, "split": findings.split_word(split), "domain": domain, "first": at == 0}
+            told["v"] = f"{v:.2f}" if at == 0 and v is not None else ""
+            found.append(told | {"counts": [row.get(name, 0) for name in classes]})
+    return {"classes": classes, "rows": found}
+
+
+def _shots(run: RunFolder) -> list[dict[str, Any]]:
+    """Return a few test images, each with its pictures by column, its name and what is known of its class."""
+    files = gallery.read(run.path / "scores" / "pictures")
+    answers = _answered(run.path / "scores" / "test.csv") if files else {}
+    shots = []
+    for key, of in files.items():
+        pictures = {name: run.picture(path.relative_to(run.path).as_posix()) for name, path in of.items()}
+        shown = {name: picture for name, picture in pictures.items() if picture}
+        if shown:
+            shots.append({"key": key, "pictures": shown, "answer": answers.get(key, "")})
+    return shots
+
+
+def _answered(path: Path) -> dict[str, str]:
+    """Return by key "true: control, predicted: opacity" of scores/test.csv; empty without such a file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get("called")]
+    except (OSError, csv.Error, ValueError):
+        return {}
+    return {row["key"]: f"true: {row.get('class') or 'unknown'}, predicted: {row['called']}" for row in rows}
 
 
 def _progress(steps: Columns) -> dict[str, int] | None:

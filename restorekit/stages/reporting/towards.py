@@ -51,8 +51,8 @@ def summary(scores: Json) -> list[str]:
         "nearer": "Restored images are nearer to the good ones by",
         "farther": "Restored images are farther from the good ones by",
         "mixed": "The mean moved one way and the distribution the other by",
-        "rose": "Without a significant difference in distance to the good images rose",
-        "fell": "Without a significant difference in distance to the good images fell",
+        "rose": "Higher, without a significant difference in distance to the good images:",
+        "fell": "Lower, without a significant difference in distance to the good images:",
         "same": "No significant difference by",
         "untested": "Not tested, for there is no interval:",
     }

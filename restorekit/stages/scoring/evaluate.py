@@ -350,9 +350,9 @@ def _answers(run: Run, batch: Batch, output: Output) -> list[str]:
     if told is None or not domain.tells:
         return [""] * len(batch.key)
     targets = [math.nan] * len(told) if batch.target is None else batch.target.tolist()
-    unknown = f"{'number' if domain.quantity else 'class'} unknown"
     return [
-        f"{domain.called(t) or unknown}, called {_called(domain, one)}" for t, one in zip(targets, told, strict=True)
+        f"true: {domain.called(t) or 'unknown'}, predicted: {_called(domain, one)}"
+        for t, one in zip(targets, told, strict=True)
     ]
 
 

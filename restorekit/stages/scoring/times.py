@@ -185,7 +185,7 @@ def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, N
         at, known = domain.columns.index(column), np.array([domain.knows(t) for t in targets])
         own = known & (np.array(targets) == at)
         name = domain.classes[at]
-        found |= {f"truly {name}": own, f"truly not {name}": known & ~own}
+        found |= {f"true: {name}": own, f"true: not {name}": known & ~own}
     return {whose: rows for whose, rows in found.items() if rows.any()}
 
 
