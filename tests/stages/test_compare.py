@@ -932,3 +932,17 @@ def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
         watched(ill, (300, 1000), 1000)
         (ill / name).write_text(text)
         assert told(ill, over) == [], (name, text)
+
+
+def test_the_page_lays_out_without_broken_words_on_a_desktop_and_a_phone(
+    made: Made, tmp_path: Path, browsed: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    columns = {name: np.linspace(0, 1, IMAGES) for name in ("psnr_restored", "ms_ssim_restored", "noise_restored")}
+    names = ("restorekit_r2cgan_xray_compact", "resnet", "unet_with_a_long_variant_name-q3")
+    runs = [made(name, 0, chances(2.0, at), columns=columns, val=chances(1, 5)) for at, name in enumerate(names)]
+    for run in runs:
+        gallery.write(run / "scores" / "pictures", _images(6), [f"x00{i}.png" for i in range(6)])
+    for told in browsed(pages.write_page(compare(runs, draws=50), tmp_path / "x.html")):
+        assert told["findings"] == []
+        assert told["tables"] >= 4
+        assert told["top"] < 1500

@@ -27,7 +27,7 @@ def sentence(name: str, metric: Json) -> str:
         "nearer": f"Nearer to the good images: {values}.",
         "farther": f"Farther from the good images: {values}.",
         "mixed": f"Mixed: the mean moved one way, the distribution the other: {values}.",
-        "same": f"{_moved(change)}o significant difference in distance: {values}.",
+        "same": f"{_moved(change)}o significant difference in {values}.",
         "untested": f"{values.capitalize()}; {bounds(distance) or 'no interval'}.",
     }
     past = " The mean went past theirs." if change.past else ""

@@ -97,9 +97,11 @@ def _doubt(found: Mapping[str, Any]) -> str:
 def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
     """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
     told = with_interval(change, metric, confidence)
-    if change["low"] is None:
-        return f"changed by {told}" if change["value"] else f"did not change: {told}"
-    verdict = "fell" if change["high"] < 0 else "rose" if change["low"] > 0 else "did not change significantly"
+    if change["low"] is None and change["why"] != ALIKE:
+        return f"changed by {told}"
+    low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
+    same = "did not change" if low == high else "did not change significantly"
+    verdict = "fell" if high < 0 else "rose" if low > 0 else same
     return f"{verdict}: {told}"
 
 
