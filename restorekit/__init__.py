@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restorekit.core import measures as measures
     from restorekit.core import nd as nd
     from restorekit.core.classification import class_score as class_score
+    from restorekit.core.depths import depths_of as depths_of
     from restorekit.core.errors import CheckpointError as CheckpointError
     from restorekit.core.errors import DataError as DataError
     from restorekit.core.errors import PluginError as PluginError
@@ -125,6 +126,7 @@ __all__ = [
     "Translator",
     "cast",
     "class_score",
+    "depths_of",
     "draw_grid",
     "files_below",
     "find_images",
@@ -148,6 +150,7 @@ __all__ = [
 
 _HOMES = {
     "core.classification": ("class_score",),
+    "core.depths": ("depths_of",),
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.filedataset": ("FileDataset",),

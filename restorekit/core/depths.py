@@ -22,7 +22,7 @@ from restorekit.core.images import stored_image
 from restorekit.core.intensity import DEPTHS, HINT, depth_of
 from restorekit.core.types import Depths
 
-__all__ = ["DepthError", "FileDepth", "decide", "survey"]
+__all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
 FORMAT = 1
 """Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
@@ -47,6 +47,21 @@ class FileDepth:
 
 
 _seen: dict[_Key, FileDepth | None] = {}
+
+
+def depths_of(files: Sequence[Path], place: str = "its images") -> Depths:
+    """Return how many bits those of `files` hold that are of 16 bits and do not state it, decided by all of them.
+
+    `read_image(path, bits=depths.bits)` then reads each of them alike.
+
+    Args:
+        files: image files.
+        place: what they are, for messages.
+
+    Raises:
+        DataError: if they are of different depths, or hold negative values of fewer than 16 bits.
+    """
+    return decide(survey(files), place)
 
 
 def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:

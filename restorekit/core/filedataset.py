@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class FileDataset(Dataset):
 
     def __init__(
         self,
-        base: Path,
+        base: str | os.PathLike[str],
         range: Sequence[float] | None = None,
         format: Format | None = None,
         *,
@@ -44,7 +45,7 @@ class FileDataset(Dataset):
         ranges: Mapping[str, tuple[float, float]] = {},
         files: Sequence[Path] | None = None,
     ) -> None:
-        self.base, self.range, self.bits, self.beyond = base, range, bits, beyond
+        self.base, self.range, self.bits, self.beyond = Path(base), range, bits, beyond
         self.ranges, self.files = ranges, files
         self.format = ImageFiles() if format is None else format
         self._images = type(self.format) is ImageFiles

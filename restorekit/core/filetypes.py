@@ -6,6 +6,7 @@ How each format is read and written is in `core/formats/`.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _HEAD = 352
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Return every image file below `folder`, sorted by its relative path; links are followed, hidden files left out.
 
     Files are known by their suffix. A DICOM file without one, or with one of digits alone, is known by its content.
@@ -103,7 +104,7 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(path for path in files_below(folder) if _is_found(path))
 
 
-def skipped_images(folder: Path) -> list[tuple[Path, str]]:
+def skipped_images(folder: str | os.PathLike[str]) -> list[tuple[Path, str]]:
     """Return the image files below `folder` that `find_images` leaves out, sorted, each with the reason in a few words.
 
     These are files of formats that are not read, by content or suffix; images whose names have a suffix of no image;

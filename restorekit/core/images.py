@@ -208,7 +208,7 @@ class ImageFiles(Format):
     ) -> tuple[Tensor, Intensity]:
         """As `read_image` does, but an image of ambiguous depth is refused unless `range` or `bits` decides."""
         with _naming(path):
-            format, stored = _stored(path, None, dims)
+            format, stored = _stored(Path(path), None, dims)
             if range is None and self.bits is None:
                 require_depth(stored)
             return to_unit(stored, format, range, beyond=self.beyond, bits=self.bits)

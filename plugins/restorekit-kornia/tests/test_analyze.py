@@ -435,3 +435,19 @@ def test_sorting_by_examples_and_by_thresholds_from_the_command_line(run, folder
     assert domains["00"] == "good"
     assert domains["11"] == "poor"
     assert "limits of good to poor: noise 0.03 to 0.05" in said.out
+
+
+def test_levels_of_12_bits_in_16_are_those_of_8_bits(run, tmp_path, phantoms):
+    place = tmp_path / "x"
+    for at, image in enumerate(phantoms[:3]):
+        write_image(place / f"{at}.jpg", image)
+        Image.fromarray(np.rint((image[0].numpy() + 1) * 2047.5).astype(np.uint16)).save(place / f"{at}.png")
+    said = run(place, "--csv", tmp_path / "x.csv")
+    assert (said.code, "12 bits" in said.out) == (0, True)
+    with (tmp_path / "x.csv").open(newline="") as stream:
+        levels = {Path(row["path"]).name: float(row["mean_level"]) for row in csv.DictReader(stream)}
+    for at in range(3):
+        assert levels[f"{at}.png"] == pytest.approx(levels[f"{at}.jpg"], abs=0.01)
+    for at in range(3):
+        Image.fromarray(np.full((96, 96), 60000 + at, np.uint16)).save(place / f"deep{at}.png")
+    assert run(place).code == 2

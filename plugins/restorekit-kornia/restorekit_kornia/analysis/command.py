@@ -59,8 +59,9 @@ def analyze(
     _demand_sense(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
     limits = _limits(thresholds)
     found = found_images(paths)
+    bits = None if range is not None else _bits([*found, *(found_images(list(examples)) if examples else [])])
     rows: list[Row] = []
-    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs, range=range)) as measured:
+    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs, range=range, bits=bits)) as measured:
         for row in measured:
             rows.append(row)
             if row.error:
@@ -75,7 +76,7 @@ def analyze(
         _write_card(card, rows, paths)
     _tell(good)
     if sort and not stopped:
-        _show(_sorted(good, quantiles, limits, examples, jobs, range), to, paths)
+        _show(_sorted(good, quantiles, limits, examples, jobs, range, bits), to, paths)
     typer.echo(f"{len(good)} images measured, {len(rows) - len(good)} could not be used")
     if stopped:
         raise typer.Exit(130)
@@ -174,6 +175,16 @@ def _tell(rows: list[Row]) -> None:
             typer.echo(f"{name:16} median {middle:8.4f}   5 % to 95 %: {low:.4f} to {high:.4f}  {measure.unit}")
 
 
+def _bits(files: list[Path]) -> int | None:
+    """Let all files, examples too, decide how many bits those of 16 bits hold, and say so: levels are compared."""
+    from restorekit import depths_of
+
+    depths = depths_of(files, "the images")
+    if depths.sentence():
+        typer.echo(depths.sentence())
+    return depths.bits
+
+
 def _sorted(
     rows: list[Row],
     quantiles: tuple[float, float] | None,
@@ -181,6 +192,7 @@ def _sorted(
     examples: tuple[Path, Path] | None,
     jobs: int,
     range: tuple[float, float] | None,
+    bits: int | None,
 ) -> Proposal:
     from restorekit_kornia.analysis import sorting
     from restorekit_kornia.analysis.files import analyse, found_images
@@ -193,7 +205,7 @@ def _sorted(
         return sorting.by_quantiles(rows, *(quantiles or (0.4, 0.6)))
     learnt = []
     for folder in examples:
-        seen = list(analyse(found_images([folder]), jobs=jobs, range=range))
+        seen = list(analyse(found_images([folder]), jobs=jobs, range=range, bits=bits))
         for row in seen:
             if row.error:
                 typer.echo(f"error: {row.error}; not learnt from", err=True)

@@ -32,6 +32,8 @@ class Row:
     """One line that names the file; empty if all is well."""
     range: tuple[float, float] | None = None
     """The values of black and white that were declared for the file."""
+    bits: int | None = None
+    """The significant bits of 16-bit files that do not state them."""
 
     def image(self) -> Tensor:
         """Read the image again, (1 or 3, H, W) in [-1, 1].
@@ -39,7 +41,7 @@ class Row:
         Raises:
             DataError: if it cannot be read any more.
         """
-        return read_image(self.path, range=self.range)[0]
+        return read_image(self.path, range=self.range, bits=self.bits)[0]
 
 
 def found_images(paths: Sequence[Path]) -> list[Path]:
@@ -60,7 +62,7 @@ def found_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def analyse(
-    paths: Iterable[Path], *, jobs: int = 1, range: tuple[float, float] | None = None
+    paths: Iterable[Path], *, jobs: int = 1, range: tuple[float, float] | None = None, bits: int | None = None
 ) -> Generator[Row, None, None]:
     """Yield a row a file, in order, as soon as it and those before it are done.
 
@@ -68,12 +70,13 @@ def analyse(
         paths: image files.
         jobs: how many are read and measured at the same time, in threads.
         range: the values of black and white in the files; None: what each file says.
+        bits: the significant bits of 16-bit files that do not state them; see `restorekit.depths_of`.
     """
     waiting: deque[Future[Row]] = deque()
     pool = ThreadPoolExecutor(jobs)
     try:
         for path in paths:
-            waiting.append(pool.submit(analyse_file, path, range))
+            waiting.append(pool.submit(analyse_file, path, range, bits))
             if len(waiting) > 2 * jobs:  # rows come while later files are read
                 yield waiting.popleft().result()
         while waiting:
@@ -82,15 +85,15 @@ def analyse(
         pool.shutdown(cancel_futures=True)  # whoever stops listening waits for the files in work alone
 
 
-def analyse_file(path: Path, range: tuple[float, float] | None = None) -> Row:
+def analyse_file(path: Path, range: tuple[float, float] | None = None, bits: int | None = None) -> Row:
     """Return the row of a file; what is wrong with the file stands in it."""
     try:
-        image = read_image(path, range=range)[0]
+        image = read_image(path, range=range, bits=bits)[0]
         try:
             x = measures.gray(image)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        return Row(path, (x.shape[0], x.shape[1]), measure(x), range=range)
+        return Row(path, (x.shape[0], x.shape[1]), measure(x), range=range, bits=bits)
     except DataError as error:
         return Row(path, error=str(error))
 
