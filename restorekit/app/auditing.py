@@ -72,6 +72,7 @@ class Auditing:
             made = build.reopen(run, self.plugins, self.root)
             if made.changed:
                 screen.warn(made.changed)
+                screen.warn(screen.UNCHECKED)
             if needed:
                 judge = self._train(made, beside)
             elif not _is_trained(judge):

@@ -119,6 +119,9 @@ def run(
     --all-variants, --variants and --seeds make a sweep, with a run folder OUT/NAME-VARIANT-seed0 for each run. The same
     command again goes on: what is done stays, what was interrupted is taken up. Exit code 3 if a run failed.
     """
+    from restorekit.stages.runs.processes import require_single_process
+
+    require_single_process()  # before a folder is made
     plugins = guests.known()
     if every or variants or seeds is not None:
         _demand_one("--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every))
@@ -196,6 +199,7 @@ def evaluate(
         made = build.reopen(run, guests.known(), root)
         if made.changed:
             screen.warn(made.changed)
+            screen.warn(screen.UNCHECKED)
         if wanted is None:
             screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
             written = f"{split}.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +15,12 @@ from restorekit.core.errors import DataError, RecipeError
 if TYPE_CHECKING:
     from restorekit.stages.data.doctor import Checkup
     from restorekit.stages.data.items import Item
+    from restorekit.stages.data.polarity import Polarity
 
 __all__ = ["app"]
+
+LISTED = 20
+"""Lines of a kind on the screen."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at images before training on them.")
 
@@ -41,7 +47,8 @@ def check(
 ) -> None:
     """Look for what spoils a result: unreadable files, duplicates, patients in two splits, sources that tell the class.
 
-    Exit code 2 if a run would be stopped: a patient or the same pixels in train and test, or unreadable files.
+    Exit code 0: all images were checked and there is no leak; 2: a run would be stopped, by a patient or the same
+    pixels in train and test, or by unreadable files; 3: no leak was found, but not all could be checked.
     """
     from restorekit.stages.data import doctor
     from restorekit.stages.recipes.shipped import shipped
@@ -49,53 +56,90 @@ def check(
     if not what.exists():
         what = shipped().get(str(what), what)
     with screen.telling() as say:
-        items, known = _items(what, sets, variant, columns, say)
-        found = doctor.examine(items, distance=distance, **known)
+        looked = _items(what, sets, variant, columns, say)
+        found = doctor.examine(looked.items, distance=distance, answers=looked.answers, unseen=looked.unseen)
     found.write(out)
-    _show(found, out)
+    _show(found, out, looked)
     if found.leaks or found.unreadable:
         raise typer.Exit(2)
+    if found.unchecked:
+        raise typer.Exit(3)
 
 
-def _items(
-    what: Path, sets: list[str], variant: str | None, columns: list[str], say: screen.Say
-) -> tuple[list[Item], dict[str, bool]]:
-    """Return the images of a recipe, a manifest or a folder, and what a recipe knows of them."""
-    from restorekit.core.images import find_images
-    from restorekit.stages.data.items import folder_items, manifest_items, recipe_items
+@dataclass(frozen=True)
+class _Looked:
+    """Images to check, and what is known of them all."""
+
+    items: list[Item]
+    unseen: Sequence[str] = ()
+    """What was left out, a line each."""
+    answers: bool = True
+    """Classes are predicted, not only restored."""
+    order: Polarity | None = None
+    """Which class is positive."""
+    depths: Sequence[str] = ()
+    """What was decided of the bits of 16-bit files, a line each."""
+
+
+def _items(what: Path, sets: list[str], variant: str | None, columns: list[str], say: screen.Say) -> _Looked:
+    """Return the images of a recipe, a manifest or a folder."""
+    from restorekit.core.images import skipped_images
+    from restorekit.stages.data.items import folder_items, listed_folder_items, manifest_items, skipped_files
 
     if what.suffix.lower() in (".yaml", ".yml"):
-        from restorekit.stages.data import splits
-        from restorekit.stages.recipes import recipe
-
-        known = guests.known()
-        spec = recipe.load(what, known, sets=sets, variant=variant)
-        opened = splits.look(splits.opened(spec, known.parts), say)
-        for text in opened.depth_notes():
-            screen.note(text)
-        return recipe_items(opened), {"synthetic": opened.synthetic, "answers": spec.nets.head is not None}
+        return _of_recipe(what, sets, variant, say)
     if sets or variant:
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
+    ours = _columns(columns)
     if what.is_dir():
         listed = what / "manifest.csv"
-        if not listed.is_file():
-            return folder_items(what, say), {}
-        screen.note(f"{listed} says what is known of the images")
-        items = _items(listed, sets, variant, columns, say)[0]
-        named = {item.file for item in items}
-        lost = [path for path in find_images(what) if path not in named]
-        if lost:
-            screen.warn(f"{listed} does not name {len(lost)} images of the folder, such as {lost[0]}: not checked")
-        return items, {}
+        faults: list[str] = []
+        if listed.is_file():
+            screen.note(f"{listed} says what is known of the images")
+            items, faults = listed_folder_items(what, listed, ours, say)
+        else:
+            items = folder_items(what, say)
+        return _of_files(items, [*faults, *skipped_files(skipped_images(what))])
     if what.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise DataError(f"{what}: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
+    return _of_files(manifest_items(what, ours, say), [])
+
+
+def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say) -> _Looked:
+    from restorekit.stages.data import splits
+    from restorekit.stages.data.items import recipe_items, skipped_files
+    from restorekit.stages.data.polarity import polarity
+    from restorekit.stages.recipes import recipe
+
+    known = guests.known()
+    spec = recipe.load(what, known, sets=sets, variant=variant)
+    opened = splits.look(splits.opened(spec, known.parts), say)
+    return _Looked(
+        recipe_items(opened),
+        skipped_files(opened.skipped_files()),
+        answers=spec.nets.head is not None,
+        order=polarity(spec, known.parts, opened),
+        depths=opened.depth_notes(),
+    )
+
+
+def _of_files(items: list[Item], unseen: list[str]) -> _Looked:
+    from restorekit.stages.data.items import depth_lines
+    from restorekit.stages.data.polarity import polarity_of_names
+
+    depths, undecided = depth_lines(items)
+    order = polarity_of_names(sorted({item.label for item in items if item.label is not None}))
+    return _Looked(items, [*unseen, *undecided], order=order, depths=depths)
+
+
+def _columns(columns: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in columns]
     if wrong := [text for text, pair in zip(columns, pairs, strict=True) if not all(pair)]:
         raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; came {wrong[0]!r}")
-    return manifest_items(what, {ours: theirs for ours, _, theirs in pairs}, say), {}
+    return {ours: theirs for ours, _, theirs in pairs}
 
 
-def _show(found: Checkup, out: Path) -> None:
+def _show(found: Checkup, out: Path, looked: _Looked) -> None:
     classes = list(
         dict.fromkeys(n for domains in found.tables.values() for c in domains.values() for n in c["classes"])
     )
@@ -117,12 +161,27 @@ def _show(found: Checkup, out: Path) -> None:
     if found.associations:
         listed = ", ".join(f"{pair} {v:.2f}" for pair, v in found.associations.items())
         screen.say(f"how far two go together (Cramér's V, 0 to 1): {listed}")
+    for text in looked.depths:
+        screen.say(text)
+    order = looked.order
+    if order is not None and order.statement():
+        screen.say(order.statement())
+    if order is not None and order.warning():
+        screen.warn(order.warning())
     for text in (*found.data_warnings, *found.warnings):
-        screen.warn(text)
-    for text in (*found.unreadable[:20], *found.leaks[:20]):
+        if text not in found.unchecked:
+            screen.warn(text)
+    for text in (*found.unreadable[:LISTED], *found.leaks[:LISTED]):
         screen.fail(text)
-    told = "no leak" if not found.leaks else f"{len(found.leaks)} leaks from train into test"
-    screen.say(f"{found.images} images: {told}, {len(found.unreadable)} unreadable; {out / 'check.json'} has it all")
+    for what, lines in (("unreadable files", found.unreadable), ("leaks", found.leaks)):
+        if len(lines) > LISTED:
+            screen.fail(f"and {len(lines) - LISTED} more {what}")
+    stopped = bool(found.leaks or found.unreadable)
+    for text in found.unchecked:
+        (screen.warn if stopped and text not in found.warnings else screen.fail)(f"not checked: {text}")
+    screen.say(
+        f"{found.images} images: {found.verdict()}, {len(found.unreadable)} unreadable; {out / 'check.json'} has it all"
+    )
 
 
 def _most(counts: object) -> str:

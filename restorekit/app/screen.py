@@ -18,6 +18,9 @@ from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Star
 
 __all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
+UNCHECKED = "images that came since were not checked for leaks; restorekit data check does"
+"""What is said of a run whose images have changed."""
+
 Say = Callable[[str], None]
 
 BOUNDLESS = 100_000

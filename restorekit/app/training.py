@@ -180,10 +180,8 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
     Raises:
         typer.Exit: with 3 if any failed; with 130 or 143 after Ctrl-C or SIGTERM.
     """
-    from restorekit.stages.runs.processes import require_single_process
     from restorekit.stages.training.sweep import is_done
 
-    require_single_process()  # once, not for every member
     became = {member.name: "not begun" for member in members}
     failed = []
     try:

@@ -60,6 +60,10 @@ class Degraded(Dataset):
         """The file of the good image."""
         return self.inner.file(index)
 
+    def skipped(self) -> Sequence[tuple[Path, str]]:
+        """What the good images' dataset leaves out."""
+        return self.inner.skipped()
+
 
 @trial(
     options={

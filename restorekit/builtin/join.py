@@ -41,6 +41,10 @@ class Joined(Dataset):
         part, place = self._at(index)
         return part.file(place)
 
+    def skipped(self) -> Sequence[tuple[Path, str]]:
+        """What its datasets leave out."""
+        return [found for part in self.parts for found in part.skipped()]
+
     def _at(self, index: int) -> tuple[Dataset, int]:
         which = bisect_right(self.starts, index) - 1
         return self.parts[which], index - self.starts[which]

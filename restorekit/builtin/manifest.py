@@ -54,6 +54,10 @@ class Manifest(FileDataset):
         self.classes, self.quantity = classes, quantity
         self.records = [Record(r.path, self._target(r), r.patient, r.source) for r in rows]
 
+    def skipped(self) -> Sequence[tuple[Path, str]]:
+        """Nothing: the table names its files one by one."""
+        return []
+
     def _target(self, row: ManifestRow) -> float:
         if not self.quantity:
             return UNLABELLED if row.label is None else self.classes.index(row.label)

@@ -86,6 +86,10 @@ class FileDataset(Dataset):
         bits = self._decided().bits
         return path if bits in (None, 16) or path not in self._undecided else None
 
+    def skipped(self) -> Sequence[tuple[Path, str]]:
+        """Return the files below the folder that the format leaves out; nothing where the folder is missing."""
+        return self.format.skipped(self.base) if self.base.is_dir() else []
+
     def _decided(self) -> Depths:
         """Decide once; a worker process gets what was decided."""
         if self._depths is None:

@@ -460,6 +460,10 @@ class Dataset(ABC):
         """
         return None
 
+    def skipped(self) -> Sequence[tuple[Path, str]]:
+        """Return the files that look like images of this dataset, in any split, and are left out, with the reasons."""
+        return []
+
 
 class Format(ABC):
     """A kind of files: which are such, how one becomes an image, and how a restored one is written alike.

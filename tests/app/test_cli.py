@@ -780,25 +780,119 @@ def test_two_processes_of_torchrun_both_refuse_and_write_nothing(recipe: Path, t
 # The data check
 
 
+PATIENTS = """\
+file,finding,split,patient
+a/train/no/1.png,no,train,p1
+a/train/yes/2.png,yes,train,p2
+a/test/no/3.png,no,test,p3
+a/test/yes/4.png,yes,test,p4
+b/train/no/5.png,no,train,p5
+b/train/yes/6.png,yes,train,p6
+"""
+COLUMNS = ("--column", "path=file", "--column", "label=finding")
+
+
+def incomplete(said: Said, *named: str) -> None:
+    """Nothing wrong was found, but not all was looked at: no line says that there is no leak."""
+    assert said.code == 3, said
+    assert "no leak" not in said.out + said.err
+    assert said.errors
+    for name in named:
+        assert any(name in line for line in said.errors), (name, said.errors)
+
+
 def test_data_check_of_a_recipe_a_folder_and_a_manifest(cli: Cli, recipe: Path) -> None:
-    said = cli("data", "check", recipe)
-    assert (said.code, said.errors) == (0, [])
-    assert "6 images: no leak, 0 unreadable" in said.out
+    incomplete(cli("data", "check", recipe), "6 of 6 images in train and test")
     assert Path("data-check/check.json").is_file()
     said = cli("data", "check", "images", "-o", "other")
-    assert said.code == 0
+    incomplete(said, "6 of 6 images in train and test")
     assert re.search(r"test +a .* 2 ", said.out)
     assert Path("other/check.json").is_file()
-    Path("images/m.csv").write_text("file,finding,split\na/train/no/1.png,no,train\na/test/no/3.png,no,test\n")
-    said = cli("data", "check", "images/m.csv", "--column", "path=file", "--column", "label=finding")
-    assert "2 images: no leak, 0 unreadable" in said.out
+    Path("images/m.csv").write_text(PATIENTS)
+    said = cli("data", "check", "images/m.csv", *COLUMNS)
+    assert (said.code, said.errors) == (0, [])
+    assert "6 images: no leak, 0 unreadable" in said.out
     Path("images/m.csv").rename("images/manifest.csv")
-    said = cli("data", "check", "images", "--column", "path=file", "--column", "label=finding")
-    assert "2 images: no leak, 0 unreadable" in said.out
-    assert "images/manifest.csv does not name 4 images of the folder, such as images/a/test/yes/4.png" in said.err
+    said = cli("data", "check", "images", *COLUMNS)
+    assert (said.code, said.errors) == (0, [])
+    assert "6 images: no leak, 0 unreadable" in said.out
     refused(
-        cli("data", "check", "images"), "images/manifest.csv:1: has no column 'path'; columns are file, finding, split"
+        cli("data", "check", "images"),
+        "images/manifest.csv:1: has no column 'path'; columns are file, finding, split, patient",
     )
+
+
+def test_data_check_of_a_recipe_whose_patients_are_known_is_clean(cli: Cli, recipe: Path) -> None:
+    rows = [line.split(",") for line in PATIENTS.splitlines()]
+    for side in "ab":
+        table = [f"{row[0].removeprefix(side + '/')},{row[1]},{row[3]}" for row in rows[1:] if row[0].startswith(side)]
+        Path(f"images/{side}/labels.csv").write_text("\n".join(["file,label,patient", *table]) + "\n")
+    sets = [arg for side in "ab" for arg in ("--set", f"data.{side}.labels=labels.csv")]
+    said = cli("data", "check", recipe, *sets)
+    assert (said.code, said.errors) == (0, []), said
+    assert "6 images: no leak, 0 unreadable" in said.out
+    Path("images/a/test/yes/9.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
+    incomplete(cli("data", "check", recipe, *sets), "9.jp2")
+
+
+def test_data_check_finds_a_planted_film_that_no_row_of_the_manifest_names(cli: Cli, recipe: Path) -> None:
+    Path("images/manifest.csv").write_text(PATIENTS)
+    shutil.copy("images/a/train/no/1.png", "images/a/test/no/planted.png")
+    said = cli("data", "check", "images", *COLUMNS)
+    assert said.code == 2
+    assert "no leak" not in said.out + said.err
+    assert any("a/train/no/1.png" in line and "planted.png" in line for line in said.errors)
+    assert any("6 of 7 images" in line and "planted.png" in line for line in said.errors)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda images: shutil.copy(images / "../other.png", images / "a/test/no/8.png"), "8.png"),
+        (lambda images: (images / "a/scan.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n"), "scan.jp2"),
+        (lambda images: (images / "manifest.csv").write_text(PATIENTS.replace(",p4", ",")), "1 of 6 images"),
+        (lambda images: (images / "manifest.csv").write_text(PATIENTS.replace("p3", "P1")), "p1 and P1"),
+        (lambda images: (images / "manifest.csv").write_text(PATIENTS.replace(",test,", ",val,")), "split test"),
+    ],
+    ids=["no row", "suffix", "patient", "spelling", "empty split"],
+)
+def test_data_check_that_did_not_look_at_all_exits_with_three(
+    cli: Cli, recipe: Path, tmp_path: Path, make: Callable[[Path], object], named: str
+) -> None:
+    Path("images/manifest.csv").write_text(PATIENTS)
+    write_image(tmp_path / "other.png", torch.rand(1, 18, 20, generator=torch.Generator().manual_seed(9)) * 2 - 1)
+    make(tmp_path / "images")
+    incomplete(cli("data", "check", "images", *COLUMNS), named)
+
+
+def test_data_check_with_an_unreadable_file_is_not_clean(cli: Cli, recipe: Path) -> None:
+    Path("images/manifest.csv").write_text(PATIENTS)
+    Path("images/a/test/no/3.png").write_bytes(b"")
+    said = cli("data", "check", "images", *COLUMNS)
+    assert said.code == 2
+    assert "no leak" not in said.out + said.err
+    assert "1 unreadable" in said.out
+
+
+def test_check_and_data_check_state_the_positive_class_and_the_line_to_write(cli: Cli, recipe: Path) -> None:
+    for side in "ab":
+        for old, new in (("no", "covid"), ("yes", "normal")):
+            for folder in Path(f"images/{side}").glob(f"*/{old}"):
+                folder.rename(folder.with_name(new))
+    for command in (("check",), ("data", "check"), ("run",)):
+        said = cli(*command, recipe)
+        for line in ("[normal, covid]", "[covid, normal]"):
+            for side in "ab":
+                assert f"data.{side}.classes: {line}" in said.err, command
+        assert "positive class: normal" in said.out + said.err
+    sets = [arg for side in "ab" for arg in ("--set", f"data.{side}.classes=[normal, covid]")]
+    for command in (("check",), ("data", "check"), ("run",)):
+        said = cli(*command, recipe, *sets)
+        assert "classes:" not in said.err
+        assert "positive class: covid" in said.out + said.err
+    assert json.loads(Path("runs/tiny-2/data.json").read_text())["positive"] == "covid"
+    said = cli("data", "check", "images/a")
+    assert "positive class: normal" in said.out
 
 
 def test_data_check_sums_up_numbers(cli: Cli, recipe: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -18,7 +20,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.stages.data import doctor, facts, splits
 from restorekit.stages.data.doctor import examine
 from restorekit.stages.data.facts import facts_of, remembering
-from restorekit.stages.data.items import folder_items, manifest_items, recipe_items
+from restorekit.stages.data.items import folder_items, listed_folder_items, manifest_items, recipe_items
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.reporting import report
 from restorekit.stages.runs import build
@@ -190,6 +192,11 @@ def test_the_distance_is_an_option(base: Path) -> None:
 
 
 def test_folders_say_splits_domains_and_classes(tmp_path: Path) -> None:
+    for word, split in (("Training", "train"), ("TEST", "test"), ("validation", "val"), ("TestA", "test")):
+        write_image(tmp_path / "words" / word / "1.png", film(0))
+        (item,) = folder_items(tmp_path / "words", quiet)
+        assert item.split == split
+        shutil.rmtree(tmp_path / "words")
     names = ["trainA/1.png", "testA/2.png", "b/train/sick/deep/3.png", "b/val/4.png", "well/5.png", "6.png"]
     for at, name in enumerate(names):
         write_image(tmp_path / name, film(at))
@@ -255,6 +262,14 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10))
     assert look().pixels == facts_of(read_image(path)[0]).pixels
     assert len(read) == 2
+    stat = path.stat()
+    raw = path.read_bytes()
+    write_image(path, film(5))
+    path.write_bytes(path.read_bytes()[: len(raw)].ljust(len(raw), b"\0"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as copying with its times does
+    with suppress(DataError):
+        assert look().pixels == facts_of(read_image(path)[0]).pixels
+    assert len(read) == 3, "other content of the same size and time is read"
     path.write_bytes(b"nothing")
     for _ in range(2):
         with pytest.raises(DataError, match="cannot be read"):
@@ -264,6 +279,188 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     assert look() == look()
     monkeypatch.setenv("RESTOREKIT_CACHE", str(path))  # a folder that cannot be
     assert look() == look()
+
+
+# What was not looked at
+
+
+def test_everything_looked_at_leaves_nothing_unchecked(base: Path) -> None:
+    found = checked(base)
+    assert (found.unchecked, found.verdict()) == ((), "no leak")
+
+
+def rewritten(base: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """Change the cells path, domain, label, patient, split and source of every row."""
+    head, *rows = (base / "m.csv").read_text().splitlines()
+    (base / "m.csv").write_text("\n".join([head, *(",".join(change(row.split(","))) for row in rows)]) + "\n")
+
+
+def only(found: doctor.Checkup) -> str:
+    """The one line of what was not checked; then nothing may say that there is no leak."""
+    assert "no leak" not in found.verdict()
+    assert found.told()["unchecked"] == list(found.unchecked)
+    (line,) = found.unchecked
+    return line
+
+
+@pytest.mark.parametrize("unknown", [1, 36])
+def test_unknown_patients_are_not_checked(base: Path, unknown: int) -> None:
+    """36 of 48 images are in train or test."""
+    left = [unknown]
+
+    def change(cells: list[str]) -> list[str]:
+        take = cells[4] != "val" and left[0] > 0
+        left[0] -= take
+        return [*cells[:3], "" if take else cells[3], *cells[4:]]
+
+    rewritten(base, change)
+    assert f"{unknown} of 36 images" in only(checked(base))
+
+
+def test_unknown_patients_of_validation_do_not_matter(base: Path) -> None:
+    rewritten(base, lambda cells: [*cells[:3], "" if cells[4] == "val" else cells[3], *cells[4:]])
+    assert checked(base).unchecked == ()
+
+
+def test_unreadable_files_are_not_checked(base: Path) -> None:
+    for at in (0, 1):
+        (base / f"train/{at:02d}.png").write_bytes(b"")
+    found = checked(base)
+    assert len(found.unreadable) == 2
+    assert "2 of 48 images" in only(found)
+
+
+def test_images_without_a_split_are_not_checked(base: Path) -> None:
+    table = (base / "m.csv").read_text()
+    plain = [line.split(",") for line in table.splitlines()]
+    (base / "m.csv").write_text("\n".join(",".join([*row[:4], *row[5:]]) for row in plain))
+    assert "split" in only(checked(base))
+
+
+@pytest.mark.parametrize(("gone", "other"), [("test", "val"), ("train", "val"), ("test", "train")])
+def test_splits_without_images_are_not_checked(base: Path, gone: str, other: str) -> None:
+    rewritten(base, lambda cells: [*cells[:4], other if cells[4] == gone else cells[4], cells[5]])
+    assert f"split {gone}" in only(checked(base))
+
+
+@pytest.mark.parametrize(("one", "other"), [("P7", "p7"), ("007", "7"), ("12", "12.0"), ("A-1", "A 01"), ("x_3", "X3")])
+def test_patients_written_differently_in_train_and_test_are_not_decided(base: Path, one: str, other: str) -> None:
+    plant(base, "x/1.png", film(200), one, "train")
+    plant(base, "x/2.png", film(201), other, "test")
+    assert f"{one} and {other}" in only(checked(base))
+
+
+@pytest.mark.parametrize(("one", "other"), [("p1x", "p1y"), ("10", "1"), ("100", "10"), ("1.5", "15")])
+def test_other_patients_are_told_apart(base: Path, one: str, other: str) -> None:
+    plant(base, "x/1.png", film(200), one, "train")
+    plant(base, "x/2.png", film(201), other, "test")
+    assert checked(base).unchecked == ()
+
+
+@pytest.mark.parametrize(("split", "undecided"), [("test", 1), ("val", 0), ("train", 0)])
+def test_near_duplicates_in_train_and_test_are_not_decided(base: Path, split: str, undecided: int) -> None:
+    plant(base, "x/near.png", (read_image(base / "train/00.png")[0] * 0.9 + 0.02).clamp(-1, 1), "q1", split)
+    found = checked(base)
+    assert len(found.near) == 1
+    assert len(found.unchecked) == undecided
+    assert (found.verdict() == "no leak") is not bool(undecided)
+
+
+def test_near_duplicates_beyond_those_that_are_kept_are_counted(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = checked(base, distance=32)
+    items = manifest_items(base / "m.csv", None, quiet)
+    hashes = {i.name: int(i.facts.look, 16) for i in items if i.facts is not None}
+    pairs = [(one, other) for at, one in enumerate(items) for other in items[at + 1 :]]
+    alike = [(i, j) for i, j in pairs if (hashes[i.name] ^ hashes[j.name]).bit_count() <= 32]
+    leaks = sum({i.split, j.split} == {"train", "test"} for i, j in alike)
+    monkeypatch.setattr(doctor, "MOST_PAIRS", 5)
+    few = checked(base, distance=32)
+    assert (len(every.near), every.near_count, few.near_count) == (len(alike), len(alike), len(alike))
+    kept, first = ([(p.one.name, p.other.name, p.distance) for p in found.near[:5]] for found in (few, every))
+    assert kept == first, "the nearest across splits are kept"
+    assert len(few.near) == 5
+    assert f"{leaks} pairs" in only(few)
+    assert few.told()["near"] == len(alike)
+
+
+def test_what_others_left_out_is_not_checked(base: Path) -> None:
+    found = examine(manifest_items(base / "m.csv", None, quiet), unseen=["3 files are not read"])
+    assert only(found) == "3 files are not read"
+    assert "3 files are not read" in found.warnings
+
+
+def test_no_images_are_no_clean_check() -> None:
+    assert "no leak" not in examine([]).verdict()
+
+
+# A folder and its manifest
+
+
+def test_film_that_no_row_names_is_checked_by_its_folder(base: Path) -> None:
+    """A training film is planted among the test images under another name."""
+    (base / "m.csv").rename(base / "manifest.csv")
+    write_image(base / "testA/planted.tif", read_image(base / "train/00.png")[0])
+    items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
+    found = examine(items, unseen=faults)
+    assert found.images == 49
+    (leak,) = found.leaks
+    assert "train/00.png" in leak
+    assert "testA/planted.tif" in leak
+    (fault,) = faults
+    assert "48 of 49" in fault
+    assert "planted.tif" in fault
+    assert fault in found.unchecked
+
+
+def test_manifest_that_names_few_files_leaves_the_others_checked(base: Path) -> None:
+    rows = (base / "m.csv").read_text().splitlines()
+    (base / "manifest.csv").write_text("\n".join(rows[:2]) + "\n")
+    plant(base, "test/same.png", read_image(base / "train/32.png")[0], "q", "test")
+    items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
+    found = examine(items, unseen=faults)
+    assert {(item.split or "") for item in items} == {"train", "val", "test"}
+    assert len(found.leaks) == 1
+    assert "1 of 49" in faults[0]
+    assert len(items) == 49
+
+
+def test_manifest_without_splits_takes_them_from_the_folders(base: Path) -> None:
+    cells = [row.split(",") for row in (base / "m.csv").read_text().splitlines()]
+    (base / "manifest.csv").write_text("\n".join(",".join([*row[:4], row[5]]) for row in cells) + "\n")
+    items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
+    assert faults == []
+    assert {item.name: item.split for item in items} == {row[0]: row[4] for row in cells[1:]}
+    found = examine(items)
+    assert (found.unchecked, found.leaks) == ((), ())
+
+
+def test_splits_of_manifest_and_folders_that_differ_are_reported(base: Path) -> None:
+    swap = {"train": "test", "test": "train"}
+    rewritten(base, lambda cells: [*cells[:4], swap.get(cells[4], cells[4]), cells[5]])
+    _, faults = listed_folder_items(base, base / "m.csv", None, quiet)
+    (fault,) = faults
+    assert "36 of 48" in fault
+
+
+def test_other_spelling_of_a_path_names_the_same_file_and_a_link_does_not(base: Path) -> None:
+    rewritten(base, lambda cells: [f"test/../{cells[0]}", *cells[1:]])
+    items, faults = listed_folder_items(base, base / "m.csv", None, quiet)
+    assert (len(items), faults) == (48, [])
+    (base / "test/linked.png").symlink_to(base / "train/00.png")
+    items, faults = listed_folder_items(base, base / "m.csv", None, quiet)
+    assert len(examine(items, unseen=faults).leaks) == 1
+
+
+# Classes of the test images
+
+
+def test_class_without_a_test_image_is_reported_before_training(base: Path) -> None:
+    rewritten(base, lambda cells: [cells[0], cells[1], "well" if cells[4] == "test" else cells[2], *cells[3:]])
+    assert any("sick" in line for line in checked(base).data_warnings)
+    items = manifest_items(base / "m.csv", None, quiet)
+    assert not any("No test image" in line for line in examine(items, answers=False).data_warnings)
+    rewritten(base, lambda cells: [cells[0], cells[1], "" if cells[4] == "test" else cells[2], *cells[3:]])
+    assert len(checked(base).data_warnings) == 1
 
 
 # Recipes and runs
@@ -334,7 +531,7 @@ def test_what_was_made_worse_is_known_by_its_file(spec: Spec, plugins: Plugins, 
 def test_made_images_are_not_compared(spec: Spec, plugins: Plugins) -> None:
     sides = {f"data__{s}": {"name": "phantom", "side": s, "count": 4, "test": 2, "size": [16, 16]} for s in "ab"}
     opened = splits.look(splits.opened(spec(**sides), plugins.parts), quiet)
-    found = examine(recipe_items(opened), distance=32, synthetic=opened.synthetic)
+    found = examine(recipe_items(opened), distance=32)
     assert found.sizes == {"16x16": sum(bool(len(side)) for side in opened.sides.values())}
     assert (found.near, found.leaks, found.warnings) == ((), (), ())
 
@@ -354,6 +551,45 @@ def test_a_leak_stops_a_run_unless_it_is_allowed(spec: Spec, plugins: Plugins, b
     page = report.report(base / "run").read_text("utf-8")
     assert 'class="leak"' in page
     assert "patient p1 stands in train and test" in page
+
+
+@pytest.mark.parametrize("count", [3, 250])
+def test_run_goes_on_with_the_leaks_it_began_with_and_no_others(base: Path, count: int) -> None:
+    """More leaks than data.json lists must not hide others among them."""
+    began = replace(checked(base), leaks=tuple(f"leak {at}" for at in range(count)))
+    (base / "data.json").write_text(json.dumps({"check": began.told()}))
+    assert began.allowed_in(base)
+    assert replace(began, leaks=began.leaks[::-1]).allowed_in(base)
+    assert not replace(began, leaks=(*began.leaks[:-1], "another")).allowed_in(base)
+    assert not replace(began, leaks=(*began.leaks, "another")).allowed_in(base)
+    assert not began.allowed_in(base / "train")
+
+
+def test_recorded_images_beside_made_ones_need_patients(spec: Spec, plugins: Plugins, base: Path) -> None:
+    rewritten(base, lambda cells: [*cells[:3], "", *cells[4:]])
+    made = {"name": "phantom", "side": "a", "count": 4, "val": 2, "test": 2, "size": [16, 16]}
+    classes = ["control", "opacity"]
+    rewritten(base, lambda cells: [*cells[:2], classes[cells[2] == "sick"], *cells[3:]])
+    both = manifest_spec(spec, base, data__a=made)
+    items = recipe_items(splits.look(splits.opened(both, plugins.parts), quiet))
+    found = examine(items)
+    (line,) = found.unchecked
+    recorded = sum(i.domain == "b" and i.split in ("train", "test") for i in items)
+    assert f"{recorded} of " in line
+
+
+def test_files_that_a_dataset_leaves_out_are_reported(spec: Spec, plugins: Plugins, base: Path) -> None:
+    write_image(base / "poor/train/1.png", film(0))
+    (base / "poor/scan.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
+    inner = {"name": "folder", "path": "poor"}
+    for side in (
+        inner,
+        {"name": "degraded", "dataset": inner, "degradation": "noise"},
+        {"name": "join", "datasets": [inner]},
+    ):
+        opened = splits.opened(spec(data__root=str(base), data__a=side, data__b=inner), plugins.parts)
+        assert [path.name for path, _ in opened.skipped_files()] == ["scan.jp2"], "once, though both sides have it"
+    assert splits.opened(manifest_spec(spec, base), plugins.parts).skipped_files() == []
 
 
 def test_the_splits_of_a_run_are_stored_and_held(spec: Spec, plugins: Plugins, base: Path) -> None:

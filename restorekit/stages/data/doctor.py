@@ -1,12 +1,15 @@
 """Images to a checkup: what is wrong with them, what leaks from training into testing, what may deceive.
 
 `examine` looks at items, whatever they come from: a recipe's datasets, a manifest or a folder. A patient or the same
-pixels in both train and test are leaks, which stop a run; everything else is told.
+pixels in both train and test are leaks, which stop a run; everything else is told. What could not be looked at is
+listed too: only a check without such a list may say that there is no leak.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +39,7 @@ SHOWN = 12
 LISTED = 100
 """Entries of a list in check.json, so that it stays a file that people open."""
 MOST_PAIRS = 10_000
-"""Near duplicates that are collected; with more, the images are simply all alike."""
+"""Near duplicates that are kept, the nearest across splits first; all of them are counted."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,18 @@ class Checkup:
     "quantity": how many are known, the least, the median and the greatest."""
     associations: Mapping[str, float]
     """Cramér's V of each two of class, domain, source and split."""
-    allowed: bool = field(default=False)
-    """Leaks were allowed."""
+    unchecked: tuple[str, ...] = field(default=())
+    """What was not looked at or not decided, a line each; empty: leaks were looked for among all images."""
+    near_count: int = field(default=0)
+    """How many pairs look alike, also those beyond what `near` keeps."""
+
+    def verdict(self) -> str:
+        """Return in a few words what is known of leaks."""
+        if self.leaks:
+            return f"{len(self.leaks)} leaks from train into test"
+        if self.unchecked:
+            return "leaks not fully checked (see the lines above)"
+        return "no leak"
 
     def refusal(self) -> str:
         """Return the line with which a run is refused."""
@@ -90,18 +103,24 @@ class Checkup:
         """True if a run began in the folder with these leaks, or more: it was told to go on then (--allow-leaks)."""
         path = folder / "data.json"
         began = json.loads(path.read_text("utf-8")).get("check", {}) if path.is_file() else {}
-        now = self.told()
-        known = set(began.get("leaks", [])) >= set(now["leaks"])
-        return known and began.get("leak_count", 0) >= now["leak_count"]
+        if began.get("leaks_digest") == self._digest():
+            return True
+        known = began.get("leaks", [])
+        return len(known) == began.get("leak_count") and set(known) >= set(self.leaks)  # a cut list shows not all
+
+    def _digest(self) -> str:
+        return hashlib.sha256("\n".join(sorted(self.leaks)).encode()).hexdigest()
 
     def told(self) -> dict[str, Any]:
         """Return what data.json of a run says of it."""
         return {
             "leaks": list(self.leaks[:LISTED]),
             "leak_count": len(self.leaks),
+            "leaks_digest": self._digest(),
+            "unchecked": list(self.unchecked),
             "warnings": list(self.warnings),
             "unreadable": len(self.unreadable),
-            "near": len(self.near),
+            "near": self.near_count,
             "sizes": dict(self.sizes),
             "depths": dict(self.depths),
             "associations": dict(self.associations),
@@ -125,21 +144,21 @@ class Checkup:
 
 
 def examine(
-    items: Sequence[Item], *, distance: int = DISTANCE, synthetic: bool = False, answers: bool = True
+    items: Sequence[Item], *, distance: int = DISTANCE, answers: bool = True, unseen: Sequence[str] = ()
 ) -> Checkup:
     """Look for leaks, repeats, near duplicates, confounding, flat borders and constant images.
 
     Args:
         items: the images.
         distance: bits of 64 by which the perceptual hashes of near duplicates differ at most.
-        synthetic: the images are made, not recorded: no patient is missing.
-        answers: classes are told, not only restored.
+        answers: classes are predicted, not only restored.
+        unseen: what whoever collected the items left out, a line each.
     """
     seen = [item for item in items if item.facts is not None and item.fault is None]
     used = [item for item in items if item.fault is None]
     patient_leaks, patient_warnings = _patients(used)
     pixel_leaks, pixel_warnings = _repeats(seen)
-    near = _near(seen, distance)
+    near, near_count, near_leaks = _near(seen, distance)
     tables = _tables(used)
     return Checkup(
         images=len(items),
@@ -147,23 +166,93 @@ def examine(
         unreadable=tuple(item.fault for item in items if item.fault is not None),
         warnings=(
             *_skipped(items),
+            *unseen,
             *pixel_warnings,
-            *_near_warnings(near, distance),
+            *_near_warnings(near, near_count, distance),
             *_constants(seen),
             *_borders(seen),
             *_depth_warnings(seen),
         ),
         data_warnings=(
             *patient_warnings,
-            *_confounding(used, tables, synthetic=synthetic, answers=answers),
+            *_confounding(used, tables, answers=answers),
             *findings.no_test_split(tables),
+            *(_untestable(used) if answers else ()),
         ),
         near=tuple(near),
         sizes=_sizes(seen),
         depths=dict(Counter(item.facts.depth or "not known" for item in seen if item.facts).most_common()),
         tables=tables,
         associations=_associations(used),
+        unchecked=(*unseen, *_unchecked(items), *_undecided(near_leaks)),
+        near_count=near_count,
     )
+
+
+def _unchecked(items: Sequence[Item]) -> Iterator[str]:
+    """Say of which images it is not known whether they leak, and why; made images repeat nobody."""
+    faulty = sum(item.fault is not None for item in items)
+    if faulty:
+        yield f"{faulty} of {len(items)} images cannot be read, so they were compared with none"
+    used = [item for item in items if item.fault is None]
+    unread = sum(item.facts is None and not item.synthetic for item in used)
+    if unread:
+        yield f"{unread} of {len(items)} images were not read, so they were compared with none"
+    splits = {item.split for item in used}
+    outside = sum(item.split is None for item in used)
+    if outside == len(used):
+        yield "no image is in a split, by folder or column, so leaks between splits were not looked for"
+        return
+    if outside:
+        yield f"{outside} of {len(used)} images are in no split, so leaks from or into them were not looked for"
+    for split in ("train", "test"):
+        if split not in splits:
+            yield f"no image is in the split {split}, so leaks from train into test were not looked for"
+    if {"train", "test"} <= splits:
+        yield from _unknown_patients([item for item in used if item.split in ("train", "test")])
+
+
+def _unknown_patients(items: Sequence[Item]) -> Iterator[str]:
+    unknown = sum(item.patient is None and not item.synthetic for item in items)
+    if unknown:
+        yield (
+            f"the patient is not known of {unknown} of {len(items)} images in train and test, "
+            "so patients in both were not looked for among them"
+        )
+    written: dict[str, dict[str, str]] = defaultdict(dict)
+    for item in items:
+        if item.patient is not None and item.split is not None:
+            written[_folded(item.patient)].setdefault(item.split, item.patient)
+    pairs = [f"{of['train']} and {of['test']}" for of in written.values() if len(set(of.values())) == 2]
+    if pairs:
+        yield _many("pair of patients", "pairs of patients", pairs, "in train and test may be one, written differently")
+
+
+def _folded(patient: str) -> str:
+    """Return a patient's name without what spreadsheets and people change: case, spaces, leading zeros, a final .0."""
+    bare = re.sub(r"[^\w.]|_", "", re.sub(r"\.0+$", "", patient.strip()).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", bare)
+
+
+def _undecided(near_leaks: int) -> Iterator[str]:
+    if near_leaks:
+        count = f"{near_leaks} pairs of images" if near_leaks > 1 else "1 pair of images"
+        yield f"{count} in train and test look alike, and whether they are the same film only eyes can tell (near.png)"
+
+
+def _untestable(items: Sequence[Item]) -> Iterator[str]:
+    """Say before anything is trained which scores will not be defined for want of test images of a class."""
+    tested = [item for item in items if item.split == "test" and item.domain != "b"]
+    classes = dict.fromkeys(name for item in items for name in item.classes or filter(None, [item.label]))
+    shown = {item.label for item in tested} - {None}
+    if len(classes) < 2 or not tested:
+        return
+    if not shown:
+        yield "The class is known of no test image: scores of classes are not defined."
+        return
+    for name in classes:
+        if name not in shown:
+            yield from findings.few_images(name, 0)
 
 
 def _patients(items: Sequence[Item]) -> tuple[list[str], list[str]]:
@@ -205,35 +294,51 @@ def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
     return leaks, [*told, *([_many("image is", "images are", within, "repeated within a split")] if within else [])]
 
 
-def _near(items: Sequence[Item], distance: int) -> list[Near]:
-    """Return pairs that look alike and are not the same, those across splits first."""
+def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
+    """Return pairs that look alike and are not the same, and count all of them and those in train and test.
+
+    Of very many the nearest are returned, those across splits first.
+    """
     once = {(i.facts.pixels, i.split): i for i in reversed(items) if i.facts is not None and i.facts.look}
     some = list(once.values())[::-1]
     if len(some) < 2:
-        return []
+        return [], 0, 0
     # A table of signs: the product of two rows is 64 less twice the bits in which they differ.
     raw = np.array([list(bytes.fromhex(item.facts.look)) for item in some if item.facts], dtype=np.uint8)
     signs: NDArray[np.float32] = np.unpackbits(raw, axis=1).astype(np.float32) * 2 - 1
+    split = np.unique([str(item.split) for item in some], return_inverse=True)[1]
+    pixels = np.unique([item.facts.pixels for item in some if item.facts], return_inverse=True)[1]
+    leaky = np.array([{"train": 1, "test": 2}.get(str(item.split), 0) for item in some])
     found: list[Near] = []
+    count = leaks = 0
     for start in range(0, len(some), 1024):
-        differ = (signs.shape[1] - signs[start : start + 1024] @ signs[start:].T) / 2
-        for row, column in zip(*np.nonzero(np.triu(differ <= distance, 1)), strict=True):
-            one, other = some[start + int(row)], some[start + int(column)]
-            if one.facts and other.facts and one.facts.pixels != other.facts.pixels:
-                found.append(Near(one, other, int(differ[row, column])))
-        if len(found) > MOST_PAIRS:
-            break
-    return sorted(found, key=lambda pair: (not pair.across, pair.distance, pair.one.name, pair.other.name))
+        block = slice(start, start + 1024)
+        differ = (signs.shape[1] - signs[block] @ signs[start:].T) / 2
+        alike = np.triu(differ <= distance, 1) & (pixels[block, None] != pixels[None, start:])
+        count += int(alike.sum())
+        leaks += int((alike & (leaky[block, None] * leaky[None, start:] == 2)).sum())
+        rows, columns = np.nonzero(alike)
+        within = split[start + rows] == split[start + columns]
+        best = np.lexsort((differ[rows, columns], within))[:MOST_PAIRS]
+        found += [
+            Near(some[start + int(r)], some[start + int(c)], int(differ[r, c]))
+            for r, c in zip(rows[best], columns[best], strict=True)
+        ]
+        found = sorted(found, key=lambda pair: (not pair.across, pair.distance, pair.one.name, pair.other.name))
+        found = found[:MOST_PAIRS]
+    return found, count, leaks
 
 
-def _near_warnings(near: Sequence[Near], distance: int) -> Iterator[str]:
+def _near_warnings(near: Sequence[Near], count: int, distance: int) -> Iterator[str]:
     if near:
         across = sum(pair.across for pair in near)
         first = near[0]
-        count = f"{len(near)} pairs of images look" if len(near) > 1 else "1 pair of images looks"
+        many = f"{count} pairs of images look" if count > 1 else "1 pair of images looks"
+        least = "at least " if len(near) < count and across == len(near) else ""
         yield (
-            f"{count} alike ({distance} bits of 64 at most), {across} of them across splits, such as {first.one.name} "
-            f"and {first.other.name}: near.png shows them side by side; they may be one film, or two of one patient."
+            f"{many} alike ({distance} bits of 64 at most), {least}{across} of them across splits, such as "
+            f"{first.one.name} and {first.other.name}: near.png shows them side by side; they may be one film, or two "
+            "of one patient."
         )
 
 
@@ -292,7 +397,11 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
     order = [*[split for split in SPLITS if split in groups], *[split for split in groups if split not in SPLITS]]
     return {
         split: {
-            domain: {**count_rows([(i.label, i.patient, i.source) for i in found], classes), **_quantity(found)}
+            domain: {
+                **count_rows([(i.label, i.patient, i.source) for i in found], classes),
+                "ungrouped": sum(i.patient is None and not i.synthetic for i in found),
+                **_quantity(found),
+            }
             for domain, found in sorted(groups[split].items())
         }
         for split in order
@@ -307,13 +416,13 @@ def _quantity(items: Sequence[Item]) -> dict[str, Any]:
     return {"quantity": {"known": len(numbers), **ends}}
 
 
-def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, synthetic: bool, answers: bool) -> list[str]:
+def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, answers: bool) -> list[str]:
     sources: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
         if item.source is not None and item.label is not None:
             sources[item.source][item.label] += 1
     whole = findings.class_and_source("the images", sources, answers=answers)
-    told = findings.data_warnings({"splits": tables}, synthetic=synthetic, answers=answers)
+    told = findings.data_warnings({"splits": tables}, answers=answers)
     # One sentence for all images says what those of each split and domain would.
     return [*whole, *(line for line in told if not (whole and line.startswith("Class and source")))]
 

@@ -22,7 +22,7 @@ from restorekit.core.types import Intensity
 
 __all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
-FORMAT = 4
+FORMAT = 5
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
 FLAT = 4 / 127.5
 """A line of pixels is flat if its values differ by no more: four of 255 levels, which JPEG leaves of a constant."""
@@ -96,11 +96,14 @@ def _border(values: NDArray[Any]) -> tuple[float, ...]:
 
 
 class Memory:
-    """Facts by file, the axes it is read with, its size and its time of change. What goes wrong only costs time."""
+    """Facts by file, the axes it is read with, its size and its times of change. What goes wrong only costs time.
+
+    The time of change of its content can be set, as copying does; that of the file's entry cannot.
+    """
 
     def __init__(self, base: sqlite3.Connection | None) -> None:
         self.base = base
-        self.new: list[tuple[str, int, int, int, str]] = []
+        self.new: list[tuple[str, int, int, int, int, str]] = []
 
     def read(self, path: Path, dims: int | None = None) -> Facts:
         """Return the facts of a file, as remembered or by `read_image`.
@@ -117,7 +120,7 @@ class Memory:
             stat = os.stat(place)
         except OSError:
             return facts_of(*read_image(path))  # which says what is wrong
-        of = (place, dims or 0, stat.st_size, stat.st_mtime_ns)
+        of = (place, dims or 0, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         known = self._known(*of)
         if known is not None:
             return known
@@ -130,7 +133,7 @@ class Memory:
     def _known(self, *of: str | int) -> Facts | None:
         if self.base is None:
             return None
-        ask = f"SELECT facts FROM facts_{FORMAT} WHERE path = ? AND dims = ? AND size = ? AND time = ?"
+        ask = f"SELECT facts FROM facts_{FORMAT} WHERE path = ? AND dims = ? AND size = ? AND time = ? AND entry = ?"
         try:
             row = self.base.execute(ask, of).fetchone()
             known = json.loads(row[0]) if row else None
@@ -142,7 +145,7 @@ class Memory:
         """Write down what is new."""
         if self.base is not None:
             with suppress(sqlite3.Error), self.base:
-                self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?, ?)", self.new)
+                self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?, ?, ?)", self.new)
         self.new.clear()
 
 
@@ -153,7 +156,8 @@ def remembering() -> Iterator[Memory]:
     with suppress(OSError, sqlite3.Error):
         cache_folder().mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(cache_folder() / "facts.sqlite", timeout=5)
-        columns = "path TEXT, dims INTEGER, size INTEGER, time INTEGER, facts TEXT, PRIMARY KEY (path, dims)"
+        columns = "path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
+        columns += ", PRIMARY KEY (path, dims)"
         base.execute(f"CREATE TABLE IF NOT EXISTS facts_{FORMAT} ({columns})")
     memory = Memory(base)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,13 +11,23 @@ from pathlib import Path
 
 from torch import Tensor
 
+from restorekit.core.depths import decide, survey
 from restorekit.core.errors import DataError
-from restorekit.core.images import find_images, read_image
-from restorekit.core.manifests import read_manifest
+from restorekit.core.images import find_images, read_image, skipped_images
+from restorekit.core.manifests import ManifestRow, read_manifest
+from restorekit.core.vocabulary import split_and_side
 from restorekit.stages.data.facts import Facts, remembering
 from restorekit.stages.data.splits import Side, Splits
 
-__all__ = ["Item", "folder_items", "manifest_items", "recipe_items"]
+__all__ = [
+    "Item",
+    "depth_lines",
+    "folder_items",
+    "listed_folder_items",
+    "manifest_items",
+    "recipe_items",
+    "skipped_files",
+]
 
 Say = Callable[[str], None]
 MOST_CLASSES = 10
@@ -45,6 +55,8 @@ class Item:
     """The classes of its dataset, where they are known, also those of which it has no image."""
     skipped: bool = False
     """It cannot be used, and the run goes on without it."""
+    synthetic: bool = False
+    """It is made, not recorded: it has no patient, and repeats no other."""
 
 
 def recipe_items(splits: Splits) -> list[Item]:
@@ -73,6 +85,7 @@ def recipe_items(splits: Splits) -> list[Item]:
                     fault=str(seen) if isinstance(seen, DataError) else None,
                     classes=side.domain.classes,
                     skipped=position >= len(side),
+                    synthetic=side.dataset.synthetic,
                 )
             )
     return found
@@ -91,17 +104,73 @@ def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> l
         DataError: if the manifest cannot be used.
     """
     rows, _ = read_manifest(file, columns)
-    return _quantified(
-        _read(
-            (
-                Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
-                for row in rows
-                for path in [file.parent / row.path]
-            ),
-            len(rows),
-            say,
+    return _quantified(_read((_of_row(row, file.parent) for row in rows), len(rows), say))
+
+
+def listed_folder_items(
+    folder: Path, file: Path, columns: Mapping[str, str] | None, say: Say
+) -> tuple[list[Item], list[str]]:
+    """Return the images below a folder, with what a manifest in it says of them, and read each.
+
+    What the manifest leaves open, and images that no row names, are known by their folders, as in `folder_items`.
+
+    Returns:
+        The images, and in a line each what of the two does not agree.
+
+    Raises:
+        DataError: if the manifest cannot be used.
+    """
+    rows, _ = read_manifest(file, columns)
+    named = {os.path.abspath(folder / row.path) for row in rows}  # a link to a named file is a file of its own
+    others = [path for path in find_images(folder) if os.path.abspath(path) not in named]
+    listed = [(_of_row(row, folder), _placed(folder / row.path, Path(os.path.normpath(row.path)))) for row in rows]
+    items = [_completed(item, place) for item, place in listed]
+    differing = [item for item, place in listed if item.split and place.split and item.split != place.split]
+    found = [*items, *(_placed(path, path.relative_to(folder)) for path in others)]
+    faults = []
+    if others:
+        faults.append(
+            f"{file} names {len(rows)} of {len(found)} images of the folder; {len(others)} are named by no row, such "
+            f"as {others[0]}: of these only the pixels and the folder were checked"
         )
+    if differing:
+        faults.append(
+            f"{file} says another split than the folder of {len(differing)} of {len(rows)} images, such as "
+            f"{differing[0].name} ({differing[0].split}): only the manifest's splits were checked"
+        )
+    return _quantified(_read(found, len(found), say)), faults
+
+
+def _completed(item: Item, place: Item) -> Item:
+    """Return an item with what its folder says where a manifest says nothing, if the folder is one of a split."""
+    if place.split is None:
+        return item
+    return replace(
+        item, split=item.split or place.split, domain=item.domain or place.domain, label=item.label or place.label
     )
+
+
+def depth_lines(items: Iterable[Item]) -> tuple[list[str], list[str]]:
+    """Return what the values of all 16-bit files say of their bits, in a line, and why they say nothing, in another."""
+    files = [item.file for item in items if item.file is not None and item.fault is None]
+    try:
+        return [*filter(None, [decide(survey(files)).sentence()])], []
+    except DataError as error:
+        return [], [str(error)]
+
+
+def skipped_files(found: Iterable[tuple[Path, str]]) -> list[str]:
+    """Return in a line how many files were not read, each given with the reason; nothing if there are none."""
+    files = [*dict.fromkeys(found)]
+    if not files:
+        return []
+    count = "1 file looks like an image and is" if len(files) == 1 else f"{len(files)} files look like images and are"
+    return [f"{count} not read, such as {files[0][0]}: {files[0][1]}"]
+
+
+def _of_row(row: ManifestRow, folder: Path) -> Item:
+    path = folder / row.path
+    return Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
 
 
 def _quantified(items: Iterable[Item]) -> list[Item]:
@@ -122,15 +191,16 @@ def _is_number(text: str) -> bool:
 def folder_items(folder: Path, say: Say) -> list[Item]:
     """Return the images below a folder, and read each.
 
-    Splits are folders called train, val and test, with A or B behind the name where there are two domains; folders
-    above a split are domains, those below it classes. Without splits, the first folders are classes.
+    Splits are folders called train, val and test, or another word for these, with A or B behind the name where there
+    are two domains; folders above a split are domains, those below it classes. Without splits, the first folders are
+    classes.
 
     Raises:
         DataError: if there are none.
     """
     paths = find_images(folder)
     if not paths:
-        raise DataError(f"{folder}: holds no image")
+        raise DataError("; ".join([f"{folder}: holds no image", *skipped_files(skipped_images(folder))]))
     return list(_read((_placed(path, path.relative_to(folder)) for path in paths), len(paths), say))
 
 
@@ -138,9 +208,10 @@ def _placed(path: Path, inner: Path) -> Item:
     item = Item(inner.as_posix(), _of_file(path), file=path)
     parts = inner.parts[:-1]
     for at, part in enumerate(parts):
-        if found := re.fullmatch(r"(train|val|test)([AB]?)", part):
-            domain = "/".join([*parts[:at], found[2]]).strip("/")
-            return replace(item, split=found[1], domain=domain or None, label="/".join(parts[at + 1 :][:1]) or None)
+        if found := split_and_side(part):
+            split, side = found
+            domain = "/".join([*parts[:at], side]).strip("/")
+            return replace(item, split=split, domain=domain or None, label="/".join(parts[at + 1 :][:1]) or None)
     return replace(item, label=parts[0] if parts else None)
 
 

@@ -106,7 +106,8 @@ class Side:
         """Images by class and source, as the report shows them."""
         rows = [(self.label(r), r.group, r.source) for r in map(self.record, range(len(self)))]
         unlabelled = sum(not self.domain.knows(r.target) for r in map(self.record, range(len(self))))
-        return {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
+        found = {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
+        return {**found, "ungrouped": 0} if self.dataset.synthetic else found  # what is made has no patient
 
     def counted(self) -> Domain:
         """The domain, how many images of this side are of each class, and the bits of its 16-bit files."""
@@ -179,6 +180,10 @@ class Splits:
             for r in map(side.record, range(len(side))):
                 rows.writerow([r.key, name, side.domain.called(r.target), r.group or "", split, r.source or ""])
         return text.getvalue()
+
+    def skipped_files(self) -> list[tuple[Path, str]]:
+        """Return the files that the datasets leave out though they look like images, each with the reason."""
+        return sorted({found for side in self.sides.values() for found in side.dataset.skipped()})
 
     def shared_groups(self) -> list[str]:
         """Groups that stand in more than one split: what is learnt of a patient must not be tested on them."""

@@ -303,7 +303,9 @@ def build(
         if changed:
             raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
         checkup = doctor.examine(
-            items.recipe_items(splits), synthetic=splits.synthetic, answers=spec.nets.head is not None
+            items.recipe_items(splits),
+            answers=spec.nets.head is not None,
+            unseen=items.skipped_files(splits.skipped_files()),
         )
         if order is not None and order.warning():
             checkup = replace(checkup, warnings=(order.warning(), *checkup.warnings))
