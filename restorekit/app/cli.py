@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -322,10 +323,10 @@ def profile(
 @app.command()
 def report(run: RunFolder) -> None:
     """Write report.html of a run folder again."""
+    from restorekit.stages.recipes.recipe import read_resolved
     from restorekit.stages.reporting.report import report as write
 
-    if not (run / "recipe.json").is_file():
-        raise RecipeError(f"{run}: is no run folder: it has no recipe.json")
+    read_resolved(run)
     with training.going_on(run, training.this_command()):
         screen.say(f"report: {write(run).resolve()}")
 
@@ -435,6 +436,9 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some of several things failed, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal's encoding does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False) or 0)  # typer.Exit(3) comes back as 3
     except RestorekitError as error:

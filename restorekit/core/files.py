@@ -6,6 +6,7 @@ And where the user's own things are remembered.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,16 @@ from typing import BinaryIO
 
 from restorekit.core.errors import DataError
 
-__all__ = ["StepTable", "as_path", "cache_folder", "files_below", "replacing", "write_text"]
+__all__ = [
+    "StepTable",
+    "as_path",
+    "cache_folder",
+    "files_below",
+    "read_own_json",
+    "read_own_text",
+    "replacing",
+    "write_text",
+]
 
 _LONG = 200
 """Bytes of a file name beyond which its temporary name is a digest of it."""
@@ -155,11 +165,41 @@ def _rows_until(path: Path, header: str, step: int) -> list[str]:
     """Return the rows of a CSV file up to a step. A last row torn by a kill is later than any checkpoint: dropped."""
     if not path.exists():
         return []
-    first, *lines = path.read_text(encoding="utf-8").split("\n")
+    first, *lines = read_own_text(path).split("\n")
     if first != header:
         raise DataError(f"{path}: its columns are not those of this run; move the file away and resume again")
     whole = lines[:-1]
     return [line for line in whole if line.split(",", 1)[0].isdigit() and int(line.split(",", 1)[0]) <= step]
+
+
+def read_own_text(path: Path) -> str:
+    """Return the text of a file that restorekit wrote, such as one of a run folder.
+
+    Raises:
+        DataError: if it is damaged.
+        OSError: if the system refuses it.
+    """
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is damaged ({error}); bring back a copy of it") from error
+
+
+def read_own_json(path: Path) -> dict[str, Any]:
+    """Return the JSON mapping that restorekit wrote to a file.
+
+    Raises:
+        DataError: if it is damaged.
+        OSError: if the system refuses it.
+    """
+    try:
+        found = json.loads(read_own_text(path))
+    except ValueError as error:
+        raise DataError(f"{path}: is damaged (not JSON: {error}); bring back a copy of it") from error
+    if not isinstance(found, dict):
+        got = type(found).__name__
+        raise DataError(f"{path}: is damaged (got a {got}, a mapping is required); bring back a copy of it")
+    return found
 
 
 def cache_folder() -> Path:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.files import write_text
+from restorekit.core.files import read_own_json, write_text
 from restorekit.core.pictures import draw_grid
 from restorekit.stages.data.batches import fit
 from restorekit.stages.data.items import Item
@@ -102,7 +102,7 @@ class Checkup:
     def allowed_in(self, folder: Path) -> bool:
         """True if a run began in the folder with these leaks, or more: it was told to go on then (--allow-leaks)."""
         path = folder / "data.json"
-        began = json.loads(path.read_text("utf-8")).get("check", {}) if path.is_file() else {}
+        began = read_own_json(path).get("check", {}) if path.is_file() else {}
         if began.get("leaks_digest") == self._digest():
             return True
         known = began.get("leaks", [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from restorekit.core.depths import DepthError
 from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.files import read_own_json, read_own_text
 from restorekit.core.images import expecting
 from restorekit.core.parts import Parts
 from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
@@ -279,7 +279,7 @@ def changes(folder: Path, splits: Splits) -> str:
     if not path.is_file():
         return ""
     _demand_same_depths(folder / "data.json", splits)
-    began, now = _places(path.read_text("utf-8")), _places(splits.listing())
+    began, now = _places(read_own_text(path)), _places(splits.listing())
     moved = sorted(image for image, split in now.items() if began.get(image, split) != split)
     if moved:
         raise DataError(
@@ -292,7 +292,7 @@ def changes(folder: Path, splits: Splits) -> str:
 
 
 def _demand_same_depths(path: Path, splits: Splits) -> None:
-    began = json.loads(path.read_text("utf-8")).get("depths", {}) if path.is_file() else {}
+    began = read_own_json(path).get("depths", {}) if path.is_file() else {}
     now = splits.depths()
     for name in SIDES:
         was, is_now = ([depths["bits"] for depths in found.get(name, [])] for found in (began, now))

@@ -113,6 +113,9 @@ def _rooted(root: str, start: Path) -> str:
 def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
     if path.resolve() in seen:
         raise RecipeError(f"{path}: extends itself, by way of {' -> '.join(p.name for p in seen)}")
+    if path.is_dir():
+        run = f" To go on with this run: restorekit resume {path}" if (path / "recipe.json").is_file() else ""
+        raise RecipeError(f"{path}: is a folder; a recipe is a YAML file.{run}")
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -144,6 +147,8 @@ def _parse(text: str, origin: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark is not None else ""
         raise RecipeError(f"{origin}{line}: not YAML 1.2: {error.problem or error.context}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{origin}: is nested too deeply") from error
     except YAMLError as error:
         raise RecipeError(f"{origin}: not YAML 1.2: {' '.join(str(error).split())}") from error
 

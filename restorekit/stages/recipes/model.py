@@ -130,9 +130,9 @@ class Adam(_Model):
 class Train(_Model):
     """How long, how fast, and what is kept."""
 
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=10**9)
     """Passes over the longer domain; or `steps`, never both."""
-    steps: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=10**9)
     """Optimiser steps; or `epochs`, never both."""
     adam: Adam = Field(default_factory=Adam)
     decay_from: float = Field(default=1.0, ge=0, le=1)

@@ -144,8 +144,9 @@ def read_resolved(folder: Path) -> dict[str, Any]:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}: is no recipe")
+    blocks = [data.get(key, {}) for key in ("data", "nets", "train")] if isinstance(data, dict) else []
+    if not isinstance(data, dict) or "name" not in data or not all(isinstance(one, dict) for one in blocks):
+        raise RecipeError(f"{path}: is no recipe; it is damaged, bring back a copy of it")
     return data
 
 

@@ -129,7 +129,7 @@ def kept_checkpoint(folder: Path, keep: str) -> Path:
         raise CheckpointError(f"{folder}: has no checkpoint; train it first: restorekit resume {folder}")
     if keep == "last":
         return found[-1]
-    best = json.loads((found[-1] / "state.json").read_text("utf-8")).get("best")
+    best = read_state(found[-1])["best"]
     if best is None:
         raise CheckpointError(f"{folder}: train.keep is best, but nothing was scored yet")
     return folder / "checkpoints" / _folder_name(best["step"])

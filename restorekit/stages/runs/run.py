@@ -17,7 +17,7 @@ from torch import Tensor
 import restorekit
 from restorekit.core import plugins
 from restorekit.core.errors import CheckpointError, TrainingError
-from restorekit.core.files import write_text
+from restorekit.core.files import read_own_json, write_text
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Domain, Metric, Nets
 from restorekit.stages.data.doctor import Checkup
@@ -274,7 +274,7 @@ class Run:
         path = self.folder / "environment.json"
         if not path.is_file():
             return now
-        began: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        began = read_own_json(path)
         return {**began, "resumed": [*began.get("resumed", []), {"step": self.step, **now}]}
 
 

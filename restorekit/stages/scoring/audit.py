@@ -23,7 +23,7 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError
-from restorekit.core.files import write_text
+from restorekit.core.files import read_own_text, write_text
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.checkpoint import kept_checkpoint
@@ -169,7 +169,7 @@ def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
 def _listing(run: Run) -> str:
     """What a run was trained on: as it was written when it began, for the data may have changed since."""
     written = run.folder / "splits.csv"
-    return written.read_text("utf-8") if written.is_file() else run.listing
+    return read_own_text(written) if written.is_file() else run.listing
 
 
 def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
