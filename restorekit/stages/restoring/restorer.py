@@ -333,7 +333,7 @@ def demand_plausible(image: Tensor, intensity: Intensity) -> None:
 def _keep(folder: Path) -> str:
     try:
         return str(json.loads((folder / "recipe.json").read_text("utf-8"))["train"]["keep"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
 
 
