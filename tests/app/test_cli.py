@@ -278,7 +278,7 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
         torn(tmp_path / "images" / name)
     said = cli("run", recipe)
     (line,) = said.errors
-    assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: cannot be read (")
+    assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: ")
     assert line.endswith("; mend or remove it, or set data.unreadable: skip")
     refused(said, line)
 
@@ -564,7 +564,7 @@ def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path:
     said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out")
     assert said.code == 3
     (line,) = said.errors
-    assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: cannot be read (")
+    assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: ")
     assert said.out.startswith("3 restored, 1 failed; ")
     said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "images" / "a")
     assert said.code == 2
