@@ -50,6 +50,9 @@ SMALL = {
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
 
+OWN = {"own_images", "own_signal"}
+"""Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
+
 SLOW = {"baselines_xray"}
 """Recipes whose variants are large networks; they train in `make test-full`."""
 
@@ -61,7 +64,7 @@ def variants(path: Path) -> list[str | None]:
 
 def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
-    for path in RECIPES:
+    for path in (path for path in RECIPES if path.stem not in OWN):
         for variant in variants(path):
             slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
             yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)
