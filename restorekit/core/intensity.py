@@ -153,7 +153,7 @@ def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int
     if low <= least and most <= high:
         return 0
     if beyond == "refuse":
-        hint = "declare a wider range, or clip them (beyond: clip; in Python, beyond='clip')"
+        hint = "declare a wider range (--range LOW HIGH), or clip them (beyond: clip; in Python, beyond='clip')"
         raise DataError(f"holds values from {least:g} to {most:g}, outside its range of {low:g} to {high:g}; {hint}")
     return int(((array < low) | (array > high)).sum())
 
@@ -217,7 +217,7 @@ def carried_over(intensity: Intensity) -> Intensity:
     photometric = "RGB" if intensity.channels == 3 else "MONOCHROME2"
     known = replace(intensity, photometric=photometric, details={})
     if intensity.format == "DICOM" or "slope" in intensity.details:
-        bits = min(max(intensity.bits or intensity.details.get("bits", 16), 8), 16)
+        bits = min(max(intensity.bits or 16, 8), 16)
         known = replace(known, dtype="uint8" if bits == 8 else "uint16", low=0, high=2**bits - 1, bits=bits)
     return known
 

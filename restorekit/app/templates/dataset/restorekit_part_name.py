@@ -12,7 +12,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import DataError, Dataset, Factory, RecipeError, Record, Sample, hookimpl, trial, write_text
+from restorekit import DataError, Dataset, Factory, RecipeError, Record, Sample, hookimpl, split_of, trial, write_text
 
 NAME = "part_name"
 
@@ -27,7 +27,7 @@ class Signals(Dataset):
             raise DataError(f"{base}: has no signals; files named SPLIT/CLASS/PATIENT_*.csv are expected there")
         # Every split is looked at, so that a class means the same number in each of them.
         self.classes = tuple(sorted({path.parent.name for path in files}))
-        self.records = [self._record(path) for path in files if path.parts[-3] == split]
+        self.records = [self._record(path) for path in files if split_of(path.parts[-3]) == split]
 
     def _record(self, path: Path) -> Record:
         target = self.classes.index(path.parent.name)

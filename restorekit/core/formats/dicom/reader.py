@@ -57,7 +57,7 @@ def _read(path: Path, frame: int | None) -> Stored:
     array = frame_values(data, layout, index)
     dtype, spacing = array.dtype.name, _spacing(data)
     bits = None if layout.floating else layout.stored
-    details = {"bits": layout.stored, "transfer": str(layout.syntax), "units": _units(data)}
+    details = {"transfer": str(layout.syntax), "units": _units(data)}
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
         rgb = array.transpose(2, 0, 1)
