@@ -50,7 +50,7 @@ _seen: dict[_Key, FileDepth | None] = {}
 
 
 def depths_of(files: Sequence[Path], place: str = "its images") -> Depths:
-    """Return how many bits those of `files` hold that are of 16 bits and do not state it, decided by all of them.
+    """Return how many bits those of `files` hold that are of 16 bits and do not state it: all of them decide.
 
     `read_image(path, bits=depths.bits)` then reads each of them alike.
 
