@@ -429,3 +429,24 @@ def test_a_checkpoint_is_never_chosen_by_what_has_no_better(
 ) -> None:
     with pytest.raises(RecipeError, match=fault):
         build_run(**options, data__a=toy(val=2, truth=True))
+
+
+def test_a_level_names_the_checkpoint_that_is_nearest_to_the_good_images(build_run: Build) -> None:
+    """By its distance to the good validation images, never by the least noise."""
+    sides = {f"data__{side}": {**phantoms(side, 2), "val": 3} for side in "ab"}
+    run = build_run(**metrics("noise_level", keep="best"), data__size=[64, 64], **sides)
+    assert (run.judge, run.best_score) == ("noise_level", "noise_level_distance")
+    looked = [event.values for event in train(run) if isinstance(event, Scored)]
+    assert [list(values) for values in looked] == [["noise_level", "noise_level_distance"]] * 2
+    assert run.best is not None
+    assert run.best["value"] == min(values["noise_level_distance"] for values in looked)
+    good, restored = (
+        np.array([measures.measure(measures.gray(image))["noise"] for image in images])
+        for images in (
+            torch.cat([batch.image for batch in run.scoring("val", name="b")]),
+            torch.cat([run.nets.ab(batch.image).image.detach() for batch in run.scoring("val")]),
+        )
+    )
+    assert looked[-1]["noise_level_distance"] == pytest.approx(
+        np.abs(np.sort(good) - np.sort(restored)).mean(), rel=1e-3
+    )
