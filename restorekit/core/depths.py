@@ -24,13 +24,13 @@ from restorekit.core.types import Depths
 
 __all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
 _MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI")
 """Formats that hold integers of 16 bits and need not state how many bits are used."""
 FEW = 10
 """One file of more than this many may be of another depth than all others: it is taken for a dark one, and named."""
-_Key = tuple[str, int, int]
+_Key = tuple[str, int, int, int]
 
 
 class DepthError(DataError):
@@ -67,7 +67,8 @@ def depths_of(files: Sequence[Path], place: str = "its images") -> Depths:
 def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:
     """Return what each file holds that is of 16-bit integers and does not state its bits.
 
-    A file is decoded once, and remembered in the user's cache folder until its size or time of change is another.
+    A file is decoded once, and remembered in the user's cache folder until its size or one of its times of change is
+    another. The time of change of its content can be set, as copying does; that of the file's entry cannot.
     Files that cannot be read are left out: whoever loads them says why.
     """
     found: dict[Path, FileDepth] = {}
@@ -131,7 +132,7 @@ def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[s
 
 def _of_file(path: Path, base: sqlite3.Connection | None) -> FileDepth | None:
     stat = os.stat(path)
-    key = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
+    key = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if key not in _seen:
         _seen[key] = _looked_at(path, key, base)
     return _seen[key]
@@ -148,7 +149,7 @@ def _looked_at(path: Path, key: _Key, base: sqlite3.Connection | None) -> FileDe
     if base is not None:
         row = (*key, *((found.format, found.least, found.most) if found else (None, None, None)))
         with suppress(sqlite3.Error):
-            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?)", row)
+            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return found
 
 
@@ -173,7 +174,7 @@ def _png_depth(path: Path) -> int:
 def _recalled(key: _Key, base: sqlite3.Connection | None) -> tuple[FileDepth | None] | None:
     if base is None:
         return None
-    ask = f"SELECT format, least, most FROM depths_{FORMAT} WHERE path = ? AND size = ? AND time = ?"
+    ask = f"SELECT format, least, most FROM depths_{FORMAT} WHERE path = ? AND size = ? AND time = ? AND entry = ?"
     with suppress(sqlite3.Error):
         row = base.execute(ask, key).fetchone()
         if row is not None:
@@ -188,7 +189,8 @@ def _remembered() -> Iterator[sqlite3.Connection | None]:
     with suppress(OSError, sqlite3.Error):
         cache_folder().mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(cache_folder() / "depths.sqlite", timeout=5)
-        columns = "path TEXT PRIMARY KEY, size INTEGER, time INTEGER, format TEXT, least INTEGER, most INTEGER"
+        columns = "path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
+        columns += ", format TEXT, least INTEGER, most INTEGER"
         base.execute(f"CREATE TABLE IF NOT EXISTS depths_{FORMAT} ({columns})")
     try:
         yield base

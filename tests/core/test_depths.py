@@ -1,5 +1,6 @@
 """Bit depth by the whole dataset: 12-bit values in 16-bit files, dark films, files that disagree."""
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,28 @@ def test_a_file_is_decoded_once_until_it_changes(tmp_path: Path, monkeypatch: py
     assert calls == [path, path]
 
 
+def test_a_file_replaced_by_one_of_the_same_size_and_time_is_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = put(tmp_path / "x.npy", 4000), put(tmp_path / "other.npy", 50000)
+    assert survey([path])[path].most == 4000
+    before = path.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert survey([path])[path].most == 50000
+    monkeypatch.setattr(depths, "_seen", {})  # another process
+    assert survey([path])[path].most == 50000
+
+
 def test_a_broken_memory_only_costs_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/depths.sqlite").write_bytes(b"no data base" * 100)
     assert survey([put(tmp_path / "x.png", 7)])[tmp_path / "x.png"].most == 7
     with pytest.raises(sqlite3.Error):
-        sqlite3.connect(tmp_path / "cache/depths.sqlite").execute("SELECT * FROM depths_1")
+        sqlite3.connect(tmp_path / "cache/depths.sqlite").execute(f"SELECT * FROM depths_{depths.FORMAT}")
 
 
 # Datasets
