@@ -244,6 +244,8 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_every_block_that_is_no_file_runs(given: dict[str, Any]) -> None:
     found = 0
     for page in PAGES:
+        if page == DOCS / "api.md":
+            continue  # its blocks are signatures
         for language, head, text in FENCE.findall(page.read_text("utf-8")):
             if language == "python" and ("title=" not in head or 'title="runs"' in head):
                 exec(compile(text, str(page), "exec"), dict(given))

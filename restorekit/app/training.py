@@ -21,6 +21,7 @@ from restorekit.core.errors import RestorekitError, TrainingError
 
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
+    from restorekit.stages.data.doctor import Checkup
     from restorekit.stages.recipes.model import Recipe
     from restorekit.stages.runs.run import Run
     from restorekit.stages.training.sweep import Member
@@ -142,9 +143,7 @@ def _run_one(
     for text in made.engine.notes:
         screen.warn(text)
     if made.checkup is not None:
-        leaks = [f"leak, allowed: {leak}" for leak in made.checkup.leaks]
-        for text in (*leaks, *made.checkup.data_warnings, *made.checkup.warnings):
-            screen.warn(text)
+        _show(made.checkup)
     if made.counts.get("positive"):
         screen.note(f"positive class: {made.counts['positive']}")
     judge = judge_recipe(spec, made.steps)
@@ -164,6 +163,14 @@ def _run_one(
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
+
+
+def _show(checkup: Checkup) -> None:
+    """Print the leaks that were allowed, the warnings, and what was not checked."""
+    warnings = [text for text in (*checkup.data_warnings, *checkup.warnings) if text not in checkup.unchecked]
+    leaks = [f"leak, allowed: {leak}" for leak in checkup.leaks]
+    for text in (*leaks, *warnings, *(f"not checked: {text}" for text in checkup.unchecked)):
+        screen.warn(text)
 
 
 def audit_run(made: Run, judge: Run) -> None:

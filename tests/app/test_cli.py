@@ -1,5 +1,6 @@
 """The command line as people use it: every command works, and every bad input is one clear line and an exit code."""
 
+import html
 import json
 import os
 import re
@@ -288,6 +289,11 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
     counts = json.loads((home / "data.json").read_text())["splits"]
     assert (counts["train"]["a"]["images"], counts["train"]["a"]["skipped"]) == (2, 1)
     assert (counts["test"]["a"]["images"], counts["test"]["a"]["skipped"]) == (2, 1)
+    unchecked = json.loads((home / "data.json").read_text())["check"]["unchecked"]
+    assert any(line.startswith("2 of ") for line in unchecked), unchecked
+    assert [line for line in unchecked if said.err.count(f"not checked: {line}") != 1] == []
+    page = html.unescape((home / "report.html").read_text("utf-8")).replace("\xa0", " ")
+    assert [line for line in unchecked if page.count(line) != 1] == []
     assert cli("evaluate", home).code == 0, "what was skipped in training is skipped here too"
 
 

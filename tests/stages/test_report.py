@@ -791,3 +791,28 @@ def test_all_sources_stand_in_one_table(long):
     table = text[text.index('aria-label="Classes by source') :].partition("</table>")[0]
     assert table.count("<tr") == 1 + 3 * 2 * 2
     assert table.count("training") == table.count("validation") == 4
+
+
+def test_what_the_data_check_left_out_is_a_warning_and_stands_once(full):
+    data = json.loads((full / "data.json").read_text())
+    left_out = ["7 of 842 images were not read", "scan.xyz: is of no known format"]
+    data["check"] = {"leaks": [], "unchecked": left_out, "warnings": ["Two images are alike.", left_out[1]]}
+    write(full, "data.json", data)
+    text = page(full).text
+    warnings = text[text.index("Read this before") :]
+    assert [warnings.count(line) for line in (*left_out, "Two images are alike")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("data", "warned"),
+    [
+        ({}, 0),
+        ({"synthetic": True}, 0),
+        ({"splits": {"test": {}}}, 1),  # of a run that recorded no check
+        ({"splits": {"test": {}}, "check": {"leaks": []}}, 1),
+        ({"splits": {"test": {}}, "check": {"leaks": [], "unchecked": []}}, 0),
+        ({"synthetic": True, "check": {"unchecked": ["one", "two", "three"]}}, 3),
+    ],
+)
+def test_only_a_complete_check_leaves_no_warning(data, warned):
+    assert len(findings.unchecked_warnings(data)) == warned

@@ -35,6 +35,7 @@ __all__ = [
     "score_warnings",
     "short",
     "split_word",
+    "unchecked_warnings",
     "untested",
     "value_of",
     "with_interval",
@@ -311,6 +312,23 @@ def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = Tru
             "tested on them, so the scores are too good."
         )
     return found if synthetic else [*found, *_ungrouped(splits)]
+
+
+def unchecked_warnings(data: Json) -> list[str]:
+    """Return what the data check of a run did not look at, a sentence each: of these images a leak is not ruled out.
+
+    Args:
+        data: data.json, whose "check" lists it under "unchecked". Runs of version 1.0 did not record it.
+    """
+    check = data.get("check") or {}
+    if "unchecked" in check:
+        return [f"Not checked for leaks: {line.rstrip('.')}." for line in check["unchecked"]]
+    if not data or data.get("synthetic"):
+        return []
+    return [
+        "It is not recorded whether all images were checked for leaks from training into testing: run restorekit "
+        "data check on the recipe."
+    ]
 
 
 def untested(splits: Json) -> bool:
