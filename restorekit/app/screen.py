@@ -29,6 +29,8 @@ out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty()
 err = Console(soft_wrap=True, highlight=False, stderr=True)
 GAP = 2
 """Columns of the screen between two of a table."""
+IMAGES = {"score": "", "poor": "degraded", "restored": "restored", "gain": "gain", "good": "good"}
+"""The parts of a metric, and how each is called in the table of scores."""
 LONG = 24 * 3600
 """Seconds from which a run is told how it can be shortened."""
 
@@ -213,19 +215,13 @@ def scores(summary: Mapping[str, Any]) -> None:
     share = percent(summary["confidence"])
     rows = []
     for name, entry in summary["metrics"].items():
-        for part in ("score", "poor", "restored", "gain", "good"):
+        for part, images in IMAGES.items():
             if part in entry:
-                rows.append(
-                    [
-                        name,
-                        "" if part == "score" else part,
-                        *_interval(entry[part], entry["undefined"], summary["unit"]),
-                    ]
-                )
+                rows.append([name, images, *_interval(entry[part], entry["undefined"], summary["unit"])])
     title = f"{summary['split']}: {summary['images']} images, checkpoint of step {summary['step']} ({summary['kept']})"
     if summary.get("positive"):
         title += f"; positive class: {summary['positive']}"
-    table(title, ["metric", "", "value", f"{share} interval by {summary['unit']}"], rows)
+    table(title, ["metric", "images", "value", f"{share} interval by {summary['unit']}"], rows)
     for sentence in [*score_sentences(summary), *towards.summary(summary)]:
         say(sentence)
 
@@ -271,10 +267,12 @@ def _pieces(widths: Sequence[int], room: int) -> Iterator[list[int]]:
 
 
 def _interval(part: Mapping[str, Any] | None, reason: str | None, unit: str) -> tuple[str, str]:
+    """Return a score and its interval, or why there is none."""
+    from restorekit.stages.writing.findings import bounds
+
     if part is None:
         return "-", reason or "not defined"
     if part["low"] is None:
-        return f"{part['value']:.4f}", f"no interval: {part['why']}"
-    exact = f", exact over {part['exact']} {unit}s" if part.get("exact") else ""
-    bounds = f"{part['low']:.4f} to {part['high']:.4f}{exact}"
-    return f"{part['value']:.4f}", bounds
+        return f"{part['value']:.4f}", bounds(part)
+    exact = f", exact, counted once per {unit} ({part['exact']} {unit}s)" if part.get("exact") else ""
+    return f"{part['value']:.4f}", f"{part['low']:.4f} to {part['high']:.4f}{exact}"
