@@ -39,6 +39,7 @@ bench: $(VENV)/.tools  ## time and memory as ratios to a plain port, then pytest
 	$(BIN)/python benchmarks/bench_training.py
 	$(BIN)/python plugins/restorekit-selfonn/benchmarks/bench_layer.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_reading.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data_check.py
 	OMP_NUM_THREADS=1 $(BIN)/python plugins/restorekit-kornia/benchmarks/bench_degradations.py
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736 $(BIN)/python -m pytest benchmarks plugins/*/benchmarks \
 		-o python_files='bench_*.py' -o addopts='--import-mode=importlib' --benchmark-only --benchmark-disable-gc

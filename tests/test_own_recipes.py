@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wfdb
+from numpy.typing import NDArray
 
 from restorekit import write_image
 from tests.app.test_cli import Cli, cli, elsewhere  # noqa: F401 (fixtures)
@@ -24,16 +26,26 @@ def images(folder: Path, classes: tuple[str, ...] = ("",)) -> None:
         write_image(folder / "degraded" / name, image / 2)
 
 
-def signals(folder: Path) -> None:
-    """Write degraded/ and good/ of ten people: eight seconds at 200 samples a second, as CSV."""
+def write_csv(path: Path, time: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    np.savetxt(path, np.column_stack([time, values]), "%.5f", ",", header="time,value", comments="")
+
+
+def write_wfdb(path: Path, time: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    rate = round(1 / float(time[1] - time[0]))
+    wfdb.wrsamp(path.stem, rate, ["mV"], ["II"], p_signal=values[:, None], fmt=["16"], write_dir=str(path.parent))
+
+
+def signals(folder: Path, suffix: str) -> None:
+    """Write degraded/ and good/ of ten people: eight seconds at 200 samples a second, a file or record each."""
+    write = {".csv": write_csv, ".hea": write_wfdb}[suffix]
     time = np.arange(8 * 200) / 200
     for at in range(10):
         rng = np.random.default_rng(at)
         good = np.sin(2 * np.pi * (1 + at / 20) * time)
         for side, values in (("good", good), ("degraded", good + rng.normal(0, 0.2, len(time)))):
-            path = folder / side / f"s{at}.csv"
+            path = folder / side / f"s{at}{suffix}"
             path.parent.mkdir(exist_ok=True)
-            np.savetxt(path, np.column_stack([time, values]), "%.5f", ",", header="time,value", comments="")
+            write(path, time, values)
 
 
 def splits_of(run: Path) -> dict[str, Counter[str]]:
@@ -74,9 +86,9 @@ def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  
     assert splits_of(Path("runs/own_images-1")) == {side: Counter(train=4, test=3) for side in "ab"}
 
 
-@pytest.mark.parametrize("variant", [None, "pairs"])
-def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None) -> None:  # noqa: F811
-    signals(tmp_path)
+@pytest.mark.parametrize(("variant", "suffix"), [(None, ".csv"), ("pairs", ".csv"), ("pairs", ".hea")])
+def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, suffix: str) -> None:  # noqa: F811
+    signals(tmp_path, suffix)
     assert cli("recipes", "own_signal", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
     said = cli("run", "my.yaml", *chosen, *SMALL)
@@ -85,4 +97,7 @@ def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None)
     windows = 8 * 250 // 512
     assert splits_of(run) == {side: Counter(train=7 * windows, val=windows, test=2 * windows) for side in "ab"}
     assert cli("restore", run, "degraded", "-o", "restored").code == 0
-    assert len(list(Path("restored").glob("s*.csv"))) == 10
+    assert {path.name for path in Path("restored").glob("s*")} == {path.name for path in Path("degraded").iterdir()}
+    if suffix == ".hea":
+        record = wfdb.rdrecord("restored/s0")
+        assert (record.fs, record.units, record.sig_name, record.sig_len) == (200, ["mV"], ["II"], 8 * 200)

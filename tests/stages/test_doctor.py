@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,18 @@ import torch
 from torch import Tensor
 
 from restorekit import DataError, nd, read_image, write_image
+from restorekit.core import images
 from restorekit.core.plugins import Plugins
 from restorekit.stages.data import doctor, facts, splits
 from restorekit.stages.data.doctor import examine
 from restorekit.stages.data.facts import facts_of, remembering
-from restorekit.stages.data.items import folder_items, listed_folder_items, manifest_items, recipe_items
+from restorekit.stages.data.items import (
+    depth_lines,
+    folder_items,
+    listed_folder_items,
+    manifest_items,
+    recipe_items,
+)
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.reporting import report
 from restorekit.stages.runs import build
@@ -213,14 +219,24 @@ def test_folders_say_splits_domains_and_classes(tmp_path: Path) -> None:
         folder_items(tmp_path / "b/none", quiet)
 
 
-@pytest.mark.full
-def test_two_thousand_images_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
-    for at in range(2000):
-        write_image(tmp_path / "images" / f"{at}.jpg", film(at, (320, 390)))
-    began = monotonic()
-    assert len(examine(folder_items(tmp_path / "images", quiet)).near) == 0
-    assert monotonic() - began < 20
+    names = [f"{split}/{at}{end}" for split in ("train", "test") for at, end in enumerate((".png", ".jpg", ".tif"))]
+    for at, name in enumerate(names):
+        write_image(tmp_path / "images" / name, film(at))
+    decoded: list[str] = []
+    decode = images._decoded
+
+    def counted(path: Path, frame: int | None, dims: int | None) -> Any:
+        decoded.append(path.relative_to(tmp_path / "images").as_posix())
+        return decode(path, frame, dims)
+
+    monkeypatch.setattr(images, "_decoded", counted)
+    items = folder_items(tmp_path / "images", quiet)
+    assert depth_lines(items) == ([], [])
+    found = examine(items)
+    assert (found.images, found.near, found.leaks) == (6, (), ())
+    assert sorted(decoded) == sorted(names)
 
 
 # Facts and their memory

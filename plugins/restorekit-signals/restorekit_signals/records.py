@@ -183,7 +183,8 @@ class _Folder:
 
     def __call__(self, name: str) -> Opened:
         """Return a record, from memory unless one of its files has changed."""
-        stamps = sorted(file.stat().st_mtime_ns for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*"))
+        files = [file.stat() for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*")]
+        stamps = sorted((file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files)
         if not stamps and re.fullmatch(r"\d+\.\d*(e\+?\d+)?", name):
             mend = 'quote a name that YAML takes for a number, such as "118e06"'
             raise DataError(f"{self.base}: has no record {name!r}; {mend}")
@@ -203,7 +204,7 @@ class _Excerpt:
 
 @lru_cache(maxsize=HELD)
 def _read(format: Format, path: Path, changed: int) -> Opened:
-    """Read a record once; `changed`, the time of its last change, makes an altered file another one."""
+    """Read a record once; `changed`, of the sizes and times of its files, makes an altered file another one."""
     image, intensity = format.read(path, dims=1)
     if image.ndim != 2:
         raise DataError(f"{path}: has {image.ndim - 1} spatial sizes; a signal has one")

@@ -152,11 +152,16 @@ def _completed(item: Item, place: Item) -> Item:
 
 def depth_lines(items: Iterable[Item]) -> tuple[list[str], list[str]]:
     """Return what the values of all 16-bit files say of their bits, in a line, and why they say nothing, in another."""
-    files = [item.file for item in items if item.file is not None and item.fault is None]
+    files = [item.file for item in items if item.file is not None and item.fault is None and _may_be_deep(item)]
     try:
         return [*filter(None, [decide(survey(files)).sentence()])], []
     except DataError as error:
         return [], [str(error)]
+
+
+def _may_be_deep(item: Item) -> bool:
+    """False if it was read and is not of 16 bits: it need not be decoded again."""
+    return item.facts is None or not item.facts.depth or item.facts.depth.endswith("16")
 
 
 def skipped_files(found: Iterable[tuple[Path, str]]) -> list[str]:
