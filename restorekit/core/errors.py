@@ -14,15 +14,20 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "STOPPING",
     "CheckpointError",
     "DataError",
     "PluginError",
     "RecipeError",
     "RestorekitError",
     "TrainingError",
+    "message_of",
     "nearest",
     "unknown",
 ]
+
+STOPPING = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What stops a program on purpose. All else is an error, also the panic of a Rust library, which is no Exception."""
 
 
 class RestorekitError(Exception):
@@ -53,6 +58,15 @@ class CheckpointError(RestorekitError):
 
 class TrainingError(RestorekitError):
     """A run had to stop; the message names the last good checkpoint."""
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error in one line, or its type: an error of a library may fail to make its message."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    return text or type(error).__name__
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from restorekit.core.errors import DataError, unknown
+from restorekit.core.errors import STOPPING, DataError, message_of, unknown
 from restorekit.core.files import replacing
 from restorekit.core.filetypes import (
     FORMATS,
@@ -107,9 +107,10 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
     except MemoryError as error:
         raise DataError(f"{path}: does not fit into memory") from error
-    except Exception as error:  # a damaged file can make a library raise anything
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read ({why[:200]})") from error
+    except STOPPING:
+        raise
+    except BaseException as error:  # a damaged file can make a library raise anything
+        raise DataError(f"{path}: cannot be read ({message_of(error)[:200]})") from error
 
 
 @contextmanager

@@ -66,6 +66,13 @@ def call(made: Restorer, inputs: Any, out: Path, **options: Any) -> tuple[dict[s
     return {row.file: row for row in rows}, said
 
 
+class Panic(BaseException):
+    """What a Rust library raises when it fails: no Exception; this one cannot even say what is wrong."""
+
+    def __str__(self) -> str:
+        raise ValueError("no message")
+
+
 class Failing(ImageFiles):
     """Files that make a library raise whatever an image's name says, while they are named, read or written."""
 
@@ -80,6 +87,7 @@ class Failing(ImageFiles):
         "assertion": AssertionError(),
         "iteration": StopIteration(),
         "unicode": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        "panic": Panic(),
     }
 
     def fail(self, when: str, path: Path) -> None:
@@ -165,6 +173,34 @@ def test_a_source_is_known_by_its_place_however_it_is_named(
     found, _ = call(made, ["a.png"], Path("../out"))
     assert found["a.png"].error.startswith("a.png: ")
     assert str(tmp_path / "link" / "a.png") in found["a.png"].error, "the name by which it was last restored"
+
+
+def test_a_source_that_was_moved_is_refused_until_its_old_result_is_deleted(made: Restorer, tmp_path: Path) -> None:
+    picture(tmp_path / "A" / "x.png")
+    call(made, tmp_path / "A", tmp_path / "out")
+    (tmp_path / "A").rename(tmp_path / "B")
+    source, target = (str(tmp_path / name / "x.png") for name in ("B", "out"))
+    found, _ = call(made, tmp_path / "B", tmp_path / "out")
+    assert all(path in found[source].error for path in (source, target, str(tmp_path / "A" / "x.png")))
+    Path(target).unlink()
+    found, said = call(made, tmp_path / "B", tmp_path / "out")
+    assert (found[source].written, found[source].error) == (target, "")
+    assert len(said) == 1, "the row of the deleted file is removed, and that is said"
+
+
+def test_the_table_of_version_1_0_0_is_taken_over(made: Restorer, tmp_path: Path) -> None:
+    picture(tmp_path / "A" / "x.png")
+    call(made, tmp_path / "A", tmp_path / "out")
+    row = table(tmp_path / "out")[0]
+    old = [name for name in row if name not in ("bits_read", "bits_written", "clipped", "scale", "change")]
+    with (tmp_path / "out" / "restored.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([old, [row[name] for name in old]])
+    picture(tmp_path / "B" / "y.png")
+    call(made, tmp_path / "B", tmp_path / "out")
+    assert [(Path(r["written"]).name, r["scale"]) for r in table(tmp_path / "out")] == [
+        ("x.png", ""),
+        ("y.png", "native"),
+    ]
 
 
 def test_inputs_named_twice_are_restored_once(made: Restorer, tmp_path: Path) -> None:

@@ -228,3 +228,26 @@ def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
         table.add({"file": f"/in/{name}", "written": str(tmp_path / name), "error": "", "note": "line\none"})
     with opened(tmp_path, COLUMNS) as table:
         assert table.owner(tmp_path / name) == f"/in/{name}"
+
+
+def test_a_table_without_later_columns_gets_them_and_keeps_its_rows(folder: Path) -> None:
+    more = [*COLUMNS[:3], "scale", *COLUMNS[3:], "change"]
+    with pytest.raises(DataError, match=r"restored\.csv"), opened(folder, more, ["scale"]):
+        pass
+    with opened(folder, more, ["scale", "change"]) as table:
+        assert table.owner(folder / "a.png") == "/in/a.png"
+    assert_agree(folder)
+    assert (folder / "restored.csv").read_text().splitlines()[0] == ",".join(more)
+    assert [(row["note"], row["scale"], row["change"]) for row in rows(folder)] == [("old", "", "")] * 2
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["same order", "other order"])
+def test_a_table_that_a_spreadsheet_saved_is_still_known(folder: Path, order: slice) -> None:
+    path = folder / "restored.csv"
+    with path.open(newline="") as stream:
+        lines = [",".join(cells[order]) for cells in csv.reader(stream)]
+    path.write_bytes("\r\n".join([*lines, ""]).encode("utf-8-sig"))
+    assert written_below(folder) == {str(folder / name) for name in ("a.png", "c.png")}
+    second_call(folder)
+    with opened(folder, COLUMNS) as table:
+        assert [table.owner(folder / name) for name in ("a.png", "d.png")] == ["/in/a.png", "/in/d.png"]

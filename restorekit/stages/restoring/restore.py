@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
 from restorekit.core.files import as_path
 from restorekit.core.filetypes import format_by_name
 from restorekit.core.intensity import carried_over
@@ -45,6 +45,8 @@ COLUMNS = (
     "change",
 )
 """Of restored.csv, before those of the prediction."""
+LATER = COLUMNS[6:]
+"""Those that the tables of version 1.0.0 lack."""
 
 
 NAMED = 3
@@ -160,7 +162,7 @@ def _restore_all(
 ) -> Iterator[Row]:
     jobs = _jobs(restorer.format, inputs, folder, say)
     domain = restorer.domain
-    with opened(folder, [*COLUMNS, *domain.columns]) as table:
+    with opened(folder, [*COLUMNS, *domain.columns], LATER) as table:
         if table.gone:
             say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone")
         for job in jobs:
@@ -178,16 +180,18 @@ def _recorded(restorer: Restorer, job: _Job, options: _Options, table: Table) ->
         row = replace(row, seconds=perf_counter() - began)
         table.add(_cells(row, restorer.domain))
         return row
-    except Exception as error:  # a library can raise anything, and the next file may be good
+    except STOPPING:
+        raise
+    except BaseException as error:  # a library can raise anything, and the next file may be good
         table.discard()
         row = Row(str(job.path), "", _said(job.path, error), perf_counter() - began, None, None)
     table.add(_cells(row, restorer.domain))
     return row
 
 
-def _said(path: Path, error: Exception) -> str:
+def _said(path: Path, error: BaseException) -> str:
     """Return an error as one line that names the file."""
-    text = " ".join(str(error).split())
+    text = message_of(error)
     if isinstance(error, MemoryError):
         text = "does not fit into memory"
     elif not isinstance(error, RestorekitError | OSError):
@@ -204,7 +208,8 @@ def _clash(job: _Job, table: Table) -> str:
         if source is None:
             return f"would be written over {target}, which was not written by restoring; choose another -o FOLDER"
         if not _same_file(source, job.path):
-            return f"would be written over {target}, which was restored from {source}; choose another -o FOLDER"
+            moved = "" if os.path.lexists(source) else f", or delete it if {source}, no longer there, was moved"
+            return f"would be written over {target}, which was restored from {source}; choose another -o FOLDER{moved}"
     return ""
 
 
@@ -329,7 +334,9 @@ def _job(format: Format, path: Path, name: Path, folder: Path) -> _Job:
         if path.exists() and not path.is_file():
             return _Job(path, folder / name, error="is no regular file")
         name, note = format.restored_name(path, name)
-    except Exception as error:  # a name may need a look into the file
+    except STOPPING:
+        raise
+    except BaseException as error:  # a name may need a look into the file
         return _Job(path, folder / name, error=_said(path, error))
     target = folder / name
     if _same_file(str(path), target):

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,13 +27,15 @@ __all__ = ["LOCK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_be
 TABLE = "restored.csv"
 """In the folder of restored files: a row for each."""
 FIRST = ["file", "written", "error"]
-"""The first columns of every such table, whatever the run."""
+"""Columns of every such table, whatever the run."""
 LOCK = ".restored.lock"
 STAGE = ".restoring"
 READY = "row.json"
 """In the hidden folder: the row of the files that are complete there."""
 ENCODING, ERRORS = "utf-8", "surrogateescape"
 """File names may hold bytes that are no UTF-8; they must come back as they were."""
+MARK = "\ufeff"
+"""The byte order mark with which spreadsheets begin a table that they save."""
 
 
 def place_key(path: Path) -> str:
@@ -47,9 +49,10 @@ def written_below(folder: Path) -> set[str] | None:
         header, rows = _parsed(_text(folder / TABLE))
     except (OSError, ValueError, csv.Error):
         return None
-    if header[: len(FIRST)] != FIRST:
+    if not set(FIRST) <= set(header):
         return None
-    return {os.path.realpath(_placed(folder, row[1])) for row in rows if row[1]}
+    at = header.index("written")
+    return {os.path.realpath(_placed(folder, row[at])) for row in rows if row[at]}
 
 
 def _placed(folder: Path, written: str) -> Path:
@@ -64,8 +67,13 @@ def _placed(folder: Path, written: str) -> Path:
 
 
 @contextmanager
-def opened(folder: Path, columns: Sequence[str]) -> Iterator[Table]:
+def opened(folder: Path, columns: Sequence[str], later: Collection[str] = ()) -> Iterator[Table]:
     """Open the table of a folder, made if it is not there, for this process alone.
+
+    Args:
+        folder: where restored files go.
+        columns: those of the table.
+        later: those that tables of earlier versions lack. They are added, empty in the rows that are there.
 
     Raises:
         DataError: if another process has it, or its columns are others.
@@ -74,7 +82,7 @@ def opened(folder: Path, columns: Sequence[str]) -> Iterator[Table]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = _locked(folder)
     try:
-        table = Table(folder, columns)
+        table = Table(folder, columns, later)
         try:
             yield table
         finally:
@@ -101,7 +109,7 @@ def _locked(folder: Path) -> FileLock:
 class Table:
     """The rows of restored.csv, and the files that they speak of."""
 
-    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
+    def __init__(self, folder: Path, columns: Sequence[str], later: Collection[str] = ()) -> None:
         """Read the table, and bring it and the disk into agreement.
 
         Raises:
@@ -109,12 +117,13 @@ class Table:
         """
         self.folder = Path(os.path.abspath(folder))
         self.columns = list(columns)
+        self._later = frozenset(later)
         self._path, self._stage = self.folder / TABLE, self.folder / STAGE
         self._rows: dict[tuple[str, str], list[str]] = {}
         """By place, ("", place); rows without a file by source, (source, "")."""
         self._owners: dict[str, str] = {}
-        self._repeated = False
-        """The file holds rows that later ones replace."""
+        self._outdated = False
+        """The file does not say what `_rows` does: it holds rows that later ones replace, other places or columns."""
         self.gone = 0
         """Rows that were removed because their files are gone."""
         self._read()
@@ -188,14 +197,14 @@ class Table:
         for key in lost:
             del self._rows[key]
         self.gone += len(lost)
-        if lost or self._repeated or not self._path.is_file():
+        if lost or self._outdated or not self._path.is_file():
             self._write()
         self._owners = {place_key(Path(cells[1])): cells[0] for cells in self._rows.values() if cells[1]}
 
     def _write(self) -> None:
         with replacing(self._path) as stream:
             stream.write(_csv(self.columns, *self._rows.values()))
-        self._repeated = False
+        self._outdated = False
 
     def _read(self) -> None:
         self._rows.clear()
@@ -206,18 +215,21 @@ class Table:
             header, rows = _parsed(text)
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(f"{self._path}: cannot be read as a table ({error}); choose another -o FOLDER") from error
-        if header != self.columns:
+        lacking = set(self.columns) - set(header)
+        if set(header) - set(self.columns) or lacking - self._later or len(set(header)) < len(header):
             raise DataError(
-                f"{self._path}: is not of a run that tells the same: got columns {', '.join(header) or 'none'}; "
-                f"allowed: {', '.join(self.columns)}. Choose another -o FOLDER"
+                f"{self._path}: has other columns than this run writes, as the table of a run with other classes has: "
+                f"got {', '.join(header) or 'none'}; allowed: {', '.join(self.columns)}. Choose another -o FOLDER"
             )
+        self._outdated |= header != self.columns
+        rows = [[dict(zip(header, cells, strict=True)).get(name, "") for name in self.columns] for cells in rows]
         for cells in rows:
             if cells[1]:
                 place = str(_placed(self.folder, cells[1]))
-                self._repeated |= place != cells[1]
+                self._outdated |= place != cells[1]
                 cells[1] = place
             self._keep(cells)
-        self._repeated |= not text.endswith("\n")
+        self._outdated |= not text.endswith("\n")
 
     def _key(self, cells: Sequence[str]) -> tuple[str, str]:
         return ("", place_key(Path(cells[1]))) if cells[1] else (cells[0], "")
@@ -226,7 +238,7 @@ class Table:
         """Take a row in; it replaces that of the same place, and an earlier error of the source."""
         key = self._key(cells)
         for old in {key, (cells[0], "")}:
-            self._repeated |= self._rows.pop(old, None) is not None
+            self._outdated |= self._rows.pop(old, None) is not None
         self._rows[key] = cells
 
     def _append(self, cells: list[str]) -> None:
@@ -248,7 +260,7 @@ class Table:
 
 
 def _text(path: Path) -> str:
-    return path.read_bytes().decode(ENCODING, ERRORS)
+    return path.read_bytes().decode(ENCODING, ERRORS).removeprefix(MARK)
 
 
 def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
