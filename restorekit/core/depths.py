@@ -7,6 +7,7 @@ states the rule for users.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections import Counter
@@ -24,7 +25,7 @@ from restorekit.core.types import Depths
 
 __all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
 _MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI")
 """Formats that hold integers of 16 bits and need not state how many bits are used."""
@@ -39,11 +40,16 @@ class DepthError(DataError):
 
 @dataclass(frozen=True)
 class FileDepth:
-    """The ends of the values of a file of 16-bit integers that does not state its significant bits."""
+    """The ends of the values of a file of integers that does not state its significant bits.
+
+    They are of 16 bits, or of 8 or 16 and scaled by the file to values of a unit.
+    """
 
     format: str
     least: int
     most: int
+    kind: str = "u"
+    """u: unsigned; i: signed; scaled: neither black nor white is known."""
 
 
 _seen: dict[_Key, FileDepth | None] = {}
@@ -59,7 +65,7 @@ def depths_of(files: Sequence[Path], place: str = "its images") -> Depths:
         place: what they are, for messages.
 
     Raises:
-        DataError: if they are of different depths, or hold negative values of fewer than 16 bits.
+        DataError: as `decide`.
     """
     return decide(survey(files), place)
 
@@ -89,17 +95,27 @@ def decide(files: Mapping[Path, FileDepth], place: str = "its images") -> Depths
         place: what the files are, for messages.
 
     Raises:
-        DepthError: if the files are of different depths, or hold negative values of fewer than 16 bits.
+        DepthError: if the files are of different depths, hold scaled values or negative ones of fewer than 16 bits, or
+            some of 16 bits are signed and others not.
     """
     if not files:
         return Depths()
+    scaled = {path: f for path, f in files.items() if f.kind == "scaled"}
+    if scaled:
+        path, one = next(iter(scaled.items()))
+        held = f"{len(scaled)} files hold scaled values, such as {one.least} to {one.most} ({path}),"
+        raise DepthError(f"{place}: {held} and state no black and white; {HINT}")
     least, most = min(f.least for f in files.values()), max(f.most for f in files.values())
     bits = depth_of(least, most)
     if least < 0 and bits < 16:
         raise DepthError(f"{place}: 16-bit values from {least} to {most} state no black and white; {HINT}")
+    signed = [path for path, f in files.items() if f.kind == "i"]
+    if bits == 16 and 0 < len(signed) < len(files):
+        held = f"{len(signed)} of {len(files)} 16-bit files are signed ({signed[0]}), the others not"
+        raise DepthError(f"{place}: {held}, so that black is not one value; {HINT}")
     dark = _odd_ones(files, bits, place)
-    formats = Counter(f.format for f in files.values())
-    return Depths(bits, len(files), most, tuple(sorted(formats.items())), dark, decided=True)
+    formats = tuple(sorted(Counter(f.format for f in files.values()).items()))
+    return Depths(bits, len(files), most, formats, dark, decided=True, signed=bool(signed))
 
 
 def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[str, ...]:
@@ -147,9 +163,9 @@ def _looked_at(path: Path, key: _Key, base: sqlite3.Connection | None) -> FileDe
         return known[0]
     found = _decoded(path)
     if base is not None:
-        row = (*key, *((found.format, found.least, found.most) if found else (None, None, None)))
+        row = (*key, *((found.format, found.least, found.most, found.kind) if found else (None,) * 4))
         with suppress(sqlite3.Error):
-            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     return found
 
 
@@ -159,10 +175,12 @@ def _decoded(path: Path) -> FileDepth | None:
     except DataError:
         return None
     array = stored.array
+    if stored.nominal:
+        return FileDepth(format, math.floor(array.min()), math.ceil(array.max()), "scaled")
     states = stored.low is not None or stored.high is not None or stored.bits is not None
     if states or array.dtype.kind not in "ui" or array.dtype.itemsize != 2 or not array.size:
         return None
-    return FileDepth(format, int(array.min()), int(array.max()))
+    return FileDepth(format, int(array.min()), int(array.max()), array.dtype.kind)
 
 
 def _png_depth(path: Path) -> int:
@@ -174,11 +192,13 @@ def _png_depth(path: Path) -> int:
 def _recalled(key: _Key, base: sqlite3.Connection | None) -> tuple[FileDepth | None] | None:
     if base is None:
         return None
-    ask = f"SELECT format, least, most FROM depths_{FORMAT} WHERE path = ? AND size = ? AND time = ? AND entry = ?"
+    ask = (
+        f"SELECT format, least, most, kind FROM depths_{FORMAT} WHERE path = ? AND size = ? AND time = ? AND entry = ?"
+    )
     with suppress(sqlite3.Error):
         row = base.execute(ask, key).fetchone()
         if row is not None:
-            return (None if row[0] is None else FileDepth(str(row[0]), int(row[1]), int(row[2])),)
+            return (None if row[0] is None else FileDepth(str(row[0]), int(row[1]), int(row[2]), str(row[3])),)
     return None
 
 
@@ -190,7 +210,7 @@ def _remembered() -> Iterator[sqlite3.Connection | None]:
         cache_folder().mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(cache_folder() / "depths.sqlite", timeout=5)
         columns = "path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
-        columns += ", format TEXT, least INTEGER, most INTEGER"
+        columns += ", format TEXT, least INTEGER, most INTEGER, kind TEXT"
         base.execute(f"CREATE TABLE IF NOT EXISTS depths_{FORMAT} ({columns})")
     try:
         yield base

@@ -10,7 +10,7 @@ import torch
 
 from restorekit.core.depths import FileDepth, decide, survey
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.core.images import ImageFiles, read_image
+from restorekit.core.images import ImageFiles
 from restorekit.core.intensity import Beyond, checked_range
 from restorekit.core.types import Dataset, Depths, Format, Sample
 
@@ -69,7 +69,7 @@ class FileDataset(Dataset):
             image, intensity = self.format.read(path, range=range)
         else:
             bits = self._decided().bits if range is None else None
-            image, intensity = read_image(path, range=range, bits=bits, beyond=self.beyond)
+            image, intensity = ImageFiles(self.beyond, bits).read(path, range=range)
         return Sample(image, intensity=intensity)
 
     def depths(self) -> Sequence[Depths]:

@@ -30,7 +30,16 @@ from restorekit.core.filetypes import (
     skipped_images,
 )
 from restorekit.core.imagecache import ImageCache
-from restorekit.core.intensity import Beyond, Stored, carried_over, require_depth, stated_bits, to_stored, to_unit
+from restorekit.core.intensity import (
+    Beyond,
+    Stored,
+    carried_over,
+    require_depth,
+    require_stated,
+    stated_bits,
+    to_stored,
+    to_unit,
+)
 from restorekit.core.types import Format, Intensity
 
 __all__ = [
@@ -207,11 +216,16 @@ class ImageFiles(Format):
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
     ) -> tuple[Tensor, Intensity]:
-        """As `read_image` does, but an image of ambiguous depth is refused unless `range` or `bits` decides."""
+        """As `read_image` does, but refuse what nothing decides.
+
+        That is an image of ambiguous depth without `range` and `bits`, and scaled integers without `range`.
+        """
         with _naming(path):
             format, stored = _stored(Path(path), None, dims)
-            if range is None and self.bits is None:
-                require_depth(stored)
+            if range is None:
+                require_stated(stored)
+                if self.bits is None:
+                    require_depth(stored)
             return to_unit(stored, format, range, beyond=self.beyond, bits=self.bits)
 
     def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "depth_of",
     "one_of",
     "require_depth",
+    "require_stated",
     "stated_bits",
     "to_stored",
     "to_unit",
@@ -38,6 +39,8 @@ LIMIT = 2**27
 """Pixels or voxels that one image may have. A small file can promise any number; this is 512 MiB as float32."""
 LEVELS = 2**24
 """Values of a range that float32 keeps apart."""
+EXACT = 2**53
+"""Integers up to here are float64 without rounding, in which wide values are mapped."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Significant bits that the values of a 16-bit file may have where nothing states them."""
 HINT = "declare their range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH))"
@@ -72,6 +75,12 @@ class Stored:
     """From `array` to the values that are shown, whose black and white are low and high, as a VOI LUT of DICOM does.
 
     Not applied where a range is declared: that is of the values of `array`. It may raise DataError. Picklable.
+    """
+
+    nominal: bool = False
+    """Whether low and high are only the ends of the stored integer type, scaled as the file says.
+
+    No file states them as black and white: values of Hounsfield units in 16 bits use a small part of them.
     """
 
     def holding(self, array: NDArray[Any]) -> Stored:
@@ -129,6 +138,10 @@ def to_unit(
     notes = [f"{beyond_count} values beyond {low:g} to {high:g} were clipped" if beyond_count else ""]
     if declared is None and bits is None and ambiguous_depth(stored):
         notes.append("16-bit values of 14 bits or fewer, which the file does not state: taken as 16 bits")
+    if declared is None and stored.nominal:
+        notes.append(
+            f"black and white are the ends of the stored type, {low:g} to {high:g}; the file does not state them"
+        )
     known = Intensity(
         stored.dtype or str(array.dtype),
         low,
@@ -154,7 +167,8 @@ def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int
         return 0
     if beyond == "refuse":
         hint = "declare a wider range (--range LOW HIGH), or clip them (beyond: clip; in Python, beyond='clip')"
-        raise DataError(f"holds values from {least:g} to {most:g}, outside its range of {low:g} to {high:g}; {hint}")
+        got = f"{least:.9g} to {most:.9g}"
+        raise DataError(f"holds values from {got}, outside its range of {low:.9g} to {high:.9g}; {hint}")
     return int(((array < low) | (array > high)).sum())
 
 
@@ -266,6 +280,17 @@ def require_depth(stored: Stored) -> None:
     )
 
 
+def require_stated(stored: Stored) -> None:
+    """Refuse scaled integers whose file states no black and white. Whoever restores or trains calls this.
+
+    Raises:
+        DataError: with the values and the ways to declare their range.
+    """
+    if stored.nominal:
+        least, most = stored.array.min(), stored.array.max()
+        raise DataError(f"holds scaled values, here from {least:g} to {most:g}, and states no black and white; {HINT}")
+
+
 def depth_of(least: int, most: int) -> int:
     """Return the fewest of `DEPTHS` that hold integers from `least` to `most`; negative ones as two's complement."""
     span = max(most, -1 - least) * 2 + 1 if least < 0 else most
@@ -282,10 +307,15 @@ def checked_range(ends: Sequence[float], source: str = "") -> tuple[float, float
     Raises:
         DataError: if they are not two finite numbers, the first below the second.
     """
-    if len(ends) != 2 or not np.isfinite(ends).all() or not ends[0] < ends[1]:
-        got = f"got {list(ends)} {source}".rstrip()
+    try:
+        low, high = (float(end) for end in ends if not isinstance(end, str))
+    except (TypeError, ValueError, OverflowError):
+        low = high = 0.0
+    # Half of the difference divides every value: neither infinite nor zero.
+    if not (np.isfinite([low, high, high - low]).all() and (high - low) / 2 >= np.finfo(float).tiny):
+        got = f"got {list(ends) if isinstance(ends, list | tuple) else ends!r} {source}".rstrip()
         raise DataError(f"range is [LOW, HIGH], the values of black and white, LOW below HIGH; {got}")
-    return float(ends[0]), float(ends[1])
+    return low, high
 
 
 def demand_size(size: Sequence[int]) -> None:
@@ -335,6 +365,8 @@ def _range(
         shown = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         seen = f", here from {shown.min():g} to {shown.max():g}," if shown.size else ""
         raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {HINT}")
+    if array.dtype.kind in "ui" and max(abs(low), abs(high)) > EXACT:
+        raise DataError(f"has a range of {low:g} to {high:g}; whole numbers up to {EXACT:,} are told apart")
     if array.dtype.kind in "ui" and high - low >= LEVELS:
         raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 tells apart; declare less")
     return low, high

@@ -146,13 +146,22 @@ class Depths:
     """Single files that would fit into fewer bits than all others."""
     decided: bool = False
     """The values of all files decided; else the recipe declares the bits."""
+    signed: bool = False
+    """Whether there are signed integers: where all 16 bits are used, black is -32768 and white 32767."""
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The values of black and white of these bits; 16 where they are not known."""
+        bits = self.bits or 16
+        return (-(2**15), 2**15 - 1) if self.signed and bits == 16 else (0, 2**bits - 1)
 
     def sentence(self) -> str:
         """Return what was decided, for people; empty if nothing was."""
         if not self.decided:
             return ""
         held = ", ".join(f"{count} {format}" for format, count in self.formats)
-        white = f"their largest value is {self.most}, so black is 0 and white {2 ** (self.bits or 16) - 1}"
+        black, most = self.ends
+        white = f"their largest value is {self.most}, so black is {black} and white {most}"
         dark = f"; dark: {', '.join(self.dark)}" if self.dark else ""
         change = "; if that is wrong, set bits or range of the dataset"
         return f"16-bit files ({held}) are taken to hold {self.bits} bits: {white}{dark}{change}"

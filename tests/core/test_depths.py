@@ -64,6 +64,18 @@ def test_the_fewest_bits_that_hold_every_file(mosts: Any, bits: int) -> None:
     assert (decided.bits, decided.files, decided.most, decided.decided) == (bits, len(mosts), max(mosts), True)
 
 
+@pytest.mark.parametrize(("kinds", "ends"), [("uu", (0, 65535)), ("ii", (-32768, 32767)), ("ui", None), ("us", None)])
+def test_black_of_16_bits_is_one_value(kinds: str, ends: Any) -> None:
+    known = {"u": "u", "i": "i", "s": "scaled"}
+    files = {Path(f"{at}.nii"): FileDepth("NIFTI", 0, 30000, known[kind]) for at, kind in enumerate(kinds)}
+    if ends is None:
+        with pytest.raises(DataError, match=r"1\.nii"):
+            decide(files)
+    else:
+        assert decide(files).ends == ends
+        assert f"{ends[0]} and white {ends[1]}" in decide(files).sentence()
+
+
 @pytest.mark.parametrize("small", [255, 1023, 4095, 16383])
 @pytest.mark.parametrize("share", [1, 3, 30])
 def test_files_of_two_depths_are_refused(small: int, share: int) -> None:

@@ -103,6 +103,24 @@ def test_straight_windows(tmp_path: Path, function: str | None, low: float, high
     assert declared.max() == pytest.approx(4000 / 4095 * 2 - 1)
 
 
+@pytest.mark.parametrize(
+    ("centres", "widths", "window"),
+    [
+        (["", "40"], ["400", "80"], (40, 80)),
+        (["2000", "40"], ["", "80"], (40, 80)),
+        (["2000", "40"], ["400", "80"], (2000, 400)),
+        (["2000", ""], ["", "80"], None),
+        (["2000", "40"], "400", (2000, 400)),
+    ],
+)
+def test_centre_and_width_of_one_place_are_one_window(
+    tmp_path: Path, centres: Any, widths: Any, window: tuple[float, float] | None
+) -> None:
+    array = np.array([[0, 50, 100]], np.uint16)
+    path = made(tmp_path / "x.dcm", array, bits=12, WindowCenter=centres, WindowWidth=widths)
+    assert read_image(path)[1].window == window
+
+
 def test_a_sigmoid_window(tmp_path: Path) -> None:
     array = np.array([[0, 50, 100]], np.uint16)
     path = made(tmp_path / "x.dcm", array, bits=12, WindowCenter=50, WindowWidth=100, VOILUTFunction="SIGMOID")

@@ -9,10 +9,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restorekit import DataError, read_image, write_image
+from restorekit.builtin.folder import folder
+from restorekit.core.images import ImageFiles
 
 VOXELS = np.random.default_rng(0).integers(-30000, 30000, (4, 5, 6)).astype(np.int16)
 NARROW = np.arange(120, dtype=np.uint8).reshape(4, 5, 6)
@@ -95,6 +98,29 @@ def test_scl_slope_and_scl_inter_are_applied(tmp_path: Path, slope: float, inter
     assert np.allclose(levels(path), VOXELS.astype(float) * slope + inter, atol=0.02)
     ends = sorted((-32768 * slope + inter, 32767 * slope + inter))
     assert [read_image(path)[1].low, read_image(path)[1].high] == ends
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+def test_scaled_values_without_a_declared_range_are_noted_and_refused_by_the_pipeline(
+    tmp_path: Path, dtype: str
+) -> None:
+    ends = np.iinfo(dtype)
+    array = np.linspace(ends.min, ends.max, VOXELS.size).reshape(VOXELS.shape).astype(dtype)
+    made = nibabel.Nifti1Image(array, np.eye(4))
+    made.header.set_slope_inter(0.5, -1024)
+    made.to_filename(tmp_path / "x.nii")
+    low, high = ends.min * 0.5 - 1024, ends.max * 0.5 - 1024
+    known = read_image(tmp_path / "x.nii")[1]
+    assert (known.low, known.high, bool(known.note)) == (low, high, True)
+    for bits in (None, 12):
+        with pytest.raises(DataError, match=r"x\.nii"):
+            ImageFiles(bits=bits).read(tmp_path / "x.nii")
+        data = folder(tmp_path, "train", path=".", bits=bits)
+        with pytest.raises(DataError, match="range"):
+            data.load(0, torch.Generator())
+    image, known = ImageFiles().read(tmp_path / "x.nii", range=(low, high))
+    assert known.note == ""
+    assert np.allclose((image[0].double().numpy() + 1) / 2 * (high - low) + low, array * 0.5 - 1024, atol=0.01)
 
 
 @pytest.mark.parametrize("slope", [0, np.nan])

@@ -22,7 +22,13 @@ def save(path: Path, array: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("ends", [(0, 0), (5, 4), (0, math.nan), (-math.inf, 0), (0, math.inf), (1,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        *[(0, 0), (5, 4), (0, math.nan), (-math.inf, 0), (0, math.inf), (1,), (0, 1, 2)],
+        *[("0", "255"), (None, 1), 5, "01", (0, 10**400), (-1e308, 1e308), (0, 5e-324), ((0, 1), 2)],
+    ],
+)
 def test_a_range_of_any_source_is_checked(tmp_path: Path, ends: Any) -> None:
     path = save(tmp_path / "x.npy", np.zeros((2, 2), np.uint8))
     with pytest.raises(DataError, match=r"x\.npy"):
@@ -61,6 +67,15 @@ def test_values_beyond_are_clipped_and_counted(array: Any, photometric: str) -> 
     if count:
         with pytest.raises(DataError, match="clip"):
             to_unit(Stored(array, photometric=photometric), "", (-1000, 1000))
+
+
+@pytest.mark.parametrize(("dtype", "first"), [("int64", 2**60), ("uint64", 2**63), ("int64", -(2**60))])
+def test_integers_that_float64_does_not_tell_apart_are_refused(tmp_path: Path, dtype: str, first: int) -> None:
+    array = (np.arange(256).astype(dtype) + np.array(first, dtype)).reshape(16, 16)
+    with pytest.raises(DataError, match=r"x\.npy"):
+        read_image(save(tmp_path / "x.npy", array), range=(first, first + 255))
+    image, known = read_image(save(tmp_path / "y.npy", array - np.array(first, dtype)), range=(0, 255))
+    assert np.array_equal(to_stored(image, known)[0], np.arange(256).reshape(16, 16))
 
 
 def test_read_image_knows_two_ways_beyond(tmp_path: Path) -> None:

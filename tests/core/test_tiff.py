@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from restorekit import DataError, read_image, write_image
+from restorekit.core.images import ImageFiles
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 STACK = np.stack([np.full((6, 8), 1000 * (k + 1), np.uint16) for k in range(5)])
@@ -317,6 +318,16 @@ def test_a_range_that_is_none_is_refused_but_may_be_declared(tmp_path: Path, end
     assert read_image(tmp_path / "x.tif", range=(-1, 1))[0].eq(0).all()
 
 
+@pytest.mark.parametrize(("bits", "samples"), [(12, 1), (10, 3), (14, 1)])
+def test_the_largest_sample_value_alone_states_bits(tmp_path: Path, bits: int, samples: int) -> None:
+    array = np.full((4, 5, 3)[: 2 + (samples > 1)], 2**bits - 1, np.uint16)
+    tags = [(341, 3, samples, (2**bits - 1,) * samples, True)]
+    kind = "rgb" if samples == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "x.tif", array, photometric=kind, extratags=tags, metadata=None)
+    image, known = read_image(tmp_path / "x.tif")
+    assert (known.bits, known.high, bool(image.eq(1).all())) == (bits, 2**bits - 1, True)
+
+
 @pytest.mark.parametrize("origin", ["imagej", "gdal"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_linear_calibrations_are_applied_and_written_back(tmp_path: Path, origin: str, dtype: str) -> None:
@@ -336,6 +347,9 @@ def test_linear_calibrations_are_applied_and_written_back(tmp_path: Path, origin
         known = read_image(tmp_path / "x.tif")[1]
         most = np.iinfo(dtype).max
         assert (known.low, known.high) == (inter, most * slope + inter)
+        assert known.note
+        with pytest.raises(DataError, match=r"x\.tif"):
+            ImageFiles().read(tmp_path / "x.tif")
     image, known = read_image(tmp_path / "x.tif", range=declared)
     write_image(tmp_path / "y.tif", image, known)
     with tifffile.TiffFile(tmp_path / "y.tif") as file:

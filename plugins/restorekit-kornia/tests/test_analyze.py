@@ -450,4 +450,20 @@ def test_levels_of_12_bits_in_16_are_those_of_8_bits(run, tmp_path, phantoms):
         assert levels[f"{at}.png"] == pytest.approx(levels[f"{at}.jpg"], abs=0.01)
     for at in range(3):
         Image.fromarray(np.full((96, 96), 60000 + at, np.uint16)).save(place / f"deep{at}.png")
-    assert run(place).code == 2
+    said = run(place, "--csv", tmp_path / "y.csv")
+    assert said.code == 3, "files of two depths decide nothing, and the others are measured"
+    with (tmp_path / "y.csv").open(newline="") as stream:
+        errors = {Path(row["path"]).name for row in csv.DictReader(stream) if row["error"]}
+    assert errors == {f"{at}.png" for at in range(3)}
+
+
+def test_scaled_volumes_without_a_range_are_not_measured(run, tmp_path, phantoms):
+    nibabel = pytest.importorskip("nibabel")
+    made = nibabel.Nifti1Image(np.linspace(-30000, 30000, 96 * 96).reshape(96, 96).astype(np.int16), np.eye(4))
+    made.header.set_slope_inter(0.05, 100)
+    nibabel.save(made, tmp_path / "ct.nii")
+    write_image(tmp_path / "x.png", phantoms[0])
+    said = run(tmp_path, "--csv", tmp_path / "y.csv")
+    assert said.code == 3
+    assert [bool(row["error"]) for row in table(tmp_path / "y.csv")] == [True, False]
+    assert run(tmp_path / "ct.nii", "--range", -1401, 1601).code == 0

@@ -75,14 +75,15 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     array = array.astype(dtype.newbyteorder("="))
     spacing = _spacing(header, array.ndim)
     low = high = None
+    nominal = False
     if (slope, inter) != (1, 0):
         if dtype.kind in "ui" and dtype.itemsize <= 2 and not ambiguous_depth(Stored(array)):
             ends = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max]) * slope + inter
-            low, high = float(min(ends)), float(max(ends))
+            low, high, nominal = float(min(ends)), float(max(ends)), True
         array = array.astype(np.float64) * slope + inter
     details = {"header": header.binaryblock, "version": 2 if kind is nibabel.Nifti2Image else 1, "shape": shape}
     details |= {"endian": header.endianness, "slope": slope, "inter": inter, "packed": packed}
-    return Stored(array[None], low, high, spacing=spacing, details=details)
+    return Stored(array[None], low, high, spacing=spacing, details=details, nominal=nominal)
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:

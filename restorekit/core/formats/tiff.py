@@ -250,8 +250,13 @@ def _rgb(array: NDArray[Any], luma: Sequence[float], ends: Sequence[float]) -> N
 
 
 def _ends(page: Any) -> tuple[float | None, float | None]:
-    """Return the range of SMinSampleValue and SMaxSampleValue, if it is one for all channels."""
+    """Return the range of SMinSampleValue and SMaxSampleValue, if it is one for all channels.
+
+    Of unsigned integers the lowest value is 0 where the tag is absent, as TIFF 6.0 says.
+    """
     found = [_tag(page, name, None) for name in ("SMinSampleValue", "SMaxSampleValue")]
+    if found[0] is None and page.dtype.kind == "u":
+        found[0] = 0
     listed = [list(value) if isinstance(value, bytes) else value for value in found if value is not None]
     ends = [np.unique(np.asarray(value, np.float64)) for value in listed]
     if len(ends) < 2 or any(len(end) != 1 for end in ends):
@@ -326,9 +331,9 @@ def _checked(line: _Line) -> _Line:
 
 def _calibrated(stored: Stored, line: _Line) -> Stored:
     """Return calibrated values, with the range of their stored type or bits."""
-    array, low, high = stored.array, stored.low, stored.high
+    array, low, high, nominal = stored.array, stored.low, stored.high, False
     if low is None and array.dtype.kind in "ui" and array.dtype.itemsize <= 2 and not ambiguous_depth(stored):
-        known = np.iinfo(array.dtype)
+        known, nominal = np.iinfo(array.dtype), stored.bits is None
         low, high = float(known.min), float(known.max if stored.bits is None else 2**stored.bits - 1)
     if low is not None and high is not None:
         low, high = sorted((low * line.slope + line.inter, high * line.slope + line.inter))
@@ -341,7 +346,8 @@ def _calibrated(stored: Stored, line: _Line) -> Stored:
     }
     values = array.astype(np.float64) * line.slope + line.inter
     kind = stored.photometric
-    return Stored(values, low, high, kind, spacing=stored.spacing, details=details, bits=stored.bits)
+    spacing, bits = stored.spacing, stored.bits
+    return Stored(values, low, high, kind, spacing=spacing, details=details, bits=bits, nominal=nominal)
 
 
 def _written(line: _Line) -> tuple[str | None, list[tuple[Any, ...]]]:

@@ -176,10 +176,17 @@ def _tell(rows: list[Row]) -> None:
 
 
 def _bits(files: list[Path]) -> int | None:
-    """Let all files, examples too, decide how many bits those of 16 bits hold, and say so: levels are compared."""
+    """Let all files, examples too, decide how many bits those of 16 bits hold, and say so: levels are compared.
+
+    Where they disagree, nothing is decided: the files whose black and white are unknown then cannot be measured.
+    """
     from restorekit import depths_of
 
-    depths = depths_of(files, "the images")
+    try:
+        depths = depths_of(files, "the images")
+    except DataError as error:
+        typer.echo(f"error: {error}", err=True)
+        return None
     if depths.sentence():
         typer.echo(depths.sentence())
     return depths.bits

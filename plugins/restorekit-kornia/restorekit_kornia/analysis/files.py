@@ -7,12 +7,12 @@ import io
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from restorekit import DataError, find_images, measures, read_image, write_text
+from restorekit import DataError, depths_of, find_images, measures, read_image, write_text
 from restorekit_kornia.analysis.measures import MEASURES, measure
 from restorekit_kornia.analysis.words import quality
 
@@ -31,9 +31,7 @@ class Row:
     error: str = ""
     """One line that names the file; empty if all is well."""
     range: tuple[float, float] | None = None
-    """The values of black and white that were declared for the file."""
-    bits: int | None = None
-    """The significant bits of 16-bit files that do not state them."""
+    """The values of black and white by which it was read; None: those that the file says."""
 
     def image(self) -> Tensor:
         """Read the image again, (1 or 3, H, W) in [-1, 1].
@@ -41,7 +39,7 @@ class Row:
         Raises:
             DataError: if it cannot be read any more.
         """
-        return read_image(self.path, range=self.range, bits=self.bits)[0]
+        return read_image(self.path, range=self.range)[0]
 
 
 def found_images(paths: Sequence[Path]) -> list[Path]:
@@ -76,7 +74,7 @@ def analyse(
     pool = ThreadPoolExecutor(jobs)
     try:
         for path in paths:
-            waiting.append(pool.submit(analyse_file, path, range, bits))
+            waiting.append(pool.submit(analyse_file, path, range or _range(path, bits)))
             if len(waiting) > 2 * jobs:  # rows come while later files are read
                 yield waiting.popleft().result()
         while waiting:
@@ -85,17 +83,41 @@ def analyse(
         pool.shutdown(cancel_futures=True)  # whoever stops listening waits for the files in work alone
 
 
-def analyse_file(path: Path, range: tuple[float, float] | None = None, bits: int | None = None) -> Row:
+def analyse_file(path: Path, range: tuple[float, float] | None = None) -> Row:
     """Return the row of a file; what is wrong with the file stands in it."""
     try:
-        image = read_image(path, range=range, bits=bits)[0]
+        if range is None:
+            _require_depth(path)
+        image = read_image(path, range=range)[0]
         try:
             x = measures.gray(image)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        return Row(path, (x.shape[0], x.shape[1]), measure(x), range=range, bits=bits)
+        return Row(path, (x.shape[0], x.shape[1]), measure(x), range=range)
     except DataError as error:
         return Row(path, error=str(error))
+
+
+def _range(path: Path, bits: int | None) -> tuple[float, float] | None:
+    """Return black and white of a 16-bit file that does not state them, where all files decided the bits."""
+    if bits is None:
+        return None
+    alone = depths_of([path], str(path))
+    return replace(alone, bits=bits).ends if alone.files else None
+
+
+def _require_depth(path: Path) -> None:
+    """Refuse a file whose black and white nobody states: its levels would be those of another scale.
+
+    Raises:
+        DataError: for scaled values, and for 16-bit ones that may be of fewer bits.
+    """
+    alone = depths_of([path], str(path))
+    if alone.most and alone.bits is not None and alone.bits < 16:
+        raise DataError(
+            f"{path}: holds 16-bit values of at most {alone.most} and does not state its bits; declare its range "
+            f"(--range 0 {2**alone.bits - 1} or --range 0 65535)"
+        )
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:

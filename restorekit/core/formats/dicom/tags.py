@@ -10,7 +10,7 @@ from pydicom.multival import MultiValue
 
 from restorekit.core.errors import DataError
 
-__all__ = ["integer", "integers", "items", "number", "numbers", "text"]
+__all__ = ["integer", "integers", "items", "number", "numbers", "pairs", "text"]
 
 
 def numbers(data: Dataset, name: str) -> list[float]:
@@ -19,14 +19,19 @@ def numbers(data: Dataset, name: str) -> list[float]:
     Raises:
         DataError: if a value is not a finite number.
     """
-    values = _values(data, name)
-    try:
-        found = [float(value) for value in values]
-    except (TypeError, ValueError, OverflowError):
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
-        raise DataError(f"has {name} {_shown(values)}; finite numbers are allowed")
-    return found
+    return _finite(name, _values(data, name))
+
+
+def pairs(data: Dataset, first: str, second: str) -> list[tuple[float, float]]:
+    """Return the values of two elements that belong together by their place; where one is empty there is no pair.
+
+    Raises:
+        DataError: if a value is not a finite number.
+    """
+    found = zip(_several(data, first), _several(data, second), strict=False)
+    whole = [pair for pair in found if all(map(_is_there, pair))]
+    firsts, seconds = (_finite(name, [pair[at] for pair in whole]) for at, name in enumerate((first, second)))
+    return list(zip(firsts, seconds, strict=True))
 
 
 def number(data: Dataset, name: str) -> float | None:
@@ -87,10 +92,27 @@ def items(data: Dataset, name: str) -> list[Dataset]:
     return found
 
 
+def _finite(name: str, values: list[Any]) -> list[float]:
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise DataError(f"has {name} {_shown(values)}; finite numbers are allowed")
+    return found
+
+
 def _values(data: Dataset, name: str) -> list[Any]:
+    return list(filter(_is_there, _several(data, name)))
+
+
+def _several(data: Dataset, name: str) -> list[Any]:
     value = _value(data, name)
-    several = isinstance(value, (list, tuple, MultiValue))
-    return [one for one in (value if several else [value]) if one is not None and one != ""]
+    return list(value) if isinstance(value, (list, tuple, MultiValue)) else [value]
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and value != ""
 
 
 def _value(data: Dataset, name: str) -> Any:

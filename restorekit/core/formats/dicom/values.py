@@ -116,8 +116,8 @@ def voi(data: Dataset, span: Span | None) -> Voi | None:
         if luts:
             lut = _lut(luts[0], data, "VOILUTSequence", signed=_signed(data, span))
             return Voi(lut.span, lut)
-        centres, widths = tags.numbers(data, "WindowCenter"), tags.numbers(data, "WindowWidth")
-        return _window(centres[0], widths[0], tags.text(data, "VOILUTFunction")) if centres and widths else None
+        windows = tags.pairs(data, "WindowCenter", "WindowWidth")
+        return _window(*windows[0], tags.text(data, "VOILUTFunction")) if windows else None
     except DataError as error:
         return Voi((0, 1), Unusable(str(error)))
 
