@@ -307,13 +307,14 @@ def checked_range(ends: Sequence[float], source: str = "") -> tuple[float, float
     Raises:
         DataError: if they are not two finite numbers, the first below the second.
     """
+    given: Any = ends  # from Python, it may be anything
     try:
-        low, high = (float(end) for end in ends if not isinstance(end, str))
+        low, high = (float(end) for end in given if not isinstance(end, str))
     except (TypeError, ValueError, OverflowError):
         low = high = 0.0
     # Half of the difference divides every value: neither infinite nor zero.
     if not (np.isfinite([low, high, high - low]).all() and (high - low) / 2 >= np.finfo(float).tiny):
-        got = f"got {list(ends) if isinstance(ends, list | tuple) else ends!r} {source}".rstrip()
+        got = f"got {list(given) if isinstance(given, list | tuple) else given!r} {source}".rstrip()
         raise DataError(f"range is [LOW, HIGH], the values of black and white, LOW below HIGH; {got}")
     return low, high
 
