@@ -190,6 +190,16 @@ def test_a_placeholder_of_a_checksum_says_nothing(tmp_path: Path) -> None:
         np.testing.assert_allclose(values_of(path, range=(-8, 8))[0], WAVE / 200, atol=1e-6)
 
 
+def test_a_checksum_of_0_that_was_computed_proves_the_samples(tmp_path: Path) -> None:
+    wave = np.tile([100, -100], 200)  # its sum is 0, and its initial value shows that the header knows it
+    path = put(tmp_path, f"r 1 {RATE} 400", "r.dat 16 200/mV 16 0 100 0 0 I", r=words(wave))
+    np.testing.assert_allclose(values_of(path)[0], wave / 200, atol=1e-6)
+    wave[250] += 1
+    path.with_suffix(".dat").write_bytes(words(wave))
+    with pytest.raises(DataError, match=r"r\.dat"):
+        made().read(path)
+
+
 def test_without_a_number_of_samples_the_files_say_it(tmp_path: Path) -> None:
     for first in (f"r 2 {RATE}", f"r 2 {RATE} 0"):
         path = put(

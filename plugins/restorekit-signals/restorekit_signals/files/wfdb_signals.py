@@ -216,13 +216,16 @@ def _flac(path: Path, layout: _Layout, samples: int | None) -> Samples:
 def _checked(lines: Sequence[SignalLine], signals: Sequence[Samples], samples: int | None) -> bool:
     """Refuse samples that are not those of the checksums, and return whether all are proven by one.
 
-    header(5): without a number of samples a checksum says nothing. A checksum of 0 may be a placeholder.
+    header(5): without a number of samples a checksum says nothing. A checksum of 0 may be a placeholder, unless the
+    header was made from the samples: its initial values are the first samples, and not all 0.
     """
     if samples is None:
         return False
+    firsts = [int(signal[0]) for signal in signals]
+    computed = any(firsts) and firsts == [line.initial for line in lines]
     proven = True
     for line, signal in zip(lines, signals, strict=True):
-        if line.checksum is None or (line.checksum % 2**16 == 0 and sum_of(signal) != 0):
+        if line.checksum is None or (line.checksum % 2**16 == 0 and sum_of(signal) != 0 and not computed):
             proven = False
         elif (line.checksum - sum_of(signal)) % 2**16:
             got, stated = sum_of(signal), line.checksum
