@@ -73,7 +73,9 @@ if TYPE_CHECKING:
     from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
+    from restorekit.core.vocabulary import refuse_split_classes as refuse_split_classes
     from restorekit.core.vocabulary import refuse_split_folders as refuse_split_folders
+    from restorekit.core.vocabulary import sorted_classes as sorted_classes
     from restorekit.core.vocabulary import split_folders as split_folders
     from restorekit.core.vocabulary import split_of as split_of
     from restorekit.stages.restoring.restore import load as load
@@ -136,8 +138,10 @@ __all__ = [
     "nd",
     "read_image",
     "read_manifest",
+    "refuse_split_classes",
     "refuse_split_folders",
     "skipped_images",
+    "sorted_classes",
     "split_folders",
     "split_of",
     "split_shares",
@@ -188,7 +192,13 @@ _HOMES = {
         "TaskHead",
         "Translator",
     ),
-    "core.vocabulary": ("refuse_split_folders", "split_folders", "split_of"),
+    "core.vocabulary": (
+        "refuse_split_classes",
+        "refuse_split_folders",
+        "sorted_classes",
+        "split_folders",
+        "split_of",
+    ),
     "stages.restoring.restore": ("load",),
 }
 _MODULES = ("measures", "nd")

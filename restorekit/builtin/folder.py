@@ -29,7 +29,9 @@ from restorekit import (
     Record,
     hookimpl,
     read_manifest,
+    refuse_split_classes,
     refuse_split_folders,
+    sorted_classes,
     split_folders,
     split_shares,
     trial,
@@ -71,7 +73,9 @@ class Folder(FileDataset):
             self._refuse_images_beside(layout)
         rows = _by_folder(base, places, found, classes) if labels is None else _by_table(base / labels, base)
         named = {row.label for row in rows.values() if row.label is not None}
-        self.classes = tuple(sorted(named) if classes is None else classes)
+        if classes is None and labels is None:
+            refuse_split_classes(base, named)
+        self.classes = tuple(sorted_classes(named) if classes is None else classes)
         self.classes_from = "names" if classes is None and named else "declared"
         if len(set(self.classes)) < len(self.classes):
             raise RecipeError(f"dataset 'folder': a class stands twice in {', '.join(self.classes)}")
@@ -179,8 +183,8 @@ def folder(
         labels: A CSV file in that folder with columns file, label and, if known, patient, source, low and high; files
             are named from the folder of the domain. Files that it does not name, or names without a label, are
             unlabelled.
-        classes: The classes in order, the positive one last; default: their names sorted. An empty list: sub-folders
-            are no classes.
+        classes: The classes in order, the positive one last; default: their names sorted, numbers by value. An
+            empty list: sub-folders are no classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         format: What the files are; default: images that restorekit reads itself.
         bits: The significant bits of 16-bit files that do not state them; default: the values of all files decide.

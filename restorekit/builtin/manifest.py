@@ -23,6 +23,7 @@ from restorekit import (
     Record,
     hookimpl,
     read_manifest,
+    sorted_classes,
     trial,
     write_image,
 )
@@ -108,7 +109,7 @@ def manifest(
         domain: Which images: those of this domain, or of these, in any case. None: all.
         columns: What a column is called in the table, such as {label: finding}.
         images: The folder where the table's paths start; None: the folder of the table.
-        classes: The classes in order, the positive one last; default: their names sorted.
+        classes: The classes in order, the positive one last; default: their names sorted, numbers by value.
         quantity: What the labels are if they are numbers, with the unit, such as "age, years"; empty: classes.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         format: What the files are; default: images that restorekit reads itself.
@@ -142,7 +143,7 @@ def manifest(
 
 
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:
-    names = tuple(sorted({row.label for row in rows if row.label is not None}) if given is None else given)
+    names = tuple(sorted_classes(row.label for row in rows if row.label is not None) if given is None else given)
     if len(set(names)) < len(names):
         raise RecipeError(f"dataset 'manifest': a class stands twice in {', '.join(names)}")
     first = {name.casefold(): name for name in reversed(names)}

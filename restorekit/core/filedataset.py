@@ -16,6 +16,8 @@ from restorekit.core.types import Dataset, Depths, Format, Sample
 
 __all__ = ["FileDataset"]
 
+NO_SPLIT = "it is in no split, for its folder is not called like one"
+
 
 class FileDataset(Dataset):
     """A dataset whose images are files below one folder; a record's key is the path of its file from there.
@@ -87,8 +89,17 @@ class FileDataset(Dataset):
         return path if bits in (None, 16) or path not in self._undecided else None
 
     def skipped(self) -> Sequence[tuple[Path, str]]:
-        """Return the files below the folder that the format leaves out; nothing where the folder is missing."""
-        return self.format.skipped(self.base) if self.base.is_dir() else []
+        """Return the files below the folder that the format leaves out, or that are in no split, with the reasons.
+
+        Nothing where the folder is missing.
+        """
+        if not self.base.is_dir():
+            return []
+        found = self.format.skipped(self.base)
+        if self.files is None:
+            return found
+        known = set(self.files)
+        return [*found, *((path, NO_SPLIT) for path in self.format.find(self.base) if path not in known)]
 
     def _decided(self) -> Depths:
         """Decide once; a worker process gets what was decided."""

@@ -48,7 +48,7 @@ def read_manifest(
     """Read a manifest.
 
     Args:
-        file: CSV with a head line, or Parquet where pyarrow is installed.
+        file: CSV with a head line, or Parquet where pyarrow is installed. Names of columns are known in any case.
         columns: what a column of ours is called there: {"label": "finding"}.
         base: where the paths start; None: the folder of the manifest.
         take: the columns to read; others, of whatever content, are passed over.
@@ -66,6 +66,7 @@ def read_manifest(
     if wrong:
         raise DataError(f"{file}: {unknown('column of a manifest', wrong[0], COLUMNS)}")
     head, lines = _parquet(file) if file.suffix.lower() in PARQUET else _csv(file)
+    called = {name: _written(file, column, head) for name, column in called.items()}
     there = {name for name in take if called[name] in head}
     lacks = [called[name] for name in take if name not in there and (name == "path" or name in (columns or {}))]
     if lacks:
@@ -86,6 +87,16 @@ def read_manifest(
     if not rows:
         raise DataError(f"{file}: names no image; a row an image is expected")
     return list(rows.values()), there
+
+
+def _written(file: Path, column: str, head: Collection[str]) -> str:
+    """Return how a table writes the name of a column: case and spaces around it do not count."""
+    if column in head:
+        return column
+    found = [name for name in head if name.strip().casefold() == column.strip().casefold()]
+    if len(found) > 1:
+        raise DataError(f"{file}:1: columns {found[0]!r} and {found[1]!r} both mean {column}; keep one")
+    return found[0] if found else column
 
 
 def _row(where: str, cells: Mapping[str, str]) -> ManifestRow:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from restorekit.core.errors import DataError
 
-__all__ = ["SPLITS", "refuse_split_folders", "split_and_side", "split_folders", "split_of"]
+__all__ = [
+    "SPLITS",
+    "refuse_split_classes",
+    "refuse_split_folders",
+    "sorted_classes",
+    "split_and_side",
+    "split_folders",
+    "split_of",
+]
 
 SPLITS = ("train", "val", "test")
 _WORDS = {
@@ -22,6 +31,8 @@ _WORDS = {
     "test": "test",
     "testing": "test",
 }
+_ABBREVIATED = {"trn": "train", "tst": "test", "vld": "val"}
+_MEDICAL_DECATHLON = re.compile(r"(images|labels)T[rs]")
 _PATTERN = re.compile(rf"({'|'.join(_WORDS)})(?: ?(?:set|split|data|images))?(?: ?(a|b))?")
 
 
@@ -84,3 +95,36 @@ def refuse_split_folders(place: Path, files: Iterable[Path], classes: Collection
                     f"{inner}: is called like the split {split} and is not used as one; splits are the first folders, "
                     f"as {split}/CLASS/IMAGE. Move it, rename it, name it in classes, or say the splits in a manifest"
                 )
+
+
+def sorted_classes(names: Iterable[str]) -> list[str]:
+    """Return each name of a class once, in order: by the alphabet, or by value where all are numbers, 2 before 10."""
+    found = sorted(set(names))
+    try:
+        values = {name: float(name) for name in found}
+    except ValueError:
+        return found
+    return sorted(found, key=values.__getitem__) if all(map(math.isfinite, values.values())) else found
+
+
+def refuse_split_classes(base: Path, names: Iterable[str]) -> None:
+    """Refuse classes that look like the splits of a data set, as train_1 and test_1, or imagesTr and imagesTs, do.
+
+    One such name alone may be a class; a class like train beside a class like test is none.
+
+    Raises:
+        DataError: naming two of them.
+    """
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+        said = {_ABBREVIATED.get(word.casefold()) or split_of(word) for word in words}
+        if _MEDICAL_DECATHLON.fullmatch(name):
+            said = {"train" if name.endswith("Tr") else "test"}
+        found |= {split: name for split in said - {None} if split is not None}
+    if "train" in found and len(found) > 1:
+        other = next(split for split in ("test", "val") if split in found)
+        raise DataError(
+            f"{base}: {found['train']} and {found[other]} look like splits and would be classes; call the folders "
+            "train, val and test, or say that they are classes by naming all classes in classes"
+        )

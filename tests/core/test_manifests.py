@@ -83,3 +83,12 @@ def test_faults_of_columns_and_of_the_file(base: Path) -> None:
         read_manifest(base / "none.csv")
     with pytest.raises(DataError, match=r"none.pq: no such file"):
         read_manifest(base / "none.pq")
+
+
+def test_names_of_columns_are_known_in_any_case(base: Path) -> None:
+    (base / "m.csv").write_text("Path, SPLIT ,Patient\na.png,Test,7\n")
+    (row,), there = read_manifest(base / "m.csv")
+    assert (row.path, row.split, row.patient, there) == ("a.png", "test", "7", {"path", "split", "patient"})
+    (base / "m.csv").write_text("path,Split,SPLIT\na.png,test,train\n")
+    with pytest.raises(DataError, match="'Split' and 'SPLIT'"):
+        read_manifest(base / "m.csv")

@@ -149,3 +149,54 @@ def test_low_and_high_of_a_row_are_checked(tmp_path: Path, cells: str, named: st
     (tmp_path / "m.csv").write_text(f"path,low,high\n1.png,,\n2.png,{cells}\n")
     with pytest.raises(DataError, match=rf"m\.csv:3: .*{named}"):
         read_manifest(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (("train_1", "test_1"), ("train_1", "test_1")),
+        (("train01", "train02", "val01"), ("train02", "val01")),
+        (("imagesTr", "imagesTs"), ("imagesTr", "imagesTs")),
+        (("chestTrain", "chestTest"), ("chestTrain", "chestTest")),
+        (("trn", "tst", "normal"), ("trn", "tst")),
+        (("TR", "TS", "normal"), None),
+        (("stress_test", "rest"), None),
+        (("trained", "tested"), None),
+    ],
+)
+def test_classes_that_look_like_splits_are_refused(
+    tmp_path: Path, names: tuple[str, ...], named: tuple[str, ...] | None
+) -> None:
+    put(tmp_path, *(f"{name}/1.png" for name in names))
+    assert folder(tmp_path, "train", path=".", classes=list(names)).classes == names
+    if named is None:
+        assert folder(tmp_path, "train", path=".").classes == tuple(sorted(names))
+        return
+    with pytest.raises(DataError) as error:
+        folder(tmp_path, "train", path=".")
+    assert all(f"{name} " in str(error.value) for name in named)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("10", "2"), ("2", "10")),
+        (("-1", "0.5", "-10"), ("-10", "-1", "0.5")),
+        (("10", "2", "none"), ("10", "2", "none")),
+        (("nan", "1"), ("1", "nan")),
+    ],
+)
+def test_classes_that_are_numbers_are_in_the_order_of_their_values(
+    tmp_path: Path, names: tuple[str, ...], order: tuple[str, ...]
+) -> None:
+    put(tmp_path, *(f"{name}/1.png" for name in names))
+    rows = [f"{name}/1.png,{name}" for name in names]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label", *rows]))
+    assert folder(tmp_path, "train", path=".").classes == order
+    assert manifest(tmp_path, "train", file="m.csv", test=0).classes == order
+
+
+def test_images_beside_the_splits_are_in_the_list_of_skipped_files(tmp_path: Path) -> None:
+    put(tmp_path, "train/control/1.png", "train/covid/2.png", "eval/covid/3.png", "4.png")
+    assert {path.name for path, _ in folder(tmp_path, "train", path=".").skipped()} == {"3.png", "4.png"}
+    assert folder(tmp_path / "train", "train", path=".").skipped() == []

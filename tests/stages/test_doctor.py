@@ -21,11 +21,13 @@ from restorekit.stages.data import doctor, facts, splits
 from restorekit.stages.data.doctor import examine
 from restorekit.stages.data.facts import facts_of, remembering
 from restorekit.stages.data.items import (
+    Item,
     depth_lines,
     folder_items,
     listed_folder_items,
     manifest_items,
     recipe_items,
+    skipped_files,
 )
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.reporting import report
@@ -382,12 +384,36 @@ def test_near_duplicates_in_train_and_test_are_not_decided(base: Path, split: st
     assert (found.verdict() == "no leak") is not bool(undecided)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda image: image.flip(-1), lambda image: nd.resize(image.flip(-1)[None], (60, 50))[0]]
+)
+def test_mirrored_copies_in_train_and_test_are_near_duplicates(base: Path, change: Callable[[Tensor], Tensor]) -> None:
+    plant(base, "x/mirrored.png", change(read_image(base / "train/00.png")[0]), "q1", "test")
+    (pair,) = checked(base).near
+    assert {pair.one.name, pair.other.name} == {"train/00.png", "x/mirrored.png"}
+    assert pair.mirrored
+    assert len(checked(base).unchecked) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 400), (1, 6, 8, 9)], ids=["signal", "volume"])
+def test_near_duplicates_of_signals_and_volumes_are_not_checked(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    images = {"train": values, "val": values.flip(1), "test": values * 0.9}
+    items = [
+        Item(split, lambda: values, split, "a", "well", patient=split, facts=facts_of(image))
+        for split, image in images.items()
+    ]
+    assert "3 of 3" in only(examine(items))
+    assert examine([replace(item, synthetic=True) for item in items]).unchecked == ()
+    assert len(examine([*items, replace(items[0], name="copy", split="test", patient="q")]).leaks) == 1
+
+
 def test_near_duplicates_beyond_those_that_are_kept_are_counted(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = checked(base, distance=32)
     items = manifest_items(base / "m.csv", None, quiet)
-    hashes = {i.name: int(i.facts.look, 16) for i in items if i.facts is not None}
+    hashes = {i.name: (int(i.facts.look, 16), int(i.facts.mirrored, 16)) for i in items if i.facts is not None}
     pairs = [(one, other) for at, one in enumerate(items) for other in items[at + 1 :]]
-    alike = [(i, j) for i, j in pairs if (hashes[i.name] ^ hashes[j.name]).bit_count() <= 32]
+    alike = [(i, j) for i, j in pairs if any((hashes[i.name][0] ^ one).bit_count() <= 32 for one in hashes[j.name])]
     leaks = sum({i.split, j.split} == {"train", "test"} for i, j in alike)
     monkeypatch.setattr(doctor, "MOST_PAIRS", 5)
     few = checked(base, distance=32)
@@ -606,6 +632,18 @@ def test_files_that_a_dataset_leaves_out_are_reported(spec: Spec, plugins: Plugi
         opened = splits.opened(spec(data__root=str(base), data__a=side, data__b=inner), plugins.parts)
         assert [path.name for path, _ in opened.skipped_files()] == ["scan.jp2"], "once, though both sides have it"
     assert splits.opened(manifest_spec(spec, base), plugins.parts).skipped_files() == []
+
+
+def test_images_in_no_split_are_reported_by_reason(spec: Spec, plugins: Plugins, base: Path) -> None:
+    for name in ("train/1.png", "other/2.png", "3.png"):
+        write_image(base / "poor" / name, film(0))
+    (base / "poor/scan.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
+    inner = {"name": "folder", "path": "poor"}
+    opened = splits.opened(spec(data__root=str(base), data__a=inner, data__b=inner), plugins.parts)
+    assert {path.name for path, _ in opened.skipped_files()} == {"2.png", "3.png", "scan.jp2"}
+    lines = skipped_files(opened.skipped_files())
+    assert len(lines) == 2
+    assert any(line.startswith("2 ") and "3.png" in line for line in lines)
 
 
 def test_the_splits_of_a_run_are_stored_and_held(spec: Spec, plugins: Plugins, base: Path) -> None:

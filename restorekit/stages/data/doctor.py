@@ -23,6 +23,7 @@ from torch import Tensor
 
 from restorekit.core.files import read_own_json, write_text
 from restorekit.core.pictures import draw_grid
+from restorekit.core.vocabulary import sorted_classes
 from restorekit.stages.data.batches import fit
 from restorekit.stages.data.items import Item
 from restorekit.stages.data.splits import SPLITS, count_rows
@@ -49,6 +50,8 @@ class Near:
     one: Item
     other: Item
     distance: int
+    mirrored: bool = False
+    """One looks like the mirror image of the other."""
 
     @property
     def across(self) -> bool:
@@ -200,6 +203,14 @@ def _unchecked(items: Sequence[Item]) -> Iterator[str]:
         yield f"{unread} of {len(items)} images were not read, so they were compared with none"
     splits = {item.split for item in used}
     outside = sum(item.split is None for item in used)
+    unlike = [
+        i for i in used if i.facts is not None and len(i.facts.size) != 2 and not i.facts.constant and not i.synthetic
+    ]
+    if unlike:
+        yield (
+            f"{len(unlike)} of {len(items)} are signals or volumes, which are compared for the same values alone, so "
+            "copies that were resampled, cut or changed were not looked for among them"
+        )
     if outside == len(used):
         yield "no image is in a split, by folder or column, so leaks between splits were not looked for"
         return
@@ -297,15 +308,17 @@ def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
 def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
     """Return pairs that look alike and are not the same, and count all of them and those in train and test.
 
-    Of very many the nearest are returned, those across splits first.
+    An image may also look like the mirror image of another. Of very many the nearest are returned, those across splits
+    first.
     """
     once = {(i.facts.pixels, i.split): i for i in reversed(items) if i.facts is not None and i.facts.look}
     some = list(once.values())[::-1]
     if len(some) < 2:
         return [], 0, 0
-    # A table of signs: the product of two rows is 64 less twice the bits in which they differ.
-    raw = np.array([list(bytes.fromhex(item.facts.look)) for item in some if item.facts], dtype=np.uint8)
-    signs: NDArray[np.float32] = np.unpackbits(raw, axis=1).astype(np.float32) * 2 - 1
+    signs, mirrored = (
+        _signs([i.facts.look for i in some if i.facts]),
+        _signs([i.facts.mirrored for i in some if i.facts]),
+    )
     split = np.unique([str(item.split) for item in some], return_inverse=True)[1]
     pixels = np.unique([item.facts.pixels for item in some if item.facts], return_inverse=True)[1]
     leaky = np.array([{"train": 1, "test": 2}.get(str(item.split), 0) for item in some])
@@ -313,7 +326,9 @@ def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
     count = leaks = 0
     for start in range(0, len(some), 1024):
         block = slice(start, start + 1024)
-        differ = (signs.shape[1] - signs[block] @ signs[start:].T) / 2
+        straight = (signs.shape[1] - signs[block] @ signs[start:].T) / 2
+        flipped = (signs.shape[1] - signs[block] @ mirrored[start:].T) / 2
+        differ = np.minimum(straight, flipped)
         alike = np.triu(differ <= distance, 1) & (pixels[block, None] != pixels[None, start:])
         count += int(alike.sum())
         leaks += int((alike & (leaky[block, None] * leaky[None, start:] == 2)).sum())
@@ -321,12 +336,18 @@ def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
         within = split[start + rows] == split[start + columns]
         best = np.lexsort((differ[rows, columns], within))[:MOST_PAIRS]
         found += [
-            Near(some[start + int(r)], some[start + int(c)], int(differ[r, c]))
+            Near(some[start + int(r)], some[start + int(c)], int(differ[r, c]), bool(flipped[r, c] < straight[r, c]))
             for r, c in zip(rows[best], columns[best], strict=True)
         ]
         found = sorted(found, key=lambda pair: (not pair.across, pair.distance, pair.one.name, pair.other.name))
         found = found[:MOST_PAIRS]
     return found, count, leaks
+
+
+def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
+    """Return the bits of hashes as signs: the product of two rows is 64 less twice the bits in which they differ."""
+    raw = np.array([list(bytes.fromhex(text)) for text in hashes], dtype=np.uint8)
+    return np.unpackbits(raw, axis=1).astype(np.float32) * 2 - 1
 
 
 def _near_warnings(near: Sequence[Near], count: int, distance: int) -> Iterator[str]:
@@ -390,7 +411,7 @@ def _sizes(items: Sequence[Item]) -> dict[str, int]:
 
 def _tables(items: Sequence[Item]) -> dict[str, Any]:
     labels = {item.label for item in items if item.label is not None}
-    classes = sorted(labels.union(*(item.classes for item in items)))
+    classes = sorted_classes(labels.union(*(item.classes for item in items)))
     groups: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
         groups[item.split or "unsplit"][item.domain or "all"].append(item)
@@ -456,7 +477,12 @@ def _draw(path: Path, pairs: Sequence[Near]) -> None:
         "the other": torch.stack([picture(pair.other) for pair in pairs]),
     }
     captions = [
-        "\n".join([f"{p.distance} bits", *(f"{i.name} ({i.split or 'no split'})" for i in (p.one, p.other))])
+        "\n".join(
+            [
+                f"{p.distance} bits{', mirrored' if p.mirrored else ''}",
+                *(f"{i.name} ({i.split or 'no split'})" for i in (p.one, p.other)),
+            ]
+        )
         for p in pairs
     ]
     draw_grid(path, images, title="Images that look alike", captions=captions, pixels=224)

@@ -22,8 +22,10 @@ from restorekit.core.types import Intensity
 
 __all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
-FORMAT = 5
+FORMAT = 6
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
+HASHED = 32
+"""Side of the image that is hashed: four times that of the hash."""
 FLAT = 4 / 127.5
 """A line of pixels is flat if its values differ by no more: four of 255 levels, which JPEG leaves of a constant."""
 
@@ -46,6 +48,8 @@ class Facts:
     """A digest of its values at 16 bits: equal for equal pixels in files of any format."""
     look: str
     """The perceptual hash of a 2-D image, 64 bits as hex; empty for others and where all pixels are one value."""
+    mirrored: str
+    """The same hash of the image with left and right exchanged."""
     border: tuple[float, ...]
     """Share of flat lines at the top, bottom, left and right of a 2-D image."""
 
@@ -67,23 +71,24 @@ def facts_of(image: Tensor, intensity: Intensity | None = None) -> Facts:
     digest = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
     steps = ((values + 1) * 32767.5 + 0.5).astype(np.uint16) if finite else np.ascontiguousarray(values)
     digest.update(steps.tobytes())
-    look = ""
+    look = mirrored = ""
     border: tuple[float, ...] = ()
     if finite and low < high and values.ndim == 3:
         flat = values[0] if gray else values.mean(axis=0)
-        look, border = _look(flat, low, high), _border(flat)
+        (look, mirrored), border = _looks(flat, low, high), _border(flat)
     depth = "" if intensity is None else intensity.dtype
     size = tuple(int(n) for n in values.shape[1:])
-    return Facts(size, channels, gray, finite, depth, low, high, digest.hexdigest(), look, border)
+    return Facts(size, channels, gray, finite, depth, low, high, digest.hexdigest(), look, mirrored, border)
 
 
-def _look(values: NDArray[Any], low: float, high: float) -> str:
-    """Return the perceptual hash: the signs of the low frequencies."""
+def _looks(values: NDArray[Any], low: float, high: float) -> tuple[str, str]:
+    """Return the perceptual hash, the signs of the low frequencies, of an image and of its mirror image."""
     import imagehash
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     levels = ((values - low) * (255 / (high - low)) + 0.5).astype(np.uint8)
-    return str(imagehash.phash(Image.fromarray(levels)))
+    small = Image.fromarray(levels).resize((HASHED, HASHED), Image.Resampling.LANCZOS)  # as phash itself does
+    return str(imagehash.phash(small)), str(imagehash.phash(ImageOps.mirror(small)))
 
 
 def _border(values: NDArray[Any]) -> tuple[float, ...]:

@@ -165,12 +165,16 @@ def _may_be_deep(item: Item) -> bool:
 
 
 def skipped_files(found: Iterable[tuple[Path, str]]) -> list[str]:
-    """Return in a line how many files were not read, each given with the reason; nothing if there are none."""
-    files = [*dict.fromkeys(found)]
-    if not files:
-        return []
-    count = "1 file looks like an image and is" if len(files) == 1 else f"{len(files)} files look like images and are"
-    return [f"{count} not read, such as {files[0][0]}: {files[0][1]}"]
+    """Return in a line for each reason how many files were not read; each file is given with its reason."""
+    reasons: dict[str, list[Path]] = {}
+    for path, reason in dict.fromkeys(found):
+        reasons.setdefault(reason, []).append(path)
+    lines = []
+    for reason, files in reasons.items():
+        one = len(files) == 1
+        count = "1 file looks like an image and is" if one else f"{len(files)} files look like images and are"
+        lines.append(f"{count} not read, such as {files[0]}: {reason}")
+    return lines
 
 
 def _of_row(row: ManifestRow, folder: Path) -> Item:

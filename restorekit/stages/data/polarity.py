@@ -11,6 +11,7 @@ from typing import Any
 
 from restorekit.core.parts import Parts, Place, split
 from restorekit.core.types import Dataset
+from restorekit.core.vocabulary import sorted_classes
 from restorekit.stages.data.splits import SIDES, SideName, Splits
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.places import dotted
@@ -105,7 +106,7 @@ def polarity(spec: Recipe, parts: Parts, splits: Splits | None = None) -> Polari
 
 def polarity_of_names(classes: Sequence[str]) -> Polarity:
     """Return the polarity that a recipe without declared classes would give images with these names of classes."""
-    return Polarity(tuple(sorted(classes)), ("data.a", "data.b"))
+    return Polarity(tuple(sorted_classes(classes)), ("data.a", "data.b"))
 
 
 def opened_leaves(spec: Recipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Dataset | None]]:
