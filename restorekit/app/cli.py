@@ -18,7 +18,7 @@ import typer
 import restorekit
 from restorekit.app import auditing, data, guests, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
-from restorekit.core.files import write_text
+from restorekit.core.files import require_folder, write_text
 
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
@@ -313,6 +313,7 @@ def profile(
 
     if out is not None:
         tables.demand_format(out)
+        require_folder(out.parent)
     found = targets([*map(_located, what)], guests.known(), None if variants == "all" else _names(variants))
     made = Profile(found, batches, costs.demand_device(device))
     show(made, rounds, out)

@@ -11,6 +11,7 @@ import typer
 
 from restorekit.app import guests, screen
 from restorekit.core.errors import DataError, RecipeError
+from restorekit.core.files import require_folder
 
 if TYPE_CHECKING:
     from restorekit.stages.data.doctor import Checkup
@@ -55,6 +56,7 @@ def check(
 
     if not what.exists():
         what = shipped().get(str(what), what)
+    require_folder(out)
     with screen.telling() as say:
         looked = _items(what, sets, variant, columns, say)
         found = doctor.examine(looked.items, distance=distance, answers=looked.answers, unseen=looked.unseen)
@@ -86,17 +88,21 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
     from restorekit.core.images import skipped_images
     from restorekit.stages.data.items import folder_items, listed_folder_items, manifest_items, skipped_files
 
+    ours = _columns(columns)
     if what.suffix.lower() in (".yaml", ".yml"):
+        if ours:
+            raise RecipeError(f"{what}: --column is for manifests; a recipe has columns of its dataset manifest")
         return _of_recipe(what, sets, variant, say)
     if sets or variant:
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
-    ours = _columns(columns)
     if what.is_dir():
         listed = what / "manifest.csv"
         faults: list[str] = []
         if listed.is_file():
             screen.note(f"{listed} says what is known of the images")
             items, faults = listed_folder_items(what, listed, ours, say)
+        elif ours:
+            raise RecipeError(f"{what}: --column is for manifests; there is no {listed}")
         else:
             items = folder_items(what, say)
         return _of_files(items, [*faults, *skipped_files(skipped_images(what))])

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, RecipeError
 
 __all__ = [
     "StepTable",
@@ -24,6 +24,7 @@ __all__ = [
     "read_own_json",
     "read_own_text",
     "replacing",
+    "require_folder",
     "write_text",
 ]
 
@@ -47,6 +48,19 @@ def as_path(value: object, name: str = "path") -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise DataError(f"{name}: got {text!r}; allowed: a path that is not empty, as str or pathlib.Path")
     return Path(text)
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made because a file is in its place, before the work whose result it is to hold.
+
+    Raises:
+        RecipeError: naming that file.
+    """
+    for path in (folder, *folder.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise RecipeError(f"{folder}: cannot be made, for {path} is a file")
+            return
 
 
 @contextmanager

@@ -186,3 +186,20 @@ def test_what_may_not_be_read_is_refused_by_name(
 def test_file_names_that_are_no_unicode_are_printed(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
     said = cli("report", tmp_path / os.fsdecode(b"caf\xe9"))
     assert (said.code, len(said.errors)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["data", "check", "images", "-o", "tiny.yaml/found"],
+        ["profile", "tiny.yaml", "-o", "tiny.yaml/table.md"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_output_in_place_of_a_file_is_refused_before_the_work(wrong: Callable[..., None], command: list[str]) -> None:
+    wrong("tiny.yaml", *command)
+
+
+@pytest.mark.parametrize("what", ["images", "tiny.yaml"])
+def test_columns_for_what_is_no_manifest_are_refused(wrong: Callable[..., None], what: str) -> None:
+    wrong(what, "data", "check", what, "--column", "label=finding")
