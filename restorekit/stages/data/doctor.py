@@ -308,8 +308,8 @@ def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
 def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
     """Return pairs that look alike and are not the same, and count all of them and those in train and test.
 
-    An image may also look like the mirror image of another. Of very many the nearest are returned, those across splits
-    first.
+    An image may also look like the mirror image or the inverse of another. Of very many the nearest are returned, those
+    across splits first.
     """
     once = {(i.facts.pixels, i.split): i for i in reversed(items) if i.facts is not None and i.facts.look}
     some = list(once.values())[::-1]
@@ -326,8 +326,7 @@ def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
     count = leaks = 0
     for start in range(0, len(some), 1024):
         block = slice(start, start + 1024)
-        straight = (signs.shape[1] - signs[block] @ signs[start:].T) / 2
-        flipped = (signs.shape[1] - signs[block] @ mirrored[start:].T) / 2
+        straight, flipped = (_distances(signs[block], other[start:]) for other in (signs, mirrored))
         differ = np.minimum(straight, flipped)
         alike = np.triu(differ <= distance, 1) & (pixels[block, None] != pixels[None, start:])
         count += int(alike.sum())
@@ -348,6 +347,12 @@ def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
     """Return the bits of hashes as signs: the product of two rows is 64 less twice the bits in which they differ."""
     raw = np.array([list(bytes.fromhex(text)) for text in hashes], dtype=np.uint8)
     return np.unpackbits(raw, axis=1).astype(np.float32) * 2 - 1
+
+
+def _distances(signs: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return in how many bits each two rows differ, or one and the inverse of the other: black and white exchanged."""
+    differ: NDArray[np.float32] = (signs.shape[1] - signs @ others.T) / 2
+    return np.minimum(differ, signs.shape[1] - differ)
 
 
 def _near_warnings(near: Sequence[Near], count: int, distance: int) -> Iterator[str]:

@@ -49,8 +49,8 @@ class LossSpec(PartSpec):
 class Augment(_Model):
     """Random changes of training images."""
 
-    load: float = Field(default=1.0, ge=1.0)
-    """Images are resized to `load` times the size, then a random window of the size is cut."""
+    load: float = Field(default=1.0, ge=1.0, le=4.0)
+    """Images are resized to `load` times the size, a factor, then a random window of the size is cut."""
     flip: bool = False
     """Mirror the last axis (left and right) with probability 1/2."""
 
