@@ -352,7 +352,8 @@ def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
 def _distances(signs: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return in how many bits each two rows differ, or one and the inverse of the other: black and white exchanged."""
     differ: NDArray[np.float32] = (signs.shape[1] - signs @ others.T) / 2
-    return np.minimum(differ, signs.shape[1] - differ)
+    least: NDArray[np.float32] = np.minimum(differ, signs.shape[1] - differ)
+    return least
 
 
 def _near_warnings(near: Sequence[Near], count: int, distance: int) -> Iterator[str]:

@@ -9,10 +9,19 @@ from restorekit.core.errors import RecipeError
 
 __all__ = ["COUNTS", "require_single_process"]
 
-COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+COUNTS = (
+    "WORLD_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "MPI_LOCALNRANKS",
+    "MV2_COMM_WORLD_SIZE",
+    "SLURM_STEP_NUM_TASKS",
+    "JSM_NAMESPACE_SIZE",
+    "HOROVOD_SIZE",
+)
 """Variables in which launchers say how many processes they started.
 
-torchrun and accelerate, Open MPI, MPICH and Intel MPI, MVAPICH, srun. SLURM_NTASKS is not one of them: it is also set
+torchrun and accelerate, Open MPI, MPICH and Intel MPI (two), MVAPICH, srun, jsrun, Horovod. SLURM_NTASKS is not one of them: it is also set
 in the batch script itself, which is a single process.
 """
 
