@@ -21,8 +21,8 @@ COUNTS = (
 )
 """Variables in which launchers say how many processes they started.
 
-torchrun and accelerate, Open MPI, MPICH and Intel MPI (two), MVAPICH, srun, jsrun, Horovod. SLURM_NTASKS is not one of them: it is also set
-in the batch script itself, which is a single process.
+torchrun and accelerate, Open MPI, MPICH and Intel MPI (two), MVAPICH, srun, jsrun, Horovod. SLURM_NTASKS is not one of
+them: it is also set in the batch script itself, which is a single process.
 """
 
 
