@@ -155,6 +155,13 @@ def test_a_damaged_table_gives_a_data_error_or_finite_values(
 # Units and times
 
 
+@pytest.mark.parametrize("head", ["ecg_uv", "I (UV)", "I microvolts", "I_mv", "II (Volt)", "I [muV]"])
+def test_a_voltage_in_other_words_is_refused(tmp_path: Path, head: str) -> None:
+    path = put(tmp_path / "r.csv", table(f"{head},other", WAVE, OTHER, form="{:.8g}"))
+    with pytest.raises(DataError, match=r"r\.csv"):
+        values_of(path, leads=[head])
+
+
 @pytest.mark.parametrize(
     ("head", "factor"),
     [
@@ -164,6 +171,13 @@ def test_a_damaged_table_gives_a_data_error_or_finite_values(
         ("ECG µV", 1e-3),
         ("V1 [V]", 1e3),
         ("ECG(mV)", 1),
+        ("uV", 1e-3),
+        ("I/uV", 1e-3),
+        ("I.nV", 1e-6),
+        ("II-µV", 1e-3),
+        ("ECG uV filtered", 1e-3),
+        ("MV", 1),
+        ("voltage", 1),
         ("V", 1),
         ("ECG (lead II)", 1),
         ("lead_V", 1),

@@ -225,7 +225,7 @@ def signal(
         time: The column of a CSV that holds seconds, in even steps; default: `time`, if there is one.
     """
     low, high = range
-    if not low < high:
+    if not (low < high and np.isfinite(high - low)):
         raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
     taken = tuple(leads) if leads else None
     return SignalFiles(rate, low, high, taken, unit, beyond, offset == "remove", tuple(annotators), time)

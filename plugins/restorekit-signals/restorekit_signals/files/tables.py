@@ -51,6 +51,10 @@ OTHERS = (
 """Units that are no voltage, as headers state them."""
 _UNITS = {unit.casefold() for unit in (*VOLTS, *OTHERS, *SECONDS, "a.u.", "au", "NU") if unit}
 
+_LETTER = r"[^\W\d_]"
+_VOLTAGE = re.compile(rf"(?<!{_LETTER})(?!MV)(?i:[mnuµμ]V|(?:milli|micro|nano)?volts?)(?!{_LETTER})")
+"""A unit of voltage that is a word of a name, in whatever letters; but MV, which has other meanings."""
+
 
 @dataclass(frozen=True)
 class _Style:
@@ -223,8 +227,8 @@ def _clock(names: Sequence[str], time: str | None) -> int | None:
 def _unit(name: str) -> tuple[str, str]:
     """Return a column's name without its unit, and the unit, empty if its head states none.
 
-    Units are in brackets, or in parentheses, or behind a space or _; in the latter, where it may be more of the name,
-    only those that are known.
+    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`. In the latter, where it
+    may be more of the name, only those that are known; a voltage in other letters (`ecg_uv`) is one, and not converted.
     """
     found = re.fullmatch(r"(.*?)[ _]*\[([^\]]*)\]", name)
     if found:
@@ -232,10 +236,11 @@ def _unit(name: str) -> tuple[str, str]:
     found = re.fullmatch(r"(.*?)[ _]*\(([^)]*)\)", name)
     if found and found[2].strip().casefold() in _UNITS:
         return found[1], found[2].strip()
-    found = re.fullmatch(r"(.+?)[ _](mV|uV|µV|μV|nV)", name) or re.fullmatch(
-        r"(?i)(time)[ _](ms|us|s|sec|seconds)", name
-    )
-    return (found[1], found[2]) if found else (name, "")
+    found = re.fullmatch(r"(?i)(time)[ _](ms|us|s|sec|seconds)", name)
+    if found:
+        return found[1], found[2]
+    word = _VOLTAGE.search(name)
+    return (name[: word.start()].rstrip(" _/.-"), word[0]) if word else (name, "")
 
 
 def _second(name: str) -> float:
