@@ -168,6 +168,11 @@ def write_image(path: str | os.PathLike[str], image: Tensor, intensity: Intensit
             writer.write(stream, array, format, known)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    except OSError:  # of the disk, and names the file
+        raise
+    except Exception as error:  # of a library, for values or metadata that its format does not hold
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be written as {format} ({why[:200]})") from error
 
 
 def restored_name(path: Path, name: Path) -> tuple[Path, str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from restorekit import DataError, find_images, read_image, write_image
+from restorekit import DataError, Intensity, find_images, read_image, write_image
 
 
 def pixels(mode="L", size=(7, 5)):
@@ -207,3 +207,14 @@ def test_images_behind_links_are_found_and_circles_end(tmp_path):
     found = [path.relative_to(tmp_path / "here").as_posix() for path in find_images(tmp_path / "here")]
     assert found == ["no/2.png", "yes/1.png"]
     assert find_images(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "ends"),
+    [("x.nii", "float16", (0, 1)), ("x.nii.gz", "float16", (0, 1)), ("x.tif", "float32", (-1e39, 1e39))],
+)
+def test_what_a_library_cannot_write_is_an_error_that_names_the_file(tmp_path, name, dtype, ends):
+    format = "TIFF" if name.endswith("tif") else "NIFTI"
+    with pytest.raises(DataError, match=name):
+        write_image(tmp_path / name, torch.zeros(1, 4, 4), Intensity(dtype, *ends, 1, format))
+    assert not [*tmp_path.iterdir()]
