@@ -356,7 +356,7 @@ def _range(
         raise DataError(f"holds values of type {array.dtype}; integers and real numbers are read")
     if declared is not None:
         low, high = checked_range(declared)
-        if _unscaled(stored) and array.dtype.kind in "ui":
+        if _unscaled(stored):
             _require_type_holds(array.dtype, low, high)
     elif stored.low is not None and stored.high is not None:
         low, high = checked_range((stored.low, stored.high), "by its header")
@@ -389,9 +389,10 @@ def _unscaled(stored: Stored) -> bool:
 
 
 def _require_type_holds(dtype: np.dtype[Any], low: float, high: float) -> None:
-    known = np.iinfo(dtype)
-    if low < known.min or high > known.max:
+    known = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    least, most = float(known.min), float(known.max)
+    if low < least or high > most:
         raise DataError(
-            f"range of {low:g} to {high:g} is declared, and its {dtype} values can only be {known.min} to {known.max}; "
+            f"range of {low:g} to {high:g} is declared, and its {dtype} values can only be {least:.9g} to {most:.9g}; "
             "declare a range that they can have, or leave it out for this file"
         )

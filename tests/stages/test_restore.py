@@ -277,6 +277,18 @@ def test_what_is_no_array_is_refused(restorer: Load) -> None:
         restorer(nets__generator=SCALE).restore([[0.0]])
 
 
+def test_what_holds_no_value_at_every_place_is_refused(restorer: Load) -> None:
+    made = restorer(nets__generator=SCALE)
+    plain = np.zeros((8, 8), np.uint8)
+    for array in (np.ma.masked_array(plain, plain == 1), torch.zeros(8, 8).to_sparse()):
+        with pytest.raises(DataError):
+            made.restore(array, range=(0, 255))
+    for half in (np.zeros((8, 8), np.float16), torch.zeros(8, 8, dtype=torch.float16)):
+        with pytest.raises(DataError, match="float16"):
+            made.restore(half, range=(0, 1e6))
+        assert np.isfinite(np.asarray(made.restore(half, range=(0, 65504)))).all()
+
+
 def pictures(folder: Path) -> list[str]:
     names = ["1.png", "deep/er/2.JPG", "deep/3.jpeg"]
     for at, name in enumerate(names):

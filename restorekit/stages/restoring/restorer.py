@@ -364,12 +364,17 @@ def _agreed(spec: Mapping[str, Any], option: str) -> Any:
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise DataError("an image has a value at every place; got a masked array; fill it (array.filled(VALUE))")
     if isinstance(array, np.ndarray):
         return array
     if not isinstance(array, Tensor):
         raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
+    if array.layout != torch.strided or array.is_quantized:
+        raise DataError(f"an image is a dense tensor; got {array.layout}, {array.dtype}")
     tensor = array.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
+    known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    return (tensor if known else tensor.float()).numpy()  # NumPy knows no bfloat16
 
 
 def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:

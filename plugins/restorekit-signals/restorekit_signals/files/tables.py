@@ -227,8 +227,8 @@ def _clock(names: Sequence[str], time: str | None) -> int | None:
 def _unit(name: str) -> tuple[str, str]:
     """Return a column's name without its unit, and the unit, empty if its head states none.
 
-    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`. In the latter two, which
-    may be more of the name, only known ones. A voltage in other letters (`ecg_uv`) is a unit without a factor.
+    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`. Without brackets
+    only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor.
     """
     found = re.fullmatch(r"(.*?)[ _]*\[([^\]]*)\]", name)
     if found:
