@@ -318,6 +318,23 @@ def test_a_range_that_is_none_is_refused_but_may_be_declared(tmp_path: Path, end
     assert read_image(tmp_path / "x.tif", range=(-1, 1))[0].eq(0).all()
 
 
+@pytest.mark.parametrize(
+    ("tags", "data"),
+    [
+        ({258: (3, [24])}, bytes(range(144))),  # libtiff follows the byte order of the file, others do not
+        ({258: (3, [24]), 339: (3, [3])}, bytes(range(144))),
+        ({258: (3, [12]), 339: (3, [2])}, bytes(72)),
+        ({42112: (2, b"<GDALMetadata><Item\0")}, bytes(48)),
+        ({42112: (2, b'<GDALMetadata><Item role="scale">x</Item></GDALMetadata>\0')}, bytes(48)),
+        ({340: (2, b"abc\0"), 341: (1, [255])}, bytes(48)),
+    ],
+)
+def test_what_is_not_certain_is_refused_without_a_message_of_python(tmp_path: Path, tags: Any, data: bytes) -> None:
+    (tmp_path / "x.tif").write_bytes(tiff(data, tags))
+    said = refused(tmp_path / "x.tif", range=(0, 255))
+    assert "cannot be read (" not in said
+
+
 @pytest.mark.parametrize(("bits", "samples"), [(12, 1), (10, 3), (14, 1)])
 def test_the_largest_sample_value_alone_states_bits(tmp_path: Path, bits: int, samples: int) -> None:
     array = np.full((4, 5, 3)[: 2 + (samples > 1)], 2**bits - 1, np.uint16)

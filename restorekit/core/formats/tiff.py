@@ -181,6 +181,8 @@ def _kind(page: Any) -> str:
         raise DataError(f"has samples of unequal bits {page.bitspersample}; convert it to 8 bits a sample")
     if page.bitspersample == 1:
         raise DataError("has 1 bit a pixel; convert it to 8-bit gray; gray or RGB is read")
+    if page.bitspersample > 16 and page.bitspersample not in (32, 64):
+        raise DataError(f"has samples of {page.bitspersample} bits, whose order of bytes readers take differently")
     if page.dtype is None:
         raise DataError(f"has samples of {page.bitspersample} bits of the format {form}, which are not read")
     if page.imagedepth != 1:
@@ -258,7 +260,10 @@ def _ends(page: Any) -> tuple[float | None, float | None]:
     if found[0] is None and page.dtype.kind == "u":
         found[0] = 0
     listed = [list(value) if isinstance(value, bytes) else value for value in found if value is not None]
-    ends = [np.unique(np.asarray(value, np.float64)) for value in listed]
+    try:
+        ends = [np.unique(np.asarray(value, np.float64)) for value in listed]
+    except ValueError as error:
+        raise DataError(f"has SMinSampleValue or SMaxSampleValue that is no number, {listed}") from error
     if len(ends) < 2 or any(len(end) != 1 for end in ends):
         return None, None
     return float(ends[0][0]), float(ends[1][0])
@@ -302,11 +307,14 @@ def _calibration(file: Any, page: Any) -> _Line | None:
     if not isinstance(text, str):
         return None
     found: dict[str, set[float]] = {"scale": {1.0}, "offset": {0.0}}
-    for role, value in found.items():
-        items = [item for item in ElementTree.fromstring(text.rstrip("\0")) if item.get("role") == role]
-        if items:
-            value.clear()
-            value.update(float(item.text or "nan") for item in items)
+    try:
+        for role, value in found.items():
+            items = [item for item in ElementTree.fromstring(text.rstrip("\0")) if item.get("role") == role]
+            if items:
+                value.clear()
+                value.update(float(item.text or "nan") for item in items)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError("has a tag GDAL_METADATA that is damaged, or whose scale or offset is no number") from error
     if any(len(values) > 1 for values in found.values()):
         raise DataError(f"has scales and offsets that differ by channel ({found}); convert it")
     slope, inter = found["scale"].pop(), found["offset"].pop()
