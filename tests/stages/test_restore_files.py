@@ -18,6 +18,7 @@ from restorekit.core.images import ImageFiles
 from restorekit.core.plugins import Plugins
 from restorekit.stages.restoring.restore import Restorer, Row, load, restore_files
 from restorekit.stages.runs.run import Run
+from tests.disks import small_disk
 
 SCALE = {"name": "scale", "by": 0.5}
 SAME = {"name": "scale", "by": 1}
@@ -140,6 +141,15 @@ def test_a_network_that_fails_costs_one_file(made: Restorer, tmp_path: Path, mon
     monkeypatch.setattr(made, "_bytes_at", 1.0)
     found, _ = call(made, tmp_path / "in", tmp_path / "out")
     assert {Path(path).name: bool(row.error) for path, row in found.items()} == {"a.png": True, "b.png": False}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU needs no temporary file")
+def test_a_full_disk_of_temporary_files_does_not_hinder_restoring(made: Restorer, tmp_path: Path) -> None:
+    source = picture(tmp_path / "x.png")
+    with small_disk(1000):
+        found, _ = call(made, source, tmp_path / "out")
+    assert found[str(source)].error == ""
+    assert (tmp_path / "out" / "x.png").is_file()
 
 
 def test_the_file_of_another_source_is_refused_by_name(made: Restorer, tmp_path: Path) -> None:

@@ -378,7 +378,10 @@ def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
 
 
 def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:
-    """Measure the most memory that one pass holds at once, in bytes for each position of the image."""
+    """Measure the most memory that one pass holds at once, in bytes for each position of the image.
+
+    On the CPU the measurement needs a temporary file; where none can be written, 0: memory is then not looked after.
+    """
     side = -(-max(PROBE, net.generator.least) // net.generator.multiple) * net.generator.multiple
     image, count = torch.zeros(1, channels, *[side] * dims, device=device), float(side**dims)
     if device.type == "cuda":
@@ -389,10 +392,13 @@ def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the user
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         net(image)
-    with TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        seen.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text("utf-8"))["traceEvents"]
+    try:
+        with TemporaryDirectory() as folder:
+            trace = Path(folder) / "trace.json"
+            seen.export_chrome_trace(str(trace))
+            events = json.loads(trace.read_text("utf-8"))["traceEvents"]
+    except (OSError, ValueError):  # the disk of temporary files may be full, and that of restored files not
+        return 0.0
     memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
     return float(np.cumsum([size for _, size in memory]).max()) / count
 
