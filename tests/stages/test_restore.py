@@ -289,6 +289,18 @@ def test_what_holds_no_value_at_every_place_is_refused(restorer: Load) -> None:
         assert np.isfinite(np.asarray(made.restore(half, range=(0, 65504)))).all()
 
 
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">f4"])
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_byte_order_and_subclasses_of_arrays_change_nothing(restorer: Load, dtype: str) -> None:
+    made = restorer(nets__generator=SCALE)
+    array = np.arange(64).reshape(8, 8).astype(dtype)
+    for kind in (array, np.matrix(array)):
+        out = made.restore(kind, range=(0, 100))
+        assert isinstance(out, np.ndarray)
+        assert out.dtype == np.dtype(dtype)
+        np.testing.assert_allclose(np.asarray(out, float), np.arange(64).reshape(8, 8) / 2 + 25, atol=0.51)
+
+
 def pictures(folder: Path) -> list[str]:
     names = ["1.png", "deep/er/2.JPG", "deep/3.jpeg"]
     for at, name in enumerate(names):

@@ -151,7 +151,9 @@ class Restorer:
             return array.copy() if isinstance(array, np.ndarray) else array.clone()
         made = to_stored(found.image, intensity)
         made = made[0] if bare else made
-        return made if isinstance(array, np.ndarray) else torch.from_numpy(made).to(array.device, array.dtype)
+        if isinstance(array, np.ndarray):
+            return made.astype(array.dtype, copy=False)  # its byte order too
+        return torch.from_numpy(made).to(array.device, array.dtype)
 
     def restored(
         self,
@@ -367,7 +369,7 @@ def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
     if isinstance(array, np.ma.MaskedArray):
         raise DataError("an image has a value at every place; got a masked array; fill it (array.filled(VALUE))")
     if isinstance(array, np.ndarray):
-        return array
+        return np.asarray(array)  # a subclass, such as np.matrix, has rules of its own
     if not isinstance(array, Tensor):
         raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
     if array.layout != torch.strided or array.is_quantized:
