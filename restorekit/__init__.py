@@ -48,8 +48,12 @@ if TYPE_CHECKING:
     from restorekit.core.parts import Factory as Factory
     from restorekit.core.passes import PASSES as PASSES
     from restorekit.core.passes import HistoryPool as HistoryPool
+    from restorekit.core.passes import Known as Known
     from restorekit.core.passes import Loss as Loss
+    from restorekit.core.passes import LossValue as LossValue
     from restorekit.core.passes import Passes as Passes
+    from restorekit.core.passes import PerImage as PerImage
+    from restorekit.core.passes import wide as wide
     from restorekit.core.pictures import draw_grid as draw_grid
     from restorekit.core.shares import split_shares as split_shares
     from restorekit.core.trials import trial as trial
@@ -100,7 +104,9 @@ __all__ = [
     "Generator",
     "HistoryPool",
     "Intensity",
+    "Known",
     "Loss",
+    "LossValue",
     "MakeLayer",
     "ManifestRow",
     "Metric",
@@ -109,6 +115,7 @@ __all__ = [
     "Output",
     "ParameterGroup",
     "Passes",
+    "PerImage",
     "PluginError",
     "RecipeError",
     "Record",
@@ -148,6 +155,7 @@ __all__ = [
     "to_stored",
     "to_unit",
     "trial",
+    "wide",
     "write_image",
     "write_text",
 ]
@@ -166,7 +174,7 @@ _HOMES = {
     "core.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),
     "core.parts": ("Factory",),
-    "core.passes": ("PASSES", "HistoryPool", "Loss", "Passes"),
+    "core.passes": ("PASSES", "HistoryPool", "Known", "Loss", "LossValue", "Passes", "PerImage", "wide"),
     "core.pictures": ("draw_grid",),
     "core.shares": ("split_shares",),
     "core.trials": ("trial",),

@@ -29,7 +29,6 @@ HOMES = {
     "pydantic": {"core/parts.py", "stages/recipes/faults.py", "stages/recipes/model.py", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},
-    "accelerate": {"stages/runs/engine.py"},
     "safetensors": {"stages/runs/checkpoint.py"},
     "PIL": {"stages/data/facts.py", "core/formats/png.py", "core/formats/raster.py", "core/pictures.py"},
     "imagecodecs": {"core/formats/dicom/codecs.py", "core/formats/png.py"},

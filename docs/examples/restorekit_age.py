@@ -43,12 +43,10 @@ class Regress(TaskHead):
         answer: Tensor = self.dense(features.flatten(2).mean(2))
         return answer
 
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return the mean Huber loss of the images whose number (B,) is known; the others are NaN."""
-        known = ~target.isnan()
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return the Huber loss of each number (B,); NaN, an unknown number, counts as 0 and is left out."""
         wanted = (target.nan_to_num() - self.center) / self.scale
-        each = F.huber_loss(answer[:, 0].float(), wanted, reduction="none")
-        return (each * known).sum() / known.sum().clamp(min=1)
+        return F.huber_loss(answer[:, 0].float(), wanted, reduction="none")
 
     def told(self, answer: Tensor) -> Tensor:
         """Return the numbers (B, 1) in their unit."""

@@ -21,6 +21,7 @@ class Degraded(Dataset):
         self.inner, self.split, self.fresh = inner, split, fresh
         self.classes, self.quantity, self.classes_from = inner.classes, inner.quantity, inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
+        self.has_truth = True
         self.degradation: Degradation | None = None
         first = self._first()
         if first is not None:

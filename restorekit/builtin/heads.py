@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl
+from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, wide
 
 Pool = Literal["max", "avg", "mix", "center"]
 ClassWeight = Literal["balanced"] | list[Annotated[float, Field(gt=0)]]
@@ -56,17 +56,14 @@ class Classify(TaskHead):
         logits: Tensor = self.dense(_POOLS[self.pool](features))
         return logits
 
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, classes) over the images whose class (B,) is known.
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return the cross-entropy of logits (B, classes) for each class (B,), times the weight of the class; (B,).
 
-        Each image counts by the weight of its class. The sum is divided by the number of images, not by their weights:
-        in a batch of one the weight would cancel itself.
+        The mean over images that follows is by their number, not by their weights: in a batch of one the weight would
+        cancel itself.
         """
-        known = target != UNLABELLED
-        logits = answer.float()
-        # The sum over no image is a zero that still has a gradient; the mean over none would be NaN.
-        total = F.cross_entropy(logits, target, self.weight, ignore_index=UNLABELLED, reduction="sum")
-        return total / known.sum().clamp(min=1)
+        weight = self.weight.to(wide(answer).dtype)
+        return F.cross_entropy(wide(answer), target, weight, ignore_index=UNLABELLED, reduction="none")
 
 
 def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight: ClassWeight | None = None) -> TaskHead:

@@ -1,4 +1,4 @@
-"""The losses of unpaired and paired translation; every norm is a mean, and every value is computed in float32.
+"""The losses of unpaired and paired translation; every norm is a mean, and every value is computed in float32 or more.
 
 A recipe holds the weights. R2C-GAN (arXiv:2209.14770) is lsgan + 10 cycle + 5 identity + 0.1 task.
 """
@@ -6,14 +6,26 @@ A recipe holds the weights. R2C-GAN (arXiv:2209.14770) is lsgan + 10 cycle + 5 i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import PASSES, Factory, Loss, Passes, RecipeError, TaskHead, hookimpl
+from restorekit import (
+    PASSES,
+    Factory,
+    Loss,
+    LossValue,
+    Passes,
+    PerImage,
+    RecipeError,
+    TaskHead,
+    hookimpl,
+    wide,
+)
 
 Fakes = Literal["pool", "fresh"]
 Norm = Literal["l1", "l2"]
@@ -24,9 +36,10 @@ Criterion = Callable[[Tensor], Tensor]
 class Adversarial(Loss):
     """A game between the translators and the discriminators, summed over the discriminators that exist.
 
-    The three criteria take realness scores (B, 1, *s) and return a scalar: `fooled` is what a translator descends for
-    its fakes, `real` and `fake` what a discriminator descends: together never below 0, nor below `chance` where all
-    scores are alike. There is no factor 1/2 on the discriminators' side.
+    The three criteria map realness scores to a loss of each score: `fooled` is what a translator minimises for its
+    fakes, `real` and `fake` what a discriminator minimises: together never below 0, nor in the mean below `chance`
+    where all scores are alike. There is no factor 1/2 on the discriminators' side. A discriminator of several scales
+    counts by the mean over them.
     """
 
     judges: ClassVar[bool] = True
@@ -36,16 +49,16 @@ class Adversarial(Loss):
         self.discriminator_range = (0.0, chance)
         self.fresh = fakes == "fresh"
 
-    def generator(self, p: Passes) -> Tensor | None:
-        """Return the sum of `fooled` over the translations that exist."""
-        return _total(self.fooled(judge(image).float()) for judge, image in p.judged())
+    def generator(self, p: Passes) -> LossValue:
+        """Return `fooled` for each translated image, (B,) for each discriminator."""
+        return [_by_image(self.fooled, scores) for scores in p.translated_scores()] or None
 
-    def discriminator(self, p: Passes) -> Tensor | None:
-        """Return the sum of `real` and `fake` over the discriminators."""
-        return _total(
-            self.real(judge(real).float()) + self.fake(judge(fake).float())
-            for judge, real, fake in p.shown(fresh=self.fresh)
-        )
+    def discriminator(self, p: Passes) -> LossValue:
+        """Return `real` and `fake` for each image, (B,) for each discriminator."""
+        return [
+            _by_image(self.real, real) + _by_image(self.fake, fake)
+            for real, fake in p.real_and_fake_scores(fresh=self.fresh)
+        ] or None
 
 
 class Cycle(Loss):
@@ -56,8 +69,8 @@ class Cycle(Loss):
     def __init__(self, norm: Norm) -> None:
         self.norm = norm
 
-    def generator(self, p: Passes) -> Tensor | None:
-        """Return |aba - a| + |bab - b|, each a mean."""
+    def generator(self, p: Passes) -> LossValue:
+        """Return |aba - a| + |bab - b| of each image, each a mean over its values."""
         return _distance(p.aba.image, p.a.image, self.norm) + _distance(p.bab.image, p.b.image, self.norm)
 
 
@@ -67,48 +80,52 @@ class Identity(Loss):
     def __init__(self, norm: Norm) -> None:
         self.norm = norm
 
-    def generator(self, p: Passes) -> Tensor | None:
-        """Return |bb - b| + |aa - a|, each a mean; a one-way run has the first alone."""
+    def generator(self, p: Passes) -> LossValue:
+        """Return |bb - b| + |aa - a| of each image, each a mean over its values; a one-way run has the first alone."""
         loss = _distance(p.bb.image, p.b.image, self.norm)
         return loss if p.nets.ba is None else loss + _distance(p.aa.image, p.a.image, self.norm)
 
 
 class Paired(Loss):
-    """The restored image must be the clean image of the same object."""
+    """The restored image must be the clean image of the same object, where that is known."""
 
-    needs: ClassVar[tuple[str, ...]] = ("pairs",)
+    needs: ClassVar[tuple[str, ...]] = ("truth",)
 
     def __init__(self, norm: Literal["l1", "l2", "charbonnier"], eps: float) -> None:
         self.norm, self.eps = norm, eps
 
-    def generator(self, p: Passes) -> Tensor | None:
-        """Return the distance of ab (B, C, *S) to b, a mean."""
-        if self.norm != "charbonnier":
-            return _distance(p.ab.image, p.b.image, self.norm)
-        apart = p.ab.image.float() - p.b.image.float()
-        return (apart.square() + self.eps**2).sqrt().mean()
+    def generator(self, p: Passes) -> LossValue:
+        """Return the distance of ab to the truth of a, of each image whose truth is known."""
+        made = wide(p.ab.image)
+        truth = torch.zeros_like(made) if p.a.truth is None else wide(p.a.truth)
+        if self.norm == "charbonnier":
+            values = _mean(((made - truth).square() + self.eps**2).sqrt())
+        else:
+            values = _distance(made, truth, self.norm)
+        return PerImage(values, p.known("truth", "a"))
 
 
 class Task(Loss):
-    """The heads' own loss on the answers of the named passes, against the class of the image each pass starts from."""
+    """The heads' own loss on the predictions of the named passes, against the target of the image each starts from."""
 
     needs: ClassVar[tuple[str, ...]] = ("target",)
 
     def __init__(self, passes: list[PassName] | None) -> None:
         self.passes = passes
 
-    def generator(self, p: Passes) -> Tensor | None:
-        """Return the sum of the heads' losses."""
+    def generator(self, p: Passes) -> LossValue:
+        """Return the heads' loss of each image with a known target, for each pass."""
         every: list[PassName] = ["ab", "bb"] if p.nets.ba is None else [*PASSES]  # type: ignore[list-item]
-        return _total(self._one(p, name) for name in (every if self.passes is None else self.passes))
+        return [self._one(p, name) for name in (every if self.passes is None else self.passes)]
 
-    def _one(self, p: Passes, name: PassName) -> Tensor:
+    def _one(self, p: Passes, name: PassName) -> PerImage:
         answer, target, head = getattr(p, name).answer, p.start(name).target, _head(p, name)
         if answer is None or head is None:
             raise RecipeError("loss 'task': reads a head's answers, but nets has no head; add `head: classify`")
         if target is None:
             raise RecipeError(f"loss 'task': reads classes, but the images that {name!r} starts from have none")
-        return head.loss(answer, target)
+        known = p.known("target", "a" if name.startswith("a") else "b")
+        return PerImage(head.loss(answer, target, known.mask), known)
 
 
 class TaskBothWays(Task):
@@ -123,28 +140,20 @@ def lsgan(*, fakes: Fakes = "pool") -> Loss:
     `fakes: pool` shows the discriminators the fakes of the generators' step through the history pool (the authors'
     code); `fresh` computes them anew with the updated generators (Algorithm 1 of the paper).
     """
-    return Adversarial(_to_one, _to_one, lambda score: score.square().mean(), 0.5, fakes)
+    return Adversarial(_to_one, _to_one, lambda score: score.square(), 0.5, fakes)
 
 
 def vanilla(*, fakes: Fakes = "pool") -> Loss:
     """Adversarial loss by cross-entropy (arXiv:1406.2661), non-saturating, on scores before the sigmoid."""
     return Adversarial(
-        lambda score: F.softplus(-score).mean(),
-        lambda score: F.softplus(-score).mean(),
-        lambda score: F.softplus(score).mean(),
-        2 * math.log(2),
-        fakes,
+        lambda score: F.softplus(-score), lambda score: F.softplus(-score), F.softplus, 2 * math.log(2), fakes
     )
 
 
 def hinge(*, fakes: Fakes = "pool") -> Loss:
     """Adversarial hinge loss (arXiv:1705.02894): real above 1, fake below -1; translators raise the score."""
     return Adversarial(
-        lambda score: -score.mean(),
-        lambda score: F.relu(1 - score).mean(),
-        lambda score: F.relu(1 + score).mean(),
-        2.0,
-        fakes,
+        lambda score: -score, lambda score: F.relu(1 - score), lambda score: F.relu(1 + score), 2.0, fakes
     )
 
 
@@ -172,18 +181,23 @@ def task(*, passes: Annotated[list[PassName] | None, Field(min_length=1)] = None
 
 
 def _to_one(score: Tensor) -> Tensor:
-    return (score - 1).square().mean()
+    return (score - 1).square()
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean over all but the first axis: (B,)."""
+    return values.flatten(1).mean(1)
+
+
+def _by_image(criterion: Criterion, scores: Sequence[Tensor]) -> Tensor:
+    """Return a criterion's mean over the scores of each image, and over the scales: (B,)."""
+    return torch.stack([_mean(criterion(wide(one))) for one in scores]).mean(0)
 
 
 def _distance(image: Tensor, wanted: Tensor, norm: Norm) -> Tensor:
-    return (F.l1_loss if norm == "l1" else F.mse_loss)(image.float(), wanted.float())
-
-
-def _total(values: Iterable[Tensor]) -> Tensor | None:
-    total: Tensor | None = None
-    for value in values:
-        total = value if total is None else total + value
-    return total
+    """Return the mean distance of each image to the wanted one: (B,)."""
+    apart = wide(image) - wide(wanted)
+    return _mean(apart.abs() if norm == "l1" else apart.square())
 
 
 def _head(p: Passes, name: PassName) -> TaskHead | None:

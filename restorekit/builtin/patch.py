@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,10 +22,14 @@ class Patch(Discriminator):
     follows have no bias; norms have scale and shift. Weights start as N(0, 0.02).
     """
 
-    def __init__(self, domain: Domain, make: MakeLayer, width: int, layers: int, norm: Norm) -> None:
+    def __init__(
+        self, domain: Domain, make: MakeLayer, width: int, layers: int, norm: Norm, *, conditional: bool = False
+    ) -> None:
         super().__init__()
+        self.conditional = conditional
+        channels = domain.channels * (2 if conditional else 1)
         widths = [width * min(2**i, 8) for i in range(layers + 1)]
-        steps: list[nn.Module] = [make(domain.channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        steps: list[nn.Module] = [make(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i, (before, after) in enumerate(pairwise(widths), start=1):
             stride = 1 if i == layers else 2
             steps += [
@@ -34,10 +39,30 @@ class Patch(Discriminator):
             ]
         self.steps = nn.Sequential(*steps, make(widths[-1], 1, 4, padding=1))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return a score (B, 1, *s) for each patch of (B, C, *S): s = S / 2**layers - 2."""
-        scores: Tensor = self.steps(image)
+        scores: Tensor = self.steps(image if condition is None else torch.cat([condition, image], 1))
         return scores
+
+
+class Scales(Discriminator):
+    """Discriminators of the image and of ever smaller copies of it, each half the size of the one before it."""
+
+    def __init__(self, scales: Sequence[Discriminator]) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+        self.conditional = scales[0].conditional
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the scores of each scale for (B, C, *S)."""
+        found = []
+        for i, scale in enumerate(self.scales):
+            if i:
+                half = [n // 2 for n in image.shape[2:]]
+                image = nd.resize(image, half)
+                condition = None if condition is None else nd.resize(condition, half)
+            found.append(scale(image, condition))
+        return found
 
 
 # Not wider: from 16 channels on, torch's (2.6, 2.15) bfloat16 weight gradients on a CPU are noise where a Conv3d with a
@@ -50,15 +75,29 @@ def patch(
     width: Annotated[int, Field(ge=1, le=4096)] = 64,
     layers: Annotated[int, Field(ge=1, le=16)] = 3,
     norm: Norm = "instance",
+    conditional: bool = False,
+    scales: Annotated[int, Field(ge=1, le=4)] = 1,
 ) -> Discriminator:
-    """PatchGAN (arXiv:1611.07004): three halvings judge patches of 70 pixels; use fewer for small images."""
-    least = 3 * 2**layers
+    """PatchGAN (arXiv:1611.07004): with three halvings a score is of 70 x 70 pixels; use fewer for small images.
+
+    Args:
+        domain: The images that it scores.
+        layer: What its convolutions are.
+        width: Channels after the first layer.
+        layers: How often the image is halved.
+        norm: What follows each convolution but the first and the last.
+        conditional: Score an image together with the one that it was translated from, as pix2pix does; takes pairs.
+        scales: Score the image at so many sizes, each half the one before (pix2pixHD, arXiv:1711.11585).
+    """
+    least = 3 * 2 ** (layers + scales - 1)
     if min(domain.size) < least:
         raise RecipeError(
-            f"discriminator 'patch': {layers} layers need sizes of at least {least}, data.size is {list(domain.size)}; "
-            "use fewer layers"
+            f"discriminator 'patch': {layers} layers and {scales} scales need sizes of at least {least}, data.size is "
+            f"{list(domain.size)}; use fewer"
         )
-    return Patch(domain, nd.normal_start(layer(domain.dims)), width, layers, norm)
+    make = nd.normal_start(layer(domain.dims))
+    made = [Patch(domain, make, width, layers, norm, conditional=conditional) for _ in range(scales)]
+    return made[0] if scales == 1 else Scales(made)
 
 
 @hookimpl

@@ -6,6 +6,7 @@ a plugin is loaded, the options when a recipe is read, what is returned when the
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import typing
@@ -46,7 +47,7 @@ class Kind:
 
     gives: tuple[str, ...]
     returns: str
-    """A class of `restorekit.core`, or "callable"."""
+    """A class of `restorekit.core`, its full name if it is another library's, or "callable"."""
     about: str
 
 
@@ -61,6 +62,8 @@ KINDS: Mapping[str, Kind] = {
     "head": Kind(("features", "domain"), "TaskHead", "answers a question from a generator's features"),
     "loss": Kind((), "Loss", "a term of the objective"),
     "metric": Kind(("domain",), "Metric", "a score"),
+    "optimizer": Kind(("groups",), "torch.optim.Optimizer", "updates parameters from their gradients"),
+    "schedule": Kind(("steps",), "callable", "the learning rate of a step, as a share of the optimizer's"),
     "watcher": Kind(("folder",), "callable", "is called with every event of a run"),
 }
 
@@ -368,7 +371,7 @@ def _check_signature(part: _Part) -> None:
     except NameError as error:
         raise PluginError(f"{where}: an annotation cannot be resolved ({error}); import it at run time") from error
     for name in part.options:
-        if name == "name" or (part.kind == "loss" and name == "weight"):
+        if name == "name" or (part.kind, name) in {("loss", "weight"), ("schedule", "restart")}:
             raise PluginError(f"{where}: {name!r} belongs to the recipe and cannot be an option")
         if part.nested(name) is None and name not in hints:
             raise PluginError(f"{where}: option {name!r} has no annotation; annotate it, e.g. `{name}: float = 1.0`")
@@ -420,5 +423,10 @@ def _class(name: str) -> type:
     # Looked up when a part is made, so that this module, and with it `restorekit parts`, needs no torch to be imported.
     from restorekit.core import passes, types
 
-    found: type = getattr(types, name, None) or getattr(passes, name)
+    module, _, last = name.rpartition(".")
+    found: type
+    if module:
+        found = getattr(importlib.import_module(module), last)
+    else:
+        found = getattr(types, name, None) or getattr(passes, name)
     return found

@@ -204,6 +204,9 @@ class Batch:
     key: tuple[str, ...]
     target: Tensor | None = None
     truth: Tensor | None = None
+    """The clean images, of the shape of `image`; zeros where one is not known."""
+    known: Tensor | None = None
+    """(B,) bool: whose truth is known; None: everyone's, where `truth` is given at all."""
     mask: Tensor | None = None
     group: tuple[str | None, ...] | None = None
     source: tuple[str | None, ...] | None = None
@@ -216,8 +219,25 @@ class Batch:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
-        image = self.image.to(device, non_blocking=True)
-        return replace(self, image=image, target=move(self.target), truth=move(self.truth), mask=move(self.mask))
+        names = ("target", "truth", "known", "mask")
+        moved = {name: move(getattr(self, name)) for name in names}
+        return replace(self, image=self.image.to(device, non_blocking=True), **moved)
+
+    @property
+    def with_truth(self) -> Tensor:
+        """(B,) bool: the images whose truth is known."""
+        if self.truth is None:
+            return torch.zeros(len(self.key), dtype=torch.bool, device=self.image.device)
+        if self.known is None:
+            return torch.ones(len(self.key), dtype=torch.bool, device=self.image.device)
+        return self.known
+
+    @property
+    def with_target(self) -> Tensor:
+        """(B,) bool: the images whose target is known."""
+        if self.target is None:
+            return torch.zeros(len(self.key), dtype=torch.bool, device=self.image.device)
+        return ~self.target.isnan() if self.target.is_floating_point() else self.target != UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -324,11 +344,19 @@ class Generator(nn.Module, ABC):
 
 
 class Discriminator(nn.Module, ABC):
-    """Tells real images of a domain from translated ones."""
+    """Scores images of a domain as real or translated."""
+
+    conditional: bool = False
+    """True if it scores an image together with the one that was translated, as in pix2pix: training then takes pairs."""
 
     @abstractmethod
-    def forward(self, image: Tensor) -> Tensor:
-        """Return realness (B, 1, *s) for images (B, C, *S): a score for each patch."""
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor | Sequence[Tensor]:
+        """Return realness scores (B, 1, *s), one for each patch; several such tensors from one of several scales.
+
+        Args:
+            image: (B, C, *S) in [-1, 1].
+            condition: (B, C', *S), what was translated, of the size of `image`, for a conditional one; else None.
+        """
 
 
 class TaskHead(nn.Module, ABC):
@@ -342,8 +370,8 @@ class TaskHead(nn.Module, ABC):
         """Return the answer for unpooled features (B, F, *s)."""
 
     @abstractmethod
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return a scalar; images whose target is unknown are left out."""
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return a value for each image, (B,): what stands where `known` (B,) is False is left out, but is finite."""
 
     def told(self, answer: Tensor) -> Tensor:
         """Return what is told of an answer, to people and metrics: the probability of each class, (B, classes).
@@ -440,6 +468,8 @@ class Dataset(ABC):
     """What the targets are if they are numbers, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
+    has_truth: bool = False
+    """True if `load` gives the truth of some images at least."""
     unit: str = "patient"
     """What the groups of its records are, in one word: who or what intervals are drawn over."""
     records: Sequence[Record]

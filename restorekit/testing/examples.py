@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from restorekit.core import nd
-from restorekit.core.passes import HistoryPool, Passes
+from restorekit.core.passes import HistoryPool, Passes, wide
 from restorekit.core.types import UNLABELLED, Batch, Discriminator, Domain, Generator, Nets, TaskHead, Translator
 
 __all__ = [
@@ -89,8 +89,8 @@ class _Head(TaskHead):
         answer: Tensor = self.dense(features.flatten(2).mean(2))
         return answer
 
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(answer.float(), target, ignore_index=UNLABELLED)
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(wide(answer), target, ignore_index=UNLABELLED, reduction="none")
 
 
 class _Judge(Discriminator):
@@ -98,7 +98,7 @@ class _Judge(Discriminator):
         super().__init__()
         self.layer = nd.conv(dims)(1, 1, 4, stride=2, padding=1)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         realness: Tensor = self.layer(image)
         return realness
 
@@ -123,5 +123,5 @@ def passes(of: Nets, dims: int, *, target: bool = True) -> Passes:
     """Return the passes of one step on two images a side."""
     image = images(2, 1, *SIZES[dims])
     known = targets(domain(dims)) if target else None
-    a, b = batch(image, known), batch(image.flip(0), known)
+    a, b = batch(image, known, truth=True), batch(image.flip(0), known)
     return Passes(of, a, b, (HistoryPool(4), HistoryPool(4)), torch.Generator().manual_seed(0))

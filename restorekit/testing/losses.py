@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restorekit.core.passes import Loss, Passes
+from restorekit.core.passes import Loss, Passes, PerImage
 from restorekit.core.types import Nets
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
@@ -16,9 +16,9 @@ Sides = dict[str, Tensor]
 
 
 def _sides(term: Loss, passes: Passes) -> Sides:
-    """Return what a term says to the generators and to the discriminators, where it says something."""
-    said = {"generator": term.generator(passes), "discriminator": term.discriminator(passes)}
-    return {name: value for name, value in said.items() if value is not None}
+    """Return a term's values for the generators and for the discriminators, scalars, where it has any."""
+    made = {"generator": passes.mean(term.generator(passes)), "discriminator": passes.mean(term.discriminator(passes))}
+    return {name: value for name, value in made.items() if value is not None}
 
 
 def sides(subject: Subject, of: Nets | None = None) -> Sides:
@@ -28,13 +28,22 @@ def sides(subject: Subject, of: Nets | None = None) -> Sides:
 
 
 def scalar(subject: Subject) -> None:
-    """It says something of a run that has everything, and what it says are finite scalars."""
-    said = sides(subject)
-    demand(said, "a loss must say something of a run that has everything; generator and discriminator return None")
-    for side, value in said.items():
-        demand(isinstance(value, Tensor), f"{side} must return a tensor or None; came a {type(value).__name__}")
-        demand(value.shape == (), f"{side} must return a scalar; came the shape {tuple(value.shape)}; take the mean")
-        demand(value.isfinite(), f"{side} must be finite; came {value.item()}")
+    """It has a value in a run that has everything: finite scalars, values for each image, or sequences of these."""
+    term, passes = subject.make(), examples.passes(examples.nets(subject.dims), subject.dims)
+    made = {side: getattr(term, side)(passes) for side in ("generator", "discriminator")}
+    given = {side: value for side, value in made.items() if value is not None}
+    demand(given, "a loss must have a value in a run that has everything; generator and discriminator return None")
+    for side, value in given.items():
+        for one in [value] if isinstance(value, Tensor | PerImage) else value:
+            values = one.values if isinstance(one, PerImage) else one
+            demand(isinstance(values, Tensor), f"{side} must return tensors or None; got a {type(values).__name__}")
+            shape, count = tuple(values.shape), len(passes.a.key)
+            demand(
+                shape in ((), (count,)),
+                f"{side} must return a scalar or a value for each of {count} images; got the shape {shape}; take the "
+                "mean of each image",
+            )
+            demand(values.isfinite().all(), f"{side} must be finite; got {values.tolist()}")
 
 
 def needs(subject: Subject) -> None:

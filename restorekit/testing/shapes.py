@@ -76,11 +76,13 @@ def _generator(subject: Subject, form: Form) -> None:
 def _judge(subject: Subject, form: Form) -> None:
     assert isinstance(form.net, Discriminator)
     for x in (form.x, form.x[:1]):
-        came = tuple(form.net(x).shape)
-        demand(
-            came[:2] == (len(x), 1) and len(came) == x.ndim,
-            f"realness must have the shape ({len(x)}, 1, *s), s being {subject.dims} sizes; came {came}",
-        )
+        made = form.net(x, x) if form.net.conditional else form.net(x)
+        for scores in [made] if isinstance(made, Tensor) else made:
+            got = tuple(scores.shape)
+            demand(
+                got[:2] == (len(x), 1) and len(got) == x.ndim,
+                f"realness must have the shape ({len(x)}, 1, *s), s being {subject.dims} sizes; got {got}",
+            )
 
 
 def _head(subject: Subject, form: Form) -> None:
@@ -99,11 +101,11 @@ def _head(subject: Subject, form: Form) -> None:
     sums = torch.isclose(told.sum(1), torch.ones(len(x), dtype=told.dtype), atol=1e-4)
     demand(form.domain.quantity or sums.all(), f"probabilities of classes must add up to 1; told {told.tolist()}")
     for known, target in (("known", examples.targets(form.domain)), ("unknown", examples.unknown(form.domain))):
-        loss = net.loss(answer, target)
-        came = tuple(loss.shape)
-        demand(came == (), f"loss must be a scalar; for {known} targets came the shape {came}; take the mean")
-        demand(torch.isfinite(loss), f"loss must be finite; for {known} targets came {float(loss)}")
-    demand(loss == 0, f"loss must be 0 where every target is unknown; came {float(loss)}")
+        mask = torch.full((len(x),), known == "known")
+        loss = net.loss(answer, target, mask)
+        got = tuple(loss.shape)
+        demand(got == (len(x),), f"loss must have a value for each of {len(x)} images; for {known} targets got {got}")
+        demand(loss.isfinite().all(), f"loss must be finite; for {known} targets got {loss.tolist()}")
 
 
 def _demand_shape(what: str, came: Tensor, must: tuple[int, ...]) -> None:

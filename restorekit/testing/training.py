@@ -32,7 +32,8 @@ def gradients(subject: Subject) -> None:
                 _demand_gradient(f"the parameter {name}", parameter.grad, "use it, or set requires_grad to False")
         if isinstance(form.net, TaskHead):
             form.net.zero_grad()
-            _backward(form.net.loss(form.net(x), examples.unknown(form.domain)).mean())
+            none = torch.zeros(len(x), dtype=torch.bool)
+            _backward(form.net.loss(form.net(x), examples.unknown(form.domain), none).mean())
             grads = [p.grad for p in form.net.parameters() if p.grad is not None]
             demand(all(g.isfinite().all() for g in grads), "gradients must be finite where every target is unknown")
 

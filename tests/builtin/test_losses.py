@@ -46,7 +46,7 @@ class Judge(Discriminator):
         super().__init__()
         self.by = nn.Parameter(torch.tensor(by))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         return image * self.by
 
 
@@ -57,8 +57,8 @@ class Answer(TaskHead):
         mean = features.mean((1, 2))
         return torch.stack([torch.zeros_like(mean), mean], 1)
 
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(answer, target)
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(answer, target, reduction="none")
 
 
 def loss(name: str, **options: Any) -> Loss:
@@ -80,14 +80,16 @@ def passes(
         Judge(1.0) if judges and both else None,
         Judge(3.0) if judges else None,
     )
-    batch_a = Batch(torch.full((1, 1, 4), a), ("a",), target=torch.tensor([1]))
+    batch_a = Batch(torch.full((1, 1, 4), a), ("a",), target=torch.tensor([1]), truth=torch.full((1, 1, 4), b))
     batch_b = Batch(torch.full((1, 1, 4), b), ("b",), target=torch.tensor([0]))
     return Passes(nets, batch_a, batch_b, (HistoryPool(pool), HistoryPool(pool)), torch.Generator().manual_seed(0))
 
 
-def value(loss: Tensor | None) -> float:
-    assert loss is not None
-    return loss.item()
+def value(p: Passes, term: Loss, side: str = "generator") -> float:
+    """A term's value in a step of these passes alone."""
+    made = p.mean(getattr(term, side)(p))
+    assert made is not None
+    return made.item()
 
 
 def runs(p: Passes) -> int:
@@ -98,21 +100,23 @@ def test_lsgan_is_a_sum_of_means_without_one_half() -> None:
     # ab = 1.0, d_b says 3; ba = 0.1, d_a says 0.1. Real b: 3, real a: 0.5.
     p = passes()
     term = loss("lsgan")
-    assert value(term.generator(p)) == pytest.approx((3 - 1) ** 2 + (0.1 - 1) ** 2)
-    assert value(term.discriminator(p)) == pytest.approx((3 - 1) ** 2 + 3**2 + (0.5 - 1) ** 2 + 0.1**2)
+    assert value(p, term, "generator") == pytest.approx((3 - 1) ** 2 + (0.1 - 1) ** 2)
+    assert value(p, term, "discriminator") == pytest.approx((3 - 1) ** 2 + 3**2 + (0.5 - 1) ** 2 + 0.1**2)
 
 
 def test_vanilla_is_cross_entropy_with_logits() -> None:
     p = passes()
-    assert value(loss("vanilla").generator(p)) == pytest.approx(math.log1p(math.exp(-3)) + math.log1p(math.exp(-0.1)))
+    assert value(p, loss("vanilla"), "generator") == pytest.approx(
+        math.log1p(math.exp(-3)) + math.log1p(math.exp(-0.1))
+    )
     wanted = math.log1p(math.exp(-3)) + math.log1p(math.exp(3)) + math.log1p(math.exp(-0.5)) + math.log1p(math.exp(0.1))
-    assert value(loss("vanilla").discriminator(p)) == pytest.approx(wanted)
+    assert value(p, loss("vanilla"), "discriminator") == pytest.approx(wanted)
 
 
 def test_hinge() -> None:
     p = passes()
-    assert value(loss("hinge").generator(p)) == pytest.approx(-3 - 0.1)
-    assert value(loss("hinge").discriminator(p)) == pytest.approx(0 + 4 + 0.5 + 1.1)
+    assert value(p, loss("hinge"), "generator") == pytest.approx(-3 - 0.1)
+    assert value(p, loss("hinge"), "discriminator") == pytest.approx(0 + 4 + 0.5 + 1.1)
 
 
 @pytest.mark.parametrize("name", ["lsgan", "vanilla", "hinge"])
@@ -126,26 +130,26 @@ def test_adversarial_terms_need_judges_and_say_nothing_without_them(name: str) -
 def test_cycle_and_identity(norm: str, power: int) -> None:
     p = passes()
     # aba = 0.1, bab = 0.2, aa = 0.05, bb = 2.0
-    assert value(loss("cycle", norm=norm).generator(p)) == pytest.approx(0.4**power + 0.8**power)
-    assert value(loss("identity", norm=norm).generator(p)) == pytest.approx(1.0**power + 0.45**power)
+    assert value(p, loss("cycle", norm=norm), "generator") == pytest.approx(0.4**power + 0.8**power)
+    assert value(p, loss("identity", norm=norm), "generator") == pytest.approx(1.0**power + 0.45**power)
     assert loss("cycle").both_ways
     assert not loss("identity").both_ways
 
 
 def test_identity_one_way_keeps_high_quality_alone() -> None:
-    assert value(loss("identity").generator(passes(both=False))) == pytest.approx(1.0)
+    assert value(passes(both=False), loss("identity"), "generator") == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("norm", "wanted"), [("l1", 0.2), ("l2", 0.04), ("charbonnier", math.hypot(0.2, 0.1))])
 def test_paired(norm: str, wanted: float) -> None:
     term = loss("paired", norm=norm, eps=0.1)
-    assert value(term.generator(passes(b=0.8, both=False))) == pytest.approx(wanted)
-    assert term.needs == ("pairs",)
+    assert value(passes(b=0.8, both=False), term, "generator") == pytest.approx(wanted)
+    assert term.needs == ("truth",)
 
 
 def test_charbonnier_has_a_gradient_where_images_are_equal() -> None:
     p = passes(b=1.0, both=False)
-    loss("paired", norm="charbonnier").generator(p).backward()
+    p.mean(loss("paired", norm="charbonnier").generator(p)).backward()
     assert p.nets.ab.generator.by.grad == 0
 
 
@@ -159,8 +163,8 @@ def test_task_sums_over_the_named_passes_with_the_class_each_starts_from() -> No
         return math.log1p(math.exp(sign * read[name]))
 
     for name in read:
-        assert value(loss("task", passes=[name]).generator(p)) == pytest.approx(one(name)), name
-    assert value(loss("task").generator(p)) == pytest.approx(sum(map(one, read)))
+        assert value(p, loss("task", passes=[name]), "generator") == pytest.approx(one(name)), name
+    assert value(p, loss("task"), "generator") == pytest.approx(sum(map(one, read)))
     assert loss("task").needs == ("target",)
 
 
@@ -205,15 +209,15 @@ def test_fresh_fakes_come_from_the_updated_generators_and_pooled_ones_do_not() -
     with torch.no_grad():
         p.nets.ab.generator.by.mul_(2)
     real = (3 - 1) ** 2 + (0.5 - 1) ** 2 + 0.1**2
-    assert value(loss("lsgan").discriminator(p)) == pytest.approx(real + 3**2)
-    assert value(loss("lsgan", fakes="fresh").discriminator(p)) == pytest.approx(real + 6**2)
+    assert value(p, loss("lsgan"), "discriminator") == pytest.approx(real + 3**2)
+    assert value(p, loss("lsgan", fakes="fresh"), "discriminator") == pytest.approx(real + 6**2)
     assert runs(p) == 4
 
 
 @pytest.mark.parametrize("fakes", ["pool", "fresh"])
 def test_the_discriminators_loss_leaves_the_translators_alone(fakes: str) -> None:
     p = passes(pool=2)
-    loss("lsgan", fakes=fakes).discriminator(p).backward()
+    p.mean(loss("lsgan", fakes=fakes).discriminator(p)).backward()
     assert all(q.grad is None for net in p.nets.translators() for q in net.parameters())
     assert all(q.grad is not None for net in p.nets.discriminators() for q in net.parameters())
 
@@ -222,4 +226,33 @@ def test_losses_are_float32_under_autocast() -> None:
     p = passes()
     with torch.autocast("cpu", torch.bfloat16):
         for name in ("lsgan", "vanilla", "hinge", "cycle", "identity", "paired"):
-            assert loss(name).generator(p).dtype == torch.float32
+            assert p.mean(loss(name).generator(p)).dtype == torch.float32
+
+
+def test_a_mean_is_over_the_images_that_are_known_of_all_batches_of_the_step() -> None:
+    nets = passes(both=False, judges=False).nets
+    values, known = torch.tensor([0.5, -0.3, 0.9, 0.1]), torch.tensor([True, False, True, True])
+    whole = Batch(values.reshape(4, 1, 1), tuple("abcd"), truth=torch.zeros(4, 1, 1), known=known)
+    parts = [
+        Batch(whole.image[at], whole.key[at], truth=whole.truth[at], known=known[at])  # type: ignore[index]
+        for at in (slice(0, 1), slice(1, 2), slice(2, 4))
+    ]
+
+    def paired(batches: list[Batch]) -> float:
+        pairs = [(batch, batch) for batch in batches]
+        pools = (HistoryPool(0), HistoryPool(0))
+        made = [Passes(nets, a, b, pools, torch.Generator(), batches=pairs) for a, b in pairs]
+        return sum(value(p, loss("paired")) for p in made)
+
+    assert paired([whole]) == pytest.approx(2 * (0.5 + 0.9 + 0.1) / 3)
+    assert paired(parts) == pytest.approx(2 * (0.5 + 0.9 + 0.1) / 3)
+
+
+def test_where_no_truth_is_known_the_paired_loss_is_zero_with_a_zero_gradient() -> None:
+    p = passes(both=False, judges=False)
+    object.__setattr__(p.a, "truth", None)
+    made = p.mean(loss("paired").generator(p))
+    assert made is not None
+    made.backward()
+    assert made == 0
+    assert p.nets.ab.generator.by.grad == 0

@@ -26,7 +26,7 @@ class Log(Generator):
 
 
 class Same(Discriminator):
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         return image
 
 
@@ -77,16 +77,17 @@ def test_the_way_back_that_is_not_there_is_named() -> None:
         _ = p.aba
 
 
-def test_judged_keeps_the_gradient_and_shown_does_not() -> None:
+def test_scores_of_translations_keep_the_gradient_and_scores_of_fakes_do_not() -> None:
     log: list[str] = []
     p = passes(log)
-    assert [(judge, float(x.detach()[0, 0, 0])) for judge, x in p.judged()] == [(p.nets.d_b, 1), (p.nets.d_a, 110)]
-    assert all(x.requires_grad for _, x in p.judged())
-    shown = list(p.shown(fresh=False))
-    assert [(real[0, 0, 0].item(), fake[0, 0, 0].item()) for _, real, fake in shown] == [(100, 1), (0, 110)]
-    assert not any(fake.requires_grad for _, _, fake in shown)
+    translated = [scores[0] for scores in p.translated_scores()]
+    assert [x[0, 0, 0].item() for x in translated] == [1, 110]
+    assert all(x.requires_grad for x in translated)
+    shown = [(real[0], fake[0]) for real, fake in p.real_and_fake_scores(fresh=False)]
+    assert [(real[0, 0, 0].item(), fake[0, 0, 0].item()) for real, fake in shown] == [(100, 1), (0, 110)]
+    assert not any(fake.requires_grad for _, fake in shown)
     assert log == ["ab", "ba"]
-    assert len(list(passes([], both=False).judged())) == 1
+    assert len(list(passes([], both=False).translated_scores())) == 1
 
 
 def test_fresh_fakes_run_the_generators_again_without_gradient() -> None:
@@ -94,12 +95,39 @@ def test_fresh_fakes_run_the_generators_again_without_gradient() -> None:
     p = passes(log)
     _ = p.ab, p.ba
     p.nets.ab.generator.by = 2.0  # type: ignore[assignment]
-    fakes = [fake for _, _, fake in p.shown(fresh=True)]
+    fakes = [fake[0] for _, fake in p.real_and_fake_scores(fresh=True)]
     assert [fake[0, 0, 0].item() for fake in fakes] == [2, 110]
     assert not any(fake.requires_grad for fake in fakes)
     assert log == ["ab", "ba", "ab", "ba"]
-    list(p.shown(fresh=True))
+    list(p.real_and_fake_scores(fresh=True))
     assert len(log) == 4
+
+
+class Beside(Discriminator):
+    """Scores an image by the condition beside it."""
+
+    conditional = True
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        assert condition is not None
+        return [image, condition]
+
+
+@pytest.mark.parametrize("pool", [0, 2])
+def test_a_conditional_discriminator_sees_what_each_image_was_made_from(pool: int) -> None:
+    nets = Nets(Translator(Log("ab", 1.0, [])), d_b=Beside())
+    pools = (HistoryPool(pool), HistoryPool(pool))
+    for k in range(8):
+        a = Batch(torch.full((1, 1, 2), float(k)), ("k",))
+        b = Batch(torch.full((1, 1, 4), k + 50.0), ("k",))
+        p = Passes(nets, a, b, pools, torch.Generator().manual_seed(k))
+        ((made, condition),) = p.translated_scores()
+        assert (made.mean().item(), condition.mean().item()) == (k + 1, k)
+        (((real, beside), (fake, from_)),) = p.real_and_fake_scores(fresh=False)
+        assert (real.mean().item(), beside.mean().item()) == (k + 50, k)
+        assert beside.shape == real.shape, "resized to the image that it is scored with"
+        assert fake.mean().item() == from_.mean().item() + 1, "a fake from the pool keeps its own condition"
+    assert len(pools[1].images) == len(pools[1].conditions) == pool
 
 
 def test_the_pool_is_asked_once_a_step() -> None:
@@ -113,27 +141,30 @@ def one(value: float) -> Tensor:
     return torch.full((1, 1, 2), value)
 
 
+def ask(pool: HistoryPool, images: Tensor, rng: torch.Generator) -> Tensor:
+    return pool.query(images, pool.plan(len(images), rng))[0]
+
+
 def test_an_empty_pool_gives_every_image_back() -> None:
     pool, x = HistoryPool(0), one(1)
-    assert pool.query(x, torch.Generator()) is x
+    assert ask(pool, x, torch.Generator()) is x
     assert pool.images == []
 
 
 def test_the_pool_fills_before_it_swaps() -> None:
     pool, rng = HistoryPool(3), torch.Generator().manual_seed(0)
     x = torch.arange(3.0).reshape(3, 1, 1)
-    assert torch.equal(pool.query(x, rng), x)
+    assert torch.equal(ask(pool, x, rng), x)
     assert [image.item() for image in pool.images] == [0, 1, 2]
-    assert torch.equal(rng.get_state(), torch.Generator().manual_seed(0).get_state()), "filling draws nothing"
 
 
 def test_a_full_pool_swaps_with_probability_one_half_and_uniformly() -> None:
     pool, rng = HistoryPool(4), torch.Generator().manual_seed(0)
-    pool.query(torch.zeros(4, 1, 1), rng)
+    ask(pool, torch.zeros(4, 1, 1), rng)
     swapped, taken = 0, torch.zeros(4)
     for i in range(1, 2001):
         before = [image.item() for image in pool.images]
-        back = pool.query(torch.full((1, 1, 1), float(i)), rng).item()
+        back = ask(pool, torch.full((1, 1, 1), float(i)), rng).item()
         after = [image.item() for image in pool.images]
         changed = [k for k in range(4) if before[k] != after[k]]
         assert (back == i) == (not changed)
@@ -148,13 +179,13 @@ def test_a_full_pool_swaps_with_probability_one_half_and_uniformly() -> None:
 
 
 def test_the_pool_is_deterministic_and_keeps_copies() -> None:
-    def ask(seed: int) -> list[float]:
+    def shown(seed: int) -> list[float]:
         pool, rng = HistoryPool(2), torch.Generator().manual_seed(seed)
-        return [pool.query(one(i), rng)[0, 0, 0].item() for i in range(50)]
+        return [ask(pool, one(i), rng)[0, 0, 0].item() for i in range(50)]
 
-    assert ask(1) == ask(1)
-    assert ask(1) != ask(2)
+    assert shown(1) == shown(1)
+    assert shown(1) != shown(2)
     pool, x = HistoryPool(1), one(1)
-    pool.query(x, torch.Generator())
+    ask(pool, x, torch.Generator())
     x.zero_()
     assert pool.images[0][0, 0] == 1

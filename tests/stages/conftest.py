@@ -60,6 +60,7 @@ class Toy(Dataset):
         self.split, self.side, self.options = split, side, options
         count = {"train": options["count"], "val": options["val"], "test": options["test"]}[split]
         self.classes = tuple(options["classes"])
+        self.has_truth = bool(options.get("truth"))
         keys = [f"{split}/{options['prefix']}{i:03d}.png" for i in range(count)]
         self.records = [self._record(key, i) for i, key in enumerate(keys)]
 

@@ -31,7 +31,7 @@ CLASSIFIER: dict[str, Any] = {
     "nets__one_way": True,
     "losses": [{"name": "task", "passes": ["ab", "bb"]}],
     "evaluate": {"metrics": ["accuracy", "auroc"], "resamples": 50},
-    "train": {"steps": 60, "adam": {"lr": 3e-3}},
+    "train": {"steps": 60, "optimizer": {"lr": 3e-3}},
 }
 TOY: dict[str, Any] = {"name": "toy", "count": 24, "test": 20, "grouped": 2, "apart": True, "noise": 0.05}
 

@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {
     "nets__generator": {"name": "resnet", "width": 4, "blocks": 1, "downs": 1, "norm": "batch"},
     "losses": ["lsgan", {"name": "cycle", "weight": 10}],
     "evaluate": {"metrics": ["psnr"]},
-    "train": {"steps": 9, "save_every": 4, "score_every": 9, "sample_every": 9, "adam": {"lr": 1e-2}},
+    "train": {"steps": 9, "save_every": 4, "score_every": 9, "sample_every": 9, "optimizer": {"lr": 1e-2}},
 }
 WITH: dict[str, Any] = {**OPTIONS, "train": {**OPTIONS["train"], "ema": 0.4}}
 

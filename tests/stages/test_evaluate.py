@@ -303,7 +303,7 @@ def test_the_kept_checkpoint_is_scored(build_run: Build) -> None:
         "nets__discriminator": None,
         "evaluate": {"metrics": ["psnr"]},
     }
-    length = {"steps": 3, "score_every": 1, "save_every": 1, "adam": {"lr": 0.05}}
+    length = {"steps": 3, "score_every": 1, "save_every": 1, "optimizer": {"lr": 0.05}}
     last = build_run(folder="last", train={**length, "keep": "last"}, **options)
     best = build_run(folder="best", train={**length, "keep": "best"}, **options)
     for run in (last, best):

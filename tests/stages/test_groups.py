@@ -64,7 +64,12 @@ def test_frozen_statistics_stay_so_after_a_validation(build_run: Build) -> None:
 @pytest.mark.parametrize(("first", "factor"), [(0, 1.0), (0, 0.1), (2, 10.0)])
 def test_rates_and_epsilon_count_from_a_groups_own_first_step(build_run: Build, first: int, factor: float) -> None:
     """Each weight follows Adam as TensorFlow writes it, from the gradients that it was given."""
-    run = late_run(build_run, generator={"first": first, "factor": factor}, train__steps=5, train__decay_from=0.5)
+    run = late_run(
+        build_run,
+        generator={"first": first, "factor": factor},
+        train__steps=5,
+        train__schedule={"name": "linear", "start": 0.5},
+    )
     weight = run.nets.ab.generator.body[0].weight  # type: ignore[index]
     expected, m, v = weight.detach().double().clone(), 0.0, 0.0
     for a, b in run.batches(0, 5):

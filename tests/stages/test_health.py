@@ -60,8 +60,8 @@ def test_a_huge_identity_weight_without_an_adversary_is_identity_collapse(build_
         nets__generator={"name": "scale"},
         nets__discriminator=None,
         losses=[{"name": "identity", "weight": 1000}],
-        train__adam={"lr": 0.05},
-        train__decay_from=0.3,
+        train__optimizer={"lr": 0.05},
+        train__schedule={"name": "linear", "start": 0.3},
     )
     assert noticed(run) == [("identity collapse", False)]
 
@@ -74,7 +74,7 @@ def test_two_translators_that_both_invert_satisfy_the_cycle_and_are_found(build_
         nets__generator={"name": "scale", "by": -0.7},
         nets__discriminator=None,
         losses=["cycle"],
-        train__adam={"lr": 0.01},
+        train__optimizer={"lr": 0.01},
     )
     assert noticed(run) == [("inverted contrast", False)]
 
@@ -89,8 +89,8 @@ def test_a_translator_that_is_taught_one_image_is_mode_collapse(build_run: Build
         nets__discriminator=None,
         nets__generator={"name": "painter"},
         losses=["paired"],
-        train__adam={"lr": 0.05},
-        train__decay_from=0.3,
+        train__optimizer={"lr": 0.05},
+        train__schedule={"name": "linear", "start": 0.3},
     )
     assert noticed(run) == [("mode collapse", False)]
 
@@ -103,7 +103,7 @@ def test_a_discriminator_that_learns_much_faster_than_its_opponent_is_saturated(
         nets__discriminator={"name": "patch", "width": 8, "layers": 1},
         data__a={"name": "toy", "smooth": 8, "noise": 0.8},
         losses=[loss, {"name": "cycle", "weight": 10}],
-        train__adam={"lr": 5e-3},
+        train__optimizer={"lr": 5e-3},
     )
     assert ("saturated discriminator", False) in noticed(run)
 
@@ -116,7 +116,7 @@ def test_networks_that_learn_much_too_fast_run_away(build_run: Build, loss: str)
         nets__discriminator={"name": "patch", "width": 8, "layers": 1},
         data__a=dict(GOOD),  # what cannot be told apart cannot saturate them
         losses=[loss, {"name": "cycle", "weight": 10}],
-        train__adam={"lr": 10.0},
+        train__optimizer={"lr": 10.0},
     )
     assert ("runaway discriminator", False) in noticed(run)
 
@@ -129,7 +129,7 @@ def test_a_transposed_layer_makes_a_checkerboard_and_resizing_none(build_run: Bu
         dims,
         nets__generator={"name": "resnet", "width": 8, "blocks": 1, "downs": 1, "upsample": upsample},
         losses=["lsgan", "cycle"],
-        train__adam={"lr": 2e-3},
+        train__optimizer={"lr": 2e-3},
     )
     # The grid is there from the start, and would not count before.
     assert (("checkerboard", False) in noticed(from_step(run, 100))) is (upsample == "transpose")
@@ -150,7 +150,7 @@ def test_a_run_that_restores_has_no_finding_and_its_report_says_what_was_looked_
         nets__discriminator=None,
         nets__generator={"name": "resnet", "width": 8, "blocks": 1, "downs": 1, "upsample": "resize"},
         losses=["paired"],
-        train__adam={"lr": 5e-3},
+        train__optimizer={"lr": 5e-3},
     )
     run.begin("test")
     assert noticed(run) == []

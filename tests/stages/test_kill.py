@@ -34,9 +34,9 @@ losses: [lsgan, {name: cycle, weight: 10}, {name: task, weight: 0.1}]
 train:
   steps: STEPS
   pool: 5
-  decay_from: 0.3
+  schedule: {name: linear, start: 0.3}
   ema: 0.9
-  adam: {lr: 1e-3, betas: [0.5, 0.999], eps: 1e-7, eps_hat: true}
+  optimizer: {name: adam_tf, lr: 1e-3, betas: [0.5, 0.999], eps: 1e-7}
   log_every: 1
   save_every: 3
   score_every: 4

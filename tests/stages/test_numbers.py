@@ -115,7 +115,7 @@ def spec(root: Path, plugins: Plugins, **changes: Any) -> Recipe:
         },
         "nets": {"generator": "scale", "head": "regress"},
         "losses": ["cycle", "task"],
-        "train": {"steps": 400, "adam": {"lr": 0.2}, "save_every": 400, "sample_every": 400},
+        "train": {"steps": 400, "optimizer": {"lr": 0.2}, "save_every": 400, "sample_every": 400},
         "evaluate": {"metrics": ["mae"]},
         "watch": ["csv"],
     }

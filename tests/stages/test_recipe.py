@@ -95,7 +95,7 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
         ["r.yaml:13", "nets.generator.width"],
         ["r.yaml:16", "losses[1].norm"],
         ["r.yaml:17", "train"],
-        ["r.yaml:19", "train.adam.rl"],
+        ["r.yaml:19", "train.optimizer.rl"],
         ["r.yaml:2", "seeds"],
         ["r.yaml:5", "data.fit"],
         ["r.yaml:6", "data.channels"],
@@ -177,9 +177,9 @@ def test_a_missing_file_guesses(plugins: Plugins, tmp_path: Path) -> None:
 
 
 def test_numbers_are_those_of_yaml_1_2(load: Load) -> None:
-    made = load(GOOD.replace("{steps: 10}", "{steps: 10, adam: {lr: 2e-4, eps: 1E-7}}"))
-    assert (made.train.adam.lr, made.train.adam.eps) == (2e-4, 1e-7)
-    assert load(GOOD, "train.adam.lr=3e-5").train.adam.lr == 3e-5
+    made = load(GOOD.replace("{steps: 10}", "{steps: 10, optimizer: {name: adam, lr: 2e-4, eps: 1E-7}}"))
+    assert (made.train.optimizer.lr, made.train.optimizer.eps) == (2e-4, 1e-7)
+    assert load(GOOD, "train.optimizer.lr=3e-5").train.optimizer.lr == 3e-5
     assert load(GOOD.replace("name: good", "name: on"), "paper_note=no").paper_note == "no"  # words, not booleans
 
 
@@ -412,7 +412,7 @@ def test_an_installed_plugin_that_is_not_named_changes_nothing(tmp_path: Path) -
 
 
 def test_a_resolved_recipe_comes_back(load: Load, plugins: Plugins) -> None:
-    made = load(GOOD, "losses.lsgan.fakes=fresh", "train.adam.lr=1e-5", "paper={f1: 0.9}", "data.val=0.25")
+    made = load(GOOD, "losses.lsgan.fakes=fresh", "train.optimizer.lr=1e-5", "paper={f1: 0.9}", "data.val=0.25")
     text = recipe.dump(made)
     again = recipe.resolved(YAML(typ="safe").load(text), "again", plugins)
     assert again == made

@@ -127,8 +127,8 @@ def recipe():
         "train": {
             "epochs": 2000,
             "steps": None,
-            "adam": {"lr": 2e-4, "betas": [0.5, 0.999], "eps": 1e-7},
-            "decay_from": 0.05,
+            "optimizer": {"lr": 2e-4, "betas": [0.5, 0.999], "eps": 1e-7},
+            "schedule": {"name": "linear", "start": 0.05},
             "pool": 50,
             "precision": "fp32",
             "keep": "last",

@@ -34,12 +34,12 @@ FULL: dict[str, Any] = {
     "train": {
         "steps": 12,
         "pool": 3,
-        "decay_from": 0.5,
+        "schedule": {"name": "linear", "start": 0.5},
         "log_every": 1,
         "save_every": 5,
         "score_every": 2,
         "sample_every": 100,
-        "adam": {"lr": 2e-3, "betas": [0.5, 0.999], "eps": 1e-7, "eps_hat": True},
+        "optimizer": {"name": "adam_tf", "lr": 2e-3, "betas": [0.5, 0.999], "eps": 1e-7},
     },
 }
 

@@ -365,7 +365,7 @@ class Judge(Discriminator):
         super().__init__()
         self.layer = nn.Conv2d(channels, out, 4, stride=2, padding=1)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         made: torch.Tensor = self.layer(image)
         return made
 

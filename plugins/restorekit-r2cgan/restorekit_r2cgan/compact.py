@@ -84,7 +84,7 @@ class CompactDiscriminator(Discriminator):
         )
         glorot(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return realness (B, 1, *S / 8) for an image (B, C, *S)."""
         out: Tensor = self.layers(image)
         return out

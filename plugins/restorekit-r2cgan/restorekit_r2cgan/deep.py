@@ -97,7 +97,7 @@ class DeepDiscriminator(Discriminator):
         self.layers = nn.Sequential(*steps, Same(make, 512, 1, 4, stride=1, bias=True))
         glorot(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return realness (B, 1, *S / 8) for an image (B, C, *S)."""
         out: Tensor = self.layers(image)
         return out

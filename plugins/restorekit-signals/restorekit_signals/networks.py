@@ -107,7 +107,7 @@ class EcgPatch(Discriminator):
             steps += [make(c_in, c_out, 4, stride=stride, padding=1), nn.Tanh()]
         self.steps = nn.Sequential(*steps, make(widths[-1], 1, 4, stride=2, padding=1))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return a score (B, 1, *s) for each patch of (B, C, *S); 30 scores of 4000 samples."""
         scores: Tensor = self.steps(image)
         return scores

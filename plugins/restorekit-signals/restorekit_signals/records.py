@@ -99,6 +99,7 @@ class Windows(Dataset):
         unit: str = "patient",
     ) -> None:
         self.truth, self.shift, self.unit = truth, shift, unit
+        self.has_truth = bool(truth)
         self.opened, self.length, self.centred = opened, length, beats is not None
         self.classes = tuple(beats or ())
         self.records: list[Record] = []

@@ -143,11 +143,15 @@ def _collate(items: Sequence[Fitted]) -> Batch:
         known = [v for v in values if v is not None]
         return torch.stack(known) if len(known) == len(values) else None
 
+    truths = [item.sample.truth for item in items]
+    known = torch.tensor([truth is not None for truth in truths])
+    blank = next((torch.zeros_like(truth) for truth in truths if truth is not None), None)
     return Batch(
         image=torch.stack([item.sample.image for item in items]),
         key=tuple(item.key for item in items),
         target=torch.tensor([item.target for item in items]),
-        truth=stack([item.sample.truth for item in items]),
+        truth=None if blank is None else torch.stack([blank if truth is None else truth for truth in truths]),
+        known=None if blank is None else known,
         mask=stack([item.sample.mask for item in items]),
         group=tuple(item.group for item in items),
         source=tuple(item.source for item in items),
@@ -257,15 +261,17 @@ def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
 
 
 class _Steps(Sampler[list[tuple[int, int]]]):
-    """(epoch, index) of every image of every batch, from one step to the last."""
+    """(epoch, index) of every image of every batch, from one step to the last; a step has `accumulate` batches."""
 
-    def __init__(self, start: int, stop: int, per_epoch: int, batch: int) -> None:
-        self.start, self.stop, self.per_epoch, self.batch = start, stop, per_epoch, batch
+    def __init__(self, start: int, stop: int, per_epoch: int, batch: int, accumulate: int) -> None:
+        self.start, self.stop, self.per_epoch = start, stop, per_epoch
+        self.batch, self.accumulate = batch, accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.start, self.stop):
             epoch, at = divmod(step, self.per_epoch)
-            yield [(epoch, at * self.batch + i) for i in range(self.batch)]
+            for first in range(at * self.accumulate, (at + 1) * self.accumulate):
+                yield [(epoch, first * self.batch + i) for i in range(self.batch)]
 
 
 def _collate_pairs(items: Sequence[tuple[Fitted, Fitted] | DataError]) -> tuple[Batch, Batch] | DataError:
@@ -284,14 +290,18 @@ def _leave_signals(worker: int) -> None:
 
 
 def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
-    """Steps of one pass over the longer side; a last batch that would not be full is left out."""
-    return max(1, len(_Pairs(splits, recipe)) // recipe.data.batch)
+    """Steps of one pass over the longer side; a last step that would not be full is left out."""
+    return max(1, len(_Pairs(splits, recipe)) // (recipe.data.batch * recipe.train.accumulate))
 
 
-def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[tuple[Batch, Batch]]:
-    """Yield the batches (a, b) of the steps from `start` up to `stop`."""
+def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[list[tuple[Batch, Batch]]]:
+    """Yield the batches (a, b) of each step from `start` up to `stop`: as many as `train.accumulate`.
+
+    With `data.pairing: key` the truth of a is its partner in b.
+    """
     with _cache(recipe) as cache:
-        sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch)
+        each = recipe.train.accumulate
+        sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch, each)
         workers = recipe.data.workers
         loader: DataLoader[Any] = DataLoader(
             _Pairs(splits, recipe, cache),
@@ -302,10 +312,15 @@ def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> I
             prefetch_factor=4 if workers else None,
             worker_init_fn=_leave_signals,
         )
+        found: list[tuple[Batch, Batch]] = []
         for batches in loader:
             if isinstance(batches, DataError):
                 raise batches
-            yield batches
+            a, b = batches
+            found.append((replace(a, truth=b.image, known=None), b) if recipe.data.pairing == "key" else (a, b))
+            if len(found) == each:
+                yield found
+                found = []
 
 
 @contextmanager

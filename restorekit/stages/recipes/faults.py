@@ -13,23 +13,28 @@ from restorekit.core.errors import unknown
 from restorekit.core.parts import Fault, OptionNames, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.layered import name_of
-from restorekit.stages.recipes.model import Audit, Recipe, numbered
+from restorekit.stages.recipes.model import Audit, Recipe, Train, numbered
 from restorekit.stages.recipes.places import PART_PLACES, held, named
 from restorekit.stages.recipes.suggestions import did_you_mean, key_places, part_options
+from restorekit.stages.recipes.upgrade import old_keys
 
 __all__ = ["checked"]
 
 
 def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list[Fault]]:
     """Return the recipe that plain data say, or None, and every fault: with none there is a recipe."""
-    faults: list[Fault] = list(_needs(data, plugins))
+    outdated = list(old_keys(data))
+    faults: list[Fault] = [*outdated, *_needs(data, plugins)]
+    data = _with_default_names(data)
     recipe = None
     options = part_options(data, plugins.parts)
     known = key_places(options)
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        faults += list(_model_faults(error, lambda place: did_you_mean(place, known, data)))
+        told = {place for place, _ in outdated}
+        found = _model_faults(error, lambda place: did_you_mean(place, known, data))
+        faults += [fault for fault in found if fault[0] not in told]
     except ValueError as error:
         faults.append(((), str(error)))
     for place, kind in PART_PLACES.items():
@@ -40,6 +45,18 @@ def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list
             faults.append((at, text))
     faults += _joint_faults(data, plugins.parts)  # after the parts, which had their plugins imported
     return recipe, faults
+
+
+def _with_default_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Return plain data in which options alone, as `train.optimizer.lr`, are options of the part that is the default."""
+    train = data.get("train")
+    if not isinstance(train, dict):
+        return data
+    made = dict(train)
+    for key in ("optimizer", "schedule"):
+        if isinstance(train.get(key), dict) and "name" not in train[key]:
+            made[key] = {"name": Train.model_fields[key].default.name, **train[key]}
+    return {**data, "train": made}
 
 
 def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:

@@ -53,7 +53,7 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
             "losses": [{"name": "task", "passes": ["ab", "bb"]}],
             "train": {
                 "steps": spec.audit.steps or steps,
-                "decay_from": 0.5,
+                "schedule": {"name": "linear", "start": 0.5},
                 "precision": spec.train.precision,
                 "save_every": spec.train.save_every,
             },

@@ -16,7 +16,7 @@ from restorekit.core.parts import Fault, Place
 from restorekit.stages.recipes.layered import Origins
 from restorekit.stages.recipes.places import lines_of, meant_place
 
-__all__ = ["Audit", "Data", "LossSpec", "Misfit", "Recipe", "key_fields", "numbered"]
+__all__ = ["Audit", "Data", "LossSpec", "Misfit", "Recipe", "ScheduleSpec", "Train", "key_fields", "numbered"]
 
 
 class _Model(BaseModel):
@@ -114,17 +114,20 @@ class NetsSpec(_Model):
     """Build only the translator from a to b. Null: if `data.pairing` is `key` and no loss needs the way back."""
 
 
-class Adam(_Model):
-    """Adam, for translators and discriminators alike."""
+class Clip(_Model):
+    """Limits of the gradient before an optimizer's step, of each side by itself; one of the two."""
 
-    lr: float = Field(default=2e-4, gt=0)
-    """The full learning rate."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
-    """Decay of the first and of the second moment."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the second moment."""
-    eps_hat: bool = False
-    """Add `eps` before the bias correction, as TensorFlow does (the "epsilon hat" of Kingma and Ba), not after it."""
+    norm: float | None = Field(default=None, gt=0)
+    """The largest norm of all gradients of a side together; a larger gradient is scaled down to it."""
+    value: float | None = Field(default=None, gt=0)
+    """The largest magnitude of each gradient value; beyond it a value is cut."""
+
+
+class ScheduleSpec(PartSpec):
+    """A learning rate schedule, and whether it begins anew when a longer run resumes."""
+
+    restart: bool = False
+    """A resumed run with more steps begins the schedule anew, over the steps that are left."""
 
 
 class Train(_Model):
@@ -134,9 +137,18 @@ class Train(_Model):
     """Passes over the longer domain; or `steps`, never both."""
     steps: int | None = Field(default=None, ge=1, le=10**9)
     """Optimiser steps; or `epochs`, never both."""
-    adam: Adam = Field(default_factory=Adam)
-    decay_from: float = Field(default=1.0, ge=0, le=1)
-    """The fraction of the steps at the full rate; from there it falls linearly to zero, every step."""
+    optimizer: PartSpec = PartSpec(name="adam")
+    """What updates the translators, and the discriminators too where they have none of their own."""
+    schedule: ScheduleSpec = ScheduleSpec(name="constant")
+    """The learning rate over the steps, as a share of the optimizer's."""
+    discriminator_optimizer: PartSpec | None = None
+    """What updates the discriminators; null: `optimizer`."""
+    discriminator_schedule: ScheduleSpec | None = None
+    """The discriminators' learning rate over the steps; null: `schedule`."""
+    clip: Clip | None = None
+    """Limits of the gradient; null: none."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are summed before a step; losses are means over all their images."""
     pool: int = Field(default=50, ge=0)
     """Past fakes kept for each discriminator."""
     ema: float | None = Field(default=None, gt=0, lt=1)

@@ -9,7 +9,7 @@ from typing import Any
 from restorekit.core.parts import Fault, Place
 from restorekit.stages.recipes.layered import Origins
 
-__all__ = ["PART_PLACES", "dotted", "held", "lines_of", "meant_place", "named"]
+__all__ = ["OWN_KEYS", "PART_PLACES", "dotted", "held", "lines_of", "meant_place", "named"]
 
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
@@ -18,11 +18,17 @@ PART_PLACES: Mapping[Place, str] = {
     ("nets", "discriminator"): "discriminator",
     ("nets", "head"): "head",
     ("audit", "judge"): "generator",
+    ("train", "optimizer"): "optimizer",
+    ("train", "schedule"): "schedule",
+    ("train", "discriminator_optimizer"): "optimizer",
+    ("train", "discriminator_schedule"): "schedule",
     ("losses",): "loss",
     ("evaluate", "metrics"): "metric",
     ("watch",): "watcher",
 }
 """Where a recipe names parts; losses, metrics and watchers are lists."""
+OWN_KEYS: Mapping[str, str] = {"loss": "weight", "schedule": "restart"}
+"""By kind: the key of a part in a recipe that is not an option of the part."""
 
 
 def dotted(place: Place) -> str:
@@ -45,13 +51,17 @@ def held(data: Any, place: Place) -> Any:
 
 def named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     """Yield the parts that plain data names at `place`, one of `PART_PLACES`, each with its own place."""
+    own = OWN_KEYS.get(PART_PLACES[place])
     data = held(data, place)
     if isinstance(data, list):
         for i, item in enumerate(data):
-            weighted = place == ("losses",) and isinstance(item, dict)
-            yield (*place, i), {k: v for k, v in item.items() if k != "weight"} if weighted else item
+            yield (*place, i), _without(item, own)
     elif data is not None and place not in {("losses",), ("watch",), ("evaluate", "metrics")}:
-        yield place, data
+        yield place, _without(data, own)
+
+
+def _without(spec: Any, key: str | None) -> Any:
+    return {k: v for k, v in spec.items() if k != key} if isinstance(spec, dict) else spec
 
 
 def meant_place(data: Any, place: Place, text: str) -> Place:

@@ -18,6 +18,7 @@ from restorekit.stages.recipes.faults import checked
 from restorekit.stages.recipes.layered import Layered, Origins, read, to_yaml
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.places import PART_PLACES, lines_of, named
+from restorekit.stages.recipes.upgrade import upgraded
 
 __all__ = [
     "FREE",
@@ -112,7 +113,7 @@ def options(sets: Sequence[str]) -> dict[str, Any]:
 
 def differences(began: Mapping[str, Any], now: Recipe) -> list[str]:
     """Return the keys by which a recipe differs from the resolved one that a run began with, where it may not."""
-    return sorted(_differences(began, json.loads(now.model_dump_json()), ""))
+    return sorted(_differences(upgraded(began), json.loads(now.model_dump_json()), ""))
 
 
 def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
@@ -152,7 +153,7 @@ def read_resolved(folder: Path) -> dict[str, Any]:
 
 def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
     """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
-    return _validate(Layered(data, {(): origin}), plugins)
+    return _validate(Layered(upgraded(data), {(): origin}), plugins)
 
 
 def reopened(folder: Path, plugins: Plugins, root: Path | None = None) -> Recipe:

@@ -76,6 +76,8 @@ def _part(parts: Parts, kind: str, name: str, options: dict[str, Any]) -> dict[s
     properties = {"name": {"const": name}, **options.get("properties", {})}
     if kind == "loss":
         properties["weight"] = {"type": "number", "default": 1.0}
+    if kind == "schedule":
+        properties["restart"] = {"type": "boolean", "default": False}
     for option in parts.options(kind, name):
         one, many = option.type.removeprefix("a "), option.type.removeprefix("list of ")
         if one != option.type:

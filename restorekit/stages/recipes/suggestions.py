@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from restorekit.core.parts import OptionNames, Parts, Place
-from restorekit.stages.recipes.model import LossSpec, key_fields
-from restorekit.stages.recipes.places import PART_PLACES, dotted, held, named
+from restorekit.stages.recipes.model import key_fields
+from restorekit.stages.recipes.places import OWN_KEYS, PART_PLACES, dotted, held, named
 
 __all__ = ["OTHER_WORDS", "did_you_mean", "key_places", "part_options", "suggested"]
 
@@ -52,9 +52,8 @@ def part_options(data: Mapping[str, Any], parts: Parts) -> dict[Place, OptionNam
     for place, kind in PART_PLACES.items():
         for at, spec in named(data, place):
             for where, options in parts.option_names(kind, spec, at):
-                weighted = where == at and place == ("losses",)
-                extra = [key for key in LossSpec.model_fields if key != "name"] if weighted else []
-                found[where] = options._replace(options=[*options.options, *extra])
+                own = [OWN_KEYS[kind]] if where == at and kind in OWN_KEYS else []
+                found[where] = options._replace(options=[*options.options, *own])
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError, RestorekitError
@@ -30,12 +30,12 @@ from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.processes import require_single_process
-from restorekit.stages.runs.run import Run, Term
+from restorekit.stages.runs.run import Run, Schedule, Term
+
+__all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimizers", "reopen", "schedules"]
 
 ASSUMED = ("negative", "positive")
 """Classes that stand for those of data that nobody has read."""
-
-__all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimisers", "reopen"]
 
 
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
@@ -313,6 +313,14 @@ def build(
             raise DataError(checkup.refusal())
     domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
     terms = make_terms(spec, parts)
+    if spec.data.pairing != "key" and not splits["train", "a"].dataset.has_truth:
+        for i, term in enumerate(terms):
+            if "truth" in term.loss.needs:
+                why = (
+                    f"{spec.losses[i].name} needs images of a whose truth is known; set data.pairing: key, or take a "
+                    "dataset that knows the truth, such as degraded"
+                )
+                raise Misfit(spec, (("losses", i), why))
     if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
         raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
     check(spec, parts, domains)
@@ -335,7 +343,8 @@ def build(
         domains=domains,
         terms=terms,
         engine=engine,
-        optimisers=optimisers(spec, engine, nets),
+        optimizers=optimizers(spec, parts, nets),
+        schedules=schedules(spec, parts, steps),
         pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
         batches=partial(batches.training_batches, splits, spec),
         steps=steps,
@@ -388,21 +397,41 @@ def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:
     return build(recipe.reopened(folder, plugins, root), plugins, folder)
 
 
-def optimisers(spec: Recipe, engine: Engine, nets: Nets) -> dict[str, Any]:
-    """Return the Adam of each side that has parameters to train.
+def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
+    """Return the optimizer of each side that has parameters to train.
 
     Raises:
         PluginError: if a generator's groups are not its trained parameters, each once.
         RecipeError: if the translators have nothing to train.
     """
-    adam = spec.train.adam
-    options = {"lr": adam.lr, "betas": adam.betas, "eps": adam.eps}
     groups = [group for net in nets.translators() for group in net.groups()]
     if not groups:
         why = f"nothing of {spec.nets.generator.name!r} is trained, and no head is either"
         raise Misfit(spec, (("nets", "generator"), why))
-    made = {"generator": engine.optimiser(groups, **options)}
+    made = {"generator": _optimizer(spec, parts, "optimizer", groups)}
     if nets.discriminators():
-        judging = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]
-        made["discriminator"] = engine.optimiser([ParameterGroup(judging)], **options)
+        trained = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]
+        key = "optimizer" if spec.train.discriminator_optimizer is None else "discriminator_optimizer"
+        made["discriminator"] = _optimizer(spec, parts, key, [ParameterGroup(trained)])
+    return made
+
+
+def _optimizer(spec: Recipe, parts: Parts, key: str, groups: Iterable[ParameterGroup]) -> Optimizer:
+    """Return the optimizer that `train.KEY` names, over groups that know their rate and when they begin to learn."""
+    plain = [{"params": [*g.parameters], "factor": g.factor, "first_step": g.first_step} for g in groups]
+    with spec.at("train", key):
+        made: Optimizer = parts.resolve("optimizer", getattr(spec.train, key).spec)(plain)
+    for group in made.param_groups:
+        group["base_lr"] = group["lr"] * group["factor"]
+    return made
+
+
+def schedules(spec: Recipe, parts: Parts, steps: int) -> dict[str, Schedule]:
+    """Return the learning rate schedule of each side, for a run of `steps` steps."""
+    keys = {"generator": "schedule", "discriminator": "discriminator_schedule"}
+    made = {}
+    for side, key in keys.items():
+        used = key if getattr(spec.train, key) is not None else "schedule"
+        with spec.at("train", used):
+            made[side] = parts.resolve("schedule", getattr(spec.train, used).spec)(steps)
     return made

@@ -1,42 +1,41 @@
-"""Device and precision: the home of Hugging Face accelerate."""
+"""Device and precision: where tensors are, in which type forward passes run, and how gradients are applied."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from restorekit.core.errors import RecipeError
-from restorekit.core.types import ParameterGroup
 from restorekit.stages.runs.processes import require_single_process
 
 __all__ = ["Engine"]
 
 
 class Engine:
-    """Device and precision. It says aloud what it chose, and refuses what the device cannot do.
+    """Selects device and precision; `notes` says what it chose. It refuses what the device cannot do.
+
+    Args:
+        precision: fp32, bf16, fp16 or auto.
+        cpu: use the CPU though there is an accelerator.
 
     Raises:
-        RecipeError: if the device cannot compute at the precision, or this process is one of several.
+        RecipeError: if the precision is not for this device, or this process is one of several.
     """
 
     def __init__(self, precision: str, *, cpu: bool = False) -> None:
-        require_single_process()  # before Accelerate, which would wait for the others, or on a CPU ignore them
-        AcceleratorState._reset_state(reset_partial_state=False)  # a process may hold runs of several precisions
-        self.notes: list[str] = []
-        # Accelerate's objects share their state, so autocast is ours: a second engine must not change the first.
-        self._accelerator = Accelerator(cpu=cpu, mixed_precision="fp16" if precision == "fp16" else "no")
-        count = self._accelerator.num_processes
-        if count > 1:  # as where the caller set up torch.distributed
+        require_single_process()
+        if torch.distributed.is_initialized() and (count := torch.distributed.get_world_size()) > 1:
             raise RecipeError(f"torch.distributed: restorekit works in one process; got {count}, allowed is 1")
-        self.device: torch.device = self._accelerator.device
+        self.notes: list[str] = []
+        found = None if cpu or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
+        self.device = torch.device("cpu") if found is None else found
         capable = _has_bf16(self.device)
         if precision == "auto":
             self.precision = "bf16" if capable else "fp32"
@@ -48,6 +47,8 @@ class Engine:
                 self.notes.append("train.precision bf16: this processor only emulates it; expect it to be slow")
             if precision == "fp16" and self.device.type != "cuda":
                 raise RecipeError(f"fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto")
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        """The gradient scaler of fp16, or None."""
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic = True
             # fp32 means float32: by default cuDNN convolves in TF32, with ten bits of mantissa.
@@ -58,24 +59,31 @@ class Engine:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def optimiser(self, groups: Iterable[ParameterGroup], **options: Any) -> Any:
-        """Return Adam over the groups, wrapped for the precision; its own groups hold `factor` and `first_step` too."""
-        told = [{"params": [*g.parameters], "factor": g.factor, "first_step": g.first_step} for g in groups]
-        return self._accelerator.prepare_optimizer(torch.optim.Adam(told, **options))
+    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
+        """Add the gradients of a scalar to those of `parameters` alone, scaled where the precision needs it."""
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        torch.autograd.backward(scaled, inputs=parameters)
 
-    def backward(self, loss: Tensor) -> None:
-        """Back-propagate, scaled where the precision needs it."""
-        self._accelerator.backward(loss)
+    def apply(self, optimizer: Optimizer, clip: Any = None) -> None:
+        """Take an optimizer's step with the gradients there are, limited by `clip` (`norm` or `value`) if given."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        if clip is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if clip.norm is not None:
+                nn.utils.clip_grad_norm_(parameters, clip.norm)
+            else:
+                nn.utils.clip_grad_value_(parameters, clip.value)
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
 
     @property
     def device_name(self) -> str:
         """The name of the GPU or the processor."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor()
-
-    @property
-    def scaler(self) -> Any:
-        """The gradient scaler of fp16, or None."""
-        return self._accelerator.scaler
 
 
 def _has_bf16(device: torch.device) -> bool:

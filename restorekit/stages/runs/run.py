@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import Optimizer
 
 import restorekit
 from restorekit.core import plugins
@@ -36,7 +37,12 @@ from restorekit.stages.runs.checkpoint import (
 )
 from restorekit.stages.runs.engine import Engine
 
-__all__ = ["Run", "Term", "distance_name"]
+__all__ = ["Run", "Schedule", "Term", "distance_name"]
+
+Schedule = Callable[[int], float]
+"""A step, counted from 0, to a share of the full learning rate."""
+RATES = ("lr", "base_lr", "factor", "first_step", "initial_lr")
+"""Entries of a parameter group that the recipe sets."""
 
 
 @dataclass(frozen=True, eq=False)  # a loss may be something that has no hash
@@ -67,11 +73,14 @@ class Run:
     domains: dict[str, Domain]
     terms: list[Term]
     engine: Engine
-    optimisers: dict[str, Any]
-    """By side: "generator", and "discriminator" if there are any."""
+    optimizers: dict[str, Optimizer]
+    """By side: "generator", and "discriminator" if there are any. A parameter group holds `base_lr`, its rate before
+    the schedule, and `first_step`, the step from which it learns."""
+    schedules: dict[str, Schedule]
+    """By side: a step to the share of `base_lr`."""
     pools: tuple[HistoryPool, HistoryPool]
-    batches: Callable[[int, int], Iterator[tuple[Batch, Batch]]]
-    """(start, stop) to the batches of those steps."""
+    batches: Callable[[int, int], Iterator[list[tuple[Batch, Batch]]]]
+    """(start, stop) to the batches (a, b) of those steps, a list for each."""
     steps: int
     steps_per_epoch: int
     folder: Path
@@ -115,11 +124,15 @@ class Run:
         given = {term.name: term.loss.discriminator_range for term in self.terms if "discriminator" in term.sides()}
         return {f"discriminator.{name}": (count * r[0], count * r[1]) for name, r in given.items() if r is not None}
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step: constant, then linear to zero at the end. A pure function of the step."""
-        start = round(self.recipe.train.decay_from * self.steps)
-        left = 1.0 if step < start or start == self.steps else 1 - (step - start) / (self.steps - start)
-        return self.recipe.train.adam.lr * left
+    def rate(self, step: int, side: str = "generator") -> float:
+        """Return a side's learning rate at a step, of parameters that learn at the full rate."""
+        return float(self.optimizers[side].defaults["lr"]) * self.schedules[side](step)
+
+    def set_rates(self, side: str) -> None:
+        """Set the learning rates of a side's parameter groups to those of the present step."""
+        share = self.schedules[side](self.step)
+        for group in self.optimizers[side].param_groups:
+            group["lr"] = group["base_lr"] * share
 
     @property
     def scored_nets(self) -> Nets:
@@ -174,6 +187,7 @@ class Run:
             "step": self.step,
             "steps": self.steps,
             "best": self.best,
+            "optimizers": {side: _numbers(o.state_dict()) for side, o in self.optimizers.items()},
             "scaler": self.engine.scaler.state_dict() if self.engine.scaler is not None else None,
             "domains": {name: asdict(domain) for name, domain in self.domains.items()},
             "recipe": json.loads(self.recipe.model_dump_json()),
@@ -181,8 +195,10 @@ class Run:
         }
         tensors = {
             "nets": dict(self.nets.state_dict()),
-            "optimisers": {f"{side}/{k}": v for side, o in self.optimisers.items() for k, v in _flat(o.state_dict())},
-            "pools": {f"{i}/{n}": image for i, pool in enumerate(self.pools) for n, image in enumerate(pool.images)},
+            "optimisers": {
+                f"{side}/{k}": v for side, o in self.optimizers.items() for k, v in _tensors(o.state_dict())
+            },
+            "pools": dict(_pooled(self.pools)),
         }
         if self.average is not None:
             tensors["average"] = dict(self.average.nets.state_dict())
@@ -197,7 +213,7 @@ class Run:
         if wrong:
             raise TrainingError(
                 f"after step {self.step}: weights of {', '.join(sorted(wrong))} are not finite; "
-                f"{last_good(self.folder)}. Lower train.adam.lr or a loss weight, or use train.precision: fp32"
+                f"{last_good(self.folder)}. Lower train.optimizer.lr or a loss weight, or use train.precision: fp32"
             )
 
     def resume(self, checkpoint: Path) -> None:
@@ -213,11 +229,13 @@ class Run:
                 "rate would differ. Resume with the same length, or start a new run"
             )
         self._load(tensors, checkpoint)
-        for side, optimiser in self.optimisers.items():
-            _load_optimiser(optimiser, side, tensors["optimisers"], self.engine.device)
+        for side, optimizer in self.optimizers.items():
+            _load_optimizer(optimizer, side, tensors["optimisers"], state.get("optimizers", {}).get(side, {}))
         for i, pool in enumerate(self.pools):
-            count = sum(name.startswith(f"{i}/") for name in tensors["pools"])
-            pool.images = [tensors["pools"][f"{i}/{n}"].to(self.engine.device) for n in range(count)]
+            pool.images, pool.conditions = (
+                [tensor.to(self.engine.device) for tensor in _numbered(tensors["pools"], f"{i}/", of)]
+                for of in ("", "/condition")
+            )
         if self.engine.scaler is not None and state["scaler"]:
             self.engine.scaler.load_state_dict(state["scaler"])
         self.step, self.best = state["step"], state["best"]
@@ -278,17 +296,53 @@ class Run:
         return {**began, "resumed": [*began.get("resumed", []), {"step": self.step, **now}]}
 
 
-def _flat(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """An optimiser's tensors by "parameter/name"; its options come from the recipe, not from a checkpoint."""
+def _pooled(pools: Sequence[HistoryPool]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the images of the pools by "pool/number", and their conditions by "pool/number/condition"."""
+    for i, pool in enumerate(pools):
+        yield from ((f"{i}/{n}", image) for n, image in enumerate(pool.images))
+        yield from ((f"{i}/{n}/condition", condition) for n, condition in enumerate(pool.conditions))
+
+
+def _numbered(tensors: Mapping[str, Tensor], before: str, after: str) -> list[Tensor]:
+    """Return the tensors named `before`, a number from 0 on, `after`, in order."""
+    found: list[Tensor] = []
+    while (name := f"{before}{len(found)}{after}") in tensors:
+        found.append(tensors[name])
+    return found
+
+
+def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield an optimizer's state tensors by "parameter/name"."""
     for index, values in state["state"].items():
         for name, value in values.items():
-            yield f"{index}/{name}", torch.as_tensor(value)
+            if isinstance(value, Tensor):
+                yield f"{index}/{name}", value
 
 
-def _load_optimiser(optimiser: Any, side: str, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
+def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
+    plain = int | float | bool
+    return {
+        "state": {
+            index: {name: value for name, value in values.items() if isinstance(value, plain)}
+            for index, values in state["state"].items()
+        },
+        "groups": [
+            {k: v for k, v in g.items() if k not in RATES and isinstance(v, plain)} for g in state["param_groups"]
+        ],
+    }
+
+
+def _load_optimizer(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Restore an optimizer's state; what its recipe sets, such as rates, comes from the recipe."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
         owner, index, key = name.split("/")
         if owner == side:
-            state.setdefault(int(index), {})[key] = value if key == "step" else value.to(device)
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            state.setdefault(int(index), {})[key] = tensor
+    for index, values in numbers.get("state", {}).items():
+        state.setdefault(int(index), {}).update(values)
+    groups = optimizer.state_dict()["param_groups"]
+    for group, kept in zip(groups, numbers.get("groups", [{}] * len(groups)), strict=True):
+        group.update(kept)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

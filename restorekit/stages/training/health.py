@@ -77,7 +77,7 @@ FINDINGS = (
         0.1,
         above=False,
         means="restored images of different inputs are alike",
-        hint="Raise the weight of cycle, lower train.adam.lr, and see that no other loss outweighs the images.",
+        hint="Raise the weight of cycle, lower train.optimizer.lr, and see that no other loss outweighs the images.",
     ),
     Finding(
         "checkerboard",
@@ -103,7 +103,7 @@ FINDINGS = (
         above=True,
         means="the discriminators' loss is far above that of one score for every image, so their scores are far from "
         "what is asked of them",
-        hint="If it grew, lower train.adam.lr. If it was large from the first step on, give the discriminator less "
+        hint="If it grew, lower train.optimizer.lr. If it was large from the first step on, give the discriminator less "
         "width, or its Self-ONN layers fewer orders (q): high powers of unbounded activations are far off.",
     ),
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import TrainingError
@@ -20,46 +19,93 @@ from restorekit.stages.runs.run import Run, Term
 from restorekit.stages.scoring.evaluate import pictures, score
 from restorekit.stages.training.health import watched
 
-__all__ = ["step", "train"]
+__all__ = ["Unfinite", "step", "train"]
 
 
-def step(run: Run, a: Batch, b: Batch) -> dict[str, float]:
-    """Take one step: the translators descend, then the discriminators. Return every term's value."""
+def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
+    """Take one step: the translators learn, then the discriminators.
+
+    Args:
+        run: the run, whose networks, optimizers and pools change.
+        batches: batches (a, b) on the run's device; gradients are summed over them, losses are means over all images.
+
+    Returns:
+        Every term's value, a scalar each without gradient. Nothing waits for them, and nothing looks whether they are
+        finite: see `Unfinite`.
+    """
     torch.manual_seed(seed_of(run.recipe.seed, "step", run.step))
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
-    passes = Passes(run.nets, a, b, run.pools, rng)
-    _thaw(run)
-    with _memory_told(run), run.recipe.at("nets"), nd.lone_values_told():
-        with frozen(run.nets.discriminators()):
-            values = descend(run, "generator", passes)
-        return values | descend(run, "discriminator", passes)
+    passes = [Passes(run.nets, a, b, run.pools, rng, step=run.step, batches=batches) for a, b in batches]
+    _unfreeze_groups(run)
+    with _reraise_oom(run), run.recipe.at("nets"), nd.lone_values_told():
+        return descend(run, "generator", passes) | descend(run, "discriminator", passes)
 
 
-def descend(run: Run, side: str, passes: Passes) -> dict[str, float]:
-    """Sum weight times term over the terms of a side, back-propagate, and move that side's parameters."""
+def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
+    """Sum weight times term over the terms of a side, back-propagate, and update that side's parameters."""
     terms = [term for term in run.terms if side in term.sides()]
-    with run.engine.autocast():
-        values = {term: _value(run, term, side, passes) for term in terms}
-    told = {term: value for term, value in values.items() if value is not None}
-    if not told:
+    if side not in run.optimizers or not terms:
         return {}
-    floats = {f"{side}.{term.name}": float(value.detach()) for term, value in told.items()}
-    _demand_finite(run, floats)
-    total: Tensor = torch.stack([term.weight * value for term, value in told.items()]).sum()
-    if not total.requires_grad:
-        raise TrainingError(f"step {run.step + 1}: no {side} loss depends on what learns then; mend nets or losses")
-    optimiser = run.optimisers[side]
-    _set_rate(run, optimiser)
-    optimiser.zero_grad()
-    run.engine.backward(total)
-    optimiser.step()
-    return floats
+    optimizer = run.optimizers[side]
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    run.set_rates(side)
+    optimizer.zero_grad()
+    values: dict[str, Tensor] = {}
+    for p in passes:
+        with run.engine.autocast():
+            made = {term: _value(run, term, side, p) for term in terms}
+        given = {term: value for term, value in made.items() if value is not None}
+        if not given:
+            continue
+        total = torch.stack([term.weight * value for term, value in given.items()]).sum()
+        if total.requires_grad:
+            run.engine.backward(total, parameters)
+        for term, value in given.items():
+            name = f"{side}.{term.name}"
+            values[name] = value.detach() + values.get(name, 0)
+    if not values:
+        return {}
+    if all(p.grad is None for p in parameters):
+        raise TrainingError(
+            f"step {run.step + 1}: no trainable parameter gets a gradient from the {side} losses; change nets or losses"
+        )
+    run.engine.apply(optimizer, run.recipe.train.clip)
+    return values
 
 
 def _value(run: Run, term: Term, side: str, passes: Passes) -> Tensor | None:
     with run.recipe.at("losses", run.terms.index(term)):
-        value: Tensor | None = getattr(term.loss, side)(passes)
-    return value
+        return passes.mean(getattr(term.loss, side)(passes))
+
+
+class Unfinite:
+    """Notes the first step at which each loss was not finite, without waiting for the device."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Tensor] = {}
+
+    def add(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Look at the losses of a step, counted from 1."""
+        for name, value in values.items():
+            first = self._first.get(name, torch.zeros((), dtype=torch.long, device=value.device))
+            self._first[name] = torch.where((first == 0) & ~value.isfinite(), step, first)
+
+    def check(self, run: Run) -> None:
+        """Stop the run if a loss was not finite.
+
+        Raises:
+            TrainingError: naming the losses, the first step, and the last checkpoint.
+        """
+        found = {name: int(first) for name, first in self._first.items()}
+        wrong = {name: step for name, step in found.items() if step}
+        if wrong:
+            first = min(wrong.values())
+            names = ", ".join(name for name, step in wrong.items() if step == first)
+            precision = "" if run.engine.precision == "fp32" else ", or use train.precision: fp32"
+            raise TrainingError(
+                f"step {first}: {names} is not finite; {last_good(run.folder)}. "
+                f"Lower train.optimizer.lr or a loss weight, or set train.clip{precision}"
+            )
 
 
 def train(run: Run) -> Iterator[Event]:
@@ -75,15 +121,21 @@ def _steps(run: Run) -> Iterator[Event]:
     yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic, run.ranges)
     spec = run.recipe.train
     run.nets.train()
-    for a, b in run.batches(run.step, run.steps):
+    unfinite = Unfinite()
+    for batches in run.batches(run.step, run.steps):
         rate = run.rate(run.step)
-        values = step(run, a.to(run.engine.device), b.to(run.engine.device))
+        values = step(run, [(a.to(run.engine.device), b.to(run.engine.device)) for a, b in batches])
         run.step += 1
+        unfinite.add(run.step, values)
         if run.average is not None:
             run.average.update(run.nets, run.step)
         last = run.step == run.steps
-        if last or run.step % spec.log_every == 0:
-            yield Stepped(run.step, (run.step - 1) // run.steps_per_epoch, rate, values)
+        due = [run.step % n == 0 for n in (spec.log_every, spec.score_every, spec.sample_every, spec.save_every)]
+        if last or any(due):
+            unfinite.check(run)  # before anything of the step is written
+        if last or due[0]:
+            shown = {name: float(value) for name, value in values.items()}
+            yield Stepped(run.step, (run.step - 1) // run.steps_per_epoch, rate, shown)
         best = False
         if scored and (last or run.step % spec.score_every == 0):
             scores = score(run, "val")
@@ -100,47 +152,24 @@ def _steps(run: Run) -> Iterator[Event]:
 
 
 @contextmanager
-def _memory_told(run: Run) -> Iterator[None]:
+def _reraise_oom(run: Run) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"step {run.step + 1}: the {run.engine.device.type} has not the memory for it; {last_good(run.folder)}. "
+            f"step {run.step + 1}: out of memory on {run.engine.device.type}; {last_good(run.folder)}. "
             "Lower data.batch or data.size, or use train.precision: bf16"
         ) from error
 
 
-@contextmanager
-def frozen(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Keep gradients out of the modules' parameters."""
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_(True)
-
-
-def _thaw(run: Run) -> None:
-    """Freeze the groups that do not learn yet at this step, and thaw the others."""
-    for group in run.optimisers["generator"].param_groups:
+def _unfreeze_groups(run: Run) -> None:
+    """Freeze the groups that do not learn yet at this step, and unfreeze the others."""
+    for group in run.optimizers["generator"].param_groups:
         learns = run.step >= group["first_step"]
         if group["first_step"] > 0 and group["params"][0].requires_grad != learns:
             for p in group["params"]:
                 p.requires_grad_(learns)
             run.nets.train()  # what is frozen, or no longer, changes its mode
-
-
-def _set_rate(run: Run, optimiser: torch.optim.Optimizer) -> None:
-    adam = run.recipe.train.adam
-    for group in optimiser.param_groups:
-        group["lr"] = run.rate(run.step) * group["factor"]
-        if adam.eps_hat and run.step >= group["first_step"]:
-            # torch adds eps to sqrt(v / (1 - b2^t)); TensorFlow adds it to sqrt(v). This eps makes the two equal.
-            steps = run.step - group["first_step"] + 1
-            group["eps"] = adam.eps / math.sqrt(1 - adam.betas[1] ** steps)
 
 
 def _note_best(run: Run, scores: dict[str, float]) -> bool:
@@ -161,14 +190,4 @@ def _demand_best(run: Run) -> None:
         raise TrainingError(
             f"step {run.step}: train.keep is best, but {run.judge} of the validation images was {reason} whenever it "
             f"was scored; {last_good(run.folder)}, which restores as a run does"
-        )
-
-
-def _demand_finite(run: Run, values: dict[str, float]) -> None:
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
-    if wrong:
-        precise = run.engine.precision == "fp32"
-        raise TrainingError(
-            f"step {run.step + 1}: {', '.join(wrong)} is not finite; {last_good(run.folder)}. "
-            f"Lower train.adam.lr or a loss weight{'' if precise else ', or use train.precision: fp32'}"
         )

@@ -22,7 +22,7 @@ class Patches(Discriminator):
             steps += [make(width if index else channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.steps = nn.Sequential(*steps, make(width, 1, 1))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return scores (B, 1, *S / 2**halvings), of any value, for images (B, C, *S) in [-1, 1]."""
         scores: Tensor = self.steps(image)
         return scores

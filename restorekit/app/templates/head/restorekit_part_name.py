@@ -7,7 +7,7 @@ from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
-from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl
+from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, wide
 from torch import Tensor, nn
 
 NAME = "part_name"
@@ -25,11 +25,9 @@ class TwoLayer(TaskHead):
         logits: Tensor = self.dense(features.flatten(2).mean(2))
         return logits
 
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, classes) over the images whose class (B,) is known."""
-        # The sum over no image is a zero that still has a gradient; the mean over none would be NaN.
-        total = F.cross_entropy(answer.float(), target, ignore_index=UNLABELLED, reduction="sum")
-        return total / (target != UNLABELLED).sum().clamp(min=1)
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return the cross-entropy of logits (B, classes) for each class (B,): (B,); 0 where none is known."""
+        return F.cross_entropy(wide(answer), target, ignore_index=UNLABELLED, reduction="none")
 
 
 def two_layer(features: int, domain: Domain, *, hidden: Annotated[int, Field(ge=1, le=65536)] = 64) -> TaskHead:

@@ -1,0 +1,53 @@
+"""Recipes of version 1: what each old key is now, for people, and run folders of version 1 as recipes of this one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from restorekit.core.parts import Fault
+
+__all__ = ["old_keys", "upgraded"]
+
+
+def old_keys(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield an error for each key of version 1 that a recipe has, with what to write now."""
+    train = data.get("train")
+    if not isinstance(train, dict):
+        return
+    if "adam" in train:
+        new = _optimizer(train["adam"]) if isinstance(train["adam"], dict) else {"name": "adam"}
+        yield ("train", "adam"), f"is train.optimizer since version 2; write optimizer: {_flow(new)}"
+    if "decay_from" in train:
+        yield (
+            ("train", "decay_from"),
+            f"is train.schedule since version 2; write schedule: {_flow(_schedule(train['decay_from']))}",
+        )
+
+
+def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved recipe of a run folder with the keys of version 1 as they are now; others stay."""
+    made: dict[str, Any] = copy.deepcopy(dict(data))
+    train = made.get("train")
+    if not isinstance(train, dict):
+        return made
+    adam, start = train.pop("adam", None), train.pop("decay_from", None)
+    if isinstance(adam, dict):
+        train["optimizer"] = _optimizer(adam)
+    if isinstance(start, int | float):
+        train["schedule"] = _schedule(start)
+    return made
+
+
+def _optimizer(adam: Mapping[str, Any]) -> dict[str, Any]:
+    name = "adam_tf" if adam.get("eps_hat") else "adam"
+    return {"name": name, **{key: value for key, value in adam.items() if key != "eps_hat"}}
+
+
+def _schedule(start: Any) -> dict[str, Any]:
+    return {"name": "constant"} if start == 1 else {"name": "linear", "start": start}
+
+
+def _flow(spec: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in spec.items()) + "}"
