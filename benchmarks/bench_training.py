@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from restorekit import Batch, Domain, HistoryPool, MakeLayer, hookimpl, nd
 from restorekit.core.plugins import load
 from restorekit.stages.recipes.recipe import resolved
-from restorekit.stages.runs.build import build_nets, make_terms, optimisers
+from restorekit.stages.runs.build import build_nets, make_terms, optimizers, schedules
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.run import Run
 from restorekit.stages.training.train import step
@@ -104,7 +104,8 @@ def iteration(variant: str) -> Callable[[], Any]:
         domains=domains,
         terms=make_terms(spec, plugins.parts),
         engine=engine,
-        optimisers=optimisers(spec, engine, nets),
+        optimizers=optimizers(spec, plugins.parts, nets),
+        schedules=schedules(spec, plugins.parts, 1_000_000),
         pools=(HistoryPool(50), HistoryPool(50)),
         batches=lambda start, stop: iter(()),
         steps=1_000_000,
@@ -116,7 +117,7 @@ def iteration(variant: str) -> Callable[[], Any]:
     rng = torch.Generator().manual_seed(0)
     image = [(torch.rand(1, 3, 256, 256, generator=rng) * 2 - 1).to(engine.device) for _ in "ab"]
     a, b = (Batch(x, ("x",), target=torch.tensor([i], device=engine.device)) for i, x in enumerate(image))
-    return lambda: step(run, a, b)
+    return lambda: step(run, [(a, b)])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -140,7 +140,7 @@ def test_a_norm_of_a_single_value_is_told_with_the_mend(
     run.nets.train()
     one = Batch(image=torch.zeros(1, 1, 1, 1), key=("x",))
     with pytest.raises(RecipeError) as caught:  # as with networks that cannot be tried before
-        step(run, one, one)
+        step(run, [(one, one)])
     assert caught.value.faults == (line,)
     tall = {**small, "nets__generator": {**RESNET, "norm": "instance", "downs": 0}}
     (line,) = faults(spec(**tall), plugins)

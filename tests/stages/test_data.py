@@ -29,7 +29,7 @@ PLAIN = {"side": "a", "name": "toy"}
 
 
 def pairs(spec: Recipe, plugins: Plugins, start: int, stop: int) -> list[tuple[Batch, Batch]]:
-    return list(training_batches(open_splits(spec, plugins.parts), spec, start, stop))
+    return [pair for step in training_batches(open_splits(spec, plugins.parts), spec, start, stop) for pair in step]
 
 
 def same(one: list[tuple[Batch, Batch]], other: list[tuple[Batch, Batch]]) -> bool:
@@ -391,7 +391,7 @@ def test_unreadable_images_are_refused_or_skipped(spec: Spec, plugins: Plugins) 
     assert (counts["test"]["a"]["images"], counts["test"]["a"]["skipped"]) == (2, 1)
     assert (counts["train"]["b"]["images"], counts["train"]["b"]["skipped"]) == (6, 0)
     assert splits["train", "a"].skipped == ("train/001.png: is broken", "train/004.png: is broken")
-    shown = Counter(a.key[0] for a, _ in training_batches(splits, made, 0, 12))
+    shown = Counter(a.key[0] for ((a, _),) in training_batches(splits, made, 0, 12))
     assert set(shown) == {f"train/00{i}.png" for i in (0, 2, 3, 5)}
 
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from restorekit import PluginError, RecipeError, Ticked, TrainingError
-from restorekit.core.plugins import Plugins
+from restorekit.core.plugins import Plugins, load
 from restorekit.stages.runs import build
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.run import Run
 from restorekit.stages.training.train import step, train
 
 Build = Callable[..., Run]
-ADAM = {"lr": 1e-3, "betas": [0.5, 0.999], "eps": 1e-3, "eps_hat": True}  # an epsilon large enough to be seen
+ADAM: dict[str, Any] = {"name": "adam_tf", "lr": 1e-3, "betas": [0.5, 0.999], "eps": 1e-3}  # an epsilon large enough to be seen
 
 
 def late_run(build_run: Build, folder: str = "run", generator: dict[str, Any] | None = None, **more: Any) -> Run:
@@ -25,7 +25,7 @@ def late_run(build_run: Build, folder: str = "run", generator: dict[str, Any] | 
         "nets__head": {"name": "classify", "pool": "avg"},
         "losses": ["paired", "task"],
         "data__pairing": "key",
-        "train__adam": ADAM,
+        "train__optimizer": ADAM,
     }
     return build_run(folder=folder, **{**options, **more})
 
@@ -72,9 +72,9 @@ def test_rates_and_epsilon_count_from_a_groups_own_first_step(build_run: Build, 
     )
     weight = run.nets.ab.generator.body[0].weight  # type: ignore[index]
     expected, m, v = weight.detach().double().clone(), 0.0, 0.0
-    for a, b in run.batches(0, 5):
+    for batches in run.batches(0, 5):
         rate = run.rate(run.step) * factor
-        step(run, a, b)
+        step(run, batches)
         t = run.step - first + 1
         if t >= 1:
             gradient = weight.grad.double()
@@ -120,7 +120,7 @@ def test_nothing_to_train_is_refused(build_run: Build, monkeypatch: pytest.Monke
     run = late_run(build_run)
     run.nets.requires_grad_(False)
     with pytest.raises(RecipeError, match=r"nothing of 'late' is trained, and no head is either"):
-        build.optimisers(run.recipe, run.engine, run.nets)
+        build.optimizers(run.recipe, load().parts, run.nets)
 
 
 def test_a_loss_that_reaches_nothing_that_learns_stops_the_run(build_run: Build) -> None:
@@ -131,8 +131,8 @@ def test_a_loss_that_reaches_nothing_that_learns_stops_the_run(build_run: Build)
         nets__head={"name": "classify", "pool": "avg"},
     )
     run.nets.ab.head.requires_grad_(False)  # type: ignore[union-attr]
-    with pytest.raises(TrainingError, match="step 1: no generator loss depends on what learns then"):
-        step(run, *next(iter(run.batches(0, 1))))
+    with pytest.raises(TrainingError, match="step 1: no trainable parameter gets a gradient from the generator losses"):
+        step(run, next(iter(run.batches(0, 1))))
 
 
 def test_a_warm_start_is_taken_once_when_a_run_begins(build_run: Build, plugins: Plugins) -> None:

@@ -130,7 +130,7 @@ def batches(plugins: Plugins, folder: Any, workers: int) -> list[Batch]:
     path = folder / "poor.yaml"
     path.write_text(POOR.replace("batch: 2", f"batch: 2\n  workers: {workers}"))
     spec = recipe.load(path, plugins)
-    return [a for a, _ in training_batches(open_splits(spec, plugins.parts), spec, 0, 9)]
+    return [a for ((a, _),) in training_batches(open_splits(spec, plugins.parts), spec, 0, 9)]
 
 
 def test_an_image_of_an_epoch_is_always_the_same_for_any_number_of_workers(plugins: Plugins, tmp_path: Any) -> None:

@@ -321,15 +321,14 @@ def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
-    plain = int | float | bool
+
+    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if isinstance(value, int | float) and name not in RATES}
+
+    kept = {index: plain(values) for index, values in sorted(state["state"].items())}
     return {
-        "state": {
-            index: {name: value for name, value in values.items() if isinstance(value, plain)}
-            for index, values in state["state"].items()
-        },
-        "groups": [
-            {k: v for k, v in g.items() if k not in RATES and isinstance(v, plain)} for g in state["param_groups"]
-        ],
+        "state": {index: values for index, values in kept.items() if values},
+        "groups": [plain(group) for group in state["param_groups"]],
     }
 
 
