@@ -19,7 +19,7 @@ Groups = list[dict[str, Any]]
 
 
 class AdamTF(Adam):
-    """Adam with `eps` added before the bias correction (the "epsilon hat" of Kingma and Ba, arXiv:1412.6980, section 2).
+    """Adam with `eps` added before the bias correction: "epsilon hat" in arXiv:1412.6980, section 2.
 
     TensorFlow and Keras compute it so: torch adds eps to sqrt(v / (1 - b2^t)), TensorFlow adds it to sqrt(v).
     """

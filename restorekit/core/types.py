@@ -219,9 +219,14 @@ class Batch:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
-        names = ("target", "truth", "known", "mask")
-        moved = {name: move(getattr(self, name)) for name in names}
-        return replace(self, image=self.image.to(device, non_blocking=True), **moved)
+        return replace(
+            self,
+            image=self.image.to(device, non_blocking=True),
+            target=move(self.target),
+            truth=move(self.truth),
+            known=move(self.known),
+            mask=move(self.mask),
+        )
 
     @property
     def with_truth(self) -> Tensor:
@@ -347,7 +352,7 @@ class Discriminator(nn.Module, ABC):
     """Scores images of a domain as real or translated."""
 
     conditional: bool = False
-    """True if it scores an image together with the one that was translated, as in pix2pix: training then takes pairs."""
+    """True if it scores an image beside the one it was translated from, as in pix2pix; training then takes pairs."""
 
     @abstractmethod
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor | Sequence[Tensor]:

@@ -44,7 +44,8 @@ class Form:
     def scalar(self, said: Sequence[Tensor]) -> Tensor:
         """Return a scalar to descend: a head's own loss of its answer, or the mean squares of what a network said."""
         if isinstance(self.net, TaskHead):
-            return self.net.loss(said[0], examples.targets(self.domain)).mean()
+            target = examples.targets(self.domain)
+            return self.net.loss(said[0], target, torch.ones(len(target), dtype=torch.bool)).mean()
         return torch.stack([out.float().square().mean() for out in said]).sum()
 
 

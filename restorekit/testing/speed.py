@@ -42,7 +42,7 @@ def loss(subject: Subject) -> str:
 
     def once() -> None:
         passes = examples.passes(nets, subject.dims)
-        for value in (term.generator(passes), term.discriminator(passes)):
+        for value in map(passes.mean, (term.generator(passes), term.discriminator(passes))):
             if value is not None:
                 _descend(value)
 

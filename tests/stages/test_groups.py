@@ -15,7 +15,13 @@ from restorekit.stages.runs.run import Run
 from restorekit.stages.training.train import step, train
 
 Build = Callable[..., Run]
-ADAM: dict[str, Any] = {"name": "adam_tf", "lr": 1e-3, "betas": [0.5, 0.999], "eps": 1e-3}  # an epsilon large enough to be seen
+ADAM: dict[str, Any] = {
+    "name": "adam_tf",
+    "lr": 1e-3,
+    "betas": [0.5, 0.999],
+    "eps": 1e-3,
+}
+"""An epsilon large enough to be seen."""
 
 
 def late_run(build_run: Build, folder: str = "run", generator: dict[str, Any] | None = None, **more: Any) -> Run:

@@ -48,7 +48,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list
 
 
 def _with_default_names(data: dict[str, Any]) -> dict[str, Any]:
-    """Return plain data in which options alone, as `train.optimizer.lr`, are options of the part that is the default."""
+    """Return plain data in which options alone, as `train.optimizer.lr`, are those of the default part."""
     train = data.get("train")
     if not isinstance(train, dict):
         return data

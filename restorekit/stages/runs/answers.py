@@ -72,7 +72,7 @@ def _tried(head: TaskHead, sample: Tensor, domain: Domain) -> tuple[Tensor, Tens
         return told, None
     number = bool(domain.quantity) and told.shape[1] == 1
     target = torch.zeros(len(sample), dtype=torch.float32 if number else torch.int64, device=sample.device)
-    return told, head.loss(sample, target)
+    return told, head.loss(sample, target, torch.ones(len(sample), dtype=torch.bool, device=sample.device))
 
 
 def _require_shape(told: Tensor, domain: Domain, rows: int, batch: int) -> None:

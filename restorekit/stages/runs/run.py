@@ -195,9 +195,7 @@ class Run:
         }
         tensors = {
             "nets": dict(self.nets.state_dict()),
-            "optimisers": {
-                f"{side}/{k}": v for side, o in self.optimizers.items() for k, v in _tensors(o.state_dict())
-            },
+            "optimisers": {f"{side}/{k}": v for side, o in self.optimizers.items() for k, v in _tensors(o)},
             "pools": dict(_pooled(self.pools)),
         }
         if self.average is not None:
@@ -311,9 +309,9 @@ def _numbered(tensors: Mapping[str, Tensor], before: str, after: str) -> list[Te
     return found
 
 
-def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
     """Yield an optimizer's state tensors by "parameter/name"."""
-    for index, values in state["state"].items():
+    for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
                 yield f"{index}/{name}", value

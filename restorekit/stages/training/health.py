@@ -103,8 +103,8 @@ FINDINGS = (
         above=True,
         means="the discriminators' loss is far above that of one score for every image, so their scores are far from "
         "what is asked of them",
-        hint="If it grew, lower train.optimizer.lr. If it was large from the first step on, give the discriminator less "
-        "width, or its Self-ONN layers fewer orders (q): high powers of unbounded activations are far off.",
+        hint="If it grew, lower train.optimizer.lr. If it was large from the first step on, give the discriminator "
+        "less width, or its Self-ONN layers fewer orders (q): high powers of unbounded activations are far off.",
     ),
 )
 
