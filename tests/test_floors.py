@@ -26,7 +26,7 @@ HOMES = {
     "ruamel": {"stages/recipes/layered.py"},
     "pluggy": {"core/hookspecs.py", "core/plugins.py"},
     "packaging": {"core/guests.py"},
-    "pydantic": {"core/parts.py", "stages/recipes/faults.py", "stages/recipes/model.py", "builtin/"},
+    "pydantic": {"core/parts.py", "stages/recipes/", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},
     "safetensors": {"stages/runs/checkpoint.py"},

@@ -38,7 +38,9 @@ def test_patch_judges_70_pixels() -> None:
 
 
 def test_patch_says_when_images_are_too_small() -> None:
-    with pytest.raises(RecipeError, match=r"3 layers need sizes of at least 24, data.size is \[16, 16\]; use fewer"):
+    with pytest.raises(
+        RecipeError, match=r"3 layers and 1 scales need sizes of at least 24, data.size is \[16, 16\]; use fewer"
+    ):
         make("discriminator", "patch", Domain("a", 1, (16, 16)))
     assert make("discriminator", "patch", Domain("a", 1, (24,)), width=2)(torch.randn(1, 1, 24)).shape == (1, 1, 1)
 

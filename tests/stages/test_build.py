@@ -40,7 +40,7 @@ def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
 
 
 def test_all_misfits_are_told_at_once(spec: Spec, plugins: Plugins) -> None:
-    made = spec(losses=["task", "paired"], evaluate={"metrics": ["f1"]}, train__keep="last")
+    made = spec(losses=["task", "cycle"], nets__one_way=True, evaluate={"metrics": ["f1"]}, train__keep="last")
     told = faults(made, plugins)
     assert [line.split(": ")[1] for line in told] == [
         "losses[0]",
@@ -83,9 +83,12 @@ def written(folder: Path, text: str, plugins: Plugins, *sets: str) -> Recipe:
 
 
 def test_misfits_have_the_line_of_what_does_not_fit(tmp_path: Path, plugins: Plugins) -> None:
-    told = faults(written(tmp_path, WRONG, plugins, "train.keep=last"), plugins)
     home = tmp_path / "r.yaml"
-    assert told == [f"{home}:14: losses[1]: paired compares a with its own b; set data.pairing: key"]
+    sets = ["train.keep=last", "nets.head.class_weight=null"]
+    with pytest.raises(RecipeError) as caught:  # whether any truth is known, the data say
+        build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
+    (line,) = caught.value.faults
+    assert line.startswith(f"{home}:14: losses[1]: paired needs images of a whose truth is known")
     (told,) = faults(written(tmp_path, WRONG, plugins, "losses.paired=null"), plugins)
     assert told == f"{home}:15: train.keep: best needs a score; add one to evaluate.metrics"
 
@@ -231,7 +234,7 @@ def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
     spec: Spec, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    made = spec(watch=["csv", "tensorboard"], losses=["lsgan", "paired"])
+    made = spec(watch=["csv", "tensorboard"], losses=["lsgan", "cycle"], nets__one_way=True)
     told = faults(made, plugins)
     assert [line.split(": ")[1] for line in told] == ["watch[1]", "losses[1]"]
     assert "pip install 'restorekit[tensorboard]'" in told[0]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from restorekit.core.errors import RecipeError, unknown
 from restorekit.core.parts import Parts
@@ -113,7 +116,10 @@ def options(sets: Sequence[str]) -> dict[str, Any]:
 
 def differences(began: Mapping[str, Any], now: Recipe) -> list[str]:
     """Return the keys by which a recipe differs from the resolved one that a run began with, where it may not."""
-    return sorted(_differences(upgraded(began), json.loads(now.model_dump_json()), ""))
+    before = upgraded(began)
+    with suppress(ValidationError):  # a key that is new since then had its default; what is no recipe differs anyway
+        before = json.loads(Recipe.model_validate(before).model_dump_json())
+    return sorted(_differences(before, json.loads(now.model_dump_json()), ""))
 
 
 def _differences(one: Any, other: Any, place: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ def require_answer(head: TaskHead, answer: Any, domain: Domain, batch: int) -> N
         batch: how many images there were.
 
     Raises:
-        AnswerError: if `told(answer)` is not (batch, classes), or (batch, 1) for a quantity, or `loss` is no scalar.
+        AnswerError: if `told(answer)` is not (batch, classes), or (batch, 1) for a quantity, or `loss` is not (batch,).
         NeedsNumbers: if only numbers can show it.
     """
     if not isinstance(answer, Tensor):
@@ -52,8 +52,9 @@ def require_answer(head: TaskHead, answer: Any, domain: Domain, batch: int) -> N
         why = str(error).partition("\n")[0] or type(error).__name__
         raise AnswerError(f"cannot be scored or trained by its answer of shape {tuple(answer.shape)}: {why}") from error
     _require_shape(told, domain, rows, batch)
-    if loss is not None and tuple(loss.shape) != ():
-        raise AnswerError(f"must have a loss that is a scalar, got the shape {tuple(loss.shape)}; take the mean")
+    if loss is not None and tuple(loss.shape) != (rows,):
+        got = tuple(loss.shape)
+        raise AnswerError(f"must have a loss for each of {rows} images, of shape ({rows},); got the shape {got}")
 
 
 def _on_cpu(head: TaskHead, answer: Tensor, rows: int) -> tuple[TaskHead, Tensor]:
