@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from restorekit.core.passes import PerImage as PerImage
     from restorekit.core.passes import wide as wide
     from restorekit.core.pictures import draw_grid as draw_grid
+    from restorekit.core.restorer import Restorer as Restorer
     from restorekit.core.shares import split_shares as split_shares
     from restorekit.core.trials import trial as trial
     from restorekit.core.types import UNLABELLED as UNLABELLED
@@ -120,6 +121,7 @@ __all__ = [
     "RecipeError",
     "Record",
     "RestorekitError",
+    "Restorer",
     "Sample",
     "Sampled",
     "Saved",
@@ -177,6 +179,7 @@ _HOMES = {
     "core.passes": ("PASSES", "HistoryPool", "Known", "Loss", "LossValue", "Passes", "PerImage", "wide"),
     "core.pictures": ("draw_grid",),
     "core.shares": ("split_shares",),
+    "core.restorer": ("Restorer",),
     "core.trials": ("trial",),
     "core.types": (
         "UNLABELLED",

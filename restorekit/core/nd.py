@@ -164,15 +164,28 @@ def crop(image: Tensor, corner: Sequence[int], size: Sequence[int]) -> Tensor:
     return image
 
 
-def resize(image: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:
-    """Resize (B, C, *S) to (B, C, *size) by linear interpolation, half-pixel centres, one axis after the other."""
+def resize(
+    image: Tensor, size: Sequence[int], *, antialias: bool = True, mode: Literal["linear", "cubic"] = "linear"
+) -> Tensor:
+    """Resize (B, C, *S) to (B, C, *size), half-pixel centres, one axis after the other.
+
+    Args:
+        image: the images.
+        size: their new spatial sizes.
+        antialias: filter before making smaller; cubic interpolation always does.
+        mode: linear, or cubic interpolation (Keys, a = -0.5), which may leave the range of the values.
+    """
+    how = {"linear": "bilinear", "cubic": "bicubic"}[mode]
+    # torch's cubic kernel has a = -0.75, which does not keep a ramp, unless it may filter; it has nothing to filter
+    # where an image is enlarged.
+    antialias = antialias or mode == "cubic"
     for axis, n in enumerate(size, start=2):
         if image.shape[axis] == n:
             continue
         # Always along the last axis: torch 2.15's antialias is wrong down a picture that is one pixel wide.
         moved = image.movedim(axis, -1)
         rows = moved.reshape(-1, 1, *moved.shape[-2:])
-        rows = F.interpolate(rows, (rows.shape[-2], n), mode="bilinear", align_corners=False, antialias=antialias)
+        rows = F.interpolate(rows, (rows.shape[-2], n), mode=how, align_corners=False, antialias=antialias)
         image = rows.reshape(*moved.shape[:-1], n).movedim(-1, axis)
     return image
 

@@ -62,6 +62,7 @@ KINDS: Mapping[str, Kind] = {
     "head": Kind(("features", "domain"), "TaskHead", "answers a question from a generator's features"),
     "loss": Kind((), "Loss", "a term of the objective"),
     "metric": Kind(("domain",), "Metric", "a score"),
+    "restorer": Kind(("domain",), "Restorer", "restores images: a method without training, or several in a row"),
     "optimizer": Kind(("groups",), "torch.optim.Optimizer", "updates parameters from their gradients"),
     "schedule": Kind(("steps",), "callable", "the learning rate of a step, as a share of the optimizer's"),
     "watcher": Kind(("folder",), "callable", "is called with every event of a run"),
@@ -421,12 +422,12 @@ def _default_name(parameter: inspect.Parameter) -> str | None:
 
 def _class(name: str) -> type:
     # Looked up when a part is made, so that this module, and with it `restorekit parts`, needs no torch to be imported.
-    from restorekit.core import passes, types
+    from restorekit.core import passes, restorer, types
 
     module, _, last = name.rpartition(".")
     found: type
     if module:
         found = getattr(importlib.import_module(module), last)
     else:
-        found = getattr(types, name, None) or getattr(passes, name)
+        found = next(getattr(home, name) for home in (types, passes, restorer) if hasattr(home, name))
     return found

@@ -251,10 +251,12 @@ class Output:
 
     image: Tensor
     """(B, C, *S) in [-1, 1]."""
-    features: Tensor
-    """(B, F, *s), unpooled: what the head read."""
+    features: Tensor | None = None
+    """(B, F, *s), unpooled: what the head read; None from a restorer."""
     answer: Tensor | None = None
     """What the head said, or None without one: (B, classes) logits for a classifier."""
+    prediction: Tensor | None = None
+    """What a restorer predicts of the images, (B, K): probabilities of the classes, or numbers in their unit."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,17 @@ from dataclasses import replace
 import torch
 
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.testing import datasets, degradations, formats, forms, losses, metrics, watchers
+from restorekit.testing import (
+    datasets,
+    degradations,
+    formats,
+    forms,
+    losses,
+    metrics,
+    optimizing,
+    restorers,
+    watchers,
+)
 from restorekit.testing.subject import Subject
 
 __all__ = ["attempt", "claimed", "everywhere"]
@@ -24,9 +34,12 @@ HOW: dict[str, Callable[[Subject], object]] = {
     "degradation": degradations.made,
     "dataset": datasets.splits,
     "format": formats.made,
+    "restorer": restorers.fitted,
+    "optimizer": optimizing.made,
+    "schedule": optimizing.made,
     "watcher": watchers.made,
 }
-NO_DIMS = ("dataset", "format")
+NO_DIMS = ("dataset", "format", "optimizer", "schedule")
 """Kinds whose parts decide on the dimensions themselves."""
 
 

@@ -1,0 +1,178 @@
+"""Denoising, deblurring and local contrast by scikit-image, image by image, in 1, 2 and 3 dimensions where it can.
+
+scikit-image, not OpenCV or kornia: its methods take floating point of any range and any number of dimensions, and
+their definitions are documented with their sources. OpenCV's are faster, but take 8 bits and two dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+from skimage import exposure, restoration
+from torch import Tensor
+
+from restorekit import Domain, Output, RecipeError, Restorer
+
+__all__ = ["PARTS", "clahe", "median", "nlm", "richardson_lucy", "tv", "wavelet"]
+
+PARTS = ("clahe", "median", "nlm", "richardson_lucy", "tv", "wavelet")
+Image = NDArray[np.float32]
+"""One channel (*S) in [0, 1]."""
+
+
+class ByChannel(Restorer):
+    """A method for single channels in [0, 1], applied to every channel of every image."""
+
+    def __init__(self, method: Callable[[Image], NDArray[Any]], halo: int | None = None) -> None:
+        self.method, self.halo = method, halo
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return the images (B, C, *S); what the method takes beyond [-1, 1] is cut."""
+        unit = ((image.detach().cpu().float() + 1) / 2).numpy()
+        made = np.stack([np.stack([self.method(channel) for channel in one]) for one in unit])
+        whole = torch.from_numpy(np.ascontiguousarray(made, dtype=np.float32))
+        return Output((whole * 2 - 1).clamp(-1, 1).to(image.device))
+
+
+def _plane(name: str, domain: Domain, dims: tuple[int, ...]) -> None:
+    if domain.dims not in dims:
+        allowed = " or ".join(map(str, dims))
+        raise RecipeError(f"restorer {name!r}: takes images of {allowed} dimensions; got {domain.dims}")
+
+
+def tv(
+    domain: Domain,
+    *,
+    weight: Annotated[float, Field(gt=0, le=10)] = 0.1,
+    steps: Annotated[int, Field(ge=1, le=10000)] = 200,
+) -> Restorer:
+    """Total variation denoising by Chambolle's projection (J. Math. Imaging Vis. 2004).
+
+    Args:
+        domain: The images.
+        weight: Of the total variation against the distance to the image, for values in [0, 1]; more is smoother.
+        steps: Iterations at most.
+    """
+    return ByChannel(lambda x: restoration.denoise_tv_chambolle(x, weight=weight, max_num_iter=steps))
+
+
+def nlm(
+    domain: Domain,
+    *,
+    strength: Annotated[float, Field(gt=0, le=10)] = 0.8,
+    patch: Annotated[int, Field(ge=1, le=31)] = 5,
+    distance: Annotated[int, Field(ge=1, le=63)] = 6,
+) -> Restorer:
+    """Non-local means (Buades et al., CVPR 2005), with the noise of each image estimated from its finest wavelets.
+
+    Args:
+        domain: The images, of two or three dimensions.
+        strength: Cut-off of patch distances, in standard deviations of the noise; more is smoother.
+        patch: Side of the patches that are compared.
+        distance: How far away patches are looked for, in pixels.
+    """
+    _plane("nlm", domain, (2, 3))
+
+    def method(x: Image) -> NDArray[Any]:
+        sigma = _noise(x)
+        if sigma == 0:
+            return x
+        return restoration.denoise_nl_means(
+            x, patch_size=patch, patch_distance=distance, h=strength * sigma, sigma=sigma, fast_mode=True
+        )
+
+    return ByChannel(method)
+
+
+def wavelet(domain: Domain) -> Restorer:
+    """Wavelet shrinkage with BayesShrink thresholds (Chang et al., IEEE Trans. Image Process. 2000).
+
+    Args:
+        domain: The images.
+    """
+
+    def method(x: Image) -> NDArray[Any]:
+        sigma = _noise(x)
+        if sigma == 0:
+            return x
+        return restoration.denoise_wavelet(x, sigma=sigma, method="BayesShrink", mode="soft", rescale_sigma=True)
+
+    return ByChannel(method)
+
+
+def median(domain: Domain, *, size: Annotated[int, Field(ge=3, le=31)] = 3) -> Restorer:
+    """The median of a window around each pixel.
+
+    Args:
+        domain: The images.
+        size: Side of the window, an odd number.
+    """
+    if size % 2 == 0:
+        raise RecipeError(f"restorer 'median': size must be odd; got {size}")
+    return ByChannel(lambda x: ndimage.median_filter(x, size=size, mode="mirror"), halo=size // 2)
+
+
+def richardson_lucy(
+    domain: Domain,
+    *,
+    sigma: Annotated[float, Field(gt=0, le=20)] = 1.0,
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10,
+) -> Restorer:
+    """Richardson-Lucy deconvolution of a Gaussian blur (Richardson 1972, Lucy 1974); it amplifies noise.
+
+    Args:
+        domain: The images.
+        sigma: Standard deviation of the blur, in pixels.
+        steps: Iterations; more is sharper and noisier.
+    """
+    reach = max(1, round(4 * sigma))
+    line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = line
+    for _ in range(domain.dims - 1):
+        kernel = np.multiply.outer(kernel, line)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+
+    def method(x: Image) -> NDArray[Any]:
+        # Mirrored borders: what lies outside counts as black otherwise, and the rim brightens.
+        padded = np.pad(x, reach * 2, mode="symmetric")
+        made = restoration.richardson_lucy(padded, kernel, num_iter=steps, filter_epsilon=1e-6)
+        return made[tuple(slice(reach * 2, -reach * 2) for _ in x.shape)]
+
+    return ByChannel(method)
+
+
+def clahe(
+    domain: Domain,
+    *,
+    clip: Annotated[float, Field(gt=0, le=1)] = 0.01,
+    tiles: Annotated[int, Field(ge=1, le=64)] = 8,
+) -> Restorer:
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld, Graphics Gems IV, 1994). It changes tone.
+
+    Args:
+        domain: The images, of two or three dimensions.
+        clip: Limit of a histogram's bins, as a share; more is more contrast.
+        tiles: Tiles along each axis.
+    """
+    _plane("clahe", domain, (2, 3))
+
+    def method(x: Image) -> NDArray[Any]:
+        if x.min() == x.max():  # nothing to equalise, and scikit-image divides by the range
+            return x
+        return exposure.equalize_adapthist(x, kernel_size=[max(1, n // tiles) for n in x.shape], clip_limit=clip)
+
+    return ByChannel(method)
+
+
+def _noise(x: Image) -> float:
+    """Return the standard deviation of the noise by the median of the finest wavelet coefficients (Donoho 1994)."""
+    if min(x.shape) < 2 or x.min() == x.max():
+        return 0.0
+    found = float(restoration.estimate_sigma(x))
+    return found if np.isfinite(found) else 0.0

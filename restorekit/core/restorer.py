@@ -1,0 +1,70 @@
+"""What evaluate, compare, audit, report, restore and the Python API see of everything that restores images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from restorekit.core.errors import CheckpointError
+from restorekit.core.types import Batch, Output
+
+__all__ = ["Restorer"]
+
+
+class Restorer(ABC):
+    """Restores images: a trained generator, a classical method, an iterative one, or several of these together.
+
+    What an instance needs of its images stands in its attributes; a caller pads, tiles and refuses by them.
+    """
+
+    scale: int = 1
+    """Output size = scale * input size, along every axis."""
+    multiple: int = 1
+    """Spatial sizes must be a multiple of this, and tiles start on one."""
+    least: int = 1
+    """Spatial sizes must be this or more."""
+    halo: int | None = None
+    """Pixels around a tile, per side, on which its output depends; None: only whole images are exact."""
+    translates: bool = True
+    """False where images come out as they are, as a classifier's do: nothing is then said of restoring."""
+
+    def fit(self, a: Iterable[Batch], b: Iterable[Batch]) -> None:  # noqa: B027 (most have nothing to learn)
+        """Learn from the training images; by default there is nothing to learn.
+
+        Args:
+            a: batches of degraded images, with their truth where it is known; can be iterated more than once.
+            b: batches of good images; can be iterated more than once.
+        """
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return what `fit` learnt; it is saved in the run like weights."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned.
+
+        Raises:
+            CheckpointError: if it is not of this restorer.
+        """
+        if state:
+            raise CheckpointError(f"{type(self).__name__}: has no state; got {', '.join(sorted(state))}")
+
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return (B, K), what a tile must know of its whole image (B, C, *S); None: nothing. It has no parameters."""
+        return None
+
+    @abstractmethod
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return restored images, and predictions if it makes any.
+
+        Args:
+            image: (B, C, *S) float32 in [-1, 1]; it stays as it is.
+            summary: of the whole images, where `image` are tiles of them; None: computed from `image`.
+            rng: for whatever is random; None: from a fixed seed, so that the same image gives the same result.
+
+        Returns:
+            The images (B, C, *scale*S) in [-1, 1]; `prediction` (B, K) or None.
+        """
