@@ -29,7 +29,7 @@ Image = NDArray[np.float32]
 class ByChannel(Restorer):
     """A method for single channels in [0, 1], applied to every channel of every image."""
 
-    def __init__(self, method: Callable[[Image], NDArray[Any]], halo: int | None = None) -> None:
+    def __init__(self, method: Callable[[Image], Any], halo: int | None = None) -> None:
         self.method, self.halo = method, halo
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
@@ -79,7 +79,7 @@ def nlm(
     """
     _plane("nlm", domain, (2, 3))
 
-    def method(x: Image) -> NDArray[Any]:
+    def method(x: Image) -> Any:
         sigma = _noise(x)
         if sigma == 0:
             return x
@@ -97,7 +97,7 @@ def wavelet(domain: Domain) -> Restorer:
         domain: The images.
     """
 
-    def method(x: Image) -> NDArray[Any]:
+    def method(x: Image) -> Any:
         sigma = _noise(x)
         if sigma == 0:
             return x
@@ -138,7 +138,7 @@ def richardson_lucy(
         kernel = np.multiply.outer(kernel, line)
     kernel = (kernel / kernel.sum()).astype(np.float32)
 
-    def method(x: Image) -> NDArray[Any]:
+    def method(x: Image) -> Any:
         # Mirrored borders: what lies outside counts as black otherwise, and the rim brightens.
         padded = np.pad(x, reach * 2, mode="symmetric")
         made = restoration.richardson_lucy(padded, kernel, num_iter=steps, filter_epsilon=1e-6)
@@ -162,7 +162,7 @@ def clahe(
     """
     _plane("clahe", domain, (2, 3))
 
-    def method(x: Image) -> NDArray[Any]:
+    def method(x: Image) -> Any:
         if x.min() == x.max():  # nothing to equalise, and scikit-image divides by the range
             return x
         return exposure.equalize_adapthist(x, kernel_size=[max(1, n // tiles) for n in x.shape], clip_limit=clip)
