@@ -63,7 +63,7 @@ class Resnet(Generator):
         )
         self.out = nn.Sequential(_Pad(3), make(width, target.channels, 7), nn.Tanh())
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the bottleneck (B, F, *S / multiple) for (B, C, *S), as state and as features."""
         state = self.encoder(image)
         return state, state

@@ -71,7 +71,7 @@ class Unet(Generator):
             drop = nn.Dropout(dropout if i > 0 and depth - i <= 3 else 0.0)
             self.ups.append(nn.Sequential(up, nd.norm(target.dims, c_out, kind), drop))
 
-    def encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Return the encoder's maps, (B, F_i, *S / stride_i), and the last of them."""
         maps = [*self.encoder(image)]
         return maps, maps[-1]

@@ -163,7 +163,7 @@ class Passes:
     @cached_property
     def ab(self) -> Output:
         """Poor images restored."""
-        return self._run(self.nets.ab, self.a.image)
+        return self._run(self.nets.ab, self.a.image, self.a)
 
     @cached_property
     def ba(self) -> Output:
@@ -188,7 +188,7 @@ class Passes:
     @cached_property
     def bb(self) -> Output:
         """High-quality images through the restoring translator, which should keep them."""
-        return self._run(self.nets.ab, self.b.image)
+        return self._run(self.nets.ab, self.b.image, self.b)
 
     def translated_scores(self) -> Iterator[Sequence[Tensor]]:
         """Yield what each discriminator says of the translated images, which it should take for real: its scores.
@@ -236,7 +236,7 @@ class Passes:
     def fresh_b(self) -> tuple[Tensor, Tensor]:
         """Restored images made by the generators as they are when this is first read, and what they were made of."""
         with torch.no_grad():
-            return self._run(self.nets.ab, self.a.image).image, self.a.image
+            return self._run(self.nets.ab, self.a.image, self.a).image, self.a.image
 
     def start(self, name: str) -> Batch:
         """Return the batch from which the pass `name` starts."""
@@ -248,8 +248,17 @@ class Passes:
             raise RecipeError("a term reads a pass through 'ba', but nets.one_way is true; mend one of the two")
         return self.nets.ba
 
-    def _run(self, translator: Translator, image: Tensor) -> Output:
-        output: Output = translator(image)
+    def _run(self, translator: Translator, image: Tensor, start: Batch | None = None) -> Output:
+        """Translate images: those of the batch `start`, or those that another pass made."""
+        if not translator.generator.summarises:
+            output: Output = translator(image)
+            return output
+        if start is None:
+            raise RecipeError(
+                "a term reads a pass through a generator with a summary that does not begin with an image of the data; "
+                "only ab and bb do"
+            )
+        output = translator(image, start.summary)
         return output
 
 

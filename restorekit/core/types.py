@@ -208,6 +208,8 @@ class Batch:
     known: Tensor | None = None
     """(B,) bool: whose truth is known; None: everyone's, where `truth` is given at all."""
     mask: Tensor | None = None
+    summary: Tensor | None = None
+    """(B, K), of the whole images where `image` are windows of them, for a generator that has a summary."""
     group: tuple[str | None, ...] | None = None
     source: tuple[str | None, ...] | None = None
     intensity: tuple[Intensity | None, ...] | None = None
@@ -226,6 +228,7 @@ class Batch:
             truth=move(self.truth),
             known=move(self.known),
             mask=move(self.mask),
+            summary=move(self.summary),
         )
 
     @property
@@ -300,11 +303,15 @@ class Encoder(nn.Module, ABC):
 class Generator(nn.Module, ABC):
     """Translates images, and exposes the features that a task head may read.
 
-    A generator maps (B, C, *S) to (B, C', *S') for any S that is a multiple of `multiple`.
+    A generator maps (B, C, *S) to (B, C', *scale*S) for any S that is a multiple of `multiple`.
     """
 
     features: int
     """Channels F of the features."""
+    scale: int = 1
+    """Output size = scale * input size, along every axis."""
+    halo: int | None = None
+    """Pixels around a tile, per side, on which its output depends; None: only whole images are exact."""
     multiple: int = 1
     """Spatial sizes must be a multiple of this; restoring pads and cuts back."""
     least: int = 1
@@ -336,17 +343,34 @@ class Generator(nn.Module, ABC):
         for encoder in self._encoders():
             encoder.warm_start()
 
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return (B, K), what a window must know of the whole image (B, C, *S) that it is cut from; None: nothing.
+
+        It has no parameters: where training cuts windows, the loader computes it of the whole degraded image.
+        """
+        return None
+
+    @property
+    def summarises(self) -> bool:
+        """True if it has a summary; it is then trained by passes that begin with an image of the data: ab and bb."""
+        return type(self).summary is not Generator.summary
+
     @abstractmethod
-    def encode(self, image: Tensor) -> tuple[Any, Tensor]:
-        """Return (state, features): whatever `decode` needs, and (B, F, *s) for the head."""
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Any, Tensor]:
+        """Return (state, features): whatever `decode` needs, and (B, F, *s) for the head.
+
+        Args:
+            image: (B, C, *S) in [-1, 1].
+            summary: of the whole images; None: computed from `image`. Given only where it has one.
+        """
 
     @abstractmethod
     def decode(self, state: Any) -> Tensor:
         """Return the translated image from the state."""
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (image, features)."""
-        state, features = self.encode(image)
+        state, features = self.encode(image) if summary is None else self.encode(image, summary)
         return self.decode(state), features
 
 
@@ -424,9 +448,9 @@ class Translator(nn.Module):
             module.training &= not own or any(own)
         return self
 
-    def forward(self, image: Tensor) -> Output:
-        """Translate (B, C, *S) and answer."""
-        translated, features = self.generator(image)
+    def forward(self, image: Tensor, summary: Tensor | None = None) -> Output:
+        """Translate (B, C, *S), tiles or windows of images with this summary, and answer."""
+        translated, features = self.generator(image, summary)
         return Output(translated, features, None if self.head is None else self.head(features))
 
     def answer(self, image: Tensor) -> Tensor | None:

@@ -71,7 +71,7 @@ class _Generator(Generator):
         self.first = nd.conv(dims)(channels, FEATURES, 3, padding=1)
         self.second = nd.conv(dims)(FEATURES, channels, 3, padding=1)
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         state = self.first(image).tanh()
         return state, state
 

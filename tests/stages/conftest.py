@@ -331,7 +331,9 @@ def spec(plugins: Plugins) -> Callable[..., Recipe]:
             for step in path:
                 node = node.setdefault(step, {})
             node[last] = value
-        if "data__size" in changes:
+            if value is None and dotted == "data__size":
+                del node[last]  # windows give it
+        if changes.get("data__size"):
             for side in "ab":
                 data["data"][side].setdefault("size", changes["data__size"])
         return recipe.resolved(data, "toy.yaml", plugins)

@@ -50,7 +50,7 @@ class CompactGenerator(Generator):
         self.up = Up(make, width, target.channels, bias=True)
         glorot(self)
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (state, features), both (B, width, *S / 2), for an image (B, C, *S)."""
         x = self.down_norm(self.down(image))
         if not self.bounded:

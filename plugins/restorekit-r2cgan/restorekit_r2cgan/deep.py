@@ -74,7 +74,7 @@ class DeepGenerator(Generator):
         )
         glorot(self)
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (state, features), both (B, 256, *S / 4) and the same tensor, for an image (B, C, *S)."""
         state = self.before(image)
         return state, state

@@ -45,7 +45,7 @@ class EcgUnet(Generator):
         c_in = widths[1] * (1 if depth == 1 else 2)
         self.last = make(c_in, target.channels, 6, stride=2, padding=1, transposed=True)
 
-    def encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Return the codes of every level, and the innermost one."""
         if self.center:
             image = image - image.flatten(2).mean(2).reshape(*image.shape[:2], *[1] * (image.ndim - 2))

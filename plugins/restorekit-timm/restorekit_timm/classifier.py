@@ -65,7 +65,7 @@ class Classifier(Generator):
         elif self.start == "published":
             load_published(WHERE, self.model, self.name, self.size)
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the image (B, C, H, W) as it came, and the model's unpooled features (B, F, h, w)."""
         return image, spatial(self.model, self.model(self.view(image)), self.size)
 

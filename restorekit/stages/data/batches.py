@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -49,6 +49,12 @@ class Fitted:
     target: float
     group: str | None
     source: str | None
+    summary: Tensor | None = None
+    """(K,), of the whole image that a training window is cut from, for a generator that has a summary."""
+
+
+Summary = Callable[[Tensor], "Tensor | None"]
+"""Whole images (B, C, *S) to what their windows must know of them, (B, K)."""
 
 
 def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"], *, antialias: bool) -> Tensor:
@@ -105,37 +111,90 @@ def _spaced(intensity: Intensity | None, ratios: Sequence[float]) -> Intensity |
     )
 
 
-def _load(side: Side, position: int, data: Data, seeds: tuple[int, ...], shared: tuple[int, ...] | None) -> Fitted:
-    """Load the image at a position, fitted; augmented by the draws of `shared` if given."""
+def _load(
+    side: Side,
+    position: int,
+    data: Data,
+    seeds: tuple[int, ...],
+    shared: tuple[int, ...] | None,
+    summary: Summary | None = None,
+) -> Fitted:
+    """Load the image at a position: for training, augmented by the draws of `shared`; for scoring where that is None.
+
+    An image is brought to the recipe's size; with `data.window` it keeps its own, and training cuts a window from it.
+    """
     record = side.record(position)
     sample = side.load(position, *seeds)
-    layers = [sample.image]
+    own = 1 if side.name == "a" else data.scale
+    layers = [_Layer(sample.image, own)]
     if sample.truth is not None:
-        layers.append(sample.truth)
+        layers.append(_Layer(sample.truth, data.scale))
     if sample.mask is not None:
-        layers.append(sample.mask.to(sample.image.dtype))
-    stack = torch.cat(layers)  # one stack, so that image, truth and mask are cut and mirrored alike
-    load = data.augment.load if shared is not None else 1.0
-    size = [round(n * load) for n in data.size]
-    intensity = _spaced(sample.intensity, _ratios(stack.shape[1:], size, data.fit))
-    stack = fit(stack, size, data.fit, antialias=data.antialias)
+        layers.append(_Layer(sample.mask.to(sample.image.dtype), data.scale))
+    intensity = sample.intensity
+    if data.window is None:
+        load = data.augment.load if shared is not None else 1.0
+        size = [round(n * load) for n in data.size]
+        intensity = _spaced(intensity, _ratios(sample.image.shape[1:], [n * own for n in size], data.fit))
+        layers = [layer.fitted(size, data) for layer in layers]
+    else:
+        _check_sizes(layers, record.key)
+    known = None if summary is None else summary(layers[0].image[None])
     if shared is not None:
-        stack = _augmented(stack, data, rng_of(*shared))
-    pieces = iter(torch.split(stack, [layer.shape[0] for layer in layers]))
+        layers = _augmented(layers, data, rng_of(*shared))
+    pieces = iter([layer.image for layer in layers])
     image = next(pieces)
     truth = next(pieces) if sample.truth is not None else None
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
     fitted = replace(sample, image=image, truth=truth, mask=mask, intensity=intensity)
     target = float(record.target) if side.domain.quantity else int(record.target)
-    return Fitted(fitted, record.key, target, record.group, record.source)
+    return Fitted(fitted, record.key, target, record.group, record.source, None if known is None else known[0])
 
 
-def _augmented(stack: Tensor, data: Data, rng: torch.Generator) -> Tensor:
-    room = [have - want for have, want in zip(stack.shape[1:], data.size, strict=True)]
+@dataclass(frozen=True)
+class _Layer:
+    """An image of a sample (C, *S), and its size over that of the degraded image."""
+
+    image: Tensor
+    scale: int
+
+    def fitted(self, size: Sequence[int], data: Data) -> _Layer:
+        """Return it at the size that belongs to degraded images of `size`."""
+        mine = [n * self.scale for n in size]
+        return replace(self, image=fit(self.image, mine, data.fit, antialias=data.antialias))
+
+    def cut(self, corner: Sequence[int], size: Sequence[int]) -> _Layer:
+        """Return the part that belongs to the window `size` at `corner` of the degraded image."""
+        mine = ([n * self.scale for n in of] for of in (corner, size))
+        return replace(self, image=nd.crop(self.image, *mine))
+
+    @property
+    def size(self) -> list[int]:
+        """The size of the degraded image that it belongs to."""
+        return [n // self.scale for n in self.image.shape[1:]]
+
+
+def _check_sizes(layers: Sequence[_Layer], key: str) -> None:
+    sizes = {tuple(n / layer.scale for n in layer.image.shape[1:]) for layer in layers}
+    if len(sizes) > 1:
+        got = " and ".join("x".join(map(str, layer.image.shape[1:])) for layer in layers)
+        raise DataError(f"{key}: image and truth must agree in size, times data.scale; got {got}")
+
+
+def _augmented(layers: list[_Layer], data: Data, rng: torch.Generator) -> list[_Layer]:
+    """Cut a window of the training size at random from all layers alike, and mirror them alike."""
+    layers = [_padded(layer, data.size) for layer in layers]
+    room = [have - want for have, want in zip(layers[0].size, data.size, strict=True)]
     corner = [int(torch.randint(n + 1, (), generator=rng)) for n in room]
-    stack = nd.crop(stack, corner, data.size)
+    layers = [layer.cut(corner, data.size) for layer in layers]
     mirrored = data.augment.flip and bool(torch.rand((), generator=rng) < 0.5)
-    return stack.flip(-1) if mirrored else stack
+    return [replace(layer, image=layer.image.flip(-1)) for layer in layers] if mirrored else layers
+
+
+def _padded(layer: _Layer, size: Sequence[int]) -> _Layer:
+    """Reflect an image that is smaller than a training window."""
+    short = [max(0, want - have) * layer.scale for have, want in zip(layer.size, size, strict=True)]
+    return replace(layer, image=nd.pad(layer.image[None], [(0, n) for n in short])[0]) if any(short) else layer
 
 
 def _collate(items: Sequence[Fitted]) -> Batch:
@@ -153,6 +212,7 @@ def _collate(items: Sequence[Fitted]) -> Batch:
         truth=None if blank is None else torch.stack([blank if truth is None else truth for truth in truths]),
         known=None if blank is None else known,
         mask=stack([item.sample.mask for item in items]),
+        summary=stack([item.summary for item in items]),
         group=tuple(item.group for item in items),
         source=tuple(item.source for item in items),
         intensity=tuple(item.sample.intensity for item in items),
@@ -163,7 +223,10 @@ def _collate(items: Sequence[Fitted]) -> Batch:
 class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
     """(a, b) for (epoch, index). The longer side sets the epoch's length; the shorter is cycled in new orders."""
 
-    def __init__(self, splits: Splits, recipe: Recipe, cache: ImageCache | None = None) -> None:
+    def __init__(
+        self, splits: Splits, recipe: Recipe, cache: ImageCache | None = None, summary: Summary | None = None
+    ) -> None:
+        self.summary = summary
         self.a, self.b = splits["train", "a"], splits["train", "b"]
         self.cache = cache
         self.data, self.seed = recipe.data, recipe.seed
@@ -195,8 +258,8 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
         else:
             second = self._draw(self.b, epoch, index)
         alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
-        a = _load(self.a, first, self.data, seeds, (*seeds, 1))
-        return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2))
+        a = _load(self.a, first, self.data, seeds, (*seeds, 1), self.summary)
+        return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2), self.summary)
 
     def _draw(self, side: Side, epoch: int, index: int) -> int:
         """The position shown: every image in its turn, or every class in its turn, and of a class every image."""
@@ -294,17 +357,19 @@ def steps_per_epoch(splits: Splits, recipe: Recipe) -> int:
     return max(1, len(_Pairs(splits, recipe)) // (recipe.data.batch * recipe.train.accumulate))
 
 
-def training_batches(splits: Splits, recipe: Recipe, start: int, stop: int) -> Iterator[list[tuple[Batch, Batch]]]:
+def training_batches(
+    splits: Splits, recipe: Recipe, start: int, stop: int, *, summary: Summary | None = None
+) -> Iterator[list[tuple[Batch, Batch]]]:
     """Yield the batches (a, b) of each step from `start` up to `stop`: as many as `train.accumulate`.
 
-    With `data.pairing: key` the truth of a is its partner in b.
+    With `data.pairing: key` the truth of a is its partner in b. `summary` is computed of whole images.
     """
     with _cache(recipe) as cache:
         each = recipe.train.accumulate
         sampler = _Steps(start, stop, steps_per_epoch(splits, recipe), recipe.data.batch, each)
         workers = recipe.data.workers
         loader: DataLoader[Any] = DataLoader(
-            _Pairs(splits, recipe, cache),
+            _Pairs(splits, recipe, cache, summary),
             batch_sampler=sampler,
             num_workers=workers,
             collate_fn=_collate_pairs,
@@ -375,5 +440,6 @@ def scoring_batches(
         return replace(item, sample=replace(item.sample, truth=truth))
 
     wanted = range(len(side)) if positions is None else positions
+    batch = 1 if recipe.data.window is not None else batch  # whole images differ in size
     for first in range(0, len(wanted), batch):
         yield _collate([load(i) for i in wanted[first : first + batch]])

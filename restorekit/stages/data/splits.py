@@ -205,7 +205,7 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
         for split in SPLITS:
             with recipe.at("data", name):
                 dataset = parts.resolve("dataset", getattr(data, name).spec)(root, split)
-            domain = Domain(name, data.channels, tuple(data.size), tuple(dataset.classes), dataset.quantity)
+            domain = Domain(name, data.channels, tuple(data.sizes[name]), tuple(dataset.classes), dataset.quantity)
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     _check_classes(sides["train", "a"], sides["train", "b"])

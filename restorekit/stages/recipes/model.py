@@ -71,6 +71,10 @@ class Data(_Model):
     """The folder where the datasets' relative paths start."""
     size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
     """Spatial size for training and scoring: [length], [height, width] or [depth, height, width]."""
+    window: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)] | None = None
+    """Train on windows of this size, cut from images at their own size, and score whole images; `size` is left out."""
+    scale: int = Field(default=1, ge=1)
+    """Size of b and of the truth over that of a, for super-resolution; `size` and `window` are those of a."""
     channels: int = Field(default=1, ge=1)
     """Channels of the networks. One channel is repeated to this many, equal ones count as one; else it is refused."""
     fit: Literal["stretch", "pad", "crop"] = "stretch"
@@ -99,6 +103,21 @@ class Data(_Model):
     """Processes that load images; the draws do not depend on it."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     """What a file that cannot be read does to the run: stop it before it starts, or be skipped and counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_window(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("window") is None:
+            return value
+        size = value.get("size", value["window"])
+        if size != value["window"]:
+            raise ValueError(f"size is for images that are resized; leave it out beside window; got {size}")
+        return {**value, "size": size}
+
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """The sizes of the images of each side in training."""
+        return {"a": list(self.size), "b": [n * self.scale for n in self.size]}
 
 
 class NetsSpec(_Model):

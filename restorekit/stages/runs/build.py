@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from restorekit.core import nd
@@ -16,7 +18,7 @@ from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
-from restorekit.core.types import Domain, Nets, ParameterGroup, Translator
+from restorekit.core.types import Domain, Generator, Nets, ParameterGroup, Translator
 from restorekit.stages.data import batches, doctor, items
 from restorekit.stages.data.polarity import opened_leaves, polarity
 from restorekit.stages.data.splits import SIDES, SPLITS, changes, open_splits
@@ -95,8 +97,8 @@ def _of_judge(place: Place, text: str) -> Fault:
 
 def assumed(spec: Recipe) -> dict[str, Domain]:
     """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
-    size = tuple(spec.data.size)
-    return {name: Domain(name, spec.data.channels, size, ASSUMED, "a number") for name in "ab"}
+    sizes = {name: tuple(size) for name, size in spec.data.sizes.items()}
+    return {name: Domain(name, spec.data.channels, size, ASSUMED, "a number") for name, size in sizes.items()}
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
@@ -190,10 +192,17 @@ def _run_once(
                 why = f"generator {name!r} takes multiples of {multiple}; came {spec.data.size}"
                 return [(("data", "size"), why)]
             image = torch.empty(shape)
+            scale = nets.ab.generator.scale
+            if scale != spec.data.scale:
+                why = f"must be the scale of generator {spec.nets.generator.name!r}, {scale}; got {spec.data.scale}"
+                return [(("data", "scale"), why)]
+            if scale > 1 and nets.ba is not None:
+                return [(("nets", "one_way"), "must be true with data.scale above 1: nothing makes images smaller")]
             outputs = [net(image) for net in nets.translators()]
             made = [output.image.shape for output in outputs]
-            for judge in nets.discriminators():
-                judge(image)
+            larger = nd.resize(image, [n * scale for n in spec.data.size])
+            for discriminator in nets.discriminators():
+                discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
         for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
             if net.head is not None:
                 require_answer(net.head, output.answer, domains[name], batch)
@@ -211,9 +220,15 @@ def _run_once(
         if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
             raise NeedsNumbers from error
         return [(("nets",), f"cannot take images of {shape}: {why}")]
-    wrong = [other for other in made if other != shape]
+    must = (*shape[:2], *spec.data.sizes["b"])
+    for discriminator in nets.discriminators():
+        if discriminator.conditional and spec.data.pairing != "key":
+            why = "is conditional: it scores an image beside its pair; set data.pairing: key"
+            found.append((("nets", "discriminator"), why))
+            break
+    wrong = [other for other in made if other != must]
     at = ("nets", "generator")
-    return found + [(at, f"makes {tuple(other)} of {shape}; sizes must agree") for other in wrong]
+    return found + [(at, f"makes {tuple(other)} of {shape}; must make {must}") for other in wrong]
 
 
 def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Fault]:
@@ -346,7 +361,7 @@ def build(
         optimizers=optimizers(spec, parts, nets),
         schedules=schedules(spec, parts, steps),
         pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
-        batches=partial(batches.training_batches, splits, spec),
+        batches=partial(batches.training_batches, splits, spec, summary=_summary_of(nets.ab.generator)),
         steps=steps,
         steps_per_epoch=per_epoch,
         folder=folder,
@@ -381,6 +396,11 @@ def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:
             f"has {steps} steps, so they never would; let them learn from a step below {steps} on, or train longer"
         )
         raise Misfit(spec, (("nets", "generator"), why))
+
+
+def _summary_of(generator: Generator) -> Callable[[Tensor], Tensor | None] | None:
+    """Return a generator's summary for loaders in other processes; it has no parameters, so none go along."""
+    return deepcopy(generator).to("meta").summary if generator.summarises else None
 
 
 def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:

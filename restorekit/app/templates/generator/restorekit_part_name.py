@@ -35,7 +35,7 @@ class Residual(Generator):
         self.blocks = nn.Sequential(*(Block(make, width) for _ in range(blocks)))
         self.up = nn.Sequential(make(width, target.channels, 4, stride=2, padding=1, transposed=True), nn.Tanh())
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (B, F, *S / 2) for (B, C, *S) in [-1, 1]: as the state, and as features for a head."""
         state: Tensor = self.blocks(self.down(image))
         return state, state
