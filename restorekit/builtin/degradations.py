@@ -15,9 +15,19 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Degradation, Domain, Factory, PluginError, RecipeError, SingleDegradation, hookimpl
+from restorekit import (
+    Degradation,
+    Domain,
+    Factory,
+    PluginError,
+    RecipeError,
+    SingleDegradation,
+    hookimpl,
+    nd,
+    trial,
+)
 
-__all__ = ["blend", "blur", "exposure", "noise"]
+__all__ = ["blend", "blur", "downsample", "exposure", "noise"]
 
 
 Share = Annotated[float, Field(ge=0, le=10)]
@@ -61,6 +71,20 @@ class Exposure(SingleDegradation):
         """Raise [0, 1] to the power of gamma."""
         light = ((image + 1) / 2).clamp(0, 1)
         return light.pow(2.0**severity) * 2 - 1
+
+
+class Smaller(SingleDegradation):
+    """Fewer pixels by cubic interpolation (Keys, a = -0.5, antialiased); severity is the factor."""
+
+    name = "downsample"
+
+    def __init__(self, scale: int) -> None:
+        super().__init__((scale, scale))
+        self.scale = scale
+
+    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
+        """Return the image with 1 / severity of the pixels along every axis."""
+        return nd.resize(image[None], [n // int(severity) for n in image.shape[1:]], mode="cubic")[0]
 
 
 class Blend(Degradation):
@@ -121,6 +145,17 @@ def exposure(domain: Domain, *, severity: tuple[Stops, Stops] = (-1.0, 1.0)) -> 
     return Exposure(severity)
 
 
+@trial(options={"scale": 2})
+def downsample(domain: Domain, *, scale: Annotated[int, Field(ge=2, le=16)]) -> Degradation:
+    """Fewer pixels by antialiased cubic interpolation (Keys, a = -0.5), for super-resolution; data.scale is the same.
+
+    Args:
+        domain: The images.
+        scale: How many times smaller the image gets, along every axis.
+    """
+    return Smaller(scale)
+
+
 def blend(
     domain: Domain, *, degradations: list[Factory] | None = None, least: Annotated[int, Field(ge=0)] = 1
 ) -> Degradation:
@@ -141,5 +176,5 @@ def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
     """Bring the degradations that any modality can use."""
-    for factory in (noise, blur, exposure, blend):
+    for factory in (noise, blur, exposure, downsample, blend):
         add("degradation", factory.__name__, factory)

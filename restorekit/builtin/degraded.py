@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, hookimpl, trial
+from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, hookimpl, nd, trial
 
 __all__ = ["degraded"]
 
@@ -45,10 +46,13 @@ class Degraded(Dataset):
             return sample
         chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
         drawn = self.degradation.draw(chance)
+        scale = self.degradation.scale
+        image, truth, mask = (_cut(one, scale) for one in (sample.image, sample.truth, sample.mask))
+        assert image is not None
         return Sample(
-            image=self.degradation.apply(sample.image, drawn, chance),
-            truth=sample.image if sample.truth is None else sample.truth,
-            mask=sample.mask,
+            image=self.degradation.apply(image, drawn, chance),
+            truth=image if truth is None else truth,
+            mask=mask,
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )
@@ -83,6 +87,13 @@ def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Fa
         fresh: Draw anew in every epoch. Otherwise what happens to an image depends on its key alone, for ever.
     """
     return Degraded(dataset(root, split), degradation, root, split, fresh)
+
+
+def _cut(image: Tensor | None, scale: int) -> Tensor | None:
+    """Return (C, *S) without the last rows and columns beyond a multiple of `scale`."""
+    if image is None or scale == 1:
+        return image
+    return nd.crop(image, [0] * (image.ndim - 1), [n // scale * scale for n in image.shape[1:]])
 
 
 def _seed(split: str, key: str) -> int:

@@ -38,10 +38,12 @@ class Resnet(Generator):
         downs: int,
         norm: Norm,
         up: Upsample,
+        scale: int = 1,
     ) -> None:
         super().__init__()
         dims = source.dims
         self.multiple = 2**downs
+        self.scale = scale
         self.least = 2 * self.multiple  # a norm over one value has no meaning
         self.features = width * 2**downs
         widths = [width * 2**i for i in range(downs + 1)]
@@ -61,7 +63,8 @@ class Resnet(Generator):
         self.decoder = nn.Sequential(
             *body[middle:], *(active(_upward(2 * n, n, make, bias, up), n) for n in reversed(widths[:-1]))
         )
-        self.out = nn.Sequential(_Pad(3), make(width, target.channels, 7), nn.Tanh())
+        enlarge = [_Enlarge(scale)] if scale > 1 else []
+        self.out = nn.Sequential(*enlarge, _Pad(3), make(width, target.channels, 7), nn.Tanh())
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the bottleneck (B, F, *S / multiple) for (B, C, *S), as state and as features."""
@@ -69,7 +72,7 @@ class Resnet(Generator):
         return state, state
 
     def decode(self, state: Tensor) -> Tensor:
-        """Return the image (B, C', *S) for the bottleneck."""
+        """Return the image (B, C', *scale*S) for the bottleneck."""
         image: Tensor = self.out(self.decoder(state))
         return image
 
@@ -86,6 +89,15 @@ class _Pad(nn.Module):
 class _Double(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return nd.resize(image, [2 * n for n in image.shape[2:]], antialias=False)
+
+
+class _Enlarge(nn.Module):
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nd.resize(image, [self.scale * n for n in image.shape[2:]], antialias=False)
 
 
 class _Block(nn.Module):
@@ -125,13 +137,15 @@ def resnet(
     downs: Annotated[int, Field(ge=0, le=8)] = 2,
     norm: Norm = "instance",
     upsample: Upsample = "transpose",
+    scale: Annotated[int, Field(ge=1, le=8)] = 1,
 ) -> Generator:
     """CycleGAN's ResNet generator (arXiv:1703.10593), 11.4 M parameters; sizes must be a multiple of 2**downs.
 
-    Nine blocks are for 256 x 256, six for 128 x 128.
+    Nine blocks are for 256 x 256, six for 128 x 128. With a `scale` above 1 its features are enlarged before the last
+    layer, linearly; then it makes larger images.
     """
     make = nd.normal_start(layer(source.dims))
-    return Resnet(source, target, make, width, blocks, downs, norm, upsample)
+    return Resnet(source, target, make, width, blocks, downs, norm, upsample, scale)
 
 
 @hookimpl

@@ -592,6 +592,9 @@ class Format(ABC):
 class Degradation(ABC):
     """A way in which images get worse. Severity 0 is the identity and more is worse."""
 
+    scale: int = 1
+    """How many times smaller than the image its result is, along every axis; the image's sizes are multiples of it."""
+
     def for_split(self, root: Path | None, split: str) -> Degradation:
         """Return this degradation for images of a split, before any is made worse.
 

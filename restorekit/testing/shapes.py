@@ -60,7 +60,8 @@ def _generator(subject: Subject, form: Form) -> None:
     least = examples.images(1, channels, *[allowed(net, 1)] * subject.dims)
     for x in (form.x, form.x[:1], wider, least):
         image, features = net(x)
-        _demand_shape("the translated image", image, tuple(x.shape))
+        larger = (*x.shape[:2], *(net.scale * n for n in x.shape[2:]))
+        _demand_shape("the translated image", image, larger)
         most = float(image.abs().max())
         demand(most <= 1, f"a translated image must lie in [-1, 1]; came values to {most:.3g}; end with tanh")
         came = tuple(features.shape)
@@ -70,7 +71,7 @@ def _generator(subject: Subject, form: Form) -> None:
         )
         state, again = net.encode(x)
         _demand_shape("the features that encode gives", again, came)
-        _demand_shape("decode(state)", net.decode(state), tuple(x.shape))
+        _demand_shape("decode(state)", net.decode(state), larger)
 
 
 def _judge(subject: Subject, form: Form) -> None:
