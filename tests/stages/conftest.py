@@ -335,7 +335,8 @@ def spec(plugins: Plugins) -> Callable[..., Recipe]:
                 del node[last]  # windows give it
         if changes.get("data__size"):
             for side in "ab":
-                data["data"][side].setdefault("size", changes["data__size"])
+                if data["data"][side]["name"] in ("toy", "same"):
+                    data["data"][side].setdefault("size", changes["data__size"])
         return recipe.resolved(data, "toy.yaml", plugins)
 
     return make
