@@ -88,6 +88,8 @@ def trained_scale(side: Side, data: Data) -> dict[str, Any] | None:
         1024 becomes 256), and `size`, the median size of the whole image after that, before a window of it is cut; None
         if the images are windows themselves. None in all if no image can be read.
     """
+    if data.window is not None:
+        return {"factor": 1.0, "size": None}
     size = [round(n * data.augment.load) for n in data.size]
     factors, sizes = [], []
     for position in range(0, len(side), max(1, -(-len(side) // MEASURED))):
