@@ -231,6 +231,30 @@ class Batch:
             summary=move(self.summary),
         )
 
+    def take(self, places: Sequence[int]) -> Batch:
+        """Return the batch of the images at these places, one or more."""
+        at = torch.tensor(places, device=self.image.device)
+
+        def cut(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[at.to(tensor.device)]
+
+        def of(values: tuple[Any, ...] | None) -> Any:
+            return None if values is None else tuple(values[i] for i in places)
+
+        return Batch(
+            image=self.image[at],
+            key=tuple(self.key[i] for i in places),
+            target=cut(self.target),
+            truth=cut(self.truth),
+            known=cut(self.known),
+            mask=cut(self.mask),
+            summary=cut(self.summary),
+            group=of(self.group),
+            source=of(self.source),
+            intensity=of(self.intensity),
+            drawn=of(self.drawn),
+        )
+
     @property
     def with_truth(self) -> Tensor:
         """(B,) bool: the images whose truth is known."""
@@ -453,9 +477,13 @@ class Translator(nn.Module):
         translated, features = self.generator(image, summary)
         return Output(translated, features, None if self.head is None else self.head(features))
 
-    def answer(self, image: Tensor) -> Tensor | None:
+    def answer(self, image: Tensor, summary: Tensor | None = None) -> Tensor | None:
         """Answer without translating: `encode` and the head alone."""
-        return None if self.head is None else self.head(self.generator.encode(image)[1])
+        if self.head is None:
+            return None
+        encoded = self.generator.encode(image) if summary is None else self.generator.encode(image, summary)
+        answer: Tensor = self.head(encoded[1])
+        return answer
 
 
 class Nets(nn.Module):

@@ -7,7 +7,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
@@ -16,7 +16,19 @@ from restorekit.core.parts import Fault, Place
 from restorekit.stages.recipes.layered import Origins
 from restorekit.stages.recipes.places import lines_of, meant_place
 
-__all__ = ["Audit", "Data", "LossSpec", "Misfit", "Recipe", "ScheduleSpec", "Train", "key_fields", "numbered"]
+__all__ = [
+    "AnyRecipe",
+    "Audit",
+    "Data",
+    "LossSpec",
+    "Misfit",
+    "Recipe",
+    "RestorerRecipe",
+    "ScheduleSpec",
+    "Train",
+    "key_fields",
+    "numbered",
+]
 
 
 class _Model(BaseModel):
@@ -217,8 +229,8 @@ class Audit(_Model):
         return {"name": value} if isinstance(value, str) else value
 
 
-class Recipe(_Model):
-    """One experiment, whole."""
+class _Recipe(_Model):
+    """What every recipe may say: images, scores, and who it is."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the run folder."""
@@ -227,15 +239,7 @@ class Recipe(_Model):
     needs: list[str] = []
     """Distributions that must be installed, such as `restorekit-selfonn`."""
     data: Data
-    nets: NetsSpec
-    losses: Annotated[list[LossSpec], Field(min_length=1)]
-    """The terms; each is a part with a `weight`, default 1."""
-    train: Train
     evaluate: Evaluate = Field(default_factory=Evaluate)
-    audit: Audit | None = None
-    """Null: none. `split` or `same` alone takes the usual judge."""
-    watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
-    """Who writes down what the run says."""
     paper: dict[str, float] = {}
     """Published scores, and numbers of trained parameters, `parameters` and `encode_and_head`; shown beside ours."""
     paper_note: str = ""
@@ -250,25 +254,24 @@ class Recipe(_Model):
     @property
     def half(self) -> Literal["first", "second"] | None:
         """The half of the training patients that the run is trained on, if not all."""
-        halved = self.audit is not None and self.audit.name == "split"
-        return self.data.half or ("first" if halved else None)
+        return self.data.half
+
+    @property
+    def predicts(self) -> bool:
+        """True if it asks for predictions, such as of classes."""
+        return False
 
     @property
     def metric_names(self) -> list[str]:
-        """Names under which the evaluated metrics are told; the second `psnr` is `psnr_2`."""
+        """Names under which the evaluated metrics are reported; the second `psnr` is `psnr_2`."""
         return numbered([metric.name for metric in self.evaluate.metrics])
-
-    @property
-    def loss_names(self) -> list[str]:
-        """Names under which the losses are told; the second `cycle` is `cycle_2`."""
-        return numbered([loss.name for loss in self.losses])
 
     @property
     def origins(self) -> Origins:
         """Where its values came from: a file and a line, or a setting."""
         return self._origins
 
-    def born(self, origins: Origins) -> Recipe:
+    def born(self, origins: Origins) -> Self:
         """Return it with the places that its values came from."""
         made = self.model_copy()
         made._origins = origins
@@ -276,7 +279,7 @@ class Recipe(_Model):
 
     @contextmanager
     def at(self, *place: str | int) -> Iterator[None]:
-        """Say of faults of what is made inside, from what stands at `place`, on which line the recipe asks for it.
+        """Give errors of what is made inside, from what is at `place`, the line on which the recipe asks for it.
 
         Raises:
             Misfit: for a RecipeError that does not know its place.
@@ -290,13 +293,52 @@ class Recipe(_Model):
             raise Misfit(self, *((meant_place(data, place, line), line) for line in error.faults)) from error
 
 
+class Recipe(_Recipe):
+    """One training, whole."""
+
+    nets: NetsSpec
+    losses: Annotated[list[LossSpec], Field(min_length=1)]
+    """The terms; each is a part with a `weight`, default 1."""
+    train: Train
+    audit: Audit | None = None
+    """Null: none. `split` or `same` alone takes the usual judge."""
+    watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
+    """Who writes down what the run says."""
+
+    @property
+    def half(self) -> Literal["first", "second"] | None:
+        """The half of the training patients that the run is trained on, if not all."""
+        halved = self.audit is not None and self.audit.name == "split"
+        return self.data.half or ("first" if halved else None)
+
+    @property
+    def predicts(self) -> bool:
+        """True if it has a head."""
+        return self.nets.head is not None
+
+    @property
+    def loss_names(self) -> list[str]:
+        """Names under which the losses are reported; the second `cycle` is `cycle_2`."""
+        return numbered([loss.name for loss in self.losses])
+
+
+class RestorerRecipe(_Recipe):
+    """One restorer without training: fitted, scored, reported and compared like a trained one."""
+
+    restorer: PartSpec
+    """What restores, in place of nets, losses and train."""
+
+
+AnyRecipe = Recipe | RestorerRecipe
+
+
 class Misfit(RecipeError):
     """Faults of a recipe that is valid by itself: its parts do not fit each other or the data.
 
     `found` holds them with their places, `faults` a line each, in which the place stands first, as with other faults.
     """
 
-    def __init__(self, recipe: Recipe, *found: Fault) -> None:
+    def __init__(self, recipe: _Recipe, *found: Fault) -> None:
         super().__init__(*lines_of(found, recipe.origins))
         self.found = found
 

@@ -19,7 +19,7 @@ from restorekit.core.parts import Parts
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.faults import checked
 from restorekit.stages.recipes.layered import Layered, Origins, read, to_yaml
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import AnyRecipe, Recipe
 from restorekit.stages.recipes.places import PART_PLACES, lines_of, named
 from restorekit.stages.recipes.upgrade import upgraded
 
@@ -185,7 +185,7 @@ def reopened(folder: Path, plugins: Plugins, root: Path | None = None) -> Recipe
     return spec
 
 
-def dump(recipe: Recipe) -> str:
+def dump(recipe: AnyRecipe) -> str:
     """Return the resolved recipe as YAML 1.2."""
     return to_yaml(json.loads(recipe.model_dump_json()))
 

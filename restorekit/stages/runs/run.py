@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-import restorekit
-from restorekit.core import plugins
 from restorekit.core.errors import CheckpointError, TrainingError
-from restorekit.core.files import read_own_json, write_text
 from restorekit.core.passes import HistoryPool, Loss
-from restorekit.core.types import Batch, Domain, Metric, Nets
-from restorekit.stages.data.doctor import Checkup
+from restorekit.core.types import Batch, Nets
 from restorekit.stages.recipes.model import Recipe
-from restorekit.stages.recipes.recipe import dump
 from restorekit.stages.runs import sizes
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import (
+    kept_checkpoint,
     last_good,
     load_average,
     load_nets,
@@ -35,7 +29,8 @@ from restorekit.stages.runs.checkpoint import (
     remove_torn,
     write_checkpoint,
 )
-from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.experiment import Experiment
+from restorekit.stages.runs.trained import TrainedRestorer
 
 __all__ = ["Run", "Schedule", "Term", "distance_name"]
 
@@ -64,15 +59,13 @@ def distance_name(metric: str) -> str:
     return f"{metric}_distance"
 
 
-@dataclass
-class Run:
-    """Everything that training needs and changes."""
+@dataclass(kw_only=True)
+class Run(Experiment):
+    """A training: everything that it needs and changes besides its images."""
 
     recipe: Recipe
     nets: Nets
-    domains: dict[str, Domain]
     terms: list[Term]
-    engine: Engine
     optimizers: dict[str, Optimizer]
     """By side: "generator", and "discriminator" if there are any. A parameter group holds `base_lr`, its rate before
     the schedule, and `first_step`, the step from which it learns."""
@@ -83,31 +76,8 @@ class Run:
     """(start, stop) to the batches (a, b) of those steps, a list for each."""
     steps: int
     steps_per_epoch: int
-    folder: Path
-    scoring: Callable[..., Iterator[Batch]]
-    """(split, positions or None) to images of side a, or with name="b" of side b, in order, without augmentation."""
-    sizes: Mapping[str, int]
-    """Images of side a in each split."""
-    good_sizes: Mapping[str, int] = field(default_factory=dict)
-    """Images of side b in each split."""
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    """Versions of the libraries of restorekit and of the guests whose parts are used."""
-    counts: Mapping[str, Any] = field(default_factory=dict)
-    """Images by split, side, class and source: data.json of the run folder."""
-    listing: str = ""
-    """Which image stands in which split: splits.csv of the run folder."""
-    changed: str = ""
-    """Which images came or went since the run began, in a sentence."""
-    checkup: Checkup | None = None
-    """What the data check found, where it was made."""
     average: Average | None = None
     """The moving average of the translators, where `train.ema` asks for one."""
-    scale: Callable[[], Mapping[str, Any] | None] = lambda: None
-    """Measures how training resamples the images of side a: see `restorekit.stages.data.batches.trained_scale`."""
-    good_rows: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
-    """By split and metric the values of good images, once they were measured, (M,)."""
-    step: int = 0
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
 
@@ -166,12 +136,41 @@ class Run:
         sign = 1 if self.metrics[name].better == "higher" else -1
         return sign * value > sign * float(self.best["value"])
 
-    def load(self, checkpoint: Path) -> dict[str, Any]:
-        """Take over the weights that a checkpoint is judged by, not what training needs besides; return its state.
+    @property
+    def restorer(self) -> TrainedRestorer:
+        """The translator that is scored, applied as often as the recipe evaluates."""
+        return TrainedRestorer(self.scored_nets.ab, self.recipe.evaluate.times)
+
+    @property
+    def degrade(self) -> Callable[[Tensor], Tensor] | None:
+        """The way back, if it is trained."""
+        ba = self.scored_nets.ba
+        return None if ba is None else lambda image: TrainedRestorer(ba).restore(image).image
+
+    @property
+    def kept(self) -> str:
+        """Which checkpoint is scored."""
+        return self.recipe.train.keep
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode of the scored networks, without gradients; training mode comes back afterwards."""
+        nets = self.scored_nets
+        was = nets.training
+        nets.eval()
+        try:
+            with super().evaluating():
+                yield
+        finally:
+            nets.train(was)
+
+    def load(self) -> dict[str, Any]:
+        """Take over the weights of the kept checkpoint, not what training needs besides; return its state.
 
         Raises:
-            CheckpointError: if it is incomplete, of another format, or of other networks.
+            CheckpointError: if there is none, or it is incomplete, of another format, or of other networks.
         """
+        checkpoint = kept_checkpoint(self.folder, self.kept)
         state, tensors = read_checkpoint(checkpoint)
         self._load(tensors, checkpoint)
         return state
@@ -244,54 +243,11 @@ class Run:
         if self.average is not None:
             load_average(self.average.nets, tensors, checkpoint)
 
-    @property
-    def synthetic(self) -> bool:
-        """True if any of the images were made, not recorded."""
-        return bool(self.counts.get("synthetic"))
-
-    @property
-    def unit(self) -> str:
-        """What groups of images are: patients, or what the dataset calls them."""
-        return str(self.counts.get("unit", "patient"))
-
-    def begin(self, command: str) -> None:
-        """Write what a run folder says of itself: recipe, environment, data, networks."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def networks(self) -> dict[str, Any]:
+        """Return what networks.json of the run folder holds."""
         spec = self.recipe.nets
-        judge = spec.discriminator.name if spec.discriminator is not None else ""
-        networks = sizes.describe(self.nets, self.domains, spec.generator.name, judge)
-        write_text(self.folder / "recipe.yaml", dump(self.recipe))
-        write_text(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1))
-        write_text(self.folder / "environment.json", json.dumps(self._environment(command), indent=1))
-        write_text(self.folder / "data.json", json.dumps(self.counts, indent=1))
-        if self.listing:
-            write_text(self.folder / "splits.csv", self.listing)
-        if self.checkup is not None:
-            self.checkup.write(self.folder / "data-check")
-        write_text(self.folder / "networks.json", json.dumps(networks, indent=1))
-
-    def _environment(self, command: str) -> dict[str, Any]:
-        """Where and how the run began; where it went on stands in "resumed"."""
-        now = {
-            "restorekit": restorekit.__version__,
-            "plugins": {p.distribution: p.version for p in plugins.load().found if p.distribution != "restorekit"},
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "libraries": dict(self.libraries),
-            "device": self.engine.device.type,
-            "device_name": self.engine.device_name,
-            "precision": self.engine.precision,
-            "threads": torch.get_num_threads(),
-            "platform": platform.platform(),
-            "seed": self.recipe.seed,
-            "command": command,
-            "notes": self.engine.notes,
-        }
-        path = self.folder / "environment.json"
-        if not path.is_file():
-            return now
-        began = read_own_json(path)
-        return {**began, "resumed": [*began.get("resumed", []), {"step": self.step, **now}]}
+        discriminator = spec.discriminator.name if spec.discriminator is not None else ""
+        return sizes.describe(self.nets, self.domains, spec.generator.name, discriminator)
 
 
 def _pooled(pools: Sequence[HistoryPool]) -> Iterator[tuple[str, Tensor]]:

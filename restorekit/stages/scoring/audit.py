@@ -25,10 +25,11 @@ from restorekit.core import nd
 from restorekit.core.errors import DataError
 from restorekit.core.files import read_own_text, write_text
 from restorekit.core.types import Batch, Domain, Metric
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.seeds import seed_of
-from restorekit.stages.runs.checkpoint import kept_checkpoint
+from restorekit.stages.runs.experiment import Experiment
 from restorekit.stages.runs.run import Run
-from restorekit.stages.scoring.evaluate import judging, restored
+from restorekit.stages.scoring.evaluate import enlarged, restored
 from restorekit.stages.scoring.intervals import (
     Indices,
     Resamples,
@@ -64,7 +65,7 @@ class _Seen:
 
 
 def audit(
-    run: Run, judge: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None
+    run: Experiment, judge: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Let the judge look at a split before and after restoration; write scores/audit.json and .csv of the run.
 
@@ -73,7 +74,7 @@ def audit(
         CheckpointError: if one of the two has no checkpoint that fits.
     """
     demand_fit(run, judge, split)
-    steps = [one.load(kept_checkpoint(one.folder, one.recipe.train.keep))["step"] for one in (run, judge)]
+    steps = [one.load()["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
     unit = unit_word(seen.groups, run.unit)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
@@ -125,7 +126,7 @@ def contrast(image: Tensor, mask: Tensor) -> Rows:
     return found
 
 
-def demand_fit(run: Run, judge: Run, split: str) -> None:
+def demand_fit(run: Experiment, judge: Run, split: str) -> None:
     """Refuse a judge that cannot audit a run, before or after the judge is trained.
 
     Raises:
@@ -133,9 +134,9 @@ def demand_fit(run: Run, judge: Run, split: str) -> None:
     """
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
-    if not run.nets.ab.generator.translates:
+    if not run.restorer.translates:
         raise DataError(f"{run.folder}: hands its images through, so there is nothing to audit; give one that restores")
-    if run.recipe.nets.generator.name == judge.recipe.nets.generator.name:
+    if isinstance(run.recipe, Recipe) and run.recipe.nets.generator.name == judge.recipe.nets.generator.name:
         raise DataError(
             f"{judge.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; a judge needs another "
             "architecture"
@@ -166,7 +167,7 @@ def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
         )
 
 
-def _listing(run: Run) -> str:
+def _listing(run: Experiment) -> str:
     """What a run was trained on: as it was written when it began, for the data may have changed since."""
     written = run.folder / "splits.csv"
     return read_own_text(written) if written.is_file() else run.listing
@@ -180,12 +181,12 @@ def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
     return found
 
 
-def _look(run: Run, judge: Run, split: str, say: Callable[[str], None]) -> _Seen:
+def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -> _Seen:
     seen = _Seen()
-    with judging(run.scored_nets), judging(judge.scored_nets):
+    with run.evaluating(), judge.evaluating():
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
-            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            output = restored(run, moved)
             _note(judge, seen, moved, output.image.float())
             say(f"{len(seen.keys)} of {run.sizes[split]} images judged")
     if len(seen.told.get("truth", [])) < len(seen.keys):  # a score of some of the images would not be the split's
@@ -195,7 +196,9 @@ def _look(run: Run, judge: Run, split: str, say: Callable[[str], None]) -> _Seen
 
 
 def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
-    looks = {"poor": batch.image, "restored": image} | ({} if batch.truth is None else {"truth": batch.truth})
+    looks = {"poor": enlarged(batch.image, image), "restored": image}
+    if batch.truth is not None and bool(batch.with_truth.all()):
+        looks["truth"] = batch.truth
     head = judge.scored_nets.ab.head
     for name, look in looks.items():
         answer = judge.scored_nets.ab.answer(_for(judge.domains["a"], look))
@@ -221,7 +224,7 @@ def _for(domain: Domain, image: Tensor) -> Tensor:
     return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
 
 
-def _summary(run: Run, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
+def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
     confidence = run.recipe.evaluate.confidence
     classes = run.domains["a"].classes
     truth = np.array(seen.targets)

@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from restorekit.core import nd
 from restorekit.core.classification import class_score
 from restorekit.core.errors import DataError
 from restorekit.core.files import write_text
 from restorekit.core.measures import LEVELS
 from restorekit.core.pictures import draw_grid
-from restorekit.core.types import Batch, Domain, Metric, Nets, Output
+from restorekit.core.types import Batch, Domain, Metric, Output
 from restorekit.stages.recipes.seeds import seed_of
-from restorekit.stages.runs.checkpoint import kept_checkpoint
-from restorekit.stages.runs.run import Run, distance_name
+from restorekit.stages.runs.experiment import Experiment
+from restorekit.stages.runs.run import distance_name
 from restorekit.stages.scoring import gallery, traces
 from restorekit.stages.scoring.distances import distance, distances, quantiles
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 
-__all__ = ["all_metrics", "evaluate", "judging", "measure_good", "pictures", "rehearse", "restored", "score"]
+__all__ = ["all_metrics", "enlarged", "evaluate", "measure_good", "pictures", "rehearse", "restored", "score"]
 
 Rows = NDArray[np.float64]
 GOOD = 500
@@ -51,7 +51,40 @@ class _Measured:
     targets: list[float] = field(default_factory=list)
     told: list[Tensor] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
-    truthless: bool = False
+    pending: dict[tuple[str, str], list[tuple[Rows | None, list[bool]]]] = field(default_factory=dict)
+
+    def note(
+        self,
+        name: str,
+        which: str,
+        metric: Metric,
+        image: Tensor,
+        told: Tensor | None,
+        batch: Batch,
+        known: list[bool],
+    ) -> None:
+        """Measure the images of a batch that a metric can be measured of; the others have no value."""
+        places = [i for i, one in enumerate(known) if one]
+        if len(places) == len(known):
+            rows = metric.measure(image, told, batch)
+        elif places:
+            rows = metric.measure(image[places], None if told is None else told[places], batch.take(places))
+        else:
+            rows = None
+        self.pending.setdefault((name, which), []).append((rows, known))
+
+    def finish(self) -> None:
+        """Make one table of each metric's rows, NaN where an image has none; a metric of no image is left out."""
+        for key, pieces in self.pending.items():
+            wide = next((rows.shape[1] for rows, _ in pieces if rows is not None), None)
+            if wide is None:
+                continue
+            table = np.full((sum(len(known) for _, known in pieces), wide), np.nan)
+            table[[one for _, known in pieces for one in known]] = np.concatenate(
+                [rows for rows, _ in pieces if rows is not None]
+            )
+            self.rows[key] = table
+        self.pending.clear()
 
     def add(self, name: str, which: str, rows: Rows) -> None:
         have = self.rows.get((name, which))
@@ -64,16 +97,21 @@ class _Measured:
         self.sources += batch.source or [None] * len(batch.key)
 
 
-def restored(nets: Nets, image: Tensor, times: int) -> Output:
-    """Apply the restoring translator `times` times to (B, C, *S); the answer is that of the first pass."""
-    output: Output = nets.ab(image)
-    again = output.image
-    for _ in range(times - 1):
-        again = nets.ab(again).image
-    return Output(again, output.features, output.answer)
+def restored(run: Experiment, batch: Batch) -> Output:
+    """Return what the run's restorer makes of a batch, (B, C, *scale*S), and predicts of it."""
+    # Random restorers draw by the names of the images alone.
+    rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "restore", *batch.key))
+    return run.restorer.restore(batch.image, batch.summary, rng)
 
 
-def score(run: Run, split: str) -> dict[str, float]:
+def enlarged(image: Tensor, like: Tensor) -> Tensor:
+    """Return degraded images at the size of the restored ones: by cubic interpolation where that is larger."""
+    if image.shape[2:] == like.shape[2:]:
+        return image
+    return nd.resize(image, like.shape[2:], mode="cubic").clamp(-1, 1)
+
+
+def score(run: Experiment, split: str) -> dict[str, float]:
     """Return the plain scores of a split: of the restored images, and of the classes.
 
     A metric that is better when nearer to the good images has a second score, `NAME_distance`: how far the restored
@@ -94,7 +132,7 @@ def score(run: Run, split: str) -> dict[str, float]:
     return found
 
 
-def rehearse(run: Run) -> None:
+def rehearse(run: Experiment) -> None:
     """Score one image as the untrained networks leave it: a metric that cannot is told now, not after the training.
 
     Raises:
@@ -102,20 +140,20 @@ def rehearse(run: Run) -> None:
     """
     there = [split for split in ("test", "val") if run.sizes.get(split)]
     seen = _Measured(all_metrics(run))
-    with judging(run.scored_nets):
+    with run.evaluating():
         for batch in run.scoring(there[0], [0]) if there else ():
             moved = batch.to(run.engine.device)
-            _measure_batch(run, seen, moved, restored(run.scored_nets, moved.image, 1), before=True)
+            _measure_batch(run, seen, moved, restored(run, moved), before=True)
 
 
-def all_metrics(run: Run) -> dict[str, Metric]:
+def all_metrics(run: Experiment) -> dict[str, Metric]:
     """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
     domain = run.domains["a"]
-    levels = LEVELS if domain.dims == 2 and run.nets.ab.generator.translates else {}
+    levels = LEVELS if domain.dims == 2 and run.restorer.translates else {}
     return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
 
 
-def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png, of test also pictures/.
 
     Of images of two dimensions, noise, blur, exposure and contrast are scored beside what the recipe lists. Metrics
@@ -128,8 +166,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     """
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
-    checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
-    state = run.load(checkpoint)
+    state = run.load()
     metrics = all_metrics(run)
     seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
@@ -144,7 +181,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
     summary = {
         "split": split,
         "step": state["step"],
-        "kept": run.recipe.train.keep,
+        "kept": run.kept,
         "times": run.recipe.evaluate.times,
         "dims": domain.dims,
         "images": len(seen.keys),
@@ -180,7 +217,7 @@ def evaluate(run: Run, split: str = "test", *, say: Callable[[str], None] = lamb
 
 
 def pictures(
-    run: Run, split: str | None = None, at: Sequence[int] | None = None
+    run: Experiment, split: str | None = None, at: Sequence[int] | None = None
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
 
@@ -188,26 +225,26 @@ def pictures(
     """
     split = split or ("val" if run.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
-    with judging(run.scored_nets):
+    with run.evaluating():
         for batch in run.scoring(split, gallery.evenly(run.sizes[split]) if at is None else at):
             moved = batch.to(run.engine.device)
-            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            output = restored(run, moved)
             shown += _rows(run, moved, output)
     return _stacked(shown)
 
 
-def _traces(run: Run, split: str, seen: _Measured) -> dict[str, Any]:
+def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
     """Return a few signals of a split, chosen by the scores of all, and what metrics mark along them."""
     name, scores = traces.judge(run.metrics, seen.rows) or (None, {})
     why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
     marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
     signals: list[dict[str, Any]] = []
-    with judging(run.scored_nets):
+    with run.evaluating():
         for batch in run.scoring(split, list(why)):
             moved = batch.to(run.engine.device)
-            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            output = restored(run, moved)
             columns = _columns(run, moved, output)
-            marks = traces.marks(marking, columns, _told(run.scored_nets, output), moved)
+            marks = traces.marks(marking, columns, output.prediction, moved)
             known = batch.intensity or (None,) * len(batch.key)
             shown, answers = _as_stored(batch, columns), _answers(run, moved, output)
             for i, intensity in enumerate(known):
@@ -220,20 +257,8 @@ def _traces(run: Run, split: str, seen: _Measured) -> dict[str, Any]:
     return {"images": len(seen.keys), "judge": name, "signals": signals}
 
 
-@contextmanager
-def judging(nets: Nets) -> Iterator[None]:
-    """Evaluation mode without gradients, in float32; training mode comes back afterwards."""
-    was = nets.training
-    nets.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        nets.train(was)
-
-
 def _measure(
-    run: Run,
+    run: Experiment,
     split: str,
     metrics: Mapping[str, Metric],
     *,
@@ -241,40 +266,33 @@ def _measure(
     say: Callable[[str], None] = lambda line: None,
 ) -> _Measured:
     seen = _Measured(metrics)
-    with judging(run.scored_nets):
+    with run.evaluating():
         for batch in run.scoring(split):
             moved = batch.to(run.engine.device)
-            output = restored(run.scored_nets, moved.image, run.recipe.evaluate.times)
+            output = restored(run, moved)
             _measure_batch(run, seen, moved, output, before=before)
             seen.who(batch)
             say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
-    if seen.truthless:  # a score of some of the images would not be the split's
-        seen.rows = {key: rows for key, rows in seen.rows.items() if metrics[key[0]].needs != "truth"}
+    seen.finish()
     return seen
 
 
-def _measure_batch(run: Run, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
-    told = _told(run.scored_nets, output)
+def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
+    told = output.prediction
     for name, metric in seen.metrics.items():
-        if metric.needs == "truth" and batch.truth is None:
-            seen.truthless = True
-            continue
-        seen.add(name, "restored", metric.measure(output.image.float(), told, batch))
+        known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
+        seen.note(name, "restored", metric, output.image.float(), told, batch, known)
         if before and metric.needs != "target":
-            seen.add(name, "poor", metric.measure(batch.image, told, batch))
+            seen.note(name, "poor", metric, enlarged(batch.image, output.image), told, batch, known)
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
     if told is not None:
         seen.told += list(told.cpu())
-    if run.nets.ab.generator.translates and _gray(batch) and output.image.shape[1] > 1:
+    if run.restorer.translates and _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
 
 
-def _told(nets: Nets, output: Output) -> Tensor | None:
-    return None if output.answer is None or nets.ab.head is None else nets.ab.head.told(output.answer)
-
-
-def measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
+def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
     """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
     chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
     there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
@@ -290,7 +308,9 @@ def measure_good(run: Run, split: str, metrics: Mapping[str, Metric]) -> tuple[s
     return there[0], seen
 
 
-def _beside(run: Run, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: Resamples) -> None:
+def _beside(
+    run: Experiment, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: Resamples
+) -> None:
     """Add to each metric that good images were scored by: their score, and how far the others are from them."""
     confidence = run.recipe.evaluate.confidence
     unit = unit_word(good.groups, run.unit)
@@ -315,10 +335,11 @@ def _gray(batch: Batch) -> bool:
     return batch.intensity is not None and all(i is not None and i.channels == 1 for i in batch.intensity)
 
 
-def _columns(run: Run, batch: Batch, output: Output) -> dict[str, Tensor]:
+def _columns(run: Experiment, batch: Batch, output: Output) -> dict[str, Tensor]:
     """Return images by column, (B, C, *S): "poor" and "restored", or what is handed through, and the truth if known."""
-    handed = not run.scored_nets.ab.generator.translates
-    columns = {"image": batch.image} if handed else {"poor": batch.image, "restored": output.image.float()}
+    handed = not run.restorer.translates
+    poor = enlarged(batch.image, output.image)
+    columns = {"image": batch.image} if handed else {"poor": poor, "restored": output.image.float()}
     return columns | ({} if batch.truth is None else {"truth": batch.truth})
 
 
@@ -327,12 +348,13 @@ def _as_stored(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {name: column.mean(1, keepdim=True) if _gray(batch) else column for name, column in columns.items()}
 
 
-def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
+def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]:
     """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
     columns = _columns(run, batch, output)
-    if run.scored_nets.ba is not None and "restored" in columns:
+    degrade = run.degrade
+    if degrade is not None and "restored" in columns:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
-        columns |= {"back again": run.scored_nets.ba(output.image).image, **last}
+        columns |= {"back again": degrade(output.image), **last}
     columns = _as_stored(batch, columns)
     answers = _answers(run, batch, output)
     return [
@@ -344,9 +366,9 @@ def _rows(run: Run, batch: Batch, output: Output) -> list[dict[str, Any]]:
     ]
 
 
-def _answers(run: Run, batch: Batch, output: Output) -> list[str]:
+def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
     """Return for each image its class, or number, and what it was called; empty where nothing is told."""
-    domain, told = run.domains["a"], _told(run.scored_nets, output)
+    domain, told = run.domains["a"], output.prediction
     if told is None or not domain.tells:
         return [""] * len(batch.key)
     targets = [math.nan] * len(told) if batch.target is None else batch.target.tolist()
@@ -366,7 +388,7 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
     return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
 
 
-def _scored(run: Run, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
+def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
     metric = seen.metrics[name]
     told = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased", "proportion")}

@@ -24,10 +24,10 @@ from restorekit.core.errors import DataError, RecipeError
 from restorekit.core.files import write_text
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.stages.recipes.seeds import seed_of
-from restorekit.stages.runs.checkpoint import kept_checkpoint
 from restorekit.stages.runs.run import Run
+from restorekit.stages.runs.trained import TrainedRestorer
 from restorekit.stages.scoring.distances import distance, read_good
-from restorekit.stages.scoring.evaluate import all_metrics, judging
+from restorekit.stages.scoring.evaluate import all_metrics
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 
 __all__ = ["again", "passes"]
@@ -83,12 +83,11 @@ def again(
     """
     if not run.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to restore")
-    if not run.nets.ab.generator.translates:
+    if not run.restorer.translates:
         raise DataError(f"{run.folder}: hands its images through, so passes change nothing; give one that restores")
-    checkpoint = kept_checkpoint(run.folder, run.recipe.train.keep)
-    state = run.load(checkpoint)
+    state = run.load()
     seen = _Seen(all_metrics(run))
-    with judging(run.scored_nets):
+    with run.evaluating():
         for batch in run.scoring(split):
             _measure(run, seen, batch.to(run.engine.device), times)
             say(f"{len(seen.groups)} of {run.sizes[split]} images restored {times[-1]} times")
@@ -117,19 +116,20 @@ def again(
 def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
     seen.groups += batch.group or [None] * len(batch.key)
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
-    image, head = batch.image, run.scored_nets.ab.head
+    net, image = run.scored_nets.ab, batch.image
+    once, none = TrainedRestorer(net), TrainedRestorer(net, 0)
     for done in range(times[-1] + 1):
-        output = run.scored_nets.ab(image)
         if done in times:
-            told = None if head is None else head.told(output.answer)
+            told = none.restore(image).prediction
             if told is not None:
                 seen.told.setdefault(done, []).append(told.cpu())
             for name, metric in seen.metrics.items():
-                if metric.needs == "truth" and batch.truth is None:
+                if metric.needs == "truth" and not bool(batch.with_truth.all()):
                     seen.lacking[name] = "the clean image is not known"
                 else:
                     seen.rows.setdefault((name, done), []).append(metric.measure(image.float(), told, batch))
-        image = output.image
+        if done < times[-1]:
+            image = once.restore(image).image
 
 
 def _curves(

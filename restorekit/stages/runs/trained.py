@@ -1,0 +1,59 @@
+"""A trained translator as a restorer: padded to the sizes that it takes, applied one or more times, cropped back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restorekit.core import nd
+from restorekit.core.restorer import Restorer
+from restorekit.core.types import Output, Translator
+
+__all__ = ["TrainedRestorer"]
+
+
+class TrainedRestorer(Restorer):
+    """A translator from degraded to good images, and its head.
+
+    Args:
+        net: the translator, in evaluation mode.
+        times: how often it is applied; the prediction is that of the first pass. 0: images stay as they are.
+    """
+
+    def __init__(self, net: Translator, times: int = 1) -> None:
+        generator = net.generator
+        self.net, self.times = net, times
+        self.scale = generator.scale
+        self.multiple, self.least = generator.multiple, generator.least
+        self.translates = generator.translates
+        self.halo = None if generator.halo is None else generator.halo * max(1, times)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return the generator's summary of whole images."""
+        return self.net.generator.summary(image)
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return restored images, (B, C, *scale*S), and what the head predicts of the images, (B, K)."""
+        first = self._pass(image, summary, translate=self.times > 0)
+        made = first.image
+        for _ in range(self.times - 1):
+            made = self._pass(made, None).image
+        head, answer = self.net.head, first.answer
+        prediction = None if head is None or answer is None else head.told(answer)
+        return Output(made, first.features, answer, prediction)
+
+    def _pass(self, image: Tensor, summary: Tensor | None, *, translate: bool = True) -> Output:
+        padded = nd.pad_to_multiple(image, self.multiple, self.least).to(self.device)
+        if self.net.generator.summarises and summary is None:
+            summary = self.summary(image.to(self.device))  # of the image, not of its padding
+        if not translate:
+            return Output(image, answer=self.net.answer(padded, summary))
+        output: Output = self.net(padded, summary)
+        size = [n * self.scale for n in image.shape[2:]]
+        cropped = nd.crop(output.image.float(), [0] * (image.ndim - 2), size)
+        return Output(cropped, output.features, output.answer)
