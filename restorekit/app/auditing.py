@@ -62,6 +62,7 @@ class Auditing:
         from restorekit.stages.recipes.recipe import read_resolved
         from restorekit.stages.reporting import report
         from restorekit.stages.runs import build
+        from restorekit.stages.runs.run import Run
 
         read_resolved(run)
         with training.going_on(run, training.this_command()):
@@ -73,11 +74,16 @@ class Auditing:
             if made.changed:
                 screen.warn(made.changed)
                 screen.warn(screen.UNCHECKED)
-            if needed:
+            if needed and isinstance(made, Run):
                 judge = self._train(made, beside)
+            elif needed:
+                raise RecipeError(f"{run}: names a restorer, so its audit needs a classifier: give --judge RUN")
             elif not _is_trained(judge):
                 screen.warn(f"{judge}: its training was stopped early; the audit uses its last checkpoint")
-            training.audit_run(made, build.reopen(judge, self.plugins, self.root))
+            classifier = build.reopen(judge, self.plugins, self.root)
+            if not isinstance(classifier, Run):
+                raise RecipeError(f"{judge}: trains no network, so it predicts no class; give a run with nets.head")
+            training.audit_run(made, classifier)
             screen.say(f"report: {report.report(run).resolve()}")
 
     def _train(self, made: Run, beside: Sequence[Path]) -> Path:

@@ -23,7 +23,7 @@ from restorekit.core.files import require_folder, write_text
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
     from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipes.model import Recipe
+    from restorekit.stages.recipes.model import AnyRecipe
     from restorekit.stages.training.sweep import Member
 
 __all__ = ["app", "main"]
@@ -160,14 +160,20 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
     """Check a recipe: every fault at once, which class is positive, and how many bits 16-bit files hold."""
     from restorekit.stages.data.polarity import polarity
     from restorekit.stages.data.splits import depth_notes
+    from restorekit.stages.recipes.model import RestorerRecipe
     from restorekit.stages.runs import build
 
     plugins = guests.known()
     spec = _recipe(recipe, plugins, sets, variant)
-    build.check(spec, plugins.parts)
+    if isinstance(spec, RestorerRecipe):
+        build.check_restorer(spec, plugins.parts)
+        what = f"restorer {spec.restorer.name}, no training"
+    else:
+        build.check(spec, plugins.parts)
+        length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
+        what = f"{spec.nets.generator.name}, {', '.join(term.name for term in spec.losses)}, {length}"
     depths = depth_notes(spec, plugins.parts)
-    length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
-    screen.say(f"{recipe}: good. {spec.nets.generator.name}, {', '.join(t.name for t in spec.losses)}, {length}")
+    screen.say(f"{recipe}: good. {what}")
     order = polarity(spec, plugins.parts)
     if order is not None and order.statement():
         screen.say(order.statement())
@@ -476,7 +482,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> Recipe:
+def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> AnyRecipe:
     from restorekit.stages.recipes import recipe
 
     return recipe.load(path, plugins, sets=sets, variant=variant)
@@ -501,7 +507,7 @@ def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
                 out.rmdir()
 
 
-def _demand_same(spec: Recipe, folder: Path) -> None:
+def _demand_same(spec: AnyRecipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
     from restorekit.stages.recipes.recipe import differences, read_resolved
 

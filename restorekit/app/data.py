@@ -123,7 +123,7 @@ def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say
     return _Looked(
         recipe_items(opened),
         skipped_files(opened.skipped_files()),
-        answers=spec.nets.head is not None,
+        answers=spec.predicts,
         order=polarity(spec, known.parts, opened),
         depths=opened.depth_notes(),
     )

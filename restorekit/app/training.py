@@ -22,7 +22,9 @@ from restorekit.core.errors import RestorekitError, TrainingError
 if TYPE_CHECKING:
     from restorekit.core.plugins import Plugins
     from restorekit.stages.data.doctor import Checkup
-    from restorekit.stages.recipes.model import Recipe
+    from restorekit.stages.recipes.model import AnyRecipe, Recipe
+    from restorekit.stages.runs.experiment import Experiment
+    from restorekit.stages.runs.fitted import FittedRun
     from restorekit.stages.runs.run import Run
     from restorekit.stages.training.sweep import Member
 
@@ -75,7 +77,7 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
 
 
 def run_one(
-    spec: Recipe,
+    spec: AnyRecipe,
     plugins: Plugins,
     folder: Path,
     *,
@@ -124,7 +126,7 @@ def resume(folder: Path, plugins: Plugins, root: Path | None, *, allow_leaks: bo
 
 
 def _run_one(
-    spec: Recipe,
+    spec: AnyRecipe,
     plugins: Plugins,
     folder: Path,
     *,
@@ -136,22 +138,26 @@ def _run_one(
     from restorekit.stages.recipes.judge import judge_place, judge_recipe
     from restorekit.stages.reporting import report
     from restorekit.stages.runs import build
+    from restorekit.stages.runs.run import Run
     from restorekit.stages.scoring import evaluate
 
     with screen.telling() as say:
-        made = build.build(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
+        made = build.build_experiment(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
     for text in made.engine.notes:
         screen.warn(text)
     if made.checkup is not None:
         _show(made.checkup)
     if made.counts.get("positive"):
         screen.note(f"positive class: {made.counts['positive']}")
-    judge = judge_recipe(spec, made.steps)
+    judge = judge_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
     if judge is not None:
         judge, place = judge_place(judge, folder, beside)
         build.build(judge, plugins, place)  # no judge for want of data or weights is told now, not after the training
     evaluate.rehearse(made)
-    _trained(made, plugins, "run folder", resume=resume, again=again)
+    if isinstance(made, Run):
+        _trained(made, plugins, "run folder", resume=resume, again=again)
+    else:
+        _fitted(made)
     if made.sizes["val"]:
         screen.note("scoring the validation images")
         evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
@@ -173,7 +179,18 @@ def _show(checkup: Checkup) -> None:
         screen.warn(text)
 
 
-def audit_run(made: Run, judge: Run) -> None:
+def _fitted(made: FittedRun) -> None:
+    """Fit a restorer that needs no training, and save it."""
+    from restorekit.stages.runs.checkpoint import alone
+
+    with alone(made.folder):
+        made.begin(this_command())
+        screen.note(f"run folder: {made.folder}")
+        made.fit()
+        made.save()
+
+
+def audit_run(made: Experiment, judge: Run) -> None:
     """Let a judge say whether the test images of a run still show their class, and tell it."""
     from restorekit.stages.scoring.audit import audit
 

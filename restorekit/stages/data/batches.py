@@ -30,7 +30,7 @@ from restorekit.core.images import reading_through
 from restorekit.core.types import UNLABELLED, Batch, Intensity, Sample
 from restorekit.stages.data.facts import Facts
 from restorekit.stages.data.splits import SIDES, Side, SideName, Splits
-from restorekit.stages.recipes.model import Data, Recipe
+from restorekit.stages.recipes.model import AnyRecipe, Data, Recipe
 from restorekit.stages.recipes.seeds import rng_of
 
 __all__ = ["Fitted", "cache_note", "fit", "scoring_batches", "steps_per_epoch", "trained_scale", "training_batches"]
@@ -418,7 +418,7 @@ def cache_note(splits: Splits, data: Data) -> str:
 
 def scoring_batches(
     splits: Splits,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     split: str,
     positions: Sequence[int] | None = None,
     *,

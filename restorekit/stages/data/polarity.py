@@ -13,7 +13,7 @@ from restorekit.core.parts import Parts, Place, split
 from restorekit.core.types import Dataset
 from restorekit.core.vocabulary import sorted_classes
 from restorekit.stages.data.splits import SIDES, SideName, Splits
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import AnyRecipe, Recipe
 from restorekit.stages.recipes.places import dotted
 
 __all__ = ["Polarity", "is_negative", "opened_leaves", "polarity", "polarity_of_names"]
@@ -77,7 +77,7 @@ def is_negative(name: str) -> bool:
     return "".join(words) in _NEGATIVE or (len(words) > 1 and words[0] in ("no", "non", "not", "without"))
 
 
-def polarity(spec: Recipe, parts: Parts, splits: Splits | None = None) -> Polarity | None:
+def polarity(spec: AnyRecipe, parts: Parts, splits: Splits | None = None) -> Polarity | None:
     """Return which class of a recipe is positive and who decided; None where no class is predicted.
 
     Args:
@@ -85,7 +85,7 @@ def polarity(spec: Recipe, parts: Parts, splits: Splits | None = None) -> Polari
         parts: where its datasets come from.
         splits: its data, if they are open; None: datasets are opened where that can be done, no image is read.
     """
-    if spec.nets.head is None and spec.audit is None:
+    if not (spec.predicts or (isinstance(spec, Recipe) and spec.audit is not None)):
         return None
     leaves = {name: [*opened_leaves(spec, parts, name)] for name in SIDES} if splits is None else {}
     known = [dataset for found in leaves.values() for _, dataset in found if dataset is not None]
@@ -109,7 +109,7 @@ def polarity_of_names(classes: Sequence[str]) -> Polarity:
     return Polarity(tuple(sorted_classes(classes)), ("data.a", "data.b"))
 
 
-def opened_leaves(spec: Recipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Dataset | None]]:
+def opened_leaves(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Dataset | None]]:
     """Open the training split of the datasets of a side that hold no other dataset; no image is read.
 
     Yields:
@@ -130,7 +130,7 @@ def _by_names(dataset: Dataset | None) -> bool:
     return dataset is None or dataset.classes_from == "names"
 
 
-def _undeclared(spec: Recipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _undeclared(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Mapping[str, Any]]]:
     """Yield the datasets of a side that take `classes` and are not given any."""
     for place, part in _leaves(spec, parts, name):
         kind, given = split(part)
@@ -140,7 +140,7 @@ def _undeclared(spec: Recipe, parts: Parts, name: SideName) -> Iterator[tuple[Pl
             yield place, part
 
 
-def _leaves(spec: Recipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Any]]:
+def _leaves(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Any]]:
     found = [
         (place, part)
         for place, kind, part in parts.within("dataset", getattr(spec.data, name).spec, ("data", name))

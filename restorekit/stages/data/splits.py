@@ -21,7 +21,7 @@ from restorekit.core.parts import Parts
 from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
 from restorekit.core.vocabulary import SPLITS
 from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import AnyRecipe
 from restorekit.stages.recipes.seeds import rng_of, seed_of
 from restorekit.stages.writing.findings import either
 
@@ -192,7 +192,7 @@ class Splits:
         return sorted(set().union(*(of[one] & of[other] for one, other in pairs)))
 
 
-def opened(recipe: Recipe, parts: Parts) -> Splits:
+def opened(recipe: AnyRecipe, parts: Parts) -> Splits:
     """Open the datasets of a recipe; no image is read.
 
     Raises:
@@ -220,7 +220,7 @@ def opened(recipe: Recipe, parts: Parts) -> Splits:
     return Splits(sides)
 
 
-def depth_notes(recipe: Recipe, parts: Parts) -> list[str]:
+def depth_notes(recipe: AnyRecipe, parts: Parts) -> list[str]:
     """Return what the 16-bit files of a recipe's datasets are taken to hold, a line each; none if the data is not here.
 
     Raises:
@@ -234,7 +234,7 @@ def depth_notes(recipe: Recipe, parts: Parts) -> list[str]:
         return []
 
 
-def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
+def open_splits(recipe: AnyRecipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
     """Open the datasets of a recipe, and read every image once.
 
     Args:
@@ -252,7 +252,7 @@ def open_splits(recipe: Recipe, parts: Parts, *, verify: Callable[[str], None] |
         return splits
     splits = look(splits, verify or (lambda line: None))
     sides = {key: _readable(side, splits.looks[key], recipe.data.unreadable) for key, side in splits.sides.items()}
-    if verify is not None and recipe.nets.head is not None:
+    if verify is not None and recipe.predicts:
         _demand_every_class(sides["train", "a"], sides["train", "b"])
     return replace(splits, sides=sides)
 
@@ -369,7 +369,7 @@ def _check_depths(sides: Mapping[tuple[str, SideName], Side]) -> None:
         )
 
 
-def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, recipe: Recipe) -> None:
+def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, recipe: AnyRecipe) -> None:
     """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
     paired = recipe.data.pairing == "key"
     for name in SIDES:

@@ -32,7 +32,7 @@ from restorekit.core import plugins
 from restorekit.core.errors import RecipeError, RestorekitError
 from restorekit.core.types import Domain, Translator
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import Recipe, require_training
 from restorekit.stages.runs.build import build_nets
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.sizes import answering, trainable
@@ -178,7 +178,7 @@ def _main() -> None:
     _say(machine=_machine(engine))
     domains = {name: Domain.of(fields) for name, fields in told["domains"].items()}
     try:
-        spec = recipe.resolved(told["recipe"], "recipe", plugins.load())
+        spec = require_training(recipe.resolved(told["recipe"], "recipe", plugins.load()))
         net = build_nets(spec, plugins.load().parts, domains).ab.to(engine.device).eval()
         gc.collect()
         works = _meaningful(net, told["works"])

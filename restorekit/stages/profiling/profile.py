@@ -14,7 +14,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.core.types import Domain
 from restorekit.stages.profiling.costs import CLASSIFY, RESTORE, Job, order
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import AnyRecipe, Recipe, require_training
 from restorekit.stages.runs import build
 from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_state
 from restorekit.stages.writing.tables import Table
@@ -118,7 +118,7 @@ def targets(paths: Sequence[Path], plugins: Plugins, names: Sequence[str] | None
 
 
 def _of_run(folder: Path, plugins: Plugins) -> Target:
-    spec = recipe.resolved(recipe.read_resolved(folder), str(folder / "recipe.json"), plugins)
+    spec = require_training(recipe.resolved(recipe.read_resolved(folder), str(folder / "recipe.json"), plugins))
     domains = build.assumed(spec)
     if checkpoints(folder):
         state = read_state(kept_checkpoint(folder, spec.train.keep))
@@ -126,11 +126,15 @@ def _of_run(folder: Path, plugins: Plugins) -> Target:
     return Target(folder.resolve().name, spec, domains)
 
 
-def _of_recipe(path: Path, found: Mapping[str, Recipe | RecipeError]) -> Iterator[Target]:
-    named = next((spec.name for spec in found.values() if isinstance(spec, Recipe)), path.stem)
+def _of_recipe(path: Path, found: Mapping[str, AnyRecipe | RecipeError]) -> Iterator[Target]:
+    named = next((spec.name for spec in found.values() if not isinstance(spec, RecipeError)), path.stem)
     for variant, spec in found.items():
-        domains = {} if isinstance(spec, RecipeError) else build.assumed(spec)
-        yield Target(" ".join(filter(None, (named, variant))), spec, domains)
+        name = " ".join(filter(None, (named, variant)))
+        try:
+            trains = spec if isinstance(spec, RecipeError) else require_training(spec)
+        except RecipeError as error:
+            trains = error
+        yield Target(name, trains, {} if isinstance(trains, RecipeError) else build.assumed(trains))
 
 
 def _told_apart(found: Sequence[Target]) -> Iterator[Target]:

@@ -13,7 +13,7 @@ from restorekit.core.errors import unknown
 from restorekit.core.parts import Fault, OptionNames, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.layered import name_of
-from restorekit.stages.recipes.model import Audit, Recipe, Train, numbered
+from restorekit.stages.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe, Train, numbered
 from restorekit.stages.recipes.places import PART_PLACES, held, named
 from restorekit.stages.recipes.suggestions import did_you_mean, key_places, part_options
 from restorekit.stages.recipes.upgrade import old_keys
@@ -21,20 +21,21 @@ from restorekit.stages.recipes.upgrade import old_keys
 __all__ = ["checked"]
 
 
-def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list[Fault]]:
+def checked(data: dict[str, Any], plugins: Plugins) -> tuple[AnyRecipe | None, list[Fault]]:
     """Return the recipe that plain data say, or None, and every fault: with none there is a recipe."""
     outdated = list(old_keys(data))
     faults: list[Fault] = [*outdated, *_needs(data, plugins)]
     data = _with_default_names(data)
-    recipe = None
+    recipe: AnyRecipe | None = None
+    model = RestorerRecipe if "restorer" in data else Recipe
     options = part_options(data, plugins.parts)
     known = key_places(options)
     try:
-        recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
+        recipe = model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         told = {place for place, _ in outdated}
-        found = _model_faults(error, lambda place: did_you_mean(place, known, data))
-        faults += [fault for fault in found if fault[0] not in told]
+        found = _model_faults(error, lambda place: did_you_mean(place, known, data), model)
+        faults += [_beside_restorer(fault, data) for fault in found if fault[0] not in told]
     except ValueError as error:
         faults.append(((), str(error)))
     for place, kind in PART_PLACES.items():
@@ -45,6 +46,14 @@ def checked(data: dict[str, Any], plugins: Plugins) -> tuple[Recipe | None, list
             faults.append((at, text))
     faults += _joint_faults(data, plugins.parts)  # after the parts, which had their plugins imported
     return recipe, faults
+
+
+def _beside_restorer(fault: Fault, data: dict[str, Any]) -> Fault:
+    """Return the error of a key of trainings in a recipe that names a restorer with what to do."""
+    place = fault[0]
+    if "restorer" in data and len(place) == 1 and place[0] in Recipe.model_fields:
+        return place, "is for trainings; a recipe with restorer has none: remove it, or remove restorer"
+    return fault
 
 
 def _with_default_names(data: dict[str, Any]) -> dict[str, Any]:
@@ -124,38 +133,38 @@ def _judge_faults(audit: Any, generator: str | None) -> Iterator[Fault]:
         yield ("audit", "judge"), f"is {judge!r}, as nets.generator; a judge needs another architecture; name one"
 
 
-def _model_faults(error: ValidationError, guess: Callable[[Place], str]) -> Iterator[Fault]:
+def _model_faults(error: ValidationError, guess: Callable[[Place], str], root: type[BaseModel]) -> Iterator[Fault]:
     for one in error.errors(include_url=False, include_context=False):
         place: Place = one["loc"]
         if one["type"] == "extra_forbidden":
-            yield place, f"unknown key.{guess(place)} Known: {', '.join(_keys(place[:-1]))}"
+            yield place, f"unknown key.{guess(place)} Known: {', '.join(_keys(place[:-1], root))}"
         elif one["type"] == "missing":
             yield place, "is missing and has no default"
         elif one["type"] == "model_type":
-            keys = ", ".join(_keys(place))
-            yield place, f"takes a mapping with {keys}; came {one['input']!r:.80}{_meant(place, one['input'])}"
+            keys = ", ".join(_keys(place, root))
+            yield place, f"takes a mapping with {keys}; came {one['input']!r:.80}{_meant(place, one['input'], root)}"
         elif one["type"] == "value_error":
             yield place, one["msg"].removeprefix("Value error, ")
         else:
             yield place, f"{one['msg'][0].lower()}{one['msg'][1:]}; came {one['input']!r:.80}"
 
 
-def _meant(place: Place, value: Any) -> str:
+def _meant(place: Place, value: Any, root: type[BaseModel]) -> str:
     """Return the mapping that was meant by a value that stands for it, if one of its keys takes the value."""
-    for name, field in _model(place).model_fields.items():
+    for name, field in _model(place, root).model_fields.items():
         if typing.get_origin(field.annotation) is Literal and value in typing.get_args(field.annotation):
             return f". Did you mean {{{name}: {value}}}?"
     return ""
 
 
-def _keys(place: Place) -> list[str]:
+def _keys(place: Place, root: type[BaseModel]) -> list[str]:
     """Return the known keys of the model at `place`."""
-    return sorted(_model(place).model_fields)
+    return sorted(_model(place, root).model_fields)
 
 
-def _model(place: Place) -> type[BaseModel]:
+def _model(place: Place, root: type[BaseModel]) -> type[BaseModel]:
     """Return the model at `place`; one without fields where there is none."""
-    model: Any = Recipe
+    model: Any = root
     for step in place:
         if isinstance(step, int):
             continue

@@ -28,6 +28,7 @@ __all__ = [
     "Train",
     "key_fields",
     "numbered",
+    "require_training",
 ]
 
 
@@ -330,6 +331,17 @@ class RestorerRecipe(_Recipe):
 
 
 AnyRecipe = Recipe | RestorerRecipe
+
+
+def require_training(recipe: AnyRecipe) -> Recipe:
+    """Return a recipe that trains.
+
+    Raises:
+        RecipeError: if it names a restorer, which has no networks to train.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    raise RecipeError(f"{recipe.name}: names the restorer {recipe.restorer.name!r} and trains no network; got no nets")
 
 
 class Misfit(RecipeError):

@@ -14,6 +14,7 @@ __all__ = ["OWN_KEYS", "PART_PLACES", "dotted", "held", "lines_of", "meant_place
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
     ("data", "b"): "dataset",
+    ("restorer",): "restorer",
     ("nets", "generator"): "generator",
     ("nets", "discriminator"): "discriminator",
     ("nets", "head"): "head",

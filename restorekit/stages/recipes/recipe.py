@@ -19,7 +19,7 @@ from restorekit.core.parts import Parts
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.faults import checked
 from restorekit.stages.recipes.layered import Layered, Origins, read, to_yaml
-from restorekit.stages.recipes.model import AnyRecipe, Recipe
+from restorekit.stages.recipes.model import AnyRecipe
 from restorekit.stages.recipes.places import PART_PLACES, lines_of, named
 from restorekit.stages.recipes.upgrade import upgraded
 
@@ -41,7 +41,7 @@ FREE = ("variants", "variant", "paper", "paper_note", "data.root", "data.cache",
 """Keys that may differ when a run goes on, for no result depends on them; where images stand, splits.csv tells."""
 
 
-def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> Recipe:
+def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> AnyRecipe:
     """Read, layer and validate a recipe.
 
     Args:
@@ -73,7 +73,7 @@ def variant_names(path: Path) -> list[str]:
 
 def load_variants(
     path: Path, plugins: Plugins, names: Sequence[str] | None, *, sets: Sequence[str] = ()
-) -> dict[str, Recipe | RecipeError]:
+) -> dict[str, AnyRecipe | RecipeError]:
     """Read several variants of a recipe; in the place of one that cannot be used stands its fault.
 
     Args:
@@ -89,7 +89,7 @@ def load_variants(
     for name in names or ():
         if name and name not in known:
             raise RecipeError(f"{path}: {unknown('variant', name, known)}")
-    found: dict[str, Recipe | RecipeError] = {}
+    found: dict[str, AnyRecipe | RecipeError] = {}
     for name in ["", *known] if names is None else dict.fromkeys(names):
         try:
             found[name] = load(path, plugins, sets=sets, variant=name or None)
@@ -100,7 +100,7 @@ def load_variants(
     return found
 
 
-def _same(one: Recipe | RecipeError, other: Recipe | RecipeError) -> bool:
+def _same(one: AnyRecipe | RecipeError, other: AnyRecipe | RecipeError) -> bool:
     """True if two recipes ask for the same; which variant each is does not count."""
     if isinstance(one, RecipeError) or isinstance(other, RecipeError):
         return False
@@ -114,11 +114,11 @@ def options(sets: Sequence[str]) -> dict[str, Any]:
     return layered.data
 
 
-def differences(began: Mapping[str, Any], now: Recipe) -> list[str]:
+def differences(began: Mapping[str, Any], now: AnyRecipe) -> list[str]:
     """Return the keys by which a recipe differs from the resolved one that a run began with, where it may not."""
     before = upgraded(began)
     with suppress(ValidationError):  # a key that is new since then had its default; what is no recipe differs anyway
-        before = json.loads(Recipe.model_validate(before).model_dump_json())
+        before = json.loads(type(now).model_validate(before).model_dump_json())
     return sorted(_differences(before, json.loads(now.model_dump_json()), ""))
 
 
@@ -130,7 +130,7 @@ def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
         yield place
 
 
-def parts_of(recipe: Recipe, parts: Parts) -> Iterator[tuple[str, str]]:
+def parts_of(recipe: AnyRecipe, parts: Parts) -> Iterator[tuple[str, str]]:
     """Yield (kind, name) of every part that a recipe names, also of those within others."""
     data = json.loads(recipe.model_dump_json())
     for place, kind in PART_PLACES.items():
@@ -157,12 +157,12 @@ def read_resolved(folder: Path) -> dict[str, Any]:
     return data
 
 
-def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> Recipe:
+def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> AnyRecipe:
     """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
     return _validate(Layered(upgraded(data), {(): origin}), plugins)
 
 
-def reopened(folder: Path, plugins: Plugins, root: Path | None = None) -> Recipe:
+def reopened(folder: Path, plugins: Plugins, root: Path | None = None) -> AnyRecipe:
     """Return the recipe that a run began with.
 
     Args:
@@ -190,7 +190,7 @@ def dump(recipe: AnyRecipe) -> str:
     return to_yaml(json.loads(recipe.model_dump_json()))
 
 
-def _validate(layered: Layered, plugins: Plugins) -> Recipe:
+def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
     recipe, faults = checked(layered.data, plugins)
     origins = Origins(layered.origins)
     if recipe is None or faults:

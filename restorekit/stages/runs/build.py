@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,23 +19,37 @@ from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
-from restorekit.core.types import Domain, Generator, Nets, ParameterGroup, Translator
+from restorekit.core.restorer import Restorer
+from restorekit.core.types import Domain, Generator, Metric, Nets, ParameterGroup, Translator
 from restorekit.stages.data import batches, doctor, items
 from restorekit.stages.data.polarity import opened_leaves, polarity
-from restorekit.stages.data.splits import SIDES, SPLITS, changes, open_splits
+from restorekit.stages.data.splits import SIDES, SPLITS, Splits, changes, open_splits
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.judge import judge_recipe
-from restorekit.stages.recipes.model import Misfit, Recipe
+from restorekit.stages.recipes.model import AnyRecipe, Misfit, Recipe, RestorerRecipe
 from restorekit.stages.recipes.places import dotted
 from restorekit.stages.recipes.seeds import seed_of
 from restorekit.stages.runs.answers import AnswerError, NeedsNumbers, require_answer
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import checkpoints
 from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.fitted import FittedRun
 from restorekit.stages.runs.processes import require_single_process
 from restorekit.stages.runs.run import Run, Schedule, Term
 
-__all__ = ["assumed", "build", "build_nets", "check", "make_terms", "optimizers", "reopen", "schedules"]
+__all__ = [
+    "assumed",
+    "build",
+    "build_experiment",
+    "build_fitted",
+    "build_nets",
+    "check",
+    "check_restorer",
+    "make_terms",
+    "optimizers",
+    "reopen",
+    "schedules",
+]
 
 ASSUMED = ("negative", "positive")
 """Classes that stand for those of data that nobody has read."""
@@ -95,7 +110,7 @@ def _of_judge(place: Place, text: str) -> Fault:
     return ("audit", "judge"), f"the judge: {dotted(place)}: {text}"
 
 
-def assumed(spec: Recipe) -> dict[str, Domain]:
+def assumed(spec: AnyRecipe) -> dict[str, Domain]:
     """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
     sizes = {name: tuple(size) for name, size in spec.data.sizes.items()}
     return {name: Domain(name, spec.data.channels, size, ASSUMED, "a number") for name, size in sizes.items()}
@@ -278,6 +293,123 @@ def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool
     return Nets(ab, ba, d_a, d_b)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The images of a recipe, read or only listed, and what was found of them."""
+
+    splits: Splits
+    domains: dict[str, Domain]
+    engine: Engine
+    fields: dict[str, Any]
+    """What an `Experiment` holds of them."""
+
+
+def _opened(
+    spec: AnyRecipe,
+    plugins: Plugins,
+    folder: Path,
+    engine: Engine,
+    verify: Callable[[str], None] | None,
+    allow_leaks: bool,
+) -> _Opened:
+    """Open the images of a recipe; see `build`."""
+    parts = plugins.parts
+    splits = open_splits(spec, parts, verify=verify)
+    if note := batches.cache_note(splits, spec.data):
+        engine.notes.append(note)
+    engine.notes.extend(splits.depth_notes())
+    changed = changes(folder, splits)
+    order = polarity(spec, parts, splits)
+    checkup = None
+    if verify is not None:
+        if changed:
+            raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
+        checkup = doctor.examine(
+            items.recipe_items(splits),
+            answers=spec.predicts,
+            unseen=items.skipped_files(splits.skipped_files()),
+        )
+        if order is not None and order.warning():
+            checkup = replace(checkup, warnings=(order.warning(), *checkup.warnings))
+        if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
+            raise DataError(checkup.refusal())
+    counts = {
+        **splits.counts(),
+        "positive": order and order.positive,
+        **({} if checkup is None else {"check": checkup.told()}),
+    }
+    domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
+    fields = {
+        "recipe": spec,
+        "domains": domains,
+        "engine": engine,
+        "folder": folder,
+        "scoring": partial(batches.scoring_batches, splits, spec),
+        "sizes": {split: len(splits[split, "a"]) for split in SPLITS},
+        "good_sizes": {split: len(splits[split, "b"]) for split in SPLITS},
+        "libraries": plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
+        "counts": counts,
+        "listing": splits.listing(),
+        "changed": changed,
+        "checkup": checkup,
+        "scale": cache(partial(batches.trained_scale, splits["train", "a"], spec.data)),
+    }
+    return _Opened(splits, domains, engine, fields)
+
+
+def _metrics(spec: AnyRecipe, parts: Parts, domain: Domain) -> dict[str, Metric]:
+    named = zip(spec.metric_names, spec.evaluate.metrics, strict=True)
+    return {name: parts.resolve("metric", metric.spec)(domain) for name, metric in named}
+
+
+def build_experiment(
+    spec: AnyRecipe,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    verify: Callable[[str], None] | None = None,
+    allow_leaks: bool = False,
+) -> Run | FittedRun:
+    """Make the run of a recipe, whether it trains or names a restorer; arguments and errors as of `build`."""
+    if isinstance(spec, Recipe):
+        return build(spec, plugins, folder, verify=verify, allow_leaks=allow_leaks)
+    return build_fitted(spec, plugins, folder, verify=verify, allow_leaks=allow_leaks)
+
+
+def build_fitted(
+    spec: RestorerRecipe,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    verify: Callable[[str], None] | None = None,
+    allow_leaks: bool = False,
+) -> FittedRun:
+    """Make the run of a recipe that names a restorer; arguments and errors as of `build`."""
+    require_single_process()
+    opened = _opened(spec, plugins, folder, Engine("fp32"), verify, allow_leaks)
+    part = check_restorer(spec, plugins.parts, opened.domains)
+    return FittedRun(**opened.fields, part=part, metrics=_metrics(spec, plugins.parts, opened.domains["a"]))
+
+
+def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> Restorer:
+    """Check a recipe that names a restorer, and return that; no data is read.
+
+    Raises:
+        RecipeError: if it cannot be made for the images, or is scored by what it does not do.
+    """
+    domain = (domains or assumed(spec))["a"]
+    with spec.at("restorer"):
+        part: Restorer = parts.resolve("restorer", spec.restorer.spec)(domain)
+    if part.scale != spec.data.scale:
+        why = f"must be the scale of restorer {spec.restorer.name!r}, {part.scale}; got {spec.data.scale}"
+        raise Misfit(spec, (("data", "scale"), why))
+    for i, metric in enumerate(_metrics(spec, parts, domain).values()):
+        if metric.needs == "target":
+            why = f"{spec.evaluate.metrics[i].name} scores predictions, and a restorer without training makes none"
+            raise Misfit(spec, (("evaluate", "metrics", i), why))
+    return part
+
+
 def build(
     spec: Recipe,
     plugins: Plugins,
@@ -286,7 +418,7 @@ def build(
     verify: Callable[[str], None] | None = None,
     allow_leaks: bool = False,
 ) -> Run:
-    """Make a run of a recipe.
+    """Make the run of a recipe that trains.
 
     Args:
         spec: the recipe.
@@ -307,40 +439,11 @@ def build(
         check(spec, parts)  # before the data, which may take long to read
     with spec.at("train", "precision"):
         engine = Engine(spec.train.precision)
-    splits = open_splits(spec, parts, verify=verify)
-    if note := batches.cache_note(splits, spec.data):
-        engine.notes.append(note)
-    engine.notes.extend(splits.depth_notes())
-    changed = changes(folder, splits)
-    order = polarity(spec, parts, splits)
-    checkup = None
-    if verify is not None:
-        if changed:
-            raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
-        checkup = doctor.examine(
-            items.recipe_items(splits),
-            answers=spec.nets.head is not None,
-            unseen=items.skipped_files(splits.skipped_files()),
-        )
-        if order is not None and order.warning():
-            checkup = replace(checkup, warnings=(order.warning(), *checkup.warnings))
-        if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
-            raise DataError(checkup.refusal())
-    domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
+    opened = _opened(spec, plugins, folder, engine, verify, allow_leaks)
+    splits, domains = opened.splits, opened.domains
     terms = make_terms(spec, parts)
-    if spec.data.pairing != "key" and not splits["train", "a"].dataset.has_truth:
-        for i, term in enumerate(terms):
-            if "truth" in term.loss.needs:
-                why = (
-                    f"{spec.losses[i].name} needs images of a whose truth is known; set data.pairing: key, or take a "
-                    "dataset that knows the truth, such as degraded"
-                )
-                raise Misfit(spec, (("losses", i), why))
-    if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
-        raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
+    _require_known(spec, terms, splits, domains)
     check(spec, parts, domains)
-    named = zip(spec.metric_names, spec.evaluate.metrics, strict=True)
-    metrics = {name: parts.resolve("metric", metric.spec)(domains["a"]) for name, metric in named}
     if spec.train.keep == "best" and not len(splits["val", "a"]):
         why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
         raise Misfit(spec, (("train", "keep"), why))
@@ -353,34 +456,32 @@ def build(
             net.generator.warm_start()
     nets.to(engine.device)
     return Run(
-        recipe=spec,
+        **opened.fields,
+        metrics=_metrics(spec, parts, domains["a"]),
         nets=nets,
-        domains=domains,
         terms=terms,
-        engine=engine,
         optimizers=optimizers(spec, parts, nets),
         schedules=schedules(spec, parts, steps),
         pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
         batches=partial(batches.training_batches, splits, spec, summary=_summary_of(nets.ab.generator)),
         steps=steps,
         steps_per_epoch=per_epoch,
-        folder=folder,
-        scoring=partial(batches.scoring_batches, splits, spec),
-        sizes={split: len(splits[split, "a"]) for split in SPLITS},
-        good_sizes={split: len(splits[split, "b"]) for split in SPLITS},
-        metrics=metrics,
-        libraries=plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
-        counts={
-            **splits.counts(),
-            "positive": order and order.positive,
-            **({} if checkup is None else {"check": checkup.told()}),
-        },
-        listing=splits.listing(),
-        changed=changed,
-        checkup=checkup,
         average=None if spec.train.ema is None else Average(nets, spec.train.ema),
-        scale=cache(partial(batches.trained_scale, splits["train", "a"], spec.data)),
     )
+
+
+def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Mapping[str, Domain]) -> None:
+    """Require that the data know what the losses compare with: truths and targets."""
+    if spec.data.pairing != "key" and not splits["train", "a"].dataset.has_truth:
+        for i, term in enumerate(terms):
+            if "truth" in term.loss.needs:
+                why = (
+                    f"{spec.losses[i].name} needs images of a whose truth is known; set data.pairing: key, or take a "
+                    "dataset that knows the truth, such as degraded"
+                )
+                raise Misfit(spec, (("losses", i), why))
+    if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
+        raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
 
 
 def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:
@@ -403,7 +504,7 @@ def _summary_of(generator: Generator) -> Callable[[Tensor], Tensor | None] | Non
     return deepcopy(generator).to("meta").summary if generator.summarises else None
 
 
-def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:
+def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run | FittedRun:
     """Make the run of a run folder again, from its resolved recipe.
 
     Args:
@@ -414,7 +515,7 @@ def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run:
     Raises:
         RecipeError: if it is no run folder, or its images are not there.
     """
-    return build(recipe.reopened(folder, plugins, root), plugins, folder)
+    return build_experiment(recipe.reopened(folder, plugins, root), plugins, folder)
 
 
 def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorekit.core.errors import CheckpointError, RecipeError
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import AnyRecipe
 from restorekit.stages.recipes.recipe import differences, read_resolved
 from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_state
 from restorekit.stages.writing.runfolder import RunFolder
@@ -22,7 +22,7 @@ class Member:
     name: str
     """The variant and the seed, for people."""
     folder: Path
-    recipe: Recipe | RecipeError
+    recipe: AnyRecipe | RecipeError
     """Or why it cannot be run."""
 
     @property
@@ -32,7 +32,7 @@ class Member:
 
 
 def members(
-    found: Mapping[str, Recipe | RecipeError], seeds: int | None, out: Path, stem: str, *, again: str
+    found: Mapping[str, AnyRecipe | RecipeError], seeds: int | None, out: Path, stem: str, *, again: str
 ) -> list[Member]:
     """Return the runs of a sweep, seed by seed, so that every variant has one before any has two.
 
@@ -49,7 +49,7 @@ def members(
     made = list(_members(found, seeds or 1, out, stem))
     faults = []
     for member in made:
-        if member.began and isinstance(member.recipe, Recipe):
+        if member.began and not isinstance(member.recipe, RecipeError):
             differing = differences(read_resolved(member.folder), member.recipe)
             if differing:
                 faults.append(f"{member.folder}: began with another recipe; differing: {', '.join(differing)}. {again}")
@@ -58,7 +58,7 @@ def members(
     return made
 
 
-def _members(found: Mapping[str, Recipe | RecipeError], seeds: int, out: Path, stem: str) -> Iterator[Member]:
+def _members(found: Mapping[str, AnyRecipe | RecipeError], seeds: int, out: Path, stem: str) -> Iterator[Member]:
     for turn in range(seeds):
         for variant, spec in found.items():
             if isinstance(spec, RecipeError):
