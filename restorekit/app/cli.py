@@ -243,9 +243,12 @@ def audit(
 
 @app.command()
 def restore(
-    run: RunFolder,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Files, or folders that are searched.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, or folders that are searched.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", metavar="MODEL", help="A run folder, or a restorer such as tv or part:tv."),
+    ] = None,
     times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
     window: Annotated[
         int | None, typer.Option("--window", min=1, help="Side of overlapping windows, for images beyond memory.")
@@ -266,7 +269,9 @@ def restore(
     from restorekit.stages.restoring.restore import load, restore_files
 
     guests.known()  # so that a slow import is told
-    restorer = load(run)
+    if model is None:
+        model, inputs = _first_as_model(inputs, out)
+    restorer, images = load(model), inputs
     failed = done = 0
     known = demand_scale(scale)
     rows = restore_files(
@@ -289,10 +294,21 @@ def restore(
             called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
             said = f"  {called} {row.answer[called]:.4g}" if row.answer and called else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
-    did = "restored" if restorer.net.generator.translates else "answered, their pixels as they were"
+    did = "restored" if restorer.translates else "answered, their pixels as they were"
     screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
         raise typer.Exit(3)
+
+
+def _first_as_model(inputs: list[Path], out: Path) -> tuple[str, list[Path]]:
+    """Return a run that is named before the images, as version 1 had it, and the images; say how it is named now."""
+    first, *images = inputs
+    is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
+    if not is_run or not images:
+        raise RecipeError("-m: give what restores: -m RUN, a run folder, or -m PART, such as part:tv")
+    listed = " ".join(map(str, images))
+    screen.warn(f"the run is named by -m since version 2: restorekit restore {listed} -o {out} -m {first}")
+    return str(first), images
 
 
 @app.command()

@@ -19,7 +19,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.reporting import report
-from restorekit.stages.restoring.restore import Restorer, restore_files
+from restorekit.stages.restoring.restore import load, restore_files
 from restorekit.stages.runs import build
 from restorekit.stages.scoring.evaluate import evaluate
 from restorekit.stages.training.train import train
@@ -142,7 +142,7 @@ def test_a_number_is_learnt_scored_reported_and_restored_with(root: Path, plugin
     assert "<h3>age, years</h3>" in page
     assert "<h3>Classification" not in page
     monkeypatch.setattr("restorekit.core.plugins.load", lambda: plugins)
-    restorer = Restorer(run.folder)
+    restorer = load(run.folder)
     list(restore_files(restorer, [root / "good7.png"], root / "out"))
     with (root / "out" / "restored.csv").open() as stream:
         (row,) = csv.DictReader(stream)

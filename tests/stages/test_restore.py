@@ -20,12 +20,12 @@ from pydicom import data as pydicom_data
 import restorekit
 from restorekit import CheckpointError, DataError, RecipeError, read_image, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages.restoring import restorer as stage
-from restorekit.stages.restoring.restore import COLUMNS, Restorer, load, restore_files
+from restorekit.stages.restoring import model as stage
+from restorekit.stages.restoring.restore import COLUMNS, Model, load, restore_files
 from restorekit.stages.runs.run import Run
 
 Build = Callable[..., Run]
-Load = Callable[..., Restorer]
+Load = Callable[..., Model]
 HEAD = {"name": "classify", "pool": "avg"}
 RESNET = {"name": "resnet", "width": 4, "blocks": 1, "downs": 2}
 SCALE = {"name": "scale", "by": 0.5}

@@ -16,7 +16,7 @@ from torch import Tensor
 from restorekit import DataError, Format, Intensity, read_image, write_image
 from restorekit.core.images import ImageFiles
 from restorekit.core.plugins import Plugins
-from restorekit.stages.restoring.restore import Restorer, Row, load, restore_files
+from restorekit.stages.restoring.restore import Model, Row, load, restore_files
 from restorekit.stages.runs.run import Run
 from tests.disks import small_disk
 
@@ -30,8 +30,8 @@ def _toys(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def restorer(build_run: Callable[..., Run]) -> Callable[..., Restorer]:
-    def make(**changes: Any) -> Restorer:
+def restorer(build_run: Callable[..., Run]) -> Callable[..., Model]:
+    def make(**changes: Any) -> Model:
         run = build_run(folder="run", **{"nets__generator": SCALE, **changes})
         run.begin("test")
         run.step = 1
@@ -42,7 +42,7 @@ def restorer(build_run: Callable[..., Run]) -> Callable[..., Restorer]:
 
 
 @pytest.fixture
-def made(restorer: Callable[..., Restorer]) -> Restorer:
+def made(restorer: Callable[..., Model]) -> Model:
     return restorer()
 
 
@@ -56,7 +56,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def call(made: Restorer, inputs: Any, out: Path, **options: Any) -> tuple[dict[str, Row], list[str]]:
+def call(made: Model, inputs: Any, out: Path, **options: Any) -> tuple[dict[str, Row], list[str]]:
     """Return the rows by source, and what was said of the whole call."""
     said: list[str] = []
     rows = list(restore_files(made, inputs, out, say=said.append, **options))
@@ -112,7 +112,7 @@ class Failing(ImageFiles):
 
 
 @pytest.mark.parametrize("moment", ["name", "read", "write"])
-def test_any_exception_of_a_library_costs_one_file(made: Restorer, tmp_path: Path, moment: str) -> None:
+def test_any_exception_of_a_library_costs_one_file(made: Model, tmp_path: Path, moment: str) -> None:
     made.format = Failing()
     for name in (*Failing.errors, "good"):
         picture(tmp_path / "in" / f"{moment}_{name}.png")
@@ -127,7 +127,7 @@ def test_any_exception_of_a_library_costs_one_file(made: Restorer, tmp_path: Pat
     assert {path.name for path in (tmp_path / "out").rglob("*")} == {f"{moment}_good.png", "restored.csv"}
 
 
-def test_a_network_that_fails_costs_one_file(made: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_fails_costs_one_file(made: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         picture(tmp_path / "in" / f"{name}.png", -0.5 if name == "a" else 0.5)
     own = made.net.forward
@@ -144,7 +144,7 @@ def test_a_network_that_fails_costs_one_file(made: Restorer, tmp_path: Path, mon
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU needs no temporary file")
-def test_a_full_disk_of_temporary_files_does_not_hinder_restoring(made: Restorer, tmp_path: Path) -> None:
+def test_a_full_disk_of_temporary_files_does_not_hinder_restoring(made: Model, tmp_path: Path) -> None:
     source = picture(tmp_path / "x.png")
     with small_disk(1000):
         found, _ = call(made, source, tmp_path / "out")
@@ -152,7 +152,7 @@ def test_a_full_disk_of_temporary_files_does_not_hinder_restoring(made: Restorer
     assert (tmp_path / "out" / "x.png").is_file()
 
 
-def test_the_file_of_another_source_is_refused_by_name(made: Restorer, tmp_path: Path) -> None:
+def test_the_file_of_another_source_is_refused_by_name(made: Model, tmp_path: Path) -> None:
     for level, site in enumerate(("A", "B")):
         picture(tmp_path / site / "IM0001.png", level / 2)
         picture(tmp_path / site / f"{site}.png")
@@ -170,7 +170,7 @@ def test_the_file_of_another_source_is_refused_by_name(made: Restorer, tmp_path:
 
 
 def test_a_source_is_known_by_its_place_however_it_is_named(
-    made: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture(tmp_path / "A" / "a.png")
     picture(tmp_path / "B" / "a.png", 0.5)
@@ -185,7 +185,7 @@ def test_a_source_is_known_by_its_place_however_it_is_named(
     assert str(tmp_path / "link" / "a.png") in found["a.png"].error, "the name by which it was last restored"
 
 
-def test_a_source_that_was_moved_is_refused_until_its_old_result_is_deleted(made: Restorer, tmp_path: Path) -> None:
+def test_a_source_that_was_moved_is_refused_until_its_old_result_is_deleted(made: Model, tmp_path: Path) -> None:
     picture(tmp_path / "A" / "x.png")
     call(made, tmp_path / "A", tmp_path / "out")
     (tmp_path / "A").rename(tmp_path / "B")
@@ -198,7 +198,7 @@ def test_a_source_that_was_moved_is_refused_until_its_old_result_is_deleted(made
     assert len(said) == 1, "the row of the deleted file is removed, and that is said"
 
 
-def test_the_table_of_version_1_0_0_is_taken_over(made: Restorer, tmp_path: Path) -> None:
+def test_the_table_of_version_1_0_0_is_taken_over(made: Model, tmp_path: Path) -> None:
     picture(tmp_path / "A" / "x.png")
     call(made, tmp_path / "A", tmp_path / "out")
     row = table(tmp_path / "out")[0]
@@ -213,7 +213,7 @@ def test_the_table_of_version_1_0_0_is_taken_over(made: Restorer, tmp_path: Path
     ]
 
 
-def test_inputs_named_twice_are_restored_once(made: Restorer, tmp_path: Path) -> None:
+def test_inputs_named_twice_are_restored_once(made: Model, tmp_path: Path) -> None:
     home = tmp_path / "in"
     picture(home / "sub" / "a.png")
     (tmp_path / "other").mkdir()
@@ -226,7 +226,7 @@ def test_inputs_named_twice_are_restored_once(made: Restorer, tmp_path: Path) ->
     assert len(table(tmp_path / "out")) == 1
 
 
-def test_a_clash_of_names_costs_the_later_file(made: Restorer, tmp_path: Path) -> None:
+def test_a_clash_of_names_costs_the_later_file(made: Model, tmp_path: Path) -> None:
     home = tmp_path / "in"
     for name in ("a.PNG", "a.png", "b.tif", "b.tiff", "good.png", "restored.CSV.png"):
         picture(home / name)
@@ -242,7 +242,7 @@ def test_a_clash_of_names_costs_the_later_file(made: Restorer, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("other", [False, True], ids=["inside", "above"])
-def test_what_restoring_wrote_is_no_input(made: Restorer, tmp_path: Path, other: bool) -> None:
+def test_what_restoring_wrote_is_no_input(made: Model, tmp_path: Path, other: bool) -> None:
     scans = tmp_path / "scans"
     picture(scans / "a.png")
     out = scans / "restored"
@@ -258,7 +258,7 @@ def test_what_restoring_wrote_is_no_input(made: Restorer, tmp_path: Path, other:
         call(made, scans / "restored" / "a.png", tmp_path / "third")
 
 
-def test_a_foreign_file_in_an_output_folder_is_an_input_elsewhere(made: Restorer, tmp_path: Path) -> None:
+def test_a_foreign_file_in_an_output_folder_is_an_input_elsewhere(made: Model, tmp_path: Path) -> None:
     call(made, picture(tmp_path / "a.png"), tmp_path / "out")
     mine = picture(tmp_path / "out" / "mine.png")
     found, _ = call(made, tmp_path / "out", tmp_path / "second")
@@ -269,7 +269,7 @@ def test_a_foreign_file_in_an_output_folder_is_an_input_elsewhere(made: Restorer
     assert set(found) == {str(tmp_path / "tables" / "b.png")}, "another tool's table says nothing"
 
 
-def test_a_moved_output_folder_is_still_known(made: Restorer, tmp_path: Path) -> None:
+def test_a_moved_output_folder_is_still_known(made: Model, tmp_path: Path) -> None:
     call(made, picture(tmp_path / "A" / "a.png"), tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / "moved")
     with pytest.raises(DataError):
@@ -280,7 +280,7 @@ def test_a_moved_output_folder_is_still_known(made: Restorer, tmp_path: Path) ->
     assert str(tmp_path / "A" / "a.png") in found[str(tmp_path / "B" / "a.png")].error
 
 
-def test_a_file_that_is_gone_may_be_written_by_another_source(made: Restorer, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_may_be_written_by_another_source(made: Model, tmp_path: Path) -> None:
     out = tmp_path / "out"
     call(made, picture(tmp_path / "A" / "a.png"), out)
     (out / "a.png").unlink()
@@ -290,7 +290,7 @@ def test_a_file_that_is_gone_may_be_written_by_another_source(made: Restorer, tm
     assert [row["file"] for row in table(out)] == [str(tmp_path / "B" / "a.png")]
 
 
-def test_folders_pipes_and_names_in_the_way_cost_one_file(made: Restorer, tmp_path: Path) -> None:
+def test_folders_pipes_and_names_in_the_way_cost_one_file(made: Model, tmp_path: Path) -> None:
     home, out = tmp_path / "in", tmp_path / "out"
     long = "x" * 247 + ".png"
     for name in ("a.png", "b.png", "c/d.png", "good.png", long):
@@ -307,7 +307,7 @@ def test_folders_pipes_and_names_in_the_way_cost_one_file(made: Restorer, tmp_pa
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_second_process_is_refused(made: Restorer, tmp_path: Path) -> None:
+def test_a_second_process_is_refused(made: Model, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     first = restore_files(made, tmp_path / "in", tmp_path / "out")
     next(first)
@@ -317,7 +317,7 @@ def test_a_second_process_is_refused(made: Restorer, tmp_path: Path) -> None:
     assert [row.error for row in restore_files(made, tmp_path / "in", tmp_path / "out")] == [""]
 
 
-def test_an_interrupt_while_restoring_leaves_no_file_without_a_row(made: Restorer, tmp_path: Path) -> None:
+def test_an_interrupt_while_restoring_leaves_no_file_without_a_row(made: Model, tmp_path: Path) -> None:
     class Stopped(Failing):
         errors = {"now": KeyboardInterrupt()}  # noqa: RUF012
 
@@ -346,7 +346,7 @@ class Paired(Format):
         path.with_suffix(".dat").write_text("samples")
 
 
-def test_files_beside_a_restored_one_are_never_written_over(made: Restorer, tmp_path: Path) -> None:
+def test_files_beside_a_restored_one_are_never_written_over(made: Model, tmp_path: Path) -> None:
     made.format = Paired()
     home, out = tmp_path / "in", tmp_path / "out"
     home.mkdir()
@@ -362,7 +362,7 @@ def test_files_beside_a_restored_one_are_never_written_over(made: Restorer, tmp_
     assert sorted(path.name for path in out.iterdir()) == ["a.dat", "b.dat", "b.txt", "restored.csv"]
 
 
-def test_the_table_states_bits_clipping_scale_and_change(restorer: Callable[..., Restorer], tmp_path: Path) -> None:
+def test_the_table_states_bits_clipping_scale_and_change(restorer: Callable[..., Model], tmp_path: Path) -> None:
     deep = (np.arange(16 * 16).reshape(16, 16) * 16).astype(np.uint16)
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="minisblack")
     picture(tmp_path / "plain.png", 0.5)
@@ -382,7 +382,7 @@ def test_the_table_states_bits_clipping_scale_and_change(restorer: Callable[...,
     np.testing.assert_allclose(image[0].numpy(), made_unit, atol=1 / 4095)
 
 
-def test_files_that_are_not_read_are_reported_with_their_count(made: Restorer, tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_reported_with_their_count(made: Model, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     for name in ("b.jp2", "c.jp2", "d.heic"):
         (tmp_path / "in" / name).write_bytes(b"no image")
@@ -422,7 +422,7 @@ def test_files_that_are_not_read_are_reported_with_their_count(made: Restorer, t
         ("inputs", b"scans"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(made: Restorer, tmp_path: Path, name: str, value: Any) -> None:
+def test_wrong_arguments_are_refused_by_name(made: Model, tmp_path: Path, name: str, value: Any) -> None:
     picture(tmp_path / "a.png")
     options: dict[str, Any] = {"inputs": tmp_path / "a.png", "folder": tmp_path / "out", name: value}
     with pytest.raises(DataError, match=rf"^{name}\b"):
@@ -430,7 +430,7 @@ def test_wrong_arguments_are_refused_by_name(made: Restorer, tmp_path: Path, nam
     assert not (tmp_path / "out").exists()
 
 
-def test_paths_may_be_text(made: Restorer, tmp_path: Path) -> None:
+def test_paths_may_be_text(made: Model, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     rows = list(restore_files(made, str(path), str(tmp_path / "out")))
     assert [(row.file, row.written) for row in rows] == [(str(path), str(tmp_path / "out" / "a.png"))]

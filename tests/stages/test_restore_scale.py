@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from restorekit import DataError, nd, write_image
 from restorekit.core.plugins import Plugins
-from restorekit.stages.restoring.restore import Restorer, load, restore_files
+from restorekit.stages.restoring.restore import Model, load, restore_files
 from restorekit.stages.restoring.scale import TrainedScale, with_change
 from restorekit.stages.runs.run import Run
 
@@ -40,7 +40,7 @@ def saved(build_run: Callable[..., Run]) -> Callable[..., Run]:
 
 
 @pytest.fixture
-def restorer(saved: Callable[..., Run]) -> Callable[..., Restorer]:
+def restorer(saved: Callable[..., Run]) -> Callable[..., Model]:
     return lambda *args, **changes: load(saved(*args, **changes).folder)
 
 
@@ -78,7 +78,7 @@ def test_images_that_cannot_be_read_do_not_count(saved: Callable[..., Run]) -> N
     assert json.loads(state_of(saved(**broken)).read_text())["scale"] is None
 
 
-def test_far_larger_images_are_refused_and_named(restorer: Callable[..., Restorer], tmp_path: Path) -> None:
+def test_far_larger_images_are_refused_and_named(restorer: Callable[..., Model], tmp_path: Path) -> None:
     made = restorer((128, 128))
     for side in (16, 64, 65, 128):
         write_image(tmp_path / "in" / f"{side}.png", torch.full((1, 16, side), 0.5))
@@ -96,7 +96,7 @@ def test_far_larger_images_are_refused_and_named(restorer: Callable[..., Restore
     assert "2x16 of 16x128" in trained["128"].note
 
 
-def test_arrays_are_refused_like_files(restorer: Callable[..., Restorer]) -> None:
+def test_arrays_are_refused_like_files(restorer: Callable[..., Model]) -> None:
     made = restorer()
     array = np.full((80, 16), 200, np.uint8)
     for options in ({}, {"window": 16}, {"times": 0}):
@@ -110,7 +110,7 @@ def test_arrays_are_refused_like_files(restorer: Callable[..., Restorer]) -> Non
         made.restore(array, scale="train", any_scale=True)
 
 
-def test_a_run_on_windows_of_native_films_takes_native_films(restorer: Callable[..., Restorer]) -> None:
+def test_a_run_on_windows_of_native_films_takes_native_films(restorer: Callable[..., Model]) -> None:
     film = torch.rand(1, 400, 300) * 2 - 1
     cut = restorer((400, 300), data__fit="stretch", data__augment={"load": 25.0})  # windows of 16 from 400 x 400
     assert cut.restored(film).note == ""
@@ -119,7 +119,7 @@ def test_a_run_on_windows_of_native_films_takes_native_films(restorer: Callable[
     assert torch.equal(whole.restored(film, scale="train").image, whole.restored(film).image)
 
 
-def test_windows_that_training_shrank_are_refused_at_native_scale(restorer: Callable[..., Restorer]) -> None:
+def test_windows_that_training_shrank_are_refused_at_native_scale(restorer: Callable[..., Model]) -> None:
     made = restorer((80, 80), data__windows=True)
     for size in ((16, 16), (400, 300)):
         with pytest.raises(DataError, match="5x larger than the training images: unreliable"):
@@ -127,7 +127,7 @@ def test_windows_that_training_shrank_are_refused_at_native_scale(restorer: Call
     assert made.restored(torch.zeros(1, 400, 300), scale="train").image.shape == (1, 400, 300)
 
 
-def test_much_smaller_images_are_restored_with_a_note(restorer: Callable[..., Restorer]) -> None:
+def test_much_smaller_images_are_restored_with_a_note(restorer: Callable[..., Model]) -> None:
     made = restorer((64, 64))
     assert "8x smaller than the training images: unreliable" in made.restored(torch.zeros(1, 2, 16)).note
     assert made.restored(torch.zeros(1, 4, 16)).note == ""
@@ -153,7 +153,7 @@ def test_an_image_at_the_scale_of_training_is_never_called_far(factor: float, si
     assert known.too_large(size) <= bool(known.warning(size))
 
 
-def test_only_the_change_at_the_scale_of_training_is_carried_over(restorer: Callable[..., Restorer]) -> None:
+def test_only_the_change_at_the_scale_of_training_is_carried_over(restorer: Callable[..., Model]) -> None:
     made = restorer()
     rng = torch.Generator().manual_seed(0)
     tone = nd.resize(torch.rand(1, 1, 4, 4, generator=rng) - 0.5, (96, 80))
@@ -177,7 +177,7 @@ def test_no_change_at_the_scale_of_training_is_no_change_at_all(dims: int) -> No
     assert torch.equal(with_change(image, small, small), image)
 
 
-def test_the_answer_is_that_of_the_image_at_the_scale_of_training(restorer: Callable[..., Restorer]) -> None:
+def test_the_answer_is_that_of_the_image_at_the_scale_of_training(restorer: Callable[..., Model]) -> None:
     head = {"name": "classify", "pool": "avg"}
     made = restorer(nets__head=head, losses=["lsgan", "task"])
     film = torch.rand(1, 160, 160) * 2 - 1

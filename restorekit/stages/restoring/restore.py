@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from restorekit.core import nd
 from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
 from restorekit.core.files import as_path
 from restorekit.core.filetypes import format_by_name
 from restorekit.core.intensity import carried_over
-from restorekit.core.types import Domain, Format, Intensity
+from restorekit.core.types import Format, Intensity
 from restorekit.stages.restoring.arguments import (
     ScaleMode,
     demand_flag,
@@ -26,10 +27,10 @@ from restorekit.stages.restoring.arguments import (
     demand_times,
     demand_window,
 )
-from restorekit.stages.restoring.restorer import Restored, Restorer, demand_plausible, load
+from restorekit.stages.restoring.model import Model, Restored, demand_plausible, load
 from restorekit.stages.restoring.table import LOCK, STAGE, TABLE, Table, opened, place_key, written_below
 
-__all__ = ["COLUMNS", "Restored", "Restorer", "Row", "load", "restore_files"]
+__all__ = ["COLUMNS", "Model", "Restored", "Row", "load", "restore_files"]
 
 COLUMNS = (
     "file",
@@ -98,7 +99,7 @@ class _Options:
 
 
 def restore_files(
-    restorer: Restorer,
+    model: Model,
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     *,
@@ -116,7 +117,7 @@ def restore_files(
     A file that was restored from another source is not replaced. What an earlier call wrote is not restored again.
 
     Args:
-        restorer: the loaded run.
+        model: what `load` returned.
         inputs: a file or a folder, or several; folders are searched to the bottom.
         folder: where restored files go.
         times: how often the translator is applied, from 1 on; None: as the recipe evaluates.
@@ -124,7 +125,7 @@ def restore_files(
             the run's format says so, in windows of the size of training.
         range: the values of black and white in the files; None: those that the run's data declares, if it does, and
             else what each file says.
-        scale: "native" or "train", as for `Restorer.restore`.
+        scale: "native" or "train", as for `Model.restore`.
         any_scale: restore also images that are much larger than the training images were.
         say: called with a line for each thing that concerns the whole call, such as how many files were left out.
 
@@ -133,8 +134,8 @@ def restore_files(
             another process restores into `folder`, or `folder` holds a table with other columns.
         OSError: if the table cannot be written; the file whose row it would be is then not written either.
     """
-    if not isinstance(restorer, Restorer):
-        raise DataError(f"restorer: got {type(restorer).__name__}; allowed: what restorekit.load returns")
+    if not isinstance(model, Model):
+        raise DataError(f"model: got {type(model).__name__}; allowed: what restorekit.load returns")
     options = _Options(
         demand_times(times, least=1),
         demand_window(window),
@@ -142,8 +143,8 @@ def restore_files(
         demand_scale(scale),
         demand_flag("any_scale", any_scale),
     )
-    restorer.demand(times=times, window=window, scale=scale, any_scale=any_scale)
-    return _restore_all(restorer, _paths(inputs), as_path(folder, "folder"), options, say)
+    model.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, say)
 
 
 def _paths(inputs: object) -> list[Path]:
@@ -158,34 +159,33 @@ def _paths(inputs: object) -> list[Path]:
 
 
 def _restore_all(
-    restorer: Restorer, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
+    model: Model, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
 ) -> Iterator[Row]:
-    jobs = _jobs(restorer.format, inputs, folder, say)
-    domain = restorer.domain
-    with opened(folder, [*COLUMNS, *domain.columns], LATER) as table:
+    jobs = _jobs(model.format, inputs, folder, say)
+    with opened(folder, [*COLUMNS, *model.columns], LATER) as table:
         if table.gone:
             say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone")
         for job in jobs:
-            yield _recorded(restorer, job, options, table)
+            yield _recorded(model, job, options, table)
 
 
-def _recorded(restorer: Restorer, job: _Job, options: _Options, table: Table) -> Row:
+def _recorded(model: Model, job: _Job, options: _Options, table: Table) -> Row:
     """Restore one file, and add its row to the table."""
     began = perf_counter()
     try:
         error = job.error or _clash(job, table)
         if error:
             raise DataError(error)
-        row = _restored(restorer, job, options, table)
+        row = _restored(model, job, options, table)
         row = replace(row, seconds=perf_counter() - began)
-        table.add(_cells(row, restorer.domain))
+        table.add(_cells(row, model))
         return row
     except STOPPING:
         raise
     except BaseException as error:  # a library can raise anything, and the next file may be good
         table.discard()
         row = Row(str(job.path), "", _said(job.path, error), perf_counter() - began, None, None)
-    table.add(_cells(row, restorer.domain))
+    table.add(_cells(row, model))
     return row
 
 
@@ -223,18 +223,16 @@ def _same_file(one: str, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _restored(restorer: Restorer, job: _Job, options: _Options, table: Table) -> Row:
-    known, format = options.range or restorer.range, restorer.format
-    size = restorer.recipe.data.size
-    window = max(size) if options.window is None and format.windows else options.window
-    image, intensity = format.read(job.path, range=known, dims=len(size))
+def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
+    known, format = options.range or model.range, model.format
+    window = max(model.size) if options.window is None and format.windows and model.size else options.window
+    image, intensity = format.read(job.path, range=known, dims=model.dims)
     if options.range is None and known is not None:
         demand_plausible(image, intensity)
-    made = restorer.restored(
-        image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale
-    )
+    made = model.restored(image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale)
     stored = _as_stored(made.image, intensity)
-    format.write(table.stage(job.target), stored, intensity)
+    before = _enlarged(_as_stored(image, intensity), stored)
+    format.write(table.stage(job.target), stored, _spaced(intensity, image, stored))
     if error := _clash(job, table):
         raise DataError(error)
     ranged = known is not None and options.range is None
@@ -251,8 +249,21 @@ def _restored(restorer: Restorer, job: _Job, options: _Options, table: Table) ->
         bits_written=None if format.windows else _bits(_written_as(job.target, intensity)),
         clipped=int((stored.abs() > 1).sum()),
         scale=options.scale,
-        change=float((stored - _as_stored(image, intensity)).abs().mean()) / 2,
+        change=float((stored - before).abs().mean()) / 2,
     )
+
+
+def _enlarged(image: Tensor, like: Tensor) -> Tensor:
+    """Return (C, *S) at the size of a larger restored one."""
+    return image if image.shape == like.shape else nd.resize(image[None], like.shape[1:], mode="cubic")[0]
+
+
+def _spaced(intensity: Intensity, image: Tensor, made: Tensor) -> Intensity:
+    """Return the record of an image for a restored one, whose values lie nearer to each other if it is larger."""
+    if intensity.spacing is None:
+        return intensity
+    sizes = zip(intensity.spacing, image.shape[1:], made.shape[1:], strict=True)
+    return replace(intensity, spacing=tuple(step * old / new for step, old, new in sizes))
 
 
 def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:
@@ -390,7 +401,7 @@ class _Products:
         return self._known[folder]
 
 
-def _cells(row: Row, domain: Domain) -> dict[str, str]:
+def _cells(row: Row, model: Model) -> dict[str, str]:
     """Return a row as the table holds it: with absolute paths, for the table may be read from anywhere."""
     cells: dict[str, Any] = {
         "file": os.path.abspath(row.file),
@@ -405,6 +416,6 @@ def _cells(row: Row, domain: Domain) -> dict[str, str]:
         "scale": row.scale,
         "change": None if row.change is None else f"{row.change:.6f}",
     }
-    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in domain.tells]
-    cells |= dict(zip(domain.columns, answers, strict=True))
+    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in model.outputs]
+    cells |= dict(zip(model.columns, answers, strict=True))
     return {name: "" if cell is None else str(cell) for name, cell in cells.items()}

@@ -25,27 +25,37 @@ def starts(size: int, window: int, overlap: int) -> list[int]:
     return [round(i * (size - window) / (count - 1)) for i in range(count)]
 
 
-def windowed(apply: Callable[[Tensor], Tensor], image: Tensor, window: Sequence[int], overlap: Sequence[int]) -> Tensor:
-    """Apply a translator to windows of (B, C, *S) and blend what it makes, (B, C', *S), on the CPU.
+def windowed(
+    apply: Callable[[Tensor], Tensor],
+    image: Tensor,
+    window: Sequence[int],
+    overlap: Sequence[int],
+    *,
+    scale: int = 1,
+) -> Tensor:
+    """Apply a restorer to windows of (B, C, *S) and blend what it makes, (B, C', *scale*S), on the CPU.
 
     Args:
-        apply: maps (B, C, *window) to (B, C', *window); smaller images are given whole.
+        apply: maps (B, C, *window) to (B, C', *scale*window); smaller images are given whole.
         image: (B, C, *S), S of any size.
         window: the window's sizes.
         overlap: positions that neighbours share at least, below the window's; the weight of a window rises and falls
             linearly over them.
+        scale: output size over input size.
     """
     size = image.shape[2:]
     spans = [min(n, w) for n, w in zip(size, window, strict=True)]
     corners = [starts(n, w, o) for n, w, o in zip(size, spans, overlap, strict=True)]
     total: Tensor | None = None
-    weights = torch.zeros(1, 1, *size)
+    large = [n * scale for n in size]
+    weights = torch.zeros(1, 1, *large)
     for corner in product(*corners):
         made = apply(nd.crop(image, corner, spans)).cpu()
-        weight = _weight(corner, spans, size, overlap)
-        total = torch.zeros(*made.shape[:2], *size) if total is None else total
-        nd.crop(total, corner, spans).add_(made * weight)
-        nd.crop(weights, corner, spans).add_(weight)
+        at, cut, shared = ([n * scale for n in of] for of in (corner, spans, overlap))
+        weight = _weight(at, cut, large, shared)
+        total = torch.zeros(*made.shape[:2], *large) if total is None else total
+        nd.crop(total, at, cut).add_(made * weight)
+        nd.crop(weights, at, cut).add_(weight)
     assert total is not None
     return total / weights
 

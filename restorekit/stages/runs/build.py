@@ -43,6 +43,7 @@ __all__ = [
     "build_experiment",
     "build_fitted",
     "build_nets",
+    "build_translator",
     "check",
     "check_restorer",
     "make_terms",
@@ -273,17 +274,24 @@ def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms:
         return _make_nets(spec, parts, domains["a"], domains["b"], single=one_way(spec, terms))
 
 
-def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
-    def translator(source: Domain, target: Domain) -> Translator:
-        with spec.at("nets", "generator"):
-            made = parts.resolve("generator", spec.nets.generator.spec)(source, target)
-        if spec.nets.head is None:
-            return Translator(made)
-        with spec.at("nets", "head"):
-            return Translator(made, parts.resolve("head", spec.nets.head.spec)(made.features, source))
+def build_translator(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> Translator:
+    """Make the restoring translator of a recipe alone, to be given weights."""
+    with torch.random.fork_rng(devices=[]):
+        return _make_translator(spec, parts, domains["a"], domains["b"])
 
-    ab = translator(a, b)
-    ba = None if single else translator(b, a)
+
+def _make_translator(spec: Recipe, parts: Parts, source: Domain, target: Domain) -> Translator:
+    with spec.at("nets", "generator"):
+        made = parts.resolve("generator", spec.nets.generator.spec)(source, target)
+    if spec.nets.head is None:
+        return Translator(made)
+    with spec.at("nets", "head"):
+        return Translator(made, parts.resolve("head", spec.nets.head.spec)(made.features, source))
+
+
+def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
+    ab = _make_translator(spec, parts, a, b)
+    ba = None if single else _make_translator(spec, parts, b, a)
     d_a = d_b = None
     if spec.nets.discriminator is not None:
         with spec.at("nets", "discriminator"):

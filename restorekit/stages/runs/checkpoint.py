@@ -13,7 +13,8 @@ from typing import Any
 
 import safetensors
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 import restorekit
@@ -30,6 +31,7 @@ __all__ = [
     "load_nets",
     "read_checkpoint",
     "read_state",
+    "read_tensors",
     "remove_old",
     "remove_torn",
     "write_checkpoint",
@@ -141,14 +143,33 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Ten
     Raises:
         CheckpointError: if it is absent, incomplete, damaged or of another format.
     """
-    state, tensors = read_state(path), {}
-    for name, digest in state["files"].items():
-        file = path / name
-        if not file.exists() or _digest(file) != digest:
-            mend = f"remove {path}, and restorekit resume goes on from the one before"
-            raise CheckpointError(f"{file}: is missing or damaged; {mend}")
-        tensors[file.stem] = load_file(file)
-    return state, tensors
+    state = read_state(path)
+    return state, read_tensors(path, state, [Path(name).stem for name in state["files"]])
+
+
+def read_tensors(
+    path: Path, state: Mapping[str, Any], names: Sequence[str], prefix: str = ""
+) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of some files of a checkpoint, after comparing each file with its digest.
+
+    Args:
+        path: the checkpoint.
+        state: its state.
+        names: of the files, without suffix.
+        prefix: what the names of the tensors begin with; others are not read.
+
+    Raises:
+        CheckpointError: if one is absent or damaged.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for name in names:
+        file = path / f"{name}.safetensors"
+        if not file.exists() or _digest(file) != state["files"].get(file.name):
+            hint = f"remove {path}, and restorekit resume goes on from the one before"
+            raise CheckpointError(f"{file}: is missing or damaged; {hint}")
+        with safe_open(file, framework="pt") as stream:
+            found[name] = {key: stream.get_tensor(key) for key in stream.keys() if key.startswith(prefix)}  # noqa: SIM118
+    return found
 
 
 def read_state(path: Path) -> dict[str, Any]:

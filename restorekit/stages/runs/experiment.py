@@ -67,6 +67,11 @@ class Experiment(ABC):
         """What is scored, shown and compared."""
 
     @property
+    def once(self) -> Restorer:
+        """The restorer, applied once."""
+        return self.restorer
+
+    @property
     def degrade(self) -> Callable[[Tensor], Tensor] | None:
         """The way back from restored images to degraded ones, where the run has one: shown beside its results."""
         return None

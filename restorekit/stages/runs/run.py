@@ -142,6 +142,11 @@ class Run(Experiment):
         return TrainedRestorer(self.scored_nets.ab, self.recipe.evaluate.times)
 
     @property
+    def once(self) -> TrainedRestorer:
+        """The translator that is scored, applied once."""
+        return TrainedRestorer(self.scored_nets.ab)
+
+    @property
     def degrade(self) -> Callable[[Tensor], Tensor] | None:
         """The way back, if it is trained."""
         ba = self.scored_nets.ba

@@ -24,8 +24,7 @@ from restorekit.core.errors import DataError, RecipeError
 from restorekit.core.files import write_text
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.stages.recipes.seeds import seed_of
-from restorekit.stages.runs.run import Run
-from restorekit.stages.runs.trained import TrainedRestorer
+from restorekit.stages.runs.experiment import Experiment
 from restorekit.stages.scoring.distances import distance, read_good
 from restorekit.stages.scoring.evaluate import all_metrics
 from restorekit.stages.scoring.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
@@ -64,7 +63,7 @@ def passes(text: str) -> range:
 
 
 def again(
-    run: Run, times: Sequence[int], split: str = "test", *, say: Callable[[str], None] = lambda line: None
+    run: Experiment, times: Sequence[int], split: str = "test", *, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Measure the images of a split after each number of passes; write scores/times.json and .csv, or SPLIT_times.
 
@@ -113,14 +112,14 @@ def again(
     return summary
 
 
-def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
+def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
     seen.groups += batch.group or [None] * len(batch.key)
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
-    net, image = run.scored_nets.ab, batch.image
-    once, none = TrainedRestorer(net), TrainedRestorer(net, 0)
+    image, restorer = batch.image, run.once
     for done in range(times[-1] + 1):
+        output = restorer.restore(image)
         if done in times:
-            told = none.restore(image).prediction
+            told = output.prediction
             if told is not None:
                 seen.told.setdefault(done, []).append(told.cpu())
             for name, metric in seen.metrics.items():
@@ -128,12 +127,11 @@ def _measure(run: Run, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
                     seen.lacking[name] = "the clean image is not known"
                 else:
                     seen.rows.setdefault((name, done), []).append(metric.measure(image.float(), told, batch))
-        if done < times[-1]:
-            image = once.restore(image).image
+        image = output.image
 
 
 def _curves(
-    run: Run, seen: _Seen, split: str, times: Sequence[int], over: Resamples
+    run: Experiment, seen: _Seen, split: str, times: Sequence[int], over: Resamples
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence

@@ -1,10 +1,10 @@
-"""A trained run to restored images, at any size: padded by reflection, restored whole, cut back."""
+"""Models: a run, or a part that needs no training, for arrays and files of any size."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from restorekit.core import nd, plugins
-from restorekit.core.errors import CheckpointError, DataError, RecipeError
+from restorekit.core import plugins
+from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
 from restorekit.core.files import as_path
 from restorekit.core.images import ImageFiles
 from restorekit.core.intensity import Stored, require_depth, to_stored, to_unit
-from restorekit.core.types import Domain, Format, Intensity, Translator
+from restorekit.core.parts import Parts
+from restorekit.core.restorer import Restorer
+from restorekit.core.types import Domain, Format, Intensity, Nets, Output, Translator
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import Data, Recipe, RestorerRecipe
 from restorekit.stages.restoring.arguments import (
     ScaleMode,
     demand_flag,
@@ -35,11 +38,13 @@ from restorekit.stages.restoring.arguments import (
 )
 from restorekit.stages.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.stages.restoring.windows import windowed
-from restorekit.stages.runs.build import build_nets
-from restorekit.stages.runs.checkpoint import kept_checkpoint, load_nets, read_checkpoint
+from restorekit.stages.runs.build import build_translator
+from restorekit.stages.runs.checkpoint import kept_checkpoint, load_nets, read_state, read_tensors
 from restorekit.stages.runs.engine import Engine
+from restorekit.stages.runs.fitted import load_restorer
+from restorekit.stages.runs.trained import TrainedRestorer
 
-__all__ = ["Restored", "Restorer", "demand_plausible", "load"]
+__all__ = ["Model", "Restored", "demand_plausible", "load"]
 
 PROBE = 64
 """Side, at least, of the image on which the memory that networks need is measured."""
@@ -68,29 +73,71 @@ class Restored:
     """What makes the result unreliable or partial, such as the scale; empty: nothing."""
 
 
-class Restorer:
-    """The restoring translator of a run. It works in float32, at the native size and aspect of every image."""
+class Model:
+    """A restorer for arrays and files: what it was trained on decides how they are read, sized and written.
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        folder = as_path(folder, "folder")
-        checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
-        state, tensors = read_checkpoint(checkpoint)
-        self.recipe = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
-        domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
-        self.domain = domains["a"]
-        parts = plugins.load().parts
-        format = _declared(self.recipe.data.a.spec, "format")
-        self.format: Format = (
-            ImageFiles(_agreed(self.recipe.data.a.spec, "beyond") or "refuse", self.domain.bits)
-            if format is None
-            else parts.resolve("format", format)()
-        )
-        nets = build_nets(self.recipe, parts, domains)
-        load_nets(nets, {**tensors["nets"], **tensors.get("average", {})}, checkpoint)  # the average, if one was kept
-        self.device = Engine("fp32").device
-        self.net = nets.ab.to(self.device).eval()
-        self.scale = TrainedScale.of(state, self.recipe.data.size)
+    It works in float32, at the native size and aspect of every image.
+
+    Args:
+        make: the restorer of images of so many spatial sizes and channels, applied so often (None: as usual).
+        domain: the degraded images; None: whatever is given.
+        data: what the recipe says of the images; None: nothing.
+        scale: how large training images were; None: of no importance.
+        format: how files are read and written.
+        name: for people.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Domain, int | None], Restorer],
+        *,
+        domain: Domain | None,
+        data: Data | None,
+        scale: TrainedScale | None,
+        format: Format,
+        name: str,
+    ) -> None:
+        self._make = make
+        self._domain, self._data = domain, data
+        self.scale, self.format, self.name = scale, format, name
         self._bytes_at: float | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it predicts: the classes, or the regression target; empty: nothing."""
+        return () if self._domain is None else self._domain.tells
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold its predictions."""
+        return () if self._domain is None else self._domain.columns
+
+    @property
+    def dims(self) -> int | None:
+        """How many spatial sizes an image has; None: any number."""
+        return None if self._domain is None else self._domain.dims
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """The size of training images; None: there were none."""
+        return None if self._domain is None else self._domain.size
+
+    def restorer(self, domain: Domain | None = None, times: int | None = None) -> Restorer:
+        """Return the restorer itself, of batches (B, C, *S) in [-1, 1].
+
+        Args:
+            domain: the images, where the model takes any.
+            times: how often it is applied; None: as the recipe evaluates.
+        """
+        known = self._domain or domain
+        if known is None:
+            raise DataError(f"{self.name}: takes images of any kind; say of which: restorer(domain)")
+        return self._make(known, times)
+
+    @property
+    def translates(self) -> bool:
+        """False if images come out as they are, as from a classifier."""
+        return self._domain is None or self.restorer().translates
 
     @property
     def range(self) -> list[float] | None:
@@ -99,7 +146,7 @@ class Restorer:
         Raises:
             RecipeError: if it is made of datasets that declare others.
         """
-        declared: list[float] | None = _declared(self.recipe.data.a.spec, "range")
+        declared: list[float] | None = None if self._data is None else _declared(self._data.a.spec, "range")
         return declared
 
     def restore(
@@ -137,13 +184,14 @@ class Restorer:
         declared = demand_range(range)
         options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
         values = _values(array)
-        bare = values.ndim == len(self.recipe.data.size)
+        bare = values.ndim == (self.dims or 2)
         self._demand_axes((1, *values.shape) if bare else values.shape)
         known = self.range if declared is None else declared
         stored = Stored(values[None] if bare else values)
-        if known is None and self.domain.bits is None:
+        bits = None if self._domain is None else self._domain.bits
+        if known is None and bits is None:
             require_depth(stored)
-        image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds, bits=self.domain.bits)
+        image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds, bits=bits)
         if declared is None:
             demand_plausible(image, intensity)
         found = self.restored(image, **options)
@@ -179,9 +227,11 @@ class Restorer:
         size = [*image.shape[1:]]
         if options["scale"] == "train":
             return self._at_trained_scale(image, options["times"], options["window"])
-        sees_all = self.format.windows or not self.net.generator.translates  # at its own scale, whatever comes
-        warning = "" if sees_all else self.scale.warning(size)
-        if warning and not options["any_scale"] and self.scale.too_large(size):
+        restorer = self._of(image, options["times"])
+        sees_all = self.format.windows or not restorer.translates  # at its own scale, whatever comes
+        trained = None if sees_all else self.scale
+        warning = "" if trained is None else trained.warning(size)
+        if warning and trained is not None and not options["any_scale"] and trained.too_large(size):
             raise DataError(
                 f"{warning}. Restore it at the scale of training (--scale train; in Python, scale='train'), or at its "
                 "own though it is unreliable (--any-scale; in Python, any_scale=True)"
@@ -196,7 +246,7 @@ class Restorer:
         """
         options = {
             "times": demand_times(times),
-            "window": demand_window(window, least=max(self.net.generator.least, LEAST)),
+            "window": demand_window(window, least=LEAST if self._domain is None else max(self.restorer().least, LEAST)),
             "scale": demand_scale(scale),
             "any_scale": demand_flag("any_scale", any_scale),
         }
@@ -209,10 +259,10 @@ class Restorer:
     def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> Restored:
         """Restore a copy of the image at the scale of training, and carry the change over to the image."""
         size = [*image.shape[1:]]
-        small = self.scale.fitted(size)
+        small = size if self.scale is None else self.scale.fitted(size)
         if small == size:
             return self._restored(image, times, window)
-        before = reduced(image.float(), small, antialias=self.recipe.data.antialias)
+        before = reduced(image.float(), small, antialias=self._data is None or self._data.antialias)
         found = self._restored(before, times, window)
         if found.image.shape != before.shape:
             raise DataError(f"scale: 'train' needs as many channels out as in; got {tuple(found.image.shape)}")
@@ -222,7 +272,7 @@ class Restorer:
 
     @torch.no_grad()
     def _restored(self, image: Tensor, times: int | None, window: int | None) -> Restored:
-        channels = self.recipe.data.channels
+        channels = image.shape[0] if self._domain is None else self._domain.channels
         if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
             gray = self._restored(image[:1], times, window)
             return replace(gray, image=gray.image.expand_as(image))
@@ -242,52 +292,53 @@ class Restorer:
         return Restored(made.mean(0, keepdim=True), answer, spread)
 
     def _demand_axes(self, shape: Sequence[int]) -> None:
-        dims = len(self.recipe.data.size)
-        if len(shape) != dims + 1 or not prod(shape):
+        dims = len(shape) - 1 if self.dims is None else self.dims
+        if len(shape) != dims + 1 or not 1 <= dims <= 3 or not prod(shape):
             raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
+
+    def _of(self, image: Tensor, times: int | None) -> Restorer:
+        """Return the restorer of images like (C, *S)."""
+        return self.restorer(Domain("a", image.shape[0], tuple(image.shape[1:])), times)
 
     def _translated(
         self, image: Tensor, times: int | None, window: int | None
     ) -> tuple[Tensor, dict[str, float] | None]:
-        """Return (C, *S) restored, and the answer of the first pass, for (1, C, *S)."""
-        generator = self.net.generator
-        side = max(image.shape[2:]) if window is None else -(-window // generator.multiple) * generator.multiple
+        """Return (C, *scale*S) restored, and the prediction, for (1, C, *S)."""
+        restorer = self._of(image[0], times)
+        side = max(image.shape[2:]) if window is None else -(-window // restorer.multiple) * restorer.multiple
         span = [side] * (image.ndim - 2)
-        padded = [-(-n // generator.multiple) * generator.multiple for n in image.shape[2:]]
-        self._demand_memory(
-            [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)], image.shape[2:]
-        )
+        padded = [-(-n // restorer.multiple) * restorer.multiple for n in image.shape[2:]]
+        if isinstance(restorer, TrainedRestorer):
+            taken = [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)]
+            self._demand_memory(restorer, taken, image.shape[1:])
         whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
-        answers: list[Tensor | None] = []
+        summary = restorer.summary(image)
+        predictions: list[Tensor | None] = []
 
         def once(piece: Tensor) -> Tensor:
-            output = self.net(nd.pad_to_multiple(piece, generator.multiple, generator.least).to(self.device))
-            answers.append(output.answer)
-            return nd.crop(output.image.float(), [0] * (piece.ndim - 2), piece.shape[2:])
+            output = restorer.restore(piece, summary)
+            predictions.append(output.prediction)
+            return output.image
 
         shape = tuple(image.shape[1:])
         try:
-            passes = self.recipe.evaluate.times if times is None else times
-            for _ in range(passes):
-                image = windowed(once, image, span, [n // OVERLAP for n in span])
-            if not passes and whole:
-                once(image)  # for the answer alone
+            made = windowed(once, image, span, [n // OVERLAP for n in span], scale=restorer.scale)
         except (RuntimeError, ValueError) as error:
             why = str(error).partition("\n")[0]
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
-        first = answers[0] if answers else None
-        if first is None or self.net.head is None or not whole:
-            return image[0], None
-        return image[0], dict(zip(self.domain.tells, self.net.head.told(first)[0].tolist(), strict=True))
+        if predictions[0] is None or not whole:
+            return made[0], None
+        return made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True))
 
-    def _demand_memory(self, size: Sequence[int], came: Sequence[int]) -> None:
-        """Refuse an image of sizes `came` that the networks take in pieces of `size`, if memory does not hold one."""
+    def _demand_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
+        """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""
+        channels, *came = shape
         if self._bytes_at is None:
-            self._bytes_at = _bytes_at(self.net, self.recipe.data.channels, len(size), self.device)
-        free = _free_memory(self.device)
+            self._bytes_at = _bytes_at(restorer.net, channels, len(size), restorer.device)
+        free = _free_memory(restorer.device)
         need = self._bytes_at * MARGIN * prod(size)
         if need > free:
-            multiple = self.net.generator.multiple  # what is padded to it must fit
+            multiple = restorer.multiple  # what is padded to it must fit
             side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
             fits = "x".join([str(side)] * len(size))
             raise DataError(
@@ -296,18 +347,116 @@ class Restorer:
             )
 
 
-def load(folder: str | os.PathLike[str]) -> Restorer:
-    """Load a run for restoring.
+PART, RELEASED = "part:", "model:"
+"""What a model's name may begin with, where it could be a path as well."""
+
+
+def load(model: str | os.PathLike[str]) -> Model:
+    """Load what restores: a run, or a restorer that needs none.
 
     Args:
-        folder: a run folder, or one of its checkpoints.
+        model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
+            "part:tv" is the part even where a path is called so.
 
     Raises:
-        DataError: if `folder` is no path.
+        DataError: if `model` is neither a path nor a text.
         CheckpointError: if there is no checkpoint, or it is damaged or of another version.
-        RecipeError: if a plugin that the run needs is not installed.
+        RecipeError: if there is no such path and no such part, or a plugin that the run needs is not installed.
     """
-    return Restorer(folder)
+    path = as_path(model, "model")
+    name = str(model)
+    if name.startswith(PART):
+        return _part(name.removeprefix(PART))
+    if name.startswith(RELEASED):
+        raise RecipeError(f"{name}: no model is released yet; give a run folder or a part, such as {PART}tv")
+    if path.exists():
+        return _run(path)
+    parts = plugins.load().parts
+    known = parts.names("restorer")
+    if name in known:
+        return _part(name)
+    if len(path.parts) > 1:
+        raise CheckpointError(f"{path}: is neither a run folder nor a checkpoint: there is no such folder")
+    raise RecipeError(f"{name}: no such run folder, and {unknown('restorer', name, known)}")
+
+
+def _part(name: str) -> Model:
+    """Return a model of a part, made for images of each kind when they are met."""
+    make = plugins.load().parts.resolve("restorer", name)
+    made: dict[tuple[int, int], Restorer] = {}
+
+    def of(domain: Domain, times: int | None) -> Restorer:
+        kind = domain.dims, domain.channels
+        if kind not in made:
+            made[kind] = make(domain)
+        return _Repeated(made[kind], 1 if times is None else times)
+
+    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=PART + name)
+
+
+class _Repeated(Restorer):
+    """A restorer applied several times; 0 leaves images as they are."""
+
+    def __init__(self, restorer: Restorer, times: int) -> None:
+        self.inner, self.times = restorer, times
+        self.scale = restorer.scale**times
+        self.multiple, self.least, self.translates = restorer.multiple, restorer.least, restorer.translates
+        self.halo = None if restorer.halo is None else restorer.halo * times
+
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return the summary of the whole image, where one pass is made."""
+        return self.inner.summary(image) if self.times == 1 else None
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return the images after so many passes, and the prediction of the first."""
+        output = Output(image)
+        for at in range(self.times):
+            made = self.inner.restore(output.image, summary if at == 0 else None, rng)
+            output = Output(made.image, prediction=made.prediction if at == 0 else output.prediction)
+        return output
+
+
+def _run(folder: Path) -> Model:
+    """Return the model of a run folder or a checkpoint; only the weights that restore are read."""
+    checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
+    state = read_state(checkpoint)
+    spec = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
+    parts = plugins.load().parts
+    domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
+    domain = domains["a"]
+    format = _declared(spec.data.a.spec, "format")
+    files: Format = (
+        ImageFiles(_agreed(spec.data.a.spec, "beyond") or "refuse", domain.bits)
+        if format is None
+        else parts.resolve("format", format)()
+    )
+    if isinstance(spec, RestorerRecipe):
+        part: Restorer = parts.resolve("restorer", spec.restorer.spec)(domain)
+        load_restorer(part, read_tensors(checkpoint, state, ("restorer",)), checkpoint)
+
+        def made(domain: Domain, times: int | None) -> Restorer:
+            return _Repeated(part, spec.evaluate.times if times is None else times)
+
+        scale = None
+    else:
+        net = _translator(spec, parts, domains, checkpoint, state)
+
+        def made(domain: Domain, times: int | None) -> Restorer:
+            return TrainedRestorer(net, spec.evaluate.times if times is None else times)
+
+        scale = TrainedScale.of(state, spec.data.size)
+    return Model(made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder))
+
+
+def _translator(
+    spec: Recipe, parts: Parts, domains: Mapping[str, Domain], checkpoint: Path, state: Mapping[str, Any]
+) -> Translator:
+    """Return the restoring translator of a checkpoint, with averaged weights if there are any, in evaluation mode."""
+    net = build_translator(spec, parts, domains)
+    kept = "average" if "average.safetensors" in state["files"] else "nets"
+    tensors = read_tensors(checkpoint, state, (kept,), prefix="ab.")[kept]
+    load_nets(Nets(net), tensors, checkpoint)
+    return net.to(Engine("fp32").device).eval()
 
 
 def demand_plausible(image: Tensor, intensity: Intensity) -> None:
@@ -334,7 +483,8 @@ def demand_plausible(image: Tensor, intensity: Intensity) -> None:
 
 def _keep(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "recipe.json").read_text("utf-8"))["train"]["keep"])
+        data = json.loads((folder / "recipe.json").read_text("utf-8"))
+        return "last" if "restorer" in data else str(data["train"]["keep"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
 
