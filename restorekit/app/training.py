@@ -153,8 +153,8 @@ def _run_one(
     if judge is not None:
         judge, place = judge_place(judge, folder, beside)
         build.build(judge, plugins, place)  # no judge for want of data or weights is told now, not after the training
-    evaluate.rehearse(made)
     if isinstance(made, Run):
+        evaluate.rehearse(made)
         _trained(made, plugins, "run folder", resume=resume, again=again)
     else:
         _fitted(made)

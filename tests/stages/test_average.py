@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import CheckpointError, Sampled, Scored, Ticked
+from restorekit import CheckpointError, Sampled, Scored, Ticked, load
 from restorekit.core.plugins import Plugins
 from restorekit.stages.runs.checkpoint import checkpoints, read_checkpoint
 from restorekit.stages.runs.run import Run
@@ -72,7 +72,7 @@ def test_it_is_scored_shown_and_restored_with(build_run: Build) -> None:
     plain.nets.load_state_dict(run.nets.state_dict())  # the last weights are something else
     assert scored.values != score(plain, "val")
     restored = load(run.folder)
-    assert all(torch.equal(x, mean[f"ab.{name}"]) for name, x in restored.net.state_dict().items())
+    assert all(torch.equal(x, mean[f"ab.{name}"]) for name, x in restored.restorer().net.state_dict().items())
     fresh = build_run(folder="with", **WITH)
     found = evaluate(fresh, "val")["metrics"]["psnr"]["restored"]["value"]
     assert found == pytest.approx(scored.values["psnr"])

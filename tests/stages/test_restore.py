@@ -83,7 +83,7 @@ def test_signals_and_volumes_of_any_size(restorer: Load, dims: int) -> None:
 def test_padding_is_cut_back_exactly(restorer: Load) -> None:
     """A net that looks at each pixel alone must give what it gives without any padding."""
     made = restorer(nets__generator=SCALE)
-    made.net.generator.multiple = 8
+    made.restorer().net.generator.multiple = 8
 
     @given(height=st.integers(1, 40), width=st.integers(1, 40))
     @settings(max_examples=30, deadline=None)

@@ -130,14 +130,14 @@ def test_any_exception_of_a_library_costs_one_file(made: Model, tmp_path: Path, 
 def test_a_network_that_fails_costs_one_file(made: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         picture(tmp_path / "in" / f"{name}.png", -0.5 if name == "a" else 0.5)
-    own = made.net.forward
+    own = made.restorer().net.forward
 
     def forward(image: Tensor) -> Any:
         if image.mean() < 0:
             raise ZeroDivisionError("a library's fault")
         return own(image)
 
-    monkeypatch.setattr(made.net, "forward", forward)
+    monkeypatch.setattr(made.restorer().net, "forward", forward)
     monkeypatch.setattr(made, "_bytes_at", 1.0)
     found, _ = call(made, tmp_path / "in", tmp_path / "out")
     assert {Path(path).name: bool(row.error) for path, row in found.items()} == {"a.png": True, "b.png": False}

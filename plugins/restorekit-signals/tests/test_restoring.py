@@ -150,7 +150,7 @@ def test_a_whole_record_is_restored_in_windows_and_is_the_same_where_nothing_is_
     np.testing.assert_array_equal(now.d_signal[:, 0], was.d_signal[:, 0])
     assert (now.sig_name, now.units, now.adc_gain, now.fs) == (["MLII"], ["mV"], [200.0], RATE)
     assert (tmp_path / "out/good.atr").read_bytes() == (tmp_path / "good.atr").read_bytes()
-    generator: Any = restorer.net.generator
+    generator: Any = restorer.restorer().net.generator
     assert {size for size in generator.seen if size != 64} == {256}, "windows of training; 64 is the probe of memory"
     assert len(generator.seen) > 5120 / 256
 

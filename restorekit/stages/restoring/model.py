@@ -39,7 +39,7 @@ from restorekit.stages.restoring.arguments import (
 from restorekit.stages.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.stages.restoring.windows import windowed
 from restorekit.stages.runs.build import build_translator
-from restorekit.stages.runs.checkpoint import kept_checkpoint, load_nets, read_state, read_tensors
+from restorekit.stages.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
 from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.fitted import load_restorer
 from restorekit.stages.runs.trained import TrainedRestorer
@@ -483,8 +483,7 @@ def demand_plausible(image: Tensor, intensity: Intensity) -> None:
 
 def _keep(folder: Path) -> str:
     try:
-        data = json.loads((folder / "recipe.json").read_text("utf-8"))
-        return "last" if "restorer" in data else str(data["train"]["keep"])
+        return keep_of(json.loads((folder / "recipe.json").read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
 

@@ -25,6 +25,7 @@ from restorekit.core.types import Nets
 __all__ = [
     "alone",
     "checkpoints",
+    "keep_of",
     "kept_checkpoint",
     "last_good",
     "load_average",
@@ -118,6 +119,15 @@ def last_good(folder: Path) -> str:
     """Return words that name the last checkpoint of a run folder."""
     found = checkpoints(folder)
     return f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was saved yet"
+
+
+def keep_of(recipe: Mapping[str, Any]) -> str:
+    """Return which checkpoint of a run is scored, "last" or "best", by its resolved recipe.
+
+    Raises:
+        KeyError: if it is no recipe.
+    """
+    return "last" if "restorer" in recipe else str(recipe["train"]["keep"])
 
 
 def kept_checkpoint(folder: Path, keep: str) -> Path:

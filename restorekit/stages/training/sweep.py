@@ -9,7 +9,7 @@ from pathlib import Path
 from restorekit.core.errors import CheckpointError, RecipeError
 from restorekit.stages.recipes.model import AnyRecipe
 from restorekit.stages.recipes.recipe import differences, read_resolved
-from restorekit.stages.runs.checkpoint import checkpoints, kept_checkpoint, read_state
+from restorekit.stages.runs.checkpoint import checkpoints, keep_of, kept_checkpoint, read_state
 from restorekit.stages.writing.runfolder import RunFolder
 
 __all__ = ["Member", "is_done", "members"]
@@ -75,7 +75,7 @@ def is_done(folder: Path) -> bool:
     found = checkpoints(folder)
     try:
         state = read_state(found[-1]) if found else None
-        kept = read_state(kept_checkpoint(folder, state["recipe"]["train"]["keep"])) if state else None
+        kept = read_state(kept_checkpoint(folder, keep_of(state["recipe"]))) if state else None
     except CheckpointError:
         return False  # going on says what is wrong
     report = folder / "report.html"
