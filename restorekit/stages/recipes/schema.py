@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from restorekit.core.parts import KINDS, PLURALS, Parts, Place
-from restorekit.stages.recipes.model import Audit, Recipe
+from restorekit.stages.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe
 from restorekit.stages.recipes.places import PART_PLACES
 
 __all__ = ["schema"]
@@ -21,10 +21,11 @@ def schema(parts: Parts) -> dict[str, Any]:
     The second needs nothing, for what it leaves out stands below it: neither keys nor the name of a part, and a variant
     may be null. Only the items of a list are whole, as a list replaces a list.
     """
-    whole = _whole(parts)
-    definitions = whole.pop("$defs")
-    definitions["Recipe"] = whole
+    whole, fitted = _whole(parts), _pointed(RestorerRecipe)
+    definitions = {**fitted.pop("$defs"), **whole.pop("$defs")}
+    definitions |= {"Recipe": whole, "RestorerRecipe": fitted}
     layers = {f"{name}{LAYER}": _layer(one) for name, one in definitions.items()}
+    layers[f"Recipe{LAYER}"]["properties"]["restorer"] = {"$ref": f"#/$defs/restorer{LAYER}"}
     variants = layers[f"Recipe{LAYER}"]["properties"]["variants"]
     variants["additionalProperties"] = {"anyOf": [variants["additionalProperties"], {"type": "null"}]}
     return {
@@ -33,7 +34,11 @@ def schema(parts: Parts) -> dict[str, Any]:
         "type": "object",
         "if": {"required": ["extends"]},
         "then": {"$ref": f"#/$defs/Recipe{LAYER}"},
-        "else": {"$ref": "#/$defs/Recipe"},
+        "else": {
+            "if": {"required": ["restorer"]},
+            "then": {"$ref": "#/$defs/RestorerRecipe"},
+            "else": {"$ref": "#/$defs/Recipe"},
+        },
         "$defs": {**definitions, **layers},
     }
 
@@ -55,7 +60,7 @@ def _is_need(key: str, value: Any) -> bool:
 
 def _whole(parts: Parts) -> dict[str, Any]:
     """The schema of a recipe that extends none."""
-    whole = Recipe.model_json_schema()
+    whole = _pointed(Recipe)
     definitions = whole["$defs"]
     for kind in sorted(KINDS):
         choices: list[dict[str, Any]] = [{"enum": parts.names(kind)}]
@@ -64,9 +69,16 @@ def _whole(parts: Parts) -> dict[str, Any]:
             definitions.update(options.pop("$defs", {}))
             choices.append(_part(parts, kind, name, options))
         definitions[kind] = {"anyOf": choices}
-    for place, kind in PART_PLACES.items():
-        _point(whole, place, kind)
     whole["properties"]["audit"]["anyOf"].append({"enum": list(get_args(Audit.model_fields["name"].annotation))})
+    return whole
+
+
+def _pointed(model: type[AnyRecipe]) -> dict[str, Any]:
+    """The schema of a kind of recipe, whose parts refer to the definitions of their kinds."""
+    whole = model.model_json_schema()
+    for place, kind in PART_PLACES.items():
+        if place[0] in model.model_fields:
+            _point(whole, place, kind)
     whole["properties"]["extends"] = {"type": "string", "description": "Another recipe, relative to this one."}
     return whole
 
