@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from restorekit import Stepped, measures, write_image
 from restorekit.core import plugins
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import RestorerRecipe
 from restorekit.stages.recipes.schema import schema
 from restorekit.stages.runs import build
 from restorekit.stages.runs.sizes import trainable
@@ -53,6 +54,9 @@ SMALL = {
 OWN = {"own_images", "own_signal"}
 """Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
 
+CLASSICAL = {"classical_xray"}
+"""Recipes that train nothing."""
+
 SLOW = {"baselines_xray"}
 """Recipes whose variants are large networks; they train in `make test-full`."""
 
@@ -64,7 +68,7 @@ def variants(path: Path) -> list[str | None]:
 
 def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
-    for path in (path for path in RECIPES if path.stem not in OWN):
+    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL):
         for variant in variants(path):
             slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
             yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)
@@ -110,7 +114,10 @@ def test_checks_with_every_variant(path: Path) -> None:
     names = set()
     for variant in variants(path):
         spec = recipe.load(path, known, variant=variant)
-        build.check(spec, known.parts)
+        if isinstance(spec, RestorerRecipe):
+            build.check_restorer(spec, known.parts)
+        else:
+            build.check(spec, known.parts)
         names.add(spec.name)
         text = recipe.dump(spec)
         assert recipe.resolved(YAML(typ="safe").load(text), "dumped", known) == spec
@@ -130,8 +137,11 @@ def test_fits_the_schema_of_recipes_and_with_a_wrong_key_does_not(path: Path, va
     told = YAML(typ="safe").load(text)
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(told)] == []
     wrong = YAML(typ="safe").load(text)
-    wrong["nets"]["generator"]["wdth"] = 3
-    assert [error.json_path for error in validator.iter_errors(wrong)] == ["$.nets.generator"]
+    part, place = (
+        (wrong["restorer"], "$.restorer") if "restorer" in wrong else (wrong["nets"]["generator"], "$.nets.generator")
+    )
+    part["wdth"] = 3
+    assert [error.json_path for error in validator.iter_errors(wrong)] == [place]
     assert [error.json_path for error in validator.iter_errors({**told, "sed": 1})] == ["$"]
 
 
@@ -163,6 +173,19 @@ def stressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if lead == "MLII":
             wfdb.wrann(name, "atr", places, ["NAV"[i % 3] for i in range(len(places))], write_dir=str(folder))
     return folder
+
+
+@pytest.mark.parametrize("variant", variants(ROOT / "recipes" / "classical_xray.yaml"))
+def test_classical_methods_are_fitted_and_scored(variant: str | None, published: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = [f"data.root={published}", "data.size=[32, 32]", "evaluate.resamples=20"]
+    spec = recipe.load(ROOT / "recipes" / "classical_xray.yaml", known, sets=sets, variant=variant)
+    assert isinstance(spec, RestorerRecipe)
+    run = build.build_fitted(spec, known, tmp_path / "run")
+    run.begin("test")
+    run.fit()
+    run.save()
+    assert evaluate(run)["metrics"]["blur_level"]["restored"]["n"] == 4
 
 
 @pytest.mark.parametrize(("path", "variant"), list(every()))

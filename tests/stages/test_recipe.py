@@ -503,7 +503,8 @@ def test_the_schema_knows_every_part_and_holds_together(plugins: Plugins) -> Non
     whole, layer = made["$defs"]["Recipe"], made["$defs"]["RecipeLayer"]
     assert set(whole["required"]) == {"name", "data", "nets", "losses", "train"}
     assert "required" not in layer
-    assert set(layer["properties"]) == set(whole["properties"])
+    assert set(layer["properties"]) == {*whole["properties"], "restorer"}
+    assert set(made["$defs"]["RestorerRecipe"]["required"]) == {"name", "data", "restorer"}
     for reference in references(made):
         assert reference.removeprefix("#/$defs/") in made["$defs"], reference
     for kind in KINDS:
