@@ -185,7 +185,7 @@ def test_classical_methods_are_fitted_and_scored(variant: str | None, published:
     run.begin("test")
     run.fit()
     run.save()
-    assert evaluate(run)["metrics"]["blur_level"]["restored"]["n"] == 4
+    assert evaluate(run)["metrics"]["noise_level"]["restored"]["n"] == 4
 
 
 @pytest.mark.parametrize(("path", "variant"), list(every()))
