@@ -224,24 +224,28 @@ def kinds_table() -> str:
     """Return the table of kinds and their contracts."""
     rows = []
     for kind, contract in KINDS.items():
-        plain = contract.returns == "callable"
-        returns = "a callable" if plain else f"a [`{contract.returns}`](api.md#{anchor(contract.returns)})"
-        rows.append([f"`{kind}`", f"`({', '.join(contract.gives)})`", returns, contract.about])
+        rows.append([f"`{kind}`", f"`({', '.join(contract.gives)})`", returned(kind, "api.md"), contract.about])
     return table(["kind", "the core gives, by position", "must return", "is"], rows)
 
 
 def contract(kind: str) -> str:
     """Return what a kind's factory is given and must return, as a code block and a line."""
     gives, returns = KINDS[kind].gives, KINDS[kind].returns
-    to = "Callable" if returns == "callable" else returns
-    plain = returns == "callable"
-    linked = "a callable" if plain else f"a [`{returns}`](../api.md#{anchor(returns)})"
+    to = "Callable" if returns == "callable" else returns.rpartition(".")[2]
     head = f"def NAME({', '.join([*gives, '*', 'option: int = 1'])}) -> {to}: ..."
     given = " and ".join(f"`{name}`" for name in gives) or "nothing"
     return (
         f"```python\n{head}\n```\n\nA factory of kind `{kind}` takes {given} by position, the recipe's options by "
-        f"annotated keyword, and returns {linked}.\n"
+        f"annotated keyword, and returns {returned(kind, '../api.md')}.\n"
     )
+
+
+def returned(kind: str, api: str) -> str:
+    """Return what a kind's factory must return, linked to the page of the public API at `api` where it stands there."""
+    name = KINDS[kind].returns
+    if name == "callable":
+        return "a callable"
+    return f"a `{name}`" if "." in name else f"a [`{name}`]({api}#{anchor(name)})"
 
 
 def minimal(kind: str) -> str:

@@ -33,8 +33,7 @@ OTHER_WORDS: Mapping[str, str] = {
     "num_epochs": "epochs",
     "num_steps": "steps",
     "num_workers": "workers",
-    "optimiser": "adam",
-    "optimizer": "adam",
+    "optimiser": "optimizer",
     "validation": "val",
 }
 """Keys of other training programs, and ours."""
