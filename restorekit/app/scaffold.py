@@ -1,6 +1,7 @@
 """A new plugin package from `templates`: real, working files, in which `part_name` stands for the name.
 
-A kind's folder holds its module, the tests of that, and the lines in which its recipe differs from the common one.
+A kind's folder holds its module, the tests of that, and the lines in which its recipe differs from the common one; or a
+whole recipe, which has a name.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from restorekit import __version__
 from restorekit.core.errors import RecipeError
 from restorekit.core.files import write_text
 from restorekit.core.plugins import COMMANDS, GROUP
 
-__all__ = ["COMMAND", "Name", "Package", "kinds", "render", "write"]
+__all__ = ["COMMAND", "Name", "Package", "kinds", "render", "requirement", "write"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 COMMAND = "command"
@@ -100,7 +102,12 @@ def write(folder: Path, package: Package) -> None:
 def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
     """Return what stands for each word of the templates but the names."""
     about = (ast.get_docstring(ast.parse(module)) or "").partition("\n")[0]
-    words = {"part_about": about.removesuffix("."), "part_kind": kind, "part_run": _line(recipe, "# Run: ")}
+    words = {
+        "part_about": about.removesuffix("."),
+        "part_kind": kind,
+        "part_run": _line(recipe, "# Run: "),
+        "part_requires": requirement(__version__),
+    }
     if kind == COMMAND:
         return words | {
             "part_group": COMMANDS,
@@ -118,6 +125,13 @@ def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
     }
 
 
+def requirement(version: str) -> str:
+    """Return what a plugin requires that was begun with this version: the same major version, whose API is one."""
+    major, _, rest = version.partition(".")
+    known = major.isdecimal() and not rest.endswith("+unknown")  # else of a checkout that was never installed
+    return f"restorekit>={major},<{int(major) + 1}" if known else "restorekit"
+
+
 def _line(text: str, mark: str) -> str:
     """Return the first line that holds a mark, without what it may begin with."""
     return next(line.strip().removeprefix(mark) for line in text.splitlines() if mark in line)
@@ -132,8 +146,10 @@ def _files(folder: str) -> dict[str, str]:
 
 
 def _laid_over(text: str, lines: str) -> str:
-    """Return YAML whose lines are replaced by those of the same key."""
+    """Return YAML whose lines are replaced by those of the same key; a recipe with a name is whole."""
     new = {line.partition(":")[0]: line for line in lines.splitlines()}
+    if "name" in new:
+        return lines
     return "".join(f"{new.get(line.partition(':')[0], line)}\n" for line in text.splitlines())
 
 

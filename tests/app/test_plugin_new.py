@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import restorekit
 from restorekit.app import scaffold
 from restorekit.app.cli import main
 from restorekit.core.parts import KINDS
 
 ROOT = Path(__file__).parents[2]
+NOW = restorekit.__version__
 NAMES = {kind: f"x-{kind}" for kind in [*KINDS, "command"]}
 """What the packages of these tests are called; the shortest and a long one stand among them for the lint."""
 NAMES |= {"loss": "u", "metric": "quite-a-long-name-as-names-go"}
@@ -94,6 +96,25 @@ def test_every_kind_can_be_begun() -> None:
     page = (ROOT / "docs" / "write-a-plugin.md").read_text("utf-8")
     told = page.partition("## Begin with")[2].partition("\n## ")[0]
     assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", told, re.MULTILINE)) == scaffold.kinds()
+
+
+@pytest.mark.parametrize(
+    ("version", "required"),
+    [
+        ("1.0.0", "restorekit>=1,<2"),
+        ("2.0.0rc1", "restorekit>=2,<3"),
+        ("10.3.1.dev4+g123", "restorekit>=10,<11"),
+        ("0+unknown", "restorekit"),
+    ],
+)
+def test_a_plugin_requires_the_major_version_that_it_was_begun_with(version: str, required: str) -> None:
+    assert scaffold.requirement(version) == required
+
+
+def test_each_requires_the_version_that_is_installed(packages: dict[str, Path]) -> None:
+    for folder in packages.values():
+        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+        assert project["dependencies"] == [scaffold.requirement(restorekit.__version__)]
 
 
 def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
@@ -215,9 +236,9 @@ def test_a_name_with_its_prefix_is_the_name(cli: Cli, name: str) -> None:
         (("fog--2", "--kind", "layer"), "NAME: 'fog--2' names no package; "),
         (("restorekit-2", "--kind", "layer"), "NAME: 'restorekit-2' leaves no name of its own after restorekit-; "),
         (("restorekit", "--kind", "layer"), "NAME: 'restorekit' leaves no name of its own after restorekit-; "),
-        (("cycle", "--kind", "loss"), "NAME: loss 'cycle' comes from losses, of restorekit 1.0.0; choose another"),
-        (("ms-ssim", "--kind", "metric"), "NAME: metric 'ms_ssim' comes from image_metrics, of restorekit 1.0.0; "),
-        (("losses", "--kind", "metric"), "NAME: plugin 'losses' comes from restorekit 1.0.0; choose another"),
+        (("cycle", "--kind", "loss"), f"NAME: loss 'cycle' comes from losses, of restorekit {NOW}; choose another"),
+        (("ms-ssim", "--kind", "metric"), f"NAME: metric 'ms_ssim' comes from image_metrics, of restorekit {NOW}; "),
+        (("losses", "--kind", "metric"), f"NAME: plugin 'losses' comes from restorekit {NOW}; choose another"),
         (("run", "--kind", "command"), "NAME: command 'run' is restorekit's; choose another"),
         (("fog", "--kind", "layer", "--out", "full"), "full: is there and not empty; nothing is written over. Give "),
         (("fog", "--kind", "layer", "--out", "full/a"), "full/a: is there and not empty; nothing is written over. "),

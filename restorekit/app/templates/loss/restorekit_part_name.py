@@ -7,21 +7,22 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import Factory, Loss, Passes, hookimpl
+from restorekit import Factory, Loss, Passes, hookimpl, wide
 from torch import Tensor
 
 
 class TotalVariation(Loss):
-    """How far neighbours of a restored image are apart, beyond a margin: summed over axes, the mean over pixels."""
+    """How far neighbours of a restored image are apart, beyond a margin: summed over axes, the mean over values."""
 
     def __init__(self, margin: float) -> None:
         self.margin = margin
 
     def generator(self, p: Passes) -> Tensor:
-        """Return the scalar that the translators descend: 0 or more, from `ab` (B, C, *S) in [-1, 1]."""
-        image = p.ab.image.float()
+        """Return a value for each image, (B,), 0 or more, from `ab` (B, C, *S) in [-1, 1]; the term is their mean."""
+        image = wide(p.ab.image)
         apart = [image.diff(dim=axis).abs() for axis in range(2, image.ndim)]
-        return torch.stack([(one - self.margin).clamp(min=0).sum() for one in apart]).sum() / image.numel()
+        sums = torch.stack([(one - self.margin).clamp(min=0).flatten(1).sum(1) for one in apart]).sum(0)
+        return sums / image[0].numel()
 
 
 def total_variation(*, margin: Annotated[float, Field(ge=0, le=2)] = 0.0) -> Loss:

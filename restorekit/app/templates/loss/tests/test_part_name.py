@@ -10,18 +10,22 @@ class Keep(Generator):
 
     features = 1
 
-    def encode(self, image):
+    def encode(self, image, summary=None):
         return image, image
 
     def decode(self, state):
         return state
 
 
-def cost(image, **options):
-    batch = Batch(image, ("1",))
+def costs(image, **options):
+    batch = Batch(image, tuple(map(str, range(len(image)))))
     pools = (HistoryPool(0), HistoryPool(0))
     passes = Passes(Nets(Translator(Keep())), batch, batch, pools, torch.Generator())
-    return total_variation(**options).generator(passes).item()
+    return total_variation(**options).generator(passes)
+
+
+def cost(image, **options):
+    return costs(image, **options).item()
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -42,3 +46,9 @@ def test_an_edge_costs_its_height_beyond_the_margin():
     assert cost(edge.flip(3)) == pytest.approx(0.5 * 8 / 64)
     assert cost(edge, margin=0.2) == pytest.approx(0.3 * 8 / 64)
     assert cost(edge, margin=0.5) == 0
+
+
+def test_each_image_has_a_cost_of_its_own():
+    images = torch.rand(3, 2, 8, 8)
+    apart = [cost(image[None]) for image in images]
+    torch.testing.assert_close(costs(images), torch.tensor(apart))

@@ -1,0 +1,31 @@
+"""A learning rate that falls with the inverse square root of the step (Vaswani et al. 2017, arXiv:1706.03762)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import Field
+from restorekit import Factory, hookimpl
+
+
+def inverse_square_root(steps: int, *, warmup: Annotated[int, Field(ge=1, le=10**9)] = 10) -> Callable[[int], float]:
+    """Rise linearly to the full rate, then fall with the inverse square root of the step.
+
+    Args:
+        steps: steps of the run.
+        warmup: steps until the full rate.
+    """
+
+    def share(step: int) -> float:
+        """Return the share of the full rate at a step, counted from 0; it depends on the step alone."""
+        taken = step + 1
+        return min(taken / warmup, (warmup / taken) ** 0.5)
+
+    return share
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Bring the schedule."""
+    add("schedule", "part_name", inverse_square_root)
