@@ -27,7 +27,7 @@ from restorekit.app import cli, guests, scaffold
 from restorekit.core import plugins
 from restorekit.core.parts import KINDS, Parts
 from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import Recipe, RestorerRecipe
 from restorekit.stages.recipes.places import PART_PLACES
 
 DOCS = Path(__file__).parent
@@ -185,27 +185,36 @@ def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
     """Yield (key, type, default, meaning) for every key, from the schema and the docstrings of its models."""
     whole = Recipe.model_json_schema()
 
-    def walk(model: str, schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    def walk(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
         for name, field in schema["properties"].items():
             key = f"{prefix}{name}"
-            inner = field.get("$ref", "").rpartition("/")[2]
+            inner = next((one["$ref"] for one in [field, *field.get("anyOf", [])] if "$ref" in one), "")
+            inner = inner.rpartition("/")[2]
             kind = PART_PLACES.get(tuple(key.split(".")))  # type: ignore[call-overload]
             meaning = field.get("description", "")
             default = f"`{json.dumps(field['default'])}`" if "default" in field else "see below"
             default = "required" if name in schema.get("required", []) else default
-            if inner and inner != "PartSpec":
-                yield key, "mapping", default, whole["$defs"][inner].get("description", "")
-                yield from walk(inner, whole["$defs"][inner], f"{key}.")
-            elif kind is not None:
+            if kind is not None:
                 several = "items" in field
                 null = " or null" if "anyOf" in field else ""
-                words = f"list of {plural(kind)}" if several else f"a {kind}{null}"
+                article = "an" if kind[0] in "aeiou" else "a"
+                words = f"list of {plural(kind)}" if several else f"{article} {kind}{null}"
                 yield key, words, default, sentence(meaning)
+                own = dict(whole["$defs"].get(inner, {}).get("properties", {}))
+                own.pop("name", None)
+                yield from walk({"properties": own}, f"{key}.")
+            elif inner:
+                null = " or null" if "anyOf" in field else ""
+                about = sentence(meaning) or whole["$defs"][inner].get("description", "")
+                yield key, f"mapping{null}", default, about
+                yield from walk(whole["$defs"][inner], f"{key}.")
             else:
                 yield key, type_words(field, whole["$defs"]), default, sentence(meaning)
 
     yield "extends", "string", "none", "Another recipe, relative to this file, that this one is laid over."
-    yield from walk("Recipe", whole, "")
+    yield from walk(whole, "")
+    restorer = RestorerRecipe.model_json_schema()["properties"]["restorer"]
+    yield "restorer", "a restorer", "none", sentence(restorer["description"])
 
 
 def sentence(text: str) -> str:

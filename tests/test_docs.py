@@ -26,6 +26,7 @@ from restorekit.core.errors import PluginError
 from restorekit.core.parts import KINDS
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import RestorerRecipe
 from restorekit.stages.runs import build
 
 ROOT = Path(__file__).parents[1]
@@ -210,7 +211,7 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
     found = 0
     for page, title, text in fences("yaml"):
         keys = YAML().load(text)
-        if not ({"name", "data", "losses"} <= set(keys) or "extends" in keys):
+        if not ({"name", "data"} < set(keys) and {"losses", "restorer"} & set(keys) or "extends" in keys):
             continue
         path = tmp_path / (title or f"{page.stem}-{found}.yaml")  # one with a title can be extended by others
         examples = {f"restorekit-{path.stem.removeprefix('restorekit_')}" for path in EXAMPLES}
@@ -218,7 +219,9 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
             text = re.sub(r"^needs: .*\n", "", text, flags=re.MULTILINE)
         path.write_text(text, "utf-8")
         for variant in (None, *(keys.get("variants") or {})):
-            build.check(recipe.load(path, with_examples, variant=variant), with_examples.parts)
+            spec = recipe.load(path, with_examples, variant=variant)
+            check = build.check_restorer if isinstance(spec, RestorerRecipe) else build.check
+            check(spec, with_examples.parts)
         found += 1
     assert found >= 2 + len(EXAMPLES)
 

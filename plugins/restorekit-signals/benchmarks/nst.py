@@ -1,7 +1,7 @@
 """Beats and waveform on held-out minutes of the noise stress test, before and after restoration, beside other means.
 
     pip install PyWavelets
-    restorekit restore RUN ECG/118e06.hea ECG/118e_6.hea -o FOLDER
+    restorekit restore ECG/118e06.hea ECG/118e_6.hea -o FOLDER -m RUN
     python plugins/restorekit-signals/benchmarks/nst.py ECG paired=FOLDER
 
 Records 118e06 and 118e_6 are record 118 with the same electrode motion added, 12 dB apart. So both say what the record

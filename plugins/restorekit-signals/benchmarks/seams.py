@@ -14,17 +14,20 @@ import torch
 from torch import Tensor
 
 import restorekit
+from restorekit import Restorer
+from restorekit.stages.recipes.recipe import read_resolved
 from restorekit.stages.restoring.windows import starts, windowed
 
 
 @torch.no_grad()
 def main(run: Path, record: Path) -> None:
     """Print both ratios."""
-    restorer = restorekit.load(run)
-    image, intensity = restorer.format.read(record, dims=1)
-    image = image[: restorer.recipe.data.channels]
-    size = restorer.recipe.data.size[0]
-    made = {overlap: joined(restorer.net, image, size, overlap) for overlap in (size // 4, 0)}
+    model = restorekit.load(run)
+    image, intensity = model.format.read(record, dims=1)
+    data = read_resolved(run)["data"]
+    image, size = image[: data["channels"]], data["size"][0]
+    restorer = model.restorer(times=1)
+    made = {overlap: joined(restorer, image, size, overlap) for overlap in (size // 4, 0)}
     half = (intensity.high - intensity.low) / 2
     for overlap, signal in made.items():
         bends = signal.diff(n=2).abs()
@@ -39,9 +42,9 @@ def main(run: Path, record: Path) -> None:
         )
 
 
-def joined(net: torch.nn.Module, image: Tensor, size: int, overlap: int) -> Tensor:
+def joined(restorer: Restorer, image: Tensor, size: int, overlap: int) -> Tensor:
     """Return (C, L) restored once in windows."""
-    return windowed(lambda piece: net(piece).image, image[None], [size], [overlap])[0]
+    return windowed(lambda piece: restorer.restore(piece).image, image[None], [size], [overlap])[0]
 
 
 if __name__ == "__main__":

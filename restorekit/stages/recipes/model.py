@@ -39,7 +39,7 @@ class _Model(BaseModel):
 class PartSpec(BaseModel):
     """A part: its name alone, or a mapping with `name` and the part's options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
     name: str
 
     @model_validator(mode="before")

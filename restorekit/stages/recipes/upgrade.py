@@ -41,8 +41,10 @@ def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _optimizer(adam: Mapping[str, Any]) -> dict[str, Any]:
-    name = "adam_tf" if adam.get("eps_hat") else "adam"
-    return {"name": name, **{key: value for key, value in adam.items() if key != "eps_hat"}}
+    options = {key: value for key, value in adam.items() if key != "eps_hat"}
+    if not adam.get("eps_hat"):
+        return {"name": "adam", **options}
+    return {"name": "adam_tf", "eps": 1e-8, **options}  # the default of train.adam; that of adam_tf is Keras' own
 
 
 def _schedule(start: Any) -> dict[str, Any]:
