@@ -36,10 +36,6 @@ WIDTH = 100
 """Characters in a line of the commands' help."""
 SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option
-    "discriminator.patch.layer": "what its convolutions are",
-    "discriminator.patch.layers": "how often the image is halved",
-    "discriminator.patch.norm": "what follows each convolution but the first and the last",
-    "discriminator.patch.width": "channels after the first layer",
     "generator.resnet.blocks": "residual blocks",
     "generator.resnet.downs": "how often the image is halved, and doubled again",
     "generator.resnet.layer": "what its convolutions are",

@@ -211,7 +211,7 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
     found = 0
     for page, title, text in fences("yaml"):
         keys = YAML().load(text)
-        if not ({"name", "data"} < set(keys) and {"losses", "restorer"} & set(keys) or "extends" in keys):
+        if not (({"name", "data"} < set(keys) and {"losses", "restorer"} & set(keys)) or "extends" in keys):
             continue
         path = tmp_path / (title or f"{page.stem}-{found}.yaml")  # one with a title can be extended by others
         examples = {f"restorekit-{path.stem.removeprefix('restorekit_')}" for path in EXAMPLES}
