@@ -236,7 +236,7 @@ def kinds_table() -> str:
 def contract(kind: str) -> str:
     """Return what a kind's factory is given and must return, as a code block and a line."""
     gives, returns = KINDS[kind].gives, KINDS[kind].returns
-    to = "Callable" if returns == "callable" else returns.rpartition(".")[2]
+    to = "Callable" if returns == "callable" else returns
     head = f"def NAME({', '.join([*gives, '*', 'option: int = 1'])}) -> {to}: ..."
     given = " and ".join(f"`{name}`" for name in gives) or "nothing"
     return (

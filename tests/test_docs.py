@@ -159,7 +159,7 @@ def test_every_option_has_a_meaning() -> None:
 
 def test_every_recipe_key_has_a_meaning() -> None:
     keys = {key: rest for key, *rest in generate.recipe_keys()}
-    assert {"data.augment.flip", "train.optimizer.eps_hat", "variants"} <= set(keys)
+    assert {"data.augment.flip", "train.clip.norm", "train.schedule.restart", "restorer", "variants"} <= set(keys)
     assert all(all(rest) for rest in keys.values()), [key for key, rest in keys.items() if not all(rest)]
     text = (DOCS / "recipes.md").read_text("utf-8")
     assert all(f"| `{key}` |" in text for key in keys)
@@ -241,6 +241,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "Callable": Callable,
         "array": np.zeros((16, 16), np.uint16),
         "example": lambda dims: None,
+        "torch": torch,
         "model": SimpleNamespace(get_weights=lambda: weights),
         "translator": run.nets.ab,
     }
