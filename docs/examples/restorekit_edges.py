@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from restorekit import Batch, DataError, Domain, Factory, Loss, Metric, Passes, hookimpl
+from restorekit import Batch, DataError, Domain, Factory, Loss, Metric, Passes, hookimpl, wide
 from torch import Tensor
 
 
@@ -25,11 +25,11 @@ class Edges(Loss):
         self.eps = eps
 
     def generator(self, p: Passes) -> Tensor:
-        """Return the scalar that the translators descend, 0 to 1."""
-        one, other = _gradient(p.ab.image), _gradient(p.a.image)
+        """Return a value for each image, (B,), 0 to 1; the term is their mean."""
+        one, other = _gradient(wide(p.ab.image)), _gradient(wide(p.a.image))
         along = (one * other).sum(0) + self.eps**2
         lengths = [(g.square().sum(0) + self.eps**2).sqrt() for g in (one, other)]
-        return (1 - (along / (lengths[0] * lengths[1])).square()).mean()
+        return (1 - (along / (lengths[0] * lengths[1])).square()).flatten(1).mean(1)
 
 
 def _gradient(image: Tensor) -> Tensor:

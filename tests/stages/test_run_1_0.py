@@ -8,6 +8,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from restorekit.core import plugins
 from restorekit.core.errors import RecipeError
 from restorekit.stages.comparing.compare import compare
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.upgrade import upgraded
 from restorekit.stages.reporting import report
 from restorekit.stages.runs import build
 from restorekit.stages.runs.checkpoint import checkpoints
@@ -99,6 +101,19 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_what_1_0_left_is_reported_without_its_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints")
     assert report.report(folder).is_file()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {"name": "adam"}),
+        ({"lr": 1e-3, "eps_hat": False}, {"name": "adam", "lr": 1e-3}),
+        ({"eps_hat": True, "eps": 1e-7}, {"name": "adam_tf", "eps": 1e-7}),
+        ({"eps_hat": True}, {"name": "adam_tf", "eps": 1e-8}),
+    ],
+)
+def test_old_options_of_adam_keep_their_values_and_defaults(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert upgraded({"train": {"adam": old}}) == {"train": {"optimizer": new}}
 
 
 def test_its_recipe_file_is_refused_with_the_keys_of_this_version(folder: Path) -> None:

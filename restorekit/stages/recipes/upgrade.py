@@ -44,7 +44,7 @@ def _optimizer(adam: Mapping[str, Any]) -> dict[str, Any]:
     options = {key: value for key, value in adam.items() if key != "eps_hat"}
     if not adam.get("eps_hat"):
         return {"name": "adam", **options}
-    return {"name": "adam_tf", "eps": 1e-8, **options}  # the default of train.adam; that of adam_tf is Keras' own
+    return {"name": "adam_tf", **options, "eps": options.get("eps", 1e-8)}  # train.adam's default, not Keras' own
 
 
 def _schedule(start: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def inverse_square_root(steps: int, *, warmup: Annotated[int, Field(ge=1, le=10*
     def share(step: int) -> float:
         """Return the share of the full rate at a step, counted from 0; it depends on the step alone."""
         taken = step + 1
-        return min(taken / warmup, (warmup / taken) ** 0.5)
+        return min(taken / warmup, math.sqrt(warmup / taken))
 
     return share
 
