@@ -105,7 +105,7 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
     by_key = {line.split(": ")[1]: line for line in found}
     assert "unknown key. Did you mean 'seed'? Known: " in by_key["seeds"]
     assert "Did you mean 'toy'?" in by_key["data.a"]
-    assert "Known: degraded, folder, join, manifest, phantom, phantom_volume, same, toy" in by_key["data.a"]
+    assert "Known: degraded, folder, join, manifest, phantom, phantom_volume, resized, same, toy" in by_key["data.a"]
     assert "Did you mean 'side'?" in by_key["data.b.sid"]
     assert by_key["data.channels"].endswith("input should be a valid integer; came '3'")
     assert "'stretch', 'pad' or 'crop'; came 'strech'" in by_key["data.fit"]
@@ -581,13 +581,15 @@ def test_any_distribution_may_be_needed(load: Load) -> None:
 def test_keys_of_version_1_are_refused_with_the_new_ones(faults: Callable[..., list[str]]) -> None:
     found = faults(GOOD.replace("{steps: 10}", "{steps: 10, adam: {lr: 1e-4, eps_hat: true}, decay_from: 0.5}"))
     assert len(found) == 2
-    assert "optimizer: {name: adam_tf, lr: 0.0001}" in found[0]
+    assert "optimizer: {name: adam_tf, lr: 0.0001, eps: 1e-08}" in found[0]
     assert "schedule: {name: linear, start: 0.5}" in found[1]
     assert all("train.adam" in line or "train.decay_from" in line for line in found)
 
 
 def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) -> None:
-    now = load(GOOD, "train.optimizer={name: adam_tf, lr: 1e-4}", "train.schedule={name: linear, start: 0.5}")
+    now = load(
+        GOOD, "train.optimizer={name: adam_tf, lr: 1e-4, eps: 1e-8}", "train.schedule={name: linear, start: 0.5}"
+    )
     old = json.loads(now.model_dump_json())
     for key in ("optimizer", "schedule", "discriminator_optimizer", "discriminator_schedule", "clip", "accumulate"):
         del old["train"][key]
