@@ -124,7 +124,7 @@ class Same(Toy):
         return super().load(0, rng)
 
 
-def same(root: Path | None, split: str, *, size: list[int] = [16, 16], count: int = 6) -> Dataset:  # noqa: B006
+def alike(root: Path | None, split: str, *, size: list[int] = [16, 16], count: int = 6) -> Dataset:  # noqa: B006
     """One good image, again and again."""
     classes: list[str] = []
     options = {"channels": 1, "val": 0, "test": 0, "classes": classes, "labelled": False, "grouped": 0, "prefix": ""}
@@ -280,7 +280,7 @@ def late(
 @hookimpl
 def register_parts(add: Callable[[str, str, Any], None]) -> None:
     add("dataset", "toy", toy)
-    add("dataset", "same", same)
+    add("dataset", "alike", alike)
     add("generator", "late", late)
     add("generator", "scale", scale)
     add("generator", "painter", painter)
@@ -335,7 +335,7 @@ def spec(plugins: Plugins) -> Callable[..., Recipe]:
                 del node[last]  # windows give it
         if changes.get("data__size"):
             for side in "ab":
-                if data["data"][side]["name"] in ("toy", "same"):
+                if isinstance(data["data"][side], dict) and data["data"][side]["name"] in ("toy", "alike"):
                     data["data"][side].setdefault("size", changes["data__size"])
         return recipe.resolved(data, "toy.yaml", plugins)
 

@@ -84,7 +84,7 @@ def test_a_translator_that_is_taught_one_image_is_mode_collapse(build_run: Build
     run = short(
         build_run,
         dims,
-        data__b={"name": "same"},
+        data__b={"name": "alike"},
         data__pairing="key",
         nets__discriminator=None,
         nets__generator={"name": "painter"},

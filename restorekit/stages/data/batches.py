@@ -29,7 +29,7 @@ from restorekit.core.imagecache import ImageCache
 from restorekit.core.images import reading_through
 from restorekit.core.types import UNLABELLED, Batch, Intensity, Sample
 from restorekit.stages.data.facts import Facts
-from restorekit.stages.data.splits import SIDES, Side, SideName, Splits
+from restorekit.stages.data.splits import SIDES, Side, SideName, Splits, TruthOf
 from restorekit.stages.recipes.model import AnyRecipe, Data, Recipe
 from restorekit.stages.recipes.seeds import rng_of
 
@@ -51,6 +51,8 @@ class Fitted:
     source: str | None
     summary: Tensor | None = None
     """(K,), of the whole image that a training window is cut from, for a generator that has a summary."""
+    truth_summary: Tensor | None = None
+    """(K,), of the whole truth likewise, where side b is the truth of side a."""
 
 
 Summary = Callable[[Tensor], "Tensor | None"]
@@ -142,6 +144,9 @@ def _load(
     else:
         _check_sizes(layers, record.key)
     known = None if summary is None else summary(layers[0].image[None])
+    of_truth = None
+    if summary is not None and data.b_is_truth and sample.truth is not None:
+        of_truth = summary(layers[1].image[None])
     if shared is not None:
         layers = _augmented(layers, data, rng_of(*shared))
     pieces = iter([layer.image for layer in layers])
@@ -150,7 +155,14 @@ def _load(
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
     fitted = replace(sample, image=image, truth=truth, mask=mask, intensity=intensity)
     target = float(record.target) if side.domain.quantity else int(record.target)
-    return Fitted(fitted, record.key, target, record.group, record.source, None if known is None else known[0])
+    own_summary, truth_summary = (None if of is None else of[0] for of in (known, of_truth))
+    return Fitted(fitted, record.key, target, record.group, record.source, own_summary, truth_summary)
+
+
+def _truth_of(item: Fitted, b: Side) -> Fitted:
+    """Return the image of side b that belongs to one of side a, where b is the truth of a."""
+    assert isinstance(b.dataset, TruthOf)
+    return replace(item, sample=b.dataset.of(item.sample, item.key), summary=item.truth_summary)
 
 
 @dataclass(frozen=True)
@@ -232,7 +244,7 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
         self.a, self.b = splits["train", "a"], splits["train", "b"]
         self.cache = cache
         self.data, self.seed = recipe.data, recipe.seed
-        if self.data.pairing == "key":
+        if self.data.pairing == "key" and not self.data.b_is_truth:
             self.partner = _partners(self.a, self.b)
         if self.data.pairing == "class":
             self.by_class = _by_class(self.a, self.b)
@@ -252,6 +264,9 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
     def _pair(self, epoch: int, index: int) -> tuple[Fitted, Fitted]:
         seeds = (self.seed, epoch, index)
         first = self._draw(self.a, epoch, index)
+        if self.data.b_is_truth:
+            both = _load(self.a, first, self.data, seeds, (*seeds, 1), self.summary)
+            return both, _truth_of(both, self.b)
         if self.data.pairing == "key":
             second = self.partner[first]
         elif self.data.pairing == "class":
@@ -430,7 +445,7 @@ def scoring_batches(
     Side a of paired data brings its partner as the truth.
     """
     side, other = splits[split, name], splits[split, "b"]
-    paired = name == "a" and recipe.data.pairing == "key" and len(other) > 0
+    paired = name == "a" and recipe.data.pairing == "key" and len(other) > 0 and not recipe.data.b_is_truth
     partner = _partners(side, other) if paired else []
 
     def load(i: int) -> Fitted:

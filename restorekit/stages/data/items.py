@@ -17,7 +17,7 @@ from restorekit.core.images import find_images, read_image, skipped_images
 from restorekit.core.manifests import ManifestRow, read_manifest
 from restorekit.core.vocabulary import split_and_side
 from restorekit.stages.data.facts import Facts, remembering
-from restorekit.stages.data.splits import Side, Splits
+from restorekit.stages.data.splits import Side, Splits, TruthOf
 
 __all__ = [
     "Item",
@@ -63,6 +63,8 @@ def recipe_items(splits: Splits) -> list[Item]:
     """Return the images of a recipe's datasets, which `restorekit.stages.data.splits.look` has read."""
     found = []
     for (split, name), side in splits.sides.items():
+        if isinstance(side.dataset, TruthOf):
+            continue  # an image and its truth are one item
         looks = splits.looks.get((split, name), {})
         skipped = [index for index, seen in looks.items() if isinstance(seen, DataError) and index not in side.indices]
         whole = replace(side, indices=(*side.indices, *skipped))

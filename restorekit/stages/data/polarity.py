@@ -141,6 +141,8 @@ def _undeclared(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple
 
 
 def _leaves(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple[Place, Any]]:
+    if name == "b" and spec.data.b_is_truth:
+        return
     found = [
         (place, part)
         for place, kind, part in parts.within("dataset", getattr(spec.data, name).spec, ("data", name))

@@ -21,7 +21,7 @@ from restorekit.core.parts import Parts
 from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
 from restorekit.core.vocabulary import SPLITS
 from restorekit.stages.data.facts import Facts, Memory, facts_of, remembering
-from restorekit.stages.recipes.model import AnyRecipe
+from restorekit.stages.recipes.model import AnyRecipe, Misfit
 from restorekit.stages.recipes.seeds import rng_of, seed_of
 from restorekit.stages.writing.findings import either
 
@@ -31,6 +31,7 @@ __all__ = [
     "Side",
     "SideName",
     "Splits",
+    "TruthOf",
     "changes",
     "count_rows",
     "depth_notes",
@@ -41,6 +42,40 @@ __all__ = [
 
 SideName = Literal["a", "b"]
 SIDES: tuple[SideName, SideName] = ("a", "b")
+
+
+class MissingTruthError(DataError):
+    """An image of side a has no truth, though side b is the truth of side a."""
+
+
+class TruthOf(Dataset):
+    """Side b where it is the truth of side a: the same records, in the same order.
+
+    It has no files of its own, so that nothing looks for repeats or leaks between an image and its truth.
+    """
+
+    def __init__(self, inner: Dataset) -> None:
+        self.inner = inner
+        self.classes, self.quantity = inner.classes, inner.quantity
+        self.synthetic, self.unit, self.records = inner.synthetic, inner.unit, inner.records
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return the truth of image `index` of side a.
+
+        Raises:
+            MissingTruthError: if it is not known.
+        """
+        return self.of(self.inner.load(index, rng), self.records[index].key)
+
+    def of(self, sample: Sample, key: str) -> Sample:
+        """Return the truth of a sample that was loaded.
+
+        Raises:
+            MissingTruthError: if it is not known.
+        """
+        if sample.truth is None:
+            raise MissingTruthError(f"{key}: has no truth, which data.b: same needs of every image of a")
+        return Sample(sample.truth, mask=sample.mask, intensity=sample.intensity)
 
 
 @dataclass(frozen=True)
@@ -177,6 +212,8 @@ class Splits:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["path", "domain", "label", "patient", "split", "source"])
         for (split, name), side in self.sides.items():
+            if isinstance(side.dataset, TruthOf):
+                continue  # not images of their own
             for r in map(side.record, range(len(side))):
                 rows.writerow([r.key, name, side.domain.called(r.target), r.group or "", split, r.source or ""])
         return text.getvalue()
@@ -204,10 +241,17 @@ def opened(recipe: AnyRecipe, parts: Parts) -> Splits:
     for name in SIDES:
         for split in SPLITS:
             with recipe.at("data", name):
-                dataset = parts.resolve("dataset", getattr(data, name).spec)(root, split)
+                dataset: Dataset = (
+                    TruthOf(sides[split, "a"].dataset)
+                    if name == "b" and data.b_is_truth
+                    else parts.resolve("dataset", getattr(data, name).spec)(root, split)
+                )
             domain = Domain(name, data.channels, tuple(data.sizes[name]), tuple(dataset.classes), dataset.quantity)
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
+    if data.b_is_truth and len(sides["train", "a"]) and not sides["train", "a"].dataset.has_truth:
+        why = f"same needs a dataset of a that knows the truth of its images, such as degraded; got {data.a.name}"
+        raise Misfit(recipe, (("data", "b"), why))
     _check_classes(sides["train", "a"], sides["train", "b"])
     _check_depths(sides)
     if data.val is not None:
@@ -251,6 +295,8 @@ def open_splits(recipe: AnyRecipe, parts: Parts, *, verify: Callable[[str], None
     if verify is None and recipe.data.unreadable != "skip":  # which files are skipped must be known each time
         return splits
     splits = look(splits, verify or (lambda line: None))
+    if recipe.data.b_is_truth:
+        splits = _alike(splits)
     sides = {key: _readable(side, splits.looks[key], recipe.data.unreadable) for key, side in splits.sides.items()}
     if verify is not None and recipe.predicts:
         _demand_every_class(sides["train", "a"], sides["train", "b"])
@@ -326,6 +372,23 @@ def look(splits: Splits, say: Callable[[str], None]) -> Splits:
                     seen[side.indices[position]] = side.facts(position, memory)
                 except DataError as error:
                     seen[side.indices[position]] = error
+    return replace(splits, looks=looks)
+
+
+def _alike(splits: Splits) -> Splits:
+    """Return the splits with the errors of both sides in each, where b is the truth of a: they stay pairs.
+
+    Raises:
+        MissingTruthError: of the first image without a truth; it can be read, so it is not skipped.
+    """
+    looks = dict(splits.looks)
+    for split in SPLITS:
+        of_a, of_b = looks[split, "a"], looks[split, "b"]
+        for found in of_b.values():
+            if isinstance(found, MissingTruthError):
+                raise found
+        errors = {i: found for of in (of_b, of_a) for i, found in of.items() if isinstance(found, DataError)}
+        looks[split, "a"], looks[split, "b"] = {**of_a, **errors}, {**of_b, **errors}
     return replace(splits, looks=looks)
 
 

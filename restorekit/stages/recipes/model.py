@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from restorekit.core.errors import RecipeError
 from restorekit.core.parts import Fault, Place
-from restorekit.stages.recipes.layered import Origins
-from restorekit.stages.recipes.places import lines_of, meant_place
+from restorekit.stages.recipes.layered import Origins, name_of
+from restorekit.stages.recipes.places import SAME, lines_of, meant_place
 
 __all__ = [
     "AnyRecipe",
@@ -99,7 +99,7 @@ class Data(_Model):
     a: PartSpec
     """The dataset of poor quality (the paper's Y)."""
     b: PartSpec
-    """The dataset of high quality (the paper's X)."""
+    """The dataset of high quality (the paper's X); `same`: the truth of side a, image by image, for paired recipes."""
     cache: Cache = Field(default_factory=Cache)
     augment: Augment = Field(default_factory=Augment)
     pairing: Literal["random", "class", "key"] = "random"
@@ -126,6 +126,24 @@ class Data(_Model):
         if size != value["window"]:
             raise ValueError(f"size is for images that are resized; leave it out beside window; got {size}")
         return {**value, "size": size}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs_of_truth(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or name_of(value.get("b")) != SAME:
+            return value
+        if isinstance(value["b"], dict) and len(value["b"]) > 1:
+            options = ", ".join(sorted(value["b"].keys() - {"name"}))
+            raise ValueError(f"b: {SAME} is the truth of a and takes no options; got {options}")
+        pairing = value.get("pairing", "key")
+        if pairing != "key":
+            raise ValueError(f"pairing is key where b is {SAME}, which pairs an image with its truth; got {pairing}")
+        return {**value, "pairing": "key"}
+
+    @property
+    def b_is_truth(self) -> bool:
+        """True if side b is the truth of side a."""
+        return self.b.name == SAME
 
     @property
     def sizes(self) -> dict[str, list[int]]:

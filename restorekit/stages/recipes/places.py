@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from restorekit.core.parts import Fault, Place
-from restorekit.stages.recipes.layered import Origins
+from restorekit.stages.recipes.layered import Origins, name_of
 
-__all__ = ["OWN_KEYS", "PART_PLACES", "dotted", "held", "lines_of", "meant_place", "named"]
+__all__ = ["OWN_KEYS", "PART_PLACES", "SAME", "dotted", "held", "lines_of", "meant_place", "named"]
 
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
@@ -28,6 +28,8 @@ PART_PLACES: Mapping[Place, str] = {
     ("watch",): "watcher",
 }
 """Where a recipe names parts; losses, metrics and watchers are lists."""
+SAME = "same"
+"""As `data.b`: side b is the truth of side a, so it names no dataset."""
 OWN_KEYS: Mapping[str, str] = {"loss": "weight", "schedule": "restart"}
 """By kind: the key of a part in a recipe that is not an option of the part."""
 
@@ -54,6 +56,8 @@ def named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     """Yield the parts that plain data names at `place`, one of `PART_PLACES`, each with its own place."""
     own = OWN_KEYS.get(PART_PLACES[place])
     data = held(data, place)
+    if place == ("data", "b") and name_of(data) == SAME:
+        return
     if isinstance(data, list):
         for i, item in enumerate(data):
             yield (*place, i), _without(item, own)

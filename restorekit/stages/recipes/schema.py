@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from restorekit.core.parts import KINDS, PLURALS, Parts, Place
 from restorekit.stages.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe
-from restorekit.stages.recipes.places import PART_PLACES
+from restorekit.stages.recipes.places import PART_PLACES, SAME
 
 __all__ = ["schema"]
 
@@ -79,6 +79,10 @@ def _pointed(model: type[AnyRecipe]) -> dict[str, Any]:
     for place, kind in PART_PLACES.items():
         if place[0] in model.model_fields:
             _point(whole, place, kind)
+    side = {"anyOf": [{"$ref": "#/$defs/dataset"}, {"enum": [SAME]}]}
+    whole["$defs"]["Data"]["properties"]["b"] = side
+    if "nets" in model.model_fields:
+        whole["$defs"]["NetsSpec"]["properties"]["weights"]["anyOf"].append({"type": "string"})
     whole["properties"]["extends"] = {"type": "string", "description": "Another recipe, relative to this one."}
     return whole
 
@@ -109,7 +113,7 @@ def _point(whole: dict[str, Any], place: Place, kind: str) -> None:
     """Let the schema at `place` refer to the definition of a kind of part."""
     node = whole
     for key in place[:-1]:
-        node = node["properties"][key]
+        node = next(iter(node["patternProperties"].values())) if key == "*" else node["properties"][key]
         references = [one["$ref"] for one in (node, *node.get("anyOf", [])) if "$ref" in one]
         node = whole["$defs"][references[0].rpartition("/")[2]] if references else node
     target = node["properties"][place[-1]]

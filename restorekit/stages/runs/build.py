@@ -129,6 +129,8 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
         for place, dataset in opened_leaves(spec, parts, name):
             if place == ("data", name) and dataset is not None and len(dataset.classes) > 1:
                 domains[name] = replace(domains[name], classes=tuple(dataset.classes), quantity="")
+    if spec.data.b_is_truth:
+        domains["b"] = replace(domains["b"], classes=domains["a"].classes, quantity=domains["a"].quantity)
     return domains
 
 
