@@ -1,4 +1,4 @@
-"""What recipes can ask for besides: truth as side b, extra networks, teachers, longer runs, lists of values, loggers."""
+"""What recipes can ask for besides: truth as side b, extra networks, teachers, longer runs, lists, loggers."""
 
 import csv
 import io
