@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
@@ -274,6 +274,8 @@ class Loss:
     """True if the term needs discriminators."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What the batches must know: "target" for classes, "pairs" for a and b of the same object."""
+    trains: Sequence[str] = ()
+    """Names of networks of `nets.extra` that the term trains, by `extra`; often an option of the part."""
     discriminator_range: tuple[float, float] | None = None
     """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are wholly told apart,
     and the least that it can be where both get the same score. None: there is no such scale."""
@@ -285,6 +287,14 @@ class Loss:
     def discriminator(self, p: Passes) -> LossValue:
         """Return what the discriminators minimise, or None."""
         return None
+
+    def extra(self, p: Passes) -> Mapping[str, LossValue]:
+        """Return what each network of `nets.extra` that is named in `trains` minimises.
+
+        A value trains the network of its name alone, after the translators and the discriminators took their step.
+        The passes are those of that step; their images need no `detach`.
+        """
+        return {}
 
 
 def wide(tensor: Tensor) -> Tensor:

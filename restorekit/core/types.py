@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from restorekit.core.errors import PluginError, RecipeError
+from restorekit.core.errors import PluginError, RecipeError, unknown
 
 __all__ = [
     "UNLABELLED",
@@ -31,6 +31,7 @@ __all__ = [
     "Discriminator",
     "Domain",
     "Encoder",
+    "Extra",
     "Format",
     "Generator",
     "Intensity",
@@ -486,8 +487,26 @@ class Translator(nn.Module):
         return answer
 
 
+class Extra(nn.ModuleDict):
+    """Networks of a run by the names that its recipe gives them, `nets.extra`."""
+
+    def __getitem__(self, key: str) -> nn.Module:
+        """Return the network of a name.
+
+        Raises:
+            RecipeError: if there is none.
+        """
+        if key not in self:
+            raise RecipeError(f"nets.extra: {unknown('extra network', key, list(self))}")
+        return super().__getitem__(key)
+
+
 class Nets(nn.Module):
-    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` judge images of a and b."""
+    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` judge images of a and b.
+
+    `extra` holds those that only losses use, by name. `teacher` is a trained translator for losses; it is frozen, and
+    no part of what is trained, saved or counted.
+    """
 
     ab: Translator
     ba: Translator | None
@@ -500,9 +519,27 @@ class Nets(nn.Module):
         ba: Translator | None = None,
         d_a: Discriminator | None = None,
         d_b: Discriminator | None = None,
+        extra: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.ab, self.ba, self.d_a, self.d_b = ab, ba, d_a, d_b
+        self.extra = Extra(extra)
+        self._teacher: list[Translator] = []  # a list, so that it is none of the modules of this one
+
+    @property
+    def teacher(self) -> Translator:
+        """The translator of another run, frozen and in evaluation mode.
+
+        Raises:
+            RecipeError: if the recipe names none.
+        """
+        if not self._teacher:
+            raise RecipeError("nets.teacher: a loss reads it, and it is not set; give the folder of a run")
+        return self._teacher[0]
+
+    def set_teacher(self, net: Translator) -> None:
+        """Set the teacher, and freeze it."""
+        self._teacher = [net.requires_grad_(False).eval()]
 
     def translators(self) -> list[Translator]:
         """The directions that exist."""

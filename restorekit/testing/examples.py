@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -108,14 +109,18 @@ def translator(dims: int, head: TaskHead | None = None) -> Translator:
     return Translator(_Generator(dims), _Head() if head is None else head)
 
 
-def nets(dims: int, *, back: bool = True, judges: bool = True) -> Nets:
-    """Return networks of one or two layers: the way back and the judges only if asked for; always the same weights."""
+def nets(dims: int, *, back: bool = True, judges: bool = True, extra: Sequence[str] = ()) -> Nets:
+    """Return networks of one or two layers: the way back and the judges only if asked for; always the same weights.
+
+    `extra` are names of further networks, which score images as the judges do.
+    """
     torch.manual_seed(0)
     return Nets(
         translator(dims),
         translator(dims) if back else None,
         _Judge(dims) if judges and back else None,
         _Judge(dims) if judges else None,
+        {name: _Judge(dims) for name in extra},
     )
 
 

@@ -18,19 +18,21 @@ Sides = dict[str, Tensor]
 def _sides(term: Loss, passes: Passes) -> Sides:
     """Return a term's values for the generators and for the discriminators, scalars, where it has any."""
     made = {"generator": passes.mean(term.generator(passes)), "discriminator": passes.mean(term.discriminator(passes))}
+    made |= {name: passes.mean(value) for name, value in term.extra(passes).items()}
     return {name: value for name, value in made.items() if value is not None}
 
 
 def sides(subject: Subject, of: Nets | None = None) -> Sides:
     """Return what the term says of a run that has everything."""
     term: Loss = subject.make()
-    return _sides(term, examples.passes(of or examples.nets(subject.dims), subject.dims))
+    return _sides(term, examples.passes(of or examples.nets(subject.dims, extra=term.trains), subject.dims))
 
 
 def scalar(subject: Subject) -> None:
     """It has a value in a run that has everything: finite scalars, values for each image, or sequences of these."""
-    term, passes = subject.make(), examples.passes(examples.nets(subject.dims), subject.dims)
-    made = {side: getattr(term, side)(passes) for side in ("generator", "discriminator")}
+    term: Loss = subject.make()
+    passes = examples.passes(examples.nets(subject.dims, extra=term.trains), subject.dims)
+    made = {"generator": term.generator(passes), "discriminator": term.discriminator(passes), **term.extra(passes)}
     given = {side: value for side, value in made.items() if value is not None}
     demand(given, "a loss must have a value in a run that has everything; generator and discriminator return None")
     for side, value in given.items():
@@ -49,7 +51,7 @@ def scalar(subject: Subject) -> None:
 def needs(subject: Subject) -> None:
     """It works with no more than it declares: `both_ways` the way back, `judges` judges, `needs` targets."""
     term: Loss = subject.make()
-    nets = examples.nets(subject.dims, back=term.both_ways, judges=term.judges)
+    nets = examples.nets(subject.dims, back=term.both_ways, judges=term.judges, extra=term.trains)
     try:
         _sides(term, examples.passes(nets, subject.dims, target="target" in term.needs))
     except Exception as error:
@@ -62,11 +64,12 @@ def needs(subject: Subject) -> None:
 def gradients(subject: Subject) -> None:
     """Gradients are finite, and reach the networks: each side its own."""
     for side in sides(subject):
-        nets = examples.nets(subject.dims)
+        nets = examples.nets(subject.dims, extra=subject.make().trains)
         value = sides(subject, nets)[side].mean()
         demand(value.requires_grad, f"the {side}'s gradient must reach the networks; came a value without one")
         torch.autograd.backward(value)
-        own = nets.translators() if side == "generator" else nets.discriminators()
+        trained = {"generator": nets.translators(), "discriminator": nets.discriminators()}
+        own = trained.get(side) or [nets.extra[side]]
         grads = [p.grad for net in own for p in net.parameters() if p.grad is not None]
         demand(grads, f"the {side}'s gradient must reach a {side}; none has one; does something detach it?")
         demand(

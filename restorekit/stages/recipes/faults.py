@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import typing
 from collections.abc import Callable, Iterator
@@ -58,14 +59,13 @@ def _beside_restorer(fault: Fault, data: dict[str, Any]) -> Fault:
 
 def _with_default_names(data: dict[str, Any]) -> dict[str, Any]:
     """Return plain data in which options alone, as `train.optimizer.lr`, are those of the default part."""
-    train = data.get("train")
-    if not isinstance(train, dict):
-        return data
-    made = dict(train)
-    for key in ("optimizer", "schedule"):
-        if isinstance(train.get(key), dict) and "name" not in train[key]:
-            made[key] = {"name": Train.model_fields[key].default.name, **train[key]}
-    return {**data, "train": made}
+    made = copy.deepcopy(data)
+    of_extra = held(made, ("nets", "extra"))
+    holders = [("optimizer", spec) for spec in (of_extra.values() if isinstance(of_extra, dict) else ())]
+    for key, holder in [(key, made.get("train")) for key in ("optimizer", "schedule")] + holders:
+        if isinstance(holder, dict) and isinstance(holder.get(key), dict) and "name" not in holder[key]:
+            holder[key] = {"name": Train.model_fields[key].default.name, **holder[key]}
+    return made
 
 
 def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:
@@ -165,9 +165,14 @@ def _keys(place: Place, root: type[BaseModel]) -> list[str]:
 def _model(place: Place, root: type[BaseModel]) -> type[BaseModel]:
     """Return the model at `place`; one without fields where there is none."""
     model: Any = root
+    named = False
     for step in place:
-        if isinstance(step, int):
+        if isinstance(step, int) or named:
+            named = False
             continue
+        if step not in model.model_fields:
+            return BaseModel
+        named = typing.get_origin(model.model_fields[step].annotation) is dict  # the next step is a name of its own
         annotation = model.model_fields[step].annotation
         inner = [a for a in getattr(annotation, "__args__", (annotation,)) if isinstance(a, type)]
         models = [a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, BaseModel)]

@@ -24,6 +24,8 @@ __all__ = ["Layered", "Origins", "name_of", "read", "to_yaml"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
+PATHS: Sequence[Place] = (("data", "root"), ("nets", "teacher"), ("nets", "weights"), ("nets", "weights", "file"))
+"""Values that are paths: a relative one starts where the file that names it is."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,7 @@ class Layered:
             raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
         values = variants[variant] if isinstance(variants[variant], dict) else {}
         for dotted, value in values.items():
-            if dotted == "data.root" and isinstance(value, str):
-                value = _rooted(value, path.parent)
+            value = _placed(tuple(dotted.split(".")), value, path.parent)
             _set(self, dotted, value, f"{self.where(('variants', variant, dotted))} (variant {variant})")
 
     def apply(self, sets: Sequence[str]) -> None:
@@ -75,9 +76,7 @@ class Layered:
                 raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
             origin = f"--set {dotted}"
             parsed = _parse(value, origin)
-            if dotted == "data.root" and isinstance(parsed, str):
-                parsed = _rooted(parsed, Path())
-            _set(self, dotted, parsed, origin)
+            _set(self, dotted, _placed(tuple(dotted.split(".")), parsed, Path()), origin)
 
 
 def read(path: Path) -> Layered:
@@ -105,9 +104,14 @@ def name_of(spec: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _rooted(root: str, start: Path) -> str:
-    """Return `data.root` as an absolute path; a relative one starts where the file that names it is."""
-    return str((start / Path(root).expanduser()).resolve())
+def _placed(place: Place, value: Any, start: Path) -> Any:
+    """Return the value at a place of a recipe, `start` before its relative paths: that of the file that names them."""
+    for path in PATHS:
+        if place == path and isinstance(value, str):
+            return str((start / Path(value).expanduser()).resolve())
+    if isinstance(value, dict) and any(path[: len(place)] == place for path in PATHS):
+        return {key: _placed((*place, key), inner, start) for key, inner in value.items()}
+    return value
 
 
 def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
@@ -123,11 +127,10 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
     tree = _parse(text, str(path))
     if not isinstance(tree, CommentedMap):
         raise RecipeError(f"{path}: a recipe is a mapping with name, data, nets, losses and train; came {tree!r:.60}")
-    layered = Layered(_plain(tree), {place: f"{path}:{line + 1}" for place, line in _lines(tree, ())})
+    layered = Layered(
+        _placed((), _plain(tree), path.parent), {place: f"{path}:{line + 1}" for place, line in _lines(tree, ())}
+    )
     layered.origins[()] = str(path)
-    data = layered.data.get("data")
-    if isinstance(data, dict) and isinstance(data.get("root"), str):
-        data["root"] = _rooted(data["root"], path.parent)
     base = layered.data.pop("extends", None)
     if base is None:
         return layered

@@ -20,16 +20,22 @@ __all__ = [
     "AnyRecipe",
     "Audit",
     "Data",
+    "ExtraSpec",
     "LossSpec",
     "Misfit",
     "Recipe",
     "RestorerRecipe",
     "ScheduleSpec",
     "Train",
+    "Weights",
     "key_fields",
     "numbered",
     "require_training",
 ]
+
+
+EXTRA_KINDS = ("generator", "discriminator", "encoder")
+"""Kinds that a network of `nets.extra` may be of."""
 
 
 class _Model(BaseModel):
@@ -151,6 +157,54 @@ class Data(_Model):
         return {"a": list(self.size), "b": [n * self.scale for n in self.size]}
 
 
+class ExtraSpec(_Model):
+    """A network that only losses use, with an optimizer of its own; one of `generator`, `discriminator`, `encoder`."""
+
+    generator: PartSpec | None = None
+    """It translates images of `domain` into the other side."""
+    discriminator: PartSpec | None = None
+    """It scores images of `domain`."""
+    encoder: PartSpec | None = None
+    """It makes maps of images of `domain`."""
+    domain: Literal["a", "b"] = "b"
+    """The side whose images it takes; restored images are such of b."""
+    optimizer: PartSpec | None = None
+    """What updates it; null: `train.optimizer`. The learning rate follows `train.schedule`."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in EXTRA_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"takes one of {', '.join(EXTRA_KINDS)}; got {' and '.join(given) or 'none'}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The kind of its part."""
+        return next(kind for kind in EXTRA_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def part(self) -> PartSpec:
+        """The part."""
+        made: PartSpec = getattr(self, self.kind)
+        return made
+
+
+class Weights(_Model):
+    """Weights that the networks begin with: the path of the file alone, or a mapping."""
+
+    file: str
+    """A `.safetensors` file, or one of torch.save, read without running code. A path is relative to the recipe."""
+    map: dict[str, str | None] = {}
+    """Beginnings of the file's names, and what stands there instead, such as `{model.: ab.generator.}`; the longest
+    that fits counts. Null: what begins so is left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str) else value
+
+
 class NetsSpec(_Model):
     """The networks."""
 
@@ -160,6 +214,12 @@ class NetsSpec(_Model):
     """The network of both judges; null where no loss is adversarial."""
     head: PartSpec | None = None
     """Reads the generator's features and answers, such as the class; null: no answers."""
+    extra: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ExtraSpec] = {}
+    """More networks by name, which losses use and train."""
+    teacher: str | None = None
+    """The folder of a run whose translator losses may read, frozen. A path is relative to the recipe."""
+    weights: Weights | None = None
+    """Weights that the networks begin with; null: those drawn from the seed, and those that parts bring."""
     one_way: bool | None = None
     """Build only the translator from a to b. Null: if `data.pairing` is `key` and no loss needs the way back."""
 
@@ -387,6 +447,8 @@ def key_fields(model: type[BaseModel] | None = None, place: Place = ()) -> Itera
     """Yield the place of every key of a recipe, or of a model in it; what holds a part has no keys of its own."""
     for name, field in (model or Recipe).model_fields.items():
         yield (*place, name)
+        if typing.get_origin(field.annotation) is dict:
+            continue  # its keys are names of the recipe's own
         for inner in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel) and not issubclass(inner, PartSpec):
                 yield from key_fields(inner, (*place, name))

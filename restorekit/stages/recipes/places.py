@@ -18,6 +18,10 @@ PART_PLACES: Mapping[Place, str] = {
     ("nets", "generator"): "generator",
     ("nets", "discriminator"): "discriminator",
     ("nets", "head"): "head",
+    ("nets", "extra", "*", "generator"): "generator",
+    ("nets", "extra", "*", "discriminator"): "discriminator",
+    ("nets", "extra", "*", "encoder"): "encoder",
+    ("nets", "extra", "*", "optimizer"): "optimizer",
     ("audit", "judge"): "generator",
     ("train", "optimizer"): "optimizer",
     ("train", "schedule"): "schedule",
@@ -27,7 +31,7 @@ PART_PLACES: Mapping[Place, str] = {
     ("evaluate", "metrics"): "metric",
     ("watch",): "watcher",
 }
-"""Where a recipe names parts; losses, metrics and watchers are lists."""
+"""Where a recipe names parts; losses, metrics and watchers are lists, and `*` stands for any key."""
 SAME = "same"
 """As `data.b`: side b is the truth of side a, so it names no dataset."""
 OWN_KEYS: Mapping[str, str] = {"loss": "weight", "schedule": "restart"}
@@ -54,6 +58,14 @@ def held(data: Any, place: Place) -> Any:
 
 def named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     """Yield the parts that plain data names at `place`, one of `PART_PLACES`, each with its own place."""
+    if "*" in place:
+        at = place.index("*")
+        within = held(data, place[:at])
+        for key in within if isinstance(within, dict) else ():
+            found = held(within[key], place[at + 1 :])
+            if found is not None:
+                yield (*place[:at], key, *place[at + 1 :]), found
+        return
     own = OWN_KEYS.get(PART_PLACES[place])
     data = held(data, place)
     if place == ("data", "b") and name_of(data) == SAME:

@@ -37,8 +37,12 @@ __all__ = [
     "variant_names",
 ]
 
-FREE = ("variants", "variant", "paper", "paper_note", "data.root", "data.cache", "data.workers", "train.save_every")
-"""Keys that may differ when a run goes on, for no result depends on them; where images stand, splits.csv tells."""
+FREE = (
+    *("variants", "variant", "paper", "paper_note", "data.root", "data.cache", "data.workers", "train.save_every"),
+    "nets.teacher",
+)
+"""Keys that may differ when a run goes on, for no result depends on them: where images are, splits.csv tells, and which
+weights a teacher has, its digest in the checkpoint does."""
 
 
 def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> AnyRecipe:

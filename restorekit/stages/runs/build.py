@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -11,16 +12,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from restorekit.core import nd
-from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.errors import DataError, RestorekitError, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.passes import HistoryPool
 from restorekit.core.plugins import Plugins
 from restorekit.core.restorer import Restorer
-from restorekit.core.types import Domain, Generator, Metric, Nets, ParameterGroup, Translator
+from restorekit.core.types import (
+    Discriminator,
+    Domain,
+    Encoder,
+    Extra,
+    Generator,
+    Metric,
+    Nets,
+    ParameterGroup,
+    Translator,
+)
 from restorekit.stages.data import batches, doctor, items
 from restorekit.stages.data.polarity import opened_leaves, polarity
 from restorekit.stages.data.splits import SIDES, SPLITS, Splits, changes, open_splits
@@ -36,6 +47,8 @@ from restorekit.stages.runs.engine import Engine
 from restorekit.stages.runs.fitted import FittedRun
 from restorekit.stages.runs.processes import require_single_process
 from restorekit.stages.runs.run import Run, Schedule, Term
+from restorekit.stages.runs.teacher import open_teacher
+from restorekit.stages.runs.weights import load_weights, read_weights
 
 __all__ = [
     "assumed",
@@ -54,6 +67,8 @@ __all__ = [
 
 ASSUMED = ("negative", "positive")
 """Classes that stand for those of data that nobody has read."""
+RESERVED = ("generator", "discriminator")
+"""Sides of a training, by whose names optimizers are kept beside those of `nets.extra`."""
 
 
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
@@ -85,7 +100,7 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
         RecipeError: with every fault, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
-    faults = [] if domains else [*_watcher_faults(spec, parts)]
+    faults = [] if domains else [*_watcher_faults(spec, parts), *_teacher_faults(spec)]
     domains = domains or _reported(spec, parts)
     faults += [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
     faults += [] if faults else _shape_faults(spec, parts, domains, terms)
@@ -146,6 +161,16 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
             yield at, f"{name} compares a with its own b; set data.pairing: key"
         if term.loss.both_ways and spec.nets.one_way:
             yield at, f"{name} needs the way back; nets.one_way must not be true"
+        for extra in term.loss.trains:
+            if extra not in spec.nets.extra:
+                yield at, f"{name} trains a network of nets.extra: {unknown('network', extra, spec.nets.extra)}"
+    trained = {extra for term in terms for extra in term.loss.trains}
+    for extra in spec.nets.extra:
+        if extra in RESERVED or hasattr(Extra, extra):
+            yield ("nets", "extra", extra), "is a name that networks of a run cannot have; choose another"
+        elif extra not in trained and spec.nets.weights is None:
+            why = "no loss trains it, and nets.weights gives it no weights; add a loss that does, or remove it"
+            yield ("nets", "extra", extra), why
     if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
         yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
     if spec.nets.head is not None and not any("target" in term.loss.needs for term in terms):
@@ -162,6 +187,15 @@ def _watcher_faults(spec: Recipe, parts: Parts) -> Iterator[Fault]:
                 parts.resolve("watcher", watcher.spec)(Path(folder))
         except Misfit as error:
             yield from error.found
+
+
+def _teacher_faults(spec: Recipe) -> Iterator[Fault]:
+    """Errors of a teacher that is not there; whether it fits, a run says."""
+    if spec.nets.teacher is not None:
+        try:
+            recipe.read_resolved(Path(spec.nets.teacher))
+        except RestorekitError as error:
+            yield ("nets", "teacher"), str(error)
 
 
 def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault]:
@@ -224,7 +258,8 @@ def _run_once(
         for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
             if net.head is not None:
                 require_answer(net.head, output.answer, domains[name], batch)
-        found = [*_evened_twice(spec, nets)]
+            found = [*_extra_faults(spec, nets, {"a": image, "b": larger}, device)]
+        found += _evened_twice(spec, nets)
         found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
     except Misfit as error:
         return [*error.found]
@@ -247,6 +282,19 @@ def _run_once(
     wrong = [other for other in made if other != must]
     at = ("nets", "generator")
     return found + [(at, f"makes {tuple(other)} of {shape}; must make {must}") for other in wrong]
+
+
+def _extra_faults(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device: str) -> Iterator[Fault]:
+    """Errors of networks of nets.extra that cannot take the images of their side."""
+    for name, of in spec.nets.extra.items():
+        image, net = images[of.domain], nets.extra[name]
+        try:
+            net(image, image) if isinstance(net, Discriminator) and net.conditional else net(image)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            why = str(error).partition("\n")[0]
+            if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
+                raise
+            yield ("nets", "extra", name, of.kind), f"cannot take images of {tuple(image.shape)}: {why}"
 
 
 def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Fault]:
@@ -300,7 +348,16 @@ def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool
             judge = parts.resolve("discriminator", spec.nets.discriminator.spec)
             d_a = None if single else judge(a)
             d_b = judge(b)
-    return Nets(ab, ba, d_a, d_b)
+    return Nets(ab, ba, d_a, d_b, {name: _make_extra(spec, name, parts, a, b) for name in spec.nets.extra})
+
+
+def _make_extra(spec: Recipe, name: str, parts: Parts, a: Domain, b: Domain) -> nn.Module:
+    of = spec.nets.extra[name]
+    source, target = (a, b) if of.domain == "a" else (b, a)
+    with spec.at("nets", "extra", name, of.kind):
+        make = parts.resolve(of.kind, of.part.spec)
+        made: nn.Module = make(source, target) if of.kind == "generator" else make(source)
+    return made
 
 
 @dataclass(frozen=True)
@@ -379,10 +436,11 @@ def build_experiment(
     *,
     verify: Callable[[str], None] | None = None,
     allow_leaks: bool = False,
+    training: bool = True,
 ) -> Run | FittedRun:
     """Make the run of a recipe, whether it trains or names a restorer; arguments and errors as of `build`."""
     if isinstance(spec, Recipe):
-        return build(spec, plugins, folder, verify=verify, allow_leaks=allow_leaks)
+        return build(spec, plugins, folder, verify=verify, allow_leaks=allow_leaks, training=training)
     return build_fitted(spec, plugins, folder, verify=verify, allow_leaks=allow_leaks)
 
 
@@ -427,6 +485,7 @@ def build(
     *,
     verify: Callable[[str], None] | None = None,
     allow_leaks: bool = False,
+    training: bool = True,
 ) -> Run:
     """Make the run of a recipe that trains.
 
@@ -437,9 +496,11 @@ def build(
         verify: if given, all images are read once first (see `restorekit.stages.data.splits.open_splits`) and checked
             (see `restorekit.stages.data.doctor`).
         allow_leaks: go on though a patient or an image stands in train and test; a run that went on so before goes on.
+        training: False where it is only scored: what training alone needs, the teacher, is then not read.
 
     Raises:
-        RecipeError: if the parts do not fit each other, or a launcher started several processes.
+        RecipeError: if the parts do not fit each other, a teacher or weights that the recipe names cannot be used, or a
+            launcher started several processes.
         DataError: if the data cannot be used, leak from train into test, or are not what the run began with. A run
             that is only scored again, without `verify`, may have others in the same splits: `Run.changed` says so.
     """
@@ -449,6 +510,9 @@ def build(
         check(spec, parts)  # before the data, which may take long to read
     with spec.at("train", "precision"):
         engine = Engine(spec.train.precision)
+    begins = training and not checkpoints(folder)
+    teacher = open_teacher(spec, plugins, build_translator) if training else None
+    weights = read_weights(spec) if begins and spec.nets.weights is not None else {}
     opened = _opened(spec, plugins, folder, engine, verify, allow_leaks)
     splits, domains = opened.splits, opened.domains
     terms = make_terms(spec, parts)
@@ -460,11 +524,16 @@ def build(
     per_epoch = batches.steps_per_epoch(splits, spec)
     steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
     nets = build_nets(spec, parts, domains, terms)
-    if not checkpoints(folder):  # else the run has begun, and all weights come from there
+    if begins:  # else the run has begun, and all weights come from there
         _demand_thaw(spec, nets, steps)
-        for net in nets.translators():
-            net.generator.warm_start()
+        for net in (*(net.generator for net in nets.translators()), *nets.extra.values()):
+            if isinstance(net, Generator | Encoder):
+                net.warm_start()
+        if spec.nets.weights is not None:
+            load_weights(spec, nets, weights)
     nets.to(engine.device)
+    if teacher is not None:
+        nets.set_teacher(teacher.net.to(engine.device))
     return Run(
         **opened.fields,
         metrics=_metrics(spec, parts, domains["a"]),
@@ -476,6 +545,7 @@ def build(
         batches=partial(batches.training_batches, splits, spec, summary=_summary_of(nets.ab.generator)),
         steps=steps,
         steps_per_epoch=per_epoch,
+        teacher=None if teacher is None else teacher.digest,
         average=None if spec.train.ema is None else Average(nets, spec.train.ema),
     )
 
@@ -525,7 +595,7 @@ def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run | Fi
     Raises:
         RecipeError: if it is no run folder, or its images are not there.
     """
-    return build_experiment(recipe.reopened(folder, plugins, root), plugins, folder)
+    return build_experiment(recipe.reopened(folder, plugins, root), plugins, folder, training=False)
 
 
 def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
@@ -539,19 +609,32 @@ def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
     if not groups:
         why = f"nothing of {spec.nets.generator.name!r} is trained, and no head is either"
         raise Misfit(spec, (("nets", "generator"), why))
-    made = {"generator": _optimizer(spec, parts, "optimizer", groups)}
+    made = {"generator": _optimizer(spec, parts, ("train", "optimizer"), groups)}
     if nets.discriminators():
         trained = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]
         key = "optimizer" if spec.train.discriminator_optimizer is None else "discriminator_optimizer"
-        made["discriminator"] = _optimizer(spec, parts, key, [ParameterGroup(trained)])
+        made["discriminator"] = _optimizer(spec, parts, ("train", key), [ParameterGroup(trained)])
+    of_losses = {extra for term in make_terms(spec, parts) for extra in term.loss.trains}
+    for name, of in spec.nets.extra.items():
+        if name not in of_losses:
+            nets.extra[name].requires_grad_(False)
+            continue
+        trained = [p for p in nets.extra[name].parameters() if p.requires_grad]
+        if not trained:
+            raise Misfit(spec, (("nets", "extra", name), "has no parameters to train; take it out of the losses"))
+        place = ("train", "optimizer") if of.optimizer is None else ("nets", "extra", name, "optimizer")
+        made[name] = _optimizer(spec, parts, place, [ParameterGroup(trained)])
     return made
 
 
-def _optimizer(spec: Recipe, parts: Parts, key: str, groups: Iterable[ParameterGroup]) -> Optimizer:
-    """Return the optimizer that `train.KEY` names, over groups that know their rate and when they begin to learn."""
+def _optimizer(spec: Recipe, parts: Parts, place: Place, groups: Iterable[ParameterGroup]) -> Optimizer:
+    """Return the optimizer named at a place, over groups that know their rate and when they begin to learn."""
     plain = [{"params": [*g.parameters], "factor": g.factor, "first_step": g.first_step} for g in groups]
-    with spec.at("train", key):
-        made: Optimizer = parts.resolve("optimizer", getattr(spec.train, key).spec)(plain)
+    with spec.at(*place):
+        named = json.loads(spec.model_dump_json())
+        for key in place:
+            named = named[key]
+        made: Optimizer = parts.resolve("optimizer", named)(plain)
     for group in made.param_groups:
         group["base_lr"] = group["lr"] * group["factor"]
     return made
@@ -565,4 +648,4 @@ def schedules(spec: Recipe, parts: Parts, steps: int) -> dict[str, Schedule]:
         used = key if getattr(spec.train, key) is not None else "schedule"
         with spec.at("train", used):
             made[side] = parts.resolve("schedule", getattr(spec.train, used).spec)(steps)
-    return made
+    return made | dict.fromkeys(spec.nets.extra, made["generator"])

@@ -59,10 +59,16 @@ class Engine:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
-        """Add the gradients of a scalar to those of `parameters` alone, scaled where the precision needs it."""
+    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter], *, retain: bool = False) -> None:
+        """Add the gradients of a scalar to those of `parameters` alone, scaled where the precision needs it.
+
+        Args:
+            loss: the scalar.
+            parameters: what gets gradients.
+            retain: keep the graph for another scalar.
+        """
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
-        torch.autograd.backward(scaled, inputs=parameters)
+        torch.autograd.backward(scaled, inputs=parameters, retain_graph=retain)
 
     def apply(self, optimizer: Optimizer, clip: Any = None) -> None:
         """Take an optimizer's step with the gradients there are, limited by `clip` (`norm` or `value`) if given."""

@@ -67,8 +67,8 @@ class Run(Experiment):
     nets: Nets
     terms: list[Term]
     optimizers: dict[str, Optimizer]
-    """By side: "generator", and "discriminator" if there are any. A parameter group holds `base_lr`, its rate before
-    the schedule, and `first_step`, the step from which it learns."""
+    """By side: "generator", "discriminator" if there are any, and the networks of `nets.extra` by name. A parameter
+    group holds `base_lr`, its rate before the schedule, and `first_step`, the step from which it learns."""
     schedules: dict[str, Schedule]
     """By side: a step to the share of `base_lr`."""
     pools: tuple[HistoryPool, HistoryPool]
@@ -76,6 +76,8 @@ class Run(Experiment):
     """(start, stop) to the batches (a, b) of those steps, a list for each."""
     steps: int
     steps_per_epoch: int
+    teacher: str | None = None
+    """The digest of the weights of `nets.teacher`, where there is one."""
     average: Average | None = None
     """The moving average of the translators, where `train.ema` asks for one."""
     best: dict[str, Any] | None = None
@@ -84,7 +86,9 @@ class Run(Experiment):
     @property
     def losses(self) -> tuple[str, ...]:
         """The names of all loss values, in the order in which they are computed."""
+        order: list[tuple[str, Term]]
         order = [(side, term) for side in ("generator", "discriminator") for term in self.terms if side in term.sides()]
+        order += [(name, term) for name in self.nets.extra for term in self.terms if name in term.loss.trains]
         return tuple(f"{side}.{term.name}" for side, term in order)
 
     @property
@@ -196,6 +200,7 @@ class Run(Experiment):
             "domains": {name: asdict(domain) for name, domain in self.domains.items()},
             "recipe": json.loads(self.recipe.model_dump_json()),
             "scale": self.scale(),
+            "teacher": self.teacher,
         }
         tensors = {
             "nets": dict(self.nets.state_dict()),
@@ -230,6 +235,12 @@ class Run(Experiment):
                 f"{checkpoint}: was saved by a run of {state['steps']} steps, this one has {self.steps}; the learning "
                 "rate would differ. Resume with the same length, or start a new run"
             )
+        if state.get("teacher") != self.teacher:
+            got, must = (digest or "none" for digest in (self.teacher, state.get("teacher")))
+            raise CheckpointError(
+                f"{checkpoint}: nets.teacher must have the weights that the run began with, of SHA-256 {must}; got "
+                f"{got}. Bring them back, or begin a new run"
+            )
         self._load(tensors, checkpoint)
         for side, optimizer in self.optimizers.items():
             _load_optimizer(optimizer, side, tensors["optimisers"], state.get("optimizers", {}).get(side, {}))
@@ -252,7 +263,11 @@ class Run(Experiment):
         """Return what networks.json of the run folder holds."""
         spec = self.recipe.nets
         discriminator = spec.discriminator.name if spec.discriminator is not None else ""
-        return sizes.describe(self.nets, self.domains, spec.generator.name, discriminator)
+        made = sizes.describe(self.nets, self.domains, spec.generator.name, discriminator)
+        return made | {
+            f"extra.{name}": {of.kind: of.part.name, "parameters": sizes.trainable(self.nets.extra[name])}
+            for name, of in spec.extra.items()
+        }
 
 
 def _pooled(pools: Sequence[HistoryPool]) -> Iterator[tuple[str, Tensor]]:

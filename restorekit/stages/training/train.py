@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restorekit.core import nd
-from restorekit.core.errors import TrainingError
+from restorekit.core.errors import RecipeError, TrainingError
 from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
 from restorekit.core.passes import Passes
 from restorekit.core.types import Batch
@@ -38,7 +38,8 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
     passes = [Passes(run.nets, a, b, run.pools, rng, step=run.step, batches=batches) for a, b in batches]
     _unfreeze_groups(run)
     with _reraise_oom(run), run.recipe.at("nets"), nd.lone_values_told():
-        return descend(run, "generator", passes) | descend(run, "discriminator", passes)
+        made = descend(run, "generator", passes) | descend(run, "discriminator", passes)
+        return made | descend_extra(run, passes)
 
 
 def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
@@ -71,6 +72,54 @@ def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
         )
     run.engine.apply(optimizer, run.recipe.train.clip)
     return values
+
+
+def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
+    """Update each network of `nets.extra` by the losses that train it: its values reach its parameters alone."""
+    terms = [term for term in run.terms if term.loss.trains]
+    parameters = {
+        name: [p for group in run.optimizers[name].param_groups for p in group["params"]]
+        for name in run.nets.extra
+        if name in run.optimizers
+    }
+    values: dict[str, Tensor] = {}
+    for name in parameters:
+        run.set_rates(name)
+        run.optimizers[name].zero_grad()
+    for p in passes if parameters else ():
+        with run.engine.autocast():
+            made = {term: _extra_values(run, term, p) for term in terms}
+        totals = {}
+        for name in parameters:
+            given = {term: of[name] for term, of in made.items() if of.get(name) is not None}
+            if given:
+                totals[name] = torch.stack([term.weight * value for term, value in given.items()]).sum()
+            for term, value in given.items():
+                values[f"{name}.{term.name}"] = value.detach() + values.get(f"{name}.{term.name}", 0)
+        for at, (name, total) in enumerate(totals.items(), start=1):
+            if total.requires_grad:  # several may share a part of the graph
+                run.engine.backward(total, parameters[name], retain=at < len(totals))
+    for name, of in parameters.items():
+        if not any(key.startswith(f"{name}.") for key in values):
+            continue
+        if all(p.grad is None for p in of):
+            raise TrainingError(
+                f"step {run.step + 1}: no parameter of nets.extra.{name} gets a gradient from the losses that train it"
+            )
+        run.engine.apply(run.optimizers[name], run.recipe.train.clip)
+    return {name: values[name] for name in run.losses if name in values}
+
+
+def _extra_values(run: Run, term: Term, passes: Passes) -> dict[str, Tensor | None]:
+    """Return the value of a term for each network of `nets.extra` that it trains."""
+    with run.recipe.at("losses", run.terms.index(term)):
+        made = term.loss.extra(passes)
+        if {*made} != {*term.loss.trains}:
+            got, must = (", ".join(sorted(names)) or "none" for names in (made, term.loss.trains))
+            raise RecipeError(
+                f"loss {term.name!r}: extra must return a value for each name in trains, {must}; got {got}"
+            )
+        return {name: passes.mean(value) for name, value in made.items()}
 
 
 def _value(run: Run, term: Term, side: str, passes: Passes) -> Tensor | None:
