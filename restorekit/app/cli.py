@@ -144,15 +144,20 @@ def run(
 def resume(
     run: RunFolder,
     root: Root = None,
+    sets: Annotated[
+        list[str], typer.Option("--set", metavar="A.B=C", help="Train longer: --set train.steps=N; may be repeated.")
+    ] = [],  # noqa: B006 (typer copies it)
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
     ] = False,
 ) -> None:
     """Go on with a stopped run: train from its last checkpoint, evaluate and report.
 
-    The recipe is the one that the run folder holds, with every --set and --variant that the run began with.
+    The recipe is the one that the run folder holds, with every --set and --variant that the run began with. A larger
+    train.steps or train.epochs makes a run longer, if its schedule does not depend on the length, or with
+    --set train.schedule.restart=true.
     """
-    training.resume(run, guests.known(), root, allow_leaks=allow_leaks)
+    training.resume(run, guests.known(), root, sets, allow_leaks=allow_leaks)
 
 
 @app.command()

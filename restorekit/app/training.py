@@ -108,13 +108,14 @@ def run_one(
         _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again, beside=beside)
 
 
-def resume(folder: Path, plugins: Plugins, root: Path | None, *, allow_leaks: bool) -> None:
+def resume(folder: Path, plugins: Plugins, root: Path | None, sets: Sequence[str] = (), *, allow_leaks: bool) -> None:
     """Go on with a run from its last checkpoint, with the recipe that it began with, to its report.
 
     Args:
         folder: the run folder.
         plugins: where the parts of its recipe come from.
         root: where the folder `data.root` is now; None: where it was.
+        sets: `a.b=value` each, of what may change, such as a larger `train.steps`.
         allow_leaks: as of `run_one`.
 
     Raises:
@@ -122,7 +123,7 @@ def resume(folder: Path, plugins: Plugins, root: Path | None, *, allow_leaks: bo
     """
     from restorekit.stages.recipes.recipe import reopened
 
-    run_one(reopened(folder, plugins, root), plugins, folder, resume=True, allow_leaks=allow_leaks)
+    run_one(reopened(folder, plugins, root, sets), plugins, folder, resume=True, allow_leaks=allow_leaks)
 
 
 def _run_one(
@@ -210,7 +211,7 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
     failed = []
     try:
         for at, member in enumerate(members, start=1):
-            if is_done(member.folder):
+            if is_done(member.folder, None if isinstance(member.recipe, RestorekitError) else member.recipe):
                 became[member.name] = "done before"
                 continue
             screen.note(f"{member.name} ({at} of {len(members)})")
@@ -293,7 +294,10 @@ def _take_over(made: Run) -> None:
 
     found = checkpoints(made.folder)
     if found:
+        known = len(made.engine.notes)
         made.resume(found[-1])
+        for text in made.engine.notes[known:]:
+            screen.note(text)
     else:
         screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
 

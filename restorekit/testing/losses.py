@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,8 @@ def scalar(subject: Subject) -> None:
     """It has a value in a run that has everything: finite scalars, values for each image, or sequences of these."""
     term: Loss = subject.make()
     passes = examples.passes(examples.nets(subject.dims, extra=term.trains), subject.dims)
-    made = {"generator": term.generator(passes), "discriminator": term.discriminator(passes), **term.extra(passes)}
+    made: dict[str, Any] = {"generator": term.generator(passes), "discriminator": term.discriminator(passes)}
+    made |= term.extra(passes)
     given = {side: value for side, value in made.items() if value is not None}
     demand(given, "a loss must have a value in a run that has everything; generator and discriminator return None")
     for side, value in given.items():

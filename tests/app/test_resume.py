@@ -53,3 +53,29 @@ def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) 
 def test_resume_of_a_folder_that_is_no_run_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
     for folder in (tmp_path / "nothing", tmp_path / "images", recipe):
         refused(cli("resume", folder), f"{folder}: is no run folder: it has no recipe.json")
+
+
+def test_a_run_is_made_longer_by_set_and_by_run_resume(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+    assert cli("run", recipe, "--set", "train.steps=2").code == 0
+    home = tmp_path / "runs" / "tiny-1"
+    assert cli("run", recipe, "--set", "train.steps=3", "--resume", home).code == 0
+    said = cli("resume", home, "--set", "train.steps=4")
+    assert (said.code, said.errors) == (0, [])
+    assert "train.steps: raised from 3 to 4 at step 3" in said.err
+    state = json.loads((home / "checkpoints" / "step_000000004" / "state.json").read_text())
+    assert state["steps"] == 4
+    straight = tmp_path / "straight"
+    assert cli("run", recipe, "--set", "train.steps=4", "--out", straight).code == 0
+    assert results(home) == results(straight / "tiny-1")
+    for wrong in ("train.steps=3", "train.log_every=9"):
+        said = cli("resume", home, "--set", wrong)
+        assert said.code == 2
+        assert wrong.partition("=")[0] in said.errors[0]
+
+
+def test_a_sweep_goes_on_when_its_runs_are_made_longer(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+    for steps in (2, 4):
+        assert cli("run", recipe, "--seeds", 1, "--set", f"train.steps={steps}").code == 0
+        assert (tmp_path / "runs" / "tiny-seed0" / "checkpoints" / f"step_{steps:09d}").is_dir()
+    said = cli("run", recipe, "--seeds", 1, "--set", "train.steps=4")
+    assert "done before" in said.out

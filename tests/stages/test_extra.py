@@ -30,6 +30,7 @@ from restorekit.stages.data import items
 from restorekit.stages.data.doctor import examine
 from restorekit.stages.data.splits import look, open_splits
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.judge import judge_place, judge_recipe
 from restorekit.stages.recipes.layered import read
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.schema import schema
@@ -449,3 +450,65 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     assert layered.data["nets"]["weights"] == str(tmp_path / "sub" / "other.pth")
     layered.apply([f"nets.teacher={tmp_path.name}"])
     assert layered.data["nets"]["teacher"] == str(Path(tmp_path.name).resolve())
+
+
+LINEAR = {"name": "linear", "start": 0.5}
+
+
+def test_a_longer_run_under_a_constant_schedule_is_one_that_had_that_length(build_run: Build) -> None:
+    short = build_run(train__steps=4)
+    list(train(short))
+    saved = short.folder / "checkpoints" / "step_000000004"
+    long = build_run(folder="long", train__steps=8)
+    list(train(long))
+    again = build_run(folder="again", train__steps=8)
+    again.resume(saved)
+    assert again.starts == {}
+    assert any("from 4 to 8 at step 4" in note for note in again.engine.notes)
+    list(train(again))
+    same_weights(long, again)
+
+
+def test_a_schedule_begins_anew_over_the_steps_that_are_left(build_run: Build) -> None:
+    changes = {"train__schedule": LINEAR, "train__save_every": 2}
+    short = build_run(train__steps=4, **changes)
+    list(train(short))
+    saved = short.folder / "checkpoints" / "step_000000004"
+    refused = build_run(folder="long", train__steps=12, **changes)
+    with pytest.raises(CheckpointError, match=r"4 steps.*12.*'linear'.*restart"):
+        refused.resume(saved)
+    changes["train__schedule"] = {**LINEAR, "restart": True}
+    long = build_run(folder="long", train__steps=12, **changes)
+    long.resume(saved)
+    assert long.starts == {"generator": 4, "discriminator": 4}
+    full = long.optimizers["generator"].defaults["lr"]
+    assert [long.rate(step) / full for step in range(4, 12)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert any(f"goes from {full / 2:.4g} to {full:.4g}" in note for note in long.engine.notes)
+    rates = [event.rate for event in train(long) if isinstance(event, Stepped)]
+    again = build_run(folder="again", train__steps=12, **{**changes, "train__schedule": LINEAR})
+    again.resume(long.folder / "checkpoints" / "step_000000010")
+    assert [event.rate for event in train(again) if isinstance(event, Stepped)] == rates[6:]
+    same_weights(long, again)
+
+
+def test_the_discriminators_schedule_counts_too(build_run: Build) -> None:
+    changes = {"train__discriminator_schedule": LINEAR, "train__steps": 4}
+    short = build_run(**changes)
+    list(train(short))
+    long = build_run(folder="long", **{**changes, "train__steps": 6})
+    with pytest.raises(CheckpointError, match="'linear'"):
+        long.resume(short.folder / "checkpoints" / "step_000000004")
+
+
+def test_the_judge_of_a_longer_run_stays_as_it_was_trained(spec: Spec, tmp_path: Path) -> None:
+    changes = {"nets__head": "classify", "losses": ["lsgan", "task"], "audit": "same"}
+    made = spec(**changes)
+    before = judge_recipe(made, 4)
+    assert before is not None
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "recipe.json").write_text(before.model_dump_json())
+    now = judge_recipe(made, 8)
+    assert now is not None
+    judge, place = judge_place(now, tmp_path, ())
+    assert judge.train.steps == 4
+    assert place == tmp_path / "judge"

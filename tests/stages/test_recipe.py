@@ -572,6 +572,9 @@ def test_what_no_result_depends_on_may_differ_when_a_run_goes_on(load: Load) -> 
     moved = load(GOOD, "data.root=/elsewhere", "data.workers=2", "data.cache.place=memory", "train.save_every=7")
     assert recipe.differences(began, moved) == []
     assert recipe.differences(began, load(GOOD, "train.log_every=7")) == ["train.log_every"]
+    assert recipe.differences(began, load(GOOD, "train.steps=11", "train.schedule.restart=true")) == []
+    assert recipe.differences(began, load(GOOD, "train.steps=9")) == ["train.steps"]
+    assert recipe.differences(began, load(GOOD, "train.epochs=9")) == ["train.epochs", "train.steps"]
 
 
 def test_any_distribution_may_be_needed(load: Load) -> None:

@@ -207,9 +207,10 @@ def test_another_format_is_refused(build_run: Build, saved: Path) -> None:
     )
 
 
-def test_another_length_is_refused(build_run: Build, saved: Path) -> None:
-    text = one_line(saved, build_run(train__steps=9))
-    assert text.startswith(f"{saved}: was saved by a run of 4 steps, this one has 9; the learning rate would differ.")
+def test_a_lower_length_is_refused(build_run: Build, saved: Path) -> None:
+    text = one_line(saved, build_run(train__steps=3))
+    assert text.startswith(f"{saved}: train.steps ")
+    assert text.endswith("it had 4 steps, got 3")
 
 
 def test_other_networks_are_refused(build_run: Build, saved: Path) -> None:

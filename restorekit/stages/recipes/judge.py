@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from restorekit.stages.recipes.layered import Origins
 from restorekit.stages.recipes.model import Audit, Recipe
@@ -72,7 +73,8 @@ def judge_place(judge: Recipe, run: Path, beside: Sequence[Path]) -> tuple[Recip
     """Return a judge's recipe, and the folder where it stands or will: `judge` of the run, or of one beside it.
 
     One beside it serves where nothing but the seed differs, for which half it learns from does not depend on the seed;
-    the recipe then has that one's seed. The run's own goes before others'.
+    the recipe then has that one's seed. It has that one's steps too if they are fewer, as they are after a run was made
+    longer. The run's own goes before others'.
 
     Args:
         judge: the judge's recipe.
@@ -82,7 +84,15 @@ def judge_place(judge: Recipe, run: Path, beside: Sequence[Path]) -> tuple[Recip
     for place in (folder / "judge" for folder in (run, *beside)):
         if (place / "recipe.json").is_file():
             began = read_resolved(place)
-            seeded = judge.model_copy(update={"seed": began.get("seed")})
+            seeded = _with_steps(judge.model_copy(update={"seed": began.get("seed")}), began)
             if not differences(began, seeded):
                 return seeded, place
     return judge, run / "judge"
+
+
+def _with_steps(judge: Recipe, began: Mapping[str, Any]) -> Recipe:
+    """Return a judge's recipe with the steps that a judge began with, if they are fewer: it stays as it is trained."""
+    steps = (began.get("train") or {}).get("steps")
+    if not isinstance(steps, int) or judge.train.steps is None or steps >= judge.train.steps:
+        return judge
+    return judge.model_copy(update={"train": judge.train.model_copy(update={"steps": steps})})

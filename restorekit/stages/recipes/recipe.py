@@ -20,7 +20,7 @@ from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.faults import checked
 from restorekit.stages.recipes.layered import Layered, Origins, read, to_yaml
 from restorekit.stages.recipes.model import AnyRecipe
-from restorekit.stages.recipes.places import PART_PLACES, lines_of, named
+from restorekit.stages.recipes.places import PART_PLACES, held, lines_of, named
 from restorekit.stages.recipes.upgrade import upgraded
 
 __all__ = [
@@ -39,10 +39,12 @@ __all__ = [
 
 FREE = (
     *("variants", "variant", "paper", "paper_note", "data.root", "data.cache", "data.workers", "train.save_every"),
-    "nets.teacher",
+    *("nets.teacher", "train.schedule.restart", "train.discriminator_schedule.restart"),
 )
-"""Keys that may differ when a run goes on, for no result depends on them: where images are, splits.csv tells, and which
-weights a teacher has, its digest in the checkpoint does."""
+"""Keys that may differ when a run goes on, for no result depends on them: where images are, splits.csv tells; which
+weights a teacher has, its digest in the checkpoint does; and `restart` counts when the length is raised."""
+LENGTHS = ("train.steps", "train.epochs")
+"""Keys that may be raised when a run goes on; whether its schedule allows it, `Run.resume` says."""
 
 
 def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> AnyRecipe:
@@ -123,7 +125,16 @@ def differences(began: Mapping[str, Any], now: AnyRecipe) -> list[str]:
     before = upgraded(began)
     with suppress(ValidationError):  # a key that is new since then had its default; what is no recipe differs anyway
         before = json.loads(type(now).model_validate(before).model_dump_json())
-    return sorted(_differences(before, json.loads(now.model_dump_json()), ""))
+    after = json.loads(now.model_dump_json())
+    return [key for key in sorted(_differences(before, after, "")) if not _is_raised(key, before, after)]
+
+
+def _is_raised(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """True if a key is the length of a training, and is larger than it was."""
+    if key not in LENGTHS:
+        return False
+    was, now = (held(data, tuple(key.split("."))) for data in (before, after))
+    return isinstance(was, int) and isinstance(now, int) and now > was
 
 
 def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
@@ -166,18 +177,30 @@ def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> AnyRecipe:
     return _validate(Layered(upgraded(data), {(): origin}), plugins)
 
 
-def reopened(folder: Path, plugins: Plugins, root: Path | None = None) -> AnyRecipe:
+def reopened(folder: Path, plugins: Plugins, root: Path | None = None, sets: Sequence[str] = ()) -> AnyRecipe:
     """Return the recipe that a run began with.
 
     Args:
         folder: the run folder.
         plugins: the parts that it may name.
         root: where the folder `data.root` is now; None: where it was.
+        sets: `a.b=value` each, of what may change when it goes on, such as a larger `train.steps`.
 
     Raises:
-        RecipeError: if it is no run folder, its recipe is damaged, or `data.root` is not there.
+        RecipeError: if it is no run folder, its recipe is damaged, `data.root` is not there, or `sets` change what a
+            run keeps.
     """
     data = read_resolved(folder)
+    if sets:
+        layered = Layered(upgraded(data), {(): str(folder / "recipe.json")})
+        layered.apply(sets)
+        changed = _validate(layered, plugins)
+        if differing := differences(data, changed):
+            raise RecipeError(
+                f"--set: a run that goes on keeps {', '.join(differing)}; train.steps and train.epochs can be raised, "
+                f"and these may change: {', '.join(FREE)}. Begin a new run for others"
+            )
+        data = json.loads(changed.model_dump_json())
     spec = resolved(data, str(folder / "recipe.json"), plugins)
     if root is not None:
         if not root.expanduser().is_dir():

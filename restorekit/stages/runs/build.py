@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -541,6 +542,7 @@ def build(
         terms=terms,
         optimizers=optimizers(spec, parts, nets),
         schedules=schedules(spec, parts, steps),
+        make_schedules=partial(schedules, spec, parts),
         pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
         batches=partial(batches.training_batches, splits, spec, summary=_summary_of(nets.ab.generator)),
         steps=steps,
@@ -640,12 +642,29 @@ def _optimizer(spec: Recipe, parts: Parts, place: Place, groups: Iterable[Parame
     return made
 
 
-def schedules(spec: Recipe, parts: Parts, steps: int) -> dict[str, Schedule]:
-    """Return the learning rate schedule of each side, for a run of `steps` steps."""
+def schedules(
+    spec: Recipe, parts: Parts, steps: int, starts: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Schedule]:
+    """Return the learning rate schedule of each side, for a run of `steps` steps.
+
+    Args:
+        spec: the recipe.
+        parts: where its schedules come from.
+        steps: the steps of the run.
+        starts: by side the step at which its schedule begins anew, over the steps that are left.
+    """
     keys = {"generator": "schedule", "discriminator": "discriminator_schedule"}
-    made = {}
+    made: dict[str, Schedule] = {}
     for side, key in keys.items():
+        extra = spec.nets.extra if side == "generator" else ()
         used = key if getattr(spec.train, key) is not None else "schedule"
         with spec.at("train", used):
-            made[side] = parts.resolve("schedule", getattr(spec.train, used).spec)(steps)
-    return made | dict.fromkeys(spec.nets.extra, made["generator"])
+            part = parts.resolve("schedule", getattr(spec.train, used).spec)
+            made |= {of: _from(starts.get(of, 0), part, steps) for of in [side, *extra]}
+    return made
+
+
+def _from(start: int, part: Callable[[int], Schedule], steps: int) -> Schedule:
+    """Return a schedule over the steps from `start` on."""
+    made = part(steps - start)
+    return lambda step: made(step - start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from restorekit.core.errors import CheckpointError, TrainingError
 from restorekit.core.passes import HistoryPool, Loss
 from restorekit.core.types import Batch, Nets
-from restorekit.stages.recipes.model import Recipe
+from restorekit.stages.recipes.model import Recipe, ScheduleSpec
 from restorekit.stages.runs import sizes
 from restorekit.stages.runs.average import Average
 from restorekit.stages.runs.checkpoint import (
@@ -71,6 +71,8 @@ class Run(Experiment):
     group holds `base_lr`, its rate before the schedule, and `first_step`, the step from which it learns."""
     schedules: dict[str, Schedule]
     """By side: a step to the share of `base_lr`."""
+    make_schedules: Callable[[int, Mapping[str, int]], dict[str, Schedule]]
+    """The length of the run, and by side the step from which its schedule begins anew, to the schedules."""
     pools: tuple[HistoryPool, HistoryPool]
     batches: Callable[[int, int], Iterator[list[tuple[Batch, Batch]]]]
     """(start, stop) to the batches (a, b) of those steps, a list for each."""
@@ -80,6 +82,8 @@ class Run(Experiment):
     """The digest of the weights of `nets.teacher`, where there is one."""
     average: Average | None = None
     """The moving average of the translators, where `train.ema` asks for one."""
+    starts: dict[str, int] = field(default_factory=dict)
+    """By side the step at which the schedule began anew, when a resumed run was made longer."""
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
 
@@ -201,6 +205,7 @@ class Run(Experiment):
             "recipe": json.loads(self.recipe.model_dump_json()),
             "scale": self.scale(),
             "teacher": self.teacher,
+            "schedule_starts": self.starts,
         }
         tensors = {
             "nets": dict(self.nets.state_dict()),
@@ -226,21 +231,21 @@ class Run(Experiment):
     def resume(self, checkpoint: Path) -> None:
         """Take over everything that a checkpoint holds, and go on after its step.
 
+        The run may have more steps than the one that saved it. A schedule whose rates depend on the length then begins
+        anew, over the steps that are left, if `restart` of it says so. `engine.notes` says how the rates change.
+
         Raises:
-            CheckpointError: if it is incomplete, of another format, or of other networks.
+            CheckpointError: if it is incomplete, of another format, of other networks, or of a run of another length
+                that this one cannot go on with.
         """
         state, tensors = read_checkpoint(checkpoint)
-        if state["steps"] != self.steps:
-            raise CheckpointError(
-                f"{checkpoint}: was saved by a run of {state['steps']} steps, this one has {self.steps}; the learning "
-                "rate would differ. Resume with the same length, or start a new run"
-            )
         if state.get("teacher") != self.teacher:
             got, must = (digest or "none" for digest in (self.teacher, state.get("teacher")))
             raise CheckpointError(
                 f"{checkpoint}: nets.teacher must have the weights that the run began with, of SHA-256 {must}; got "
                 f"{got}. Bring them back, or begin a new run"
             )
+        self._follow_schedules(state, checkpoint)
         self._load(tensors, checkpoint)
         for side, optimizer in self.optimizers.items():
             _load_optimizer(optimizer, side, tensors["optimisers"], state.get("optimizers", {}).get(side, {}))
@@ -253,6 +258,42 @@ class Run(Experiment):
             self.engine.scaler.load_state_dict(state["scaler"])
         self.step, self.best = state["step"], state["best"]
         remove_torn(self.folder)
+
+    def _follow_schedules(self, state: Mapping[str, Any], checkpoint: Path) -> None:
+        """Set the schedules to those that a checkpoint goes on with."""
+        began, step = dict(state.get("schedule_starts", {})), state["step"]
+        self.starts = dict(began)
+        if state["steps"] > self.steps:
+            raise CheckpointError(
+                f"{checkpoint}: train.steps of a run that goes on can be raised, not lowered; it had {state['steps']} "
+                f"steps, got {self.steps}"
+            )
+        if state["steps"] == self.steps:
+            self.schedules = self.make_schedules(self.steps, self.starts)
+            return
+        old = self.make_schedules(state["steps"], began)
+        restarted = [side for side in self.optimizers if self._schedule_spec(side).restart]
+        self.starts |= dict.fromkeys(restarted, step)
+        self.schedules = self.make_schedules(self.steps, self.starts)
+        for side in self.optimizers:
+            if side not in restarted and _differ(old[side], self.schedules[side], state["steps"]):
+                name = self._schedule_spec(side).name
+                raise CheckpointError(
+                    f"{checkpoint}: was saved by a run of {state['steps']} steps, this one has {self.steps}, and the "
+                    f"rates of schedule {name!r} depend on the length. Set train.schedule.restart: true to begin it "
+                    "anew over the steps that are left, or begin a new run"
+                )
+            full = float(self.optimizers[side].defaults["lr"])
+            before, after = full * old[side](max(0, step - 1)), full * self.schedules[side](step)
+            self.engine.notes.append(
+                f"train.steps: raised from {state['steps']} to {self.steps} at step {step}; the learning rate of "
+                f"{side} {f'goes from {before:.4g} to {after:.4g}' if before != after else f'stays {after:.4g}'}"
+            )
+
+    def _schedule_spec(self, side: str) -> ScheduleSpec:
+        train = self.recipe.train
+        own = train.discriminator_schedule if side == "discriminator" else None
+        return train.schedule if own is None else own
 
     def _load(self, tensors: Mapping[str, Mapping[str, Tensor]], checkpoint: Path) -> None:
         load_nets(self.nets, tensors["nets"], checkpoint)
@@ -268,6 +309,12 @@ class Run(Experiment):
             f"extra.{name}": {of.kind: of.part.name, "parameters": sizes.trainable(self.nets.extra[name])}
             for name, of in spec.extra.items()
         }
+
+
+def _differ(one: Schedule, other: Schedule, steps: int) -> bool:
+    """True if two schedules have other rates within the first `steps` steps, of which up to 10,000 are compared."""
+    seen = {*range(0, steps, max(1, steps // 10_000)), steps - 1}
+    return any(one(step) != other(step) for step in seen)
 
 
 def _pooled(pools: Sequence[HistoryPool]) -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorekit.core.errors import CheckpointError, RecipeError
-from restorekit.stages.recipes.model import AnyRecipe
+from restorekit.stages.recipes.model import AnyRecipe, Recipe
 from restorekit.stages.recipes.recipe import differences, read_resolved
 from restorekit.stages.runs.checkpoint import checkpoints, keep_of, kept_checkpoint, read_state
 from restorekit.stages.writing.runfolder import RunFolder
@@ -70,14 +70,23 @@ def _members(found: Mapping[str, AnyRecipe | RecipeError], seeds: int, out: Path
             yield Member(f"{variant or spec.name}, seed {seed}", out / named, spec.model_copy(update={"seed": seed}))
 
 
-def is_done(folder: Path) -> bool:
-    """Return True if a run took its last step, was scored after it if it has test images, and reported after that."""
+def is_done(folder: Path, recipe: AnyRecipe | None = None) -> bool:
+    """Return True if a run took its last step, was scored after it if it has test images, and reported after that.
+
+    Args:
+        folder: the run folder.
+        recipe: what is asked for now, which may have more steps; None: what the run began with.
+    """
     found = checkpoints(folder)
     try:
         state = read_state(found[-1]) if found else None
         kept = read_state(kept_checkpoint(folder, keep_of(state["recipe"]))) if state else None
     except CheckpointError:
         return False  # going on says what is wrong
+    if state is not None and isinstance(recipe, Recipe):
+        lengths = [state["recipe"]["train"].get(key) for key in ("steps", "epochs")]
+        if lengths != [recipe.train.steps, recipe.train.epochs]:
+            return False
     report = folder / "report.html"
     if state is None or kept is None or state["step"] < state["steps"] or not report.is_file():
         return False

@@ -91,7 +91,7 @@ def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
             made = {term: _extra_values(run, term, p) for term in terms}
         totals = {}
         for name in parameters:
-            given = {term: of[name] for term, of in made.items() if of.get(name) is not None}
+            given = {term: value for term, of in made.items() if (value := of.get(name)) is not None}
             if given:
                 totals[name] = torch.stack([term.weight * value for term, value in given.items()]).sum()
             for term, value in given.items():
