@@ -31,12 +31,13 @@ from restorekit.stages.data.doctor import examine
 from restorekit.stages.data.splits import look, open_splits
 from restorekit.stages.recipes import recipe
 from restorekit.stages.recipes.judge import judge_place, judge_recipe
-from restorekit.stages.recipes.layered import read
+from restorekit.stages.recipes.layered import read, to_yaml
 from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.recipes.schema import schema
 from restorekit.stages.runs.build import check, reopen
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring.evaluate import evaluate
+from restorekit.stages.training.sweep import members
 from restorekit.stages.training.train import step, train
 from restorekit.testing import losses
 from restorekit.testing.subject import Subject
@@ -512,3 +513,77 @@ def test_the_judge_of_a_longer_run_stays_as_it_was_trained(spec: Spec, tmp_path:
     judge, place = judge_place(now, tmp_path, ())
     assert judge.train.steps == 4
     assert place == tmp_path / "judge"
+
+
+def written(tmp_path: Path, spec: Spec, variants: str) -> Path:
+    """Return a recipe file over toys with these variants."""
+    path = tmp_path / "lists.yaml"
+    path.write_text(to_yaml(spec().model_dump(mode="json", exclude={"variants"})) + f"variants: {variants}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("variants", "names"),
+    [
+        ("{rates: {train.optimizer.lr: [1e-4, 1e-3]}}", ["rates-1e-4", "rates-1e-3"]),
+        (
+            "{grid: {train.optimizer.lr: [0.01, 2.5e-4], data.batch: [2, 3], train.pool: 5}}",
+            ["grid-0.01-2", "grid-0.01-3", "grid-2.5e-4-2", "grid-2.5e-4-3"],
+        ),
+        ("{size: {data.size: [[16, 16]]}, plain: {train.pool: 3}}", ["size", "plain"]),
+        ("{sizes: {data.size: [[16, 16], [8, 8]]}}", ["sizes-16x16", "sizes-8x8"]),
+        ("{l: {losses: [[lsgan], [lsgan, {name: cycle, weight: 10}]]}}", ["l-lsgan", "l-lsganxcycle-10"]),
+        (
+            "{ema: {train.ema: [null, 0.9]}, flip: {data.augment.flip: [true, false]}}",
+            ["ema-null", "ema-0.9", "flip-true", "flip-false"],
+        ),
+    ],
+)
+def test_lists_in_a_variant_are_variants(
+    tmp_path: Path, spec: Spec, plugins: Plugins, variants: str, names: list[str]
+) -> None:
+    path = written(tmp_path, spec, variants)
+    assert recipe.variant_names(path) == names
+    found = recipe.load_variants(path, plugins, names)
+    assert list(found) == names
+    assert not any(isinstance(one, RecipeError) for one in found.values())
+    assert [one.variant for one in found.values() if not isinstance(one, RecipeError)] == names
+    base = names[0].partition("-")[0]
+    assert list(recipe.load_variants(path, plugins, [base])) == [name for name in names if name.startswith(base)]
+
+
+def test_each_choice_has_its_own_values(tmp_path: Path, spec: Spec, plugins: Plugins) -> None:
+    path = written(tmp_path, spec, "{grid: {train.optimizer.lr: [1e-4, 1e-3], data.batch: [2, 3], train.pool: 5}}")
+    found = recipe.load_variants(path, plugins, None)
+    values = {}
+    for name, one in found.items():
+        assert isinstance(one, Recipe)
+        values[name] = (one.train.optimizer.spec.get("lr"), one.data.batch, one.train.pool)
+    assert values == {
+        "": (None, 2, 50),
+        "grid-1e-4-2": (1e-4, 2, 5),
+        "grid-1e-4-3": (1e-4, 3, 5),
+        "grid-1e-3-2": (1e-3, 2, 5),
+        "grid-1e-3-3": (1e-3, 3, 5),
+    }
+    made = members(found, 2, tmp_path, "toy", again="")
+    assert len(made) == 10
+    assert (tmp_path / "toy-grid-1e-4-2-seed1") in {member.folder for member in made}
+
+
+@pytest.mark.parametrize(
+    ("variants", "name", "match"),
+    [
+        ("{v: {train.pool: []}}", "v", r"variants\.v: train\.pool"),
+        ("{v: {train.pool: [1, 2]}, v-1: {train.pool: 3}}", "v-1", "'v-1'"),
+        ("{v: {train.pool: [1, 2]}}", "v", "v-1, v-2"),
+        ("{v: {train.pool: [1, 2]}}", "v-3", "v-3.*v-1"),
+        ("{v: {data.size: [16, 16]}}", "v-16", r"variants\.v: data\.size: .*\[\[\.\.\.\]\]"),
+        ("{v: {train.pool: [1, wrong]}}", "v-wrong", r"lists\.yaml:\d+ \(variant v-wrong\): train\.pool"),
+    ],
+)
+def test_errors_of_lists_name_the_variant(
+    tmp_path: Path, spec: Spec, plugins: Plugins, variants: str, name: str, match: str
+) -> None:
+    with pytest.raises(RecipeError, match=match):
+        recipe.load(written(tmp_path, spec, variants), plugins, variant=name)

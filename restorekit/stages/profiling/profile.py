@@ -105,9 +105,8 @@ def targets(paths: Sequence[Path], plugins: Plugins, names: Sequence[str] | None
             if path.is_dir():
                 found.append(_of_run(path, plugins))
             else:
-                own = recipe.variant_names(path)
-                known |= {*own}
-                wanted = None if names is None else [name for name in names if name in own] or [""]
+                known |= {*recipe.variant_names(path), *(n for n in names or () if recipe.named_variants(path, [n]))}
+                wanted = None if names is None else recipe.named_variants(path, names) or [""]
                 found += _of_recipe(path, recipe.load_variants(path, plugins, wanted))
         except RestorekitError as error:
             found.append(Target(path.name, error))

@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from restorekit.core.errors import RecipeError, unknown
 from restorekit.core.parts import Place
 from restorekit.stages.recipes.shipped import located
+from restorekit.stages.recipes.variants import Choice, expanded
 
 __all__ = ["Layered", "Origins", "name_of", "read", "to_yaml"]
 
@@ -56,14 +57,24 @@ class Layered:
 
     def apply_variant(self, variant: str, path: Path) -> None:
         """Set what a variant of the file at `path` says. One of the wrong shape is left to the recipe's own check."""
-        variants = self.data.get("variants")
-        variants = variants if isinstance(variants, dict) else {}
+        variants = self.variants()
         if variant not in variants:
+            many = [name for name, choice in variants.items() if choice.base == variant]
+            if many:
+                raise RecipeError(f"{path}: variant {variant!r} is one of {', '.join(many)}; name one of them")
             raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
-        values = variants[variant] if isinstance(variants[variant], dict) else {}
-        for dotted, value in values.items():
+        for dotted, value, place in variants[variant].values:
             value = _placed(tuple(dotted.split(".")), value, path.parent)
-            _set(self, dotted, value, f"{self.where(('variants', variant, dotted))} (variant {variant})")
+            _set(self, dotted, value, f"{self.where(place)} (variant {variant})")
+
+    def variants(self) -> dict[str, Choice]:
+        """Return the variants by name, those of lists of values each.
+
+        Raises:
+            RecipeError: if a list is empty, or two get the same name.
+        """
+        found = self.data.get("variants")
+        return expanded(found) if isinstance(found, dict) else {}
 
     def apply(self, sets: Sequence[str]) -> None:
         """Apply settings, `a.b=value` each, the value as YAML; a folder is relative to the current one."""

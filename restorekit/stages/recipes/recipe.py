@@ -29,6 +29,7 @@ __all__ = [
     "dump",
     "load",
     "load_variants",
+    "named_variants",
     "options",
     "parts_of",
     "read_resolved",
@@ -64,17 +65,46 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
         layered.apply_variant(variant, path)
         layered.data["variant"] = variant
     layered.apply(sets)
-    return _validate(layered, plugins)
+    try:
+        return _validate(layered, plugins)
+    except RecipeError as error:
+        lists = _lists(layered, variant)
+        if lists:
+            hint = "lists in a variant are choices; a value that is itself a list is written [[...]]"
+            raise RecipeError(*error.faults, f"variants.{lists[0]}: {', '.join(lists[1:])}: {hint}") from error
+        raise
+
+
+def _lists(layered: Layered, variant: str | None) -> list[str]:
+    """Return the variant that was applied, and its keys that hold lists; nothing if there are none."""
+    choice = layered.variants().get(variant or "")
+    keys = [] if choice is None else [str(place[2]) for _, _, place in choice.values if len(place) > 3]
+    return [choice.base, *keys] if choice is not None and keys else []
 
 
 def variant_names(path: Path) -> list[str]:
     """Return the names of a recipe's variants, as they stand in its file and in what that extends.
 
+    A variant with lists of values is several: see `restorekit.stages.recipes.variants.expanded`.
+
     Raises:
-        RecipeError: if the file cannot be read.
+        RecipeError: if the file cannot be read, a list is empty, or two variants get the same name.
     """
-    found = read(path).data.get("variants")
-    return list(found) if isinstance(found, dict) else []
+    return list(read(path).variants())
+
+
+def named_variants(path: Path, names: Sequence[str]) -> list[str]:
+    """Return those of some names that are variants of a recipe; one with lists of values stands for all that it makes.
+
+    Raises:
+        RecipeError: as `variant_names` does.
+    """
+    known = read(path).variants()
+    found: list[str] = []
+    for name in names:
+        made = [name] if name in known else [one for one, choice in known.items() if choice.base == name]
+        found += made if name else [""]
+    return [*dict.fromkeys(found)]
 
 
 def load_variants(
@@ -85,7 +115,8 @@ def load_variants(
     Args:
         path: a YAML 1.2 file.
         plugins: the parts that it may name.
-        names: of variants, "" for the recipe itself; None: all, and the recipe itself if no variant is the same.
+        names: of variants, "" for the recipe itself; None: all, and the recipe itself if no variant is the same. A
+            variant with lists of values stands for all that it makes.
         sets: `a.b=value` each, laid over every variant.
 
     Raises:
@@ -93,10 +124,10 @@ def load_variants(
     """
     known = variant_names(path)
     for name in names or ():
-        if name and name not in known:
+        if name and not named_variants(path, [name]):
             raise RecipeError(f"{path}: {unknown('variant', name, known)}")
     found: dict[str, AnyRecipe | RecipeError] = {}
-    for name in ["", *known] if names is None else dict.fromkeys(names):
+    for name in ["", *known] if names is None else named_variants(path, names):
         try:
             found[name] = load(path, plugins, sets=sets, variant=name or None)
         except RecipeError as error:
