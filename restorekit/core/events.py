@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,8 @@ class Started:
     synthetic: bool = False
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """(floor, chance) of the discriminators' losses, where known: those of `Loss.discriminator_range`, summed."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved recipe as plain data, as recipe.json of the run folder holds it."""
 
 
 @dataclass(frozen=True)

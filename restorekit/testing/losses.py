@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restorekit.core.passes import Loss, Passes, PerImage
 from restorekit.core.types import Nets
@@ -71,6 +72,7 @@ def gradients(subject: Subject) -> None:
         value = sides(subject, nets)[side].mean()
         demand(value.requires_grad, f"the {side}'s gradient must reach the networks; came a value without one")
         torch.autograd.backward(value)
+        trained: dict[str, Sequence[nn.Module]]
         trained = {"generator": nets.translators(), "discriminator": nets.discriminators()}
         own = trained.get(side) or [nets.extra[side]]
         grads = [p.grad for net in own for p in net.parameters() if p.grad is not None]

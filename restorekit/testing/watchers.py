@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 from restorekit.core.events import Event, Finished, Noticed, Sampled, Saved, Scored, Started, Stepped, Ticked
 from restorekit.testing import examples
 from restorekit.testing.subject import Subject, demand
+
+RECIPE: Mapping[str, Any] = {"name": "kit", "data": {"size": [16, 16], "root": None}, "losses": [{"name": "cycle"}]}
+"""A part of a recipe: what events carry is plain data."""
 
 __all__ = ["events", "folder", "made", "resume"]
 
@@ -64,7 +68,7 @@ def _watch(subject: Subject, home: Path, scores: tuple[str, ...], first: int) ->
 def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Iterator[Event]:
     """Yield everything that a run of four steps says after its first ones."""
     images = examples.images(2, 1, *examples.SIZES[dims])
-    yield Started(first, 4, 2, ("cycle", "task"), scores, synthetic=True, ranges={"task": (0.0, 1.0)})
+    yield Started(first, 4, 2, ("cycle", "task"), scores, True, {"task": (0.0, 1.0)}, RECIPE)
     yield Sampled(first, {}, ())
     for step in range(first + 1, 5):
         yield Stepped(step, (step - 1) // 2, 1e-4, {"cycle": 0.5, "task": math.nan})

@@ -1,6 +1,7 @@
 """Watchers: files of a resumed run are those of one that never stopped; pictures in 1, 2 and 3 dimensions."""
 
 import csv as reader
+import json
 import math
 import sys
 
@@ -18,13 +19,14 @@ from restorekit import (
     Stepped,
     read_image,
 )
-from restorekit.builtin import watchers
+from restorekit.builtin import trackers, watchers
 from restorekit.core.parts import Parts
 
 
 def make(name, folder, **options):
     parts = Parts()
-    watchers.register_parts(lambda *part: parts.add(*part, owner="builtin"))
+    for home in (watchers, trackers):
+        home.register_parts(lambda *part: parts.add(*part, owner="builtin"))
     return parts.resolve("watcher", {"name": name, **options})(folder)
 
 
@@ -155,3 +157,87 @@ def test_samples_say_when_the_images_are_synthetic(tmp_path):
         grid, _ = read_image(tmp_path / str(synthetic) / "samples" / "step_00000001.png")
         titles.append((grid[:, :22] < 0).sum().item())
     assert titles[1] > 1.5 * titles[0]
+
+
+RECIPE = {"name": "toy", "train": {"steps": 12, "ema": None}, "losses": [{"name": "cycle"}], "paper": {}}
+
+
+def track(name, folder, first, last):
+    """Send a logger steps first + 1 to last of a run of 12."""
+    watch = make(name, folder)
+    watch(Started(first, 12, 4, ("cycle",), ("psnr",), recipe=RECIPE))
+    for step in range(first + 1, last + 1):
+        watch(Stepped(step, 0, 1e-3 / step, {"cycle": math.nan if step == 2 else 1 / step}))
+        if step % 4 == 0:
+            watch(Scored(step, {"psnr": 20.0 + step}))
+    if last == 12:
+        watch(Finished(12))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_logs_recipe_and_values_and_goes_on_with_its_run(tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    pytest.importorskip("sqlalchemy", reason="the extra mlflow is not installed")
+    track("mlflow", tmp_path / "run", 0, 8)
+    track("mlflow", tmp_path / "run", 6, 12)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'run' / 'mlflow.db'}")
+    (experiment,) = [one for one in client.search_experiments() if one.name == "restorekit"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.steps"] == "12"
+    assert run.data.params["train.ema"] == "None"
+    losses = {one.step: one.value for one in client.get_metric_history(run.info.run_id, "loss/cycle")}
+    assert {**losses, 2: 0} == {**{step: 1 / step for step in range(1, 13)}, 2: 0}
+    assert math.isnan(losses[2])
+    assert run.data.metrics["validation/psnr"] == 32
+    assert run.data.metrics["rate"] == 1e-3 / 12
+    kept = sorted(path.name for path in (tmp_path / "run" / "mlflow").rglob("recipe_*.json"))
+    assert kept == ["recipe_00000000.json", "recipe_00000006.json"]
+
+
+def leveldb_records(data):
+    """Yield the records of a log in LevelDB's format, whose blocks have 32 KiB; 7 bytes of wandb's own come first."""
+    at, parts = 7, []
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts.append(data[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield b"".join(parts)
+            parts = []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_logs_offline_and_goes_on_with_its_run(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    track("wandb", tmp_path / "run", 0, 8)
+    track("wandb", tmp_path / "run", 6, 12)
+    files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 2
+    assert len({path.name for path in files}) == 1, "one run"
+    seen = {}
+    for path in files:
+        for data in leveldb_records(path.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            if "loss/cycle" in row:
+                seen[int(row["_step"])] = row
+    assert sorted(seen) == list(range(1, 13))
+    assert seen[12]["loss/cycle"] == pytest.approx(1 / 12)
+    assert seen[12]["validation/psnr"] == 32
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_an_absent_tracker_is_named_with_its_extra(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RecipeError, match=rf"pip install 'restorekit\[{name}\]'") as caught:
+        make(name, tmp_path)
+    assert "\n" not in str(caught.value)

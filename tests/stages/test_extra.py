@@ -23,6 +23,7 @@ from restorekit import (
     Passes,
     PerImage,
     RecipeError,
+    Started,
     Stepped,
 )
 from restorekit.core.plugins import Plugins
@@ -587,3 +588,10 @@ def test_errors_of_lists_name_the_variant(
 ) -> None:
     with pytest.raises(RecipeError, match=match):
         recipe.load(written(tmp_path, spec, variants), plugins, variant=name)
+
+
+def test_loggers_get_the_resolved_recipe(build_run: Build) -> None:
+    run = build_run(train__steps=1)
+    (started,) = [event for event in train(run) if isinstance(event, Started)]
+    assert started.recipe == json.loads(run.recipe.model_dump_json())
+    assert started.recipe["train"]["optimizer"] == {"name": "adam"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -167,7 +168,8 @@ def train(run: Run) -> Iterator[Event]:
 
 def _steps(run: Run) -> Iterator[Event]:
     scored = run.validated if run.sizes["val"] else ()
-    yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic, run.ranges)
+    plain = json.loads(run.recipe.model_dump_json())
+    yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic, run.ranges, plain)
     spec = run.recipe.train
     run.nets.train()
     unfinite = Unfinite()
