@@ -186,7 +186,8 @@ def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
             key = f"{prefix}{name}"
             inner = next((one["$ref"] for one in [field, *field.get("anyOf", [])] if "$ref" in one), "")
             inner = inner.rpartition("/")[2]
-            kind = PART_PLACES.get(tuple(key.split(".")))  # type: ignore[call-overload]
+            place = tuple("*" if step == "NAME" else step for step in key.split("."))
+            kind = PART_PLACES.get(place)  # type: ignore[call-overload]
             meaning = field.get("description", "")
             default = f"`{json.dumps(field['default'])}`" if "default" in field else "see below"
             default = "required" if name in schema.get("required", []) else default
@@ -206,6 +207,10 @@ def recipe_keys() -> Iterator[tuple[str, str, str, str]]:
                 yield from walk(whole["$defs"][inner], f"{key}.")
             else:
                 yield key, type_words(field, whole["$defs"]), default, sentence(meaning)
+            named = [one["$ref"].rpartition("/")[2] for one in field.get("patternProperties", {}).values()]
+            for of in named:
+                if not whole["$defs"][of].get("additionalProperties", True):
+                    yield from walk(whole["$defs"][of], f"{key}.NAME.")
 
     yield "extends", "string", "none", "Another recipe, relative to this file, that this one is laid over."
     yield from walk(whole, "")

@@ -105,7 +105,7 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
     by_key = {line.split(": ")[1]: line for line in found}
     assert "unknown key. Did you mean 'seed'? Known: " in by_key["seeds"]
     assert "Did you mean 'toy'?" in by_key["data.a"]
-    assert "Known: degraded, folder, join, manifest, phantom, phantom_volume, resized, same, toy" in by_key["data.a"]
+    assert "Known: alike, degraded, folder, join, manifest, phantom, phantom_volume, resized, toy" in by_key["data.a"]
     assert "Did you mean 'side'?" in by_key["data.b.sid"]
     assert by_key["data.channels"].endswith("input should be a valid integer; came '3'")
     assert "'stretch', 'pad' or 'crop'; came 'strech'" in by_key["data.fit"]
@@ -342,7 +342,7 @@ def test_variants(load: Load, faults: Callable[..., list[str]]) -> None:
         """\
         variants:
           wide: {nets.generator.width: 8, train.epochs: 3}
-          alone: {losses: [lsgan], nets.head: null, losses.lsgan.weight: 2}
+          alone: {losses: [[lsgan]], nets.head: null, losses.lsgan.weight: 2}
           plain: {}
         """
     )
