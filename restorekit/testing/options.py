@@ -8,7 +8,7 @@ from typing import Any
 
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 from restorekit.testing.claims import attempt, claimed, everywhere
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import NotTried, Subject, demand
 
 __all__ = ["contract", "options"]
 
@@ -38,6 +38,8 @@ def contract(subject: Subject) -> None:
         if error is not None and not isinstance(error, RecipeError):
             said = f"raised {type(error).__name__}: {error}"
             demand(False, f"{f'in {dims}-D ' if dims else ''}it must run, or refuse with a RecipeError; {said}")
+    if all(error is not None and isinstance(error.__cause__, ImportError) for error in tried.values()):
+        raise NotTried(str(next(iter(tried.values()))))  # its library is an extra that is not installed
     why = "; ".join(dict.fromkeys(str(error) for error in tried.values()))
     demand(None in tried.values(), f"it must take 1, 2 or 3 dimensions; it refuses all: {why}")
 
