@@ -15,14 +15,14 @@ class Log(Generator):
     def __init__(self, name: str, by: float, log: list[str]) -> None:
         super().__init__()
         self.name, self.by, self.log = name, by, log
-        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.gain = torch.nn.Parameter(torch.ones(()))
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         self.log.append(self.name)
         return image, image
 
     def decode(self, state: Tensor) -> Tensor:
-        return state * self.scale + self.by
+        return state * self.gain + self.by
 
 
 class Same(Discriminator):

@@ -579,7 +579,6 @@ def test_each_choice_has_its_own_values(tmp_path: Path, spec: Spec, plugins: Plu
         ("{v: {train.pool: [1, 2]}, v-1: {train.pool: 3}}", "v-1", "'v-1'"),
         ("{v: {train.pool: [1, 2]}}", "v", "v-1, v-2"),
         ("{v: {train.pool: [1, 2]}}", "v-3", "v-3.*v-1"),
-        ("{v: {data.size: [16, 16]}}", "v-16", r"variants\.v: data\.size: .*\[\[\.\.\.\]\]"),
         ("{v: {train.pool: [1, wrong]}}", "v-wrong", r"lists\.yaml:\d+ \(variant v-wrong\): train\.pool"),
     ],
 )

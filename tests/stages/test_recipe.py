@@ -172,7 +172,7 @@ def test_a_missing_file_guesses(plugins: Plugins, tmp_path: Path) -> None:
         recipe.load(tmp_path / "quikstart.yaml", plugins)
     with pytest.raises(RecipeError, match="no such recipe"):
         recipe.load(tmp_path / "nowhere" / "r.yaml", plugins)
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with pytest.raises(RecipeError, match=tmp_path.name):
         recipe.load(tmp_path, plugins)
 
 

@@ -42,12 +42,11 @@ def path(tmp_path: Path) -> Path:
         ("sed=1", "seed"),
         ("trian.steps=4", "train"),
         ("Train.steps=4", "train"),
-        ("lr=1e-4", "train.adam.lr"),
-        ("train.lr=1e-4", "train.adam.lr"),
-        ("train.learning_rate=1e-4", "train.adam.lr"),
-        ("train.betas=[0.9, 0.99]", "train.adam.betas"),
-        ("train.beta=[0.9, 0.99]", "train.adam.betas"),
-        ("train.optimizer=adam", "adam"),
+        ("lr=1e-4", "train.optimizer.lr"),
+        ("train.lr=1e-4", "train.optimizer.lr"),
+        ("train.learning_rate=1e-4", "train.optimizer.lr"),
+        ("train.betas=[0.9, 0.99]", "train.optimizer.betas"),
+        ("train.beta=[0.9, 0.99]", "train.optimizer.betas"),
         ("train.step=3", "steps"),
         ("train.Steps=3", "steps"),
         ("train.log=3", "log_every"),
@@ -58,7 +57,7 @@ def path(tmp_path: Path) -> Path:
         ("data.batch_size=2", "batch"),
         ("train.times=2", "evaluate.times"),
         ("train.metrics=[]", "evaluate.metrics"),
-        ("train.adam.steps=3", "train.steps"),
+        ("train.optimizer.steps=3", "train.steps"),
         ("data.flip=true", "data.augment.flip"),
         ("evaluate.resample=50", "resamples"),
         ("generator=resnet", "nets.generator"),
@@ -111,6 +110,6 @@ def test_two_letters_that_changed_places_are_found(place: tuple[str, ...], at: i
 
 
 def test_other_programs_words_stand_for_keys_that_exist() -> None:
-    ours = {place[-1] for place in KNOWN} | {"weight"}
+    ours = {place[-1] for place in KNOWN} | {"weight", "lr"}
     assert set(OTHER_WORDS.values()) <= ours
     assert not set(OTHER_WORDS) & ours

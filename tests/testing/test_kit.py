@@ -379,7 +379,7 @@ def test_a_discriminator_of_two_dimensions_is_tried_in_two(tried: Try) -> None:
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    demand(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; came \(2, 2, 8, 8\)"})
+    demand(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; got \(2, 2, 8, 8\)"})
 
 
 def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> None:
@@ -401,30 +401,22 @@ class Dense(TaskHead):
         answer: torch.Tensor = self.dense(features.flatten(2).mean(2))
         return answer
 
-    def loss(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def loss(self, answer: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         found = nn.functional.cross_entropy(answer, target, ignore_index=-1, reduction=self.reduction)
-        return found if self.rule == "keep" else found / (target != -1).sum().clamp(min=1)
+        return found if self.rule != "lost" else found / (target != -1)
 
 
 @pytest.mark.parametrize(
     ("reduction", "rule", "says"),
     [
-        ("sum", "divide", {}),
+        ("none", "keep", {}),
         (
-            "sum",
+            "none",
             "any",
             {"shapes": r"of age, years must .* \(2, 1\); came \(2, 2\); .* refuse", "gradients": "raised RuntimeError"},
         ),
-        (
-            "none",
-            "divide",
-            {"shapes": r"loss must be a scalar; for known targets came the shape \(2,\); take the mean"},
-        ),
-        (
-            "mean",
-            "keep",
-            {"shapes": "loss must be finite; for unknown targets came nan"},
-        ),
+        ("mean", "keep", {"shapes": r"loss must have a value for each of 2 images; for known targets got \(\)"}),
+        ("none", "lost", {"shapes": "loss must be finite; for unknown targets got"}),
     ],
 )
 def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> None:
@@ -470,8 +462,8 @@ class Term(Loss):
     ("say", "says"),
     [
         (lambda p: p.ab.image.square().mean(), {}),
-        (lambda p: None, {"scalar": "must say something of a run that has everything"}),
-        (lambda p: p.ab.image.square().mean((1, 2)), {"scalar": r"generator must return a scalar; came the shape \(2"}),
+        (lambda p: None, {"scalar": "must have a value in a run that has everything"}),
+        (lambda p: p.ab.image.square().mean((0, 1)), {"contract": "must run, or refuse with a RecipeError"}),
         (lambda p: p.ab.image.detach().square().mean(), {"gradients": "generator's gradient must reach the networks"}),
         (lambda p: p.aba.image.square().mean(), {"needs": "both_ways False.*RecipeError: .*; declare what it reads"}),
         (
@@ -504,8 +496,8 @@ def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float
 
         def discriminator(self, p: Any) -> Any:
             return sum(
-                (judge(real) - 1).square().mean() + judge(fake).square().mean()
-                for judge, real, fake in p.shown(fresh=False)
+                (real[0] - 1).square().mean() + fake[0].square().mean()
+                for real, fake in p.real_and_fake_scores(fresh=False)
             )
 
     def judged() -> Loss:

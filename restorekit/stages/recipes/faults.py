@@ -29,7 +29,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> tuple[AnyRecipe | None, l
     data = _with_default_names(data)
     recipe: AnyRecipe | None = None
     model = RestorerRecipe if "restorer" in data else Recipe
-    options = part_options(data, plugins.parts)
+    options = part_options(_with_default_parts(data), plugins.parts)
     known = key_places(options)
     try:
         recipe = model.model_validate_json(json.dumps(data), strict=True)
@@ -66,6 +66,16 @@ def _with_default_names(data: dict[str, Any]) -> dict[str, Any]:
         if isinstance(holder, dict) and isinstance(holder.get(key), dict) and "name" not in holder[key]:
             holder[key] = {"name": Train.model_fields[key].default.name, **holder[key]}
     return made
+
+
+def _with_default_parts(data: dict[str, Any]) -> dict[str, Any]:
+    """Return plain data that names the parts of a training which it leaves out, so that their options are known."""
+    if "restorer" in data:
+        return data
+    train = data.get("train")
+    given = train if isinstance(train, dict) else {}
+    parts = {key: {"name": Train.model_fields[key].default.name} for key in ("optimizer", "schedule")}
+    return {**data, "train": {**parts, **given}}
 
 
 def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[Fault]:

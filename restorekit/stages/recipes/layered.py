@@ -74,7 +74,16 @@ class Layered:
             RecipeError: if a list is empty, or two get the same name.
         """
         found = self.data.get("variants")
-        return expanded(found) if isinstance(found, dict) else {}
+        return expanded(found, self._takes_list) if isinstance(found, dict) else {}
+
+    def _takes_list(self, dotted: str) -> bool:
+        """True if the value at a dotted path is a list: by the recipe's model, or by what the recipe has there."""
+        from restorekit.stages.recipes.model import is_list_key  # here, for the model needs the origins of values
+
+        value: Any = self.data
+        for key in dotted.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return isinstance(value, list) or is_list_key(dotted.split("."))
 
     def apply(self, sets: Sequence[str]) -> None:
         """Apply settings, `a.b=value` each, the value as YAML; a folder is relative to the current one."""

@@ -28,6 +28,7 @@ __all__ = [
     "ScheduleSpec",
     "Train",
     "Weights",
+    "is_list_key",
     "key_fields",
     "numbered",
     "require_training",
@@ -452,3 +453,24 @@ def key_fields(model: type[BaseModel] | None = None, place: Place = ()) -> Itera
         for inner in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel) and not issubclass(inner, PartSpec):
                 yield from key_fields(inner, (*place, name))
+
+
+def is_list_key(keys: Sequence[str]) -> bool:
+    """True if a key of a recipe, by the keys on the way to it, holds a list; options of parts are not known here."""
+    model: Any = Recipe
+    annotation: Any = None
+    for key in keys:
+        fields = getattr(model, "model_fields", {})
+        if key not in fields:
+            return False
+        annotation = fields[key].annotation
+        inner = [a for a in (annotation, *typing.get_args(annotation)) if isinstance(a, type)]
+        model = next((a for a in inner if issubclass(a, BaseModel)), None)
+    return any(typing.get_origin(a) is list for a in (annotation, *_unannotated(annotation)))
+
+
+def _unannotated(annotation: Any) -> Iterator[Any]:
+    """Yield the types within a union or an annotated type."""
+    for inner in typing.get_args(annotation):
+        yield inner
+        yield from _unannotated(inner) if typing.get_origin(inner) is not list else ()

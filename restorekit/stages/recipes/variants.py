@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
@@ -26,22 +26,23 @@ class Choice:
     """Dotted path, value, and where the recipe says it."""
 
 
-def expanded(variants: Mapping[str, Any]) -> dict[str, Choice]:
+def expanded(variants: Mapping[str, Any], takes_list: Callable[[str], bool]) -> dict[str, Choice]:
     """Return the variants of a recipe by name.
 
     A value that is a list stands for one variant for each of its items, `NAME-ITEM`; several lists, for every
-    combination of their items, `NAME-ITEM-ITEM`. A list of one item adds nothing to the name, so that a value that is
-    itself a list is written `[[...]]`.
+    combination of their items, `NAME-ITEM-ITEM`. A list of one item adds nothing to the name. Where a key takes a list, as
+    `losses` does, a list is one value, and a list of lists is several.
 
     Args:
         variants: as the recipe writes them; one of the wrong shape has no values.
+        takes_list: tells of a dotted path whether its value is a list.
 
     Raises:
         RecipeError: if a list is empty, or two variants get the same name.
     """
     made: dict[str, Choice] = {}
     for base, given in variants.items():
-        for name, choice in _choices(base, given if isinstance(given, dict) else {}).items():
+        for name, choice in _choices(base, given if isinstance(given, dict) else {}, takes_list).items():
             if name in made:
                 raise RecipeError(
                     f"variants.{base}: a choice of its lists is called {name!r}, as one of variants.{made[name].base}; "
@@ -51,11 +52,11 @@ def expanded(variants: Mapping[str, Any]) -> dict[str, Choice]:
     return made
 
 
-def _choices(base: str, given: Mapping[str, Any]) -> dict[str, Choice]:
+def _choices(base: str, given: Mapping[str, Any], takes_list: Callable[[str], bool]) -> dict[str, Choice]:
     options: list[list[tuple[str, Any, Place, str]]] = []
     for dotted, value in given.items():
         place: Place = ("variants", base, dotted)
-        if not isinstance(value, list):
+        if not isinstance(value, list) or (takes_list(dotted) and not _is_lists(value)):
             options.append([(dotted, value, place, "")])
             continue
         if not value:
@@ -66,6 +67,10 @@ def _choices(base: str, given: Mapping[str, Any]) -> dict[str, Choice]:
         "-".join(filter(None, (base, *(word for *_, word in chosen)))): Choice(base, tuple(one[:3] for one in chosen))
         for chosen in product(*options)
     }
+
+
+def _is_lists(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, list) for item in value)
 
 
 def _word(value: Any) -> str:
