@@ -30,8 +30,8 @@ def expanded(variants: Mapping[str, Any], takes_list: Callable[[str], bool]) -> 
     """Return the variants of a recipe by name.
 
     A value that is a list stands for one variant for each of its items, `NAME-ITEM`; several lists, for every
-    combination of their items, `NAME-ITEM-ITEM`. A list of one item adds nothing to the name. Where a key takes a list, as
-    `losses` does, a list is one value, and a list of lists is several.
+    combination of their items, `NAME-ITEM-ITEM`. A list of one item adds nothing to the name. Where a key takes a list,
+    as `losses` does, a list is one value, and a list of lists is several.
 
     Args:
         variants: as the recipe writes them; one of the wrong shape has no values.
