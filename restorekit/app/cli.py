@@ -311,8 +311,8 @@ def _first_as_model(inputs: list[Path], out: Path) -> tuple[str, list[Path]]:
     is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
     if not is_run or not images:
         raise RecipeError(
-            f"-m: got nothing that restores, and {first} is no run folder; give -m RUN, a run folder, or -m PART, such as "
-            "part:tv"
+            f"-m: got nothing that restores, and {first} is no run folder; give -m RUN, a run folder, or -m PART, such "
+            "as part:tv"
         )
     listed = " ".join(map(str, images))
     screen.warn(f"the run is named by -m since version 2: restorekit restore {listed} -o {out} -m {first}")
