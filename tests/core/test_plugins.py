@@ -145,7 +145,7 @@ BROKEN = {
     "kind": (
         GOOD.replace('"layer"', '"layers"'),
         "no kind of part is called 'layers'. Did you mean 'layer'? Known: dataset, degradation, discriminator, "
-        "encoder, format, generator, head, layer, loss, metric, watcher",
+        "encoder, format, generator, head, layer, loss, metric, optimizer, restorer, schedule, watcher",
     ),
     "duplicate": (
         GOOD + '    add("layer", "{name}", plain)',
