@@ -27,7 +27,7 @@ from restorekit import (
     trial,
 )
 
-__all__ = ["blend", "blur", "downsample", "exposure", "noise"]
+__all__ = ["bicubic", "blend", "blur", "exposure", "noise"]
 
 
 Share = Annotated[float, Field(ge=0, le=10)]
@@ -76,7 +76,7 @@ class Exposure(SingleDegradation):
 class Smaller(SingleDegradation):
     """Fewer pixels by cubic interpolation (Keys, a = -0.5, antialiased); severity is the factor."""
 
-    name = "downsample"
+    name = "bicubic"
 
     def __init__(self, scale: int) -> None:
         super().__init__((scale, scale))
@@ -146,7 +146,7 @@ def exposure(domain: Domain, *, severity: tuple[Stops, Stops] = (-1.0, 1.0)) -> 
 
 
 @trial(options={"scale": 2})
-def downsample(domain: Domain, *, scale: Annotated[int, Field(ge=2, le=16)]) -> Degradation:
+def bicubic(domain: Domain, *, scale: Annotated[int, Field(ge=2, le=16)]) -> Degradation:
     """Fewer pixels by antialiased cubic interpolation (Keys, a = -0.5), for super-resolution; data.scale is the same.
 
     Args:
@@ -176,5 +176,5 @@ def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
     """Bring the degradations that any modality can use."""
-    for factory in (noise, blur, exposure, downsample, blend):
+    for factory in (noise, blur, exposure, bicubic, blend):
         add("degradation", factory.__name__, factory)

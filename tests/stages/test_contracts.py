@@ -22,7 +22,7 @@ def phantom(side: str, size: int = 32, count: int = 8) -> dict[str, Any]:
 
 
 def smaller(side: str, scale: int) -> dict[str, Any]:
-    return {"name": "degraded", "dataset": phantom(side), "degradation": {"name": "downsample", "scale": scale}}
+    return {"name": "degraded", "dataset": phantom(side), "degradation": {"name": "bicubic", "scale": scale}}
 
 
 def super_resolution(scale: int, **more: Any) -> dict[str, Any]:

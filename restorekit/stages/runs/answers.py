@@ -69,7 +69,10 @@ def _on_cpu(head: TaskHead, answer: Tensor, rows: int) -> tuple[TaskHead, Tensor
 def _tried(head: TaskHead, sample: Tensor, domain: Domain) -> tuple[Tensor, Tensor | None]:
     """Return what is told of an answer, and its loss where that can be asked for."""
     told = head.told(sample)
-    if told.ndim != 2:  # no loss says it better than the shape
+    assumed = bool(
+        domain.classes and domain.quantity
+    )  # classes that nobody has read: a loss may have a weight for each
+    if told.ndim != 2 or assumed:  # no loss says it better than the shape
         return told, None
     number = bool(domain.quantity) and told.shape[1] == 1
     target = torch.zeros(len(sample), dtype=torch.float32 if number else torch.int64, device=sample.device)
