@@ -552,7 +552,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     other = cli("run", recipe, "--resume", home, "--set", "train.steps=5", "--set", "data.batch=1")
     refused(
         other,
-        f"--resume {home}: the recipe is not the one it began with; differing: data.batch, train.steps. "
+        f"--resume {home}: the recipe is not the one it began with; differing: data.batch. "
         f"Go on with its own (restorekit resume {home}), or start a new run",
     )
     empty = tmp_path / "empty"

@@ -12,6 +12,7 @@ from restorekit import Domain, TaskHead, hookimpl
 from restorekit.core.errors import RecipeError
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes import recipe
+from restorekit.stages.recipes.model import Recipe
 from restorekit.stages.runs.build import build, check
 from tests.stages.conftest import BASE, fresh_plugins
 
@@ -38,9 +39,9 @@ class Answering(TaskHead):
             "vector": pooled[:, 0],
         }.get(self.kind, pooled)
 
-    def loss(self, answer: Tensor, target: Tensor) -> Tensor:
+    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
         if self.kind == "number":
-            return (answer[:, 0] - target).square().mean()
+            return (answer[:, 0] - target).square()
         return nn.functional.cross_entropy(answer, target, ignore_index=-1, reduction=self.reduction)
 
     def told(self, answer: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class Reading(Answering):
 
 
 def answering(
-    features: int, domain: Domain, *, kind: str = "classes", width: int = 2, reduction: str = "mean"
+    features: int, domain: Domain, *, kind: str = "classes", width: int = 2, reduction: str = "none"
 ) -> TaskHead:
     """A head whose answers have a shape to choose."""
     made = Reading if kind == "item" else Answering
@@ -65,7 +66,7 @@ def answering(
 
 def reading(features: int, domain: Domain, *, width: int = 2) -> TaskHead:
     """A head of maps that reads a number of its answer."""
-    return Reading(features, "map", width, "mean")
+    return Reading(features, "map", width, "none")
 
 
 @hookimpl
@@ -83,7 +84,7 @@ def known() -> Plugins:
     return loaded
 
 
-def made(known: Plugins, head: dict[str, Any], size: list[int], **sides: Any) -> recipe.Recipe:
+def made(known: Plugins, head: dict[str, Any], size: list[int], **sides: Any) -> Recipe:
     data = {**BASE["data"], "size": size, "channels": 1}
     for name in "ab":
         data[name] = {"name": "toy", "side": name, "size": size, **sides}
@@ -92,7 +93,7 @@ def made(known: Plugins, head: dict[str, Any], size: list[int], **sides: Any) ->
     return recipe.resolved({**BASE, "data": data, "nets": nets, "losses": losses}, "toy.yaml", known)
 
 
-def refusal(spec: recipe.Recipe, known: Plugins) -> str:
+def refusal(spec: Recipe, known: Plugins) -> str:
     with pytest.raises(RecipeError) as caught:
         check(spec, known.parts)
     (line,) = caught.value.faults
@@ -116,8 +117,8 @@ def test_answers_without_a_row_an_image_are_refused_at_check(known: Plugins, kin
     assert "'answering'" in refusal(made(known, {"name": "answering", "kind": kind}, [16, 16]), known)
 
 
-@pytest.mark.parametrize("reduction", ["none", "nonsense"])
-def test_losses_that_are_no_scalar_are_refused_at_check(known: Plugins, reduction: str) -> None:
+@pytest.mark.parametrize("reduction", ["mean", "sum", "nonsense"])
+def test_losses_without_a_value_for_each_image_are_refused_at_check(known: Plugins, reduction: str) -> None:
     assert "'answering'" in refusal(made(known, {"name": "answering", "reduction": reduction}, [16, 16]), known)
 
 

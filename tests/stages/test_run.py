@@ -92,6 +92,7 @@ def test_a_checkpoint_tells_everything_of_itself(build_run: Build, plugins: Plug
         "quantity": "",
         "counts": [3, 3],
         "spacing": None,
+        "bits": None,
     }
     assert state["recipe"] == json.loads(run.recipe.model_dump_json())
     assert all(torch.equal(value, tensors["nets"][name]) for name, value in run.nets.state_dict().items())
