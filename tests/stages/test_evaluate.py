@@ -21,7 +21,7 @@ from restorekit import CheckpointError, DataError, measures, write_image
 from restorekit.stages.data.splits import open_splits
 from restorekit.stages.runs.run import Run
 from restorekit.stages.scoring import gallery
-from restorekit.stages.scoring.evaluate import evaluate, pictures, rehearse, restored, score
+from restorekit.stages.scoring.evaluate import evaluate, pictures, rehearse, score
 from restorekit.stages.scoring.gallery import SHOWN
 from restorekit.stages.scoring.intervals import BIASED, exact
 from restorekit.stages.training.train import train
@@ -189,8 +189,10 @@ def test_classes_are_of_the_first_pass_and_images_of_the_last(saved: Build) -> N
     assert (column(once, "psnr_restored") > column(thrice, "psnr_restored") + 3).all(), "0.8 against 0.8 cubed"
     assert np.array_equal(column(once, "psnr_poor"), column(thrice, "psnr_poor"))
     image = torch.rand(1, 1, 16, 16)
-    torch.testing.assert_close(restored(thrice.nets, image, 3).image, image * 0.8**3)
-    torch.testing.assert_close(restored(thrice.nets, image, 3).features, image)
+    torch.testing.assert_close(thrice.restorer.restore(image).image, image * 0.8**3)
+    features = thrice.restorer.restore(image).features
+    assert features is not None
+    torch.testing.assert_close(features, image)
 
 
 def test_the_confusion_matrix_counts_every_labelled_image(saved: Build) -> None:
@@ -212,11 +214,22 @@ def test_without_truth(saved: Build) -> None:
     assert math.isnan(score(run, "test")["psnr"])
 
 
-def test_truth_of_some_images_is_no_score_of_the_split(saved: Build) -> None:
-    run = saved("psnr", data__a=toy(test=20, lost=[3]))  # lost in the first batch of three, known in the others
+def test_images_without_a_truth_are_left_out_of_scores_that_need_one(saved: Build) -> None:
+    run = saved("psnr", data__a=toy(test=20, lost=[3, 11]))  # lost in the first two batches of three
+    found = evaluate(run)["metrics"]["psnr"]
+    assert {found[part]["n"] for part in ("poor", "restored", "gain")} == {18}
+    other = saved("psnr", folder="whole", data__a=toy(test=20))
+    evaluate(other)
+    whole = column(other, "psnr_restored")
+    mine = column(run, "psnr_restored")
+    assert np.isnan(mine[[3, 11]]).all()
+    kept = [i for i in range(20) if i not in (3, 11)]
+    assert np.array_equal(mine[kept], whole[kept])
+
+
+def test_where_no_truth_is_known_there_is_no_score_that_needs_one(saved: Build) -> None:
+    run = saved("psnr", data__a=toy(test=20, lost=list(range(20))))
     assert evaluate(run)["metrics"]["psnr"]["undefined"] == "the clean image is not known"
-    assert len(rows(run)) == 20
-    assert math.isnan(score(run, "test")["psnr"])
 
 
 def test_without_any_class(saved: Build) -> None:
