@@ -112,7 +112,7 @@ def test_arrays_are_refused_like_files(restorer: Callable[..., Model]) -> None:
 
 def test_a_run_on_windows_of_native_films_takes_native_films(restorer: Callable[..., Model]) -> None:
     film = torch.rand(1, 400, 300) * 2 - 1
-    cut = restorer((400, 300), data__fit="stretch", data__augment={"load": 25.0})  # windows of 16 from 400 x 400
+    cut = restorer((400, 300), data__size=None, data__window=[16, 16])
     assert cut.restored(film).note == ""
     whole = restorer((16, 16), data__windows=True)
     assert whole.restored(film).note == ""
