@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def iteration(variant: str) -> Callable[[], Any]:
         engine=engine,
         optimizers=optimizers(spec, plugins.parts, nets),
         schedules=schedules(spec, plugins.parts, 1_000_000),
+        make_schedules=partial(schedules, spec, plugins.parts),
         pools=(HistoryPool(50), HistoryPool(50)),
         batches=lambda start, stop: iter(()),
         steps=1_000_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def run_of(options: dict[str, Any], optimizer: str, folder: Path) -> Run:
         engine=engine,
         optimizers=optimizers(recipe, parts, nets),
         schedules=schedules(recipe, parts, 10),
+        make_schedules=partial(schedules, recipe, parts),
         pools=(HistoryPool(50), HistoryPool(50)),
         batches=lambda start, stop: iter(()),
         steps=10,

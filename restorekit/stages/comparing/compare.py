@@ -386,7 +386,7 @@ def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid
     first = able[0]
     for run in able:
         if any(name not in run.good or not np.isfinite(run.good[name]).any() for name in names):
-            return {}, f"{run.folder} has no values of good images (scores/test_good.csv)"
+            return {}, f"{run.folder.name} has no values of good images (scores/test_good.csv)"
         alike = run.good_keys == first.good_keys and all(
             np.allclose(run.good[name], first.good[name], rtol=1e-3, atol=1e-5, equal_nan=True) for name in names
         )
