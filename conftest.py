@@ -62,10 +62,10 @@ function look(frame) {
   return {findings: found, tables: page.querySelectorAll("table").length, top: top};
 }
 addEventListener("load", () => {
-  const told = [...document.querySelectorAll("iframe")].map(look);
+  const looks = [...document.querySelectorAll("iframe")].map(look);
   const out = document.createElement("pre");
-  out.id = "told";
-  out.textContent = JSON.stringify(told);
+  out.id = "looks";
+  out.textContent = JSON.stringify(looks);
   document.body.replaceChildren(out);
 });
 """
@@ -88,8 +88,8 @@ def browsed(tmp_path: Path) -> Callable[[Path], list[dict[str, Any]]]:
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
         call = [browser, *options, "--virtual-time-budget=20000", "--dump-dom", outer.as_uri()]
         done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=240)
-        told = re.search('<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-        assert told, done.stdout[-500:] + done.stderr[-500:]
-        return list(json.loads(html.unescape(told[1])))
+        found = re.search('<pre id="looks">(.*?)</pre>', done.stdout, re.DOTALL)
+        assert found, done.stdout[-500:] + done.stderr[-500:]
+        return list(json.loads(html.unescape(found[1])))
 
     return look

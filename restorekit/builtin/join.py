@@ -83,8 +83,8 @@ def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
     seen: set[str] = set()
     for record in (record for part in parts for record in part.records):
         if record.key in seen:
-            mend = "images of one name are taken for one; join folders by one manifest, or rename them"
-            raise DataError(f"dataset 'join': {record.key} stands in two of its datasets; {mend}")
+            hint = "images of one name are taken for one; join folders by one manifest, or rename them"
+            raise DataError(f"dataset 'join': {record.key} stands in two of its datasets; {hint}")
         seen.add(record.key)
     return Joined(parts)
 

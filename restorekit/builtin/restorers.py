@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -19,7 +20,6 @@ class Identity(Restorer):
     """The image as it is."""
 
     halo = 0
-    translates = True
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return the images (B, C, *S)."""
@@ -69,23 +69,13 @@ def _quantiles(image: Tensor, shares: Sequence[float]) -> Tensor:
     return values[below].lerp(values[above], at - below)
 
 
-class Chain(Restorer):
-    """Restorers one after the other; each is fitted to what those before it make of the training images."""
+class _Several(Restorer):
+    """Restorers that work together, and their states."""
 
     def __init__(self, restorers: Sequence[Restorer]) -> None:
         self.restorers = restorers
-        for one in restorers:
-            self.scale *= one.scale
         self.least = max(one.least for one in restorers)
         self.multiple = max(one.multiple for one in restorers)
-        # A later one sees the image enlarged; halos of global methods are None, and so is then that of the chain.
-        halos = [one.halo for one in restorers]
-        self.halo = None if None in halos else sum(halo for halo in halos if halo is not None)
-
-    def fit(self, a: Iterable[Batch], b: Iterable[Batch]) -> None:
-        """Fit each to the images that those before it made."""
-        for i, one in enumerate(self.restorers):
-            one.fit(_Restored(a, self.restorers[:i]), b)
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the states, by the position of their restorer."""
@@ -96,6 +86,26 @@ class Chain(Restorer):
         for i, one in enumerate(self.restorers):
             own = f"{i}."
             one.load_state({name.removeprefix(own): v for name, v in state.items() if name.startswith(own)})
+
+    def _halos(self) -> list[int] | None:
+        """Return the halo of each; None if one reads the whole image."""
+        halos = [one.halo for one in self.restorers if one.halo is not None]
+        return halos if len(halos) == len(self.restorers) else None
+
+
+class Chain(_Several):
+    """Restorers one after the other; each is fitted to what those before it make of the training images."""
+
+    def __init__(self, restorers: Sequence[Restorer]) -> None:
+        super().__init__(restorers)
+        self.scale = math.prod(one.scale for one in restorers)
+        halos = self._halos()
+        self.halo = None if halos is None else sum(halos)
+
+    def fit(self, a: Iterable[Batch], b: Iterable[Batch]) -> None:
+        """Fit each to the images that those before it made."""
+        for i, one in enumerate(self.restorers):
+            one.fit(_Restored(a, self.restorers[:i]), b)
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return what the last makes, and the first prediction that any made."""
@@ -120,31 +130,19 @@ class _Restored:
             yield replace(batch, image=image)
 
 
-class Ensemble(Restorer):
+class Ensemble(_Several):
     """The mean of what several restorers make and predict."""
 
     def __init__(self, restorers: Sequence[Restorer]) -> None:
-        self.restorers = restorers
+        super().__init__(restorers)
         self.scale = restorers[0].scale
-        self.least = max(one.least for one in restorers)
-        self.multiple = max(one.multiple for one in restorers)
-        halos = [one.halo for one in restorers]
-        self.halo = None if None in halos else max(halo for halo in halos if halo is not None)
+        halos = self._halos()
+        self.halo = None if halos is None else max(halos)
 
     def fit(self, a: Iterable[Batch], b: Iterable[Batch]) -> None:
         """Fit each by itself."""
         for one in self.restorers:
             one.fit(a, b)
-
-    def state(self) -> Mapping[str, Tensor]:
-        """Return the states, by the position of their restorer."""
-        return {f"{i}.{name}": value for i, one in enumerate(self.restorers) for name, value in one.state().items()}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give each restorer its own."""
-        for i, one in enumerate(self.restorers):
-            own = f"{i}."
-            one.load_state({name.removeprefix(own): v for name, v in state.items() if name.startswith(own)})
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return the mean of the images, and of the predictions of those that predict."""

@@ -61,8 +61,8 @@ def tensorboard(folder: Path) -> Watcher:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        mend = "pip install 'restorekit[tensorboard]'"
-        raise RecipeError(f"watcher 'tensorboard' needs a package that is not installed; run: {mend}") from error
+        hint = "pip install 'restorekit[tensorboard]'"
+        raise RecipeError(f"watcher 'tensorboard' needs a package that is not installed; run: {hint}") from error
     opened: list[SummaryWriter] = []
 
     def watch(event: Event) -> None:

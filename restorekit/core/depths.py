@@ -11,13 +11,13 @@ import math
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from restorekit.core.errors import DataError
-from restorekit.core.files import cache_folder
+from restorekit.core.files import remembered
 from restorekit.core.filetypes import format_by_content
 from restorekit.core.images import stored_image
 from restorekit.core.intensity import DEPTHS, HINT, depth_of
@@ -27,6 +27,10 @@ __all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
 FORMAT = 3
 """Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
+_TABLE = (
+    f"depths_{FORMAT} (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
+    ", format TEXT, least INTEGER, most INTEGER, kind TEXT)"
+)
 _MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI")
 """Formats that hold integers of 16 bits and need not state how many bits are used."""
 FEW = 10
@@ -78,7 +82,7 @@ def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:
     Files that cannot be read are left out: whoever loads them says why.
     """
     found: dict[Path, FileDepth] = {}
-    with _remembered() as base:
+    with remembered("depths", _TABLE) as base:
         for path in files:
             with suppress(OSError):
                 known = _of_file(path, base)
@@ -124,7 +128,7 @@ def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[s
     Files look like fewer bits where they end within a depth and hardly any ends just above it: then the limit is the
     limit of what was stored. Dark images of a greater depth end anywhere.
     """
-    lone: list[str] = []
+    alone: list[str] = []
     for depth in (d for d in DEPTHS if d < bits):
         limit = 2**depth - 1
         lowest = 0 if depth == DEPTHS[0] else limit // 4
@@ -134,7 +138,7 @@ def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[s
             continue
         path, one = max(inside.items(), key=lambda item: item[1].most)
         if len(inside) == 1 and len(files) > FEW:
-            lone.append(path.name)
+            alone.append(path.name)
             continue
         other, larger = max(files.items(), key=lambda item: item[1].most)
         count = f"{len(inside)} of {len(files)} 16-bit files hold"
@@ -143,7 +147,7 @@ def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[s
             f"and none states its bits. If all are of {bits} bits and some are dark, set bits: {bits}; else give each "
             f"file its range by the columns low and high of a manifest, such as 0 and {limit}"
         )
-    return tuple(lone)
+    return tuple(alone)
 
 
 def _of_file(path: Path, base: sqlite3.Connection | None) -> FileDepth | None:
@@ -200,22 +204,3 @@ def _recalled(key: _Key, base: sqlite3.Connection | None) -> tuple[FileDepth | N
         if row is not None:
             return (None if row[0] is None else FileDepth(str(row[0]), int(row[1]), int(row[2]), str(row[3])),)
     return None
-
-
-@contextmanager
-def _remembered() -> Iterator[sqlite3.Connection | None]:
-    """Open what is remembered for the user. What goes wrong only costs time: the files are decoded again."""
-    base = None
-    with suppress(OSError, sqlite3.Error):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        base = sqlite3.connect(cache_folder() / "depths.sqlite", timeout=5)
-        columns = "path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
-        columns += ", format TEXT, least INTEGER, most INTEGER, kind TEXT"
-        base.execute(f"CREATE TABLE IF NOT EXISTS depths_{FORMAT} ({columns})")
-    try:
-        yield base
-    finally:
-        if base is not None:
-            with suppress(sqlite3.Error):
-                base.commit()
-            base.close()

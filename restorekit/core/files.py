@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "files_below",
     "read_own_json",
     "read_own_text",
+    "remembered",
     "replacing",
     "require_folder",
     "write_text",
@@ -230,3 +232,28 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "restorekit"
     except RuntimeError as error:
         raise OSError(str(error)) from error
+
+
+@contextmanager
+def remembered(name: str, table: str) -> Iterator[sqlite3.Connection | None]:
+    """Open what is remembered for the user in NAME.sqlite of `cache_folder`, and save it at the end.
+
+    Args:
+        name: of the file, without its ending.
+        table: what CREATE TABLE takes after IF NOT EXISTS: the table and its columns.
+
+    Yields:
+        The database; None where there is none, which only costs time.
+    """
+    base = None
+    with suppress(OSError, sqlite3.Error):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        base = sqlite3.connect(cache_folder() / f"{name}.sqlite", timeout=5)
+        base.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+    try:
+        yield base
+    finally:
+        if base is not None:
+            with suppress(sqlite3.Error):
+                base.commit()
+            base.close()

@@ -79,7 +79,7 @@ class Guest:
         return told if is_slow(self.seconds) else None
 
     def refusal(self) -> str | None:
-        """Return why it is not imported, and the mend; None if nothing in its metadata speaks against it."""
+        """Return why it is not imported, and a hint; None if nothing in its metadata speaks against it."""
         if self.rivals:
             named = sorted(f"{guest.distribution} {guest.version}" for guest in (self, *self.rivals))
             listed = " and from ".join(named)
@@ -104,7 +104,7 @@ class Guest:
         """Import it, and return what its entry point names.
 
         Raises:
-            PluginError: if it is refused or breaks: one line that says what, where and, where it is known, the mend.
+            PluginError: if it is refused or breaks: one line that says what, where and, where it is known, a hint.
         """
         refusal = self.refusal()
         if refusal is not None:
@@ -141,7 +141,7 @@ class Guest:
         return f"{self.who}: {doing}: {' '.join(told.split())}{place and f' ({place})'}"
 
     def _lacking(self, module: str) -> str | None:
-        """Return which library is absent, and the mend; None if it is there, or is a module of the guest's own."""
+        """Return which library is absent, and a hint; None if it is there, or is a module of the guest's own."""
         top = module.partition(".")[0]
         if top == self._top or _spec_of(top) is not None:
             return None

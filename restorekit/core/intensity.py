@@ -367,7 +367,7 @@ def _range(
         seen = f", here from {shown.min():g} to {shown.max():g}," if shown.size else ""
         raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {HINT}")
     if array.dtype.kind in "ui" and max(abs(low), abs(high)) > EXACT:
-        raise DataError(f"has a range of {low:g} to {high:g}; whole numbers up to {EXACT:,} are told apart")
+        raise DataError(f"has a range of {low:g} to {high:g}; whole numbers are exact up to {EXACT:,}")
     if array.dtype.kind in "ui" and high - low >= LEVELS:
         raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 tells apart; declare less")
     return low, high

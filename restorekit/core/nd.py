@@ -18,8 +18,8 @@ __all__ = [
     "MakeLayer",
     "conv",
     "crop",
+    "explained_single_values",
     "init_normal",
-    "lone_values_told",
     "norm",
     "normal_start",
     "pad",
@@ -38,7 +38,7 @@ _CONV: dict[tuple[int, bool], Any] = {
     (3, True): nn.ConvTranspose3d,
 }
 _INSTANCE: dict[int, Any] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-_LONE = re.compile(r"Expected more than 1 (.+) when training, got input size torch\.Size\((.+)\)")
+_SINGLE = re.compile(r"Expected more than 1 (.+) when training, got input size torch\.Size\((.+)\)")
 """What torch's norms say of a single value."""
 _BATCH: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -103,7 +103,7 @@ def norm(
 
 
 @contextmanager
-def lone_values_told() -> Iterator[None]:
+def explained_single_values() -> Iterator[None]:
     """Say what to do where a norm is given a single value a channel, of which there is no spread.
 
     Raises:
@@ -112,13 +112,13 @@ def lone_values_told() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        found = _LONE.match(str(error))
+        found = _SINGLE.match(str(error))
         if found is None:
             raise
         kind, more = ("a batch", "data.batch: 2 or more, ") if found[1] == "value per channel" else ("an instance", "")
-        mend = f"take {more}a larger data.size, fewer halvings or another norm"
+        hint = f"take {more}a larger data.size, fewer halvings or another norm"
         raise RecipeError(
-            f"{kind} norm gets maps of {found[2]}, one value a channel, and has no spread; {mend}"
+            f"{kind} norm gets maps of {found[2]}, one value a channel, and has no spread; {hint}"
         ) from error
 
 

@@ -245,7 +245,7 @@ class Passes:
     @property
     def _backward(self) -> Translator:
         if self.nets.ba is None:
-            raise RecipeError("a term reads a pass through 'ba', but nets.one_way is true; mend one of the two")
+            raise RecipeError("a term reads a pass through 'ba', but nets.one_way is true; change one of the two")
         return self.nets.ba
 
     def _run(self, translator: Translator, image: Tensor, start: Batch | None = None) -> Output:

@@ -173,7 +173,7 @@ class Plugins:
 
     def names(self, kind: str) -> set[str]:
         """Return the names of a kind that guests bring which are not imported yet."""
-        self._import(lambda plugin: not plugin.parts)  # of those that broke nothing is known, and they may be mended
+        self._import(lambda plugin: not plugin.parts)  # of those that broke nothing is known, and they may be repaired
         waiting = [plugin for plugin in self.found if plugin.name in self._waiting]
         return {n for plugin in waiting for k, n in plugin.parts if k == kind and self.clash(k, n) is None}
 
@@ -181,7 +181,7 @@ class Plugins:
         """Import the guests that bring a part. Return why it is not there then, if more than its name is to blame."""
         self._import(lambda plugin: (kind, name) in plugin.parts)
         if (kind, name) not in self.parts and self.clash(kind, name) is None:
-            self._import(_each)  # what was known of one may be stale, one that broke may be mended
+            self._import(_each)  # what was known of one may be stale, one that broke may be repaired
         clash = self.clash(kind, name)
         broken = ", ".join(plugin.name for plugin in self.found if plugin.error is not None)
         if (kind, name) in self.parts or clash is not None or not broken:
@@ -189,7 +189,7 @@ class Plugins:
         return f"{unknown(kind, name, self.parts.names(kind))}. Broken: {broken}; restorekit plugins says why"
 
     def clash(self, kind: str, name: str) -> str | None:
-        """Return which guests bring the same part, so that none of them wins, and the mend; None if they do not."""
+        """Return which guests bring the same part, so that none of them wins, and a hint; None if they do not."""
         bringers = [p for p in self._guests() if (kind, name) in p.parts]
         if len(bringers) < 2:
             return None

@@ -42,8 +42,8 @@ def records(subject: Subject) -> None:
     """There is something to train on; keys are unique over all splits; classes are the same; no such split is empty."""
     with root_of(subject) as root:
         made = _made(subject, root)
-        mend = "give @trial(options={...}, files=...) so that there is something to train on"
-        demand(len(made["train"].records), f"the split train must hold an image; came none; {mend}")
+        hint = "give @trial(options={...}, files=...) so that there is something to train on"
+        demand(len(made["train"].records), f"the split train must hold an image; came none; {hint}")
         keys = [record.key for part in made.values() for record in part.records]
         demand(all(keys), "every record must have a key; came an empty one")
         twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -110,8 +110,8 @@ def seed(subject: Subject) -> None:
             samples = [part.load(index, _rng()) for index in range(len(part.records))]
             for index in reversed(range(len(samples))):
                 one, other = samples[index], again.load(index, _rng())
-                mend = "draw from `rng` alone"
-                demand(_alike(one, other), f"{split} {part.records[index].key}: read again it must be the same; {mend}")
+                hint = "draw from `rng` alone"
+                demand(_alike(one, other), f"{split} {part.records[index].key}: read again it must be the same; {hint}")
 
 
 def _alike(one: Sample, other: Sample) -> bool:

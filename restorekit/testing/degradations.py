@@ -62,10 +62,10 @@ def seed(subject: Subject) -> None:
     part, image, drawn = _tried(subject)
     again = part.draw(_rng(1))
     demand(list(again.items()) == list(drawn.items()), f"the same rng must draw the same; came {drawn}, then {again}")
-    mend = "draw from `rng`, not from torch's or NumPy's own"
+    hint = "draw from `rng`, not from torch's or NumPy's own"
     for other in (made(subject), part):
         alike = torch.equal(_apply(part, image, drawn), _apply(other, image, drawn))
-        demand(alike, f"the same image, severities and rng must give the same image; came another; {mend}")
+        demand(alike, f"the same image, severities and rng must give the same image; came another; {hint}")
 
 
 def untouched(subject: Subject) -> None:

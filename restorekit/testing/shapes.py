@@ -95,9 +95,9 @@ def _head(subject: Subject, form: Form) -> None:
         _demand_shape("the answer for features of any size", net(one), (1, *answer.shape[1:]))
     told = net.told(answer)
     came, must = tuple(told.shape), (len(x), len(form.domain.tells))
-    mend = "a head that cannot answer a domain's question must refuse it with a RecipeError"
+    hint = "a head that cannot answer a domain's question must refuse it with a RecipeError"
     demand(
-        came == must, f"what is told of {', '.join(form.domain.tells)} must have the shape {must}; came {came}; {mend}"
+        came == must, f"what is told of {', '.join(form.domain.tells)} must have the shape {must}; came {came}; {hint}"
     )
     sums = torch.isclose(told.sum(1), torch.ones(len(x), dtype=told.dtype), atol=1e-4)
     demand(form.domain.quantity or sums.all(), f"probabilities of classes must add up to 1; told {told.tolist()}")

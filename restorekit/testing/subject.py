@@ -50,7 +50,7 @@ class Subject:
 
 
 def demand(holds: object, otherwise: str) -> None:
-    """Raise an AssertionError that says what the contract is, what came and the mend, unless something holds."""
+    """Raise an AssertionError that says what the contract is, what came and a hint, unless something holds."""
     if not holds:
         raise AssertionError(otherwise)
 

@@ -43,8 +43,8 @@ def _backward(loss: Tensor) -> None:
     torch.autograd.backward(loss)
 
 
-def _demand_gradient(what: str, grad: Tensor | None, mend: str) -> None:
-    demand(grad is not None, f"gradients must reach {what}; came none; {mend}")
+def _demand_gradient(what: str, grad: Tensor | None, hint: str) -> None:
+    demand(grad is not None, f"gradients must reach {what}; came none; {hint}")
     demand(grad is not None and grad.isfinite().all(), f"the gradient of {what} must be finite; came NaN or infinity")
 
 
@@ -133,8 +133,8 @@ def seed(subject: Subject) -> None:
     for form in forms(subject):
         one, two = form.net.state_dict(), form.twin(0).state_dict()
         drawn = [name for name in one if not torch.equal(one[name], two[name])]
-        mend = "draw from torch's own generator"
-        demand(not drawn, f"torch.manual_seed must settle every weight; it does not settle {', '.join(drawn)}; {mend}")
+        hint = "draw from torch's own generator"
+        demand(not drawn, f"torch.manual_seed must settle every weight; it does not settle {', '.join(drawn)}; {hint}")
 
 
 def autocast(subject: Subject) -> None:

@@ -280,7 +280,7 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
     said = cli("run", recipe)
     (line,) = said.errors
     assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: ")
-    assert line.endswith("; mend or remove it, or set data.unreadable: skip")
+    assert line.endswith("; repair or remove it, or set data.unreadable: skip")
     refused(said, line)
 
     said = cli("run", recipe, "--set", "data.unreadable=skip")
@@ -302,7 +302,7 @@ def test_wrong_channel_count(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     refused(
         cli("run", recipe),
         "data.b: train/no/5.png: has 3 channels, data.channels is 1; only one channel is repeated; "
-        "mend or remove it, or set data.unreadable: skip",
+        "repair or remove it, or set data.unreadable: skip",
     )
 
 
@@ -314,7 +314,7 @@ def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_p
         said,
         f"data.a: {real}: holds float32 values, here from 0 to 0, and says nothing of black and white; declare their"
         " range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH));"
-        " mend or remove it, or set data.unreadable: skip",
+        " repair or remove it, or set data.unreadable: skip",
     )
 
 
@@ -647,8 +647,8 @@ def test_a_full_disk_names_the_table_and_half_a_row_does_not_stay(cli: Cli, reci
     table.write_text(whole)
     with small_disk(len(whole) + 10):  # there is room for ten characters of a row
         said = cli(*run, "--resume", home)
-    mend = f"Make room, then: restorekit resume {home}"
-    line = f"{table}: File too large; the last good checkpoint is {kept}. {mend}"
+    hint = f"Make room, then: restorekit resume {home}"
+    line = f"{table}: File too large; the last good checkpoint is {kept}. {hint}"
     assert (said.code, said.errors) == (2, [line])
     assert table.read_text() == whole
     table.write_text(whole + rows[2][:10])  # as a kill would leave it
@@ -663,8 +663,8 @@ def test_a_full_disk_while_a_run_is_scored(cli: Cli, recipe: Path, tmp_path: Pat
     with small_disk(10):
         said = cli("evaluate", home)
     last = home / "checkpoints" / "step_000000002"
-    mend = f"Make room, then: restorekit evaluate {home}"
-    line = f"{home / 'scores' / 'test.csv'}: File too large; the last good checkpoint is {last}. {mend}"
+    hint = f"Make room, then: restorekit evaluate {home}"
+    line = f"{home / 'scores' / 'test.csv'}: File too large; the last good checkpoint is {last}. {hint}"
     assert (said.code, said.errors) == (2, [line])
     assert (home / "scores" / "test.csv").read_bytes() == scores
 
@@ -685,8 +685,8 @@ def test_ctrl_c_while_a_trained_run_is_scored_says_how_to_go_on(cli: Cli, tmp_pa
                 process.send_signal(signal.SIGINT)
             said.append(line.rstrip())
     home = Path("runs") / "tiny-1"
-    told = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
-    assert (process.returncode, said[-2:]) == (130, [scoring, told]), "\n".join(said)
+    message = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
+    assert (process.returncode, said[-2:]) == (130, [scoring, message]), "\n".join(said)
     assert not (home / "scores").exists()
     again = cli("run", "tiny.yaml", "--resume", home)
     assert (again.code, again.errors) == (0, [])
@@ -729,8 +729,8 @@ def test_a_second_ctrl_c_stops_within_a_step(cli: Cli, recipe: Path, monkeypatch
         patched.setattr("restorekit.stages.training.train.step", interrupted)
         said = cli("run", recipe)
     asked = "stopping after this step; once more stops at once"
-    told = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
-    assert (said.code, said.errors, said.err.splitlines()[-2:]) == (130, [], [asked, told])
+    message = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
+    assert (said.code, said.errors, said.err.splitlines()[-2:]) == (130, [], [asked, message])
     assert not (home / "checkpoints").exists()
     assert cli("run", recipe, "--resume", home).code == 0
 
@@ -931,7 +931,7 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     refused(cli("data", "check", recipe), leak)
     refused(
         cli("run", recipe),
-        f"data: a leak from train into test: {leak}; mend the splits (restorekit data check tells of each), or go on "
+        f"data: a leak from train into test: {leak}; repair the splits (restorekit data check tells of each), or go on "
         "with --allow-leaks",
     )
     said = cli("run", recipe, "--allow-leaks")
@@ -1032,8 +1032,8 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     said = cli("plugin", "check", "losess")
     assert said.code == 2
     assert said.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
-    mend = "has no pyproject.toml; give a plugin's name, or the folder of its project"
-    refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {mend}")
+    hint = "has no pyproject.toml; give a plugin's name, or the folder of its project"
+    refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {hint}")
     (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
     said = cli("plugin", "check", tmp_path)
     assert (said.code, said.out) == (0, f"{tmp_path}: brings commands alone; there is no part to check\n")

@@ -151,8 +151,8 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
     code, _, err = cli(*sweep, "--set", "seed=7", "--set", "train.steps=9", "--set", "data.batch=1")
     began = "began with another recipe; differing: data.batch"
-    mend = "Give the same recipe and --set, or another --out"
-    assert (code, errors(err)) == (2, [f"runs/{name}: {began}. {mend}" for name in folders])
+    hint = "Give the same recipe and --set, or another --out"
+    assert (code, errors(err)) == (2, [f"runs/{name}: {began}. {hint}" for name in folders])
     assert {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()} == before
     for args, said in (
         (

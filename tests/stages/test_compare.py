@@ -468,8 +468,8 @@ def test_youden_is_the_best_of_scikit_learns_thresholds() -> None:
     fpr, tpr, at = other.roc_curve(TRUTH, positive, drop_intermediate=False)
     found = youden(positive, TRUTH)
     assert found in at
-    told = positive >= (found or 0)
-    gain = told[TRUTH].mean() - told[~TRUTH].mean()
+    predicted = positive >= (found or 0)
+    gain = predicted[TRUTH].mean() - predicted[~TRUTH].mean()
     assert gain == pytest.approx((tpr - fpr).max())
     assert youden(positive[TRUTH], TRUTH[TRUTH]) is None
     assert youden(np.array([0.1, 0.3, 0.7, 0.45]), np.array([False, False, True, True])) == 0.45, "the nearest to 1/2"
@@ -942,7 +942,7 @@ def test_the_page_lays_out_without_broken_words_on_a_desktop_and_a_phone(
     runs = [made(name, 0, chances(2.0, at), columns=columns, val=chances(1, 5)) for at, name in enumerate(names)]
     for run in runs:
         gallery.write(run / "scores" / "pictures", _images(6), [f"x00{i}.png" for i in range(6)])
-    for told in browsed(pages.write_page(compare(runs, draws=50), tmp_path / "x.html")):
-        assert told["findings"] == []
-        assert told["tables"] >= 4
-        assert told["top"] < 1500
+    for page in browsed(pages.write_page(compare(runs, draws=50), tmp_path / "x.html")):
+        assert page["findings"] == []
+        assert page["tables"] >= 4
+        assert page["top"] < 1500

@@ -362,7 +362,7 @@ def test_one_channel_is_repeated(spec: Spec, plugins: Plugins, have: int, want: 
 def test_other_channels_are_refused(spec: Spec, plugins: Plugins, have: int, want: int) -> None:
     made = spec(data__a={**PLAIN, "channels": have}, data__channels=want)
     text = f"data.a: train/000.png: has {have} channels, data.channels is {want}; only one channel is repeated"
-    with pytest.raises(DataError, match=rf"{text} \(the first of 6 such files\); mend or remove it"):
+    with pytest.raises(DataError, match=rf"{text} \(the first of 6 such files\); repair or remove it"):
         open_splits(made, plugins.parts, verify=lambda line: None)
 
 
@@ -382,7 +382,8 @@ def test_unreadable_images_are_refused_or_skipped(spec: Spec, plugins: Plugins) 
     with pytest.raises(DataError) as caught:
         open_splits(spec(data__a=a), plugins.parts, verify=lambda line: None)
     assert str(caught.value) == (
-        "data.a: train/001.png: is broken (the first of 2 such files); mend or remove it, or set data.unreadable: skip"
+        "data.a: train/001.png: is broken (the first of 2 such files); repair or remove it, "
+        "or set data.unreadable: skip"
     )
     made = spec(data__a=a, data__unreadable="skip", data__batch=1)
     splits = open_splits(made, plugins.parts, verify=lambda line: None)

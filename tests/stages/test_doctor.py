@@ -316,7 +316,7 @@ def rewritten(base: Path, change: Callable[[list[str]], list[str]]) -> None:
 def only(found: doctor.Checkup) -> str:
     """The one line of what was not checked; then nothing may say that there is no leak."""
     assert "no leak" not in found.verdict()
-    assert found.told()["unchecked"] == list(found.unchecked)
+    assert found.summary()["unchecked"] == list(found.unchecked)
     (line,) = found.unchecked
     return line
 
@@ -429,7 +429,7 @@ def test_near_duplicates_beyond_those_that_are_kept_are_counted(base: Path, monk
     assert kept == first, "the nearest across splits are kept"
     assert len(few.near) == 5
     assert f"{leaks} pairs" in only(few)
-    assert few.told()["near"] == len(alike)
+    assert few.summary()["near"] == len(alike)
 
 
 def test_what_others_left_out_is_not_checked(base: Path) -> None:
@@ -606,7 +606,7 @@ def test_a_leak_stops_a_run_unless_it_is_allowed(spec: Spec, plugins: Plugins, b
 def test_run_goes_on_with_the_leaks_it_began_with_and_no_others(base: Path, count: int) -> None:
     """More leaks than data.json lists must not hide others among them."""
     began = replace(checked(base), leaks=tuple(f"leak {at}" for at in range(count)))
-    (base / "data.json").write_text(json.dumps({"check": began.told()}))
+    (base / "data.json").write_text(json.dumps({"check": began.summary()}))
     assert began.allowed_in(base)
     assert replace(began, leaks=began.leaks[::-1]).allowed_in(base)
     assert not replace(began, leaks=(*began.leaks[:-1], "another")).allowed_in(base)

@@ -20,10 +20,10 @@ DOMAIN = Domain("a", 1, (8, 8), ("no", "yes"))
 
 def rows(metric: Any, targets: list[int], chances: list[float]) -> Any:
     """Rows of a class metric: true classes, and the predicted probability of the positive one."""
-    told = torch.tensor([[1 - p, p] for p in chances], dtype=torch.float64)
+    prediction = torch.tensor([[1 - p, p] for p in chances], dtype=torch.float64)
     image = torch.zeros(len(targets), 1, 8, 8)
     batch = Batch(image=image, key=tuple(map(str, range(len(targets)))), target=torch.tensor(targets))
-    return metric.measure(image, told, batch)
+    return metric.measure(image, prediction, batch)
 
 
 def scored(name: str, targets: list[int], chances: list[float], groups: list[str | None]) -> Any:

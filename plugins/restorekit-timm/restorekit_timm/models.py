@@ -127,8 +127,8 @@ def make(where: str, name: str, size: Sequence[int]) -> nn.Module:
             model.reset_classifier(0, "")  # type: ignore[operator]
     except (AssertionError, AttributeError, NotImplementedError, TypeError, ValueError) as error:
         why = f"{name!r} without its pooling, for images of {_sides(size)}, cannot be had of timm ({_line(error)})"
-        mend = f"it is made for {_sides(known.size)}: view: model" if other else "take another model"
-        raise RecipeError(f"{where}: {why}; {mend}") from error
+        hint = f"it is made for {_sides(known.size)}: view: model" if other else "take another model"
+        raise RecipeError(f"{where}: {why}; {hint}") from error
     return model
 
 
@@ -172,9 +172,9 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
     """
     timm = _timm()
     known = timm.get_pretrained_cfg(name)
-    mend = "set checkpoint: PATH, or start from drawn weights: pretrained: false"
+    hint = "set checkpoint: PATH, or start from drawn weights: pretrained: false"
     if not (known.hf_hub_id or known.url):
-        raise RecipeError(f"{where}: timm publishes no weights of {name!r}; {mend}")
+        raise RecipeError(f"{where}: timm publishes no weights of {name!r}; {hint}")
     files = (known.hf_hub_filename,) if known.hf_hub_filename else PUBLISHED
     hub = f"{files[0]} of the Hugging Face repository {known.hf_hub_id}"
     try:
@@ -186,7 +186,7 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
     except Exception as error:  # what a failed download raises is the business of several libraries
         raise RecipeError(
             f"{where}: the weights of {name!r} cannot be had ({_line(error)}); where there is a network, fetch "
-            f"{hub if known.hf_hub_id else known.url}, put it in any folder here, and {mend}"
+            f"{hub if known.hf_hub_id else known.url}, put it in any folder here, and {hint}"
         ) from error
     if lacking := _take(model, trained.state_dict()):
         raise RecipeError(

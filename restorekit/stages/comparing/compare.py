@@ -372,10 +372,10 @@ def _column(name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, ro
     if name in CLASS_SCORES:
         metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), classes))
         return Column(name, metric.better, metric.id, rows, of_answers, metric.biased, metric.proportion)
-    better, told = str(entry.get("better", "higher")), str(entry.get("id", "not recorded"))
+    better, identity = str(entry.get("better", "higher")), str(entry.get("id", "not recorded"))
     if name.endswith("_level") and name in plugins.load().parts.names("metric"):
         better = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (64, 64), ())).better
-    return Column(name, better, told, rows, of_answers, bool(entry.get("biased")), bool(entry.get("proportion")))
+    return Column(name, better, identity, rows, of_answers, bool(entry.get("biased")), bool(entry.get("proportion")))
 
 
 def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid], str]:

@@ -84,8 +84,8 @@ def _nearness(cell: Cell, column: Column) -> tuple[str, ...]:
     """Say how far a score is from that of the good images, and whether it lies beyond all of them."""
     if not cell.distances:
         return ()
-    told = f"distance {number(cell.distance, column.name)}"
-    return (told, beyond_words(column.name, cell.beyond)) if cell.beyond else (told,)
+    text = f"distance {number(cell.distance, column.name)}"
+    return (text, beyond_words(column.name, cell.beyond)) if cell.beyond else (text,)
 
 
 def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
     return (spread, f"t {_bounds(cell.seeds, name)}") if cell.seeds else (spread,)
 
 
-def _is_lone(found: Comparison, name: str, cell: Cell) -> bool:
+def _is_of_one(found: Comparison, name: str, cell: Cell) -> bool:
     """True if a score might have an interval but has none; of a score without rows only its run knows why."""
     column = next(column for column in found.columns if column.name == name)
     rows = (found.units == 1 or column.rows) and not column.biased
@@ -176,14 +176,14 @@ def _leaks(found: Comparison) -> Iterator[str]:
 
 def _ailing(found: Comparison) -> Iterator[str]:
     """Say of which runs the weights have a finding of training health."""
-    told = [
+    faults = [
         f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.ailing)})"
         for method in found.methods
         for run in method.runs
         if run.ailing
     ]
-    if told:
-        yield f"By training health these went wrong: {'; '.join(told)}. Look at their pictures and reports first."
+    if faults:
+        yield f"By training health these went wrong: {'; '.join(faults)}. Look at their pictures and reports first."
 
 
 def _about_images(found: Comparison) -> Iterator[str]:
@@ -194,10 +194,10 @@ def _about_images(found: Comparison) -> Iterator[str]:
             f"The {of} is not known of {some} test image{'' if some == 'every' else 's'}: these were resampled and "
             f"swapped one by one. If several are of one {of}, intervals are too narrow and p values too small."
         )
-    lone = dict.fromkeys(name for (_, name), cell in found.cells.items() if _is_lone(found, name, cell))
-    if lone:
+    of_one = dict.fromkeys(name for (_, name), cell in found.cells.items() if _is_of_one(found, name, cell))
+    if of_one:
         yield (
-            f"No interval of {listed([*map(label, lone)])}: the score depends on one {found.unit}, or all resamples "
+            f"No interval of {listed([*map(label, of_one)])}: the score depends on one {found.unit}, or all resamples "
             f"are equal; how much it would differ for other {found.unit}s is not known."
         )
     biased = [label(column.name) for column in found.columns if column.biased]
@@ -297,8 +297,8 @@ def _about_methods(found: Comparison) -> Iterator[str]:
         yield f"Not compared, for {folder} was not scored by them: {', '.join(names)}."
     if found.unjudged:
         yield f"What judges said is left out, for {found.unjudged}."
-    told = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
-    yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(told))
+    notes = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
+    yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(notes))
 
 
 def _unlike(found: Comparison) -> Iterator[str]:

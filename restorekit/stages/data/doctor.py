@@ -1,7 +1,7 @@
 """Images to a checkup: what is wrong with them, what leaks from training into testing, what may deceive.
 
 `examine` looks at items, whatever they come from: a recipe's datasets, a manifest or a folder. A patient or the same
-pixels in both train and test are leaks, which stop a run; everything else is told. What could not be looked at is
+pixels in both train and test are leaks, which stop a run; everything else is reported. What could not be looked at is
 listed too: only a check without such a list may say that there is no leak.
 """
 
@@ -34,7 +34,7 @@ __all__ = ["DISTANCE", "Checkup", "examine"]
 DISTANCE = 4
 """Bits of 64 by which the perceptual hashes of near duplicates differ at most. At 8, films of different chests do."""
 BORDER = 0.02
-"""Share of the height or the width from which a flat border is told."""
+"""Share of the height or the width from which a flat border is reported."""
 SHOWN = 12
 """Pairs of near duplicates in the picture."""
 LISTED = 100
@@ -98,8 +98,8 @@ class Checkup:
         count = f"{len(self.leaks)} leaks" if len(self.leaks) > 1 else "a leak"
         more = "; …" if len(self.leaks) > 3 else ""
         return (
-            f"data: {count} from train into test: {'; '.join(self.leaks[:3])}{more}; mend the splits (restorekit data "
-            "check tells of each), or go on with --allow-leaks"
+            f"data: {count} from train into test: {'; '.join(self.leaks[:3])}{more}; repair the splits (restorekit "
+            "data check tells of each), or go on with --allow-leaks"
         )
 
     def allowed_in(self, folder: Path) -> bool:
@@ -114,7 +114,7 @@ class Checkup:
     def _digest(self) -> str:
         return hashlib.sha256("\n".join(sorted(self.leaks)).encode()).hexdigest()
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return what data.json of a run says of it."""
         return {
             "leaks": list(self.leaks[:LISTED]),
@@ -134,7 +134,7 @@ class Checkup:
         pairs = [[n.one.name, n.other.name, n.one.split, n.other.split, n.distance] for n in self.near[:LISTED]]
         whole = {
             "images": self.images,
-            **self.told(),
+            **self.summary(),
             "warnings": [*self.data_warnings, *self.warnings],
             "unreadable": list(self.unreadable[:LISTED]),
             "near": pairs,
@@ -252,7 +252,7 @@ def _undecided(near_leaks: int) -> Iterator[str]:
 
 
 def _untestable(items: Sequence[Item]) -> Iterator[str]:
-    """Say before anything is trained which scores will not be defined for want of test images of a class."""
+    """Say before anything is trained which scores will not be defined, as no test image shows a class."""
     tested = [item for item in items if item.split == "test" and item.domain != "b"]
     classes = dict.fromkeys(name for item in items for name in item.classes or filter(None, [item.label]))
     shown = {item.label for item in tested} - {None}
@@ -301,8 +301,8 @@ def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
         elif len(by_split) > 1:
             across.append(" = ".join(f"{item.name} ({item.split})" for item in once))
         within += [" = ".join(item.name for item in same) for same in by_split.values() if len(same) > 1]
-    told = [_many("image stands", "images stand", across, "in two splits with the same pixels")] if across else []
-    return leaks, [*told, *([_many("image is", "images are", within, "repeated within a split")] if within else [])]
+    repeats = [_many("image stands", "images stand", across, "in two splits with the same pixels")] if across else []
+    return leaks, [*repeats, *([_many("image is", "images are", within, "repeated within a split")] if within else [])]
 
 
 def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:
@@ -449,9 +449,9 @@ def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, answers: b
         if item.source is not None and item.label is not None:
             sources[item.source][item.label] += 1
     whole = findings.class_and_source("the images", sources, answers=answers)
-    told = findings.data_warnings({"splits": tables}, answers=answers)
+    warnings = findings.data_warnings({"splits": tables}, answers=answers)
     # One sentence for all images says what those of each split and domain would.
-    return [*whole, *(line for line in told if not (whole and line.startswith("Class and source")))]
+    return [*whole, *(line for line in warnings if not (whole and line.startswith("Class and source")))]
 
 
 def _associations(items: Sequence[Item]) -> dict[str, float]:

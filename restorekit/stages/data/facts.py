@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.files import cache_folder
+from restorekit.core.files import remembered
 from restorekit.core.images import read_image
 from restorekit.core.types import Intensity
 
@@ -24,6 +24,10 @@ __all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
 FORMAT = 6
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
+_TABLE = (
+    f"facts_{FORMAT} (path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
+    ", PRIMARY KEY (path, dims))"
+)
 HASHED = 32
 """Side of the image that is hashed: four times that of the hash."""
 FLAT = 4 / 127.5
@@ -157,17 +161,9 @@ class Memory:
 @contextmanager
 def remembering() -> Iterator[Memory]:
     """Open the memory of the user; without one where its folder cannot be written."""
-    base = None
-    with suppress(OSError, sqlite3.Error):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        base = sqlite3.connect(cache_folder() / "facts.sqlite", timeout=5)
-        columns = "path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
-        columns += ", PRIMARY KEY (path, dims)"
-        base.execute(f"CREATE TABLE IF NOT EXISTS facts_{FORMAT} ({columns})")
-    memory = Memory(base)
-    try:
-        yield memory
-    finally:
-        memory.keep()
-        if base is not None:
-            base.close()
+    with remembered("facts", _TABLE) as base:
+        memory = Memory(base)
+        try:
+            yield memory
+        finally:
+            memory.keep()

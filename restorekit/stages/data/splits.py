@@ -203,8 +203,8 @@ class Splits:
 
     def depth_notes(self) -> list[str]:
         """Return for people what was decided of the bits of 16-bit files, a line for each collection of files."""
-        told = [(name, depths.sentence()) for name in SIDES for depths in self["train", name].dataset.depths()]
-        return list(dict.fromkeys(f"data.{name}: {text}" for name, text in told if text))
+        sentences = [(name, depths.sentence()) for name in SIDES for depths in self["train", name].dataset.depths()]
+        return list(dict.fromkeys(f"data.{name}: {text}" for name, text in sentences if text))
 
     def listing(self) -> str:
         """Return which image stands in which split, as CSV: what splits.csv of a run folder holds."""
@@ -333,8 +333,8 @@ def changes(folder: Path, splits: Splits) -> str:
             "data or the versions of libraries have changed. Give the manifest a column split, from this file"
         )
     came, gone = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
-    told = [f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((came, "came"), (gone, "went")) if some]
-    return f"the images have changed since the run began: {'; '.join(told)}" if told else ""
+    changes = [f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((came, "came"), (gone, "went")) if some]
+    return f"the images have changed since the run began: {'; '.join(changes)}" if changes else ""
 
 
 def _demand_same_depths(path: Path, splits: Splits) -> None:
@@ -477,7 +477,7 @@ def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["ref
     if how == "refuse":
         first = next(iter(faults.values()))
         more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
-        raise DataError(f"data.{side.name}: {first}{more}; mend or remove it, or set data.unreadable: skip")
+        raise DataError(f"data.{side.name}: {first}{more}; repair or remove it, or set data.unreadable: skip")
     kept = tuple(i for i in side.indices if i not in faults)
     if not kept and side.indices:
         raise DataError(

@@ -132,7 +132,7 @@ def order(
     """
     # What the process was at when it ended: its end is the fault of that alone. For memory there is but one work.
     begun: dict[str, Any] = dict(zip(("work", "batch"), works[0], strict=True)) if job == "memory" else {}
-    told = json.dumps(
+    request = json.dumps(
         {
             "recipe": json.loads(spec.model_dump_json()),
             "domains": {name: asdict(domain) for name, domain in domains.items()},
@@ -151,7 +151,7 @@ def order(
         assert child.stderr is not None
         try:
             with suppress(BrokenPipeError):
-                child.stdin.write(told)
+                child.stdin.write(request)
                 child.stdin.close()
             for line in child.stdout:
                 found = json.loads(line)
@@ -171,19 +171,19 @@ def order(
 
 def _main() -> None:
     """Do what the order says. Only the lines of `_say` reach standard output."""
-    told = json.load(sys.stdin)
-    engine = Engine("fp32", cpu=told["device"] == "cpu")
+    request = json.load(sys.stdin)
+    engine = Engine("fp32", cpu=request["device"] == "cpu")
     if engine.device.type == "cpu":
         _leave_the_machine_alone()
     _say(machine=_machine(engine))
-    domains = {name: Domain.of(fields) for name, fields in told["domains"].items()}
+    domains = {name: Domain.of(fields) for name, fields in request["domains"].items()}
     try:
-        spec = require_training(recipe.resolved(told["recipe"], "recipe", plugins.load()))
+        spec = require_training(recipe.resolved(request["recipe"], "recipe", plugins.load()))
         net = build_nets(spec, plugins.load().parts, domains).ab.to(engine.device).eval()
         gc.collect()
-        works = _meaningful(net, told["works"])
+        works = _meaningful(net, request["works"])
         _say(parameters=trainable(net), encode_and_head=answering(net, domains["a"]))
-        if told["job"] == "memory":
+        if request["job"] == "memory":
             for work, batch in works:
                 _memory(net, domains["a"], work, batch, engine.device)
         else:

@@ -14,10 +14,11 @@ from restorekit.core.errors import unknown
 from restorekit.core.parts import Fault, OptionNames, Parts, Place
 from restorekit.core.plugins import Plugins
 from restorekit.stages.recipes.layered import name_of
-from restorekit.stages.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe, Train, numbered
+from restorekit.stages.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe, Train
 from restorekit.stages.recipes.places import PART_PLACES, held, named
 from restorekit.stages.recipes.suggestions import did_you_mean, key_places, part_options
 from restorekit.stages.recipes.upgrade import old_keys
+from restorekit.stages.recipes.variants import numbered
 
 __all__ = ["checked"]
 
@@ -34,9 +35,9 @@ def checked(data: dict[str, Any], plugins: Plugins) -> tuple[AnyRecipe | None, l
     try:
         recipe = model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        told = {place for place, _ in outdated}
+        reported = {place for place, _ in outdated}
         found = _model_faults(error, lambda place: did_you_mean(place, known, data), model)
-        faults += [_beside_restorer(fault, data) for fault in found if fault[0] not in told]
+        faults += [_beside_restorer(fault, data) for fault in found if fault[0] not in reported]
     except ValueError as error:
         faults.append(((), str(error)))
     for place, kind in PART_PLACES.items():
@@ -115,12 +116,12 @@ def _joint_faults(data: dict[str, Any], parts: Parts) -> Iterator[Fault]:
 def _length_faults(train: Any) -> Iterator[Fault]:
     if not isinstance(train, dict):
         return
-    told = [key for key in ("steps", "epochs") if key in train]
-    given = [key for key in told if train[key] is not None]
+    keys = [key for key in ("steps", "epochs") if key in train]
+    given = [key for key in keys if train[key] is not None]
     if len(given) == 2:
         yield ("train", "steps"), "train takes 'steps' or 'epochs', never both; came both; take one away"
     elif not given:  # a null that a later layer set is to blame, else the block
-        yield ("train", *told[:1]), "train takes 'steps' or 'epochs', never both; came neither; give one"
+        yield ("train", *keys[:1]), "train takes 'steps' or 'epochs', never both; came neither; give one"
 
 
 def _best_faults(best: Any, metrics: Any, parts: Parts) -> Iterator[Fault]:

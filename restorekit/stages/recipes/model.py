@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import typing
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +14,7 @@ from restorekit.core.errors import RecipeError
 from restorekit.core.parts import Fault, Place
 from restorekit.stages.recipes.layered import Origins, name_of
 from restorekit.stages.recipes.places import SAME, lines_of, meant_place
+from restorekit.stages.recipes.variants import numbered
 
 __all__ = [
     "AnyRecipe",
@@ -30,7 +30,6 @@ __all__ = [
     "Weights",
     "is_list_key",
     "key_fields",
-    "numbered",
     "require_training",
 ]
 
@@ -432,16 +431,6 @@ class Misfit(RecipeError):
     def __init__(self, recipe: _Recipe, *found: Fault) -> None:
         super().__init__(*lines_of(found, recipe.origins))
         self.found = found
-
-
-def numbered(names: Sequence[str]) -> list[str]:
-    """Return names of which each stands once: one that was there before gets a number, NAME_2."""
-    seen = Counter[str]()
-    found = []
-    for name in names:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return found
 
 
 def key_fields(model: type[BaseModel] | None = None, place: Place = ()) -> Iterator[Place]:

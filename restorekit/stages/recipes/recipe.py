@@ -1,4 +1,4 @@
-"""YAML to a frozen, validated Recipe: every fault at once, each with its file, its line and the mend.
+"""YAML to a frozen, validated Recipe: every fault at once, each with its file, its line and a hint.
 
 A recipe is built in layers: the file it `extends`, the file itself, a variant, then every `--set`. What a later layer
 sets replaces what an earlier one said, and an error names the layer that the value came from.
@@ -58,7 +58,7 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
         variant: one of the recipe's `variants`.
 
     Raises:
-        RecipeError: with every fault, a line each: file and line, key, what is wrong, the mend.
+        RecipeError: with every fault, a line each: file and line, key, what is wrong, a hint.
     """
     layered = read(path)
     if variant is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
@@ -13,7 +13,7 @@ from typing import Any
 from restorekit.core.errors import RecipeError
 from restorekit.core.parts import Place
 
-__all__ = ["Choice", "expanded"]
+__all__ = ["Choice", "expanded", "numbered"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _choices(base: str, given: Mapping[str, Any], takes_list: Callable[[str], bo
             continue
         if not value:
             raise RecipeError(f"variants.{base}: {dotted}: an empty list has no value; write [[]] for an empty list")
-        words = _told_apart([_word(item) for item in value]) if len(value) > 1 else [""]
+        words = numbered([_word(item) for item in value]) if len(value) > 1 else [""]
         options.append([(dotted, item, (*place, i), words[i]) for i, item in enumerate(value)])
     return {
         "-".join(filter(None, (base, *(word for *_, word in chosen)))): Choice(base, tuple(one[:3] for one in chosen))
@@ -97,11 +97,11 @@ def _short(value: float) -> str:
     return scientific if len(scientific) < len(plain) else plain
 
 
-def _told_apart(words: list[str]) -> list[str]:
-    """Return words of which each stands once: the second `a` is `a_2`."""
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which each stands once: one that was there before gets a number, NAME_2."""
     seen = Counter[str]()
-    made = []
-    for word in words:
-        seen[word] += 1
-        made.append(word if seen[word] == 1 else f"{word}_{seen[word]}")
-    return made
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return found

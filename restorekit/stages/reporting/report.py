@@ -349,9 +349,9 @@ def _sources(splits: Json) -> dict[str, Any]:
     for split, domain, sources in shown if classes else ():
         v = findings.cramers_v([[row.get(name, 0) for name in classes] for row in sources.values()])
         for at, (source, row) in enumerate(sources.items()):
-            told = {"source": source, "split": findings.split_word(split), "domain": domain, "first": at == 0}
-            told["v"] = f"{v:.2f}" if at == 0 and v is not None else ""
-            found.append(told | {"counts": [row.get(name, 0) for name in classes]})
+            cells = {"source": source, "split": findings.split_word(split), "domain": domain, "first": at == 0}
+            cells["v"] = f"{v:.2f}" if at == 0 and v is not None else ""
+            found.append(cells | {"counts": [row.get(name, 0) for name in classes]})
     return {"classes": classes, "rows": found}
 
 

@@ -56,8 +56,8 @@ def summary(scores: Json) -> list[str]:
         "same": "No significant difference by",
         "untested": "Not tested, for there is no interval:",
     }
-    told = [f"{words} {listed(by[group])}." for group, words in said.items() if group in by]
-    return [*told, *_beyond(scores)]
+    sentences = [f"{words} {listed(by[group])}." for group, words in said.items() if group in by]
+    return [*sentences, *_beyond(scores)]
 
 
 def _values(name: str, metric: Json) -> str:

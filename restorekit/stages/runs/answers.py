@@ -43,7 +43,7 @@ def require_answer(head: TaskHead, answer: Any, domain: Domain, batch: int) -> N
     rows = min(2, batch)
     runnable, sample = (head, answer[:rows].detach()) if not answer.is_meta else _on_cpu(head, answer, rows)
     try:
-        told, loss = _tried(runnable, sample, domain)
+        prediction, loss = _tried(runnable, sample, domain)
     except RestorekitError:
         raise
     except Exception as error:
@@ -51,7 +51,7 @@ def require_answer(head: TaskHead, answer: Any, domain: Domain, batch: int) -> N
             raise NeedsNumbers from error
         why = str(error).partition("\n")[0] or type(error).__name__
         raise AnswerError(f"cannot be scored or trained by its answer of shape {tuple(answer.shape)}: {why}") from error
-    _require_shape(told, domain, rows, batch)
+    _require_shape(prediction, domain, rows, batch)
     if loss is not None and tuple(loss.shape) != (rows,):
         got = tuple(loss.shape)
         raise AnswerError(f"must have a loss for each of {rows} images, of shape ({rows},); got the shape {got}")
@@ -67,22 +67,22 @@ def _on_cpu(head: TaskHead, answer: Tensor, rows: int) -> tuple[TaskHead, Tensor
 
 @torch.no_grad()
 def _tried(head: TaskHead, sample: Tensor, domain: Domain) -> tuple[Tensor, Tensor | None]:
-    """Return what is told of an answer, and its loss where that can be asked for."""
-    told = head.told(sample)
+    """Return the prediction of an answer, and its loss where that can be asked for."""
+    prediction = head.told(sample)
     assumed = bool(
         domain.classes and domain.quantity
     )  # classes that nobody has read: a loss may have a weight for each
-    if told.ndim != 2 or assumed:  # no loss says it better than the shape
-        return told, None
-    number = bool(domain.quantity) and told.shape[1] == 1
+    if prediction.ndim != 2 or assumed:  # no loss says it better than the shape
+        return prediction, None
+    number = bool(domain.quantity) and prediction.shape[1] == 1
     target = torch.zeros(len(sample), dtype=torch.float32 if number else torch.int64, device=sample.device)
-    return told, head.loss(sample, target, torch.ones(len(sample), dtype=torch.bool, device=sample.device))
+    return prediction, head.loss(sample, target, torch.ones(len(sample), dtype=torch.bool, device=sample.device))
 
 
-def _require_shape(told: Tensor, domain: Domain, rows: int, batch: int) -> None:
+def _require_shape(prediction: Tensor, domain: Domain, rows: int, batch: int) -> None:
     assumed = bool(domain.classes and domain.quantity)
-    good = told.ndim == 2 and len(told) == rows and told.shape[1] > 0
-    if good and (assumed or told.shape[1] == len(domain.tells)):
+    good = prediction.ndim == 2 and len(prediction) == rows and prediction.shape[1] > 0
+    if good and (assumed or prediction.shape[1] == len(domain.tells)):
         return
     if assumed:
         allowed = "(images, classes), or (images, 1) for a number"
@@ -90,6 +90,10 @@ def _require_shape(told: Tensor, domain: Domain, rows: int, batch: int) -> None:
         allowed = f"(images, 1), the number {domain.quantity!r}"
     else:
         allowed = f"(images, {len(domain.classes)}), for the classes {', '.join(domain.classes)}"
-    got = (batch if len(told) == rows else len(told), *told.shape[1:]) if told.ndim else ()
-    hint = "" if told.ndim <= 2 else "; it answers at every pixel, as a segmentation does: pool over the spatial sizes"
+    got = (batch if len(prediction) == rows else len(prediction), *prediction.shape[1:]) if prediction.ndim else ()
+    hint = (
+        ""
+        if prediction.ndim <= 2
+        else "; it answers at every pixel, as a segmentation does: pool over the spatial sizes"
+    )
     raise AnswerError(f"must tell {allowed}, got {got}{hint}")

@@ -222,7 +222,7 @@ def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault
 
 
 def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Fault]:
-    """Run the networks once without numbers, on the meta device: what cannot be built or take the images is told.
+    """Run the networks once without numbers, on the meta device: what cannot be built or take the images is reported.
 
     Where a guest needs numbers, as one that reads some while it is built, two images are run on the CPU.
     """
@@ -237,7 +237,7 @@ def _run_once(
 ) -> list[Fault]:
     shape = (batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device(device), torch.no_grad(), nd.lone_values_told():
+        with torch.device(device), torch.no_grad(), nd.explained_single_values():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):
@@ -404,7 +404,7 @@ def _opened(
     counts = {
         **splits.counts(),
         "positive": order and order.positive,
-        **({} if checkup is None else {"check": checkup.told()}),
+        **({} if checkup is None else {"check": checkup.summary()}),
     }
     domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
     fields = {

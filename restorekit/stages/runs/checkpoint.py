@@ -84,8 +84,8 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[st
         _sync(home)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(writing, ignore_errors=True)
-        mend = f"Make room, then: restorekit resume {folder}"
-        raise TrainingError(f"{path}: cannot be written ({error}); {last_good(folder)}. {mend}") from error
+        hint = f"Make room, then: restorekit resume {folder}"
+        raise TrainingError(f"{path}: cannot be written ({error}); {last_good(folder)}. {hint}") from error
     return path
 
 

@@ -49,7 +49,7 @@ class _Measured:
     groups: list[str | None] = field(default_factory=list)
     sources: list[str | None] = field(default_factory=list)
     targets: list[float] = field(default_factory=list)
-    told: list[Tensor] = field(default_factory=list)
+    predictions: list[Tensor] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
     pending: dict[tuple[str, str], list[tuple[Rows | None, list[bool]]]] = field(default_factory=dict)
 
@@ -59,16 +59,16 @@ class _Measured:
         which: str,
         metric: Metric,
         image: Tensor,
-        told: Tensor | None,
+        prediction: Tensor | None,
         batch: Batch,
         known: list[bool],
     ) -> None:
         """Measure the images of a batch that a metric can be measured of; the others have no value."""
         places = [i for i, one in enumerate(known) if one]
         if len(places) == len(known):
-            rows = metric.measure(image, told, batch)
+            rows = metric.measure(image, prediction, batch)
         elif places:
-            rows = metric.measure(image[places], None if told is None else told[places], batch.take(places))
+            rows = metric.measure(image[places], None if prediction is None else prediction[places], batch.take(places))
         else:
             rows = None
         self.pending.setdefault((name, which), []).append((rows, known))
@@ -133,7 +133,7 @@ def score(run: Experiment, split: str) -> dict[str, float]:
 
 
 def rehearse(run: Experiment) -> None:
-    """Score one image as the untrained networks leave it: a metric that cannot is told now, not after the training.
+    """Score one image as the untrained networks leave it: a metric that cannot is reported now, not after the training.
 
     Raises:
         DataError: if a metric cannot score these images.
@@ -278,15 +278,15 @@ def _measure(
 
 
 def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
-    told = output.prediction
+    prediction = output.prediction
     for name, metric in seen.metrics.items():
         known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
-        seen.note(name, "restored", metric, output.image.float(), told, batch, known)
+        seen.note(name, "restored", metric, output.image.float(), prediction, batch, known)
         if before and metric.needs != "target":
-            seen.note(name, "poor", metric, enlarged(batch.image, output.image), told, batch, known)
+            seen.note(name, "poor", metric, enlarged(batch.image, output.image), prediction, batch, known)
     seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
-    if told is not None:
-        seen.told += list(told.cpu())
+    if prediction is not None:
+        seen.predictions += list(prediction.cpu())
     if run.restorer.translates and _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
@@ -367,20 +367,20 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
 
 
 def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
-    """Return for each image its class, or number, and what it was called; empty where nothing is told."""
-    domain, told = run.domains["a"], output.prediction
-    if told is None or not domain.tells:
+    """Return for each image its class, or number, and what it was called; empty without a prediction."""
+    domain, prediction = run.domains["a"], output.prediction
+    if prediction is None or not domain.tells:
         return [""] * len(batch.key)
-    targets = [math.nan] * len(told) if batch.target is None else batch.target.tolist()
+    targets = [math.nan] * len(prediction) if batch.target is None else batch.target.tolist()
     return [
         f"true: {domain.called(t) or 'unknown'}, predicted: {_called(domain, one)}"
-        for t, one in zip(targets, told, strict=True)
+        for t, one in zip(targets, prediction, strict=True)
     ]
 
 
-def _called(domain: Domain, told: Tensor) -> str:
+def _called(domain: Domain, prediction: Tensor) -> str:
     """Return an answer for people: the likeliest class, or the number."""
-    return domain.called(float(told[0]) if domain.quantity else int(told.argmax()))
+    return domain.called(float(prediction[0]) if domain.quantity else int(prediction.argmax()))
 
 
 def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -391,8 +391,8 @@ def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, 
 def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
     """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
     metric = seen.metrics[name]
-    told = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased", "proportion")}
-    entry: dict[str, Any] = {**told, "undefined": None}
+    facts = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased", "proportion")}
+    entry: dict[str, Any] = {**facts, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
     known = np.array([run.domains["a"].knows(target) for target in seen.targets])
@@ -432,7 +432,7 @@ def _entry(
 def _parts(
     metric: Metric, after: Rows, before: Rows | None, known: NDArray[np.bool_]
 ) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
-    """What is told of a metric: functions of which images count, and the images for which each is defined."""
+    """What is reported of a metric: functions of which images count, and the images for which each is defined."""
     if metric.needs == "target":
         return {"score": (lambda rows: metric.reduce(after[rows]), known)}
     done = ~np.isnan(after[:, 0])
@@ -450,12 +450,12 @@ def _gain(metric: Metric, after: Rows, before: Rows, both: Indices) -> float:
 
 
 def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:
-    if not seen.told or not classes:
+    if not seen.predictions or not classes:
         return None
     matrix = np.zeros((len(classes), len(classes)), int)
-    for target, told in zip(seen.targets, seen.told, strict=True):
+    for target, prediction in zip(seen.targets, seen.predictions, strict=True):
         if target >= 0:
-            matrix[int(target), int(told.argmax())] += 1
+            matrix[int(target), int(prediction.argmax())] += 1
     return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
 
 
@@ -464,9 +464,9 @@ def _constant(seen: _Measured, classes: tuple[str, ...], over: Resamples, confid
 
     None where several classes are predicted, or there is one image.
     """
-    if not classes or len(seen.told) < 2:
+    if not classes or len(seen.predictions) < 2:
         return None
-    chances = np.array([told.double().numpy() for told in seen.told])
+    chances = np.array([prediction.double().numpy() for prediction in seen.predictions])
     predicted = set(chances.argmax(1).tolist())
     if len(predicted) != 1:
         return None
@@ -477,7 +477,11 @@ def _constant(seen: _Measured, classes: tuple[str, ...], over: Resamples, confid
         mine = rows[known[rows]]
         return float(class_score("auroc", chances[mine], target[mine].astype(np.int64))) if mine.size else math.nan
 
-    return {"class": classes[predicted.pop()], "images": len(seen.told), "auroc": estimate(auroc, over, confidence)}
+    return {
+        "class": classes[predicted.pop()],
+        "images": len(seen.predictions),
+        "auroc": estimate(auroc, over, confidence),
+    }
 
 
 def _channel_spread(seen: _Measured) -> dict[str, float] | None:
@@ -488,14 +492,14 @@ def _table(seen: _Measured, domain: Domain) -> str:
     """A row an image: who it is, what was answered, and each metric that has one number an image."""
     images = {key: rows for key, rows in seen.rows.items() if seen.metrics[key[0]].needs != "target"}
     single = {f"{name}_{which}": rows[:, 0] for (name, which), rows in images.items() if rows.shape[1] == 1}
-    heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.told else []
+    heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.predictions else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "source", "number" if domain.quantity else "class", *heads, *single])
     for i, key in enumerate(seen.keys):
-        said = [str(float(p)) for p in seen.told[i]] if heads else []  # whole, for rounding makes ties
+        said = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
         if "called" in heads:
-            said.insert(0, _called(domain, seen.told[i]))
+            said.insert(0, _called(domain, seen.predictions[i]))
         values = [f"{column[i]:.6g}" for column in single.values()]
         truth = domain.called(seen.targets[i])
         writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", truth, *said, *values])

@@ -1,7 +1,7 @@
 """What restoring again and again does: class probabilities and scores after each pass, with intervals by patient.
 
 The paper restores in three passes and takes the class from the first image (arXiv:2209.14770, section IV); the curves
-show what another number of passes would have told.
+show what another number of passes would have predicted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Seen:
     metrics: Mapping[str, Metric]
     groups: list[str | None] = field(default_factory=list)
     targets: list[float] = field(default_factory=list)
-    told: dict[int, list[Tensor]] = field(default_factory=dict)
+    predictions: dict[int, list[Tensor]] = field(default_factory=dict)
     rows: dict[tuple[str, int], list[Rows]] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
     """Metrics that are not defined for some image, and why."""
@@ -119,14 +119,14 @@ def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -
     for done in range(times[-1] + 1):
         output = restorer.restore(image)
         if done in times:
-            told = output.prediction
-            if told is not None:
-                seen.told.setdefault(done, []).append(told.cpu())
+            prediction = output.prediction
+            if prediction is not None:
+                seen.predictions.setdefault(done, []).append(prediction.cpu())
             for name, metric in seen.metrics.items():
                 if metric.needs == "truth" and not bool(batch.with_truth.all()):
                     seen.lacking[name] = "the clean image is not known"
                 else:
-                    seen.rows.setdefault((name, done), []).append(metric.measure(image.float(), told, batch))
+                    seen.rows.setdefault((name, done), []).append(metric.measure(image.float(), prediction, batch))
         image = output.image
 
 
@@ -142,7 +142,7 @@ def _curves(
             whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
             for whose, chosen in _whose(run.domains["a"], name, seen.targets).items()
         }
-        yield name, {"title": title, "id": "mean over images"} | _told("neither", lines)
+        yield name, {"title": title, "id": "mean over images"} | _entry("neither", lines)
     for name, metric in seen.metrics.items():
         lines, why = {}, seen.lacking.get(name)
         if why is None:
@@ -156,24 +156,24 @@ def _curves(
             if metric.better == "nearer" and name in good:
                 for point in lines["all"]["points"]:
                     point["distance"] = distance(rows[times.index(point["times"])][:, 0], good[name])
-        yield name, {"id": metric.id} | _told(metric.better, lines, why)
+        yield name, {"id": metric.id} | _entry(metric.better, lines, why)
 
 
-def _told(better: str, lines: dict[str, dict[str, Any]], undefined: str | None = None) -> dict[str, Any]:
+def _entry(better: str, lines: dict[str, dict[str, Any]], undefined: str | None = None) -> dict[str, Any]:
     return {"better": better, "undefined": undefined, "lines": {k: line for k, line in lines.items() if line["points"]}}
 
 
 def _answers(domain: Domain, seen: _Seen, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
     """Yield name, title and values by passes of what the head says: of two classes, the positive one alone."""
-    if not seen.told:
+    if not seen.predictions:
         return
-    told = {k: np.concatenate([t.numpy() for t in seen.told[k]]).astype(np.float64) for k in times}
+    predictions = {k: np.concatenate([t.numpy() for t in seen.predictions[k]]).astype(np.float64) for k in times}
     if domain.quantity:
-        yield domain.quantity, domain.quantity, {k: v[:, 0] for k, v in told.items()}
+        yield domain.quantity, domain.quantity, {k: v[:, 0] for k, v in predictions.items()}
         return
     for i, (called, column) in enumerate(zip(domain.classes, domain.columns, strict=True)):
         if len(domain.classes) != 2 or i == 1:
-            yield column, f"probability of {called}", {k: v[:, i] for k, v in told.items()}
+            yield column, f"probability of {called}", {k: v[:, i] for k, v in predictions.items()}
 
 
 def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, NDArray[np.bool_]]:

@@ -153,34 +153,34 @@ def bounds(entry: Any, metric: str = "") -> str:
 
 def with_interval(entry: Any, metric: str, confidence: Any) -> str:
     """Return "0.850 (95 % interval 0.780 to 0.910)"; "0.850 (no interval: one patient)"."""
-    told = bounds(entry, metric)
+    interval = bounds(entry, metric)
     text = number(value_of(entry), metric)
-    return f"{text} ({_within(told, confidence)})" if told else text
+    return f"{text} ({_within(interval, confidence)})" if interval else text
 
 
-def _within(told: str, confidence: Any, of: str = "") -> str:
+def _within(interval: str, confidence: Any, of: str = "") -> str:
     """Return "95 % interval of the gain 0.1 to 0.2", or that there is none and why."""
-    if told.startswith("no interval"):
-        return told
-    return f"{percent(confidence)} interval {f'{of} ' if of else ''}{told}"
+    if interval.startswith("no interval"):
+        return interval
+    return f"{percent(confidence)} interval {f'{of} ' if of else ''}{interval}"
 
 
 def score_sentences(scores: Json) -> list[str]:
-    """Return the headline: what restoration did to the images, then how well classes were told apart.
+    """Return the headline: what restoration did to the images, then how well classes were predicted.
 
-    What is measured of good images too is told by its distance to them, in `towards`.
+    What is measured of good images too is reported by its distance to them, in `towards`.
     """
     metrics: Json = scores.get("metrics") or {}
     confidence = scores.get("confidence")
     restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None and "good" not in m]
-    told = [_restored(name, metrics[name], confidence) for name in restored[:3]]
+    sentences = [_restored(name, metrics[name], confidence) for name in restored[:3]]
     found = [n for n in _LEADING if n in metrics and value_of(metrics[n].get("score")) is not None]
     found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
-    told += [_classified(name, metrics[name], scores) for name in found[:1]]
+    sentences += [_classified(name, metrics[name], scores) for name in found[:1]]
     confusion = scores.get("confusion")
     constant = constant_classifier(scores)
-    told = [*constant, *told]
-    return told + (list(_confused(confusion, scores.get("positive"))) if confusion and found else [])
+    sentences = [*constant, *sentences]
+    return sentences + (list(_confused(confusion, scores.get("positive"))) if confusion and found else [])
 
 
 def constant_classifier(scores: Json) -> list[str]:
@@ -227,12 +227,12 @@ def score_warnings(scores: Json) -> list[str]:
     metrics: Json = scores.get("metrics") or {}
     names = [n for n, m in metrics.items() if classify(m).quality == "worse" and "good" not in m]
     harm = f"Restored images are worse than the poor ones by {', '.join(map(label, names))}"
-    told = [f"{harm}: look at the pictures before you use this run."] if names else []
-    told += few_units((scores.get("groups") or 0) + (scores.get("ungrouped") or 0), scores.get("unit") or "image")
+    sentences = [f"{harm}: look at the pictures before you use this run."] if names else []
+    sentences += few_units((scores.get("groups") or 0) + (scores.get("ungrouped") or 0), scores.get("unit") or "image")
     confusion = scores.get("confusion") or {}
     for name, row in zip(confusion.get("classes", []), confusion.get("matrix", []), strict=False):
-        told += few_images(name, sum(row), str(scores.get("split", "test")))
-    return told
+        sentences += few_images(name, sum(row), str(scores.get("split", "test")))
+    return sentences
 
 
 def _restored(name: str, metric: Json, confidence: Any) -> str:
@@ -240,8 +240,8 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
     what = label(name) + (" against the known clean image" if metric.get("needs") == "truth" else "")
     if poor is None or restored is None:
         return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
-    told = bounds(metric.get("gain"), name)
-    within = f" ({_within(told, confidence, 'of the gain')})" if told else ""
+    interval = bounds(metric.get("gain"), name)
+    within = f" ({_within(interval, confidence, 'of the gain')})" if interval else ""
     values = f"from {number(poor, name)} to {number(restored, name)}{within}"
     change = classify(metric)
     if change.direction == "same":
@@ -431,16 +431,16 @@ def either(words: Sequence[str], most: int = 5) -> str:
 
 def _ungrouped(splits: Json) -> list[str]:
     """Say of how many images the patient is not known."""
-    told = []
+    counts = []
     for split, domains in splits.items():
         images = sum(int(counts.get("images") or 0) for counts in domains.values())
         unknown = sum(int(counts.get("ungrouped") or 0) for counts in domains.values())
         if unknown:
-            told.append(f"{unknown} of {images} {split_word(split)} images")
-    if not told:
+            counts.append(f"{unknown} of {images} {split_word(split)} images")
+    if not counts:
         return []
     return [
-        f"The patient is not known of {listed(told)}: images of one patient may stand in more than one split, and "
+        f"The patient is not known of {listed(counts)}: images of one patient may stand in more than one split, and "
         "intervals may be too narrow."
     ]
 
