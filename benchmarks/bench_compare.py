@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restorekit.core.classification import CLASS_SCORES, class_score
-from restorekit.stages.comparing.compare import TABLE, compare
-from restorekit.stages.comparing.pages import write_page
+from restorekit.evaluation.classification import CLASS_SCORES, class_score
+from restorekit.evaluation.compare import TABLE, compare
+from restorekit.reports.pages import write_page
 
 IMAGES = 1000
 SHAPES = ((10, 1), (5, 2))

@@ -21,8 +21,8 @@ import pytest
 import torch
 from PIL import Image
 
-from restorekit.stages.data.doctor import examine
-from restorekit.stages.data.items import Item, folder_items
+from restorekit.data.checks import examine
+from restorekit.data.items import Item, folder_items
 
 COUNTS = (500, 1000, 2000)
 

@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from restorekit import nd, read_image
-from restorekit.core.imagecache import ImageCache
-from restorekit.core.images import reading_through
+from restorekit.io.imagecache import ImageCache
+from restorekit.io.images import reading_through
 
 SIDES = (320, 1000)
 DEPTHS = (8, 16)

@@ -34,12 +34,12 @@ import torch
 from torch import Tensor, nn
 
 from restorekit import Batch, Domain, HistoryPool, MakeLayer, hookimpl, nd
-from restorekit.core.plugins import load
-from restorekit.stages.recipes.recipe import resolved
-from restorekit.stages.runs.build import build_nets, make_terms, optimizers, schedules
-from restorekit.stages.runs.engine import Engine
-from restorekit.stages.runs.run import Run
-from restorekit.stages.training.train import step
+from restorekit.discovery.plugins import load
+from restorekit.recipes.recipe import resolved
+from restorekit.runs.build import build_nets, make_terms, optimizers, schedules
+from restorekit.runs.engine import Engine
+from restorekit.runs.run import Run
+from restorekit.training.train import step
 
 VARIANTS = ("plain fp32", "ours fp32", "plain bf16", "ours bf16")
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from restorekit import Domain, write_image
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 SIDE, COUNT = 256, 40
 WIDTH, HEIGHT = 1100, 1560

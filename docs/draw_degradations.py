@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from restorekit import Domain, draw_grid
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 SIDE = 192
 ROWS = {  # severities from left to right

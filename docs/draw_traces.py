@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from restorekit.stages.reporting.traces import traced
-from restorekit.stages.writing.runfolder import RunFolder
+from restorekit.reports.signals import traced
+from restorekit.runs.runfolder import RunFolder
 
 WIDTH, HEIGHT = 1000, 488
 ROOT = Path(__file__).parents[1]

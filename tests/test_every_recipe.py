@@ -12,14 +12,14 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from restorekit import Stepped, measures, write_image
-from restorekit.core import plugins
-from restorekit.stages.recipes import recipe
-from restorekit.stages.recipes.model import RestorerRecipe
-from restorekit.stages.recipes.schema import schema
-from restorekit.stages.runs import build
-from restorekit.stages.runs.sizes import trainable
-from restorekit.stages.scoring.evaluate import evaluate
-from restorekit.stages.training.train import train
+from restorekit.discovery import plugins
+from restorekit.evaluation.evaluate import evaluate
+from restorekit.recipes import recipe
+from restorekit.recipes.model import RestorerRecipe
+from restorekit.recipes.schema import schema
+from restorekit.runs import build
+from restorekit.runs.sizes import trainable
+from restorekit.training.train import train
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from restorekit.stages.comparing import words
-from restorekit.stages.comparing.compare import compare
+from restorekit.evaluation.compare import compare
+from restorekit.reports import words
 
 KEPT = Path(__file__).parents[1] / "benchmarks" / "xray96"
 SEEDS = ("q3", "cnn_light", "no_task")

@@ -16,9 +16,9 @@ from restorekit.app import screen, training
 from restorekit.core.errors import RecipeError
 
 if TYPE_CHECKING:
-    from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipes.model import Recipe
-    from restorekit.stages.runs.run import Run
+    from restorekit.discovery.plugins import Plugins
+    from restorekit.recipes.model import Recipe
+    from restorekit.runs.run import Run
 
 __all__ = ["Auditing"]
 
@@ -42,7 +42,7 @@ class Auditing:
             RestorekitError: why it failed, if there is one alone.
             typer.Exit: with 3 if any of several failed.
         """
-        from restorekit.stages.recipes.recipe import read_resolved
+        from restorekit.recipes.recipe import read_resolved
 
         if self.judge is not None:
             read_resolved(self.judge)  # a wrong folder is one error, not one of every run
@@ -59,10 +59,10 @@ class Auditing:
             raise typer.Exit(3)
 
     def _audit(self, run: Path, beside: Sequence[Path]) -> None:
-        from restorekit.stages.recipes.recipe import read_resolved
-        from restorekit.stages.reporting import report
-        from restorekit.stages.runs import build
-        from restorekit.stages.runs.run import Run
+        from restorekit.recipes.recipe import read_resolved
+        from restorekit.reports import report
+        from restorekit.runs import build
+        from restorekit.runs.run import Run
 
         read_resolved(run)
         with training.going_on(run, training.this_command()):
@@ -88,9 +88,9 @@ class Auditing:
 
     def _train(self, made: Run, beside: Sequence[Path]) -> Path:
         """Train the audit classifier of a run, after asking where `--train-judge` was not given; return its folder."""
-        from restorekit.stages.recipes.judge import judge_place
-        from restorekit.stages.runs import build
-        from restorekit.stages.scoring.audit import demand_fit
+        from restorekit.evaluation.audit import demand_fit
+        from restorekit.recipes.judge import judge_place
+        from restorekit.runs import build
 
         spec, place = judge_place(_judge_of(made), made.folder, beside)
         if _is_trained(place):
@@ -108,7 +108,7 @@ class Auditing:
 
 def _judge_of(made: Run) -> Recipe:
     """Return the recipe of the audit classifier that a run's recipe asks for, or of the usual one."""
-    from restorekit.stages.recipes.judge import judge_recipe, usual_audit
+    from restorekit.recipes.judge import judge_recipe, usual_audit
 
     spec = made.recipe
     if spec.audit is None:
@@ -120,7 +120,7 @@ def _judge_of(made: Run) -> Recipe:
 
 def _is_trained(folder: Path) -> bool:
     """True if a run folder has taken its last step."""
-    from restorekit.stages.runs.checkpoint import checkpoints, read_state
+    from restorekit.runs.checkpoint import checkpoints, read_state
 
     found = checkpoints(folder)
     if not (folder / "recipe.json").is_file() or not found:

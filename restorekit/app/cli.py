@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import restorekit
-from restorekit.app import auditing, data, guests, plugin, screen, training
+from restorekit.app import auditing, commands, data, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
-from restorekit.core.files import require_folder, write_text
+from restorekit.io.files import require_folder, write_text
 
 if TYPE_CHECKING:
     from restorekit.core.parts import Parts
-    from restorekit.core.plugins import Plugins
-    from restorekit.stages.recipes.model import AnyRecipe
-    from restorekit.stages.training.sweep import Member
+    from restorekit.discovery.plugins import Plugins
+    from restorekit.recipes.model import AnyRecipe
+    from restorekit.training.sweep import Member
 
 __all__ = ["app", "main"]
 
@@ -34,7 +34,7 @@ COUNTED = ("generator", "discriminator")
 """Kinds whose parameters `parts` counts."""
 
 
-class _Commands(guests.Commands):
+class _Commands(commands.Commands):
     """The commands. Ctrl-C leaves them as an Abort, for typers differ in what they make of it; some say nothing."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -60,7 +60,7 @@ app.add_typer(plugin.app, name="plugin")
 def _tell_versions(asked: bool) -> None:
     if asked:
         screen.say(f"restorekit {restorekit.__version__}")
-        for name, number in sorted(guests.versions().items()):
+        for name, number in sorted(commands.versions().items()):
             screen.say(f"{name} {number}")
         raise typer.Exit
 
@@ -78,7 +78,7 @@ def _main(
 
 
 def _located(path: Path) -> Path:
-    from restorekit.stages.recipes.shipped import located
+    from restorekit.recipes.shipped import located
 
     found = located(path)
     if found != path:
@@ -120,10 +120,10 @@ def run(
     --all-variants, --variants and --seeds make a sweep, with a run folder OUT/NAME-VARIANT-seed0 for each run. The same
     command again goes on: what is done stays, what was interrupted is taken up. Exit code 3 if a run failed.
     """
-    from restorekit.stages.runs.processes import require_single_process
+    from restorekit.runs.processes import require_single_process
 
     require_single_process()  # before a folder is made
-    plugins = guests.known()
+    plugins = commands.known()
     if every or variants or seeds is not None:
         _demand_one("--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every))
         if resume is not None:
@@ -157,18 +157,18 @@ def resume(
     train.steps or train.epochs makes a run longer, if its schedule does not depend on the length, or with
     --set train.schedule.restart=true.
     """
-    training.resume(run, guests.known(), root, sets, allow_leaks=allow_leaks)
+    training.resume(run, commands.known(), root, sets, allow_leaks=allow_leaks)
 
 
 @app.command()
 def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
     """Check a recipe: every fault at once, which class is positive, and how many bits 16-bit files hold."""
-    from restorekit.stages.data.polarity import polarity
-    from restorekit.stages.data.splits import depth_notes
-    from restorekit.stages.recipes.model import RestorerRecipe
-    from restorekit.stages.runs import build
+    from restorekit.data.polarity import polarity
+    from restorekit.data.splits import depth_notes
+    from restorekit.recipes.model import RestorerRecipe
+    from restorekit.runs import build
 
-    plugins = guests.known()
+    plugins = commands.known()
     spec = _recipe(recipe, plugins, sets, variant)
     if isinstance(spec, RestorerRecipe):
         build.check_restorer(spec, plugins.parts)
@@ -199,16 +199,16 @@ def evaluate(
     root: Root = None,
 ) -> None:
     """Score a run's kept checkpoint again, or after each of several numbers of passes, and write the report."""
-    from restorekit.stages.reporting import report
-    from restorekit.stages.runs import build
-    from restorekit.stages.scoring import evaluate as stage
-    from restorekit.stages.scoring import times as repeated
+    from restorekit.evaluation import evaluate as stage
+    from restorekit.evaluation import times as repeated
+    from restorekit.reports import report
+    from restorekit.runs import build
 
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     wanted = None if times is None else repeated.passes(times)
     with training.going_on(run, training.this_command()):
-        made = build.reopen(run, guests.known(), root)
+        made = build.reopen(run, commands.known(), root)
         if made.changed:
             screen.warn(made.changed)
             screen.warn(screen.UNCHECKED)
@@ -243,7 +243,7 @@ def audit(
     steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
     """
     _demand_one("--judge", "--train-judge", given=(judge is not None, train_judge))
-    auditing.Auditing(guests.known(), judge, root, train_judge).audit_all(runs)
+    auditing.Auditing(commands.known(), judge, root, train_judge).audit_all(runs)
 
 
 @app.command()
@@ -270,10 +270,10 @@ def restore(
     ] = False,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
-    from restorekit.stages.restoring.arguments import demand_scale
-    from restorekit.stages.restoring.restore import load, restore_files
+    from restorekit.restoring.arguments import demand_scale
+    from restorekit.restoring.restore import load, restore_files
 
-    guests.known()  # so that a slow import is told
+    commands.known()  # so that a slow import is told
     if model is None:
         model, inputs = _first_as_model(inputs, out)
     restorer, images = load(model), inputs
@@ -337,14 +337,14 @@ def profile(
     Exit code 3 if something could not be measured; its row says why.
     """
     from restorekit.app.profiling import show
-    from restorekit.stages.profiling import costs
-    from restorekit.stages.profiling.profile import Profile, targets
-    from restorekit.stages.writing import tables
+    from restorekit.evaluation import costs
+    from restorekit.evaluation.profile import Profile, targets
+    from restorekit.io import tables
 
     if out is not None:
         tables.demand_format(out)
         require_folder(out.parent)
-    found = targets([*map(_located, what)], guests.known(), None if variants == "all" else _names(variants))
+    found = targets([*map(_located, what)], commands.known(), None if variants == "all" else _names(variants))
     made = Profile(found, batches, costs.demand_device(device))
     show(made, rounds, out)
     if made.failed:
@@ -354,8 +354,8 @@ def profile(
 @app.command()
 def report(run: RunFolder) -> None:
     """Write report.html of a run folder again."""
-    from restorekit.stages.recipes.recipe import read_resolved
-    from restorekit.stages.reporting.report import report as write
+    from restorekit.recipes.recipe import read_resolved
+    from restorekit.reports.report import report as write
 
     read_resolved(run)
     with training.going_on(run, training.this_command()):
@@ -374,8 +374,8 @@ def compare(
     ] = False,
 ) -> None:
     """Compare finished runs on the same test images: scores, intervals, paired tests, pictures."""
-    from restorekit.stages.comparing import compare as stage
-    from restorekit.stages.comparing import pages, words
+    from restorekit.evaluation import compare as stage
+    from restorekit.reports import pages, words
 
     found = stage.compare(runs, allow_unequal=allow_unequal)
     if metric is not None:
@@ -401,7 +401,7 @@ def parts(
         came = " ".join(filter(None, (kind, name))) or "neither kind nor name"
         allowed = f"{' or '.join(COUNTED)} NAME"
         raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; came {came}")
-    plugins = guests.known()
+    plugins = commands.known()
     if kind is not None and name is None:
         plugins.load_guests()  # their words are listed too
     known = plugins.parts
@@ -422,7 +422,7 @@ def plugins(ctx: typer.Context) -> None:
     Plugins' commands are listed too. All are imported. Exit code 0 also if one broke, for the others go on.
     """
     group: Any = ctx.find_root().command
-    rows = guests.rows(group.own(ctx))
+    rows = commands.rows(group.own(ctx))
     screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
 
 
@@ -435,7 +435,7 @@ def recipes(
 
     Their names stand for them wherever a recipe is asked for, unless a file is called so: restorekit run quickstart.
     """
-    from restorekit.stages.recipes import shipped
+    from restorekit.recipes import shipped
 
     ours = shipped.shipped()
     if name is None:
@@ -458,9 +458,9 @@ def recipes(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, with every installed part, for editors."""
-    from restorekit.stages.recipes.schema import schema as made
+    from restorekit.recipes.schema import schema as made
 
-    known = guests.known()
+    known = commands.known()
     known.load_guests()
     sys.stdout.write(json.dumps(made(known.parts), indent=1) + "\n")
 
@@ -507,7 +507,7 @@ def _names(text: str) -> list[str]:
 
 
 def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) -> AnyRecipe:
-    from restorekit.stages.recipes import recipe
+    from restorekit.recipes import recipe
 
     return recipe.load(path, plugins, sets=sets, variant=variant)
 
@@ -533,7 +533,7 @@ def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
 
 def _demand_same(spec: AnyRecipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
-    from restorekit.stages.recipes.recipe import differences, read_resolved
+    from restorekit.recipes.recipe import differences, read_resolved
 
     differing = differences(read_resolved(folder), spec)
     if differing:
@@ -553,8 +553,8 @@ def _demand_one(*options: str, given: Sequence[bool]) -> None:
 def _members(
     path: Path, plugins: Plugins, names: Sequence[str] | None, sets: list[str], seeds: int | None, out: Path
 ) -> list[Member]:
-    from restorekit.stages.recipes import recipe
-    from restorekit.stages.training import sweep
+    from restorekit.recipes import recipe
+    from restorekit.training import sweep
 
     found = recipe.load_variants(path, plugins, names, sets=sets)
     again = "Give the same recipe and --set, or another --out"
@@ -574,8 +574,8 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
 def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
     from restorekit.core.types import Domain
-    from restorekit.stages.recipes.recipe import options
-    from restorekit.stages.runs.sizes import part_sizes
+    from restorekit.recipes.recipe import options
+    from restorekit.runs.sizes import part_sizes
 
     domain = Domain("a", 3, (256, 256), ("negative", "positive"))
     try:

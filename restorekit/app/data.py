@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restorekit.app import guests, screen
+from restorekit.app import commands, screen
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.core.files import require_folder
+from restorekit.io.files import require_folder
 
 if TYPE_CHECKING:
-    from restorekit.stages.data.doctor import Checkup
-    from restorekit.stages.data.items import Item
-    from restorekit.stages.data.polarity import Polarity
+    from restorekit.data.checks import Checkup
+    from restorekit.data.items import Item
+    from restorekit.data.polarity import Polarity
 
 __all__ = ["app"]
 
@@ -51,15 +51,15 @@ def check(
     Exit code 0: all images were checked and there is no leak; 2: a run would be stopped, by a patient or the same
     pixels in train and test, or by unreadable files; 3: no leak was found, but not all could be checked.
     """
-    from restorekit.stages.data import doctor
-    from restorekit.stages.recipes.shipped import shipped
+    from restorekit.data import checks
+    from restorekit.recipes.shipped import shipped
 
     if not what.exists():
         what = shipped().get(str(what), what)
     require_folder(out)
     with screen.telling() as say:
         looked = _items(what, sets, variant, columns, say)
-        found = doctor.examine(looked.items, distance=distance, answers=looked.answers, unseen=looked.unseen)
+        found = checks.examine(looked.items, distance=distance, answers=looked.answers, unseen=looked.unseen)
     found.write(out)
     _show(found, out, looked)
     if found.leaks or found.unreadable:
@@ -85,8 +85,8 @@ class _Looked:
 
 def _items(what: Path, sets: list[str], variant: str | None, columns: list[str], say: screen.Say) -> _Looked:
     """Return the images of a recipe, a manifest or a folder."""
-    from restorekit.core.images import skipped_images
-    from restorekit.stages.data.items import folder_items, listed_folder_items, manifest_items, skipped_files
+    from restorekit.data.items import folder_items, listed_folder_items, manifest_items, skipped_files
+    from restorekit.io.images import skipped_images
 
     ours = _columns(columns)
     if what.suffix.lower() in (".yaml", ".yml"):
@@ -112,12 +112,12 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
 
 
 def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say) -> _Looked:
-    from restorekit.stages.data import splits
-    from restorekit.stages.data.items import recipe_items, skipped_files
-    from restorekit.stages.data.polarity import polarity
-    from restorekit.stages.recipes import recipe
+    from restorekit.data import splits
+    from restorekit.data.items import recipe_items, skipped_files
+    from restorekit.data.polarity import polarity
+    from restorekit.recipes import recipe
 
-    known = guests.known()
+    known = commands.known()
     spec = recipe.load(what, known, sets=sets, variant=variant)
     opened = splits.look(splits.opened(spec, known.parts), say)
     return _Looked(
@@ -130,8 +130,8 @@ def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say
 
 
 def _of_files(items: list[Item], unseen: list[str]) -> _Looked:
-    from restorekit.stages.data.items import depth_lines
-    from restorekit.stages.data.polarity import polarity_of_names
+    from restorekit.data.items import depth_lines
+    from restorekit.data.polarity import polarity_of_names
 
     depths, undecided = depth_lines(items)
     order = polarity_of_names(sorted({item.label for item in items if item.label is not None}))

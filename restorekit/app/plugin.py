@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restorekit.app import guests, screen
+from restorekit.app import commands, screen
 from restorekit.core.errors import RecipeError, unknown
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def new(
 def _owner(kind: str, name: Name, ctx: Any) -> str | None:
     """Return what has the name already and where that comes from, or None."""
     from restorekit.app.scaffold import COMMAND
-    from restorekit.core import plugins
+    from restorekit.discovery import plugins
 
     try:
         return f"package {name.distribution!r} is installed, version {version(name.distribution)}"
@@ -103,7 +103,7 @@ def check(
     """
     from restorekit.testing import cases
 
-    known = guests.known()
+    known = commands.known()
     asked = cases(what, full=full)
     if not asked:
         screen.say(f"{what}: brings commands alone; there is no part to check")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from restorekit.app import screen
 
 if TYPE_CHECKING:
-    from restorekit.stages.profiling.profile import Profile
+    from restorekit.evaluation.profile import Profile
 
 __all__ = ["show"]
 
@@ -18,8 +18,8 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
 
     What was measured is printed even if Ctrl-C comes.
     """
-    from restorekit.stages.profiling.profile import summary, table
-    from restorekit.stages.writing.tables import write_table
+    from restorekit.evaluation.profile import summary, table
+    from restorekit.io.tables import write_table
 
     seen: set[str] = set()
     try:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from restorekit import __version__
 from restorekit.core.errors import RecipeError
-from restorekit.core.files import write_text
-from restorekit.core.plugins import COMMANDS, GROUP
+from restorekit.discovery.plugins import COMMANDS, GROUP
+from restorekit.io.files import write_text
 
 __all__ = ["COMMAND", "Name", "Package", "kinds", "render", "requirement", "write"]
 

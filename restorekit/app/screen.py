@@ -147,7 +147,7 @@ class Watch:
             note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
 
     def _notice(self, event: Noticed) -> None:
-        from restorekit.stages.writing.findings import short  # imports numpy, which no help needs
+        from restorekit.core.text import short  # imports numpy, which no help needs
 
         values = f"{short(event.value)}, limit {short(event.limit)}"
         if event.over:
@@ -209,8 +209,9 @@ def _short(name: str) -> str:
 
 def scores(summary: Mapping[str, Any]) -> None:
     """Print the scores of a split, and what they say in the words of the report."""
-    from restorekit.stages.reporting import towards
-    from restorekit.stages.writing.findings import percent, score_sentences
+    from restorekit.core.text import percent
+    from restorekit.reports import towards
+    from restorekit.reports.findings import score_sentences
 
     share = percent(summary["confidence"])
     rows = []
@@ -268,7 +269,7 @@ def _pieces(widths: Sequence[int], room: int) -> Iterator[list[int]]:
 
 def _interval(part: Mapping[str, Any] | None, reason: str | None, unit: str) -> tuple[str, str]:
     """Return a score and its interval, or why there is none."""
-    from restorekit.stages.writing.findings import bounds
+    from restorekit.core.text import bounds
 
     if part is None:
         return "-", reason or "not defined"

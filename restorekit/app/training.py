@@ -20,13 +20,13 @@ from restorekit.app import screen
 from restorekit.core.errors import RestorekitError, TrainingError
 
 if TYPE_CHECKING:
-    from restorekit.core.plugins import Plugins
-    from restorekit.stages.data.doctor import Checkup
-    from restorekit.stages.recipes.model import AnyRecipe, Recipe
-    from restorekit.stages.runs.experiment import Experiment
-    from restorekit.stages.runs.fitted import FittedRun
-    from restorekit.stages.runs.run import Run
-    from restorekit.stages.training.sweep import Member
+    from restorekit.data.checks import Checkup
+    from restorekit.discovery.plugins import Plugins
+    from restorekit.recipes.model import AnyRecipe, Recipe
+    from restorekit.runs.experiment import Experiment
+    from restorekit.runs.fitted import FittedRun
+    from restorekit.runs.run import Run
+    from restorekit.training.sweep import Member
 
 __all__ = ["attempt", "audit_run", "going_on", "refused", "resume", "run_all", "run_one", "this_command", "train_judge"]
 
@@ -70,7 +70,7 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             screen.warn(f"stopped; what is saved in {folder} is kept. To go on: {again}")
             raise typer.Exit(130) from error
-        from restorekit.stages.runs.checkpoint import last_good
+        from restorekit.runs.checkpoint import last_good
 
         fix = "Make room" if error.errno in FULL else "Fix that"
         raise TrainingError(f"{refused(error)}; {last_good(folder)}. {fix}, then: {again}") from error
@@ -121,7 +121,7 @@ def resume(folder: Path, plugins: Plugins, root: Path | None, sets: Sequence[str
     Raises:
         RecipeError: if it is no run folder, or its images are no longer where they were.
     """
-    from restorekit.stages.recipes.recipe import reopened
+    from restorekit.recipes.recipe import reopened
 
     run_one(reopened(folder, plugins, root, sets), plugins, folder, resume=True, allow_leaks=allow_leaks)
 
@@ -136,11 +136,11 @@ def _run_one(
     again: str,
     beside: Sequence[Path],
 ) -> None:
-    from restorekit.stages.recipes.judge import judge_place, judge_recipe
-    from restorekit.stages.reporting import report
-    from restorekit.stages.runs import build
-    from restorekit.stages.runs.run import Run
-    from restorekit.stages.scoring import evaluate
+    from restorekit.evaluation import evaluate
+    from restorekit.recipes.judge import judge_place, judge_recipe
+    from restorekit.reports import report
+    from restorekit.runs import build
+    from restorekit.runs.run import Run
 
     with screen.telling() as say:
         made = build.build_experiment(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
@@ -182,7 +182,7 @@ def _show(checkup: Checkup) -> None:
 
 def _fitted(made: FittedRun) -> None:
     """Fit a restorer that needs no training, and save it."""
-    from restorekit.stages.runs.checkpoint import alone
+    from restorekit.runs.checkpoint import alone
 
     with alone(made.folder):
         made.begin(this_command())
@@ -193,7 +193,7 @@ def _fitted(made: FittedRun) -> None:
 
 def audit_run(made: Experiment, judge: Run) -> None:
     """Let a judge say whether the test images of a run still show their class, and tell it."""
-    from restorekit.stages.scoring.audit import audit
+    from restorekit.evaluation.audit import audit
 
     for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
         screen.say(sentence)
@@ -205,7 +205,7 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
     Raises:
         typer.Exit: with 3 if any failed; with 130 or 143 after Ctrl-C or SIGTERM.
     """
-    from restorekit.stages.training.sweep import is_done
+    from restorekit.training.sweep import is_done
 
     became = {member.name: "not begun" for member in members}
     failed = []
@@ -266,9 +266,9 @@ def attempt(work: Callable[[], None]) -> str:
 
 def train_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
     """Train a run's audit classifier in its folder, from the last checkpoint if there is one, and write its report."""
-    from restorekit.stages.reporting import report
-    from restorekit.stages.runs import build
-    from restorekit.stages.scoring import evaluate
+    from restorekit.evaluation import evaluate
+    from restorekit.reports import report
+    from restorekit.runs import build
 
     judge = build.build(spec, plugins, folder)
     _trained(judge, plugins, "the judge", resume=(folder / "recipe.json").is_file(), again=again)
@@ -279,7 +279,7 @@ def train_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run
 
 def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:
     """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
-    from restorekit.stages.runs.checkpoint import alone
+    from restorekit.runs.checkpoint import alone
 
     with alone(made.folder):
         if resume:
@@ -290,7 +290,7 @@ def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: s
 
 
 def _take_over(made: Run) -> None:
-    from restorekit.stages.runs.checkpoint import checkpoints
+    from restorekit.runs.checkpoint import checkpoints
 
     found = checkpoints(made.folder)
     if found:
@@ -305,7 +305,7 @@ def _take_over(made: Run) -> None:
 def _train(made: Run, plugins: Plugins, again: str) -> None:
     """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
     from restorekit.core.events import Finished, Ticked
-    from restorekit.stages.training.train import train
+    from restorekit.training.train import train
 
     watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
     with _stop_asked() as stopped:

@@ -1,1 +1,1 @@
-"""The words: types, layers, passes, events, parts and plugins. Imports nothing of ours but itself."""
+"""The contracts: types, layers, passes, events, parts and Restorer. Imports nothing of ours but itself."""

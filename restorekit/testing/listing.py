@@ -13,10 +13,10 @@ from typing import Literal
 
 import torch
 
-from restorekit.core import plugins
 from restorekit.core.errors import PluginError, RecipeError
 from restorekit.core.parts import KINDS, Parts
-from restorekit.core.plugins import Plugin, Plugins
+from restorekit.discovery import plugins
+from restorekit.discovery.plugins import Plugin, Plugins
 from restorekit.testing.claims import claimed
 from restorekit.testing.subject import Subject
 from restorekit.testing.table import Check, checks_of

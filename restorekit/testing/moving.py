@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from restorekit.core.types import Discriminator, Generator, Nets, TaskHead, Translator
-from restorekit.stages.runs.checkpoint import load_nets, read_checkpoint, write_checkpoint
+from restorekit.runs.checkpoint import load_nets, read_checkpoint, write_checkpoint
 from restorekit.testing import examples
 from restorekit.testing.forms import Form, forms, outputs, plain
 from restorekit.testing.subject import NotTried, Subject, apart, demand

@@ -22,9 +22,9 @@ from PIL import Image
 
 from restorekit import read_image, write_image
 from restorekit.app.cli import main
-from restorekit.core import plugins
 from restorekit.core.parts import KINDS
-from restorekit.core.plugins import Plugins
+from restorekit.discovery import plugins
+from restorekit.discovery.plugins import Plugins
 from tests.disks import small_disk
 
 ROOT = Path(__file__).parents[2]
@@ -703,9 +703,9 @@ def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: 
     def interrupted(*args: Any, **kwargs: Any) -> None:
         signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
 
-    monkeypatch.setattr("restorekit.stages.reporting.report.report", interrupted)
-    monkeypatch.setattr("restorekit.stages.runs.build.check", interrupted)
-    monkeypatch.setattr("restorekit.stages.runs.build.build", interrupted)
+    monkeypatch.setattr("restorekit.reports.report.report", interrupted)
+    monkeypatch.setattr("restorekit.runs.build.check", interrupted)
+    monkeypatch.setattr("restorekit.runs.build.build", interrupted)
     for args, line in (
         (("report", home), f"{kept} report {home}"),
         (("evaluate", home), f"{kept} evaluate {home}"),
@@ -726,7 +726,7 @@ def test_a_second_ctrl_c_stops_within_a_step(cli: Cli, recipe: Path, monkeypatch
 
     home = Path("runs") / "tiny-1"
     with monkeypatch.context() as patched:
-        patched.setattr("restorekit.stages.training.train.step", interrupted)
+        patched.setattr("restorekit.training.train.step", interrupted)
         said = cli("run", recipe)
     asked = "stopping after this step; once more stops at once"
     message = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"

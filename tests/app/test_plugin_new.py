@@ -119,7 +119,7 @@ def test_each_requires_the_version_that_is_installed(packages: dict[str, Path]) 
 
 def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
     code = (
-        "import json; from restorekit.core.plugins import load; from restorekit.app.cli import app; import typer\n"
+        "import json; from restorekit.discovery.plugins import load; from restorekit.app.cli import app; import typer\n"
         "command = typer.main.get_command(app); load().load_guests()\n"
         "print(json.dumps([[[p.name, p.parts, p.error] for p in load().found], command.list_commands(None)]))"
     )

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from restorekit.app import screen
-from restorekit.stages.comparing.compare import Column
-from restorekit.stages.comparing.words import Line, Words
+from restorekit.evaluation.compare import Column
+from restorekit.reports.words import Line, Words
 
 NAMES = ("accuracy", "sensitivity", "specificity", "noise_level")
 

@@ -14,7 +14,7 @@ import pytest
 
 from restorekit import RecipeError
 from restorekit.app.cli import main
-from restorekit.stages.training.sweep import is_done, members
+from restorekit.training.sweep import is_done, members
 
 SCRIPT = Path(sys.executable).parent / "restorekit"
 RECIPE = """\
@@ -173,7 +173,7 @@ def test_ctrl_c_outside_of_a_step_is_told_once(cli: Cli, tmp_path: Path, monkeyp
 
     sweep = ["run", "toy.yaml", "--seeds", "2"]
     with monkeypatch.context() as patched:
-        patched.setattr("restorekit.stages.scoring.evaluate.evaluate", interrupted)
+        patched.setattr("restorekit.evaluation.evaluate.evaluate", interrupted)
         code, out, err = cli(*sweep)
     again = f"restorekit {shlex.join(sweep)}"
     last = f"stopped; what is saved in runs/toy-seed0 is kept. To go on: {again}"

@@ -14,7 +14,7 @@ import torch
 
 from restorekit import write_image
 from restorekit.app.cli import main
-from restorekit.stages.runs.checkpoint import alone
+from restorekit.runs.checkpoint import alone
 from tests.app.test_cli import RECIPE, Cli, cli, elsewhere  # noqa: F401 (fixtures)
 
 BINARY = Random(0).randbytes(200)

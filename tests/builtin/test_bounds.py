@@ -6,7 +6,7 @@ import pytest
 
 from restorekit import RecipeError
 from restorekit.app import cli
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 BLEND = [{"name": "noise", "severity": [0, 11]}]
 

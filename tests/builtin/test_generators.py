@@ -7,7 +7,7 @@ import torch
 
 from restorekit import Domain, Encoder, Generator, ParameterGroup, RecipeError, nd
 from restorekit.builtin.unet import unet
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 XRAY = Domain("a", 3, (256, 256), ("no", "yes"))
 

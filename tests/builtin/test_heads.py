@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from restorekit import UNLABELLED, Domain, RecipeError, TaskHead
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 
 def head(features: int = 3, classes: tuple[str, ...] = ("no", "yes"), pool: str = "max") -> TaskHead:

@@ -20,7 +20,7 @@ from restorekit import (
     TaskHead,
     Translator,
 )
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 DOMAIN = Domain("a", 1, (4,), ("no", "yes"))
 

@@ -42,8 +42,8 @@ from restorekit import (
     to_unit,
     trial,
 )
-from restorekit.core import plugins
-from restorekit.core.plugins import Plugin, Plugins
+from restorekit.discovery import plugins
+from restorekit.discovery.plugins import Plugin, Plugins
 from restorekit.testing import Outcome, cases
 from restorekit.testing.table import CHECKS
 

@@ -9,7 +9,7 @@ from skimage import exposure, restoration
 from torch import Tensor
 
 from restorekit import Batch, CheckpointError, Domain, RecipeError, Restorer, nd
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 SIZES = {1: (64,), 2: (40, 48), 3: (12, 14, 16)}
 

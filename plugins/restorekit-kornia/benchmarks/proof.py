@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from restorekit import Domain, find_images, measures, read_image
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 Values = NDArray[np.float64]
 TOGETHER = 0.95

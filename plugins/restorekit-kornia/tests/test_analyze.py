@@ -20,9 +20,9 @@ from restorekit_kornia.analysis.words import SCALES
 
 from restorekit import DataError, RecipeError, read_image, write_image
 from restorekit.app.cli import main
-from restorekit.core import plugins
-from restorekit.stages.recipes import recipe
-from restorekit.stages.runs import build
+from restorekit.discovery import plugins
+from restorekit.recipes import recipe
+from restorekit.runs import build
 
 VOID = {"meta", "img", "rect", "use", "path"}
 

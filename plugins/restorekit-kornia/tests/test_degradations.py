@@ -9,10 +9,10 @@ from restorekit_kornia import degradations
 from torch import Generator, Tensor
 
 from restorekit import Batch, Degradation, Domain, RecipeError
-from restorekit.core.plugins import Plugins
-from restorekit.stages.data.batches import scoring_batches, training_batches
-from restorekit.stages.data.splits import open_splits
-from restorekit.stages.recipes import recipe
+from restorekit.data.batches import scoring_batches, training_batches
+from restorekit.data.splits import open_splits
+from restorekit.discovery.plugins import Plugins
+from restorekit.recipes import recipe
 
 EVERY = degradations.__all__
 ANY_DIMS = {"contrast", "dead_pixels", "downsample", "poisson", "saturation", "varying_noise"}

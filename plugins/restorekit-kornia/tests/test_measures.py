@@ -12,7 +12,7 @@ from restorekit_kornia.analysis.words import SCALES, flaws, quality, sentence
 from scipy.stats import spearmanr
 
 from restorekit import Batch, Domain, measures
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 FLAT = np.full((256, 256), 0.5, np.float32)
 

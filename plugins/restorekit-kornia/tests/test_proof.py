@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from restorekit import find_images, read_image
-from restorekit.core import plugins
+from restorekit.discovery import plugins
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("RESTOREKIT_SHARED") or ROOT.parent / "shared")

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from restorekit import DataError
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 
 def dataset(root, split, side):

@@ -13,12 +13,12 @@ from restorekit_r2cgan import export_weights, import_nets
 from restorekit_r2cgan.weights import NAMES
 
 from restorekit import Batch, Domain, HistoryPool
-from restorekit.core.plugins import load
-from restorekit.stages.recipes.recipe import resolved
-from restorekit.stages.runs.build import build_nets, make_terms, optimizers, schedules
-from restorekit.stages.runs.engine import Engine
-from restorekit.stages.runs.run import Run
-from restorekit.stages.training.train import step
+from restorekit.discovery.plugins import load
+from restorekit.recipes.recipe import resolved
+from restorekit.runs.build import build_nets, make_terms, optimizers, schedules
+from restorekit.runs.engine import Engine
+from restorekit.runs.run import Run
+from restorekit.training.train import step
 
 GOLDEN = next(
     parent / "tests" / "golden" for parent in Path(__file__).parents if (parent / "tests" / "golden").is_dir()

@@ -5,7 +5,7 @@ import torch
 from restorekit_r2cgan.blocks import Same, Up
 
 from restorekit import Domain, RecipeError, Translator, nd
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 CNN_STAR = {"name": "r2cgan_compact", "activation": "relu"}
 

@@ -6,7 +6,7 @@ import torch
 from restorekit_r2cgan import export_weights, import_nets, import_weights
 
 from restorekit import DataError, Domain, Nets, Translator
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 DOMAIN = Domain("a", 3, (16, 16), ("control", "covid"))
 SPECS = {

@@ -254,7 +254,7 @@ def test_an_image_without_a_batch_is_refused():
 
 
 def test_the_part_is_registered():
-    from restorekit.core.plugins import load
+    from restorekit.discovery.plugins import load
 
     parts = load().parts
     layer = parts.resolve("layer", {"name": "selfonn", "q": 2})(1)(2, 4, 3)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import restorekit
 from restorekit import Restorer
-from restorekit.stages.recipes.recipe import read_resolved
-from restorekit.stages.restoring.windows import starts, windowed
+from restorekit.recipes.recipe import read_resolved
+from restorekit.restoring.windows import starts, windowed
 
 
 @torch.no_grad()

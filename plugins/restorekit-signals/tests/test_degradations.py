@@ -14,7 +14,7 @@ from restorekit_signals.files.recording import stretches
 from torch import Generator, Tensor
 
 from restorekit import DataError, Dataset, Degradation, Domain, RecipeError, SingleDegradation
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 RATE = 360
 LENGTH = 3600

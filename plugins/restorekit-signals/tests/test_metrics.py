@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from restorekit_signals.beats import detect, matched
 
 from restorekit import Batch, DataError, Domain, Intensity, Metric, RecipeError
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 RATE = 360
 KNOWN = Intensity("float64", -5, 5, 1, spacing=(1 / RATE,), unit="mV")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from restorekit import Domain, RecipeError
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 OPERATIONAL = {"name": "selfonn", "q": 3, "convention": "fastonn"}
 SIGNAL = Domain("a", 1, (4000,))

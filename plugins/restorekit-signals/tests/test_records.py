@@ -17,7 +17,7 @@ from restorekit_signals.files.signal_format import signal
 from restorekit_signals.records import Opened, Windows
 
 from restorekit import UNLABELLED, DataError, Dataset, Intensity, RecipeError
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 RATE = 100
 MINUTE = 60 * RATE

@@ -18,15 +18,15 @@ from restorekit_signals.files.signal_format import write_example
 from torch import Tensor, nn
 
 from restorekit import Domain, Generator, Stepped, hookimpl
-from restorekit.core import plugins
-from restorekit.core.plugins import Plugins
-from restorekit.stages.recipes import recipe
-from restorekit.stages.reporting.report import report
-from restorekit.stages.restoring.restore import Row, load, restore_files
-from restorekit.stages.restoring.windows import starts
-from restorekit.stages.runs import build
-from restorekit.stages.scoring.evaluate import evaluate
-from restorekit.stages.training.train import train
+from restorekit.discovery import plugins
+from restorekit.discovery.plugins import Plugins
+from restorekit.evaluation.evaluate import evaluate
+from restorekit.recipes import recipe
+from restorekit.reports.report import report
+from restorekit.restoring.restore import Row, load, restore_files
+from restorekit.restoring.windows import starts
+from restorekit.runs import build
+from restorekit.training.train import train
 
 RATE = 128
 FORMAT = "{name: signal, rate: 128, range: [-2, 2], leads: [MLII]}"

@@ -15,9 +15,9 @@ from restorekit_timm import Classifier
 from restorekit_timm.models import load_checkpoint
 
 from restorekit import Domain, RecipeError, Translator
-from restorekit.core.plugins import load
 from restorekit.core.types import Nets
-from restorekit.stages.runs.sizes import answering, describe
+from restorekit.discovery.plugins import load
+from restorekit.runs.sizes import answering, describe
 
 TINY = "test_efficientnet"
 

@@ -11,7 +11,7 @@ import torch
 from restorekit_timm import Maps
 
 from restorekit import Domain, Generator, RecipeError
-from restorekit.core.plugins import load
+from restorekit.discovery.plugins import load
 
 
 def made(model: str = "test_efficientnet", size: tuple[int, ...] = (64, 96), channels: int = 3, **options: Any) -> Maps:

@@ -20,14 +20,14 @@ from safetensors.torch import save_file
 
 from restorekit import RecipeError, Ticked, load, read_image, write_image
 from restorekit.app.cli import main
-from restorekit.core import plugins
-from restorekit.stages.recipes import recipe
-from restorekit.stages.reporting.report import report
-from restorekit.stages.runs import build
-from restorekit.stages.runs.checkpoint import checkpoints
-from restorekit.stages.runs.run import Run
-from restorekit.stages.scoring.evaluate import evaluate
-from restorekit.stages.training.train import train
+from restorekit.discovery import plugins
+from restorekit.evaluation.evaluate import evaluate
+from restorekit.recipes import recipe
+from restorekit.reports.report import report
+from restorekit.runs import build
+from restorekit.runs.checkpoint import checkpoints
+from restorekit.runs.run import Run
+from restorekit.training.train import train
 
 RECIPE = """\
 name: tiny

@@ -1,0 +1,119 @@
+"""Guests to people: plugins whose slow imports are told, commands that guests bring, and the list of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from restorekit.app import screen
+from restorekit.core.errors import PluginError, RecipeError, unknown
+from restorekit.discovery.installed import Guest, find, is_slow
+
+if TYPE_CHECKING:
+    from restorekit.discovery.plugins import Plugin, Plugins
+
+__all__ = ["Commands", "known", "rows", "versions"]
+
+
+def known() -> Plugins:
+    """Return the plugins of this process; an import that takes long is told on the screen."""
+    from restorekit.discovery import plugins
+
+    loaded = plugins.load()
+    loaded.tell = screen.warn
+    return loaded
+
+
+def rows(own: Collection[str]) -> Iterator[list[str]]:
+    """Import every plugin and command, and yield name, distribution, seconds, and what it adds or why it broke.
+
+    Args:
+        own: the names of restorekit's own commands.
+    """
+    loaded = known()
+    loaded.load_guests()
+    for plugin in loaded.found:
+        yield _row(plugin, plugin.error or _adds(plugin, loaded.refused(plugin)))
+    for guest in find("command", own):
+        told = f"command {guest.name}"
+        try:
+            _app(guest)
+        except PluginError as error:
+            told = str(error)
+        yield _row(guest, told)
+
+
+def versions() -> dict[str, str]:
+    """Return the version of every distribution that brings plugins or commands, by its name; none is imported."""
+    return {guest.distribution: guest.version for what in ("plugin", "command") for guest in find(what, ())}
+
+
+def _row(plugin: Plugin | Guest, told: str) -> list[str]:
+    took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
+    slow = ", slow" if is_slow(plugin.seconds) else ""
+    return [plugin.name, f"{plugin.distribution} {plugin.version}", took + slow, told]
+
+
+def _adds(plugin: Plugin, refused: dict[tuple[str, str], str]) -> str:
+    taken = ", ".join(f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in refused)
+    return "; ".join([*([taken] if taken else []), *(f"refused: {why}" for why in refused.values())])
+
+
+class Commands(TyperGroup):
+    """The built-in commands and those of guests, which are listed from metadata and imported when called."""
+
+    def own(self, ctx: Any) -> list[str]:
+        """Return the names of the built-in ones."""
+        return super().list_commands(ctx)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all, the built-in ones first."""
+        own = self.own(ctx)
+        return [*own, *(name for name in _guests(own) if name not in own)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; a built-in one goes before a guest's."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        guest = _guests(self.own(ctx)).get(cmd_name)
+        if guest is None:
+            raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
+        return _Command(guest)
+
+
+class _Command(TyperCommand):
+    """A guest's command: its help says whose it is until it is called."""
+
+    def __init__(self, guest: Guest) -> None:
+        owners = " and ".join(sorted({one.distribution for one in (guest, *guest.rivals)}))
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+        super().__init__(guest.name, help=f"From {owners}.", context_settings=settings, add_help_option=False)
+        self._guest = guest
+
+    def invoke(self, ctx: Any) -> Any:
+        command = typer.main.get_command(_app(self._guest))
+        if self._guest.slow is not None:
+            screen.warn(self._guest.slow)
+        with command.make_context(f"restorekit {self.name}", [*ctx.args]) as inner:
+            command.invoke(inner)  # what it returns is no exit code; typer.Exit is one
+
+
+def _guests(own: Collection[str]) -> dict[str, Guest]:
+    """Return guests' commands by name; one of two that share a name is refused as the other is."""
+    return {guest.name: guest for guest in find("command", own)}
+
+
+def _app(guest: Guest) -> typer.Typer:
+    """Import a guest's command.
+
+    Raises:
+        PluginError: if it is refused, breaks, or is no command.
+    """
+    app = guest.load()
+    if not isinstance(app, typer.Typer):
+        raise PluginError(f"{guest.who}: {guest.entry.value} is a {type(app).__name__}, must be a typer.Typer")
+    return app

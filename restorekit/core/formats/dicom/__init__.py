@@ -1,5 +1,0 @@
-"""DICOM: `tags` reads elements, `codecs` and `pixels` give stored values, `values` what they mean, `reader` a frame."""
-
-from restorekit.core.formats.dicom.reader import read, write
-
-__all__ = ["read", "write"]

@@ -1,0 +1,169 @@
+"""Images to facts: what one reading of an image tells the data check, remembered for each file until it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core.types import Intensity
+from restorekit.io.files import remembered
+from restorekit.io.images import read_image
+
+__all__ = ["Facts", "Memory", "facts_of", "remembering"]
+
+FORMAT = 6
+"""Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
+_TABLE = (
+    f"facts_{FORMAT} (path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
+    ", PRIMARY KEY (path, dims))"
+)
+HASHED = 32
+"""Side of the image that is hashed: four times that of the hash."""
+FLAT = 4 / 127.5
+"""A line of pixels is flat if its values differ by no more: four of 255 levels, which JPEG leaves of a constant."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one reading tells of an image."""
+
+    size: tuple[int, ...]
+    channels: int
+    gray: bool
+    """All its channels are equal."""
+    finite: bool
+    depth: str
+    """How it is stored, such as uint8; empty where that is not known."""
+    low: float
+    high: float
+    """Its darkest and brightest value, in [-1, 1]."""
+    pixels: str
+    """A digest of its values at 16 bits: equal for equal pixels in files of any format."""
+    look: str
+    """The perceptual hash of a 2-D image, 64 bits as hex; empty for others and where all pixels are one value."""
+    mirrored: str
+    """The same hash of the image with left and right exchanged."""
+    border: tuple[float, ...]
+    """Share of flat lines at the top, bottom, left and right of a 2-D image."""
+
+    @property
+    def constant(self) -> bool:
+        """All its values are the same."""
+        return self.finite and self.low == self.high
+
+
+def facts_of(image: Tensor, intensity: Intensity | None = None) -> Facts:
+    """Return the facts of (C, *S) in [-1, 1]."""
+    values: NDArray[Any] = image.detach().cpu().numpy()
+    channels = values.shape[0]
+    gray = channels == 1 or bool((values == values[:1]).all())
+    if gray:
+        values = values[:1]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    finite = bool(np.isfinite(low) and np.isfinite(high))  # NaN and infinity show in the ends
+    digest = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
+    steps = ((values + 1) * 32767.5 + 0.5).astype(np.uint16) if finite else np.ascontiguousarray(values)
+    digest.update(steps.tobytes())
+    look = mirrored = ""
+    border: tuple[float, ...] = ()
+    if finite and low < high and values.ndim == 3:
+        flat = values[0] if gray else values.mean(axis=0)
+        (look, mirrored), border = _looks(flat, low, high), _border(flat)
+    depth = "" if intensity is None else intensity.dtype
+    size = tuple(int(n) for n in values.shape[1:])
+    return Facts(size, channels, gray, finite, depth, low, high, digest.hexdigest(), look, mirrored, border)
+
+
+def _looks(values: NDArray[Any], low: float, high: float) -> tuple[str, str]:
+    """Return the perceptual hash, the signs of the low frequencies, of an image and of its mirror image."""
+    import imagehash
+    from PIL import Image, ImageOps
+
+    levels = ((values - low) * (255 / (high - low)) + 0.5).astype(np.uint8)
+    small = Image.fromarray(levels).resize((HASHED, HASHED), Image.Resampling.LANCZOS)  # as phash itself does
+    return str(imagehash.phash(small)), str(imagehash.phash(ImageOps.mirror(small)))
+
+
+def _border(values: NDArray[Any]) -> tuple[float, ...]:
+    found = []
+    for axis in (1, 0):
+        flat = np.ptp(values, axis=axis) <= FLAT
+        for line in (flat, flat[::-1]):
+            found.append(0.0 if flat.all() else float(np.argmin(line) / len(line)))
+    return tuple(found)
+
+
+class Memory:
+    """Facts by file, the axes it is read with, its size and its times of change. What goes wrong only costs time.
+
+    The time of change of its content can be set, as copying does; that of the file's entry cannot.
+    """
+
+    def __init__(self, base: sqlite3.Connection | None) -> None:
+        self.base = base
+        self.new: list[tuple[str, int, int, int, int, str]] = []
+
+    def read(self, path: Path, dims: int | None = None) -> Facts:
+        """Return the facts of a file, as remembered or by `read_image`.
+
+        Args:
+            path: the file.
+            dims: its spatial sizes, if that is known: what its axes are may depend on it.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        place = os.path.abspath(path)
+        try:
+            stat = os.stat(place)
+        except OSError:
+            return facts_of(*read_image(path))  # which says what is wrong
+        of = (place, dims or 0, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        known = self._known(*of)
+        if known is not None:
+            return known
+        found = facts_of(*read_image(path, dims=dims))
+        self.new.append((*of, json.dumps(asdict(found))))
+        if len(self.new) >= 500:
+            self.keep()
+        return found
+
+    def _known(self, *of: str | int) -> Facts | None:
+        if self.base is None:
+            return None
+        ask = f"SELECT facts FROM facts_{FORMAT} WHERE path = ? AND dims = ? AND size = ? AND time = ? AND entry = ?"
+        try:
+            row = self.base.execute(ask, of).fetchone()
+            known = json.loads(row[0]) if row else None
+            return Facts(**{**known, "size": tuple(known["size"]), "border": tuple(known["border"])}) if known else None
+        except (sqlite3.Error, ValueError, TypeError, KeyError):
+            return None
+
+    def keep(self) -> None:
+        """Write down what is new."""
+        if self.base is not None:
+            with suppress(sqlite3.Error), self.base:
+                self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?, ?, ?)", self.new)
+        self.new.clear()
+
+
+@contextmanager
+def remembering() -> Iterator[Memory]:
+    """Open the memory of the user; without one where its folder cannot be written."""
+    with remembered("facts", _TABLE) as base:
+        memory = Memory(base)
+        try:
+            yield memory
+        finally:
+            memory.keep()

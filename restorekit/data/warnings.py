@@ -1,0 +1,240 @@
+"""What in the data may deceive a reader of the scores, in sentences: leaks, confounding, few images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from restorekit.core.text import either, listed, split_word
+
+__all__ = [
+    "class_and_source",
+    "cramers_v",
+    "data_warnings",
+    "few_images",
+    "no_test_split",
+    "unchecked_warnings",
+    "untested",
+]
+
+Json = Mapping[str, Any]
+
+FEW_IMAGES = 10
+"""Below so many images of a class, the reader is told that they are few."""
+
+
+def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
+    """Return Cramér's V of counts, 0 (independent) to 1, or None where it is not defined (fewer than two rows)."""
+    rows = [list(row) for row in table if sum(row) > 0]
+    columns = [list(column) for column in zip(*rows, strict=True) if sum(column) > 0]
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    total = sum(map(sum, rows))
+    down, across = [sum(row) for row in rows], [sum(column) for column in columns]
+    chi2 = sum(
+        (columns[j][i] - down[i] * across[j] / total) ** 2 / (down[i] * across[j] / total)
+        for i in range(len(rows))
+        for j in range(len(columns))
+    )
+    return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
+
+
+def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True, answers: bool = True) -> list[str]:
+    """Return in plain words what in the data may deceive a reader of the scores of a run.
+
+    Args:
+        data: images by split and domain, and groups that stand in several splits, as data.json has them.
+        synthetic: the images are made, not recorded: no patient is missing.
+        translates: the run restores images.
+        answers: the run tells classes.
+    """
+    splits = data.get("splits") or {}
+    found = [*_unlearnt(splits), *_confounded(splits, answers=answers)]
+    for split, domains in splits.items():
+        found += _class_and_domain(split, domains, translates=translates)
+    shared = data.get("shared_groups") or []
+    if shared:
+        who = "subjects" if synthetic else "patients"
+        found.append(
+            f"{len(shared)} {who} stand in more than one split, such as {shared[0]}: what was learnt of them was "
+            "tested on them, so the scores are too good."
+        )
+    return found if synthetic else [*found, *_ungrouped(splits)]
+
+
+def unchecked_warnings(data: Json) -> list[str]:
+    """Return what the data check of a run did not look at, a sentence each: of these images a leak is not ruled out.
+
+    Args:
+        data: data.json, whose "check" lists it under "unchecked". Runs of version 1.0 did not record it.
+    """
+    check = data.get("check") or {}
+    if "unchecked" in check:
+        return [f"Not checked for leaks: {line.rstrip('.')}." for line in check["unchecked"]]
+    if not data or data.get("synthetic"):
+        return []
+    return [
+        "It is not recorded whether all images were checked for leaks from training into testing: run restorekit "
+        "data check on the recipe."
+    ]
+
+
+def untested(splits: Json) -> bool:
+    """True if it is known that no test image can be scored: those of domain b are good, and only compared with."""
+    test = splits.get("test") or {}
+    return "train" in splits and not any(counts.get("images") for domain, counts in test.items() if domain != "b")
+
+
+def no_test_split(splits: Json) -> list[str]:
+    """Return a sentence, if there are no test images to score."""
+    if not untested(splits):
+        return []
+    return [
+        "No test split: domain a has no test images, so nothing is scored at the end; give it some (a folder test, a "
+        "column split, or the option test of a manifest)."
+    ]
+
+
+def _unlearnt(splits: Json) -> Iterator[str]:
+    """Say which classes no training image shows; a domain of which no class is known is not looked at."""
+    train = {name: counts.get("classes") or {} for name, counts in (splits.get("train") or {}).items()}
+    labelled = {name: classes for name, classes in train.items() if sum(classes.values())}
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name in dict.fromkeys(name for classes in labelled.values() for name in classes):
+        domains = tuple(domain for domain, classes in labelled.items() if not classes.get(name))
+        if domains:
+            lacking.setdefault(domains, []).append(name)
+    for domains, names in lacking.items():
+        whole = len(domains) == len(labelled)
+        of, there = ("", "") if whole else (f" of domain {listed(domains)}", " there")
+        yield (
+            f"No training image{of} is {either(names)}, so nothing is learnt of {'it' if len(names) == 1 else 'them'}"
+            f"{there}; if some should be, check how labels are told (file name, folder, table)."
+        )
+
+
+@dataclass
+class _Told:
+    """Where a source tells the class, and where much the same is true."""
+
+    sentence: str
+    sources: Json
+    places: list[tuple[str, str]]
+    alike: list[tuple[str, str]] = field(default_factory=list)
+
+    def like(self, sentence: str, sources: Json) -> bool:
+        """True if it can stand for another sentence: of the same kind, and the same sources tell the same classes."""
+        kind, other = (text.partition("{}")[0] for text in (self.sentence, sentence))
+        return kind == other and _lean_alike(self.sources, sources)
+
+    def text(self) -> str:
+        also = f" Much the same is true in {_images_of(self.alike)}." if self.alike else ""
+        return self.sentence.replace("{}", _images_of(self.places), 1) + also
+
+
+def _confounded(splits: Json, *, answers: bool) -> list[str]:
+    """Say where the source tells the class: of the test images first; places where it leans alike share a sentence."""
+    told: dict[str, _Told] = {}
+    for split in sorted(splits, key=lambda split: split != "test"):
+        for domain, counts in splits[split].items():
+            sources, place = counts.get("sources"), (split, domain)
+            for sentence in class_and_source("{}", sources, answers=answers):
+                like = next((one for one in told.values() if one.like(sentence, sources)), None)
+                if sentence in told:
+                    told[sentence].places.append(place)
+                elif like:
+                    like.alike.append(place)
+                else:
+                    told[sentence] = _Told(sentence, sources, [place])
+    return [one.text() for one in told.values()]
+
+
+def _lean_alike(one: Json, other: Json) -> bool:
+    """True if sources of both places have most of their images of the same class, and one at least is in both."""
+    most = [
+        {source: max(row, key=row.get) for source, row in rows.items() if any(row.values())} for rows in (one, other)
+    ]
+    common = most[0].keys() & most[1].keys()
+    return bool(common) and all(most[0][source] == most[1][source] for source in common)
+
+
+def _images_of(places: Iterable[tuple[str, str]]) -> str:
+    """Return (split, domain) in words: "the training images of domain a and b"."""
+    by: dict[str, list[str]] = {}
+    for split, domain in places:
+        by.setdefault(split, []).append(domain)
+    return listed([f"the {split_word(split)} images of domain {listed(domains)}" for split, domains in by.items()])
+
+
+def _ungrouped(splits: Json) -> list[str]:
+    """Say of how many images the patient is not known."""
+    counts = []
+    for split, domains in splits.items():
+        images = sum(int(counts.get("images") or 0) for counts in domains.values())
+        unknown = sum(int(counts.get("ungrouped") or 0) for counts in domains.values())
+        if unknown:
+            counts.append(f"{unknown} of {images} {split_word(split)} images")
+    if not counts:
+        return []
+    return [
+        f"The patient is not known of {listed(counts)}: images of one patient may stand in more than one split, and "
+        "intervals may be too narrow."
+    ]
+
+
+def _table(rows: Json) -> tuple[list[str], list[list[int]]]:
+    classes = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return classes, [[int(row.get(name) or 0) for name in classes] for row in rows.values()]
+
+
+def _only(rows: Json) -> list[tuple[str, str]]:
+    """Return (row, class) for each row that holds images of one class alone."""
+    held = {name: [c for c, n in row.items() if n] for name, row in rows.items()}
+    return [(name, classes[0]) for name, classes in held.items() if len(classes) == 1]
+
+
+def class_and_source(where: str, sources: Any, *, answers: bool = True) -> list[str]:
+    """Return a sentence, if in these images the source tells the class; `answers`: the run tells classes."""
+    rows: Json = {name: row for name, row in (sources or {}).items() if row}
+    v = cramers_v(_table(rows)[1])
+    if v is None or v <= 0.5:
+        return []
+    only = ", ".join(f"source {source} holds only {name}" for source, name in _only(rows))
+    if not only:
+        means = "accuracy partly measures source" if answers else "signs of a source may pass for signs of a class"
+        return [f"Class and source go together in {where} (Cramér's V {v:.2f}), so {means}."]
+    means = "accuracy measures source as well as class" if answers else "signs of a source pass for signs of a class"
+    return [f"Class and source are confounded: in {where}, {only} (Cramér's V {v:.2f}), so {means}."]
+
+
+def _class_and_domain(split: str, domains: Json, *, translates: bool) -> list[str]:
+    rows = {name: counts["classes"] for name, counts in domains.items() if counts.get("classes")}
+    v = cramers_v(_table(rows)[1])
+    if v is None or v <= (0.1 if _only(rows) else 0.5):
+        return []
+    held = [f"domain {d} holds {_shares(row)}" for d, row in rows.items() if sum(row.values())]
+    return [
+        f"Class and domain are confounded: in the {split_word(split)} images, {'; '.join(held)} (Cramér's V {v:.2f}), "
+        + (
+            "so restoration may add or remove signs of a class while it changes quality."
+            if translates
+            else "so quality may be taken for a sign of a class."
+        )
+    ]
+
+
+def _shares(row: Mapping[str, int]) -> str:
+    total = sum(row.values())
+    return " and ".join(f"{100 * n / total:.0f} % {name}" for name, n in row.items() if n)
+
+
+def few_images(name: str, images: int, split: str = "test") -> list[str]:
+    """Return a sentence, if there are few images of the class `name`, or none."""
+    if images == 0:
+        return [f"No {split_word(split)} image is {name}: scores that need both classes are not defined."]
+    if images >= FEW_IMAGES:
+        return []
+    those = f"{split_word(split)} image is" if images == 1 else f"{images} {split_word(split)} images are"
+    return [f"Only {'one ' if images == 1 else ''}{those} {name}: what depends on them is hardly known."]

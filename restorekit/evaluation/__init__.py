@@ -1,0 +1,1 @@
+"""Numbers: scores, intervals, tests, audits, comparisons and costs."""

@@ -1,0 +1,372 @@
+"""Did restoration keep the disease? A judge that never saw the run's patients says, before and after.
+
+The judge is a run of its own: a classifier of another architecture, trained by the same loop on good and poor images
+alike. What it says of a test image and of its restoration is compared, image by image.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core import nd
+from restorekit.core.errors import DataError
+from restorekit.core.types import Batch, Domain, Metric
+from restorekit.evaluation.evaluate import enlarged, restored
+from restorekit.evaluation.intervals import (
+    Indices,
+    Resamples,
+    estimate,
+    exact,
+    group_counts,
+    resamples,
+    unit_word,
+    units,
+)
+from restorekit.evaluation.survival import headline, proven, sentences
+from restorekit.io.files import read_own_text, write_text
+from restorekit.recipes.model import Recipe
+from restorekit.recipes.seeds import seed_of
+from restorekit.runs.experiment import Experiment
+from restorekit.runs.run import Run
+
+__all__ = ["audit", "changes_of_mind", "contrast", "demand_fit", "relation"]
+
+Rows = NDArray[np.float64]
+Score = Callable[[Indices], float]
+LOOKS = ("poor", "restored", "truth")
+RING = 0.06
+"""Width of the surround of a mask, as a fraction of the image's smallest side."""
+
+
+@dataclass
+class _Seen:
+    """What the judge said: rows for "poor", "restored" and, where it is known, "truth"."""
+
+    told: dict[str, list[Tensor]] = field(default_factory=dict)
+    rows: dict[tuple[str, str], list[Rows]] = field(default_factory=dict)
+    contrasts: dict[str, list[float]] = field(default_factory=dict)
+    """NaN where no mask is known."""
+    keys: list[str] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+
+
+def audit(
+    run: Experiment, judge: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Let the judge look at a split before and after restoration; write scores/audit.json and .csv of the run.
+
+    Raises:
+        DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
+        CheckpointError: if one of the two has no checkpoint that fits.
+    """
+    demand_fit(run, judge, split)
+    steps = [one.load()["step"] for one in (run, judge)]
+    seen = _look(run, judge, split, say)
+    unit = unit_word(seen.groups, run.unit)
+    over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
+    found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
+    found |= {"headline": headline(found), "proven": proven(found), "sentences": sentences(found)}
+    write_text(run.folder / "scores" / "audit.csv", _table(seen, run.domains["a"]))
+    write_text(run.folder / "scores" / "audit.json", json.dumps(found, indent=1))
+    return found
+
+
+def relation(run: str, judge: str, split: str) -> dict[str, Any]:
+    """Say from the listings (splits.csv) of two runs what the judge was trained on.
+
+    Returns:
+        `trained`: how many patients the judge was trained on, an image whose patient is not known counting as one;
+        `shared`: how many of them the run was trained on too; `judged`: how many of them it is to judge; `unknown`: how
+        many of all are such images.
+    """
+    ours, theirs = _units_of(run), _units_of(judge)
+    its = theirs["train"]
+    return {
+        "trained": len(its),
+        "shared": len(its & ours["train"]),
+        "judged": len(its & ours[split]),
+        "unknown": sum(not is_patient for is_patient, _ in its | ours["train"]),
+    }
+
+
+def contrast(image: Tensor, mask: Tensor) -> Rows:
+    """Return the mean inside a mask less that in a ring around it, as a fraction of the full range.
+
+    Args:
+        image: (B, C, *S) in [-1, 1].
+        mask: (B, 1, *S), what is above 0.5 is inside.
+
+    Returns:
+        (B,); NaN where the mask or its ring is empty.
+    """
+    from scipy.ndimage import binary_dilation  # slow to import, and seldom needed
+
+    width = max(1, round(RING * min(mask.shape[2:])))
+    gray = image.double().mean(1).cpu().numpy()
+    inside = mask[:, 0].cpu().numpy() > 0.5
+    found = np.full(len(gray), math.nan)
+    for i, (picture, within) in enumerate(zip(gray, inside, strict=True)):
+        ring = binary_dilation(within, iterations=width) & ~within if within.any() else within
+        if ring.any():
+            found[i] = (picture[within].mean() - picture[ring].mean()) / 2
+    return found
+
+
+def demand_fit(run: Experiment, judge: Run, split: str) -> None:
+    """Refuse a judge that cannot audit a run, before or after the judge is trained.
+
+    Raises:
+        DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
+    """
+    if not run.sizes.get(split):
+        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
+    if not run.restorer.translates:
+        raise DataError(f"{run.folder}: hands its images through, so there is nothing to audit; give one that restores")
+    if isinstance(run.recipe, Recipe) and run.recipe.nets.generator.name == judge.recipe.nets.generator.name:
+        raise DataError(
+            f"{judge.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; a judge needs another "
+            "architecture"
+        )
+    _demand_images(run.domains["a"], judge.domains["a"], judge.folder)
+    ours, theirs = run.domains["a"].classes, judge.domains["a"].classes
+    if not theirs or judge.nets.ab.head is None:
+        raise DataError(f"{judge.folder}: tells no classes, so it cannot judge; use a run with nets.head")
+    if ours != theirs:
+        raise DataError(
+            f"{judge.folder}: tells the classes {theirs}, the run's data have {ours}; they must be the same"
+        )
+    trained = relation(_listing(run), _listing(judge), split)
+    if trained["judged"]:
+        raise DataError(
+            f"{judge.folder}: was trained on {trained['judged']} patients whose {split} images it is to judge; take a "
+            "judge of the same splits"
+        )
+
+
+def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
+    """One channel is repeated for a judge of several, as in training; other numbers of channels do not fit."""
+    if ours.dims != theirs.dims:
+        raise DataError(f"{place}: judges images of {theirs.dims} dimensions, the run restores such of {ours.dims}")
+    if ours.channels != theirs.channels and ours.channels != 1:
+        raise DataError(
+            f"{place}: judges images of {theirs.channels} channels, the run restores such of {ours.channels}"
+        )
+
+
+def _listing(run: Experiment) -> str:
+    """What a run was trained on: as it was written when it began, for the data may have changed since."""
+    written = run.folder / "splits.csv"
+    return read_own_text(written) if written.is_file() else run.listing
+
+
+def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
+    """By split the patients, (True, name), and the images whose patient is not known, (False, path)."""
+    found: dict[str, set[tuple[bool, str]]] = {"train": set(), "val": set(), "test": set()}
+    for row in csv.DictReader(io.StringIO(listing, newline="")):
+        found[row["split"]].add((True, row["patient"]) if row["patient"] else (False, row["path"]))
+    return found
+
+
+def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -> _Seen:
+    seen = _Seen()
+    with run.evaluating(), judge.evaluating():
+        for batch in run.scoring(split):
+            moved = batch.to(run.engine.device)
+            output = restored(run, moved)
+            _note(judge, seen, moved, output.image.float())
+            say(f"{len(seen.keys)} of {run.sizes[split]} images judged")
+    if len(seen.told.get("truth", [])) < len(seen.keys):  # a score of some of the images would not be the split's
+        seen.told.pop("truth", None)
+        seen.rows = {key: rows for key, rows in seen.rows.items() if key[1] != "truth"}
+    return seen
+
+
+def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
+    looks = {"poor": enlarged(batch.image, image), "restored": image}
+    if batch.truth is not None and bool(batch.with_truth.all()):
+        looks["truth"] = batch.truth
+    head = judge.scored_nets.ab.head
+    for name, look in looks.items():
+        answer = judge.scored_nets.ab.answer(_for(judge.domains["a"], look))
+        if head is None or answer is None:
+            continue
+        told = head.told(answer)
+        seen.told.setdefault(name, []).extend(told.cpu())
+        for score, metric in judge.metrics.items():
+            if metric.needs == "target":
+                seen.rows.setdefault((score, name), []).append(metric.measure(look, told, batch))
+    for name in LOOKS:
+        here = None if batch.mask is None or name not in looks else contrast(looks[name], batch.mask)
+        seen.contrasts.setdefault(name, []).extend([math.nan] * len(batch.key) if here is None else here)
+    seen.keys += batch.key
+    seen.groups += batch.group or [None] * len(batch.key)
+    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
+
+
+def _for(domain: Domain, image: Tensor) -> Tensor:
+    """Return an image at the judge's size and channels. Both looks go through it, so it can make no difference."""
+    if image.shape[1] == 1:
+        image = image.expand(-1, domain.channels, *image.shape[2:])
+    return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
+
+
+def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
+    confidence = run.recipe.evaluate.confidence
+    classes = run.domains["a"].classes
+    truth = np.array(seen.targets)
+    before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
+    told = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
+    of = classes[1:] if len(classes) == 2 else classes
+    who = {"folder": relpath(judge.folder, run.folder), "generator": judge.recipe.nets.generator.name}
+    return {
+        "split": split,
+        "images": len(seen.keys),
+        **group_counts(seen.groups),
+        "classes": list(classes),
+        "confidence": confidence,
+        "synthetic": run.synthetic,
+        "times": run.recipe.evaluate.times,
+        "judge": {**who, **relation(_listing(run), _listing(judge), split)},
+        "chance": {"auroc": 0.5, "accuracy": _most(truth)},
+        "scores": dict(_scores(judge, seen, over, confidence)),
+        "agreement": _share(before == after, np.ones(len(before), bool), confidence),
+        "flips": [told(name, classes.index(name)) for name in of],
+        "contrast": _contrasts(seen, over, confidence),
+    }
+
+
+def _scores(judge: Run, seen: _Seen, over: Resamples, confidence: float) -> Iterator[tuple[str, Any]]:
+    """Yield (metric, its score before, after, of the truth, and the change), each with an interval."""
+    for name, metric in judge.metrics.items():
+        rows = {which: np.concatenate(of) for (score, which), of in seen.rows.items() if score == name}
+        if rows:
+            scores = {which: _reduced(metric, of) for which, of in rows.items()}
+            scores["change"] = _change(scores["poor"], scores["restored"])
+            yield (
+                name,
+                {
+                    which: estimate(
+                        score,
+                        over,
+                        confidence,
+                        biased=metric.biased,
+                        proportion=metric.proportion and which != "change",
+                    )
+                    for which, score in scores.items()
+                },
+            )
+
+
+def _reduced(metric: Metric, rows: Rows) -> Score:
+    return lambda chosen: metric.reduce(rows[chosen])
+
+
+def _change(before: Score, after: Score) -> Score:
+    return lambda chosen: after(chosen) - before(chosen)
+
+
+def _mean(values: Rows) -> Score:
+    """The mean of those that are defined."""
+    return lambda chosen: float(np.mean(kept)) if len(kept := values[chosen][np.isfinite(values[chosen])]) else math.nan
+
+
+def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -> dict[str, Any]:
+    """Count `which` among `of`, with the exact binomial interval, which takes images for independent."""
+    k, n = int((which & of).sum()), int(of.sum())
+    if not n:
+        return {"k": 0, "n": 0, "value": None, "low": None, "high": None}
+    low, high = exact(k, n, confidence)
+    return {"k": k, "n": n, "value": k / n, "low": low, "high": high}
+
+
+def _most(truth: Rows) -> float:
+    """Return the share of the largest class among images whose class is known: what a guess would tell rightly."""
+    known = truth[truth >= 0]
+    return float(np.bincount(known.astype(np.int64)).max() / len(known)) if len(known) else 0.0
+
+
+def changes_of_mind(
+    name: str,
+    index: int,
+    before: NDArray[np.int_],
+    after: NDArray[np.int_],
+    truth: Rows,
+    over: Resamples,
+    confidence: float,
+) -> dict[str, Any]:
+    """Count changes of mind about a class: of all images, and of those that were called rightly before.
+
+    Of those that were lost or invented patients are counted too, each once, if it is so of one of their images. Net is
+    what changed for the worse less what changed for the better, of all images of the class and of all others, as a
+    share of them: by how much the judge's sensitivity and specificity fell.
+
+    Args:
+        name: of the class.
+        index: of the class.
+        before: (N,), the class that each image was called before restoration.
+        after: (N,), after it.
+        truth: (N,), the true class; below 0 or NaN where it is not known.
+        over: resamples of the images.
+        confidence: of the intervals.
+    """
+    was, now, is_, known = before == index, after == index, truth == index, truth >= 0
+    ways = {"lost": (~now, was & is_), "invented": (now, known & ~is_ & (before == truth))}
+    worse = {"lost": (is_, 1.0 * was - now), "invented": (known & ~is_, 1.0 * now - was)}
+    return {
+        "class": name,
+        "away": _share(~now, was, confidence),
+        "towards": _share(now, ~was, confidence),
+        **{way: _share(which, among, confidence) for way, (which, among) in ways.items()},
+        **{
+            f"{way}_patients": _share(_any(which & among, over.units), _any(among, over.units), confidence)
+            for way, (which, among) in ways.items()
+        },
+        **{
+            f"{way}_net": estimate(_mean(np.where(of, change, np.nan)), over, confidence)
+            for way, (of, change) in worse.items()
+        },
+    }
+
+
+def _any(which: NDArray[np.bool_], of: Sequence[Indices]) -> NDArray[np.bool_]:
+    """Return of which patients any image is one of `which`."""
+    return np.array([which[rows].any() for rows in of], bool)
+
+
+def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any] | None:
+    """Return the mean contrast inside the masks, before, after and of the truth, and its change by restoration."""
+    columns = {which: np.array(values) for which, values in seen.contrasts.items()}
+    known = int(np.isfinite(columns["poor"]).sum())
+    if not known:
+        return None
+    columns["change"] = columns["restored"] - columns["poor"]
+    found = {which: estimate(_mean(values), over, confidence) for which, values in columns.items()}
+    return {**found, "images": known}
+
+
+def _table(seen: _Seen, domain: Domain) -> str:
+    """A row an image: the judge's probabilities before and after, of the truth where it is known, and contrasts."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    tells = [f"{which}_{column}" for which in seen.told for column in domain.columns]
+    contrasts = {which: values for which, values in seen.contrasts.items() if np.isfinite(values).any()}
+    writer.writerow(["key", "group", "class", *tells, *(f"{which}_contrast" for which in contrasts)])
+    for i, key in enumerate(seen.keys):
+        said = [str(float(p)) for of in seen.told.values() for p in of[i]]
+        inside = [f"{values[i]:.6g}" for values in contrasts.values()]
+        writer.writerow([key, seen.groups[i] or "", domain.called(seen.targets[i]), *said, *inside])
+    return stream.getvalue()

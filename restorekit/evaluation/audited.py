@@ -1,0 +1,119 @@
+"""What a judge said of each image before and after restoration, as scores that methods are compared by."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorekit.core.errors import DataError
+from restorekit.evaluation.methods import Method, Scored
+
+__all__ = ["with_judge"]
+
+Values = NDArray[np.float64]
+NEAR = 1e-3
+"""Probabilities of a judge that are nearer than this are the same."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """scores/audit.csv, in the order of the keys."""
+
+    classes: tuple[str, ...]
+    truth: NDArray[np.str_]
+    poor: Values
+    """(N, classes): the judge's probabilities before restoration."""
+    restored: Values
+
+
+def with_judge(methods: Sequence[Method]) -> tuple[list[Method], str]:
+    """Add what one judge said to the scores of methods; or return them as they are, and why.
+
+    `judge_agrees` is the share of images of which the judge says the same before and after restoration,
+    `judge_keeps_CLASS` that of the images of a class, recognised before, which it still recognises. They are added
+    where every run that restores was audited by the same judge: one that says the same of the poor images.
+
+    Raises:
+        DataError: if an audit cannot be read.
+    """
+    said = {run.folder: _read(run) for method in methods for run in method.runs if run.restores}
+    known = {folder: one for folder, one in said.items() if one is not None}
+    if not known:
+        return [*methods], ""
+    first = next(iter(known))
+    for folder, one in said.items():
+        if one is None:
+            return [*methods], f"{folder} was not audited as it is now, and {first} was"
+        if not _alike(known[first], one):
+            return [*methods], f"{first} and {folder} were audited by different judges, or at different sizes"
+    runs = (tuple(_with(run, known.get(run.folder)) for run in method.runs) for method in methods)
+    return [replace(method, runs=of) for method, of in zip(methods, runs, strict=True)], ""
+
+
+def _alike(one: _Said, other: _Said) -> bool:
+    same = one.classes == other.classes and one.poor.shape == other.poor.shape
+    return same and np.allclose(one.poor, other.poor, rtol=0, atol=NEAR)
+
+
+def _read(run: Scored) -> _Said | None:
+    """Return the audit of the run's scored weights; None where there is none."""
+    summary, table = (run.folder / "scores" / f"audit.{kind}" for kind in ("json", "csv"))
+    if not summary.is_file() or not table.is_file():
+        return None
+    try:
+        if json.loads(summary.read_text("utf-8"))["step"] != run.scores["step"]:
+            return None
+        with table.open(newline="", encoding="utf-8") as stream:
+            return _said(sorted(csv.DictReader(stream), key=lambda row: row["key"]), run.test.keys)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{table}: is no audit of {run.folder} ({error}); restorekit audit {run.folder}") from error
+
+
+def _said(rows: list[dict[str, str]], keys: Sequence[str]) -> _Said:
+    if [row["key"] for row in rows] != [*keys]:
+        raise ValueError("it is of other images than the scores")
+    classes = [head.removeprefix("poor_p_") for head in rows[0] if head.startswith("poor_p_")]
+    poor, restored = (
+        np.array([[float(row[f"{which}_p_{name}"]) for name in classes] for row in rows])
+        for which in ("poor", "restored")
+    )
+    return _Said(tuple(classes), np.array([row["class"] for row in rows]), poor, restored)
+
+
+def _with(run: Scored, said: _Said | None) -> Scored:
+    if said is None:
+        return run
+    columns = dict(_columns(said))
+    entries = {name: _entry(definition, values) for name, (definition, values) in columns.items()}
+    table = replace(
+        run.test, columns={**run.test.columns, **{f"{name}_restored": values for name, (_, values) in columns.items()}}
+    )
+    return replace(run, test=table, scores={**run.scores, "metrics": {**run.scores["metrics"], **entries}})
+
+
+def _columns(said: _Said) -> Iterator[tuple[str, tuple[str, Values]]]:
+    """Yield name, definition and (N,) values: 1, 0, or NaN where the image does not count."""
+    names = np.array(said.classes)
+    before, after = names[said.poor.argmax(1)], names[said.restored.argmax(1)]
+    told = "the share of images of which a judge (restorekit audit) says the same class before and after restoration"
+    yield "judge_agrees", (told, (before == after).astype(np.float64))
+    for name in said.classes:
+        counts = (said.truth == name) & (before == name)
+        told = f"of the {name} images that the judge recognises before restoration, the share that it does after it"
+        yield f"judge_keeps_{name}", (told, np.where(counts, (after == name).astype(np.float64), np.nan))
+
+
+def _entry(definition: str, values: Values) -> dict[str, Any]:
+    some = values[~np.isnan(values)]
+    return {
+        "id": definition,
+        "better": "higher",
+        "proportion": True,
+        "restored": {"value": float(some.mean())} if some.size else None,
+    }

@@ -1,0 +1,527 @@
+"""A run and a split to scores: a row an image, a number a metric, an interval by patient where patients are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit.core import nd
+from restorekit.core.errors import DataError
+from restorekit.core.types import Batch, Domain, Metric, Output
+from restorekit.evaluation import gallery, traces
+from restorekit.evaluation.classification import class_score
+from restorekit.evaluation.distances import distance, distances, quantiles
+from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
+from restorekit.evaluation.measures import LEVELS
+from restorekit.io.files import write_text
+from restorekit.io.pictures import draw_grid
+from restorekit.recipes.seeds import seed_of
+from restorekit.runs.experiment import Experiment
+from restorekit.runs.run import distance_name
+
+__all__ = ["all_metrics", "enlarged", "evaluate", "measure_good", "pictures", "rehearse", "restored", "score"]
+
+Rows = NDArray[np.float64]
+GOOD = 500
+"""Good images that are scored beside the poor ones, at most: evenly spread over their split."""
+SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles that tell how a score is spread over images."""
+
+
+@dataclass
+class _Measured:
+    """Rows of each metric for the images of a split as they came, "poor" or "good", and as they became, "restored"."""
+
+    metrics: Mapping[str, Metric]
+    rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    sources: list[str | None] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+    predictions: list[Tensor] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
+    pending: dict[tuple[str, str], list[tuple[Rows | None, list[bool]]]] = field(default_factory=dict)
+
+    def note(
+        self,
+        name: str,
+        which: str,
+        metric: Metric,
+        image: Tensor,
+        prediction: Tensor | None,
+        batch: Batch,
+        known: list[bool],
+    ) -> None:
+        """Measure the images of a batch that a metric can be measured of; the others have no value."""
+        places = [i for i, one in enumerate(known) if one]
+        if len(places) == len(known):
+            rows = metric.measure(image, prediction, batch)
+        elif places:
+            rows = metric.measure(image[places], None if prediction is None else prediction[places], batch.take(places))
+        else:
+            rows = None
+        self.pending.setdefault((name, which), []).append((rows, known))
+
+    def finish(self) -> None:
+        """Make one table of each metric's rows, NaN where an image has none; a metric of no image is left out."""
+        for key, pieces in self.pending.items():
+            wide = next((rows.shape[1] for rows, _ in pieces if rows is not None), None)
+            if wide is None:
+                continue
+            table = np.full((sum(len(known) for _, known in pieces), wide), np.nan)
+            table[[one for _, known in pieces for one in known]] = np.concatenate(
+                [rows for rows, _ in pieces if rows is not None]
+            )
+            self.rows[key] = table
+        self.pending.clear()
+
+    def add(self, name: str, which: str, rows: Rows) -> None:
+        have = self.rows.get((name, which))
+        self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
+
+    def who(self, batch: Batch) -> None:
+        """Remember whose images a batch holds."""
+        self.keys += batch.key
+        self.groups += batch.group or [None] * len(batch.key)
+        self.sources += batch.source or [None] * len(batch.key)
+
+
+def restored(run: Experiment, batch: Batch) -> Output:
+    """Return what the run's restorer makes of a batch, (B, C, *scale*S), and predicts of it."""
+    # Random restorers draw by the names of the images alone.
+    rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "restore", *batch.key))
+    return run.restorer.restore(batch.image, batch.summary, rng)
+
+
+def enlarged(image: Tensor, like: Tensor) -> Tensor:
+    """Return degraded images at the size of the restored ones: by cubic interpolation where that is larger."""
+    if image.shape[2:] == like.shape[2:]:
+        return image
+    return nd.resize(image, like.shape[2:], mode="cubic").clamp(-1, 1)
+
+
+def score(run: Experiment, split: str) -> dict[str, float]:
+    """Return the plain scores of a split: of the restored images, and of the classes.
+
+    A metric that is better when nearer to the good images has a second score, `NAME_distance`: how far the restored
+    images of the split are from them.
+    """
+    seen = _measure(run, split, run.metrics, before=False)
+    found = {
+        name: float("nan") if (name, "restored") not in seen.rows else metric.reduce(seen.rows[name, "restored"])
+        for name, metric in run.metrics.items()
+    }
+    nearer = {name: metric for name, metric in run.metrics.items() if metric.better == "nearer"}
+    if nearer and split not in run.good_rows:  # they do not change with the networks
+        good = measure_good(run, split, nearer)
+        run.good_rows[split] = {} if good is None else {name: rows[:, 0] for (name, _), rows in good[1].rows.items()}
+    for name in nearer:
+        aim, rows = run.good_rows[split].get(name), seen.rows.get((name, "restored"))
+        found[distance_name(name)] = math.nan if aim is None or rows is None else distance(rows[:, 0], aim)
+    return found
+
+
+def rehearse(run: Experiment) -> None:
+    """Score one image as the untrained networks leave it: a metric that cannot is reported now, not after the training.
+
+    Raises:
+        DataError: if a metric cannot score these images.
+    """
+    there = [split for split in ("test", "val") if run.sizes.get(split)]
+    seen = _Measured(all_metrics(run))
+    with run.evaluating():
+        for batch in run.scoring(there[0], [0]) if there else ():
+            moved = batch.to(run.engine.device)
+            _measure_batch(run, seen, moved, restored(run, moved), before=True)
+
+
+def all_metrics(run: Experiment) -> dict[str, Metric]:
+    """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
+    domain = run.domains["a"]
+    levels = LEVELS if domain.dims == 2 and run.restorer.translates else {}
+    return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
+
+
+def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png, of test also pictures/.
+
+    Of images of two dimensions, noise, blur, exposure and contrast are scored beside what the recipe lists. Metrics
+    that need nothing but an image, as these, score good images too, of the same split or else of validation or
+    training, into scores/SPLIT_good.csv.
+
+    Raises:
+        DataError: if the split has no images.
+        CheckpointError: if there is no checkpoint, or it does not fit.
+    """
+    if not run.sizes.get(split):
+        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
+    state = run.load()
+    metrics = all_metrics(run)
+    seen = _measure(run, split, metrics, before=True, say=say)
+    say("intervals")
+    unit = unit_word(seen.groups, run.unit)
+    patients = units(seen.groups)
+    over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
+    found = {name: _scored(run, name, seen, over) for name in metrics}
+    good = measure_good(run, split, metrics)
+    if good is not None:
+        _beside(run, found, seen, good[1], over)
+    domain = run.domains["a"]
+    summary = {
+        "split": split,
+        "step": state["step"],
+        "kept": run.kept,
+        "times": run.recipe.evaluate.times,
+        "dims": domain.dims,
+        "images": len(seen.keys),
+        "changed": run.changed,
+        **group_counts(seen.groups),
+        "unit": unit,
+        "resamples": run.recipe.evaluate.resamples,
+        "confidence": run.recipe.evaluate.confidence,
+        "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
+        "quantity": domain.quantity or None,
+        "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
+        "metrics": found,
+        "confusion": _confusion(seen, domain.classes),
+        "constant": _constant(seen, domain.classes, over, run.recipe.evaluate.confidence),
+        "channel_spread": _channel_spread(seen),
+    }
+    home = run.folder / "scores"
+    write_text(home / f"{split}.csv", _table(seen, domain))
+    if good is not None:
+        write_text(home / f"{split}_good.csv", _good_table(good[1]))
+    write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
+    images, keys = pictures(run, split)
+    if split == "test":
+        at = gallery.chosen(seen.keys)
+        singles = pictures(run, split, at)[0]
+        gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.synthetic)
+        if domain.dims == 1:
+            shown = {"split": split, "step": state["step"], **_traces(run, split, seen)}
+            write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
+    title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
+    draw_grid(home / f"{split}.png", images, title=title, captions=keys)
+    return summary
+
+
+def pictures(
+    run: Experiment, split: str | None = None, at: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
+
+    Without a split, those of validation, or else of training: nobody should choose by pictures of the test images.
+    """
+    split = split or ("val" if run.sizes["val"] else "train")
+    shown: list[dict[str, Any]] = []
+    with run.evaluating():
+        for batch in run.scoring(split, gallery.evenly(run.sizes[split]) if at is None else at):
+            moved = batch.to(run.engine.device)
+            output = restored(run, moved)
+            shown += _rows(run, moved, output)
+    return _stacked(shown)
+
+
+def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
+    """Return a few signals of a split, chosen by the scores of all, and what metrics mark along them."""
+    name, scores = traces.judge(run.metrics, seen.rows) or (None, {})
+    why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
+    marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
+    signals: list[dict[str, Any]] = []
+    with run.evaluating():
+        for batch in run.scoring(split, list(why)):
+            moved = batch.to(run.engine.device)
+            output = restored(run, moved)
+            columns = _columns(run, moved, output)
+            marks = traces.marks(marking, columns, output.prediction, moved)
+            known = batch.intensity or (None,) * len(batch.key)
+            shown, answers = _as_stored(batch, columns), _answers(run, moved, output)
+            for i, intensity in enumerate(known):
+                images = {column: image[i].float().cpu() for column, image in shown.items()}
+                signals.append(
+                    {**traces.signal(images, intensity, run.domains["a"]), "answer": answers[i], "marks": marks[i]}
+                )
+    for (i, reasons), one in zip(why.items(), signals, strict=True):
+        one |= {"key": seen.keys[i], "why": reasons, "score": {which: of[i] for which, of in scores.items()}}
+    return {"images": len(seen.keys), "judge": name, "signals": signals}
+
+
+def _measure(
+    run: Experiment,
+    split: str,
+    metrics: Mapping[str, Metric],
+    *,
+    before: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> _Measured:
+    seen = _Measured(metrics)
+    with run.evaluating():
+        for batch in run.scoring(split):
+            moved = batch.to(run.engine.device)
+            output = restored(run, moved)
+            _measure_batch(run, seen, moved, output, before=before)
+            seen.who(batch)
+            say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
+    seen.finish()
+    return seen
+
+
+def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
+    prediction = output.prediction
+    for name, metric in seen.metrics.items():
+        known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
+        seen.note(name, "restored", metric, output.image.float(), prediction, batch, known)
+        if before and metric.needs != "target":
+            seen.note(name, "poor", metric, enlarged(batch.image, output.image), prediction, batch, known)
+    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
+    if prediction is not None:
+        seen.predictions += list(prediction.cpu())
+    if run.restorer.translates and _gray(batch) and output.image.shape[1] > 1:
+        gap = output.image.amax(1) - output.image.amin(1)
+        seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
+    """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
+    chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
+    there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
+    if not chosen or not there:
+        return None
+    seen = _Measured(chosen)
+    for batch in run.scoring(there[0], gallery.evenly(run.good_sizes[there[0]], GOOD), name="b"):
+        for name, metric in chosen.items():
+            seen.add(name, "good", metric.measure(batch.image, None, batch))
+        seen.who(batch)
+    # Counts of an image, as those of beats, are no number that images could be nearer to each other by.
+    seen.rows = {key: rows for key, rows in seen.rows.items() if rows.shape[1] == 1}
+    return there[0], seen
+
+
+def _beside(
+    run: Experiment, found: dict[str, dict[str, Any]], seen: _Measured, good: _Measured, over: Resamples
+) -> None:
+    """Add to each metric that good images were scored by: their score, and how far the others are from them."""
+    confidence = run.recipe.evaluate.confidence
+    unit = unit_word(good.groups, run.unit)
+    drawn = "bootstrap" if good.keys == seen.keys else "bootstrap of good images"  # the same images: the same draws
+    over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, drawn), unit)
+    for (name, _), rows in good.rows.items():
+        metric = good.metrics[name]
+        parts = _parts(metric, rows, None, np.array([]))
+        found[name]["good"] = _entry(
+            *parts["restored"], over_good, confidence, biased=metric.biased, proportion=metric.proportion
+        )
+        if found[name]["good"] is None:
+            found[name]["undefined"] = metric.undefined
+        three = {which: seen.rows[name, which][:, 0] for which in ("poor", "restored")} | {"good": rows[:, 0]}
+        found[name]["spread"] = {which: quantiles(values, SPREAD) for which, values in three.items()}
+        found[name]["range"] = quantiles(three["good"], (0, 1))
+        found[name]["distance"] = distances(three, over, over_good, confidence)
+
+
+def _gray(batch: Batch) -> bool:
+    """True if every image was stored with one channel."""
+    return batch.intensity is not None and all(i is not None and i.channels == 1 for i in batch.intensity)
+
+
+def _columns(run: Experiment, batch: Batch, output: Output) -> dict[str, Tensor]:
+    """Return images by column, (B, C, *S): "poor" and "restored", or what is handed through, and the truth if known."""
+    handed = not run.restorer.translates
+    poor = enlarged(batch.image, output.image)
+    columns = {"image": batch.image} if handed else {"poor": poor, "restored": output.image.float()}
+    return columns | ({} if batch.truth is None else {"truth": batch.truth})
+
+
+def _as_stored(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return images with as many channels as restored files are written with."""
+    return {name: column.mean(1, keepdim=True) if _gray(batch) else column for name, column in columns.items()}
+
+
+def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]:
+    """A row of pictures for each image, by column name, and "key": its name and class, as shown beneath."""
+    columns = _columns(run, batch, output)
+    degrade = run.degrade
+    if degrade is not None and "restored" in columns:
+        last = {"truth": columns.pop("truth")} if "truth" in columns else {}
+        columns |= {"back again": degrade(output.image), **last}
+    columns = _as_stored(batch, columns)
+    answers = _answers(run, batch, output)
+    return [
+        {
+            **{name: column[i].float().cpu() for name, column in columns.items()},
+            "key": "\n".join(filter(None, [Path(key).name, answers[i]])),
+        }
+        for i, key in enumerate(batch.key)
+    ]
+
+
+def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
+    """Return for each image its class, or number, and what it was called; empty without a prediction."""
+    domain, prediction = run.domains["a"], output.prediction
+    if prediction is None or not domain.tells:
+        return [""] * len(batch.key)
+    targets = [math.nan] * len(prediction) if batch.target is None else batch.target.tolist()
+    return [
+        f"true: {domain.called(t) or 'unknown'}, predicted: {_called(domain, one)}"
+        for t, one in zip(targets, prediction, strict=True)
+    ]
+
+
+def _called(domain: Domain, prediction: Tensor) -> str:
+    """Return an answer for people: the likeliest class, or the number."""
+    return domain.called(float(prediction[0]) if domain.quantity else int(prediction.argmax()))
+
+
+def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    names = [name for name in rows[0] if name != "key"]
+    return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
+
+
+def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:
+    """What scores/SPLIT.json holds of a metric: its definition, and a value and an interval for each part of it."""
+    metric = seen.metrics[name]
+    facts = {name: getattr(metric, name) for name in ("id", "better", "unit", "needs", "biased", "proportion")}
+    entry: dict[str, Any] = {**facts, "undefined": None}
+    if (name, "restored") not in seen.rows:
+        return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
+    known = np.array([run.domains["a"].knows(target) for target in seen.targets])
+    if metric.needs == "target" and not known.any():
+        what = "number" if run.domains["a"].quantity else "class"
+        return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
+    after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
+    for part, (function, defined) in _parts(metric, after, before, known).items():
+        entry[part] = _entry(
+            function,
+            defined,
+            over,
+            run.recipe.evaluate.confidence,
+            biased=metric.biased,
+            proportion=metric.proportion and part != "gain",
+        )
+        if entry[part] is None:
+            endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
+            entry["undefined"] = "infinite for one image or more" if endless else metric.undefined
+    return entry
+
+
+def _entry(
+    function: Callable[[Indices], float],
+    defined: NDArray[np.bool_],
+    over: Resamples,
+    confidence: float,
+    *,
+    biased: bool,
+    proportion: bool,
+) -> dict[str, Any] | None:
+    """A score of all images, its interval, and of how many images it tells; None where it is no number."""
+    entry = estimate(function, over, confidence, biased=biased, proportion=proportion)
+    return None if entry is None else {**entry, "n": int(defined.sum())}
+
+
+def _parts(
+    metric: Metric, after: Rows, before: Rows | None, known: NDArray[np.bool_]
+) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
+    """What is reported of a metric: functions of which images count, and the images for which each is defined."""
+    if metric.needs == "target":
+        return {"score": (lambda rows: metric.reduce(after[rows]), known)}
+    done = ~np.isnan(after[:, 0])
+    parts: dict[str, Any] = {"restored": (lambda rows: metric.reduce(after[rows]), done)}
+    if before is not None:
+        had = ~np.isnan(before[:, 0])
+        parts["poor"] = (lambda rows: metric.reduce(before[rows]), had)
+        parts["gain"] = (lambda rows: _gain(metric, after, before, rows[(done & had)[rows]]), done & had)
+    return parts
+
+
+def _gain(metric: Metric, after: Rows, before: Rows, both: Indices) -> float:
+    """Compare the same images: those for which both are defined."""
+    return metric.reduce(after[both]) - metric.reduce(before[both]) if both.size else math.nan
+
+
+def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | None:
+    if not seen.predictions or not classes:
+        return None
+    matrix = np.zeros((len(classes), len(classes)), int)
+    for target, prediction in zip(seen.targets, seen.predictions, strict=True):
+        if target >= 0:
+            matrix[int(target), int(prediction.argmax())] += 1
+    return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
+
+
+def _constant(seen: _Measured, classes: tuple[str, ...], over: Resamples, confidence: float) -> dict[str, Any] | None:
+    """Return the class that every image is predicted to be, and the AUROC, which does not depend on a threshold.
+
+    None where several classes are predicted, or there is one image.
+    """
+    if not classes or len(seen.predictions) < 2:
+        return None
+    chances = np.array([prediction.double().numpy() for prediction in seen.predictions])
+    predicted = set(chances.argmax(1).tolist())
+    if len(predicted) != 1:
+        return None
+    target = np.array(seen.targets)
+    known = target >= 0
+
+    def auroc(rows: Indices) -> float:
+        mine = rows[known[rows]]
+        return float(class_score("auroc", chances[mine], target[mine].astype(np.int64))) if mine.size else math.nan
+
+    return {
+        "class": classes[predicted.pop()],
+        "images": len(seen.predictions),
+        "auroc": estimate(auroc, over, confidence),
+    }
+
+
+def _channel_spread(seen: _Measured) -> dict[str, float] | None:
+    return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
+
+
+def _table(seen: _Measured, domain: Domain) -> str:
+    """A row an image: who it is, what was answered, and each metric that has one number an image."""
+    images = {key: rows for key, rows in seen.rows.items() if seen.metrics[key[0]].needs != "target"}
+    single = {f"{name}_{which}": rows[:, 0] for (name, which), rows in images.items() if rows.shape[1] == 1}
+    heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.predictions else []
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "source", "number" if domain.quantity else "class", *heads, *single])
+    for i, key in enumerate(seen.keys):
+        said = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
+        if "called" in heads:
+            said.insert(0, _called(domain, seen.predictions[i]))
+        values = [f"{column[i]:.6g}" for column in single.values()]
+        truth = domain.called(seen.targets[i])
+        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", truth, *said, *values])
+    return stream.getvalue()
+
+
+def _good_table(good: _Measured) -> str:
+    """A row a good image: who it is, and each score that is one number an image."""
+    single = {name: rows[:, 0] for (name, _), rows in good.rows.items() if rows.shape[1] == 1}
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["key", "group", "source", *single])
+    for i, key in enumerate(good.keys):
+        values = [f"{column[i]:.6g}" for column in single.values()]
+        writer.writerow([key, good.groups[i] or "", good.sources[i] or "", *values])
+    return stream.getvalue()
+
+
+def _no_nan(value: Any) -> Any:
+    """JSON knows no NaN and no infinity; what is not a number becomes null."""
+    if isinstance(value, dict):
+        return {key: _no_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,80 @@
+"""Single pictures of a few test images, poor and restored, so that runs can be laid side by side: scores/pictures/.
+
+Which images is a function of the keys alone, so that every run that was tested on the same images shows the same ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from restorekit.io.files import write_text
+from restorekit.io.pictures import draw_picture
+
+__all__ = ["COLUMNS", "SHOWN", "chosen", "evenly", "read", "write"]
+
+SHOWN = 6
+INDEX = "pictures.csv"
+COLUMNS = ("poor", "restored", "truth")
+SYNTHETIC = "-synthetic"
+"""Ends the names of pictures of phantoms."""
+PHANTOM = "Synthetic phantom, no patient image"
+
+
+def chosen(keys: Sequence[str], most: int = SHOWN) -> list[int]:
+    """Return the positions of at most so many keys, evenly spread over the keys in their sorted order."""
+    order = sorted(range(len(keys)), key=lambda i: keys[i])
+    return [order[i] for i in evenly(len(keys), most)]
+
+
+def evenly(count: int, most: int = SHOWN) -> list[int]:
+    """Return at most so many positions below `count`, evenly spread."""
+    taken = min(most, count)
+    return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
+
+
+def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, synthetic: bool = False) -> None:
+    """Write a PNG file each of poor, restored and, where it is known, the truth, and last the table that names them.
+
+    Args:
+        folder: where; what stood there of an earlier evaluation counts no more.
+        images: by column, (B, C, *S) in [-1, 1].
+        keys: B names.
+        synthetic: the images are phantoms. Their files say so, in their names and within; the pictures stay bare, so
+            that they can be laid side by side.
+    """
+    (folder / INDEX).unlink(missing_ok=True)  # a kill leaves no table, and without it there are no pictures
+    columns = [name for name in COLUMNS if name in images]
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["key", *columns])
+    for i, key in enumerate(keys):
+        like = images["poor"][i] if "poor" in images else None
+        names = [f"{i}_{column}{SYNTHETIC if synthetic else ''}.png" for column in columns]
+        for name, column in zip(names, columns, strict=True):
+            (folder / f"{i}_{column}.png").unlink(missing_ok=True)  # of a version that did not say so
+            draw_picture(folder / name, images[column][i], like=like, about=PHANTOM if synthetic else "")
+        rows.writerow([key, *names])
+    write_text(folder / INDEX, stream.getvalue())
+
+
+def read(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the files of each restored image by key and column; empty where there is no table, or a file is not there.
+
+    A generator that hands its images through restores none, so there are none of it.
+    """
+    try:
+        with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
+            rows = [dict(row) for row in csv.DictReader(stream)]
+    except (OSError, csv.Error, ValueError):
+        return {}
+    found = {
+        row["key"]: {name: folder / row[name] for name in COLUMNS if row.get(name)}
+        for row in rows
+        if "key" in row and row.get("restored")
+    }
+    return found if all(path.is_file() for files in found.values() for path in files.values()) else {}

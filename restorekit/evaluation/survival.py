@@ -1,0 +1,202 @@
+"""In words, what an audit found: whether a judge's mind was changed by restoration, and what remains possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from restorekit.core.text import count, number, percent, with_interval
+from restorekit.evaluation.intervals import ALIKE
+
+__all__ = ["headline", "proven", "sentences"]
+
+LABELS = {"auroc": "AUROC", "accuracy": "accuracy"}
+HARM = 0.05
+"""The share of images whose change an audit must exclude, or prove, to be conclusive."""
+CERTAIN = {
+    "lost": "restoration makes the judge miss {name} in at least {share} % more of the {name} images",
+    "invented": "restoration makes the judge see {name} in at least {share} % more of the other images",
+}
+POSSIBLE = {
+    "lost": "a loss in up to {share} % of the {whom} cannot be excluded",
+    "invented": "it cannot be excluded that up to {share} % of the {whom} are turned into {name}",
+}
+
+
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """Return what the summary of an audit says, the reasons for doubt first."""
+    who = _who(found["judge"], synthetic=found["synthetic"])
+    return [*who, *_able(found), *_agreement(found), *_flips(found), *_contrast(found)]
+
+
+def headline(found: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence for each class what restoration did to what the judge had recognised."""
+    knows = "the run's own" if found["judge"]["shared"] else "other"
+    whom = "images" if found["judge"]["unknown"] else "subjects" if found["synthetic"] else "patients"
+    who = f"By a judge that knows {knows} {whom}"
+    return [
+        f"{who}, restoration hid {_part(flips['lost'])} recognised {flips['class']} images and turned "
+        f"{_part(flips['invented'])} others into {flips['class']}."
+        for flips in found["flips"]
+    ]
+
+
+def _part(entry: Mapping[str, Any]) -> str:
+    return f"{count(entry['k'])} of {count(entry['n'])}"
+
+
+def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
+    shared, unit = judge["shared"], "subject" if synthetic else "patient"
+    known = f"{count(shared)} of whom the run was trained on too: it may have learnt the same shortcuts"
+    trained = f"{count(judge['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
+    yield f"The judge, a classifier over {judge['generator']} (run folder {judge['folder']}), was trained on {trained}."
+    if judge["unknown"]:
+        images = count(judge["unknown"])
+        yield f"The {unit} of {images} training images is not known: each counts as one, and may be among the others."
+
+
+def _able(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how well the judge tells the classes, and whether that is well enough for a verdict."""
+    name, entry = _told(found)
+    if entry.get("poor"):
+        values = ", ".join(
+            f"{with_interval(entry[which], name, found['confidence'])} on {what}"
+            for which, what in (("poor", "poor images"), ("restored", "restored ones"), ("truth", "the clean truth"))
+            if entry.get(which)
+        )
+        yield f"Its {LABELS[name]} is {values}."
+    if doubt := _doubt(found):
+        yield f"Inconclusive: {doubt}."
+    if entry.get("change"):
+        yield f"By restoration it {_changed(entry['change'], name, found['confidence'])}."
+
+
+def _told(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return by which metric the judge is measured, and its scores."""
+    scores = found["scores"]
+    name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
+    return name, scores.get(name) or {}
+
+
+def _doubt(found: Mapping[str, Any]) -> str:
+    """Return why the judge may be guessing before restoration; empty if it is not."""
+    name, entry = _told(found)
+    poor = entry.get("poor")
+    if not entry:
+        return "the judge was scored by neither AUROC nor accuracy, so nobody can say whether it tells the classes"
+    if not poor:
+        return "the classes are not known, so nobody can say whether the judge tells them"
+    if poor["low"] is None and poor["why"] != ALIKE:
+        return f"its {LABELS[name]} rests on {poor['why']} alone, so the judge itself may be guessing"
+    if (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
+        return f"by its {LABELS[name]} on poor images, the judge itself may be guessing"
+    return ""
+
+
+def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
+    """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
+    told = with_interval(change, metric, confidence)
+    if change["low"] is None and change["why"] != ALIKE:
+        return f"changed by {told}"
+    low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
+    same = "did not change" if low == high else "did not change significantly"
+    verdict = "fell" if high < 0 else "rose" if low > 0 else same
+    return f"{verdict}: {told}"
+
+
+def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
+    share = _share(found["agreement"], found["confidence"])
+    yield f"Of the images, the judge says the same before and after restoration of {share}."
+
+
+def _flips(found: Mapping[str, Any]) -> Iterator[str]:
+    for flips in found["flips"]:
+        name, sure = flips["class"], found["confidence"]
+        if flips["lost"]["n"]:
+            yield f"Of the {name} images that it recognised, restoration hid {_share(flips['lost'], sure)}."
+        else:
+            yield f"Inconclusive: the judge recognised no {name} image before restoration, so it could lose none."
+        if flips["invented"]["n"]:
+            yield f"Of the others that it recognised, restoration turned {_share(flips['invented'], sure)} into {name}."
+    yield from proven(found)
+    for harm in _harms(found):
+        if harm.least <= HARM < harm.most:
+            possible = POSSIBLE[harm.way].format(share=_whole(harm.most), whom=harm.of_most, name=harm.name)
+            yield f"Inconclusive at this size: {possible}."
+
+
+def proven(found: Mapping[str, Any]) -> list[str]:
+    """Return the harm that is certain, in a sentence for each class and way; by a judge that may be guessing, none."""
+    if _doubt(found):
+        return []
+    metric, entry = _told(found)
+    before, after = (number((entry.get(which) or {}).get("value")) for which in ("poor", "restored"))
+    sure, how_well = percent(found["confidence"]), f"its {LABELS[metric]} {before} before, {after} after"
+    return [
+        f"At {sure} confidence {CERTAIN[harm.way].format(share=_whole(harm.least), name=harm.name)} ({how_well})."
+        for harm in _harms(found)
+        if harm.least > HARM
+    ]
+
+
+@dataclass(frozen=True)
+class _Harm:
+    """Bounds of the share of images whose class was changed by restoration for the worse."""
+
+    way: str
+    name: str
+    least: float
+    most: float
+    of_most: str
+
+
+def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
+    """Yield the harm in both ways, each bound the one that says less.
+
+    At least: of the exact bounds, which take images for independent but hold for few of them, and of the bootstrap's by
+    patient, of what was lost less what was gained: a judge that wavers at its threshold proves nothing. At most: of
+    images, and of their patients.
+    """
+    unit = "subjects" if found["synthetic"] else "patients"
+    for flips in found["flips"]:
+        name = flips["class"]
+        for way, which in (("lost", f"recognised {name}"), ("invented", "other recognised")):
+            if flips[way]["n"]:
+                of = {way: f"{which} images", f"{way}_patients": f"{unit} with {which} images"}
+                least = min(_low(flips[f"{way}_net"]), *(flips[what]["low"] for what in of))
+                most = max(of, key=lambda what: flips[what]["high"])
+                yield _Harm(way, name, least, flips[most]["high"], of[most])
+
+
+def _low(net: Mapping[str, Any] | None) -> float:
+    """Return the lower bound of a share: itself where all resamples are equal, none where one patient has all."""
+    if net is None or (net["low"] is None and net["why"] != ALIKE):
+        return -1.0
+    return float(net["value"] if net["low"] is None else net["low"])
+
+
+def _share(entry: Mapping[str, Any], confidence: float) -> str:
+    if entry["value"] is None:
+        return "0 of 0"
+    bounds = f"exact {percent(confidence)} interval {_whole(entry['low'])} to {_whole(entry['high'])} %"
+    return f"{_part(entry)} ({_whole(entry['value'])} %; {bounds})"
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _contrast(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what became of the contrast of what was drawn, where a mask tells where it is."""
+    entry = found["contrast"]
+    if not entry or not entry.get("poor") or not entry.get("restored"):
+        return
+    sure = found["confidence"]
+    truth = f", of the clean truth {with_interval(entry['truth'], '', sure)}" if entry.get("truth") else ""
+    before, after = number(entry["poor"]["value"]), with_interval(entry["restored"], "", sure)
+    where = f"Inside the known masks of {count(entry['images'])} images"
+    yield f"{where}, contrast to the surround is {before} of the range before and {after} after{truth}."
+    if entry.get("change"):
+        darker = " (below 0 the inside is the darker: a rise is then a loss)" if entry["poor"]["value"] < 0 else ""
+        yield f"By restoration that contrast {_changed(entry['change'], '', sure)}{darker}."

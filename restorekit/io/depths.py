@@ -1,0 +1,206 @@
+"""How many bits the 16-bit files of a dataset use, where they do not state it: all files together decide.
+
+Values of 12 bits in files of 16 are a sixteenth as bright as they should be, and nothing in the file says so. A dark
+image of 16 bits looks the same. One file cannot tell the two apart; all files of a dataset can. docs/intensities.md
+states the rule for users.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from restorekit.core.errors import DataError
+from restorekit.core.types import Depths
+from restorekit.io.files import remembered
+from restorekit.io.filetypes import format_by_content
+from restorekit.io.images import stored_image
+from restorekit.io.intensity import DEPTHS, HINT, depth_of
+
+__all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
+
+FORMAT = 3
+"""Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
+_TABLE = (
+    f"depths_{FORMAT} (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
+    ", format TEXT, least INTEGER, most INTEGER, kind TEXT)"
+)
+_MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI")
+"""Formats that hold integers of 16 bits and need not state how many bits are used."""
+FEW = 10
+"""One file of more than this many may be of another depth than all others: it is taken for a dark one, and named."""
+_Key = tuple[str, int, int, int]
+
+
+class DepthError(DataError):
+    """Files of one dataset, or its sides, are of different depths, and nothing decides."""
+
+
+@dataclass(frozen=True)
+class FileDepth:
+    """The ends of the values of a file of integers that does not state its significant bits.
+
+    They are of 16 bits, or of 8 or 16 and scaled by the file to values of a unit.
+    """
+
+    format: str
+    least: int
+    most: int
+    kind: str = "u"
+    """u: unsigned; i: signed; scaled: neither black nor white is known."""
+
+
+_seen: dict[_Key, FileDepth | None] = {}
+
+
+def depths_of(files: Sequence[Path], place: str = "its images") -> Depths:
+    """Return how many bits those of `files` hold that are of 16 bits and do not state it: all of them decide.
+
+    `read_image(path, bits=depths.bits)` then reads each of them alike.
+
+    Args:
+        files: image files.
+        place: what they are, for messages.
+
+    Raises:
+        DataError: as `decide`.
+    """
+    return decide(survey(files), place)
+
+
+def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:
+    """Return what each file holds that is of 16-bit integers and does not state its bits.
+
+    A file is decoded once, and remembered in the user's cache folder until its size or one of its times of change is
+    another. The time of change of its content can be set, as copying does; that of the file's entry cannot.
+    Files that cannot be read are left out: whoever loads them says why.
+    """
+    found: dict[Path, FileDepth] = {}
+    with remembered("depths", _TABLE) as base:
+        for path in files:
+            with suppress(OSError):
+                known = _of_file(path, base)
+                if known is not None:
+                    found[path] = known
+    return found
+
+
+def decide(files: Mapping[Path, FileDepth], place: str = "its images") -> Depths:
+    """Return the bits that the values of all files take: the fewest of 8, 10, 12, 14 and 16 that hold every one.
+
+    Args:
+        files: what `survey` found.
+        place: what the files are, for messages.
+
+    Raises:
+        DepthError: if the files are of different depths, hold scaled values or negative ones of fewer than 16 bits, or
+            some of 16 bits are signed and others not.
+    """
+    if not files:
+        return Depths()
+    scaled = {path: f for path, f in files.items() if f.kind == "scaled"}
+    if scaled:
+        path, one = next(iter(scaled.items()))
+        held = f"{len(scaled)} files hold scaled values, such as {one.least} to {one.most} ({path}),"
+        raise DepthError(f"{place}: {held} and state no black and white; {HINT}")
+    least, most = min(f.least for f in files.values()), max(f.most for f in files.values())
+    bits = depth_of(least, most)
+    if least < 0 and bits < 16:
+        raise DepthError(f"{place}: 16-bit values from {least} to {most} state no black and white; {HINT}")
+    signed = [path for path, f in files.items() if f.kind == "i"]
+    if bits == 16 and 0 < len(signed) < len(files):
+        held = f"{len(signed)} of {len(files)} 16-bit files are signed ({signed[0]}), the others not"
+        raise DepthError(f"{place}: {held}, so that black is not one value; {HINT}")
+    dark = _odd_ones(files, bits, place)
+    formats = tuple(sorted(Counter(f.format for f in files.values()).items()))
+    return Depths(bits, len(files), most, formats, dark, decided=True, signed=bool(signed))
+
+
+def _odd_ones(files: Mapping[Path, FileDepth], bits: int, place: str) -> tuple[str, ...]:
+    """Return the names of single files that look like fewer bits than the others; refuse several of them.
+
+    Files look like fewer bits where they end within a depth and hardly any ends just above it: then the limit is the
+    limit of what was stored. Dark images of a greater depth end anywhere.
+    """
+    alone: list[str] = []
+    for depth in (d for d in DEPTHS if d < bits):
+        limit = 2**depth - 1
+        lowest = 0 if depth == DEPTHS[0] else limit // 4
+        inside = {path: f for path, f in files.items() if lowest < f.most <= limit}
+        above = sum(limit < f.most <= 2 * limit + 1 for f in files.values())
+        if not inside or 4 * above >= len(inside):
+            continue
+        path, one = max(inside.items(), key=lambda item: item[1].most)
+        if len(inside) == 1 and len(files) > FEW:
+            alone.append(path.name)
+            continue
+        other, larger = max(files.items(), key=lambda item: item[1].most)
+        count = f"{len(inside)} of {len(files)} 16-bit files hold"
+        raise DepthError(
+            f"{place}: {count} at most {one.most}, as {depth} bits do ({path}), others up to {larger.most} ({other}), "
+            f"and none states its bits. If all are of {bits} bits and some are dark, set bits: {bits}; else give each "
+            f"file its range by the columns low and high of a manifest, such as 0 and {limit}"
+        )
+    return tuple(alone)
+
+
+def _of_file(path: Path, base: sqlite3.Connection | None) -> FileDepth | None:
+    stat = os.stat(path)
+    key = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if key not in _seen:
+        _seen[key] = _looked_at(path, key, base)
+    return _seen[key]
+
+
+def _looked_at(path: Path, key: _Key, base: sqlite3.Connection | None) -> FileDepth | None:
+    format = format_by_content(path)
+    if format not in _MAY_BE_DEEP or (format == "PNG" and _png_depth(path) != 16):
+        return None
+    known = _recalled(key, base)
+    if known is not None:
+        return known[0]
+    found = _decoded(path)
+    if base is not None:
+        row = (*key, *((found.format, found.least, found.most, found.kind) if found else (None,) * 4))
+        with suppress(sqlite3.Error):
+            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    return found
+
+
+def _decoded(path: Path) -> FileDepth | None:
+    try:
+        format, stored = stored_image(path)
+    except DataError:
+        return None
+    array = stored.array
+    if stored.nominal:
+        return FileDepth(format, math.floor(array.min()), math.ceil(array.max()), "scaled")
+    states = stored.low is not None or stored.high is not None or stored.bits is not None
+    if states or array.dtype.kind not in "ui" or array.dtype.itemsize != 2 or not array.size:
+        return None
+    return FileDepth(format, int(array.min()), int(array.max()), array.dtype.kind)
+
+
+def _png_depth(path: Path) -> int:
+    with path.open("rb") as stream:
+        head = stream.read(25)
+    return head[24] if len(head) == 25 else 0
+
+
+def _recalled(key: _Key, base: sqlite3.Connection | None) -> tuple[FileDepth | None] | None:
+    if base is None:
+        return None
+    ask = (
+        f"SELECT format, least, most, kind FROM depths_{FORMAT} WHERE path = ? AND size = ? AND time = ? AND entry = ?"
+    )
+    with suppress(sqlite3.Error):
+        row = base.execute(ask, key).fetchone()
+        if row is not None:
+            return (None if row[0] is None else FileDepth(str(row[0]), int(row[1]), int(row[2]), str(row[3])),)
+    return None

@@ -1,0 +1,1 @@
+"""Run folders to pages for people: figures, sentences and tables."""

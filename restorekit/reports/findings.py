@@ -1,0 +1,130 @@
+"""What the scores of a run say, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from restorekit.core.text import bounds, count, label, number, split_word, value_of, with_interval, within
+from restorekit.data.warnings import few_images
+from restorekit.evaluation.changes import classify
+from restorekit.runs.runfolder import Json
+
+__all__ = ["constant_classifier", "few_units", "part_words", "score_sentences", "score_warnings"]
+
+FEW_UNITS = 30
+"""Below so many patients, the reader is told that they are few."""
+_LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
+
+
+def score_sentences(scores: Json) -> list[str]:
+    """Return the headline: what restoration did to the images, then how well classes were predicted.
+
+    What is measured of good images too is reported by its distance to them, in `towards`.
+    """
+    metrics: Json = scores.get("metrics") or {}
+    confidence = scores.get("confidence")
+    restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None and "good" not in m]
+    sentences = [_restored(name, metrics[name], confidence) for name in restored[:3]]
+    found = [n for n in _LEADING if n in metrics and value_of(metrics[n].get("score")) is not None]
+    found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
+    sentences += [_classified(name, metrics[name], scores) for name in found[:1]]
+    confusion = scores.get("confusion")
+    constant = constant_classifier(scores)
+    sentences = [*constant, *sentences]
+    return sentences + (list(_confused(confusion, scores.get("positive"))) if confusion and found else [])
+
+
+def constant_classifier(scores: Json) -> list[str]:
+    """Return a sentence, if every image is predicted to be of one class, with the AUROC, which needs no threshold."""
+    constant = scores.get("constant")
+    if not isinstance(constant, Mapping):
+        constant = _constant(scores.get("confusion") or {}, scores)
+    if not constant:
+        return []
+    auroc = constant.get("auroc")
+    known = value_of(auroc) is not None
+    beside = with_interval(auroc, "auroc", scores.get("confidence")) if known else "not defined"
+    return [f"The classifier is constant: every image is predicted {constant['class']} (AUROC {beside})."]
+
+
+def _constant(confusion: Json, scores: Json) -> Json:
+    """Return the same of a run that did not write it, from its confusion matrix."""
+    columns = [sum(column) for column in zip(*confusion.get("matrix", []), strict=True)]
+    if sum(columns) < 2 or sum(n > 0 for n in columns) != 1:
+        return {}
+    name = confusion["classes"][next(i for i, n in enumerate(columns) if n)]
+    return {"class": name, "auroc": ((scores.get("metrics") or {}).get("auroc") or {}).get("score")}
+
+
+def few_units(units: int, unit: str) -> list[str]:
+    """Return a sentence, if intervals are drawn over few patients, or what else the dataset calls its groups."""
+    if not 1 < units < FEW_UNITS:
+        return []
+    return [f"There are only {units} {unit}s: intervals are rough, only large differences can be seen."]
+
+
+def score_warnings(scores: Json) -> list[str]:
+    """Return what the scores say against the run: measures by which restoration did harm, and how few they rest on."""
+    metrics: Json = scores.get("metrics") or {}
+    names = [n for n, m in metrics.items() if classify(m).quality == "worse" and "good" not in m]
+    harm = f"Restored images are worse than the poor ones by {', '.join(map(label, names))}"
+    sentences = [f"{harm}: look at the pictures before you use this run."] if names else []
+    sentences += few_units((scores.get("groups") or 0) + (scores.get("ungrouped") or 0), scores.get("unit") or "image")
+    confusion = scores.get("confusion") or {}
+    for name, row in zip(confusion.get("classes", []), confusion.get("matrix", []), strict=False):
+        sentences += few_images(name, sum(row), str(scores.get("split", "test")))
+    return sentences
+
+
+def _restored(name: str, metric: Json, confidence: Any) -> str:
+    poor, restored = value_of(metric.get("poor")), value_of(metric.get("restored"))
+    what = label(name) + (" against the known clean image" if metric.get("needs") == "truth" else "")
+    if poor is None or restored is None:
+        return f"{what} of the restored images was {with_interval(metric.get('restored'), name, confidence)}."
+    interval = bounds(metric.get("gain"), name)
+    gained = f" ({within(interval, confidence, 'of the gain')})" if interval else ""
+    values = f"from {number(poor, name)} to {number(restored, name)}{gained}"
+    change = classify(metric)
+    if change.direction == "same":
+        return f"No significant difference in {what}: {values}."
+    if change.direction == "untested":
+        return f"{_capital(what)} went {values}; the difference was not tested."
+    verb = "raised" if change.direction == "rose" else "lowered"
+    if (change.direction == "rose") != (restored > poor):
+        return f"{_capital(what)} went {values}; of the images where both are defined, restoration {verb} it."
+    ends = {"worse": ", which is worse", "improved": ", and lower is better" if verb == "lowered" else ""}
+    return f"Restoration {verb} {what} {values}{ends.get(change.quality, '')}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _classified(name: str, metric: Json, scores: Json) -> str:
+    entry = metric["score"]
+    images = entry.get("n") if entry.get("n") is not None else scores.get("images")
+    where = f"On {count(images)} {split_word(str(scores.get('split', 'test')))} images"
+    positive = f", for {scores['positive']} against the rest," if scores.get("positive") and name != "accuracy" else ""
+    return f"{where}, {label(name)}{positive} was {with_interval(entry, name, scores.get('confidence'))}."
+
+
+def _confused(confusion: Json, positive: Any) -> Iterator[str]:
+    """Count in words what became of each class, the positive one first."""
+    pairs = list(zip(confusion.get("classes", []), confusion.get("matrix", []), range(10**6), strict=False))
+    for name, row, at in sorted(pairs, key=lambda pair: pair[0] != positive)[:3]:
+        if sum(row):
+            yield f"Of {count(sum(row))} {name} images, {count(row[at])} were predicted {name}."
+
+
+def part_words(spec: Any) -> str:
+    """Return a part of a recipe in words: "r2cgan_compact (layer: selfonn (q: 3))"."""
+    if isinstance(spec, Mapping):
+        options = ", ".join(f"{n}: {part_words(v)}" for n, v in spec.items() if n != "name" and v is not None)
+        name = str(spec.get("name", ""))
+        return f"{name} ({options})" if name and options else name or options or "none"
+    if isinstance(spec, list):
+        return ", ".join(map(part_words, spec)) or "none"
+    if isinstance(spec, bool):
+        return "yes" if spec else "no"
+    return "none" if spec is None else str(spec)

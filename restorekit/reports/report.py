@@ -1,0 +1,473 @@
+"""Run folder -> report.html: one page for clinicians and engineers, self-contained; reads files only."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restorekit.core import text
+from restorekit.core.errors import DataError
+from restorekit.core.text import label, number, value_of
+from restorekit.data import warnings as data_warnings
+from restorekit.evaluation import gallery
+from restorekit.io.files import write_text
+from restorekit.reports import conditions, figures, findings, towards
+from restorekit.reports.page import render
+from restorekit.reports.signals import traced
+from restorekit.runs import health as training_health
+from restorekit.runs import signs
+from restorekit.runs.runfolder import FILES, Columns, Json, RunFolder
+
+__all__ = ["report"]
+
+COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
+"""What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
+NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
+
+
+def report(folder: Path) -> Path:
+    """Write `folder`/report.html from the files of a run folder, complete or not, and return its path.
+
+    Raises:
+        DataError: if the folder is absent or holds no file of a run.
+    """
+    if not any((folder / name).exists() for name in FILES):
+        raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
+    page = folder / "report.html"
+    write_text(page, render("report.html.j2", _view(folder)))
+    return page
+
+
+def _view(folder: Path) -> dict[str, Any]:
+    """Return all that the template shows; what cannot be read is named in `missing`."""
+    run = RunFolder(folder)
+    recipe, environment = run.json("recipe.json"), run.json("environment.json")
+    data, networks = run.json("data.json"), run.json("networks.json")
+    steps = run.columns("metrics.csv")
+    splits, synthetic = _mapping(data.get("splits")), bool(data.get("synthetic"))
+    unseen = _mapping(_mapping(splits.get("val")).get("a")).get("images") == 0
+    looked = not unseen and (not recipe or bool(_mapping(recipe.get("evaluate")).get("metrics")))
+    validation = run.columns("validation.csv") if looked else {}
+    translates = bool(_mapping(networks.get("ab")).get("translates", True))
+    untested = data_warnings.untested(splits)
+    scores = run.json("scores/test.json", needed=not untested)
+    grid = run.picture("scores/test.png") if scores or not untested else ""
+    progress = _progress(steps)
+    samples = run.samples() if translates else []
+    checked = _mapping(data.get("check"))
+    health = _health(run)
+    audit = _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit"))))
+    if audit and audit.get("step") != scores.get("step"):
+        run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
+        audit = {}
+    return {
+        "name": _name(folder, recipe),
+        "synthetic": synthetic,
+        "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
+        "leaks": checked.get("leaks") or [],
+        "leak_count": checked.get("leak_count") or 0,
+        "warnings": [
+            *(audit.get("proven") or []),
+            *_ailing(health["findings"], scores),
+            *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
+            *findings.score_warnings(scores),
+            *towards.warnings(scores),
+            *data_warnings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
+            *([] if scores else data_warnings.no_test_split(splits)),
+            *data_warnings.unchecked_warnings(data),
+            *(line for line in checked.get("warnings") or [] if line not in (checked.get("unchecked") or [])),
+        ],
+        "scores": scores,
+        "untested": untested,
+        "score_rows": _score_rows(scores),
+        "charts": _score_charts(scores, recipe),
+        "good": towards.good_images(scores),
+        "audit": audit,
+        "paired": _mapping(recipe.get("data")).get("pairing") == "key",
+        "size": _mapping(recipe.get("data")).get("size") or [],
+        "lacking": towards.lacking(scores, recipe) if scores and translates else "",
+        "again": _again(folder, run, scores),
+        "paper": _paper(
+            recipe,
+            scores,
+            networks,
+            conditions.sentence(
+                recipe, splits, scores, str(environment.get("command", "")), _steps_taken(progress, scores)
+            ),
+            synthetic=synthetic,
+        ),
+        "splits": splits,
+        "near": run.picture("data-check/near.png") if checked.get("near") else "",
+        "sources": _sources(splits),
+        "progress": progress,
+        "curves": _curves(steps, validation, scores),
+        "health": health,
+        "samples": samples,
+        "grid": grid,
+        "shots": _shots(run) if translates and scores.get("dims") != 1 else [],
+        "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
+        "traces": traced(_traces(run, scores), synthetic),
+        "has_rows": (folder / "scores/test.csv").is_file(),
+        "one_way": bool(networks) and "ba" not in networks,
+        "translates": translates,
+        "recipe": recipe,
+        "recipe_text": run.recipe_text(recipe),
+        "networks": [(key, _does(key, _mapping(net)), _mapping(net)) for key, net in networks.items() if net],
+        "environment": environment,
+        "checkpoints": run.checkpoints(),
+        "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
+    }
+
+
+def _name(folder: Path, recipe: Json) -> str:
+    name = str(recipe.get("name") or folder.resolve().name)
+    return f"{name}, variant {recipe['variant']}" if recipe.get("variant") else name
+
+
+def _answers(recipe: Json) -> bool:
+    """True if the run tells classes, or that is not known."""
+    return not recipe or bool(_mapping(recipe.get("nets")).get("head"))
+
+
+def _steps_taken(progress: Mapping[str, int] | None, scores: Json) -> int | None:
+    """Return how many steps were taken, as far as the losses or the scores tell: of those, the best may be early."""
+    scored = scores.get("step")
+    known = [(progress or {}).get("step"), scored if isinstance(scored, int) else None]
+    return max((steps for steps in known if steps is not None), default=None)
+
+
+def _traces(run: RunFolder, scores: Json) -> Json:
+    """Return the signals that stand beside the scores; nothing of images and volumes."""
+    if scores.get("dims") != 1:
+        return {}
+    found = run.json("scores/pictures/traces.json")
+    if found and found.get("step") != scores.get("step"):
+        run.missing["scores/pictures/traces.json"] = "is of another checkpoint than the scores; evaluate the run again"
+        return {}
+    return found
+
+
+def _does(key: str, net: Json) -> str:
+    return NETWORKS.get(key, "") if net.get("translates", True) else "answers; its images are handed through"
+
+
+def _mapping(value: Any) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of three tables: image metrics, those by which good images were scored too, class metrics."""
+    rows: dict[str, list[dict[str, Any]]] = {"images": [], "domains": [], "classes": []}
+    for name, metric in _mapping(scores.get("metrics")).items():
+        kind = "classes" if "score" in metric else "domains" if "good" in metric else "images"
+        keys = {"classes": ("score",), "domains": towards.KINDS, "images": ("poor", "restored", "gain")}[kind]
+        cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
+        last = _mapping(metric.get(keys[0]) or metric.get("restored"))
+        row = {"name": label(name), "unit": metric.get("unit", ""), "cells": cells}
+        row["better"] = metric.get("better", "higher")
+        if kind == "domains":
+            row["moved"] = towards.sentence(name, metric)
+            for key, cell in zip(keys, cells, strict=True):
+                cell["few"] = _few(metric.get(key), scores.get("good") if key == "good" else scores)
+        rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
+    return rows
+
+
+def _is_exact(metric: Json) -> bool:
+    return any(_mapping(metric.get(part)).get("exact") for part in ("score", "poor", "restored", "good"))
+
+
+def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
+    if value_of(entry) is None:
+        return {"value": _undefined(undefined), "interval": ""}
+    return {"value": number(value_of(entry), name), "interval": text.bounds(entry, name)}
+
+
+def _undefined(reason: Any) -> str:
+    """Return that a score is not defined, and why; some metrics say both in one."""
+    text = str(reason or "no reason was recorded")
+    return text if text.startswith("not defined") else f"not defined ({text})"
+
+
+def _few(entry: Any, of: Any) -> str:
+    """Return of how many images a score tells, if not of all."""
+    told, images = _mapping(entry).get("n"), _mapping(of).get("images")
+    return f"{text.count(told)} of {text.count(images)} images" if told and images and told < images else ""
+
+
+def _bounds(entry: Any) -> tuple[float, float, float] | None:
+    value = value_of(entry)
+    if value is None:
+        return None
+    low, high = value_of(entry.get("low")), value_of(entry.get("high"))
+    return value, value if low is None else low, value if high is None else high
+
+
+def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
+    metrics = _mapping(scores.get("metrics"))
+    told = {} if scores.get("quantity") else metrics  # errors of a number have no common scale
+    classes = {label(n): found for n, m in told.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
+    paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if text.finite(v)}
+    pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name, metric in metrics.items():
+        if "good" in metric:
+            continue  # has a chart of three
+        pair = {kind: found for kind in ("poor", "restored") if (found := _bounds(metric.get(kind)))}
+        if len(pair) == 2:
+            pairs[label(name) + (" (dB)" if text.in_decibels(name) else "")] = pair
+    spread = {label(n): m["spread"] for n, m in metrics.items() if any(_mapping(m.get("spread")).values())}
+    charts = {"classes": figures.class_scores(classes, paper)} if classes else {}
+    charts |= {"images": figures.image_scores(pairs)} if pairs else {}
+    return charts | ({"domains": figures.spreads(spread)} if spread else {})
+
+
+def _audit(found: Json) -> Json:
+    """Return what a judge said, its scores and its changes of mind as rows of cells; empty where none was asked."""
+    looks = [which for which in ("poor", "restored", "truth", "change") if _any_of(found, which)]
+    scores = {
+        label(name): [_cell(_mapping(entry).get(which), name, "the classes are not known") for which in looks]
+        for name, entry in _mapping(found.get("scores")).items()
+    }
+    flips = [
+        {"class": row["class"], "cells": [_share(row.get(key)) for key in ("lost", "invented", "away", "towards")]}
+        for row in found.get("flips") or []
+    ]
+    return {**found, "looks": looks, "rows": scores, "flip_rows": flips} if found else {}
+
+
+def _any_of(found: Json, which: str) -> bool:
+    return any(_mapping(entry).get(which) for entry in _mapping(found.get("scores")).values())
+
+
+def _share(entry: Any) -> dict[str, str]:
+    counted = _mapping(entry)
+    if not counted.get("n"):
+        return {"value": "none to count", "interval": ""}
+    low, high = (f"{100 * counted[bound]:.1f}" for bound in ("low", "high"))
+    return {"value": f"{counted['k']} of {counted['n']}", "interval": f"{low} to {high} %"}
+
+
+def _paper(recipe: Json, scores: Json, networks: Json, was: str, *, synthetic: bool) -> dict[str, Any] | None:
+    """Return the paper's numbers beside ours, what the run `was` and why they differ; None where there are none."""
+    paper = _mapping(recipe.get("paper"))
+    if not paper:
+        return None
+    metrics = _mapping(scores.get("metrics"))
+    counts = _mapping(networks.get("ab"))
+    rows = [
+        _count_row(COUNTS[name], theirs, counts.get(name))
+        if name in COUNTS
+        else _paper_row(name, theirs, _mapping(metrics.get(name)))
+        for name, theirs in paper.items()
+    ]
+    reasons = [str(recipe["paper_note"])] if recipe.get("paper_note") else []
+    if synthetic:
+        reasons.append("This run used synthetic phantoms and the paper used patient images: they are not comparable.")
+    return {"rows": rows, "was": was, "reasons": reasons}
+
+
+def _again(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
+    """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
+    if not (folder / "scores/times.json").is_file():
+        return None
+    found = run.json("scores/times.json")
+    if scores and found and found.get("step") != scores.get("step"):
+        run.missing["scores/times.json"] = "is of another checkpoint than the scores; evaluate --times again"
+        return None
+    drawn: dict[str, Any] = {}
+    rows, ends = [], []
+    for name, curve in _mapping(found.get("curves")).items():
+        title = curve.get("title") or label(name)
+        for whose, line in _mapping(curve.get("lines")).items():
+            points = line["points"]
+            drawn.setdefault(title, {})[whose] = points
+            at = {point["times"]: point for point in points}
+            cells = [_cell(at.get(k), name, curve.get("undefined")) for k in found["times"]]
+            change = _cell(line["change"], name, "no number") if line["change"] else None
+            row = {"name": title, "whose": "" if whose == "all" else whose, "cells": cells, "change": change}
+            rows.append(row | {"best": _best(curve, points)})
+            first, last = (number(value_of(point), name) for point in (points[0], points[-1]))
+            ends.append(f"{title} of {whose} images from {first} to {last}")
+    if not drawn:
+        return None
+    chart = figures.repeated(drawn, found.get("recipe_times"))
+    return {**found, "rows": rows, "chart": chart, "alt": f"After each number of passes: {'; '.join(ends)}."}
+
+
+def _best(curve: Json, points: list[Json]) -> str:
+    """Return after how many passes a score is best; empty where that is not known."""
+    if len(points) < 2:
+        return ""
+    if all(text.finite(point.get("distance")) for point in points):
+        return str(min(points, key=lambda point: point["distance"])["times"])
+    if curve.get("better") not in ("higher", "lower"):
+        return ""
+    sign = 1 if curve["better"] == "higher" else -1
+    return str(max(points, key=lambda point: sign * point["value"])["times"])
+
+
+def _count_row(name: str, theirs: Any, ours: Any) -> dict[str, str]:
+    """Return published parameters beside those that the run trains; the published ones are rounded."""
+    row = {"name": name, "paper": text.count(round(theirs)) if text.finite(theirs) else str(theirs)}
+    return row | {"ours": text.count(ours), "interval": "", "difference": "", "where": ""}
+
+
+def _paper_row(name: str, theirs: Any, metric: Json) -> dict[str, str]:
+    entry = metric.get("score") or metric.get("restored")
+    ours = value_of(entry)
+    row = {"name": label(name), "paper": str(theirs) + (" dB" if text.in_decibels(name) else "")}
+    if ours is None:
+        why = _undefined(metric.get("undefined")) if metric else "not measured"
+        return row | {"ours": why, "interval": "", "difference": "", "where": ""}
+    where = ""
+    if text.finite(theirs):
+        row["difference"] = text.difference(ours - theirs, name)
+        if entry and text.interval(entry):
+            where = "above" if theirs > entry["high"] else "below" if theirs < entry["low"] else "inside"
+    return (
+        {"difference": ""}
+        | row
+        | {
+            "ours": number(ours, name),
+            "interval": text.bounds(entry, name),
+            "where": f"{where} our interval" if where else "",
+        }
+    )
+
+
+def _sources(splits: Json) -> dict[str, Any]:
+    """Return one table of images by source and class, for each split and domain that has several sources."""
+    found: list[dict[str, Any]] = []
+    places = [
+        (split, name, _mapping(counts.get("sources"))) for split, of in splits.items() for name, counts in of.items()
+    ]
+    shown = [(split, domain, sources) for split, domain, sources in places if len(sources) > 1]
+    classes = list(dict.fromkeys(name for *_, sources in shown for row in sources.values() for name in row))
+    for split, domain, sources in shown if classes else ():
+        v = data_warnings.cramers_v([[row.get(name, 0) for name in classes] for row in sources.values()])
+        for at, (source, row) in enumerate(sources.items()):
+            cells = {"source": source, "split": text.split_word(split), "domain": domain, "first": at == 0}
+            cells["v"] = f"{v:.2f}" if at == 0 and v is not None else ""
+            found.append(cells | {"counts": [row.get(name, 0) for name in classes]})
+    return {"classes": classes, "rows": found}
+
+
+def _shots(run: RunFolder) -> list[dict[str, Any]]:
+    """Return a few test images, each with its pictures by column, its name and what is known of its class."""
+    files = gallery.read(run.path / "scores" / "pictures")
+    answers = _answered(run.path / "scores" / "test.csv") if files else {}
+    shots = []
+    for key, of in files.items():
+        pictures = {name: run.picture(path.relative_to(run.path).as_posix()) for name, path in of.items()}
+        shown = {name: picture for name, picture in pictures.items() if picture}
+        if shown:
+            shots.append({"key": key, "pictures": shown, "answer": answers.get(key, "")})
+    return shots
+
+
+def _answered(path: Path) -> dict[str, str]:
+    """Return by key "true: control, predicted: opacity" of scores/test.csv; empty without such a file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get("called")]
+    except (OSError, csv.Error, ValueError):
+        return {}
+    return {row["key"]: f"true: {row.get('class') or 'unknown'}, predicted: {row['called']}" for row in rows}
+
+
+def _progress(steps: Columns) -> dict[str, int] | None:
+    if not steps:
+        return None
+    last = {key: steps[key][np.isfinite(steps[key])] for key in ("step", "epoch") if key in steps}
+    return {key: int(values[-1]) for key, values in last.items() if len(values)}
+
+
+def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str, str]]:
+    """Return the charts of training, each with a caption and an alternative text that tells its ends."""
+    best = scores.get("step") if scores.get("kept") == "best" else None
+    found = []
+    losses = [name for name in steps if name not in {"step", "epoch", "rate"} and _some(steps, name)]
+    if losses:
+        caption = "Losses at each step (grey) and their running mean (green). Adversarial losses need not fall."
+        found.append(_chart("Losses", caption, steps, losses))
+    measured = [name for name in validation if name != "step" and _some(validation, name)]
+    if measured:
+        caption = "Scores on the validation images." + (" The dashed line is the step that was kept." if best else "")
+        found.append(_chart("Validation", caption, validation, measured, dots=True, mark=best))
+    if _some(steps, "rate"):
+        found.append(_chart("Learning rate", "Learning rate at each step.", steps, ["rate"], dots=True))
+    return found
+
+
+def _health(run: RunFolder) -> dict[str, Any]:
+    """Return what training health looked for, its values over time, and what it found."""
+    told, rows = run.json("health.json"), run.series("health.csv")
+    rows = [row for row in rows if row[1] in signs.ABOUT]
+    steps = told.get("steps")
+    judged = training_health.judged(steps if isinstance(steps, int) else 0, rows)
+    lasting = {finding["name"] for finding in training_health.lasting(judged.findings, None)}
+    found = {finding["name"] for finding in judged.findings}
+    looked_for = [
+        {
+            "finding": f.name,
+            "about": signs.ABOUT[f.measure],
+            "limit": f"{'above' if f.above else 'below'} {text.short(f.limit)}",
+            "value": text.short(judged.latest[f.measure]) if f.measure in judged.latest else "not measured",
+            "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
+        }
+        for f in training_health.FINDINGS
+    ]
+    return {
+        "told": bool(told) and bool(rows),
+        "counts_from": told.get("counts_from"),
+        "judged": bool(judged.latest),
+        "findings": judged.findings,
+        "looked_for": looked_for,
+        "chart": _health_chart(rows, told.get("counts_from"), found),
+    }
+
+
+def _ailing(found: list[dict[str, Any]], scores: Json) -> list[str]:
+    """Say what training health had found at the step whose weights are scored; of a run without scores, at the last."""
+    step = scores.get("step") if isinstance(scores.get("step"), int) else None
+    when = f"at step {text.count(step)}, whose weights are scored" if step else "at the last"
+    return [f"{one['name'].capitalize()} {when}: {one['means']}." for one in training_health.lasting(found, step)]
+
+
+def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any, found: Set[str]) -> str:
+    if not rows:
+        return ""
+    steps = sorted({step for step, _, _ in rows})
+    place = {step: at for at, step in enumerate(steps)}
+    columns = {"step": np.asarray(steps, dtype=np.float64)}
+    for step, name, value in rows:
+        columns.setdefault(name, np.full(len(steps), np.nan))[place[step]] = value
+    names = [name for name in signs.ABOUT if name in columns]
+    mark = counts_from if counts_from is not None and counts_from <= steps[-1] else None
+    limits: dict[str, float] = {}
+    for finding in training_health.FINDINGS:
+        # Of two limits of a measure the first, or that which was passed: a line far from the values squeezes them.
+        if finding.measure not in limits or finding.name in found:
+            limits[finding.measure] = finding.limit
+    return figures.curves(columns, names, dots=True, mark=mark, limits=limits)
+
+
+def _some(columns: Columns, name: str) -> bool:
+    return name in columns and bool(np.isfinite(columns[name]).any())
+
+
+def _chart(
+    title: str, caption: str, columns: Columns, names: list[str], *, dots: bool = False, mark: Any = None
+) -> dict[str, str]:
+    ends = []
+    for name in names:
+        values = columns[name][np.isfinite(columns[name])]
+        ends.append(f"{name} from {number(float(values[0]))} to {number(float(values[-1]))}")
+    shown = {name: label(name) if dots else name for name in names}
+    renamed = {"step": columns["step"]} | {shown[name]: columns[name] for name in names}
+    picture = figures.curves(renamed, list(shown.values()), dots=dots, mark=mark)
+    return {"title": title, "caption": caption, "alt": f"{title}: {'; '.join(ends)}.", "picture": picture}

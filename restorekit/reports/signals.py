@@ -1,0 +1,65 @@
+"""Test signals as traces: a figure each, with its axes and marks, and words that tell the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from restorekit.core.text import count, finite, label, number
+from restorekit.reports import figures
+from restorekit.runs.runfolder import Json
+
+__all__ = ["traced"]
+
+
+def traced(found: Json, synthetic: bool) -> dict[str, Any]:
+    """Return what a page says of the signals of scores/pictures/traces.json; empty where there are none.
+
+    Returns:
+        `marked`: by whom; `figures`: one of each signal and each way in which it is marked: `picture`, a data URI;
+        `why` it is shown; `key`, its name and length, and `told`, these and its score; `marks`, how many there are of
+        each on each trace; and `alt`, the text for who cannot see it.
+    """
+    each = [(s, marks) for s in found.get("signals") or [] for marks in s.get("marks") or [{"by": [], "on": {}}]]
+    by = dict.fromkeys(label(name) for _, marks in each for name in marks["by"])
+    return {"marked": list(by), "figures": [_figure(s, marks, found, synthetic) for s, marks in each]} if each else {}
+
+
+def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str, str]:
+    columns = {name: [np.array(one, np.float64) for one in channels] for name, channels in signal["values"].items()}
+    spacing, unit, on = signal.get("spacing"), signal.get("unit") or "", marks["on"]
+    shown = on if any(on.values()) else {}
+    note = "synthetic phantoms" if synthetic else ""
+    names = signal.get("names") or ()
+    picture = figures.traces(columns, shown, unit=unit, names=names, spacing=spacing, note=note)
+    length = len(next(iter(columns.values()))[0])
+    over = f"{length * spacing:.3g} s" if spacing else f"{count(length)} samples"
+    why, score, told = _why(signal, found), _score(signal, found), _counts(marks["by"], shown)
+    key = ", ".join(filter(None, [signal["key"] + " (synthetic)" * synthetic, signal.get("answer"), over]))
+    alt = f"{', '.join(columns)} of {key}, one below the other{f', in {unit}' if unit else ''}. {told}"
+    return {"picture": picture, "why": why, "key": key, "told": f"{key}{score}.", "marks": told, "alt": alt.strip()}
+
+
+def _why(signal: Json, found: Json) -> str:
+    reasons = [why for why in signal.get("why") or [] if why != "fixed"]
+    judge = found.get("judge")
+    if not reasons or not judge:
+        return "At a fixed place"
+    of = f"of {count(found.get('images'))}" if len(reasons) < 3 else "alone"
+    return f"The {' and the '.join(reasons)} {of} by {label(judge)}"
+
+
+def _score(signal: Json, found: Json) -> str:
+    """Return the score by which signals were chosen, poor and restored; empty where there is none."""
+    judge, score = str(found.get("judge") or ""), signal.get("score") or {}
+    told = [f"{which} {number(score[which], judge)}" for which in ("poor", "restored") if finite(score.get(which))]
+    return f"; {label(judge)} {', '.join(told)}" if told else ""
+
+
+def _counts(by: Sequence[str], on: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Return "Marks by r peak f1, poor / restored: beats found 3 / 4; beats missed 1 / 0."."""
+    names = dict.fromkeys(name for of in on.values() for name in of if name != figures.REFERENCE)
+    counts = [f"{name} {' / '.join(str(len(of.get(name, ()))) for of in on.values())}" for name in names]
+    return f"Marks by {label(by[0])}, {' / '.join(on)}: {'; '.join(counts)}." if counts else ""

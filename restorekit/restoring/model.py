@@ -1,0 +1,560 @@
+"""Models: a run, or a part that needs no training, for arrays and files of any size."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
+from restorekit.core.parts import Parts
+from restorekit.core.restorer import Restorer
+from restorekit.core.types import Domain, Format, Intensity, Nets, Output, Translator
+from restorekit.discovery import plugins
+from restorekit.io.files import as_path
+from restorekit.io.images import ImageFiles
+from restorekit.io.intensity import Stored, require_depth, to_stored, to_unit
+from restorekit.recipes import recipe
+from restorekit.recipes.model import Data, Recipe, RestorerRecipe
+from restorekit.restoring.arguments import (
+    ScaleMode,
+    demand_flag,
+    demand_range,
+    demand_scale,
+    demand_times,
+    demand_window,
+)
+from restorekit.restoring.scale import TrainedScale, reduced, with_change
+from restorekit.restoring.windows import windowed
+from restorekit.runs.build import build_translator
+from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
+from restorekit.runs.engine import Engine
+from restorekit.runs.fitted import load_restorer
+from restorekit.runs.trained import TrainedRestorer
+
+__all__ = ["Model", "Restored", "demand_plausible", "load"]
+
+PROBE = 64
+"""Side, at least, of the image on which the memory that networks need is measured."""
+OVERLAP = 4
+"""Neighbouring windows share this part of a window: a quarter."""
+LEAST = 8
+"""Side of a window, at least."""
+MARGIN = 1.5
+"""Convolution libraries take scratch memory that the measurement does not see."""
+WIDE = 16
+"""A range that is so wide is not that of floating point values which all lie in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One restored image, and what the head said of the image as it came."""
+
+    image: Tensor
+    """(C, *S) in [-1, 1], of the channels of the input."""
+    answer: dict[str, float] | None
+    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
+    was seen in windows, never as a whole."""
+    spread: float | None
+    """Mean difference between the channels that a gray image became, as a fraction of the range."""
+    note: str = ""
+    """What makes the result unreliable or partial, such as the scale; empty: nothing."""
+
+
+class Model:
+    """A restorer for arrays and files: what it was trained on decides how they are read, sized and written.
+
+    It works in float32, at the native size and aspect of every image.
+
+    Args:
+        make: the restorer of images of so many spatial sizes and channels, applied so often (None: as usual).
+        domain: the degraded images; None: whatever is given.
+        data: what the recipe says of the images; None: nothing.
+        scale: how large training images were; None: of no importance.
+        format: how files are read and written.
+        name: for people.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Domain, int | None], Restorer],
+        *,
+        domain: Domain | None,
+        data: Data | None,
+        scale: TrainedScale | None,
+        format: Format,
+        name: str,
+    ) -> None:
+        self._make = make
+        self._domain, self._data = domain, data
+        self.scale, self.format, self.name = scale, format, name
+        self._bytes_at: float | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it predicts: the classes, or the regression target; empty: nothing."""
+        return () if self._domain is None else self._domain.tells
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold its predictions."""
+        return () if self._domain is None else self._domain.columns
+
+    @property
+    def dims(self) -> int | None:
+        """How many spatial sizes an image has; None: any number."""
+        return None if self._domain is None else self._domain.dims
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """The size of training images; None: there were none."""
+        return None if self._domain is None else self._domain.size
+
+    def restorer(self, domain: Domain | None = None, times: int | None = None) -> Restorer:
+        """Return the restorer itself, of batches (B, C, *S) in [-1, 1].
+
+        Args:
+            domain: the images, where the model takes any.
+            times: how often it is applied; None: as the recipe evaluates.
+        """
+        known = self._domain or domain
+        if known is None:
+            raise DataError(f"{self.name}: takes images of any kind; say of which: restorer(domain)")
+        return self._make(known, times)
+
+    @property
+    def translates(self) -> bool:
+        """False if images come out as they are, as from a classifier."""
+        return self._domain is None or self.restorer().translates
+
+    @property
+    def range(self) -> list[float] | None:
+        """The values of black and white that the run's data declares.
+
+        Raises:
+            RecipeError: if it is made of datasets that declare others.
+        """
+        declared: list[float] | None = None if self._data is None else _declared(self._data.a.spec, "range")
+        return declared
+
+    def restore(
+        self,
+        array: NDArray[np.generic] | Tensor,
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        range: Sequence[float] | None = None,
+        scale: ScaleMode = "native",
+        any_scale: bool = False,
+    ) -> NDArray[np.generic] | Tensor:
+        """Restore one image.
+
+        Args:
+            array: (*S) or (C, *S), a NumPy array or a tensor.
+            times: how often the translator is applied, from 0 on; 0: the image as it is; None: as the recipe evaluates.
+            window: the side of overlapping, blended windows; None: the image whole.
+            range: the values of black and white, as (0, 4095) for 12 bits; None: those that the run's data declares, or
+                else those of the type, for integers of 8 or 16 bits. Floating point says nothing of black and white, so
+                one of the two must say it: `range=(0, 1)`, `range=(-1, 1)`. So it is with integers of 16 bits that use
+                14 bits or fewer.
+            scale: "native": at the size of the array; "train": at the scale of the training images, and the change is
+                carried back to the size of the array, whose details stay.
+            any_scale: restore natively though the array is much larger than the training images were; the result is
+                then unreliable.
+
+        Returns:
+            The restored image, of the shape, type, dtype, range and device of `array`.
+
+        Raises:
+            DataError: if an argument, the shape, dtype or values are not as above, the array is more than four times
+                larger than the training images, or memory does not suffice.
+        """
+        declared = demand_range(range)
+        options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+        values = _values(array)
+        bare = values.ndim == (self.dims or 2)
+        self._demand_axes((1, *values.shape) if bare else values.shape)
+        known = self.range if declared is None else declared
+        stored = Stored(values[None] if bare else values)
+        bits = None if self._domain is None else self._domain.bits
+        if known is None and bits is None:
+            require_depth(stored)
+        image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds, bits=bits)
+        if declared is None:
+            demand_plausible(image, intensity)
+        found = self.restored(image, **options)
+        if options["times"] == 0:
+            return array.copy() if isinstance(array, np.ndarray) else array.clone()
+        made = to_stored(found.image, intensity)
+        made = made[0] if bare else made
+        if isinstance(array, np.ndarray):
+            return made.astype(array.dtype, copy=False)  # its byte order too
+        return torch.from_numpy(made).to(array.device, array.dtype)
+
+    def restored(
+        self,
+        image: Tensor,
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        scale: ScaleMode = "native",
+        any_scale: bool = False,
+    ) -> Restored:
+        """Restore (C, *S) float in [-1, 1], whole or in windows, and answer.
+
+        The arguments are those of `restore`; with `scale="train"` the answer is that of the image at that scale.
+
+        Raises:
+            DataError: if an argument is not allowed, or the image does not fit the networks, is more than four times
+                larger than the training images were, or is too large for the memory there is.
+        """
+        options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+        if not isinstance(image, Tensor):
+            raise DataError(f"image: got {type(image).__name__}; allowed: a tensor (C, *S) in [-1, 1]")
+        self._demand_axes(image.shape)
+        size = [*image.shape[1:]]
+        if options["scale"] == "train":
+            return self._at_trained_scale(image, options["times"], options["window"])
+        restorer = self._of(image, options["times"])
+        sees_all = self.format.windows or not restorer.translates  # at its own scale, whatever comes
+        trained = None if sees_all else self.scale
+        warning = "" if trained is None else trained.warning(size)
+        if warning and trained is not None and not options["any_scale"] and trained.too_large(size):
+            raise DataError(
+                f"{warning}. Restore it at the scale of training (--scale train; in Python, scale='train'), or at its "
+                "own though it is unreliable (--any-scale; in Python, any_scale=True)"
+            )
+        return replace(self._restored(image, options["times"], options["window"]), note=warning)
+
+    def demand(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
+        """Return the arguments of `restore` by name, checked.
+
+        Raises:
+            DataError: if one is not allowed for this run.
+        """
+        options = {
+            "times": demand_times(times),
+            "window": demand_window(window, least=LEAST if self._domain is None else max(self.restorer().least, LEAST)),
+            "scale": demand_scale(scale),
+            "any_scale": demand_flag("any_scale", any_scale),
+        }
+        if options["scale"] == "train" and self.format.windows:
+            raise DataError("scale: got 'train'; allowed: 'native', for this run's format brings files to its own rate")
+        if options["scale"] == "train" and options["any_scale"]:
+            raise DataError("any_scale: got True beside scale='train'; allowed: one of the two")
+        return options
+
+    def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> Restored:
+        """Restore a copy of the image at the scale of training, and carry the change over to the image."""
+        size = [*image.shape[1:]]
+        small = size if self.scale is None else self.scale.fitted(size)
+        if small == size:
+            return self._restored(image, times, window)
+        before = reduced(image.float(), small, antialias=self._data is None or self._data.antialias)
+        found = self._restored(before, times, window)
+        if found.image.shape != before.shape:
+            raise DataError(f"scale: 'train' needs as many channels out as in; got {tuple(found.image.shape)}")
+        sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
+        note = f"restored at the scale of training ({sizes}); native details are as they were"
+        return replace(found, image=with_change(image.float(), before, found.image), note=note)
+
+    @torch.no_grad()
+    def _restored(self, image: Tensor, times: int | None, window: int | None) -> Restored:
+        channels = image.shape[0] if self._domain is None else self._domain.channels
+        if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
+            gray = self._restored(image[:1], times, window)
+            return replace(gray, image=gray.image.expand_as(image))
+        if image.shape[0] not in (1, channels):
+            known = "1 channel" if channels == 1 else f"1 or {channels} channels"
+            raise DataError(f"an image of this run has {known}, before its sizes; came {image.shape[0]}")
+        beyond = image.abs().max() > 1 and not self.format.exceeds
+        if beyond or not torch.isfinite(image).all():
+            raise DataError(
+                f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
+                f"came {image.min():.4g} to {image.max():.4g}"
+            )
+        made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
+        if image.shape[0] == channels:
+            return Restored(made, answer, None)
+        spread = float((made.amax(0) - made.amin(0)).mean()) / 2
+        return Restored(made.mean(0, keepdim=True), answer, spread)
+
+    def _demand_axes(self, shape: Sequence[int]) -> None:
+        dims = len(shape) - 1 if self.dims is None else self.dims
+        if len(shape) != dims + 1 or not 1 <= dims <= 3 or not prod(shape):
+            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
+
+    def _of(self, image: Tensor, times: int | None) -> Restorer:
+        """Return the restorer of images like (C, *S)."""
+        return self.restorer(Domain("a", image.shape[0], tuple(image.shape[1:])), times)
+
+    def _translated(
+        self, image: Tensor, times: int | None, window: int | None
+    ) -> tuple[Tensor, dict[str, float] | None]:
+        """Return (C, *scale*S) restored, and the prediction, for (1, C, *S)."""
+        restorer = self._of(image[0], times)
+        side = max(image.shape[2:]) if window is None else -(-window // restorer.multiple) * restorer.multiple
+        span = [side] * (image.ndim - 2)
+        padded = [-(-n // restorer.multiple) * restorer.multiple for n in image.shape[2:]]
+        if isinstance(restorer, TrainedRestorer):
+            taken = [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)]
+            self._demand_memory(restorer, taken, image.shape[1:])
+        whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
+        summary = restorer.summary(image)
+        predictions: list[Tensor | None] = []
+
+        def once(piece: Tensor) -> Tensor:
+            output = restorer.restore(piece, summary)
+            predictions.append(output.prediction)
+            return output.image
+
+        shape = tuple(image.shape[1:])
+        try:
+            made = windowed(once, image, span, [n // OVERLAP for n in span], scale=restorer.scale)
+        except (RuntimeError, ValueError) as error:
+            why = str(error).partition("\n")[0]
+            raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
+        if predictions[0] is None or not whole:
+            return made[0], None
+        return made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True))
+
+    def _demand_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
+        """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""
+        channels, *came = shape
+        if self._bytes_at is None:
+            self._bytes_at = _bytes_at(restorer.net, channels, len(size), restorer.device)
+        free = _free_memory(restorer.device)
+        need = self._bytes_at * MARGIN * prod(size)
+        if need > free:
+            multiple = restorer.multiple  # what is padded to it must fit
+            side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
+            fits = "x".join([str(side)] * len(size))
+            raise DataError(
+                f"{'x'.join(map(str, came))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+                f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
+            )
+
+
+PART, RELEASED = "part:", "model:"
+"""What a model's name may begin with, where it could be a path as well."""
+
+
+def load(model: str | os.PathLike[str]) -> Model:
+    """Load what restores: a run, or a restorer that needs none.
+
+    Args:
+        model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
+            "part:tv" is the part even where a path is called so.
+
+    Raises:
+        DataError: if `model` is neither a path nor a text.
+        CheckpointError: if there is no checkpoint, or it is damaged or of another version.
+        RecipeError: if there is no such path and no such part, or a plugin that the run needs is not installed.
+    """
+    path = as_path(model, "model")
+    name = str(model)
+    if name.startswith(PART):
+        return _part(name.removeprefix(PART))
+    if name.startswith(RELEASED):
+        raise RecipeError(f"{name}: no model is released yet; give a run folder or a part, such as {PART}tv")
+    if path.exists():
+        return _run(path)
+    parts = plugins.load().parts
+    known = parts.names("restorer")
+    if name in known:
+        return _part(name)
+    if len(path.parts) > 1:
+        raise CheckpointError(f"{path}: is neither a run folder nor a checkpoint: there is no such folder")
+    raise RecipeError(f"{name}: no such run folder, and {unknown('restorer', name, known)}")
+
+
+def _part(name: str) -> Model:
+    """Return a model of a part, made for images of each kind when they are met."""
+    make = plugins.load().parts.resolve("restorer", name)
+    made: dict[tuple[int, int], Restorer] = {}
+
+    def of(domain: Domain, times: int | None) -> Restorer:
+        kind = domain.dims, domain.channels
+        if kind not in made:
+            made[kind] = make(domain)
+        return _Repeated(made[kind], 1 if times is None else times)
+
+    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=PART + name)
+
+
+class _Repeated(Restorer):
+    """A restorer applied several times; 0 leaves images as they are."""
+
+    def __init__(self, restorer: Restorer, times: int) -> None:
+        self.inner, self.times = restorer, times
+        self.scale = restorer.scale**times
+        self.multiple, self.least, self.translates = restorer.multiple, restorer.least, restorer.translates
+        self.halo = None if restorer.halo is None else restorer.halo * times
+
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return the summary of the whole image, where one pass is made."""
+        return self.inner.summary(image) if self.times == 1 else None
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return the images after so many passes, and the prediction of the first."""
+        output = Output(image)
+        for at in range(self.times):
+            made = self.inner.restore(output.image, summary if at == 0 else None, rng)
+            output = Output(made.image, prediction=made.prediction if at == 0 else output.prediction)
+        return output
+
+
+def _run(folder: Path) -> Model:
+    """Return the model of a run folder or a checkpoint; only the weights that restore are read."""
+    checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
+    state = read_state(checkpoint)
+    spec = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
+    parts = plugins.load().parts
+    domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
+    domain = domains["a"]
+    format = _declared(spec.data.a.spec, "format")
+    files: Format = (
+        ImageFiles(_agreed(spec.data.a.spec, "beyond") or "refuse", domain.bits)
+        if format is None
+        else parts.resolve("format", format)()
+    )
+    if isinstance(spec, RestorerRecipe):
+        part: Restorer = parts.resolve("restorer", spec.restorer.spec)(domain)
+        load_restorer(part, read_tensors(checkpoint, state, ("restorer",)), checkpoint)
+
+        def made(domain: Domain, times: int | None) -> Restorer:
+            return _Repeated(part, spec.evaluate.times if times is None else times)
+
+        scale = None
+    else:
+        net = _translator(spec, parts, domains, checkpoint, state)
+
+        def made(domain: Domain, times: int | None) -> Restorer:
+            return TrainedRestorer(net, spec.evaluate.times if times is None else times)
+
+        scale = TrainedScale.of(state, spec.data.size)
+    return Model(made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder))
+
+
+def _translator(
+    spec: Recipe, parts: Parts, domains: Mapping[str, Domain], checkpoint: Path, state: Mapping[str, Any]
+) -> Translator:
+    """Return the restoring translator of a checkpoint, with averaged weights if there are any, in evaluation mode."""
+    net = build_translator(spec, parts, domains)
+    kept = "average" if "average.safetensors" in state["files"] else "nets"
+    tensors = read_tensors(checkpoint, state, (kept,), prefix="ab.")[kept]
+    load_nets(Nets(net), tensors, checkpoint)
+    return net.to(Engine("fp32").device).eval()
+
+
+def demand_plausible(image: Tensor, intensity: Intensity) -> None:
+    """Refuse floating point values that a range which nobody gave for them makes all but one gray.
+
+    Args:
+        image: (C, *S) in [-1, 1].
+        intensity: how it was mapped, by the range that the run's data declares.
+
+    Raises:
+        DataError: if the values all lie in [-1, 1], as those of arrays in [0, 1] do, and the range is much wider.
+    """
+    low, high = intensity.low, intensity.high
+    if np.dtype(intensity.dtype).kind != "f" or high - low <= WIDE:
+        return
+    least, most = ((float(v) + 1) / 2 * (high - low) + low for v in (image.min(), image.max()))
+    room = 1 + (high - low) * 2**-20  # float32 does not give the values back exactly
+    if -room <= least < most <= room:
+        raise DataError(
+            f"holds {intensity.dtype} values from {least:.3g} to {most:.3g}, and the run's data declares {low:g} to "
+            f"{high:g}; say which values are black and white (--range LOW HIGH; in Python, range=(LOW, HIGH))"
+        )
+
+
+def _keep(folder: Path) -> str:
+    try:
+        return keep_of(json.loads((folder / "recipe.json").read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: is neither a run folder nor a checkpoint ({error})") from error
+
+
+def _declared(spec: Mapping[str, Any], option: str) -> Any:
+    """Return what a dataset of the recipe declares of its files, itself or those that it is made of; else None.
+
+    Raises:
+        RecipeError: if those that it is made of declare one thing and another: no file tells which of them it is like.
+    """
+    if spec.get(option) is not None:
+        return spec[option]
+    many = spec.get("datasets") or []
+    inner = [spec.get("dataset"), *([many] if isinstance(many, Mapping) else many)]
+    found = [_declared(one, option) for one in inner if isinstance(one, Mapping)]
+    first = next((value for value in found if value is not None), None)
+    if other := [value for value in found if value not in (None, first)]:
+        both = f"{first!r} and {other[0]!r}"
+        raise RecipeError(f"data.a: its datasets declare {option} {both}; to restore, say which")
+    return first
+
+
+def _agreed(spec: Mapping[str, Any], option: str) -> Any:
+    """Return what datasets declare as `_declared` does; None where they declare one thing and another."""
+    try:
+        return _declared(spec, option)
+    except RecipeError:
+        return None
+
+
+def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise DataError("an image has a value at every place; got a masked array; fill it (array.filled(VALUE))")
+    if isinstance(array, np.ndarray):
+        return np.asarray(array)  # a subclass, such as np.matrix, has rules of its own
+    if not isinstance(array, Tensor):
+        raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
+    if array.layout != torch.strided or array.is_quantized:
+        raise DataError(f"an image is a dense tensor; got {array.layout}, {array.dtype}")
+    tensor = array.detach().cpu()
+    known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    return (tensor if known else tensor.float()).numpy()  # NumPy knows no bfloat16
+
+
+def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:
+    """Measure the most memory that one pass holds at once, in bytes for each position of the image.
+
+    On the CPU the measurement needs a temporary file; where none can be written, 0: memory is then not looked after.
+    """
+    side = -(-max(PROBE, net.generator.least) // net.generator.multiple) * net.generator.multiple
+    image, count = torch.zeros(1, channels, *[side] * dims, device=device), float(side**dims)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        start = torch.cuda.memory_allocated(device)
+        net(image)
+        return float(torch.cuda.max_memory_allocated(device) - start) / count
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the user
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        net(image)
+    try:
+        with TemporaryDirectory() as folder:
+            trace = Path(folder) / "trace.json"
+            seen.export_chrome_trace(str(trace))
+            events = json.loads(trace.read_text("utf-8"))["traceEvents"]
+    except (OSError, ValueError):  # the disk of temporary files may be full, and that of restored files not
+        return 0.0
+    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
+    return float(np.cumsum([size for _, size in memory]).max()) / count
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)

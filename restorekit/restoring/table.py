@@ -1,0 +1,278 @@
+"""restored.csv: which file of a folder was restored from which source, in agreement with the disk at every moment.
+
+A restored file is first written into a hidden folder beside the table. Then its row is added, and then it is moved to
+its place. What a kill leaves of this is completed, or removed, when the folder is opened next: a row whose files still
+wait is moved on, files without a row are removed. One process has the folder at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from restorekit.core.errors import DataError
+from restorekit.io.files import replacing
+
+__all__ = ["LOCK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
+
+TABLE = "restored.csv"
+"""In the folder of restored files: a row for each."""
+FIRST = ["file", "written", "error"]
+"""Columns of every such table, whatever the run."""
+LOCK = ".restored.lock"
+STAGE = ".restoring"
+READY = "row.json"
+"""In the hidden folder: the row of the files that are complete there."""
+ENCODING, ERRORS = "utf-8", "surrogateescape"
+"""File names may hold bytes that are no UTF-8; they must come back as they were."""
+MARK = "\ufeff"
+"""The byte order mark with which spreadsheets begin a table that they save."""
+
+
+def place_key(path: Path) -> str:
+    """Return what two paths have in common if some file systems take them for one: case and Unicode form aside."""
+    return unicodedata.normalize("NFC", os.path.abspath(path)).casefold()
+
+
+def written_below(folder: Path) -> set[str] | None:
+    """Return the real paths of the files that the table in `folder` says were written; None without such a table."""
+    try:
+        header, rows = _parsed(_text(folder / TABLE))
+    except (OSError, ValueError, csv.Error):
+        return None
+    if not set(FIRST) <= set(header):
+        return None
+    at = header.index("written")
+    return {os.path.realpath(_placed(folder, row[at])) for row in rows if row[at]}
+
+
+def _placed(folder: Path, written: str) -> Path:
+    """Return where a file that was written below `folder` is now, also if the folder was moved or copied since."""
+    path, here = Path(written), Path(os.path.abspath(folder))
+    real, home = Path(os.path.realpath(path.parent)) / path.name, Path(os.path.realpath(here))
+    if path.is_absolute() and real.is_relative_to(home):  # the folder may have been named by a link
+        return here / real.relative_to(home)
+    parts = path.parts[1:] if path.is_absolute() else path.parts
+    ends = (here.joinpath(*parts[at:]) for at in range(len(parts)))
+    return next((end for end in ends if os.path.lexists(end)), path)
+
+
+@contextmanager
+def opened(folder: Path, columns: Sequence[str], later: Collection[str] = ()) -> Iterator[Table]:
+    """Open the table of a folder, made if it is not there, for this process alone.
+
+    Args:
+        folder: where restored files go.
+        columns: those of the table.
+        later: those that tables of earlier versions lack. They are added, empty in the rows that are there.
+
+    Raises:
+        DataError: if another process has it, or its columns are others.
+        OSError: if it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder)
+    try:
+        table = Table(folder, columns, later)
+        try:
+            yield table
+        finally:
+            table.close()
+    finally:
+        with suppress(OSError):  # removed while it is held, so that nothing is left among the restored files
+            (folder / LOCK).unlink()
+        lock.release()
+
+
+def _locked(folder: Path) -> FileLock:
+    while True:
+        lock = FileLock(folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            where = f"{folder}: another process restores into it"
+            raise DataError(f"{where}; wait for it, or choose another -o FOLDER") from error
+        if (folder / LOCK).exists():
+            return lock
+        lock.release()  # the process that had it removed the file after we opened it: a lock that nobody else sees
+
+
+class Table:
+    """The rows of restored.csv, and the files that they speak of."""
+
+    def __init__(self, folder: Path, columns: Sequence[str], later: Collection[str] = ()) -> None:
+        """Read the table, and bring it and the disk into agreement.
+
+        Raises:
+            DataError: if the table has other columns.
+        """
+        self.folder = Path(os.path.abspath(folder))
+        self.columns = list(columns)
+        self._later = frozenset(later)
+        self._path, self._stage = self.folder / TABLE, self.folder / STAGE
+        self._rows: dict[tuple[str, str], list[str]] = {}
+        """By place, ("", place); rows without a file by source, (source, "")."""
+        self._owners: dict[str, str] = {}
+        self._outdated = False
+        """The file does not say what `_rows` does: it holds rows that later ones replace, other places or columns."""
+        self.gone = 0
+        """Rows that were removed because their files are gone."""
+        self._read()
+        self._recover()
+
+    def owner(self, target: Path) -> str | None:
+        """Return the source from which `target` was restored; None if it was not."""
+        return self._owners.get(place_key(target))
+
+    def stage(self, target: Path) -> Path:
+        """Return where to write the file that will be `target`."""
+        shutil.rmtree(self._stage, ignore_errors=True)
+        path = self._stage / "files" / Path(os.path.abspath(target)).relative_to(self.folder)
+        path.parent.mkdir(parents=True)
+        return path
+
+    def staged(self) -> list[Path]:
+        """Return the places that the files written to `stage` will take."""
+        return [target for _, target in self._moves()]
+
+    def discard(self) -> None:
+        """Remove what was written to `stage`."""
+        shutil.rmtree(self._stage, ignore_errors=True)
+
+    def add(self, row: Mapping[str, str]) -> None:
+        """Add a row and bring the files written to `stage`, if any, to their places: both, or on an error neither.
+
+        Raises:
+            OSError: naming the file, if the disk is full or a place cannot be taken.
+        """
+        cells = [row[column] for column in self.columns]
+        before = dict(self._rows)
+        try:
+            if cells[1]:
+                with replacing(self._stage / READY) as stream:
+                    stream.write(json.dumps(cells).encode())
+            else:
+                self.discard()
+            self._append(cells)
+            self._move()
+        except OSError:
+            self.discard()
+            self._rows = before
+            self._write()
+            raise
+
+    def close(self) -> None:
+        """Bring the table and the disk into agreement, a row for each file."""
+        self._read()  # an interruption may have come between the file and what is known of it
+        self._recover()
+
+    def _move(self) -> None:
+        for staged, target in self._moves():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged, target)
+        self.discard()
+
+    def _moves(self) -> list[tuple[Path, Path]]:
+        home = self._stage / "files"
+        files = sorted(path for path in home.rglob("*") if path.is_file())
+        return [(path, self.folder / path.relative_to(home)) for path in files]
+
+    def _recover(self) -> None:
+        """Complete or remove what was begun, and drop rows whose files are gone."""
+        with suppress(OSError, ValueError, TypeError):
+            cells = json.loads((self._stage / READY).read_text("utf-8"))
+            if self._rows.get(self._key(cells)) == cells:
+                self._move()
+        self.discard()
+        lost = [key for key, cells in self._rows.items() if cells[1] and not os.path.lexists(cells[1])]
+        for key in lost:
+            del self._rows[key]
+        self.gone += len(lost)
+        if lost or self._outdated or not self._path.is_file():
+            self._write()
+        self._owners = {place_key(Path(cells[1])): cells[0] for cells in self._rows.values() if cells[1]}
+
+    def _write(self) -> None:
+        with replacing(self._path) as stream:
+            stream.write(_csv(self.columns, *self._rows.values()))
+        self._outdated = False
+
+    def _read(self) -> None:
+        self._rows.clear()
+        if not os.path.lexists(self._path):
+            return
+        try:
+            text = _text(self._path)
+            header, rows = _parsed(text)
+        except (OSError, ValueError, csv.Error) as error:
+            raise DataError(f"{self._path}: cannot be read as a table ({error}); choose another -o FOLDER") from error
+        lacking = set(self.columns) - set(header)
+        if set(header) - set(self.columns) or lacking - self._later or len(set(header)) < len(header):
+            raise DataError(
+                f"{self._path}: has other columns than this run writes, as the table of a run with other classes has: "
+                f"got {', '.join(header) or 'none'}; allowed: {', '.join(self.columns)}. Choose another -o FOLDER"
+            )
+        self._outdated |= header != self.columns
+        rows = [[dict(zip(header, cells, strict=True)).get(name, "") for name in self.columns] for cells in rows]
+        for cells in rows:
+            if cells[1]:
+                place = str(_placed(self.folder, cells[1]))
+                self._outdated |= place != cells[1]
+                cells[1] = place
+            self._keep(cells)
+        self._outdated |= not text.endswith("\n")
+
+    def _key(self, cells: Sequence[str]) -> tuple[str, str]:
+        return ("", place_key(Path(cells[1]))) if cells[1] else (cells[0], "")
+
+    def _keep(self, cells: list[str]) -> None:
+        """Take a row in; it replaces that of the same place, and an earlier error of the source."""
+        key = self._key(cells)
+        for old in {key, (cells[0], "")}:
+            self._outdated |= self._rows.pop(old, None) is not None
+        self._rows[key] = cells
+
+    def _append(self, cells: list[str]) -> None:
+        left = _csv(cells)
+        with self._path.open("ab", buffering=0) as file:  # a buffer would be written once more as it closes
+            whole = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError as error:
+                with suppress(OSError):
+                    file.truncate(whole)
+                error.filename = error.filename or str(self._path)
+                raise
+        self._keep(cells)
+        if cells[1]:
+            self._owners[place_key(Path(cells[1]))] = cells[0]
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(ENCODING, ERRORS).removeprefix(MARK)
+
+
+def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the complete rows; a row that a kill cut off says nothing."""
+    rows = list(csv.reader(io.StringIO(text, newline=""), strict=False))
+    header = rows[0] if rows else []
+    if rows and not text.endswith("\n"):
+        rows.pop()
+    return header, [row for row in rows[1:] if len(row) == len(header)]
+
+
+def _csv(*rows: Sequence[str]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode(ENCODING, ERRORS)

@@ -1,0 +1,107 @@
+"""Device and precision: where tensors are, in which type forward passes run, and how gradients are applied."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from restorekit.core.errors import RecipeError
+from restorekit.runs.processes import require_single_process
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Selects device and precision; `notes` says what it chose. It refuses what the device cannot do.
+
+    Args:
+        precision: fp32, bf16, fp16 or auto.
+        cpu: use the CPU though there is an accelerator.
+
+    Raises:
+        RecipeError: if the precision is not for this device, or this process is one of several.
+    """
+
+    def __init__(self, precision: str, *, cpu: bool = False) -> None:
+        require_single_process()
+        if torch.distributed.is_initialized() and (count := torch.distributed.get_world_size()) > 1:
+            raise RecipeError(f"torch.distributed: restorekit works in one process; got {count}, allowed is 1")
+        self.notes: list[str] = []
+        found = None if cpu or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
+        self.device = torch.device("cpu") if found is None else found
+        capable = _has_bf16(self.device)
+        if precision == "auto":
+            self.precision = "bf16" if capable else "fp32"
+            why = "the processor has it" if capable else "the processor has no bf16 arithmetic"
+            self.notes.append(f"train.precision auto: {self.precision} ({why})")
+        else:
+            self.precision = precision
+            if precision == "bf16" and not capable:
+                self.notes.append("train.precision bf16: this processor only emulates it; expect it to be slow")
+            if precision == "fp16" and self.device.type != "cuda":
+                raise RecipeError(f"fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto")
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        """The gradient scaler of fp16, or None."""
+        if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True
+            # fp32 means float32: by default cuDNN convolves in TF32, with ten bits of mantissa.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which forward passes run."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter], *, retain: bool = False) -> None:
+        """Add the gradients of a scalar to those of `parameters` alone, scaled where the precision needs it.
+
+        Args:
+            loss: the scalar.
+            parameters: what gets gradients.
+            retain: keep the graph for another scalar.
+        """
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        torch.autograd.backward(scaled, inputs=parameters, retain_graph=retain)
+
+    def apply(self, optimizer: Optimizer, clip: Any = None) -> None:
+        """Take an optimizer's step with the gradients there are, limited by `clip` (`norm` or `value`) if given."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        if clip is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if clip.norm is not None:
+                nn.utils.clip_grad_norm_(parameters, clip.norm)
+            else:
+                nn.utils.clip_grad_value_(parameters, clip.value)
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+
+    @property
+    def device_name(self) -> str:
+        """The name of the GPU or the processor."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor()
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text("utf-8", "replace") if info.exists() else ""
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8", "replace").splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()

@@ -1,0 +1,104 @@
+"""Weights that a run begins with: a file, its names as the run's networks name them, all of a network or none."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from restorekit.core.types import Nets
+from restorekit.recipes.model import Misfit, Recipe, Weights
+
+__all__ = ["load_weights", "read_weights"]
+
+AT = ("nets", "weights")
+Tensors = dict[str, Tensor]
+
+
+def read_weights(spec: Recipe) -> Tensors:
+    """Read the file that `nets.weights` names, and return its tensors by the names that the recipe maps them to.
+
+    Nested mappings of a file of torch.save are joined by dots; what is no tensor is left out.
+
+    Raises:
+        RecipeError: if it is not there, holds no tensors, or can only be read by running code from it; or if no name
+            has a beginning that is to be mapped.
+    """
+    asked = spec.nets.weights
+    assert asked is not None
+    path = Path(asked.file)
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else _of_torch(path)
+    except FileNotFoundError as error:
+        raise Misfit(spec, ((*AT, "file"), f"{path}: no such file")) from error
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        hint = "write it as safetensors if it holds more than tensors"
+        raise Misfit(
+            spec, ((*AT, "file"), f"{path}: cannot be read without running code from it ({why}); {hint}")
+        ) from error
+    if not found:
+        raise Misfit(spec, ((*AT, "file"), f"{path}: holds no tensors"))
+    unused = [start for start in asked.map if not any(name.startswith(start) for name in found)]
+    if unused:
+        why = f"no name in {path} begins with {unused[0]!r}; the first is {min(found)!r}"
+        raise Misfit(spec, ((*AT, "map"), why))
+    return _mapped(spec, asked, found)
+
+
+def _of_torch(path: Path) -> Tensors:
+    return dict(_flat(torch.load(path, map_location="cpu", weights_only=True), ""))
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+
+
+def _mapped(spec: Recipe, asked: Weights, found: Tensors) -> Tensors:
+    made: Tensors = {}
+    for name, tensor in sorted(found.items()):
+        start = max((start for start in asked.map if name.startswith(start)), key=len, default=None)
+        after = "" if start is None else asked.map[start]
+        if after is None:
+            continue
+        new = after + name[len(start or "") :]
+        if new in made:
+            raise Misfit(
+                spec, ((*AT, "map"), f"two tensors of {asked.file} are both to be {new}, the second is {name}")
+            )
+        made[new] = tensor
+    return made
+
+
+def load_weights(spec: Recipe, nets: Nets, tensors: Mapping[str, Tensor]) -> None:
+    """Give the networks their first weights; networks of which there are none keep those that they have.
+
+    Raises:
+        RecipeError: naming the first tensor that no network has, that a network lacks, or whose shape is another.
+    """
+    own = nets.state_dict()
+    begun = {_network(name) for name in tensors}
+    for name in sorted({*(name for name in own if _network(name) in begun), *tensors}):
+        got = tuple(tensors[name].shape) if name in tensors else "nothing"
+        must = tuple(own[name].shape) if name in own else "nothing"
+        if got != must:
+            listed = ", ".join(dict.fromkeys(map(_network, own)))
+            why = f"{name} is {got} in the file, {must} in the networks ({listed}); nets.weights.map renames"
+            raise Misfit(spec, (AT, why))
+    nets.load_state_dict({**own, **tensors})
+
+
+def _network(name: str) -> str:
+    """Return the network that a tensor of a run belongs to: `ab.generator`, `d_b`, `extra.NAME`."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] in ("ab", "ba", "extra") else parts[0]

@@ -1,1 +1,0 @@
-"""The flow: recipe -> data, build -> run -> train, evaluate, restore -> report."""

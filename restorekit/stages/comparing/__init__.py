@@ -1,1 +1,0 @@
-"""Run folders to one table with paired tests, and its page."""

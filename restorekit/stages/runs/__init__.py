@@ -1,1 +1,0 @@
-"""A recipe to a run: networks, optimisers and checkpoints, on a device."""

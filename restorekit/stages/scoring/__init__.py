@@ -1,1 +1,0 @@
-"""A Run to scores with intervals: metrics, repeated restoration, the judge's audit."""

@@ -1,1 +1,0 @@
-"""The one loop, what it notices about its own health, and sweeps of runs."""

@@ -1,0 +1,165 @@
+"""Sentences about a change never say other than the numbers of the table, whatever these are."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restorekit.core.text import label, number
+from restorekit.evaluation.changes import classify
+from restorekit.reports import findings, towards
+
+VALUES = st.floats(0, 9, allow_nan=False).map(lambda x: round(x, 3))
+WIDTHS = st.floats(0, 3, allow_nan=False).map(lambda x: round(x, 3))
+
+
+@st.composite
+def intervals(draw: st.DrawFn, value: float) -> dict[str, Any]:
+    """An interval around a value, or none and why."""
+    if draw(st.integers(0, 5)) == 0:
+        return {"value": value, "low": None, "high": None, "why": "one patient", "n": 9}
+    return {"value": value, "low": value - draw(WIDTHS), "high": value + draw(WIDTHS), "n": 9}
+
+
+@st.composite
+def tables(draw: st.DrawFn, *, good: bool = True) -> dict[str, Any]:
+    """A metric as scores/test.json holds it; the gain is of the same images, as it nearly always is."""
+    poor, restored, aim = draw(VALUES), draw(VALUES), draw(VALUES)
+    metric = {
+        "id": "x",
+        "better": draw(st.sampled_from(["higher", "lower", "nearer", "neither"])),
+        "poor": draw(intervals(poor)),
+        "restored": draw(intervals(restored)),
+        "gain": draw(intervals(restored - poor)),
+    }
+    if good:
+        away = {"poor": draw(VALUES), "restored": draw(VALUES)}
+        ends = draw(intervals(away["restored"] - away["poor"]))
+        ends.pop("value")
+        metric |= {"good": draw(intervals(aim)), "distance": away | ends}
+    return metric
+
+
+def side(entry: dict[str, Any]) -> int | None:
+    """The side of zero on which an interval lies; 0 where it holds zero, None where there is none."""
+    if entry["low"] is None:
+        return None
+    return 1 if entry["low"] > 0 else -1 if entry["high"] < 0 else 0
+
+
+@given(tables(good=False))
+def test_a_sentence_about_a_metric_agrees_with_the_interval_of_the_gain(metric: dict[str, Any]) -> None:
+    (said,) = findings.score_sentences({"metrics": {"psnr": metric}, "confidence": 0.95})
+    poor, restored, gain = (metric[kind]["value"] for kind in ("poor", "restored", "gain"))
+    assert number(poor, "psnr") in said
+    assert number(restored, "psnr") in said
+    where = side(metric["gain"])
+    no_change = where == 0 or (where is None and poor == restored)
+    assert ("No significant difference" in said) is no_change
+    assert ("raised" in said) is (where == 1)
+    assert ("lowered" in said) is (where == -1)
+    assert ("not tested" in said) is (where is None and not no_change)
+    warned = bool(findings.score_warnings({"metrics": {"psnr": metric}}))
+    worse = {"higher": -1, "lower": 1}.get(metric["better"])
+    assert warned is (worse is not None and where == worse)
+    assert ("worse" in said) is warned
+    assert gain * (where or 0) >= 0
+
+
+@given(st.dictionaries(st.sampled_from(["noise_level", "blur_level", "grain", "contrast_level"]), tables(), min_size=1))
+def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, Any]) -> None:
+    sentences = towards.summary({"metrics": metrics})
+    for name, metric in metrics.items():
+        before, after, aim = (number(metric[kind]["value"], name) for kind in towards.KINDS)
+        shown = f"{label(name)} ({before} to {after}, good images {aim})"
+        (said,) = (sentence for sentence in sentences if shown in sentence)
+        poor, restored, good = (metric[kind]["value"] for kind in towards.KINDS)
+        gain, distance = side(metric["gain"]), side(metric["distance"])
+        if "No significant difference by" in said:
+            assert gain in (0, None)
+            assert distance in (0, None)
+            assert (gain, distance) != (None, None) or poor == restored
+        if "nearer to the good ones" in said:
+            assert distance == -1 or (gain and abs(restored - good) < abs(poor - good))
+            assert not (gain and _left(metric))
+        if "farther from the good ones" in said:
+            assert distance == 1 or (gain and _left(metric))
+        if said.startswith("Higher"):
+            assert gain == 1
+        if said.startswith("Lower"):
+            assert gain == -1
+        if gain and _left(metric) and distance != -1:
+            assert "farther" in said, "the mean changed significantly, away from the good images"
+        row = towards.sentence(name, metric)
+        for word in ("earer to", "arther from", "o significant difference"):
+            same = word in row
+            assert same is (word in said.replace("ithout a", "ithout no") or (word[0] == "o" and "without a" in said))
+
+
+def _left(metric: dict[str, Any]) -> bool:
+    """True if the restored mean is farther than the poor one from the interval of the good images' mean."""
+    good = metric["good"]
+    low, high = (good["value"] if good[end] is None else good[end] for end in ("low", "high"))
+    before, after = (max(low - metric[k]["value"], metric[k]["value"] - high, 0) for k in ("poor", "restored"))
+    return bool(after > before)
+
+
+def test_blur_that_rose_away_from_good_images_is_not_called_unchanged() -> None:
+    metric = {
+        "better": "lower",
+        "poor": {"value": 0.52, "low": 0.44, "high": 0.6, "n": 20},
+        "restored": {"value": 1.25, "low": 1.1, "high": 1.4, "n": 20},
+        "good": {"value": 0.41, "low": 0.3, "high": 0.5, "n": 20},
+        "gain": {"value": 0.73, "low": 0.6, "high": 0.85, "n": 20},
+        "distance": {"poor": 0.6, "restored": 0.9, "low": -0.1, "high": 0.7},
+    }
+    change = classify(metric)
+    assert (change.direction, change.place) == ("rose", "farther")
+    (said,) = towards.summary({"metrics": {"blur_level": metric}})
+    assert all(text in said for text in ("farther", "0.520", "1.250", "0.410"))
+    assert towards.warnings({"metrics": {"blur_level": metric}})
+
+
+@pytest.mark.parametrize(
+    ("name", "restored", "side_of_good", "smooth"),
+    [
+        ("noise_level", [0.001] * 5, "below", True),
+        ("noise_level", [0.02] * 5, "", False),
+        ("blur_level", [9.0] * 5, "above", True),
+        ("contrast_level", [0.001] * 5, "below", False),
+    ],
+)
+def test_images_beyond_every_good_image_are_reported(
+    name: str, restored: list[float], side_of_good: str, smooth: bool
+) -> None:
+    poor = 0.05 if side_of_good == "below" else 1.0
+    metric: dict[str, Any] = {kind: {"value": 1.0, "low": 0.5, "high": 1.5} for kind in towards.KINDS}
+    metric |= {
+        "better": "nearer",
+        "gain": None,
+        "distance": None,
+        "range": [0.01, 0.03 if name != "blur_level" else 2.0],
+    }
+    metric["spread"] = {"poor": [poor] * 5, "restored": restored, "good": [0.02] * 5}
+    assert classify(metric).beyond == side_of_good
+    said = " ".join(towards.summary({"metrics": {name: metric}}))
+    assert ("every good image" in said) is bool(side_of_good)
+    assert ("over-smoothed" in said) is smooth
+    metric["spread"]["poor"] = restored
+    assert classify(metric).beyond == "", "the poor images were there before"
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=2), min_size=2, max_size=2))
+def test_a_constant_classifier_is_named_and_no_other(matrix: list[list[int]]) -> None:
+    confusion = {"classes": ["control", "covid"], "matrix": matrix}
+    auroc = {"score": {"value": 0.612, "low": 0.5, "high": 0.7}}
+    found = {"metrics": {"auroc": auroc}, "confusion": confusion, "confidence": 0.95}
+    columns = [matrix[0][i] + matrix[1][i] for i in range(2)]
+    said = findings.constant_classifier(found)
+    if sum(columns) >= 2 and 0 in columns:
+        assert confusion["classes"][columns.index(max(columns))] in said[0]
+        assert "0.612" in said[0]
+        assert said[0] in findings.score_sentences(found)
+    else:
+        assert said == []

@@ -1,0 +1,43 @@
+"""Pictures of signals: readable curves on one scale. Those of images and volumes stand with the watcher `samples`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from restorekit.io.pictures import draw_grid, draw_picture
+
+
+def heights(picture: np.ndarray) -> list[int]:
+    """Return the heights of the curves in a picture, whose lines of zero are gray and whose curves are black."""
+    rows = np.flatnonzero((picture < 100).any(axis=1))
+    return [int(part[-1] - part[0]) for part in np.split(rows, np.flatnonzero(np.diff(rows) > 8) + 1)]
+
+
+def test_the_columns_of_a_signal_have_one_scale(tmp_path: Path) -> None:
+    wave = 0.1 * torch.sin(torch.arange(500) / 20)[None, None]
+    draw_grid(tmp_path / "grid.png", {"poor": wave, "restored": wave / 2, "truth": 9 * wave}, title="", pixels=300)
+    page = np.asarray(Image.open(tmp_path / "grid.png").convert("L"))
+    assert page.shape[1] > 1200, "wide enough to be read"
+    poor, restored, truth = heights(page[52:, 120:])
+    assert poor > 80, "it fills its strip, small as it is"
+    assert abs(poor / restored - 2) < 0.1
+    assert truth > poor, "cut off where the strip ends"
+
+
+def test_a_picture_keeps_what_is_said_about_it(tmp_path: Path) -> None:
+    draw_picture(tmp_path / "plain.png", torch.zeros(1, 8, 8))
+    draw_picture(tmp_path / "told.png", torch.zeros(1, 8, 8), about="a phantom")
+    with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "told.png") as told:
+        assert plain.text == {}
+        assert told.text == {"Description": "a phantom"}
+        assert plain.tobytes() == told.tobytes()
+
+
+def test_single_pictures_of_a_signal_can_share_a_scale(tmp_path: Path) -> None:
+    wave = 0.1 * torch.sin(torch.arange(500) / 20)[None]
+    draw_picture(tmp_path / "own.png", wave / 2)
+    draw_picture(tmp_path / "like.png", wave / 2, like=wave)
+    own, like = (heights(np.asarray(Image.open(tmp_path / f"{n}.png").convert("L")))[0] for n in ("own", "like"))
+    assert abs(own / like - 2) < 0.1

@@ -1,0 +1,268 @@
+"""A recipe's parts are held against each other and against its images before anything is read or trained."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restorekit.core.errors import RecipeError
+from restorekit.core.types import Batch
+from restorekit.discovery.plugins import Plugins
+from restorekit.recipes import recipe
+from restorekit.recipes.model import Recipe
+from restorekit.runs.build import build, build_nets, check
+from restorekit.runs.checkpoint import checkpoints
+from restorekit.runs.engine import Engine
+from restorekit.runs.run import Run
+from restorekit.training.train import step, train
+
+Spec = Callable[..., Recipe]
+HEAD = {"name": "classify", "pool": "avg"}
+RESNET = {"name": "resnet", "width": 4, "blocks": 1, "downs": 1}
+
+
+def faults(made: Recipe, plugins: Plugins) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        check(made, plugins.parts)
+    return list(caught.value.faults)
+
+
+def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
+    assert faults(spec(nets__head=HEAD), plugins) == [
+        "toy.yaml: nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+    ]
+    assert faults(spec(losses=["cycle"]), plugins) == [
+        "toy.yaml: nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
+    ]
+
+
+def test_all_misfits_are_told_at_once(spec: Spec, plugins: Plugins) -> None:
+    made = spec(losses=["task", "cycle"], nets__one_way=True, evaluate={"metrics": ["f1"]}, train__keep="last")
+    told = faults(made, plugins)
+    assert [line.split(": ")[1] for line in told] == [
+        "losses[0]",
+        "losses[1]",
+        "nets.discriminator",
+        "evaluate.metrics[0]",
+    ]
+
+
+def test_sizes_that_the_networks_cannot_take(spec: Spec, plugins: Plugins) -> None:
+    made = spec(data__size=[15, 16], nets__generator=RESNET)
+    assert faults(made, plugins) == ["toy.yaml: data.size: generator 'resnet' takes multiples of 2; came [15, 16]"]
+    (line,) = faults(spec(data__size=[2, 2], data__batch=1, nets__generator=RESNET), plugins)
+    assert "\n" not in line
+
+
+WRONG = """\
+name: wrong
+data:
+  size: [16, 16]
+  a: {name: toy, side: a}
+  b: {name: toy, side: b}
+nets:
+  generator:
+    name: unet
+    width: 4
+    depth: 2
+  head:
+    name: classify
+    class_weight: [1, 2, 3]
+losses: [task, {name: paired, norm: l2}]
+train: {steps: 10, keep: best}
+"""
+
+
+def written(folder: Path, text: str, plugins: Plugins, *sets: str) -> Recipe:
+    path = folder / "r.yaml"
+    path.write_text(text)
+    return recipe.load(path, plugins, sets=sets)
+
+
+def test_misfits_have_the_line_of_what_does_not_fit(tmp_path: Path, plugins: Plugins) -> None:
+    home = tmp_path / "r.yaml"
+    sets = ["train.keep=last", "nets.head.class_weight=null"]
+    with pytest.raises(RecipeError) as caught:  # whether any truth is known, the data say
+        build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
+    (line,) = caught.value.faults
+    assert line.startswith(f"{home}:14: losses[1]: paired needs images of a whose truth is known")
+    (told,) = faults(written(tmp_path, WRONG, plugins, "losses.paired=null"), plugins)
+    assert told == f"{home}:15: train.keep: best needs a score; add one to evaluate.metrics"
+
+
+def test_a_fault_of_a_part_made_against_data_has_the_line_of_its_option(tmp_path: Path, plugins: Plugins) -> None:
+    sets = ["losses.paired=null", "train.keep=last"]
+    with pytest.raises(RecipeError) as caught:
+        build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
+    (line,) = caught.value.faults
+    wanted = "nets.head.class_weight: head 'classify': class_weight: needs a number for each of no, yes; came 3 numbers"
+    assert line == f"{tmp_path / 'r.yaml'}:13: {wanted}"
+    deep = written(tmp_path, WRONG, plugins, *sets, "nets.head.class_weight=null", "nets.generator.depth=5")
+    assert faults(deep, plugins)[0].startswith("--set nets.generator.depth: nets.generator.depth: generator 'unet': ")
+
+
+def test_a_fault_of_a_part_within_another_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
+    within = """\
+    name: degraded
+    dataset: {name: toy, side: b}
+    degradation:
+      name: blend
+      degradations:
+        - name: noise
+        - name: blur
+          severity: [3, 1]
+"""
+    text = WRONG.replace("  a: {name: toy, side: a}\n", f"  a:\n{within}")
+    sets = ["losses.paired=null", "train.keep=last", "nets.head.class_weight=null"]
+    with pytest.raises(RecipeError) as caught:
+        build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")
+    place = "data.a.degradation.degradations[1].severity: degradation 'blur': severity is [low, high], low <= high"
+    assert caught.value.faults == (f"{tmp_path / 'r.yaml'}:12: {place}; came [3.0, 1.0]",)
+
+
+def test_a_fault_of_a_loss_while_training_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
+    text = WRONG.replace("{name: paired, norm: l2}", "back")
+    sets = ["train.keep=last", "nets.head.class_weight=null", "nets.one_way=true"]
+    with pytest.raises(RecipeError) as caught:
+        list(train(build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")))
+    (line,) = caught.value.faults
+    assert line.startswith(f"{tmp_path / 'r.yaml'}:14: losses[1]: a term reads a pass through 'ba', but nets.one_way")
+
+
+def test_a_norm_of_a_single_value_is_told_with_the_mend(
+    spec: Spec, build_run: Callable[..., Run], plugins: Plugins
+) -> None:
+    small = {"data__size": [1, 1], "nets__generator": "late", "nets__discriminator": None, "losses": ["identity"]}
+    said = "a batch norm gets maps of [1, 4, 1, 1], one value a channel, and has no spread; take data.batch: 2 or more"
+    (line,) = faults(spec(**small, data__batch=1), plugins)
+    assert line.startswith(f"toy.yaml: nets: {said}, a larger data.size")
+    run = build_run(**small, data__batch=2)
+    run.nets.train()
+    one = Batch(image=torch.zeros(1, 1, 1, 1), key=("x",))
+    with pytest.raises(RecipeError) as caught:  # as with networks that cannot be tried before
+        step(run, [(one, one)])
+    assert caught.value.faults == (line,)
+    tall = {**small, "nets__generator": {**RESNET, "norm": "instance", "downs": 0}}
+    (line,) = faults(spec(**tall), plugins)
+    assert "an instance norm" in line
+    assert "data.batch" not in line
+
+
+def test_networks_are_held_against_images_without_numbers(spec: Spec, plugins: Plugins) -> None:
+    check(spec(data__size=[4096, 4096], nets__generator={"name": "unet", "width": 64, "depth": 8}), plugins.parts)
+
+
+def test_building_leaves_the_callers_random_state_alone(build_run: Callable[..., Run], plugins: Plugins) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    run = build_run()
+    build_nets(run.recipe, plugins.parts, run.domains)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_run_folder_is_begun_without_moving_the_networks(build_run: Callable[..., Run], norm: str) -> None:
+    run = build_run(nets__generator={**RESNET, "norm": norm}, nets__head=HEAD, losses=["lsgan", "task"])
+    before = {name: value.clone() for name, value in run.nets.state_dict().items()}
+    run.nets.train()
+    run.begin("restorekit run toy.yaml")
+    assert all(torch.equal(value, before[name]) for name, value in run.nets.state_dict().items())
+
+
+def test_a_second_engine_leaves_the_first_its_precision() -> None:
+    first = Engine("bf16")
+    Engine("fp32")
+    one: Any = torch.ones(2, 2, device=first.device)
+    with first.autocast():
+        assert (one @ one).dtype == torch.bfloat16
+    with Engine("fp32").autocast():
+        assert (one @ one).dtype == torch.float32
+
+
+def test_domains_know_how_many_training_images_are_of_each_class(build_run: Callable[..., Run]) -> None:
+    many = {"name": "toy", "side": "a", "count": 7, "test": 4}
+    run = build_run(data__a=many)
+    assert {name: domain.counts for name, domain in run.domains.items()} == {"a": (4, 3), "b": (3, 3)}
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    run = build_run("other", data__a=many, nets__head=balanced, losses=["lsgan", "task"])
+    assert run.nets.ab.head is not None
+    assert run.nets.ab.head.weight.tolist() == pytest.approx([7 / 8, 7 / 6])
+
+
+def test_classes_are_not_evened_out_twice(spec: Spec, plugins: Plugins) -> None:
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    both = {"nets__head": balanced, "losses": ["lsgan", "task"], "data__balance": "class"}
+    assert faults(spec(**both), plugins) == [
+        "toy.yaml: data.balance: class evens out the classes once more than nets.head does by class_weight: balanced; "
+        "set data.balance: none, or drop that option of the head"
+    ]
+    check(spec(**{**both, "data__balance": "none"}), plugins.parts)
+    check(spec(**{**both, "nets__head": {"name": "classify", "class_weight": [1, 3]}}), plugins.parts)
+
+
+def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: Callable[..., Run]) -> None:
+    """Before data are read two classes are taken for granted; the data have three."""
+    sides = {f"data__{side}__classes": ["x", "y", "z"] for side in "ab"}
+    run = build_run(nets__head={**HEAD, "class_weight": [1, 2, 3]}, losses=["lsgan", "task"], **sides)
+    assert run.nets.ab.head is not None
+    assert run.nets.ab.head.weight.tolist() == [1, 2, 3]
+    with pytest.raises(RecipeError, match="needs a number for each of x, y, z; came 2 numbers"):
+        build_run("two", nets__head={**HEAD, "class_weight": [1, 2]}, losses=["lsgan", "task"], **sides)
+
+
+def test_networks_that_read_numbers_as_they_are_built(spec: Spec, plugins: Plugins, build_run: Any) -> None:
+    made = spec(nets__generator="counted", nets__head=HEAD, losses=["lsgan", "task"])
+    check(made, plugins.parts)
+    (line,) = faults(spec(nets__generator="counted", nets__discriminator={"name": "patch", "layers": 9}), plugins)
+    assert line.startswith("toy.yaml: nets")
+    run = build_run(nets__generator="counted", nets__head=HEAD, losses=["lsgan", "task"])
+    run.begin("test")
+    assert '"encode_and_head": ' in (run.folder / "networks.json").read_text()
+
+
+def test_a_metric_may_stand_twice(build_run: Any) -> None:
+    metrics = ["psnr", {"name": "psnr"}, "ssim"]
+    run = build_run(data__a={"name": "toy", "truth": True}, evaluate={"metrics": metrics}, train__best="psnr_2")
+    assert list(run.metrics) == ["psnr", "psnr_2", "ssim"]
+    assert run.judge == "psnr_2"
+
+
+def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
+    spec: Spec, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    made = spec(watch=["csv", "tensorboard"], losses=["lsgan", "cycle"], nets__one_way=True)
+    told = faults(made, plugins)
+    assert [line.split(": ")[1] for line in told] == ["watch[1]", "losses[1]"]
+    assert "pip install 'restorekit[tensorboard]'" in told[0]
+
+
+LATE = {"nets__discriminator": None, "losses": ["identity"]}
+
+
+@pytest.mark.parametrize(
+    "length",
+    [{"train__steps": 4}, {"train__steps": None, "train__epochs": 2, "data__a__count": 4, "data__b__count": 4}],
+)
+def test_parameters_that_the_run_never_lets_learn_are_refused(
+    build_run: Callable[..., Run], length: dict[str, Any]
+) -> None:
+    """Steps count from 0; where the recipe counts epochs, the data say how many steps there are."""
+    build_run(nets__generator={"name": "late", "first": 3}, **LATE, **length)
+    with pytest.raises(RecipeError) as caught:
+        build_run(nets__generator={"name": "late", "first": 4}, **LATE, **length)
+    assert caught.value.faults == (
+        "toy.yaml: nets.generator: 'late' has parameters that learn from step 4 on, counted from 0, and the run has 4 "
+        "steps, so they never would; let them learn from a step below 4 on, or train longer",
+    )
+
+
+def test_a_run_that_has_begun_is_loaded_though_parameters_never_learn(build_run: Callable[..., Run]) -> None:
+    """Older versions let such a run begin; its folder is scored and restored with as ever."""
+    begun = build_run(nets__generator={"name": "late", "first": 3}, **LATE, train__steps=4)
+    begun.save()
+    again = build_run(nets__generator={"name": "late", "first": 4}, **LATE, train__steps=4)
+    again.resume(checkpoints(again.folder)[-1])

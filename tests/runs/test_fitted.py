@@ -1,0 +1,221 @@
+"""Recipes that name a restorer: fitted, scored, saved, loaded and restored with, without any training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from restorekit import Batch, CheckpointError, Output, RecipeError, Restorer, load, write_image
+from restorekit.discovery.plugins import Plugins
+from restorekit.evaluation.evaluate import evaluate
+from restorekit.recipes import recipe
+from restorekit.restoring.restore import restore_files
+from restorekit.runs import build
+
+SIZE = [16, 16]
+DEGRADED = {
+    "name": "degraded",
+    "dataset": {"name": "phantom", "side": "a", "count": 6, "val": 2, "test": 4, "size": SIZE},
+    "degradation": {"name": "noise", "severity": [0.1, 0.1]},
+}
+SPEC: dict[str, Any] = {
+    "name": "fitted",
+    "data": {
+        "size": SIZE,
+        "a": DEGRADED,
+        "b": {"name": "phantom", "side": "b", "count": 6, "val": 2, "test": 4, "size": SIZE},
+    },
+    "restorer": "to_mean",
+    "evaluate": {"metrics": ["psnr"]},
+}
+
+
+class ToMean(Restorer):
+    """Moves the mean of each image to that of the good images, and adds noise if asked for."""
+
+    def __init__(self, noise: float) -> None:
+        self.noise, self.mean = noise, torch.zeros(())
+
+    def fit(self, a: Any, b: Any) -> None:
+        images = torch.cat([batch.image for batch in b])
+        assert len(images) == len(torch.cat([batch.image for batch in b])), "can be iterated again"
+        self.mean = images.mean()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean}
+
+    def load_state(self, state: Any) -> None:
+        self.mean = state["mean"]
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        drawn = torch.randn(image.shape, generator=rng or torch.Generator().manual_seed(0))
+        own = image.flatten(1).mean(1).reshape(-1, 1, 1, 1)
+        return Output((image - own + self.mean + self.noise * drawn).clamp(-1, 1))
+
+
+@pytest.fixture
+def known(plugins: Plugins) -> Plugins:
+    if ("restorer", "to_mean") not in plugins.parts:
+
+        def to_mean(domain: Any, *, noise: float = 0.0) -> Restorer:
+            """Moves means."""
+            return ToMean(noise)
+
+        to_mean.__annotations__["noise"] = float
+        plugins.parts.add("restorer", "to_mean", to_mean, owner="test")
+    return plugins
+
+
+@pytest.fixture
+def fitted(known: Plugins, tmp_path: Path) -> Callable[..., Any]:
+    def make(folder: str = "run", **changes: Any) -> Any:
+        spec = recipe.resolved({**SPEC, **changes}, "r.yaml", known)
+        run = build.build_experiment(spec, known, tmp_path / folder)
+        run.begin("test")
+        run.fit()  # type: ignore[union-attr]
+        run.save()  # type: ignore[union-attr]
+        return run
+
+    return make
+
+
+def test_a_restorer_is_fitted_to_the_good_images_and_scored(fitted: Callable[..., Any]) -> None:
+    run = fitted()
+    good = torch.cat([batch.image for batch in run.scoring("train", name="b")])
+    assert float(run.part.mean) == pytest.approx(float(good.mean()))
+    summary = evaluate(run)
+    assert summary["step"] == 0
+    rows = (run.folder / "scores" / "test.csv").read_text().splitlines()
+    psnr = [float(row.split(",")[rows[0].split(",").index("psnr_restored")]) for row in rows[1:]]
+    batch = next(iter(run.scoring("test")))
+    made = run.part.restore(batch.image).image
+    wanted = 10 * torch.log10(4 / (made - batch.truth).square().flatten(1).mean(1))
+    assert psnr == pytest.approx(wanted.tolist(), abs=1e-3)
+
+
+def test_a_saved_restorer_is_loaded_by_its_run_folder(
+    fitted: Callable[..., Any], known: Plugins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = fitted()
+    monkeypatch.setattr("restorekit.discovery.plugins.load", lambda: known)
+    model = load(run.folder)
+    image = torch.rand(1, 20, 24, generator=torch.Generator().manual_seed(1)) - 0.5
+    wanted = run.part.restore(image[None]).image[0]
+    torch.testing.assert_close(model.restored(image).image, wanted, rtol=0, atol=0)
+    write_image(tmp_path / "in.png", image)
+    (row,) = restore_files(model, tmp_path / "in.png", tmp_path / "out")
+    assert (row.error, row.answer) == ("", None)
+    (file,) = (run.folder / "checkpoints").glob("*/restorer.safetensors")
+    file.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError):
+        load(run.folder)
+
+
+def test_a_random_restorer_draws_by_the_names_of_the_images(fitted: Callable[..., Any]) -> None:
+    run = fitted(restorer={"name": "to_mean", "noise": 0.1})
+    one = evaluate(run)["metrics"]["psnr"]["restored"]["value"]
+    assert evaluate(run)["metrics"]["psnr"]["restored"]["value"] == one
+    assert evaluate(fitted(folder="other"))["metrics"]["psnr"]["restored"]["value"] != one
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"losses": ["lsgan"]}, "losses"),
+        ({"train": {"steps": 1}}, "train"),
+        ({"restorer": "nothing"}, "restorer"),
+        ({"restorer": {"name": "to_mean", "loud": 1}}, "restorer.loud"),
+    ],
+)
+def test_what_a_restorer_recipe_does_not_take_is_refused_with_its_place(
+    known: Plugins, changes: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.resolved({**SPEC, **changes}, "r.yaml", known)
+    assert [line.split(": ")[1] for line in caught.value.faults] == [place]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"evaluate": {"metrics": ["psnr", "auroc"]}}, "evaluate.metrics[1]"),
+        ({"data": {**SPEC["data"], "scale": 2}}, "data.scale"),
+    ],
+)
+def test_a_restorer_is_checked_against_the_recipe(known: Plugins, changes: dict[str, Any], place: str) -> None:
+    spec = recipe.resolved({**SPEC, **changes}, "r.yaml", known)
+    with pytest.raises(RecipeError) as caught:
+        build.check_restorer(spec, known.parts)  # type: ignore[arg-type]
+    assert [line.split(": ")[1] for line in caught.value.faults] == [place]
+
+
+@pytest.mark.parametrize("shape", [(50,), (20, 24), (8, 9, 10)])
+def test_a_part_restores_arrays_of_any_dimensions(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).uniform(-0.5, 0.5, (1, *shape)).astype(np.float32)
+    made = load("part:stretch").restore(values, range=(-1, 1))
+    assert isinstance(made, np.ndarray)
+    assert made.shape == values.shape
+    assert made.min() == pytest.approx(-1, abs=1e-6)
+    assert np.array_equal(load("identity").restore(values, range=(-1, 1)), values)
+
+
+def test_a_restorer_that_enlarges_writes_larger_files_with_finer_spacing(tmp_path: Path, known: Plugins) -> None:
+    from restorekit import Intensity, read_image
+    from restorekit.restoring.model import Model
+
+    image = torch.linspace(-1, 1, 20).expand(1, 16, 20).contiguous()
+    write_image(tmp_path / "in.tif", image, Intensity("uint8", 0, 255, 1, "TIFF", spacing=(0.2, 0.4)))
+    make = known.parts.resolve("restorer", {"name": "bicubic", "scale": 2})
+    part = load("bicubic")
+    model = Model(
+        lambda domain, times: make(domain), domain=None, data=None, scale=None, format=part.format, name="twice"
+    )
+    (row,) = restore_files(model, tmp_path / "in.tif", tmp_path / "out")
+    assert row.error == ""
+    made, known_as = read_image(tmp_path / "out" / "in.tif")
+    assert made.shape == (1, 32, 40)
+    assert known_as.spacing == pytest.approx((0.1, 0.2))
+
+
+@pytest.mark.parametrize("name", ["part:nothing", "nothing", "model:film-base"])
+def test_a_name_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError):
+        load(name)
+
+
+def test_a_path_goes_before_a_part_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "identity").mkdir()
+    with pytest.raises(CheckpointError):
+        load("identity")
+    assert load("part:identity").name == "part:identity"
+
+
+def test_loading_a_run_reads_the_restoring_weights_alone(
+    build_run: Callable[..., Any], plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = build_run(losses=["lsgan", "cycle"])
+    checkpoint = run.save()
+    for name in ("optimisers", "pools"):
+        (checkpoint / f"{name}.safetensors").unlink()
+    monkeypatch.setattr("restorekit.discovery.plugins.load", lambda: plugins)
+    image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(1)) - 0.5
+    made = load(checkpoint).restored(image).image
+    run.nets.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(made[None], run.nets.ab(image[None]).image, rtol=0, atol=1e-6)
+    assert json.loads((checkpoint / "state.json").read_text())["files"]
+
+
+def test_a_batch_is_taken_apart_image_by_image() -> None:
+    batch = Batch(torch.arange(3.0).reshape(3, 1, 1), tuple("abc"), torch.tensor([0, 1, 2]), torch.zeros(3, 1, 1))
+    part = batch.take([2, 0])
+    assert part.key == ("c", "a")
+    assert part.image.flatten().tolist() == [2, 0]
+    assert part.target is not None
+    assert part.target.tolist() == [2, 0]
