@@ -36,8 +36,9 @@ from torch import Tensor, nn
 from restorekit import Batch, Domain, HistoryPool, MakeLayer, hookimpl, nd
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
-from restorekit.runs.build import build_nets, make_terms, optimizers, schedules
 from restorekit.runs.engine import Engine
+from restorekit.runs.nets import build_nets, make_terms
+from restorekit.runs.optimization import optimizers, schedules
 from restorekit.runs.run import Run
 from restorekit.training.train import step
 

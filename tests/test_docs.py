@@ -28,6 +28,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import RestorerRecipe
 from restorekit.runs import build
+from restorekit.runs.check import check, check_restorer
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -212,8 +213,8 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
         path.write_text(text, "utf-8")
         for variant in (None, *(keys.get("variants") or {})):
             spec = recipe.load(path, with_examples, variant=variant)
-            check = build.check_restorer if isinstance(spec, RestorerRecipe) else build.check
-            check(spec, with_examples.parts)
+            of = check_restorer if isinstance(spec, RestorerRecipe) else check
+            of(spec, with_examples.parts)
         found += 1
     assert found >= 2 + len(EXAMPLES)
 

@@ -18,6 +18,8 @@ from restorekit.recipes import recipe
 from restorekit.recipes.model import RestorerRecipe
 from restorekit.recipes.schema import schema
 from restorekit.runs import build
+from restorekit.runs.check import check, check_restorer
+from restorekit.runs.nets import assumed, build_nets
 from restorekit.runs.sizes import trainable
 from restorekit.training.train import train
 
@@ -104,7 +106,7 @@ def test_baselines_have_their_own_counts_of_table_v(variant: str | None, million
         ROOT / "recipes" / "baselines_xray.yaml", known, variant=variant, sets=["nets.generator.pretrained=false"]
     )
     with torch.device("meta"):
-        net = build.build_nets(spec, known.parts, build.assumed(spec)).ab
+        net = build_nets(spec, known.parts, assumed(spec)).ab
     assert trainable(net) == pytest.approx(spec.paper["parameters"], rel=2e-3)
 
 
@@ -115,9 +117,9 @@ def test_checks_with_every_variant(path: Path) -> None:
     for variant in variants(path):
         spec = recipe.load(path, known, variant=variant)
         if isinstance(spec, RestorerRecipe):
-            build.check_restorer(spec, known.parts)
+            check_restorer(spec, known.parts)
         else:
-            build.check(spec, known.parts)
+            check(spec, known.parts)
         names.add(spec.name)
         text = recipe.dump(spec)
         assert recipe.resolved(YAML(typ="safe").load(text), "dumped", known) == spec

@@ -166,15 +166,15 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
     from restorekit.data.polarity import polarity
     from restorekit.data.splits import depth_notes
     from restorekit.recipes.model import RestorerRecipe
-    from restorekit.runs import build
+    from restorekit.runs.check import check, check_restorer
 
     plugins = commands.known()
     spec = _recipe(recipe, plugins, sets, variant)
     if isinstance(spec, RestorerRecipe):
-        build.check_restorer(spec, plugins.parts)
+        check_restorer(spec, plugins.parts)
         what = f"restorer {spec.restorer.name}, no training"
     else:
-        build.check(spec, plugins.parts)
+        check(spec, plugins.parts)
         length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
         what = f"{spec.nets.generator.name}, {', '.join(term.name for term in spec.losses)}, {length}"
     depths = depth_notes(spec, plugins.parts)

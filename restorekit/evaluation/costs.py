@@ -33,8 +33,8 @@ from restorekit.core.types import Domain, Translator
 from restorekit.discovery import plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, require_training
-from restorekit.runs.build import build_nets
 from restorekit.runs.engine import Engine
+from restorekit.runs.nets import build_nets
 from restorekit.runs.sizes import answering, trainable
 
 __all__ = ["CLASSIFY", "RESTORE", "Job", "demand_device", "multiply_adds", "order", "peak_memory"]

@@ -16,8 +16,8 @@ from restorekit.evaluation.costs import CLASSIFY, RESTORE, Job, order
 from restorekit.io.tables import Table
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, Recipe, require_training
-from restorekit.runs import build
 from restorekit.runs.checkpoint import checkpoints, kept_checkpoint, read_state
+from restorekit.runs.nets import assumed
 
 __all__ = ["Profile", "Row", "Target", "Timing", "slower_though_smaller", "summary", "table", "targets"]
 
@@ -118,7 +118,7 @@ def targets(paths: Sequence[Path], plugins: Plugins, names: Sequence[str] | None
 
 def _of_run(folder: Path, plugins: Plugins) -> Target:
     spec = require_training(recipe.resolved(recipe.read_resolved(folder), str(folder / "recipe.json"), plugins))
-    domains = build.assumed(spec)
+    domains = assumed(spec)
     if checkpoints(folder):
         state = read_state(kept_checkpoint(folder, spec.train.keep))
         domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
@@ -133,7 +133,7 @@ def _of_recipe(path: Path, found: Mapping[str, AnyRecipe | RecipeError]) -> Iter
             trains = spec if isinstance(spec, RecipeError) else require_training(spec)
         except RecipeError as error:
             trains = error
-        yield Target(name, trains, {} if isinstance(trains, RecipeError) else build.assumed(trains))
+        yield Target(name, trains, {} if isinstance(trains, RecipeError) else assumed(trains))
 
 
 def _told_apart(found: Sequence[Target]) -> Iterator[Target]:

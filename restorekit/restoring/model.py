@@ -38,10 +38,10 @@ from restorekit.restoring.arguments import (
 )
 from restorekit.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.restoring.windows import windowed
-from restorekit.runs.build import build_translator
 from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import load_restorer
+from restorekit.runs.nets import build_translator
 from restorekit.runs.trained import TrainedRestorer
 
 __all__ = ["Model", "Restored", "demand_plausible", "load"]

@@ -704,7 +704,7 @@ def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: 
         signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
 
     monkeypatch.setattr("restorekit.reports.report.report", interrupted)
-    monkeypatch.setattr("restorekit.runs.build.check", interrupted)
+    monkeypatch.setattr("restorekit.runs.check.check", interrupted)
     monkeypatch.setattr("restorekit.runs.build.build", interrupted)
     for args, line in (
         (("report", home), f"{kept} report {home}"),

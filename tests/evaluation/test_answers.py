@@ -13,7 +13,8 @@ from restorekit.core.errors import RecipeError
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
-from restorekit.runs.build import build, check
+from restorekit.runs.build import build
+from restorekit.runs.check import check
 from tests.conftest import BASE, fresh_plugins
 
 Kind = Literal["map", "classes", "number", "scalar", "tuple", "rows", "item", "vector"]

@@ -19,7 +19,7 @@ from restorekit.evaluation.intervals import ALIKE, exact, resamples, units
 from restorekit.evaluation.survival import proven, sentences
 from restorekit.recipes.judge import judge_recipe
 from restorekit.recipes.model import Recipe
-from restorekit.runs import build
+from restorekit.runs.check import check
 from restorekit.runs.run import Run
 from restorekit.training.train import train
 
@@ -119,7 +119,7 @@ def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Reci
     with pytest.raises(RecipeError, match=r"audit.judge: no generator is called 'unit'. Did you mean 'unet'"):
         spec(audit={"judge": "unit"})
     with pytest.raises(RecipeError, match=r"audit.judge.depth: the judge: generator 'unet': .* can be halved 4 times"):
-        build.check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
+        check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
 
 
 NONE = {"value": 0, "low": None, "high": None, "why": ALIKE}

@@ -32,7 +32,7 @@ from restorekit.evaluation.profile import (
 )
 from restorekit.io.tables import Table, write_table
 from restorekit.recipes import recipe
-from restorekit.runs import build
+from restorekit.runs.nets import assumed, build_nets
 from restorekit.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def test_networks_of_the_paper_are_counted_as_by_hand(variant: str, whole: float
     """GFLOP of one 256 x 256 image, two a multiply-add, summed over the layers' shapes by hand."""
     spec = recipe.load(XRAY, load(), variant=variant)
     with torch.device("meta"), torch.inference_mode():
-        net = build.build_nets(spec, load().parts, build.assumed(spec)).ab.eval()
+        net = build_nets(spec, load().parts, assumed(spec)).ab.eval()
         image = torch.empty(1, 3, 256, 256)
         assert 2e-9 * multiply_adds(lambda: net(image)) == pytest.approx(whole, abs=0.006)
         assert 2e-9 * multiply_adds(lambda: net.answer(image)) == pytest.approx(classify, abs=0.006)
@@ -116,7 +116,7 @@ def test_published_parameters_round_as_ours() -> None:
     for variant in ("", "q1", "q3", "q5", "cnn_light", "cnn"):
         spec = found[variant]
         with torch.device("meta"):
-            net = build.build_nets(spec, load().parts, build.assumed(spec)).ab
+            net = build_nets(spec, load().parts, assumed(spec)).ab
         assert round(sum(p.numel() for p in net.parameters()), -3) == spec.paper["parameters"]
 
 
@@ -296,7 +296,7 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
     assert [*rows] == ["tiny", "tiny wrong", "tiny deadly"]
     good = rows["tiny"]
     spec = recipe.load(tmp_path / "tiny.yaml", load())
-    net = build.build_nets(spec, load().parts, {n: Domain(n, 1, (16, 16)) for n in "ab"}).ab
+    net = build_nets(spec, load().parts, {n: Domain(n, 1, (16, 16)) for n in "ab"}).ab
     assert int(good["parameters"]) == sum(p.numel() for p in net.parameters())
     assert 0 < float(good["ms_2_q1"]) <= float(good["ms_2"]) <= float(good["ms_2_q3"])
     assert int(good["peak_bytes_2"]) > 4 * int(good["parameters"])

@@ -13,9 +13,11 @@ from restorekit.core.types import Batch
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
-from restorekit.runs.build import build, build_nets, check
+from restorekit.runs.build import build
+from restorekit.runs.check import check
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.engine import Engine
+from restorekit.runs.nets import build_nets
 from restorekit.runs.run import Run
 from restorekit.training.train import step, train
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from restorekit import Domain, Generator, RecipeError, Stepped, nd
 from restorekit.discovery.plugins import Plugins
-from restorekit.runs.build import check
+from restorekit.runs.check import check
 from restorekit.runs.run import Run
 from restorekit.training.train import step, train
 

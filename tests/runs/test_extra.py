@@ -36,7 +36,8 @@ from restorekit.recipes.judge import judge_place, judge_recipe
 from restorekit.recipes.layered import read, to_yaml
 from restorekit.recipes.model import Recipe
 from restorekit.recipes.schema import schema
-from restorekit.runs.build import check, reopen
+from restorekit.runs.build import reopen
+from restorekit.runs.check import check
 from restorekit.runs.run import Run
 from restorekit.testing import losses
 from restorekit.testing.subject import Subject

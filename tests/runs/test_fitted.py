@@ -16,6 +16,7 @@ from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
+from restorekit.runs.check import check_restorer
 
 SIZE = [16, 16]
 DEGRADED = {
@@ -150,7 +151,7 @@ def test_what_a_restorer_recipe_does_not_take_is_refused_with_its_place(
 def test_a_restorer_is_checked_against_the_recipe(known: Plugins, changes: dict[str, Any], place: str) -> None:
     spec = recipe.resolved({**SPEC, **changes}, "r.yaml", known)
     with pytest.raises(RecipeError) as caught:
-        build.check_restorer(spec, known.parts)  # type: ignore[arg-type]
+        check_restorer(spec, known.parts)  # type: ignore[arg-type]
     assert [line.split(": ")[1] for line in caught.value.faults] == [place]
 
 

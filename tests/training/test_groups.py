@@ -11,6 +11,7 @@ from restorekit import PluginError, RecipeError, Ticked, TrainingError
 from restorekit.discovery.plugins import Plugins, load
 from restorekit.runs import build
 from restorekit.runs.checkpoint import checkpoints
+from restorekit.runs.optimization import optimizers
 from restorekit.runs.run import Run
 from restorekit.training.train import step, train
 
@@ -126,7 +127,7 @@ def test_nothing_to_train_is_refused(build_run: Build, monkeypatch: pytest.Monke
     run = late_run(build_run)
     run.nets.requires_grad_(False)
     with pytest.raises(RecipeError, match=r"nothing of 'late' is trained, and no head is either"):
-        build.optimizers(run.recipe, load().parts, run.nets)
+        optimizers(run.recipe, load().parts, run.nets)
 
 
 def test_a_loss_that_reaches_nothing_that_learns_stops_the_run(build_run: Build) -> None:

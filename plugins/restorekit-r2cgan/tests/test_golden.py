@@ -15,8 +15,9 @@ from restorekit_r2cgan.weights import NAMES
 from restorekit import Batch, Domain, HistoryPool
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
-from restorekit.runs.build import build_nets, make_terms, optimizers, schedules
 from restorekit.runs.engine import Engine
+from restorekit.runs.nets import build_nets, make_terms
+from restorekit.runs.optimization import optimizers, schedules
 from restorekit.runs.run import Run
 from restorekit.training.train import step
 

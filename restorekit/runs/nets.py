@@ -1,0 +1,97 @@
+"""The networks, loss terms and metrics that a recipe names, made: networks from its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from restorekit.core.parts import Parts
+from restorekit.core.types import (
+    Domain,
+    Metric,
+    Nets,
+    Translator,
+)
+from restorekit.recipes.model import AnyRecipe, Recipe
+from restorekit.recipes.seeds import seed_of
+from restorekit.runs.run import Term
+
+__all__ = ["assumed", "build_nets", "build_translator", "make_metrics", "make_terms", "one_way"]
+
+ASSUMED = ("negative", "positive")
+"""Classes that stand for those of data that nobody has read."""
+
+
+def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
+    """Return the loss terms."""
+    terms = []
+    for i, (name, loss) in enumerate(zip(spec.loss_names, spec.losses, strict=True)):
+        options = {name: value for name, value in loss.spec.items() if name != "weight"}
+        with spec.at("losses", i):
+            terms.append(Term(name, loss.weight, parts.resolve("loss", options)()))
+    return terms
+
+
+def one_way(spec: Recipe, terms: list[Term]) -> bool:
+    """True if only the translator from a to b is built."""
+    if spec.nets.one_way is not None:
+        return spec.nets.one_way
+    return spec.data.pairing == "key" and not any(term.loss.both_ways for term in terms)
+
+
+def assumed(spec: AnyRecipe) -> dict[str, Domain]:
+    """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
+    sizes = {name: tuple(size) for name, size in spec.data.sizes.items()}
+    return {name: Domain(name, spec.data.channels, size, ASSUMED, "a number") for name, size in sizes.items()}
+
+
+def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
+    """Make the networks of a recipe for its domains, initialised from its seed."""
+    terms = make_terms(spec, parts) if terms is None else terms
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
+        torch.default_generator.manual_seed(seed_of(spec.seed, "init"))
+        return _make_nets(spec, parts, domains["a"], domains["b"], single=one_way(spec, terms))
+
+
+def build_translator(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> Translator:
+    """Make the restoring translator of a recipe alone, to be given weights."""
+    with torch.random.fork_rng(devices=[]):
+        return _make_translator(spec, parts, domains["a"], domains["b"])
+
+
+def _make_translator(spec: Recipe, parts: Parts, source: Domain, target: Domain) -> Translator:
+    with spec.at("nets", "generator"):
+        made = parts.resolve("generator", spec.nets.generator.spec)(source, target)
+    if spec.nets.head is None:
+        return Translator(made)
+    with spec.at("nets", "head"):
+        return Translator(made, parts.resolve("head", spec.nets.head.spec)(made.features, source))
+
+
+def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
+    ab = _make_translator(spec, parts, a, b)
+    ba = None if single else _make_translator(spec, parts, b, a)
+    d_a = d_b = None
+    if spec.nets.discriminator is not None:
+        with spec.at("nets", "discriminator"):
+            judge = parts.resolve("discriminator", spec.nets.discriminator.spec)
+            d_a = None if single else judge(a)
+            d_b = judge(b)
+    return Nets(ab, ba, d_a, d_b, {name: _make_extra(spec, name, parts, a, b) for name in spec.nets.extra})
+
+
+def _make_extra(spec: Recipe, name: str, parts: Parts, a: Domain, b: Domain) -> nn.Module:
+    of = spec.nets.extra[name]
+    source, target = (a, b) if of.domain == "a" else (b, a)
+    with spec.at("nets", "extra", name, of.kind):
+        make = parts.resolve(of.kind, of.part.spec)
+        made: nn.Module = make(source, target) if of.kind == "generator" else make(source)
+    return made
+
+
+def make_metrics(spec: AnyRecipe, parts: Parts, domain: Domain) -> dict[str, Metric]:
+    """Return the metrics of a recipe by name, made for the domain of side a."""
+    named = zip(spec.metric_names, spec.evaluate.metrics, strict=True)
+    return {name: parts.resolve("metric", metric.spec)(domain) for name, metric in named}
