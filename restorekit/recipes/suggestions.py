@@ -43,6 +43,8 @@ SAME_PLACE = 0.1
 """What a key of the same mapping gains, so that it goes before an equally similar key elsewhere."""
 BEGINNING = 0.85
 """Similarity of a key to one that it is the beginning of: `log` to `log_every`."""
+SAME_LETTERS = 0.97
+"""Similarity of a key to one of the same letters in another order: `windosw` means `windows`, not `window`."""
 
 
 def part_options(data: Mapping[str, Any], parts: Parts) -> dict[Place, OptionNames]:
@@ -96,6 +98,8 @@ def _likeness(typed: str, known: str) -> float:
     typed = typed.lower().replace("-", "_").replace(" ", "_")
     if known in (typed, OTHER_WORDS.get(typed)):
         return 1.0
+    if sorted(typed) == sorted(known):
+        return SAME_LETTERS
     ratio = difflib.SequenceMatcher(None, typed, known).ratio()
     return max(ratio, BEGINNING) if len(typed) > 2 and known.startswith(typed) else ratio
 
