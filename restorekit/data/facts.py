@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.files import remembered
 from restorekit.io.images import read_image
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.core.types import Dataset, Depths, Format, Sample
+from restorekit.core.formats import Depths, Format
+from restorekit.core.types import Dataset, Sample
 from restorekit.io.depths import FileDepth, decide, survey
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import Beyond, checked_range

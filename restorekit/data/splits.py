@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.formats import Depths
 from restorekit.core.parts import Parts
 from restorekit.core.text import either
-from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
+from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.facts import Facts, Memory, facts_of, remembering
 from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Depths
+from restorekit.core.formats import Depths
 from restorekit.io.files import remembered
 from restorekit.io.filetypes import format_by_content
 from restorekit.io.images import stored_image

@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from restorekit.core.errors import STOPPING, DataError, message_of, unknown
-from restorekit.core.types import Format, Intensity
+from restorekit.core.formats import Format, Intensity
 from restorekit.io.files import replacing
 from restorekit.io.filetypes import (
     FORMATS,

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 
 __all__ = [
     "DEPTHS",

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
+from restorekit.core.formats import Format, Intensity
 from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
-from restorekit.core.types import Domain, Format, Intensity, Nets, Output, Translator
+from restorekit.core.types import Domain, Nets, Output, Translator
 from restorekit.discovery import plugins
 from restorekit.io.files import as_path
 from restorekit.io.images import ImageFiles

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
-from restorekit.core.types import Format, Intensity
+from restorekit.core.formats import Format, Intensity
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
 from restorekit.io.intensity import carried_over

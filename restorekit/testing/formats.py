@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Format
+from restorekit.core.formats import Format
 from restorekit.testing.datasets import root_of
 from restorekit.testing.subject import Subject, demand
 

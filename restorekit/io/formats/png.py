@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.formats.colour import require_display_gamma, require_display_profile
 from restorekit.io.intensity import Stored, demand_size, one_of, upright
 

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
 from restorekit.io.intensity import Stored, ambiguous_depth, cast, demand_size, upright
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
 from restorekit.io.formats.dicom.values import modality, voi
