@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from restorekit.io.vocabulary import sorted_classes as sorted_classes
     from restorekit.io.vocabulary import split_folders as split_folders
     from restorekit.io.vocabulary import split_of as split_of
-    from restorekit.restoring.restore import load as load
+    from restorekit.restoring.model import load as load
 
 __all__ = [
     "PASSES",
@@ -208,7 +208,7 @@ _HOMES = {
         "split_folders",
         "split_of",
     ),
-    "restoring.restore": ("load",),
+    "restoring.model": ("load",),
 }
 _MODULES = {"measures": "evaluation.measures", "nd": "core.nd"}
 """Public names that are modules, and their homes."""

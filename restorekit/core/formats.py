@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Depths", "Format", "Intensity"]
 
@@ -112,8 +112,8 @@ class Format(ABC):
     @abstractmethod
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
-        """Read a file as float32 (C, *S) in [-1, 1].
+    ) -> tuple[NDArray[np.float32], Intensity]:
+        """Read a file as a NumPy array (C, *S) of float32 in [-1, 1], which the caller may write to.
 
         Args:
             path: the file.
@@ -125,8 +125,8 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
-        """Write (C, *S) in [-1, 1] with the type, range and whatever else `intensity` keeps of what was read.
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
+        """Write a NumPy array (C, *S) in [-1, 1] with the type, the range and whatever else `intensity` keeps.
 
         The file appears whole or not at all.
 

@@ -479,8 +479,8 @@ def _draw(path: Path, pairs: Sequence[Near]) -> None:
         return fit(image, (224, 224), "pad", antialias=True)
 
     images = {
-        "one": torch.stack([picture(pair.one) for pair in pairs]),
-        "the other": torch.stack([picture(pair.other) for pair in pairs]),
+        "one": torch.stack([picture(pair.one) for pair in pairs]).numpy(),
+        "the other": torch.stack([picture(pair.other) for pair in pairs]).numpy(),
     }
     captions = [
         "\n".join(

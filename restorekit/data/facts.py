@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from restorekit.core.formats import Intensity
 from restorekit.io.files import remembered
@@ -63,9 +62,8 @@ class Facts:
         return self.finite and self.low == self.high
 
 
-def facts_of(image: Tensor, intensity: Intensity | None = None) -> Facts:
-    """Return the facts of (C, *S) in [-1, 1]."""
-    values: NDArray[Any] = image.detach().cpu().numpy()
+def facts_of(values: NDArray[Any], intensity: Intensity | None = None) -> Facts:
+    """Return the facts of an image (C, *S) in [-1, 1]."""
     channels = values.shape[0]
     gray = channels == 1 or bool((values == values[:1]).all())
     if gray:

@@ -73,7 +73,7 @@ class FileDataset(Dataset):
         else:
             bits = self._decided().bits if range is None else None
             image, intensity = ImageFiles(self.beyond, bits).read(path, range=range)
-        return Sample(image, intensity=intensity)
+        return Sample(torch.from_numpy(image), intensity=intensity)
 
     def depths(self) -> Sequence[Depths]:
         """Return the bits of its 16-bit files, as declared or as all of them show."""

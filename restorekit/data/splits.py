@@ -120,7 +120,7 @@ class Side:
         file = self.dataset.file(self.indices[position])
         if file is None:
             sample = self.load(position, 0)
-            return facts_of(sample.image, sample.intensity)
+            return facts_of(sample.image.detach().cpu().numpy(), sample.intensity)
         found = memory.read(file, self.domain.dims)
         key = self.record(position).key
         self._demand(key, len(found.size), finite=found.finite)

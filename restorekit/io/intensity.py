@@ -8,9 +8,7 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike, NDArray
-from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
@@ -27,6 +25,7 @@ __all__ = [
     "demand_size",
     "depth_of",
     "one_of",
+    "require_array",
     "require_depth",
     "require_stated",
     "stated_bits",
@@ -96,8 +95,8 @@ def to_unit(
     exceeds: bool = False,
     beyond: Beyond = "refuse",
     bits: int | None = None,
-) -> tuple[Tensor, Intensity]:
-    """Map what a file holds to float32 in [-1, 1]. docs/intensities.md has the rule.
+) -> tuple[NDArray[np.float32], Intensity]:
+    """Map what a file holds to a NumPy array of float32 in [-1, 1]. docs/intensities.md has the rule.
 
     Args:
         stored: what the file holds.
@@ -157,7 +156,7 @@ def to_unit(
     )
     if stored.low is None:
         known = replace(known, bits=stated_bits(known))
-    return torch.from_numpy(np.ascontiguousarray(unit)), known
+    return np.ascontiguousarray(unit), known
 
 
 def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int:
@@ -172,14 +171,33 @@ def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int
     return int(((array < low) | (array > high)).sum())
 
 
-def to_stored(image: Tensor, intensity: Intensity) -> NDArray[Any]:
-    """Map (C, *S) in [-1, 1] back to stored values: cut to the range, and rounded if they are integers."""
-    values = image.detach().cpu().clamp(-1, 1)
-    unit: NDArray[Any] = -values.numpy() if intensity.photometric == "MONOCHROME1" else values.numpy()
+def to_stored(image: NDArray[np.floating[Any]], intensity: Intensity) -> NDArray[Any]:
+    """Map (C, *S) in [-1, 1] back to stored values: cut to the range, and rounded if they are integers.
+
+    Raises:
+        DataError: if `image` is no NumPy array of real numbers, or holds NaN and is stored as integers.
+    """
+    require_array(image)
+    unit: NDArray[Any] = np.clip(image, -1, 1)
+    if intensity.photometric == "MONOCHROME1":
+        unit = -unit
     dtype = np.dtype(intensity.dtype)
     if (intensity.low, intensity.high) == (-1, 1) and dtype.kind == "f":
         return cast(unit, dtype)
     return cast((unit.astype(np.float64) + 1) * ((intensity.high - intensity.low) / 2) + intensity.low, dtype)
+
+
+def require_array(image: object) -> None:
+    """Refuse what is no NumPy array of floating point.
+
+    Raises:
+        DataError: with what it is.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = "; of a tensor, give tensor.numpy()" if hasattr(image, "numpy") else ""
+        raise DataError(f"image: got {type(image).__name__}; allowed: a NumPy array (C, *S) in [-1, 1]{hint}")
+    if image.dtype.kind != "f":
+        raise DataError(f"image: got values of type {image.dtype}; allowed: floating point in [-1, 1]")
 
 
 def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
