@@ -62,7 +62,7 @@ def saved(path: Path, content: bytes) -> Path:
 def levels(path: Path, **options: Any) -> Any:
     """What is read, in stored values."""
     image, known = read_image(path, **options)
-    return (image.double().numpy() + 1) / 2 * (known.high - known.low) + known.low
+    return (image.astype(np.float64) + 1) / 2 * (known.high - known.low) + known.low
 
 
 def refused(path: Path, **options: Any) -> str:
@@ -286,7 +286,7 @@ def test_significant_bits_come_back(tmp_path: Path, bits: int, dtype: Any) -> No
     again, back = read_image(tmp_path / "y.tif")
     assert (back.bits, back.low, back.high) == (bits, 0, 2**bits - 1)
     assert np.array_equal(tifffile.imread(tmp_path / "y.tif"), stored)
-    assert again.equal(image)
+    assert np.array_equal(again, image)
 
 
 def test_ome_states_significant_bits_and_spacing(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_range_that_is_none_is_refused_but_may_be_declared(tmp_path: Path, end
     tags = [(340, 11, 1, ends[0], True), (341, 11, 1, ends[1], True)]
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((4, 4), np.float32), extratags=tags, metadata=None)
     refused(tmp_path / "x.tif")
-    assert read_image(tmp_path / "x.tif", range=(-1, 1))[0].eq(0).all()
+    assert (read_image(tmp_path / "x.tif", range=(-1, 1))[0] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_the_largest_sample_value_alone_states_bits(tmp_path: Path, bits: int, s
     kind = "rgb" if samples == 3 else "minisblack"
     tifffile.imwrite(tmp_path / "x.tif", array, photometric=kind, extratags=tags, metadata=None)
     image, known = read_image(tmp_path / "x.tif")
-    assert (known.bits, known.high, bool(image.eq(1).all())) == (bits, 2**bits - 1, True)
+    assert (known.bits, known.high, bool((image == 1).all())) == (bits, 2**bits - 1, True)
 
 
 @pytest.mark.parametrize("origin", ["imagej", "gdal"])
