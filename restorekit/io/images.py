@@ -53,6 +53,7 @@ __all__ = [
     "reading_through",
     "restored_name",
     "skipped_images",
+    "states_range",
     "stored_image",
     "write_image",
 ]
@@ -105,6 +106,15 @@ def stored_image(
     """
     with _naming(path):
         return _stored(Path(path), frame, dims)
+
+
+def states_range(path: Path) -> bool:
+    """True if the header of a DICOM file says what is black and white, so that its pixels need not be decoded to know.
+
+    A file that cannot be read says it too: whoever loads it says what is wrong.
+    """
+    stated: bool = _module("DICOM").states_range(path)
+    return stated
 
 
 @contextmanager

@@ -24,6 +24,7 @@ __all__ = [
     "checked_range",
     "demand_size",
     "depth_of",
+    "hint_for",
     "one_of",
     "require_array",
     "require_depth",
@@ -32,6 +33,7 @@ __all__ = [
     "to_stored",
     "to_unit",
     "upright",
+    "values_of",
 ]
 
 LIMIT = 2**27
@@ -81,6 +83,8 @@ class Stored:
 
     No file states them as black and white: values of Hounsfield units in 16 bits use a small part of them.
     """
+    unit: str = ""
+    """What nominal values are in, such as HU, where the file says it."""
 
     def holding(self, array: NDArray[Any]) -> Stored:
         """Return the same record with another array."""
@@ -299,14 +303,25 @@ def require_depth(stored: Stored) -> None:
 
 
 def require_stated(stored: Stored) -> None:
-    """Refuse scaled integers whose file states no black and white. Whoever restores or trains calls this.
+    """Refuse integers of a unit whose file states no black and white. Whoever restores or trains calls this.
 
     Raises:
         DataError: with the values and the ways to declare their range.
     """
     if stored.nominal:
         least, most = stored.array.min(), stored.array.max()
-        raise DataError(f"holds scaled values, here from {least:g} to {most:g}, and states no black and white; {HINT}")
+        held = f"holds {values_of(stored.unit)}, here from {least:g} to {most:g}"
+        raise DataError(f"{held}, and states no black and white; {hint_for(stored.unit)}")
+
+
+def values_of(unit: str) -> str:
+    """Return what values of a unit are called in messages."""
+    return f"values in {unit}" if unit else "scaled values"
+
+
+def hint_for(unit: str) -> str:
+    """Return how to declare the range of values of a unit."""
+    return f"{HINT}; all of a CT, but for metal: range: [-1024, 3071], beyond: clip" if unit == "HU" else HINT
 
 
 def depth_of(least: int, most: int) -> int:

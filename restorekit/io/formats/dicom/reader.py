@@ -12,10 +12,10 @@ from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
-from restorekit.io.formats.dicom.values import modality, voi
+from restorekit.io.formats.dicom.values import modality, rescale, voi
 from restorekit.io.intensity import Stored, one_of
 
-__all__ = ["read", "write"]
+__all__ = ["read", "states_range", "write"]
 
 _GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -23,6 +23,9 @@ _GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
 }
 """Where an enhanced object keeps, for all frames or for each, what others keep at the top; and what that replaces."""
+_FRAMES = "FunctionalGroupsSequence"
+_PLAIN = ("", "US")
+"""RescaleType of values without a unit: not said, and unspecified."""
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """In the patient, at the detector, on the film; the first that is there counts."""
 _SPACING_LIMITS = (1e-5, 1e3)
@@ -41,6 +44,22 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         raise
     except Exception as error:  # pydicom raises anything on damaged elements
         raise DataError("cannot be read as DICOM: its elements are damaged or cut short") from error
+
+
+def states_range(path: Path) -> bool:
+    """Return whether the header says what is black and white, as far as it can be told without the pixels.
+
+    Objects of several frames keep what they say of each elsewhere: they are read to know it.
+    """
+    try:
+        data = dcmread(path, stop_before_pixels=True)
+        if any(tags.items(data, name) for name in ("Shared" + _FRAMES, "PerFrame" + _FRAMES)):
+            return False
+        if tags.integer(data, "SamplesPerPixel", 1) != 1 or voi(data, None) is not None:
+            return True
+        return not _of_a_unit(data, tags.integer(data, "BitsStored"))
+    except Exception:  # as `read`, which says why
+        return True
 
 
 def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -> None:
@@ -72,6 +91,7 @@ def _read(path: Path, frame: int | None) -> Stored:
     elif not known:
         span = None
     black, white = span or (None, None)
+    nominal = shown is None and known and bits is not None and _of_a_unit(data, bits)
     return Stored(
         array,
         black,
@@ -83,13 +103,15 @@ def _read(path: Path, frame: int | None) -> Stored:
         dtype,
         bits,
         shown.display if shown else None,
+        nominal,
+        details["units"] if nominal else "",
     )
 
 
 def _take_groups(data: Dataset, layout: Layout, index: int) -> None:
     """Put what the functional groups say of one frame at the top of the data set."""
-    shared = tags.items(data, "SharedFunctionalGroupsSequence")
-    single = tags.items(data, "PerFrameFunctionalGroupsSequence")
+    shared = tags.items(data, "Shared" + _FRAMES)
+    single = tags.items(data, "PerFrame" + _FRAMES)
     if single and len(single) != layout.frames:
         raise DataError(
             f"has PerFrameFunctionalGroupsSequence of {len(single)} items for NumberOfFrames {layout.frames}"
@@ -111,8 +133,26 @@ def _inverted(data: Dataset, layout: Layout) -> bool:
 
 
 def _units(data: Dataset) -> str:
-    """Return what the rescaled values are, as HU or BQML, where the file says it."""
-    return next((found for name in ("RescaleType", "Units", "DoseUnits") if (found := tags.text(data, name))), "")
+    """Return what the rescaled values are, as HU or BQML, where the file says it; of CT it need not (C.8.2.1)."""
+    said = next((found for name in ("RescaleType", "Units", "DoseUnits") if (found := tags.text(data, name))), "")
+    if said or tags.text(data, "Modality") != "CT":
+        return said
+    return "CT numbers" if tags.number(data, "RescaleSlope") is None else "HU"
+
+
+def _of_a_unit(data: Dataset, bits: int) -> bool:
+    """Return whether values of a unit, such as HU, have a range that is only that of their stored type.
+
+    It is where all 16 bits of a cell count, of which values in a unit use a small part, and where a slope makes the
+    range another in each file, as between the slices of PET. Otherwise BitsStored states the range: 12 bits of a CT
+    are -1024 to 3071.
+    """
+    slope, intercept = rescale(data)
+    if abs(slope) != 1:
+        return True
+    if tags.items(data, "ModalityLUTSequence"):
+        return False
+    return bits == 16 and (intercept != 0 or _units(data) not in _PLAIN)
 
 
 def _spacing(data: Dataset) -> tuple[float, ...] | None:
