@@ -1104,3 +1104,29 @@ def test_object_without_its_preamble_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[132:])
     with pytest.raises(DataError, match="DICOM"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("elements", "says"),
+    [
+        ({"SOPClassUID": uid.SegmentationStorage}, "labels"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.7"}, "labels"),
+        ({"RecommendedViewingMode": "SUB"}, "RecommendedViewingMode"),
+    ],
+)
+def test_values_that_are_no_intensities_are_refused(tmp_path: Path, elements: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read_image(written(tmp_path / "x.dcm", np.zeros((2, 2), np.uint8), 8, **elements))
+
+
+def test_what_follows_the_pixels_is_padding_or_refused(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.dcm", tmp_path / "y.dcm"
+    whole = written(path, np.array([[0, 4095]], np.uint16), 12).read_bytes()
+    second = written(other, np.array([[4095, 0]], np.uint16), 12).read_bytes()
+    for behind in (second, b"junkjunk"):
+        path.write_bytes(whole + behind)
+        with pytest.raises(DataError, match="behind its pixels"):
+            read_image(path)
+    for padding in (bytes(64), b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0\0\0\0\0"):
+        path.write_bytes(whole + padding)
+        assert read_image(path)[0].tolist() == [[[-1, 1]]]

@@ -304,3 +304,17 @@ def test_orientation_of_webp_and_jpeg_is_applied(tmp_path: Path) -> None:
         path = saved(tmp_path / f"x.{kind.lower()}", encoded(COLOUR, kind, exif=exif))
         with Image.open(path) as file:
             assert np.array_equal(levels(path), np.rot90(np.asarray(file)))
+
+
+def gamma_of_exif(gamma: float) -> Any:
+    exif = Image.Exif()
+    exif[0x8769] = {0xA500: gamma}
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
+def test_a_gamma_of_exif_is_that_of_a_display_or_refused(tmp_path: Path, kind: str) -> None:
+    array = COLOUR if kind == "WEBP" else GRAY
+    assert "of gamma 1" in refused(saved(tmp_path / "x", encoded(array, kind, exif=gamma_of_exif(1.0))))
+    plain = levels(saved(tmp_path / "x", encoded(array, kind)))
+    np.testing.assert_array_equal(levels(saved(tmp_path / "x", encoded(array, kind, exif=gamma_of_exif(2.2)))), plain)

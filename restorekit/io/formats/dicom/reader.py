@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, uid
+from pydicom.datadict import tag_for_keyword
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
@@ -23,6 +24,10 @@ _GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
 }
 """Where an enhanced object keeps, for all frames or for each, what others keep at the top; and what that replaces."""
+_LABELS = {uid.SegmentationStorage: "Segmentation", "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation"}
+"""Objects whose values are numbers of structures, or shares of them, by their SOPClassUID."""
+_MAY_FOLLOW = (0xFFFA, 0xFFFC)
+"""Groups of elements behind the pixels: digital signatures and padding."""
 _FRAMES = "FunctionalGroupsSequence"
 _PLAIN = ("", "US")
 """RescaleType of values without a unit: not said, and unspecified."""
@@ -70,6 +75,7 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
 def _read(path: Path, frame: int | None) -> Stored:
     data = dcmread(path)
     layout = layout_of(data)
+    _require_image(data, layout)
     index = one_of(layout.frames, frame, "frames")
     _take_groups(data, layout, index)
     inverted = _inverted(data, layout)
@@ -106,6 +112,23 @@ def _read(path: Path, frame: int | None) -> Stored:
         nominal,
         details["units"] if nominal else "",
     )
+
+
+def _require_image(data: Dataset, layout: Layout) -> None:
+    """Refuse labels, frames that are shown subtracted from each other, and what follows the pixels.
+
+    Raises:
+        DataError: with what the file holds.
+    """
+    sop = tags.text(data, "SOPClassUID")
+    if sop in _LABELS:
+        raise DataError(f"holds labels ({_LABELS[sop]}); images are read")
+    if tags.text(data, "RecommendedViewingMode") == "SUB":
+        raise DataError("is to be shown with a mask frame subtracted (RecommendedViewingMode SUB), which is not done")
+    found = list(data.keys())
+    behind = found[found.index(tag_for_keyword(layout.element)) + 1 :]
+    if other := [tag for tag in behind if tag.group not in _MAY_FOLLOW and tag != 0]:
+        raise DataError(f"holds more behind its pixels, such as the element {other[0]}: another object, or damage")
 
 
 def _take_groups(data: Dataset, layout: Layout, index: int) -> None:
