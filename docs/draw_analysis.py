@@ -34,7 +34,7 @@ def films(folder: Path) -> None:
         image = good.load(i, rng).image
         share = max(0.0, i - COUNT / 3) / (COUNT * 2 / 3)
         drawn = {name: severity * share for name, severity in blend.draw(rng).items()}
-        write_image(folder / f"film_{i:02d}.png", blend.apply(image, drawn, rng))
+        write_image(folder / f"film_{i:02d}.png", blend.apply(image, drawn, rng).numpy())
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from restorekit.core.events import Started as Started
     from restorekit.core.events import Stepped as Stepped
     from restorekit.core.events import Ticked as Ticked
+    from restorekit.core.formats import Depths as Depths
+    from restorekit.core.formats import Format as Format
+    from restorekit.core.formats import Intensity as Intensity
     from restorekit.core.nd import MakeLayer as MakeLayer
     from restorekit.core.parts import Factory as Factory
     from restorekit.core.passes import PASSES as PASSES
@@ -42,13 +45,10 @@ if TYPE_CHECKING:
     from restorekit.core.types import Batch as Batch
     from restorekit.core.types import Dataset as Dataset
     from restorekit.core.types import Degradation as Degradation
-    from restorekit.core.types import Depths as Depths
     from restorekit.core.types import Discriminator as Discriminator
     from restorekit.core.types import Domain as Domain
     from restorekit.core.types import Encoder as Encoder
-    from restorekit.core.types import Format as Format
     from restorekit.core.types import Generator as Generator
-    from restorekit.core.types import Intensity as Intensity
     from restorekit.core.types import Metric as Metric
     from restorekit.core.types import Nets as Nets
     from restorekit.core.types import Output as Output
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from restorekit.io.vocabulary import sorted_classes as sorted_classes
     from restorekit.io.vocabulary import split_folders as split_folders
     from restorekit.io.vocabulary import split_of as split_of
-    from restorekit.restoring.restore import load as load
+    from restorekit.restoring.model import load as load
 
 __all__ = [
     "PASSES",
@@ -167,6 +167,7 @@ _HOMES = {
     "io.depths": ("depths_of",),
     "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
+    "core.formats": ("Depths", "Format", "Intensity"),
     "data.filedataset": ("FileDataset",),
     "io.files": ("StepTable", "files_below", "write_text"),
     "io.filetypes": ("find_images", "skipped_images"),
@@ -186,13 +187,10 @@ _HOMES = {
         "Batch",
         "Dataset",
         "Degradation",
-        "Depths",
         "Discriminator",
         "Domain",
         "Encoder",
-        "Format",
         "Generator",
-        "Intensity",
         "Metric",
         "Nets",
         "Output",
@@ -210,7 +208,7 @@ _HOMES = {
         "split_folders",
         "split_of",
     ),
-    "restoring.restore": ("load",),
+    "restoring.model": ("load",),
 }
 _MODULES = {"measures": "evaluation.measures", "nd": "core.nd"}
 """Public names that are modules, and their homes."""

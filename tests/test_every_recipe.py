@@ -154,7 +154,7 @@ def published(tmp_path: Path) -> Path:
     for folder, count in (("trainA", 4), ("trainB", 4), ("testA", 4)):
         for i in range(count):
             name = f"{'covid' if i % 2 else 'control'}_{i}.png"
-            write_image(tmp_path / "set" / folder / name, torch.rand(1, 40, 36, generator=rng) * 2 - 1)
+            write_image(tmp_path / "set" / folder / name, (torch.rand(1, 40, 36, generator=rng) * 2 - 1).numpy())
     return tmp_path / "set"
 
 

@@ -1,6 +1,8 @@
 """Who may import whom, read from the source; the order stands in docs/architecture.md."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +118,21 @@ def test_the_kit_imports_contracts_and_one_run_module() -> None:
         "testing",
     }
     assert [where(path) for path in sources() if "pytest" in set(imports(path))] == []
+
+
+def test_reading_and_restoring_files_import_no_torch(tmp_path: Path) -> None:
+    names = [where(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in sources("io")]
+    names += ["restorekit.core.formats", "restorekit.restoring.restore"]
+    code = (
+        "import importlib, sys; import numpy as np; "
+        f"[importlib.import_module(name) for name in {names}]; "
+        "from restorekit import read_image, write_image; "
+        "write_image('x.png', np.zeros((1, 4, 4))); read_image('x.png'); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "False"
+    assert [where(path) for path in sources("io") if any(name.split(".")[0] == "torch" for name in imports(path))] == []
 
 
 def test_train_does_not_import_build() -> None:

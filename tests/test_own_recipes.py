@@ -22,8 +22,8 @@ def images(folder: Path, classes: tuple[str, ...] = ("",)) -> None:
     for at in range(10 * len(classes)):
         image = torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(at)) * 2 - 1
         name = Path(classes[at % len(classes)]) / f"p{at:02d}.png"
-        write_image(folder / "good" / name, image)
-        write_image(folder / "degraded" / name, image / 2)
+        write_image(folder / "good" / name, image.numpy())
+        write_image(folder / "degraded" / name, (image / 2).numpy())
 
 
 def write_csv(path: Path, time: NDArray[np.float64], values: NDArray[np.float64]) -> None:
@@ -80,7 +80,7 @@ def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  
             for at in range(count):
                 seed += 1
                 noise = torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(seed))
-                write_image(tmp_path / side / split / f"{at}.png", noise * 2 - 1)
+                write_image(tmp_path / side / split / f"{at}.png", (noise * 2 - 1).numpy())
     assert cli("recipes", "own_images", "-o", "my.yaml").code == 0
     assert cli("run", "my.yaml", *SMALL).code == 0
     assert splits_of(Path("runs/own_images-1")) == {side: Counter(train=4, test=3) for side in "ab"}

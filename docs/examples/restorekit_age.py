@@ -104,7 +104,7 @@ def write_example(folder: Path) -> None:
         for i in range(12):
             age, rng = 20 + 5 * i, torch.Generator().manual_seed(i)
             image = torch.full((1, 32, 32), age / 100 - 0.5) + noise * torch.randn(1, 32, 32, generator=rng)
-            write_image(folder / domain / f"{i}.png", image.clamp(-1, 1))
+            write_image(folder / domain / f"{i}.png", image.clamp(-1, 1).numpy())
             lines.append(f"{domain}/{i}.png,{domain},{age},{domain}-p{i},{'test' if i % 3 == 2 else 'train'}")
     write_text(folder / "ages.csv", "\n".join(lines) + "\n")
 

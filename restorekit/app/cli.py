@@ -271,7 +271,8 @@ def restore(
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
     from restorekit.restoring.arguments import demand_scale
-    from restorekit.restoring.restore import load, restore_files
+    from restorekit.restoring.model import load
+    from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is told
     if model is None:

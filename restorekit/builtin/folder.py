@@ -151,7 +151,7 @@ def _refuse_one_class_twice(base: Path, classes: tuple[str, ...]) -> None:
 def _example(root: Path) -> None:
     """Write two classes to train on and one image to test on, gray and coloured, of unequal sizes."""
     for at, key in enumerate(("train/no/1.png", "train/yes/1.png", "test/yes/2.jpg")):
-        write_image(root / "pictures" / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+        write_image(root / "pictures" / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1).numpy())
 
 
 @trial(options={"path": "pictures"}, files=_example)

@@ -72,7 +72,7 @@ def _example(root: Path) -> None:
     """Write a table of two domains, and its images of unequal sizes."""
     rows = ("poor_1.png,poor,yes,train", "good_2.png,good,no,train", "poor_3.jpg,poor,yes,test")
     for at, row in enumerate(rows):
-        write_image(root / row.partition(",")[0], torch.linspace(-1, 1, 20 + at).expand(1, 18, -1))
+        write_image(root / row.partition(",")[0], torch.linspace(-1, 1, 20 + at).expand(1, 18, -1).numpy())
     (root / "table.csv").write_text("\n".join(["path,domain,label,split", *rows]), "utf-8")
 
 

@@ -96,7 +96,8 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Watc
             case Sampled(step, images, keys) if images:
                 title = f"step {step}" + (", synthetic phantoms" if synthetic[0] else "")
                 path = folder / "samples" / f"step_{step:08d}.png"
-                draw_grid(path, images, title=title, captions=keys, pixels=pixels)
+                arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
+                draw_grid(path, arrays, title=title, captions=keys, pixels=pixels)
 
     return watch
 

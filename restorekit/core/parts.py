@@ -422,12 +422,9 @@ def _default_name(parameter: inspect.Parameter) -> str | None:
 
 def _class(name: str) -> type:
     # Looked up when a part is made, so that this module, and with it `restorekit parts`, needs no torch to be imported.
-    from restorekit.core import passes, restorer, types
-
     module, _, last = name.rpartition(".")
-    found: type
-    if module:
-        found = getattr(importlib.import_module(module), last)
-    else:
-        found = next(getattr(home, name) for home in (types, passes, restorer) if hasattr(home, name))
+    homes = [module] if module else [f"restorekit.core.{home}" for home in ("formats", "types", "passes", "restorer")]
+    found: type = next(
+        known for home in homes if (known := getattr(importlib.import_module(home), last, None)) is not None
+    )
     return found

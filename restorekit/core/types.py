@@ -21,20 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from restorekit.core.errors import PluginError, RecipeError, unknown
+from restorekit.core.formats import Depths, Intensity
 
 __all__ = [
     "UNLABELLED",
     "Batch",
     "Dataset",
     "Degradation",
-    "Depths",
     "Discriminator",
     "Domain",
     "Encoder",
     "Extra",
-    "Format",
     "Generator",
-    "Intensity",
     "Metric",
     "Nets",
     "Output",
@@ -98,74 +96,6 @@ class Domain:
         if not self.knows(target):
             return ""
         return f"{target:.6g}" if self.quantity else self.classes[int(target)]
-
-
-@dataclass(frozen=True)
-class Intensity:
-    """How stored values became [-1, 1], so that a restored image can be written back alike."""
-
-    dtype: str
-    """The NumPy name of the type of the stored values."""
-    low: float
-    """The value that became -1; 1 in MONOCHROME1."""
-    high: float
-    """The value that became 1; -1 in MONOCHROME1."""
-    channels: int
-    format: str = ""
-    """What the file was by its content: PNG, TIFF, DICOM, ..."""
-    photometric: str = ""
-    """MONOCHROME1, MONOCHROME2 or RGB, in DICOM's words."""
-    window: tuple[float, float] | None = None
-    """Centre and width of the DICOM window, if one was used; what lay outside it is lost."""
-    spacing: tuple[float, ...] | None = None
-    """From one value to the next along each spatial axis, where known: millimetres, of time seconds."""
-    unit: str = ""
-    """What `low` and `high` are in, such as mV; empty: not known."""
-    names: tuple[str, ...] = ()
-    """What the channels are called, such as the leads of an ECG; empty: not known."""
-    details: Mapping[str, Any] = field(default_factory=dict)
-    """What else the format's own writer needs, such as the compression."""
-    note: str = ""
-    """What there is to say of how it was read, such as that values were cut."""
-    bits: int | None = None
-    """Significant bits of a stored value, as the file states them or its dataset shows them; None: not known."""
-
-
-@dataclass(frozen=True)
-class Depths:
-    """Significant bits of those 16-bit files of a dataset that do not state them."""
-
-    bits: int | None = None
-    """0 is black and 2**bits - 1 is white in them; None: there are none, or each has a declared range."""
-    files: int = 0
-    """How many there are."""
-    most: int = 0
-    """Their largest value."""
-    formats: tuple[tuple[str, int], ...] = ()
-    """How many of each format."""
-    dark: tuple[str, ...] = ()
-    """Single files that would fit into fewer bits than all others."""
-    decided: bool = False
-    """The values of all files decided; else the recipe declares the bits."""
-    signed: bool = False
-    """Whether there are signed integers: where all 16 bits are used, black is -32768 and white 32767."""
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The values of black and white of these bits; 16 where they are not known."""
-        bits = self.bits or 16
-        return (-(2**15), 2**15 - 1) if self.signed and bits == 16 else (0, 2**bits - 1)
-
-    def sentence(self) -> str:
-        """Return what was decided, for people; empty if nothing was."""
-        if not self.decided:
-            return ""
-        held = ", ".join(f"{count} {format}" for format, count in self.formats)
-        black, most = self.ends
-        white = f"their largest value is {self.most}, so black is {black} and white {most}"
-        dark = f"; dark: {', '.join(self.dark)}" if self.dark else ""
-        change = "; if that is wrong, set bits or range of the dataset"
-        return f"16-bit files ({held}) are taken to hold {self.bits} bits: {white}{dark}{change}"
 
 
 @dataclass(frozen=True)
@@ -598,60 +528,6 @@ class Dataset(ABC):
     def skipped(self) -> Sequence[tuple[Path, str]]:
         """Return the files that look like images of this dataset, in any split, and are left out, with the reasons."""
         return []
-
-
-class Format(ABC):
-    """A kind of files: which are such, how one becomes an image, and how a restored one is written alike.
-
-    A recipe's dataset names it (`format:`), and `restorekit restore` reads and writes files by it, for runs of that
-    recipe alone.
-    """
-
-    windows: bool = False
-    """True if a file is far longer than what networks are trained on, at the same scale, as a record of hours is: it is
-    then restored in overlapping windows of `data.size`."""
-    exceeds: bool = False
-    """True if what it reads may lie beyond -1 and 1, as noise many times the signal does; what it writes does not."""
-
-    @abstractmethod
-    def find(self, folder: Path) -> list[Path]:
-        """Return every such file below `folder`, sorted by its relative path; hidden files are left out."""
-
-    def skipped(self, folder: Path) -> list[tuple[Path, str]]:
-        """Return the files below `folder` that look like such files but `find` leaves out, each with the reason.
-
-        They are reported to the user, so that no file is left out silently. None by default.
-        """
-        return []
-
-    @abstractmethod
-    def read(
-        self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
-        """Read a file as float32 (C, *S) in [-1, 1].
-
-        Args:
-            path: the file.
-            range: the values that become -1 and 1, in the file's own; None: those that the format or the file says.
-            dims: how many spatial sizes S has, where that is known.
-
-        Raises:
-            DataError: if it is missing, damaged, or cannot be used; the message names it.
-        """
-
-    @abstractmethod
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
-        """Write (C, *S) in [-1, 1] with the type, range and whatever else `intensity` keeps of what was read.
-
-        The file appears whole or not at all.
-
-        Raises:
-            DataError: if it cannot be written so.
-        """
-
-    def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
-        """Return the name under which a restored copy of `path` is written, and what there is to say of that."""
-        return name, ""
 
 
 class Degradation(ABC):

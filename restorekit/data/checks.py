@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ DISTANCE = 4
 """Bits of 64 by which the perceptual hashes of near duplicates differ at most. At 8, films of different chests do."""
 BORDER = 0.02
 """Share of the height or the width from which a flat border is reported."""
+NARROW = 1 / 8
+"""Share of the range below which images of 16 bits look almost flat."""
 SHOWN = 12
 """Pairs of near duplicates in the picture."""
 LISTED = 100
@@ -175,6 +178,7 @@ def examine(
             *_constants(seen),
             *_borders(seen),
             *_depth_warnings(seen),
+            *_narrow(seen),
         ),
         data_warnings=(
             *patient_warnings,
@@ -411,6 +415,26 @@ def _depth_warnings(items: Sequence[Item]) -> Iterator[str]:
             yield f"Class and depth go together (Cramér's V {v:.2f}), so a network may tell classes by the depth."
 
 
+def _narrow(items: Sequence[Item]) -> Iterator[str]:
+    """Say which DICOM images use a small part of their range; of other files all together decide their bits."""
+    of: dict[str, list[tuple[float, Item]]] = defaultdict(list)
+    for item in items:
+        if item.facts is not None and item.facts.format == "DICOM" and not item.facts.constant:
+            of[item.domain or ""].append((item.facts.used, item))
+    for domain, found in of.items():
+        share = median(used for used, _ in found)
+        if share >= NARROW:
+            continue
+        one = next(item for used, item in found if used <= share)
+        where = f" of domain {domain}" if domain else ""
+        ends = f"{one.facts.black:g} to {one.facts.white:g}" if one.facts else ""
+        yield (
+            f"The {len(found)} DICOM images{where} use {100 * share:.2g} % of their range (the median; of {ends} in "
+            f"{one.name}), so they look almost flat to a network. Declare the values of black and white: range: "
+            "[LOW, HIGH]."
+        )
+
+
 def _sizes(items: Sequence[Item]) -> dict[str, int]:
     return dict(Counter("x".join(map(str, item.facts.size)) for item in items if item.facts).most_common())
 
@@ -479,8 +503,8 @@ def _draw(path: Path, pairs: Sequence[Near]) -> None:
         return fit(image, (224, 224), "pad", antialias=True)
 
     images = {
-        "one": torch.stack([picture(pair.one) for pair in pairs]),
-        "the other": torch.stack([picture(pair.other) for pair in pairs]),
+        "one": torch.stack([picture(pair.one) for pair in pairs]).numpy(),
+        "the other": torch.stack([picture(pair.other) for pair in pairs]).numpy(),
     }
     captions = [
         "\n".join(

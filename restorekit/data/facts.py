@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.files import remembered
 from restorekit.io.images import read_image
 
 __all__ = ["Facts", "Memory", "facts_of", "remembering"]
 
-FORMAT = 6
+FORMAT = 7
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
 _TABLE = (
     f"facts_{FORMAT} (path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
@@ -56,6 +55,17 @@ class Facts:
     """The same hash of the image with left and right exchanged."""
     border: tuple[float, ...]
     """Share of flat lines at the top, bottom, left and right of a 2-D image."""
+    format: str = ""
+    """What the file is, such as DICOM; empty where that is not known."""
+    black: float | None = None
+    """The stored value that became -1, or 1 in MONOCHROME1."""
+    white: float | None = None
+    """The stored value that became 1, or -1 in MONOCHROME1."""
+
+    @property
+    def used(self) -> float:
+        """The share of the range from black to white between its darkest and its brightest value."""
+        return (self.high - self.low) / 2
 
     @property
     def constant(self) -> bool:
@@ -63,9 +73,8 @@ class Facts:
         return self.finite and self.low == self.high
 
 
-def facts_of(image: Tensor, intensity: Intensity | None = None) -> Facts:
-    """Return the facts of (C, *S) in [-1, 1]."""
-    values: NDArray[Any] = image.detach().cpu().numpy()
+def facts_of(values: NDArray[Any], intensity: Intensity | None = None) -> Facts:
+    """Return the facts of an image (C, *S) in [-1, 1]."""
     channels = values.shape[0]
     gray = channels == 1 or bool((values == values[:1]).all())
     if gray:
@@ -80,9 +89,11 @@ def facts_of(image: Tensor, intensity: Intensity | None = None) -> Facts:
     if finite and low < high and values.ndim == 3:
         flat = values[0] if gray else values.mean(axis=0)
         (look, mirrored), border = _looks(flat, low, high), _border(flat)
-    depth = "" if intensity is None else intensity.dtype
-    size = tuple(int(n) for n in values.shape[1:])
-    return Facts(size, channels, gray, finite, depth, low, high, digest.hexdigest(), look, mirrored, border)
+    size, pixels = tuple(int(n) for n in values.shape[1:]), digest.hexdigest()
+    if intensity is None:
+        return Facts(size, channels, gray, finite, "", low, high, pixels, look, mirrored, border)
+    ends = (intensity.format, float(intensity.low), float(intensity.high))
+    return Facts(size, channels, gray, finite, intensity.dtype, low, high, pixels, look, mirrored, border, *ends)
 
 
 def _looks(values: NDArray[Any], low: float, high: float) -> tuple[str, str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.core.types import Dataset, Depths, Format, Sample
+from restorekit.core.formats import Depths, Format
+from restorekit.core.types import Dataset, Sample
 from restorekit.io.depths import FileDepth, decide, survey
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import Beyond, checked_range
@@ -72,7 +73,7 @@ class FileDataset(Dataset):
         else:
             bits = self._decided().bits if range is None else None
             image, intensity = ImageFiles(self.beyond, bits).read(path, range=range)
-        return Sample(image, intensity=intensity)
+        return Sample(torch.from_numpy(image), intensity=intensity)
 
     def depths(self) -> Sequence[Depths]:
         """Return the bits of its 16-bit files, as declared or as all of them show."""

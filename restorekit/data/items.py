@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError
@@ -227,7 +228,7 @@ def _placed(path: Path, inner: Path) -> Item:
 
 
 def _of_file(path: Path) -> Callable[[], Tensor]:
-    return lambda: read_image(path)[0]
+    return lambda: torch.from_numpy(read_image(path)[0])
 
 
 def _read(items: Iterable[Item], count: int, say: Say) -> Iterator[Item]:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.formats import Depths
 from restorekit.core.parts import Parts
 from restorekit.core.text import either
-from restorekit.core.types import Dataset, Depths, Domain, Record, Sample
+from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.facts import Facts, Memory, facts_of, remembering
 from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text
@@ -119,7 +120,7 @@ class Side:
         file = self.dataset.file(self.indices[position])
         if file is None:
             sample = self.load(position, 0)
-            return facts_of(sample.image, sample.intensity)
+            return facts_of(sample.image.detach().cpu().numpy(), sample.intensity)
         found = memory.read(file, self.domain.dims)
         key = self.record(position).key
         self._demand(key, len(found.size), finite=found.finite)

@@ -212,7 +212,8 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
             shown = {"split": split, "step": state["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
     title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
-    draw_grid(home / f"{split}.png", images, title=title, captions=keys)
+    arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
+    draw_grid(home / f"{split}.png", arrays, title=title, captions=keys)
     return summary
 
 

@@ -53,11 +53,11 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, sy
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(["key", *columns])
     for i, key in enumerate(keys):
-        like = images["poor"][i] if "poor" in images else None
+        shown = {name: images[name][i].float().cpu().numpy() for name in columns}
         names = [f"{i}_{column}{SYNTHETIC if synthetic else ''}.png" for column in columns]
         for name, column in zip(names, columns, strict=True):
             (folder / f"{i}_{column}.png").unlink(missing_ok=True)  # of a version that did not say so
-            draw_picture(folder / name, images[column][i], like=like, about=PHANTOM if synthetic else "")
+            draw_picture(folder / name, shown[column], like=shown.get("poor"), about=PHANTOM if synthetic else "")
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit.core.types import Batch, Domain, Intensity, Metric
+from restorekit.core.formats import Intensity
+from restorekit.core.types import Batch, Domain, Metric
 from restorekit.evaluation import gallery
 
 __all__ = ["FIXED", "chosen", "judge", "marks", "signal"]

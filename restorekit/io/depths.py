@@ -13,26 +13,26 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Depths
+from restorekit.core.formats import Depths
 from restorekit.io.files import remembered
 from restorekit.io.filetypes import format_by_content
-from restorekit.io.images import stored_image
-from restorekit.io.intensity import DEPTHS, HINT, depth_of
+from restorekit.io.images import states_range, stored_image
+from restorekit.io.intensity import DEPTHS, HINT, depth_of, hint_for, values_of
 
 __all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
 _TABLE = (
     f"depths_{FORMAT} (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
-    ", format TEXT, least INTEGER, most INTEGER, kind TEXT)"
+    ", format TEXT, least INTEGER, most INTEGER, kind TEXT, unit TEXT)"
 )
-_MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI")
-"""Formats that hold integers of 16 bits and need not state how many bits are used."""
+_MAY_BE_DEEP = ("PNG", "TIFF", "NPY", "NPZ", "NIFTI", "DICOM")
+"""Formats that hold integers of 16 bits and need not state how many bits are used, or what is black and white."""
 FEW = 10
 """One file of more than this many may be of another depth than all others: it is taken for a dark one, and named."""
 _Key = tuple[str, int, int, int]
@@ -54,6 +54,8 @@ class FileDepth:
     most: int
     kind: str = "u"
     """u: unsigned; i: signed; scaled: neither black nor white is known."""
+    unit: str = ""
+    """Of scaled values, such as HU, where the file says it."""
 
 
 _seen: dict[_Key, FileDepth | None] = {}
@@ -107,8 +109,8 @@ def decide(files: Mapping[Path, FileDepth], place: str = "its images") -> Depths
     scaled = {path: f for path, f in files.items() if f.kind == "scaled"}
     if scaled:
         path, one = next(iter(scaled.items()))
-        held = f"{len(scaled)} files hold scaled values, such as {one.least} to {one.most} ({path}),"
-        raise DepthError(f"{place}: {held} and state no black and white; {HINT}")
+        held = f"{len(scaled)} files hold {values_of(one.unit)}, such as {one.least} to {one.most} ({path}),"
+        raise DepthError(f"{place}: {held} and state no black and white; {hint_for(one.unit)}")
     least, most = min(f.least for f in files.values()), max(f.most for f in files.values())
     bits = depth_of(least, most)
     if least < 0 and bits < 16:
@@ -162,14 +164,16 @@ def _looked_at(path: Path, key: _Key, base: sqlite3.Connection | None) -> FileDe
     format = format_by_content(path)
     if format not in _MAY_BE_DEEP or (format == "PNG" and _png_depth(path) != 16):
         return None
+    if format == "DICOM" and states_range(path):
+        return None
     known = _recalled(key, base)
     if known is not None:
         return known[0]
     found = _decoded(path)
     if base is not None:
-        row = (*key, *((found.format, found.least, found.most, found.kind) if found else (None,) * 4))
+        row = (*key, *(astuple(found) if found else (None,) * 5))
         with suppress(sqlite3.Error):
-            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            base.execute(f"INSERT OR REPLACE INTO depths_{FORMAT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     return found
 
 
@@ -180,7 +184,7 @@ def _decoded(path: Path) -> FileDepth | None:
         return None
     array = stored.array
     if stored.nominal:
-        return FileDepth(format, math.floor(array.min()), math.ceil(array.max()), "scaled")
+        return FileDepth(format, math.floor(array.min()), math.ceil(array.max()), "scaled", stored.unit)
     states = stored.low is not None or stored.high is not None or stored.bits is not None
     if states or array.dtype.kind not in "ui" or array.dtype.itemsize != 2 or not array.size:
         return None
@@ -197,10 +201,12 @@ def _recalled(key: _Key, base: sqlite3.Connection | None) -> tuple[FileDepth | N
     if base is None:
         return None
     ask = (
-        f"SELECT format, least, most, kind FROM depths_{FORMAT} WHERE path = ? AND size = ? AND time = ? AND entry = ?"
+        f"SELECT format, least, most, kind, unit FROM depths_{FORMAT}"
+        " WHERE path = ? AND size = ? AND time = ? AND entry = ?"
     )
     with suppress(sqlite3.Error):
         row = base.execute(ask, key).fetchone()
         if row is not None:
-            return (None if row[0] is None else FileDepth(str(row[0]), int(row[1]), int(row[2]), str(row[3])),)
+            format, least, most, kind, unit = row
+            return (None if format is None else FileDepth(str(format), int(least), int(most), str(kind), str(unit)),)
     return None

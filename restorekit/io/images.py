@@ -1,7 +1,7 @@
 """Image files in and out: any known format and depth, between files and float32 (C, *S) in [-1, 1].
 
-A file's content decides what it is, never its name. How each value is mapped stands in `core/intensity.py`, how each
-format is read and written in `core/formats/`, whose libraries are imported when a file of theirs is met.
+A file's content decides what it is, never its name. How each value is mapped stands in `io/intensity.py`, how each
+format is read and written in `io/formats/`, whose libraries are imported when a file of theirs is met.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from restorekit.core.errors import STOPPING, DataError, message_of, unknown
-from restorekit.core.types import Format, Intensity
+from restorekit.core.formats import Format, Intensity
 from restorekit.io.files import replacing
 from restorekit.io.filetypes import (
     FORMATS,
@@ -35,6 +36,7 @@ from restorekit.io.intensity import (
     Beyond,
     Stored,
     carried_over,
+    require_array,
     require_depth,
     require_stated,
     stated_bits,
@@ -51,6 +53,7 @@ __all__ = [
     "reading_through",
     "restored_name",
     "skipped_images",
+    "states_range",
     "stored_image",
     "write_image",
 ]
@@ -67,8 +70,8 @@ def read_image(
     dims: int | None = None,
     beyond: Beyond = "refuse",
     bits: int | None = None,
-) -> tuple[Tensor, Intensity]:
-    """Read a file as float32 (C, *S) in [-1, 1], one channel or three as it is stored, turned as EXIF says.
+) -> tuple[NDArray[np.float32], Intensity]:
+    """Read a file as a NumPy array (C, *S) of float32 in [-1, 1], 1 channel or 3 as it is stored, turned as EXIF says.
 
     Args:
         path: the file; what it is, its content says.
@@ -103,6 +106,15 @@ def stored_image(
     """
     with _naming(path):
         return _stored(Path(path), frame, dims)
+
+
+def states_range(path: Path) -> bool:
+    """True if the header of a DICOM file says what is black and white, so that its pixels need not be decoded to know.
+
+    A file that cannot be read says it too: whoever loads it says what is wrong.
+    """
+    stated: bool = _module("DICOM").states_range(path)
+    return stated
 
 
 @contextmanager
@@ -142,19 +154,27 @@ def reading_through(cache: ImageCache | None) -> Iterator[None]:
         _cache.reset(token)
 
 
-def write_image(path: str | os.PathLike[str], image: Tensor, intensity: Intensity | None = None) -> None:
-    """Write (C, *S) in [-1, 1], atomically, in the format of the suffix, with the type and range of `intensity`.
+def write_image(
+    path: str | os.PathLike[str], image: NDArray[np.floating[Any]], intensity: Intensity | None = None
+) -> None:
+    """Write a NumPy array (C, *S) in [-1, 1], atomically, in the format of the suffix.
 
-    Without `intensity` it is written in 8 bits, NumPy files as float32. All is lossless but JPEG, of quality 95.
+    It has the type and range of `intensity`; without, it is written in 8 bits, NumPy files as float32. All is lossless
+    but JPEG, of quality 95.
 
     Raises:
-        DataError: if the suffix is not known, the format does not hold such values, or a value is not finite.
+        DataError: if the suffix is not known, the format does not hold such values, a value is not finite, or `image`
+            is no NumPy array.
     """
     path = Path(path)
     format = format_by_name(path)
     if format is None:
         raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
-    if not image.isfinite().all():
+    try:
+        require_array(image)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if not np.isfinite(image).all():
         raise DataError(f"{path}: holds values that are not finite, which no image file can say")
     known = intensity or _plain(format, image.shape[0])
     if known.format != format:
@@ -220,7 +240,7 @@ class ImageFiles(Format):
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
+    ) -> tuple[NDArray[np.float32], Intensity]:
         """As `read_image` does, but refuse what nothing decides.
 
         That is an image of ambiguous depth without `range` and `bits`, and scaled integers without `range`.
@@ -233,7 +253,7 @@ class ImageFiles(Format):
                     require_depth(stored)
             return to_unit(stored, format, range, beyond=self.beyond, bits=self.bits)
 
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         """As `write_image` does."""
         write_image(path, image, intensity)
 

@@ -8,12 +8,10 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike, NDArray
-from torch import Tensor
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 
 __all__ = [
     "DEPTHS",
@@ -26,13 +24,16 @@ __all__ = [
     "checked_range",
     "demand_size",
     "depth_of",
+    "hint_for",
     "one_of",
+    "require_array",
     "require_depth",
     "require_stated",
     "stated_bits",
     "to_stored",
     "to_unit",
     "upright",
+    "values_of",
 ]
 
 LIMIT = 2**27
@@ -82,6 +83,8 @@ class Stored:
 
     No file states them as black and white: values of Hounsfield units in 16 bits use a small part of them.
     """
+    unit: str = ""
+    """What nominal values are in, such as HU, where the file says it."""
 
     def holding(self, array: NDArray[Any]) -> Stored:
         """Return the same record with another array."""
@@ -96,8 +99,8 @@ def to_unit(
     exceeds: bool = False,
     beyond: Beyond = "refuse",
     bits: int | None = None,
-) -> tuple[Tensor, Intensity]:
-    """Map what a file holds to float32 in [-1, 1]. docs/intensities.md has the rule.
+) -> tuple[NDArray[np.float32], Intensity]:
+    """Map what a file holds to a NumPy array of float32 in [-1, 1]. docs/intensities.md has the rule.
 
     Args:
         stored: what the file holds.
@@ -157,7 +160,7 @@ def to_unit(
     )
     if stored.low is None:
         known = replace(known, bits=stated_bits(known))
-    return torch.from_numpy(np.ascontiguousarray(unit)), known
+    return np.ascontiguousarray(unit), known
 
 
 def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int:
@@ -172,14 +175,33 @@ def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int
     return int(((array < low) | (array > high)).sum())
 
 
-def to_stored(image: Tensor, intensity: Intensity) -> NDArray[Any]:
-    """Map (C, *S) in [-1, 1] back to stored values: cut to the range, and rounded if they are integers."""
-    values = image.detach().cpu().clamp(-1, 1)
-    unit: NDArray[Any] = -values.numpy() if intensity.photometric == "MONOCHROME1" else values.numpy()
+def to_stored(image: NDArray[np.floating[Any]], intensity: Intensity) -> NDArray[Any]:
+    """Map (C, *S) in [-1, 1] back to stored values: cut to the range, and rounded if they are integers.
+
+    Raises:
+        DataError: if `image` is no NumPy array of real numbers, or holds NaN and is stored as integers.
+    """
+    require_array(image)
+    unit: NDArray[Any] = np.clip(image, -1, 1)
+    if intensity.photometric == "MONOCHROME1":
+        unit = -unit
     dtype = np.dtype(intensity.dtype)
     if (intensity.low, intensity.high) == (-1, 1) and dtype.kind == "f":
         return cast(unit, dtype)
     return cast((unit.astype(np.float64) + 1) * ((intensity.high - intensity.low) / 2) + intensity.low, dtype)
+
+
+def require_array(image: object) -> None:
+    """Refuse what is no NumPy array of floating point.
+
+    Raises:
+        DataError: with what it is.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = "; of a tensor, give tensor.numpy()" if hasattr(image, "numpy") else ""
+        raise DataError(f"image: got {type(image).__name__}; allowed: a NumPy array (C, *S) in [-1, 1]{hint}")
+    if image.dtype.kind != "f":
+        raise DataError(f"image: got values of type {image.dtype}; allowed: floating point in [-1, 1]")
 
 
 def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
@@ -281,14 +303,25 @@ def require_depth(stored: Stored) -> None:
 
 
 def require_stated(stored: Stored) -> None:
-    """Refuse scaled integers whose file states no black and white. Whoever restores or trains calls this.
+    """Refuse integers of a unit whose file states no black and white. Whoever restores or trains calls this.
 
     Raises:
         DataError: with the values and the ways to declare their range.
     """
     if stored.nominal:
         least, most = stored.array.min(), stored.array.max()
-        raise DataError(f"holds scaled values, here from {least:g} to {most:g}, and states no black and white; {HINT}")
+        held = f"holds {values_of(stored.unit)}, here from {least:g} to {most:g}"
+        raise DataError(f"{held}, and states no black and white; {hint_for(stored.unit)}")
+
+
+def values_of(unit: str) -> str:
+    """Return what values of a unit are called in messages."""
+    return f"values in {unit}" if unit else "scaled values"
+
+
+def hint_for(unit: str) -> str:
+    """Return how to declare the range of values of a unit."""
+    return f"{HINT}; all of a CT, but for metal: range: [-1024, 3071], beyond: clip" if unit == "HU" else HINT
 
 
 def depth_of(least: int, most: int) -> int:

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from restorekit.io.files import as_path, replacing
 from restorekit.io.images import write_image
+from restorekit.io.intensity import require_array
 
 __all__ = ["draw_grid", "draw_picture"]
+
+Values = NDArray[np.floating[Any]]
 
 
 def draw_grid(
     path: str | os.PathLike[str],
-    images: Mapping[str, Tensor],
+    images: Mapping[str, Values],
     *,
     title: str,
     captions: Sequence[str] = (),
@@ -32,23 +33,28 @@ def draw_grid(
 
     Args:
         path: a PNG file; written atomically.
-        images: by column name, (B, C, *S) in [-1, 1]. Volumes show their middle slice. Signals show their curves, the
-            columns one below the other, on the scale of the first: what lies beyond it is cut off.
+        images: by column name, NumPy arrays (B, C, *S) in [-1, 1]. Volumes show their middle slice. Signals show their
+            curves, the columns one below the other, on the scale of the first: what lies beyond it is cut off.
         title: stands above the columns.
         captions: a text under each row.
         pixels: the longer side of a picture, about: small images are enlarged by a whole factor, large ones reduced.
             Curves are four times as wide.
+
+    Raises:
+        DataError: if images are no NumPy arrays.
     """
+    for batch in images.values():
+        require_array(batch)
     if images and all(batch.ndim == 3 for batch in images.values()):
         count = max(len(batch) for batch in images.values())
         rows = [{name: batch[i] for name, batch in images.items() if i < len(batch)} for i in range(count)]
         columns = {"": [_traces(row, pixels) for row in rows]}
     else:
         columns = {name: [_picture(image, pixels) for image in batch] for name, batch in images.items()}
-    write_image(as_path(path), _tensor(_page(columns, title, captions)))
+    write_image(as_path(path), _unit(_page(columns, title, captions)))
 
 
-def draw_picture(path: Path, image: Tensor, *, like: Tensor | None = None, pixels: int = 256, about: str = "") -> None:
+def draw_picture(path: Path, image: Values, *, like: Values | None = None, pixels: int = 256, about: str = "") -> None:
     """Write one image as a PNG file, shown as in a grid; written atomically.
 
     Args:
@@ -65,7 +71,7 @@ def draw_picture(path: Path, image: Tensor, *, like: Tensor | None = None, pixel
         _picture(image, pixels, like).save(stream, format="PNG", pnginfo=texts)
 
 
-def _picture(image: Tensor, pixels: int, like: Tensor | None = None) -> Image.Image:
+def _picture(image: Values, pixels: int, like: Values | None = None) -> Image.Image:
     """Return (C, *S) in [-1, 1] as an RGB picture whose longer side is about `pixels`."""
     values = _shown(image)
     if values.ndim == 2:
@@ -73,7 +79,7 @@ def _picture(image: Tensor, pixels: int, like: Tensor | None = None) -> Image.Im
     if values.ndim == 4:
         values = values[:, values.shape[1] // 2]
     if values.shape[0] != 3:
-        values = values.mean(dim=0, keepdim=True).expand(3, -1, -1)
+        values = np.broadcast_to(values.mean(axis=0, keepdims=True), (3, *values.shape[1:]))
     picture = Image.fromarray(_bytes(values))
     longer = max(picture.size)
     if longer > pixels:
@@ -83,7 +89,7 @@ def _picture(image: Tensor, pixels: int, like: Tensor | None = None) -> Image.Im
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _traces(signals: Mapping[str, Tensor], pixels: int) -> Image.Image:
+def _traces(signals: Mapping[str, Values], pixels: int) -> Image.Image:
     """Return the curves of one signal, (C, L) by column name, one below the other, on the scale of the first."""
     values = {name: _shown(one) for name, one in signals.items()}
     scale = _scale(next(iter(values.values())))
@@ -99,25 +105,25 @@ def _traces(signals: Mapping[str, Tensor], pixels: int) -> Image.Image:
     return picture
 
 
-def _shown(image: Tensor) -> Tensor:
-    return image.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
+def _shown(image: Values) -> Values:
+    return np.nan_to_num(image.astype(np.float32), nan=-1.0).clip(-1, 1)
 
 
-def _scale(signal: Tensor) -> tuple[float, float]:
+def _scale(signal: Values) -> tuple[float, float]:
     """Return from where to where a signal is drawn: its extremes, and a little room."""
     low, high = float(signal.min()), float(signal.max())
     room = 0.05 * (high - low) or 0.01
     return low - room, high + room
 
 
-def _curves(signal: Tensor, width: int, height: int, scale: tuple[float, float]) -> Image.Image:
+def _curves(signal: Values, width: int, height: int, scale: tuple[float, float]) -> Image.Image:
     """Return (C, L) as curves, a channel of so many pixels over the other, each with its line of zero."""
     fine = 3  # drawn larger and reduced, so that lines are smooth
     low, high = scale
     picture = Image.new("RGB", (fine * width, fine * height * len(signal)), "white")
     draw = ImageDraw.Draw(picture)
     across = np.linspace(0, fine * width - 1, signal.shape[1])
-    for index, channel in enumerate(signal.numpy()):
+    for index, channel in enumerate(signal):
         top, bottom = fine * height * index, fine * height * (index + 1) - 1
         down = bottom - (np.append(channel, 0.0) - low) / (high - low) * (bottom - top)
         down = down.clip(top, bottom)
@@ -156,13 +162,12 @@ def _page(columns: dict[str, list[Image.Image]], title: str, captions: Sequence[
     return page
 
 
-def _bytes(values: Tensor) -> NDArray[np.uint8]:
+def _bytes(values: Values) -> NDArray[np.uint8]:
     """Return (H, W, 3) bytes from (3, H, W) in [-1, 1]."""
-    array: NDArray[np.uint8] = ((values + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return array
+    return np.ascontiguousarray(((values + 1) * 127.5).round().astype(np.uint8).transpose(1, 2, 0))
 
 
-def _tensor(picture: Image.Image) -> Tensor:
+def _unit(picture: Image.Image) -> NDArray[np.float32]:
     """Return a picture as (3, H, W) in [-1, 1]."""
-    values: NDArray[Any] = np.asarray(picture, dtype=np.float32)
-    return torch.from_numpy(values / 127.5 - 1).permute(2, 0, 1)
+    values: NDArray[np.float32] = np.asarray(picture, dtype=np.float32)
+    return (values / np.float32(127.5) - np.float32(1)).transpose(2, 0, 1)

@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from restorekit.core import nd
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
+from restorekit.core.formats import Format
 from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
-from restorekit.core.types import Domain, Format, Intensity, Nets, Output, Translator
+from restorekit.core.types import Domain, Nets, Output, Translator
 from restorekit.discovery import plugins
 from restorekit.io.files import as_path
 from restorekit.io.images import ImageFiles
-from restorekit.io.intensity import Stored, require_depth, to_stored, to_unit
+from restorekit.io.intensity import Stored, require_array, require_depth, to_stored, to_unit
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Data, Recipe, RestorerRecipe
 from restorekit.restoring.arguments import (
@@ -36,6 +38,7 @@ from restorekit.restoring.arguments import (
     demand_times,
     demand_window,
 )
+from restorekit.restoring.contract import FileModel, Restored, demand_plausible
 from restorekit.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.restoring.windows import windowed
 from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
@@ -44,7 +47,7 @@ from restorekit.runs.fitted import load_restorer
 from restorekit.runs.nets import build_translator
 from restorekit.runs.trained import TrainedRestorer
 
-__all__ = ["Model", "Restored", "demand_plausible", "load"]
+__all__ = ["Model", "Restored", "load"]
 
 PROBE = 64
 """Side, at least, of the image on which the memory that networks need is measured."""
@@ -54,26 +57,19 @@ LEAST = 8
 """Side of a window, at least."""
 MARGIN = 1.5
 """Convolution libraries take scratch memory that the measurement does not see."""
-WIDE = 16
-"""A range that is so wide is not that of floating point values which all lie in [-1, 1]."""
 
 
 @dataclass(frozen=True)
-class Restored:
-    """One restored image, and what the head said of the image as it came."""
+class _Made:
+    """`Restored`, before its image leaves torch."""
 
     image: Tensor
-    """(C, *S) in [-1, 1], of the channels of the input."""
     answer: dict[str, float] | None
-    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
-    was seen in windows, never as a whole."""
     spread: float | None
-    """Mean difference between the channels that a gray image became, as a fraction of the range."""
     note: str = ""
-    """What makes the result unreliable or partial, such as the scale; empty: nothing."""
 
 
-class Model:
+class Model(FileModel):
     """A restorer for arrays and files: what it was trained on decides how they are read, sized and written.
 
     It works in float32, at the native size and aspect of every image.
@@ -205,14 +201,14 @@ class Model:
 
     def restored(
         self,
-        image: Tensor,
+        image: NDArray[np.float32],
         *,
         times: int | None = None,
         window: int | None = None,
         scale: ScaleMode = "native",
         any_scale: bool = False,
     ) -> Restored:
-        """Restore (C, *S) float in [-1, 1], whole or in windows, and answer.
+        """Restore a NumPy array (C, *S) of floating point in [-1, 1], whole or in windows, and answer.
 
         The arguments are those of `restore`; with `scale="train"` the answer is that of the image at that scale.
 
@@ -221,9 +217,17 @@ class Model:
                 larger than the training images were, or is too large for the memory there is.
         """
         options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
-        if not isinstance(image, Tensor):
-            raise DataError(f"image: got {type(image).__name__}; allowed: a tensor (C, *S) in [-1, 1]")
+        require_array(image)
         self._demand_axes(image.shape)
+        made = self._at_scale(_tensor(image), options)
+        return Restored(made.image.cpu().numpy(), made.answer, made.spread, made.note)
+
+    def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
+        """Return (C, *S) at another size, by cubic interpolation."""
+        return nd.resize(_tensor(image)[None], size, mode="cubic")[0].numpy()
+
+    def _at_scale(self, image: Tensor, options: Mapping[str, Any]) -> _Made:
+        """Restore (C, *S) at its own scale, or at that of training."""
         size = [*image.shape[1:]]
         if options["scale"] == "train":
             return self._at_trained_scale(image, options["times"], options["window"])
@@ -256,7 +260,7 @@ class Model:
             raise DataError("any_scale: got True beside scale='train'; allowed: one of the two")
         return options
 
-    def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> Restored:
+    def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> _Made:
         """Restore a copy of the image at the scale of training, and carry the change over to the image."""
         size = [*image.shape[1:]]
         small = size if self.scale is None else self.scale.fitted(size)
@@ -271,7 +275,7 @@ class Model:
         return replace(found, image=with_change(image.float(), before, found.image), note=note)
 
     @torch.no_grad()
-    def _restored(self, image: Tensor, times: int | None, window: int | None) -> Restored:
+    def _restored(self, image: Tensor, times: int | None, window: int | None) -> _Made:
         channels = image.shape[0] if self._domain is None else self._domain.channels
         if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
             gray = self._restored(image[:1], times, window)
@@ -287,9 +291,9 @@ class Model:
             )
         made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
-            return Restored(made, answer, None)
+            return _Made(made, answer, None)
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
-        return Restored(made.mean(0, keepdim=True), answer, spread)
+        return _Made(made.mean(0, keepdim=True), answer, spread)
 
     def _demand_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims
@@ -459,28 +463,6 @@ def _translator(
     return net.to(Engine("fp32").device).eval()
 
 
-def demand_plausible(image: Tensor, intensity: Intensity) -> None:
-    """Refuse floating point values that a range which nobody gave for them makes all but one gray.
-
-    Args:
-        image: (C, *S) in [-1, 1].
-        intensity: how it was mapped, by the range that the run's data declares.
-
-    Raises:
-        DataError: if the values all lie in [-1, 1], as those of arrays in [0, 1] do, and the range is much wider.
-    """
-    low, high = intensity.low, intensity.high
-    if np.dtype(intensity.dtype).kind != "f" or high - low <= WIDE:
-        return
-    least, most = ((float(v) + 1) / 2 * (high - low) + low for v in (image.min(), image.max()))
-    room = 1 + (high - low) * 2**-20  # float32 does not give the values back exactly
-    if -room <= least < most <= room:
-        raise DataError(
-            f"holds {intensity.dtype} values from {least:.3g} to {most:.3g}, and the run's data declares {low:g} to "
-            f"{high:g}; say which values are black and white (--range LOW HIGH; in Python, range=(LOW, HIGH))"
-        )
-
-
 def _keep(folder: Path) -> str:
     try:
         return keep_of(json.loads((folder / "recipe.json").read_text("utf-8")))
@@ -512,6 +494,11 @@ def _agreed(spec: Mapping[str, Any], option: str) -> Any:
         return _declared(spec, option)
     except RecipeError:
         return None
+
+
+def _tensor(image: NDArray[Any]) -> Tensor:
+    """Return a tensor of the memory of `image`, or of a copy where torch cannot use that."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"]))
 
 
 def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:

@@ -11,11 +11,10 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
-from restorekit.core import nd
 from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
-from restorekit.core.types import Format, Intensity
+from restorekit.core.formats import Format, Intensity
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
 from restorekit.io.intensity import carried_over
@@ -27,10 +26,10 @@ from restorekit.restoring.arguments import (
     demand_times,
     demand_window,
 )
-from restorekit.restoring.model import Model, Restored, demand_plausible, load
+from restorekit.restoring.contract import FileModel, demand_plausible
 from restorekit.restoring.table import LOCK, STAGE, TABLE, Table, opened, place_key, written_below
 
-__all__ = ["COLUMNS", "Model", "Restored", "Row", "load", "restore_files"]
+__all__ = ["COLUMNS", "Row", "restore_files"]
 
 COLUMNS = (
     "file",
@@ -50,6 +49,7 @@ LATER = COLUMNS[6:]
 """Those that the tables of version 1.0.0 lack."""
 
 
+Image = NDArray[np.float32]
 NAMED = 3
 """Files that are named of each reason for which files are left out."""
 
@@ -99,7 +99,7 @@ class _Options:
 
 
 def restore_files(
-    model: Model,
+    model: FileModel,
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     *,
@@ -134,7 +134,7 @@ def restore_files(
             another process restores into `folder`, or `folder` holds a table with other columns.
         OSError: if the table cannot be written; the file whose row it would be is then not written either.
     """
-    if not isinstance(model, Model):
+    if not isinstance(model, FileModel):
         raise DataError(f"model: got {type(model).__name__}; allowed: what restorekit.load returns")
     options = _Options(
         demand_times(times, least=1),
@@ -159,7 +159,7 @@ def _paths(inputs: object) -> list[Path]:
 
 
 def _restore_all(
-    model: Model, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
+    model: FileModel, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
 ) -> Iterator[Row]:
     jobs = _jobs(model.format, inputs, folder, say)
     with opened(folder, [*COLUMNS, *model.columns], LATER) as table:
@@ -169,7 +169,7 @@ def _restore_all(
             yield _recorded(model, job, options, table)
 
 
-def _recorded(model: Model, job: _Job, options: _Options, table: Table) -> Row:
+def _recorded(model: FileModel, job: _Job, options: _Options, table: Table) -> Row:
     """Restore one file, and add its row to the table."""
     began = perf_counter()
     try:
@@ -223,7 +223,7 @@ def _same_file(one: str, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
+def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> Row:
     known, format = options.range or model.range, model.format
     window = max(model.size) if options.window is None and format.windows and model.size else options.window
     image, intensity = format.read(job.path, range=known, dims=model.dims)
@@ -231,7 +231,9 @@ def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
         demand_plausible(image, intensity)
     made = model.restored(image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale)
     stored = _as_stored(made.image, intensity)
-    before = _enlarged(_as_stored(image, intensity), stored)
+    before = _as_stored(image, intensity)
+    if before.shape != stored.shape:
+        before = model.enlarged(before, stored.shape[1:])
     format.write(table.stage(job.target), stored, _spaced(intensity, image, stored))
     if error := _clash(job, table):
         raise DataError(error)
@@ -247,18 +249,13 @@ def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
         "; ".join(filter(None, [job.note, intensity.note, declared, made.note])),
         bits_read=None if format.windows else _bits(intensity),
         bits_written=None if format.windows else _bits(_written_as(job.target, intensity)),
-        clipped=int((stored.abs() > 1).sum()),
+        clipped=int((np.abs(stored) > 1).sum()),
         scale=options.scale,
-        change=float((stored - before).abs().mean()) / 2,
+        change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
     )
 
 
-def _enlarged(image: Tensor, like: Tensor) -> Tensor:
-    """Return (C, *S) at the size of a larger restored one."""
-    return image if image.shape == like.shape else nd.resize(image[None], like.shape[1:], mode="cubic")[0]
-
-
-def _spaced(intensity: Intensity, image: Tensor, made: Tensor) -> Intensity:
+def _spaced(intensity: Intensity, image: Image, made: Image) -> Intensity:
     """Return the record of an image for a restored one, whose values lie nearer to each other if it is larger."""
     if intensity.spacing is None:
         return intensity
@@ -266,8 +263,8 @@ def _spaced(intensity: Intensity, image: Tensor, made: Tensor) -> Intensity:
     return replace(intensity, spacing=tuple(step * old / new for step, old, new in sizes))
 
 
-def _as_stored(image: Tensor, intensity: Intensity) -> Tensor:
-    return image if image.shape[0] == intensity.channels else image.mean(0, keepdim=True)
+def _as_stored(image: Image, intensity: Intensity) -> Image:
+    return image if image.shape[0] == intensity.channels else image.mean(axis=0, keepdims=True)
 
 
 def _written_as(target: Path, intensity: Intensity) -> Intensity:
@@ -401,7 +398,7 @@ class _Products:
         return self._known[folder]
 
 
-def _cells(row: Row, model: Model) -> dict[str, str]:
+def _cells(row: Row, model: FileModel) -> dict[str, str]:
     """Return a row as the table holds it: with absolute paths, for the table may be read from anywhere."""
     cells: dict[str, Any] = {
         "file": os.path.abspath(row.file),

@@ -102,7 +102,7 @@ def recipe(tmp_path: Path) -> Path:
     """A recipe beside its images: two sides, two classes, a test split of side a."""
     rng = torch.Generator().manual_seed(0)
     for name in ("a/train/no/1", "a/train/yes/2", "a/test/no/3", "a/test/yes/4", "b/train/no/5", "b/train/yes/6"):
-        write_image(tmp_path / "images" / f"{name}.png", torch.rand(1, 18, 20, generator=rng) * 2 - 1)
+        write_image(tmp_path / "images" / f"{name}.png", (torch.rand(1, 18, 20, generator=rng) * 2 - 1).numpy())
     path = tmp_path / "tiny.yaml"
     path.write_text(RECIPE)
     return path
@@ -117,7 +117,7 @@ def refused(said: Said, *lines: str, code: int = 2) -> None:
 
 def test_compare_runs_on_the_same_test_images(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     for name in ("no/7", "yes/8"):
-        write_image(tmp_path / "images" / "a" / "val" / f"{name}.png", torch.rand(1, 18, 20) * 2 - 1)
+        write_image(tmp_path / "images" / "a" / "val" / f"{name}.png", (torch.rand(1, 18, 20) * 2 - 1).numpy())
     recipe.write_text(RECIPE + "variants: {wide: {nets.generator.width: 6}}\n")
     assert cli("run", recipe).code == 0
     assert cli("run", recipe, "--variant", "wide").code == 0
@@ -275,7 +275,7 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
     cli: Cli, recipe: Path, tmp_path: Path
 ) -> None:
     for name in ("a/train/no/7.png", "a/test/no/8.png"):
-        write_image(tmp_path / "images" / name, torch.rand(1, 18, 20))
+        write_image(tmp_path / "images" / name, torch.rand(1, 18, 20).numpy())
         torn(tmp_path / "images" / name)
     said = cli("run", recipe)
     (line,) = said.errors
@@ -298,7 +298,7 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
 
 
 def test_wrong_channel_count(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    write_image(tmp_path / "images/b/train/no/5.png", torch.rand(3, 18, 20) * 2 - 1)
+    write_image(tmp_path / "images/b/train/no/5.png", (torch.rand(3, 18, 20) * 2 - 1).numpy())
     refused(
         cli("run", recipe),
         "data.b: train/no/5.png: has 3 channels, data.channels is 1; only one channel is repeated; "
@@ -868,7 +868,9 @@ def test_data_check_that_did_not_look_at_all_exits_with_three(
     cli: Cli, recipe: Path, tmp_path: Path, make: Callable[[Path], object], named: str
 ) -> None:
     Path("images/manifest.csv").write_text(PATIENTS)
-    write_image(tmp_path / "other.png", torch.rand(1, 18, 20, generator=torch.Generator().manual_seed(9)) * 2 - 1)
+    write_image(
+        tmp_path / "other.png", (torch.rand(1, 18, 20, generator=torch.Generator().manual_seed(9)) * 2 - 1).numpy()
+    )
     make(tmp_path / "images")
     incomplete(cli("data", "check", "images", *COLUMNS), named)
 

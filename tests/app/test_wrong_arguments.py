@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("wrong")
     rng = torch.Generator().manual_seed(0)
     for name in ("a/train/no/1", "a/train/yes/2", "a/test/no/3", "a/test/yes/4", "b/train/no/5", "b/train/yes/6"):
-        write_image(home / "images" / f"{name}.png", torch.rand(1, 18, 20, generator=rng) * 2 - 1)
+        write_image(home / "images" / f"{name}.png", (torch.rand(1, 18, 20, generator=rng) * 2 - 1).numpy())
     (home / "tiny.yaml").write_text(RECIPE)
     (home / "empty").mkdir()
     (home / "folder.yaml").mkdir()

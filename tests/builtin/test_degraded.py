@@ -1,5 +1,6 @@
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,7 +74,7 @@ def test_the_degradation_learns_the_split_and_the_spacing(tmp_path):
         asked.append(domain.spacing)
         return Asks((0.5, 0.5))
 
-    write_image(tmp_path / "train/1.png", torch.zeros(1, 8, 8), Intensity("uint8", 0, 255, 1, spacing=(0.2, 0.1)))
+    write_image(tmp_path / "train/1.png", np.zeros((1, 8, 8)), Intensity("uint8", 0, 255, 1, spacing=(0.2, 0.1)))
     made = partial(blend, degradations=[asks])
     part = degraded(tmp_path, "train", dataset=partial(folder, path="."), degradation=made)
     assert asked[0] == pytest.approx((0.2, 0.1), rel=0.01)
@@ -87,7 +88,7 @@ def test_an_empty_split_is_empty():
 
 def test_a_damaged_first_file_is_left_to_who_decides_about_it(tmp_path):
     for name in ("1", "2"):
-        write_image(tmp_path / "a" / f"{name}.png", torch.zeros(1, 8, 8))
+        write_image(tmp_path / "a" / f"{name}.png", np.zeros((1, 8, 8)))
     (tmp_path / "a" / "1.png").write_bytes(b"no image")
     made = degraded(tmp_path, "train", dataset=partial(folder, path="a"), degradation=blend)
     assert made.load(1, rng()).image.shape == (1, 8, 8)

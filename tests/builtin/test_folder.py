@@ -10,7 +10,7 @@ ANY = torch.Generator()
 
 def put(base, *names):
     for at, name in enumerate(names):
-        write_image(base / name, torch.full((1 + 2 * (at % 2), 5, 4), at / 10))
+        write_image(base / name, np.full((1 + 2 * (at % 2), 5, 4), at / 10))
 
 
 def told(dataset):

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ def table(base: Path, *rows: str, head: str = "path,domain,label,patient,split,s
 
 
 def test_rows_of_a_split_and_a_domain(tmp_path: Path) -> None:
-    write_image(tmp_path / "set" / "1.png", torch.zeros(1, 5, 4))
+    write_image(tmp_path / "set" / "1.png", np.zeros((1, 5, 4)))
     table(
         tmp_path / "set",
         *("1.png,poor,sick,p1,train,x", "2.png,good,well,p2,train,x", "3.png,mid,,,test,", "4.png,poor,well,p4,test,y"),

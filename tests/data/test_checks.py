@@ -54,17 +54,21 @@ def base(tmp_path: Path) -> Path:
     for at in range(48):
         split = ("train", "train", "val", "test")[at // 2 % 4]
         name = f"{split}/{at:02d}.png"
-        write_image(tmp_path / name, film(at))
+        write_image(tmp_path / name, film(at).numpy())
         label, source, domain = (("well", "sick")[at % 2], ("n", "s")[at // 8 % 2], ("poor", "good")[at // 16 % 2])
         rows.append(f"{name},{domain},{label},p{at},{split},{source}")
     (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
 
 
+def picture(path: Path) -> Tensor:
+    return torch.from_numpy(read_image(path)[0])
+
+
 def plant(
     base: Path, name: str, image: Tensor, patient: str, split: str, label: str = "sick", source: str = "n"
 ) -> str:
-    write_image(base / name, image)
+    write_image(base / name, image.numpy())
     with (base / "m.csv").open("a") as table:
         table.write(f"{name},poor,sick,{patient},{split},n\n")
     return name
@@ -113,12 +117,12 @@ def test_other_labels_are_classes(base: Path, label: Callable[[int], str]) -> No
 
 
 def test_all_that_is_planted_is_found(base: Path) -> None:
-    same = plant(base, "x/same.png", read_image(base / "train/00.png")[0], "q1", "test")
+    same = plant(base, "x/same.png", picture(base / "train/00.png"), "q1", "test")
     plant(base, "x/patient.png", film(100), "p1", "test")
     plant(base, "x/val.png", film(101), "p2", "val")
-    colour = plant(base, "x/rgb.png", read_image(base / "train/09.png")[0].expand(3, -1, -1), "q2", "train")
-    other = plant(base, "x/val-same.png", read_image(base / "train/08.png")[0], "q3", "val")
-    flip = read_image(base / "test/06.png")[0]
+    colour = plant(base, "x/rgb.png", picture(base / "train/09.png").expand(3, -1, -1), "q2", "train")
+    other = plant(base, "x/val-same.png", picture(base / "train/08.png"), "q3", "val")
+    flip = picture(base / "test/06.png")
     near = plant(base, "x/near.jpg", (flip * 0.9 + 0.02).clamp(-1, 1), "q4", "train")
     plant(base, "x/flat.png", torch.zeros(1, 48, 40), "q5", "train")
     plant(base, "x/flat-too.png", torch.zeros(1, 48, 40), "q6", "test")
@@ -146,7 +150,7 @@ def test_all_that_is_planted_is_found(base: Path) -> None:
     found.write(base / "out")
     told = json.loads((base / "out/check.json").read_text())
     assert told["near"] == [["test/06.png", near, "test", "train", found.near[0].distance]]
-    assert read_image(base / "out/near.png")[0].shape[1] > 224
+    assert picture(base / "out/near.png").shape[1] > 224
     examine([]).write(base / "out")
     assert not (base / "out/near.png").exists(), "a picture of an earlier check is not left behind"
 
@@ -183,7 +187,7 @@ def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
         image = item.load()
         if item.label == "sick":
             image[:, :4] = 1
-        seen = facts_of(image)
+        seen = facts_of(image.numpy())
         depth = "uint8" if item.label == "sick" else "uint16"
         told.append(replace(item, facts=replace(seen, depth=depth)))
     said = " ".join(examine(told).warnings)
@@ -201,13 +205,13 @@ def test_the_distance_is_an_option(base: Path) -> None:
 
 def test_folders_say_splits_domains_and_classes(tmp_path: Path) -> None:
     for word, split in (("Training", "train"), ("TEST", "test"), ("validation", "val"), ("TestA", "test")):
-        write_image(tmp_path / "words" / word / "1.png", film(0))
+        write_image(tmp_path / "words" / word / "1.png", film(0).numpy())
         (item,) = folder_items(tmp_path / "words", quiet)
         assert item.split == split
         shutil.rmtree(tmp_path / "words")
     names = ["trainA/1.png", "testA/2.png", "b/train/sick/deep/3.png", "b/val/4.png", "well/5.png", "6.png"]
     for at, name in enumerate(names):
-        write_image(tmp_path / name, film(at))
+        write_image(tmp_path / name, film(at).numpy())
     found = {i.name: (i.split, i.domain, i.label) for i in folder_items(tmp_path, quiet)}
     assert found == {
         "trainA/1.png": ("train", "A", None),
@@ -225,7 +229,7 @@ def test_each_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
     names = [f"{split}/{at}{end}" for split in ("train", "test") for at, end in enumerate((".png", ".jpg", ".tif"))]
     for at, name in enumerate(names):
-        write_image(tmp_path / "images" / name, film(at))
+        write_image(tmp_path / "images" / name, film(at).numpy())
     decoded: list[str] = []
     decode = images._decoded
 
@@ -246,27 +250,27 @@ def test_each_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_facts(tmp_path: Path) -> None:
     image = film(0)
-    plain = facts_of(image)
+    plain = facts_of(image.numpy())
     assert (plain.size, plain.channels, plain.gray, plain.finite, plain.constant) == ((48, 40), 1, True, True, False)
-    assert facts_of(image.expand(3, -1, -1)).pixels == plain.pixels
-    assert facts_of(image.flip(-1)).pixels != plain.pixels
-    assert facts_of(image.reshape(1, 40, 48)).pixels != plain.pixels
-    assert facts_of((image * 0.5).clamp(-1, 1)).look == plain.look
-    assert facts_of(torch.zeros(1, 8, 8)).constant
-    assert facts_of(torch.full((1, 8, 8), float("nan"))).finite is False
-    assert facts_of(torch.full((1, 8, 8), float("inf"))).finite is False
+    assert facts_of(image.expand(3, -1, -1).numpy()).pixels == plain.pixels
+    assert facts_of(image.flip(-1).numpy()).pixels != plain.pixels
+    assert facts_of(image.reshape(1, 40, 48).numpy()).pixels != plain.pixels
+    assert facts_of((image * 0.5).clamp(-1, 1).numpy()).look == plain.look
+    assert facts_of(torch.zeros(1, 8, 8).numpy()).constant
+    assert facts_of(torch.full((1, 8, 8), float("nan")).numpy()).finite is False
+    assert facts_of(torch.full((1, 8, 8), float("inf")).numpy()).finite is False
     for shape in ((1, 9), (2, 9), (1, 4, 5, 6), (1, 1, 1), (1, 1, 9), (3, 2, 2)):  # any number of dimensions, any size
         other = torch.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
-        assert facts_of(other).size == shape[1:]
+        assert facts_of(other.numpy()).size == shape[1:]
     framed = image.clone()
     framed[:, :12], framed[:, :, -4:] = -1, 1
-    assert facts_of(framed).border == (0.0, 0.0, 0.0, pytest.approx(0.1))
+    assert facts_of(framed.numpy()).border == (0.0, 0.0, 0.0, pytest.approx(0.1))
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
     path, read = tmp_path / "1.png", []
-    write_image(path, film(0))
+    write_image(path, film(0).numpy())
     monkeypatch.setattr(facts, "read_image", lambda file, **how: read.append(file) or read_image(file, **how))
 
     def look() -> facts.Facts:
@@ -276,13 +280,13 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     assert look() == look()
     assert len(read) == 1
     stat = path.stat()
-    write_image(path, film(1))
+    write_image(path, film(1).numpy())
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10))
     assert look().pixels == facts_of(read_image(path)[0]).pixels
     assert len(read) == 2
     stat = path.stat()
     raw = path.read_bytes()
-    write_image(path, film(5))
+    write_image(path, film(5).numpy())
     path.write_bytes(path.read_bytes()[: len(raw)].ljust(len(raw), b"\0"))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as copying with its times does
     with suppress(DataError):
@@ -293,7 +297,7 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(DataError, match="cannot be read"):
             look()
     (tmp_path / "cache/facts.sqlite").write_bytes(b"no database " * 400)
-    write_image(path, film(2))
+    write_image(path, film(2).numpy())
     assert look() == look()
     monkeypatch.setenv("RESTOREKIT_CACHE", str(path))  # a folder that cannot be
     assert look() == look()
@@ -377,7 +381,7 @@ def test_other_patients_are_told_apart(base: Path, one: str, other: str) -> None
 
 @pytest.mark.parametrize(("split", "undecided"), [("test", 1), ("val", 0), ("train", 0)])
 def test_near_duplicates_in_train_and_test_are_not_decided(base: Path, split: str, undecided: int) -> None:
-    plant(base, "x/near.png", (read_image(base / "train/00.png")[0] * 0.9 + 0.02).clamp(-1, 1), "q1", split)
+    plant(base, "x/near.png", (picture(base / "train/00.png") * 0.9 + 0.02).clamp(-1, 1), "q1", split)
     found = checked(base)
     assert len(found.near) == 1
     assert len(found.unchecked) == undecided
@@ -394,7 +398,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_copies_in_train_and_test_are_near_duplicates(base: Path, change: str) -> None:
-    plant(base, "x/changed.png", CHANGES[change](read_image(base / "train/00.png")[0]), "q1", "test")
+    plant(base, "x/changed.png", CHANGES[change](picture(base / "train/00.png")), "q1", "test")
     (pair,) = checked(base).near
     assert {pair.one.name, pair.other.name} == {"train/00.png", "x/changed.png"}
     assert pair.mirrored == ("mirrored" in change)
@@ -406,7 +410,7 @@ def test_near_duplicates_of_signals_and_volumes_are_not_checked(tmp_path: Path, 
     values = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
     images = {"train": values, "val": values.flip(1), "test": values * 0.9}
     items = [
-        Item(split, lambda: values, split, "a", "well", patient=split, facts=facts_of(image))
+        Item(split, lambda: values, split, "a", "well", patient=split, facts=facts_of(image.numpy()))
         for split, image in images.items()
     ]
     assert "3 of 3" in only(examine(items))
@@ -448,7 +452,7 @@ def test_no_images_are_no_clean_check() -> None:
 def test_film_that_no_row_names_is_checked_by_its_folder(base: Path) -> None:
     """A training film is planted among the test images under another name."""
     (base / "m.csv").rename(base / "manifest.csv")
-    write_image(base / "testA/planted.tif", read_image(base / "train/00.png")[0])
+    write_image(base / "testA/planted.tif", picture(base / "train/00.png").numpy())
     items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
     found = examine(items, unseen=faults)
     assert found.images == 49
@@ -464,7 +468,7 @@ def test_film_that_no_row_names_is_checked_by_its_folder(base: Path) -> None:
 def test_manifest_that_names_few_files_leaves_the_others_checked(base: Path) -> None:
     rows = (base / "m.csv").read_text().splitlines()
     (base / "manifest.csv").write_text("\n".join(rows[:2]) + "\n")
-    plant(base, "test/same.png", read_image(base / "train/32.png")[0], "q", "test")
+    plant(base, "test/same.png", picture(base / "train/32.png"), "q", "test")
     items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
     found = examine(items, unseen=faults)
     assert {(item.split or "") for item in items} == {"train", "val", "test"}
@@ -566,7 +570,7 @@ def test_a_class_without_a_training_image_is_told_and_where_a_head_is_to_tell_it
 
 
 def test_what_was_made_worse_is_known_by_its_file(spec: Spec, plugins: Plugins, base: Path) -> None:
-    plant(base, "x/same.png", read_image(base / "train/00.png")[0], "q1", "test")
+    plant(base, "x/same.png", picture(base / "train/00.png"), "q1", "test")
     good = {"name": "manifest", "file": "m.csv", "domain": "poor"}
     made = manifest_spec(
         spec, base, data__a={"name": "degraded", "dataset": good, "degradation": "noise"}, data__b=good
@@ -586,7 +590,7 @@ def test_made_images_are_not_compared(spec: Spec, plugins: Plugins) -> None:
 
 
 def test_a_leak_stops_a_run_unless_it_is_allowed(spec: Spec, plugins: Plugins, base: Path) -> None:
-    plant(base, "x/same.png", read_image(base / "train/00.png")[0], "p1", "test")
+    plant(base, "x/same.png", picture(base / "train/00.png"), "p1", "test")
     made = manifest_spec(spec, base)
     with pytest.raises(DataError) as caught:
         build.build(made, plugins, base / "run", verify=quiet)
@@ -628,7 +632,7 @@ def test_recorded_images_beside_made_ones_need_patients(spec: Spec, plugins: Plu
 
 
 def test_files_that_a_dataset_leaves_out_are_reported(spec: Spec, plugins: Plugins, base: Path) -> None:
-    write_image(base / "poor/train/1.png", film(0))
+    write_image(base / "poor/train/1.png", film(0).numpy())
     (base / "poor/scan.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
     inner = {"name": "folder", "path": "poor"}
     for side in (
@@ -643,7 +647,7 @@ def test_files_that_a_dataset_leaves_out_are_reported(spec: Spec, plugins: Plugi
 
 def test_images_in_no_split_are_reported_by_reason(spec: Spec, plugins: Plugins, base: Path) -> None:
     for name in ("train/1.png", "other/2.png", "3.png"):
-        write_image(base / "poor" / name, film(0))
+        write_image(base / "poor" / name, film(0).numpy())
     (base / "poor/scan.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
     inner = {"name": "folder", "path": "poor"}
     opened = splits.opened(spec(data__root=str(base), data__a=inner, data__b=inner), plugins.parts)

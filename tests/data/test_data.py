@@ -77,7 +77,7 @@ def test_a_cache_changes_nothing_and_saves_reading(
     spec: Spec, plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, workers: int
 ) -> None:
     for i, name in enumerate(("trainA/1.png", "trainA/2.jpg", "trainB/3.tif")):
-        write_image(tmp_path / name, torch.linspace(-1, 1, 20 + i).expand(1, 16, -1).contiguous())
+        write_image(tmp_path / name, torch.linspace(-1, 1, 20 + i).expand(1, 16, -1).contiguous().numpy())
     sides: dict[str, Any] = {f"data__{side.lower()}": {"name": "folder", "path": f"train{side}"} for side in "AB"}
     files = {**sides, "data__root": str(tmp_path), "data__augment": {"load": 1.5, "flip": True}}
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "kept"))
@@ -100,7 +100,7 @@ def test_a_cache_changes_nothing_and_saves_reading(
 
 def test_a_cache_that_is_too_small_says_so(spec: Spec, plugins: Plugins, tmp_path: Path) -> None:
     for name in ("A/1.png", "B/2.png"):
-        write_image(tmp_path / name, torch.zeros(1, 512, 512))
+        write_image(tmp_path / name, np.zeros((1, 512, 512)))
     files: dict[str, Any] = {f"data__{side.lower()}": {"name": "folder", "path": side} for side in "AB"}
     made = open_splits(spec(**files, data__root=str(tmp_path)), plugins.parts, verify=lambda line: None)
     assert batches.cache_note(made, spec(data__cache={"place": "none", "limit": 1e-4}).data) == ""
@@ -162,7 +162,7 @@ def test_classes_are_shown_equally_often(spec: Spec, plugins: Plugins, tmp_path:
     rows = ["path,domain,label,split"]
     for side, labels in names.items():
         for at, label in enumerate(labels):
-            write_image(tmp_path / f"{side}{at}.png", torch.zeros(1, 16, 16))
+            write_image(tmp_path / f"{side}{at}.png", np.zeros((1, 16, 16)))
             rows.append(f"{side}{at}.png,{side},{label},train")
     (tmp_path / "m.csv").write_text("\n".join(rows))
     sides = {f"data__{s}": {"name": "manifest", "file": "m.csv", "domain": s} for s in "ab"}
@@ -226,7 +226,7 @@ def test_a_key_without_a_partner(spec: Spec, plugins: Plugins) -> None:
 
 def test_a_name_that_stands_twice_is_no_pair(plugins: Plugins, spec: Spec, tmp_path: Any) -> None:
     for name in ("a/1.png", "b/x/1.png", "b/y/1.png"):
-        write_image(tmp_path / name, torch.zeros(1, 16, 16))
+        write_image(tmp_path / name, np.zeros((1, 16, 16)))
     made = spec(
         data__root=str(tmp_path),
         data__a={"name": "folder", "path": "a", "classes": []},
@@ -271,7 +271,7 @@ def test_what_is_fitted_is_spaced_anew(
 ) -> None:
     """16 x 32 pixels, 1 mm x 2 mm apart, fitted into 16 x 16: the axes are magnified by 1 and 1 / 2, or both by one."""
     known = Intensity("uint8", 0, 255, 1, spacing=(1.0, 2.0) if how == "stretch" else (2.0, 2.0))
-    write_image(tmp_path / "1.png", torch.zeros(1, 16, 32), known)
+    write_image(tmp_path / "1.png", np.zeros((1, 16, 32)), known)
     side = {"name": "folder", "path": str(tmp_path)}
     made = spec(data__a=side, data__b=side, data__fit=how, data__augment={"load": load})
     ((batch, _),) = pairs(made, plugins, 0, 1)

@@ -28,7 +28,7 @@ def folders(tmp_path: Path) -> Path:
         f"{side}/{label}/{n}.png" for side in "ab" for label in ("covid", "normal") for n in "12"
     ):
         rng = torch.Generator().manual_seed(at)
-        write_image(tmp_path / name, torch.rand(1, 16, 16, generator=rng) * 2 - 1)
+        write_image(tmp_path / name, (torch.rand(1, 16, 16, generator=rng) * 2 - 1).numpy())
     lines = [f"{path.relative_to(tmp_path)},{path.parts[-3]},{path.parts[-2]}" for path in tmp_path.rglob("*.png")]
     (tmp_path / "m.csv").write_text("\n".join(["path,domain,label", *sorted(lines)]) + "\n")
     return tmp_path

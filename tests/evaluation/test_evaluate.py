@@ -337,7 +337,7 @@ def test_what_cannot_be_evaluated(build_run: Build) -> None:
 def test_gray_files_in_nets_of_three_channels_tell_their_spread(saved: Build, tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
     for name in ("a/train/1.png", "a/test/1.png", "a/test/2.png", "b/1.png"):
-        write_image(tmp_path / name, torch.rand(1, 16, 16, generator=rng))
+        write_image(tmp_path / name, torch.rand(1, 16, 16, generator=rng).numpy())
     folders = {f"data__{side}": {"name": "folder", "path": side} for side in "ab"}
     run = saved("uqi", **folders, data__root=str(tmp_path), data__channels=3)
     spread = evaluate(run)["channel_spread"]

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -80,7 +79,7 @@ def test_a_restored_image_is_the_rounded_and_clipped_image(
     dtype: str, ends: tuple[int, int], unit: Any, photometric: str
 ) -> None:
     low, high, known = ends[0], ends[0] + ends[1], np.iinfo(dtype)
-    found = to_stored(torch.from_numpy(unit), Intensity(dtype, low, high, 1, photometric=photometric))
+    found = to_stored(unit, Intensity(dtype, low, high, 1, photometric=photometric))
     sign = -1 if photometric == "MONOCHROME1" else 1
     real = (np.clip(sign * unit.astype(np.float64), -1, 1) + 1) * ((high - low) / 2) + low
     assert found.tolist() == np.clip(np.rint(real), known.min, known.max).tolist()

@@ -7,7 +7,6 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -81,7 +80,7 @@ def test_every_stored_value_is_in_the_png(place: Path, kind: str, dtype: str, bi
         shown = (full - png if kind == "MONOCHROME1" else png) / full * (high - low) + low
         assert np.array_equal(shown.round().astype(dtype), array)
         back = read_image(place / "x.png", bits=bits)[0]
-        assert (back - image).abs().max() <= 1 / full
+        assert np.abs(back - image).max() <= 1 / full
 
     holds()
 
@@ -97,7 +96,7 @@ def test_straight_windows(tmp_path: Path, function: str | None, low: float, high
     image, intensity = read_image(path)
     assert (intensity.low, intensity.high, intensity.window) == (low, high, (50, 100))
     wanted = np.clip(array, low, high) / (high - low) * 2 - 1
-    np.testing.assert_allclose(image[0].numpy(), wanted, atol=1e-6)
+    np.testing.assert_allclose(image[0], wanted, atol=1e-6)
     declared, known = read_image(path, range=(0, 4095))
     assert (known.window, known.high) == (None, 4095)
     assert declared.max() == pytest.approx(4000 / 4095 * 2 - 1)
@@ -125,7 +124,7 @@ def test_a_sigmoid_window(tmp_path: Path) -> None:
     array = np.array([[0, 50, 100]], np.uint16)
     path = made(tmp_path / "x.dcm", array, bits=12, WindowCenter=50, WindowWidth=100, VOILUTFunction="SIGMOID")
     wanted = 2 / (1 + np.exp(-4 * (array.astype(float) - 50) / 100)) - 1
-    np.testing.assert_allclose(read_image(path)[0][0].numpy(), wanted, atol=1e-3)
+    np.testing.assert_allclose(read_image(path)[0][0], wanted, atol=1e-3)
 
 
 def test_the_order_is_rescale_window_inversion(tmp_path: Path) -> None:
@@ -133,11 +132,11 @@ def test_the_order_is_rescale_window_inversion(tmp_path: Path) -> None:
     rescale = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40.5, "WindowWidth": 401}
     image, intensity = read_image(made(tmp_path / "x.dcm", array, bits=12, kind="MONOCHROME1", **rescale))
     assert (intensity.low, intensity.high) == (-160, 240)
-    np.testing.assert_allclose(image[0, 0].numpy(), [1, 0.2, 0, -1], atol=1e-6)
+    np.testing.assert_allclose(image[0, 0], [1, 0.2, 0, -1], atol=1e-6)
     turned = {"RescaleSlope": -1, "RescaleIntercept": 4095}
     image, intensity = read_image(made(tmp_path / "y.dcm", array, bits=12, **turned))
     assert (intensity.low, intensity.high) == (0, 4095)
-    np.testing.assert_allclose(image[0, 0].numpy(), 1 - array[0] / 2047.5, atol=1e-6)
+    np.testing.assert_allclose(image[0, 0], 1 - array[0] / 2047.5, atol=1e-6)
     assert read_image(tmp_path / "x.dcm", range=(-1024, 3071))[0][0, 0, 0] == 1
 
 
@@ -146,7 +145,7 @@ def test_colour_and_spacing(tmp_path: Path) -> None:
     image, intensity = read_image(made(tmp_path / "x.dcm", array, bits=8, kind="RGB", PixelSpacing=[0.2, 0.1]))
     assert (intensity.photometric, intensity.spacing) == ("RGB", (0.2, 0.1))
     write_image(tmp_path / "x.png", image, intensity)
-    assert torch.equal(read_image(tmp_path / "x.png")[0], image)
+    assert np.array_equal(read_image(tmp_path / "x.png")[0], image)
     assert read_image(tmp_path / "x.png")[1].spacing == pytest.approx((0.2, 0.1), rel=1e-3)
 
 
@@ -191,7 +190,7 @@ def test_damaged_objects_never_end_in_a_traceback(place: Path) -> None:
             image = read_image(path)[0]
         except DataError:
             return
-        assert torch.isfinite(image).all()
+        assert np.isfinite(image).all()
 
     holds()
 
@@ -216,22 +215,22 @@ def test_objects_without_pixels(name: str) -> None:
 @pytest.mark.parametrize("name", ["RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless"])
 def test_every_coding_of_one_image_is_one_image(name: str) -> None:
     plain = read_image(OWN / "MR_small.dcm")[0]
-    assert torch.equal(read_image(OWN / f"MR_small_{name}.dcm")[0], plain)
+    assert np.array_equal(read_image(OWN / f"MR_small_{name}.dcm")[0], plain)
 
 
 def test_other_codecs() -> None:
     plain = store("SC_rgb.dcm")
     for name in ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle.dcm"):  # JPEG lossless, RLE
-        assert torch.equal(read_image(OWN / name)[0], read_image(plain)[0])
+        assert np.array_equal(read_image(OWN / name)[0], read_image(plain)[0])
     lossy = read_image(OWN / "SC_rgb_dcmtk_+eb+cy+np.dcm")[0]  # JPEG baseline, YBR_FULL_422
-    assert (lossy - read_image(plain)[0]).abs().mean() < 0.03
+    assert np.abs(lossy - read_image(plain)[0]).mean() < 0.03
 
 
 def test_jpeg_of_12_bits() -> None:
     image, intensity = read_image(OWN / "JPGExtended.dcm")
     assert (intensity.dtype, intensity.high, image.shape) == ("uint16", 4095, (1, 1024, 256))
     plain = read_image(store("JPEG-LL.dcm"), range=(0, 4095))[0]  # the same, without loss
-    assert (image - plain).abs().mean() < 0.01
+    assert np.abs(image - plain).mean() < 0.01
 
 
 def test_what_is_damaged_inside_a_codec_is_a_line(tmp_path: Path) -> None:
@@ -250,7 +249,7 @@ def test_what_is_damaged_inside_a_codec_is_a_line(tmp_path: Path) -> None:
             except DataError as error:
                 told = str(error)
             else:
-                told = "" if torch.isfinite(image).all() else "not\nfinite"
+                told = "" if np.isfinite(image).all() else "not\nfinite"
             assert "\n" not in told
 
 
@@ -270,7 +269,7 @@ def test_every_file_of_pydicom_is_read_or_refused() -> None:
             continue
         read += 1
         assert image.shape[0] == intensity.channels
-        assert image.abs().max() <= 1
+        assert np.abs(image).max() <= 1
     assert read > 40
 
 
@@ -286,7 +285,7 @@ def test_a_frame_of_an_enhanced_object() -> None:
     with pytest.raises(DataError, match="holds 10 frames"):
         read_image(path)
     frames = [read_image(path, frame=at) for at in (0, 9)]
-    assert not torch.equal(frames[0][0], frames[1][0])
+    assert not np.array_equal(frames[0][0], frames[1][0])
     assert all(image.shape == (1, 64, 64) for image, _ in frames)
     known = read_image(store("eCT_Supplemental.dcm"), frame=1)[1]
     assert (known.low, known.high) == (49 - 0.5 - 50.5, 49 - 0.5 + 50.5)
@@ -302,8 +301,8 @@ def test_a_chest_radiograph_of_15_bits(tmp_path: Path) -> None:
     packed, _ = read_image(store("RG1_J2KR.dcm"))
     lossy, _ = read_image(store("RG1_J2KI.dcm"))
     assert plain.shape == (1, 1955, 1841)
-    assert torch.equal(plain, packed)
-    assert (lossy - plain).abs().mean() < 0.01
+    assert np.array_equal(plain, packed)
+    assert np.abs(lossy - plain).mean() < 0.01
     assert (known.dtype, known.photometric, known.window) == ("uint16", "MONOCHROME1", (15000, 30000))
     full, whole = read_image(store("RG1_UNCR.dcm"), range=(0, 2**15 - 1))
     write_image(tmp_path / "x.png", full, whole)
@@ -323,7 +322,7 @@ def test_deep_values_are_rescaled_too(place: Path) -> None:
     array = np.array([[0, 10_000, 20_000]], np.uint32)
     path = made(place / "deep.dcm", array, bits=32, RescaleSlope=0.1, RescaleIntercept=-1000)
     image, _ = read_image(path, range=(-1000, 1000))
-    np.testing.assert_allclose(image[0].numpy(), [[-1, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(image[0], [[-1, 0, 1]], atol=1e-6)
     windowed = made(
         place / "deep_windowed.dcm",
         array,
@@ -333,4 +332,4 @@ def test_deep_values_are_rescaled_too(place: Path) -> None:
         WindowCenter=0.5,
         WindowWidth=2001,
     )
-    np.testing.assert_allclose(read_image(windowed)[0][0].numpy(), [[-1, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(read_image(windowed)[0][0], [[-1, 0, 1]], atol=1e-6)

@@ -249,7 +249,7 @@ def test_values_are_those_of_the_formulas(place: Path, syntax: str, case: Case) 
             )  # fmt: skip
             image, known = read_image(path)
             wanted = shown(values, span, photometric, slope, intercept, case)
-            np.testing.assert_allclose(image[0].numpy(), wanted, atol=3e-6, err_msg=f"{stored} {signed} {slope}")
+            np.testing.assert_allclose(image[0], wanted, atol=3e-6, err_msg=f"{stored} {signed} {slope}")
             assert (known.bits, known.photometric) == (stored, photometric)
 
 
@@ -277,7 +277,7 @@ def test_modality_luts(place: Path, syntax: str, data_vr: str, count: int, bits:
     )
     image, known = read_image(path)
     wanted = [looked_up(v, first, entries) / (2**bits - 1) * 2 - 1 for v in values.ravel().tolist()]
-    np.testing.assert_allclose(image[0].numpy().ravel(), wanted, atol=1e-6)
+    np.testing.assert_allclose(image[0].ravel(), wanted, atol=1e-6)
     assert (known.low, known.high) == (0, 2**bits - 1)
 
 
@@ -291,7 +291,7 @@ def test_modality_lut_then_voi_lut_then_inversion(tmp_path: Path) -> None:
             ModalityLUTSequence=[lut(first, -1000, 16, vr="SS")], VOILUTSequence=[lut(second, 64512, 12)],
         )  # fmt: skip
         wanted = [1 - 2 * looked_up(looked_up(v, -1000, first), 64512, second) / 4095 for v in values.ravel().tolist()]
-        np.testing.assert_allclose(read_image(path)[0][0].numpy().ravel(), wanted, atol=1e-6)
+        np.testing.assert_allclose(read_image(path)[0][0].ravel(), wanted, atol=1e-6)
 
 
 def test_first_value_of_a_voi_lut_is_signed_where_input_may_be_negative(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_first_value_of_a_voi_lut_is_signed_where_input_may_be_negative(tmp_path
             RescaleSlope=1, RescaleIntercept=intercept, RescaleType=kind, VOILUTSequence=[lut(entries, 64512, 12)],
         )  # fmt: skip
         wanted = [looked_up(v + intercept, first, entries) / 4095 * 2 - 1 for v in (0, 1, 4095)]
-        np.testing.assert_allclose(read_image(path)[0][0, 0].numpy(), wanted, atol=1e-6)
+        np.testing.assert_allclose(read_image(path)[0][0, 0], wanted, atol=1e-6)
 
 
 UNUSABLE: list[tuple[str, dict[str, Any]]] = [
@@ -322,7 +322,7 @@ def test_declared_range_replaces_every_voi(tmp_path: Path) -> None:
     for elements in [*(elements for _, elements in UNUSABLE), *(case.elements for case in VOIS)]:
         path = written(tmp_path / "x.dcm", cells, 12, RescaleSlope=2, RescaleIntercept=-1024, **elements)
         image, known = read_image(path, range=(-1024, 7166))
-        np.testing.assert_allclose(image[0].numpy(), cells / 4095 * 2 - 1, atol=1e-6)
+        np.testing.assert_allclose(image[0], cells / 4095 * 2 - 1, atol=1e-6)
         assert known.window is None
 
 
@@ -347,7 +347,7 @@ def test_a_lut_to_x_ray_intensity_is_not_shown(tmp_path: Path) -> None:
             PixelIntensityRelationship=relationship, ModalityLUTSequence=[lut(entries, 0, 8)],
         )  # fmt: skip
         wanted = (255 - values if applied else values) / 127.5 - 1
-        np.testing.assert_allclose(read_image(path)[0][0].numpy(), wanted, atol=1e-6)
+        np.testing.assert_allclose(read_image(path)[0][0], wanted, atol=1e-6)
 
 
 def test_a_cached_object_has_its_voi_and_its_range(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_cached_object_has_its_voi_and_its_range(tmp_path: Path) -> None:
     with reading_through(cache):
         for _ in range(2):
             for wanted, limits in zip(plain, (None, (0, 255)), strict=True):
-                np.testing.assert_array_equal(read_image(path, range=limits)[0].numpy(), wanted.numpy())
+                np.testing.assert_array_equal(read_image(path, range=limits)[0], wanted)
     cache.close()
 
 
@@ -457,7 +457,7 @@ def test_every_coding_gives_the_stored_values(
         low, high = stored_range(stored, signed)
         assert (known.low, known.high, known.bits) == (low, high, stored)
         assert known.dtype == f"{'' if signed else 'u'}int{allocated}"
-        unit = -image[0].numpy() if photometric == "MONOCHROME1" else image[0].numpy()
+        unit = -image[0] if photometric == "MONOCHROME1" else image[0]
         got = (unit.astype(np.float64) + 1) / 2 * (high - low) + low
         np.testing.assert_array_equal(got.round(), values)
 
@@ -488,7 +488,7 @@ def test_every_coding_with_every_window(
         RescaleIntercept=rescale[1], **case.elements,
     )  # fmt: skip
     wanted = shown(values, stored_range(bits[1], signed), photometric, *rescale, case)
-    np.testing.assert_allclose(read_image(path)[0][0].numpy(), wanted, atol=3e-6)
+    np.testing.assert_allclose(read_image(path)[0][0], wanted, atol=3e-6)
 
 
 def smooth(low: int, high: int, shape: tuple[int, int] = (32, 40)) -> Array:
@@ -537,7 +537,7 @@ def test_lossy_codings_are_near(
         signed=signed,
         streams=[bytes(encode(values))],
     )
-    got = (read_image(path)[0][0].numpy().astype(np.float64) + 1) / 2 * (high - low) + low
+    got = (read_image(path)[0][0].astype(np.float64) + 1) / 2 * (high - low) + low
     assert np.abs(got - values).max() <= off + 0.5
 
 
@@ -575,7 +575,7 @@ def test_bits_outside_high_bit_and_bits_stored_are_left_out(
     streams = [rle(cells)] if coding == "RLE" else None
     path = written(place / "h.dcm", cells, stored, syntax=syntax, signed=signed, streams=streams, HighBit=high)
     low, top = stored_range(stored, signed)
-    np.testing.assert_allclose(read_image(path)[0][0].numpy(), (values - low) / (top - low) * 2 - 1, atol=1e-6)
+    np.testing.assert_allclose(read_image(path)[0][0], (values - low) / (top - low) * 2 - 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("coding", ["JPEG-LS", "JPEG lossless", "JPEG 2000"])
@@ -588,7 +588,7 @@ def test_overlay_bits_in_a_lossless_stream_are_left_out(tmp_path: Path, coding: 
         "JPEG 2000": lambda array: imagecodecs.jpeg2k_encode(array, level=0, reversible=True, codecformat="j2k"),
     }[coding]
     path = written(tmp_path / "x.dcm", cells, 12, syntax=CODINGS[coding][0], streams=[bytes(encode(cells))])
-    np.testing.assert_allclose(read_image(path)[0][0].numpy(), values / 4095 * 2 - 1, atol=1e-6)
+    np.testing.assert_allclose(read_image(path)[0][0], values / 4095 * 2 - 1, atol=1e-6)
 
 
 def test_sign_that_a_stream_loses_is_refused(tmp_path: Path) -> None:
@@ -622,14 +622,14 @@ def test_padding_beyond_bits_stored_is_refused_and_other_padding_is_a_value(tmp_
     cells = np.array([[0, 4095, 2096]], np.uint16)
     for padding in (63536, 2096, 0):
         image, _ = read_image(written(tmp_path / "x.dcm", cells, 12, PixelPaddingValue=padding))
-        np.testing.assert_allclose(image[0, 0].numpy(), [-1, 1, 2096 / 4095 * 2 - 1], atol=1e-6)
+        np.testing.assert_allclose(image[0, 0], [-1, 1, 2096 / 4095 * 2 - 1], atol=1e-6)
     signed = cells_of(np.array([[-2000, 100]]), 16, 12)
     image, _ = read_image(
         written(
             tmp_path / "x.dcm", signed, 12, signed=True, PixelPaddingValue=DataElement("PixelPaddingValue", "SS", -2000)
         )
     )
-    np.testing.assert_allclose(image[0, 0].numpy(), [48 / 4095 * 2 - 1, 2148 / 4095 * 2 - 1], atol=1e-6)
+    np.testing.assert_allclose(image[0, 0], [48 / 4095 * 2 - 1, 2148 / 4095 * 2 - 1], atol=1e-6)
 
 
 # Elements that are empty, wrong or contradict
@@ -664,7 +664,7 @@ def test_padding_beyond_bits_stored_is_refused_and_other_padding_is_a_value(tmp_
 def test_elements_that_are_empty_or_change_no_value(tmp_path: Path, elements: dict[str, Any]) -> None:
     values = some_values(12, False)
     image, known = read_image(written(tmp_path / "x.dcm", cells_of(values, 16, 12), 12, **elements))
-    np.testing.assert_allclose(image[0].numpy(), values / 4095 * 2 - 1, atol=1e-6)
+    np.testing.assert_allclose(image[0], values / 4095 * 2 - 1, atol=1e-6)
     assert (known.spacing, known.low, known.high) == (None, 0, 4095)
 
 
@@ -757,7 +757,7 @@ def test_an_inverse_presentation_lut_inverts_once(tmp_path: Path) -> None:
             tmp_path / "x.dcm", cells_of(values, 16, 12), 12, photometric="MONOCHROME1", PresentationLUTShape="INVERSE"
         )
     )
-    np.testing.assert_allclose(image[0].numpy(), 1 - values / 4095 * 2, atol=1e-6)
+    np.testing.assert_allclose(image[0], 1 - values / 4095 * 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -781,7 +781,7 @@ def test_floating_pixels_need_a_range(tmp_path: Path, name: str, vr: str, dtype:
     with pytest.raises(DataError, match="float"):
         read_image(path)
     image, known = read_image(path, range=(-2, 3))
-    np.testing.assert_allclose(image[0].numpy(), (values + 2) / 2.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(image[0], (values + 2) / 2.5 - 1, atol=1e-6)
     assert known.bits is None
 
 
@@ -790,7 +790,7 @@ def test_dose_is_scaled(tmp_path: Path) -> None:
         tmp_path / "x.dcm", np.array([[0, 500, 1000]], np.uint32), 32, DoseGridScaling="0.001", DoseUnits="GY"
     )
     image, known = read_image(path, range=(0, 1))
-    np.testing.assert_allclose(image[0, 0].numpy(), [-1, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(image[0, 0], [-1, 0, 1], atol=1e-6)
     assert known.details["units"] == "GY"
 
 
@@ -811,7 +811,7 @@ def test_functional_groups_of_the_frame_replace_what_is_at_the_top(tmp_path: Pat
     for k, values in enumerate(frames):
         image, known = read_image(path, frame=k)
         wanted = [2 * linear_exact(v * (k + 1) - 10, 50 * k, 100) - 1 for v in values.ravel().tolist()]
-        np.testing.assert_allclose(image[0].numpy().ravel(), wanted, atol=1e-6)
+        np.testing.assert_allclose(image[0].ravel(), wanted, atol=1e-6)
         assert known.window == (50 * k, 100)
 
 
@@ -833,7 +833,7 @@ def to_ybr(rgb: Array) -> Array:
 def rgb_of(path: Path) -> Array:
     image, known = read_image(path)
     assert known.photometric == "RGB"
-    return ((image.numpy().transpose(1, 2, 0) + 1) / 2 * known.high).round()
+    return ((image.transpose(1, 2, 0) + 1) / 2 * known.high).round()
 
 
 def test_uncompressed_colour(tmp_path: Path) -> None:
@@ -945,7 +945,7 @@ def test_object_cut_anywhere_is_refused_or_whole(place: Path, coding: str) -> No
             image = read_image(path)[0]
         except DataError:
             return
-        assert np.array_equal(image.numpy(), whole.numpy())
+        assert np.array_equal(image, whole)
 
     holds()
 
@@ -1016,7 +1016,7 @@ def test_any_flipped_byte_gives_an_image_or_a_data_error(place: Path, data: st.D
         image, _ = read_image(path)
     except DataError:
         return
-    assert np.isfinite(image.numpy()).all()
+    assert np.isfinite(image).all()
 
 
 @pytest.mark.parametrize(
@@ -1057,7 +1057,7 @@ def test_frames_are_found_in_their_fragments(tmp_path: Path) -> None:
             NumberOfFrames=count,
             PixelData=element,
         )
-        return [(read_image(path, frame=k)[0][0].numpy() + 1) / 2 * 4095 for k in range(count)]
+        return [(read_image(path, frame=k)[0][0] + 1) / 2 * 4095 for k in range(count)]
 
     for element in [
         fragments(streams), fragments(halves), fragments(halves, starts),
@@ -1104,3 +1104,29 @@ def test_object_without_its_preamble_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[132:])
     with pytest.raises(DataError, match="DICOM"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("elements", "says"),
+    [
+        ({"SOPClassUID": uid.SegmentationStorage}, "labels"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.7"}, "labels"),
+        ({"RecommendedViewingMode": "SUB"}, "RecommendedViewingMode"),
+    ],
+)
+def test_values_that_are_no_intensities_are_refused(tmp_path: Path, elements: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read_image(written(tmp_path / "x.dcm", np.zeros((2, 2), np.uint8), 8, **elements))
+
+
+def test_what_follows_the_pixels_is_padding_or_refused(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.dcm", tmp_path / "y.dcm"
+    whole = written(path, np.array([[0, 4095]], np.uint16), 12).read_bytes()
+    second = written(other, np.array([[4095, 0]], np.uint16), 12).read_bytes()
+    for behind in (second, b"junkjunk"):
+        path.write_bytes(whole + behind)
+        with pytest.raises(DataError, match="behind its pixels"):
+            read_image(path)
+    for padding in (bytes(64), b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0\0\0\0\0"):
+        path.write_bytes(whole + padding)
+        assert read_image(path)[0].tolist() == [[[-1, 1]]]

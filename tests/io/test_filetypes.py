@@ -8,7 +8,6 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-import torch
 from PIL import Image
 
 from restorekit import DataError, find_images, read_image, skipped_images, write_image
@@ -152,5 +151,5 @@ def test_every_file_below_a_folder_is_found_or_reported_or_no_image(tmp_path: Pa
 def test_long_names_are_written(tmp_path: Path, length: int, letter: str) -> None:
     stem = letter * ((length - 4) // len(letter.encode()))
     name = stem + "x" * (length - 4 - len(stem.encode())) + ".png"
-    write_image(tmp_path / name, torch.zeros(1, 4, 4))
+    write_image(tmp_path / name, np.zeros((1, 4, 4)))
     assert [path.name for path in tmp_path.iterdir()] == [name]

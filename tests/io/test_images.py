@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 import zlib
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from restorekit import DataError, Intensity, find_images, read_image, write_image
+from restorekit import DataError, Intensity, find_images, read_image, to_stored, write_image
 
 
 def pixels(mode="L", size=(7, 5)):
@@ -25,7 +26,7 @@ def test_png_round_trip_is_bit_identical(tmp_path, mode):
     Image.fromarray(stored).save(tmp_path / "in.png")
     image, intensity = read_image(tmp_path / "in.png")
     assert image.shape == (1 if mode == "L" else 3, 16, 16)
-    assert image.dtype == torch.float32
+    assert image.dtype == np.float32
     assert (image.min().item(), image.max().item()) == (-1, 1)
     assert (intensity.dtype, intensity.low, intensity.high, intensity.channels) == ("uint8", 0, 255, image.shape[0])
     write_image(tmp_path / "out.png", image)
@@ -35,9 +36,9 @@ def test_png_round_trip_is_bit_identical(tmp_path, mode):
 
 
 def test_jpeg_round_trip_is_close(tmp_path):
-    smooth = torch.linspace(-1, 1, 64).expand(1, 64, 64)
+    smooth = np.broadcast_to(np.linspace(-1, 1, 64), (1, 64, 64))
     write_image(tmp_path / "x.jpg", smooth)
-    assert (read_image(tmp_path / "x.jpg")[0] - smooth).abs().max() < 0.05
+    assert np.abs(read_image(tmp_path / "x.jpg")[0] - smooth).max() < 0.05
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_plain_gray_png_is_read_as_pillow_reads_it(tmp_path_factory, array):
     Image.fromarray(array).save(path, dpi=(254, 254))
     read, intensity = read_image(path)
     assert intensity.dtype == array.dtype
-    assert np.array_equal(((read[0].double().numpy() + 1) * (intensity.high / 2)).round(), array)
+    assert np.array_equal(((read[0].astype(np.float64) + 1) * (intensity.high / 2)).round(), array)
     assert intensity.spacing == pytest.approx((0.1, 0.1), rel=1e-3)
 
 
@@ -159,12 +160,12 @@ def test_exif_orientation_is_applied(tmp_path, suffix):
 )
 def test_what_cannot_be_written(tmp_path, name, shape, says):
     with pytest.raises(DataError, match=says):
-        write_image(tmp_path / name, torch.zeros(shape))
+        write_image(tmp_path / name, np.zeros(shape))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_values_are_clamped_and_rounded(tmp_path):
-    write_image(tmp_path / "deep" / "x.png", torch.tensor([[[-7.0, 7.0, 0.001]]]))
+    write_image(tmp_path / "deep" / "x.png", np.array([[[-7.0, 7.0, 0.001]]]))
     with Image.open(tmp_path / "deep" / "x.png") as file:
         assert np.asarray(file).tolist() == [[0, 255, 128]]
 
@@ -180,14 +181,14 @@ def test_a_failing_write_leaves_what_was_there(tmp_path, monkeypatch, old):
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_image(tmp_path / "x.png", torch.zeros(1, 4, 4))
+        write_image(tmp_path / "x.png", np.zeros((1, 4, 4)))
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert left == ({} if old is None else {"x.png": old})
 
 
 def test_not_a_number_is_refused(tmp_path):
     with pytest.raises(DataError, match="not finite"):
-        write_image(tmp_path / "x.png", torch.full((1, 4, 4), float("nan")))
+        write_image(tmp_path / "x.png", np.full((1, 4, 4), float("nan")))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -199,8 +200,8 @@ def test_find_images(tmp_path):
 
 
 def test_images_behind_links_are_found_and_circles_end(tmp_path):
-    write_image(tmp_path / "disk" / "yes" / "1.png", torch.zeros(1, 4, 4))
-    write_image(tmp_path / "here" / "no" / "2.png", torch.zeros(1, 4, 4))
+    write_image(tmp_path / "disk" / "yes" / "1.png", np.zeros((1, 4, 4)))
+    write_image(tmp_path / "here" / "no" / "2.png", np.zeros((1, 4, 4)))
     (tmp_path / "here" / "yes").symlink_to(tmp_path / "disk" / "yes")
     (tmp_path / "disk" / "yes" / "up").symlink_to(tmp_path / "here")
     (tmp_path / "here" / ".hidden").symlink_to(tmp_path / "disk")
@@ -216,5 +217,21 @@ def test_images_behind_links_are_found_and_circles_end(tmp_path):
 def test_what_a_library_cannot_write_is_an_error_that_names_the_file(tmp_path, name, dtype, ends):
     format = "TIFF" if name.endswith("tif") else "NIFTI"
     with pytest.raises(DataError, match=name):
-        write_image(tmp_path / name, torch.zeros(1, 4, 4), Intensity(dtype, *ends, 1, format))
+        write_image(tmp_path / name, np.zeros((1, 4, 4)), Intensity(dtype, *ends, 1, format))
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (torch.zeros(1, 4, 4), "image: got Tensor; allowed: a NumPy array (C, *S) in [-1, 1]; of a tensor, give"),
+        ([[[0.0]]], "image: got list; allowed: a NumPy array"),
+        (np.zeros((1, 4, 4), np.uint8), "image: got values of type uint8; allowed: floating point in [-1, 1]"),
+    ],
+)
+def test_an_image_is_an_array_of_floating_point(tmp_path, image, says):
+    with pytest.raises(DataError, match=re.escape(says)):
+        write_image(tmp_path / "x.png", image)
+    with pytest.raises(DataError, match=re.escape(says)):
+        to_stored(image, Intensity("uint8", 0, 255, 1))
+    assert list(tmp_path.iterdir()) == []

@@ -37,7 +37,7 @@ def saved(path: Path, content: bytes) -> Path:
 
 def levels(path: Path, **options: Any) -> Any:
     image, known = read_image(path, **options)
-    return (image[0].double().numpy() + 1) / 2 * (known.high - known.low) + known.low
+    return (image[0].astype(np.float64) + 1) / 2 * (known.high - known.low) + known.low
 
 
 def refused(path: Path, **options: Any) -> str:
@@ -120,7 +120,7 @@ def test_scaled_values_without_a_declared_range_are_noted_and_refused_by_the_pip
             data.load(0, torch.Generator())
     image, known = ImageFiles().read(tmp_path / "x.nii", range=(low, high))
     assert known.note == ""
-    assert np.allclose((image[0].double().numpy() + 1) / 2 * (high - low) + low, array * 0.5 - 1024, atol=0.01)
+    assert np.allclose((image[0].astype(np.float64) + 1) / 2 * (high - low) + low, array * 0.5 - 1024, atol=0.01)
 
 
 @pytest.mark.parametrize("slope", [0, np.nan])

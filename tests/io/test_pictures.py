@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from restorekit.io.pictures import draw_grid, draw_picture
@@ -16,7 +15,7 @@ def heights(picture: np.ndarray) -> list[int]:
 
 
 def test_the_columns_of_a_signal_have_one_scale(tmp_path: Path) -> None:
-    wave = 0.1 * torch.sin(torch.arange(500) / 20)[None, None]
+    wave = 0.1 * np.sin(np.arange(500) / 20)[None, None]
     draw_grid(tmp_path / "grid.png", {"poor": wave, "restored": wave / 2, "truth": 9 * wave}, title="", pixels=300)
     page = np.asarray(Image.open(tmp_path / "grid.png").convert("L"))
     assert page.shape[1] > 1200, "wide enough to be read"
@@ -27,8 +26,8 @@ def test_the_columns_of_a_signal_have_one_scale(tmp_path: Path) -> None:
 
 
 def test_a_picture_keeps_what_is_said_about_it(tmp_path: Path) -> None:
-    draw_picture(tmp_path / "plain.png", torch.zeros(1, 8, 8))
-    draw_picture(tmp_path / "told.png", torch.zeros(1, 8, 8), about="a phantom")
+    draw_picture(tmp_path / "plain.png", np.zeros((1, 8, 8)))
+    draw_picture(tmp_path / "told.png", np.zeros((1, 8, 8)), about="a phantom")
     with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "told.png") as told:
         assert plain.text == {}
         assert told.text == {"Description": "a phantom"}
@@ -36,7 +35,7 @@ def test_a_picture_keeps_what_is_said_about_it(tmp_path: Path) -> None:
 
 
 def test_single_pictures_of_a_signal_can_share_a_scale(tmp_path: Path) -> None:
-    wave = 0.1 * torch.sin(torch.arange(500) / 20)[None]
+    wave = 0.1 * np.sin(np.arange(500) / 20)[None]
     draw_picture(tmp_path / "own.png", wave / 2)
     draw_picture(tmp_path / "like.png", wave / 2, like=wave)
     own, like = (heights(np.asarray(Image.open(tmp_path / f"{n}.png").convert("L")))[0] for n in ("own", "like"))

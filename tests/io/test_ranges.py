@@ -66,7 +66,7 @@ def test_values_beyond_are_clipped_and_counted(array: Any, photometric: str) -> 
     image, known = to_unit(Stored(array, photometric=photometric), "", (-1000, 1000), beyond="clip")
     clipped = array.clip(-1000, 1000)
     wanted = clipped / 1000 * (-1 if photometric == "MONOCHROME1" else 1)
-    np.testing.assert_allclose(image.numpy(), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(image, wanted, rtol=0, atol=1e-6)
     count = int((clipped != array).sum())
     assert (str(count) in known.note.split()) if count else (known.note == "")
     assert np.array_equal(to_stored(image, known), clipped)
@@ -177,7 +177,7 @@ def test_bits_of_dicom_stay_in_another_container(bits: int, data: st.DataObject,
     written = to_stored(image, other)
     assert np.array_equal(written, most - array if photometric == "MONOCHROME1" else array)
     back, _ = to_unit(Stored(written, bits=other.bits), "PNG", None)
-    np.testing.assert_allclose(back.numpy(), image.numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(back, image, rtol=0, atol=1e-6)
 
 
 def test_fewer_than_8_bits_that_are_stated_are_the_range() -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from restorekit import DataError, Format, Intensity, read_image, write_image
 from restorekit.discovery.plugins import Plugins
 from restorekit.io.images import ImageFiles
-from restorekit.restoring.restore import Model, Row, load, restore_files
+from restorekit.restoring.model import Model, load
+from restorekit.restoring.restore import Row, restore_files
 from restorekit.runs.run import Run
 from tests.disks import small_disk
 
@@ -47,7 +48,7 @@ def made(restorer: Callable[..., Model]) -> Model:
 
 
 def picture(path: Path, level: float = 0.0) -> Path:
-    write_image(path, torch.full((1, 5, 7), level))
+    write_image(path, np.full((1, 5, 7), level))
     return path
 
 
@@ -102,11 +103,11 @@ class Failing(ImageFiles):
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
+    ) -> tuple[NDArray[np.float32], Intensity]:
         self.fail("read", path)
         return super().read(path, range=range, dims=dims)
 
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         super().write(path, image, intensity)
         self.fail("write", path)
 
@@ -132,7 +133,7 @@ def test_a_network_that_fails_costs_one_file(made: Model, tmp_path: Path, monkey
         picture(tmp_path / "in" / f"{name}.png", -0.5 if name == "a" else 0.5)
     own = made.restorer().net.forward
 
-    def forward(image: Tensor, *more: Any) -> Any:
+    def forward(image: torch.Tensor, *more: Any) -> Any:
         if image.mean() < 0:
             raise ZeroDivisionError("a library's fault")
         return own(image, *more)
@@ -338,10 +339,10 @@ class Paired(Format):
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
-        return torch.zeros(1, 4, 4), Intensity("float32", -1, 1, 1)
+    ) -> tuple[NDArray[np.float32], Intensity]:
+        return np.zeros((1, 4, 4), np.float32), Intensity("float32", -1, 1, 1)
 
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         path.write_text("header")
         path.with_suffix(".dat").write_text("samples")
 
@@ -379,7 +380,7 @@ def test_the_table_states_bits_clipping_scale_and_change(restorer: Callable[...,
     assert float(deep_row["change"]) == pytest.approx(float(np.abs(unit * 1.5 - unit).mean()) / 2, abs=1e-4)
     assert deep_row["scale"] == plain["scale"] == "native"
     image, _ = read_image(tmp_path / "out" / "deep.tif", range=(0, 4095))
-    np.testing.assert_allclose(image[0].numpy(), made_unit, atol=1 / 4095)
+    np.testing.assert_allclose(image[0], made_unit, atol=1 / 4095)
 
 
 def test_files_that_are_not_read_are_reported_with_their_count(made: Model, tmp_path: Path) -> None:

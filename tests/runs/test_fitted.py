@@ -107,8 +107,8 @@ def test_a_saved_restorer_is_loaded_by_its_run_folder(
     model = load(run.folder)
     image = torch.rand(1, 20, 24, generator=torch.Generator().manual_seed(1)) - 0.5
     wanted = run.part.restore(image[None]).image[0]
-    torch.testing.assert_close(model.restored(image).image, wanted, rtol=0, atol=0)
-    write_image(tmp_path / "in.png", image)
+    torch.testing.assert_close(torch.from_numpy(model.restored(image.numpy()).image), wanted, rtol=0, atol=0)
+    write_image(tmp_path / "in.png", image.numpy())
     (row,) = restore_files(model, tmp_path / "in.png", tmp_path / "out")
     assert (row.error, row.answer) == ("", None)
     (file,) = (run.folder / "checkpoints").glob("*/restorer.safetensors")
@@ -170,7 +170,7 @@ def test_a_restorer_that_enlarges_writes_larger_files_with_finer_spacing(tmp_pat
     from restorekit.restoring.model import Model
 
     image = torch.linspace(-1, 1, 20).expand(1, 16, 20).contiguous()
-    write_image(tmp_path / "in.tif", image, Intensity("uint8", 0, 255, 1, "TIFF", spacing=(0.2, 0.4)))
+    write_image(tmp_path / "in.tif", image.numpy(), Intensity("uint8", 0, 255, 1, "TIFF", spacing=(0.2, 0.4)))
     make = known.parts.resolve("restorer", {"name": "bicubic", "scale": 2})
     part = load("bicubic")
     model = Model(
@@ -206,10 +206,10 @@ def test_loading_a_run_reads_the_restoring_weights_alone(
         (checkpoint / f"{name}.safetensors").unlink()
     monkeypatch.setattr("restorekit.discovery.plugins.load", lambda: plugins)
     image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(1)) - 0.5
-    made = load(checkpoint).restored(image).image
+    made = load(checkpoint).restored(image.numpy()).image
     run.nets.eval()
     with torch.no_grad():
-        torch.testing.assert_close(made[None], run.nets.ab(image[None]).image, rtol=0, atol=1e-6)
+        torch.testing.assert_close(torch.from_numpy(made)[None], run.nets.ab(image[None]).image, rtol=0, atol=1e-6)
     assert json.loads((checkpoint / "state.json").read_text())["files"]
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
@@ -708,14 +709,14 @@ class Numbers(Format):
     def find(self, folder: Path) -> list[Path]:
         return sorted(path for path in folder.glob("*.num") if not path.name.startswith("."))
 
-    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[torch.Tensor, Intensity]:
+    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[NDArray[np.float32], Intensity]:
         try:
             array = np.array([float(word) for word in path.read_text().split()])[None]
             return to_unit(Stored(array, 0, 1), "NUM", range)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: {error}") from error
 
-    def write(self, path: Path, image: torch.Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(" ".join(map(str, to_stored(image, intensity)[0])))
 
@@ -726,18 +727,18 @@ class Blind(Numbers):
 
 
 class Shaky(Numbers):
-    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[torch.Tensor, Intensity]:
+    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[NDArray[np.float32], Intensity]:
         image, intensity = super().read(path)
-        return image * torch.rand(()), intensity
+        return image * np.float32(np.random.default_rng().random()), intensity
 
 
 class Lossy(Numbers):
-    def write(self, path: Path, image: torch.Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         super().write(path, image * 0.9, intensity)
 
 
 class Rough(Numbers):
-    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[torch.Tensor, Intensity]:
+    def read(self, path: Path, *, range: Any = None, dims: int | None = None) -> tuple[NDArray[np.float32], Intensity]:
         if not path.exists():
             raise DataError("no such file")
         return super().read(path)

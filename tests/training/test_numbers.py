@@ -20,7 +20,8 @@ from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
 from restorekit.reports import report
-from restorekit.restoring.restore import load, restore_files
+from restorekit.restoring.model import load
+from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.training.train import train
 
@@ -95,7 +96,7 @@ def root(tmp_path: Path) -> Path:
     for domain in ("poor", "good"):
         for i in range(12):
             age, split = 5 * i, ("train", "train", "test")[i % 3]
-            write_image(tmp_path / f"{domain}{i}.png", torch.full((1, 16, 16), age / 30 - 1))
+            write_image(tmp_path / f"{domain}{i}.png", np.full((1, 16, 16), age / 30 - 1))
             lines.append(f"{domain}{i}.png,{domain},{'' if i == 4 else age},{split}")
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
     return tmp_path

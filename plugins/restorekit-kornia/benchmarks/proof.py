@@ -159,7 +159,7 @@ def main() -> int:
     given = options.parse_args()
     torch.set_num_threads(1)
     files = [path for folder in given.folders for path in find_images(folder)][:: given.every]
-    images = [read_image(path)[0].mean(dim=0, keepdim=True) for path in files]
+    images = [torch.from_numpy(read_image(path)[0]).mean(dim=0, keepdim=True) for path in files]
     mixed = together(images)
     out = [f"{len(images)} images.", "", "| measure | degradation | alone: median (10th percentile) | together | bar |"]
     out.append("| --- | --- | --- | --- | --- |")

@@ -64,7 +64,7 @@ def folder(tmp_path, phantoms):
     rng = torch.Generator().manual_seed(0)
     for i, image in enumerate(phantoms):
         noise = max(0, i - 5) * 0.04 * torch.randn(image.shape, generator=rng)
-        write_image(tmp_path / "images" / f"{i:02d}.png", (image + noise).clamp(-1, 1))
+        write_image(tmp_path / "images" / f"{i:02d}.png", (image + noise).clamp(-1, 1).numpy())
     return tmp_path / "images"
 
 
@@ -192,7 +192,7 @@ def test_only_bad_files_leave_no_card_behind(run, bad, tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 50), (3, 40, 50), (1, 20, 20)])
 def test_images_of_every_size_and_colour(run, tmp_path, shape):
-    write_image(tmp_path / "x.png", torch.zeros(shape))
+    write_image(tmp_path / "x.png", np.zeros(shape))
     said = run(tmp_path / "x.png", "--csv", tmp_path / "out.csv", "-o", tmp_path / "card.html")
     assert said.code == 0
     (row,) = table(tmp_path / "out.csv")
@@ -227,7 +227,7 @@ def test_faults_of_the_user_are_one_line(run, folder, tmp_path):
 
 def test_a_declared_range_is_every_files(run, folder, tmp_path):
     plain = read_image(folder / "00.png")[0]
-    deep = ((plain[0] + 1) / 2 * 4095).round().numpy().astype(np.uint16)  # 12 bits in 16
+    deep = ((plain[0] + 1) / 2 * 4095).round().astype(np.uint16)  # 12 bits in 16
     Image.fromarray(deep).save(tmp_path / "deep.png")
     for arguments in (
         (folder / "00.png", "--csv", tmp_path / "a.csv"),
@@ -440,7 +440,7 @@ def test_sorting_by_examples_and_by_thresholds_from_the_command_line(run, folder
 def test_levels_of_12_bits_in_16_are_those_of_8_bits(run, tmp_path, phantoms):
     place = tmp_path / "x"
     for at, image in enumerate(phantoms[:3]):
-        write_image(place / f"{at}.jpg", image)
+        write_image(place / f"{at}.jpg", image.numpy())
         Image.fromarray(np.rint((image[0].numpy() + 1) * 2047.5).astype(np.uint16)).save(place / f"{at}.png")
     said = run(place, "--csv", tmp_path / "x.csv")
     assert (said.code, "12 bits" in said.out) == (0, True)
@@ -462,7 +462,7 @@ def test_scaled_volumes_without_a_range_are_not_measured(run, tmp_path, phantoms
     made = nibabel.Nifti1Image(np.linspace(-30000, 30000, 96 * 96).reshape(96, 96).astype(np.int16), np.eye(4))
     made.header.set_slope_inter(0.05, 100)
     nibabel.save(made, tmp_path / "ct.nii")
-    write_image(tmp_path / "x.png", phantoms[0])
+    write_image(tmp_path / "x.png", phantoms[0].numpy())
     said = run(tmp_path, "--csv", tmp_path / "y.csv")
     assert said.code == 3
     assert [bool(row["error"]) for row in table(tmp_path / "y.csv")] == [True, False]

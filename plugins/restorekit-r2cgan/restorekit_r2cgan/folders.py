@@ -65,7 +65,7 @@ def _example(root: Path) -> None:
     for at, key in enumerate(
         ("trainA/covid_1.png", "trainA/control_2.jpg", "trainB/control_3.png", "testA/covid_4.png")
     ):
-        write_image(root / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1))
+        write_image(root / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1).numpy())
 
 
 @trial(options={"side": "A"}, files=_example)

@@ -217,7 +217,8 @@ def _read(format: Format, path: Path, changed: int) -> Opened:
         if symbol in AAMI
     }
     unknown = tuple(intensity.details.get("unknown", ()))
-    return Opened(image, replace(intensity, details={}), tuple(sorted(beats.items())) if marks else None, unknown)
+    found = tuple(sorted(beats.items())) if marks else None
+    return Opened(torch.from_numpy(image), replace(intensity, details={}), found, unknown)
 
 
 def _example_options() -> dict[str, Any]:

@@ -23,7 +23,8 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.reports.report import report
-from restorekit.restoring.restore import Row, load, restore_files
+from restorekit.restoring.model import load
+from restorekit.restoring.restore import Row, restore_files
 from restorekit.restoring.windows import starts
 from restorekit.runs import build
 from restorekit.training.train import train

@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.intensity import Stored, demand_size, one_of
 
 __all__ = ["read", "write"]

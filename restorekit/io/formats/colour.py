@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from struct import error as StructError
 from struct import unpack_from
+from typing import Any
 
 from restorekit.core.errors import DataError
 
-__all__ = ["require_display_gamma", "require_display_profile"]
+__all__ = ["require_display_exif", "require_display_gamma", "require_display_profile"]
 
 _LEAST, _MOST = 1.6, 2.8
 """Gamma of displays: from 1.8 of old Macintosh systems to 2.6 of cinemas."""
+_EXIF, _GAMMA = 0x8769, 0xA500
+"""The tag of EXIF's own directory, and in it the exponent that leads from stored values to light."""
 _PROFILE_LEAST, _PROFILE_MOST = 1.2, 3.2
 """Wider, as profiles of dot gain are."""
 
@@ -31,6 +34,23 @@ def require_display_gamma(gamma: float, what: str) -> None:
             f"has {what} of gamma {gamma:.3g}; values encoded for a display, of {_LEAST} to {_MOST}, are read; convert "
             f"it, or remove {what} if it is wrong"
         )
+
+
+def require_display_exif(exif: Any) -> None:
+    """Refuse a Gamma of EXIF that is far from those of displays; one that is no number is passed over.
+
+    Args:
+        exif: as Pillow reads it. Where a file has a colour profile as well, that counts alone.
+
+    Raises:
+        DataError: with the gamma.
+    """
+    try:
+        gamma = float(exif.get_ifd(_EXIF)[_GAMMA])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return
+    if math.isfinite(gamma):
+        require_display_gamma(gamma, "an EXIF tag")
 
 
 def require_display_profile(profile: bytes) -> None:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
-from restorekit.io.formats.colour import require_display_gamma, require_display_profile
+from restorekit.core.formats import Intensity
+from restorekit.io.formats.colour import require_display_exif, require_display_gamma, require_display_profile
 from restorekit.io.intensity import Stored, demand_size, one_of, upright
 
 __all__ = ["read", "write"]
@@ -237,6 +237,8 @@ def _orientation(content: bytes, known: _Png) -> int:
             exif = file.getexif()
     else:
         return 1
+    if not known.chunks.keys() & {b"iCCP", b"cICP", b"sRGB", b"gAMA"}:
+        require_display_exif(exif)
     return int(exif.get(ExifTags.Base.Orientation, 1))
 
 

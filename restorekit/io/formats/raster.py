@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.formats import jpeg
-from restorekit.io.formats.colour import require_display_gamma, require_display_profile
+from restorekit.io.formats.colour import require_display_exif, require_display_gamma, require_display_profile
 from restorekit.io.intensity import Stored, demand_size, one_of, upright
 
 __all__ = ["read", "write"]
@@ -111,7 +111,7 @@ def _read_bmp(content: bytes, frame: int | None) -> Stored:
         raise DataError("has an alpha channel; flatten it first; gray or RGB is read")
     profile = _bmp_profile(content, header)
     with Image.open(io.BytesIO(content), formats=("BMP",)) as file:
-        return _stored(_plain_pixels(file), {}, profile, spacing)
+        return _stored(_plain_pixels(file), Image.Exif(), profile, spacing)
 
 
 def _bmp_profile(content: bytes, header: int) -> bytes | None:
@@ -153,14 +153,14 @@ def _plain_pixels(file: Image.Image) -> NDArray[Any]:
     return np.atleast_3d(np.asarray(file)).transpose(2, 0, 1)
 
 
-def _stored(
-    array: NDArray[Any], exif: Mapping[int, Any], profile: bytes | None, spacing: tuple[float, ...] | None
-) -> Stored:
+def _stored(array: NDArray[Any], exif: Image.Exif, profile: bytes | None, spacing: tuple[float, ...] | None) -> Stored:
     turn = int(exif.get(ExifTags.Base.Orientation, 1))
     if spacing is not None and turn in (5, 6, 7, 8):
         spacing = spacing[::-1]
     if profile:
         require_display_profile(profile)
+    else:
+        require_display_exif(exif)
     return Stored(upright(array, turn), spacing=spacing, details={"icc_profile": profile} if profile else {})
 
 

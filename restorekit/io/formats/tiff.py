@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
 from restorekit.io.intensity import Stored, ambiguous_depth, cast, demand_size, upright
 
@@ -35,9 +35,14 @@ _REFUSED = {
     291: "GrayResponseCurve",
     433: "Decode",
     33445: "MD FileTag of a gel scanner",
+    37439: "StoNits",
     50712: "LinearizationTable",
 }
 """Tags that give stored values another meaning, which is not applied."""
+_BLACK_LEVEL, _WHITE_LEVEL = 50714, 50717
+"""Tags of DNG: the stored values of black and of white."""
+_NIH_IMAGE = 43314
+"""The header of NIH Image, whose stacks lie behind one page and whose values may be calibrated."""
 _UNITS = {2: 25.4, 3: 10.0}
 """Millimetres of an inch and of a centimetre, by the tag ResolutionUnit."""
 _NAMED_UNITS = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
@@ -168,6 +173,7 @@ def _kind(page: Any) -> str:
             raise DataError(
                 f"has the tag {name}, which gives its values another meaning; remove it or convert the file"
             )
+    _require_plain_levels(page)
     form = int(page.sampleformat) if isinstance(page.sampleformat, int) else 0
     if form not in (1, 2, 3):
         raise DataError(
@@ -293,6 +299,25 @@ def _refuse_missing(array: NDArray[Any], said: Any) -> None:
     count = int(np.count_nonzero(np.isnan(array) if np.isnan(value) else array == value))
     if count:
         raise DataError(f"has {count} values {value:g} that it calls missing (GDAL_NODATA)")
+
+
+def _require_plain_levels(page: Any) -> None:
+    """Refuse levels of DNG that are not the ends of the type, and what NIH Image says of other values or slices.
+
+    Raises:
+        DataError: with what the file says.
+    """
+    full = 2 ** int(page.bitspersample if isinstance(page.bitspersample, int) else 0) - 1
+    for code, name, plain in ((_BLACK_LEVEL, "BlackLevel", 0), (_WHITE_LEVEL, "WhiteLevel", full)):
+        if code in page.tags and (levels := np.ravel(page.tags[code].value)).size and (levels != plain).any():
+            raise DataError(f"has {name} {', '.join(f'{v:g}' for v in levels[:3])}, which is not applied; convert it")
+    if _NIH_IMAGE in page.tags:
+        header = page.tags[_NIH_IMAGE].value
+        said: Mapping[str, Any] = header if isinstance(header, Mapping) else {}
+        if (slices := int(said.get("nSlices", 0))) > 1:
+            raise DataError(f"holds {slices} slices of NIH Image behind one page; split it")
+        if int(said.get("nCoefficients", 0)):
+            raise DataError("has a calibration of NIH Image, which is not applied; convert it")
 
 
 def _calibration(file: Any, page: Any) -> _Line | None:

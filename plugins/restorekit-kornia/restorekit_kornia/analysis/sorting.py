@@ -198,7 +198,8 @@ def _draw(proposal: Proposal, order: Sequence[int], path: Path) -> None:
         "good, just": good[:SHOWN],
         "best": good[::-1][:SHOWN],
     }
-    columns = {name: torch.stack([_picture(proposal.rows[i]) for i in some]) for name, some in chosen.items() if some}
+    shown = {name: [_picture(proposal.rows[i]) for i in some] for name, some in chosen.items() if some}
+    columns = {name: torch.stack(pictures).numpy() for name, pictures in shown.items()}
     if not columns:
         path.unlink(missing_ok=True)
         return

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 import restorekit
 from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
@@ -70,7 +69,7 @@ class SignalFiles(Format):
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
+    ) -> tuple[NDArray[np.float32], Intensity]:
         """Read a record as (leads, samples) at `rate`.
 
         Stretches that the file says are not known are bridged by straight lines. `details` of the intensity says where
@@ -82,7 +81,7 @@ class SignalFiles(Format):
             marks = {name: read_annotations(file, name, recording) for name in self.annotators}
             return self._mapped(file, recording, {n: m for n, m in marks.items() if m is not None}, range)
 
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         """Write CSV if `path` is called so, with the times that came; else WFDB, with the annotations as they were.
 
         Either way at the rate and length, and in the unit, that came.
@@ -118,7 +117,7 @@ class SignalFiles(Format):
 
     def _mapped(
         self, file: Path, recording: Recording, marks: dict[str, Annotations], declared: Sequence[float] | None
-    ) -> tuple[Tensor, Intensity]:
+    ) -> tuple[NDArray[np.float32], Intensity]:
         low, high = declared or (self.low, self.high)
         rate = self.rate if recording.rate is None else recording.rate
         if not 1 / MOST <= rate / self.rate <= MOST:

@@ -47,6 +47,12 @@ OTHERS = (
     "uA",
     "Pa",
     "kPa",
+    "adu",
+    "ADC",
+    "LSB",
+    "counts",
+    "steps",
+    "digits",
 )
 """Units that are no voltage, as headers state them."""
 _UNITS = {unit.casefold() for unit in (*VOLTS, *OTHERS, *SECONDS, "a.u.", "au", "NU") if unit}
@@ -54,6 +60,12 @@ _UNITS = {unit.casefold() for unit in (*VOLTS, *OTHERS, *SECONDS, "a.u.", "au", 
 _LETTER = r"[^\W\d_]"
 _VOLTAGE = re.compile(rf"(?<!{_LETTER})(?!MV)(?i:[mnuµμ]V|(?:milli|micro|nano)?volts?)(?!{_LETTER})")
 """A unit of voltage that is a word of a name, in whatever letters; but MV, which has other meanings."""
+
+_FACTOR = r"\d[\d.,]*"
+_SCALED = re.compile(rf"{_FACTOR}\s*[*x\u00d7/]\s*{_VOLTAGE.pattern}|{_VOLTAGE.pattern}\s*[*x\u00d7/]\s*{_FACTOR}")
+"""A voltage times or by a number, as a word of a name."""
+_MULTIPLE = re.compile(rf"{_SCALED.pattern}|{_FACTOR}\s*{_VOLTAGE.pattern}")
+"""The same in parentheses, where a number before a voltage is its factor too, not that of a lead."""
 
 
 @dataclass(frozen=True)
@@ -228,14 +240,17 @@ def _unit(name: str) -> tuple[str, str]:
     """Return a column's name without its unit, and the unit, empty if its head states none.
 
     Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`. Without brackets
-    only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor.
+    only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor, and so is a multiple of one
+    (`I (0.1 mV)`, `ecg_mV*10`).
     """
     found = re.fullmatch(r"(.*?)[ _]*\[([^\]]*)\]", name)
     if found:
         return found[1], found[2].strip()
     found = re.fullmatch(r"(.*?)[ _]*\(([^)]*)\)", name)
-    if found and found[2].strip().casefold() in _UNITS:
+    if found and (found[2].strip().casefold() in _UNITS or _MULTIPLE.search(found[2])):
         return found[1], found[2].strip()
+    if scaled := _SCALED.search(name):
+        return name[: scaled.start()].rstrip(" _/.-"), scaled[0]
     found = re.fullmatch(r"(?i)(time)[ _](ms|us|s|sec|seconds)", name)
     if found:
         return found[1], found[2]

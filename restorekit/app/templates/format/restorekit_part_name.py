@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from restorekit import (
     DataError,
@@ -26,7 +26,6 @@ from restorekit import (
     to_unit,
     trial,
 )
-from torch import Tensor
 
 NAME = "part_name"
 _HEAD = re.compile(rb"P5\s+(?:#.*\n)*(\d+)\s+(\d+)\s+(\d+)\s")
@@ -44,7 +43,7 @@ class Graymaps(Format):
 
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
-    ) -> tuple[Tensor, Intensity]:
+    ) -> tuple[NDArray[np.float32], Intensity]:
         """Read a file as (1, H, W).
 
         Raises:
@@ -67,7 +66,7 @@ class Graymaps(Format):
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
-    def write(self, path: Path, image: Tensor, intensity: Intensity) -> None:
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         """Write (1, H, W), whole or not at all, with the bits that came."""
         array = to_stored(image, intensity)
         head = f"P5\n{image.shape[2]} {image.shape[1]}\n{round(intensity.high)}\n".encode()
@@ -79,14 +78,14 @@ class Graymaps(Format):
 
 def write_example(folder: Path) -> None:
     """Write a few gray ramps: good ones, and poor ones with noise."""
-    rng = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     files = Graymaps(".pgm")
     known = Intensity("uint16", 0, 4095, 1)
     for side, noise in (("good", 0.0), ("poor", 0.2)):
         for at, name in enumerate(("train/1", "train/2", "test/3")):
-            ramp = torch.linspace(-0.8, 0.8, 32).expand(1, 32, 32) * (1 - at / 10)
-            image = ramp + noise * torch.randn(ramp.shape, generator=rng)
-            files.write(folder / side / f"{name}.pgm", image.clamp(-1, 1), known)
+            ramp = np.broadcast_to(np.linspace(-0.8, 0.8, 32), (1, 32, 32)) * (1 - at / 10)
+            image = ramp + noise * rng.standard_normal(ramp.shape)
+            files.write(folder / side / f"{name}.pgm", image.clip(-1, 1).astype(np.float32), known)
 
 
 @trial(files=write_example)

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, uid
+from pydicom.datadict import tag_for_keyword
 
 from restorekit.core.errors import DataError
-from restorekit.core.types import Intensity
+from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
-from restorekit.io.formats.dicom.values import modality, voi
+from restorekit.io.formats.dicom.values import modality, rescale, voi
 from restorekit.io.intensity import Stored, one_of
 
-__all__ = ["read", "write"]
+__all__ = ["read", "states_range", "write"]
 
 _GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -23,6 +24,13 @@ _GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
 }
 """Where an enhanced object keeps, for all frames or for each, what others keep at the top; and what that replaces."""
+_LABELS = {uid.SegmentationStorage: "Segmentation", "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation"}
+"""Objects whose values are numbers of structures, or shares of them, by their SOPClassUID."""
+_MAY_FOLLOW = (0xFFFA, 0xFFFC)
+"""Groups of elements behind the pixels: digital signatures and padding."""
+_FRAMES = "FunctionalGroupsSequence"
+_PLAIN = ("", "US")
+"""RescaleType of values without a unit: not said, and unspecified."""
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """In the patient, at the detector, on the film; the first that is there counts."""
 _SPACING_LIMITS = (1e-5, 1e3)
@@ -43,6 +51,22 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         raise DataError("cannot be read as DICOM: its elements are damaged or cut short") from error
 
 
+def states_range(path: Path) -> bool:
+    """Return whether the header says what is black and white, as far as it can be told without the pixels.
+
+    Objects of several frames keep what they say of each elsewhere: they are read to know it.
+    """
+    try:
+        data = dcmread(path, stop_before_pixels=True)
+        if any(tags.items(data, name) for name in ("Shared" + _FRAMES, "PerFrame" + _FRAMES)):
+            return False
+        if tags.integer(data, "SamplesPerPixel", 1) != 1 or voi(data, None) is not None:
+            return True
+        return not _of_a_unit(data, tags.integer(data, "BitsStored"))
+    except Exception:  # as `read`, which says why
+        return True
+
+
 def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -> None:
     """Refuse: a derived DICOM object is more than its pixels."""
     raise DataError("DICOM files are not written yet; a restored one is written as PNG")
@@ -51,6 +75,7 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
 def _read(path: Path, frame: int | None) -> Stored:
     data = dcmread(path)
     layout = layout_of(data)
+    _require_image(data, layout)
     index = one_of(layout.frames, frame, "frames")
     _take_groups(data, layout, index)
     inverted = _inverted(data, layout)
@@ -72,6 +97,7 @@ def _read(path: Path, frame: int | None) -> Stored:
     elif not known:
         span = None
     black, white = span or (None, None)
+    nominal = shown is None and known and bits is not None and _of_a_unit(data, bits)
     return Stored(
         array,
         black,
@@ -83,13 +109,32 @@ def _read(path: Path, frame: int | None) -> Stored:
         dtype,
         bits,
         shown.display if shown else None,
+        nominal,
+        details["units"] if nominal else "",
     )
+
+
+def _require_image(data: Dataset, layout: Layout) -> None:
+    """Refuse labels, frames that are shown subtracted from each other, and what follows the pixels.
+
+    Raises:
+        DataError: with what the file holds.
+    """
+    sop = tags.text(data, "SOPClassUID")
+    if sop in _LABELS:
+        raise DataError(f"holds labels ({_LABELS[sop]}); images are read")
+    if tags.text(data, "RecommendedViewingMode") == "SUB":
+        raise DataError("is to be shown with a mask frame subtracted (RecommendedViewingMode SUB), which is not done")
+    found = list(data.keys())
+    behind = found[found.index(tag_for_keyword(layout.element)) + 1 :]
+    if other := [tag for tag in behind if tag.group not in _MAY_FOLLOW and tag != 0]:
+        raise DataError(f"holds more behind its pixels, such as the element {other[0]}: another object, or damage")
 
 
 def _take_groups(data: Dataset, layout: Layout, index: int) -> None:
     """Put what the functional groups say of one frame at the top of the data set."""
-    shared = tags.items(data, "SharedFunctionalGroupsSequence")
-    single = tags.items(data, "PerFrameFunctionalGroupsSequence")
+    shared = tags.items(data, "Shared" + _FRAMES)
+    single = tags.items(data, "PerFrame" + _FRAMES)
     if single and len(single) != layout.frames:
         raise DataError(
             f"has PerFrameFunctionalGroupsSequence of {len(single)} items for NumberOfFrames {layout.frames}"
@@ -111,8 +156,26 @@ def _inverted(data: Dataset, layout: Layout) -> bool:
 
 
 def _units(data: Dataset) -> str:
-    """Return what the rescaled values are, as HU or BQML, where the file says it."""
-    return next((found for name in ("RescaleType", "Units", "DoseUnits") if (found := tags.text(data, name))), "")
+    """Return what the rescaled values are, as HU or BQML, where the file says it; of CT it need not (C.8.2.1)."""
+    said = next((found for name in ("RescaleType", "Units", "DoseUnits") if (found := tags.text(data, name))), "")
+    if said or tags.text(data, "Modality") != "CT":
+        return said
+    return "CT numbers" if tags.number(data, "RescaleSlope") is None else "HU"
+
+
+def _of_a_unit(data: Dataset, bits: int) -> bool:
+    """Return whether values of a unit, such as HU, have a range that is only that of their stored type.
+
+    It is where all 16 bits of a cell count, of which values in a unit use a small part, and where a slope makes the
+    range another in each file, as between the slices of PET. Otherwise BitsStored states the range: 12 bits of a CT
+    are -1024 to 3071.
+    """
+    slope, intercept = rescale(data)
+    if abs(slope) != 1:
+        return True
+    if tags.items(data, "ModalityLUTSequence"):
+        return False
+    return bits == 16 and (intercept != 0 or _units(data) not in _PLAIN)
 
 
 def _spacing(data: Dataset) -> tuple[float, ...] | None:

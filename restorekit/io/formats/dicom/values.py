@@ -17,7 +17,7 @@ from pydicom import Dataset, uid
 from restorekit.core.errors import DataError
 from restorekit.io.formats.dicom import tags
 
-__all__ = ["Span", "Voi", "modality", "voi"]
+__all__ = ["Span", "Voi", "modality", "rescale", "voi"]
 
 _ANGIOGRAPHY = (
     uid.XRayAngiographicImageStorage,
@@ -90,7 +90,7 @@ def modality(array: NDArray[Any], data: Dataset, span: Span | None) -> tuple[NDA
     Raises:
         DataError: if both are there, if either cannot be applied, or if it leaves no range of values.
     """
-    slope, intercept = _rescale(data)
+    slope, intercept = rescale(data)
     luts = [] if _maps_to_intensity(data) else tags.items(data, "ModalityLUTSequence")
     if luts:
         if (slope, intercept) != (1, 0):
@@ -144,7 +144,12 @@ def _maps_to_intensity(data: Dataset) -> bool:
     return shown and tags.text(data, "SOPClassUID") in _ANGIOGRAPHY
 
 
-def _rescale(data: Dataset) -> tuple[float, float]:
+def rescale(data: Dataset) -> tuple[float, float]:
+    """Return slope and intercept; 1 and 0 where there are none.
+
+    Raises:
+        DataError: if one is missing beside the other, or the slope is 0.
+    """
     slope, intercept = (tags.number(data, name) for name in ("RescaleSlope", "RescaleIntercept"))
     dose = tags.number(data, "DoseGridScaling")  # RT Dose: stored values times this is the dose, PS3.3 C.8.8.3
     if slope is None and intercept is None and dose is not None:

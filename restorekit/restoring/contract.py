@@ -1,0 +1,117 @@
+"""What restoring files needs of a model, in NumPy: whatever runs its networks may implement it. It imports no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restorekit.core.errors import DataError
+from restorekit.core.formats import Format, Intensity
+from restorekit.restoring.arguments import ScaleMode
+
+__all__ = ["FileModel", "Restored", "demand_plausible"]
+
+WIDE = 16
+"""A range that is so wide is not that of floating point values which all lie in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One restored image, and what the head said of the image as it came."""
+
+    image: NDArray[np.float32]
+    """(C, *S) in [-1, 1], of the channels of the input."""
+    answer: dict[str, float] | None
+    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
+    was seen in windows, never as a whole."""
+    spread: float | None
+    """Mean difference between the channels that a gray image became, as a fraction of the range."""
+    note: str = ""
+    """What makes the result unreliable or partial, such as the scale; empty: nothing."""
+
+
+class FileModel(ABC):
+    """A restorer of images as files hold them: NumPy arrays (C, *S) of float32 in [-1, 1], at any size."""
+
+    format: Format
+    """How files are read and written."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it predicts: the classes, or the regression target; empty: nothing."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold its predictions."""
+
+    @property
+    @abstractmethod
+    def dims(self) -> int | None:
+        """How many spatial sizes an image has; None: any number."""
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, ...] | None:
+        """The size of training images; None: there were none."""
+
+    @property
+    @abstractmethod
+    def range(self) -> list[float] | None:
+        """The values of black and white that the training data declares; None: what each file says."""
+
+    @abstractmethod
+    def demand(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
+        """Return the arguments of `restored` by name, checked.
+
+        Raises:
+            DataError: if one is not allowed for this model.
+        """
+
+    @abstractmethod
+    def restored(
+        self,
+        image: NDArray[np.float32],
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        scale: ScaleMode = "native",
+        any_scale: bool = False,
+    ) -> Restored:
+        """Restore (C, *S) in [-1, 1], whole or in windows, and answer. `image` stays as it is.
+
+        Raises:
+            DataError: if an argument is not allowed, or the image cannot be restored.
+        """
+
+    @abstractmethod
+    def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
+        """Return (C, *S) interpolated to a larger `size`, to be compared with a restored image of that size."""
+
+
+def demand_plausible(image: NDArray[np.float32], intensity: Intensity) -> None:
+    """Refuse floating point values that a range which nobody gave for them makes all but one gray.
+
+    Args:
+        image: (C, *S) in [-1, 1].
+        intensity: how it was mapped, by the range that the run's data declares.
+
+    Raises:
+        DataError: if the values all lie in [-1, 1], as those of arrays in [0, 1] do, and the range is much wider.
+    """
+    low, high = intensity.low, intensity.high
+    if np.dtype(intensity.dtype).kind != "f" or high - low <= WIDE:
+        return
+    least, most = ((float(v) + 1) / 2 * (high - low) + low for v in (image.min(), image.max()))
+    room = 1 + (high - low) * 2**-20  # float32 does not give the values back exactly
+    if -room <= least < most <= room:
+        raise DataError(
+            f"holds {intensity.dtype} values from {least:.3g} to {most:.3g}, and the run's data declares {low:g} to "
+            f"{high:g}; say which values are black and white (--range LOW HIGH; in Python, range=(LOW, HIGH))"
+        )
