@@ -205,7 +205,7 @@ def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], of: Domain |
         classifier(of=of, **options)
     assert said in str(caught.value)
     assert str(caught.value).startswith("generator 'timm': ")
-    assert len(caught.value.faults) == 1
+    assert len(caught.value.errors) == 1
 
 
 # In which order it learns
