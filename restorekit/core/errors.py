@@ -110,9 +110,9 @@ class ErrorRecord:
     """What is wrong, without the fields below."""
     code: Code = "invalid"
     place: Place = ()
-    """Where in the recipe; of an error that a part raises, the place below that part."""
+    """Where in the recipe; without an origin, below the part that the error is about, whose name is in the message."""
     origin: Origin | None = None
-    """Where the value at `place` was written, if known."""
+    """Where the value at `place` was written; None: not known, as for a part that no recipe names."""
     got: Any = ABSENT
     """The value that was refused; a plain value."""
     allowed: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def render(error: ErrorRecord) -> str:
         text += f".{f' {error.hint}' if error.hint else ''} Known: {', '.join(error.allowed) or 'none'}"
     elif error.hint:
         text += f". {error.hint}"
-    return ": ".join(filter(None, (str(error.origin or ""), dotted(error.place), text)))
+    return text if error.origin is None else ": ".join(filter(None, (str(error.origin), dotted(error.place), text)))
 
 
 def dotted(place: Place) -> str:

@@ -72,7 +72,8 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
         lists = _lists(layered, variant)
         if lists:
             hint = "lists in a variant are choices; a value that is itself a list is written [[...]]"
-            about = ErrorRecord(f"{', '.join(lists[1:])}: {hint}", "wrong-type", ("variants", lists[0]))
+            place = ("variants", lists[0])
+            about = ErrorRecord(f"{', '.join(lists[1:])}: {hint}", "wrong-type", place, layered.where(place))
             raise RecipeError(*error.errors, about) from error
         raise
 
