@@ -172,7 +172,7 @@ def test_a_judge_whose_weights_are_not_there_is_told_before_the_training(cli: Cl
 @pytest.mark.parametrize(
     ("key", "line"),
     [
-        ("audit=halves", "audit.name: must be 'split' or 'same'; got 'halves'"),
+        ("audit=halves", "audit: must be 'split' or 'same'; got 'halves'"),
         (
             "audit.judge=resnet",
             "audit.judge: is 'resnet', as nets.generator; a judge needs another architecture; name one",
