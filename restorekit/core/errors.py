@@ -82,6 +82,10 @@ class _Absent(Enum):
 
     ABSENT = "absent"
 
+    def __repr__(self) -> str:
+        """Return its name, as signatures show it."""
+        return self.name
+
 
 ABSENT: Final = _Absent.ABSENT
 
@@ -109,6 +113,7 @@ class ErrorRecord:
     message: str
     """What is wrong, without the fields below."""
     code: Code = "invalid"
+    """What kind of error it is, such as "unknown-key"; all are in `restorekit.core.errors.CODES`."""
     place: Place = ()
     """Where in the recipe; without an origin, below the part that the error is about, whose name is in the message."""
     origin: Origin | None = None

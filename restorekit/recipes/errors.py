@@ -53,7 +53,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     except ValueError as error:
         found.append(ErrorRecord(str(error)))
     parts = Resolved()
-    whole = data if recipe is None else json.loads(recipe.model_dump_json())  # with the parts that it leaves out
+    whole = data if recipe is None else recipe.model_dump()  # with the parts that it leaves out
     for place, kind in PART_PLACES.items():
         for at, spec in named(whole, place):
             factory, errors = plugins.parts.read(kind, spec, at)
