@@ -11,6 +11,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from types import UnionType
@@ -262,40 +263,41 @@ class Parts:
         if lacking is not None:
             return None, [lacking.within(place)]
         part = self._find(kind, name)
-        given, found = self._values(part, options, place)
-        for at, inner, item in part.inner(options):
-            factory, errors = self.read(inner, item, (*place, *at))
-            found += errors
-            if factory is None:
-                continue
-            made = partial(_make_within, at, factory)
-            if part.nested(str(at[0])) == Nested(inner, many=True):
-                given.setdefault(at[0], []).append(made)
-            else:
-                given[at[0]] = made
-        return (None if found else partial(_make, part, given)), found
+        values, found = self._values(part, options, place)
+        held, errors = self._held(part, options, place)
+        found += errors
+        return (None if found else partial(_make, part, values, held)), found
 
     def _values(
         self, part: _Part, options: Mapping[str, Any], place: Place
-    ) -> tuple[dict[Any, Any], list[ErrorRecord]]:
-        """Return the options that hold no part, as the factory takes them; and the errors of all that is not nested."""
+    ) -> tuple[dict[str, Any], list[ErrorRecord]]:
+        """Return the options of a part that hold no parts, as its factory takes them, and their errors."""
         plain = {n: value for n, value in options.items() if part.nested(n) is None}
-        given: dict[Any, Any] = {}
-        found: list[ErrorRecord] = []
         try:
             values = self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
-            given = {n: getattr(values, n) for n in plain}
         except ValidationError as error:
-            found += _of_options(part, error, plain, place)
+            return {}, [*_of_options(part, error, plain, place)]
+        return {n: getattr(values, n) for n in plain}, []
+
+    def _held(self, part: _Part, options: Mapping[str, Any], place: Place) -> tuple[dict[str, Any], list[ErrorRecord]]:
+        """Return the options of a part that hold parts, as its factory takes them, and their errors."""
+        held: dict[str, Any] = {}
+        found: list[ErrorRecord] = []
         for n, parameter in part.options.items():
-            nested = part.nested(n)
+            nested, value = part.nested(n), options.get(n)
             if nested is None:
                 continue
-            if options.get(n) is None and parameter.default is inspect.Parameter.empty:
+            if nested.many and value is not None:
+                held[n] = []
+            elif value is None and parameter.default is inspect.Parameter.empty:
                 found.append(_lacking_option(part, n, (*place, n)))
-            elif nested.many and options.get(n) == []:
-                given[n] = []
-        return given, found
+        for at, inner, item in part.inner(options):
+            factory, errors = self.read(inner, item, (*place, *at))
+            found += errors
+            if factory is not None:
+                option, made = str(at[0]), partial(_make_within, at, factory)
+                held[option] = [*held[option], made] if option in held else made
+        return held, found
 
     def used(self, kind: str, spec: Any) -> Iterator[tuple[str, str]]:
         """Yield (kind, name) of a good part as a recipe names it, and of the parts that its options hold."""
@@ -355,10 +357,10 @@ class Parts:
         return self._adapters[part]
 
 
-def _make(part: _Part, options: dict[str, Any], *core: Any) -> Any:
+def _make(part: _Part, values: dict[str, Any], held: dict[str, Any], *core: Any) -> Any:
     """Call a factory, and hold what it returns to the contract. No method, so that a factory can go to a worker."""
     try:
-        made = part.factory(*core, **options)
+        made = part.factory(*core, **deepcopy(values), **held)  # copies, for a recipe makes a part more than once
     except ValueError as error:
         if type(error) is not ValueError:  # of a library, such as one about a damaged file
             raise

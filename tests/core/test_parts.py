@@ -187,6 +187,16 @@ def test_an_error_of_a_factory_has_the_place_of_its_part_or_option(parts: Parts)
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_a_part_that_changes_an_option_changes_no_other(parts: Parts) -> None:
+    def greedy(dims: int, *, sizes: list[int]) -> Any:
+        sizes.append(dims)
+        return lambda: sizes
+
+    parts.add("layer", "greedy", greedy, owner="mine")
+    make = parts.resolve("layer", {"name": "greedy", "sizes": [1]})
+    assert (make(2)(), make(3)()) == ([1, 2], [1, 3])
+
+
 def test_errors_come_whole_out_of_another_process() -> None:
     error = RecipeError(ErrorRecord("no", "missing", ("train",), Origin("r.yaml", 3), hint="give it"), option="steps")
     again = pickle.loads(pickle.dumps(error))

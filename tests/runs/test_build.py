@@ -150,6 +150,13 @@ def test_networks_are_checked_once_and_parts_validated_once(
     build(made, plugins, tmp_path / "run", verify=lambda line: None)
     assert meta == ["meta"]
     assert validated == []
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    left_out = {"data__a": {"name": "toy", "side": "a", "broken": [1, 3, 5]}, "data__unreadable": "skip"}
+    made = spec(nets__head=balanced, losses=["lsgan", "task"], **left_out)
+    with pytest.raises(RecipeError) as caught:
+        build(made, plugins, tmp_path / "run", verify=lambda line: None)
+    assert [error.place for error in caught.value.errors] == [("nets", "head", "class_weight")]
+    assert meta == ["meta"] * 3, "again, for no image of a class is left"
 
 
 def test_a_norm_of_a_single_value_is_told_with_the_mend(
