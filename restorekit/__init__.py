@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restorekit.core import nd as nd
     from restorekit.core.errors import CheckpointError as CheckpointError
     from restorekit.core.errors import DataError as DataError
+    from restorekit.core.errors import ErrorRecord as ErrorRecord
     from restorekit.core.errors import PluginError as PluginError
     from restorekit.core.errors import RecipeError as RecipeError
     from restorekit.core.errors import RestorekitError as RestorekitError
@@ -97,6 +98,7 @@ __all__ = [
     "Discriminator",
     "Domain",
     "Encoder",
+    "ErrorRecord",
     "Event",
     "Factory",
     "FileDataset",
@@ -165,7 +167,15 @@ __all__ = [
 _HOMES = {
     "evaluation.classification": ("class_score",),
     "io.depths": ("depths_of",),
-    "core.errors": ("CheckpointError", "DataError", "PluginError", "RecipeError", "RestorekitError", "TrainingError"),
+    "core.errors": (
+        "CheckpointError",
+        "DataError",
+        "ErrorRecord",
+        "PluginError",
+        "RecipeError",
+        "RestorekitError",
+        "TrainingError",
+    ),
     "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
     "core.formats": ("Depths", "Format", "Intensity"),
     "data.filedataset": ("FileDataset",),

@@ -307,7 +307,7 @@ def _train(made: Run, plugins: Plugins, again: str) -> None:
     from restorekit.core.events import Finished, Ticked
     from restorekit.training.train import train
 
-    watchers = [plugins.parts.resolve("watcher", spec.spec)(made.folder) for spec in made.recipe.watch]
+    watchers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
     with _stop_asked() as stopped:
         for event in screen.Watch().over(train(made)):
             for watcher in watchers:

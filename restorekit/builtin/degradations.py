@@ -92,13 +92,15 @@ class Blend(Degradation):
 
     def __init__(self, parts: list[Degradation], least: int) -> None:
         if least > len(parts):
-            raise RecipeError(f"degradation 'blend': least is 0 to {len(parts)}, its degradations; came {least}")
+            text = f"degradation 'blend': least is 0 to {len(parts)}, its degradations; got {least}"
+            raise RecipeError(text, option="least")
         self.parts, self.least = parts, least
         self.owner: dict[str, Degradation] = {}
         for part in parts:
             for name in part.names:
                 if name in self.owner:
-                    raise RecipeError(f"degradation 'blend': {name!r} stands there twice; each name may stand once")
+                    text = f"degradation 'blend': {name!r} stands there twice; each name may stand once"
+                    raise RecipeError(text, option="degradations")
                 self.owner[name] = part
 
     def for_split(self, root: Path | None, split: str) -> Degradation:

@@ -78,7 +78,8 @@ class Folder(FileDataset):
         self.classes = tuple(sorted_classes(named) if classes is None else classes)
         self.classes_from = "names" if classes is None and named else "declared"
         if len(set(self.classes)) < len(self.classes):
-            raise RecipeError(f"dataset 'folder': a class stands twice in {', '.join(self.classes)}")
+            text = f"dataset 'folder': a class stands twice in {', '.join(self.classes)}"
+            raise RecipeError(text, option="classes")
         _refuse_one_class_twice(base, self.classes)
         for row in rows.values():
             if row.label is not None and row.label not in self.classes:

@@ -99,12 +99,14 @@ def _weights(given: ClassWeight | None, domain: Domain) -> list[float]:
     if given == "balanced":
         lost = [name for name, count in zip(domain.classes, domain.counts, strict=True) if not count]
         if lost:
-            raise RecipeError(f"{where}: domain {domain.name} has no training image of {', '.join(lost)} to balance")
+            text = f"{where}: domain {domain.name} has no training image of {', '.join(lost)} to balance"
+            raise RecipeError(text, option="class_weight")
         return [sum(domain.counts) / (len(domain.counts) * count) for count in domain.counts]
     # A domain without counts stands in for data that are not read yet, and its classes are not theirs.
     if domain.counts and len(given) != len(domain.classes):
         classes = ", ".join(domain.classes)
-        raise RecipeError(f"{where}: needs a number for each of {classes}; came {len(given)} numbers")
+        text = f"{where}: needs a number for each of {classes}; got {len(given)} numbers"
+        raise RecipeError(text, option="class_weight")
     return [float(weight) for weight in given]
 
 

@@ -71,7 +71,7 @@ def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
         DataError: if their classes differ, some are synthetic and some recorded, or a key is in two of them.
     """
     if not datasets:
-        raise RecipeError("dataset 'join': datasets is empty; name at least one")
+        raise RecipeError("dataset 'join': datasets is empty; name at least one", option="datasets")
     parts = [make(root, split) for make in datasets]
     if len({part.synthetic for part in parts if len(part.records)}) > 1:
         raise DataError("dataset 'join': some of its datasets are synthetic and some recorded; a domain is one of them")

@@ -125,7 +125,8 @@ def manifest(
     base = table.parent if images is None else place / Path(images).expanduser()
     rows, _ = read_manifest(table, columns, base)
     if quantity and classes is not None:
-        raise RecipeError("dataset 'manifest': labels are classes or a quantity; give one of them")
+        text = "dataset 'manifest': labels are classes or a quantity; give one of them"
+        raise RecipeError(text, option="quantity")
     names = () if quantity else _classes(rows, classes)
     if domain is not None:
         wanted = [domain] if isinstance(domain, str) else domain
@@ -145,7 +146,7 @@ def manifest(
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:
     names = tuple(sorted_classes(row.label for row in rows if row.label is not None) if given is None else given)
     if len(set(names)) < len(names):
-        raise RecipeError(f"dataset 'manifest': a class stands twice in {', '.join(names)}")
+        raise RecipeError(f"dataset 'manifest': a class stands twice in {', '.join(names)}", option="classes")
     first = {name.casefold(): name for name in reversed(names)}
     for row in rows:
         if row.label is not None and row.label not in names:
@@ -184,7 +185,8 @@ def _drawn(
 ) -> list[str]:
     """Split by patient: as many folds as make the shares, some of them for testing, some for validation."""
     if test + val >= 1:
-        raise RecipeError(f"dataset 'manifest': test and val leave nothing to train on; came {test} and {val}")
+        text = f"dataset 'manifest': test and val leave nothing to train on; got {test} and {val}"
+        raise RecipeError(text, option="test")
     if not test and not val:
         return ["train"] * len(rows)
     from sklearn.model_selection import StratifiedGroupKFold

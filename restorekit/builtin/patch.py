@@ -93,7 +93,8 @@ def patch(
     if min(domain.size) < least:
         raise RecipeError(
             f"discriminator 'patch': {layers} layers and {scales} scales need sizes of at least {least}, data.size is "
-            f"{list(domain.size)}; use fewer"
+            f"{list(domain.size)}; use fewer",
+            option="layers",
         )
     make = nd.normal_start(layer(domain.dims))
     made = [Patch(domain, make, width, layers, norm, conditional=conditional) for _ in range(scales)]

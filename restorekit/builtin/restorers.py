@@ -199,13 +199,14 @@ def ensemble(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     """
     made = _made("ensemble", restorers, domain)
     if len({one.scale for one in made}) > 1:
-        raise RecipeError(f"restorer 'ensemble': scales must agree; got {[one.scale for one in made]}")
+        text = f"restorer 'ensemble': scales must agree; got {[one.scale for one in made]}"
+        raise RecipeError(text, option="restorers")
     return Ensemble(made)
 
 
 def _made(name: str, restorers: Sequence[Factory], domain: Domain) -> list[Restorer]:
     if not restorers:
-        raise RecipeError(f"restorer {name!r}: restorers must name one or more; got none")
+        raise RecipeError(f"restorer {name!r}: restorers must name one or more; got none", option="restorers")
     return [factory(domain) for factory in restorers]
 
 

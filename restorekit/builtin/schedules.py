@@ -23,7 +23,8 @@ Count = Annotated[int, Field(ge=1)]
 def _warmed(name: str, steps: int, warmup: int, proper: Callable[[int, int], float]) -> Schedule:
     """Return the schedule of `steps` steps: `warmup` rising ones, then `proper(step, steps)` of those left."""
     if warmup and warmup >= steps:
-        raise RecipeError(f"schedule {name!r}: warmup must be below the {steps} steps of the run; got {warmup}")
+        text = f"schedule {name!r}: warmup must be below the {steps} steps of the run; got {warmup}"
+        raise RecipeError(text, option="warmup")
 
     def share(step: int) -> float:
         return (step + 1) / warmup if step < warmup else proper(step - warmup, steps - warmup)

@@ -116,7 +116,8 @@ def unet(
     if encoder is None:
         made: Encoder = Halving(source, make, 64 if width is None else width, _depth(source.size, depth), norm)
     elif width is not None or depth is not None:
-        raise RecipeError("generator 'unet': width and depth are of its own encoder; another one has its own")
+        text = "generator 'unet': width and depth are of its own encoder; another one has its own"
+        raise RecipeError(text, option="depth" if width is None else "width")
     else:
         made = encoder(source)
     return Unet(made, target, make, norm, dropout)
@@ -129,7 +130,8 @@ def _depth(size: tuple[int, ...], wanted: int | None) -> int:
     if not 1 <= depth <= halvings:
         raise RecipeError(
             f"generator 'unet': data.size {list(size)} can be halved {halvings} times, depth is {depth}; "
-            "use sizes that are a multiple of 2**depth"
+            "use sizes that are a multiple of 2**depth",
+            option="depth",
         )
     return depth
 

@@ -1,7 +1,7 @@
-"""Every error that restorekit raises on purpose. Each message is one line made for people.
+"""Every error that restorekit raises on purpose: records for code, one line of text each for people.
 
 RestorekitError
-├── RecipeError        a recipe, an option or a command line that cannot be run; holds every fault found
+├── RecipeError        a recipe, an option or a command line that cannot be run; holds every error found
 ├── PluginError        a plugin that is absent, broken or breaks a contract
 ├── DataError          images, labels or folders that cannot be used
 ├── CheckpointError    a checkpoint that is absent, incomplete or of another version
@@ -11,37 +11,178 @@ RestorekitError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
+
+from restorekit.core.text import either
 
 __all__ = [
+    "CODES",
     "STOPPING",
     "CheckpointError",
+    "Code",
     "DataError",
+    "ErrorRecord",
+    "Origin",
+    "Place",
     "PluginError",
     "RecipeError",
     "RestorekitError",
     "TrainingError",
+    "dotted",
     "message_of",
     "nearest",
+    "render",
     "unknown",
+    "unknown_record",
 ]
 
 STOPPING = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What stops a program on purpose. All else is an error, also the panic of a Rust library, which is no Exception."""
 
+Place = tuple[str | int, ...]
+"""The keys and indexes on the way to a value of a recipe, such as ("losses", 1, "norm")."""
+
+Code = Literal[
+    "unknown-key",
+    "unknown-part",
+    "unknown-name",
+    "unusable-part",
+    "missing",
+    "wrong-type",
+    "out-of-range",
+    "not-allowed",
+    "conflict",
+    "outdated-key",
+    "not-installed",
+    "does-not-fit",
+    "invalid",
+]
+"""What kind of error it is; these names stay the same from version to version.
+
+- `unknown-key`: a key or an option that does not exist; `unknown-part`: a part; `unknown-name`: another name.
+- `unusable-part`: a part whose plugin is broken, or whose name two plugins have.
+- `missing`: a value that must be given.
+- `wrong-type`, `out-of-range`, `not-allowed`: a value of another type, beyond its bounds, or none of the choices.
+- `conflict`: values that exclude each other.
+- `outdated-key`: a key of an older version.
+- `not-installed`: a distribution that the recipe needs.
+- `does-not-fit`: parts that do not fit each other or the data.
+- `invalid`: all else.
+"""
+CODES: tuple[str, ...] = get_args(Code)
+"""All codes."""
+
+
+class _Absent(Enum):
+    """Stands for no value where None is a value."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        """Return its name, as signatures show it."""
+        return self.name
+
+
+ABSENT: Final = _Absent.ABSENT
+
+
+class Origin(NamedTuple):
+    """Where a value of a recipe was written."""
+
+    source: str
+    """A file, or a setting of the command line, such as `--set train.steps`."""
+    line: int | None = None
+    """The line of the file, counted from 1."""
+    variant: str = ""
+    """The variant that set it."""
+
+    def __str__(self) -> str:
+        """Return it as `recipe.yaml:12 (variant wide)`."""
+        line = "" if self.line is None else f":{self.line}"
+        return f"{self.source}{line}" + (f" (variant {self.variant})" if self.variant else "")
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """One error, for code to read; `str` returns its text."""
+
+    message: str
+    """What is wrong, without the fields below."""
+    code: Code = "invalid"
+    """What kind of error it is, such as "unknown-key"; all are in `restorekit.core.errors.CODES`."""
+    place: Place = ()
+    """Where in the recipe; without an origin, below the part that the error is about, whose name is in the message."""
+    origin: Origin | None = None
+    """Where the value at `place` was written; None: not known, as for a part that no recipe names."""
+    got: Any = ABSENT
+    """The value that was refused; a plain value."""
+    allowed: tuple[str, ...] = ()
+    """What is allowed: names of an `unknown-...` error, else descriptions, such as "at least 1"."""
+    hint: str = ""
+    """What to do."""
+
+    def within(self, place: Place) -> ErrorRecord:
+        """Return it with its place below another."""
+        return replace(self, place=(*place, *self.place))
+
+    def __str__(self) -> str:
+        """Return its text in one line."""
+        return render(self)
+
+
+def render(error: ErrorRecord) -> str:
+    """Return the text of an error in one line: origin, place, what is wrong, what was got, a hint, what is known."""
+    text = error.message
+    named = error.code.startswith("unknown-")  # the message names what was got
+    if error.allowed and not named:
+        text += f"{' ' if text else ''}must be {either(error.allowed, most=len(error.allowed))}"
+    if error.got is not ABSENT and not named:
+        text += f"; got {error.got!r:.80}"
+    if named:
+        text += f".{f' {error.hint}' if error.hint else ''} Known: {', '.join(error.allowed) or 'none'}"
+    elif error.hint:
+        text += f". {error.hint}"
+    return text if error.origin is None else ": ".join(filter(None, (str(error.origin), dotted(error.place), text)))
+
+
+def dotted(place: Place) -> str:
+    """Return a place as people write it: `evaluate.metrics[1]`."""
+    return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, place)))
+
 
 class RestorekitError(Exception):
-    """The base: a message for the user, no traceback. The command line exits with `exit_code`."""
+    """The base: a message for the user, no traceback. The command line exits with `exit_code`.
+
+    `errors` holds a record of each error; the text has a line for each.
+    """
 
     exit_code = 2
 
+    def __init__(self, *errors: str | ErrorRecord) -> None:
+        records = [error if isinstance(error, ErrorRecord) else ErrorRecord(str(error)) for error in errors]
+        self.errors: tuple[ErrorRecord, ...] = tuple(records)
+        super().__init__("\n".join(dict.fromkeys(map(render, records))))
+
 
 class RecipeError(RestorekitError):
-    """One or more faults of a recipe, all found at once; `faults` holds a line for each."""
+    """One or more errors of a recipe, all found at once.
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults: Sequence[str] = faults
+    Args:
+        errors: a text or a record each.
+        option: of an error that a part's factory raises: the option that is wrong, so that the error has its line.
+    """
+
+    def __init__(self, *errors: str | ErrorRecord, option: str = "") -> None:
+        records = [error if isinstance(error, ErrorRecord) else ErrorRecord(error) for error in errors]
+        super().__init__(*(one.within((option,)) if option else one for one in records))
+
+    def within(self, place: Place) -> Self:
+        """Return the error of a part as one of what holds the part at `place`."""
+        return type(self)(*(error.within(place) for error in self.errors))
 
 
 class PluginError(RestorekitError):
@@ -76,7 +217,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return one line for a name that nobody knows: the nearest guess, then all known names."""
+    """Return one line for a name that is not known: the nearest guess, then all known names."""
+    return render(unknown_record(what, name, known))
+
+
+def unknown_record(
+    what: str, name: str, known: Iterable[str], code: Code = "unknown-name", place: Place = ()
+) -> ErrorRecord:
+    """Return the error of a name that is not known, with the nearest guess and all known names."""
     names = sorted(known)
-    listed = ", ".join(names) if names else "none"
-    return f"no {what} is called {name!r}.{nearest(name, names)} Known: {listed}"
+    hint = nearest(name, names).strip()
+    return ErrorRecord(f"no {what} is called {name!r}", code, place, got=name, allowed=tuple(names), hint=hint)

@@ -11,21 +11,31 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
-from restorekit.core.errors import PluginError, RecipeError, unknown
+from restorekit.core.errors import (
+    Code,
+    ErrorRecord,
+    Place,
+    PluginError,
+    RecipeError,
+    message_of,
+    unknown,
+    unknown_record,
+)
 
 __all__ = [
     "KINDS",
     "PLURALS",
     "Factory",
-    "Fault",
     "Kind",
+    "Nested",
     "Option",
     "OptionNames",
     "Parts",
@@ -36,9 +46,6 @@ __all__ = [
 
 Factory = Callable[..., Any]
 """What makes a part: called with what the kind gives by position, and with the options of the recipe by keyword."""
-Place = tuple[str | int, ...]
-Fault = tuple[Place, str]
-"""Where in the recipe, and what is wrong there."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,13 @@ class Option:
     """None if the recipe must give it."""
 
 
+class Nested(NamedTuple):
+    """What an option holds that is no plain value: a part, or a list of parts."""
+
+    kind: str
+    many: bool
+
+
 class OptionNames(NamedTuple):
     """A part that a recipe names, and what its options are called."""
 
@@ -114,8 +128,8 @@ class _Part:
         every = inspect.signature(self.factory).parameters
         return {n: p for n, p in every.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
-    def nested(self, option: str) -> str | None:
-        """Return the kind of part that an option holds, or None for a plain value.
+    def nested(self, option: str) -> Nested | None:
+        """Return the kind of part that an option holds, and whether it is a list of them; None for a plain value.
 
         An option whose name is a kind is itself a part; one whose name is the plural is a list of parts, unless its
         annotation has no factory in it: `layers: int = 3` is a number.
@@ -123,9 +137,18 @@ class _Part:
         if option not in self.options:
             return None
         if option in KINDS:
-            return option
+            return Nested(option, many=False)
         many = option in PLURALS and (option not in self.hints or _has_factory(self.hints[option]))
-        return PLURALS[option] if many else None
+        return Nested(PLURALS[option], many=True) if many else None
+
+    def inner(self, options: Mapping[str, Any]) -> Iterator[tuple[Place, str, Any]]:
+        """Yield (place, kind, spec) of the parts that given options hold; the place is below this part."""
+        for option, value in options.items():
+            nested = self.nested(option)
+            if nested is not None and nested.many and isinstance(value, list):
+                yield from (((option, i), nested.kind, item) for i, item in enumerate(value))
+            elif nested is not None and value is not None:
+                yield (option,), nested.kind, value
 
 
 class Source(Protocol):
@@ -143,6 +166,7 @@ class Parts:
 
     def __init__(self, source: Source | None = None) -> None:
         self._parts: dict[tuple[str, str], _Part] = {}
+        self._adapters: dict[_Part, TypeAdapter[Any]] = {}
         self._source = source
 
     def __contains__(self, key: tuple[str, str]) -> bool:
@@ -200,55 +224,80 @@ class Parts:
         """Return the JSON schema of a part's options, for editors."""
         return self._adapter(self._find(kind, name)).json_schema()
 
-    def faults(self, kind: str, spec: Any, place: Place = ()) -> list[Fault]:
-        """Return every fault of a part as a recipe names it: a name, or a mapping with `name` and options."""
-        try:
-            name, options = split(spec)
-        except ValueError as error:
-            return [(place, f"{error}")]
-        lacking = self._lacking(kind, name)
-        if lacking is not None:
-            return [(place, lacking)]
+    def nested(self, kind: str, name: str) -> dict[str, Nested]:
+        """Return the options of a part that hold parts, each with the kind that it holds."""
         part = self._find(kind, name)
-        plain = {n: value for n, value in options.items() if part.nested(n) is None}
-        found: list[Fault] = []
-        try:
-            self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
-        except ValidationError as error:
-            found += explain(error, place, f"{kind} {name!r}: ", [*part.options])
-        for n, parameter in part.options.items():
-            inner, value = part.nested(n), options.get(n)
-            if inner is None:
-                continue
-            if value is None and parameter.default is inspect.Parameter.empty:
-                found.append(((*place, n), f"{kind} {name!r}: option {n!r} needs a value"))
-            elif isinstance(value, list) and n != inner:
-                found += [f for i, item in enumerate(value) for f in self.faults(inner, item, (*place, n, i))]
-            elif value is not None:
-                found += self.faults(inner, value, (*place, n))
-        return found
+        return {option: held for option in part.options if (held := part.nested(option)) is not None}
+
+    def errors(self, kind: str, spec: Any, place: Place = ()) -> list[ErrorRecord]:
+        """Return every error of a part as a recipe names it: a name, or a mapping with `name` and options."""
+        return self.read(kind, spec, place)[1]
 
     def resolve(self, kind: str, spec: Any) -> Factory:
         """Return a part as a factory that waits for what the core gives; nested parts are resolved likewise.
 
         Raises:
-            RecipeError: with every fault of the spec.
+            RecipeError: with every error of the spec.
         """
-        found = self.faults(kind, spec)
-        if found:
-            raise RecipeError(*[text for _, text in found])
-        name, options = split(spec)
+        factory, found = self.read(kind, spec)
+        if factory is None:
+            raise RecipeError(*found)
+        return factory
+
+    def read(self, kind: str, spec: Any, place: Place = ()) -> tuple[Factory | None, list[ErrorRecord]]:
+        """Validate a part as a recipe names it.
+
+        Args:
+            kind: of the part.
+            spec: its name, or a mapping with `name` and options.
+            place: of the part in the recipe.
+
+        Returns:
+            What `resolve` returns, or None if anything is wrong; and every error.
+        """
+        try:
+            name, options = split(spec)
+        except ValueError as error:
+            return None, [ErrorRecord(str(error), "wrong-type", place, got=spec)]
+        lacking = self._lacking(kind, name)
+        if lacking is not None:
+            return None, [lacking.within(place)]
         part = self._find(kind, name)
+        values, found = self._values(part, options, place)
+        held, errors = self._held(part, options, place)
+        found += errors
+        return (None if found else partial(_make, part, values, held)), found
+
+    def _values(
+        self, part: _Part, options: Mapping[str, Any], place: Place
+    ) -> tuple[dict[str, Any], list[ErrorRecord]]:
+        """Return the options of a part that hold no parts, as its factory takes them, and their errors."""
         plain = {n: value for n, value in options.items() if part.nested(n) is None}
-        values = self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
-        given = {n: getattr(values, n) for n in plain}
-        for n, value in options.items():
-            inner = part.nested(n)
-            if inner == n and value is not None:
-                given[n] = self.resolve(inner, value)
-            elif inner is not None and value is not None:
-                given[n] = [self.resolve(inner, v) for v in (value if isinstance(value, list) else [value])]
-        return partial(_make, part, given)
+        try:
+            values = self._adapter(part).validate_json(json.dumps(plain, default=str), strict=True)
+        except ValidationError as error:
+            return {}, [*_of_options(part, error, plain, place)]
+        return {n: getattr(values, n) for n in plain}, []
+
+    def _held(self, part: _Part, options: Mapping[str, Any], place: Place) -> tuple[dict[str, Any], list[ErrorRecord]]:
+        """Return the options of a part that hold parts, as its factory takes them, and their errors."""
+        held: dict[str, Any] = {}
+        found: list[ErrorRecord] = []
+        for n, parameter in part.options.items():
+            nested, value = part.nested(n), options.get(n)
+            if nested is None:
+                continue
+            if nested.many and value is not None:
+                held[n] = []
+            elif value is None and parameter.default is inspect.Parameter.empty:
+                found.append(_lacking_option(part, n, (*place, n)))
+        for at, inner, item in part.inner(options):
+            factory, errors = self.read(inner, item, (*place, *at))
+            found += errors
+            if factory is not None:
+                option, made = str(at[0]), partial(_make_within, at, factory)
+                held[option] = [*held[option], made] if option in held else made
+        return held, found
 
     def used(self, kind: str, spec: Any) -> Iterator[tuple[str, str]]:
         """Yield (kind, name) of a good part as a recipe names it, and of the parts that its options hold."""
@@ -259,18 +308,13 @@ class Parts:
         """Yield (place, kind, spec) of a good part at `place` of a recipe, and of the parts that its options hold."""
         name, options = split(spec)
         yield place, kind, spec
-        for n, value in options.items():
-            inner = self._find(kind, name).nested(n)
-            if inner is not None and isinstance(value, list) and n != inner:
-                for i, item in enumerate(value):
-                    yield from self.within(inner, item, (*place, n, i))
-            elif inner is not None and value is not None:
-                yield from self.within(inner, value, (*place, n))
+        for at, inner, item in self._find(kind, name).inner(options):
+            yield from self.within(inner, item, (*place, *at))
 
     def option_names(self, kind: str, spec: Any, place: Place = ()) -> Iterator[tuple[Place, OptionNames]]:
         """Yield the place and the options of a part as a recipe names it, and of the parts that its options hold.
 
-        What is no part, or none that is known, is passed over: `faults` tells of it.
+        What is no part, or none that is known, is passed over: `errors` has it.
         """
         try:
             name, options = split(spec)
@@ -280,20 +324,19 @@ class Parts:
             return
         part = self._find(kind, name)
         yield place, OptionNames(kind, name, [*part.options])
-        for n, value in options.items():
-            inner = part.nested(n)
-            if inner is not None and isinstance(value, list) and n != inner:
-                for i, item in enumerate(value):
-                    yield from self.option_names(inner, item, (*place, n, i))
-            elif inner is not None:
-                yield from self.option_names(inner, value, (*place, n))
+        for at, inner, item in part.inner(options):
+            yield from self.option_names(inner, item, (*place, *at))
 
-    def _lacking(self, kind: str, name: str) -> str | None:
+    def _lacking(self, kind: str, name: str) -> ErrorRecord | None:
         """Return why there is no such part, though the source was asked for it; None if there is."""
         if (kind, name) in self._parts:
             return None
         why = self._source.bring(kind, name) if self._source is not None and kind in KINDS else None
-        return None if (kind, name) in self._parts else why or unknown(kind, name, self.names(kind))
+        if (kind, name) in self._parts:
+            return None
+        return (
+            ErrorRecord(why, "unusable-part") if why else unknown_record(kind, name, self.names(kind), "unknown-part")
+        )
 
     def _find(self, kind: str, name: str) -> _Part:
         lacking = self._lacking(kind, name)
@@ -302,24 +345,40 @@ class Parts:
         return self._parts[kind, name]
 
     def _adapter(self, part: _Part) -> TypeAdapter[Any]:
-        fields: dict[str, Any] = {}
-        for name, parameter in part.options.items():
-            if part.nested(name) is None:
-                default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-                fields[name] = (part.hints[name], default)
-        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-        return TypeAdapter(create_model(part.name, __config__=config, **fields))
+        """Return what validates the plain options of a part; made once, since that takes milliseconds."""
+        if part not in self._adapters:
+            fields: dict[str, Any] = {}
+            for name, parameter in part.options.items():
+                if part.nested(name) is None:
+                    default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+                    fields[name] = (part.hints[name], default)
+            config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+            self._adapters[part] = TypeAdapter(create_model(part.name, __config__=config, **fields))
+        return self._adapters[part]
 
 
-def _make(part: _Part, options: dict[str, Any], *core: Any) -> Any:
+def _make(part: _Part, values: dict[str, Any], held: dict[str, Any], *core: Any) -> Any:
     """Call a factory, and hold what it returns to the contract. No method, so that a factory can go to a worker."""
-    made = part.factory(*core, **options)
+    try:
+        made = part.factory(*core, **deepcopy(values), **held)  # copies, for a recipe makes a part more than once
+    except ValueError as error:
+        if type(error) is not ValueError:  # of a library, such as one about a damaged file
+            raise
+        raise RecipeError(f"{part.kind} {part.name!r}: {message_of(error)}") from error
     wanted = KINDS[part.kind].returns
     fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
     if not fits:
         came = type(made).__name__
         raise PluginError(f"plugin {part.owner}: {part.kind} {part.name!r} returned a {came}, must return a {wanted}")
     return made
+
+
+def _make_within(place: Place, factory: Factory, *core: Any) -> Any:
+    """Call the factory of a part that another holds at `place`, and give its errors that place."""
+    try:
+        return factory(*core)
+    except RecipeError as error:
+        raise error.within(place) from error.__cause__ or error
 
 
 def split(spec: Any) -> tuple[str, dict[str, Any]]:
@@ -332,23 +391,97 @@ def split(spec: Any) -> tuple[str, dict[str, Any]]:
         return spec, {}
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return spec["name"], {str(n): value for n, value in spec.items() if n != "name"}
-    raise ValueError(f"a part is a name, or a mapping with 'name' and options; came {spec!r}")
+    raise ValueError("a part is a name, or a mapping with 'name' and options")
 
 
-def explain(error: ValidationError, place: Place, prefix: str, known: list[str]) -> list[Fault]:
-    """Return pydantic's findings as faults in our own words."""
-    found = []
-    for one in error.errors(include_url=False, include_context=False):
-        at = tuple(step for step in one["loc"])
-        if one["type"] == "extra_forbidden":
-            text = unknown("option", str(at[-1]), known)
-        elif one["type"] == "missing":
-            text = f"option {'.'.join(map(str, at))!r} needs a value"
+_ALLOWED = {
+    "bool_type": ("wrong-type", "true or false"),
+    "dict_type": ("wrong-type", "a mapping"),
+    "finite_number": ("out-of-range", "a finite number"),
+    "float_type": ("wrong-type", "a number"),
+    "greater_than": ("out-of-range", "above {gt}"),
+    "greater_than_equal": ("out-of-range", "at least {ge}"),
+    "int_from_float": ("wrong-type", "an integer"),
+    "int_type": ("wrong-type", "an integer"),
+    "less_than": ("out-of-range", "below {lt}"),
+    "less_than_equal": ("out-of-range", "at most {le}"),
+    "list_type": ("wrong-type", "a list"),
+    "literal_error": ("not-allowed", "{expected}"),
+    "string_type": ("wrong-type", "text"),
+    "too_long": ("out-of-range", "a list of at most {max_length}"),
+    "too_short": ("out-of-range", "a list of at least {min_length}"),
+    "tuple_type": ("wrong-type", "a list"),
+}
+"""By pydantic's type of an error: its code, and what is allowed."""
+
+
+def explain(error: ValidationError, data: Any) -> Iterator[tuple[Place, str, ErrorRecord]]:
+    """Yield pydantic's errors in our words, those of the alternatives of one value together.
+
+    Args:
+        error: what pydantic raised.
+        data: what was validated.
+
+    Yields:
+        The place in `data`, pydantic's type of the error, and a record without a place.
+    """
+    found: dict[tuple[Place, bool], tuple[str, ErrorRecord]] = {}
+    for one in error.errors(include_url=False):
+        place = _place_in(data, one["loc"], absent=one["type"] == "missing")
+        code, allowed = _ALLOWED.get(one["type"], ("", ""))
+        if not code:
+            text = one["msg"].removeprefix("Value error, ")
+            record = ErrorRecord(text[0].lower() + text[1:], got=one["input"])
         else:
-            label = f"{'.'.join(map(str, at))}: " if at else ""
-            text = f"{label}{one['msg'][0].lower()}{one['msg'][1:]}; came {one['input']!r}"
-        found.append(((*place, *at), prefix + text))
-    return found
+            described = allowed.format(**one.get("ctx", {}))
+            record = ErrorRecord("", typing.cast(Code, code), got=one["input"], allowed=(described,))
+        known = found.get((place, bool(code)))
+        if known is not None and code and described not in known[1].allowed:
+            merged = "wrong-type" if "wrong-type" in (code, known[1].code) else known[1].code
+            record = replace(known[1], code=merged, allowed=(*known[1].allowed, described))
+        if known is None or code:
+            found[place, bool(code)] = one["type"], record
+    yield from ((place, kind, record) for (place, _), (kind, record) in found.items())
+
+
+def _place_in(data: Any, steps: Place, *, absent: bool) -> Place:
+    """Return the steps of a place that data have; pydantic adds the names of alternatives, which are no keys.
+
+    Args:
+        data: mappings and lists.
+        steps: keys and indexes.
+        absent: whether the last step is a key that is not there.
+    """
+    place: list[str | int] = []
+    for i, step in enumerate(steps):
+        there = (isinstance(data, Mapping) and step in data) or (
+            isinstance(data, list | tuple) and isinstance(step, int) and step < len(data)
+        )
+        if there:
+            data = data[step]
+        if there or (absent and i == len(steps) - 1):
+            place.append(step)
+    return tuple(place)
+
+
+def _of_options(part: _Part, error: ValidationError, options: Mapping[str, Any], place: Place) -> Iterator[ErrorRecord]:
+    """Yield the errors of a part's options."""
+    for at, kind, record in explain(error, options):
+        label = ".".join(map(str, at))
+        if kind == "missing":
+            yield _lacking_option(part, label, (*place, *at))
+            continue
+        if kind == "extra_forbidden":
+            found = unknown_record("option", label, part.options, "unknown-key")
+        else:
+            text = label if record.allowed else ": ".join(filter(None, (label, record.message)))
+            found = replace(record, message=text)
+        yield replace(found, message=f"{part.kind} {part.name!r}: {found.message}", place=(*place, *at))
+
+
+def _lacking_option(part: _Part, option: str, place: Place) -> ErrorRecord:
+    """Return the error of an option that has no default and is not given."""
+    return ErrorRecord(f"{part.kind} {part.name!r}: option {option!r} needs a value", "missing", place)
 
 
 def _has_factory(hint: Any) -> bool:
@@ -381,7 +514,7 @@ def _check_signature(part: _Part) -> None:
 def _type_name(part: _Part, option: str) -> str:
     inner = part.nested(option)
     if inner is not None:
-        return f"a {inner}" if inner == option else f"list of {option}"
+        return f"list of {option}" if inner.many else f"a {inner.kind}"
     return _hint_name(part.hints[option])
 
 

@@ -572,7 +572,8 @@ class SingleDegradation(Degradation):
     def __init__(self, severity: tuple[float, float]) -> None:
         low, high = severity
         if not low <= high:
-            raise RecipeError(f"degradation {self.name!r}: severity is [low, high], low <= high; came {[low, high]}")
+            text = f"degradation {self.name!r}: severity is [low, high], low <= high; got {[low, high]}"
+            raise RecipeError(text, option="severity")
         self.low, self.high = low, high
 
     @property

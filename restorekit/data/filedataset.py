@@ -58,11 +58,13 @@ class FileDataset(Dataset):
             try:
                 checked_range(range)
             except DataError as error:
-                raise RecipeError(f"dataset: {error}") from error
+                raise RecipeError(f"dataset: {error}", option="range") from error
         if range is not None and bits is not None:
-            raise RecipeError("dataset: range and bits both say what black and white are; give one of them")
+            text = "dataset: range and bits both say what black and white are; give one of them"
+            raise RecipeError(text, option="range")
         if not self._images and (bits is not None or beyond != "refuse"):
-            raise RecipeError("dataset: bits and beyond are for images that restorekit reads itself, not for a format")
+            text = "dataset: bits and beyond are for images that restorekit reads itself, not for a format"
+            raise RecipeError(text, option="beyond" if bits is None else "bits")
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index`, (C, *S), as its file stores it; nothing is left to `rng`."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.parts import Parts, Place, split
+from restorekit.core.errors import Place, dotted
+from restorekit.core.parts import Parts, split
 from restorekit.core.types import Dataset
 from restorekit.data.splits import SIDES, SideName, Splits
 from restorekit.io.vocabulary import sorted_classes
 from restorekit.recipes.model import AnyRecipe, Recipe
-from restorekit.recipes.places import dotted
 
 __all__ = ["Polarity", "is_negative", "opened_leaves", "polarity", "polarity_of_names"]
 
@@ -120,7 +120,8 @@ def opened_leaves(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tup
     lacking = dict(_undeclared(spec, parts, name))
     for place, part in _leaves(spec, parts, name):
         try:
-            yield place, parts.resolve("dataset", part)(root, "train")
+            made = spec.part(parts, *place) if place == ("data", name) else parts.resolve("dataset", part)
+            yield place, made(root, "train")
         except Exception:  # its data may not be there yet; whatever is wrong, a run says
             if place in lacking:
                 yield place, None

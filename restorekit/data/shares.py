@@ -29,7 +29,8 @@ def split_shares(groups: Sequence[str], strata: Sequence[str] | None = None, *, 
         RecipeError: if the shares leave nothing to train on.
     """
     if test + val >= 1:
-        raise RecipeError(f"test and val leave nothing to train on; got shares of {test:g} and {val:g}")
+        text = f"test and val leave nothing to train on; got shares of {test:g} and {val:g}"
+        raise RecipeError(text, option="test")
     members: dict[str, list[str]] = {}
     for group, stratum in dict(zip(reversed(groups), reversed(strata or [""] * len(groups)), strict=True)).items():
         members.setdefault(stratum, []).append(group)

@@ -23,7 +23,7 @@ from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text
 from restorekit.io.images import expecting
 from restorekit.io.vocabulary import SPLITS
-from restorekit.recipes.model import AnyRecipe, Misfit
+from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError
 from restorekit.recipes.seeds import rng_of, seed_of
 
 __all__ = [
@@ -145,12 +145,15 @@ class Side:
         found = {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
         return {**found, "ungrouped": 0} if self.dataset.synthetic else found  # what is made has no patient
 
+    def unread(self) -> Domain:
+        """The domain as it is known before any file is read: how many images of this side are of each class."""
+        targets = Counter(int(self.record(i).target) for i in range(len(self)) if not self.domain.quantity)
+        return replace(self.domain, counts=tuple(targets[c] for c in range(len(self.domain.classes))))
+
     def counted(self) -> Domain:
         """The domain, how many images of this side are of each class, and the bits of its 16-bit files."""
-        targets = Counter(int(self.record(i).target) for i in range(len(self)) if not self.domain.quantity)
         bits = {depths.bits for depths in self.dataset.depths()} - {None}
-        counts = tuple(targets[c] for c in range(len(self.domain.classes)))
-        return replace(self.domain, counts=counts, bits=bits.pop() if len(bits) == 1 else None)
+        return replace(self.unread(), bits=bits.pop() if len(bits) == 1 else None)
 
     def label(self, record: Record) -> str | None:
         """Return the name of a record's class; None where that is not known, and where targets are numbers."""
@@ -231,7 +234,18 @@ class Splits:
 
 
 def opened(recipe: AnyRecipe, parts: Parts) -> Splits:
-    """Open the datasets of a recipe; no image is read.
+    """Open the datasets of a recipe; no image is read, but 16-bit files that do not state their bits.
+
+    Raises:
+        DataError: if a training side is empty or the classes or the depths of the sides differ.
+    """
+    splits = listed(recipe, parts)
+    _check_depths(splits.sides)
+    return splits
+
+
+def listed(recipe: AnyRecipe, parts: Parts) -> Splits:
+    """Open the datasets of a recipe; no file of an image is read.
 
     Raises:
         DataError: if a training side is empty or the classes of the sides differ.
@@ -245,16 +259,15 @@ def opened(recipe: AnyRecipe, parts: Parts) -> Splits:
                 dataset: Dataset = (
                     TruthOf(sides[split, "a"].dataset)
                     if name == "b" and data.b_is_truth
-                    else parts.resolve("dataset", getattr(data, name).spec)(root, split)
+                    else recipe.part(parts, "data", name)(root, split)
                 )
             domain = Domain(name, data.channels, tuple(data.sizes[name]), tuple(dataset.classes), dataset.quantity)
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     if data.b_is_truth and len(sides["train", "a"]) and not sides["train", "a"].dataset.has_truth:
         why = f"same needs a dataset of a that knows the truth of its images, such as degraded; got {data.a.name}"
-        raise Misfit(recipe, (("data", "b"), why))
+        raise IncompatibleRecipeError(recipe, (("data", "b"), why))
     _check_classes(sides["train", "a"], sides["train", "b"])
-    _check_depths(sides)
     if data.val is not None:
         _split_validation(sides, data.val, recipe)
     if recipe.half is not None:
@@ -280,19 +293,24 @@ def depth_notes(recipe: AnyRecipe, parts: Parts) -> list[str]:
 
 
 def open_splits(recipe: AnyRecipe, parts: Parts, *, verify: Callable[[str], None] | None = None) -> Splits:
-    """Open the datasets of a recipe, and read every image once.
+    """Open the datasets of a recipe, and read every image once; arguments and errors as of `read_splits`."""
+    return read_splits(recipe, listed(recipe, parts), verify=verify)
+
+
+def read_splits(recipe: AnyRecipe, splits: Splits, *, verify: Callable[[str], None] | None = None) -> Splits:
+    """Read every image of the datasets of a recipe once.
 
     Args:
         recipe: the recipe.
-        parts: where its datasets come from.
+        splits: its datasets, as `listed` opens them.
         verify: if given, every recorded image is read once before anything is trained, and this is called with a
             line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
 
     Raises:
-        DataError: if a training side is empty, the classes of the sides differ, images cannot be read, or, before a
-            training, if no training image shows a class that the head is to tell.
+        DataError: if the depths of the sides differ, images cannot be read, or, before a training, no training image
+            shows a class that the head is to predict.
     """
-    splits = opened(recipe, parts)
+    _check_depths(splits.sides)
     if verify is None and recipe.data.unreadable != "skip":  # which files are skipped must be known each time
         return splits
     splits = look(splits, verify or (lambda line: None))

@@ -16,8 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from restorekit.core.errors import RecipeError, unknown
-from restorekit.core.parts import Place
+from restorekit.core.errors import Origin, Place, RecipeError, unknown
 from restorekit.recipes.shipped import located
 from restorekit.recipes.variants import Choice, expanded
 
@@ -33,15 +32,15 @@ PATHS: Sequence[Place] = (("data", "root"), ("nets", "teacher"), ("nets", "weigh
 class Origins:
     """The place that each value of a recipe came from. All are equal: two recipes that say the same are the same."""
 
-    of: Mapping[Place, str] = field(default_factory=dict, compare=False)
+    of: Mapping[Place, Origin] = field(default_factory=dict, compare=False)
 
-    def where(self, place: Place) -> str:
+    def where(self, place: Place) -> Origin:
         """The origin of the value at `place`, else of a value in it, else of the nearest thing around it."""
         if place in self.of:
             return self.of[place]
         inside = (origin for at, origin in self.of.items() if at[: len(place)] == place)
         around = (self.of[place[:end]] for end in range(len(place) - 1, -1, -1) if place[:end] in self.of)
-        return next(inside, None) or next(around, "recipe")
+        return next(inside, None) or next(around, Origin("recipe"))
 
 
 @dataclass
@@ -49,9 +48,9 @@ class Layered:
     """Plain data under construction, and the place that each value came from."""
 
     data: dict[str, Any] = field(default_factory=dict)
-    origins: dict[Place, str] = field(default_factory=dict)
+    origins: dict[Place, Origin] = field(default_factory=dict)
 
-    def where(self, place: Place) -> str:
+    def where(self, place: Place) -> Origin:
         """The origin of the value at `place`, or of the nearest thing around it."""
         return Origins(self.origins).where(place)
 
@@ -65,7 +64,7 @@ class Layered:
             raise RecipeError(f"{path}: {unknown('variant', variant, variants)}")
         for dotted, value, place in variants[variant].values:
             value = _placed(tuple(dotted.split(".")), value, path.parent)
-            _set(self, dotted, value, f"{self.where(place)} (variant {variant})")
+            _set(self, dotted, value, self.where(place)._replace(variant=variant))
 
     def variants(self) -> dict[str, Choice]:
         """Return the variants by name, those of lists of values each.
@@ -96,7 +95,7 @@ class Layered:
                 raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
             origin = f"--set {dotted}"
             parsed = _parse(value, origin)
-            _set(self, dotted, _placed(tuple(dotted.split(".")), parsed, Path()), origin)
+            _set(self, dotted, _placed(tuple(dotted.split(".")), parsed, Path()), Origin(origin))
 
 
 def read(path: Path) -> Layered:
@@ -148,9 +147,9 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
     if not isinstance(tree, CommentedMap):
         raise RecipeError(f"{path}: a recipe is a mapping with name, data, nets, losses and train; came {tree!r:.60}")
     layered = Layered(
-        _placed((), _plain(tree), path.parent), {place: f"{path}:{line + 1}" for place, line in _lines(tree, ())}
+        _placed((), _plain(tree), path.parent), {place: Origin(str(path), line + 1) for place, line in _lines(tree, ())}
     )
-    layered.origins[()] = str(path)
+    layered.origins[()] = Origin(str(path))
     base = layered.data.pop("extends", None)
     if base is None:
         return layered
@@ -228,7 +227,7 @@ def _at(data: Any, place: Place) -> Any:
     return data
 
 
-def _set(layered: Layered, dotted: str, value: Any, origin: str) -> None:
+def _set(layered: Layered, dotted: str, value: Any, origin: Origin) -> None:
     """Set one dotted path. Null removes a list's item; a part given by name becomes a mapping to take an option."""
     steps = [int(s) if s.isdigit() else s for s in re.sub(r"\[(\d+)\]", r".\1", dotted).split(".")]
     node: Any = layered.data
@@ -261,7 +260,7 @@ def _set(layered: Layered, dotted: str, value: Any, origin: str) -> None:
         node = below
 
 
-def _moved_up(origins: Mapping[Place, str], place: Place, gone: int) -> Iterator[tuple[Place, str]]:
+def _moved_up(origins: Mapping[Place, Origin], place: Place, gone: int) -> Iterator[tuple[Place, Origin]]:
     """The origins after item `gone` left the list at `place`: those behind it move up."""
     depth = len(place)
     for at, origin in origins.items():
@@ -271,7 +270,7 @@ def _moved_up(origins: Mapping[Place, str], place: Place, gone: int) -> Iterator
             yield (*place, int(at[depth]) - 1, *at[depth + 1 :]), origin
 
 
-def _item(items: list[Any], step: str | int, origin: str) -> int:
+def _item(items: list[Any], step: str | int, origin: Origin) -> int:
     names = [name_of(item) for item in items]
     if isinstance(step, int) and step < len(items):
         return step

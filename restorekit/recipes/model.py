@@ -1,19 +1,19 @@
-"""What a recipe may say: its keys, their types, limits and defaults; and faults that are found as it is built."""
+"""What a recipe may say: its keys, their types, limits and defaults; and errors that are found as it is built."""
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from restorekit.core.errors import RecipeError
-from restorekit.core.parts import Fault, Place
+from restorekit.core.errors import ErrorRecord, Place, RecipeError
+from restorekit.core.parts import Factory, Parts
 from restorekit.recipes.layered import Origins, name_of
-from restorekit.recipes.places import SAME, lines_of, meant_place
+from restorekit.recipes.places import SAME, Resolved, kind_at
 from restorekit.recipes.variants import numbered
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "Audit",
     "Data",
     "ExtraSpec",
+    "IncompatibleRecipeError",
     "LossSpec",
-    "Misfit",
     "Recipe",
     "RestorerRecipe",
     "ScheduleSpec",
@@ -329,6 +329,7 @@ class _Recipe(_Model):
     """Which of them was applied: `--variant` writes it here. It is a label; set by hand it applies nothing."""
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
+    _parts: Resolved = PrivateAttr(default_factory=Resolved)
 
     @property
     def half(self) -> Literal["first", "second"] | None:
@@ -350,26 +351,47 @@ class _Recipe(_Model):
         """Where its values came from: a file and a line, or a setting."""
         return self._origins
 
-    def born(self, origins: Origins) -> Self:
-        """Return it with the places that its values came from."""
+    def born(self, origins: Origins, parts: Resolved | None = None) -> Self:
+        """Return it with the places that its values came from, and the parts that were validated."""
         made = self.model_copy()
         made._origins = origins
+        made._parts = parts or Resolved()
         return made
+
+    def part(self, parts: Parts, *place: str | int) -> Factory:
+        """Return the factory of the part at a place, such as ("losses", 1); it is validated once.
+
+        Args:
+            parts: where it comes from.
+            place: of the part.
+
+        Raises:
+            RecipeError: if it is not valid, which a recipe that was loaded has been checked for.
+        """
+        value: Any = self
+        for key in place:
+            value = getattr(value, str(key)) if isinstance(value, BaseModel) else value[key]
+        spec: dict[str, Any] = value.spec
+        factory = self._parts.factory(place, spec)
+        if factory is None:
+            with self.at(*place):
+                factory = parts.resolve(kind_at(place), spec)
+            self._parts.keep(place, spec, factory)
+        return factory
 
     @contextmanager
     def at(self, *place: str | int) -> Iterator[None]:
-        """Give errors of what is made inside, from what is at `place`, the line on which the recipe asks for it.
+        """Give errors of what is made inside, from what is at `place`, that place and the line that asks for it.
 
         Raises:
-            Misfit: for a RecipeError that does not know its place.
+            IncompatibleRecipeError: for a RecipeError whose place is that below the part.
         """
         try:
             yield
-        except Misfit:
+        except IncompatibleRecipeError:
             raise
         except RecipeError as error:
-            data = json.loads(self.model_dump_json())
-            raise Misfit(self, *((meant_place(data, place, line), line) for line in error.faults)) from error
+            raise IncompatibleRecipeError(self, *(one.within(place) for one in error.errors)) from error
 
 
 class Recipe(_Recipe):
@@ -422,15 +444,29 @@ def require_training(recipe: AnyRecipe) -> Recipe:
     raise RecipeError(f"{recipe.name}: names the restorer {recipe.restorer.name!r} and trains no network; got no nets")
 
 
-class Misfit(RecipeError):
-    """Faults of a recipe that is valid by itself: its parts do not fit each other or the data.
+class IncompatibleRecipeError(RecipeError):
+    """Errors of a recipe that is valid by itself: its parts do not fit each other or the data.
 
-    `found` holds them with their places, `faults` a line each, in which the place stands first, as with other faults.
+    Args:
+        recipe: the recipe, which knows where its values were written.
+        errors: a record each, or the place and the text of something that does not fit.
     """
 
-    def __init__(self, recipe: _Recipe, *found: Fault) -> None:
-        super().__init__(*lines_of(found, recipe.origins))
-        self.found = found
+    def __init__(self, recipe: _Recipe, *errors: ErrorRecord | tuple[Place, str]) -> None:
+        records = (
+            one if isinstance(one, ErrorRecord) else ErrorRecord(one[1], "does-not-fit", one[0]) for one in errors
+        )
+        super().__init__(
+            *(one if one.origin else replace(one, origin=recipe.origins.where(one.place)) for one in records)
+        )
+
+    def within(self, place: Place) -> Self:
+        """Return itself: its places are those of the whole recipe."""
+        return self
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[ErrorRecord, ...]]:
+        """Become a RecipeError in another process: the recipe stays in this one."""
+        return RecipeError, self.errors
 
 
 def key_fields(model: type[BaseModel] | None = None, place: Place = ()) -> Iterator[Place]:

@@ -1,15 +1,16 @@
-"""Places in a recipe: where it names parts, what stands there, and how people read a place."""
+"""Places in a recipe: where it names parts, what stands there, and what was made of it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from restorekit.core.parts import Fault, Place
-from restorekit.recipes.layered import Origins, name_of
+from restorekit.core.errors import Place
+from restorekit.core.parts import Factory, split
+from restorekit.recipes.layered import name_of
 
-__all__ = ["OWN_KEYS", "PART_PLACES", "SAME", "dotted", "held", "lines_of", "meant_place", "named"]
+__all__ = ["OWN_KEYS", "PART_PLACES", "SAME", "Resolved", "held", "kind_at", "named"]
 
 PART_PLACES: Mapping[Place, str] = {
     ("data", "a"): "dataset",
@@ -38,15 +39,40 @@ OWN_KEYS: Mapping[str, str] = {"loss": "weight", "schedule": "restart"}
 """By kind: the key of a part in a recipe that is not an option of the part."""
 
 
-def dotted(place: Place) -> str:
-    """Return a place as people write it: `evaluate.metrics[1]`."""
-    return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, place)))
+@dataclass
+class Resolved:
+    """Factories of a recipe's parts by place, each with the spec that it was made from.
+
+    All are equal: two recipes that say the same are the same. In another process it is empty, and filled again.
+    """
+
+    of: dict[Place, tuple[dict[str, Any], Factory]] = field(default_factory=dict, compare=False)
+
+    def keep(self, place: Place, spec: Any, factory: Factory) -> None:
+        """Keep the factory of the part at a place."""
+        name, options = split(spec)
+        self.of[place] = {"name": name, **options}, factory
+
+    def factory(self, place: Place, spec: dict[str, Any]) -> Factory | None:
+        """Return the factory of the part at a place, if it was made from this spec."""
+        made_from, factory = self.of.get(place, (None, None))
+        return factory if made_from == spec else None
+
+    def __reduce__(self) -> tuple[type[Resolved], tuple[()]]:
+        """Leave the factories behind, for those of plugins' own functions cannot be pickled."""
+        return Resolved, ()
 
 
-def lines_of(faults: Sequence[Fault], origins: Origins) -> list[str]:
-    """Return faults as people read them: file and line, key, what is wrong; the same is said once."""
-    lines = [": ".join(filter(None, (origins.where(place), dotted(place), text))) for place, text in faults]
-    return [*dict.fromkeys(lines)]
+def kind_at(place: Place) -> str:
+    """Return the kind of the part at a place of a recipe, such as ("losses", 1) or ("nets", "extra", "x", "encoder").
+
+    Raises:
+        KeyError: if no part stands there.
+    """
+    plain = place[:-1] if isinstance(place[-1], int) else place
+    if plain[:2] == ("nets", "extra"):
+        plain = (*plain[:2], "*", *plain[3:])
+    return PART_PLACES[plain]
 
 
 def held(data: Any, place: Place) -> Any:
@@ -79,22 +105,3 @@ def named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
 
 def _without(spec: Any, key: str | None) -> Any:
     return {k: v for k, v in spec.items() if k != key} if isinstance(spec, dict) else spec
-
-
-def meant_place(data: Any, place: Place, text: str) -> Place:
-    """Return the place of the option that a fault of the part at `place` speaks of, else of the part that it names."""
-    for key in place:
-        data = data[key]
-    parts = [(at, part) for at, part in _mappings(data, place) if at == place or f"{part.get('name')!r}" in text]
-    at, part = parts[-1] if parts else (place, {})
-    found = {key: re.search(rf"\b{re.escape(key)}\b", text) for key in part if key != "name" and part[key] is not None}
-    spoken = {key: match.start() for key, match in found.items() if match}
-    return (*at, min(spoken, key=spoken.__getitem__)) if spoken else at
-
-
-def _mappings(data: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Yield every mapping of plain data with its place, the outer ones first."""
-    if isinstance(data, dict):
-        yield place, data
-    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
-        yield from _mappings(value, (*place, key))

@@ -1,4 +1,4 @@
-"""YAML to a frozen, validated Recipe: every fault at once, each with its file, its line and a hint.
+"""YAML to a frozen, validated Recipe: every error at once, each with its file, its line and a hint.
 
 A recipe is built in layers: the file it `extends`, the file itself, a variant, then every `--set`. What a later layer
 sets replaces what an earlier one said, and an error names the layer that the value came from.
@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from restorekit.core.errors import RecipeError, unknown
+from restorekit.core.errors import ErrorRecord, Origin, RecipeError, unknown
 from restorekit.core.parts import Parts
 from restorekit.discovery.plugins import Plugins
-from restorekit.recipes.faults import checked
+from restorekit.recipes.errors import checked
 from restorekit.recipes.layered import Layered, Origins, read, to_yaml
 from restorekit.recipes.model import AnyRecipe
-from restorekit.recipes.places import PART_PLACES, held, lines_of, named
+from restorekit.recipes.places import PART_PLACES, held, named
 from restorekit.recipes.upgrade import upgraded
 
 __all__ = [
@@ -58,7 +59,7 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
         variant: one of the recipe's `variants`.
 
     Raises:
-        RecipeError: with every fault, a line each: file and line, key, what is wrong, a hint.
+        RecipeError: with every error: file and line, key, what is wrong, a hint.
     """
     layered = read(path)
     if variant is not None:
@@ -71,7 +72,9 @@ def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str
         lists = _lists(layered, variant)
         if lists:
             hint = "lists in a variant are choices; a value that is itself a list is written [[...]]"
-            raise RecipeError(*error.faults, f"variants.{lists[0]}: {', '.join(lists[1:])}: {hint}") from error
+            place = ("variants", lists[0])
+            about = ErrorRecord(f"{', '.join(lists[1:])}: {hint}", "wrong-type", place, layered.where(place))
+            raise RecipeError(*error.errors, about) from error
         raise
 
 
@@ -110,7 +113,7 @@ def named_variants(path: Path, names: Sequence[str]) -> list[str]:
 def load_variants(
     path: Path, plugins: Plugins, names: Sequence[str] | None, *, sets: Sequence[str] = ()
 ) -> dict[str, AnyRecipe | RecipeError]:
-    """Read several variants of a recipe; in the place of one that cannot be used stands its fault.
+    """Read several variants of a recipe; in the place of one that cannot be used stands its error.
 
     Args:
         path: a YAML 1.2 file.
@@ -205,7 +208,7 @@ def read_resolved(folder: Path) -> dict[str, Any]:
 
 def resolved(data: dict[str, Any], origin: str, plugins: Plugins) -> AnyRecipe:
     """Validate a resolved recipe, as a run folder or a checkpoint holds it, against the parts installed now."""
-    return _validate(Layered(upgraded(data), {(): origin}), plugins)
+    return _validate(Layered(upgraded(data), {(): Origin(origin)}), plugins)
 
 
 def reopened(folder: Path, plugins: Plugins, root: Path | None = None, sets: Sequence[str] = ()) -> AnyRecipe:
@@ -223,7 +226,7 @@ def reopened(folder: Path, plugins: Plugins, root: Path | None = None, sets: Seq
     """
     data = read_resolved(folder)
     if sets:
-        layered = Layered(upgraded(data), {(): str(folder / "recipe.json")})
+        layered = Layered(upgraded(data), {(): Origin(str(folder / "recipe.json"))})
         layered.apply(sets)
         changed = _validate(layered, plugins)
         if differing := differences(data, changed):
@@ -249,8 +252,8 @@ def dump(recipe: AnyRecipe) -> str:
 
 
 def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
-    recipe, faults = checked(layered.data, plugins)
+    recipe, parts, errors = checked(layered.data, plugins)
     origins = Origins(layered.origins)
-    if recipe is None or faults:
-        raise RecipeError(*lines_of(faults, origins))
-    return recipe.born(origins)
+    if recipe is None or errors:
+        raise RecipeError(*(replace(error, origin=origins.where(error.place)) for error in errors))
+    return recipe.born(origins, parts)

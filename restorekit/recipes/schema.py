@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from restorekit.core.parts import KINDS, PLURALS, Parts, Place
+from restorekit.core.parts import KINDS, Parts, Place
 from restorekit.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe
 from restorekit.recipes.places import PART_PLACES, SAME
 
@@ -94,12 +94,9 @@ def _part(parts: Parts, kind: str, name: str, options: dict[str, Any]) -> dict[s
         properties["weight"] = {"type": "number", "default": 1.0}
     if kind == "schedule":
         properties["restart"] = {"type": "boolean", "default": False}
-    for option in parts.options(kind, name):
-        one, many = option.type.removeprefix("a "), option.type.removeprefix("list of ")
-        if one != option.type:
-            properties[option.name] = {"$ref": f"#/$defs/{one}"}
-        elif many != option.type:
-            properties[option.name] = {"type": "array", "items": {"$ref": f"#/$defs/{PLURALS[many]}"}}
+    for option, nested in parts.nested(kind, name).items():
+        one = {"$ref": f"#/$defs/{nested.kind}"}
+        properties[option] = {"type": "array", "items": one} if nested.many else one
     return {
         "type": "object",
         "description": parts.about(kind, name).partition("\n")[0],

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from restorekit.core.parts import OptionNames, Parts, Place
+from restorekit.core.errors import Place, dotted
+from restorekit.core.parts import OptionNames, Parts
 from restorekit.recipes.model import key_fields
-from restorekit.recipes.places import OWN_KEYS, PART_PLACES, dotted, held, named
+from restorekit.recipes.places import OWN_KEYS, PART_PLACES, held, named
 
 __all__ = ["OTHER_WORDS", "did_you_mean", "key_places", "part_options", "suggested"]
 

@@ -6,24 +6,23 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restorekit.core.parts import Fault
+from restorekit.core.errors import ErrorRecord
 
 __all__ = ["old_keys", "upgraded"]
 
 
-def old_keys(data: Mapping[str, Any]) -> Iterator[Fault]:
+def old_keys(data: Mapping[str, Any]) -> Iterator[ErrorRecord]:
     """Yield an error for each key of version 1 that a recipe has, with what to write now."""
     train = data.get("train")
     if not isinstance(train, dict):
         return
     if "adam" in train:
         new = _optimizer(train["adam"]) if isinstance(train["adam"], dict) else {"name": "adam"}
-        yield ("train", "adam"), f"is train.optimizer since version 2; write optimizer: {_flow(new)}"
+        text = f"is train.optimizer since version 2; write optimizer: {_flow(new)}"
+        yield ErrorRecord(text, "outdated-key", ("train", "adam"))
     if "decay_from" in train:
-        yield (
-            ("train", "decay_from"),
-            f"is train.schedule since version 2; write schedule: {_flow(_schedule(train['decay_from']))}",
-        )
+        text = f"is train.schedule since version 2; write schedule: {_flow(_schedule(train['decay_from']))}"
+        yield ErrorRecord(text, "outdated-key", ("train", "decay_from"))
 
 
 def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:

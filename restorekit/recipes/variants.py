@@ -10,8 +10,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from restorekit.core.errors import RecipeError
-from restorekit.core.parts import Place
+from restorekit.core.errors import Place, RecipeError
 
 __all__ = ["Choice", "expanded", "numbered"]
 

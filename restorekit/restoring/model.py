@@ -435,7 +435,7 @@ def _run(folder: Path) -> Model:
         else parts.resolve("format", format)()
     )
     if isinstance(spec, RestorerRecipe):
-        part: Restorer = parts.resolve("restorer", spec.restorer.spec)(domain)
+        part: Restorer = spec.part(parts, "restorer")(domain)
         load_restorer(part, read_tensors(checkpoint, state, ("restorer",)), checkpoint)
 
         def made(domain: Domain, times: int | None) -> Restorer:

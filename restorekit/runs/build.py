@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.types import (
     Domain,
@@ -21,10 +22,10 @@ from restorekit.core.types import (
 )
 from restorekit.data import batches, checks, items
 from restorekit.data.polarity import polarity
-from restorekit.data.splits import SIDES, SPLITS, Splits, changes, open_splits
+from restorekit.data.splits import SIDES, SPLITS, Splits, changes, listed, read_splits
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
-from restorekit.recipes.model import AnyRecipe, Misfit, Recipe, RestorerRecipe
+from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.average import Average
 from restorekit.runs.check import check, check_restorer
 from restorekit.runs.checkpoint import checkpoints
@@ -53,15 +54,16 @@ class _Opened:
 
 def _opened(
     spec: AnyRecipe,
+    splits: Splits,
     plugins: Plugins,
     folder: Path,
     engine: Engine,
     verify: Callable[[str], None] | None,
     allow_leaks: bool,
 ) -> _Opened:
-    """Open the images of a recipe; see `build`."""
+    """Read the images of a recipe, whose datasets are listed; see `build`."""
     parts = plugins.parts
-    splits = open_splits(spec, parts, verify=verify)
+    splits = read_splits(spec, splits, verify=verify)
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
     engine.notes.extend(splits.depth_notes())
@@ -129,7 +131,8 @@ def build_fitted(
 ) -> FittedRun:
     """Make the run of a recipe that names a restorer; arguments and errors as of `build`."""
     require_single_process()
-    opened = _opened(spec, plugins, folder, Engine("fp32"), verify, allow_leaks)
+    splits = listed(spec, plugins.parts)
+    opened = _opened(spec, splits, plugins, folder, Engine("fp32"), verify, allow_leaks)
     part = check_restorer(spec, plugins.parts, opened.domains)
     return FittedRun(**opened.fields, part=part, metrics=make_metrics(spec, plugins.parts, opened.domains["a"]))
 
@@ -162,21 +165,20 @@ def build(
     """
     require_single_process()
     parts = plugins.parts
-    if verify is not None:
-        check(spec, parts)  # before the data, which may take long to read
+    splits, checked = _listed(spec, parts, begins=verify is not None)
     with spec.at("train", "precision"):
         engine = Engine(spec.train.precision)
     begins = training and not checkpoints(folder)
     teacher = open_teacher(spec, plugins, build_translator) if training else None
     weights = read_weights(spec) if begins and spec.nets.weights is not None else {}
-    opened = _opened(spec, plugins, folder, engine, verify, allow_leaks)
+    opened = _opened(spec, splits, plugins, folder, engine, verify, allow_leaks)
     splits, domains = opened.splits, opened.domains
     terms = make_terms(spec, parts)
-    _require_known(spec, terms, splits, domains)
-    check(spec, parts, domains)
+    if {name: replace(domain, bits=None) for name, domain in domains.items()} != checked:  # images were left out
+        check(spec, parts, domains, begins=False)
     if spec.train.keep == "best" and not len(splits["val", "a"]):
         why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
-        raise Misfit(spec, (("train", "keep"), why))
+        raise IncompatibleRecipeError(spec, (("train", "keep"), why))
     per_epoch = batches.steps_per_epoch(splits, spec)
     steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
     nets = build_nets(spec, parts, domains, terms)
@@ -207,6 +209,23 @@ def build(
     )
 
 
+def _listed(spec: Recipe, parts: Parts, *, begins: bool) -> tuple[Splits, dict[str, Domain]]:
+    """List the images of a recipe, and check it against their domains before any of them is read.
+
+    Where they cannot be listed, or lack what the losses need, the errors of the recipe itself go first.
+    """
+    try:
+        splits = listed(spec, parts)
+        domains: dict[str, Domain] = {name: splits["train", name].unread() for name in SIDES}
+        _require_known(spec, make_terms(spec, parts), splits, domains)
+    except RestorekitError:
+        if begins:
+            check(spec, parts)
+        raise
+    check(spec, parts, domains, begins=begins)
+    return splits, domains
+
+
 def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Mapping[str, Domain]) -> None:
     """Require that the data know what the losses compare with: truths and targets."""
     if spec.data.pairing != "key" and not splits["train", "a"].dataset.has_truth:
@@ -216,7 +235,7 @@ def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Map
                     f"{spec.losses[i].name} needs images of a whose truth is known; set data.pairing: key, or take a "
                     "dataset that knows the truth, such as degraded"
                 )
-                raise Misfit(spec, (("losses", i), why))
+                raise IncompatibleRecipeError(spec, (("losses", i), why))
     if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
         raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
 
@@ -233,7 +252,7 @@ def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:
             f"{spec.nets.generator.name!r} has parameters that learn from step {last} on, counted from 0, and the run "
             f"has {steps} steps, so they never would; let them learn from a step below {steps} on, or train longer"
         )
-        raise Misfit(spec, (("nets", "generator"), why))
+        raise IncompatibleRecipeError(spec, (("nets", "generator"), why))
 
 
 def _summary_of(generator: Generator) -> Callable[[Tensor], Tensor | None] | None:

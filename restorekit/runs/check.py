@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from restorekit.core import nd
-from restorekit.core.errors import RestorekitError, unknown
-from restorekit.core.parts import Fault, Parts, Place
+from restorekit.core.errors import ErrorRecord, Place, RestorekitError, dotted, unknown
+from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
 from restorekit.core.types import (
     Discriminator,
@@ -24,54 +24,58 @@ from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES
 from restorekit.recipes import recipe
 from restorekit.recipes.judge import judge_recipe
-from restorekit.recipes.model import Misfit, Recipe, RestorerRecipe
-from restorekit.recipes.places import dotted
+from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.answers import AnswerError, NeedsNumbers, require_answer
 from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
 from restorekit.runs.run import Term
 
 __all__ = ["check", "check_restorer"]
 
+Found = ErrorRecord | tuple[Place, str]
+"""An error, or the place and the text of something that does not fit."""
 RESERVED = ("generator", "discriminator")
 """Sides of a training, by whose names optimizers are kept beside those of `nets.extra`."""
 
 
-def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> None:
+def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = None, *, begins: bool = True) -> None:
     """Hold the recipe's parts against each other, and its networks against its images; no image is read.
 
     Args:
         spec: the recipe.
         parts: where its parts come from.
         domains: those of the data; None: those that its datasets report where they can be opened, or else `assumed`.
+        begins: whether a training begins, which needs its watchers and its teacher.
 
     Raises:
-        RecipeError: with every fault, each with its place in the recipe.
+        RecipeError: with every error, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
-    faults = [] if domains else [*_watcher_faults(spec, parts), *_teacher_faults(spec)]
+    errors = [*_watcher_errors(spec, parts), *_teacher_errors(spec)] if begins else []
     domains = domains or _reported(spec, parts)
-    faults += [*_misfits(spec, terms), *_metric_faults(spec, parts, domains["a"])]
-    faults += [] if faults else _shape_faults(spec, parts, domains, terms)
-    faults += _judge_faults(spec, parts, domains)
-    if faults:
-        raise Misfit(spec, *faults)
+    errors += [*_misfits(spec, terms), *_metric_errors(spec, parts, domains["a"])]
+    errors += [] if errors else _shape_errors(spec, parts, domains, terms)
+    errors += _judge_errors(spec, parts, domains)
+    if errors:
+        raise IncompatibleRecipeError(spec, *errors)
 
 
-def _judge_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Fault]:
+def _judge_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Found]:
     judge = judge_recipe(spec, steps=1)
     try:
         if judge is not None:
-            check(judge, parts, domains)
-    except Misfit as error:
-        return [_of_judge(place, text) for place, text in error.found]
+            check(judge, parts, domains, begins=False)
+    except IncompatibleRecipeError as error:
+        return [_of_judge(one) for one in error.errors]
     return []
 
 
-def _of_judge(place: Place, text: str) -> Fault:
-    """Return a fault of the judge's recipe as one of the recipe that asks for it, which names its generator alone."""
+def _of_judge(error: ErrorRecord) -> ErrorRecord:
+    """Return an error of the judge's recipe as one of the recipe that asks for it, which names its generator alone."""
+    place, text = error.place, f"the judge: {error.message}"
     if place[:2] == ("nets", "generator"):
-        return ("audit", "judge", *place[2:]), f"the judge: {text}"
-    return ("audit", "judge"), f"the judge: {dotted(place)}: {text}"
+        return replace(error, message=text, place=("audit", "judge", *place[2:]), origin=None)
+    text = f"the judge: {dotted(place)}: {error.message}"
+    return replace(error, message=text, place=("audit", "judge"), origin=None)
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
@@ -91,8 +95,8 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
     return domains
 
 
-def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
-    """Faults between losses and networks."""
+def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
+    """Errors between losses and networks."""
     for i, term in enumerate(terms):
         at, name = ("losses", i), spec.losses[i].name
         if term.loss.judges and spec.nets.discriminator is None:
@@ -121,34 +125,34 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
         yield ("train", "keep"), "best needs a score; add one to evaluate.metrics"
 
 
-def _watcher_faults(spec: Recipe, parts: Parts) -> Iterator[Fault]:
-    """Faults of watchers that cannot be made, as one whose library is not installed."""
-    for i, watcher in enumerate(spec.watch):
+def _watcher_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
+    """Errors of watchers that cannot be made, as one whose library is not installed."""
+    for i in range(len(spec.watch)):
         try:
             with TemporaryDirectory() as folder, spec.at("watch", i):
-                parts.resolve("watcher", watcher.spec)(Path(folder))
-        except Misfit as error:
-            yield from error.found
+                spec.part(parts, "watch", i)(Path(folder))
+        except IncompatibleRecipeError as error:
+            yield from error.errors
 
 
-def _teacher_faults(spec: Recipe) -> Iterator[Fault]:
+def _teacher_errors(spec: Recipe) -> Iterator[Found]:
     """Errors of a teacher that is not there; whether it fits, a run says."""
     if spec.nets.teacher is not None:
         try:
             recipe.read_resolved(Path(spec.nets.teacher))
         except RestorekitError as error:
-            yield ("nets", "teacher"), str(error)
+            yield from ((("nets", "teacher"), str(one)) for one in error.errors)
 
 
-def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault]:
+def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found]:
     judges = []
     for i, (name, metric) in enumerate(zip(spec.metric_names, spec.evaluate.metrics, strict=True)):
         at = ("evaluate", "metrics", i)
         try:
             with spec.at(*at):
-                made = parts.resolve("metric", metric.spec)(domain)
-        except Misfit as error:
-            yield from error.found
+                made = spec.part(parts, *at)(domain)
+        except IncompatibleRecipeError as error:
+            yield from error.errors
             judges.append(name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
@@ -162,7 +166,7 @@ def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault
         yield ("train", "keep"), "best needs a metric that knows what is better; of these, neither more nor less is"
 
 
-def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Fault]:
+def _shape_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Found]:
     """Run the networks once without numbers, on the meta device: what cannot be built or take the images is reported.
 
     Where a guest needs numbers, as one that reads some while it is built, two images are run on the CPU.
@@ -175,7 +179,7 @@ def _shape_faults(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], ter
 
 def _run_once(
     spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term], device: str, batch: int
-) -> list[Fault]:
+) -> list[Found]:
     shape = (batch, spec.data.channels, *spec.data.size)
     try:
         with torch.device(device), torch.no_grad(), nd.explained_single_values():
@@ -200,16 +204,19 @@ def _run_once(
         for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
             if net.head is not None:
                 require_answer(net.head, output.answer, domains[name], batch)
-            found = [*_extra_faults(spec, nets, {"a": image, "b": larger}, device)]
+            found = [*_extra_errors(spec, nets, {"a": image, "b": larger}, device)]
         found += _evened_twice(spec, nets)
         found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
-    except Misfit as error:
-        return [*error.found]
+    except IncompatibleRecipeError as error:
+        cause = error.__cause__
+        if device == "meta" and cause is not None and isinstance(cause.__cause__, ValueError):
+            raise NeedsNumbers from error  # a part refused a value, which may be one that was never computed
+        return [*error.errors]
     except AnswerError as error:
         called = spec.nets.head.name if spec.nets.head is not None else ""
         return [(("nets", "head"), f"head {called!r} {error}")]
     except RestorekitError as error:
-        return [(("nets",), line) for line in str(error).splitlines()]
+        return [(("nets",), str(one)) for one in error.errors]
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         why = str(error).partition("\n")[0]
         if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
@@ -226,7 +233,7 @@ def _run_once(
     return found + [(at, f"makes {tuple(other)} of {shape}; must make {must}") for other in wrong]
 
 
-def _extra_faults(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device: str) -> Iterator[Fault]:
+def _extra_errors(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device: str) -> Iterator[Found]:
     """Errors of networks of nets.extra that cannot take the images of their side."""
     for name, of in spec.nets.extra.items():
         image, net = images[of.domain], nets.extra[name]
@@ -239,22 +246,22 @@ def _extra_faults(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device
             yield ("nets", "extra", name, of.kind), f"cannot take images of {tuple(image.shape)}: {why}"
 
 
-def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Fault]:
+def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Found]:
     head = nets.ab.head
     if head is not None and head.balances and spec.data.balance == "class":
         why = f"class evens out the classes once more than nets.head does by {head.balances}"
         yield ("data", "balance"), f"{why}; set data.balance: none, or drop that option of the head"
 
 
-def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Fault]:
-    """Faults of a recipe whose generator hands its images through: what trains or scores them means nothing."""
+def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Found]:
+    """Errors of a recipe whose generator hands its images through: what trains or scores them means nothing."""
     why = f"generator {spec.nets.generator.name!r} hands its images through"
     if any(term.loss.judges for term in terms):
         yield ("nets", "discriminator"), f"{why}, so there is nothing to judge; take it and its loss away"
     if spec.audit is not None:
         yield ("audit",), f"{why}, so there is nothing to audit; take it away"
     for i, metric in enumerate(spec.evaluate.metrics):
-        if parts.resolve("metric", metric.spec)(domain).needs != "target":
+        if spec.part(parts, "evaluate", "metrics", i)(domain).needs != "target":
             yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; take it away"
 
 
@@ -266,12 +273,12 @@ def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Dom
     """
     domain = (domains or assumed(spec))["a"]
     with spec.at("restorer"):
-        part: Restorer = parts.resolve("restorer", spec.restorer.spec)(domain)
+        part: Restorer = spec.part(parts, "restorer")(domain)
     if part.scale != spec.data.scale:
         why = f"must be the scale of restorer {spec.restorer.name!r}, {part.scale}; got {spec.data.scale}"
-        raise Misfit(spec, (("data", "scale"), why))
+        raise IncompatibleRecipeError(spec, (("data", "scale"), why))
     for i, metric in enumerate(make_metrics(spec, parts, domain).values()):
         if metric.needs == "target":
             why = f"{spec.evaluate.metrics[i].name} scores predictions, and a restorer without training makes none"
-            raise Misfit(spec, (("evaluate", "metrics", i), why))
+            raise IncompatibleRecipeError(spec, (("evaluate", "metrics", i), why))
     return part

@@ -28,9 +28,8 @@ def make_terms(spec: Recipe, parts: Parts) -> list[Term]:
     """Return the loss terms."""
     terms = []
     for i, (name, loss) in enumerate(zip(spec.loss_names, spec.losses, strict=True)):
-        options = {name: value for name, value in loss.spec.items() if name != "weight"}
         with spec.at("losses", i):
-            terms.append(Term(name, loss.weight, parts.resolve("loss", options)()))
+            terms.append(Term(name, loss.weight, spec.part(parts, "losses", i)()))
     return terms
 
 
@@ -63,11 +62,11 @@ def build_translator(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) 
 
 def _make_translator(spec: Recipe, parts: Parts, source: Domain, target: Domain) -> Translator:
     with spec.at("nets", "generator"):
-        made = parts.resolve("generator", spec.nets.generator.spec)(source, target)
+        made = spec.part(parts, "nets", "generator")(source, target)
     if spec.nets.head is None:
         return Translator(made)
     with spec.at("nets", "head"):
-        return Translator(made, parts.resolve("head", spec.nets.head.spec)(made.features, source))
+        return Translator(made, spec.part(parts, "nets", "head")(made.features, source))
 
 
 def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool) -> Nets:
@@ -76,7 +75,7 @@ def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool
     d_a = d_b = None
     if spec.nets.discriminator is not None:
         with spec.at("nets", "discriminator"):
-            judge = parts.resolve("discriminator", spec.nets.discriminator.spec)
+            judge = spec.part(parts, "nets", "discriminator")
             d_a = None if single else judge(a)
             d_b = judge(b)
     return Nets(ab, ba, d_a, d_b, {name: _make_extra(spec, name, parts, a, b) for name in spec.nets.extra})
@@ -86,12 +85,15 @@ def _make_extra(spec: Recipe, name: str, parts: Parts, a: Domain, b: Domain) -> 
     of = spec.nets.extra[name]
     source, target = (a, b) if of.domain == "a" else (b, a)
     with spec.at("nets", "extra", name, of.kind):
-        make = parts.resolve(of.kind, of.part.spec)
+        make = spec.part(parts, "nets", "extra", name, of.kind)
         made: nn.Module = make(source, target) if of.kind == "generator" else make(source)
     return made
 
 
 def make_metrics(spec: AnyRecipe, parts: Parts, domain: Domain) -> dict[str, Metric]:
     """Return the metrics of a recipe by name, made for the domain of side a."""
-    named = zip(spec.metric_names, spec.evaluate.metrics, strict=True)
-    return {name: parts.resolve("metric", metric.spec)(domain) for name, metric in named}
+    made = {}
+    for i, name in enumerate(spec.metric_names):
+        with spec.at("evaluate", "metrics", i):
+            made[name] = spec.part(parts, "evaluate", "metrics", i)(domain)
+    return made

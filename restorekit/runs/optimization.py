@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from torch.optim import Optimizer
 
-from restorekit.core.parts import Parts, Place
+from restorekit.core.errors import Place
+from restorekit.core.parts import Parts
 from restorekit.core.types import (
     Nets,
     ParameterGroup,
 )
-from restorekit.recipes.model import Misfit, Recipe
+from restorekit.recipes.model import IncompatibleRecipeError, Recipe
 from restorekit.runs.nets import make_terms
 from restorekit.runs.run import Schedule
 
@@ -30,7 +30,7 @@ def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
     groups = [group for net in nets.translators() for group in net.groups()]
     if not groups:
         why = f"nothing of {spec.nets.generator.name!r} is trained, and no head is either"
-        raise Misfit(spec, (("nets", "generator"), why))
+        raise IncompatibleRecipeError(spec, (("nets", "generator"), why))
     made = {"generator": _optimizer(spec, parts, ("train", "optimizer"), groups)}
     if nets.discriminators():
         trained = [p for net in nets.discriminators() for p in net.parameters() if p.requires_grad]
@@ -43,7 +43,9 @@ def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
             continue
         trained = [p for p in nets.extra[name].parameters() if p.requires_grad]
         if not trained:
-            raise Misfit(spec, (("nets", "extra", name), "has no parameters to train; take it out of the losses"))
+            raise IncompatibleRecipeError(
+                spec, (("nets", "extra", name), "has no parameters to train; take it out of the losses")
+            )
         place = ("train", "optimizer") if of.optimizer is None else ("nets", "extra", name, "optimizer")
         made[name] = _optimizer(spec, parts, place, [ParameterGroup(trained)])
     return made
@@ -53,10 +55,7 @@ def _optimizer(spec: Recipe, parts: Parts, place: Place, groups: Iterable[Parame
     """Return the optimizer named at a place, over groups that know their rate and when they begin to learn."""
     plain = [{"params": [*g.parameters], "factor": g.factor, "first_step": g.first_step} for g in groups]
     with spec.at(*place):
-        named = json.loads(spec.model_dump_json())
-        for key in place:
-            named = named[key]
-        made: Optimizer = parts.resolve("optimizer", named)(plain)
+        made: Optimizer = spec.part(parts, *place)(plain)
     for group in made.param_groups:
         group["base_lr"] = group["lr"] * group["factor"]
     return made
@@ -79,7 +78,7 @@ def schedules(
         extra = spec.nets.extra if side == "generator" else ()
         used = key if getattr(spec.train, key) is not None else "schedule"
         with spec.at("train", used):
-            part = parts.resolve("schedule", getattr(spec.train, used).spec)
+            part = spec.part(parts, "train", used)
             made |= {of: _from(starts.get(of, 0), part, steps) for of in [side, *extra]}
     return made
 

@@ -11,7 +11,7 @@ from restorekit.core.parts import Parts
 from restorekit.core.types import Domain, Nets, Translator
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
-from restorekit.recipes.model import Misfit, Recipe, require_training
+from restorekit.recipes.model import IncompatibleRecipeError, Recipe, require_training
 from restorekit.runs.checkpoint import kept_checkpoint, load_nets, read_state, read_tensors
 
 __all__ = ["Teacher", "open_teacher"]
@@ -52,11 +52,13 @@ def open_teacher(spec: Recipe, plugins: Plugins, make: Make) -> Teacher | None:
         kept = "average" if "average.safetensors" in state["files"] else "nets"
         load_nets(Nets(net), read_tensors(checkpoint, state, (kept,), prefix="ab.")[kept], checkpoint)
     except RestorekitError as error:
-        raise Misfit(spec, *((at, line) for line in str(error).splitlines())) from error
+        raise IncompatibleRecipeError(spec, *((at, str(one)) for one in error.errors)) from error
     takes, gets = ((data.channels, len(data.size)) for data in (trained.data, spec.data))
     if takes != gets:
-        raise Misfit(spec, (at, f"takes images of (channels, spatial sizes) {takes}; got {gets} by data"))
+        raise IncompatibleRecipeError(
+            spec, (at, f"takes images of (channels, spatial sizes) {takes}; got {gets} by data")
+        )
     multiple, sizes = net.generator.multiple, [*spec.data.sizes["a"], *spec.data.sizes["b"]]
     if any(n % multiple for n in sizes):
-        raise Misfit(spec, (at, f"takes multiples of {multiple}; got data.size {spec.data.size}"))
+        raise IncompatibleRecipeError(spec, (at, f"takes multiples of {multiple}; got data.size {spec.data.size}"))
     return Teacher(net, state["files"][f"{kept}.safetensors"])

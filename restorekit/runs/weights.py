@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from restorekit.core.types import Nets
-from restorekit.recipes.model import Misfit, Recipe, Weights
+from restorekit.recipes.model import IncompatibleRecipeError, Recipe, Weights
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -36,19 +36,19 @@ def read_weights(spec: Recipe) -> Tensors:
     try:
         found = load_file(path) if path.suffix == ".safetensors" else _of_torch(path)
     except FileNotFoundError as error:
-        raise Misfit(spec, ((*AT, "file"), f"{path}: no such file")) from error
+        raise IncompatibleRecipeError(spec, ((*AT, "file"), f"{path}: no such file")) from error
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         why = str(error).partition("\n")[0]
         hint = "write it as safetensors if it holds more than tensors"
-        raise Misfit(
+        raise IncompatibleRecipeError(
             spec, ((*AT, "file"), f"{path}: cannot be read without running code from it ({why}); {hint}")
         ) from error
     if not found:
-        raise Misfit(spec, ((*AT, "file"), f"{path}: holds no tensors"))
+        raise IncompatibleRecipeError(spec, ((*AT, "file"), f"{path}: holds no tensors"))
     unused = [start for start in asked.map if not any(name.startswith(start) for name in found)]
     if unused:
         why = f"no name in {path} begins with {unused[0]!r}; the first is {min(found)!r}"
-        raise Misfit(spec, ((*AT, "map"), why))
+        raise IncompatibleRecipeError(spec, ((*AT, "map"), why))
     return _mapped(spec, asked, found)
 
 
@@ -73,7 +73,7 @@ def _mapped(spec: Recipe, asked: Weights, found: Tensors) -> Tensors:
             continue
         new = after + name[len(start or "") :]
         if new in made:
-            raise Misfit(
+            raise IncompatibleRecipeError(
                 spec, ((*AT, "map"), f"two tensors of {asked.file} are both to be {new}, the second is {name}")
             )
         made[new] = tensor
@@ -94,7 +94,7 @@ def load_weights(spec: Recipe, nets: Nets, tensors: Mapping[str, Tensor]) -> Non
         if got != must:
             listed = ", ".join(dict.fromkeys(map(_network, own)))
             why = f"{name} is {got} in the file, {must} in the networks ({listed}); nets.weights.map renames"
-            raise Misfit(spec, (AT, why))
+            raise IncompatibleRecipeError(spec, (AT, why))
     nets.load_state_dict({**own, **tensors})
 
 

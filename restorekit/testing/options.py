@@ -28,11 +28,9 @@ def contract(subject: Subject) -> None:
     for option in part.options(kind, name):
         demand(option.type, f"option {option.name!r} has no type that can be told; annotate it with plain types")
     demand(part.schema(kind, name).get("type") == "object", "its options must make a JSON schema of type object")
-    faults = [text for _, text in part.faults(kind, subject.spec)]
-    demand(
-        not faults,
-        f"it cannot be tried: {'; '.join(faults)}. Say with what: decorate the factory with @trial(options={{...}})",
-    )
+    errors = part.errors(kind, subject.spec)
+    found = "; ".join(map(str, errors))
+    demand(not errors, f"it cannot be tried: {found}. Say with what: decorate the factory with @trial(options={{...}})")
     tried = everywhere(subject)
     for dims, error in tried.items():
         if error is not None and not isinstance(error, RecipeError):
@@ -51,7 +49,7 @@ def options(subject: Subject) -> None:
     dims = claimed(subject)[:1]
     properties = part.schema(kind, subject.name).get("properties", {})
     for option in part.options(kind, subject.name):
-        wrong = [value for value in ODD if part.faults(kind, {**subject.spec, option.name: value})]
+        wrong = [value for value in ODD if part.errors(kind, {**subject.spec, option.name: value})]
         demand(wrong, f"option {option.name!r} accepts anything; annotate it with what it takes, such as `int | None`")
         for value in wrong:
             refused(subject, option.name, value)
@@ -63,10 +61,11 @@ def options(subject: Subject) -> None:
 
 
 def refused(subject: Subject, option: str, value: Any) -> None:
-    """Demand a fault that names the option."""
-    faults = subject.parts.faults(subject.kind, {**subject.spec, option: value})
-    named = [text for place, text in faults if option in place or option in text]
-    demand(named, f"option {option!r} must be refused by name for the value {value!r}; came {faults or 'no fault'}")
+    """Demand an error whose place is the option."""
+    errors = subject.parts.errors(subject.kind, {**subject.spec, option: value})
+    named = [error for error in errors if option in error.place]
+    got = "; ".join(map(str, errors)) or "no error"
+    demand(named, f"option {option!r} must be refused by name for the value {value!r}; got {got}")
 
 
 def _beyond(schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -88,7 +87,7 @@ def _low(schema: Mapping[str, Any]) -> Iterator[int]:
 
 def _survives(subject: Subject, option: str, value: int) -> None:
     """Demand that a value which passes the check of a recipe makes a part, or is refused in plain words."""
-    if subject.parts.faults(subject.kind, {**subject.spec, option: value}):
+    if subject.parts.errors(subject.kind, {**subject.spec, option: value}):
         return
     try:
         attempt(replace(subject, given={option: value}))

@@ -172,12 +172,12 @@ def test_a_judge_whose_weights_are_not_there_is_told_before_the_training(cli: Cl
 @pytest.mark.parametrize(
     ("key", "line"),
     [
-        ("audit=halves", "audit.name: input should be 'split' or 'same'; came 'halves'"),
+        ("audit=halves", "audit: must be 'split' or 'same'; got 'halves'"),
         (
             "audit.judge=resnet",
             "audit.judge: is 'resnet', as nets.generator; a judge needs another architecture; name one",
         ),
-        ("data.half=third", "data.half: input should be 'first' or 'second'; came 'third'"),
+        ("data.half=third", "data.half: must be 'first' or 'second'; got 'third'"),
     ],
 )
 def test_what_cannot_be_asked(cli: Cli, recipe: Path, key: str, line: str) -> None:  # noqa: F811

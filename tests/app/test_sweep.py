@@ -77,7 +77,7 @@ def test_a_killed_sweep_is_taken_up_and_ends_the_same(cli: Cli, tmp_path: Path) 
     sweep = ["run", "toy.yaml", "--all-variants", "--seeds", "2", "--out"]
     code, out, err = cli(*sweep, "straight")
     assert code == 3
-    broken = "broken: toy.yaml:19 (variant broken): nets.generator.width: generator 'resnet': width: input should be "
+    broken = "broken: toy.yaml:19 (variant broken): nets.generator.width: generator 'resnet': width must be "
     assert errors(err)[0].startswith(broken)
     assert errors(err)[1:] == [f"1 of 5 failed: broken. To try them again: restorekit {shlex.join(sweep)} straight"]
     assert sorted(path.name for path in (tmp_path / "straight").iterdir()) == sorted(GOOD)

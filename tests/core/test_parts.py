@@ -1,5 +1,6 @@
-"""Parts: what is refused at load and in a recipe, in these words, and what is made."""
+"""Parts: what is refused at load and in a recipe, and what is made."""
 
+import pickle
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -7,7 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from restorekit import Factory, Loss, PluginError, RecipeError
-from restorekit.core.parts import KINDS, Option, Parts
+from restorekit.core.errors import ErrorRecord, Origin
+from restorekit.core.parts import KINDS, Nested, Option, Parts
 
 
 def layer(dims: int, *, q: int = 3, act: Literal["tanh", "none"] = "tanh") -> Any:
@@ -97,60 +99,113 @@ def test_a_name_is_taken_once(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "faults"),
+    ("kind", "spec", "errors"),
     [
         ("layer", "plain", []),
         ("layer", {"name": "plain", "q": 5}, []),
-        ("layer", "plane", [((), "no layer is called 'plane'. Did you mean 'plain'? Known: other, plain")]),
-        ("layer", "zzz", [((), "no layer is called 'zzz'. Known: other, plain")]),
-        ("head", "zzz", [((), "no head is called 'zzz'. Known: none")]),
-        ("layer", 3, [((), "a part is a name, or a mapping with 'name' and options; came 3")]),
-        ("layer", {"q": 3}, [((), "a part is a name, or a mapping with 'name' and options; came {'q': 3}")]),
+        ("layer", "plane", [((), "unknown-part")]),
+        ("head", "zzz", [((), "unknown-part")]),
+        ("layer", 3, [((), "wrong-type")]),
+        ("layer", {"q": 3}, [((), "wrong-type")]),
         (
             "layer",
             {"name": "plain", "Q": 5, "q": "x", "act": "relu"},
-            [
-                (("Q",), "layer 'plain': no option is called 'Q'. Known: act, q"),
-                (("act",), "layer 'plain': act: input should be 'tanh' or 'none'; came 'relu'"),
-                (("q",), "layer 'plain': q: input should be a valid integer; came 'x'"),
-            ],
+            [(("Q",), "unknown-key"), (("act",), "not-allowed"), (("q",), "wrong-type")],
         ),
-        ("layer", {"name": "plain", "q": True},
-         [(("q",), "layer 'plain': q: input should be a valid integer; came True")]),
+        ("layer", {"name": "plain", "q": True}, [(("q",), "wrong-type")]),
         ("layer", {"name": "other", "scale": 2}, []),
         ("layer", {"name": "other", "layer": {"name": "other", "layer": {"name": "plain", "q": 1}}}, []),
         (
             "layer",
             {"name": "other", "layer": {"name": "other", "layer": {"name": "plain", "p": 1}}},
-            [(("layer", "layer", "p"), "layer 'plain': no option is called 'p'. Known: act, q")],
+            [(("layer", "layer", "p"), "unknown-key")],
         ),
-        ("layer", {"name": "plain", "layer": "other"},
-         [(("layer",), "layer 'plain': no option is called 'layer'. Known: act, q")]),
-        ("loss", "needy",
-         [(("layer",), "loss 'needy': option 'layer' needs a value"),
-          (("path",), "loss 'needy': option 'path' needs a value")]),
-        ("loss", {"name": "many", "layers": ["plain", {"name": "other", "scale": "x"}]},
-         [(("layers", 1, "scale"), "layer 'other': scale: input should be a valid number; came 'x'")]),
-        ("loss", {"name": "many", "layers": [], "betas": [0.5]},
-         [(("betas", 1), "loss 'many': option 'betas.1' needs a value")]),
+        ("layer", {"name": "plain", "layer": "other"}, [(("layer",), "unknown-key")]),
+        ("loss", "needy", [(("layer",), "missing"), (("path",), "missing")]),
+        (
+            "loss",
+            {"name": "many", "layers": ["plain", {"name": "other", "scale": "x"}]},
+            [(("layers", 1, "scale"), "wrong-type")],
+        ),
+        ("loss", {"name": "many", "layers": [], "betas": [0.5]}, [(("betas", 1), "missing")]),
         ("loss", {"name": "number", "layers": 4}, []),
-        ("loss", {"name": "number", "layers": "x"},
-         [(("layers",), "loss 'number': layers: input should be a valid integer; came 'x'")]),
+        ("loss", {"name": "number", "layers": "x"}, [(("layers",), "wrong-type")]),
     ],
-)  # fmt: skip
-def test_faults_of_a_recipe_in_these_words(parts: Parts, kind: str, spec: Any, faults: list[Any]) -> None:
-    assert sorted(parts.faults(kind, spec), key=str) == sorted(faults, key=str)
+)
+def test_errors_of_a_part_have_place_and_code(parts: Parts, kind: str, spec: Any, errors: list[Any]) -> None:
+    assert sorted((error.place, error.code) for error in parts.errors(kind, spec)) == sorted(errors)
 
 
-def test_faults_stand_below_the_place_they_are_given(parts: Parts) -> None:
-    found = parts.faults("layer", {"name": "other", "layer": {"name": "plain", "q": 0.5}}, ("nets", "generator"))
-    assert [place for place, _ in found] == [("nets", "generator", "layer", "q")]
+def test_an_error_holds_what_was_got_and_what_is_allowed(parts: Parts) -> None:
+    (part,) = parts.errors("layer", "plane")
+    assert (part.got, part.allowed) == ("plane", ("other", "plain"))
+    assert "'plain'" in part.hint
+    assert parts.errors("layer", "zzz")[0].hint == ""
+    (choice,) = parts.errors("layer", {"name": "plain", "act": "relu"})
+    assert (choice.got, choice.allowed) == ("relu", ("'tanh' or 'none'",))
 
 
-def test_resolve_raises_every_fault_at_once(parts: Parts) -> None:
+def test_alternatives_of_an_option_are_one_error_at_the_option(parts: Parts) -> None:
+    parts.add("loss", "either", either, owner="mine")
+    (error,) = parts.errors("loss", {"name": "either", "weights": 3}, ("losses", 0))
+    assert (error.place, error.code) == (("losses", 0, "weights"), "wrong-type")
+    assert error.allowed == ("'balanced'", "a list")
+    inner = parts.errors("loss", {"name": "either", "weights": [1, "x"]})
+    assert ("weights", 1) in [error.place for error in inner], "the names of alternatives are no keys of the recipe"
+
+
+def test_errors_stand_below_the_place_they_are_given(parts: Parts) -> None:
+    found = parts.errors("layer", {"name": "other", "layer": {"name": "plain", "q": 0.5}}, ("nets", "generator"))
+    assert [error.place for error in found] == [("nets", "generator", "layer", "q")]
+
+
+def test_resolve_raises_every_error_at_once(parts: Parts) -> None:
     with pytest.raises(RecipeError) as caught:
         parts.resolve("layer", {"name": "plain", "q": "x", "act": 3})
-    assert len(caught.value.faults) == 2
+    assert [error.place for error in caught.value.errors] == [("q",), ("act",)]
+
+
+def test_an_error_of_a_factory_has_the_place_of_its_part_or_option(parts: Parts) -> None:
+    def refuses(dims: int, *, q: int = 0) -> Any:
+        if q == 0:
+            raise RecipeError("zero", option="q")
+        raise ValueError("not zero")
+
+    def holds(dims: int, *, layer: Factory) -> Any:
+        return layer(dims)
+
+    parts.add("layer", "refuses", refuses, owner="mine")
+    parts.add("layer", "holds", holds, owner="mine")
+    spec: Any = {"name": "holds", "layer": {"name": "holds", "layer": "refuses"}}
+    with pytest.raises(RecipeError) as caught:
+        parts.resolve("layer", spec)(2)
+    assert [error.place for error in caught.value.errors] == [("layer", "layer", "q")]
+    spec["layer"]["layer"] = {"name": "refuses", "q": 1}
+    with pytest.raises(RecipeError) as caught:
+        parts.resolve("layer", spec)(2)
+    assert [error.place for error in caught.value.errors] == [("layer", "layer")]
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_part_that_changes_an_option_changes_no_other(parts: Parts) -> None:
+    def greedy(dims: int, *, sizes: list[int]) -> Any:
+        sizes.append(dims)
+        return lambda: sizes
+
+    parts.add("layer", "greedy", greedy, owner="mine")
+    make = parts.resolve("layer", {"name": "greedy", "sizes": [1]})
+    assert (make(2)(), make(3)()) == ([1, 2], [1, 3])
+
+
+def test_errors_come_whole_out_of_another_process() -> None:
+    error = RecipeError(ErrorRecord("no", "missing", ("train",), Origin("r.yaml", 3), hint="give it"), option="steps")
+    again = pickle.loads(pickle.dumps(error))
+    assert again.errors == error.errors
+    assert str(again) == str(error) == "r.yaml:3: steps.train: no. give it"
+
+
+def either(*, weights: Literal["balanced"] | list[float] = "balanced") -> Loss:
+    return Loss()
 
 
 def bounded(
@@ -191,6 +246,8 @@ def test_a_plural_takes_a_single_part_as_a_list_of_one(parts: Parts) -> None:
 def test_a_plural_annotated_as_a_number_is_a_number(parts: Parts) -> None:
     assert parts.resolve("loss", {"name": "number", "layers": 5})().got == 5
     assert parts.options("loss", "number") == [Option("layers", "int", "3")]
+    assert parts.nested("loss", "number") == {}
+    assert parts.nested("loss", "many") == {"layers": Nested("layer", many=True)}
 
 
 def test_null_for_a_nested_part_leaves_the_default(parts: Parts) -> None:

@@ -265,7 +265,7 @@ def test_a_guest_for_another_version_is_not_imported(folder: Path, requires: str
     )
     assert guest.seconds is None
     assert "later" not in imported()
-    (fault,) = [text for _, text in loaded.parts.faults("layer", "later")]
+    (fault,) = [str(error) for error in loaded.parts.errors("layer", "later")]
     assert fault.endswith("Broken: later; restorekit plugins says why")
     assert fault.startswith("no layer is called 'later'.")
 
@@ -330,7 +330,7 @@ def test_two_guests_with_one_part_lose_it_in_every_order(folder: Path, order: li
         find().load_guests()
     loaded = find()
     for name in order:
-        faults = [text for _, text in loaded.parts.faults("layer", name)]
+        faults = [str(error) for error in loaded.parts.errors("layer", name)]
         assert faults == ([CLASH] if name == "shared" else [])
     assert {"one", "two"} <= set(loaded.parts.names("layer"))
     assert "shared" not in loaded.parts.names("layer")
@@ -346,10 +346,10 @@ def test_a_new_guest_is_looked_at_before_the_name_of_a_known_one_is_given_away(f
     install(folder, "one", PAIR)
     find().load_guests()
     install(folder, "two", PAIR)
-    assert [text for _, text in find().parts.faults("layer", "shared")] == [CLASH]
+    assert [str(error) for error in find().parts.errors("layer", "shared")] == [CLASH]
     loaded = find()
     assert loaded.fault("restorekit-one") is None
-    assert [text for _, text in loaded.parts.faults("layer", "shared")] == [CLASH]
+    assert [str(error) for error in loaded.parts.errors("layer", "shared")] == [CLASH]
 
 
 def test_a_name_that_one_guest_no_longer_brings_goes_to_the_other(folder: Path) -> None:
@@ -432,12 +432,12 @@ def test_only_the_guests_that_are_asked_for_are_imported(folder: Path) -> None:
     assert row(loaded, "one").parts == (("layer", "one"),)
     assert {"four", "one", "three", "two"} <= set(loaded.parts.names("layer"))
     assert imported() == set(), "names are known without an import"
-    assert loaded.parts.faults("layer", {"name": "one", "strength": 2.0}) == []
+    assert loaded.parts.errors("layer", {"name": "one", "strength": 2.0}) == []
     assert loaded.parts.owner("layer", "one") == "one"
     assert imported() == {"one"}
     assert loaded.fault("Restorekit.Three") is None
     assert imported() == {"one", "three"}
-    (fault,) = [text for _, text in loaded.parts.faults("layer", "twoo")]
+    (fault,) = [str(error) for error in loaded.parts.errors("layer", "twoo")]
     assert fault.startswith("no layer is called 'twoo'. Did you mean 'two'? Known: four, one, ")
     assert imported() == {"four", "one", "three", "two"}, "a name is unknown when all were asked"
 
@@ -449,7 +449,7 @@ def test_a_name_of_restorekits_own_imports_no_guest(folder: Path) -> None:
     loaded.find_guests()
     forget()
     assert loaded.parts.owner("layer", "conv") == "layers"
-    assert loaded.parts.faults("loss", {"name": "cycle"}) == []
+    assert loaded.parts.errors("loss", {"name": "cycle"}) == []
     assert imported() == set()
 
 
@@ -522,7 +522,7 @@ def test_a_stale_entry_is_corrected(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("GUEST_PART", "after")
     loaded = find()
     assert row(loaded, "moody").parts == (("layer", "before"),)
-    faults = [text for _, text in loaded.parts.faults("layer", asked)]
+    faults = [str(error) for error in loaded.parts.errors("layer", asked)]
     if asked == "after":
         assert faults == []
     else:
@@ -607,7 +607,7 @@ def test_a_guest_that_is_gone_leaves_the_catalogue(folder: Path) -> None:
     (folder / "restorekit_gone-1.2.dist-info").rmdir()
     install(folder, "new", GOOD)
     loaded = find()
-    assert loaded.parts.faults("layer", "gone") != []
+    assert loaded.parts.errors("layer", "gone") != []
     told = (cache_folder() / "plugins.json").read_text()
     assert "guest_new.py" in told
     assert "guest_gone.py" not in told

@@ -97,7 +97,7 @@ def made(known: Plugins, head: dict[str, Any], size: list[int], **sides: Any) ->
 def refusal(spec: Recipe, known: Plugins) -> str:
     with pytest.raises(RecipeError) as caught:
         check(spec, known.parts)
-    (line,) = caught.value.faults
+    (line,) = map(str, caught.value.errors)
     assert line.startswith("toy.yaml: nets.head: ")
     return line
 

@@ -303,7 +303,7 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
     assert good["ms_1000000000"] == ""
     assert good["fault"].startswith("batch 1000000000: out of memory: it tried to take ")
     assert (good["does"], good["threads"], good["precision"]) == ("restore", os.environ["OMP_NUM_THREADS"], "fp32")
-    assert "nets.generator.width: generator 'resnet': width: input should be" in rows["tiny wrong"]["fault"]
+    assert "nets.generator.width: generator 'resnet': width must be" in rows["tiny wrong"]["fault"]
     assert rows["tiny deadly"]["fault"] == "the process was killed (signal 9), most likely for want of memory"
     first = [line.partition(":")[0] for line in done.stderr.splitlines() if not line.startswith("error: ")]
     assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], "each is told when it is measured"

@@ -1,7 +1,8 @@
-"""Recipes: layers, dotted settings, and every fault at once, each with the place that it came from."""
+"""Recipes: layers, dotted settings, and every error at once, each with the place that it came from."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from restorekit import RecipeError, hookimpl, nd
+from restorekit.core.errors import ErrorRecord, Origin, dotted
 from restorekit.core.parts import KINDS
 from restorekit.discovery.plugins import Plugin, Plugins
 from restorekit.recipes import recipe
@@ -34,6 +36,8 @@ losses:
 train: {steps: 10}
 """
 Load = Callable[..., Recipe]
+Errors = Callable[..., list[ErrorRecord]]
+Lines = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -47,16 +51,37 @@ def load(tmp_path: Path, plugins: Plugins) -> Load:
 
 
 @pytest.fixture
-def faults(load: Load, tmp_path: Path) -> Callable[..., list[str]]:
-    """Return the lines of a recipe's error, its folder left out."""
+def errors(load: Load, tmp_path: Path) -> Callable[..., list[ErrorRecord]]:
+    """Return the errors of a recipe, the files of their origins without their folder."""
+
+    def read(*args: Any, **options: Any) -> list[ErrorRecord]:
+        with pytest.raises(RecipeError) as caught:
+            load(*args, **options)
+        assert str(caught.value) == "\n".join(map(str, caught.value.errors))
+        return [replace(one, origin=one.origin and short(one.origin, tmp_path)) for one in caught.value.errors]
+
+    return read
+
+
+@pytest.fixture
+def lines(load: Load, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return the lines of the errors of a file that is no recipe yet, its folder left out."""
 
     def read(*args: Any, **options: Any) -> list[str]:
         with pytest.raises(RecipeError) as caught:
             load(*args, **options)
-        assert str(caught.value) == "\n".join(caught.value.faults)
-        return [line.replace(f"{tmp_path}/", "") for line in caught.value.faults]
+        return [str(one).replace(f"{tmp_path}/", "") for one in caught.value.errors]
 
     return read
+
+
+def short(origin: Origin, folder: Path) -> Origin:
+    return origin._replace(source=origin.source.removeprefix(f"{folder}/"))
+
+
+def found_at(error: ErrorRecord) -> tuple[str, str, str]:
+    """Return where an error was written, its place and its code."""
+    return str(error.origin), dotted(error.place), error.code
 
 
 def test_a_good_recipe(load: Load) -> None:
@@ -66,7 +91,7 @@ def test_a_good_recipe(load: Load) -> None:
     assert made.nets.generator.spec == {"name": "resnet", "width": 4, "blocks": 1}
 
 
-def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]) -> None:
+def test_every_error_at_once_each_with_its_line(errors: Errors) -> None:
     text = """\
     name: bad
     seeds: 1
@@ -88,41 +113,40 @@ def test_every_fault_at_once_each_with_its_line(faults: Callable[..., list[str]]
       optimizer:
         rl: 1
     """
-    found = faults(text)
-    starts = [line.split(": ")[:2] for line in found]
-    assert sorted(starts) == [
-        ["r.yaml:12", "nets.generator.layer"],
-        ["r.yaml:13", "nets.generator.width"],
-        ["r.yaml:16", "losses[1].norm"],
-        ["r.yaml:17", "train"],
-        ["r.yaml:19", "train.optimizer.rl"],
-        ["r.yaml:2", "seeds"],
-        ["r.yaml:5", "data.fit"],
-        ["r.yaml:6", "data.channels"],
-        ["r.yaml:7", "data.a"],
-        ["r.yaml:8", "data.b.sid"],
+    found = errors(text)
+    assert sorted(map(found_at, found)) == [
+        ("r.yaml:12", "nets.generator.layer", "unknown-part"),
+        ("r.yaml:13", "nets.generator.width", "wrong-type"),
+        ("r.yaml:16", "losses[1].norm", "not-allowed"),
+        ("r.yaml:17", "train", "missing"),
+        ("r.yaml:19", "train.optimizer.rl", "unknown-key"),
+        ("r.yaml:2", "seeds", "unknown-key"),
+        ("r.yaml:5", "data.fit", "not-allowed"),
+        ("r.yaml:6", "data.channels", "wrong-type"),
+        ("r.yaml:7", "data.a", "unknown-part"),
+        ("r.yaml:8", "data.b.sid", "unknown-key"),
     ]
-    by_key = {line.split(": ")[1]: line for line in found}
-    assert "unknown key. Did you mean 'seed'? Known: " in by_key["seeds"]
-    assert "Did you mean 'toy'?" in by_key["data.a"]
-    assert "Known: alike, degraded, folder, join, manifest, phantom, phantom_volume, resized, toy" in by_key["data.a"]
-    assert "Did you mean 'side'?" in by_key["data.b.sid"]
-    assert by_key["data.channels"].endswith("input should be a valid integer; came '3'")
-    assert "'stretch', 'pad' or 'crop'; came 'strech'" in by_key["data.fit"]
-    assert "came 'wide'" in by_key["nets.generator.width"]
+    by_place = {dotted(error.place): error for error in found}
+    assert "'seed'" in by_place["seeds"].hint
+    assert "name" in by_place["seeds"].allowed
+    assert "'toy'" in by_place["data.a"].hint
+    assert {"degraded", "folder", "join", "manifest", "phantom", "resized", "toy"} <= {*by_place["data.a"].allowed}
+    assert "'side'" in by_place["data.b.sid"].hint
+    got = {place: error.got for place, error in by_place.items()}
+    assert (got["data.channels"], got["data.fit"], got["nets.generator.width"]) == ("3", "strech", "wide")
 
 
-def test_what_is_missing_is_named(faults: Callable[..., list[str]]) -> None:
-    assert faults("name: x\ndata: {size: [8], a: toy, b: toy}\n") == [
-        "r.yaml: nets: is missing and has no default",
-        "r.yaml: losses: is missing and has no default",
-        "r.yaml: train: is missing and has no default",
+def test_what_is_missing_is_named(errors: Errors) -> None:
+    assert [found_at(error) for error in errors("name: x\ndata: {size: [8], a: toy, b: toy}\n")] == [
+        ("r.yaml", "nets", "missing"),
+        ("r.yaml", "losses", "missing"),
+        ("r.yaml", "train", "missing"),
     ]
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "only words\n", "3\n"])
-def test_a_file_that_is_no_mapping(faults: Callable[..., list[str]], text: str) -> None:
-    (line,) = faults(text)
+def test_a_file_that_is_no_mapping(lines: Lines, text: str) -> None:
+    (line,) = lines(text)
     assert line.startswith("r.yaml: a recipe is a mapping with name, data, nets, losses and train; came ")
 
 
@@ -139,7 +163,7 @@ def test_a_file_that_is_no_mapping(faults: Callable[..., list[str]], text: str) 
         "variants: 3",
     ],
 )
-def test_a_block_of_the_wrong_shape_is_one_of_the_faults(faults: Callable[..., list[str]], block: str) -> None:
+def test_a_block_of_the_wrong_shape_is_one_of_the_errors(errors: Errors, block: str) -> None:
     key = block.partition(":")[0]
     kept = "".join(
         line for line in GOOD.splitlines(keepends=True) if not line.startswith((f"{key}:",)) or key == "needs"
@@ -149,19 +173,19 @@ def test_a_block_of_the_wrong_shape_is_one_of_the_faults(faults: Callable[..., l
         for line in GOOD.splitlines(keepends=True):
             inside = line.startswith(f"{key}:") or (inside and line.startswith(" "))
             kept += "" if inside else line
-    found = faults(kept + block + "\n")
-    assert any(f": {key}" in line for line in found), found
+    found = errors(kept + block + "\n")
+    assert any(error.place[:1] == (key,) for error in found), found
 
 
-def test_a_syntax_error_has_its_line(faults: Callable[..., list[str]]) -> None:
-    (line,) = faults("name: x\ndata: {size: [1, 2}\n")
+def test_a_syntax_error_has_its_line(lines: Lines) -> None:
+    (line,) = lines("name: x\ndata: {size: [1, 2}\n")
     assert line.startswith("r.yaml:2: not YAML 1.2: ")
-    (line,) = faults("name: x\n\tdata: 3\n")
+    (line,) = lines("name: x\n\tdata: 3\n")
     assert line.startswith("r.yaml:2: not YAML 1.2: ")
 
 
-def test_a_key_twice_is_an_error(faults: Callable[..., list[str]]) -> None:
-    (line,) = faults(GOOD + "seed: 1\nseed: 2\n")
+def test_a_key_twice_is_an_error(lines: Lines) -> None:
+    (line,) = lines(GOOD + "seed: 1\nseed: 2\n")
     assert line.startswith("r.yaml:15: not YAML 1.2: ")
     assert "duplicate key" in line
 
@@ -184,9 +208,9 @@ def test_numbers_are_those_of_yaml_1_2(load: Load) -> None:
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf"])
-def test_numbers_that_are_none_are_refused(faults: Callable[..., list[str]], value: str) -> None:
-    (line,) = faults(GOOD, f"losses.cycle.weight={value}")
-    assert line.startswith("--set losses.cycle.weight: losses[1].weight: ")
+def test_numbers_that_are_none_are_refused(errors: Errors, value: str) -> None:
+    (error,) = errors(GOOD, f"losses.cycle.weight={value}")
+    assert found_at(error) == ("--set losses.cycle.weight", "losses[1].weight", "out-of-range")
 
 
 def test_aliases_and_merge_keys(load: Load) -> None:
@@ -227,45 +251,48 @@ def test_set_null_removes_an_item(load: Load) -> None:
     assert load(GOOD, "nets.discriminator=null").nets.discriminator is None
 
 
-def test_lines_are_right_after_an_item_was_removed(faults: Callable[..., list[str]]) -> None:
-    (line,) = faults(GOOD.replace("- identity", "- identiti"), "losses.lsgan=null")
-    assert line.startswith("r.yaml:12: losses[1]: no loss is called 'identiti'. Did you mean 'identity'?")
+def test_lines_are_right_after_an_item_was_removed(errors: Errors) -> None:
+    (error,) = errors(GOOD.replace("- identity", "- identiti"), "losses.lsgan=null")
+    assert found_at(error) == ("r.yaml:12", "losses[1]", "unknown-part")
 
 
-def test_bad_sets(faults: Callable[..., list[str]]) -> None:
-    assert faults(GOOD, "train.steps") == ["--set train.steps: came without '='; write --set train.steps=2000"]
-    assert faults(GOOD, "train.step=3")[0].startswith(
-        "--set train.step: train.step: unknown key. Did you mean 'steps'? Known: accumulate, best, clip, "
-    )
-    assert faults(GOOD, "losses.cycel.weight=3") == [
+def test_bad_sets(errors: Errors, lines: Lines) -> None:
+    assert lines(GOOD, "train.steps")[0].startswith("--set train.steps: ")
+    (error,) = errors(GOOD, "train.step=3")
+    assert found_at(error) == ("--set train.step", "train.step", "unknown-key")
+    assert "'steps'" in error.hint
+    assert lines(GOOD, "losses.cycel.weight=3") == [
         "--set losses.cycel.weight: no item is called 'cycel'. Did you mean 'cycle'? Known: cycle, identity, lsgan"
     ]
-    assert faults(GOOD, "losses[3]=null")[0].startswith("--set losses[3]: no item is called '3'.")
-    assert faults(GOOD, "train.steps.x=3") == ["--set train.steps.x: train.steps is 10, which has no 'x'"]
-    assert faults(GOOD, "data.size=[1, 2")[0].startswith("--set data.size:1: not YAML 1.2: ")
+    assert lines(GOOD, "losses[3]=null")[0].startswith("--set losses[3]: no item is called '3'.")
+    assert lines(GOOD, "train.steps.x=3") == ["--set train.steps.x: train.steps is 10, which has no 'x'"]
+    assert lines(GOOD, "data.size=[1, 2")[0].startswith("--set data.size:1: not YAML 1.2: ")
     # A value from --set is to blame, even where the file set the key too.
-    assert faults(GOOD, "train.steps=many")[0].startswith("--set train.steps: train.steps: ")
+    assert found_at(errors(GOOD, "train.steps=many")[0]) == ("--set train.steps", "train.steps", "wrong-type")
 
 
 @pytest.mark.parametrize(
-    ("sets", "said"),
+    ("sets", "got", "hint"),
     [
-        ("data.cache=memory", "takes a mapping with limit, place; came 'memory'. Did you mean {place: memory}?"),
-        ("data.cache=elsewhere", "takes a mapping with limit, place; came 'elsewhere'"),
-        ("train.clip=1", "takes a mapping with norm, value; came 1"),
+        ("data.cache=memory", "memory", "Did you mean {place: memory}?"),
+        ("data.cache=elsewhere", "elsewhere", ""),
+        ("train.clip=1", 1, ""),
     ],
 )
-def test_a_value_where_a_mapping_must_stand(faults: Callable[..., list[str]], sets: str, said: str) -> None:
+def test_a_value_where_a_mapping_must_stand(errors: Errors, sets: str, got: Any, hint: str) -> None:
     key = sets.partition("=")[0]
-    assert faults(GOOD, sets) == [f"--set {key}: {key}: {said}"]
+    (error,) = errors(GOOD, sets)
+    assert found_at(error) == (f"--set {key}", key, "wrong-type")
+    assert (error.got, error.hint) == (got, hint)
 
 
-def test_steps_or_epochs(load: Load, faults: Callable[..., list[str]], tmp_path: Path) -> None:
-    both = "train.steps: train takes 'steps' or 'epochs', never both; came both; take one away"
-    assert faults(GOOD.replace("{steps: 10}", "{steps: 10, epochs: 2}")) == [f"r.yaml:13: {both}"]
-    neither = "train takes 'steps' or 'epochs', never both; came neither; give one"
-    assert faults(GOOD.replace("{steps: 10}", "{}")) == [f"r.yaml:13: train: {neither}"]
-    assert faults(GOOD, "train.steps=null") == [f"--set train.steps: train.steps: {neither}"]
+def test_steps_or_epochs(load: Load, errors: Errors, tmp_path: Path) -> None:
+    (both,) = errors(GOOD.replace("{steps: 10}", "{steps: 10, epochs: 2}"))
+    assert found_at(both) == ("r.yaml:13", "train.steps", "conflict")
+    (neither,) = errors(GOOD.replace("{steps: 10}", "{}"))
+    assert found_at(neither) == ("r.yaml:13", "train", "missing")
+    (neither,) = errors(GOOD, "train.steps=null")
+    assert found_at(neither) == ("--set train.steps", "train.steps", "missing")
     assert load(GOOD, "train.epochs=3").train.steps is None
     (tmp_path / "base.yaml").write_text(GOOD)
     over = load("extends: base.yaml\ntrain: {epochs: 2}\n", name="over.yaml").train
@@ -296,33 +323,31 @@ def test_extends_merges_mappings_and_replaces_lists_and_other_parts(load: Load, 
     assert other.nets.generator.spec == {"name": "unet", "width": 3}, "another part takes nothing of the old one's"
 
 
-def test_a_fault_names_the_file_of_its_layer(faults: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_an_error_names_the_file_of_its_layer(errors: Errors, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(GOOD.replace("blocks: 1", "block: 1"))
-    found = faults("extends: base.yaml\nseed: x\n", name="above.yaml")
-    assert [line.split(": ")[0] for line in sorted(found)] == ["above.yaml:2", "base.yaml:7"]
+    found = errors("extends: base.yaml\nseed: x\n", name="above.yaml")
+    assert sorted(str(error.origin) for error in found) == ["above.yaml:2", "base.yaml:7"]
 
 
-def test_extends_in_a_circle(faults: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_extends_in_a_circle(lines: Lines, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text("extends: two.yaml\n")
-    assert faults("extends: one.yaml\n", name="two.yaml") == [
-        "two.yaml: extends itself, by way of two.yaml -> one.yaml"
-    ]
+    assert lines("extends: one.yaml\n", name="two.yaml") == ["two.yaml: extends itself, by way of two.yaml -> one.yaml"]
 
 
-def test_a_file_that_extends_one_that_is_not_there(faults: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_a_file_that_extends_one_that_is_not_there(lines: Lines, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "base.yaml").write_text(GOOD)
-    assert faults("name: x\nextends: bose.yaml\n", name="deep/above.yaml") == [
+    assert lines("name: x\nextends: bose.yaml\n", name="deep/above.yaml") == [
         "deep/above.yaml:2: extends: bose.yaml: no such recipe. Did you mean 'base.yaml'?"
     ]
     (tmp_path / "alone").mkdir()
-    assert faults("extends: mina.yaml\n", name="alone/mine.yaml") == [
+    assert lines("extends: mina.yaml\n", name="alone/mine.yaml") == [
         "alone/mine.yaml:1: extends: mina.yaml: no such recipe."
     ], "a file cannot extend itself"
-    (line,) = faults("name: x\nextends: quikstart\n", name="above.yaml")
+    (line,) = lines("name: x\nextends: quikstart\n", name="above.yaml")
     assert line.startswith("above.yaml:2: extends: quikstart: no such file, and no recipe of restorekit is called ")
     (tmp_path / "middle.yaml").write_text("extends: deep/gone.yaml\n")
-    (line,) = faults("extends: middle.yaml\n", name="above.yaml")
+    (line,) = lines("extends: middle.yaml\n", name="above.yaml")
     assert line.startswith("middle.yaml:1: extends: deep/gone.yaml: no such recipe."), "the file that asks for it"
 
 
@@ -337,7 +362,7 @@ def test_roots_start_at_the_file_that_names_them(load: Load, tmp_path: Path, mon
     assert varied.data.root == str(tmp_path / "there")
 
 
-def test_variants(load: Load, faults: Callable[..., list[str]]) -> None:
+def test_variants(load: Load, errors: Errors, lines: Lines) -> None:
     text = GOOD + dedent(
         """\
         variants:
@@ -353,23 +378,24 @@ def test_variants(load: Load, faults: Callable[..., list[str]]) -> None:
     assert [term.weight for term in load(text, variant="alone").losses] == [2]
     assert load(text, variant="plain").train.steps == 10
     assert (wide.variant, load(text).variant) == ("wide", None)
-    assert faults(text, variant="wid") == [
+    assert lines(text, variant="wid") == [
         "r.yaml: no variant is called 'wid'. Did you mean 'wide'? Known: alone, plain, wide"
     ]
-    assert faults(GOOD, variant="wide") == ["r.yaml: no variant is called 'wide'. Known: none"]
+    assert lines(GOOD, variant="wide") == ["r.yaml: no variant is called 'wide'. Known: none"]
     bare = GOOD + "variants:\n  bare:\n"
-    assert faults(bare, variant="bare") == ["r.yaml:15: variants.bare: input should be an object; came None"]
-    found = faults(text.replace("generator.width: 8", "generator.wdth: 8"), variant="wide")
-    assert found[0].startswith("r.yaml:15 (variant wide): nets.generator.wdth: ")
+    assert [found_at(error) for error in errors(bare, variant="bare")] == [("r.yaml:15", "variants.bare", "wrong-type")]
+    found = errors(text.replace("generator.width: 8", "generator.wdth: 8"), variant="wide")
+    assert found[0].origin == Origin("r.yaml", 15, "wide")
+    assert found[0].place == ("nets", "generator", "wdth")
 
 
-def test_a_null_variant_takes_back_an_inherited_one(load: Load, faults: Callable[..., list[str]]) -> None:
+def test_a_null_variant_takes_back_an_inherited_one(load: Load, errors: Errors, lines: Lines) -> None:
     load(GOOD + "variants: {wide: {nets.generator.width: 8}, long: {train.steps: 99}}\n", name="base.yaml")
     text = "extends: base.yaml\nname: upper\nvariants: {wide: null, short: {train.steps: 2}}\n"
     assert load(text, variant="long").train.steps == 99
-    assert faults(text, variant="wide") == ["r.yaml: no variant is called 'wide'. Known: long, short"]
+    assert lines(text, variant="wide") == ["r.yaml: no variant is called 'wide'. Known: long, short"]
     wrong = "extends: base.yaml\nvariants: {wild: null}\n"
-    assert faults(wrong) == ["r.yaml:2: variants.wild: input should be an object; came None"]
+    assert [found_at(error) for error in errors(wrong)] == [("r.yaml:2", "variants.wild", "wrong-type")]
 
 
 def broken_plugins() -> Plugins:
@@ -384,12 +410,11 @@ def test_needs(tmp_path: Path) -> None:
     path.write_text(GOOD.replace("toy", "phantom") + "needs:\n  - restorekit-sad\n  - restorekit-absent\n")
     with pytest.raises(RecipeError) as caught:
         recipe.load(path, broken_plugins())
-    assert caught.value.faults == (
-        f"{path}:15: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: "
-        "OSError: gone",
-        f"{path}:16: needs[1]: restorekit-absent is not installed; run: pip install "
-        "restorekit-absent, or pip install its folder",
-    )
+    sad, absent = caught.value.errors
+    assert (sad.origin, sad.place, sad.code) == (Origin(str(path), 15), ("needs", 0), "not-installed")
+    assert "OSError: gone" in sad.message
+    assert (absent.origin, absent.place, absent.code) == (Origin(str(path), 16), ("needs", 1), "not-installed")
+    assert "pip install restorekit-absent" in absent.message
 
 
 def test_an_installed_plugin_that_is_not_named_changes_nothing(tmp_path: Path) -> None:
@@ -433,15 +458,15 @@ def test_the_parts_of_a_recipe_are_found_within_parts_too(load: Load, plugins: P
     }
 
 
-def test_best_must_be_a_metric_that_is_evaluated(faults: Callable[..., list[str]]) -> None:
-    assert faults(GOOD + "evaluate: {metrics: [psnr, ssim]}\n", "train.best=psn") == [
-        "--set train.best: train.best: no evaluated metric is called 'psn'. Did you mean 'psnr'? Known: psnr, ssim"
-    ]
-    assert faults(GOOD, "train.best=psnr") == [
-        "--set train.best: train.best: no evaluated metric is called 'psnr'. Known: none"
-    ]
-    (line,) = faults(GOOD + "evaluate: {metrics: [psmr]}\n", "train.best=psnr")
-    assert line.startswith("r.yaml:14: evaluate.metrics[0]: no metric is called 'psmr'."), "that alone is to be mended"
+def test_best_must_be_a_metric_that_is_evaluated(errors: Errors) -> None:
+    (error,) = errors(GOOD + "evaluate: {metrics: [psnr, ssim]}\n", "train.best=psn")
+    assert found_at(error) == ("--set train.best", "train.best", "unknown-name")
+    assert error.allowed == ("psnr", "ssim")
+    assert "'psnr'" in error.hint
+    (error,) = errors(GOOD, "train.best=psnr")
+    assert (error.place, error.allowed) == (("train", "best"), ())
+    (error,) = errors(GOOD + "evaluate: {metrics: [psmr]}\n", "train.best=psnr")
+    assert found_at(error) == ("r.yaml:14", "evaluate.metrics[0]", "unknown-part"), "that alone is to be corrected"
 
 
 JOINT = """\
@@ -460,33 +485,29 @@ audit: split
 """
 
 
-def test_values_that_do_not_go_together_are_told_beside_other_faults(faults: Callable[..., list[str]]) -> None:
-    found = faults(JOINT)
-    assert [line.split(": ")[:2] for line in found] == [
-        ["r.yaml:2", "nmae"],
-        ["r.yaml:9", "train.steps"],
-        ["r.yaml:10", "train.best"],
-        ["r.yaml:12", "audit.judge"],
+def test_values_that_do_not_go_together_are_reported_beside_other_errors(errors: Errors) -> None:
+    assert [found_at(error) for error in errors(JOINT)] == [
+        ("r.yaml:2", "nmae", "unknown-key"),
+        ("r.yaml:9", "train.steps", "conflict"),
+        ("r.yaml:10", "train.best", "unknown-name"),
+        ("r.yaml:12", "audit.judge", "conflict"),
     ]
-    assert found[-1].endswith("is 'unet', as nets.generator; a judge needs another architecture; name one")
-    named = faults(JOINT.replace("audit: split", "audit:\n  judge: {name: unet, width: 8}"))
-    assert named[-1].startswith("r.yaml:13: audit.judge: is 'unet'")
+    named = errors(JOINT.replace("audit: split", "audit:\n  judge: {name: unet, width: 8}"))
+    assert found_at(named[-1]) == ("r.yaml:13", "audit.judge", "conflict")
 
 
-def test_values_that_do_not_go_together_are_told_of_the_file_that_says_them(
-    faults: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_values_that_do_not_go_together_have_the_file_that_sets_them(errors: Errors, tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(GOOD + "evaluate: {metrics: [psnr]}\n")
-    found = faults(
+    found = errors(
         "extends: f.yaml\ntrain: {epochs: 2, steps: 3}\naudit:\n  judge: resnet\nseed: x\n", name="above.yaml"
     )
-    assert [line.split(": ")[:2] for line in found] == [
-        ["above.yaml:5", "seed"],
-        ["above.yaml:2", "train.steps"],
-        ["above.yaml:4", "audit.judge"],
+    assert [found_at(error)[:2] for error in found] == [
+        ("above.yaml:5", "seed"),
+        ("above.yaml:2", "train.steps"),
+        ("above.yaml:4", "audit.judge"),
     ]
-    (line,) = faults("extends: f.yaml\ntrain:\n  best: ssim\n", name="above.yaml")
-    assert line.startswith("above.yaml:3: train.best: no evaluated metric is called 'ssim'.")
+    (error,) = errors("extends: f.yaml\ntrain:\n  best: ssim\n", name="above.yaml")
+    assert found_at(error) == ("above.yaml:3", "train.best", "unknown-name")
 
 
 def references(node: Any) -> set[str]:
@@ -581,12 +602,14 @@ def test_any_distribution_may_be_needed(load: Load) -> None:
     assert load("needs: [pillow]\n" + GOOD).needs == ["pillow"]
 
 
-def test_keys_of_version_1_are_refused_with_the_new_ones(faults: Callable[..., list[str]]) -> None:
-    found = faults(GOOD.replace("{steps: 10}", "{steps: 10, adam: {lr: 1e-4, eps_hat: true}, decay_from: 0.5}"))
-    assert len(found) == 2
-    assert "optimizer: {name: adam_tf, lr: 0.0001, eps: 1e-08}" in found[0]
-    assert "schedule: {name: linear, start: 0.5}" in found[1]
-    assert all("train.adam" in line or "train.decay_from" in line for line in found)
+def test_keys_of_version_1_are_refused_with_the_new_ones(errors: Errors) -> None:
+    found = errors(GOOD.replace("{steps: 10}", "{steps: 10, adam: {lr: 1e-4, eps_hat: true}, decay_from: 0.5}"))
+    assert [(error.place, error.code) for error in found] == [
+        (("train", "adam"), "outdated-key"),
+        (("train", "decay_from"), "outdated-key"),
+    ]
+    assert "optimizer: {name: adam_tf, lr: 0.0001, eps: 1e-08}" in found[0].message
+    assert "schedule: {name: linear, start: 0.5}" in found[1].message
 
 
 def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) -> None:

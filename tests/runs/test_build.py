@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from restorekit.core.errors import RecipeError
+from restorekit.core.errors import ErrorRecord, Origin, Place, RecipeError
+from restorekit.core.parts import Parts
 from restorekit.core.types import Batch
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
+from restorekit.runs import check as check_module
 from restorekit.runs.build import build
 from restorekit.runs.check import check
 from restorekit.runs.checkpoint import checkpoints
@@ -26,37 +28,37 @@ HEAD = {"name": "classify", "pool": "avg"}
 RESNET = {"name": "resnet", "width": 4, "blocks": 1, "downs": 1}
 
 
-def faults(made: Recipe, plugins: Plugins) -> list[str]:
+def errors(made: Recipe, plugins: Plugins) -> list[ErrorRecord]:
     with pytest.raises(RecipeError) as caught:
         check(made, plugins.parts)
-    return list(caught.value.faults)
+    return list(caught.value.errors)
+
+
+def misfits(made: Recipe, plugins: Plugins) -> list[Place]:
+    found = errors(made, plugins)
+    assert {error.code for error in found} == {"does-not-fit"}
+    return [error.place for error in found]
 
 
 def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
-    assert faults(spec(nets__head=HEAD), plugins) == [
-        "toy.yaml: nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
-    ]
-    assert faults(spec(losses=["cycle"]), plugins) == [
-        "toy.yaml: nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
-    ]
+    assert misfits(spec(nets__head=HEAD), plugins) == [("nets", "head")]
+    assert misfits(spec(losses=["cycle"]), plugins) == [("nets", "discriminator")]
 
 
-def test_all_misfits_are_told_at_once(spec: Spec, plugins: Plugins) -> None:
+def test_all_parts_that_do_not_fit_are_reported_at_once(spec: Spec, plugins: Plugins) -> None:
     made = spec(losses=["task", "cycle"], nets__one_way=True, evaluate={"metrics": ["f1"]}, train__keep="last")
-    told = faults(made, plugins)
-    assert [line.split(": ")[1] for line in told] == [
-        "losses[0]",
-        "losses[1]",
-        "nets.discriminator",
-        "evaluate.metrics[0]",
+    assert misfits(made, plugins) == [
+        ("losses", 0),
+        ("losses", 1),
+        ("nets", "discriminator"),
+        ("evaluate", "metrics", 0),
     ]
 
 
 def test_sizes_that_the_networks_cannot_take(spec: Spec, plugins: Plugins) -> None:
-    made = spec(data__size=[15, 16], nets__generator=RESNET)
-    assert faults(made, plugins) == ["toy.yaml: data.size: generator 'resnet' takes multiples of 2; came [15, 16]"]
-    (line,) = faults(spec(data__size=[2, 2], data__batch=1, nets__generator=RESNET), plugins)
-    assert "\n" not in line
+    assert misfits(spec(data__size=[15, 16], nets__generator=RESNET), plugins) == [("data", "size")]
+    (error,) = errors(spec(data__size=[2, 2], data__batch=1, nets__generator=RESNET), plugins)
+    assert "\n" not in str(error)
 
 
 WRONG = """\
@@ -84,29 +86,29 @@ def written(folder: Path, text: str, plugins: Plugins, *sets: str) -> Recipe:
     return recipe.load(path, plugins, sets=sets)
 
 
-def test_misfits_have_the_line_of_what_does_not_fit(tmp_path: Path, plugins: Plugins) -> None:
-    home = tmp_path / "r.yaml"
+def test_parts_that_do_not_fit_have_the_line_that_asks_for_them(tmp_path: Path, plugins: Plugins) -> None:
+    home = str(tmp_path / "r.yaml")
     sets = ["train.keep=last", "nets.head.class_weight=null"]
     with pytest.raises(RecipeError) as caught:  # whether any truth is known, the data say
         build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
-    (line,) = caught.value.faults
-    assert line.startswith(f"{home}:14: losses[1]: paired needs images of a whose truth is known")
-    (told,) = faults(written(tmp_path, WRONG, plugins, "losses.paired=null"), plugins)
-    assert told == f"{home}:15: train.keep: best needs a score; add one to evaluate.metrics"
+    (error,) = caught.value.errors
+    assert (error.origin, error.place, error.code) == (Origin(home, 14), ("losses", 1), "does-not-fit")
+    (error,) = errors(written(tmp_path, WRONG, plugins, "losses.paired=null"), plugins)
+    assert (error.origin, error.place) == (Origin(home, 15), ("train", "keep"))
 
 
-def test_a_fault_of_a_part_made_against_data_has_the_line_of_its_option(tmp_path: Path, plugins: Plugins) -> None:
+def test_an_error_of_a_part_made_against_data_has_the_line_of_its_option(tmp_path: Path, plugins: Plugins) -> None:
     sets = ["losses.paired=null", "train.keep=last"]
     with pytest.raises(RecipeError) as caught:
         build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
-    (line,) = caught.value.faults
-    wanted = "nets.head.class_weight: head 'classify': class_weight: needs a number for each of no, yes; came 3 numbers"
-    assert line == f"{tmp_path / 'r.yaml'}:13: {wanted}"
+    (error,) = caught.value.errors
+    assert (error.origin, error.place) == (Origin(str(tmp_path / "r.yaml"), 13), ("nets", "head", "class_weight"))
     deep = written(tmp_path, WRONG, plugins, *sets, "nets.head.class_weight=null", "nets.generator.depth=5")
-    assert faults(deep, plugins)[0].startswith("--set nets.generator.depth: nets.generator.depth: generator 'unet': ")
+    error = errors(deep, plugins)[0]
+    assert (error.origin, error.place) == (Origin("--set nets.generator.depth"), ("nets", "generator", "depth"))
 
 
-def test_a_fault_of_a_part_within_another_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
+def test_an_error_of_a_part_within_another_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
     within = """\
     name: degraded
     dataset: {name: toy, side: b}
@@ -121,17 +123,40 @@ def test_a_fault_of_a_part_within_another_has_its_line(tmp_path: Path, plugins: 
     sets = ["losses.paired=null", "train.keep=last", "nets.head.class_weight=null"]
     with pytest.raises(RecipeError) as caught:
         build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")
-    place = "data.a.degradation.degradations[1].severity: degradation 'blur': severity is [low, high], low <= high"
-    assert caught.value.faults == (f"{tmp_path / 'r.yaml'}:12: {place}; came [3.0, 1.0]",)
+    (error,) = caught.value.errors
+    assert error.origin == Origin(str(tmp_path / "r.yaml"), 12)
+    assert error.place == ("data", "a", "degradation", "degradations", 1, "severity")
 
 
-def test_a_fault_of_a_loss_while_training_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
+def test_an_error_of_a_loss_while_training_has_its_line(tmp_path: Path, plugins: Plugins) -> None:
     text = WRONG.replace("{name: paired, norm: l2}", "back")
     sets = ["train.keep=last", "nets.head.class_weight=null", "nets.one_way=true"]
     with pytest.raises(RecipeError) as caught:
         list(train(build(written(tmp_path, text, plugins, *sets), plugins, tmp_path / "run")))
-    (line,) = caught.value.faults
-    assert line.startswith(f"{tmp_path / 'r.yaml'}:14: losses[1]: a term reads a pass through 'ba', but nets.one_way")
+    (error,) = caught.value.errors
+    assert (error.origin, error.place) == (Origin(str(tmp_path / "r.yaml"), 14), ("losses", 1))
+
+
+def test_networks_are_checked_once_and_parts_validated_once(
+    spec: Spec, plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts are validated as the recipe is loaded; the networks run on the meta device once, before data are read."""
+    made = spec(nets__head=HEAD, losses=["lsgan", "task"], evaluate={"metrics": ["f1"]})
+    meta: list[str] = []
+    validated: list[str] = []
+    run_once, read = check_module._run_once, Parts.read
+    monkeypatch.setattr(check_module, "_run_once", lambda *args: meta.append(args[4]) or run_once(*args))
+    monkeypatch.setattr(Parts, "read", lambda *args: validated.append(args[2]) or read(*args))
+    build(made, plugins, tmp_path / "run", verify=lambda line: None)
+    assert meta == ["meta"]
+    assert validated == []
+    balanced = {"name": "classify", "class_weight": "balanced"}
+    left_out = {"data__a": {"name": "toy", "side": "a", "broken": [1, 3, 5]}, "data__unreadable": "skip"}
+    made = spec(nets__head=balanced, losses=["lsgan", "task"], **left_out)
+    with pytest.raises(RecipeError) as caught:
+        build(made, plugins, tmp_path / "run", verify=lambda line: None)
+    assert [error.place for error in caught.value.errors] == [("nets", "head", "class_weight")]
+    assert meta == ["meta"] * 3, "again, for no image of a class is left"
 
 
 def test_a_norm_of_a_single_value_is_told_with_the_mend(
@@ -139,18 +164,18 @@ def test_a_norm_of_a_single_value_is_told_with_the_mend(
 ) -> None:
     small = {"data__size": [1, 1], "nets__generator": "late", "nets__discriminator": None, "losses": ["identity"]}
     said = "a batch norm gets maps of [1, 4, 1, 1], one value a channel, and has no spread; take data.batch: 2 or more"
-    (line,) = faults(spec(**small, data__batch=1), plugins)
-    assert line.startswith(f"toy.yaml: nets: {said}, a larger data.size")
+    (error,) = errors(spec(**small, data__batch=1), plugins)
+    assert str(error).startswith(f"toy.yaml: nets: {said}, a larger data.size")
     run = build_run(**small, data__batch=2)
     run.nets.train()
     one = Batch(image=torch.zeros(1, 1, 1, 1), key=("x",))
     with pytest.raises(RecipeError) as caught:  # as with networks that cannot be tried before
         step(run, [(one, one)])
-    assert caught.value.faults == (line,)
+    assert str(caught.value) == str(error)
     tall = {**small, "nets__generator": {**RESNET, "norm": "instance", "downs": 0}}
-    (line,) = faults(spec(**tall), plugins)
-    assert "an instance norm" in line
-    assert "data.batch" not in line
+    (error,) = errors(spec(**tall), plugins)
+    assert "an instance norm" in error.message
+    assert "data.batch" not in error.message
 
 
 def test_networks_are_held_against_images_without_numbers(spec: Spec, plugins: Plugins) -> None:
@@ -197,10 +222,7 @@ def test_domains_know_how_many_training_images_are_of_each_class(build_run: Call
 def test_classes_are_not_evened_out_twice(spec: Spec, plugins: Plugins) -> None:
     balanced = {"name": "classify", "class_weight": "balanced"}
     both = {"nets__head": balanced, "losses": ["lsgan", "task"], "data__balance": "class"}
-    assert faults(spec(**both), plugins) == [
-        "toy.yaml: data.balance: class evens out the classes once more than nets.head does by class_weight: balanced; "
-        "set data.balance: none, or drop that option of the head"
-    ]
+    assert misfits(spec(**both), plugins) == [("data", "balance")]
     check(spec(**{**both, "data__balance": "none"}), plugins.parts)
     check(spec(**{**both, "nets__head": {"name": "classify", "class_weight": [1, 3]}}), plugins.parts)
 
@@ -211,15 +233,15 @@ def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: 
     run = build_run(nets__head={**HEAD, "class_weight": [1, 2, 3]}, losses=["lsgan", "task"], **sides)
     assert run.nets.ab.head is not None
     assert run.nets.ab.head.weight.tolist() == [1, 2, 3]
-    with pytest.raises(RecipeError, match="needs a number for each of x, y, z; came 2 numbers"):
+    with pytest.raises(RecipeError, match="needs a number for each of x, y, z; got 2 numbers"):
         build_run("two", nets__head={**HEAD, "class_weight": [1, 2]}, losses=["lsgan", "task"], **sides)
 
 
 def test_networks_that_read_numbers_as_they_are_built(spec: Spec, plugins: Plugins, build_run: Any) -> None:
     made = spec(nets__generator="counted", nets__head=HEAD, losses=["lsgan", "task"])
     check(made, plugins.parts)
-    (line,) = faults(spec(nets__generator="counted", nets__discriminator={"name": "patch", "layers": 9}), plugins)
-    assert line.startswith("toy.yaml: nets")
+    (error,) = errors(spec(nets__generator="counted", nets__discriminator={"name": "patch", "layers": 9}), plugins)
+    assert error.place == ("nets", "discriminator", "layers")
     run = build_run(nets__generator="counted", nets__head=HEAD, losses=["lsgan", "task"])
     run.begin("test")
     assert '"encode_and_head": ' in (run.folder / "networks.json").read_text()
@@ -237,9 +259,9 @@ def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     made = spec(watch=["csv", "tensorboard"], losses=["lsgan", "cycle"], nets__one_way=True)
-    told = faults(made, plugins)
-    assert [line.split(": ")[1] for line in told] == ["watch[1]", "losses[1]"]
-    assert "pip install 'restorekit[tensorboard]'" in told[0]
+    found = errors(made, plugins)
+    assert [error.place for error in found] == [("watch", 1), ("losses", 1)]
+    assert "pip install 'restorekit[tensorboard]'" in found[0].message
 
 
 LATE = {"nets__discriminator": None, "losses": ["identity"]}
@@ -256,10 +278,8 @@ def test_parameters_that_the_run_never_lets_learn_are_refused(
     build_run(nets__generator={"name": "late", "first": 3}, **LATE, **length)
     with pytest.raises(RecipeError) as caught:
         build_run(nets__generator={"name": "late", "first": 4}, **LATE, **length)
-    assert caught.value.faults == (
-        "toy.yaml: nets.generator: 'late' has parameters that learn from step 4 on, counted from 0, and the run has 4 "
-        "steps, so they never would; let them learn from a step below 4 on, or train longer",
-    )
+    (error,) = caught.value.errors
+    assert (error.place, error.code) == (("nets", "generator"), "does-not-fit")
 
 
 def test_a_run_that_has_begun_is_loaded_though_parameters_never_learn(build_run: Callable[..., Run]) -> None:

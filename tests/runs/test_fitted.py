@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from restorekit import Batch, CheckpointError, Output, RecipeError, Restorer, load, write_image
+from restorekit.core.errors import dotted
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
@@ -138,7 +139,7 @@ def test_what_a_restorer_recipe_does_not_take_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(RecipeError) as caught:
         recipe.resolved({**SPEC, **changes}, "r.yaml", known)
-    assert [line.split(": ")[1] for line in caught.value.faults] == [place]
+    assert [dotted(error.place) for error in caught.value.errors] == [place]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_a_restorer_is_checked_against_the_recipe(known: Plugins, changes: dict[
     spec = recipe.resolved({**SPEC, **changes}, "r.yaml", known)
     with pytest.raises(RecipeError) as caught:
         check_restorer(spec, known.parts)  # type: ignore[arg-type]
-    assert [line.split(": ")[1] for line in caught.value.faults] == [place]
+    assert [dotted(error.place) for error in caught.value.errors] == [place]
 
 
 @pytest.mark.parametrize("shape", [(50,), (20, 24), (8, 9, 10)])

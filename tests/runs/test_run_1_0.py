@@ -118,7 +118,7 @@ def test_old_options_of_adam_keep_their_values_and_defaults(old: dict[str, Any],
 def test_its_recipe_file_is_refused_with_the_keys_of_this_version(folder: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         recipe.load(folder / "recipe.yaml", plugins.load())
-    (adam,) = [line for line in caught.value.faults if "train.adam:" in line]
-    (decay,) = [line for line in caught.value.faults if "train.decay_from:" in line]
+    (adam,) = [str(error) for error in caught.value.errors if error.place == ("train", "adam")]
+    (decay,) = [str(error) for error in caught.value.errors if error.place == ("train", "decay_from")]
     assert "optimizer: {name: adam_tf, lr: 0.0005, betas: [0.5, 0.999], eps: 1e-07}" in adam
     assert "schedule: {name: linear, start: 0.5}" in decay

@@ -114,7 +114,7 @@ def median(domain: Domain, *, size: Annotated[int, Field(ge=3, le=31)] = 3) -> R
         size: Side of the window, an odd number.
     """
     if size % 2 == 0:
-        raise RecipeError(f"restorer 'median': size must be odd; got {size}")
+        raise RecipeError(f"restorer 'median': size must be odd; got {size}", option="size")
     return ByChannel(lambda x: ndimage.median_filter(x, size=size, mode="mirror"), halo=size // 2)
 
 

@@ -208,7 +208,8 @@ def grid(
     """
     _images_only(domain, "grid")
     if not period[0] <= period[1]:
-        raise RecipeError(f"degradation 'grid': period is [low, high], low <= high; came {[*period]}")
+        text = f"degradation 'grid': period is [low, high], low <= high; got {[*period]}"
+        raise RecipeError(text, option="period")
     return Effect("grid", severity, partial(effects.grid, period=period), random=True)
 
 

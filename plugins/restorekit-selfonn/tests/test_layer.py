@@ -260,5 +260,7 @@ def test_the_part_is_registered():
     layer = parts.resolve("layer", {"name": "selfonn", "q": 2})(1)(2, 4, 3)
     assert layer.q == 2
     assert repr(layer) == "Operational(2, 4, kernel=3, q=2, stride=1)"
-    with pytest.raises(RecipeError, match="q: input should be greater than or equal to 1; came 0"):
+    with pytest.raises(RecipeError) as caught:
         parts.resolve("layer", {"name": "selfonn", "q": 0})
+    (error,) = caught.value.errors
+    assert (error.place, error.code, error.got) == (("q",), "out-of-range", 0)

@@ -36,13 +36,14 @@ def demand_detector(detector: Detector, rate: float | None) -> None:
         RecipeError: with a hint.
     """
     if rate is not None and (fault := _too_slow(detector, rate)):
-        raise RecipeError(fault)
+        raise RecipeError(fault, option="detector")
     if detector == "neurokit":
         try:
             import neurokit2  # noqa: F401
         except ImportError as error:
             hint = "pip install 'restorekit-signals[neurokit]'"
-            raise RecipeError(f"detector 'neurokit' needs a package that is not installed; run: {hint}") from error
+            text = f"detector 'neurokit' needs a package that is not installed; run: {hint}"
+            raise RecipeError(text, option="detector") from error
 
 
 def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs") -> Places | None:

@@ -88,7 +88,8 @@ def ecg_unet(
     least = 2 ** (depth + 1)
     if min(source.size) < least:
         raise RecipeError(
-            f"generator 'ecg_unet': depth {depth} needs sizes of at least {least}; came {list(source.size)}"
+            f"generator 'ecg_unet': depth {depth} needs sizes of at least {least}; got {list(source.size)}",
+            option="depth",
         )
     return EcgUnet(source, target, layer(source.dims), width, depth, center)
 
@@ -134,6 +135,7 @@ def ecg_patch(
         size = (size - 2) // stride + 1 if size >= 2 else 0
     if size < 1:
         raise RecipeError(
-            f"discriminator 'ecg_patch': strides {strides} leave nothing of {list(domain.size)}; use fewer, or smaller"
+            f"discriminator 'ecg_patch': strides {strides} leave nothing of {list(domain.size)}; use fewer, or smaller",
+            option="strides",
         )
     return EcgPatch(domain, layer(domain.dims), width, strides)

@@ -287,7 +287,8 @@ def records(
     _demand_known(truth, {name for taken in spans.values() for name in taken})
     if shift and beats is None:
         raise RecipeError(
-            "dataset 'records': shift moves windows about beats; name the classes of beats, or leave it out"
+            "dataset 'records': shift moves windows about beats; name the classes of beats, or leave it out",
+            option="shift",
         )
 
     def owner(name: str, span: Minutes | None) -> str:
@@ -372,7 +373,8 @@ def _spans(
     if isinstance(val, dict) and isinstance(test, dict):
         return {"train": train, "val": val, "test": test}
     if train or (isinstance(val, dict) and val) or (isinstance(test, dict) and test):
-        raise RecipeError("dataset 'records': give names for train, val and test, or shares for val and test; not both")
+        text = "dataset 'records': give names for train, val and test, or shares for val and test; not both"
+        raise RecipeError(text, option="train" if train else "test")
     names = [path.relative_to(base).as_posix() for path in format.find(base)]
     if not names:
         raise DataError(f"{base}: holds no record that the format reads")
@@ -386,7 +388,8 @@ def _demand_known(truth: Mapping[str, str], names: set[str]) -> None:
         if name not in names:
             near = get_close_matches(name, names, 1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(names))}"
-            raise RecipeError(f"dataset 'records': truth is told of {name!r}, which no split has. {hint}")
+            text = f"dataset 'records': truth names {name!r}, which no split has. {hint}"
+            raise RecipeError(text, option="truth")
 
 
 def _demand_apart(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) -> None:
@@ -396,9 +399,11 @@ def _demand_apart(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) 
         for name, minutes in spans.items():
             for first, last in [(0.0, float("inf"))] if minutes is None else minutes:
                 if not first < last:
-                    raise RecipeError(f"{split}: minutes of {name} are [FROM, TO], FROM < TO; came {[first, last]}")
+                    text = f"{split}: minutes of {name} are [FROM, TO], FROM < TO; got {[first, last]}"
+                    raise RecipeError(text, option=split)
                 for start, stop, other in taken.get(name, []):
                     if first < stop and start < last:
                         where = f"{split} and {other}" if split != other else f"{split} twice"
-                        raise RecipeError(f"minutes {max(first, start):g} on of {name} stand in {where}; part them")
+                        text = f"minutes {max(first, start):g} on of {name} stand in {where}; part them"
+                        raise RecipeError(text, option=split)
                 taken.setdefault(name, []).append((first, last, split))

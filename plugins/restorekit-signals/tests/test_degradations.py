@@ -178,8 +178,9 @@ def test_noise_that_does_not_fit_is_refused(folder: Path) -> None:
         )
     with pytest.raises(RecipeError, match="is for signals, of 1 dimension; 'a' has 2"):
         load().parts.resolve("degradation", noise_spec())(Domain("a", 1, (64, 64)))
-    with pytest.raises(RecipeError, match=r"snr is \[low, high\] in dB, low <= high; came \[6.0, 0.0\]"):
+    with pytest.raises(RecipeError) as caught:
         made("recorded_noise", folder, snr=[6.0, 0.0])
+    assert caught.value.errors[0].place == ("snr",)
 
 
 # The definition of the noise stress test
@@ -233,8 +234,9 @@ def test_hum_is_the_mains_and_its_odd_harmonics(folder: Path) -> None:
 def test_hum_needs_a_rate_that_can_carry_it() -> None:
     with pytest.raises(RecipeError, match="needs the samples a second, which these data do not say; set rate"):
         made("mains_hum", Path(), spacing=None)
-    with pytest.raises(RecipeError, match="50 Hz cannot be heard at 90 samples a second"):
+    with pytest.raises(RecipeError) as caught:
         made("mains_hum", Path(), rate=90)
+    assert caught.value.errors[0].place == ("frequency",)
 
 
 @pytest.mark.parametrize("severity", [0.05, 0.5, 1.0])

@@ -442,8 +442,9 @@ def test_a_numpy_file_of_other_things_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_range_upside_down_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"range is \[LOW, HIGH\], LOW < HIGH; came \[2, -2\]"):
+    with pytest.raises(RecipeError) as caught:
         made(range=(2, -2))
+    assert caught.value.errors[0].place == ("range",)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:

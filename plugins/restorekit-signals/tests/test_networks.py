@@ -67,10 +67,12 @@ def test_every_multiple_is_kept_in_any_dimensions(dims: int, depth: int) -> None
 
 def test_sizes_that_leave_nothing_are_refused() -> None:
     small = Domain("a", 1, (48,))
-    with pytest.raises(RecipeError, match=r"depth 5 needs sizes of at least 64; came \[48\]"):
+    with pytest.raises(RecipeError) as caught:
         made("generator", "ecg_unet", small, small)
-    with pytest.raises(RecipeError, match=r"strides \[4, 4, 2, 2, 1\] leave nothing of \[48\]; use fewer"):
+    assert caught.value.errors[0].place == ("depth",)
+    with pytest.raises(RecipeError) as caught:
         made("discriminator", "ecg_patch", small)
+    assert caught.value.errors[0].place == ("strides",)
     for size in range(150, 260):  # what is let pass works
         domain = Domain("a", 1, (size,))
         try:

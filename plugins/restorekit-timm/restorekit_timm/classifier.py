@@ -114,13 +114,15 @@ def timm(
     known = input_of(model)
     if source.channels not in (1, known.channels):
         raise RecipeError(
-            f"{WHERE}: {model!r} takes 1 or {known.channels} channels; came data.channels {source.channels}"
+            f"{WHERE}: {model!r} takes 1 or {known.channels} channels; got data.channels {source.channels}",
+            option="model",
         )
     if (checkpoint is not None or freeze) and not pretrained:
         other = "checkpoint is given" if checkpoint is not None else "freeze keeps weights that were never trained"
-        raise RecipeError(f"{WHERE}: pretrained is false, but {other}; change one of the two")
+        raise RecipeError(f"{WHERE}: pretrained is false, but {other}; change one of the two", option="pretrained")
     if not freeze and not (unfreeze_at is unfreeze_blocks is None):
-        raise RecipeError(f"{WHERE}: unfreeze_at and unfreeze_blocks need freeze: true")
+        text = f"{WHERE}: unfreeze_at and unfreeze_blocks need freeze: true"
+        raise RecipeError(text, option="unfreeze_blocks" if unfreeze_at is None else "unfreeze_at")
     told = {
         "unfreeze_blocks": unfreeze_blocks is not None,
         "lr_factor": lr_factor != 1,
@@ -143,7 +145,8 @@ def _groups(model: nn.Module, first: int, last: int | None, factor: float, decay
     blocks = blocks_of(WHERE, model) if last is not None or decay != 1 else defaultdict(int)
     depth = max(blocks.values(), default=0)
     if last is not None and last > depth + 1:
-        raise RecipeError(f"{WHERE}: unfreeze_blocks is {last}; the model has {depth + 1} blocks")
+        text = f"{WHERE}: unfreeze_blocks is {last}; the model has {depth + 1} blocks"
+        raise RecipeError(text, option="unfreeze_blocks")
     rates: dict[float, list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         behind = depth - blocks[name]

@@ -109,13 +109,15 @@ def timm(
     known = input_of(model)
     if domain.channels not in (1, known.channels):
         taken = f"1 or {known.channels} channels"
-        raise RecipeError(f"{WHERE}: {model!r} takes {taken}; came data.channels {domain.channels}")
+        raise RecipeError(f"{WHERE}: {model!r} takes {taken}; got data.channels {domain.channels}", option="model")
     if known.fixed:
-        raise RecipeError(f"{WHERE}: {model!r} is made for one size; take a model that takes any, such as a ResNet")
+        text = f"{WHERE}: {model!r} is made for one size; take a model that takes any, such as a ResNet"
+        raise RecipeError(text, option="model")
     if (checkpoint is not None or freeze) and not pretrained:
-        raise RecipeError(f"{WHERE}: pretrained is false, but checkpoint or freeze is given; change one of them")
+        text = f"{WHERE}: pretrained is false, but checkpoint or freeze is given; change one of them"
+        raise RecipeError(text, option="pretrained")
     if unfreeze_at is not None and not freeze:
-        raise RecipeError(f"{WHERE}: unfreeze_at needs freeze: true")
+        raise RecipeError(f"{WHERE}: unfreeze_at needs freeze: true", option="unfreeze_at")
     demand_thaw(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)
     made = Maps(model, known, domain.size)
     made.pretrained, made.file = pretrained, checkpoint or ""

@@ -62,11 +62,12 @@ def demand_known(where: str, name: str) -> None:
     if not timm.is_model(plain):
         near = difflib.get_close_matches(plain, timm.list_models(), n=1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"{where}: timm has no model {plain!r}.{guess} timm.list_models() lists them all")
+        text = f"{where}: timm has no model {plain!r}.{guess} timm.list_models() lists them all"
+        raise RecipeError(text, option="model")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
     if tag and tag not in tags:
         listed = f"those with trained weights are {', '.join(tags)}" if tags else "timm has no trained weights of it"
-        raise RecipeError(f"{where}: {plain!r} has no tag {tag!r}; {listed}")
+        raise RecipeError(f"{where}: {plain!r} has no tag {tag!r}; {listed}", option="model")
 
 
 def input_of(name: str) -> Input:
@@ -102,7 +103,8 @@ def demand_thaw(where: str, freeze: bool, unfreeze_at: int | None, **given: bool
     if freeze and unfreeze_at is None and named is not None:
         raise RecipeError(
             f"{where}: {named} says how the model learns, but with freeze: true and no unfreeze_at it never does; "
-            f"set unfreeze_at to a step from 1 on, or leave {named} out"
+            f"set unfreeze_at to a step from 1 on, or leave {named} out",
+            option=named,
         )
 
 
@@ -128,7 +130,7 @@ def make(where: str, name: str, size: Sequence[int]) -> nn.Module:
     except (AssertionError, AttributeError, NotImplementedError, TypeError, ValueError) as error:
         why = f"{name!r} without its pooling, for images of {_sides(size)}, cannot be had of timm ({_line(error)})"
         hint = f"it is made for {_sides(known.size)}: view: model" if other else "take another model"
-        raise RecipeError(f"{where}: {why}; {hint}") from error
+        raise RecipeError(f"{where}: {why}; {hint}", option="model") from error
     return model
 
 
@@ -159,7 +161,7 @@ def make_maps(where: str, name: str, **more: Any) -> nn.Module:
         model: nn.Module = _timm().create_model(name, features_only=True, **more)
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         why = f"timm gives no maps of {name!r} ({_line(error)})"
-        raise RecipeError(f"{where}: {why}; take another model") from error
+        raise RecipeError(f"{where}: {why}; take another model", option="model") from error
     return model
 
 

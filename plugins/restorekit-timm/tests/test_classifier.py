@@ -174,7 +174,7 @@ def test_gray_is_three_equal_channels_and_a_whole_view_keeps_the_corners() -> No
     [
         ({}, domain((64,)), "takes images, with two spatial sizes; came 1"),
         ({}, domain((16, 16, 16)), "takes images, with two spatial sizes; came 3"),
-        ({}, domain(channels=2), "takes 1 or 3 channels; came data.channels 2"),
+        ({}, domain(channels=2), "takes 1 or 3 channels; got data.channels 2"),
         ({"model": "eficientnet_b4"}, None, "timm has no model 'eficientnet_b4'. Did you mean 'efficientnet_b4'"),
         ({"model": "resnet50.nope"}, None, "'resnet50' has no tag 'nope'; those with trained weights are a1_in1k"),
         ({"model": "coat_tiny"}, None, "without its pooling, for images of 224x224, cannot be had of timm"),
@@ -205,7 +205,7 @@ def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], of: Domain |
         classifier(of=of, **options)
     assert said in str(caught.value)
     assert str(caught.value).startswith("generator 'timm': ")
-    assert len(caught.value.faults) == 1
+    assert len(caught.value.errors) == 1
 
 
 # In which order it learns

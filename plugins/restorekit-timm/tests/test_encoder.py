@@ -71,7 +71,7 @@ def test_a_restorer_begins_with_it_frozen(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"size": (64,)}, "takes images, with two spatial sizes; came 1"),
-        ({"channels": 2}, "takes 1 or 3 channels; came data.channels 2"),
+        ({"channels": 2}, "takes 1 or 3 channels; got data.channels 2"),
         ({"model": "swin_tiny_patch4_window7_224"}, "is made for one size"),
         ({"model": "inception_v3", "size": (160, 160)}, "maps of 'inception_v3' must be"),
         ({"model": "resnet5"}, "timm has no model 'resnet5'"),

@@ -220,7 +220,7 @@ def test_a_thaw_that_the_run_never_reaches_is_refused(tmp_path: Path, weights: P
     sets = [f"nets.generator.checkpoint={weights}", "nets.generator.freeze=true", "nets.generator.unfreeze_at=6"]
     with pytest.raises(RecipeError) as caught:
         built(tmp_path, "run", *sets)
-    (line,) = caught.value.faults
+    (line,) = map(str, caught.value.errors)
     assert line.endswith(
         "nets.generator: 'timm' has parameters that learn from step 6 on, counted from 0, and the run has 6 steps, so "
         "they never would; let them learn from a step below 6 on, or train longer"

@@ -58,5 +58,6 @@ def dropouts(
     known = rate_of(domain, rate, "degradation 'dropouts'")
     low, high = (max(1, round(span * known)) for span in seconds)
     if low > high:
-        raise RecipeError(f"degradation 'dropouts': seconds is [low, high], low <= high; came {[*seconds]}")
+        text = f"degradation 'dropouts': seconds is [low, high], low <= high; got {[*seconds]}"
+        raise RecipeError(text, option="seconds")
     return Dropouts(severity, low, high)

@@ -61,5 +61,6 @@ def mains_hum(
     known = rate_of(domain, rate, "degradation 'mains_hum'")
     heard = [frequency * (2 * k + 1) for k in range(harmonics) if frequency * (2 * k + 1) < known / 2]
     if not heard:
-        raise RecipeError(f"degradation 'mains_hum': {frequency:g} Hz cannot be heard at {known:g} samples a second")
+        text = f"degradation 'mains_hum': {frequency:g} Hz cannot be heard at {known:g} samples a second"
+        raise RecipeError(text, option="frequency")
     return Hum(snr, heard, known, beyond)

@@ -37,7 +37,8 @@ class Added(SingleDegradation):
     def __init__(self, name: str, snr: tuple[float, float], beyond: Beyond) -> None:
         low, high = snr
         if not low <= high:
-            raise RecipeError(f"degradation {name!r}: snr is [low, high] in dB, low <= high; came {[low, high]}")
+            text = f"degradation {name!r}: snr is [low, high] in dB, low <= high; got {[low, high]}"
+            raise RecipeError(text, option="snr")
         self.name, self.snr, self.clips = name, (low, high), beyond == "clip"
         super().__init__((severity_of(high), severity_of(low)))
 

@@ -225,7 +225,7 @@ def signal(
     """
     low, high = range
     if not (low < high and np.isfinite(high - low)):
-        raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; came {[low, high]}")
+        raise RecipeError(f"format 'signal': range is [LOW, HIGH], LOW < HIGH; got {[low, high]}", option="range")
     taken = tuple(leads) if leads else None
     return SignalFiles(rate, low, high, taken, unit, beyond, offset == "remove", tuple(annotators), time)
 

@@ -80,7 +80,7 @@ def signals(
     """
     low, high = range
     if low >= high:
-        raise RecipeError(f"dataset {NAME!r}: range is [low, high], low < high; came {[low, high]}")
+        raise RecipeError(f"dataset {NAME!r}: range is [low, high], low < high; got {[low, high]}", option="range")
     return Signals((root or Path()) / Path(path).expanduser(), split, low, high)
 
 

@@ -42,7 +42,8 @@ def shading(domain: Domain, *, severity: tuple[Share, Share] = (0.0, 0.8)) -> De
     """
     low, high = severity
     if low > high:
-        raise RecipeError(f"degradation {NAME!r}: severity is [low, high], low <= high; came {[low, high]}")
+        text = f"degradation {NAME!r}: severity is [low, high], low <= high; got {[low, high]}"
+        raise RecipeError(text, option="severity")
     return Shading(low, high)
 
 

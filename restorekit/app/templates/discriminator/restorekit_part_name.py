@@ -45,7 +45,8 @@ def patches(
     """
     if min(domain.size) < 2**halvings:
         needed = f"{halvings} halvings need sizes of at least {2**halvings}"
-        raise RecipeError(f"discriminator {NAME!r}: {needed}, data.size is {list(domain.size)}; use fewer halvings")
+        text = f"discriminator {NAME!r}: {needed}, data.size is {list(domain.size)}; use fewer halvings"
+        raise RecipeError(text, option="halvings")
     return Patches(domain.channels, nd.normal_start(layer(domain.dims)), width, halvings)
 
 
