@@ -56,6 +56,11 @@ class Restorer(ABC):
         """Return (B, K), what a tile must know of its whole image (B, C, *S); None: nothing. It has no parameters."""
         return None
 
+    @property
+    def summarises(self) -> bool:
+        """True if it has a summary."""
+        return type(self).summary is not Restorer.summary
+
     @abstractmethod
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return restored images, and predictions if it makes any.

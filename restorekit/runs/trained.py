@@ -26,7 +26,8 @@ class TrainedRestorer(Restorer):
         self.scale = generator.scale
         self.multiple, self.least = generator.multiple, generator.least
         self.translates = generator.translates
-        self.halo = None if generator.halo is None else generator.halo * max(1, times)
+        if generator.halo is not None and not (times > 1 and generator.summarises):  # of what the first pass makes
+            self.halo = generator.halo * max(1, times)
 
     @property
     def device(self) -> torch.device:
@@ -36,6 +37,11 @@ class TrainedRestorer(Restorer):
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the generator's summary of whole images."""
         return self.net.generator.summary(image)
+
+    @property
+    def summarises(self) -> bool:
+        """True if its generator has a summary."""
+        return self.net.generator.summarises
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return restored images, (B, C, *scale*S), and what the head predicts of the images, (B, K)."""
@@ -50,7 +56,8 @@ class TrainedRestorer(Restorer):
     def _pass(self, image: Tensor, summary: Tensor | None, *, translate: bool = True) -> Output:
         padded = nd.pad_to_multiple(image, self.multiple, self.least).to(self.device)
         if self.net.generator.summarises and summary is None:
-            summary = self.summary(image.to(self.device))  # of the image, not of its padding
+            summary = self.summary(image)  # of the image, not of its padding
+        summary = None if summary is None else summary.to(self.device)
         if not translate:
             return Output(image, answer=self.net.answer(padded, summary))
         output: Output = self.net(padded, summary)
