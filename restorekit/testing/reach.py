@@ -59,8 +59,8 @@ def _long(subject: Subject, axis: int, seed: int) -> _Long:
     form = plain(subject)
     net = form.net
     assert isinstance(net, Generator)
-    assert net.halo is not None
     net = net.double().eval()
+    assert net.halo is not None
     # Weights that start at zero, such as those of a residual branch, would hide what they will let through.
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
