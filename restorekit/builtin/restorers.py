@@ -75,6 +75,8 @@ class _Several(Restorer):
     def __init__(self, restorers: Sequence[Restorer]) -> None:
         self.restorers = restorers
         self.least = max(one.least for one in restorers)
+        self.predicts = any(one.predicts for one in restorers)
+        self.trained = any(one.trained for one in restorers)
         self.multiple = math.lcm(*(one.multiple for one in restorers))
 
     def state(self) -> Mapping[str, Tensor]:

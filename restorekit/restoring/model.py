@@ -118,6 +118,11 @@ class Model:
         return None if self._domain is None else self._domain.dims
 
     @property
+    def channels(self) -> int | None:
+        """How many channels an image has; None: any number."""
+        return None if self._domain is None else self._domain.channels
+
+    @property
     def size(self) -> tuple[int, ...] | None:
         """The size of training images; None: there were none."""
         return None if self._domain is None else self._domain.size
@@ -409,9 +414,18 @@ class _Repeated(Restorer):
         self.inner, self.times = restorer, times
         self.scale = restorer.scale**times
         self.multiple, self.least, self.translates = restorer.multiple, restorer.least, restorer.translates
+        self.predicts, self.trained = restorer.predicts, restorer.trained
         # Later passes would need the summary of what those before them make of the whole image.
         known = restorer.halo is not None and (times <= 1 or not restorer.summarises)
         self.halo = restorer.halo * times if known and restorer.halo is not None else None
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the state of the restorer."""
+        return self.inner.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Give the restorer its own."""
+        self.inner.load_state(state)
 
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the summary of the whole image, where one pass is made."""
@@ -452,7 +466,7 @@ def _run(folder: Path) -> Model:
         def made(domain: Domain, times: int | None) -> Restorer:
             return _Repeated(part, spec.evaluate.times if times is None else times)
 
-        scale = None
+        scale = TrainedScale.of(state, spec.data.size) if part.trained else None
     else:
         net = _translator(spec, parts, domains, checkpoint, state)
 

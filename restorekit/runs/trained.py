@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from restorekit.core import nd
+from restorekit.core.errors import CheckpointError
 from restorekit.core.restorer import Restorer
 from restorekit.core.types import Output, Translator
 
@@ -20,8 +23,11 @@ class TrainedRestorer(Restorer):
         times: how often it is applied; the prediction is that of the first pass. 0: images stay as they are.
     """
 
+    trained = True
+
     def __init__(self, net: Translator, times: int = 1) -> None:
         generator = net.generator
+        self.predicts = net.head is not None
         self.net, self.times = net, times
         self.scale = generator.scale
         self.multiple, self.least = generator.multiple, generator.least
@@ -33,6 +39,21 @@ class TrainedRestorer(Restorer):
     def device(self) -> torch.device:
         """Where its weights are."""
         return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the weights."""
+        return self.net.state_dict()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights.
+
+        Raises:
+            CheckpointError: if they are not of these networks.
+        """
+        try:
+            self.net.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise CheckpointError(" ".join(str(error).split())) from error
 
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the generator's summary of whole images."""
