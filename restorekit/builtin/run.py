@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import CheckpointError, Domain, Factory, Output, RecipeError, Restorer, RestorekitError, hookimpl, trial
+from restorekit import CheckpointError, Domain, Factory, Output, RecipeError, RestorekitError, Restorer, hookimpl, trial
 
 DIGEST = "sha256"
 
