@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -29,6 +30,7 @@ from restorekit.recipes import recipe
 from restorekit.recipes.model import RestorerRecipe
 from restorekit.runs import build
 from restorekit.runs.check import check, check_restorer
+from restorekit.testing import cases
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -316,6 +318,21 @@ def test_the_tests_of_the_examples_pass() -> None:
     assert len(EXAMPLES) == len(list((DOCS / "examples").glob("test_*.py")))
 
 
+def test_the_iterative_restorer_passes_the_conformance_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Plugins()
+    own.load_builtins()
+    monkeypatch.setattr("restorekit.discovery.plugins.load", lambda: own)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    shutil.copy(DOCS / "examples" / "restorekit_pnp.py", tmp_path)
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "restorekit-pnp"\n[project.entry-points.restorekit]\npnp = "restorekit_pnp"\n'
+    )
+    found = cases(tmp_path)
+    assert {case.check for case in found} >= {"shapes", "seed", "untouched", "state", "halo"}
+    for case in found:
+        case.run()
+
+
 def test_every_python_block_is_python() -> None:
     for page, text in blocks("python"):
         if page != SIGNATURES:
@@ -355,7 +372,12 @@ def test_the_test_of_the_guest_passes(tmp_path: Path, monkeypatch: pytest.Monkey
     own = Plugins()
     own.load_builtins()
     monkeypatch.setattr(plugins, "load", lambda: own)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    # The metadata of this checkout's version, whichever was installed: the page's plugin is for it.
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    info = tmp_path / "site" / f"restorekit-{ours}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit\nVersion: {ours}\n")
+    monkeypatch.setattr(sys, "path", [str(info.parent), *sys.path])
     space: dict[str, Any] = {"__file__": str(tmp_path / "tests" / "test_conformance.py")}
     exec(compile(the_block("python", "tests/test_conformance.py"), space["__file__"], "exec"), space)
     (mark,) = space["test_conformance"].pytestmark

@@ -15,7 +15,7 @@ MAIN = "import sys; sys.argv[0] = 'restorekit'; from restorekit.app.cli import m
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of restorekit, built and unpacked."""
+    """The wheel of restorekit, built and unpacked, and those of the plugins, which are of its version."""
     place = tmp_path_factory.mktemp("wheel")
     (place / "editable").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -24,6 +24,10 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         linked = place / "editable" / build.build_editable(str(place / "editable"))
     assert not [name for name in zipfile.ZipFile(linked).namelist() if name.startswith("restorekit/")]
     zipfile.ZipFile(wheel).extractall(place / "site")
+    for project in ROOT.glob("plugins/*/pyproject.toml"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(project.parent)
+            zipfile.ZipFile(place / build.build_wheel(str(place))).extractall(place / "site")
     return place / "site"
 
 
@@ -33,7 +37,7 @@ def files(folder: Path) -> set[str]:
 
 
 def said(site: Path, cwd: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Call the command line of the unpacked wheel, beside the plugins that this process has, in an empty folder."""
+    """Call the command line of the unpacked wheels in an empty folder."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]), "COLUMNS": "300"}
     call = [sys.executable, "-c", MAIN, *args]
     return subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, check=False)

@@ -276,13 +276,13 @@ def restore(
 
     commands.known()  # so that a slow import is told
     if model is None:
-        model, inputs = _first_as_model(inputs, out)
-    restorer, images = load(model), inputs
+        raise _without_model(inputs, out)
+    restorer = load(model)
     failed = done = 0
     known = demand_scale(scale)
     rows = restore_files(
         restorer,
-        images,
+        inputs,
         out,
         times=times,
         window=window,
@@ -306,18 +306,15 @@ def restore(
         raise typer.Exit(3)
 
 
-def _first_as_model(inputs: list[Path], out: Path) -> tuple[str, list[Path]]:
-    """Return a run that is named before the images, as version 1 had it, and the images; say how it is named now."""
+def _without_model(inputs: list[Path], out: Path) -> RecipeError:
+    """Return the error of a call without -m; where a run is named first, as in version 1, it has the new line."""
     first, *images = inputs
     is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
-    if not is_run or not images:
-        raise RecipeError(
-            f"-m: got nothing that restores, and {first} is no run folder; give -m RUN, a run folder, or -m PART, such "
-            "as part:tv"
-        )
-    listed = " ".join(map(str, images))
-    screen.warn(f"the run is named by -m since version 2: restorekit restore {listed} -o {out} -m {first}")
-    return str(first), images
+    if not is_run:
+        return RecipeError("-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv")
+    listed = shlex.join(map(str, images)) or "IMAGES"
+    new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
+    return RecipeError(f"-m: got no model, and {first}, a run, among the images; since version 2, -m names it: {new}")
 
 
 @app.command()

@@ -7,6 +7,7 @@ Johnson et al., arXiv:1603.08155.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -64,7 +65,10 @@ class Resnet(Generator):
             *body[middle:], *(active(_upward(2 * n, n, make, bias, up), n) for n in reversed(widths[:-1]))
         )
         enlarge = [_Enlarge(scale)] if scale > 1 else []
-        self.out = nn.Sequential(*enlarge, _Pad(3), make(width, target.channels, 7), nn.Tanh())
+        last = make(width, target.channels, 7)
+        self.out = nn.Sequential(*enlarge, _Pad(3), last, nn.Tanh())
+        if nd.is_local(last) and norm != "instance":  # that reads the whole image
+            self.halo = nd.halo_of(partial(_source, blocks, downs, up, scale), self.multiple, scale)
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the bottleneck (B, F, *S / multiple) for (B, C, *S), as state and as features."""
@@ -124,6 +128,23 @@ def _upward(c_in: int, c_out: int, make: MakeLayer, bias: bool, up: Upsample) ->
     if up == "transpose":
         return make(c_in, c_out, 3, stride=2, padding=1, output_padding=1, bias=bias, transposed=True)
     return nn.Sequential(_Double(), _Pad(1), make(c_in, c_out, 3, bias=bias))
+
+
+def _source(blocks: int, downs: int, up: Upsample, scale: int, outputs: nd.Span) -> nd.Span:
+    """Return the pixels on which outputs depend, from the last layer to the first."""
+    span = nd.source_of_conv(outputs, 7, padding=3)
+    if scale > 1:
+        span = nd.source_of_resize(span, scale)
+    for _ in range(downs):
+        if up == "transpose":
+            span = nd.source_of_conv(span, 3, stride=2, padding=1, transposed=True)
+        else:
+            span = nd.source_of_resize(nd.source_of_conv(span, 3, padding=1), 2)
+    for _ in range(2 * blocks):
+        span = nd.source_of_conv(span, 3, padding=1)
+    for _ in range(downs):
+        span = nd.source_of_conv(span, 3, stride=2, padding=1)
+    return nd.source_of_conv(span, 7, padding=3)
 
 
 @trial(options={"width": 4, "blocks": 1})

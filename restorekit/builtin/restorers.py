@@ -75,7 +75,9 @@ class _Several(Restorer):
     def __init__(self, restorers: Sequence[Restorer]) -> None:
         self.restorers = restorers
         self.least = max(one.least for one in restorers)
-        self.multiple = max(one.multiple for one in restorers)
+        self.predicts = any(one.predicts for one in restorers)
+        self.trained = any(one.trained for one in restorers)
+        self.multiple = math.lcm(*(one.multiple for one in restorers))
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the states, by the position of their restorer."""
@@ -88,8 +90,8 @@ class _Several(Restorer):
             one.load_state({name.removeprefix(own): v for name, v in state.items() if name.startswith(own)})
 
     def _halos(self) -> list[int] | None:
-        """Return the halo of each; None if one reads the whole image."""
-        halos = [one.halo for one in self.restorers if one.halo is not None]
+        """Return the halo of each; None if one reads the whole image, or is to be given a summary of it."""
+        halos = [one.halo for one in self.restorers if one.halo is not None and not one.summarises]
         return halos if len(halos) == len(self.restorers) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -68,8 +69,12 @@ class Unet(Generator):
             up = make(
                 c_in, c_out, times + 2 * border, stride=times, padding=border, bias=kind == "none", transposed=True
             )
+            local = nd.is_local(up)
             drop = nn.Dropout(dropout if i > 0 and depth - i <= 3 else 0.0)
             self.ups.append(nn.Sequential(up, nd.norm(target.dims, c_out, kind), drop))
+        # Instance norm reads the whole image, and other encoders may.
+        if isinstance(encoder, Halving) and local and norm != "instance":
+            self.halo = nd.halo_of(partial(_source, depth), self.multiple)
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Return the encoder's maps, (B, F_i, *S / stride_i), and the last of them."""
@@ -84,6 +89,18 @@ class Unet(Generator):
                 image = torch.cat([F.leaky_relu(state[-1 - i], 0.2), image], 1)
             image = up(F.relu(image))
         return torch.tanh(image)
+
+
+def _source(depth: int, outputs: nd.Span) -> nd.Span:
+    """Return the pixels on which outputs depend, through the skip of every level and through the deepest one."""
+    found = []
+    for level in range(1, depth + 1):
+        outputs = nd.source_of_conv(outputs, 4, stride=2, padding=1, transposed=True)
+        span = outputs
+        for _ in range(level):
+            span = nd.source_of_conv(span, 4, stride=2, padding=1)
+        found.append(span)
+    return min(first for first, _ in found), max(last for _, last in found)
 
 
 @trial(options={"width": 4})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
@@ -16,19 +16,26 @@ from restorekit.core.errors import RecipeError
 
 __all__ = [
     "MakeLayer",
+    "Span",
     "conv",
     "crop",
     "explained_single_values",
+    "halo_of",
     "init_normal",
+    "is_local",
     "norm",
     "normal_start",
     "pad",
     "pad_same",
     "pad_to_multiple",
     "resize",
+    "source_of_conv",
+    "source_of_resize",
 ]
 
 PadMode = Literal["reflect", "replicate", "zeros"]
+Span = tuple[int, int]
+"""The first and the last of some positions along an axis."""
 _CONV: dict[tuple[int, bool], Any] = {
     (1, False): nn.Conv1d,
     (2, False): nn.Conv2d,
@@ -188,6 +195,46 @@ def resize(
         rows = F.interpolate(rows, (rows.shape[-2], n), mode=how, align_corners=False, antialias=antialias)
         image = rows.reshape(*moved.shape[:-1], n).movedim(-1, axis)
     return image
+
+
+def source_of_conv(
+    outputs: Span, kernel: int, *, stride: int = 1, padding: int = 0, output_padding: int = 0, transposed: bool = False
+) -> Span:
+    """Return the input positions on which outputs of a convolution depend, along one axis; they may lie in the padding.
+
+    `output_padding` of a transposed convolution adds outputs at the end and moves none.
+    """
+    first, last = outputs
+    if transposed:
+        return -(-(first + padding - kernel + 1) // stride), (last + padding) // stride
+    return first * stride - padding, last * stride - padding + kernel - 1
+
+
+def source_of_resize(outputs: Span, factor: int) -> Span:
+    """Return the input positions on which outputs of a linear enlargement (`resize`) by an integer factor depend."""
+    first, last = (2 * at + 1 - factor for at in outputs)
+    return first // (2 * factor), -(-last // (2 * factor))
+
+
+def halo_of(source: Callable[[Span], Span], multiple: int, scale: int = 1) -> int:
+    """Return how many input pixels around a tile its output depends on, per side: a generator's `halo`.
+
+    Args:
+        source: the input positions on which output positions depend, by `source_of_conv` and the like, from the last
+            layer to the first.
+        multiple: of the sizes; tiles start on one, so as many positions stand for all others.
+        scale: output size over input size.
+    """
+    sources = [(at // scale, *source((at, at))) for at in range(multiple * scale)]
+    return max(max(at - first, last - at) for at, first, last in sources)
+
+
+def is_local(layer: nn.Module) -> bool:
+    """True if an output of a layer depends on the inputs alone that its kernel covers.
+
+    So it is with plain convolutions, and with layers of others whose class says `local = True`.
+    """
+    return isinstance(layer, tuple(_CONV.values())) or getattr(layer, "local", False) is True
 
 
 def normal_start(make: MakeLayer, std: float = 0.02) -> MakeLayer:

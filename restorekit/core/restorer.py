@@ -31,6 +31,11 @@ class Restorer(ABC):
     translates: bool = True
     """False where images come out as they are, as a classifier's do: nothing is then said of restoring."""
 
+    predicts: bool = False
+    """True if its outputs have predictions, of what the targets of the images say."""
+    trained: bool = False
+    """True if it holds trained networks, which are reliable at the scale of their training images alone."""
+
     def fit(self, a: Iterable[Batch], b: Iterable[Batch]) -> None:  # noqa: B027 (most have nothing to learn)
         """Learn from the training images; by default there is nothing to learn.
 
@@ -55,6 +60,11 @@ class Restorer(ABC):
     def summary(self, image: Tensor) -> Tensor | None:
         """Return (B, K), what a tile must know of its whole image (B, C, *S); None: nothing. It has no parameters."""
         return None
+
+    @property
+    def summarises(self) -> bool:
+        """True if it has a summary."""
+        return type(self).summary is not Restorer.summary
 
     @abstractmethod
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:

@@ -112,6 +112,11 @@ class Method:
         return self.runs[0].recipe.get("paper") or {}
 
     @property
+    def trained(self) -> bool:
+        """False if its recipe names a restorer, which trains nothing from its seed."""
+        return "restorer" not in self.runs[0].recipe
+
+    @property
     def answers(self) -> bool:
         """True if it tells classes."""
         return bool(self.runs[0].test.classes)

@@ -13,7 +13,7 @@ ENDS = ("", ".yaml", ".yml")
 
 def shipped() -> dict[str, Path]:
     """Return the recipes that come with restorekit, by name."""
-    package = Path(__file__).parents[2]
+    package = Path(__file__).parents[1]
     homes = [package / "recipes"]
     if (package.parent / "pyproject.toml").is_file():  # a checkout, which its wheel was not built of yet
         homes.append(package.parent / "recipes")

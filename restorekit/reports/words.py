@@ -246,7 +246,7 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     many = {method.label: len(method.runs) for method in found.methods}
     if len(many) == 1:
         yield "There is one method, so nothing is tested."
-    ones = [name for name, runs in many.items() if runs == 1]
+    ones = [method.label for method in found.methods if method.trained and len(method.runs) == 1]
     if ones:
         yield f"One seed of {', '.join(ones)}: a difference may be the seed's. Train several (seed=1, seed=2) to know."
     twos = [name for name, runs in many.items() if runs == 2]

@@ -40,7 +40,7 @@ from restorekit.restoring.arguments import (
 )
 from restorekit.restoring.contract import FileModel, Restored, demand_plausible
 from restorekit.restoring.scale import TrainedScale, reduced, with_change
-from restorekit.restoring.windows import windowed
+from restorekit.restoring.windows import least_window, tiled, windowed
 from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import load_restorer
@@ -114,6 +114,11 @@ class Model(FileModel):
         return None if self._domain is None else self._domain.dims
 
     @property
+    def channels(self) -> int | None:
+        """How many channels an image has; None: any number."""
+        return None if self._domain is None else self._domain.channels
+
+    @property
     def size(self) -> tuple[int, ...] | None:
         """The size of training images; None: there were none."""
         return None if self._domain is None else self._domain.size
@@ -160,7 +165,8 @@ class Model(FileModel):
         Args:
             array: (*S) or (C, *S), a NumPy array or a tensor.
             times: how often the translator is applied, from 0 on; 0: the image as it is; None: as the recipe evaluates.
-            window: the side of overlapping, blended windows; None: the image whole.
+            window: the side of overlapping windows; None: the image whole. They are exact where the restorer states its
+                halo and the window has room for it, else blended.
             range: the values of black and white, as (0, 4095) for 12 bits; None: those that the run's data declares, or
                 else those of the type, for integers of 8 or 16 bits. Floating point says nothing of black and white, so
                 one of the two must say it: `range=(0, 1)`, `range=(-1, 1)`. So it is with integers of 16 bits that use
@@ -240,7 +246,8 @@ class Model(FileModel):
                 f"{warning}. Restore it at the scale of training (--scale train; in Python, scale='train'), or at its "
                 "own though it is unreliable (--any-scale; in Python, any_scale=True)"
             )
-        return replace(self._restored(image, options["times"], options["window"]), note=warning)
+        found = self._restored(image, options["times"], options["window"])
+        return replace(found, note="; ".join(filter(None, [warning, found.note])))
 
     def demand(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restore` by name, checked.
@@ -272,7 +279,8 @@ class Model(FileModel):
             raise DataError(f"scale: 'train' needs as many channels out as in; got {tuple(found.image.shape)}")
         sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
         note = f"restored at the scale of training ({sizes}); native details are as they were"
-        return replace(found, image=with_change(image.float(), before, found.image), note=note)
+        change = with_change(image.float(), before, found.image)
+        return replace(found, image=change, note="; ".join(filter(None, [note, found.note])))
 
     @torch.no_grad()
     def _restored(self, image: Tensor, times: int | None, window: int | None) -> _Made:
@@ -289,11 +297,12 @@ class Model(FileModel):
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
                 f"came {image.min():.4g} to {image.max():.4g}"
             )
-        made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
+        found = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
-            return _Made(made, answer, None)
+            return found
+        made = found.image
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
-        return _Made(made.mean(0, keepdim=True), answer, spread)
+        return replace(found, image=made.mean(0, keepdim=True), spread=spread)
 
     def _demand_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims
@@ -304,9 +313,7 @@ class Model(FileModel):
         """Return the restorer of images like (C, *S)."""
         return self.restorer(Domain("a", image.shape[0], tuple(image.shape[1:])), times)
 
-    def _translated(
-        self, image: Tensor, times: int | None, window: int | None
-    ) -> tuple[Tensor, dict[str, float] | None]:
+    def _translated(self, image: Tensor, times: int | None, window: int | None) -> _Made:
         """Return (C, *scale*S) restored, and the prediction, for (1, C, *S)."""
         restorer = self._of(image[0], times)
         side = max(image.shape[2:]) if window is None else -(-window // restorer.multiple) * restorer.multiple
@@ -324,15 +331,21 @@ class Model(FileModel):
             predictions.append(output.prediction)
             return output.image
 
-        shape = tuple(image.shape[1:])
+        shape, halo, note = tuple(image.shape[1:]), restorer.halo, ""
+        least = None if halo is None or whole else least_window(halo, restorer.multiple)
         try:
-            made = windowed(once, image, span, [n // OVERLAP for n in span], scale=restorer.scale)
+            if halo is not None and least is not None and side >= least:
+                made = tiled(once, image, side, halo, multiple=restorer.multiple, scale=restorer.scale)
+            else:
+                made = windowed(once, image, span, [n // OVERLAP for n in span], scale=restorer.scale)
         except (RuntimeError, ValueError) as error:
             why = str(error).partition("\n")[0]
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
+        if least is not None and side < least:
+            note = f"windows of {side} are blended and differ from the whole image; from {least} on they are exact"
         if predictions[0] is None or not whole:
-            return made[0], None
-        return made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True))
+            return _Made(made[0], None, None, note)
+        return _Made(made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True)), None)
 
     def _demand_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
         """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""
@@ -405,11 +418,27 @@ class _Repeated(Restorer):
         self.inner, self.times = restorer, times
         self.scale = restorer.scale**times
         self.multiple, self.least, self.translates = restorer.multiple, restorer.least, restorer.translates
-        self.halo = None if restorer.halo is None else restorer.halo * times
+        self.predicts, self.trained = restorer.predicts, restorer.trained
+        # Later passes would need the summary of what those before them make of the whole image.
+        known = restorer.halo is not None and (times <= 1 or not restorer.summarises)
+        self.halo = restorer.halo * times if known and restorer.halo is not None else None
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the state of the restorer."""
+        return self.inner.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Give the restorer its own."""
+        self.inner.load_state(state)
 
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the summary of the whole image, where one pass is made."""
         return self.inner.summary(image) if self.times == 1 else None
+
+    @property
+    def summarises(self) -> bool:
+        """True if its first pass is given a summary."""
+        return self.times == 1 and self.inner.summarises
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return the images after so many passes, and the prediction of the first."""
@@ -441,7 +470,7 @@ def _run(folder: Path) -> Model:
         def made(domain: Domain, times: int | None) -> Restorer:
             return _Repeated(part, spec.evaluate.times if times is None else times)
 
-        scale = None
+        scale = TrainedScale.of(state, spec.data.size) if part.trained else None
     else:
         net = _translator(spec, parts, domains, checkpoint, state)
 

@@ -278,7 +278,8 @@ def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Dom
         why = f"must be the scale of restorer {spec.restorer.name!r}, {part.scale}; got {spec.data.scale}"
         raise IncompatibleRecipeError(spec, (("data", "scale"), why))
     for i, metric in enumerate(make_metrics(spec, parts, domain).values()):
-        if metric.needs == "target":
-            why = f"{spec.evaluate.metrics[i].name} scores predictions, and a restorer without training makes none"
+        if metric.needs == "target" and not part.predicts:
+            name = spec.restorer.name
+            why = f"{spec.evaluate.metrics[i].name} scores predictions, and the restorer {name!r} makes none"
             raise IncompatibleRecipeError(spec, (("evaluate", "metrics", i), why))
     return part

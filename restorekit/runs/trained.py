@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from restorekit.core import nd
+from restorekit.core.errors import CheckpointError
 from restorekit.core.restorer import Restorer
 from restorekit.core.types import Output, Translator
 
@@ -20,22 +23,46 @@ class TrainedRestorer(Restorer):
         times: how often it is applied; the prediction is that of the first pass. 0: images stay as they are.
     """
 
+    trained = True
+
     def __init__(self, net: Translator, times: int = 1) -> None:
         generator = net.generator
+        self.predicts = net.head is not None
         self.net, self.times = net, times
         self.scale = generator.scale
         self.multiple, self.least = generator.multiple, generator.least
         self.translates = generator.translates
-        self.halo = None if generator.halo is None else generator.halo * max(1, times)
+        if generator.halo is not None and not (times > 1 and generator.summarises):  # of what the first pass makes
+            self.halo = generator.halo * max(1, times)
 
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next((p.device for p in self.net.parameters()), torch.device("cpu"))
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the weights."""
+        return self.net.state_dict()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights.
+
+        Raises:
+            CheckpointError: if they are not of these networks.
+        """
+        try:
+            self.net.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise CheckpointError(" ".join(str(error).split())) from error
+
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the generator's summary of whole images."""
         return self.net.generator.summary(image)
+
+    @property
+    def summarises(self) -> bool:
+        """True if its generator has a summary."""
+        return self.net.generator.summarises
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return restored images, (B, C, *scale*S), and what the head predicts of the images, (B, K)."""
@@ -50,7 +77,8 @@ class TrainedRestorer(Restorer):
     def _pass(self, image: Tensor, summary: Tensor | None, *, translate: bool = True) -> Output:
         padded = nd.pad_to_multiple(image, self.multiple, self.least).to(self.device)
         if self.net.generator.summarises and summary is None:
-            summary = self.summary(image.to(self.device))  # of the image, not of its padding
+            summary = self.summary(image)  # of the image, not of its padding
+        summary = None if summary is None else summary.to(self.device)
         if not translate:
             return Output(image, answer=self.net.answer(padded, summary))
         output: Output = self.net(padded, summary)

@@ -183,7 +183,15 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert 'id="again"' in (home / "report.html").read_text()
     assert cli("evaluate", home, "--times", "2..1").code == 2
 
-    said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out", "--times", 2)
+    images, out = tmp_path / "images" / "a", tmp_path / "out"
+    said = cli("restore", home, images, "-o", out, "--times", 2)
+    new = f"restorekit restore {images} -o {out} -m {home}"
+    told = f"-m: got no model, and {home}, a run, among the images; since version 2, -m names it: {new}"
+    assert (said.code, said.errors, out.exists()) == (2, [told], False)
+    assert cli("restore", images, "-o", out).errors == [
+        "-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv"
+    ]
+    said = cli("restore", images, "-o", out, "-m", home, "--times", 2)
     assert (said.code, said.errors) == (0, [])
     assert said.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} tells of each\n"
     assert read_image(tmp_path / "out" / "train" / "no" / "1.png")[0].shape == (1, 18, 20)
@@ -399,7 +407,7 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     assert "plugin slow of restorekit-slow took 2." in said.err
     told = rows(said.out)
     assert told["plugin from"] == ["import", "adds, or why it broke"]
-    assert told["layers restorekit 1.0.0"][1] == "layer conv"
+    assert told[f"layers restorekit {version('restorekit')}"][1] == "layer conv"
     clash = (
         "layer 'second' comes from restorekit-bold (plugin bold) and from restorekit-good (plugin good); uninstall one "
         "of them, or have one rename it"
@@ -414,8 +422,8 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     )
     assert told["later restorekit-later 1.2"] == [
         "not imported",
-        "plugin later: restorekit-later 1.2 is for restorekit<10,>=9, this is restorekit 1.0.0; run: pip install "
-        "--upgrade restorekit restorekit-later",
+        f"plugin later: restorekit-later 1.2 is for restorekit<10,>=9, this is restorekit {version('restorekit')}; "
+        "run: pip install --upgrade restorekit restorekit-later",
     ]
     twins = (
         "plugin good2: comes from restorekit-twain 1.2 and from restorekit-twin 1.2; uninstall one, or have one rename"

@@ -8,6 +8,8 @@ import torch
 from restorekit import Domain, Encoder, Generator, ParameterGroup, RecipeError, nd
 from restorekit.builtin.unet import unet
 from restorekit.discovery import plugins
+from restorekit.testing import reach
+from restorekit.testing.subject import Subject
 
 XRAY = Domain("a", 3, (256, 256), ("no", "yes"))
 
@@ -60,6 +62,50 @@ def test_resnet_options(norm: str, upsample: str) -> None:
     image, _ = net(torch.randn(2, 1, 8, 12))
     assert image.shape == (2, 1, 8, 12)
     assert image.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("unet", {"width": 2, "depth": 1}),
+        ("unet", {"width": 2, "depth": 3}),
+        ("unet", {"width": 2, "depth": 2, "norm": "batch"}),
+        ("unet", {"width": 2, "depth": 2, "layer": {"name": "selfonn", "q": 3}}),
+        ("resnet", {"width": 2, "blocks": 1, "downs": 0}),
+        ("resnet", {"width": 2, "blocks": 2}),
+        ("resnet", {"width": 2, "blocks": 1, "downs": 1, "upsample": "resize"}),
+        ("resnet", {"width": 2, "blocks": 1, "downs": 1, "scale": 3}),
+        ("resnet", {"width": 2, "blocks": 1, "downs": 1, "scale": 2, "upsample": "resize"}),
+    ],
+)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_halo_is_what_gradients_reach_and_makes_tiles_exact(name: str, options: dict[str, Any], dims: int) -> None:
+    subject = Subject(plugins.load().parts, "generator", name, dims, given={"norm": "none"} | options)
+    net = subject.make(*[Domain("a", 1, (32,) * dims)] * 2).double().eval()
+    assert reach.halo(subject) is None, "neither too small, which raises, nor too large, which is noted"
+    size = [2 * net.halo + 8 * net.multiple, *[2 * net.multiple] * (dims - 1)]
+    size[0] += -size[0] % net.multiple
+    image = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        for parameter in net.parameters():
+            # Positive, so that no rectifier is closed; small, so that no tanh saturates.
+            parameter.fill_(0.5 / parameter[0].numel() if parameter.ndim > 1 else 0.1)
+    assert reach.measured(net, image.abs(), None, 2) == net.halo
+
+
+def test_no_halo_where_the_whole_image_is_read_or_nothing_is_known_of_a_layer() -> None:
+    domain = Domain("a", 1, (32, 32))
+    for name in ("unet", "resnet"):
+        assert make("generator", name, domain, domain, width=2).halo is None, "instance norm reads the whole image"
+    assert unet(domain, domain, layer=lambda dims: lambda *sizes, **more: Hidden(sizes, more), norm="none").halo is None
+
+
+class Hidden(torch.nn.Module):
+    """A convolution of which nobody can see that it is one."""
+
+    def __init__(self, sizes: Any, options: Any) -> None:
+        super().__init__()
+        self.inner = [nd.conv(2)(*sizes, **options)]
 
 
 def test_resnet_at_its_smallest_size_reflects_again_and_again() -> None:

@@ -56,7 +56,7 @@ def install(
     (folder / f"guest_{name}.py").write_text(code.replace("{name}", name))
     info = folder / f"restorekit_{name}-1.2.dist-info"
     info.mkdir(exist_ok=True)
-    needs = "".join(f"Requires-Dist: {text}\n" for text in requires or ["restorekit>=1,<2"])
+    needs = "".join(f"Requires-Dist: {text}\n" for text in requires or ["restorekit"])
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\n{needs}")
     (info / "entry_points.txt").write_text(f"[{group}]\n{plugin or name} = guest_{name}{target}\n")
     importlib.invalidate_caches()
@@ -254,7 +254,7 @@ def test_a_slow_import_is_told_with_its_time(folder: Path, monkeypatch: pytest.M
 # Versions
 
 
-@pytest.mark.parametrize("requires", ["restorekit>=2", "restorekit<1", "RestoreKit[parquet]<10,>=9"])
+@pytest.mark.parametrize("requires", ["restorekit>=8", "restorekit<1", "RestoreKit[parquet]<10,>=9"])
 def test_a_guest_for_another_version_is_not_imported(folder: Path, requires: str) -> None:
     install(folder, "later", GOOD, "numpy", requires)
     loaded, guest = load("later")
@@ -275,7 +275,7 @@ def test_a_guest_for_another_version_is_not_imported(folder: Path, requires: str
     [
         "numpy>=99",
         "restorekit",
-        "restorekit>=1,<2",
+        f"restorekit>={version('restorekit')}",
         'restorekit>=9; python_version < "3"',
         'restorekit>9; extra == "x"',
     ],
@@ -292,6 +292,41 @@ def test_a_requirement_that_cannot_be_read_is_told(folder: Path) -> None:
     assert "torn" not in imported()
 
 
+def pretend(folder: Path, ours: str) -> None:
+    """Put the metadata of another version of restorekit on the path, before that of the installed one."""
+    info = folder / f"restorekit-{ours}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit\nVersion: {ours}\n")
+    importlib.invalidate_caches()
+    assert version("restorekit") == ours
+
+
+def test_plugin_for_version_1_is_listed_with_its_reason_and_stops_nothing(folder: Path) -> None:
+    pretend(folder, "2.0.0")
+    install(folder, "old", GOOD, "restorekit>=1,<2")
+    install(folder, "new", GOOD, "restorekit>=2,<3")
+    loaded = find()
+    loaded.load_guests()
+    reason = (
+        "plugin old: restorekit-old 1.2 is for restorekit<2,>=1, this is restorekit 2.0.0; run: pip install --upgrade "
+        "restorekit restorekit-old"
+    )
+    assert row(loaded, "old").error == reason
+    assert row(loaded, "new").error is None
+    assert imported() == {"new"}, "the other is not imported"
+    assert loaded.parts.owner("layer", "new") == "new"
+    listed = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[1:] = ['plugins']; from restorekit.app.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        env={**environment(folder), "COLUMNS": "400"},
+        check=False,
+    )
+    assert listed.returncode == 0, listed.stderr
+    (line,) = [line for line in listed.stdout.splitlines() if "restorekit-old 1.2" in line]
+    assert line.split() == ["old", "restorekit-old", "1.2", "not", "imported", *reason.split()]
+
+
 @pytest.mark.parametrize(
     ("ours", "limits", "inside"),
     [
@@ -304,11 +339,8 @@ def test_a_requirement_that_cannot_be_read_is_told(folder: Path) -> None:
     ],
 )
 def test_a_pre_release_of_ours_is_inside(folder: Path, ours: str, limits: str, inside: bool) -> None:
-    info = folder / f"restorekit-{ours}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit\nVersion: {ours}\n")
+    pretend(folder, ours)
     install(folder, "early", GOOD, f"restorekit{limits}")
-    assert version("restorekit") == ours
     assert (load("early")[1].error is None) is inside
 
 
@@ -411,10 +443,10 @@ def test_a_plugin_cannot_have_the_name_of_a_built_in_one(folder: Path) -> None:
 
 def test_libraries_are_those_that_the_guests_of_the_parts_ask_for(folder: Path) -> None:
     extra = "Provides-Extra: more\nProvides-Extra: test"
-    asked = ["restorekit>=1,<2", "Hypothesis>=6", "not.there", 'pluggy>=1; python_version < "3"', "restorekit-other"]
+    asked = ["restorekit", "Hypothesis>=6", "not.there", 'pluggy>=1; python_version < "3"', "restorekit-other"]
     asked += ['pytest; extra == "more"', 'not-there-either; extra == "more"', f'mypy; extra == "test"\n{extra}']
     install(folder, "one", GOOD, *asked)
-    install(folder, "other", GOOD, "restorekit>=1,<2", "ruff")
+    install(folder, "other", GOOD, "restorekit", "ruff")
     loaded = find()
     own = loaded.libraries([])
     wanted = {"hypothesis": version("hypothesis"), "not-there": "absent", "pytest": version("pytest")}

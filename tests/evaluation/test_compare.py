@@ -744,6 +744,8 @@ def test_what_cannot_be_said_is_said(made: Made) -> None:
     )
     few = compare([made("few", truth=TRUTH[:12])], draws=10)
     noted(few, "There are only 6 patients", "Only 4 test images are yes", "There is one method", "One seed of few")
+    fixed = compare([made("fixed", recipe={"restorer": {"name": "tv"}}), made("trained")], draws=10)
+    noted(fixed, "One seed of trained: a difference may be the seed's")
     none = compare([made("none", truth=np.full(IMAGES, -1))], draws=10)
     assert none.known == 0
     noted(compare([made("x"), made("y", skill=3)], draws=10), "McNemar's test takes every image for a witness")

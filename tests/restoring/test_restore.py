@@ -23,6 +23,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.restoring import model as stage
 from restorekit.restoring.model import Model, load
 from restorekit.restoring.restore import COLUMNS, restore_files
+from restorekit.restoring.windows import least_window
 from restorekit.runs.run import Run
 
 Build = Callable[..., Run]
@@ -542,6 +543,27 @@ def test_windows_give_the_whole_of_what_looks_at_pixels_alone(restorer: Load) ->
         made.restored(image.numpy(), times=2).image,
         rtol=0,
         atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    "generator", [{**RESNET, "norm": "none"}, {"name": "unet", "width": 2, "depth": 2, "norm": "batch"}]
+)
+def test_windows_with_room_for_the_halo_equal_the_whole(restorer: Load, generator: Any, times: int) -> None:
+    made = restorer(nets__generator=generator)
+    restored = made.restorer(times=times)
+    assert restored.halo is not None
+    window = least_window(restored.halo, restored.multiple)
+    image = torch.rand(1, window + 13, window + 6) * 2 - 1
+    whole = made.restored(image, times=times, any_scale=True)
+    tiles = made.restored(image, window=window, times=times, any_scale=True)
+    torch.testing.assert_close(tiles.image, whole.image, rtol=0, atol=1e-5)
+    assert tiles.note == whole.note
+    small = made.restored(image, window=window - restored.multiple, times=times, any_scale=True)
+    assert small.note.endswith(
+        f"windows of {window - restored.multiple} are blended and differ from the whole image; "
+        f"from {window} on they are exact"
     )
 
 

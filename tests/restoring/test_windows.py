@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit.restoring.windows import starts, windowed
+from restorekit.core import nd
+from restorekit.restoring.windows import least_window, starts, tiled, windowed
 
 
 @given(size=st.integers(1, 200), window=st.integers(2, 64), data=st.data())
@@ -31,6 +32,31 @@ def test_what_looks_at_each_value_alone_is_not_changed(size: list[int], window: 
     spans, shared = [window] * len(size), [overlap] * len(size)
     made = windowed(lambda piece: (3 * piece - 1).expand(2, 2, *piece.shape[2:]), image, spans, shared)
     torch.testing.assert_close(made, (3 * image - 1).expand(2, 2, *size), rtol=0, atol=2e-6)
+
+
+@given(
+    size=st.integers(1, 120),
+    halo=st.integers(0, 9),
+    multiple=st.integers(1, 8),
+    more=st.integers(0, 5),
+    scale=st.integers(1, 3),
+)
+@settings(deadline=None, max_examples=60)
+def test_tiles_with_their_halo_equal_the_whole(size: int, halo: int, multiple: int, more: int, scale: int) -> None:
+    """What depends on neighbours up to `halo` away, on the place within a `multiple`, and on padding to a multiple."""
+
+    def apply(image: torch.Tensor) -> torch.Tensor:
+        n = image.shape[-1]
+        padded = nd.pad_to_multiple(image, multiple)
+        place = torch.arange(padded.shape[-1]) % multiple
+        around = nd.pad(padded * (1 + place), [(halo, halo)], "zeros")
+        made = around.unfold(-1, 2 * halo + 1, 1).mul(torch.arange(1.0, 2 * halo + 2)).sum(-1)
+        return made[..., :n].repeat_interleave(scale, -1)
+
+    image = torch.rand(1, 2, size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
+    window = least_window(halo, multiple) + more * multiple
+    made = tiled(apply, image, window, halo, multiple=multiple, scale=scale)
+    torch.testing.assert_close(made, apply(image), rtol=0, atol=1e-9)
 
 
 def test_one_window_is_the_whole_exactly() -> None:

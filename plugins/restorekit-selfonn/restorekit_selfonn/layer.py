@@ -39,6 +39,8 @@ class Operational(nn.Module):
             in "fastonn"; or None.
     """
 
+    local = True
+    """An output depends on the inputs alone that its kernel covers."""
     bias: nn.Parameter | None
 
     def __init__(

@@ -1,0 +1,98 @@
+"""A trained run as a restorer: in an ensemble of runs, or in a chain with other methods."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from restorekit import CheckpointError, Domain, Factory, Output, RecipeError, RestorekitError, Restorer, hookimpl, trial
+
+DIGEST = "sha256"
+
+
+class OfRun(Restorer):
+    """The restorer of a run, whose weights stay in that run; its own state is their digest, so that a change is seen.
+
+    Args:
+        inner: what restores.
+        path: of the run, for messages.
+    """
+
+    def __init__(self, inner: Restorer, path: str) -> None:
+        self.inner, self.path = inner, path
+        self.scale, self.multiple, self.least, self.halo = inner.scale, inner.multiple, inner.least, inner.halo
+        self.translates, self.predicts, self.trained = inner.translates, inner.predicts, inner.trained
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the digest of the run's weights, (32,) bytes."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.inner.state().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return {DIGEST: torch.tensor([*digest.digest()], dtype=torch.uint8)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Compare the digest that was saved with that of the weights there are now.
+
+        Raises:
+            CheckpointError: if they differ.
+        """
+        if set(state) != {DIGEST} or not torch.equal(state[DIGEST].cpu(), self.state()[DIGEST]):
+            raise CheckpointError(f"{self.path}: has other weights than when this was saved; run the recipe again")
+
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return the run's own summary of whole images."""
+        return self.inner.summary(image)
+
+    @property
+    def summarises(self) -> bool:
+        """True if the run has a summary."""
+        return self.inner.summarises
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return images (B, C, *scale*S) and the run's predictions, on the device of `image`."""
+        made = self.inner.restore(image, summary, rng)
+        prediction = None if made.prediction is None else made.prediction.to(image.device)
+        return Output(made.image.to(image.device), prediction=prediction)
+
+
+@trial(options={"path": "part:identity"})
+def run(domain: Domain, *, path: str, times: Annotated[int | None, Field(ge=0)] = None) -> Restorer:
+    """A trained run, or what else `restorekit restore -m` takes.
+
+    Several of them in an `ensemble` are an ensemble of runs, which is scored and compared like one method. The weights
+    stay where they are; a run that has changed since is refused.
+
+    Args:
+        domain: The images; channels, dimensions, sizes and classes must be those of the run.
+        path: A run folder or one of its checkpoints, from the folder where the command is called.
+        times: How often it is applied; null: as its recipe evaluates.
+    """
+    from restorekit import load  # it imports what restores, which few recipes need here
+
+    try:
+        model = load(path)
+        made = model.restorer(domain, times)
+    except RestorekitError as error:
+        raise RecipeError(f"restorer 'run': path: {error}") from error
+    classes = made.predicts and not (domain.classes and domain.quantity)  # both: of data that was not read yet
+    for what, theirs, ours in (
+        ("channels", model.channels, domain.channels),
+        ("spatial sizes", model.dims, domain.dims),
+        ("size", model.size, domain.size),
+        ("predictions", model.outputs if classes else None, domain.tells),
+    ):
+        if theirs not in (None, ours):
+            raise RecipeError(f"restorer 'run': {path}: {what} must be those of the data, {ours}; got {theirs}")
+    return OfRun(made, path)
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Factory], None]) -> None:
+    """Add the restorer."""
+    add("restorer", "run", run)
