@@ -21,9 +21,9 @@ import pytest
 import torch
 from PIL import Image
 
-from restorekit import nd, read_image
+from restorekit import nd
 from restorekit.io.imagecache import ImageCache
-from restorekit.io.images import reading_through
+from restorekit.io.images import read_image, reading_through
 
 SIDES = (320, 1000)
 DEPTHS = (8, 16)

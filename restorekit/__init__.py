@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
     from restorekit.data.filedataset import FileDataset as FileDataset
+    from restorekit.data.images import read_image as read_image
     from restorekit.data.shares import split_shares as split_shares
     from restorekit.discovery.hookspecs import hookimpl as hookimpl
     from restorekit.evaluation import measures as measures
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from restorekit.io.files import write_text as write_text
     from restorekit.io.filetypes import find_images as find_images
     from restorekit.io.filetypes import skipped_images as skipped_images
-    from restorekit.io.images import read_image as read_image
     from restorekit.io.images import write_image as write_image
     from restorekit.io.intensity import Stored as Stored
     from restorekit.io.intensity import cast as cast
@@ -182,7 +182,8 @@ _HOMES = {
     "io.files": ("StepTable", "files_below", "write_text"),
     "io.filetypes": ("find_images", "skipped_images"),
     "discovery.hookspecs": ("hookimpl",),
-    "io.images": ("read_image", "write_image"),
+    "data.images": ("read_image",),
+    "io.images": ("write_image",),
     "io.intensity": ("Stored", "cast", "to_stored", "to_unit"),
     "io.manifests": ("ManifestRow", "read_manifest"),
     "core.nd": ("MakeLayer",),

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit import DataError, read_image
+from restorekit import DataError
+from restorekit.io.images import read_image
 
 
 def check_flipped_bits(path: Path, content: bytes, places: range | None = None, **options: Any) -> None:

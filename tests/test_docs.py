@@ -184,7 +184,7 @@ def test_every_public_name_is_described_in_the_text_of_the_api_page() -> None:
 
 def test_the_api_page_tells_arguments_and_errors() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    entry = text.partition("{ #restorekit.io.images.read_image }")[2].partition("\n### ")[0]
+    entry = text.partition("{ #restorekit.data.images.read_image }")[2].partition("\n### ")[0]
     documented = inspect.getdoc(restorekit.read_image) or ""
     for error in re.findall(r"^ {4}(\w+Error): ", documented, re.MULTILINE):
         assert f"- `{error}`: " in entry

@@ -126,7 +126,7 @@ def test_reading_and_restoring_files_import_no_torch(tmp_path: Path) -> None:
     code = (
         "import importlib, sys; import numpy as np; "
         f"[importlib.import_module(name) for name in {names}]; "
-        "from restorekit import read_image, write_image; "
+        "from restorekit.io.images import read_image, write_image; "
         "write_image('x.png', np.zeros((1, 4, 4))); read_image('x.png'); "
         "print('torch' in sys.modules)"
     )

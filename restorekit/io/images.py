@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from restorekit.core.errors import STOPPING, DataError, message_of, unknown
 from restorekit.core.formats import Format, Intensity
@@ -35,8 +35,8 @@ from restorekit.io.imagecache import ImageCache
 from restorekit.io.intensity import (
     Beyond,
     Stored,
+    as_array,
     carried_over,
-    require_array,
     require_depth,
     require_stated,
     stated_bits,
@@ -154,38 +154,36 @@ def reading_through(cache: ImageCache | None) -> Iterator[None]:
         _cache.reset(token)
 
 
-def write_image(
-    path: str | os.PathLike[str], image: NDArray[np.floating[Any]], intensity: Intensity | None = None
-) -> None:
-    """Write a NumPy array (C, *S) in [-1, 1], atomically, in the format of the suffix.
+def write_image(path: str | os.PathLike[str], image: ArrayLike, intensity: Intensity | None = None) -> None:
+    """Write an image (C, *S) in [-1, 1], a NumPy array or a tensor on the CPU, atomically, in the format of the suffix.
 
     It has the type and range of `intensity`; without, it is written in 8 bits, NumPy files as float32. All is lossless
     but JPEG, of quality 95.
 
     Raises:
         DataError: if the suffix is not known, the format does not hold such values, a value is not finite, or `image`
-            is no NumPy array.
+            is no array of floating point.
     """
     path = Path(path)
     format = format_by_name(path)
     if format is None:
         raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
     try:
-        require_array(image)
+        array = as_array(image)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    if not np.isfinite(image).all():
+    if not np.isfinite(array).all():
         raise DataError(f"{path}: holds values that are not finite, which no image file can say")
-    known = intensity or _plain(format, image.shape[0])
+    known = intensity or _plain(format, array.shape[0])
     if known.format != format:
         known = carried_over(known)
     known = replace(known, bits=stated_bits(known))
     try:
         writer = _module(format)
-        array = to_stored(image, known)
+        stored = to_stored(array, known)
         with replacing(path) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            writer.write(stream, array, format, known)
+            writer.write(stream, stored, format, known)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except OSError:  # of the disk, and names the file

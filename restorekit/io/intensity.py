@@ -8,9 +8,9 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, message_of
 from restorekit.core.formats import Intensity
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Beyond",
     "Stored",
     "ambiguous_depth",
+    "as_array",
     "carried_over",
     "cast",
     "checked_range",
@@ -26,7 +27,6 @@ __all__ = [
     "depth_of",
     "hint_for",
     "one_of",
-    "require_array",
     "require_depth",
     "require_stated",
     "stated_bits",
@@ -175,14 +175,13 @@ def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int
     return int(((array < low) | (array > high)).sum())
 
 
-def to_stored(image: NDArray[np.floating[Any]], intensity: Intensity) -> NDArray[Any]:
+def to_stored(image: ArrayLike, intensity: Intensity) -> NDArray[Any]:
     """Map (C, *S) in [-1, 1] back to stored values: cut to the range, and rounded if they are integers.
 
     Raises:
-        DataError: if `image` is no NumPy array of real numbers, or holds NaN and is stored as integers.
+        DataError: if `image` is no array of floating point, or holds NaN and is stored as integers.
     """
-    require_array(image)
-    unit: NDArray[Any] = np.clip(image, -1, 1)
+    unit: NDArray[Any] = np.clip(as_array(image), -1, 1)
     if intensity.photometric == "MONOCHROME1":
         unit = -unit
     dtype = np.dtype(intensity.dtype)
@@ -191,17 +190,22 @@ def to_stored(image: NDArray[np.floating[Any]], intensity: Intensity) -> NDArray
     return cast((unit.astype(np.float64) + 1) * ((intensity.high - intensity.low) / 2) + intensity.low, dtype)
 
 
-def require_array(image: object) -> None:
-    """Refuse what is no NumPy array of floating point.
+def as_array(image: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Return an image as a NumPy array of floating point; a tensor on the CPU shares its memory with it.
 
     Raises:
-        DataError: with what it is.
+        DataError: with what it is, if it is neither.
     """
-    if not isinstance(image, np.ndarray):
-        hint = "; of a tensor, give tensor.numpy()" if hasattr(image, "numpy") else ""
-        raise DataError(f"image: got {type(image).__name__}; allowed: a NumPy array (C, *S) in [-1, 1]{hint}")
-    if image.dtype.kind != "f":
-        raise DataError(f"image: got values of type {image.dtype}; allowed: floating point in [-1, 1]")
+    try:
+        array = np.asarray(image)
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"image: got {type(image).__name__}, which NumPy cannot take ({message_of(error)}); allowed: a NumPy array "
+            "(C, *S) in [-1, 1], or a tensor on the CPU without gradients"
+        ) from error
+    if array.dtype.kind != "f":
+        raise DataError(f"image: got values of type {array.dtype}; allowed: floating point in [-1, 1]")
+    return array
 
 
 def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from restorekit.io.files import as_path, replacing
 from restorekit.io.images import write_image
-from restorekit.io.intensity import require_array
+from restorekit.io.intensity import as_array
 
 __all__ = ["draw_grid", "draw_picture"]
 
@@ -41,10 +41,9 @@ def draw_grid(
             Curves are four times as wide.
 
     Raises:
-        DataError: if images are no NumPy arrays.
+        DataError: if images are no arrays of floating point.
     """
-    for batch in images.values():
-        require_array(batch)
+    images = {name: as_array(batch) for name, batch in images.items()}
     if images and all(batch.ndim == 3 for batch in images.values()):
         count = max(len(batch) for batch in images.values())
         rows = [{name: batch[i] for name, batch in images.items() if i < len(batch)} for i in range(count)]

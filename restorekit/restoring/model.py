@@ -27,7 +27,7 @@ from restorekit.core.types import Domain, Nets, Output, Translator
 from restorekit.discovery import plugins
 from restorekit.io.files import as_path
 from restorekit.io.images import ImageFiles
-from restorekit.io.intensity import Stored, require_array, require_depth, to_stored, to_unit
+from restorekit.io.intensity import Stored, as_array, require_depth, to_stored, to_unit
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Data, Recipe, RestorerRecipe
 from restorekit.restoring.arguments import (
@@ -223,7 +223,7 @@ class Model(FileModel):
                 larger than the training images were, or is too large for the memory there is.
         """
         options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
-        require_array(image)
+        image = as_array(image)
         self._demand_axes(image.shape)
         made = self._at_scale(_tensor(image), options)
         return Restored(made.image.cpu().numpy(), made.answer, made.spread, made.note)

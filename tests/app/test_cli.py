@@ -20,11 +20,12 @@ import pytest
 import torch
 from PIL import Image
 
-from restorekit import read_image, write_image
+from restorekit import write_image
 from restorekit.app.cli import main
 from restorekit.core.parts import KINDS
 from restorekit.discovery import plugins
 from restorekit.discovery.plugins import Plugins
+from restorekit.io.images import read_image
 from tests.disks import small_disk
 
 ROOT = Path(__file__).parents[2]

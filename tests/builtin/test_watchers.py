@@ -9,19 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit import (
-    DataError,
-    Finished,
-    RecipeError,
-    Sampled,
-    Saved,
-    Scored,
-    Started,
-    Stepped,
-    read_image,
-)
+from restorekit import DataError, Finished, RecipeError, Sampled, Saved, Scored, Started, Stepped
 from restorekit.builtin import trackers, watchers
 from restorekit.core.parts import Parts
+from restorekit.io.images import read_image
 
 
 def make(name, folder, **options):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import DataError, nd, read_image, write_image
+from restorekit import DataError, nd, write_image
 from restorekit.data import checks, facts, splits
 from restorekit.data.checks import examine
 from restorekit.data.facts import facts_of, remembering
@@ -29,6 +29,7 @@ from restorekit.data.items import (
 )
 from restorekit.discovery.plugins import Plugins
 from restorekit.io import images
+from restorekit.io.images import read_image
 from restorekit.recipes.model import Recipe
 from restorekit.reports import report
 from restorekit.runs import build

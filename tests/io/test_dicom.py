@@ -14,7 +14,8 @@ from pydicom import Dataset, FileMetaDataset, examples
 from pydicom import data as pydicom_files
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from restorekit import DataError, find_images, read_image, write_image
+from restorekit import DataError, find_images, write_image
+from restorekit.io.images import read_image
 
 OWN = Path(pydicom_files.__file__).parent / "test_files"
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit import DataError, FileDataset, Record, read_image
+from restorekit import DataError, FileDataset, Record
 from restorekit.data.checks import examine
 from restorekit.data.items import depth_lines, folder_items
-from restorekit.io.images import ImageFiles
+from restorekit.io.images import ImageFiles, read_image
 from tests.io.test_dicom_values import written
 
 HU: dict[str, Any] = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"}

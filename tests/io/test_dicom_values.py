@@ -21,9 +21,9 @@ from pydicom import DataElement, Dataset, FileMetaDataset, uid
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels.encoders import RLELosslessEncoder
 
-from restorekit import DataError, read_image
+from restorekit import DataError
 from restorekit.io.imagecache import ImageCache
-from restorekit.io.images import reading_through
+from restorekit.io.images import read_image, reading_through
 
 Array = np.ndarray[Any, Any]
 

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from restorekit import DataError, find_images, read_image, skipped_images, write_image
-from restorekit.io.images import ImageFiles
+from restorekit import DataError, find_images, skipped_images, write_image
+from restorekit.io.images import ImageFiles, read_image
 
 PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8)
 

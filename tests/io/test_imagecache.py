@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
-from restorekit import read_image, write_image
+from restorekit import write_image
 from restorekit.io.imagecache import ImageCache
-from restorekit.io.images import reading_through
+from restorekit.io.images import read_image, reading_through
 from restorekit.io.intensity import Stored
 
 

@@ -1,5 +1,4 @@
 import io
-import re
 import struct
 import zlib
 
@@ -11,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from restorekit import DataError, Intensity, find_images, read_image, to_stored, write_image
+import restorekit
+from restorekit import DataError, Intensity, find_images, to_stored, write_image
+from restorekit.io.images import read_image
 
 
 def pixels(mode="L", size=(7, 5)):
@@ -222,16 +223,22 @@ def test_what_a_library_cannot_write_is_an_error_that_names_the_file(tmp_path, n
 
 
 @pytest.mark.parametrize(
-    ("image", "says"),
-    [
-        (torch.zeros(1, 4, 4), "image: got Tensor; allowed: a NumPy array (C, *S) in [-1, 1]; of a tensor, give"),
-        ([[[0.0]]], "image: got list; allowed: a NumPy array"),
-        (np.zeros((1, 4, 4), np.uint8), "image: got values of type uint8; allowed: floating point in [-1, 1]"),
-    ],
+    "image", [torch.zeros(1, 4, 4, requires_grad=True), np.zeros((1, 4, 4), np.uint8), None, [[[0.0], [0.0, 1.0]]]]
 )
-def test_an_image_is_an_array_of_floating_point(tmp_path, image, says):
-    with pytest.raises(DataError, match=re.escape(says)):
+def test_what_is_no_array_of_floating_point_is_refused(tmp_path: Path, image: Any) -> None:
+    with pytest.raises(DataError, match="image: got"):
         write_image(tmp_path / "x.png", image)
-    with pytest.raises(DataError, match=re.escape(says)):
+    with pytest.raises(DataError, match="image: got"):
         to_stored(image, Intensity("uint8", 0, 255, 1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tensor_is_written_like_an_array_and_read_back_as_one(tmp_path: Path) -> None:
+    values = torch.linspace(-1, 1, 256).reshape(1, 16, 16)
+    write_image(tmp_path / "tensor.png", values)
+    write_image(tmp_path / "array.png", values.numpy())
+    assert (tmp_path / "tensor.png").read_bytes() == (tmp_path / "array.png").read_bytes()
+    image, known = restorekit.read_image(tmp_path / "tensor.png")
+    assert isinstance(image, torch.Tensor)
+    assert np.array_equal(image.numpy(), read_image(tmp_path / "tensor.png")[0])
+    assert known.high == 255

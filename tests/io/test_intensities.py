@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
-from restorekit import DataError, Intensity, find_images, read_image, write_image
+from restorekit import DataError, Intensity, find_images, write_image
+from restorekit.io.images import read_image
 
 UNIT = (-1, 1)
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))

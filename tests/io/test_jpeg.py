@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from restorekit import DataError, Intensity, read_image, write_image
+from restorekit import DataError, Intensity, write_image
 from restorekit.io.formats.jpeg import parse
+from restorekit.io.images import read_image
 
 RNG = np.random.default_rng(0)
 GRAY = np.clip(np.cumsum(RNG.integers(-9, 10, (48, 64)), 1) + 128, 0, 255).astype(np.uint8)

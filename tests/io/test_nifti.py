@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restorekit import DataError, read_image, write_image
+from restorekit import DataError, write_image
 from restorekit.builtin.folder import folder
-from restorekit.io.images import ImageFiles
+from restorekit.io.images import ImageFiles, read_image
 from tests.bits import check_flipped_bits
 
 VOXELS = np.random.default_rng(0).integers(-30000, 30000, (4, 5, 6)).astype(np.int16)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restorekit import DataError, read_image, write_image
+from restorekit import DataError, write_image
+from restorekit.io.images import read_image
 from tests.bits import check_flipped_bits
 
 ARRAY = np.random.default_rng(0).integers(0, 65536, (6, 8)).astype(np.uint16)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from restorekit import DataError, Intensity, read_image, write_image
+from restorekit import DataError, Intensity, write_image
+from restorekit.io.images import read_image
 from tests.bits import check_flipped_bits
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

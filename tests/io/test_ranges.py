@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from restorekit import DataError, Intensity, Stored, read_image, to_stored, to_unit, write_image
-from restorekit.io.images import ImageFiles
+from restorekit import DataError, Intensity, Stored, to_stored, to_unit, write_image
+from restorekit.io.images import ImageFiles, read_image
 from restorekit.io.intensity import ambiguous_depth, carried_over, depth_of, stated_bits
 
 DEEP = [("uint16", 0, 65535), ("int16", -32768, 32767)]

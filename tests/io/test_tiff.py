@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from restorekit import DataError, read_image, write_image
-from restorekit.io.images import ImageFiles
+from restorekit import DataError, write_image
+from restorekit.io.images import ImageFiles, read_image
 from tests.bits import check_flipped_bits
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8)

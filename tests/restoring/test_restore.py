@@ -18,8 +18,9 @@ from PIL import Image
 from pydicom import data as pydicom_data
 
 import restorekit
-from restorekit import CheckpointError, DataError, RecipeError, read_image, write_image
+from restorekit import CheckpointError, DataError, RecipeError, write_image
 from restorekit.discovery.plugins import Plugins
+from restorekit.io.images import read_image
 from restorekit.restoring import model as stage
 from restorekit.restoring.model import Model, load
 from restorekit.restoring.restore import COLUMNS, restore_files

@@ -13,9 +13,9 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from restorekit import DataError, Format, Intensity, read_image, write_image
+from restorekit import DataError, Format, Intensity, write_image
 from restorekit.discovery.plugins import Plugins
-from restorekit.io.images import ImageFiles
+from restorekit.io.images import ImageFiles, read_image
 from restorekit.restoring.model import Model, load
 from restorekit.restoring.restore import Row, restore_files
 from restorekit.runs.run import Run

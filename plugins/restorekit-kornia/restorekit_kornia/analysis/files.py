@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from restorekit import DataError, depths_of, find_images, measures, read_image, write_text
@@ -40,7 +39,7 @@ class Row:
         Raises:
             DataError: if it cannot be read any more.
         """
-        return torch.from_numpy(read_image(self.path, range=self.range)[0])
+        return read_image(self.path, range=self.range)[0]
 
 
 def found_images(paths: Sequence[Path]) -> list[Path]:
@@ -89,7 +88,7 @@ def analyse_file(path: Path, range: tuple[float, float] | None = None) -> Row:
     try:
         if range is None:
             _require_depth(path)
-        image = torch.from_numpy(read_image(path, range=range)[0])
+        image = read_image(path, range=range)[0]
         try:
             x = measures.gray(image)
         except DataError as error:
