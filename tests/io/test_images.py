@@ -225,7 +225,7 @@ def test_what_a_library_cannot_write_is_an_error_that_names_the_file(tmp_path, n
 @pytest.mark.parametrize(
     "image", [torch.zeros(1, 4, 4, requires_grad=True), np.zeros((1, 4, 4), np.uint8), None, [[[0.0], [0.0, 1.0]]]]
 )
-def test_what_is_no_array_of_floating_point_is_refused(tmp_path: Path, image: Any) -> None:
+def test_what_is_no_array_of_floating_point_is_refused(tmp_path, image):
     with pytest.raises(DataError, match="image: got"):
         write_image(tmp_path / "x.png", image)
     with pytest.raises(DataError, match="image: got"):
@@ -233,7 +233,7 @@ def test_what_is_no_array_of_floating_point_is_refused(tmp_path: Path, image: An
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tensor_is_written_like_an_array_and_read_back_as_one(tmp_path: Path) -> None:
+def test_a_tensor_is_written_like_an_array_and_read_back_as_one(tmp_path):
     values = torch.linspace(-1, 1, 256).reshape(1, 16, 16)
     write_image(tmp_path / "tensor.png", values)
     write_image(tmp_path / "array.png", values.numpy())
