@@ -433,7 +433,8 @@ def explain(error: ValidationError, data: Any) -> Iterator[tuple[Place, str, Err
             text = one["msg"].removeprefix("Value error, ")
             record = ErrorRecord(text[0].lower() + text[1:], got=one["input"])
         else:
-            described = allowed.format(**one.get("ctx", {}))
+            limits = {key: f"{v:g}" if isinstance(v, float) else v for key, v in one.get("ctx", {}).items()}
+            described = allowed.format(**limits)
             record = ErrorRecord("", typing.cast(Code, code), got=one["input"], allowed=(described,))
         known = found.get((place, bool(code)))
         if known is not None and code and described not in known[1].allowed:
