@@ -22,7 +22,7 @@ from unittest.mock import patch
 import typer
 
 import restorekit
-from restorekit import Domain, RecipeError, testing
+from restorekit import Domain, Task, RecipeError, testing
 from restorekit.app import cli, commands, scaffold
 from restorekit.discovery import plugins
 from restorekit.core.parts import KINDS, Parts
@@ -290,7 +290,7 @@ def code(title: str, text: str) -> str:
 def metrics_table() -> str:
     """Return the definition of every metric, for two classes."""
     known = known_parts()
-    images, signals = (Domain("a", 1, size, ("negative", "positive")) for size in ((256, 256), (256,)))
+    images, signals = (Domain("a", 1, size, Task("class", ("negative", "positive"))) for size in ((256, 256), (256,)))
     rows = []
     for name in known.names("metric"):
         try:

@@ -91,7 +91,7 @@ def polarity(spec: AnyRecipe, parts: Parts, splits: Splits | None = None) -> Pol
     known = [dataset for found in leaves.values() for _, dataset in found if dataset is not None]
     if splits is not None:
         known = [splits["train", name].dataset for name in SIDES]
-    if any(dataset.quantity for dataset in known):
+    if any(dataset.task.kind not in ("none", "class") for dataset in known):
         return None
     undeclared: list[str] = []
     for name in SIDES:
@@ -100,7 +100,7 @@ def polarity(spec: AnyRecipe, parts: Parts, splits: Splits | None = None) -> Pol
         elif splits["train", name].dataset.classes_from == "names":
             places = [dotted(place) for place, _ in _undeclared(spec, parts, name)]
             undeclared += places or [dotted(("data", name))]
-    classes = next((dataset.classes for dataset in known if dataset.classes), ())
+    classes = next((names for dataset in known if (names := dataset.task.named("class"))), ())
     return Polarity(tuple(classes), tuple(undeclared))
 
 

@@ -84,6 +84,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "scores": scores,
         "untested": untested,
         "score_rows": _score_rows(scores),
+        "task": _task(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
         "audit": audit,
@@ -207,10 +208,31 @@ def _bounds(entry: Any) -> tuple[float, float, float] | None:
     return value, value if low is None else low, value if high is None else high
 
 
+TITLES = {
+    "class": ("Classification", "class comes"),
+    "labels": ("Labels", "labels come"),
+    "numbers": ("Numbers", "numbers come"),
+    "mask": ("Segmentation", "mask comes"),
+}
+"""The heading of the scores of predictions, and what a run predicts, by the kind of task."""
+
+
+def _task(scores: Json) -> dict[str, str]:
+    """Return the heading of the scores of predictions, and what the run predicts; one number names itself."""
+    quantity = scores.get("quantity")  # of version 1.0
+    found = {"kind": "numbers", "names": [quantity]} if quantity else _mapping(scores.get("task"))
+    title, what = TITLES.get(str(found.get("kind")), TITLES["class"])
+    names = found.get("names") or []
+    if found.get("kind") == "numbers" and len(names) == 1:
+        title, what = str(names[0]), "number comes"
+    return {"title": title, "what": what}
+
+
 def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     metrics = _mapping(scores.get("metrics"))
-    told = {} if scores.get("quantity") else metrics  # errors of a number have no common scale
-    classes = {label(n): found for n, m in told.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
+    numbers = scores.get("quantity") or _mapping(scores.get("task")).get("kind") == "numbers"
+    shares = {} if numbers else metrics  # errors of numbers have no common scale
+    classes = {label(n): found for n, m in shares.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
     paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if text.finite(v)}
     pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, metric in metrics.items():

@@ -60,13 +60,13 @@ WIDE = 16
 
 @dataclass(frozen=True)
 class Restored:
-    """One restored image, and what the head said of the image as it came."""
+    """One restored image, and what the head predicts of the image as it came."""
 
     image: Tensor
     """(C, *S) in [-1, 1], of the channels of the input."""
-    answer: dict[str, float] | None
-    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
-    was seen in windows, never as a whole."""
+    prediction: dict[str, float] | None
+    """Probability by class or label, or numbers by name, from the first pass; None without a head, of masks, or if the
+    image was seen in windows, never as a whole."""
     spread: float | None
     """Mean difference between the channels that a gray image became, as a fraction of the range."""
     note: str = ""
@@ -104,13 +104,13 @@ class Model:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what it predicts: the classes, or the regression target; empty: nothing."""
-        return () if self._domain is None else self._domain.tells
+        """Names of what it predicts: classes, labels or numbers; empty: nothing."""
+        return () if self._domain is None else self._domain.task.names
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold its predictions."""
-        return () if self._domain is None else self._domain.columns
+        return () if self._domain is None else self._domain.task.columns
 
     @property
     def dims(self) -> int | None:
@@ -212,9 +212,9 @@ class Model:
         scale: ScaleMode = "native",
         any_scale: bool = False,
     ) -> Restored:
-        """Restore (C, *S) float in [-1, 1], whole or in windows, and answer.
+        """Restore (C, *S) float in [-1, 1], whole or in windows, and predict.
 
-        The arguments are those of `restore`; with `scale="train"` the answer is that of the image at that scale.
+        The arguments are those of `restore`; with `scale="train"` the prediction is that of the image at that scale.
 
         Raises:
             DataError: if an argument is not allowed, or the image does not fit the networks, is more than four times
@@ -285,11 +285,11 @@ class Model:
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
                 f"came {image.min():.4g} to {image.max():.4g}"
             )
-        made, answer = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
+        made, prediction = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
-            return Restored(made, answer, None)
+            return Restored(made, prediction, None)
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
-        return Restored(made.mean(0, keepdim=True), answer, spread)
+        return Restored(made.mean(0, keepdim=True), prediction, spread)
 
     def _demand_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims

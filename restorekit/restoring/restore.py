@@ -62,7 +62,7 @@ class Row:
     written: str
     error: str
     seconds: float
-    answer: dict[str, float] | None
+    prediction: dict[str, float] | None
     spread: float | None
     note: str = ""
     """What there is to say of how it was read and written, such as another name than the source has."""
@@ -242,7 +242,7 @@ def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
         str(job.target),
         "",
         0.0,
-        made.answer,
+        made.prediction,
         made.spread,
         "; ".join(filter(None, [job.note, intensity.note, declared, made.note])),
         bits_read=None if format.windows else _bits(intensity),
@@ -416,6 +416,6 @@ def _cells(row: Row, model: Model) -> dict[str, str]:
         "scale": row.scale,
         "change": None if row.change is None else f"{row.change:.6f}",
     }
-    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in model.outputs]
-    cells |= dict(zip(model.columns, answers, strict=True))
+    found = [f"{row.prediction[name]:.6f}" if row.prediction else "" for name in model.outputs] if model.columns else []
+    cells |= dict(zip(model.columns, found, strict=True))
     return {name: "" if cell is None else str(cell) for name, cell in cells.items()}

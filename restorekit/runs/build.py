@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.passes import HistoryPool
+from restorekit.core.tasks import Task
 from restorekit.core.types import (
     Domain,
     Encoder,
@@ -217,8 +218,8 @@ def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Map
                     "dataset that knows the truth, such as degraded"
                 )
                 raise Misfit(spec, (("losses", i), why))
-    if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
-        raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
+    if any("target" in term.loss.needs for term in terms) and domains["a"].task == Task():
+        raise DataError("data.a: knows no classes, labels, numbers or masks, one of which the task loss needs")
 
 
 def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:

@@ -14,6 +14,7 @@ from restorekit.core import nd
 from restorekit.core.errors import RestorekitError, unknown
 from restorekit.core.parts import Fault, Parts, Place
 from restorekit.core.restorer import Restorer
+from restorekit.core.tasks import Task
 from restorekit.core.types import (
     Discriminator,
     Domain,
@@ -26,8 +27,8 @@ from restorekit.recipes import recipe
 from restorekit.recipes.judge import judge_recipe
 from restorekit.recipes.model import Misfit, Recipe, RestorerRecipe
 from restorekit.recipes.places import dotted
-from restorekit.runs.answers import AnswerError, NeedsNumbers, require_answer
 from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
+from restorekit.runs.predictions import NeedsNumbers, PredictionError, require_prediction
 from restorekit.runs.run import Term
 
 __all__ = ["check", "check_restorer"]
@@ -75,7 +76,7 @@ def _of_judge(place: Place, text: str) -> Fault:
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
-    """Return the domains of a recipe with the classes that its datasets report, else those assumed.
+    """Return the domains of a recipe with the tasks that its datasets report, else those assumed.
 
     A dataset that holds others may rename their classes, so what is within one says nothing.
     """
@@ -84,11 +85,16 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
         return domains
     for name in SIDES:
         for place, dataset in opened_leaves(spec, parts, name):
-            if place == ("data", name) and dataset is not None and len(dataset.classes) > 1:
-                domains[name] = replace(domains[name], classes=tuple(dataset.classes), quantity="")
+            if place == ("data", name) and dataset is not None and _certain(dataset.task):
+                domains[name] = replace(domains[name], task=dataset.task)
     if spec.data.b_is_truth:
-        domains["b"] = replace(domains["b"], classes=domains["a"].classes, quantity=domains["a"].quantity)
+        domains["b"] = replace(domains["b"], task=domains["a"].task)
     return domains
+
+
+def _certain(task: Task) -> bool:
+    """True if a dataset knows what is predicted; one without classes may be said to have some by the one around it."""
+    return len(task.names) > 1 if task.kind == "class" else task.kind != "none"
 
 
 def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
@@ -152,7 +158,7 @@ def _metric_faults(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Fault
             judges.append(name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
-                yield at, f"{metric.name} scores a class; set nets.head"
+                yield at, f"{metric.name} scores predictions; set nets.head"
             judges += [name] if made.better != "neither" else []
     if spec.train.best is not None and spec.train.best not in judges:
         listed = ", ".join(judges) or "none of these"
@@ -199,13 +205,13 @@ def _run_once(
                 discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
         for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
             if net.head is not None:
-                require_answer(net.head, output.answer, domains[name], batch)
+                require_prediction(net.head, output.raw, domains[name], batch)
             found = [*_extra_faults(spec, nets, {"a": image, "b": larger}, device)]
         found += _evened_twice(spec, nets)
         found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
     except Misfit as error:
         return [*error.found]
-    except AnswerError as error:
+    except PredictionError as error:
         called = spec.nets.head.name if spec.nets.head is not None else ""
         return [(("nets", "head"), f"head {called!r} {error}")]
     except RestorekitError as error:

@@ -8,13 +8,13 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from restorekit import UNLABELLED, Domain, RecipeError, TaskHead
+from restorekit import UNLABELLED, Domain, RecipeError, Task, TaskHead
 from restorekit.discovery import plugins
 
 
 def head(features: int = 3, classes: tuple[str, ...] = ("no", "yes"), pool: str = "max") -> TaskHead:
     make = plugins.load().parts.resolve("head", {"name": "classify", "pool": pool})
-    made: TaskHead = make(features, Domain("a", 1, (8, 8), classes))
+    made: TaskHead = make(features, Domain("a", 1, (8, 8), Task("class", classes)))
     return made
 
 
@@ -70,7 +70,7 @@ def test_loss_of_unlabelled_images_is_zero_with_a_gradient() -> None:
 
 def weighted(class_weight: object, counts: tuple[int, ...] = ()) -> TaskHead:
     make = plugins.load().parts.resolve("head", {"name": "classify", "class_weight": class_weight})
-    made: TaskHead = make(3, Domain("a", 1, (8, 8), ("no", "yes"), counts=counts))
+    made: TaskHead = make(3, Domain("a", 1, (8, 8), Task("class", ("no", "yes")), counts=counts))
     return made
 
 
@@ -97,7 +97,7 @@ def test_balanced_weights_are_those_of_scikit_learn(counts: tuple[int, int]) -> 
 
 
 def test_weights_that_fit_no_class_are_refused() -> None:
-    with pytest.raises(RecipeError, match="needs a number for each of no, yes; came 3 numbers"):
+    with pytest.raises(RecipeError, match="needs a number for each of no, yes; got 3 numbers"):
         weighted([1, 2, 3], (5, 5))
     with pytest.raises(RecipeError, match="has no training image of yes to balance"):
         weighted("balanced", (5, 0))

@@ -102,14 +102,14 @@ def test_restoring_is_what_the_nets_say(saved: Build) -> None:
         direct = run.nets.eval().ab(image[None])
     found = made.restored(image)
     torch.testing.assert_close(found.image, direct.image[0], rtol=0, atol=0)
-    assert found.answer is not None
-    assert list(found.answer) == ["no", "yes"]
-    assert list(found.answer.values()) == pytest.approx(direct.answer[0].softmax(0).tolist())
+    assert found.prediction is not None
+    assert list(found.prediction) == ["no", "yes"]
+    assert list(found.prediction.values()) == pytest.approx(direct.raw[0].softmax(0).tolist())
     assert found.spread is None
     twice = made.restored(image, times=2)
     with torch.inference_mode():
         torch.testing.assert_close(twice.image, run.nets.ab(direct.image).image[0], rtol=0, atol=0)
-    assert twice.answer == found.answer, "the answer is of the image as it came"
+    assert twice.prediction == found.prediction, "the answer is of the image as it came"
     again = load(run.folder / "checkpoints" / "step_000000001").restored(image)
     torch.testing.assert_close(again.image, found.image, rtol=0, atol=0)
 
@@ -544,8 +544,8 @@ def test_windows_give_the_whole_of_what_looks_at_pixels_alone(restorer: Load) ->
 def test_windows_have_no_answer_of_the_whole(restorer: Load) -> None:
     made = restorer(nets__generator=RESNET, nets__head=HEAD)
     image = torch.rand(1, 40, 40) * 2 - 1
-    assert made.restored(image, window=16).answer is None
-    assert made.restored(image, window=64).answer == made.restored(image).answer
+    assert made.restored(image, window=16).prediction is None
+    assert made.restored(image, window=64).prediction == made.restored(image).prediction
     assert made.restored(image, window=17).image.shape == image.shape
     with pytest.raises(DataError, match=r"^window: got 3"):
         made.restored(image, window=3)
