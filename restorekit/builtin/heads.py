@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, wide
 
 Pool = Literal["max", "avg", "mix", "center"]
-Distance = Literal["huber", "l1", "l2"]
+Norm = Literal["huber", "l1", "l2"]
 Numbers = float | list[float]
 Spreads = Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]]
 ClassWeight = Literal["balanced"] | list[Annotated[float, Field(gt=0)]]
@@ -100,11 +100,9 @@ class Regress(Pooled):
     center: Tensor
     scale: Tensor
 
-    def __init__(
-        self, features: int, pool: Pool, center: Sequence[float], scale: Sequence[float], loss: Distance
-    ) -> None:
+    def __init__(self, features: int, pool: Pool, center: Sequence[float], scale: Sequence[float], norm: Norm) -> None:
         super().__init__(features, len(center), pool)
-        self.distance = loss
+        self.norm = norm
         self.register_buffer("center", torch.tensor(center), persistent=False)
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
 
@@ -113,7 +111,7 @@ class Regress(Pooled):
         target = target.reshape(raw.shape)
         there = ~target.isnan()
         wanted = (torch.where(there, target, self.center.to(target.dtype)) - self.center) / self.scale
-        return _mean_of_known(_DISTANCES[self.distance](wide(raw), wanted.to(wide(raw).dtype), reduction="none"), there)
+        return _mean_of_known(_DISTANCES[self.norm](wide(raw), wanted.to(wide(raw).dtype), reduction="none"), there)
 
     def predict(self, raw: Tensor) -> Tensor:
         """Return the numbers in their units, (B, K), in float64 on the CPU."""
@@ -190,7 +188,7 @@ def regress(
     pool: Pool = "avg",
     center: Numbers = 0.0,
     scale: Spreads = 1.0,
-    loss: Distance = "huber",
+    norm: Norm = "huber",
 ) -> TaskHead:
     """Numbers from a generator's features, one or several: global pooling and one dense layer.
 
@@ -203,7 +201,7 @@ def regress(
         pool: As in `classify`.
         center: A number near the mean; a list: one for each number, in their order.
         scale: A number near the spread, likewise.
-        loss: `huber`: squared below 1 and linear above; `l1`; `l2`.
+        norm: Of the loss: `huber`, squared below 1 and linear above; `l1`; `l2`.
     """
     numbers = domain.task.named("numbers")
     if not numbers:
@@ -215,7 +213,7 @@ def regress(
         if isinstance(given, list) and len(given) != count:
             of = f"one number, or one for each of {'; '.join(numbers)}"
             raise RecipeError(f"head 'regress': {name}: needs {of}; got {len(given)} numbers")
-    return Regress(features, pool, _each(center, count), _each(scale, count), loss)
+    return Regress(features, pool, _each(center, count), _each(scale, count), norm)
 
 
 def _each(given: Numbers, count: int) -> list[float]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from restorekit.core import nd
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
 from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
@@ -69,6 +70,9 @@ class Restored:
     image was seen in windows, never as a whole."""
     spread: float | None
     """Mean difference between the channels that a gray image became, as a fraction of the range."""
+    mask: Tensor | None = None
+    """(*scale*S) int64: the class of each pixel, an index into `Model.outputs`, whole or in windows;
+    None but of a run that predicts masks."""
     note: str = ""
     """What makes the result unreliable or partial, such as the scale; empty: nothing."""
 
@@ -111,6 +115,11 @@ class Model:
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold its predictions."""
         return () if self._domain is None else self._domain.task.columns
+
+    @property
+    def masks(self) -> bool:
+        """True if its images have masks; it predicts them if it has a head."""
+        return self._domain is not None and self._domain.task.kind == "mask"
 
     @property
     def dims(self) -> int | None:
@@ -268,7 +277,8 @@ class Model:
             raise DataError(f"scale: 'train' needs as many channels out as in; got {tuple(found.image.shape)}")
         sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
         note = f"restored at the scale of training ({sizes}); native details are as they were"
-        return replace(found, image=with_change(image.float(), before, found.image), note=note)
+        mask = None if found.mask is None else nd.resize_classes(found.mask, size)
+        return replace(found, image=with_change(image.float(), before, found.image), mask=mask, note=note)
 
     @torch.no_grad()
     def _restored(self, image: Tensor, times: int | None, window: int | None) -> Restored:
@@ -285,11 +295,12 @@ class Model:
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
                 f"came {image.min():.4g} to {image.max():.4g}"
             )
-        made, prediction = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
+        found = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
-            return Restored(made, prediction, None)
+            return found
+        made = found.image
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
-        return Restored(made.mean(0, keepdim=True), prediction, spread)
+        return replace(found, image=made.mean(0, keepdim=True), spread=spread)
 
     def _demand_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims
@@ -300,10 +311,8 @@ class Model:
         """Return the restorer of images like (C, *S)."""
         return self.restorer(Domain("a", image.shape[0], tuple(image.shape[1:])), times)
 
-    def _translated(
-        self, image: Tensor, times: int | None, window: int | None
-    ) -> tuple[Tensor, dict[str, float] | None]:
-        """Return (C, *scale*S) restored, and the prediction, for (1, C, *S)."""
+    def _translated(self, image: Tensor, times: int | None, window: int | None) -> Restored:
+        """Return (C, *scale*S) restored, with the prediction or the mask, for (1, C, *S)."""
         restorer = self._of(image[0], times)
         side = max(image.shape[2:]) if window is None else -(-window // restorer.multiple) * restorer.multiple
         span = [side] * (image.ndim - 2)
@@ -317,8 +326,11 @@ class Model:
 
         def once(piece: Tensor) -> Tensor:
             output = restorer.restore(piece, summary)
-            predictions.append(output.prediction)
-            return output.image
+            predictions.append(None if self.masks else output.prediction)
+            if not self.masks or output.prediction is None:
+                return output.image
+            # Windows of masks are blended as those of images are.
+            return torch.cat([output.image, output.prediction.to(output.image)], 1)
 
         shape = tuple(image.shape[1:])
         try:
@@ -326,9 +338,12 @@ class Model:
         except (RuntimeError, ValueError) as error:
             why = str(error).partition("\n")[0]
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
+        if self.masks and made.shape[1] > len(self.outputs):
+            pictures = made.shape[1] - len(self.outputs)
+            return Restored(made[0, :pictures], None, None, made[0, pictures:].argmax(0))
         if predictions[0] is None or not whole:
-            return made[0], None
-        return made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True))
+            return Restored(made[0], None, None)
+        return Restored(made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True)), None)
 
     def _demand_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
         """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""

@@ -27,8 +27,9 @@ from restorekit.restoring.arguments import (
     demand_times,
     demand_window,
 )
+from restorekit.restoring.masks import mask_place, write_mask
 from restorekit.restoring.model import Model, Restored, demand_plausible, load
-from restorekit.restoring.table import LOCK, STAGE, TABLE, Table, opened, place_key, written_below
+from restorekit.restoring.table import LOCK, MASK, STAGE, TABLE, Table, opened, place_key, written_below
 
 __all__ = ["COLUMNS", "Model", "Restored", "Row", "load", "restore_files"]
 
@@ -74,6 +75,8 @@ class Row:
     """Values that lay beyond black or white after restoring, and were cut when they were written."""
     scale: str = ""
     """At which scale it was restored: "native" or "train"."""
+    mask: str = ""
+    """Where the predicted mask was written; empty: none was."""
     change: float | None = None
     """Mean absolute difference between the restored and the read image, as a fraction of the range."""
 
@@ -162,7 +165,7 @@ def _restore_all(
     model: Model, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
 ) -> Iterator[Row]:
     jobs = _jobs(model.format, inputs, folder, say)
-    with opened(folder, [*COLUMNS, *model.columns], LATER) as table:
+    with opened(folder, [*COLUMNS, *([MASK] if model.masks else model.columns)], LATER) as table:
         if table.gone:
             say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone")
         for job in jobs:
@@ -232,7 +235,13 @@ def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
     made = model.restored(image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale)
     stored = _as_stored(made.image, intensity)
     before = _enlarged(_as_stored(image, intensity), stored)
-    format.write(table.stage(job.target), stored, _spaced(intensity, image, stored))
+    staged = table.stage(job.target)
+    format.write(staged, stored, _spaced(intensity, image, stored))
+    mask = ""
+    if made.mask is not None:
+        place = mask_place(job.target, intensity, made.mask.ndim)
+        write_mask(staged.with_name(place.name), made.mask, _spaced(intensity, image, stored))
+        mask = str(place)
     if error := _clash(job, table):
         raise DataError(error)
     ranged = known is not None and options.range is None
@@ -250,6 +259,7 @@ def _restored(model: Model, job: _Job, options: _Options, table: Table) -> Row:
         clipped=int((stored.abs() > 1).sum()),
         scale=options.scale,
         change=float((stored - before).abs().mean()) / 2,
+        mask=mask,
     )
 
 
@@ -418,4 +428,6 @@ def _cells(row: Row, model: Model) -> dict[str, str]:
     }
     found = [f"{row.prediction[name]:.6f}" if row.prediction else "" for name in model.outputs] if model.columns else []
     cells |= dict(zip(model.columns, found, strict=True))
+    if model.masks:
+        cells[MASK] = os.path.abspath(row.mask) if row.mask else ""
     return {name: "" if cell is None else str(cell) for name, cell in cells.items()}

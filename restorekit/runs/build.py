@@ -27,7 +27,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, Misfit, Recipe, RestorerRecipe
 from restorekit.runs.average import Average
-from restorekit.runs.check import check, check_restorer
+from restorekit.runs.check import check, check_restorer, untrained_head
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import FittedRun
@@ -191,6 +191,8 @@ def build(
     nets.to(engine.device)
     if teacher is not None:
         nets.set_teacher(teacher.net.to(engine.device))
+        if untrained := untrained_head(spec, nets, terms):
+            raise Misfit(spec, *untrained)
     return Run(
         **opened.fields,
         metrics=make_metrics(spec, parts, domains["a"]),

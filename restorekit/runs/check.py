@@ -13,16 +13,18 @@ from torch import Tensor
 from restorekit.core import nd
 from restorekit.core.errors import RestorekitError, unknown
 from restorekit.core.parts import Fault, Parts, Place
+from restorekit.core.passes import HistoryPool, Passes
 from restorekit.core.restorer import Restorer
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
+    Batch,
     Discriminator,
     Domain,
     Extra,
     Nets,
 )
 from restorekit.data.polarity import opened_leaves
-from restorekit.data.splits import SIDES
+from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
 from restorekit.recipes.judge import judge_recipe
 from restorekit.recipes.model import Misfit, Recipe, RestorerRecipe
@@ -31,7 +33,7 @@ from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, require_prediction
 from restorekit.runs.run import Term
 
-__all__ = ["check", "check_restorer"]
+__all__ = ["check", "check_restorer", "untrained_head"]
 
 RESERVED = ("generator", "discriminator")
 """Sides of a training, by whose names optimizers are kept beside those of `nets.extra`."""
@@ -121,8 +123,6 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Fault]:
             yield ("nets", "extra", extra), why
     if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
         yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
-    if spec.nets.head is not None and not any("target" in term.loss.needs for term in terms):
-        yield ("nets", "head"), "no loss trains it, so its answers would mean nothing; add task, or take it away"
     if spec.train.keep == "best" and not spec.metric_names:
         yield ("train", "keep"), "best needs a score; add one to evaluate.metrics"
 
@@ -208,6 +208,7 @@ def _run_once(
                 require_prediction(net.head, output.raw, domains[name], batch)
             found = [*_extra_faults(spec, nets, {"a": image, "b": larger}, device)]
         found += _evened_twice(spec, nets)
+        found += [] if spec.nets.teacher else untrained_head(spec, nets, terms)  # a loss may read what is not here
         found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
     except Misfit as error:
         return [*error.found]
@@ -243,6 +244,35 @@ def _extra_faults(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device
             if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
                 raise
             yield ("nets", "extra", name, of.kind), f"cannot take images of {tuple(image.shape)}: {why}"
+
+
+def untrained_head(spec: Recipe, nets: Nets, terms: list[Term]) -> list[Fault]:
+    """Return an error if there is a head and no loss trains it: none whose value depends on what it returns.
+
+    The losses are computed once, of two images of zeros, where none of them declares that it needs targets.
+    """
+    if nets.ab.head is None or any("target" in term.loss.needs for term in terms):
+        return []
+    device = next(nets.ab.parameters()).device
+    a, b = (_blank(spec, name, device) for name in SIDES)
+    pool = HistoryPool(0)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        passes = Passes(nets, a, b, (pool, pool), torch.Generator().manual_seed(0))
+        values = [passes.mean(term.loss.generator(passes)) for term in terms]
+        total = sum(value for value in values if value is not None and value.requires_grad)
+        heads = [net.head for net in nets.translators() if net.head is not None]
+        weights = [p for head in heads for p in head.parameters() if p.requires_grad]
+        found = torch.autograd.grad(total, weights, allow_unused=True) if isinstance(total, Tensor) else []
+    if any(gradient is not None for gradient in found):
+        return []
+    why = "no loss trains it, so its predictions would mean nothing; add task, or remove it"
+    return [(("nets", "head"), why)]
+
+
+def _blank(spec: Recipe, name: SideName, device: torch.device) -> Batch:
+    """Return two images of zeros of a side, of which the truth is known."""
+    image, truth = (torch.zeros(2, spec.data.channels, *spec.data.sizes[side], device=device) for side in (name, "b"))
+    return Batch(image, ("1", "2"), truth=truth)
 
 
 def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Fault]:

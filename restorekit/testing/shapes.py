@@ -123,10 +123,11 @@ def _predictions(net: TaskHead, raw: Tensor, form: Form) -> None:
     got, must = tuple(prediction.shape), (len(raw), len(task.names), *(raw.shape[2:] if net.pixels else ()))
     hint = "a head that cannot predict a domain's task must refuse it with a RecipeError"
     demand(got == must, f"predictions of {task.words()} must have the shape {must}; got {got}; {hint}")
-    sums = torch.isclose(prediction.sum(1), torch.ones((), dtype=prediction.dtype), atol=1e-4).all()
+    sums = prediction.sum(1)
+    whole = torch.isclose(sums, torch.ones_like(sums), atol=1e-4).all()
     demand(
-        task.kind not in ("class", "mask") or sums,
-        f"probabilities of classes must add up to 1; got {prediction.flatten(2)[..., :1].tolist()}",
+        task.kind not in ("class", "mask") or whole,
+        f"probabilities of classes must add up to 1; got {sums.min():.6g} to {sums.max():.6g}",
     )
     share = ((prediction >= 0) & (prediction <= 1)).all()
     demand(task.kind != "labels" or share, f"probabilities of labels must lie in [0, 1]; got {prediction.tolist()}")

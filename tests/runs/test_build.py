@@ -34,7 +34,7 @@ def faults(made: Recipe, plugins: Plugins) -> list[str]:
 
 def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
     assert faults(spec(nets__head=HEAD), plugins) == [
-        "toy.yaml: nets.head: no loss trains it, so its answers would mean nothing; add task, or take it away"
+        "toy.yaml: nets.head: no loss trains it, so its predictions would mean nothing; add task, or remove it"
     ]
     assert faults(spec(losses=["cycle"]), plugins) == [
         "toy.yaml: nets.discriminator: no loss trains it; add one such as lsgan, or take it away"
