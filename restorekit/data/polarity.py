@@ -26,6 +26,10 @@ _PLAIN = re.compile(r"[A-Za-z_][\w-]*( [\w-]+)*")
 _WORDS_OF_YAML = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 
+OTHER_TASKS = ("quantity", "numbers", "mask")
+"""Options of datasets whose targets are then no classes of images."""
+
+
 @dataclass(frozen=True)
 class Polarity:
     """The classes of a recipe in their order, and where it leaves the order to the names."""
@@ -135,8 +139,9 @@ def _undeclared(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple
     for place, part in _leaves(spec, parts, name):
         kind, given = split(part)
         options = {option.name: option.default for option in parts.options("dataset", kind)}
-        number = given.get("quantity")
-        if options.get("classes") == "None" and given.get("classes") is None and not number:
+        # Of a folder, labels are a file, which may hold classes; of a manifest, columns of labels.
+        other = any(given.get(name) for name in OTHER_TASKS) or isinstance(given.get("labels"), list)
+        if options.get("classes") == "None" and given.get("classes") is None and not other:
             yield place, part
 
 
