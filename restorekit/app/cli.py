@@ -296,8 +296,9 @@ def restore(
             screen.fail(row.error)
         else:
             done += 1
-            likeliest = max(row.prediction, key=row.prediction.__getitem__) if row.prediction else None
-            said = f"  {likeliest} {row.prediction[likeliest]:.4g}" if row.prediction and likeliest else ""
+            values = [*(row.prediction or {}).values()]
+            said = f"  {restorer.task.predicted(values)}" if values else ""
+            said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
     did = "restored" if restorer.translates else "answered, their pixels as they were"
     screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")

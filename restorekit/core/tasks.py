@@ -119,14 +119,22 @@ class Task:
             return []
         return [self._cell(value) if self._known(value) else "" for value in self.values(target)]
 
-    def predicted(self, prediction: Tensor) -> str:
-        """Return a prediction (K,) for people: the likeliest class, the labels from 1/2 on, or the numbers."""
-        if self.kind == "mask":
+    def predicted(self, prediction: Sequence[float]) -> str:
+        """Return a prediction of K values for people: the likeliest class, the labels from 1/2 on, or the numbers."""
+        if self.kind in ("none", "mask"):
             return ""
         if self.kind == "class":
-            return self.called(int(prediction.argmax()))
-        found = tuple((prediction >= 0.5).int().tolist() if self.kind == "labels" else prediction.tolist())
+            return self.called(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
+        found = tuple(int(chance >= 0.5) for chance in prediction) if self.kind == "labels" else tuple(prediction)
         return self.called(found[0] if self.single else found)
+
+    def read(self, cells: Sequence[str]) -> Target:
+        """Return a target from cells of a table, as `cells` wrote them; of a class its name."""
+        if self.kind == "class":
+            return self.names.index(cells[0]) if cells[0] in self.names else UNLABELLED
+        unknown = math.nan if self.kind == "numbers" else UNLABELLED
+        found = tuple(float(cell) if cell else unknown for cell in cells)
+        return found[0] if self.single else found
 
     def tensor(self, target: Target) -> Tensor:
         """Return a target as a batch holds it, without the first axis; masks are read with the images."""

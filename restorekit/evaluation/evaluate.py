@@ -376,7 +376,7 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     if degrade is not None and "restored" in columns:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
         columns |= {"back again": degrade(output.image), **last}
-    columns = _as_stored(batch, columns)
+    columns = _as_stored(batch, columns) | _masks(run.domains["a"].task, batch, output)
     answers = _answers(run, batch, output)
     return [
         {
@@ -387,13 +387,22 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     ]
 
 
+def _masks(task: Task, batch: Batch, output: Output) -> dict[str, Tensor]:
+    """Return the masks of images or volumes, true and predicted, as gray pictures: black is the first class."""
+    if task.kind != "mask" or batch.image.ndim == 3 or batch.target is None or output.prediction is None:
+        return {}
+    found = {"true mask": batch.target, "predicted mask": output.prediction.argmax(1)}
+    most = len(task.names) - 1
+    return {name: mask.clamp(min=0)[:, None].float() * (2 / most) - 1 for name, mask in found.items()}
+
+
 def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
     """Return the target and the prediction of each image, for people; empty without a head, and of masks."""
     task, prediction = run.domains["a"].task, output.prediction
     if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
     return [
-        f"true: {task.called(target) or 'unknown'}, predicted: {task.predicted(one)}"
+        f"true: {task.called(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
         for target, one in zip(targets(batch, task), prediction, strict=True)
     ]
 
@@ -524,7 +533,7 @@ def _table(seen: _Measured, task: Task) -> str:
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
         if "called" in heads:
-            said.insert(0, task.predicted(seen.predictions[i]))
+            said.insert(0, task.predicted(seen.predictions[i].tolist()))
         values = [f"{column[i]:.6g}" for column in single.values()]
         truth = task.cells(seen.targets[i])
         writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", *truth, *said, *values])

@@ -22,6 +22,7 @@ from restorekit.core import nd
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
 from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
+from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Format, Intensity, Nets, Output, Translator
 from restorekit.discovery import plugins
 from restorekit.io.files import as_path
@@ -109,17 +110,22 @@ class Model:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what it predicts: classes, labels or numbers; empty: nothing."""
-        return () if self._domain is None else self._domain.task.names
+        return self.task.names
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold its predictions."""
-        return () if self._domain is None else self._domain.task.columns
+        return self.task.columns
+
+    @property
+    def task(self) -> Task:
+        """What is predicted, if it has a head."""
+        return Task() if self._domain is None else self._domain.task
 
     @property
     def masks(self) -> bool:
         """True if its images have masks; it predicts them if it has a head."""
-        return self._domain is not None and self._domain.task.kind == "mask"
+        return self.task.kind == "mask"
 
     @property
     def dims(self) -> int | None:
