@@ -33,7 +33,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restorekit import Batch, Domain, HistoryPool, MakeLayer, hookimpl, nd
+from restorekit import Batch, Domain, HistoryPool, MakeLayer, Task, hookimpl, nd
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
 from restorekit.runs.engine import Engine
@@ -97,7 +97,7 @@ def iteration(variant: str) -> Callable[[], Any]:
         "bench",
         plugins,
     )
-    domains = {name: Domain(name, 3, (256, 256), ("control", "covid")) for name in "ab"}
+    domains = {name: Domain(name, 3, (256, 256), Task("class", ("control", "covid"))) for name in "ab"}
     engine = Engine(precision)
     nets = build_nets(spec, plugins.parts, domains).to(engine.device)
     run = Run(

@@ -22,7 +22,7 @@ from unittest.mock import patch
 import typer
 
 import restorekit
-from restorekit import Domain, RecipeError, testing
+from restorekit import Domain, Metric, RecipeError, Task, testing
 from restorekit.app import cli, commands, scaffold
 from restorekit.discovery import plugins
 from restorekit.core.parts import KINDS, Parts
@@ -288,18 +288,27 @@ def code(title: str, text: str) -> str:
 
 
 def metrics_table() -> str:
-    """Return the definition of every metric, for two classes."""
+    """Return the definition of every metric, for two classes, or labels, numbers or masks where it is for these."""
     known = known_parts()
-    images, signals = (Domain("a", 1, size, ("negative", "positive")) for size in ((256, 256), (256,)))
     rows = []
     for name in known.names("metric"):
-        try:
-            metric = known.resolve("metric", name)(images)
-        except RecipeError:
-            metric = known.resolve("metric", name)(signals)
-        needs = {"truth": "the clean image", "target": "the class", None: "nothing"}[metric.needs]
+        metric, task = _made_metric(known, name)
+        of_target = {"class": "the class", "labels": "labels", "numbers": "numbers", "mask": "a mask"}[task]
+        needs = {"truth": "the clean image", "target": of_target, None: "nothing"}[metric.needs]
         rows.append([f"`{name}`", metric.better, needs, metric.id])
     return table(["metric", "better", "needs", "definition"], rows)
+
+
+def _made_metric(known: Parts, name: str) -> tuple[Metric, str]:
+    """Return a metric for the first images or signals that it does not refuse, and the kind of their task."""
+    names = {"class": ("negative", "positive"), "labels": ("one", "two"), "numbers": ("one", "two")}
+    for kind, of in {**names, "mask": ("background", "one", "two")}.items():
+        for size in ((256, 256), (256,)):
+            try:
+                return known.resolve("metric", name)(Domain("a", 1, size, Task(kind, of))), kind
+            except RecipeError:
+                continue
+    raise RecipeError(f"metric {name!r} is for none of the tasks")
 
 
 def departures_table() -> str:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from restorekit.core.types import Record as Record
     from restorekit.core.types import Sample as Sample
     from restorekit.core.types import SingleDegradation as SingleDegradation
+    from restorekit.core.types import Task as Task
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
     from restorekit.data.filedataset import FileDataset as FileDataset
@@ -133,6 +134,7 @@ __all__ = [
     "StepTable",
     "Stepped",
     "Stored",
+    "Task",
     "TaskHead",
     "Ticked",
     "TrainingError",
@@ -209,6 +211,7 @@ _HOMES = {
         "Record",
         "Sample",
         "SingleDegradation",
+        "Task",
         "TaskHead",
         "Translator",
     ),

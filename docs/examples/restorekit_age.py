@@ -40,17 +40,17 @@ class Regress(TaskHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return numbers (B, 1), in units of `scale` from `center`, for features (B, F, *s)."""
-        answer: Tensor = self.dense(features.flatten(2).mean(2))
-        return answer
+        raw: Tensor = self.dense(features.flatten(2).mean(2))
+        return raw
 
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """Return the Huber loss of each number (B,); NaN, an unknown number, counts as 0 and is left out."""
         wanted = (target.nan_to_num() - self.center) / self.scale
-        return F.huber_loss(answer[:, 0].float(), wanted, reduction="none")
+        return F.huber_loss(raw[:, 0].float(), wanted, reduction="none")
 
-    def told(self, answer: Tensor) -> Tensor:
+    def predict(self, raw: Tensor) -> Tensor:
         """Return the numbers (B, 1) in their unit."""
-        return answer.float() * self.scale + self.center
+        return raw.float() * self.scale + self.center
 
 
 class AbsoluteError(Metric):
@@ -61,13 +61,13 @@ class AbsoluteError(Metric):
     undefined = "not defined: no number is known"
 
     def __init__(self, quantity: str) -> None:
-        self.id = f"absolute_error: mean of |told - target|, {quantity}; images without a number left out"
+        self.id = f"absolute_error: mean of |predicted - target|, {quantity}; images without a number left out"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1): the error of each image, NaN where its number is not known."""
-        if told is None or batch.target is None:
-            raise DataError(f"{batch.key[0]}: absolute_error needs a head's answer and a target")
-        errors: NDArray[np.float64] = (told[:, 0] - batch.target).abs().double().cpu().numpy()
+        if prediction is None or batch.target is None:
+            raise DataError(f"{batch.key[0]}: absolute_error needs a head's prediction and a target")
+        errors: NDArray[np.float64] = (prediction[:, 0] - batch.target).abs().double().cpu().numpy()
         return errors[:, None]
 
     def reduce(self, rows: NDArray[np.float64]) -> float:
@@ -83,18 +83,20 @@ def age(
 
     Args:
         features: channels of the features.
-        domain: the images whose number is asked for; its `quantity` says what it is.
+        domain: the images whose number is predicted; its `task` says what it is.
         center: a number near the mean.
         scale: a number near the spread.
     """
-    if not domain.quantity:
-        raise RecipeError(f"head 'age': domain {domain.name} has no numbers; give its dataset a quantity")
+    if len(domain.task.named("numbers")) != 1:
+        raise RecipeError(f"head 'age': domain {domain.name} has {domain.task.words()}; give its dataset a quantity")
     return Regress(features, center, scale)
 
 
 def absolute_error(domain: Domain) -> Metric:
-    """The mean absolute error of a number that a head tells, in its unit."""
-    return AbsoluteError(domain.quantity)
+    """The mean absolute error of a number that a head predicts, in its unit."""
+    if len(domain.task.named("numbers")) != 1:
+        raise RecipeError(f"metric 'absolute_error': domain {domain.name} has {domain.task.words()}; needs a number")
+    return AbsoluteError(*domain.task.named("numbers"))
 
 
 def write_example(folder: Path) -> None:

@@ -46,7 +46,7 @@ class ResidualError(Metric):
     needs = "truth"
     undefined = "not defined: the truth is one flat value"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1): the error of each image; NaN where the truth is flat."""
         if batch.truth is None:
             raise DataError(f"{batch.key[0]}: residual_error needs the clean image")

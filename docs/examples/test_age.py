@@ -1,30 +1,30 @@
 import numpy as np
 import pytest
 import torch
-from restorekit import Batch, Domain, RecipeError
+from restorekit import Batch, Domain, Task, RecipeError
 
 from restorekit_age import absolute_error, age
 
-PEOPLE = Domain("a", 1, (8, 8), quantity="age, years")
+PEOPLE = Domain("a", 1, (8, 8), task=Task("numbers", ("age, years",)))
 
 
-def test_the_head_tells_numbers_in_their_unit():
+def test_the_head_predicts_numbers_in_their_unit():
     head = age(4, PEOPLE, center=40.0, scale=10.0)
     torch.nn.init.zeros_(head.dense.weight)
     torch.nn.init.constant_(head.dense.bias, 1.5)
-    assert head.told(head(torch.randn(2, 4, 5, 5))).tolist() == [[55.0], [55.0]]
+    assert head.predict(head(torch.randn(2, 4, 5, 5))).tolist() == [[55.0], [55.0]]
 
 
 def test_the_loss_is_least_at_the_truth_and_finite_for_unknown_ages():
     head = age(4, PEOPLE, center=40.0, scale=10.0)
-    answer = torch.tensor([[1.0], [7.0]], requires_grad=True)
+    raw = torch.tensor([[1.0], [7.0]], requires_grad=True)
     known = torch.tensor([True, False])
-    at, off = (head.loss(answer, torch.tensor([years, float("nan")]), known) for years in (50.0, 60.0))
+    at, off = (head.loss(raw, torch.tensor([years, float("nan")]), known) for years in (50.0, 60.0))
     assert at[0] == 0
     assert off[0] > 0
     assert off.isfinite().all(), "the second is left out, but must be finite"
     off[0].backward()
-    assert answer.grad[0] < 0
+    assert raw.grad[0] < 0
 
 
 def test_the_error_is_the_mean_over_known_ages():
@@ -36,5 +36,5 @@ def test_the_error_is_the_mean_over_known_ages():
 
 
 def test_data_without_numbers_is_refused():
-    with pytest.raises(RecipeError, match="has no numbers"):
-        age(4, Domain("a", 1, (8, 8), ("no", "yes")))
+    with pytest.raises(RecipeError, match="has the classes no, yes"):
+        age(4, Domain("a", 1, (8, 8), Task("class", ("no", "yes"))))

@@ -297,8 +297,9 @@ def restore(
             screen.fail(row.error)
         else:
             done += 1
-            called = max(row.answer, key=row.answer.__getitem__) if row.answer else None
-            said = f"  {called} {row.answer[called]:.4g}" if row.answer and called else ""
+            values = [*(row.prediction or {}).values()]
+            said = f"  {restorer.task.predicted(values)}" if values else ""
+            said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
     did = "restored" if restorer.translates else "answered, their pixels as they were"
     screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
@@ -571,11 +572,11 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
 
 def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
-    from restorekit.core.types import Domain
+    from restorekit.core.types import Domain, Task
     from restorekit.recipes.recipe import options
     from restorekit.runs.sizes import part_sizes
 
-    domain = Domain("a", 3, (256, 256), ("negative", "positive"))
+    domain = Domain("a", 3, (256, 256), Task("class", ("negative", "positive")))
     try:
         found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
     except RestorekitError as error:

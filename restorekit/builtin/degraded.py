@@ -20,7 +20,8 @@ class Degraded(Dataset):
 
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
-        self.classes, self.quantity, self.classes_from = inner.classes, inner.quantity, inner.classes_from
+        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.has_truth = True
         self.degradation: Degradation | None = None
@@ -28,7 +29,7 @@ class Degraded(Dataset):
         if first is not None:
             spacing = None if first.intensity is None else first.intensity.spacing
             size = tuple(first.image.shape[1:])
-            domain = Domain("degraded", first.image.shape[0], size, inner.classes, inner.quantity, spacing=spacing)
+            domain = Domain("degraded", first.image.shape[0], size, inner.task, spacing=spacing)
             made: Degradation = degradation(domain)
             self.degradation = made.for_split(root, split)
 
@@ -48,11 +49,13 @@ class Degraded(Dataset):
         drawn = self.degradation.draw(chance)
         scale = self.degradation.scale
         image, truth, mask = (_cut(one, scale) for one in (sample.image, sample.truth, sample.mask))
+        target = None if sample.target is None else _cut(sample.target[None], scale)
         assert image is not None
         return Sample(
             image=self.degradation.apply(image, drawn, chance),
             truth=image if truth is None else truth,
             mask=mask,
+            target=None if target is None else target[0],
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )

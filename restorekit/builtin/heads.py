@@ -1,4 +1,4 @@
-"""The classifier that hangs on a generator's features: "restore to classify" (R2C-GAN, arXiv:2209.14770)."""
+"""Heads that predict classes, labels or numbers: pooled features and a dense layer (R2C-GAN, arXiv:2209.14770)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, wide
 
 Pool = Literal["max", "avg", "mix", "center"]
+Norm = Literal["huber", "l1", "l2"]
+Numbers = float | list[float]
+Spreads = Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]]
 ClassWeight = Literal["balanced"] | list[Annotated[float, Field(gt=0)]]
 
 
@@ -31,39 +34,93 @@ _POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Features (B, F, *s) to (B, F)."""
 
+_DISTANCES: dict[str, Callable[..., Tensor]] = {"huber": F.huber_loss, "l1": F.l1_loss, "l2": F.mse_loss}
 
-class Classify(TaskHead):
-    """Global pooling and one dense layer (R2C-GAN, arXiv:2209.14770, section II-B).
 
-    The weights start Glorot uniform and the bias at zero, as Keras does for the authors. The paper pools by the
-    maximum; the others are departures from it. `mix` is half the average and half the maximum: every position then has
-    a gradient, and the strongest finding still counts. `center` is for images about one thing, such as a beat among
-    others: only what stands in the middle is asked, as far as the features there see.
+class Pooled(TaskHead):
+    """Global pooling and one dense layer.
+
+    The weights start Glorot uniform and the bias at zero, as Keras does for the authors of R2C-GAN.
+    """
+
+    def __init__(self, features: int, width: int, pool: Pool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.dense = nn.Linear(features, width)
+        nn.init.xavier_uniform_(self.dense.weight)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, width) for features (B, F, *s) of any spatial size."""
+        raw: Tensor = self.dense(_POOLS[self.pool](features))
+        return raw
+
+
+class Classify(Pooled):
+    """Logits of the classes (R2C-GAN, arXiv:2209.14770, section II-B).
+
+    The paper pools by the maximum; the others are departures from it. `mix` is half the average and half the maximum:
+    every position then has a gradient, and the strongest finding still counts. `center` is for images about one thing,
+    such as a beat among others: only what stands in the middle is read, as far as the features there see.
     """
 
     weight: Tensor
 
     def __init__(self, features: int, classes: int, pool: Pool = "max", weight: Sequence[float] = ()) -> None:
-        super().__init__()
-        self.pool = pool
+        super().__init__(features, classes, pool)
         self.register_buffer("weight", torch.tensor(weight or [1.0] * classes), persistent=False)
-        self.dense = nn.Linear(features, classes)
-        nn.init.xavier_uniform_(self.dense.weight)
-        nn.init.zeros_(self.dense.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, classes) for features (B, F, *s) of any spatial size."""
-        logits: Tensor = self.dense(_POOLS[self.pool](features))
-        return logits
-
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """Return the cross-entropy of logits (B, classes) for each class (B,), times the weight of the class; (B,).
 
         The mean over images that follows is by their number, not by their weights: in a batch of one the weight would
         cancel itself.
         """
-        weight = self.weight.to(wide(answer).dtype)
-        return F.cross_entropy(wide(answer), target, weight, ignore_index=UNLABELLED, reduction="none")
+        weight = self.weight.to(wide(raw).dtype)
+        return F.cross_entropy(wide(raw), target, weight, ignore_index=UNLABELLED, reduction="none")
+
+
+class Multilabel(Pooled):
+    """A logit for each label: several may be present in an image, or none."""
+
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return the binary cross-entropy of logits (B, K) for labels (B, K), its mean over known labels, (B,)."""
+        there = target != UNLABELLED
+        labels = torch.where(there, target, 0).to(wide(raw).dtype)
+        return _mean_of_known(F.binary_cross_entropy_with_logits(wide(raw), labels, reduction="none"), there)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        """Return the probability of each label, (B, K), in float64 on the CPU."""
+        return raw.cpu().double().sigmoid()
+
+
+class Regress(Pooled):
+    """Numbers: what the dense layer returns, times `scale`, plus `center`."""
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, pool: Pool, center: Sequence[float], scale: Sequence[float], norm: Norm) -> None:
+        super().__init__(features, len(center), pool)
+        self.norm = norm
+        self.register_buffer("center", torch.tensor(center), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return the distance of raw (B, K) from numbers (B, K), or (B,) of one, its mean over known numbers, (B,)."""
+        target = target.reshape(raw.shape)
+        there = ~target.isnan()
+        wanted = (torch.where(there, target, self.center.to(target.dtype)) - self.center) / self.scale
+        return _mean_of_known(_DISTANCES[self.norm](wide(raw), wanted.to(wide(raw).dtype), reduction="none"), there)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        """Return the numbers in their units, (B, K), in float64 on the CPU."""
+        return raw.cpu().double() * self.scale.cpu().double() + self.center.cpu().double()
+
+
+def _mean_of_known(values: Tensor, there: Tensor) -> Tensor:
+    """Return the mean of values (B, K) over those that are there, (B,); 0 where none is."""
+    return torch.where(there, values, 0).sum(1) / there.sum(1).clamp(min=1)
 
 
 def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight: ClassWeight | None = None) -> TaskHead:
@@ -71,7 +128,7 @@ def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight:
 
     Args:
         features: Channels of the features.
-        domain: Where the images come from that it is made for.
+        domain: The images; their dataset knows classes.
         pool: `max`: the strongest value a channel; `avg`: the mean; `mix`: half of each; `center`: the value in the
             middle, for images about what stands there.
         class_weight: How much an image counts in the loss, by its class. A list: a weight a class, in the order of
@@ -110,7 +167,63 @@ def _weights(given: ClassWeight | None, domain: Domain) -> list[float]:
     return [float(weight) for weight in given]
 
 
+def multilabel(features: int, domain: Domain, *, pool: Pool = "mix") -> TaskHead:
+    """Labels from a generator's features, each present or absent: global pooling and one dense layer.
+
+    Its loss is the binary cross-entropy, the mean over the labels of an image that are known.
+
+    Args:
+        features: Channels of the features.
+        domain: The images; their dataset knows labels.
+        pool: As in `classify`.
+    """
+    labels = domain.task.named("labels")
+    if not labels:
+        raise RecipeError(f"head 'multilabel': needs labels; domain {domain.name} has {domain.task.words()}")
+    return Multilabel(features, len(labels), pool)
+
+
+def regress(
+    features: int,
+    domain: Domain,
+    *,
+    pool: Pool = "avg",
+    center: Numbers = 0.0,
+    scale: Spreads = 1.0,
+    norm: Norm = "huber",
+) -> TaskHead:
+    """Numbers from a generator's features, one or several: global pooling and one dense layer.
+
+    Numbers of any unit are learnt at one rate if `center` is near their mean and `scale` near their spread. The loss is
+    of (number - center) / scale, the mean over the numbers of an image that are known.
+
+    Args:
+        features: Channels of the features.
+        domain: The images; their dataset knows numbers.
+        pool: As in `classify`.
+        center: A number near the mean; a list: one for each number, in their order.
+        scale: A number near the spread, likewise.
+        norm: Of the loss: `huber`, squared below 1 and linear above; `l1`; `l2`.
+    """
+    numbers = domain.task.named("numbers")
+    if not numbers:
+        raise RecipeError(f"head 'regress': needs numbers; domain {domain.name} has {domain.task.words()}")
+    lengths = [len(given) for given in (center, scale) if isinstance(given, list)]
+    # A task that nobody has read has as many numbers as the options say.
+    count = max(lengths, default=1) if domain.task.kind == "any" else len(numbers)
+    for name, given in (("center", center), ("scale", scale)):
+        if isinstance(given, list) and len(given) != count:
+            of = f"one number, or one for each of {'; '.join(numbers)}"
+            raise RecipeError(f"head 'regress': {name}: needs {of}; got {len(given)} numbers")
+    return Regress(features, pool, _each(center, count), _each(scale, count), norm)
+
+
+def _each(given: Numbers, count: int) -> list[float]:
+    return [float(n) for n in given] if isinstance(given, list) else [float(given)] * count
+
+
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Add the head."""
-    add("head", "classify", classify)
+    """Add the heads."""
+    for factory in (classify, multilabel, regress):
+        add("head", factory.__name__, factory)

@@ -38,7 +38,7 @@ class _ImageMetric(Metric):
     least: int = 1
     """The smallest side at which the definition holds; below it the row is NaN."""
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1): a score an image, from `image` (B, C, *S) and the batch's truth (B, C', *S).
 
         Raises:

@@ -19,7 +19,7 @@ class Joined(Dataset):
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
-        self.classes, self.quantity = parts[0].classes, parts[0].quantity
+        self.task, self.classes, self.quantity = parts[0].task, parts[0].classes, parts[0].quantity
         self.classes_from = "names" if any(part.classes_from == "names" for part in parts) else "declared"
         # A dataset without images of the split says nothing of those that are there.
         self.synthetic = all(part.synthetic for part in [part for part in parts if len(part.records)] or parts)
@@ -64,22 +64,21 @@ def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
     Args:
         root: Where the inner datasets' relative paths start.
         split: "train", "val" or "test".
-        datasets: The datasets, with the same classes. A key stands in one of them alone.
+        datasets: The datasets, with the same targets. A key stands in one of them alone.
 
     Raises:
         RecipeError: if there is no dataset.
-        DataError: if their classes differ, some are synthetic and some recorded, or a key is in two of them.
+        DataError: if their targets differ, some are synthetic and some recorded, or a key is in two of them.
     """
     if not datasets:
         raise RecipeError("dataset 'join': datasets is empty; name at least one", option="datasets")
     parts = [make(root, split) for make in datasets]
     if len({part.synthetic for part in parts if len(part.records)}) > 1:
         raise DataError("dataset 'join': some of its datasets are synthetic and some recorded; a domain is one of them")
-    told = {part.quantity or part.classes for part in parts}
-    if len(told) > 1:
-        raise DataError(
-            f"dataset 'join': its datasets have other targets: {', '.join(map(str, sorted(told, key=str)))}"
-        )
+    tasks = dict.fromkeys(part.task for part in parts)
+    if len(tasks) > 1:
+        listed = " and ".join(task.words() for task in tasks)
+        raise DataError(f"dataset 'join': its datasets must have the same targets; got {listed}")
     seen: set[str] = set()
     for record in (record for part in parts for record in part.records):
         if record.key in seen:

@@ -119,13 +119,13 @@ class Task(Loss):
         return [self._one(p, name) for name in (every if self.passes is None else self.passes)]
 
     def _one(self, p: Passes, name: PassName) -> PerImage:
-        answer, target, head = getattr(p, name).answer, p.start(name).target, _head(p, name)
-        if answer is None or head is None:
-            raise RecipeError("loss 'task': reads a head's answers, but nets has no head; add `head: classify`")
+        raw, target, head = getattr(p, name).raw, p.start(name).target, _head(p, name)
+        if raw is None or head is None:
+            raise RecipeError("loss 'task': reads a head's output, but nets has no head; add one, as `head: classify`")
         if target is None:
-            raise RecipeError(f"loss 'task': reads classes, but the images that {name!r} starts from have none")
+            raise RecipeError(f"loss 'task': reads targets, but the images that {name!r} starts from have none")
         known = p.known("target", "a" if name.startswith("a") else "b")
-        return PerImage(head.loss(answer, target, known.mask), known)
+        return PerImage(head.loss(raw, target, known.mask), known)
 
 
 class TaskBothWays(Task):

@@ -1,15 +1,17 @@
-"""A dataset by a table: a row an image, with its domain, class, patient, split and source."""
+"""A dataset by a table: a row an image, with its domain, patient, split, source and targets."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from restorekit import (
     UNLABELLED,
@@ -21,9 +23,13 @@ from restorekit import (
     ManifestRow,
     RecipeError,
     Record,
+    Sample,
+    Task,
     hookimpl,
+    read_image,
     read_manifest,
     sorted_classes,
+    to_stored,
     trial,
     write_image,
 )
@@ -32,6 +38,50 @@ __all__ = ["manifest"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Bits = Annotated[int, Field(ge=8, le=16)]
+Names = Annotated[list[str], Field(min_length=1)]
+MOST = 255
+"""Highest value of a pixel in a mask."""
+Value = Annotated[int, Field(ge=0, le=MOST)]
+KINDS: Mapping[str, Literal["numbers", "labels", "mask"]] = {
+    "quantity": "numbers",
+    "numbers": "numbers",
+    "labels": "labels",
+    "mask": "mask",
+}
+"""The kind of task that an option asks for."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks that a column of a manifest names."""
+
+    column: str
+    values: tuple[int, ...]
+    """The value of each class in the files."""
+    ignore: int | None
+    """The value of pixels whose class is not known."""
+
+    def read(self, path: Path) -> Tensor:
+        """Return the class of each pixel, (*S) int64.
+
+        Raises:
+            DataError: if the file cannot be read, has colours, or holds a value that is none of a class.
+        """
+        image, intensity = read_image(path, range=(0, MOST))
+        stored = torch.from_numpy(to_stored(image, intensity).astype("int64"))
+        if not (stored == stored[:1]).all():
+            raise DataError(f"{path}: has colours; a mask has one channel, with a whole number for each class")
+        found = torch.full(stored.shape[1:], UNLABELLED - 1)
+        for index, value in enumerate(self.values):
+            found[stored[0] == value] = index
+        if self.ignore is not None:
+            found[stored[0] == self.ignore] = UNLABELLED
+        if (found < UNLABELLED).any():
+            wrong = int(stored[0][found < UNLABELLED][0])
+            listed = ", ".join(map(str, self.values))
+            hint = "say the value of each class in mask_values, or that of unknown pixels in mask_ignore"
+            raise DataError(f"{path}: holds {wrong}; the values of the classes are {listed}; {hint}")
+        return found
 
 
 class Manifest(FileDataset):
@@ -41,8 +91,8 @@ class Manifest(FileDataset):
         self,
         base: Path,
         rows: Sequence[ManifestRow],
-        classes: tuple[str, ...],
-        quantity: str = "",
+        task: Task,
+        masks: Masks | None = None,
         range: list[float] | None = None,
         format: Format | None = None,
         bits: int | None = None,
@@ -52,20 +102,52 @@ class Manifest(FileDataset):
         ranges = {row.path: row.range for row in every if row.range is not None}
         files = [base / row.path for row in every]
         super().__init__(base, range, format, bits=bits, beyond=beyond, ranges=ranges, files=files)
-        self.classes, self.quantity = classes, quantity
-        self.records = [Record(r.path, self._target(r), r.patient, r.source) for r in rows]
+        self.task, self.masks = task, masks
+        self.classes = task.named("class")
+        self.records = [Record(r.path, _target(r, task), r.patient, r.source) for r in rows]
+        self._masks = [None if masks is None else _mask_of(r, masks, base) for r in rows]
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return image `index`, (C, *S), as its file stores it, with its mask; nothing is left to `rng`."""
+        sample, path = super().load(index, rng), self._masks[index]
+        return sample if path is None or self.masks is None else replace(sample, target=self.masks.read(path))
 
     def skipped(self) -> Sequence[tuple[Path, str]]:
         """Nothing: the table names its files one by one."""
         return []
 
-    def _target(self, row: ManifestRow) -> float:
-        if not self.quantity:
-            return UNLABELLED if row.label is None else self.classes.index(row.label)
-        try:
-            return float("nan" if row.label is None else row.label)
-        except ValueError as error:
-            raise DataError(f"{row.where}: {self.quantity} is a number; came {row.label!r}") from error
+
+def _target(row: ManifestRow, task: Task) -> float | tuple[float, ...]:
+    if task.kind in ("none", "mask"):
+        return UNLABELLED
+    if task.kind == "class":
+        return UNLABELLED if row.label is None else task.names.index(row.label)
+    if task.single:  # the number in the column of labels
+        return _number(row, task.names[0], row.label)
+    if task.kind == "numbers":
+        return tuple(_number(row, name, row.more.get(name)) for name in task.names)
+    return tuple(_label(row, name, row.more.get(name)) for name in task.names)
+
+
+def _number(row: ManifestRow, name: str, cell: str | None) -> float:
+    try:
+        return float("nan" if cell is None else cell)
+    except ValueError as error:
+        raise DataError(f"{row.where}: {name} is a number; got {cell!r}") from error
+
+
+def _label(row: ManifestRow, name: str, cell: str | None) -> int:
+    value = UNLABELLED if cell is None else _number(row, name, cell)
+    if value not in (0, 1, UNLABELLED):
+        raise DataError(f"{row.where}: {name} is 1 where the label is present, 0 where not, or empty; got {cell!r}")
+    return int(value)
+
+
+def _mask_of(row: ManifestRow, masks: Masks, base: Path) -> Path | None:
+    name = row.more.get(masks.column)
+    if name is not None and not (base / name).is_file():
+        raise DataError(f"{row.where}: {masks.column}: no file {name!r} in {base}; paths are from that folder")
+    return None if name is None else base / name
 
 
 def _example(root: Path) -> None:
@@ -87,6 +169,11 @@ def manifest(
     images: str | None = None,
     classes: list[str] | None = None,
     quantity: str = "",
+    numbers: Names | None = None,
+    labels: Names | None = None,
+    mask: str | None = None,
+    mask_values: list[Value] | None = None,
+    mask_ignore: Value | None = None,
     range: list[float] | None = None,
     format: Factory | None = None,
     bits: Bits | None = None,
@@ -111,6 +198,12 @@ def manifest(
         images: The folder where the table's paths start; None: the folder of the table.
         classes: The classes in order, the positive one last; default: their names sorted, numbers by value.
         quantity: What the labels are if they are numbers, with the unit, such as "age, years"; empty: classes.
+        numbers: Columns of numbers, several of which are predicted; an empty cell is not known.
+        labels: Columns of labels, of which an image has several or none: 1, 0, or empty or -1 where not known.
+        mask: The column of masks: the path of a file, from `images`, of whole numbers from 0 to 255, as large as its
+            image; `classes` then are those of the pixels, the background first. An empty cell is not known.
+        mask_values: The value of each class in masks, such as [0, 255]; default: 0, 1 and so on.
+        mask_ignore: The value of pixels in masks whose class is not known; default: there is none.
         range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
         format: What the files are; default: images that restorekit reads itself.
         bits: The significant bits of 16-bit files that do not state them; default: the values of all files that the
@@ -123,24 +216,61 @@ def manifest(
     place = root or Path()
     table = place / Path(file).expanduser()
     base = table.parent if images is None else place / Path(images).expanduser()
-    rows, _ = read_manifest(table, columns, base)
-    if quantity and classes is not None:
-        text = "dataset 'manifest': labels are classes or a quantity; give one of them"
-        raise RecipeError(text, option="quantity")
-    names = () if quantity else _classes(rows, classes)
+    rows, _ = read_manifest(table, columns, base, more=numbers or labels or ([] if mask is None else [mask]))
+    task = _task(rows, quantity, numbers, labels, mask, classes)
+    masks = None if mask is None else _masks(mask, task, mask_values, mask_ignore)
     if domain is not None:
         wanted = [domain] if isinstance(domain, str) else domain
         _check_domains(table, rows, wanted)
-    splits = _splits(table, rows, test, val, seed, stratify=not quantity)
+    splits = _splits(table, rows, test, val, seed, stratify=task.kind == "class")
     taken = [
         row
         for row, its in zip(rows, splits, strict=True)
         if its == split and (domain is None or _plain(row.domain) in map(_plain, wanted))
     ]
     files = None if format is None else format()
-    made = Manifest(base, taken, names, quantity, range, files, bits, beyond, rows)
-    made.classes_from = "names" if classes is None and names else "declared"
+    made = Manifest(base, taken, task, masks, range, files, bits, beyond, rows)
+    made.classes_from = "names" if classes is None and made.classes else "declared"
     return made
+
+
+def _task(
+    rows: Sequence[ManifestRow],
+    quantity: str,
+    numbers: list[str] | None,
+    labels: list[str] | None,
+    mask: str | None,
+    classes: list[str] | None,
+) -> Task:
+    """Return what the options say is predicted.
+
+    Raises:
+        RecipeError: if they say two things.
+    """
+    given = {"quantity": quantity, "numbers": numbers, "labels": labels, "mask": mask}
+    chosen = [name for name, value in given.items() if value]
+    if len(chosen) > 1:
+        raise RecipeError(f"dataset 'manifest': {' and '.join(chosen)} are several tasks; give one of them")
+    if chosen not in ([], ["mask"]) and classes is not None:
+        raise RecipeError(f"dataset 'manifest': targets are classes or {chosen[0]}; give one of them")
+    if mask is not None and len(classes or ()) < 2:
+        raise RecipeError("dataset 'manifest': mask needs classes, those of the pixels, two or more, background first")
+    names = (quantity,) if quantity else tuple(numbers or labels or (() if mask is None else classes) or ())
+    if len(set(names)) < len(names):
+        raise RecipeError(f"dataset 'manifest': a name stands twice in {', '.join(names)}")
+    if chosen:
+        return Task(KINDS[chosen[0]], names)
+    return Task.of_version_1(_classes(rows, classes), "")
+
+
+def _masks(column: str, task: Task, values: list[int] | None, ignore: int | None) -> Masks:
+    of = tuple(range(len(task.names)) if values is None else values)
+    if len(set(of)) != len(task.names) or ignore in of:
+        raise RecipeError(
+            f"dataset 'manifest': mask_values needs another value for each of {', '.join(task.names)}, and none may be "
+            f"mask_ignore; got {list(of)} and {ignore}"
+        )
+    return Masks(column, of, ignore)
 
 
 def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ scanner shows them: each voxel its own density, and no sum along a ray.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from restorekit import Dataset, Factory, Record, Sample, hookimpl, trial
+from restorekit import UNLABELLED, Dataset, Factory, Record, Sample, Task, hookimpl, trial
 
 __all__ = ["phantom", "phantom_volume"]
 
@@ -28,6 +28,15 @@ Array = NDArray[Any]  # float32
 Draw = Callable[..., tuple[Array, Array]]
 Point = tuple[float, float, float]
 _OPACITY = 1
+_LARGE = 1.35
+"""Size of an enlarged heart over that of others."""
+TaskName = Literal["class", "labels", "numbers", "mask"]
+TASKS: Mapping[str, Task] = {
+    "class": Task("class", ("control", "opacity")),
+    "labels": Task("labels", ("opacity", "large heart")),
+    "numbers": Task("numbers", ("heart size", "dose")),
+    "mask": Task("mask", ("background", "opacity")),
+}
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Trained = Annotated[int, Field(ge=1, le=1_000_000)]
 Side = Annotated[int, Field(ge=16, le=4096)]
@@ -78,14 +87,19 @@ class _Lung:
         return self.x + u * self.wide + self.lean * (y - self.y), y
 
 
-def render(rng: np.random.Generator, size: tuple[int, int], opacity: bool) -> tuple[Array, Array]:
-    """Draw a subject: image (H, W) in [-1, 1] and mask (H, W) of its opacities, 0 or 1."""
+def render(
+    rng: np.random.Generator, size: tuple[int, int], opacity: bool, heart: float = 1.0, dose: float = 1.0
+) -> tuple[Array, Array]:
+    """Draw a subject: image (H, W) in [-1, 1] and mask (H, W) of its opacities, 0 or 1.
+
+    Its heart is `heart` times as wide and high as it would be, and it absorbs `dose` times as much.
+    """
     g = _Grid.of(size)
     lungs = [_draw_lung(rng, -1), _draw_lung(rng, 1)]
     hollow = [lung.indicator(g) for lung in lungs]
     lung = np.maximum(*hollow)
     body = _body(g, rng)
-    centre = _mediastinum(g, rng)
+    centre = _mediastinum(g, rng, heart)
     density = body * (1 - 0.76 * lung * (1 - 0.86 * centre)) + 0.30 * body * centre
     density += body * _bones(g, rng)
     density += lung * _vessels(g, rng, lungs)
@@ -95,7 +109,7 @@ def render(rng: np.random.Generator, size: tuple[int, int], opacity: bool) -> tu
         density += 0.27 * haze * lung * (1 + 0.6 * _waves(g, rng, 2.4, 4.2, 48))
         mask = ((haze > 0.35) & (lung > 0.5)).astype(np.float32)
     density += 0.02 * body * _waves(g, rng, 6, 20, 24)
-    image = 1 - np.exp(-rng.uniform(1.35, 1.65) * np.maximum(density, 0))
+    image = 1 - np.exp(-dose * rng.uniform(1.35, 1.65) * np.maximum(density, 0))
     return (2 * np.clip(image / 0.86, 0, 1) - 1).astype(np.float32), mask
 
 
@@ -121,9 +135,9 @@ def _body(g: _Grid, rng: np.random.Generator) -> Array:
     return (0.25 + 0.75 * thick) * g.inside(half - np.abs(g.x), 1.5) * (0.72 + 0.12 * g.y)
 
 
-def _mediastinum(g: _Grid, rng: np.random.Generator) -> Array:
+def _mediastinum(g: _Grid, rng: np.random.Generator, size: float) -> Array:
     """Heart, great vessels and the band between the lungs, without the windpipe: 0 to 1."""
-    scale = rng.uniform(0.9, 1.15)
+    scale = size * rng.uniform(0.9, 1.15)
     heart = _ellipse(g, rng.uniform(0.09, 0.15), rng.uniform(0.24, 0.31), 0.31 * scale, 0.25 * scale, 0.45)
     knob = _ellipse(g, 0.12, rng.uniform(-0.34, -0.26), 0.08, 0.10, 0.0)
     band = g.inside(0.12 + 0.05 * np.abs(g.y + 0.2) - np.abs(g.x), 2.0)
@@ -251,8 +265,10 @@ class _Space:
         return texture
 
 
-def render_volume(rng: np.random.Generator, size: tuple[int, int, int], opacity: bool) -> tuple[Array, Array]:
-    """Draw a subject: volume (D, H, W) in [-1, 1] and mask (D, H, W) of its opacities, 0 or 1."""
+def render_volume(
+    rng: np.random.Generator, size: tuple[int, int, int], opacity: bool, heart: float = 1.0, dose: float = 1.0
+) -> tuple[Array, Array]:
+    """Draw a subject: volume (D, H, W) in [-1, 1] and mask (D, H, W) of its opacities, 0 or 1; see `render`."""
     s = _Space.of(size)
     wide, high = rng.uniform(0.84, 0.94), rng.uniform(0.66, 0.76)
     body = s.ball((0.1, 0, 0), (1.6, high, wide))
@@ -260,9 +276,10 @@ def render_volume(rng: np.random.Generator, size: tuple[int, int, int], opacity:
     halves = [(rng.uniform(0.75, 0.85), rng.uniform(0.42, 0.50), rng.uniform(0.28, 0.33)) for _ in places]
     dome = s.inside(rng.uniform(0.45, 0.6) + 0.5 * (s.y**2 + (np.abs(s.x) - 0.4) ** 2) - s.z)
     lung = np.maximum(*(s.ball(place, half) for place, half in zip(places, halves, strict=True))) * dome
-    heart = s.ball((rng.uniform(0.2, 0.3), rng.uniform(-0.28, -0.2), rng.uniform(0.08, 0.16)), (0.3, 0.24, 0.3))
-    lung = lung * (1 - heart)
-    density = 0.55 * body - 0.42 * lung + 0.08 * heart + 0.02 * body * s.waves(rng, 4, 12, 12)
+    place = (rng.uniform(0.2, 0.3), rng.uniform(-0.28, -0.2), rng.uniform(0.08, 0.16))
+    muscle = s.ball(place, (0.3 * heart, 0.24 * heart, 0.3 * heart))
+    lung = lung * (1 - muscle)
+    density = 0.55 * body - 0.42 * lung + 0.08 * muscle + 0.02 * body * s.waves(rng, 4, 12, 12)
     density += _skeleton(s, rng, body, high)
     vessels = np.zeros(size, np.float32)
     for place, half in zip(places, halves, strict=True):
@@ -276,7 +293,7 @@ def render_volume(rng: np.random.Generator, size: tuple[int, int, int], opacity:
         haze = _clouds(s, rng, places, halves)
         density += 0.24 * haze * lung * (1 + 0.5 * s.waves(rng, 2.4, 4.2, 24))
         mask = ((haze > 0.35) & (lung > 0.5)).astype(np.float32)
-    return (2 * np.clip(density, 0, 1) - 1).astype(np.float32), mask
+    return (2 * np.clip(dose * density, 0, 1) - 1).astype(np.float32), mask
 
 
 def _skeleton(s: _Space, rng: np.random.Generator, body: Array, high: float) -> Array:
@@ -311,20 +328,38 @@ def _place(rng: np.random.Generator, centre: Point, half: Point, most: float) ->
 class Phantom(Dataset):
     """Phantoms of one side and split: the same for ever, whatever the order in which they are read."""
 
-    classes = ("control", "opacity")
     synthetic, unit = True, "subject"
 
-    def __init__(self, split: str, side: str, count: int, draw: Draw, seed: int) -> None:
-        self.draw = draw
+    def __init__(self, split: str, side: str, count: int, draw: Draw, seed: int, task: TaskName) -> None:
+        self.draw, self.task = draw, TASKS[task]
+        self.classes = self.task.named("class")
         self.stream = (seed, zlib.crc32(split.encode()), zlib.crc32(side.encode()))
         keys = [f"phantom-{side}-{split}-{index:04d}" for index in range(count)]
-        self.records = [Record(key, index % 2, group=key, source="phantom") for index, key in enumerate(keys)]
+        self.records = [Record(key, self._target(i), group=key, source="phantom") for i, key in enumerate(keys)]
+
+    def _numbers(self, index: int) -> tuple[float, float]:
+        """Return the size of the heart and the dose of a phantom, 1 where they are not asked for."""
+        if self.task.kind == "labels":
+            return (_LARGE if index // 2 % 2 else 1.0), 1.0
+        if self.task.kind == "numbers":
+            heart, dose = np.random.default_rng((*self.stream, index, 1)).uniform((0.7, 0.6), (1.5, 1.4))
+            return round(float(heart), 4), round(float(dose), 4)
+        return 1.0, 1.0
+
+    def _target(self, index: int) -> int | tuple[float, ...]:
+        if self.task.kind == "labels":
+            return index % 2, index // 2 % 2
+        if self.task.kind == "numbers":
+            return self._numbers(index)
+        return UNLABELLED if self.task.kind == "mask" else index % 2
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return phantom `index`: image and mask (1, *S); nothing is left to `rng`."""
-        opacity = self.records[index].target == _OPACITY
-        image, mask = self.draw(np.random.default_rng((*self.stream, index)), opacity=opacity)
-        return Sample(torch.from_numpy(image)[None], mask=torch.from_numpy(mask)[None])
+        heart, dose = self._numbers(index)
+        opacity = index % 2 == _OPACITY
+        drawn = self.draw(np.random.default_rng((*self.stream, index)), opacity=opacity, heart=heart, dose=dose)
+        image, mask = (torch.from_numpy(one)[None] for one in drawn)
+        return Sample(image, mask=mask, target=mask[0].long() if self.task.kind == "mask" else None)
 
 
 @trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]})
@@ -338,6 +373,7 @@ def phantom(
     test: Count = 200,
     size: tuple[Side, Side] = (64, 64),
     seed: Seed = 0,
+    task: TaskName = "class",
 ) -> Dataset:
     """Synthetic chest phantoms, good images of classes "control" and "opacity", half each, with masks.
 
@@ -353,9 +389,12 @@ def phantom(
         test: Subjects to test on.
         size: Rows and columns, 16 or more each.
         seed: Another seed, other subjects.
+        task: What is known of a subject: its class; `labels`: whether it has opacities and a large heart, each half of
+            the subjects; `numbers`: the size of its heart and how much it absorbs, over the usual; `mask`: where its
+            opacities are.
     """
     counts = {"train": count, "val": val, "test": test}
-    return Phantom(split, side, counts.get(split, 0), partial(render, size=size), seed)
+    return Phantom(split, side, counts.get(split, 0), partial(render, size=size), seed, task)
 
 
 @trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})
@@ -369,6 +408,7 @@ def phantom_volume(
     test: Count = 100,
     size: tuple[Edge, Edge, Edge] = (32, 32, 32),
     seed: Seed = 0,
+    task: TaskName = "class",
 ) -> Dataset:
     """Synthetic chest volumes, good ones of classes "control" and "opacity", half each, with masks.
 
@@ -383,9 +423,12 @@ def phantom_volume(
         test: Subjects to test on.
         size: Slices from neck to belly, rows from front to back, and columns, 16 or more each.
         seed: Another seed, other subjects.
+        task: What is known of a subject: its class; `labels`: whether it has opacities and a large heart, each half of
+            the subjects; `numbers`: the size of its heart and how much it absorbs, over the usual; `mask`: where its
+            opacities are.
     """
     counts = {"train": count, "val": val, "test": test}
-    return Phantom(split, side, counts.get(split, 0), partial(render_volume, size=size), seed)
+    return Phantom(split, side, counts.get(split, 0), partial(render_volume, size=size), seed, task)
 
 
 @hookimpl

@@ -21,7 +21,8 @@ class Resized(Dataset):
 
     def __init__(self, inner: Dataset, size: list[int], antialias: bool) -> None:
         self.inner, self.size, self.antialias = inner, size, antialias
-        self.classes, self.quantity, self.classes_from = inner.classes, inner.quantity, inner.classes_from
+        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.has_truth = inner.has_truth
 
@@ -39,7 +40,12 @@ class Resized(Dataset):
             intensity = replace(intensity, spacing=tuple(step * before / now for step, before, now in old))
         mask = None if sample.mask is None else (self._at_size(sample.mask.float()) > 0.5).to(sample.mask.dtype)
         truth = None if sample.truth is None else self._at_size(sample.truth)
-        return replace(sample, image=self._at_size(sample.image), truth=truth, mask=mask, intensity=intensity)
+        target = sample.target
+        if target is not None:
+            target = nd.resize_classes(target, self.size)
+        return replace(
+            sample, image=self._at_size(sample.image), truth=truth, mask=mask, target=target, intensity=intensity
+        )
 
     def _at_size(self, image: Tensor) -> Tensor:
         return nd.resize(image[None], self.size, antialias=self.antialias)[0]

@@ -80,12 +80,12 @@ def run(domain: Domain, *, path: str, times: Annotated[int | None, Field(ge=0)] 
         made = model.restorer(domain, times)
     except RestorekitError as error:
         raise RecipeError(f"restorer 'run': path: {error}") from error
-    classes = made.predicts and not (domain.classes and domain.quantity)  # both: of data that was not read yet
+    known = made.predicts and domain.task.kind != "any"
     for what, theirs, ours in (
         ("channels", model.channels, domain.channels),
         ("spatial sizes", model.dims, domain.dims),
         ("size", model.size, domain.size),
-        ("predictions", model.outputs if classes else None, domain.tells),
+        ("predictions", model.outputs if known else None, domain.task.names),
     ):
         if theirs not in (None, ours):
             raise RecipeError(f"restorer 'run': {path}: {what} must be those of the data, {ours}; got {theirs}")

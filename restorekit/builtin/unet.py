@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from restorekit import Domain, Encoder, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd, trial
 
 Norm = Literal["instance", "batch", "none"]
+FeaturesAt = Literal["code", "decoder"]
 DEEPEST = 8
 
 
@@ -45,7 +46,9 @@ class Halving(Encoder):
 
 
 class Unet(Generator):
-    """An encoder, and a transposed layer for each of its maps, with skips; the features are the last map.
+    """An encoder, and a transposed layer for each of its maps, with skips.
+
+    The features are the encoder's last map, or what its last layer gets: as coarse as the first map.
 
     With pix2pix's own encoder it is pix2pix's network: kernel 4, stride 2 up. Between maps that are r times apart the
     stride is r, and the kernel 2 r, or 2 r + 1 where r is odd. Skips carry what leaky ReLU 0.2 activated, as the
@@ -54,12 +57,15 @@ class Unet(Generator):
     as it says. Departure: dropout and batch norm are not kept in training mode when images are restored.
     """
 
-    def __init__(self, encoder: Encoder, target: Domain, make: MakeLayer, norm: Norm, dropout: float) -> None:
+    def __init__(
+        self, encoder: Encoder, target: Domain, make: MakeLayer, norm: Norm, dropout: float, features_at: FeaturesAt
+    ) -> None:
         super().__init__()
         widths, strides = encoder.widths, [1, *encoder.strides]
         depth = len(widths)
         self.encoder, self.ups = encoder, nn.ModuleList()
-        self.multiple, self.features = strides[-1], widths[-1]
+        self.multiple, self.features_at = strides[-1], features_at
+        self.features = widths[-1] if features_at == "code" else widths[0] * (1 if depth == 1 else 2)
         for i in reversed(range(depth)):
             kind: Norm = "none" if i == 0 else norm
             c_out = target.channels if i == 0 else widths[i - 1]
@@ -76,19 +82,25 @@ class Unet(Generator):
         if isinstance(encoder, Halving) and local and norm != "instance":
             self.halo = nd.halo_of(partial(_source, depth), self.multiple)
 
-    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """Return the encoder's maps, (B, F_i, *S / stride_i), and the last of them."""
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Any, Tensor]:
+        """Return the encoder's maps, (B, F_i, *S / stride_i), or what the last layer gets of them; and the features."""
         maps = [*self.encoder(image)]
-        return maps, maps[-1]
+        if self.features_at == "code":
+            return maps, maps[-1]
+        last = self._before_last(maps)
+        return last, last
 
-    def decode(self, state: list[Tensor]) -> Tensor:
-        """Return the image (B, C', *S) for the maps of every level."""
-        image = state[-1]
-        for i, up in enumerate(self.ups):
-            if i > 0:
-                image = torch.cat([F.leaky_relu(state[-1 - i], 0.2), image], 1)
-            image = up(F.relu(image))
-        return torch.tanh(image)
+    def decode(self, state: Any) -> Tensor:
+        """Return the image (B, C', *S) for what `encode` gave."""
+        last = self._before_last(state) if self.features_at == "code" else state
+        return torch.tanh(self.ups[-1](F.relu(last)))
+
+    def _before_last(self, maps: list[Tensor]) -> Tensor:
+        """Return what the last layer gets, (B, F, *S / stride_0), for the maps of every level."""
+        image = maps[-1]
+        for i, up in enumerate(self.ups[:-1], start=1):
+            image = torch.cat([F.leaky_relu(maps[-1 - i], 0.2), up(F.relu(image))], 1)
+        return image
 
 
 def _source(depth: int, outputs: nd.Span) -> nd.Span:
@@ -114,6 +126,7 @@ def unet(
     depth: Annotated[int | None, Field(ge=1)] = None,
     norm: Norm = "instance",
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    features_at: FeaturesAt = "code",
 ) -> Generator:
     """pix2pix U-Net (arXiv:1611.07004), over its own encoder or another one.
 
@@ -128,6 +141,8 @@ def unet(
         depth: how often its own encoder halves the image; null: as often as `data.size` can be halved, at most 8.
         norm: what follows each convolution but the outermost and the innermost.
         dropout: share of values that the three innermost decoders drop in training.
+        features_at: what a head reads. `code`: the last map of the encoder, the coarsest; `decoder`: what the last
+            layer gets, as fine as the first map, as a head that predicts for each pixel needs.
     """
     make = nd.normal_start(layer(source.dims))
     if encoder is None:
@@ -137,7 +152,7 @@ def unet(
         raise RecipeError(text, option="depth" if width is None else "width")
     else:
         made = encoder(source)
-    return Unet(made, target, make, norm, dropout)
+    return Unet(made, target, make, norm, dropout, features_at)
 
 
 def _depth(size: tuple[int, ...], wanted: int | None) -> int:

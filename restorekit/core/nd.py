@@ -29,6 +29,7 @@ __all__ = [
     "pad_same",
     "pad_to_multiple",
     "resize",
+    "resize_classes",
     "source_of_conv",
     "source_of_resize",
 ]
@@ -195,6 +196,16 @@ def resize(
         rows = F.interpolate(rows, (rows.shape[-2], n), mode=how, align_corners=False, antialias=antialias)
         image = rows.reshape(*moved.shape[:-1], n).movedim(-1, axis)
     return image
+
+
+def resize_classes(classes: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize classes of pixels (..., *S), whole numbers, to (..., *size): each pixel takes the class of the nearest."""
+    for axis, n in enumerate(size, start=classes.ndim - len(size)):
+        old = classes.shape[axis]
+        if old != n:
+            nearest = ((torch.arange(n, device=classes.device) + 0.5) * (old / n)).long().clamp(max=old - 1)
+            classes = classes.index_select(axis, nearest)
+    return classes
 
 
 def source_of_conv(

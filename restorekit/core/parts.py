@@ -66,7 +66,7 @@ KINDS: Mapping[str, Kind] = {
     "encoder": Kind(("domain",), "Encoder", "makes maps of an image, from fine to coarse, for a decoder"),
     "generator": Kind(("source", "target"), "Generator", "translates images of one domain into another"),
     "discriminator": Kind(("domain",), "Discriminator", "tells real images of a domain from translated ones"),
-    "head": Kind(("features", "domain"), "TaskHead", "answers a question from a generator's features"),
+    "head": Kind(("features", "domain"), "TaskHead", "predicts from a generator's features, such as the class"),
     "loss": Kind((), "Loss", "a term of the objective"),
     "metric": Kind(("domain",), "Metric", "a score"),
     "restorer": Kind(("domain",), "Restorer", "restores images: a method without training, or several in a row"),

@@ -273,7 +273,8 @@ class Loss:
     judges: ClassVar[bool] = False
     """True if the term needs discriminators."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """What the batches must know: "target" for classes, "pairs" for a and b of the same object."""
+    """What the batches must know: "target" for what heads predict, "truth" for the clean images, "pairs" for a and b of
+    the same object."""
     trains: Sequence[str] = ()
     """Names of networks of `nets.extra` that the term trains, by `extra`; often an option of the part."""
     discriminator_range: tuple[float, float] | None = None

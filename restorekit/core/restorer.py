@@ -76,5 +76,5 @@ class Restorer(ABC):
             rng: for whatever is random; None: from a fixed seed, so that the same image gives the same result.
 
         Returns:
-            The images (B, C, *scale*S) in [-1, 1]; `prediction` (B, K) or None.
+            The images (B, C, *scale*S) in [-1, 1]; `prediction` as `TaskHead.predict` says, or None.
         """

@@ -7,11 +7,11 @@ quality (X); `ab` is the translator that restores (G), `ba` the one that degrade
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from restorekit.core.errors import PluginError, RecipeError, unknown
+from restorekit.core import nd
+from restorekit.core.errors import DataError, PluginError, RecipeError, unknown
 from restorekit.core.formats import Depths, Intensity
+from restorekit.core.tasks import UNLABELLED, Target, Task
 
 __all__ = [
     "UNLABELLED",
@@ -40,12 +42,10 @@ __all__ = [
     "Record",
     "Sample",
     "SingleDegradation",
+    "Task",
     "TaskHead",
     "Translator",
 ]
-
-UNLABELLED = -1
-"""The class index of an image whose class is not known; task losses and class metrics leave it out."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ class Domain:
     name: str
     channels: int
     size: tuple[int, ...]
-    classes: tuple[str, ...] = ()
-    quantity: str = ""
-    """What a target is where it is a number, with its unit, such as "age, years"; empty: targets are classes."""
+    task: Task = field(default_factory=Task)
+    """What is predicted of its images, and so what their targets are."""
     counts: tuple[int, ...] = ()
     """Training images of each class; empty where they are not known, as before any data is read."""
     spacing: tuple[float, ...] | None = None
@@ -68,9 +67,19 @@ class Domain:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Domain:
-        """Return a domain from its fields as JSON holds them."""
-        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list | tuple)}
-        return cls(**{**fields, **lists})
+        """Return a domain from its fields as JSON holds them, also those of version 1.0."""
+        given = dict(fields)
+        if "task" in given:
+            given["task"] = Task.of(given["task"])
+        else:
+            given["task"] = Task.of_version_1(given.pop("classes", ()), given.pop("quantity", ""))
+        lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list | tuple)}
+        return cls(**{**given, **lists})
+
+    def __post_init__(self) -> None:
+        """Refuse names alone, which were the classes in version 1."""
+        if not isinstance(self.task, Task):
+            raise TypeError(f"Domain: task: got {self.task!r}; allowed: a Task, such as Task('class', ('no', 'yes'))")
 
     @property
     def dims(self) -> int:
@@ -78,24 +87,9 @@ class Domain:
         return len(self.size)
 
     @property
-    def tells(self) -> tuple[str, ...]:
-        """Names of what a head tells of an image: the classes, or the quantity."""
-        return (self.quantity,) if self.quantity else self.classes
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold it."""
-        return self.tells if self.quantity else tuple(f"p_{name}" for name in self.classes)
-
-    def knows(self, target: float) -> bool:
-        """True if a target says something: not UNLABELLED among classes, not NaN among numbers."""
-        return not math.isnan(target) if self.quantity else target >= 0
-
-    def called(self, target: float) -> str:
-        """Return a target for people: the name of the class, or the number; empty where it is not known."""
-        if not self.knows(target):
-            return ""
-        return f"{target:.6g}" if self.quantity else self.classes[int(target)]
+    def classes(self) -> tuple[str, ...]:
+        """The classes, where the class of an image is predicted; else empty."""
+        return self.task.named("class")
 
 
 @dataclass(frozen=True)
@@ -104,9 +98,9 @@ class Record:
 
     key: str
     """Its name: a file path, or a record's id; unique within a dataset."""
-    target: float = UNLABELLED
-    """Its class, an int: the index into the dataset's `classes`. Or a number, a float: what the dataset's `quantity`
-    says, NaN where it is not known."""
+    target: Target = UNLABELLED
+    """What its dataset's `task` says: the index of its class; a number, NaN where it is not known; or a tuple of labels
+    or numbers. A mask is loaded with the image, as `Sample.target`."""
     group: str | None = None
     """The patient or record it comes from; never in two splits, and the unit of the bootstrap."""
     source: str | None = None
@@ -122,6 +116,9 @@ class Sample:
     """The clean image, where it is known: shape of `image`."""
     mask: Tensor | None = None
     """Where the finding is, where it is known: (1, *S), 0 or 1."""
+    target: Tensor | None = None
+    """Of a task with masks: the class of each pixel, (*S) int64 of the size of the image or, if it is larger, of its
+    truth; UNLABELLED where it is not known. None: nowhere."""
     intensity: Intensity | None = None
     drawn: Mapping[str, float] = field(default_factory=dict)
     """The degradations that made `image` from `truth`, in order, with their severities."""
@@ -134,6 +131,7 @@ class Batch:
     image: Tensor
     key: tuple[str, ...]
     target: Tensor | None = None
+    """Of the shape and type that `Task` says; masks are of the size of the truth and of restored images."""
     truth: Tensor | None = None
     """The clean images, of the shape of `image`; zeros where one is not known."""
     known: Tensor | None = None
@@ -197,10 +195,11 @@ class Batch:
 
     @property
     def with_target(self) -> Tensor:
-        """(B,) bool: the images whose target is known."""
+        """(B,) bool: the images of whose target anything is known."""
         if self.target is None:
             return torch.zeros(len(self.key), dtype=torch.bool, device=self.image.device)
-        return ~self.target.isnan() if self.target.is_floating_point() else self.target != UNLABELLED
+        known = ~self.target.isnan() if self.target.is_floating_point() else self.target != UNLABELLED
+        return known if known.ndim == 1 else known.flatten(1).any(1)
 
 
 @dataclass(frozen=True)
@@ -211,10 +210,10 @@ class Output:
     """(B, C, *S) in [-1, 1]."""
     features: Tensor | None = None
     """(B, F, *s), unpooled: what the head read; None from a restorer."""
-    answer: Tensor | None = None
-    """What the head said, or None without one: (B, classes) logits for a classifier."""
+    raw: Tensor | None = None
+    """What the head returned, for its loss: such as logits (B, classes); None without a head."""
     prediction: Tensor | None = None
-    """What a restorer predicts of the images, (B, K): probabilities of the classes, or numbers in their unit."""
+    """What a restorer predicts of the images, as `TaskHead.predict` says: (B, K), or (B, K, *scale*S) for masks."""
 
 
 @dataclass(frozen=True)
@@ -346,26 +345,43 @@ class Discriminator(nn.Module, ABC):
 
 
 class TaskHead(nn.Module, ABC):
-    """Reads a generator's features and answers a question, such as the class."""
+    """Reads a generator's features and predicts what the domain's task asks for, such as the class."""
 
+    pixels: bool = False
+    """True if it predicts for each pixel: what `forward` returns, (B, K, *s) with as many spatial sizes as the image,
+    is then resized linearly to the size of the restored image before `loss` and `predict` get it."""
     balances: str = ""
     """The option by which its loss evens out rare classes by their counts, as it stands in a recipe; empty: none."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Return the answer for unpooled features (B, F, *s)."""
+        """Return what `loss` and `predict` take, such as logits (B, K).
+
+        Args:
+            features: (B, F, *s), unpooled: the generator's. Their sizes s are those of the image over a factor that is
+                the generator's own, such as 1, 4 or 16; a head takes any.
+        """
 
     @abstractmethod
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        """Return a value for each image, (B,): what stands where `known` (B,) is False is left out, but is finite."""
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """Return a value for each image, (B,).
 
-    def told(self, answer: Tensor) -> Tensor:
-        """Return what is told of an answer, to people and metrics: the probability of each class, (B, classes).
-
-        This is for logits, in float64 and so on the CPU, that no two answers become alike. A head whose answer is a
-        number gives that, (B, 1), in the unit of the domain's `quantity`.
+        Args:
+            raw: what `forward` returned.
+            target: of the batch that the pass started from, of the shape that `Task` says.
+            known: (B,) bool, whether anything of a target is known. What stands where it is False is left out, but is
+                finite. Labels, numbers or pixels that are not known within a target are for the loss to leave out.
         """
-        return answer.cpu().double().softmax(1)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        """Return what people, tables and metrics get: by default the probability of each class, (B, classes).
+
+        Of labels it is the probability of each, (B, K); of numbers they are the numbers in their units, (B, K); of
+        masks the probability of each class at each pixel, (B, K, *S).
+
+        The default is for logits, in float64 and so on the CPU, that no two predictions become alike.
+        """
+        return raw.cpu().double().softmax(1)
 
 
 class Translator(nn.Module):
@@ -404,17 +420,22 @@ class Translator(nn.Module):
         return self
 
     def forward(self, image: Tensor, summary: Tensor | None = None) -> Output:
-        """Translate (B, C, *S), tiles or windows of images with this summary, and answer."""
+        """Translate (B, C, *S), tiles or windows of images with this summary; `raw` is what the head returns."""
         translated, features = self.generator(image, summary)
-        return Output(translated, features, None if self.head is None else self.head(features))
+        return Output(translated, features, None if self.head is None else self._raw(self.head, features, image))
 
-    def answer(self, image: Tensor, summary: Tensor | None = None) -> Tensor | None:
-        """Answer without translating: `encode` and the head alone."""
+    def raw(self, image: Tensor, summary: Tensor | None = None) -> Tensor | None:
+        """Return what the head returns of (B, C, *S) without translating: `encode` and the head alone."""
         if self.head is None:
             return None
         encoded = self.generator.encode(image) if summary is None else self.generator.encode(image, summary)
-        answer: Tensor = self.head(encoded[1])
-        return answer
+        return self._raw(self.head, encoded[1], image)
+
+    def _raw(self, head: TaskHead, features: Tensor, image: Tensor) -> Tensor:
+        raw: Tensor = head(features)
+        if not head.pixels or raw.ndim != image.ndim:
+            return raw
+        return nd.resize(raw, [self.generator.scale * n for n in image.shape[2:]])
 
 
 class Extra(nn.ModuleDict):
@@ -491,7 +512,7 @@ class Dataset(ABC):
     classes_from: Literal["declared", "names"] = "declared"
     """names: nobody declared the order of the classes, they are the sorted names of folders or labels."""
     quantity: str = ""
-    """What the targets are if they are numbers, with the unit, such as "age, years"; then there are no classes."""
+    """What the targets are if they are one number, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
     has_truth: bool = False
@@ -499,6 +520,13 @@ class Dataset(ABC):
     unit: str = "patient"
     """What the groups of its records are, in one word: who or what intervals are drawn over."""
     records: Sequence[Record]
+
+    @cached_property
+    def task(self) -> Task:
+        """What is predicted of its images. By default what `classes` or `quantity` say; set it for any other task."""
+        if self.classes and self.quantity:
+            raise DataError(f"{type(self).__name__}: targets are classes or the number {self.quantity!r}, not both")
+        return Task.of_version_1(self.classes, self.quantity)
 
     @abstractmethod
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -625,17 +653,21 @@ class Metric(ABC):
     are equal, as for 0 of 10, it gets the exact interval (Clopper and Pearson) over patients."""
 
     @abstractmethod
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return a row an image, (B, k), from `image` (B, C, *S), what the head told and what the batch knows.
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return a row an image, (B, k), from `image` (B, C, *S), what the head predicts and what the batch knows.
 
-        `told` is `TaskHead.told` of the head's answer: probabilities (B, classes) or numbers (B, 1); None without one.
+        `prediction` is what `TaskHead.predict` returned, such as probabilities (B, classes); None without a head.
         """
 
     @abstractmethod
     def reduce(self, rows: NDArray[np.float64]) -> float:
         """Return the score of rows (N, k); NaN where it is not defined."""
 
-    def marks(self, image: Tensor, told: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
+    def parts(self) -> Mapping[str, Metric]:
+        """Return scores that are reported beside this one as NAME_PART, such as that of each label; by default none."""
+        return {}
+
+    def marks(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
         """Return what there is to see of `measure` along each signal of `image` (B, C, L): places by name.
 
         Places are in samples from 0, below L. Names are for people, such as "beats missed", the same ones for every

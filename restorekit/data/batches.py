@@ -47,7 +47,8 @@ class Fitted:
 
     sample: Sample
     key: str
-    target: float
+    target: Tensor
+    """As a batch holds it, without the first axis."""
     group: str | None
     source: str | None
     summary: Tensor | None = None
@@ -64,13 +65,31 @@ def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop
     """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut."""
     if how == "stretch":
         return nd.resize(image[None], size, antialias=antialias)[0]
+    image = nd.resize(image[None], _scaled(image, size, how), antialias=antialias)
+    return _brought(image, size, how)[0]
+
+
+def _fit_classes(classes: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> Tensor:
+    """Return classes of pixels (1, *S) as (1, *size), placed as `fit` places their image."""
+    if how == "stretch":
+        return nd.resize_classes(classes, size)
+    # Padding repeats the border: torch has that for real numbers, which hold so few classes exactly.
+    resized = nd.resize_classes(classes, _scaled(classes, size, how))[None].float()
+    return _brought(resized, size, how)[0].long()
+
+
+def _scaled(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> list[int]:
     ratio = _ratios(image.shape[1:], size, how)[0]
-    scaled = [max(1, round(old * ratio)) for old in image.shape[1:]]
-    image = nd.resize(image[None], scaled, antialias=antialias)
+    return [max(1, round(old * ratio)) for old in image.shape[1:]]
+
+
+def _brought(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> Tensor:
+    """Cut (1, C, *S) to a size, or pad it by its border."""
+    scaled = image.shape[2:]
     if how == "crop":
-        return nd.crop(image, [(old - n) // 2 for old, n in zip(scaled, size, strict=True)], size)[0]
+        return nd.crop(image, [(old - n) // 2 for old, n in zip(scaled, size, strict=True)], size)
     amounts = [((n - old) // 2, (n - old + 1) // 2) for old, n in zip(scaled, size, strict=True)]
-    return nd.pad(image, amounts, "replicate")[0]
+    return nd.pad(image, amounts, "replicate")
 
 
 def _ratios(old: Sequence[int], size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> list[float]:
@@ -136,6 +155,8 @@ def _load(
         layers.append(_Layer(sample.truth, data.scale))
     if sample.mask is not None:
         layers.append(_Layer(sample.mask.to(sample.image.dtype), data.scale))
+    if sample.target is not None:
+        layers.append(_Layer(_classes_of(sample, side, data.scale // own, record.key), data.scale))
     intensity = sample.intensity
     if data.window is None:
         load = data.augment.load if shared is not None else 1.0
@@ -154,10 +175,37 @@ def _load(
     image = next(pieces)
     truth = next(pieces) if sample.truth is not None else None
     mask = (next(pieces) > 0.5).float() if sample.mask is not None else None
-    fitted = replace(sample, image=image, truth=truth, mask=mask, intensity=intensity)
-    target = float(record.target) if side.domain.quantity else int(record.target)
+    fitted = replace(sample, image=image, truth=truth, mask=mask, target=None, intensity=intensity)
+    task = side.domain.task
+    if sample.target is not None:
+        target = next(pieces)[0]
+    elif task.kind == "mask":
+        target = task.blank([n * data.scale // own for n in image.shape[1:]])
+    else:
+        target = task.tensor(record.target)
     own_summary, truth_summary = (None if of is None else of[0] for of in (known, of_truth))
     return Fitted(fitted, record.key, target, record.group, record.source, own_summary, truth_summary)
+
+
+def _classes_of(sample: Sample, side: Side, scale: int, key: str) -> Tensor:
+    """Return the classes of the pixels of a sample, (1, *S) int64, at `scale` times the size of its image.
+
+    Raises:
+        DataError: if they are of another size or type, there are more classes than the task has, or it has no masks.
+    """
+    target, task = sample.target, side.domain.task
+    assert target is not None
+    size = tuple(sample.image.shape[1:])
+    larger = tuple(n * scale for n in size)
+    if task.kind != "mask":
+        raise DataError(f"{key}: has a mask for a target; its dataset is for {task.words()}")
+    if target.is_floating_point() or tuple(target.shape) not in (size, larger):
+        got = f"{target.dtype} of {tuple(target.shape)}"
+        raise DataError(f"{key}: a mask must hold whole numbers and be of {size} or {larger}, as its image; got {got}")
+    if target.numel() and not UNLABELLED <= int(target.min()) <= int(target.max()) < len(task.names):
+        got = f"{int(target.min())} to {int(target.max())}"
+        raise DataError(f"{key}: a mask holds 0 to {len(task.names) - 1}, or {UNLABELLED} where unknown; got {got}")
+    return nd.resize_classes(target.long(), larger)[None]
 
 
 def _truth_of(item: Fitted, b: Side) -> Fitted:
@@ -168,7 +216,7 @@ def _truth_of(item: Fitted, b: Side) -> Fitted:
 
 @dataclass(frozen=True)
 class _Layer:
-    """An image of a sample (C, *S), and its size over that of the degraded image."""
+    """An image of a sample (C, *S), or classes of its pixels, and its size over that of the degraded image."""
 
     image: Tensor
     scale: int
@@ -176,6 +224,8 @@ class _Layer:
     def fitted(self, size: Sequence[int], data: Data) -> _Layer:
         """Return it at the size that belongs to degraded images of `size`."""
         mine = [n * self.scale for n in size]
+        if not self.image.is_floating_point():
+            return replace(self, image=_fit_classes(self.image, mine, data.fit))
         return replace(self, image=fit(self.image, mine, data.fit, antialias=data.antialias))
 
     def cut(self, corner: Sequence[int], size: Sequence[int]) -> _Layer:
@@ -209,7 +259,10 @@ def _augmented(layers: list[_Layer], data: Data, rng: torch.Generator) -> list[_
 def _padded(layer: _Layer, size: Sequence[int]) -> _Layer:
     """Reflect an image that is smaller than a training window."""
     short = [max(0, want - have) * layer.scale for have, want in zip(layer.size, size, strict=True)]
-    return replace(layer, image=nd.pad(layer.image[None], [(0, n) for n in short])[0]) if any(short) else layer
+    if not any(short):
+        return layer
+    padded = nd.pad(layer.image[None].float(), [(0, n) for n in short])[0]  # torch reflects real numbers alone
+    return replace(layer, image=padded.to(layer.image.dtype))
 
 
 def _collate(items: Sequence[Fitted]) -> Batch:
@@ -223,7 +276,7 @@ def _collate(items: Sequence[Fitted]) -> Batch:
     return Batch(
         image=torch.stack([item.sample.image for item in items]),
         key=tuple(item.key for item in items),
-        target=torch.tensor([item.target for item in items]),
+        target=torch.stack([item.target for item in items]),
         truth=None if blank is None else torch.stack([blank if truth is None else truth for truth in truths]),
         known=None if blank is None else known,
         mask=stack([item.sample.mask for item in items]),
@@ -271,8 +324,9 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
         if self.data.pairing == "key":
             second = self.partner[first]
         elif self.data.pairing == "class":
-            alike = self.by_class[int(self.a.record(first).target)]
-            second = alike[self._turn(len(alike), f"b{int(self.a.record(first).target)}", epoch, index)]
+            of = _class(self.a, first)
+            alike = self.by_class[of]
+            second = alike[self._turn(len(alike), f"b{of}", epoch, index)]
         else:
             second = self._draw(self.b, epoch, index)
         alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
@@ -321,20 +375,26 @@ def _partners(a: Side, b: Side) -> list[int]:
 
 def _classes(side: Side) -> dict[int, list[int]]:
     """Return positions by class; the class that is not known comes first."""
-    if side.domain.quantity:
+    task = side.domain.task
+    if task.kind not in ("none", "class"):
         raise DataError(
-            f"data.{side.name}: has numbers ({side.domain.quantity}) for targets; pairing and balance by class"
-            " need classes; set data.pairing: random and data.balance: none"
+            f"data.{side.name}: has {task.words()} for targets; pairing and balance by class need classes; set "
+            "data.pairing: random and data.balance: none"
         )
     table: dict[int, list[int]] = {}
     for i in range(len(side)):
-        table.setdefault(int(side.record(i).target), []).append(i)
+        table.setdefault(_class(side, i), []).append(i)
     return dict(sorted(table.items()))
+
+
+def _class(side: Side, position: int) -> int:
+    (value,) = side.domain.task.values(side.record(position).target)
+    return int(value)
 
 
 def _by_class(a: Side, b: Side) -> dict[int, list[int]]:
     table = _classes(b)
-    lost = sorted({int(a.record(i).target) for i in range(len(a))} - table.keys())
+    lost = sorted({_class(a, i) for i in range(len(a))} - table.keys())
     if lost:
         classes = ", ".join("unknown" if k == UNLABELLED else repr(a.domain.classes[k]) for k in lost)
         raise DataError(f"data.pairing: class: side b has no image of class {classes}, side a has")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from restorekit.core.errors import DataError
+from restorekit.core.tasks import Target, Task
 from restorekit.data.facts import Facts, remembering
 from restorekit.data.splits import Side, Splits, TruthOf
 from restorekit.io.depths import decide, survey
@@ -80,7 +81,7 @@ def recipe_items(splits: Splits) -> list[Item]:
                     split=split,
                     domain=name,
                     label=side.label(record),
-                    number=record.target if side.domain.quantity and side.domain.knows(record.target) else None,
+                    number=_number(side.domain.task, record.target),
                     patient=record.group,
                     source=record.source,
                     file=side.dataset.file(index),
@@ -92,6 +93,11 @@ def recipe_items(splits: Splits) -> list[Item]:
                 )
             )
     return found
+
+
+def _number(task: Task, target: Target) -> float | None:
+    """Return the only number of a target, where it is known; None of any other task."""
+    return target if task.kind == "numbers" and not isinstance(target, tuple) and task.knows(target) else None
 
 
 def _of_side(side: Side, position: int) -> Tensor:

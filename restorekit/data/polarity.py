@@ -26,6 +26,10 @@ _PLAIN = re.compile(r"[A-Za-z_][\w-]*( [\w-]+)*")
 _WORDS_OF_YAML = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 
+OTHER_TASKS = ("quantity", "numbers", "mask")
+"""Options of datasets whose targets are then no classes of images."""
+
+
 @dataclass(frozen=True)
 class Polarity:
     """The classes of a recipe in their order, and where it leaves the order to the names."""
@@ -91,7 +95,7 @@ def polarity(spec: AnyRecipe, parts: Parts, splits: Splits | None = None) -> Pol
     known = [dataset for found in leaves.values() for _, dataset in found if dataset is not None]
     if splits is not None:
         known = [splits["train", name].dataset for name in SIDES]
-    if any(dataset.quantity for dataset in known):
+    if any(dataset.task.kind not in ("none", "class") for dataset in known):
         return None
     undeclared: list[str] = []
     for name in SIDES:
@@ -100,7 +104,7 @@ def polarity(spec: AnyRecipe, parts: Parts, splits: Splits | None = None) -> Pol
         elif splits["train", name].dataset.classes_from == "names":
             places = [dotted(place) for place, _ in _undeclared(spec, parts, name)]
             undeclared += places or [dotted(("data", name))]
-    classes = next((dataset.classes for dataset in known if dataset.classes), ())
+    classes = next((names for dataset in known if (names := dataset.task.named("class"))), ())
     return Polarity(tuple(classes), tuple(undeclared))
 
 
@@ -136,8 +140,9 @@ def _undeclared(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tuple
     for place, part in _leaves(spec, parts, name):
         kind, given = split(part)
         options = {option.name: option.default for option in parts.options("dataset", kind)}
-        number = given.get("quantity")
-        if options.get("classes") == "None" and given.get("classes") is None and not number:
+        # Of a folder, labels are a file, which may hold classes; of a manifest, columns of labels.
+        other = any(given.get(name) for name in OTHER_TASKS) or isinstance(given.get("labels"), list)
+        if options.get("classes") == "None" and given.get("classes") is None and not other:
             yield place, part
 
 

@@ -57,7 +57,7 @@ class TruthOf(Dataset):
 
     def __init__(self, inner: Dataset) -> None:
         self.inner = inner
-        self.classes, self.quantity = inner.classes, inner.quantity
+        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
         self.synthetic, self.unit, self.records = inner.synthetic, inner.unit, inner.records
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -76,7 +76,7 @@ class TruthOf(Dataset):
         """
         if sample.truth is None:
             raise MissingTruthError(f"{key}: has no truth, which data.b: same needs of every image of a")
-        return Sample(sample.truth, mask=sample.mask, intensity=sample.intensity)
+        return Sample(sample.truth, mask=sample.mask, target=sample.target, intensity=sample.intensity)
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,15 @@ class Side:
     def counts(self) -> dict[str, Any]:
         """Images by class and source, as the report shows them."""
         rows = [(self.label(r), r.group, r.source) for r in map(self.record, range(len(self)))]
-        unlabelled = sum(not self.domain.knows(r.target) for r in map(self.record, range(len(self))))
+        unlabelled = sum(not self.domain.task.knows(r.target) for r in map(self.record, range(len(self))))
         found = {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
         return {**found, "ungrouped": 0} if self.dataset.synthetic else found  # what is made has no patient
 
     def unread(self) -> Domain:
         """The domain as it is known before any file is read: how many images of this side are of each class."""
-        targets = Counter(int(self.record(i).target) for i in range(len(self)) if not self.domain.quantity)
-        return replace(self.domain, counts=tuple(targets[c] for c in range(len(self.domain.classes))))
+        classes = self.domain.classes
+        targets = Counter(self.record(i).target for i in range(len(self)) if classes)
+        return replace(self.domain, counts=tuple(targets[c] for c in range(len(classes))))
 
     def counted(self) -> Domain:
         """The domain, how many images of this side are of each class, and the bits of its 16-bit files."""
@@ -156,8 +157,8 @@ class Side:
         return replace(self.unread(), bits=bits.pop() if len(bits) == 1 else None)
 
     def label(self, record: Record) -> str | None:
-        """Return the name of a record's class; None where that is not known, and where targets are numbers."""
-        return None if self.domain.quantity else self.domain.called(record.target) or None
+        """Return the name of a record's class; None where that is not known, and where targets are no classes."""
+        return self.domain.task.called(record.target) or None if self.domain.classes else None
 
 
 def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
@@ -219,7 +220,7 @@ class Splits:
             if isinstance(side.dataset, TruthOf):
                 continue  # not images of their own
             for r in map(side.record, range(len(side))):
-                rows.writerow([r.key, name, side.domain.called(r.target), r.group or "", split, r.source or ""])
+                rows.writerow([r.key, name, side.domain.task.called(r.target), r.group or "", split, r.source or ""])
         return text.getvalue()
 
     def skipped_files(self) -> list[tuple[Path, str]]:
@@ -261,13 +262,13 @@ def listed(recipe: AnyRecipe, parts: Parts) -> Splits:
                     if name == "b" and data.b_is_truth
                     else recipe.part(parts, "data", name)(root, split)
                 )
-            domain = Domain(name, data.channels, tuple(data.sizes[name]), tuple(dataset.classes), dataset.quantity)
+            domain = Domain(name, data.channels, tuple(data.sizes[name]), dataset.task)
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     if data.b_is_truth and len(sides["train", "a"]) and not sides["train", "a"].dataset.has_truth:
         why = f"same needs a dataset of a that knows the truth of its images, such as degraded; got {data.a.name}"
         raise IncompatibleRecipeError(recipe, (("data", "b"), why))
-    _check_classes(sides["train", "a"], sides["train", "b"])
+    _check_tasks(sides["train", "a"], sides["train", "b"])
     if data.val is not None:
         _split_validation(sides, data.val, recipe)
     if recipe.half is not None:
@@ -412,20 +413,20 @@ def _alike(splits: Splits) -> Splits:
 
 
 def _check_targets(name: SideName, dataset: Dataset) -> None:
-    if dataset.quantity and dataset.classes:
-        raise DataError(f"data.{name}: targets are classes or the number {dataset.quantity!r}, not both")
+    for record in dataset.records:
+        try:
+            dataset.task.require(record.target, record.key)
+        except DataError as error:
+            raise DataError(f"data.{name}: {error}") from error
 
 
-def _check_classes(a: Side, b: Side) -> None:
-    if a.domain.quantity != b.domain.quantity:
-        raise DataError(
-            f"data: the sides have other targets: a {a.domain.quantity or 'classes'!r}, "
-            f"b {b.domain.quantity or 'classes'!r}; give both the same"
-        )
-    if a.domain.classes and b.domain.classes and a.domain.classes != b.domain.classes:
-        raise DataError(
-            f"data: the sides have other classes: a {a.domain.classes}, b {b.domain.classes}; name them alike"
-        )
+def _check_tasks(a: Side, b: Side) -> None:
+    one, other = a.domain.task, b.domain.task
+    if one.named("class") and other.named("class") and one != other:
+        raise DataError(f"data: the sides have other classes: a {one.names}, b {other.names}; name them alike")
+    # A side without targets may stand beside one that has classes, but not beside numbers, labels or masks.
+    if one != other and not {one.kind, other.kind} <= {"none", "class"}:
+        raise DataError(f"data: the sides have other targets: a {one.words()}, b {other.words()}; give both the same")
 
 
 def _check_depths(sides: Mapping[tuple[str, SideName], Side]) -> None:

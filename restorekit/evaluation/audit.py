@@ -55,7 +55,7 @@ RING = 0.06
 class _Seen:
     """What the judge said: rows for "poor", "restored" and, where it is known, "truth"."""
 
-    told: dict[str, list[Tensor]] = field(default_factory=dict)
+    predictions: dict[str, list[Tensor]] = field(default_factory=dict)
     rows: dict[tuple[str, str], list[Rows]] = field(default_factory=dict)
     contrasts: dict[str, list[float]] = field(default_factory=dict)
     """NaN where no mask is known."""
@@ -189,8 +189,9 @@ def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -
             output = restored(run, moved)
             _note(judge, seen, moved, output.image.float())
             say(f"{len(seen.keys)} of {run.sizes[split]} images judged")
-    if len(seen.told.get("truth", [])) < len(seen.keys):  # a score of some of the images would not be the split's
-        seen.told.pop("truth", None)
+    if len(seen.predictions.get("truth", [])) < len(seen.keys):
+        # A score of some of the images would not be the split's.
+        seen.predictions.pop("truth", None)
         seen.rows = {key: rows for key, rows in seen.rows.items() if key[1] != "truth"}
     return seen
 
@@ -201,14 +202,14 @@ def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
         looks["truth"] = batch.truth
     head = judge.scored_nets.ab.head
     for name, look in looks.items():
-        answer = judge.scored_nets.ab.answer(_for(judge.domains["a"], look))
-        if head is None or answer is None:
+        raw = judge.scored_nets.ab.raw(_for(judge.domains["a"], look))
+        if head is None or raw is None:
             continue
-        told = head.told(answer)
-        seen.told.setdefault(name, []).extend(told.cpu())
+        prediction = head.predict(raw)
+        seen.predictions.setdefault(name, []).extend(prediction.cpu())
         for score, metric in judge.metrics.items():
             if metric.needs == "target":
-                seen.rows.setdefault((score, name), []).append(metric.measure(look, told, batch))
+                seen.rows.setdefault((score, name), []).append(metric.measure(look, prediction, batch))
     for name in LOOKS:
         here = None if batch.mask is None or name not in looks else contrast(looks[name], batch.mask)
         seen.contrasts.setdefault(name, []).extend([math.nan] * len(batch.key) if here is None else here)
@@ -228,8 +229,8 @@ def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resampl
     confidence = run.recipe.evaluate.confidence
     classes = run.domains["a"].classes
     truth = np.array(seen.targets)
-    before, after = (np.array([int(t.argmax()) for t in seen.told[which]]) for which in ("poor", "restored"))
-    told = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
+    before, after = (np.array([int(t.argmax()) for t in seen.predictions[which]]) for which in ("poor", "restored"))
+    flips = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
     of = classes[1:] if len(classes) == 2 else classes
     who = {"folder": relpath(judge.folder, run.folder), "generator": judge.recipe.nets.generator.name}
     return {
@@ -244,7 +245,7 @@ def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resampl
         "chance": {"auroc": 0.5, "accuracy": _most(truth)},
         "scores": dict(_scores(judge, seen, over, confidence)),
         "agreement": _share(before == after, np.ones(len(before), bool), confidence),
-        "flips": [told(name, classes.index(name)) for name in of],
+        "flips": [flips(name, classes.index(name)) for name in of],
         "contrast": _contrasts(seen, over, confidence),
     }
 
@@ -362,11 +363,11 @@ def _table(seen: _Seen, domain: Domain) -> str:
     """A row an image: the judge's probabilities before and after, of the truth where it is known, and contrasts."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    tells = [f"{which}_{column}" for which in seen.told for column in domain.columns]
+    names = [f"{which}_{column}" for which in seen.predictions for column in domain.task.columns]
     contrasts = {which: values for which, values in seen.contrasts.items() if np.isfinite(values).any()}
-    writer.writerow(["key", "group", "class", *tells, *(f"{which}_contrast" for which in contrasts)])
+    writer.writerow(["key", "group", "class", *names, *(f"{which}_contrast" for which in contrasts)])
     for i, key in enumerate(seen.keys):
-        said = [str(float(p)) for of in seen.told.values() for p in of[i]]
+        said = [str(float(p)) for of in seen.predictions.values() for p in of[i]]
         inside = [f"{values[i]:.6g}" for values in contrasts.values()]
-        writer.writerow([key, seen.groups[i] or "", domain.called(seen.targets[i]), *said, *inside])
+        writer.writerow([key, seen.groups[i] or "", domain.task.called(seen.targets[i]), *said, *inside])
     return stream.getvalue()

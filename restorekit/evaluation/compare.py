@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError, unknown
+from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Metric
 from restorekit.discovery import plugins
 from restorekit.evaluation.audited import with_judge
@@ -370,11 +371,11 @@ def _column(name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, ro
     version 1.0 call less noise and blur better; here a level is better when nearer to the good images.
     """
     if name in CLASS_SCORES:
-        metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), classes))
+        metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), Task("class", classes)))
         return Column(name, metric.better, metric.id, rows, of_answers, metric.biased, metric.proportion)
     better, identity = str(entry.get("better", "higher")), str(entry.get("id", "not recorded"))
     if name.endswith("_level") and name in plugins.load().parts.names("metric"):
-        better = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (64, 64), ())).better
+        better = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (64, 64))).better
     return Column(name, better, identity, rows, of_answers, bool(entry.get("biased")), bool(entry.get("proportion")))
 
 
@@ -398,12 +399,18 @@ def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid
 
 
 def _by_rows(run: Scored, name: str) -> Values | None:
-    """Return the score of each restored image, (N,), if the run's score is their mean."""
-    column, entry = run.test.columns.get(f"{name}_restored"), run.scores["metrics"][name].get("restored")
+    """Return the score of each restored image, or of its prediction, (N,), if the run's score is their mean."""
+    column, entry = _values(run, name), run.scores["metrics"][name]
+    entry = entry.get("score") or entry.get("restored")
     if column is None or not entry or not np.isfinite(column[~np.isnan(column)]).all():
         return None
     scale = max(1.0, abs(entry["value"]))
     return column if abs(np.nanmean(column) - entry["value"]) < NEAR * scale else None
+
+
+def _values(run: Scored, name: str) -> Values | None:
+    """Return a metric's number of each image, (N,), where it has one."""
+    return next((c for of in ("score", "restored") if (c := run.test.columns.get(f"{name}_{of}")) is not None), None)
 
 
 def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
@@ -489,7 +496,8 @@ def _scorer(
 
 
 def _mean_terms(run: Scored, name: str) -> tuple[Values, Callable[[Values], Values]]:
-    column = run.test.columns[f"{name}_restored"]
+    column = _values(run, name)
+    assert column is not None
     return np.stack([np.nan_to_num(column), ~np.isnan(column)], axis=1), _mean
 
 
@@ -511,10 +519,10 @@ def _mean_of_scores(scores: Sequence[Callable[[Values | None], Values]]) -> Call
 def _demand_as_written(run: Scored, name: str, value: float) -> None:
     """The rows must tell the score that the run tells of itself."""
     entry = run.scores["metrics"].get(name)
-    told = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None
-    if told is not None and not abs(told - value) < NEAR * max(1, abs(told)):
+    written = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None
+    if written is not None and not abs(written - value) < NEAR * max(1, abs(written)):
         raise DataError(
-            f"{run.folder}: scores/test.json says {name} {told:.4f}, the rows of test.csv {value:.4f}: "
+            f"{run.folder}: scores/test.json says {name} {written:.4f}, the rows of test.csv {value:.4f}: "
             f"they are not of one evaluation; restorekit evaluate {run.folder}"
         )
 

@@ -232,7 +232,7 @@ def _machine(engine: Engine) -> dict[str, Any]:
 def _call(net: Translator, work: str, image: Tensor) -> Callable[[], object]:
     def call() -> object:
         with torch.inference_mode():
-            made = net.answer(image) if work == CLASSIFY else net(image)
+            made = net.raw(image) if work == CLASSIFY else net(image)
         if image.device.type == "cuda":
             torch.cuda.synchronize(image.device)
         return made

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError
-from restorekit.core.types import Batch, Domain, Metric, Output
+from restorekit.core.tasks import Target, Task
+from restorekit.core.types import Batch, Metric, Output
 from restorekit.evaluation import gallery, traces
 from restorekit.evaluation.classification import class_score
 from restorekit.evaluation.distances import distance, distances, quantiles
@@ -30,9 +31,22 @@ from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 from restorekit.runs.run import distance_name
 
-__all__ = ["all_metrics", "enlarged", "evaluate", "measure_good", "pictures", "rehearse", "restored", "score"]
+__all__ = [
+    "all_metrics",
+    "enlarged",
+    "evaluate",
+    "known_targets",
+    "measure_good",
+    "pictures",
+    "rehearse",
+    "restored",
+    "score",
+    "targets",
+]
 
 Rows = NDArray[np.float64]
+TARGETS = {"none": "class", "class": "class", "labels": "label", "numbers": "number", "mask": "mask"}
+"""What a target is called, by the kind of task."""
 GOOD = 500
 """Good images that are scored beside the poor ones, at most: evenly spread over their split."""
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -48,7 +62,7 @@ class _Measured:
     keys: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     sources: list[str | None] = field(default_factory=list)
-    targets: list[float] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
     predictions: list[Tensor] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
     pending: dict[tuple[str, str], list[tuple[Rows | None, list[bool]]]] = field(default_factory=dict)
@@ -191,7 +205,7 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
         "resamples": run.recipe.evaluate.resamples,
         "confidence": run.recipe.evaluate.confidence,
         "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
-        "quantity": domain.quantity or None,
+        "task": asdict(domain.task) if run.recipe.predicts else None,
         "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
         "metrics": found,
         "confusion": _confusion(seen, domain.classes),
@@ -199,7 +213,7 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
         "channel_spread": _channel_spread(seen),
     }
     home = run.folder / "scores"
-    write_text(home / f"{split}.csv", _table(seen, domain))
+    write_text(home / f"{split}.csv", _table(seen, domain.task))
     if good is not None:
         write_text(home / f"{split}_good.csv", _good_table(good[1]))
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
@@ -279,18 +293,25 @@ def _measure(
 
 
 def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
-    prediction = output.prediction
+    prediction, task = output.prediction, run.domains["a"].task
     for name, metric in seen.metrics.items():
         known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
         seen.note(name, "restored", metric, output.image.float(), prediction, batch, known)
         if before and metric.needs != "target":
             seen.note(name, "poor", metric, enlarged(batch.image, output.image), prediction, batch, known)
-    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
-    if prediction is not None:
+    seen.targets += targets(batch, task)
+    if prediction is not None and task.kind != "mask":  # masks of a whole split would fill the memory
         seen.predictions += list(prediction.cpu())
     if run.restorer.translates and _gray(batch) and output.image.shape[1] > 1:
         gap = output.image.amax(1) - output.image.amin(1)
         seen.spread += [float(g) / 2 for g in gap.flatten(1).mean(1)]
+
+
+def targets(batch: Batch, task: Task) -> list[Target]:
+    """Return the target of each image as a record holds it; nothing of masks."""
+    if batch.target is None or task.kind == "mask":
+        return [math.nan] * len(batch.key)
+    return [tuple(one) if isinstance(one, list) else one for one in batch.target.tolist()]
 
 
 def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
@@ -356,7 +377,7 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     if degrade is not None and "restored" in columns:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
         columns |= {"back again": degrade(output.image), **last}
-    columns = _as_stored(batch, columns)
+    columns = _as_stored(batch, columns) | _masks(run.domains["a"].task, batch, output)
     answers = _answers(run, batch, output)
     return [
         {
@@ -367,21 +388,24 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     ]
 
 
+def _masks(task: Task, batch: Batch, output: Output) -> dict[str, Tensor]:
+    """Return the masks of images or volumes, true and predicted, as gray pictures: black is the first class."""
+    if task.kind != "mask" or batch.image.ndim == 3 or batch.target is None or output.prediction is None:
+        return {}
+    found = {"true mask": batch.target, "predicted mask": output.prediction.argmax(1)}
+    most = len(task.names) - 1
+    return {name: mask.clamp(min=0)[:, None].float() * (2 / most) - 1 for name, mask in found.items()}
+
+
 def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
-    """Return for each image its class, or number, and what it was called; empty without a prediction."""
-    domain, prediction = run.domains["a"], output.prediction
-    if prediction is None or not domain.tells:
+    """Return the target and the prediction of each image, for people; empty without a head, and of masks."""
+    task, prediction = run.domains["a"].task, output.prediction
+    if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
-    targets = [math.nan] * len(prediction) if batch.target is None else batch.target.tolist()
     return [
-        f"true: {domain.called(t) or 'unknown'}, predicted: {_called(domain, one)}"
-        for t, one in zip(targets, prediction, strict=True)
+        f"true: {task.called(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
+        for target, one in zip(targets(batch, task), prediction, strict=True)
     ]
-
-
-def _called(domain: Domain, prediction: Tensor) -> str:
-    """Return an answer for people: the likeliest class, or the number."""
-    return domain.called(float(prediction[0]) if domain.quantity else int(prediction.argmax()))
 
 
 def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -396,10 +420,10 @@ def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dic
     entry: dict[str, Any] = {**facts, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
-    known = np.array([run.domains["a"].knows(target) for target in seen.targets])
+    task = run.domains["a"].task
+    known = known_targets(task, seen.targets)
     if metric.needs == "target" and not known.any():
-        what = "number" if run.domains["a"].quantity else "class"
-        return entry | {"undefined": f"no image of this split has a known {what}", "score": None}
+        return entry | {"undefined": f"no image of this split has a known {TARGETS[task.kind]}", "score": None}
     after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
     for part, (function, defined) in _parts(metric, after, before, known).items():
         entry[part] = _entry(
@@ -435,6 +459,8 @@ def _parts(
 ) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
     """What is reported of a metric: functions of which images count, and the images for which each is defined."""
     if metric.needs == "target":
+        if after.shape[1] == 1:  # such rows say themselves where the score is not defined
+            known = known & ~np.isnan(after[:, 0])
         return {"score": (lambda rows: metric.reduce(after[rows]), known)}
     done = ~np.isnan(after[:, 0])
     parts: dict[str, Any] = {"restored": (lambda rows: metric.reduce(after[rows]), done)}
@@ -454,7 +480,7 @@ def _confusion(seen: _Measured, classes: tuple[str, ...]) -> dict[str, Any] | No
     if not seen.predictions or not classes:
         return None
     matrix = np.zeros((len(classes), len(classes)), int)
-    for target, prediction in zip(seen.targets, seen.predictions, strict=True):
+    for target, prediction in zip(np.array(seen.targets), seen.predictions, strict=True):
         if target >= 0:
             matrix[int(target), int(prediction.argmax())] += 1
     return {"classes": list(classes), "matrix": matrix.tolist()} if matrix.sum() else None
@@ -489,21 +515,29 @@ def _channel_spread(seen: _Measured) -> dict[str, float] | None:
     return {"mean": float(np.mean(seen.spread)), "max": float(np.max(seen.spread))} if seen.spread else None
 
 
-def _table(seen: _Measured, domain: Domain) -> str:
-    """A row an image: who it is, what was answered, and each metric that has one number an image."""
-    images = {key: rows for key, rows in seen.rows.items() if seen.metrics[key[0]].needs != "target"}
-    single = {f"{name}_{which}": rows[:, 0] for (name, which), rows in images.items() if rows.shape[1] == 1}
-    heads = [*([] if domain.quantity else ["called"]), *domain.columns] if seen.predictions else []
+def known_targets(task: Task, of: Sequence[Target]) -> NDArray[np.bool_]:
+    """Return of which images anything of the target is known, (N,)."""
+    return np.array([task.knows(target) for target in of], dtype=bool)
+
+
+def _table(seen: _Measured, task: Task) -> str:
+    """A row an image: who it is, its target, the prediction, and each metric that has one number an image."""
+    single = {
+        f"{name}_{'score' if seen.metrics[name].needs == 'target' else which}": rows[:, 0]
+        for (name, which), rows in seen.rows.items()
+        if rows.shape[1] == 1
+    }
+    heads = [*(["called"] if task.kind == "class" else []), *task.columns] if seen.predictions else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["key", "group", "source", "number" if domain.quantity else "class", *heads, *single])
+    writer.writerow(["key", "group", "source", *task.truths, *heads, *single])
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
         if "called" in heads:
-            said.insert(0, _called(domain, seen.predictions[i]))
+            said.insert(0, task.predicted(seen.predictions[i].tolist()))
         values = [f"{column[i]:.6g}" for column in single.values()]
-        truth = domain.called(seen.targets[i])
-        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", truth, *said, *values])
+        truth = task.cells(seen.targets[i])
+        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", *truth, *said, *values])
     return stream.getvalue()
 
 

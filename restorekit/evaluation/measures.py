@@ -251,7 +251,7 @@ class Level(Metric):
         small = min(size) < LEAST and not of.any_size
         self.undefined = f"images of less than {LEAST} pixels a side" if small else of.undefined or "not defined"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> Values:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Values:
         """Return (B, 1), a number an image, from `image` (B, C, H, W).
 
         Raises:

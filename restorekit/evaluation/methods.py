@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
+from restorekit.core.tasks import Task
 from restorekit.evaluation.distances import read_good
 from restorekit.evaluation.scoretable import ScoreTable, read_scores
 from restorekit.recipes.recipe import read_resolved
@@ -77,9 +78,12 @@ class Scored:
         return int(self.recipe.get("seed", 0))
 
     @property
-    def task(self) -> tuple[tuple[str, ...], str]:
-        """The classes that it tells, and the quantity; both empty without a head."""
-        return self.test.classes, str(self.scores.get("quantity") or "")
+    def task(self) -> Task:
+        """What it predicts; nothing without a head."""
+        found = self.scores.get("task")
+        if isinstance(found, Mapping):
+            return Task.of(found)
+        return Task.of_version_1(self.test.classes, str(self.scores.get("quantity") or ""))
 
     @property
     def confidence(self) -> Any:
@@ -88,7 +92,7 @@ class Scored:
 
     def may_have(self, *, of_answers: bool) -> bool:
         """True if it can have a score: of answers where it has a head, of images where it restores them."""
-        return self.task != ((), "") if of_answers else self.restores
+        return self.task != Task() if of_answers else self.restores
 
 
 @dataclass(frozen=True)
@@ -326,19 +330,16 @@ def _told_apart(found: list[Method]) -> list[Method]:
 
 def _demand_same_task(runs: Sequence[Scored], run: Scored) -> None:
     """A method without a head has no task, and may stand beside one that has."""
-    answering = next((other for other in runs if other.task != ((), "")), None)
-    if answering is None or run.task in (answering.task, ((), "")):
+    answering = next((other for other in runs if other.task != Task()), None)
+    if answering is None or run.task in (answering.task, Task()):
         return
     said = [_task_words(other) for other in (answering, run)]
     raise DataError(f"{answering.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
 
 
 def _task_words(run: Scored) -> str:
-    classes, quantity = run.task
-    if quantity:
-        return f"the number {quantity!r}"
-    positive = f", positive {classes[-1]}" if len(classes) == 2 else ""
-    return f"the classes {_list(classes)}{positive}"
+    classes = run.task.named("class")
+    return run.task.words() + (f", positive {classes[-1]}" if len(classes) == 2 else "")
 
 
 def _demand_same_images(first: Scored, run: Scored) -> None:

@@ -16,6 +16,10 @@ from restorekit.core.errors import DataError
 __all__ = ["ScoreTable", "read_scores"]
 
 Values = NDArray[np.float64]
+WHICH = ("poor", "restored", "score")
+"""What a score is of; the last of predictions."""
+ONE = ("class", "number")
+"""Columns of targets that are one value; others begin with `true_`."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,9 @@ class ScoreTable:
     groups: tuple[str | None, ...]
     """The patient of each image; None where it is not known."""
     truth: tuple[str, ...]
-    """The class, or the number, as it is written; empty where it is not known."""
+    """The target, as it is written; empty where it is not known. Several labels or numbers are joined by "; "."""
     classes: tuple[str, ...]
-    """What was told apart; empty without a head, and where a number is told."""
+    """The classes that were predicted; empty without a head, and of any other task."""
     chances: Values
     """(N, classes): the probabilities that were answered."""
     columns: Mapping[str, Values]
@@ -55,15 +59,15 @@ def read_scores(path: Path, metrics: Collection[str]) -> ScoreTable:
         with path.open(newline="", encoding="utf-8") as stream:
             head, *rows = list(csv.reader(stream))
         table = dict(zip(head, zip(*sorted(rows), strict=True), strict=True)) if rows else {}
-        return _read(head, table, {f"{name}_{which}" for name in metrics for which in ("poor", "restored")})
+        return _read(head, table, {f"{name}_{which}" for name in metrics for which in WHICH})
     except (OSError, csv.Error, ValueError, KeyError) as error:
         why = "has no rows" if isinstance(error, ValueError) and "unpack" in str(error) else str(error)
         raise DataError(f"{path}: is no table of scores as this version writes them ({why}); evaluate again") from error
 
 
 def _read(head: list[str], table: Mapping[str, tuple[str, ...]], measured: Collection[str]) -> ScoreTable:
-    if head[:1] != ["key"] or "group" not in head or not {"class", "number"} & set(head):
-        raise ValueError("it has no columns key, group and class")
+    if head[:1] != ["key"] or "group" not in head:
+        raise ValueError("it has no columns key and group")
     if not table:
         raise ValueError("it has no rows")
     if len(set(table["key"])) < len(table["key"]):
@@ -77,8 +81,10 @@ def _read(head: list[str], table: Mapping[str, tuple[str, ...]], measured: Colle
     columns = {
         name: np.array([float(cell or "nan") for cell in table[name]])
         for name in head
-        if name.endswith(("_poor", "_restored")) and name not in heads
+        if name.endswith(tuple(f"_{which}" for which in WHICH)) and name not in heads
     }
     groups = tuple(group or None for group in table["group"])
-    truth = table["class"] if "class" in head else table["number"]
+    after = [name for name in head[head.index("group") + 1 :] if name != "source"]
+    of = [table[name] for name in takewhile(lambda name: name in ONE or name.startswith("true_"), after)]
+    truth = tuple("; ".join(cells) for cells in zip(*of, strict=True)) if of else ("",) * len(groups)
     return ScoreTable(table["key"], groups, truth, classes, chances, columns)

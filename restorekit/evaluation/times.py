@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.core.types import Batch, Domain, Metric
+from restorekit.core.tasks import Target, Task
+from restorekit.core.types import Batch, Metric
 from restorekit.evaluation.distances import distance, read_good
-from restorekit.evaluation.evaluate import all_metrics
+from restorekit.evaluation.evaluate import all_metrics, known_targets, targets
 from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.io.files import write_text
 from restorekit.recipes.seeds import seed_of
@@ -42,7 +43,7 @@ class _Seen:
 
     metrics: Mapping[str, Metric]
     groups: list[str | None] = field(default_factory=list)
-    targets: list[float] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
     predictions: dict[int, list[Tensor]] = field(default_factory=dict)
     rows: dict[tuple[str, int], list[Rows]] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
@@ -114,13 +115,13 @@ def again(
 
 def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
     seen.groups += batch.group or [None] * len(batch.key)
-    seen.targets += [math.nan] * len(batch.key) if batch.target is None else batch.target.tolist()
-    image, restorer = batch.image, run.once
+    image, restorer, task = batch.image, run.once, run.domains["a"].task
+    seen.targets += targets(batch, task)
     for done in range(times[-1] + 1):
         output = restorer.restore(image)
         if done in times:
             prediction = output.prediction
-            if prediction is not None:
+            if prediction is not None and task.kind != "mask":
                 seen.predictions.setdefault(done, []).append(prediction.cpu())
             for name, metric in seen.metrics.items():
                 if metric.needs == "truth" and not bool(batch.with_truth.all()):
@@ -135,12 +136,12 @@ def _curves(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence
-    labelled = np.array([run.domains["a"].knows(target) for target in seen.targets])
+    labelled = known_targets(run.domains["a"].task, seen.targets)
     good = read_good(run.folder / "scores" / f"{split}_good.csv")[1]  # as `evaluate` measured them
-    for name, title, values in _answers(run.domains["a"], seen, times):
+    for name, title, values in _predicted(run.domains["a"].task, seen, times):
         lines = {
             whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
-            for whose, chosen in _whose(run.domains["a"], name, seen.targets).items()
+            for whose, chosen in _whose(run.domains["a"].task, name, seen.targets).items()
         }
         yield name, {"title": title, "id": "mean over images"} | _entry("neither", lines)
     for name, metric in seen.metrics.items():
@@ -163,26 +164,25 @@ def _entry(better: str, lines: dict[str, dict[str, Any]], undefined: str | None 
     return {"better": better, "undefined": undefined, "lines": {k: line for k, line in lines.items() if line["points"]}}
 
 
-def _answers(domain: Domain, seen: _Seen, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
-    """Yield name, title and values by passes of what the head says: of two classes, the positive one alone."""
+def _predicted(task: Task, seen: _Seen, times: Sequence[int]) -> Iterator[tuple[str, str, dict[int, Rows]]]:
+    """Yield name, title and values by passes of what the head predicts: of two classes, the positive one alone."""
     if not seen.predictions:
         return
     predictions = {k: np.concatenate([t.numpy() for t in seen.predictions[k]]).astype(np.float64) for k in times}
-    if domain.quantity:
-        yield domain.quantity, domain.quantity, {k: v[:, 0] for k, v in predictions.items()}
-        return
-    for i, (called, column) in enumerate(zip(domain.classes, domain.columns, strict=True)):
-        if len(domain.classes) != 2 or i == 1:
-            yield column, f"probability of {called}", {k: v[:, i] for k, v in predictions.items()}
+    for i, (called, column) in enumerate(zip(task.names, task.columns, strict=True)):
+        if task.kind != "class" or len(task.names) != 2 or i == 1:
+            title = called if task.kind == "numbers" else f"probability of {called}"
+            yield column, title, {k: v[:, i] for k, v in predictions.items()}
 
 
-def _whose(domain: Domain, column: str, targets: Sequence[float]) -> dict[str, NDArray[np.bool_]]:
+def _whose(task: Task, column: str, of: Sequence[Target]) -> dict[str, NDArray[np.bool_]]:
     """Return which images a curve is of: all; and where classes are known those of the class, and the others."""
-    found = {"all": np.ones(len(targets), bool)}
-    if column in domain.columns and not domain.quantity:
-        at, known = domain.columns.index(column), np.array([domain.knows(t) for t in targets])
-        own = known & (np.array(targets) == at)
-        name = domain.classes[at]
+    found = {"all": np.ones(len(of), bool)}
+    if column in task.columns and task.kind in ("class", "labels"):
+        at, values = task.columns.index(column), np.array(of)
+        own = values == at if task.kind == "class" else values[:, at] == 1
+        known = values >= 0 if task.kind == "class" else values[:, at] >= 0
+        name = task.names[at]
         found |= {f"true: {name}": own, f"true: not {name}": known & ~own}
     return {whose: rows for whose, rows in found.items() if rows.any()}
 

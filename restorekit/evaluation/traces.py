@@ -86,7 +86,7 @@ def signal(columns: Mapping[str, Tensor], intensity: Intensity | None, domain: D
 
 
 def marks(
-    metrics: Mapping[str, Metric], columns: Mapping[str, Tensor], told: Tensor | None, batch: Batch
+    metrics: Mapping[str, Metric], columns: Mapping[str, Tensor], prediction: Tensor | None, batch: Batch
 ) -> list[list[dict[str, Any]]]:
     """Return for each signal of a batch what metrics mark on each column, (B, C, L); equal marks once.
 
@@ -97,7 +97,7 @@ def marks(
     for name, metric in metrics.items():
         if not _marks(metric) or (metric.needs == "truth" and batch.truth is None):
             continue
-        seen = {column: metric.marks(image, told, batch) for column, image in columns.items()}
+        seen = {column: metric.marks(image, prediction, batch) for column, image in columns.items()}
         for i, of in enumerate(found):
             on = {c: {mark: [float(p) for p in places] for mark, places in one[i].items()} for c, one in seen.items()}
             same = next((one for one in of if one["on"] == on), None)

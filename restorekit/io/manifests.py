@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class ManifestRow:
     source: str | None = None
     range: tuple[float, float] | None = None
     """The values of black and white of this file, from the columns low and high."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further columns that were asked for, those that are not empty."""
 
 
 def read_manifest(
@@ -44,6 +46,7 @@ def read_manifest(
     base: str | os.PathLike[str] | None = None,
     *,
     take: Collection[str] = COLUMNS,
+    more: Collection[str] = (),
 ) -> tuple[list[ManifestRow], set[str]]:
     """Read a manifest.
 
@@ -52,6 +55,7 @@ def read_manifest(
         columns: what a column of ours is called there: {"label": "finding"}.
         base: where the paths start; None: the folder of the manifest.
         take: the columns to read; others, of whatever content, are passed over.
+        more: further columns, by their own names; they must be there.
 
     Returns:
         The rows in their order, and which of `take` there are.
@@ -71,11 +75,15 @@ def read_manifest(
     lacks = [called[name] for name in take if name not in there and (name == "path" or name in (columns or {}))]
     if lacks:
         raise DataError(f"{file}:1: has no column {lacks[0]!r}; columns are {', '.join(head) or 'none'}")
+    others = {name: _written(file, name, head) for name in more}
+    if absent := [name for name, written in others.items() if written not in head]:
+        raise DataError(f"{file}:1: has no column {absent[0]!r}; columns are {', '.join(head) or 'none'}")
     rows: dict[str, ManifestRow] = {}
     lost: list[ManifestRow] = []
     folder = file.parent if base is None else Path(base)
     for number, line in lines:
-        row = _row(f"{file}:{number}", {name: line.get(called[name], "") for name in there})
+        found = {name: text for name, of in others.items() if (text := line.get(of, "").strip())}
+        row = _row(f"{file}:{number}", {name: line.get(called[name], "") for name in there}, found)
         if row.path in rows:
             raise DataError(f"{row.where}: {row.path!r} is named twice; one row an image is expected")
         if not (folder / row.path).is_file():
@@ -99,7 +107,7 @@ def _written(file: Path, column: str, head: Collection[str]) -> str:
     return found[0] if found else column
 
 
-def _row(where: str, cells: Mapping[str, str]) -> ManifestRow:
+def _row(where: str, cells: Mapping[str, str], more: Mapping[str, str]) -> ManifestRow:
     known: dict[str, str] = {name: text for name, cell in cells.items() if (text := cell.strip())}
     if "path" not in known:
         raise DataError(f"{where}: names no path")
@@ -110,7 +118,7 @@ def _row(where: str, cells: Mapping[str, str]) -> ManifestRow:
             raise DataError(f"{where}: {unknown('split', known['split'], SPLITS)}")
         known["split"] = split
     ends = _range(where, known.pop("low", None), known.pop("high", None))
-    return ManifestRow(where, **known, range=ends)
+    return ManifestRow(where, **known, range=ends, more=more)
 
 
 def _range(where: str, low: str | None, high: str | None) -> tuple[float, float] | None:

@@ -213,7 +213,7 @@ class NetsSpec(_Model):
     discriminator: PartSpec | None = None
     """The network of both judges; null where no loss is adversarial."""
     head: PartSpec | None = None
-    """Reads the generator's features and answers, such as the class; null: no answers."""
+    """Reads the generator's features and predicts, such as the class; null: no predictions."""
     extra: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ExtraSpec] = {}
     """More networks by name, which losses use and train."""
     teacher: str | None = None

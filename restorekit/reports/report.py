@@ -11,6 +11,7 @@ import numpy as np
 
 from restorekit.core import text
 from restorekit.core.errors import DataError
+from restorekit.core.tasks import Task
 from restorekit.core.text import label, number, value_of
 from restorekit.data import warnings as data_warnings
 from restorekit.evaluation import gallery
@@ -84,6 +85,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "scores": scores,
         "untested": untested,
         "score_rows": _score_rows(scores),
+        "task": _task(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
         "audit": audit,
@@ -108,7 +110,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "health": health,
         "samples": samples,
         "grid": grid,
-        "shots": _shots(run) if translates and scores.get("dims") != 1 else [],
+        "shots": _shots(run, scores) if translates and scores.get("dims") != 1 else [],
         "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
         "traces": traced(_traces(run, scores), synthetic),
         "has_rows": (folder / "scores/test.csv").is_file(),
@@ -207,10 +209,31 @@ def _bounds(entry: Any) -> tuple[float, float, float] | None:
     return value, value if low is None else low, value if high is None else high
 
 
+TITLES = {
+    "class": ("Classification", "class comes"),
+    "labels": ("Labels", "labels come"),
+    "numbers": ("Numbers", "numbers come"),
+    "mask": ("Segmentation", "mask comes"),
+}
+"""The heading of the scores of predictions, and what a run predicts, by the kind of task."""
+
+
+def _task(scores: Json) -> dict[str, str]:
+    """Return the heading of the scores of predictions, and what the run predicts; one number names itself."""
+    quantity = scores.get("quantity")  # of version 1.0
+    found = {"kind": "numbers", "names": [quantity]} if quantity else _mapping(scores.get("task"))
+    title, what = TITLES.get(str(found.get("kind")), TITLES["class"])
+    names = found.get("names") or []
+    if found.get("kind") == "numbers" and len(names) == 1:
+        title, what = str(names[0]), "number comes"
+    return {"title": title, "what": what}
+
+
 def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
     metrics = _mapping(scores.get("metrics"))
-    told = {} if scores.get("quantity") else metrics  # errors of a number have no common scale
-    classes = {label(n): found for n, m in told.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
+    numbers = scores.get("quantity") or _mapping(scores.get("task")).get("kind") == "numbers"
+    shares = {} if numbers else metrics  # errors of numbers have no common scale
+    classes = {label(n): found for n, m in shares.items() if (found := _bounds(m.get("score"))) and 0 <= found[0] <= 1}
     paper = {label(n): float(v) for n, v in _mapping(recipe.get("paper")).items() if text.finite(v)}
     pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, metric in metrics.items():
@@ -356,27 +379,40 @@ def _sources(splits: Json) -> dict[str, Any]:
     return {"classes": classes, "rows": found}
 
 
-def _shots(run: RunFolder) -> list[dict[str, Any]]:
+def _shots(run: RunFolder, scores: Json) -> list[dict[str, Any]]:
     """Return a few test images, each with its pictures by column, its name and what is known of its class."""
     files = gallery.read(run.path / "scores" / "pictures")
-    answers = _answered(run.path / "scores" / "test.csv") if files else {}
+    predicted = _predicted(run.path / "scores" / "test.csv", scores) if files else {}
     shots = []
     for key, of in files.items():
         pictures = {name: run.picture(path.relative_to(run.path).as_posix()) for name, path in of.items()}
         shown = {name: picture for name, picture in pictures.items() if picture}
         if shown:
-            shots.append({"key": key, "pictures": shown, "answer": answers.get(key, "")})
+            shots.append({"key": key, "pictures": shown, "answer": predicted.get(key, "")})
     return shots
 
 
-def _answered(path: Path) -> dict[str, str]:
-    """Return by key "true: control, predicted: opacity" of scores/test.csv; empty without such a file."""
+def _predicted(path: Path, scores: Json) -> dict[str, str]:
+    """Return by key "true: control, predicted: opacity" of scores/test.csv; empty without such a file, and of masks."""
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in csv.DictReader(stream) if row.get("called")]
-    except (OSError, csv.Error, ValueError):
+            rows = list(csv.DictReader(stream))
+        if "task" not in scores:  # of version 1.0
+            of = {row["key"]: (row.get("class"), row["called"]) for row in rows if row.get("called")}
+        elif scores["task"] is None or scores["task"]["kind"] == "mask":
+            return {}
+        else:
+            task = Task.of(scores["task"])
+            of = {row["key"]: _row_words(task, row) for row in rows}
+    except (OSError, csv.Error, ValueError, KeyError, TypeError):
         return {}
-    return {row["key"]: f"true: {row.get('class') or 'unknown'}, predicted: {row['called']}" for row in rows}
+    return {key: f"true: {true or 'unknown'}, predicted: {predicted}" for key, (true, predicted) in of.items()}
+
+
+def _row_words(task: Task, row: Mapping[str, str]) -> tuple[str, str]:
+    """Return the target and the prediction of a row of scores/test.csv."""
+    target = task.read([row[name] for name in task.truths])
+    return task.called(target), task.predicted([float(row[name]) for name in task.columns])
 
 
 def _progress(steps: Columns) -> dict[str, int] | None:

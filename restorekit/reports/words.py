@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from restorekit.core.tasks import Task
 from restorekit.core.text import count, difference, finite, label, listed, number, percent
 from restorekit.data.warnings import class_and_source, few_images
 from restorekit.evaluation.changes import beyond_words
@@ -207,8 +208,8 @@ def _about_images(found: Comparison) -> Iterator[str]:
 
 def _about_classes(found: Comparison) -> Iterator[str]:
     if not found.classes:
-        if not any(run.task[1] for method in found.methods for run in method.runs):
-            yield "No method has a head, so none tells a class: nothing is said of classes."
+        if all(run.task == Task() for method in found.methods for run in method.runs):
+            yield "No method has a head, so no class is predicted: nothing is said of classes."
         return
     target = found.truth()[1]
     if found.known < found.images:

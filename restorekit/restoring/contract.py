@@ -22,15 +22,17 @@ WIDE = 16
 
 @dataclass(frozen=True)
 class Restored:
-    """One restored image, and what the head said of the image as it came."""
+    """One restored image, and what the head predicts of the image as it came."""
 
     image: NDArray[np.float32]
     """(C, *S) in [-1, 1], of the channels of the input."""
-    answer: dict[str, float] | None
-    """Probability by class, or the number by its quantity, from the first pass; None without a head, or if the image
-    was seen in windows, never as a whole."""
+    prediction: dict[str, float] | None
+    """Probability by class or label, or numbers by name, from the first pass; None without a head, of masks, or if the
+    image was seen in windows, never as a whole."""
     spread: float | None
     """Mean difference between the channels that a gray image became, as a fraction of the range."""
+    mask: NDArray[np.int64] | None = None
+    """(*scale*S): the class of each pixel, an index into `FileModel.outputs`; None but of a run that predicts masks."""
     note: str = ""
     """What makes the result unreliable or partial, such as the scale; empty: nothing."""
 
@@ -44,7 +46,12 @@ class FileModel(ABC):
     @property
     @abstractmethod
     def outputs(self) -> tuple[str, ...]:
-        """Names of what it predicts: the classes, or the regression target; empty: nothing."""
+        """Names of what it predicts: classes, labels or numbers; empty: nothing."""
+
+    @property
+    @abstractmethod
+    def masks(self) -> bool:
+        """Whether it predicts the class of each pixel."""
 
     @property
     @abstractmethod
@@ -84,7 +91,7 @@ class FileModel(ABC):
         scale: ScaleMode = "native",
         any_scale: bool = False,
     ) -> Restored:
-        """Restore (C, *S) in [-1, 1], whole or in windows, and answer. `image` stays as it is.
+        """Restore (C, *S) in [-1, 1], whole or in windows, and predict. `image` stays as it is.
 
         Raises:
             DataError: if an argument is not allowed, or the image cannot be restored.

@@ -23,6 +23,7 @@ from restorekit.core.errors import CheckpointError, DataError, RecipeError, unkn
 from restorekit.core.formats import Format
 from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
+from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Nets, Output, Translator
 from restorekit.discovery import plugins
 from restorekit.io.files import as_path
@@ -64,8 +65,9 @@ class _Made:
     """`Restored`, before its image leaves torch."""
 
     image: Tensor
-    answer: dict[str, float] | None
+    prediction: dict[str, float] | None
     spread: float | None
+    mask: Tensor | None = None
     note: str = ""
 
 
@@ -100,13 +102,23 @@ class Model(FileModel):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what it predicts: the classes, or the regression target; empty: nothing."""
-        return () if self._domain is None else self._domain.tells
+        """Names of what it predicts: classes, labels or numbers; empty: nothing."""
+        return self.task.names
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What the columns of a table are called that hold its predictions."""
-        return () if self._domain is None else self._domain.columns
+        return self.task.columns
+
+    @property
+    def task(self) -> Task:
+        """What is predicted, if it has a head."""
+        return Task() if self._domain is None else self._domain.task
+
+    @property
+    def masks(self) -> bool:
+        """True if its images have masks; it predicts them if it has a head."""
+        return self.task.kind == "mask"
 
     @property
     def dims(self) -> int | None:
@@ -214,9 +226,9 @@ class Model(FileModel):
         scale: ScaleMode = "native",
         any_scale: bool = False,
     ) -> Restored:
-        """Restore a NumPy array (C, *S) of floating point in [-1, 1], whole or in windows, and answer.
+        """Restore a NumPy array (C, *S) of floating point in [-1, 1], whole or in windows, and predict.
 
-        The arguments are those of `restore`; with `scale="train"` the answer is that of the image at that scale.
+        The arguments are those of `restore`; with `scale="train"` the prediction is that of the image at that scale.
 
         Raises:
             DataError: if an argument is not allowed, or the image does not fit the networks, is more than four times
@@ -226,7 +238,8 @@ class Model(FileModel):
         image = as_array(image)
         self._demand_axes(image.shape)
         made = self._at_scale(_tensor(image), options)
-        return Restored(made.image.cpu().numpy(), made.answer, made.spread, made.note)
+        mask = None if made.mask is None else made.mask.cpu().numpy()
+        return Restored(made.image.cpu().numpy(), made.prediction, made.spread, mask, made.note)
 
     def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
         """Return (C, *S) at another size, by cubic interpolation."""
@@ -280,7 +293,8 @@ class Model(FileModel):
         sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
         note = f"restored at the scale of training ({sizes}); native details are as they were"
         change = with_change(image.float(), before, found.image)
-        return replace(found, image=change, note="; ".join(filter(None, [note, found.note])))
+        mask = None if found.mask is None else nd.resize_classes(found.mask, size)
+        return replace(found, image=change, mask=mask, note="; ".join(filter(None, [note, found.note])))
 
     @torch.no_grad()
     def _restored(self, image: Tensor, times: int | None, window: int | None) -> _Made:
@@ -314,7 +328,7 @@ class Model(FileModel):
         return self.restorer(Domain("a", image.shape[0], tuple(image.shape[1:])), times)
 
     def _translated(self, image: Tensor, times: int | None, window: int | None) -> _Made:
-        """Return (C, *scale*S) restored, and the prediction, for (1, C, *S)."""
+        """Return (C, *scale*S) restored, with the prediction or the mask, for (1, C, *S)."""
         restorer = self._of(image[0], times)
         side = max(image.shape[2:]) if window is None else -(-window // restorer.multiple) * restorer.multiple
         span = [side] * (image.ndim - 2)
@@ -328,8 +342,11 @@ class Model(FileModel):
 
         def once(piece: Tensor) -> Tensor:
             output = restorer.restore(piece, summary)
-            predictions.append(output.prediction)
-            return output.image
+            predictions.append(None if self.masks else output.prediction)
+            if not self.masks or output.prediction is None:
+                return output.image
+            # Windows of masks are blended as those of images are.
+            return torch.cat([output.image, output.prediction.to(output.image)], 1)
 
         shape, halo, note = tuple(image.shape[1:]), restorer.halo, ""
         least = None if halo is None or whole else least_window(halo, restorer.multiple)
@@ -343,8 +360,11 @@ class Model(FileModel):
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
         if least is not None and side < least:
             note = f"windows of {side} are blended and differ from the whole image; from {least} on they are exact"
+        if self.masks and made.shape[1] > len(self.outputs):
+            pictures = made.shape[1] - len(self.outputs)
+            return _Made(made[0, :pictures], None, None, made[0, pictures:].argmax(0), note)
         if predictions[0] is None or not whole:
-            return _Made(made[0], None, None, note)
+            return _Made(made[0], None, None, note=note)
         return _Made(made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True)), None)
 
     def _demand_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:

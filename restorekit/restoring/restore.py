@@ -27,7 +27,8 @@ from restorekit.restoring.arguments import (
     demand_window,
 )
 from restorekit.restoring.contract import FileModel, demand_plausible
-from restorekit.restoring.table import LOCK, STAGE, TABLE, Table, opened, place_key, written_below
+from restorekit.restoring.masks import mask_place, write_mask
+from restorekit.restoring.table import LOCK, MASK, STAGE, TABLE, Table, opened, place_key, written_below
 
 __all__ = ["COLUMNS", "Row", "restore_files"]
 
@@ -62,7 +63,7 @@ class Row:
     written: str
     error: str
     seconds: float
-    answer: dict[str, float] | None
+    prediction: dict[str, float] | None
     spread: float | None
     note: str = ""
     """What there is to say of how it was read and written, such as another name than the source has."""
@@ -74,6 +75,8 @@ class Row:
     """Values that lay beyond black or white after restoring, and were cut when they were written."""
     scale: str = ""
     """At which scale it was restored: "native" or "train"."""
+    mask: str = ""
+    """Where the predicted mask was written; empty: none was."""
     change: float | None = None
     """Mean absolute difference between the restored and the read image, as a fraction of the range."""
 
@@ -162,7 +165,7 @@ def _restore_all(
     model: FileModel, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
 ) -> Iterator[Row]:
     jobs = _jobs(model.format, inputs, folder, say)
-    with opened(folder, [*COLUMNS, *model.columns], LATER) as table:
+    with opened(folder, [*COLUMNS, *([MASK] if model.masks else model.columns)], LATER) as table:
         if table.gone:
             say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone")
         for job in jobs:
@@ -234,7 +237,13 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     before = _as_stored(image, intensity)
     if before.shape != stored.shape:
         before = model.enlarged(before, stored.shape[1:])
-    format.write(table.stage(job.target), stored, _spaced(intensity, image, stored))
+    staged = table.stage(job.target)
+    format.write(staged, stored, _spaced(intensity, image, stored))
+    mask = ""
+    if made.mask is not None:
+        place = mask_place(job.target, intensity, made.mask.ndim)
+        write_mask(staged.with_name(place.name), made.mask, _spaced(intensity, image, stored))
+        mask = str(place)
     if error := _clash(job, table):
         raise DataError(error)
     ranged = known is not None and options.range is None
@@ -244,7 +253,7 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
         str(job.target),
         "",
         0.0,
-        made.answer,
+        made.prediction,
         made.spread,
         "; ".join(filter(None, [job.note, intensity.note, declared, made.note])),
         bits_read=None if format.windows else _bits(intensity),
@@ -252,6 +261,7 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
         clipped=int((np.abs(stored) > 1).sum()),
         scale=options.scale,
         change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
+        mask=mask,
     )
 
 
@@ -413,6 +423,8 @@ def _cells(row: Row, model: FileModel) -> dict[str, str]:
         "scale": row.scale,
         "change": None if row.change is None else f"{row.change:.6f}",
     }
-    answers = [f"{row.answer[name]:.6f}" if row.answer else "" for name in model.outputs]
-    cells |= dict(zip(model.columns, answers, strict=True))
+    found = [f"{row.prediction[name]:.6f}" if row.prediction else "" for name in model.outputs] if model.columns else []
+    cells |= dict(zip(model.columns, found, strict=True))
+    if model.masks:
+        cells[MASK] = os.path.abspath(row.mask) if row.mask else ""
     return {name: "" if cell is None else str(cell) for name, cell in cells.items()}

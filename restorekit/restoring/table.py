@@ -22,12 +22,14 @@ from filelock import FileLock, Timeout
 from restorekit.core.errors import DataError
 from restorekit.io.files import replacing
 
-__all__ = ["LOCK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
+__all__ = ["LOCK", "MASK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
 
 TABLE = "restored.csv"
 """In the folder of restored files: a row for each."""
 FIRST = ["file", "written", "error"]
 """Columns of every such table, whatever the run."""
+MASK = "mask"
+"""The column of the mask that was written beside a restored file, of runs that predict masks."""
 LOCK = ".restored.lock"
 STAGE = ".restoring"
 READY = "row.json"
@@ -51,8 +53,8 @@ def written_below(folder: Path) -> set[str] | None:
         return None
     if not set(FIRST) <= set(header):
         return None
-    at = header.index("written")
-    return {os.path.realpath(_placed(folder, row[at])) for row in rows if row[at]}
+    places = [at for at, name in enumerate(header) if name in ("written", MASK)]
+    return {os.path.realpath(_placed(folder, row[at])) for row in rows for at in places if row[at]}
 
 
 def _placed(folder: Path, written: str) -> Path:
@@ -224,10 +226,10 @@ class Table:
         self._outdated |= header != self.columns
         rows = [[dict(zip(header, cells, strict=True)).get(name, "") for name in self.columns] for cells in rows]
         for cells in rows:
-            if cells[1]:
-                place = str(_placed(self.folder, cells[1]))
-                self._outdated |= place != cells[1]
-                cells[1] = place
+            for at in (at for at, name in enumerate(self.columns) if name in ("written", MASK) and cells[at]):
+                place = str(_placed(self.folder, cells[at]))
+                self._outdated |= place != cells[at]
+                cells[at] = place
             self._keep(cells)
         self._outdated |= not text.endswith("\n")
 

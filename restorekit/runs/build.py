@@ -14,6 +14,7 @@ from torch import Tensor
 from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
+from restorekit.core.tasks import Task
 from restorekit.core.types import (
     Domain,
     Encoder,
@@ -27,7 +28,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.average import Average
-from restorekit.runs.check import check, check_restorer
+from restorekit.runs.check import check, check_restorer, untrained_head
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import FittedRun
@@ -192,6 +193,8 @@ def build(
     nets.to(engine.device)
     if teacher is not None:
         nets.set_teacher(teacher.net.to(engine.device))
+        if untrained := untrained_head(spec, nets, terms):
+            raise IncompatibleRecipeError(spec, *untrained)
     return Run(
         **opened.fields,
         metrics=make_metrics(spec, parts, domains["a"]),
@@ -236,8 +239,8 @@ def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Map
                     "dataset that knows the truth, such as degraded"
                 )
                 raise IncompatibleRecipeError(spec, (("losses", i), why))
-    if any("target" in term.loss.needs for term in terms) and not (domains["a"].classes or domains["a"].quantity):
-        raise DataError("data.a: knows no classes and no quantity, one of which the task loss needs")
+    if any("target" in term.loss.needs for term in terms) and domains["a"].task == Task():
+        raise DataError("data.a: knows no classes, labels, numbers or masks, one of which the task loss needs")
 
 
 def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:

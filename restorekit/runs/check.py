@@ -13,23 +13,26 @@ from torch import Tensor
 from restorekit.core import nd
 from restorekit.core.errors import ErrorRecord, Place, RestorekitError, dotted, unknown
 from restorekit.core.parts import Parts
+from restorekit.core.passes import HistoryPool, Passes
 from restorekit.core.restorer import Restorer
+from restorekit.core.tasks import Task
 from restorekit.core.types import (
+    Batch,
     Discriminator,
     Domain,
     Extra,
     Nets,
 )
 from restorekit.data.polarity import opened_leaves
-from restorekit.data.splits import SIDES
+from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
 from restorekit.recipes.judge import judge_recipe
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
-from restorekit.runs.answers import AnswerError, NeedsNumbers, require_answer
 from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
+from restorekit.runs.predictions import NeedsNumbers, PredictionError, require_prediction
 from restorekit.runs.run import Term
 
-__all__ = ["check", "check_restorer"]
+__all__ = ["check", "check_restorer", "untrained_head"]
 
 Found = ErrorRecord | tuple[Place, str]
 """An error, or the place and the text of something that does not fit."""
@@ -79,7 +82,7 @@ def _of_judge(error: ErrorRecord) -> ErrorRecord:
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
-    """Return the domains of a recipe with the classes that its datasets report, else those assumed.
+    """Return the domains of a recipe with the tasks that its datasets report, else those assumed.
 
     A dataset that holds others may rename their classes, so what is within one says nothing.
     """
@@ -88,11 +91,16 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
         return domains
     for name in SIDES:
         for place, dataset in opened_leaves(spec, parts, name):
-            if place == ("data", name) and dataset is not None and len(dataset.classes) > 1:
-                domains[name] = replace(domains[name], classes=tuple(dataset.classes), quantity="")
+            if place == ("data", name) and dataset is not None and _certain(dataset.task):
+                domains[name] = replace(domains[name], task=dataset.task)
     if spec.data.b_is_truth:
-        domains["b"] = replace(domains["b"], classes=domains["a"].classes, quantity=domains["a"].quantity)
+        domains["b"] = replace(domains["b"], task=domains["a"].task)
     return domains
+
+
+def _certain(task: Task) -> bool:
+    """True if a dataset knows what is predicted; one without classes may be said to have some by the one around it."""
+    return len(task.names) > 1 if task.kind == "class" else task.kind != "none"
 
 
 def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
@@ -119,8 +127,6 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
             yield ("nets", "extra", extra), why
     if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
         yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
-    if spec.nets.head is not None and not any("target" in term.loss.needs for term in terms):
-        yield ("nets", "head"), "no loss trains it, so its answers would mean nothing; add task, or take it away"
     if spec.train.keep == "best" and not spec.metric_names:
         yield ("train", "keep"), "best needs a score; add one to evaluate.metrics"
 
@@ -156,7 +162,7 @@ def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found
             judges.append(name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
-                yield at, f"{metric.name} scores a class; set nets.head"
+                yield at, f"{metric.name} scores predictions; set nets.head"
             judges += [name] if made.better != "neither" else []
     if spec.train.best is not None and spec.train.best not in judges:
         listed = ", ".join(judges) or "none of these"
@@ -203,16 +209,17 @@ def _run_once(
                 discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
         for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
             if net.head is not None:
-                require_answer(net.head, output.answer, domains[name], batch)
+                require_prediction(net.head, output.raw, domains[name], batch)
             found = [*_extra_errors(spec, nets, {"a": image, "b": larger}, device)]
         found += _evened_twice(spec, nets)
+        found += [] if spec.nets.teacher else untrained_head(spec, nets, terms)  # a loss may read what is not here
         found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
     except IncompatibleRecipeError as error:
         cause = error.__cause__
         if device == "meta" and cause is not None and isinstance(cause.__cause__, ValueError):
             raise NeedsNumbers from error  # a part refused a value, which may be one that was never computed
         return [*error.errors]
-    except AnswerError as error:
+    except PredictionError as error:
         called = spec.nets.head.name if spec.nets.head is not None else ""
         return [(("nets", "head"), f"head {called!r} {error}")]
     except RestorekitError as error:
@@ -244,6 +251,35 @@ def _extra_errors(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device
             if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
                 raise
             yield ("nets", "extra", name, of.kind), f"cannot take images of {tuple(image.shape)}: {why}"
+
+
+def untrained_head(spec: Recipe, nets: Nets, terms: list[Term]) -> list[Found]:
+    """Return an error if there is a head and no loss trains it: none whose value depends on what it returns.
+
+    The losses are computed once, of two images of zeros, where none of them declares that it needs targets.
+    """
+    if nets.ab.head is None or any("target" in term.loss.needs for term in terms):
+        return []
+    device = next(nets.ab.parameters()).device
+    a, b = (_blank(spec, name, device) for name in SIDES)
+    pool = HistoryPool(0)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        passes = Passes(nets, a, b, (pool, pool), torch.Generator().manual_seed(0))
+        values = [passes.mean(term.loss.generator(passes)) for term in terms]
+        total = sum(value for value in values if value is not None and value.requires_grad)
+        heads = [net.head for net in nets.translators() if net.head is not None]
+        weights = [p for head in heads for p in head.parameters() if p.requires_grad]
+        found = torch.autograd.grad(total, weights, allow_unused=True) if isinstance(total, Tensor) else []
+    if any(gradient is not None for gradient in found):
+        return []
+    why = "no loss trains it, so its predictions would mean nothing; add task, or remove it"
+    return [(("nets", "head"), why)]
+
+
+def _blank(spec: Recipe, name: SideName, device: torch.device) -> Batch:
+    """Return two images of zeros of a side, of which the truth is known."""
+    image, truth = (torch.zeros(2, spec.data.channels, *spec.data.sizes[side], device=device) for side in (name, "b"))
+    return Batch(image, ("1", "2"), truth=truth)
 
 
 def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Found]:

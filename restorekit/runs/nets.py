@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from restorekit.core.parts import Parts
+from restorekit.core.tasks import Task
 from restorekit.core.types import (
     Domain,
     Metric,
@@ -41,9 +42,9 @@ def one_way(spec: Recipe, terms: list[Term]) -> bool:
 
 
 def assumed(spec: AnyRecipe) -> dict[str, Domain]:
-    """Return the domains of a recipe whose data nobody has read: two classes and a number are taken for granted."""
+    """Return the domains of a recipe whose data nobody has read: any task, of two classes or labels or a number."""
     sizes = {name: tuple(size) for name, size in spec.data.sizes.items()}
-    return {name: Domain(name, spec.data.channels, size, ASSUMED, "a number") for name, size in sizes.items()}
+    return {name: Domain(name, spec.data.channels, size, Task("any", ASSUMED)) for name, size in sizes.items()}
 
 
 def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
@@ -91,9 +92,10 @@ def _make_extra(spec: Recipe, name: str, parts: Parts, a: Domain, b: Domain) -> 
 
 
 def make_metrics(spec: AnyRecipe, parts: Parts, domain: Domain) -> dict[str, Metric]:
-    """Return the metrics of a recipe by name, made for the domain of side a."""
-    made = {}
+    """Return the metrics of a recipe and their parts by name, made for the domain of side a."""
+    made: dict[str, Metric] = {}
     for i, name in enumerate(spec.metric_names):
         with spec.at("evaluate", "metrics", i):
-            made[name] = spec.part(parts, "evaluate", "metrics", i)(domain)
+            whole: Metric = spec.part(parts, "evaluate", "metrics", i)(domain)
+        made |= {name: whole, **{f"{name}_{part}": of for part, of in whole.parts().items()}}
     return made

@@ -33,9 +33,9 @@ def answering(net: Translator, domain: Domain) -> int | None:
 
 def _reached(net: Translator, domain: Domain, device: str) -> int:
     parameters = [p for p in net.parameters() if p.requires_grad]
-    answer = net.answer(torch.zeros(1, domain.channels, *domain.size, device=device))
-    assert answer is not None
-    reached = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
+    raw = net.raw(torch.zeros(1, domain.channels, *domain.size, device=device))
+    assert raw is not None
+    reached = torch.autograd.grad(raw.sum(), parameters, allow_unused=True)
     return sum(p.numel() for p, gradient in zip(parameters, reached, strict=True) if gradient is not None)
 
 

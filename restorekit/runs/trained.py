@@ -65,14 +65,14 @@ class TrainedRestorer(Restorer):
         return self.net.generator.summarises
 
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
-        """Return restored images, (B, C, *scale*S), and what the head predicts of the images, (B, K)."""
+        """Return restored images, (B, C, *scale*S), and what the head predicts of the images."""
         first = self._pass(image, summary, translate=self.times > 0)
         made = first.image
         for _ in range(self.times - 1):
             made = self._pass(made, None).image
-        head, answer = self.net.head, first.answer
-        prediction = None if head is None or answer is None else head.told(answer)
-        return Output(made, first.features, answer, prediction)
+        head, raw = self.net.head, first.raw
+        prediction = None if head is None or raw is None else head.predict(raw)
+        return Output(made, first.features, raw, prediction)
 
     def _pass(self, image: Tensor, summary: Tensor | None, *, translate: bool = True) -> Output:
         padded = nd.pad_to_multiple(image, self.multiple, self.least).to(self.device)
@@ -80,8 +80,14 @@ class TrainedRestorer(Restorer):
             summary = self.summary(image)  # of the image, not of its padding
         summary = None if summary is None else summary.to(self.device)
         if not translate:
-            return Output(image, answer=self.net.answer(padded, summary))
+            return Output(image, raw=self._cropped(self.net.raw(padded, summary), image))
         output: Output = self.net(padded, summary)
         size = [n * self.scale for n in image.shape[2:]]
         cropped = nd.crop(output.image.float(), [0] * (image.ndim - 2), size)
-        return Output(cropped, output.features, output.answer)
+        return Output(cropped, output.features, self._cropped(output.raw, image))
+
+    def _cropped(self, raw: Tensor | None, image: Tensor) -> Tensor | None:
+        """Return what a head returned for each pixel without the padding of the image; else as it is."""
+        if raw is None or self.net.head is None or not self.net.head.pixels:
+            return raw
+        return nd.crop(raw, [0] * (image.ndim - 2), [n * self.scale for n in image.shape[2:]])

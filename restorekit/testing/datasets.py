@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from restorekit.core.types import UNLABELLED, Dataset, Sample
+from restorekit.core.errors import DataError
+from restorekit.core.tasks import UNLABELLED, Task
+from restorekit.core.types import Dataset, Sample
 from restorekit.testing.subject import Subject, demand
 
 __all__ = ["images", "records", "root_of", "seed", "splits"]
@@ -49,23 +51,21 @@ def records(subject: Subject) -> None:
         twice = sorted({key for key in keys if keys.count(key) > 1})
         demand(not twice, f"a key must name one image of all splits; {', '.join(map(repr, twice[:3]))} stands twice")
         first = made["train"]
-        demand(len(set(first.classes)) == len(first.classes), f"classes must differ; came {first.classes}")
+        names = first.task.names
+        demand(len(set(names)) == len(names), f"classes, labels and numbers must differ; got {names}")
         for split, part in made.items():
             demand(
-                part.classes == first.classes,
-                f"classes must be those of train, {first.classes}; {split}: {part.classes}",
+                part.task == first.task,
+                f"the task must be that of train, {first.task.words()}; {split}: {part.task.words()}",
             )
             demand(
                 part.synthetic == first.synthetic, f"synthetic must be alike in all splits; {split} differs from train"
             )
-            alike = part.quantity == first.quantity
-            demand(alike, f"quantity must be alike in all splits; train {first.quantity!r}, {split} {part.quantity!r}")
-            demand(not (part.quantity and part.classes), f"targets are classes or a number, not both; {split} has both")
-            for record in part.records if not part.quantity else ():
-                fits = record.target == UNLABELLED or record.target in range(len(part.classes))
-                demand(
-                    fits, f"{record.key}: a target is an index into {part.classes} or UNLABELLED; came {record.target}"
-                )
+            for record in part.records:
+                try:
+                    part.task.require(record.target, record.key)
+                except DataError as error:
+                    demand(False, str(error))
         empty = subject.make(root, "no such split")
         demand(len(empty.records) == 0, f"a split that does not exist must be empty; came {len(empty.records)} records")
 
@@ -75,13 +75,29 @@ def images(subject: Subject) -> None:
     with root_of(subject) as root:
         for split, part in _made(subject, root).items():
             for index, record in enumerate(part.records):
-                _demand_formed(f"{split} {record.key}", part.load(index, _rng()))
+                one = part.load(index, _rng())
+                _demand_formed(f"{split} {record.key}", one)
+                _demand_mask(f"{split} {record.key}", one, part.task)
                 file = part.file(index)
                 demand(file is None or file.is_file(), f"{record.key}: file must be there, or None; came {file}")
 
 
 def _rng() -> torch.Generator:
     return torch.Generator().manual_seed(1)
+
+
+def _demand_mask(where: str, one: Sample, task: Task) -> None:
+    """Require that a target that is a picture is of a task with masks, and holds its classes."""
+    if one.target is None:
+        return
+    demand(task.kind == "mask", f"{where}: a sample has a target for masks alone; its task is {task.words()}")
+    sizes = [tuple(of.shape[1:]) for of in (one.image, one.truth) if of is not None]
+    got = tuple(one.target.shape)
+    demand(got in sizes, f"{where}: a target must have the size of the image or the truth, {sizes}; got {got}")
+    demand(not one.target.is_floating_point(), f"{where}: a target must hold whole numbers; got {one.target.dtype}")
+    low, high = int(one.target.min()), int(one.target.max())
+    most = len(task.names) - 1
+    demand(UNLABELLED <= low <= high <= most, f"{where}: a target holds {UNLABELLED} to {most}; got {low} to {high}")
 
 
 def _demand_formed(where: str, one: Sample) -> None:
@@ -98,7 +114,7 @@ def _demand_formed(where: str, one: Sample) -> None:
         demand(one.mask.shape == must, f"{where}: a mask must have the shape {must}; came {tuple(one.mask.shape)}")
         demand(((one.mask == 0) | (one.mask == 1)).all(), f"{where}: a mask must hold 0 and 1 alone")
     demand(all(map(math.isfinite, one.drawn.values())), f"{where}: severities must be finite; came {dict(one.drawn)}")
-    demand(one.truth is not None or not one.drawn, f"{where}: what was drawn is told, so the truth must be too")
+    demand(one.truth is not None or not one.drawn, f"{where}: what was drawn is known, so the truth must be too")
 
 
 def seed(subject: Subject) -> None:

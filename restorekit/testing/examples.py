@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from restorekit.core import nd
 from restorekit.core.passes import HistoryPool, Passes, wide
-from restorekit.core.types import UNLABELLED, Batch, Discriminator, Domain, Generator, Nets, TaskHead, Translator
+from restorekit.core.tasks import UNLABELLED, Task
+from restorekit.core.types import Batch, Discriminator, Domain, Generator, Nets, TaskHead, Translator
 
 __all__ = [
     "FEATURES",
     "SIZES",
+    "TASKS",
     "batch",
     "domain",
     "images",
     "nets",
+    "partly",
     "passes",
+    "predictions",
     "targets",
-    "told",
     "translator",
     "unknown",
 ]
 
 CLASSES = ("no", "yes")
-QUANTITY = "age, years"
+TASKS: Mapping[str, Task] = {
+    "classes": Task("class", CLASSES),
+    "a number": Task("numbers", ("age, years",)),
+    "numbers": Task("numbers", ("age, years", "weight, kg", "height, m")),
+    "labels": Task("labels", ("effusion", "nodule", "mass")),
+    "a mask": Task("mask", ("background", "lung", "heart")),
+}
+"""What heads and metrics are tried on; each may refuse some of it."""
 FEATURES = 4
 """Channels of the features that heads are given."""
 SIZES = {1: (64,), 2: (32, 32), 3: (16, 16, 16)}
 
 
-def domain(dims: int, channels: int = 1, size: tuple[int, ...] | None = None, *, number: bool = False) -> Domain:
-    """Return a domain of two classes, or of a number."""
-    told = ((), QUANTITY) if number else (CLASSES, "")
-    return Domain("a", channels, size or SIZES[dims], *told)
+def domain(
+    dims: int, channels: int = 1, size: tuple[int, ...] | None = None, *, task: Task = TASKS["classes"]
+) -> Domain:
+    """Return a domain of two classes, or of another task."""
+    return Domain("a", channels, size or SIZES[dims], task)
 
 
 def images(*shape: int) -> Tensor:
@@ -44,19 +56,42 @@ def images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape))) * 2 - 1
 
 
-def targets(of: Domain) -> Tensor:
-    """Return what is to be said of two images: their classes, or numbers."""
-    return torch.tensor([20.0, 60.0] if of.quantity else [0, 1])
+def targets(of: Domain, size: Sequence[int] | None = None) -> Tensor:
+    """Return the targets of two images, all known: masks of `size`, else of the domain's."""
+    width = len(of.task.names)
+    if of.task.kind == "numbers":
+        numbers = torch.tensor([20.0, 60.0])[:, None] + torch.arange(width)
+        return numbers[:, 0] if of.task.single else numbers
+    if of.task.kind == "labels":
+        return torch.stack([torch.arange(width) % 2, (torch.arange(width) + 1) % 2])
+    if of.task.kind == "mask":
+        size = of.size if size is None else size
+        return (torch.arange(2 * prod(size)) % width).reshape(2, *size)
+    return torch.tensor([0, 1])
 
 
-def unknown(of: Domain) -> Tensor:
+def partly(of: Domain, target: Tensor) -> Tensor:
+    """Return targets of which the second value, or pixel, of each image is not known; they are copies."""
+    found = target.clone().flatten(1)
+    found[:, 1] = math.nan if of.task.kind == "numbers" else UNLABELLED
+    return found.reshape(target.shape)
+
+
+def unknown(of: Domain, size: Sequence[int] | None = None) -> Tensor:
     """Return the targets of two images of which nothing is known."""
-    return torch.full_like(targets(of), math.nan if of.quantity else UNLABELLED)
+    return torch.full_like(targets(of, size), math.nan if of.task.kind == "numbers" else UNLABELLED)
 
 
-def told(of: Domain) -> Tensor:
-    """Return what a head told of two images: (2, classes) probabilities, or (2, 1) numbers."""
-    return torch.tensor([[30.0], [50.0]]) if of.quantity else torch.eye(len(of.classes))
+def predictions(of: Domain) -> Tensor:
+    """Return what a head predicts of two images, as `TaskHead.predict` says."""
+    width = len(of.task.names)
+    if of.task.kind == "numbers":
+        return torch.tensor([[30.0], [50.0]]) + torch.arange(width)
+    if of.task.kind == "mask":
+        return nn.functional.one_hot(targets(of).roll(1), width).movedim(-1, 1).float()
+    if of.task.kind == "labels":
+        return (torch.arange(2 * width).reshape(2, width) + 1) / (2 * width + 1)
+    return torch.eye(width)
 
 
 def batch(image: Tensor, target: Tensor | None = None, *, truth: bool = False) -> Batch:
@@ -87,11 +122,11 @@ class _Head(TaskHead):
         self.dense = nn.Linear(FEATURES, len(CLASSES))
 
     def forward(self, features: Tensor) -> Tensor:
-        answer: Tensor = self.dense(features.flatten(2).mean(2))
-        return answer
+        raw: Tensor = self.dense(features.flatten(2).mean(2))
+        return raw
 
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(wide(answer), target, ignore_index=UNLABELLED, reduction="none")
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(wide(raw), target, ignore_index=UNLABELLED, reduction="none")
 
 
 class _Judge(Discriminator):

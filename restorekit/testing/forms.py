@@ -42,9 +42,9 @@ class Form:
     """Make it again, its weights drawn from another seed than 0, or from 0 again."""
 
     def scalar(self, said: Sequence[Tensor]) -> Tensor:
-        """Return a scalar to descend: a head's own loss of its answer, or the mean squares of what a network said."""
+        """Return a scalar to descend: a head's own loss, or the mean squares of what a network returned."""
         if isinstance(self.net, TaskHead):
-            target = examples.targets(self.domain)
+            target = examples.targets(self.domain, said[0].shape[2:] if self.net.pixels else None)
             return self.net.loss(said[0], target, torch.ones(len(target), dtype=torch.bool)).mean()
         return torch.stack([out.float().square().mean() for out in said]).sum()
 
@@ -75,7 +75,7 @@ def _forms(subject: Subject) -> Iterator[Callable[[], Form]]:
     if subject.kind == "layer":
         yield from (lambda label=label: layer(subject, label) for label in LAYERS)
     elif subject.kind == "head":
-        yield from (lambda number=number: _head(subject, number) for number in (False, True))
+        yield from (lambda label=label: _head(subject, label) for label in examples.TASKS)
     else:
         yield from (lambda n=n: _sized(subject, n) for n in CHANNELS)
 
@@ -92,15 +92,15 @@ def layer(subject: Subject, label: str) -> Form:
     return Form(label, make(0), examples.images(2, 4, *[8] * subject.dims), examples.domain(subject.dims), make)
 
 
-def _head(subject: Subject, number: bool) -> Form:
-    domain = examples.domain(subject.dims, number=number)
+def _head(subject: Subject, label: str) -> Form:
+    domain = examples.domain(subject.dims, task=examples.TASKS[label])
 
     def make(seed: int) -> nn.Module:
         made: nn.Module = subject.make(examples.FEATURES, domain, seed=seed)
         return made
 
     features = examples.images(2, examples.FEATURES, *[6] * subject.dims)
-    return Form("a number" if number else "classes", make(0), features, domain, make)
+    return Form(label, make(0), features, domain, make)
 
 
 def _sized(subject: Subject, channels: int) -> Form:

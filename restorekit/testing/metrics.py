@@ -21,18 +21,21 @@ Rows = NDArray[np.float64]
 
 
 def _made(subject: Subject) -> tuple[Metric, Domain]:
-    """Return the metric for images of two classes or, where it refuses these, of a number."""
-    classes, number = (examples.domain(subject.dims, size=SIZES[subject.dims], number=n) for n in (False, True))
-    try:
-        return subject.make(classes), classes
-    except RecipeError:
-        return subject.make(number), number
+    """Return the metric for images of the first task that it does not refuse: of two classes, a number, and so on."""
+    refusal = RecipeError()
+    for task in examples.TASKS.values():
+        domain = examples.domain(subject.dims, size=SIZES[subject.dims], task=task)
+        try:
+            return subject.make(domain), domain
+        except RecipeError as error:
+            refusal = error
+    raise refusal
 
 
 def _example(domain: Domain) -> tuple[Tensor, Tensor, Batch]:
-    """Return images, what a head told and the batch they are of."""
+    """Return images, what a head predicts of them and the batch they are of."""
     image = examples.images(2, domain.channels, *domain.size)
-    return image, examples.told(domain), examples.batch(image, examples.targets(domain), truth=True)
+    return image, examples.predictions(domain), examples.batch(image, examples.targets(domain), truth=True)
 
 
 def rows_of(subject: Subject) -> Rows:
@@ -51,12 +54,12 @@ def rows(subject: Subject) -> None:
     demand(
         reads_nothing, f"a metric whose `better` is nearer is measured of good images too; got needs {metric.needs!r}"
     )
-    image, told, batch = _example(domain)
-    came = metric.measure(image, told, batch)
+    image, prediction, batch = _example(domain)
+    came = metric.measure(image, prediction, batch)
     demand(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")
     demand(came.dtype == np.float64, f"rows must be float64; came {came.dtype}")
     demand(came.ndim == 2 and len(came) == 2, f"rows of 2 images must have the shape (2, k); came {came.shape}")
-    single = [metric.measure(image[i : i + 1], told[i : i + 1], _one(batch, i)) for i in range(2)]
+    single = [metric.measure(image[i : i + 1], prediction[i : i + 1], _one(batch, i)) for i in range(2)]
     alike = all(len(one) == 1 for one in single) and np.allclose(came, np.concatenate(single), 1e-5, 0, equal_nan=True)
     demand(
         alike, f"a row must depend on its image alone; came {came.tolist()}, one by one {[r.tolist() for r in single]}"
@@ -87,11 +90,11 @@ def reduce(subject: Subject) -> None:
 def needs(subject: Subject) -> None:
     """It works with no more than it declares: `needs` truth, target or nothing."""
     metric, domain = _made(subject)
-    image, told, batch = _example(domain)
+    image, prediction, batch = _example(domain)
     target = batch.target if metric.needs == "target" else None
     truth = batch.truth if metric.needs == "truth" else None
     try:
-        metric.measure(image, told, replace(batch, target=target, truth=truth))
+        metric.measure(image, prediction, replace(batch, target=target, truth=truth))
     except Exception as error:
         raise AssertionError(
             f"with needs {metric.needs!r} it must measure a batch that knows no more; "

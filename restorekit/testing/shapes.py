@@ -87,26 +87,67 @@ def _judge(subject: Subject, form: Form) -> None:
 
 
 def _head(subject: Subject, form: Form) -> None:
-    net, x = form.net, form.x
+    net, x, task = form.net, form.x, form.domain.task
     assert isinstance(net, TaskHead)
-    answer = net(x)
-    demand(len(answer) == len(x), f"an answer must have a row an image, {len(x)}; came {tuple(answer.shape)}")
-    for one in (x[:1], examples.images(1, x.shape[1], *[9] * subject.dims)):
-        _demand_shape("the answer for features of any size", net(one), (1, *answer.shape[1:]))
-    told = net.told(answer)
-    came, must = tuple(told.shape), (len(x), len(form.domain.tells))
-    hint = "a head that cannot answer a domain's question must refuse it with a RecipeError"
+    raw = net(x)
+    demand(len(raw) == len(x), f"a head must return a row an image, {len(x)}; got {tuple(raw.shape)}")
     demand(
-        came == must, f"what is told of {', '.join(form.domain.tells)} must have the shape {must}; came {came}; {hint}"
+        net.pixels == (task.kind == "mask") and (not net.pixels or raw.ndim == x.ndim),
+        f"`pixels` must be True for masks alone, whose head returns {x.ndim - 2} spatial sizes; of {task.words()} got "
+        f"{net.pixels} and {tuple(raw.shape)}; a head that cannot predict a domain's task must raise a RecipeError",
     )
-    sums = torch.isclose(told.sum(1), torch.ones(len(x), dtype=told.dtype), atol=1e-4)
-    demand(form.domain.quantity or sums.all(), f"probabilities of classes must add up to 1; told {told.tolist()}")
-    for known, target in (("known", examples.targets(form.domain)), ("unknown", examples.unknown(form.domain))):
-        mask = torch.full((len(x),), known == "known")
-        loss = net.loss(answer, target, mask)
+    for one in (x[:1], examples.images(1, x.shape[1], *[9] * subject.dims)):
+        made = net(one)
+        sizes = made.shape[2:] if net.pixels else raw.shape[2:]
+        _demand_shape("what a head returns for features of any size", made, (1, *raw.shape[1:2], *sizes))
+    _predictions(net, raw, form)
+    size = raw.shape[2:] if net.pixels else None
+    known = examples.targets(form.domain, size)
+    cases = {"known": known, "unknown": examples.unknown(form.domain, size)}
+    if not task.single:
+        cases["partly known"] = examples.partly(form.domain, known)
+    for label, target in cases.items():
+        mask = torch.full((len(x),), label != "unknown")
+        loss = net.loss(raw, target, mask)
         got = tuple(loss.shape)
-        demand(got == (len(x),), f"loss must have a value for each of {len(x)} images; for {known} targets got {got}")
-        demand(loss.isfinite().all(), f"loss must be finite; for {known} targets got {loss.tolist()}")
+        demand(got == (len(x),), f"loss must have a value for each of {len(x)} images; for {label} targets got {got}")
+        demand(loss.isfinite().all(), f"loss must be finite; for {label} targets got {loss.tolist()}")
+    if not task.single:
+        _demand_left_out(net, raw, form, known)
+
+
+def _predictions(net: TaskHead, raw: Tensor, form: Form) -> None:
+    """Require the shape and the range of predictions."""
+    task = form.domain.task
+    prediction = net.predict(raw)
+    got, must = tuple(prediction.shape), (len(raw), len(task.names), *(raw.shape[2:] if net.pixels else ()))
+    hint = "a head that cannot predict a domain's task must refuse it with a RecipeError"
+    demand(got == must, f"predictions of {task.words()} must have the shape {must}; got {got}; {hint}")
+    sums = prediction.sum(1)
+    whole = torch.isclose(sums, torch.ones_like(sums), atol=1e-4).all()
+    demand(
+        task.kind not in ("class", "mask") or whole,
+        f"probabilities of classes must add up to 1; got {sums.min():.6g} to {sums.max():.6g}",
+    )
+    share = ((prediction >= 0) & (prediction <= 1)).all()
+    demand(task.kind != "labels" or share, f"probabilities of labels must lie in [0, 1]; got {prediction.tolist()}")
+
+
+def _demand_left_out(net: TaskHead, raw: Tensor, form: Form, known: Tensor) -> None:
+    """Require that what is predicted where a target is not known makes no difference to the loss."""
+    target = examples.partly(form.domain, known)
+    moved = raw.clone().reshape(len(raw), len(form.domain.task.names), -1)
+    if form.domain.task.kind == "mask":
+        moved[:, :, 1] += 1
+    else:
+        moved[:, 1] += 1
+    every = torch.ones(len(raw), dtype=torch.bool)
+    one, other = net.loss(raw, target, every), net.loss(moved.reshape(raw.shape), target, every)
+    demand(
+        torch.allclose(one, other),
+        f"labels, numbers and pixels that are not known must be left out of the loss; got {one.tolist()}, and "
+        f"{other.tolist()} with another prediction there",
+    )
 
 
 def _demand_shape(what: str, came: Tensor, must: tuple[int, ...]) -> None:

@@ -33,7 +33,9 @@ def gradients(subject: Subject) -> None:
         if isinstance(form.net, TaskHead):
             form.net.zero_grad()
             none = torch.zeros(len(x), dtype=torch.bool)
-            _backward(form.net.loss(form.net(x), examples.unknown(form.domain), none).mean())
+            raw = form.net(x)
+            target = examples.unknown(form.domain, raw.shape[2:] if form.net.pixels else None)
+            _backward(form.net.loss(raw, target, none).mean())
             grads = [p.grad for p in form.net.parameters() if p.grad is not None]
             demand(all(g.isfinite().all() for g in grads), "gradients must be finite where every target is unknown")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as other
 from torchmetrics.functional import classification as functional
 
-from restorekit import Batch, DataError, Domain, RecipeError, class_score
+from restorekit import Batch, DataError, Domain, RecipeError, Task, class_score
 from restorekit.builtin import class_metrics
 from restorekit.core.parts import Parts
 
@@ -20,7 +20,7 @@ NAMES = ["accuracy", "auroc", "f1", "f2", "precision", "sensitivity", "specifici
 def make(classes):
     parts = Parts()
     class_metrics.register_parts(lambda *part: parts.add(*part, owner="builtin"))
-    domain = Domain("b", 1, (8, 8), tuple(map(str, range(classes))))
+    domain = Domain("b", 1, (8, 8), Task("class", tuple(map(str, range(classes)))))
     return {name: parts.resolve("metric", name)(domain) for name in parts.names("metric")}
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from restorekit import Domain, Encoder, Generator, ParameterGroup, RecipeError, nd
+from restorekit import Domain, Encoder, Generator, ParameterGroup, RecipeError, Task, nd
 from restorekit.builtin.unet import unet
 from restorekit.discovery import plugins
 from restorekit.testing import reach
 from restorekit.testing.subject import Subject
 
-XRAY = Domain("a", 3, (256, 256), ("no", "yes"))
+XRAY = Domain("a", 3, (256, 256), Task("class", ("no", "yes")))
 
 
 def make(kind: str, name: str, *core: Any, **options: Any) -> Any:

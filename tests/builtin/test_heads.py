@@ -1,6 +1,7 @@
-"""The class head: pooling, start, and images without a class."""
+"""The heads: pooling, start, and losses over what is known."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from restorekit import UNLABELLED, Domain, RecipeError, TaskHead
+from restorekit import UNLABELLED, Domain, RecipeError, Task, TaskHead
 from restorekit.discovery import plugins
+from restorekit.testing.examples import translator
 
 
 def head(features: int = 3, classes: tuple[str, ...] = ("no", "yes"), pool: str = "max") -> TaskHead:
     make = plugins.load().parts.resolve("head", {"name": "classify", "pool": pool})
-    made: TaskHead = make(features, Domain("a", 1, (8, 8), classes))
+    made: TaskHead = make(features, Domain("a", 1, (8, 8), Task("class", classes)))
     return made
 
 
@@ -70,7 +72,7 @@ def test_loss_of_unlabelled_images_is_zero_with_a_gradient() -> None:
 
 def weighted(class_weight: object, counts: tuple[int, ...] = ()) -> TaskHead:
     make = plugins.load().parts.resolve("head", {"name": "classify", "class_weight": class_weight})
-    made: TaskHead = make(3, Domain("a", 1, (8, 8), ("no", "yes"), counts=counts))
+    made: TaskHead = make(3, Domain("a", 1, (8, 8), Task("class", ("no", "yes")), counts=counts))
     return made
 
 
@@ -110,3 +112,66 @@ def test_weights_that_fit_no_class_are_refused() -> None:
 def test_needs_two_classes(classes: tuple[str, ...]) -> None:
     with pytest.raises(RecipeError, match=f"domain a has {len(classes)} classes, needs at least 2"):
         head(classes=classes)
+
+
+FUNCTIONAL = torch.nn.functional
+
+
+def of(name: str, task: Task, **options: Any) -> TaskHead:
+    made: TaskHead = plugins.load().parts.resolve("head", {"name": name, **options})(3, Domain("a", 1, (8, 8), task))
+    return made
+
+
+def test_loss_of_labels_is_the_mean_over_those_known() -> None:
+    made, raw = of("multilabel", Task("labels", ("x", "y", "z"))), torch.randn(3, 3)
+    target = torch.tensor([[1, 0, 1], [UNLABELLED, 1, UNLABELLED], [UNLABELLED] * 3])
+    loss = made.loss(raw, target, torch.tensor([True, True, False]))
+    whole = FUNCTIONAL.binary_cross_entropy_with_logits(raw[0], target[0].float())
+    one = FUNCTIONAL.binary_cross_entropy_with_logits(raw[1, 1], torch.tensor(1.0))
+    torch.testing.assert_close(loss, torch.stack([whole, one, torch.tensor(0.0)]))
+    torch.testing.assert_close(made.predict(raw), raw.double().sigmoid())
+
+
+@pytest.mark.parametrize("norm", ["huber", "l1", "l2"])
+def test_loss_of_numbers_is_the_mean_over_those_known(norm: str) -> None:
+    distance = {"huber": FUNCTIONAL.huber_loss, "l1": FUNCTIONAL.l1_loss, "l2": FUNCTIONAL.mse_loss}[norm]
+    made = of("regress", Task("numbers", ("x", "y")), center=[5.0, -1.0], scale=[2.0, 4.0], norm=norm)
+    raw, nan = torch.tensor([[0.3, 2.0], [1.0, -2.0]]), math.nan
+    target = torch.tensor([[9.0, 3.0], [nan, 1.0]])
+    wanted = [distance(raw[0], torch.tensor([2.0, 1.0])), distance(raw[1, 1], torch.tensor(0.5))]
+    torch.testing.assert_close(made.loss(raw, target, torch.tensor([True, True])), torch.stack(wanted))
+    torch.testing.assert_close(made.predict(raw), torch.tensor([[5.6, 7.0], [7.0, -9.0]]).double(), rtol=1e-6, atol=0)
+    single = of("regress", Task("numbers", ("x",)), norm=norm)
+    loss = single.loss(raw[:, :1], torch.tensor([1.0, nan]), torch.tensor([True, False]))
+    torch.testing.assert_close(loss, torch.stack([distance(raw[0, 0], torch.tensor(1.0)), torch.tensor(0.0)]))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_loss_of_masks_is_over_the_pixels_known(dims: int) -> None:
+    task = Task("mask", ("background", "lung", "heart"))
+    raw = torch.randn(2, 3, *[4] * dims)
+    target = torch.randint(0, 3, (2, *[4] * dims))
+    there = torch.rand(target.shape) < 0.5
+    partly = torch.where(there, target, UNLABELLED)
+    made = of("segment", task, dice=0)
+    loss = made.loss(raw, partly, torch.ones(2, dtype=torch.bool))
+    for i in range(2):
+        pixels = raw[i].movedim(0, -1)[there[i]]
+        torch.testing.assert_close(loss[i], FUNCTIONAL.cross_entropy(pixels, target[i][there[i]]))
+    both = of("segment", task, dice=2).loss(raw, partly, torch.ones(2, dtype=torch.bool))
+    for i in range(2):
+        p, t = raw[i].softmax(0).movedim(0, -1)[there[i]], FUNCTIONAL.one_hot(target[i][there[i]], 3)
+        soft = (2 * (p * t).sum(0) + 1) / (p.sum(0) + t.sum(0) + 1)
+        torch.testing.assert_close(both[i], loss[i] + 2 * (1 - soft[1:].mean()))
+    assert made.loss(raw, torch.full_like(target, UNLABELLED), torch.zeros(2, dtype=torch.bool)).tolist() == [0, 0]
+
+
+def test_logits_of_masks_are_as_large_as_the_restored_image() -> None:
+    head = of("segment", Task("mask", ("background", "lung")))
+    head.layers[0] = torch.nn.Conv2d(4, 32, 3, padding=1)
+    net = translator(2, head)
+    image = torch.rand(1, 1, 10, 14)
+    raw = net(image).raw
+    assert raw is not None
+    assert raw.shape == (1, 2, 10, 14)
+    torch.testing.assert_close(net.raw(image), raw)

@@ -54,7 +54,7 @@ class Numbers(Dataset):
 
 def test_other_classes_twice_the_same_image_and_nothing_are_refused() -> None:
     numbers = [partial(Numbers, classes=classes, split="train") for classes in (("control", "opacity"), ("x", "y"))]
-    with pytest.raises(DataError, match=r"other targets: \('control', 'opacity'\), \('x', 'y'\)"):
+    with pytest.raises(DataError, match=r"the classes control, opacity and the classes x, y"):
         join(None, "train", datasets=numbers)
     with pytest.raises(DataError, match="phantom-a-train-0000 stands in two"):
         join(None, "train", datasets=[ONE, ONE])

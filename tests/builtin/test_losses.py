@@ -17,12 +17,13 @@ from restorekit import (
     Nets,
     Passes,
     RecipeError,
+    Task,
     TaskHead,
     Translator,
 )
 from restorekit.discovery import plugins
 
-DOMAIN = Domain("a", 1, (4,), ("no", "yes"))
+DOMAIN = Domain("a", 1, (4,), Task("class", ("no", "yes")))
 
 
 class Times(Generator):
@@ -57,8 +58,8 @@ class Answer(TaskHead):
         mean = features.mean((1, 2))
         return torch.stack([torch.zeros_like(mean), mean], 1)
 
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(answer, target, reduction="none")
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(raw, target, reduction="none")
 
 
 def loss(name: str, **options: Any) -> Loss:
@@ -177,7 +178,7 @@ def test_task_one_way_reads_what_exists() -> None:
 
 
 def test_task_says_what_is_missing() -> None:
-    with pytest.raises(RecipeError, match=r"nets has no head; add `head: classify`"):
+    with pytest.raises(RecipeError, match=r"nets has no head; add one, as `head: classify`"):
         loss("task").generator(passes())
     p = passes(head=True)
     object.__setattr__(p.a, "target", None)

@@ -1,5 +1,6 @@
 """The manifest dataset: rows by split and domain, and splits by patient where the table gives none."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit import UNLABELLED, DataError, RecipeError, write_image
+from restorekit import UNLABELLED, DataError, RecipeError, Task, write_image
 from restorekit.builtin.manifest import manifest
 
 SPLITS = ("train", "val", "test")
@@ -109,3 +110,53 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
         manifest(tmp_path, "train", file="m.csv", test=0.5, val=0.5)
     with pytest.raises(RecipeError, match="a class stands twice in x, x"):
         manifest(tmp_path, "train", file="m.csv", classes=["x", "x"])
+
+
+HEAD = "path,label,split,age,weight,effusion,nodule,lung"
+
+
+def several(base: Path, *rows: str) -> None:
+    table(base, *rows, head=HEAD)
+
+
+def test_several_numbers_and_labels(tmp_path: Path) -> None:
+    several(tmp_path, "1.png,,train,54,70.5,1,0,", "2.png,,train,,61,,1.0,", "3.png,,test,1,2,0,-1,")
+    numbers = manifest(tmp_path, "train", file="m.csv", numbers=["age", "weight"])
+    assert numbers.task == Task("numbers", ("age", "weight"))
+    assert numbers.records[0].target == (54, 70.5)
+    assert math.isnan(numbers.records[1].target[0])
+    labels = {split: manifest(tmp_path, split, file="m.csv", labels=["effusion", "nodule"]) for split in SPLITS}
+    assert labels["train"].task == Task("labels", ("effusion", "nodule"))
+    assert [record.target for record in labels["train"].records] == [(1, 0), (UNLABELLED, 1)]
+    assert labels["test"].records[0].target == (0, UNLABELLED)
+
+
+def test_masks(tmp_path: Path) -> None:
+    several(tmp_path, "1.png,,train,,,,,masks/1.png", "2.png,,train,,,,,")
+    picture = torch.tensor([[0, 255, 0], [7, 255, 0]])
+    for name, values in (("1.png", torch.zeros(2, 3)), ("2.png", torch.zeros(2, 3)), ("masks/1.png", picture)):
+        write_image(tmp_path / name, values[None] * 2 / 255 - 1)
+    options: dict[str, Any] = {"mask": "lung", "classes": ["background", "lung"], "mask_values": [0, 255]}
+    part = manifest(tmp_path, "train", file="m.csv", **options, mask_ignore=7)
+    assert part.task == Task("mask", ("background", "lung"))
+    assert part.load(0, torch.Generator()).target.tolist() == [[0, 1, 0], [UNLABELLED, 1, 0]]
+    assert part.load(1, torch.Generator()).target is None
+    with pytest.raises(DataError, match=r"masks/1.png: holds 7; the values of the classes are 0, 255"):
+        manifest(tmp_path, "train", file="m.csv", **options).load(0, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "says"),
+    [
+        ("1.png,,train,old,1,,,", {"numbers": ["age", "weight"]}, "m.csv:2: age is a number; got 'old'"),
+        ("1.png,,train,,,2,0,", {"labels": ["effusion"]}, "m.csv:2: effusion is 1 where the label is present"),
+        ("1.png,,train,,,,,x.png", {"mask": "lung", "classes": ["no", "yes"]}, "m.csv:2: lung: no file 'x.png'"),
+        ("1.png,,train,,,,,", {"labels": ["mass"]}, "m.csv:1: has no column 'mass'"),
+        ("1.png,,train,,,,,", {"labels": ["nodule"], "numbers": ["age"]}, "numbers and labels are several tasks"),
+        ("1.png,,train,,,,,", {"mask": "lung"}, "mask needs classes"),
+    ],
+)
+def test_faults_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], says: str) -> None:
+    several(tmp_path, row)
+    with pytest.raises((DataError, RecipeError), match=says):
+        manifest(tmp_path, "train", file="m.csv", **options)

@@ -40,13 +40,13 @@ class Answering(TaskHead):
             "vector": pooled[:, 0],
         }.get(self.kind, pooled)
 
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
         if self.kind == "number":
-            return (answer[:, 0] - target).square()
-        return nn.functional.cross_entropy(answer, target, ignore_index=-1, reduction=self.reduction)
+            return (raw[:, 0] - target).square()
+        return nn.functional.cross_entropy(raw, target, ignore_index=-1, reduction=self.reduction)
 
-    def told(self, answer: Tensor) -> Tensor:
-        return answer if self.kind == "number" else super().told(answer + self.offset)
+    def predict(self, raw: Tensor) -> Tensor:
+        return raw if self.kind == "number" else super().predict(raw + self.offset)
 
 
 class Reading(Answering):

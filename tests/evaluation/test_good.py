@@ -39,7 +39,7 @@ class Mean(Metric):
     def __init__(self, better: Literal["higher", "lower", "neither"], most: float) -> None:
         self.better, self.most = better, most
 
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         rows = image.double().flatten(1).mean(1, keepdim=True).cpu().numpy()
         return np.where(rows > self.most, np.nan, rows)
 

@@ -193,7 +193,7 @@ class Bright(Metric):
 
     id = "mean value"
 
-    def measure(self, image: torch.Tensor, told: torch.Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: torch.Tensor, prediction: torch.Tensor | None, batch: Batch) -> NDArray[np.float64]:
         mean = image.double().flatten(1).mean(1, keepdim=True).cpu().numpy()
         return np.where(mean > 0.02, mean, np.nan)
 

@@ -34,14 +34,14 @@ class Extremes(Metric):
     def __init__(self, needs: Any = None) -> None:
         self.needs = needs
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         greatest: NDArray[np.float64] = image.flatten(1).amax(1, keepdim=True).double().cpu().numpy()
         return greatest
 
     def reduce(self, rows: NDArray[np.float64]) -> float:
         return float(rows.mean())
 
-    def marks(self, image: Tensor, told: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
+    def marks(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
         return [{"top <of> all": [int(one[0].argmax())], "reference": [int(one[0].argmin())]} for one in image]
 
 

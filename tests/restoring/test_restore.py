@@ -105,14 +105,14 @@ def test_restoring_is_what_the_nets_say(saved: Build) -> None:
         direct = run.nets.eval().ab(image[None])
     found = made.restored(image.numpy())
     torch.testing.assert_close(torch.from_numpy(found.image), direct.image[0], rtol=0, atol=0)
-    assert found.answer is not None
-    assert list(found.answer) == ["no", "yes"]
-    assert list(found.answer.values()) == pytest.approx(direct.answer[0].softmax(0).tolist())
+    assert found.prediction is not None
+    assert list(found.prediction) == ["no", "yes"]
+    assert list(found.prediction.values()) == pytest.approx(direct.raw[0].softmax(0).tolist())
     assert found.spread is None
     twice = made.restored(image.numpy(), times=2)
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(twice.image), run.nets.ab(direct.image).image[0], rtol=0, atol=0)
-    assert twice.answer == found.answer, "the answer is of the image as it came"
+    assert twice.prediction == found.prediction, "the answer is of the image as it came"
     again = load(run.folder / "checkpoints" / "step_000000001").restored(image.numpy())
     np.testing.assert_array_equal(again.image, found.image)
 
@@ -571,8 +571,8 @@ def test_windows_with_room_for_the_halo_equal_the_whole(restorer: Load, generato
 def test_windows_have_no_answer_of_the_whole(restorer: Load) -> None:
     made = restorer(nets__generator=RESNET, nets__head=HEAD)
     image = torch.rand(1, 40, 40) * 2 - 1
-    assert made.restored(image.numpy(), window=16).answer is None
-    assert made.restored(image.numpy(), window=64).answer == made.restored(image.numpy()).answer
+    assert made.restored(image.numpy(), window=16).prediction is None
+    assert made.restored(image.numpy(), window=64).prediction == made.restored(image.numpy()).prediction
     assert made.restored(image.numpy(), window=17).image.shape == image.shape
     with pytest.raises(DataError, match=r"^window: got 3"):
         made.restored(image.numpy(), window=3)

@@ -184,6 +184,6 @@ def test_the_answer_is_that_of_the_image_at_the_scale_of_training(restorer: Call
     film = torch.rand(1, 160, 160) * 2 - 1
     small = nd.resize(film[None], (16, 16))[0]
     found = made.restored(film.numpy(), scale="train")
-    assert found.answer is not None
-    assert found.answer == made.restored(small.numpy()).answer
-    assert made.restored(small.numpy(), times=0).answer == made.restored(small.numpy(), times=3).answer
+    assert found.prediction is not None
+    assert found.prediction == made.restored(small.numpy()).prediction
+    assert made.restored(small.numpy(), times=0).prediction == made.restored(small.numpy(), times=3).prediction

@@ -111,7 +111,7 @@ def test_a_saved_restorer_is_loaded_by_its_run_folder(
     torch.testing.assert_close(torch.from_numpy(model.restored(image.numpy()).image), wanted, rtol=0, atol=0)
     write_image(tmp_path / "in.png", image.numpy())
     (row,) = restore_files(model, tmp_path / "in.png", tmp_path / "out")
-    assert (row.error, row.answer) == ("", None)
+    assert (row.error, row.prediction) == ("", None)
     (file,) = (run.folder / "checkpoints").glob("*/restorer.safetensors")
     file.write_bytes(b"damaged")
     with pytest.raises(CheckpointError):

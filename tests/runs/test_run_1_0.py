@@ -51,7 +51,7 @@ def demand_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], st
     assert np.abs(np.asarray(made, np.int16) - recorded[f"integers_{step}"]).max() <= 1
     np.testing.assert_allclose(restorer.restore(real, range=(-1, 1)), recorded[f"real_{step}"], **CLOSE)
     np.testing.assert_allclose(restorer.restore(real, range=(-1, 1), times=2), recorded[f"twice_{step}"], **CLOSE)
-    answer = restorer.restored(real[None]).answer
+    answer = restorer.restored(real[None]).prediction
     assert answer is not None
     np.testing.assert_allclose([*answer.values()], recorded[f"answer_{step}"], **CLOSE)
 

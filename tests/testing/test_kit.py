@@ -423,7 +423,7 @@ class Dense(TaskHead):
 def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> None:
     def broken(features: int, domain: Any) -> TaskHead:
         """A dense layer."""
-        if domain.quantity and rule != "any":
+        if not domain.classes and rule != "any":
             raise RecipeError("classes, please")
         return Dense(reduction, rule)
 
@@ -431,17 +431,17 @@ def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> N
 
 
 class Pixels(Dense):
-    """Answers at every pixel, as a segmentation does."""
+    """Predicts for each pixel, as a segmentation does."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         answer: torch.Tensor = self.dense(features.movedim(1, -1)).movedim(-1, 1)
         return answer
 
 
-def test_head_that_answers_at_every_pixel_fails(tried: Try) -> None:
+def test_head_of_classes_that_predicts_for_each_pixel_fails(tried: Try) -> None:
     def pixels(features: int, domain: Any) -> TaskHead:
         """A dense layer at every pixel."""
-        if domain.quantity:
+        if not domain.classes:
             raise RecipeError("classes, please")
         return Pixels("mean", "keep")
 

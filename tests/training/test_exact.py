@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
-from restorekit import Batch, Domain
+from restorekit import Batch, Domain, Task
 from restorekit.builtin.class_metrics import FORMULAS, _maker
 from restorekit.evaluation.intervals import ALIKE, estimate, exact, exact_over_units, resamples, units
 
-DOMAIN = Domain("a", 1, (8, 8), ("no", "yes"))
+DOMAIN = Domain("a", 1, (8, 8), Task("class", ("no", "yes")))
 
 
 def rows(metric: Any, targets: list[int], chances: list[float]) -> Any:
@@ -78,7 +78,7 @@ def test_every_proportion_of_classes_has_an_interval_where_all_is_right_or_wrong
 
 
 def test_the_mean_of_several_classes_is_no_proportion_but_accuracy_is() -> None:
-    three = Domain("a", 1, (8, 8), ("x", "y", "z"))
+    three = Domain("a", 1, (8, 8), Task("class", ("x", "y", "z")))
     assert [name for name in FORMULAS if _maker(name)(three).proportion] == ["accuracy"]
 
 

@@ -1,4 +1,4 @@
-"""A task whose answer is a number: from a table, through training, scores, report and restoring."""
+"""A task whose raw is a number: from a table, through training, scores, report and restoring."""
 
 import csv
 import json
@@ -34,34 +34,34 @@ class Regress(TaskHead):
         self.dense = nn.Linear(features, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        answer: Tensor = self.dense(features.flatten(2).mean(2))
-        return answer
+        raw: Tensor = self.dense(features.flatten(2).mean(2))
+        return raw
 
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
         assert target.dtype == torch.float32
         assert torch.equal(known, ~target.isnan())
-        return (answer[:, 0] - target.nan_to_num()).square()
+        return (raw[:, 0] - target.nan_to_num()).square()
 
-    def told(self, answer: Tensor) -> Tensor:
-        return answer.float()
+    def predict(self, raw: Tensor) -> Tensor:
+        return raw.float()
 
 
 def regress(features: int, domain: Domain) -> TaskHead:
     """A number from the features' means."""
-    if not domain.quantity:
-        raise RecipeError("head 'regress': the data has no numbers")
+    if not domain.task.named("numbers"):
+        raise RecipeError("head 'own_regress': the data has no numbers")
     return Regress(features)
 
 
 class Mae(Metric):
-    id = "mae: mean of |answer - target|"
+    id = "mae: mean of |raw - target|"
     better = "lower"
     needs = "target"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        assert told is not None
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        assert prediction is not None
         assert batch.target is not None
-        return (told[:, 0] - batch.target).abs().double().cpu().numpy()[:, None]
+        return (prediction[:, 0] - batch.target).abs().double().cpu().numpy()[:, None]
 
     def reduce(self, rows: NDArray[np.float64]) -> float:
         known = rows[~np.isnan(rows[:, 0])]
@@ -75,14 +75,14 @@ def mae(domain: Domain) -> Metric:
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Any], None]) -> None:
-    add("head", "regress", regress)
+    add("head", "own_regress", regress)
     add("metric", "mae", mae)
 
 
 @pytest.fixture
 def plugins(plugins: Plugins) -> Plugins:
     """The built-ins, the toys, and a task with a number."""
-    if "regress" not in plugins.parts.names("head"):
+    if "own_regress" not in plugins.parts.names("head"):
         module = ModuleType("numbers_task")
         module.register_parts = register_parts  # type: ignore[attr-defined]
         plugins.register("numbers_task", module)
@@ -114,7 +114,7 @@ def spec(root: Path, plugins: Plugins, **changes: Any) -> Recipe:
             "batch": 4,
             **changes,
         },
-        "nets": {"generator": "scale", "head": "regress"},
+        "nets": {"generator": "scale", "head": "own_regress"},
         "losses": ["cycle", "task"],
         "train": {"steps": 400, "optimizer": {"lr": 0.2}, "save_every": 400, "sample_every": 400},
         "evaluate": {"metrics": ["mae"]},
@@ -128,7 +128,7 @@ def test_a_number_is_learnt_scored_reported_and_restored_with(root: Path, plugin
     run.begin("test")
     list(train(run))
     found = evaluate(run)
-    assert found["quantity"] == "age, years"
+    assert found["task"] == {"kind": "numbers", "names": ("age, years",)}
     assert found["confusion"] is None
     score = found["metrics"]["mae"]["score"]
     assert score["value"] < 3  # ages run from 0 to 55
@@ -160,13 +160,13 @@ def test_counts_and_splits_hold_numbers(root: Path, plugins: Plugins) -> None:
 
 @pytest.mark.parametrize("change", [{"balance": "class"}, {"pairing": "class"}])
 def test_classes_of_numbers_are_refused(root: Path, plugins: Plugins, change: dict[str, str]) -> None:
-    with pytest.raises(DataError, match=r"data.[ab]: has numbers \(age, years\) for targets; .* need classes"):
+    with pytest.raises(DataError, match=r"data.[ab]: has the number 'age, years' for targets; .* need classes"):
         build.build(spec(root, plugins, **change), plugins, root / "run")
 
 
 def test_sides_with_other_targets_are_refused(root: Path, plugins: Plugins) -> None:
     b = {"name": "manifest", "file": "table.csv", "domain": "good"}
-    with pytest.raises(DataError, match="the sides have other targets: a 'age, years', b 'classes'"):
+    with pytest.raises(DataError, match="the sides have other targets: a the number 'age, years', b the classes"):
         build.build(spec(root, plugins, b=b), plugins, root / "run")
 
 

@@ -12,7 +12,7 @@ import torch
 from restorekit_r2cgan import export_weights, import_nets
 from restorekit_r2cgan.weights import NAMES
 
-from restorekit import Batch, Domain, HistoryPool
+from restorekit import Batch, Domain, HistoryPool, Task
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
 from restorekit.runs.engine import Engine
@@ -56,7 +56,7 @@ def recipe_of(options: dict[str, Any], optimizer: str) -> Any:
 def run_of(options: dict[str, Any], optimizer: str, folder: Path) -> Run:
     """A run without data: `step` is given its batches."""
     recipe, parts = recipe_of(options, optimizer), load().parts
-    domains = {name: Domain(name, 3, (64, 64), ("control", "covid")) for name in "ab"}
+    domains = {name: Domain(name, 3, (64, 64), Task("class", ("control", "covid"))) for name in "ab"}
     nets, engine = build_nets(recipe, parts, domains), Engine("fp32")
     nets.to(engine.device)
     return Run(
@@ -108,7 +108,7 @@ def said(run: Run, a: Batch, b: Batch) -> dict[str, np.ndarray]:
     return {
         "A2B": ab.image.movedim(1, -1).numpy(),
         "B2A": ba.image.movedim(1, -1).numpy(),
-        "prob_A2B": ab.answer.softmax(1).numpy(),
+        "prob_A2B": ab.raw.softmax(1).numpy(),
         "mask_D_B_of_B": run.nets.d_b(b.image).movedim(1, -1).numpy(),
     }
 

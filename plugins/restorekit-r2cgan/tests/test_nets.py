@@ -4,7 +4,7 @@ import pytest
 import torch
 from restorekit_r2cgan.blocks import Same, Up
 
-from restorekit import Domain, RecipeError, Translator, nd
+from restorekit import Domain, RecipeError, Task, Translator, nd
 from restorekit.discovery.plugins import load
 
 CNN_STAR = {"name": "r2cgan_compact", "activation": "relu"}
@@ -15,7 +15,7 @@ def operational(q: int) -> dict:
 
 
 def translator(spec: dict | str, size: tuple[int, ...] = (64, 64), channels: int = 3) -> Translator:
-    domain = Domain("a", channels, size, ("control", "covid"))
+    domain = Domain("a", channels, size, Task("class", ("control", "covid")))
     generator = load().parts.resolve("generator", spec)(domain, domain)
     head = load().parts.resolve("head", {"name": "classify", "pool": "max"})(generator.features, domain)
     return Translator(generator, head)
@@ -42,7 +42,7 @@ def count(module: torch.nn.Module) -> int:
 def test_parameters_of_table_v(spec, whole, class_only):
     with torch.device("meta"):
         net = translator(spec)
-        net.answer(torch.rand(1, 3, 64, 64)).sum().backward()
+        net.raw(torch.rand(1, 3, 64, 64)).sum().backward()
     assert count(net) == whole
     assert sum(p.numel() for p in net.parameters() if p.grad is not None) == class_only
 
@@ -66,7 +66,7 @@ def test_signals_images_and_volumes(spec, size):
         out = net(torch.rand(2, 1, *size))
         assert out.image.shape == (2, 1, *size)
         assert out.features.shape == (2, net.generator.features, *[n // net.generator.multiple for n in size])
-        assert out.answer.shape == (2, 2)
+        assert out.raw.shape == (2, 2)
         assert judge(torch.rand(2, 1, *size)).shape == (2, 1, *[-(-n // 8) for n in size])
 
 
@@ -75,7 +75,7 @@ def test_an_image_is_translated_within_range_and_learnt_from():
     net = translator({**operational(3), "width": 8}, (16, 16))
     out = net(torch.rand(1, 3, 16, 16).mul(2).sub(1))
     assert out.image.abs().max() <= 1
-    (out.image.mean() + out.answer.sum()).backward()
+    (out.image.mean() + out.raw.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from restorekit_r2cgan import export_weights, import_nets, import_weights
 
-from restorekit import DataError, Domain, Nets, Translator
+from restorekit import DataError, Domain, Nets, Task, Translator
 from restorekit.discovery.plugins import load
 
-DOMAIN = Domain("a", 3, (16, 16), ("control", "covid"))
+DOMAIN = Domain("a", 3, (16, 16), Task("class", ("control", "covid")))
 SPECS = {
     "operational": {"name": "r2cgan_compact", "layer": {"name": "selfonn", "q": 2}, "width": 8},
     "light": {"name": "r2cgan_compact", "activation": "relu", "width": 8},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from restorekit_signals.beats import detect, matched
 
-from restorekit import Batch, DataError, Domain, Intensity, Metric, RecipeError
+from restorekit import Batch, DataError, Domain, Intensity, Metric, RecipeError, Task
 from restorekit.discovery.plugins import load
 
 RATE = 360
@@ -21,7 +21,9 @@ AAMI = ("N", "S", "V", "F", "Q")
 
 
 def metric(name: str, classes: tuple[str, ...] = AAMI, **options: Any) -> Metric:
-    made: Metric = load().parts.resolve("metric", {"name": name, **options})(Domain("a", 1, (1000,), classes))
+    made: Metric = load().parts.resolve("metric", {"name": name, **options})(
+        Domain("a", 1, (1000,), Task("class", classes))
+    )
     return made
 
 
@@ -261,6 +263,6 @@ def test_a_rate_that_the_detector_cannot_take_is_refused_at_once() -> None:
     with pytest.raises(RecipeError, match=says):
         metric("r_peak_f1", rate=32)
     with pytest.raises(RecipeError, match=says):
-        load().parts.resolve("metric", "r_peak_f1")(Domain("a", 1, (1000,), AAMI, spacing=(1 / 32,)))
+        load().parts.resolve("metric", "r_peak_f1")(Domain("a", 1, (1000,), Task("class", AAMI), spacing=(1 / 32,)))
     with pytest.raises(DataError, match=says):
         detect(np.sin(np.arange(640) / 5.0), 32)

@@ -14,7 +14,7 @@ from PIL import Image
 from restorekit_timm import Classifier
 from restorekit_timm.models import load_checkpoint
 
-from restorekit import Domain, RecipeError, Translator
+from restorekit import Domain, RecipeError, Task, Translator
 from restorekit.core.types import Nets
 from restorekit.discovery.plugins import load
 from restorekit.runs.sizes import answering, describe
@@ -23,7 +23,7 @@ TINY = "test_efficientnet"
 
 
 def domain(size: tuple[int, ...] = (160, 160), channels: int = 3) -> Domain:
-    return Domain("a", channels, size, ("control", "covid"))
+    return Domain("a", channels, size, Task("class", ("control", "covid")))
 
 
 def classifier(model: str = TINY, *, of: Domain | None = None, **options: Any) -> Classifier:

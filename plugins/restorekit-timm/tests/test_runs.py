@@ -264,7 +264,7 @@ def test_images_come_back_as_they_were_with_an_answer(
     assert "1 answered, their pixels as they were, 0 failed" in capsys.readouterr().out
     pictures = [read_image(tmp_path / folder / "one.png")[0] for folder in ("in", "out")]
     assert np.array_equal(*pictures)
-    assert load(finished).restored(pictures[0]).answer is not None
+    assert load(finished).restored(pictures[0]).prediction is not None
 
 
 @pytest.mark.parametrize(

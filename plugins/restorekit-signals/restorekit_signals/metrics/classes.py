@@ -1,4 +1,4 @@
-"""Are ectopic beats told: sensitivity and precision of S and V beats as ANSI/AAMI EC57 counts them."""
+"""Are ectopic beats recognised: sensitivity and precision of S and V beats as ANSI/AAMI EC57 counts them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMULAS = {"sensitivity": "TP / (TP + FN)", "precision": "TP / (TP + FP), EC57
 
 
 class BeatClass(Metric):
-    """Counts of one class among answers about beats."""
+    """Counts of one class among predictions of beats."""
 
     needs = "target"
     proportion = True
@@ -37,17 +37,17 @@ class BeatClass(Metric):
             "doi:10.1109/TBME.2004.827359); counts added over beats; beats without a class left out"
         )
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return (B, 2): the class of the beat and the class that was told.
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return (B, 2): the class of the beat and the class that was predicted.
 
         Raises:
-            DataError: if there is no answer, or one of another width.
+            DataError: if there is no prediction, or one of another width.
         """
-        if told is None or told.shape[1:] != (len(self.classes),):
-            came = "none" if told is None else str(tuple(told.shape[1:]))
-            raise DataError(f"{batch.key[0]}: an answer of {len(self.classes)} classes is needed; came {came}")
-        target = torch.full((len(told),), UNLABELLED) if batch.target is None else batch.target.cpu()
-        rows: NDArray[np.float64] = torch.stack([target, told.cpu().argmax(1)], 1).double().numpy()
+        if prediction is None or prediction.shape[1:] != (len(self.classes),):
+            got = "none" if prediction is None else str(tuple(prediction.shape[1:]))
+            raise DataError(f"{batch.key[0]}: a prediction of {len(self.classes)} classes is needed; got {got}")
+        target = torch.full((len(prediction),), UNLABELLED) if batch.target is None else batch.target.cpu()
+        rows: NDArray[np.float64] = torch.stack([target, prediction.cpu().argmax(1)], 1).double().numpy()
         return rows
 
     def reduce(self, rows: NDArray[np.float64]) -> float:
@@ -67,8 +67,8 @@ def _maker(name: str, beat: str, formula: str) -> Factory:
     def make(domain: Domain) -> Metric:
         signals_only(domain, f"metric {name!r}")
         if len(domain.classes) < 2:
-            told = ", ".join(domain.classes) or "none"
-            raise RecipeError(f"metric {name!r}: needs two beat classes or more; the data have: {told}")
+            known = ", ".join(domain.classes) or "none"
+            raise RecipeError(f"metric {name!r}: needs two beat classes or more; the data have: {known}")
         return BeatClass(beat, formula, domain.classes)
 
     make.__doc__ = f"{_FORMULAS[formula]} of {_WORDS[beat]} beats, as ANSI/AAMI EC57 counts them."

@@ -60,7 +60,7 @@ class RPeaks(Metric):
             "out; counts added over signals"
         )
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 3): true positives, missed, false; NaN where a signal has no reference.
 
         Raises:
@@ -70,7 +70,7 @@ class RPeaks(Metric):
         rows = [nothing if one is None else one.match.counts for one in self._looks(image, batch)]
         return np.array(rows, dtype=np.float64)
 
-    def marks(self, image: Tensor, told: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
+    def marks(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
         """Return where the beats are, and the detections that `measure` counts and does not; none without a reference.
 
         Raises:

@@ -23,7 +23,7 @@ class Waveform(Metric):
     needs = "truth"
     undefined = "not defined: the truth is flat, or no error is left"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1) from `image` (B, C, L) and the batch's truth.
 
         Raises:

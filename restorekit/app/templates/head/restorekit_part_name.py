@@ -14,7 +14,7 @@ NAME = "part_name"
 
 
 class TwoLayer(TaskHead):
-    """The mean of each feature over the image, so that images of any size are answered, and two dense layers."""
+    """The mean of each feature over the image, so for images of any size, and two dense layers."""
 
     def __init__(self, features: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -25,9 +25,9 @@ class TwoLayer(TaskHead):
         logits: Tensor = self.dense(features.flatten(2).mean(2))
         return logits
 
-    def loss(self, answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """Return the cross-entropy of logits (B, classes) for each class (B,): (B,); 0 where none is known."""
-        return F.cross_entropy(wide(answer), target, ignore_index=UNLABELLED, reduction="none")
+        return F.cross_entropy(wide(raw), target, ignore_index=UNLABELLED, reduction="none")
 
 
 def two_layer(features: int, domain: Domain, *, hidden: Annotated[int, Field(ge=1, le=65536)] = 64) -> TaskHead:
@@ -35,7 +35,7 @@ def two_layer(features: int, domain: Domain, *, hidden: Annotated[int, Field(ge=
 
     Args:
         features: channels of the features.
-        domain: the images whose class is asked for.
+        domain: the images whose class is predicted.
         hidden: units of the hidden layer.
     """
     if len(domain.classes) < 2:

@@ -26,7 +26,7 @@ class MeanAbsoluteError(Metric):
         self.border = border
         self.id = f"MAE: mean of |image - truth|, both clipped to [-1, 1], {border} pixels of each border left out"
 
-    def measure(self, image: Tensor, answer: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1), the error of each image, for `image` and the batch's truth, both (B, C, *S).
 
         Raises:

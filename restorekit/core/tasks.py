@@ -1,0 +1,174 @@
+"""What is predicted of an image: its class, labels, numbers, or a class for each pixel; and what a target of it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from restorekit.core.errors import DataError
+
+__all__ = ["UNLABELLED", "Target", "Task", "TaskKind"]
+
+UNLABELLED = -1
+"""What stands for a class, a label or a pixel's class that is not known; task losses and metrics leave it out."""
+
+TaskKind = Literal["none", "class", "labels", "numbers", "mask", "any"]
+Target: TypeAlias = "float | tuple[float, ...]"
+"""A target as a record holds it: a class or a number, or a tuple of labels or numbers."""
+NUMBER = ("a number",)
+"""Stands for the numbers of data that nobody has read."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted of an image, and so what its target is.
+
+    | kind      | names           | a target                                           | a batch of them          |
+    | --------- | --------------- | -------------------------------------------------- | ------------------------ |
+    | `none`    |                 | none                                               |                          |
+    | `class`   | the classes     | the index of its class, UNLABELLED if unknown      | (B,) int64               |
+    | `labels`  | the labels, K   | for each label 1, 0, or UNLABELLED if unknown      | (B, K) int64             |
+    | `numbers` | the numbers, K  | the numbers, NaN if unknown; of one number a float | (B, K) float32; one (B,) |
+    | `mask`    | pixels' classes | a picture, in the sample: the class of each pixel  | (B, *S) int64            |
+    """
+
+    kind: TaskKind = "none"
+    """`any` stands for data that nobody has read: a head for any task can then be made."""
+    names: tuple[str, ...] = ()
+    """What is predicted: classes, labels, or numbers with their units, such as "age, years"."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Task:
+        """Return a task from its fields as JSON holds them."""
+        return cls(fields["kind"], tuple(fields["names"]))
+
+    @classmethod
+    def of_version_1(cls, classes: Sequence[str], quantity: str) -> Task:
+        """Return the task of a run of version 1.0, which knew classes and one number."""
+        if quantity:
+            return cls("numbers", (quantity,))
+        return cls("class", tuple(classes)) if classes else cls()
+
+    def named(self, kind: TaskKind) -> tuple[str, ...]:
+        """Return what is predicted by a task of this kind; empty if the task is of another."""
+        if self.kind == "any":
+            return NUMBER if kind == "numbers" else self.names
+        return self.names if self.kind == kind else ()
+
+    @property
+    def single(self) -> bool:
+        """True if a target is one value: a class, or one number."""
+        return self.kind not in ("labels", "mask") and (self.kind != "numbers" or len(self.names) == 1)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold predictions; masks are no columns."""
+        if self.kind == "mask":
+            return ()
+        return self.names if self.kind == "numbers" else tuple(f"p_{name}" for name in self.names)
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """What the columns of a table are called that hold targets."""
+        if self.kind == "mask":
+            return ()
+        if not self.single:
+            return tuple(f"true_{name}" for name in self.names)
+        return ("number",) if self.kind == "numbers" else ("class",)
+
+    def words(self) -> str:
+        """Return the task for people, such as "the labels effusion, nodule"."""
+        listed = ", ".join(self.names)
+        return {
+            "none": "no task",
+            "class": f"the classes {listed}",
+            "labels": f"the labels {listed}",
+            "numbers": f"the number {listed!r}" if len(self.names) == 1 else f"the numbers {'; '.join(self.names)}",
+            "mask": f"masks of the classes {listed}",
+            "any": "a task that is not known",
+        }[self.kind]
+
+    def values(self, target: Target) -> tuple[float, ...]:
+        """Return a target as a tuple."""
+        return target if isinstance(target, tuple) else (target,)
+
+    def knows(self, target: Target) -> bool:
+        """True if any of a target is known; of masks, which are not read before the images, True."""
+        return self.kind == "mask" or any(self._known(value) for value in self.values(target))
+
+    def called(self, target: Target) -> str:
+        """Return a target for people: the class, the labels that are present, or the numbers; empty if unknown."""
+        if self.kind in ("none", "mask") or not self.knows(target):
+            return ""
+        values = self.values(target)
+        if self.kind == "labels":
+            return ", ".join(name for name, value in zip(self.names, values, strict=True) if value == 1) or "none"
+        if self.kind == "numbers" and len(values) > 1:
+            pairs = zip(self.names, values, strict=True)
+            return "; ".join(f"{name}: {value:.6g}" for name, value in pairs if self._known(value))
+        return self.cells(target)[0]
+
+    def cells(self, target: Target) -> list[str]:
+        """Return a target as `truths` of a table hold it, empty where it is not known."""
+        if self.kind == "mask":
+            return []
+        return [self._cell(value) if self._known(value) else "" for value in self.values(target)]
+
+    def predicted(self, prediction: Sequence[float]) -> str:
+        """Return a prediction of K values for people: the likeliest class, the labels from 1/2 on, or the numbers."""
+        if self.kind in ("none", "mask"):
+            return ""
+        if self.kind == "class":
+            return self.called(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
+        found = tuple(int(chance >= 0.5) for chance in prediction) if self.kind == "labels" else tuple(prediction)
+        return self.called(found[0] if self.single else found)
+
+    def read(self, cells: Sequence[str]) -> Target:
+        """Return a target from cells of a table, as `cells` wrote them; of a class its name."""
+        if self.kind == "class":
+            return self.names.index(cells[0]) if cells[0] in self.names else UNLABELLED
+        unknown = math.nan if self.kind == "numbers" else UNLABELLED
+        found = tuple(float(cell) if cell else unknown for cell in cells)
+        return found[0] if self.single else found
+
+    def tensor(self, target: Target) -> Tensor:
+        """Return a target as a batch holds it, without the first axis; masks are read with the images."""
+        of = torch.float32 if self.kind == "numbers" else torch.int64
+        return torch.tensor(target, dtype=of)
+
+    def blank(self, size: Sequence[int]) -> Tensor:
+        """Return the mask of an image of which no pixel's class is known."""
+        return torch.full(tuple(size), UNLABELLED, dtype=torch.int64)
+
+    def require(self, target: Target, key: str) -> None:
+        """Require that a target is one of this task.
+
+        Raises:
+            DataError: naming the image.
+        """
+        if self.kind in ("none", "mask", "any"):
+            return
+        values = self.values(target)
+        wanted = 1 if self.single else len(self.names)
+        if len(values) != wanted or isinstance(target, tuple) is self.single:
+            one = "one value" if wanted == 1 and self.single else f"a tuple of {wanted}"
+            raise DataError(f"{key}: a target of {self.words()} is {one}; got {target!r}")
+        count = {"numbers": 0, "labels": 2}.get(self.kind, len(self.names))
+        allowed = range(count)
+        wrong = [value for value in values if count and value not in allowed and value != UNLABELLED]
+        if wrong:
+            listed = f"0 to {count - 1}, or {UNLABELLED} where it is not known"
+            raise DataError(f"{key}: a target of {self.words()} is {listed}; got {wrong[0]!r}")
+
+    def _known(self, value: float) -> bool:
+        return not math.isnan(value) if self.kind == "numbers" else value >= 0
+
+    def _cell(self, value: float) -> str:
+        if self.kind == "class":
+            return self.names[int(value)]
+        return f"{value:.6g}"
