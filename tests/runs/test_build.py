@@ -100,7 +100,7 @@ def test_a_fault_of_a_part_made_against_data_has_the_line_of_its_option(tmp_path
     with pytest.raises(RecipeError) as caught:
         build(written(tmp_path, WRONG, plugins, *sets), plugins, tmp_path / "run")
     (line,) = caught.value.faults
-    wanted = "nets.head.class_weight: head 'classify': class_weight: needs a number for each of no, yes; came 3 numbers"
+    wanted = "nets.head.class_weight: head 'classify': class_weight: needs a number for each of no, yes; got 3 numbers"
     assert line == f"{tmp_path / 'r.yaml'}:13: {wanted}"
     deep = written(tmp_path, WRONG, plugins, *sets, "nets.head.class_weight=null", "nets.generator.depth=5")
     assert faults(deep, plugins)[0].startswith("--set nets.generator.depth: nets.generator.depth: generator 'unet': ")
@@ -211,7 +211,7 @@ def test_weights_of_classes_are_held_against_the_classes_of_the_data(build_run: 
     run = build_run(nets__head={**HEAD, "class_weight": [1, 2, 3]}, losses=["lsgan", "task"], **sides)
     assert run.nets.ab.head is not None
     assert run.nets.ab.head.weight.tolist() == [1, 2, 3]
-    with pytest.raises(RecipeError, match="needs a number for each of x, y, z; came 2 numbers"):
+    with pytest.raises(RecipeError, match="needs a number for each of x, y, z; got 2 numbers"):
         build_run("two", nets__head={**HEAD, "class_weight": [1, 2]}, losses=["lsgan", "task"], **sides)
 
 
