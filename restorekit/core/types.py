@@ -25,7 +25,6 @@ from restorekit.core.errors import DataError, PluginError, RecipeError, unknown
 from restorekit.core.tasks import UNLABELLED, Target, Task
 
 __all__ = [
-    "UNLABELLED",
     "Batch",
     "Dataset",
     "Degradation",
@@ -44,7 +43,6 @@ __all__ = [
     "Record",
     "Sample",
     "SingleDegradation",
-    "Task",
     "TaskHead",
     "Translator",
 ]
