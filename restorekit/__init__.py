@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from restorekit.core.passes import PerImage as PerImage
     from restorekit.core.passes import wide as wide
     from restorekit.core.restorer import Restorer as Restorer
+    from restorekit.core.tasks import UNLABELLED as UNLABELLED
+    from restorekit.core.tasks import Task as Task
     from restorekit.core.trials import trial as trial
-    from restorekit.core.types import UNLABELLED as UNLABELLED
     from restorekit.core.types import Batch as Batch
     from restorekit.core.types import Dataset as Dataset
     from restorekit.core.types import Degradation as Degradation
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from restorekit.core.types import Record as Record
     from restorekit.core.types import Sample as Sample
     from restorekit.core.types import SingleDegradation as SingleDegradation
-    from restorekit.core.types import Task as Task
     from restorekit.core.types import TaskHead as TaskHead
     from restorekit.core.types import Translator as Translator
     from restorekit.data.filedataset import FileDataset as FileDataset
@@ -194,9 +194,9 @@ _HOMES = {
     "io.pictures": ("draw_grid",),
     "data.shares": ("split_shares",),
     "core.restorer": ("Restorer",),
+    "core.tasks": ("UNLABELLED", "Task"),
     "core.trials": ("trial",),
     "core.types": (
-        "UNLABELLED",
         "Batch",
         "Dataset",
         "Degradation",
@@ -211,7 +211,6 @@ _HOMES = {
         "Record",
         "Sample",
         "SingleDegradation",
-        "Task",
         "TaskHead",
         "Translator",
     ),

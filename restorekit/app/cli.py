@@ -572,7 +572,8 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
 
 def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
     """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
-    from restorekit.core.types import Domain, Task
+    from restorekit.core.tasks import Task
+    from restorekit.core.types import Domain
     from restorekit.recipes.recipe import options
     from restorekit.runs.sizes import part_sizes
 

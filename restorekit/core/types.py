@@ -26,7 +26,6 @@ from restorekit.core.formats import Depths, Intensity
 from restorekit.core.tasks import UNLABELLED, Target, Task
 
 __all__ = [
-    "UNLABELLED",
     "Batch",
     "Dataset",
     "Degradation",
@@ -42,7 +41,6 @@ __all__ = [
     "Record",
     "Sample",
     "SingleDegradation",
-    "Task",
     "TaskHead",
     "Translator",
 ]

@@ -25,7 +25,8 @@ from torch.utils.data import Dataset as TorchDataset
 from restorekit.core import nd
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
-from restorekit.core.types import UNLABELLED, Batch, Sample
+from restorekit.core.tasks import UNLABELLED
+from restorekit.core.types import Batch, Sample
 from restorekit.data.facts import Facts
 from restorekit.data.splits import SIDES, Side, SideName, Splits, TruthOf
 from restorekit.io.files import cache_folder

@@ -414,7 +414,10 @@ class Dense(TaskHead):
         (
             "none",
             "any",
-            {"shapes": r"of age, years must .* \(2, 1\); came \(2, 2\); .* refuse", "gradients": "raised RuntimeError"},
+            {
+                "shapes": r"of the number 'age, years' must .* \(2, 1\); got \(2, 2\); .* refuse",
+                "gradients": "raised RuntimeError",
+            },
         ),
         ("mean", "keep", {"shapes": r"loss must have a value for each of 2 images; for known targets got \(\)"}),
         ("none", "lost", {"shapes": "loss must be finite; for unknown targets got"}),
@@ -665,7 +668,7 @@ def zeros() -> torch.Tensor:
             {"train": ["1"]},
             zeros,
             2,
-            {"records": r"1: a target is an index into \('no', 'yes'\) or UNLABELLED; came 2"},
+            {"records": r"1: a target of the classes no, yes is 0 to 1, or -1 where it is not known; got 2"},
         ),
         (
             {"train": ["1"], "no such split": ["2"]},

@@ -254,7 +254,7 @@ def test_a_class_that_is_not_there_has_no_score() -> None:
         RecipeError, match="metric 'veb_precision': needs two beat classes or more; the data have: none"
     ):
         metric("veb_precision", ())
-    with pytest.raises(DataError, match="r0: an answer of 5 classes is needed; came none"):
+    with pytest.raises(DataError, match="r0: a prediction of 5 classes is needed; got none"):
         metric("veb_precision").measure(image, None, batch(image))
 
 
