@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from restorekit import DataError, Intensity, read_image, to_stored
 from restorekit.io.images import expecting
@@ -15,13 +14,13 @@ PLAIN = Intensity("uint8", 0, 255, 1, "PNG")
 
 @pytest.mark.parametrize(("shape", "name"), [((5,), "x.mask.npy"), ((4, 6), "x.mask.png"), ((3, 4, 5), "x.mask.npy")])
 def test_every_class_comes_back(tmp_path: Path, shape: tuple[int, ...], name: str) -> None:
-    mask = torch.arange(int(np.prod(shape))).reshape(shape) * 4 % 256
+    mask = np.arange(int(np.prod(shape))).reshape(shape) * 4 % 256
     path = mask_place(tmp_path / "x.tif", PLAIN, len(shape))
     assert path.name == name
     write_mask(path, mask, PLAIN)
     with expecting(len(shape)):
         image, intensity = read_image(path, range=(0, 255))
-    assert np.array_equal(to_stored(image, intensity)[0], mask.numpy())
+    assert np.array_equal(to_stored(image, intensity)[0], mask)
 
 
 def test_the_mask_of_a_nifti_volume_keeps_its_header(tmp_path: Path) -> None:
@@ -35,13 +34,13 @@ def test_the_mask_of_a_nifti_volume_keeps_its_header(tmp_path: Path) -> None:
     _, intensity = read_image(tmp_path / "ct.nii.gz", range=(-1000, 2000))
     path = mask_place(tmp_path / "ct.nii.gz", intensity, 3)
     assert path.name == "ct.mask.nii.gz"
-    mask = torch.from_numpy(values.astype(np.int64)) % 3
+    mask = values.astype(np.int64) % 3
     write_mask(path, mask, intensity)
     written = nibabel.load(path)
-    assert np.array_equal(written.get_fdata(), mask.numpy())
+    assert np.array_equal(written.get_fdata(), mask)
     assert np.array_equal(written.affine, affine)
 
 
 def test_more_classes_than_a_file_holds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a mask holds classes 0 to 255; got 256"):
-        write_mask(tmp_path / "x.mask.png", torch.tensor([[256]]), PLAIN)
+        write_mask(tmp_path / "x.mask.png", np.array([[256]]), PLAIN)
