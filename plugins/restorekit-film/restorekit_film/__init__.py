@@ -1,0 +1,19 @@
+"""Restoration of radiographs: film degradations with a tone truth, a generator, losses, aligned scores, a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from restorekit import hookimpl
+
+__all__ = ["register_parts"]
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
+    """Add every part of the plugin."""
+    from restorekit_film import chain, pairs  # here: importing the package imports no torch
+
+    add("degradation", "film", chain.film)
+    add("dataset", "film_pairs", pairs.film_pairs)
