@@ -13,7 +13,9 @@ __all__ = ["register_parts"]
 @hookimpl
 def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
     """Add every part of the plugin."""
-    from restorekit_film import chain, pairs  # here: importing the package imports no torch
+    from restorekit_film import chain, metrics, pairs  # here: importing the package imports no torch
 
     add("degradation", "film", chain.film)
     add("dataset", "film_pairs", pairs.film_pairs)
+    for name in metrics.__all__:
+        add("metric", name, getattr(metrics, name))

@@ -156,8 +156,8 @@ def film(
     """What happens to radiographs, at their own resolution: a shuffled chain of two to five of eleven steps.
 
     Three of ten images then go through a second round of one or two steps at half the severity. A round ends in JPEG
-    every second time. Severities are drawn as `severest * u ** 1.5`, u uniform in [0, 1], so that mild ones prevail; those of
-    exposure with either sign.
+    every second time. Severities are drawn as `severest * u ** 1.5`, u uniform in [0, 1], so that mild ones prevail;
+    those of exposure with either sign.
 
     | step | severity | severest |
     | --- | --- | --- |
