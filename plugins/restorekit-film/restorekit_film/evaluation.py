@@ -70,7 +70,7 @@ def checkerboard(image: Image, strides: Sequence[int] = STRIDES) -> float:
         return float("nan")
     values = image[:height, :width] - image[:height, :width].mean()
     power = np.abs(np.fft.fft2(values * np.outer(_hann(height), _hann(width)))) ** 2
-    power = sum(np.roll(power, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)) / 9
+    power = np.mean([np.roll(power, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)], axis=0)
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
     seen: set[tuple[int, int]] = {(0, 0)}
     found = []

@@ -102,8 +102,8 @@ class ToneError(_AgainstTruth):
 
     better = "lower"
     id = (
-        "Tone error: the root of the mean square error that alignment removes, as a share of the range. Squared, it "
-        f"and the error that is left add up to the whole error. Alignment is {_ALIGNED.removeprefix('after ')}; {_RANGE}"
+        "Tone error: the root of the mean square error that alignment removes, as a share of the range. Squared, "
+        f"it and the rest add up to the whole error. Alignment is {_ALIGNED.removeprefix('after ')}; {_RANGE}"
     )
 
     def score(self, made: Image, truth: Image) -> float:
