@@ -13,10 +13,18 @@ __all__ = ["register_parts"]
 @hookimpl
 def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
     """Add every part of the plugin."""
-    from restorekit_film import chain, generator, losses, metrics, pairs  # here: importing the package imports no torch
+    from restorekit_film import (  # here: importing the package imports no torch
+        baseline,
+        chain,
+        generator,
+        losses,
+        metrics,
+        pairs,
+    )
 
     add("degradation", "film", chain.film)
     add("dataset", "film_pairs", pairs.film_pairs)
+    add("restorer", "tone_tv", baseline.tone_tv)
     add("generator", "film_restorer", generator.film_restorer)
     for name in losses.__all__:
         add("loss", name, getattr(losses, name))

@@ -95,7 +95,9 @@ class Tone(_Pair):
             )
         summary = generator.summary(p.a.image) if p.a.summary is None else p.a.summary
         curve = generator.tone(summary)
-        error = ((curve.values - wanted).square() * count).sum(1)
+        # As a change: the values near a knot do not lie evenly around it.
+        change = wanted - _curve(degraded, degraded)[1]
+        error = ((curve.values - generator.tone.knots - change).square() * count).sum(1)
         surprise: Tensor = 0.5 * (error / curve.variance + curve.variance.log())
         return surprise
 
