@@ -3,8 +3,8 @@
     python plugins/restorekit-film/benchmarks/score_draws.py DRAWS.csv FILMS -m MODEL -o OUT [--size 128 128]
 
 DRAWS.csv has the columns file, draw, order, name, severity and seed: a row is one degradation of one draw of one
-file of the folder FILMS. The degradations are parts of restorekit and restorekit-kornia, applied in `order`, each with a
-generator of its own `seed`, clipped after each. MODEL is what `restorekit restore -m` takes: a run folder, or a part.
+file of the folder FILMS. The degradations are parts of restorekit and restorekit-kornia, applied in `order`, each with
+a generator of its own `seed`, clipped after each. MODEL is what `restorekit restore -m` takes: a run folder, or a part.
 
 OUT.csv gets a row for each film and draw; OUT.json means with intervals by patient (bootstrap), gains over the input,
 and harm. The same call goes on where it was stopped. FILMS/manifest.csv, where there is one, names patients.

@@ -82,7 +82,7 @@ class Tone(nn.Module):
 
     def forward(self, summary: Tensor) -> Curve:
         """Return the curves of films with summaries (B, K)."""
-        start, slopes, spread = torch.split(wide(self.net(summary)), [1, SEGMENTS, 1], 1)  # type: ignore[no-untyped-call]
+        start, slopes, spread = torch.split(wide(self.net(summary)), [1, SEGMENTS, 1], 1)
         # Steps less those of the identity: exactly 0 at the start, whatever the rounding of sums.
         steps = torch.expm1(STEEPEST * torch.tanh(slopes)) * (2 / SEGMENTS)
         change = torch.cat([start.tanh(), start.tanh() + steps.cumsum(1)], 1)
