@@ -49,7 +49,13 @@ SMALL = {
         "nets.generator.width=4",
     ],
     # Published weights cannot be had without a network, so these networks start from drawn ones, as they can for users.
-    "restore_xray": ["data.window=[48, 48]", "data.a.crop=56", "data.batch=2", "train.schedule.warmup=0"],
+    "restore_xray": [
+        "data.window=[48, 48]",
+        "data.size=[48, 48]",
+        "data.a.crop=56",
+        "data.batch=2",
+        "train.schedule.warmup=0",
+    ],
     "restore_xray_128": [
         "data.size=[32, 32]",
         "data.a.dataset.size=[32, 32]",
@@ -217,8 +223,7 @@ def test_trains_two_steps(
     if recipe.load(path, known).data.a.name == "r2cgan_folders":
         sets.append(f"data.root={published}")
     elif path.stem.startswith("restore_xray"):
-        folder = published if variant == "published" else request.getfixturevalue("films")
-        sets.append(f"data.root={folder}")
+        sets.append(f"data.root={request.getfixturevalue('films')}")
     elif path.stem == "r2cgan_ecg":
         sets.append(f"data.root={request.getfixturevalue('stressed')}")
     run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")

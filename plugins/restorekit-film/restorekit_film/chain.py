@@ -138,7 +138,7 @@ def _tone_change(kind: str, image: Tensor, severity: float, rng: Generator) -> C
         return lambda x: effects.scatter(x, severity, rng).clamp_(-1, 1)
     if kind == "exposure":
         gamma = 2.0**severity
-        return lambda x: ((x + 1) / 2).pow_(gamma).mul_(2).sub_(1)
+        return lambda x: ((x + 1) / 2).clamp_(0, 1).pow_(gamma).mul_(2).sub_(1)  # a rounding below 0 has no power
     if kind == "contrast":
         mean = image.mean()
         return lambda x: torch.lerp(x, mean.expand_as(x), severity)

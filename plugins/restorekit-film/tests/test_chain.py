@@ -73,6 +73,14 @@ def test_chain_of_tone_steps_alone_is_its_own_tone_truth() -> None:
     torch.testing.assert_close(bent, mean + 0.7 * (image() - mean))
 
 
+@pytest.mark.parametrize("name", SEVEREST)
+def test_values_that_rounding_took_beyond_the_range_stay_finite(name: str) -> None:
+    beyond = image().sign() * (1 + 1e-6)
+    worse, toned = film(Domain("a", 1, (96, 120))).pair(beyond, {name: SEVEREST[name], f"{name}_2": 0.1}, rng())
+    assert worse.isfinite().all()
+    assert toned.isfinite().all()
+
+
 def test_draws_follow_the_prior() -> None:
     chain = film(Domain("a", 1, (96, 120)), untouched=0.2)
     drawn = [chain.draw(rng(seed)) for seed in range(1500)]
