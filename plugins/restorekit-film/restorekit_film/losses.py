@@ -1,4 +1,4 @@
-"""Losses of pairs beside restorekit's `paired`: edges, structure at several scales, and tone curves.
+"""Losses of pairs beside restorekit's `paired`: gradients, structure at several scales, and tone curves.
 
 Charbonnier is `{name: paired, norm: charbonnier}`. All are means over the images whose truth is known.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from restorekit import Loss, LossValue, Passes, PerImage, RecipeError, wide
 from restorekit_film.generator import FilmRestorer, hats
 
-__all__ = ["edges", "ms_ssim", "tone"]
+__all__ = ["gradients", "ms_ssim", "tone"]
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales of MS-SSIM, from the finest; table of Wang 2003, section 4."""
@@ -41,7 +41,7 @@ class _Pair(Loss):
         """Return (B,), of restored images and truths (B, C, *S)."""
 
 
-class Edges(_Pair):
+class Gradients(_Pair):
     """Gradients must be those of the truth."""
 
     def distance(self, p: Passes, made: Tensor, truth: Tensor) -> Tensor:
@@ -110,9 +110,9 @@ def _curve(degraded: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     return count / count.sum(1, keepdim=True), mean
 
 
-def edges() -> Loss:
+def gradients() -> Loss:
     """Mean absolute difference of the gradients (of neighbours) of the restored image and its truth."""
-    return Edges()
+    return Gradients()
 
 
 def ms_ssim(*, scales: Annotated[int, Field(ge=1, le=5)] = 1) -> Loss:

@@ -38,18 +38,18 @@ def images(side: int = 64) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
 
 
-def test_edges_are_the_mean_difference_of_gradients() -> None:
+def test_gradients_are_the_mean_difference_of_gradients() -> None:
     truth = images() * 0.5
     ramp = torch.linspace(0, 0.4, 64).expand(2, 1, 64, 64)
-    assert value(loss("edges"), passes(truth + ramp, truth)) == pytest.approx(0.4 / 63 / 2, rel=1e-4)
-    assert value(loss("edges"), passes(truth + 0.1, truth)) == pytest.approx(0, abs=1e-6)
+    assert value(loss("gradients"), passes(truth + ramp, truth)) == pytest.approx(0.4 / 63 / 2, rel=1e-4)
+    assert value(loss("gradients"), passes(truth + 0.1, truth)) == pytest.approx(0, abs=1e-6)
 
 
 def test_images_of_unknown_truth_do_not_count() -> None:
     truth = images() * 0.5
     blank = truth * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
     p = passes(truth + torch.linspace(0, 0.4, 64), blank, known=torch.tensor([True, False]))
-    assert value(loss("edges"), p) == pytest.approx(0.4 / 63 / 2, rel=1e-4)
+    assert value(loss("gradients"), p) == pytest.approx(0.4 / 63 / 2, rel=1e-4)
 
 
 def test_five_scales_are_ms_ssim_of_another_library() -> None:
