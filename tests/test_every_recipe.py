@@ -49,6 +49,19 @@ SMALL = {
         "nets.generator.width=4",
     ],
     # Published weights cannot be had without a network, so these networks start from drawn ones, as they can for users.
+    "restore_xray": [
+        "data.window=[48, 48]",
+        "data.size=[48, 48]",
+        "data.a.crop=56",
+        "data.batch=2",
+        "train.schedule.warmup=0",
+    ],
+    "restore_xray_128": [
+        "data.size=[32, 32]",
+        "data.a.dataset.size=[32, 32]",
+        "data.batch=2",
+        "train.schedule.warmup=0",
+    ],
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
@@ -158,6 +171,17 @@ def published(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Good films in train, val and test, and a table of them."""
+    rng, lines = torch.Generator().manual_seed(0), ["path,split,patient"]
+    for at, split in enumerate(("train", "train", "train", "train", "val", "test", "test")):
+        write_image(tmp_path / "films" / split / f"{at}.png", torch.rand(1, 64, 60, generator=rng) * 2 - 1)
+        lines.append(f"{split}/{at}.png,{split},p{at}")
+    (tmp_path / "films" / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path / "films"
+
+
 @pytest.fixture(scope="module")
 def stressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of the noise stress test's names, rate and length: a beat every 0.8 s, of each class in turn; noise."""
@@ -198,6 +222,8 @@ def test_trains_two_steps(
     sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
     if recipe.load(path, known).data.a.name == "r2cgan_folders":
         sets.append(f"data.root={published}")
+    elif path.stem.startswith("restore_xray"):
+        sets.append(f"data.root={request.getfixturevalue('films')}")
     elif path.stem == "r2cgan_ecg":
         sets.append(f"data.root={request.getfixturevalue('stressed')}")
     run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")

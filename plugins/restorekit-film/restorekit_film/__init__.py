@@ -1,0 +1,32 @@
+"""Restoration of radiographs: film degradations with a tone truth, a generator, losses, aligned scores, a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from restorekit import hookimpl
+
+__all__ = ["register_parts"]
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
+    """Add every part of the plugin."""
+    from restorekit_film import (  # here: importing the package imports no torch
+        baseline,
+        chain,
+        generator,
+        losses,
+        metrics,
+        pairs,
+    )
+
+    add("degradation", "film", chain.film)
+    add("dataset", "film_pairs", pairs.film_pairs)
+    add("restorer", "tone_tv", baseline.tone_tv)
+    add("generator", "film_restorer", generator.film_restorer)
+    for name in losses.__all__:
+        add("loss", name, getattr(losses, name))
+    for name in metrics.__all__:
+        add("metric", name, getattr(metrics, name))

@@ -1,0 +1,311 @@
+"""The generator `film_restorer`: a tone curve from the whole film, and structure from small neighbourhoods.
+
+Both parts start as the identity: their last layers are zero. What is learnt is a change, and an image that needs none
+is touched little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, nd, wide
+
+__all__ = ["Curve", "FilmRestorer", "film_restorer", "hats"]
+
+SEGMENTS = 16
+"""Of a tone curve, alike wide over [-1, 1]."""
+QUANTILES = 24
+POOLED = {1: 512, 2: 64, 3: 16}
+"""Sides of the pooled image whose quantiles a summary has, by the number of dimensions."""
+THUMBNAIL = {1: 64, 2: 16, 3: 6}
+SURE = 1e-4
+"""Least variance of a tone curve: a hundredth of half the range, squared."""
+STEEPEST = 2.0
+"""Log of the steepest slope of a tone curve; the flattest is its inverse."""
+
+Strength = Annotated[float, Field(ge=0, le=1)]
+Activation = Literal["relu", "tanh"]
+Upsample = Literal["resize", "shuffle"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Channels and blocks of each level, the full resolution first, and hidden units of the tone part."""
+
+    widths: tuple[int, ...]
+    down: tuple[int, ...]
+    up: tuple[int, ...]
+    hidden: int
+
+
+SIZES = {
+    "tiny": Size((16, 32, 48, 64), (0, 1, 1, 1), (1, 1, 1), 64),
+    "base": Size((16, 40, 88, 144), (0, 1, 1, 2), (1, 1, 1), 128),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A non-decreasing tone curve of each film, through `SEGMENTS` + 1 knots, before it is shrunk."""
+
+    values: Tensor
+    """(B, K): the tone at knots that lie evenly in [-1, 1]."""
+    variance: Tensor
+    """(B,): the square error of the curve that is expected, a mean over the film's values."""
+
+
+class Tone(nn.Module):
+    """Predicts a curve and its variance from a summary, and applies it, the less the less sure it is.
+
+    A change of mean square D with variance V is applied by D / (D + caution V). With a share from 0 to 1 a
+    non-decreasing curve stays one.
+    """
+
+    knots: Tensor
+
+    def __init__(self, inputs: int, hidden: int, caution: float) -> None:
+        super().__init__()
+        self.caution = caution
+        self.register_buffer("knots", torch.linspace(-1, 1, SEGMENTS + 1), persistent=False)
+        self.net = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, SEGMENTS + 2)
+        )
+        _zero(self.net[-1])
+
+    def forward(self, summary: Tensor) -> Curve:
+        """Return the curves of films with summaries (B, K)."""
+        start, slopes, spread = torch.split(wide(self.net(summary)), [1, SEGMENTS, 1], 1)
+        # Steps less those of the identity: exactly 0 at the start, whatever the rounding of sums.
+        steps = torch.expm1(STEEPEST * torch.tanh(slopes)) * (2 / SEGMENTS)
+        change = torch.cat([start.tanh(), start.tanh() + steps.cumsum(1)], 1)
+        return Curve(self.knots + change, SURE + 0.01 * torch.exp(4 * torch.tanh(spread[:, 0])))
+
+    def bend(self, image: Tensor, curve: Curve, strength: float) -> Tensor:
+        """Return images (B, C, *S) after their curves."""
+        change = curve.values - self.knots
+        square = change.square().mean(1) + SURE  # never 0, where no gradient would pass
+        share = strength * square / (square + self.caution * curve.variance)
+        change = (share[:, None] * change).to(image.dtype)
+        place = (image.flatten(1).clamp(-1, 1) + 1) * (SEGMENTS / 2)
+        below = place.detach().long().clamp(max=SEGMENTS - 1)
+        low, high = change.gather(1, below), change.gather(1, below + 1)
+        return image + torch.lerp(low, high, place - below).view(image.shape)
+
+
+class Block(nn.Module):
+    """Two layers added to what comes in: (B, F, *s) keeps its shape."""
+
+    def __init__(self, make: MakeLayer, width: int, activation: Activation) -> None:
+        super().__init__()
+        self.first, self.second = (make(width, width, 3, padding=1) for _ in range(2))
+        self.act = _activation(activation)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return the state after the block."""
+        made: Tensor = state + self.second(self.act(self.first(state)))
+        return made
+
+
+class Up(nn.Module):
+    """Twice the size: a layer at the coarse size, then linear interpolation or a pixel shuffle."""
+
+    def __init__(self, make: MakeLayer, dims: int, wide_in: int, wide_out: int, upsample: Upsample) -> None:
+        super().__init__()
+        shuffled = upsample == "shuffle"
+        self.layer = make(wide_in, wide_out * 4 if shuffled else wide_out, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(2) if shuffled else None
+        self.mode = ("linear", "bilinear", "trilinear")[dims - 1]
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return (B, F', *2s) for (B, F, *s)."""
+        made: Tensor = self.layer(state)
+        larger: Tensor = (
+            F.interpolate(made, scale_factor=2.0, mode=self.mode) if self.shuffle is None else self.shuffle(made)
+        )
+        return larger
+
+
+class Structure(nn.Module):
+    """A residual U-shape of 3 x 3 layers: strided ones down, sums over skips, no norm."""
+
+    def __init__(
+        self, make: MakeLayer, dims: int, channels: int, size: Size, activation: Activation, upsample: Upsample
+    ) -> None:
+        super().__init__()
+        widths = size.widths
+        pairs = list(pairwise(widths))
+        self.act = _activation(activation)
+        self.first = make(channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(make(one, other, 3, stride=2, padding=1) for one, other in pairs)
+        self.up = nn.ModuleList(Up(make, dims, other, one, upsample) for one, other in pairs)
+        self.encoder, self.decoder = (
+            nn.ModuleList(
+                nn.Sequential(*(Block(make, width, activation) for _ in range(count)))
+                for width, count in zip(widths, counts, strict=False)
+            )
+            for counts in (size.down, size.up)
+        )
+        self.last = make(widths[0], channels, 3, padding=1)
+        _zero(self.last)
+        self.halo, self.width = _halo(size), widths[-1]
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return the states of every level, from the full resolution on."""
+        state = self.encoder[0](self.act(self.first(image)))
+        states = [state]
+        for down, blocks in zip(self.down, list(self.encoder)[1:], strict=True):
+            states.append(blocks(self.act(down(states[-1]))))
+        return states
+
+    def decode(self, states: Sequence[Tensor]) -> Tensor:
+        """Return what is added to the image, (B, C, *S)."""
+        state = states[-1]
+        for at in reversed(range(len(self.up))):
+            state = self.decoder[at](self.act(states[at] + self.up[at](state)))
+        made: Tensor = self.last(state)
+        return made
+
+
+class FilmRestorer(Generator):
+    """Structure first, then tone: both change the image, and neither knows of the other.
+
+    Args:
+        channels: of the images.
+        dims: of the images.
+        structure: the network of structure, None: none; and its strength.
+        tone: the part that bends tones, None: none; and its strength.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dims: int,
+        structure: tuple[Structure | None, float],
+        tone: tuple[Tone | None, float],
+    ) -> None:
+        super().__init__()
+        self.dims = dims
+        self.structure, self.structure_strength = structure
+        self.tone, self.tone_strength = tone
+        self.halo = 0 if self.structure is None else self.structure.halo
+        levels = 1 if self.structure is None else len(self.structure.down) + 1
+        self.multiple = 2 ** (levels - 1)
+        self.features = channels if self.structure is None else self.structure.width
+
+    @property
+    def summarises(self) -> bool:
+        """True if it has a tone part."""
+        return self.tone is not None
+
+    def summary(self, image: Tensor) -> Tensor | None:
+        """Return (B, K): quantiles of the pooled image and a thumbnail, means over channels; None without a tone part.
+
+        Pooling makes both nearly the same at any resolution, and takes noise out of the quantiles.
+        """
+        if self.tone is None:
+            return None
+        gray = image.mean(1, keepdim=True)
+        size = [POOLED[self.dims]] * self.dims
+        pooled = F.interpolate(gray, size, mode="area").flatten(1).sort(1).values
+        at = [round(i * (pooled.shape[1] - 1) / (QUANTILES - 1)) for i in range(QUANTILES)]
+        thumbnail = F.interpolate(gray, [THUMBNAIL[self.dims]] * self.dims, mode="area")
+        return torch.cat([pooled[:, at], thumbnail.flatten(1)], 1)
+
+    def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return (image, curve, variance, states), as far as there are such, and the coarsest states."""
+        known = self.summary(image) if summary is None else summary
+        states = [] if self.structure is None else self.structure.encode(image)
+        curve = None if self.tone is None or known is None else self.tone(known)
+        bent = () if curve is None else (curve.values, curve.variance)
+        return (image, *bent, *states), states[-1] if states else image
+
+    def decode(self, state: tuple[Tensor, ...]) -> Tensor:
+        """Return the restored images (B, C, *S) in [-1, 1]."""
+        image, *rest = state
+        bent = rest[:2] if self.tone is not None else []
+        if self.structure is not None:
+            image = (image + self.structure_strength * self.structure.decode(rest[len(bent) :])).clamp(-1, 1)
+        if self.tone is not None:
+            image = self.tone.bend(image, Curve(*bent), self.tone_strength).clamp(-1, 1)
+        return image
+
+
+def film_restorer(
+    source: Domain,
+    target: Domain,
+    *,
+    size: Literal["tiny", "base"] = "tiny",
+    tone: Strength = 1.0,
+    structure: Strength = 1.0,
+    caution: Annotated[float, Field(ge=0, le=100)] = 1.0,
+    layer: Factory = nd.conv,
+    activation: Activation = "relu",
+    upsample: Upsample = "resize",
+) -> Generator:
+    """A restorer of radiographs that starts as the identity: a tone curve of the whole film, and local structure.
+
+    Tone: a non-decreasing curve from quantiles and a thumbnail of the whole film, with a variance of its own, by which
+    it shrinks to no change. Structure: a residual U-shape of 3 x 3 layers without norms, exact in tiles. Each part may
+    be trained alone.
+
+    Args:
+        source: The images that come in.
+        target: The images that go out, of as many channels.
+        size: "tiny": 0.3 million parameters, 52 GFLOP a megapixel. "base": 1.5 million, 117 GFLOP.
+        tone: Strength of the tone part; 0: there is none.
+        structure: Strength of the structure part; 0: there is none.
+        caution: How much its own variance shrinks the tone curve; 0: not at all.
+        layer: What its layers are.
+        activation: What follows a layer; operational layers take tanh, as powers require a bounded input.
+        upsample: How structure gets back to the full size: "resize", or "shuffle" for images of two dimensions.
+    """
+    if source.channels != target.channels:
+        raise RecipeError(
+            f"generator 'film_restorer': channels must be alike; got {source.channels} and {target.channels}"
+        )
+    if tone == 0 and structure == 0:
+        raise RecipeError("generator 'film_restorer': tone and structure are both 0; one must be above 0")
+    if upsample == "shuffle" and source.dims != 2:
+        raise RecipeError(f"generator 'film_restorer': upsample 'shuffle' takes 2 dimensions; got {source.dims}")
+    chosen = SIZES[size]
+    inputs = QUANTILES + THUMBNAIL[source.dims] ** source.dims
+    local = Structure(layer(source.dims), source.dims, source.channels, chosen, activation, upsample)
+    return FilmRestorer(
+        source.channels,
+        source.dims,
+        (local if structure else None, structure),
+        (Tone(inputs, chosen.hidden, caution) if tone else None, tone),
+    )
+
+
+def hats(values: Tensor) -> Tensor:
+    """Return (B, N, K): how near values (B, N) in [-1, 1] are to the knots of a curve, from 0 to 1; the sum is 1."""
+    place = (values.clamp(-1, 1) + 1) * (SEGMENTS / 2)
+    knots = torch.arange(SEGMENTS + 1, dtype=values.dtype, device=values.device)
+    return (1 - (place[..., None] - knots).abs()).clamp(min=0)
+
+
+def _halo(size: Size) -> int:
+    """Return how far a pixel sees: every layer reaches a pixel of its level, an interpolation one of the coarser."""
+    last = len(size.down) - 1
+    within = sum(2 * count * 2**level for level, count in enumerate(size.down))
+    within += sum(2 * count * 2**level for level, count in enumerate(size.up))
+    across = sum(2**level + 2 * 2 ** (level + 1) for level in range(last))
+    return int(2 + within + across)
+
+
+def _activation(name: Activation) -> nn.Module:
+    return nn.ReLU() if name == "relu" else nn.Tanh()
+
+
+def _zero(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)

@@ -1,0 +1,124 @@
+"""The dataset `film_pairs`: good films degraded by a chain, with the good film, or its tone truth, as the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, nd, trial
+from restorekit_film.chain import CURVES, TONE, FilmChain, film
+
+__all__ = ["film_pairs"]
+
+Truth = Literal["clean", "toned", "curves"]
+KEPT = {"clean": (), "toned": TONE, "curves": CURVES}
+"""The steps of the chain that a truth has."""
+
+
+class FilmPairs(Dataset):
+    """Films of `inner` after a chain; the truth is the film itself, or what the tone changes alone make of it."""
+
+    has_truth = True
+
+    def __init__(
+        self,
+        inner: Dataset,
+        chain: Callable[[Domain], Any],
+        truth: Truth,
+        split: str,
+        fresh: bool,
+        crop: int | None,
+    ) -> None:
+        self.inner, self.truth, self.split, self.fresh, self.crop = inner, truth, split, fresh, crop
+        self.classes, self.quantity, self.classes_from = inner.classes, inner.quantity, inner.classes_from
+        self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
+        self.chain = self._made(chain)
+
+    def _made(self, chain: Callable[[Domain], Any]) -> FilmChain | None:
+        """Return the chain for images as the first that can be read; None where there is none."""
+        for index in range(len(self.records)):
+            with suppress(DataError):  # a file that cannot be read is reported when it is loaded
+                image = self.inner.load(index, torch.Generator().manual_seed(0)).image
+                made = chain(Domain("film_pairs", image.shape[0], tuple(image.shape[1:])))
+                if not isinstance(made, FilmChain):
+                    raise RecipeError(
+                        f"dataset 'film_pairs': degradation must be `film`, which knows its tone truth; got "
+                        f"{type(made).__name__}; for others take the dataset `degraded`"
+                    )
+                return made
+        return None
+
+    def load(self, index: int, rng: torch.Generator) -> Sample:
+        """Return film `index`, or a part of it, degraded; `truth` is the film, clean or with tone changes."""
+        sample = self.inner.load(index, rng)
+        if self.chain is None:
+            return sample
+        chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
+        clean = sample.image if self.crop is None else _cropped(sample.image, self.crop, chance)
+        drawn = self.chain.draw(chance)
+        worse, truth = self.chain.pair(clean, drawn, chance, KEPT[self.truth])
+        return Sample(
+            image=worse.contiguous(),
+            truth=truth.contiguous(),
+            intensity=sample.intensity,
+            drawn={**sample.drawn, **drawn},
+        )
+
+    def depths(self) -> Sequence[Depths]:
+        """Those of the films."""
+        return self.inner.depths()
+
+    def file(self, index: int) -> Path | None:
+        """The file of the film."""
+        return self.inner.file(index)
+
+    def skipped(self) -> Sequence[tuple[Path, str]]:
+        """What the films' dataset leaves out."""
+        return self.inner.skipped()
+
+
+@trial(options={"dataset": {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [32, 40]}})
+def film_pairs(
+    root: Path | None,
+    split: str,
+    *,
+    dataset: Factory,
+    degradation: Factory = film,
+    truth: Truth = "clean",
+    fresh: bool = False,
+    crop: Annotated[int, Field(ge=16, le=65536)] | None = None,
+) -> Dataset:
+    """Films of `dataset` degraded by the chain `film`, with their truth.
+
+    A network that learns the truth "toned" need not guess tone: it learns noise, blur, lines and compression alone.
+
+    Args:
+        root: Where the inner dataset's relative paths start.
+        split: "train", "val" or "test".
+        dataset: The good films.
+        degradation: The chain, `film` with its options.
+        truth: "clean": the film. "toned": the film after the chain's tone changes alone: exposure, contrast, clipping
+            and scatter. "curves": the same without scatter, which is then to be removed.
+        fresh: Draw anew in every epoch. Otherwise what happens to a film depends on its key alone.
+        crop: In the training split, take a square of so many pixels, at random, before it is degraded: where training
+            cuts windows, nothing then degrades what it does not use. Scatter and the regions of varying noise are those
+            of the square, and so is the summary of a generator that has one. Null: whole films.
+    """
+    return FilmPairs(dataset(root, split), degradation, truth, split, fresh, crop if split == "train" else None)
+
+
+def _cropped(image: Tensor, side: int, rng: torch.Generator) -> Tensor:
+    size = [min(side, n) for n in image.shape[1:]]
+    room = [have - want for have, want in zip(image.shape[1:], size, strict=True)]
+    return nd.crop(image, [int(torch.randint(n + 1, (), generator=rng)) for n in room], size)
+
+
+def _seed(split: str, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{split}\0{key}".encode()).digest()[:8], "big") >> 1
