@@ -122,7 +122,7 @@ def score(asked: argparse.Namespace, table: Path) -> None:
             clean = film(asked.films / file, None if asked.size is None else tuple(asked.size))
             worse = degraded(clean, steps)
             start = time.perf_counter()
-            made = model.restored(worse).image
+            made = torch.from_numpy(model.restored(worse.numpy()).image)
             seconds = time.perf_counter() - start
             before = {f"input_{name}": value for name, value in scores(worse, clean).items()}
             values = {**before, **scores(made, clean), "seconds": seconds}
