@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
+from restorekit.core.errors import STOPPING, DataError, PluginError, RestorekitError, message_of
 from restorekit.core.formats import Format, Intensity
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
@@ -268,7 +268,9 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     staged = table.stage(job.target)
     format.write(staged, stored, _spaced(intensity, image, stored))
     mask = ""
-    if made.mask is not None and job.mask is not None:
+    if made.mask is not None:
+        if job.mask is None:
+            raise PluginError(f"{type(model).__name__}: got a mask; allowed: where `masks` is True and `dims` is known")
         write_mask(staged.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
         mask = str(job.mask)
     if error := _clash(job, table):
