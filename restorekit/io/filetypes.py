@@ -16,6 +16,7 @@ from restorekit.io.files import files_below
 
 __all__ = [
     "FORMATS",
+    "MASK",
     "SUFFIXES",
     "find_images",
     "format_by_content",
@@ -48,6 +49,10 @@ FORMATS = {
 }
 SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
 """What a name may end in, in small or capital letters; DICOM files may also have no suffix."""
+
+MASK = ".mask"
+"""Stands in the name of a predicted mask between the name of its image and its own suffix: `a.tif.mask.png`."""
+_MASK_NAME = re.compile(rf"(.+\..+){re.escape(MASK)}\.(png|npy|nii|nii\.gz)")
 
 _HEADS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -99,6 +104,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Return every image file below `folder`, sorted by its relative path; links are followed, hidden files left out.
 
     Files are known by their suffix. A DICOM file without one, or with one of digits alone, is known by its content.
+    The mask that restoring wrote beside an image, as `a.tif.mask.png` beside `a.tif`, is none.
     What it leaves out though it is an image, `skipped_images` returns.
     """
     return sorted(path for path in files_below(folder) if _is_found(path))
@@ -108,7 +114,8 @@ def skipped_images(folder: str | os.PathLike[str]) -> list[tuple[Path, str]]:
     """Return the image files below `folder` that `find_images` leaves out, sorted, each with the reason in a few words.
 
     These are files of formats that are not read, by content or suffix; images whose names have a suffix of no image;
-    and files without a suffix that cannot be opened, so that nobody knows. Hidden files are left out.
+    files without a suffix that cannot be opened, so that nobody knows; and masks beside their images. Hidden files are
+    left out.
     """
     unknown = sorted(path for path in files_below(folder) if not _is_found(path))
     reasons = ((path, _reason(path)) for path in unknown)
@@ -170,7 +177,15 @@ def _is_bare(path: Path) -> bool:
     return not path.suffix or path.suffix[1:].isdigit()
 
 
+def _is_mask(path: Path) -> bool:
+    """True if the image whose name the file carries stands beside it."""
+    named = _MASK_NAME.fullmatch(path.name)
+    return named is not None and path.with_name(named[1]).is_file()
+
+
 def _is_found(path: Path) -> bool:
+    if _is_mask(path):
+        return False
     if format_by_name(path) is not None:
         return True
     if not _is_bare(path) or path.name == "DICOMDIR":
@@ -185,6 +200,8 @@ def _reason(path: Path) -> str:
     """Return why an image is left out; empty: the file is no image."""
     if path.name == "DICOMDIR":
         return ""
+    if _is_mask(path):
+        return "the mask of the image beside it"
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)

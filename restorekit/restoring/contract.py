@@ -51,7 +51,7 @@ class FileModel(ABC):
     @property
     @abstractmethod
     def masks(self) -> bool:
-        """Whether it predicts the class of each pixel."""
+        """Whether it predicts the class of each pixel; its `dims` is then known."""
 
     @property
     @abstractmethod

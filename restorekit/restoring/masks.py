@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
+from restorekit.io.filetypes import MASK, format_by_name
 from restorekit.io.images import write_image
 
 __all__ = ["mask_place", "write_mask"]
@@ -18,18 +19,19 @@ MOST = 255
 """Highest index of a class that a file holds."""
 
 
-def mask_place(restored: Path, intensity: Intensity, dims: int) -> Path:
-    """Return where the mask of an image goes: STEM.mask.png, of a volume in NIfTI its own suffix, else .npy."""
-    stem, dot, suffixes = restored.name.partition(".")
-    if dims == 2:
-        suffixes = "png"
-    elif intensity.format != "NIFTI":
-        suffixes = "npy"
-    return restored.with_name(f"{stem}.mask{dot or '.'}{suffixes}")
+def mask_place(restored: Path, dims: int) -> Path:
+    """Return where the mask of a restored file goes: NAME.mask.png, of a NIfTI volume NAME.mask.nii.gz, else .npy.
+
+    NAME is the whole name of the restored file, so that no two files share a mask.
+    """
+    suffix = ".png" if dims == 2 else ".npy"
+    if dims != 2 and format_by_name(restored) == "NIFTI":
+        suffix = ".nii.gz" if restored.suffix.lower() == ".gz" else ".nii"
+    return restored.with_name(f"{restored.name}{MASK}{suffix}")
 
 
 def write_mask(path: Path, mask: NDArray[np.int64], intensity: Intensity) -> None:
-    """Write a mask (*S) as 8-bit integers; of NIfTI the header of the image is kept.
+    """Write a mask (*S) as 8-bit integers: NumPy files have the axes S, NIfTI keeps the header of the image.
 
     Args:
         path: as `mask_place` returned it, in any folder.
@@ -42,8 +44,9 @@ def write_mask(path: Path, mask: NDArray[np.int64], intensity: Intensity) -> Non
     if int(mask.max()) > MOST:
         raise DataError(f"{path}: a mask holds classes 0 to {MOST}; got {int(mask.max())}")
     as_image = mask[None].astype(np.float32) * (2 / MOST) - 1
-    plain = Intensity("uint8", 0, MOST, 1, path.suffix.removeprefix(".").upper())
-    if intensity.format == "NIFTI" and path.suffix in (".nii", ".gz"):
-        details = {**intensity.details, "slope": 1, "inter": 0}
-        plain = replace(plain, format="NIFTI", spacing=intensity.spacing, details=details)
+    plain = Intensity("uint8", 0, MOST, 1, format_by_name(path) or "", details={"channels": False})
+    if plain.format == "NIFTI":
+        details = intensity.details if intensity.format == "NIFTI" else {}
+        details = {**details, "slope": 1, "inter": 0, "packed": path.suffix == ".gz"}
+        plain = replace(plain, spacing=intensity.spacing, details=details)
     write_image(path, as_image, plain)

@@ -117,8 +117,8 @@ class Model(FileModel):
 
     @property
     def masks(self) -> bool:
-        """True if its images have masks; it predicts them if it has a head."""
-        return self.task.kind == "mask"
+        """True if its images have masks and it predicts them: a run without a head, or of a method, does not."""
+        return self.task.kind == "mask" and self.restorer().predicts
 
     @property
     def dims(self) -> int | None:
@@ -339,11 +339,14 @@ class Model(FileModel):
         whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
         summary = restorer.summary(image)
         predictions: list[Tensor | None] = []
+        masks, pictures = self.masks, 0
 
         def once(piece: Tensor) -> Tensor:
+            nonlocal pictures
             output = restorer.restore(piece, summary)
-            predictions.append(None if self.masks else output.prediction)
-            if not self.masks or output.prediction is None:
+            pictures = output.image.shape[1]
+            predictions.append(None if self.task.kind == "mask" else output.prediction)
+            if not masks or output.prediction is None:
                 return output.image
             # Windows of masks are blended as those of images are.
             return torch.cat([output.image, output.prediction.to(output.image)], 1)
@@ -360,8 +363,9 @@ class Model(FileModel):
             raise DataError(f"the networks cannot take an image of {shape}: {why}") from error
         if least is not None and side < least:
             note = f"windows of {side} are blended and differ from the whole image; from {least} on they are exact"
-        if self.masks and made.shape[1] > len(self.outputs):
-            pictures = made.shape[1] - len(self.outputs)
+        if made.shape[1] > pictures:  # what follows them is the prediction
+            if halo is None and not whole:
+                note = f"windows of {side} are blended: the image and the mask differ from those of the whole image"
             return _Made(made[0, :pictures], None, None, made[0, pictures:].argmax(0), note)
         if predictions[0] is None or not whole:
             return _Made(made[0], None, None, note=note)

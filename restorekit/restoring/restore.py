@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
+from restorekit.core.errors import STOPPING, DataError, PluginError, RestorekitError, message_of
 from restorekit.core.formats import Format, Intensity
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
@@ -88,6 +88,8 @@ class _Job:
     path: Path
     target: Path
     note: str = ""
+    mask: Path | None = None
+    """Where the mask goes that is predicted of it; None: none is."""
     error: str = ""
     """Why it cannot be restored, where that is known beforehand."""
 
@@ -134,7 +136,8 @@ def restore_files(
 
     Raises:
         DataError: if an argument is not allowed, there is nothing to restore, every file would be written over itself,
-            another process restores into `folder`, or `folder` holds a table with other columns.
+            another process restores into `folder`, `folder` holds a table with other columns, or what the run predicts
+            is called as a column of the table.
         OSError: if the table cannot be written; the file whose row it would be is then not written either.
     """
     if not isinstance(model, FileModel):
@@ -164,12 +167,32 @@ def _paths(inputs: object) -> list[Path]:
 def _restore_all(
     model: FileModel, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
 ) -> Iterator[Row]:
-    jobs = _jobs(model.format, inputs, folder, say)
-    with opened(folder, [*COLUMNS, *([MASK] if model.masks else model.columns)], LATER) as table:
+    columns = _columns(model, folder / TABLE)
+    jobs = _jobs(model, inputs, folder, say)
+    with opened(folder, columns, LATER) as table:
         if table.gone:
-            say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone")
+            say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone; so are masks that they named")
+        if table.unmasked:
+            say(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
         for job in jobs:
             yield _recorded(model, job, options, table)
+
+
+def _columns(model: FileModel, table: Path) -> list[str]:
+    """Return the columns of the table.
+
+    Raises:
+        DataError: if a prediction would have the name of another column.
+    """
+    own = (*COLUMNS, MASK)
+    taken = [name for at, name in enumerate(model.columns) if name in own or name in model.columns[:at]]
+    if taken:
+        raise DataError(
+            f"{table}: a column would hold the prediction {taken[0]!r}, and the table has a column of that name; "
+            f"allowed: names that differ from each other and from {', '.join(own)}. Rename it in the recipe's data, "
+            "and train again"
+        )
+    return [*COLUMNS, *([MASK] if model.masks else model.columns)]
 
 
 def _recorded(model: FileModel, job: _Job, options: _Options, table: Table) -> Row:
@@ -204,7 +227,9 @@ def _said(path: Path, error: BaseException) -> str:
 
 def _clash(job: _Job, table: Table) -> str:
     """Return why a file may not be written to its place; empty: it may."""
-    for target in [job.target, *(t for t in table.staged() if t != job.target)]:
+    places = [path for path in (job.target, job.mask) if path is not None]
+    named = {os.path.abspath(path) for path in places}  # `staged` are absolute, and those may be relative
+    for target in [*places, *(t for t in table.staged() if str(t) not in named)]:
         if not os.path.lexists(target) and table.owner(target) is None:
             continue
         source = table.owner(target) or _main_owner(job, target, table)
@@ -218,8 +243,11 @@ def _clash(job: _Job, table: Table) -> str:
 
 def _main_owner(job: _Job, target: Path, table: Table) -> str | None:
     """Return the source of a file that stands beside a restored one, as the samples of a record beside its header."""
-    same = target.parent == job.target.parent and target.name.partition(".")[0] == job.target.name.partition(".")[0]
-    return table.owner(job.target) if same else None
+    if target == job.mask:  # has an owner of its own
+        return None
+    beside = os.path.abspath(target.parent) == os.path.abspath(job.target.parent)
+    same = target.name.partition(".")[0] == job.target.name.partition(".")[0]
+    return table.owner(job.target) if beside and same else None
 
 
 def _same_file(one: str, other: Path) -> bool:
@@ -241,9 +269,10 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     format.write(staged, stored, _spaced(intensity, image, stored))
     mask = ""
     if made.mask is not None:
-        place = mask_place(job.target, intensity, made.mask.ndim)
-        write_mask(staged.with_name(place.name), made.mask, _spaced(intensity, image, stored))
-        mask = str(place)
+        if job.mask is None:
+            raise PluginError(f"{type(model).__name__}: got a mask; allowed: where `masks` is True and `dims` is known")
+        write_mask(staged.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
+        mask = str(job.mask)
     if error := _clash(job, table):
         raise DataError(error)
     ranged = known is not None and options.range is None
@@ -292,8 +321,9 @@ def _bits(intensity: Intensity) -> int | None:
     return min(8 * dtype.itemsize, max(1, ceil(log2(intensity.high - intensity.low + 1))))
 
 
-def _jobs(format: Format, inputs: Sequence[Path], folder: Path, say: Callable[[str], None]) -> list[_Job]:
+def _jobs(model: FileModel, inputs: Sequence[Path], folder: Path, say: Callable[[str], None]) -> list[_Job]:
     """Return what is to be restored, each file once, with its place or the reason why it has none."""
+    format, dims = model.format, model.dims if model.masks else None
     products = _Products(folder)
     jobs: list[_Job] = []
     named: dict[str, str] = {}
@@ -312,10 +342,14 @@ def _jobs(format: Format, inputs: Sequence[Path], folder: Path, say: Callable[[s
             repeated += 1
             continue
         named |= {os.path.abspath(path): key, real: key}
-        if not job.error and key in places:
-            job = replace(job, error=f"would be written to {job.target}, as {places[key]} is; choose another -o FOLDER")
+        if dims is not None and not job.error:
+            job = replace(job, mask=mask_place(job.target, dims))
+        targets = {place_key(target): target for target in (job.target, job.mask) if target is not None}
+        if not job.error and (taken := next((at for at in targets if at in places), None)):
+            said = f"would be written to {targets[taken]}, as {places[taken]} is; choose another -o FOLDER"
+            job = replace(job, error=said)
         if not job.error:
-            places[key] = path
+            places |= dict.fromkeys(targets, path)
         jobs.append(job)
     for path in inputs:
         if path.is_dir():

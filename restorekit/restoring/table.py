@@ -127,12 +127,14 @@ class Table:
         self._outdated = False
         """The file does not say what `_rows` does: it holds rows that later ones replace, other places or columns."""
         self.gone = 0
-        """Rows that were removed because their files are gone."""
+        """Rows that were removed because their files are gone; their masks are removed with them."""
+        self.unmasked = 0
+        """Rows whose mask alone is gone; they name none now."""
         self._read()
         self._recover()
 
     def owner(self, target: Path) -> str | None:
-        """Return the source from which `target` was restored; None if it was not."""
+        """Return the source from which `target`, a restored file or a mask, was made; None if it was not."""
         return self._owners.get(place_key(target))
 
     def stage(self, target: Path) -> Path:
@@ -196,12 +198,37 @@ class Table:
                 self._move()
         self.discard()
         lost = [key for key, cells in self._rows.items() if cells[1] and not os.path.lexists(cells[1])]
-        for key in lost:
-            del self._rows[key]
+        orphans = [mask for key in lost if (mask := self._mask(self._rows.pop(key)))]
         self.gone += len(lost)
-        if lost or self._outdated or not self._path.is_file():
+        unmasked = self._forget_masks()
+        self._owners = {place: owner for cells in self._rows.values() for place, owner in self._places(cells)}
+        for mask in orphans:  # before its row: after a kill in between, the row is removed next time
+            self._remove(Path(mask))
+        if lost or unmasked or self._outdated or not self._path.is_file():
             self._write()
-        self._owners = {place_key(Path(cells[1])): cells[0] for cells in self._rows.values() if cells[1]}
+
+    def _mask(self, cells: Sequence[str]) -> str:
+        """Return the mask that a row names; empty: none."""
+        return cells[self.columns.index(MASK)] if MASK in self.columns else ""
+
+    def _places(self, cells: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the places that a row speaks of, each with its source."""
+        return [(place_key(Path(place)), cells[0]) for place in (cells[1], self._mask(cells)) if place]
+
+    def _forget_masks(self) -> int:
+        """Empty the cells of masks that are gone, and return how many there were."""
+        gone = [cells for cells in self._rows.values() if (m := self._mask(cells)) and not os.path.lexists(m)]
+        for cells in gone:
+            cells[self.columns.index(MASK)] = ""
+        self.unmasked += len(gone)
+        return len(gone)
+
+    def _remove(self, mask: Path) -> None:
+        """Remove the mask of a lost image, if it lies in this folder and no other row has it."""
+        inside = Path(os.path.abspath(mask)).is_relative_to(self.folder)
+        if inside and place_key(mask) not in self._owners:
+            with suppress(OSError):  # a mask that stays is refused as a place, by name
+                mask.unlink()
 
     def _write(self) -> None:
         with replacing(self._path) as stream:
@@ -257,8 +284,7 @@ class Table:
                 error.filename = error.filename or str(self._path)
                 raise
         self._keep(cells)
-        if cells[1]:
-            self._owners[place_key(Path(cells[1]))] = cells[0]
+        self._owners |= self._places(cells)
 
 
 def _text(path: Path) -> str:

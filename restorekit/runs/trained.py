@@ -32,7 +32,9 @@ class TrainedRestorer(Restorer):
         self.scale = generator.scale
         self.multiple, self.least = generator.multiple, generator.least
         self.translates = generator.translates
-        if generator.halo is not None and not (times > 1 and generator.summarises):  # of what the first pass makes
+        summarises_later = times > 1 and generator.summarises  # of what the first pass makes
+        masks = net.head is not None and net.head.pixels  # how far a head looks beyond its features is not known
+        if generator.halo is not None and not summarises_later and not masks:
             self.halo = generator.halo * max(1, times)
 
     @property

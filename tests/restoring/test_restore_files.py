@@ -363,6 +363,17 @@ def test_files_beside_a_restored_one_are_never_written_over(made: Model, tmp_pat
     assert sorted(path.name for path in out.iterdir()) == ["a.dat", "b.dat", "b.txt", "restored.csv"]
 
 
+def test_a_record_is_restored_anew_into_a_relative_folder(
+    made: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.format = Paired()
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    (Path("in") / "a.txt").write_text("x")
+    for _ in range(2):
+        assert [row.error for row in restore_files(made, "in", "out")] == [""]
+
+
 def test_the_table_states_bits_clipping_scale_and_change(restorer: Callable[..., Model], tmp_path: Path) -> None:
     deep = (np.arange(16 * 16).reshape(16, 16) * 16).astype(np.uint16)
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="minisblack")

@@ -95,9 +95,9 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     header, pixels = None, array[0]
     if "header" in details:
         header = kind.header_class(details["header"], endianness=details["endian"])
-        dtype = header.get_data_dtype()
         if (details["slope"], details["inter"]) != (1, 0):
-            pixels = cast((pixels - details["inter"]) / details["slope"], dtype)
+            pixels = cast((pixels - details["inter"]) / details["slope"], header.get_data_dtype())
+        header.set_data_dtype(pixels.dtype)  # as it came, unless the record of the image says another
         if int(np.prod(details["shape"])) == pixels.size:
             pixels = pixels.reshape(details["shape"])
         header.set_data_shape(pixels.shape)
