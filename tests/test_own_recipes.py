@@ -70,7 +70,7 @@ def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None,
     assert splits_of(run) == {side: Counter(train=7 * whole, val=whole, test=2 * whole) for side in "ab"}
     scores = json.loads((run / "scores" / "test.json").read_text())["metrics"]
     assert set(scores) >= {None: {"noise_level"}, "pairs": {"psnr"}, "classes": {"auroc"}}[variant]
-    assert cli("restore", run, "degraded", "-o", "restored").code == 0
+    assert cli("restore", "degraded", "-o", "restored", "-m", run).code == 0
 
 
 def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
@@ -96,7 +96,7 @@ def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None,
     (run,) = Path("runs").iterdir()
     windows = 8 * 250 // 512
     assert splits_of(run) == {side: Counter(train=7 * windows, val=windows, test=2 * windows) for side in "ab"}
-    assert cli("restore", run, "degraded", "-o", "restored").code == 0
+    assert cli("restore", "degraded", "-o", "restored", "-m", run).code == 0
     assert {path.name for path in Path("restored").glob("s*")} == {path.name for path in Path("degraded").iterdir()}
     if suffix == ".hea":
         record = wfdb.rdrecord("restored/s0")

@@ -551,7 +551,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     for args in (
         ["run", recipe, "--resume", home],
         ["evaluate", home],
-        ["restore", home, tmp_path / "images", "-o", tmp_path / "out"],
+        ["restore", tmp_path / "images", "-o", tmp_path / "out", "-m", home],
     ):
         refused(cli(*args), line)
     assert sorted(p.name for p in home.rglob("*")) == before, "nothing that was saved is lost"
@@ -569,26 +569,26 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     refused(cli("run", recipe, "--resume", empty), f"{empty}: is no run folder: it has no recipe.json")
     refused(cli("evaluate", empty), f"{empty}: is no run folder: it has no recipe.json")
     refused(cli("report", empty), f"{empty}: is no run folder: it has no recipe.json")
-    assert len(cli("restore", empty, tmp_path / "images", "-o", tmp_path / "out").errors) == 1
+    assert len(cli("restore", tmp_path / "images", "-o", tmp_path / "out", "-m", empty).errors) == 1
 
 
 def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     assert cli("run", recipe).code == 0
     home = tmp_path / "runs" / "tiny-1"
     torn(tmp_path / "images" / "a" / "test" / "no" / "3.png")
-    said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "out")
+    said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "out", "-m", home)
     assert said.code == 3
     (line,) = said.errors
     assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: ")
     assert said.out.startswith("3 restored, 1 failed; ")
-    said = cli("restore", home, tmp_path / "images" / "a", "-o", tmp_path / "images" / "a")
+    said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "images" / "a", "-m", home)
     assert said.code == 2
     assert said.errors[0].endswith("would be written over; choose another -o FOLDER")
     np.save(tmp_path / "x.npy", np.full((18, 20), 7, np.float32))
-    said = cli("restore", home, tmp_path / "x.npy", "-o", tmp_path / "out")
+    said = cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "-m", home)
     assert said.code == 3
     assert "holds float32 values, here from 7 to 7" in said.errors[0]
-    assert cli("restore", home, tmp_path / "x.npy", "-o", tmp_path / "out", "--range", "0", "9").code == 0
+    assert cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "--range", "0", "9", "-m", home).code == 0
     assert np.load(tmp_path / "out" / "x.npy").shape == (18, 20)
 
 
@@ -764,7 +764,7 @@ def test_every_command_that_computes_refuses_several_processes(
         ("run", recipe, "--resume", home),
         ("evaluate", home),
         ("audit", home, "--judge", home),
-        ("restore", home, "images/a/test", "-o", "restored"),
+        ("restore", "images/a/test", "-o", "restored", "-m", home),
     ):
         said = cli(*command)
         assert said.code == 2, command

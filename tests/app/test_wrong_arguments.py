@@ -119,7 +119,7 @@ RUN_COMMANDS: list[list[str]] = [
     ["report", "X"],
     ["audit", "X"],
     ["audit", "tiny-1", "--judge", "X"],
-    ["restore", "X", "images", "-o", "out"],
+    ["restore", "images", "-o", "out", "-m", "X"],
     ["compare", "X", "-o", "out"],
     ["run", "tiny.yaml", "--resume", "X"],
 ]

@@ -683,7 +683,7 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         "no rows": (lambda made: without(made, "scores/test.csv"), "is no table of scores"),
         "foreign rows": (
             lambda made: without(made, "scores/test.csv", "a,b\n1,2\n"),
-            "no columns key, group and class",
+            "no columns key and group",
         ),
         "empty rows": (lambda made: without(made, "scores/test.csv", ""), "has no rows"),
         "foreign json": (lambda made: without(made, "scores/test.json", "{}"), "holds no metrics and no step"),

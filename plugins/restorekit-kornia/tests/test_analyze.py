@@ -227,7 +227,7 @@ def test_faults_of_the_user_are_one_line(run, folder, tmp_path):
 
 def test_a_declared_range_is_every_files(run, folder, tmp_path):
     plain = read_image(folder / "00.png")[0]
-    deep = ((plain[0] + 1) / 2 * 4095).round().astype(np.uint16)  # 12 bits in 16
+    deep = ((plain[0].numpy() + 1) / 2 * 4095).round().astype(np.uint16)  # 12 bits in 16
     Image.fromarray(deep).save(tmp_path / "deep.png")
     for arguments in (
         (folder / "00.png", "--csv", tmp_path / "a.csv"),

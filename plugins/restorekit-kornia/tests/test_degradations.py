@@ -85,11 +85,11 @@ def test_the_relationship_says_where_photons_are_few(relationship: str, ratio: f
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("jpeg", {"severity": [60, 10]}, r"severity is \[low, high\], low <= high; came \[60.0, 10.0\]"),
-        ("grid", {"period": [9, 4]}, r"period is \[low, high\], low <= high; came \[9.0, 4.0\]"),
-        ("motion_blur", {"severity": [-1, 4]}, "greater than or equal to 0; came -1"),
-        ("contrast", {"severity": [0, 1.5]}, "less than or equal to 1; came 1.5"),
-        ("scatter", {"relationship": "logarithmic"}, "'log' or 'linear'; came 'logarithmic'"),
+        ("jpeg", {"severity": [60, 10]}, r"severity is \[low, high\], low <= high; got \[60.0, 10.0\]"),
+        ("grid", {"period": [9, 4]}, r"period is \[low, high\], low <= high; got \[9.0, 4.0\]"),
+        ("motion_blur", {"severity": [-1, 4]}, "must be at least 0; got -1"),
+        ("contrast", {"severity": [0, 1.5]}, "must be at most 1; got 1.5"),
+        ("scatter", {"relationship": "logarithmic"}, "'log' or 'linear'; got 'logarithmic'"),
         ("poisson", {"dose": 3}, "no option is called 'dose'"),
     ],
 )

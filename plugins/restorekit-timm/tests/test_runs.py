@@ -256,7 +256,7 @@ def test_images_come_back_as_they_were_with_an_answer(
 ) -> None:
     write_image(tmp_path / "in" / "one.png", torch.linspace(-1, 1, 50 * 40).reshape(1, 50, 40).numpy())
     monkeypatch.setattr(
-        sys, "argv", ["restorekit", "restore", str(finished), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+        sys, "argv", ["restorekit", "restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(finished)]
     )
     with pytest.raises(SystemExit) as left:
         main()

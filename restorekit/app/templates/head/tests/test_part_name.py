@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from restorekit import UNLABELLED, Domain, Task, RecipeError
+from restorekit import UNLABELLED, Domain, RecipeError, Task
 
 from restorekit_part_name import two_layer
 
