@@ -90,7 +90,7 @@ def run(domain: Domain, *, path: Model, times: Annotated[int | None, Field(ge=0)
         model = load(path)
         made = model.restorer(domain, times)
     except RestorekitError as error:
-        raise RecipeError(f"restorer 'run': path: {error}") from error
+        raise RecipeError(f"restorer 'run': {error}", option="path") from error
     known = made.predicts and domain.task.kind != "any"
     for what, theirs, ours in (
         ("channels", model.channels, domain.channels),
@@ -98,10 +98,12 @@ def run(domain: Domain, *, path: Model, times: Annotated[int | None, Field(ge=0)
         ("size", model.size, domain.size),
     ):
         if theirs not in (None, ours):
-            raise RecipeError(f"restorer 'run': {path}: {what} must be those of the data, {ours}; got {theirs}")
+            raise RecipeError(
+                f"restorer 'run': {path}: {what} must be those of the data, {ours}; got {theirs}", option="path"
+            )
     if known and model.task != domain.task:
         text = f"predictions must be those of the data, {domain.task.words()}; got {model.task.words()}"
-        raise RecipeError(f"restorer 'run': {path}: {text}")
+        raise RecipeError(f"restorer 'run': {path}: {text}", option="path")
     return OfRun(made, path)
 
 
