@@ -327,7 +327,7 @@ def read_splits(recipe: AnyRecipe, splits: Splits, *, verify: Callable[[str], No
 def _require_targets(a: Side, b: Side) -> None:
     """Require that training images show all that a head predicts: each class, and some target of any other task.
 
-    One side may lack a class, but not both: then labels are told in another way than the part takes them to be.
+    One side may lack a class, but not both: then labels are stored in another way than the part reads them.
     """
     task = a.domain.task if a.domain.task.kind != "none" else b.domain.task
     if task.kind not in ("none", "class"):
@@ -340,7 +340,7 @@ def _require_targets(a: Side, b: Side) -> None:
     if lost:
         raise DataError(
             f"data: no training image of a or b is {either([repr(name) for name in lost])}, which nets.head is to "
-            "tell; check how labels are told (file name, folder, table), or take the head and its losses away"
+            "predict; check how labels are stored (file name, folder, table), or remove the head and its losses"
         )
 
 

@@ -566,7 +566,9 @@ def test_a_class_without_a_training_image_is_told_and_where_a_head_is_to_tell_it
     if where:
         assert splits.open_splits(headed, plugins.parts, verify=quiet).sides, "the other side shows it"
         return
-    with pytest.raises(DataError, match=r"^data: no training image of a or b is 'maybe', which nets.head is to tell; "):
+    with pytest.raises(
+        DataError, match=r"^data: no training image of a or b is 'maybe', which nets.head is to predict; "
+    ):
         splits.open_splits(headed, plugins.parts, verify=quiet)
 
 
