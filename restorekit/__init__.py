@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from restorekit.core.passes import PerImage as PerImage
     from restorekit.core.passes import wide as wide
     from restorekit.core.restorer import Restorer as Restorer
+    from restorekit.core.tasks import HAS_MASK as HAS_MASK
     from restorekit.core.tasks import UNLABELLED as UNLABELLED
     from restorekit.core.tasks import Task as Task
     from restorekit.core.trials import trial as trial
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from restorekit.restoring.model import load as load
 
 __all__ = [
+    "HAS_MASK",
     "PASSES",
     "UNLABELLED",
     "Batch",
@@ -194,7 +196,7 @@ _HOMES = {
     "io.pictures": ("draw_grid",),
     "data.shares": ("split_shares",),
     "core.restorer": ("Restorer",),
-    "core.tasks": ("UNLABELLED", "Task"),
+    "core.tasks": ("HAS_MASK", "UNLABELLED", "Task"),
     "core.trials": ("trial",),
     "core.types": (
         "Batch",

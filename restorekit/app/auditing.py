@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from restorekit.app import screen, training
-from restorekit.core.errors import RecipeError
+from restorekit.core.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
     from restorekit.discovery.plugins import Plugins
@@ -89,9 +89,12 @@ class Auditing:
     def _train(self, made: Run, beside: Sequence[Path]) -> Path:
         """Train the audit classifier of a run, after asking where `--train-judge` was not given; return its folder."""
         from restorekit.evaluation.audit import demand_fit
-        from restorekit.recipes.judge import judge_place
+        from restorekit.recipes.judge import judge_place, needs_classes
         from restorekit.runs import build
 
+        task = made.domains["a"].task
+        if task.kind != "class":
+            raise DataError(f"{made.folder}: {needs_classes(task)}")
         spec, place = judge_place(_judge_of(made), made.folder, beside)
         if _is_trained(place):
             return place

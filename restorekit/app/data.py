@@ -162,7 +162,7 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
                 rows.append(["", "", source, str(sum(row.values())), *shares, ""])
     screen.table("", ["split", "domain", "source", "images", *classes, *ends, "patients"], rows)
     if ends:
-        screen.say("\nlabels are numbers, a quantity: the least, the median and the greatest of each side")
+        screen.say("\ntask: a number; of each side its least, median and greatest")
     screen.say(f"\nsizes: {_most(found.sizes)}\ndepths: {_most(found.depths)}")
     if found.associations:
         listed = ", ".join(f"{pair} {v:.2f}" for pair, v in found.associations.items())

@@ -1,4 +1,4 @@
-"""How well the classes are told: accuracy, sensitivity, specificity, precision, F1, F2, AUROC and calibration error.
+"""How well classes are predicted: accuracy, sensitivity, specificity, precision, F1, F2, AUROC and calibration error.
 
 A row is [target, probability of each class]; images without a label are left out. Of two classes the last is the
 positive one and the decision is the likelier class, the first on a tie. Of more classes each is scored against the rest
@@ -18,7 +18,7 @@ from torch import Tensor
 from restorekit import UNLABELLED, Batch, DataError, Domain, Factory, Metric, RecipeError, class_score, hookimpl
 
 FORMULAS = {
-    "accuracy": "images told rightly / images, over all classes alike",
+    "accuracy": "images predicted correctly / images, over all classes alike",
     "sensitivity": "TP / (TP + FN)",
     "specificity": "TN / (TN + FP)",
     "precision": "TP / (TP + FP)",
@@ -36,10 +36,10 @@ _PROMISED = {True: "the probability of the last of two classes", False: "the pro
 
 
 class ClassMetric(Metric):
-    """Scores answers against targets; what a score needs of an image is its target and the probabilities."""
+    """Scores predictions against targets; what a score needs of an image is its target and the probabilities."""
 
     needs = "target"
-    undefined = "not defined: a class is missing among targets or answers"
+    undefined = "not defined: a class is missing among targets or predictions"
 
     def __init__(self, name: str, classes: int) -> None:
         self.name, self.classes = name, classes
@@ -50,20 +50,21 @@ class ClassMetric(Metric):
         meaning = f" {_PROMISED[classes == 2]}" if calibration else f"; {_MEANING[classes == 2]}"
         self.id = f"{name}: {FORMULAS[name]}{meaning}; unlabelled images left out"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return (B, 1 + classes): the target, and the probabilities `told` (B, classes).
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        """Return (B, 1 + classes): the target, and the probabilities `prediction` (B, classes).
 
         Raises:
             DataError: if they are missing, of another width or not finite.
         """
         key = batch.key[0]
-        if told is None:
-            raise DataError(f"{key}: there is no answer to score; {self.name} needs a recipe with a head")
-        if told.ndim != 2 or told.shape[1] != self.classes:
-            raise DataError(f"{key}: {self.name} needs an answer of {self.classes} classes; came {tuple(told.shape)}")
-        chances = told.detach().cpu().double()
+        if prediction is None:
+            raise DataError(f"{key}: there is no prediction to score; {self.name} needs a recipe with a head")
+        if prediction.ndim != 2 or prediction.shape[1] != self.classes:
+            got = tuple(prediction.shape)
+            raise DataError(f"{key}: {self.name} needs predictions of {self.classes} classes; got {got}")
+        chances = prediction.detach().cpu().double()
         if not chances.isfinite().all():
-            raise DataError(f"{key}: the answer holds a value that is not finite; {self.name} does not fit it")
+            raise DataError(f"{key}: the prediction holds a value that is not finite; {self.name} does not fit it")
         target = torch.full((len(chances),), UNLABELLED) if batch.target is None else batch.target.cpu()
         rows: NDArray[np.float64] = torch.cat((target.double()[:, None], chances), dim=1).numpy()
         return rows
@@ -77,8 +78,9 @@ class ClassMetric(Metric):
 def _maker(name: str) -> Factory:
     def make(domain: Domain) -> ClassMetric:
         if len(domain.classes) < 2:
-            known = ", ".join(domain.classes) or "none"
-            raise RecipeError(f"metric {name!r} needs two classes or more; the data of {domain.name} has: {known}")
+            raise RecipeError(
+                f"metric {name!r} needs two classes or more; data.{domain.name} has {domain.task.words()}"
+            )
         return ClassMetric(name, len(domain.classes))
 
     meaning = " the probability of the positive or likeliest class" if name == "ece" else ""

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from restorekit import (
+    HAS_MASK,
     UNLABELLED,
     DataError,
     Dataset,
@@ -41,6 +43,8 @@ Bits = Annotated[int, Field(ge=8, le=16)]
 Names = Annotated[list[str], Field(min_length=1)]
 MOST = 255
 """Highest value of a pixel in a mask."""
+ROUNDING = 1e-3
+"""How far a value of a mask may be from a whole number: more than float32 loses between 0 and 255."""
 Value = Annotated[int, Field(ge=0, le=MOST)]
 KINDS: Mapping[str, Literal["numbers", "labels", "mask"]] = {
     "quantity": "numbers",
@@ -67,8 +71,7 @@ class Masks:
         Raises:
             DataError: if the file cannot be read, has colours, or holds a value that is none of a class.
         """
-        image, intensity = read_image(path, range=(0, MOST))
-        stored = torch.from_numpy(to_stored(image, intensity).astype("int64"))
+        stored = _whole(path)
         if not (stored == stored[:1]).all():
             raise DataError(f"{path}: has colours; a mask has one channel, with a whole number for each class")
         found = torch.full(stored.shape[1:], UNLABELLED - 1)
@@ -82,6 +85,22 @@ class Masks:
             hint = "say the value of each class in mask_values, or that of unknown pixels in mask_ignore"
             raise DataError(f"{path}: holds {wrong}; the values of the classes are {listed}; {hint}")
         return found
+
+
+def _whole(path: Path) -> Tensor:
+    """Return what a file of whole numbers from 0 to 255 stores, (C, *S) int64, whatever its type.
+
+    Raises:
+        DataError: if the file cannot be read, or a value is no whole number.
+    """
+    image, intensity = read_image(path, range=(0, MOST))
+    stored = to_stored(image, intensity)
+    whole = np.rint(stored)  # values of floating point were mapped to [-1, 1] and back, so they are near, not equal
+    wrong = np.abs(stored - whole) > ROUNDING
+    if wrong.any():
+        value = float(stored[wrong][0])
+        raise DataError(f"{path}: holds {value:g}; a mask has a whole number from 0 to {MOST} for each class")
+    return torch.from_numpy(whole.astype("int64"))
 
 
 class Manifest(FileDataset):
@@ -104,8 +123,9 @@ class Manifest(FileDataset):
         super().__init__(base, range, format, bits=bits, beyond=beyond, ranges=ranges, files=files)
         self.task, self.masks = task, masks
         self.classes = task.named("class")
-        self.records = [Record(r.path, _target(r, task), r.patient, r.source) for r in rows]
         self._masks = [None if masks is None else _mask_of(r, masks, base) for r in rows]
+        targets = [_target(r, task, mask is not None) for r, mask in zip(rows, self._masks, strict=True)]
+        self.records = [Record(r.path, of, r.patient, r.source) for r, of in zip(rows, targets, strict=True)]
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index`, (C, *S), as its file stores it, with its mask; nothing is left to `rng`."""
@@ -117,15 +137,16 @@ class Manifest(FileDataset):
         return []
 
 
-def _target(row: ManifestRow, task: Task) -> float | tuple[float, ...]:
-    if task.kind in ("none", "mask"):
+def _target(row: ManifestRow, task: Task, has_mask: bool) -> float | tuple[float, ...]:
+    if task.kind == "none":
         return UNLABELLED
+    if task.kind == "mask":
+        return HAS_MASK if has_mask else UNLABELLED
     if task.kind == "class":
         return UNLABELLED if row.label is None else task.names.index(row.label)
-    if task.single:  # the number in the column of labels
-        return _number(row, task.names[0], row.label)
     if task.kind == "numbers":
-        return tuple(_number(row, name, row.more.get(name)) for name in task.names)
+        found = tuple(_number(row, name, row.more.get(name)) for name in task.names)
+        return found[0] if task.single else found
     return tuple(_label(row, name, row.more.get(name)) for name in task.names)
 
 
@@ -217,6 +238,8 @@ def manifest(
     table = place / Path(file).expanduser()
     base = table.parent if images is None else place / Path(images).expanduser()
     rows, _ = read_manifest(table, columns, base, more=numbers or labels or ([] if mask is None else [mask]))
+    if quantity:  # the number stands in the column of labels
+        rows = [replace(row, more={} if row.label is None else {quantity: row.label}) for row in rows]
     task = _task(rows, quantity, numbers, labels, mask, classes)
     masks = None if mask is None else _masks(mask, task, mask_values, mask_ignore)
     if domain is not None:

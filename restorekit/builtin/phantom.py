@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from restorekit import UNLABELLED, Dataset, Factory, Record, Sample, Task, hookimpl, trial
+from restorekit import HAS_MASK, Dataset, Factory, Record, Sample, Task, hookimpl, trial
 
 __all__ = ["phantom", "phantom_volume"]
 
@@ -351,7 +351,7 @@ class Phantom(Dataset):
             return index % 2, index // 2 % 2
         if self.task.kind == "numbers":
             return self._numbers(index)
-        return UNLABELLED if self.task.kind == "mask" else index % 2
+        return HAS_MASK if self.task.kind == "mask" else index % 2
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return phantom `index`: image and mask (1, *S); nothing is left to `rng`."""

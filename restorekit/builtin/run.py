@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from restorekit import CheckpointError, Domain, Factory, Output, RecipeError, RestorekitError, Restorer, hookimpl, trial
 
 DIGEST = "sha256"
+
+
+def _absolute(path: str) -> str:
+    """Return the path of a run from the root, as a run folder must keep it; the name of a part stays."""
+    place = Path(path).expanduser()
+    return str(place.resolve()) if place.exists() and not path.startswith("part:") else path
+
+
+Model = Annotated[str, AfterValidator(_absolute)]
 
 
 class OfRun(Restorer):
@@ -62,7 +72,7 @@ class OfRun(Restorer):
 
 
 @trial(options={"path": "part:identity"})
-def run(domain: Domain, *, path: str, times: Annotated[int | None, Field(ge=0)] = None) -> Restorer:
+def run(domain: Domain, *, path: Model, times: Annotated[int | None, Field(ge=0)] = None) -> Restorer:
     """A trained run, or what else `restorekit restore -m` takes.
 
     Several of them in an `ensemble` are an ensemble of runs, which is scored and compared like one method. The weights
@@ -70,7 +80,8 @@ def run(domain: Domain, *, path: str, times: Annotated[int | None, Field(ge=0)] 
 
     Args:
         domain: The images; channels, dimensions, sizes and classes must be those of the run.
-        path: A run folder or one of its checkpoints, from the folder where the command is called.
+        path: A run folder or one of its checkpoints, from the folder where the recipe is run; a run folder keeps it
+            whole.
         times: How often it is applied; null: as its recipe evaluates.
     """
     from restorekit import load  # it imports what restores, which few recipes need here
@@ -79,16 +90,20 @@ def run(domain: Domain, *, path: str, times: Annotated[int | None, Field(ge=0)] 
         model = load(path)
         made = model.restorer(domain, times)
     except RestorekitError as error:
-        raise RecipeError(f"restorer 'run': path: {error}") from error
+        raise RecipeError(f"restorer 'run': {error}", option="path") from error
     known = made.predicts and domain.task.kind != "any"
     for what, theirs, ours in (
         ("channels", model.channels, domain.channels),
         ("spatial sizes", model.dims, domain.dims),
         ("size", model.size, domain.size),
-        ("predictions", model.outputs if known else None, domain.task.names),
     ):
         if theirs not in (None, ours):
-            raise RecipeError(f"restorer 'run': {path}: {what} must be those of the data, {ours}; got {theirs}")
+            raise RecipeError(
+                f"restorer 'run': {path}: {what} must be those of the data, {ours}; got {theirs}", option="path"
+            )
+    if known and model.task != domain.task:
+        text = f"predictions must be those of the data, {domain.task.words()}; got {model.task.words()}"
+        raise RecipeError(f"restorer 'run': {path}: {text}", option="path")
     return OfRun(made, path)
 
 

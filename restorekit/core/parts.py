@@ -299,6 +299,20 @@ class Parts:
                 held[option] = [*held[option], made] if option in held else made
         return held, found
 
+    def normalized(self, kind: str, spec: Any) -> dict[str, Any]:
+        """Return a good part with its texts as the validators of its options return them, such as an absolute path."""
+        name, options = split(spec)
+        part = self._find(kind, name)
+        values, _ = self._values(part, options, ())
+        made = {**options, **{n: value for n, value in values.items() if isinstance(value, str)}}
+        for (option, *index), inner, item in part.inner(options):
+            one = self.normalized(inner, item)
+            if index:
+                made[str(option)] = [one if i == index[0] else other for i, other in enumerate(made[str(option)])]
+            else:
+                made[str(option)] = one
+        return {"name": name, **made}
+
     def used(self, kind: str, spec: Any) -> Iterator[tuple[str, str]]:
         """Yield (kind, name) of a good part as a recipe names it, and of the parts that its options hold."""
         for _, inner, item in self.within(kind, spec):

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 
-__all__ = ["UNLABELLED", "Target", "Task", "TaskKind"]
+__all__ = ["HAS_MASK", "UNLABELLED", "Target", "Task", "TaskKind"]
 
 UNLABELLED = -1
 """What stands for a class, a label or a pixel's class that is not known; task losses and metrics leave it out."""
+HAS_MASK = 0
+"""The target in the record of an image with a mask, which is loaded with the image; UNLABELLED where there is none."""
 
 TaskKind = Literal["none", "class", "labels", "numbers", "mask", "any"]
 Target: TypeAlias = "float | tuple[float, ...]"
@@ -34,7 +36,7 @@ class Task:
     | `class`   | the classes     | the index of its class, UNLABELLED if unknown      | (B,) int64               |
     | `labels`  | the labels, K   | for each label 1, 0, or UNLABELLED if unknown      | (B, K) int64             |
     | `numbers` | the numbers, K  | the numbers, NaN if unknown; of one number a float | (B, K) float32; one (B,) |
-    | `mask`    | pixels' classes | a picture, in the sample: the class of each pixel  | (B, *S) int64            |
+    | `mask`    | pixels' classes | HAS_MASK or UNLABELLED; the mask is in the sample  | (B, *S) int64            |
     """
 
     kind: TaskKind = "none"
@@ -98,8 +100,8 @@ class Task:
         return target if isinstance(target, tuple) else (target,)
 
     def knows(self, target: Target) -> bool:
-        """True if any of a target is known; of masks, which are not read before the images, True."""
-        return self.kind == "mask" or any(self._known(value) for value in self.values(target))
+        """True if any of a target is known; of masks, which are loaded with the images, if there is one."""
+        return any(self._known(value) for value in self.values(target))
 
     def called(self, target: Target) -> str:
         """Return a target for people: the class, the labels that are present, or the numbers; empty if unknown."""
@@ -151,7 +153,14 @@ class Task:
         Raises:
             DataError: naming the image.
         """
-        if self.kind in ("none", "mask", "any"):
+        if self.kind in ("none", "any"):
+            return
+        if self.kind == "mask":
+            if target not in (HAS_MASK, UNLABELLED):
+                raise DataError(
+                    f"{key}: a target of {self.words()} is {HAS_MASK} where there is a mask, else {UNLABELLED}; the "
+                    f"mask itself is the target of the sample; got {target!r}"
+                )
             return
         values = self.values(target)
         wanted = 1 if self.single else len(self.names)

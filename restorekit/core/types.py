@@ -98,7 +98,8 @@ class Record:
     """Its name: a file path, or a record's id; unique within a dataset."""
     target: Target = UNLABELLED
     """What its dataset's `task` says: the index of its class; a number, NaN where it is not known; or a tuple of labels
-    or numbers. A mask is loaded with the image, as `Sample.target`."""
+    or numbers. Of masks HAS_MASK, or UNLABELLED where there is none: a mask is loaded with the image, as
+    `Sample.target`."""
     group: str | None = None
     """The patient or record it comes from; never in two splits, and the unit of the bootstrap."""
     source: str | None = None

@@ -66,17 +66,18 @@ def fit(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop
     """Return (C, *S) as (C, *size): stretched; scaled to fit inside and padded; or scaled to cover and cut."""
     if how == "stretch":
         return nd.resize(image[None], size, antialias=antialias)[0]
-    image = nd.resize(image[None], _scaled(image, size, how), antialias=antialias)
-    return _brought(image, size, how)[0]
+    image = nd.resize(image[None], _scaled(image, size, how), antialias=antialias)[0]
+    return _cut(image, size) if how == "crop" else nd.pad(image[None], _border(image, size), "replicate")[0]
 
 
 def _fit_classes(classes: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> Tensor:
-    """Return classes of pixels (1, *S) as (1, *size), placed as `fit` places their image."""
+    """Return classes of pixels (1, *S) as (1, *size), placed as `fit` places their image; of a border, UNLABELLED."""
     if how == "stretch":
         return nd.resize_classes(classes, size)
-    # Padding repeats the border: torch has that for real numbers, which hold so few classes exactly.
-    resized = nd.resize_classes(classes, _scaled(classes, size, how))[None].float()
-    return _brought(resized, size, how)[0].long()
+    resized = nd.resize_classes(classes, _scaled(classes, size, how))
+    if how == "crop":
+        return _cut(resized, size)
+    return nd.pad(resized[None] - UNLABELLED, _border(resized, size), "zeros")[0] + UNLABELLED
 
 
 def _scaled(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> list[int]:
@@ -84,13 +85,14 @@ def _scaled(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "
     return [max(1, round(old * ratio)) for old in image.shape[1:]]
 
 
-def _brought(image: Tensor, size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> Tensor:
-    """Cut (1, C, *S) to a size, or pad it by its border."""
-    scaled = image.shape[2:]
-    if how == "crop":
-        return nd.crop(image, [(old - n) // 2 for old, n in zip(scaled, size, strict=True)], size)
-    amounts = [((n - old) // 2, (n - old + 1) // 2) for old, n in zip(scaled, size, strict=True)]
-    return nd.pad(image, amounts, "replicate")
+def _cut(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Cut the middle of (C, *S)."""
+    return nd.crop(image, [(old - n) // 2 for old, n in zip(image.shape[1:], size, strict=True)], size)
+
+
+def _border(image: Tensor, size: Sequence[int]) -> list[tuple[int, int]]:
+    """Return by how much (C, *S) is padded before and after to become (C, *size)."""
+    return [((n - old) // 2, (n - old + 1) // 2) for old, n in zip(image.shape[1:], size, strict=True)]
 
 
 def _ratios(old: Sequence[int], size: Sequence[int], how: Literal["stretch", "pad", "crop"]) -> list[float]:

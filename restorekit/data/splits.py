@@ -16,6 +16,7 @@ from torch import Tensor
 from restorekit.core.errors import DataError, RestorekitError
 from restorekit.core.formats import Depths
 from restorekit.core.parts import Parts
+from restorekit.core.tasks import Target, Task
 from restorekit.core.text import either
 from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.facts import Facts, Memory, facts_of, remembering
@@ -309,7 +310,7 @@ def read_splits(recipe: AnyRecipe, splits: Splits, *, verify: Callable[[str], No
 
     Raises:
         DataError: if the depths of the sides differ, images cannot be read, or, before a training, no training image
-            shows a class that the head is to predict.
+            shows a class, or has another target, that the head is to predict.
     """
     _check_depths(splits.sides)
     if verify is None and recipe.data.unreadable != "skip":  # which files are skipped must be known each time
@@ -319,18 +320,40 @@ def read_splits(recipe: AnyRecipe, splits: Splits, *, verify: Callable[[str], No
         splits = _alike(splits)
     sides = {key: _readable(side, splits.looks[key], recipe.data.unreadable) for key, side in splits.sides.items()}
     if verify is not None and recipe.predicts:
-        _demand_every_class(sides["train", "a"], sides["train", "b"])
+        _require_targets(sides["train", "a"], sides["train", "b"])
     return replace(splits, sides=sides)
 
 
-def _demand_every_class(a: Side, b: Side) -> None:
-    """One side may lack a class, but not both: then labels are told in another way than the part takes them to be."""
+def _require_targets(a: Side, b: Side) -> None:
+    """Require that training images show all that a head predicts: each class, and some target of any other task.
+
+    One side may lack a class, but not both: then labels are stored in another way than the part reads them.
+    """
+    task = a.domain.task if a.domain.task.kind != "none" else b.domain.task
+    if task.kind not in ("none", "class"):
+        _require_known(
+            task, [side.record(i).target for side in (a, b) if side.domain.task == task for i in range(len(side))]
+        )
+        return
     shown = {side.label(side.record(i)) for side in (a, b) for i in range(len(side))}
     lost = [name for name in a.domain.classes or b.domain.classes if name not in shown]
     if lost:
         raise DataError(
             f"data: no training image of a or b is {either([repr(name) for name in lost])}, which nets.head is to "
-            "tell; check how labels are told (file name, folder, table), or take the head and its losses away"
+            "predict; check how labels are stored (file name, folder, table), or remove the head and its losses"
+        )
+
+
+def _require_known(task: Task, targets: Sequence[Target]) -> None:
+    if task.kind == "mask":
+        lost = [] if any(map(task.knows, targets)) else ["mask"]
+    else:
+        cells = [task.cells(target) for target in targets]
+        lost = [repr(name) for i, name in enumerate(task.names) if not any(row[i] for row in cells)]
+    if lost:
+        raise DataError(
+            f"data: {either(lost)} is known of no training image of a or b, and nets.head is to predict it; check the "
+            "columns or files that targets come from, or remove the head and its losses"
         )
 
 

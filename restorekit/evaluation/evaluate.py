@@ -18,7 +18,7 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import DataError
-from restorekit.core.tasks import Target, Task
+from restorekit.core.tasks import HAS_MASK, UNLABELLED, Target, Task
 from restorekit.core.types import Batch, Metric, Output
 from restorekit.evaluation import gallery, traces
 from restorekit.evaluation.classification import class_score
@@ -33,6 +33,7 @@ from restorekit.runs.run import distance_name
 
 __all__ = [
     "all_metrics",
+    "defined",
     "enlarged",
     "evaluate",
     "known_targets",
@@ -308,9 +309,11 @@ def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Outpu
 
 
 def targets(batch: Batch, task: Task) -> list[Target]:
-    """Return the target of each image as a record holds it; nothing of masks."""
-    if batch.target is None or task.kind == "mask":
+    """Return the target of each image as a record holds it; of a mask, whether the class of any pixel is known."""
+    if batch.target is None:
         return [math.nan] * len(batch.key)
+    if task.kind == "mask":
+        return [HAS_MASK if known else UNLABELLED for known in batch.with_target.tolist()]
     return [tuple(one) if isinstance(one, list) else one for one in batch.target.tolist()]
 
 
@@ -377,8 +380,9 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     if degrade is not None and "restored" in columns:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
         columns |= {"back again": degrade(output.image), **last}
-    columns = _as_stored(batch, columns) | _masks(run.domains["a"].task, batch, output)
-    answers = _answers(run, batch, output)
+    masks = _masks(run.domains["a"].task, batch, output)
+    columns = _as_stored(batch, columns) | masks
+    answers = _mask_notes(batch) if masks else _answers(run, batch, output)
     return [
         {
             **{name: column[i].float().cpu() for name, column in columns.items()},
@@ -389,12 +393,24 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
 
 
 def _masks(task: Task, batch: Batch, output: Output) -> dict[str, Tensor]:
-    """Return the masks of images or volumes, true and predicted, as gray pictures: black is the first class."""
+    """Return the masks of images or volumes, true and predicted, as gray pictures.
+
+    Classes are evenly spaced from black, the first, to white. A pixel of an unknown class has the gray halfway between
+    the first two, which no class has.
+    """
     if task.kind != "mask" or batch.image.ndim == 3 or batch.target is None or output.prediction is None:
         return {}
     found = {"true mask": batch.target, "predicted mask": output.prediction.argmax(1)}
     most = len(task.names) - 1
-    return {name: mask.clamp(min=0)[:, None].float() * (2 / most) - 1 for name, mask in found.items()}
+    grays = {name: torch.where(mask == UNLABELLED, 0.5, mask) for name, mask in found.items()}
+    return {name: gray[:, None] * (2 / most) - 1 for name, gray in grays.items()}
+
+
+def _mask_notes(batch: Batch) -> list[str]:
+    """Return for each image what people must know of its true mask; empty where every pixel's class is known."""
+    assert batch.target is not None
+    unknown = (batch.target == UNLABELLED).flatten(1).any(1).tolist()
+    return ["true mask: the gray between the first two classes is unknown" if any_ else "" for any_ in unknown]
 
 
 def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
@@ -425,10 +441,10 @@ def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dic
     if metric.needs == "target" and not known.any():
         return entry | {"undefined": f"no image of this split has a known {TARGETS[task.kind]}", "score": None}
     after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
-    for part, (function, defined) in _parts(metric, after, before, known).items():
+    for part, (function, chosen) in _parts(metric, after, before, known).items():
         entry[part] = _entry(
             function,
-            defined,
+            chosen,
             over,
             run.recipe.evaluate.confidence,
             biased=metric.biased,
@@ -442,7 +458,7 @@ def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dic
 
 def _entry(
     function: Callable[[Indices], float],
-    defined: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
     over: Resamples,
     confidence: float,
     *,
@@ -451,24 +467,30 @@ def _entry(
 ) -> dict[str, Any] | None:
     """A score of all images, its interval, and of how many images it tells; None where it is no number."""
     entry = estimate(function, over, confidence, biased=biased, proportion=proportion)
-    return None if entry is None else {**entry, "n": int(defined.sum())}
+    return None if entry is None else {**entry, "n": int(chosen.sum())}
 
 
 def _parts(
     metric: Metric, after: Rows, before: Rows | None, known: NDArray[np.bool_]
 ) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
     """What is reported of a metric: functions of which images count, and the images for which each is defined."""
+    done = defined(metric, after, known)
     if metric.needs == "target":
-        if after.shape[1] == 1:  # such rows say themselves where the score is not defined
-            known = known & ~np.isnan(after[:, 0])
-        return {"score": (lambda rows: metric.reduce(after[rows]), known)}
-    done = ~np.isnan(after[:, 0])
+        return {"score": (lambda rows: metric.reduce(after[rows]), done)}
     parts: dict[str, Any] = {"restored": (lambda rows: metric.reduce(after[rows]), done)}
     if before is not None:
         had = ~np.isnan(before[:, 0])
         parts["poor"] = (lambda rows: metric.reduce(before[rows]), had)
         parts["gain"] = (lambda rows: _gain(metric, after, before, rows[(done & had)[rows]]), done & had)
     return parts
+
+
+def defined(metric: Metric, rows: Rows, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return for which images a metric is defined, (N,), from its rows (N, C) and where the target is known, (N,)."""
+    if metric.needs == "target" and rows.shape[1] > 1:  # what a score makes of all images together
+        return known
+    has_value = ~np.isnan(rows[:, 0])
+    return known & has_value if metric.needs == "target" else has_value
 
 
 def _gain(metric: Metric, after: Rows, before: Rows, both: Indices) -> float:

@@ -24,7 +24,7 @@ from restorekit.core.errors import DataError, RecipeError
 from restorekit.core.tasks import Target, Task
 from restorekit.core.types import Batch, Metric
 from restorekit.evaluation.distances import distance, read_good
-from restorekit.evaluation.evaluate import all_metrics, known_targets, targets
+from restorekit.evaluation.evaluate import all_metrics, defined, known_targets, targets
 from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.io.files import write_text
 from restorekit.recipes.seeds import seed_of
@@ -148,7 +148,7 @@ def _curves(
         lines, why = {}, seen.lacking.get(name)
         if why is None:
             rows = [np.concatenate(seen.rows[name, k]) for k in times]
-            known = [labelled if metric.needs == "target" else ~np.isnan(of[:, 0]) for of in rows]
+            known = [defined(metric, of, labelled) for of in rows]
             scores = [partial(_score, metric, of) for of in rows]
             lines["all"] = _line(
                 scores, known, times, over, confidence, biased=metric.biased, proportion=metric.proportion

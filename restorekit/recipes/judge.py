@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from restorekit.core.tasks import Task
 from restorekit.recipes.layered import Origins
 from restorekit.recipes.model import Audit, Recipe
 from restorekit.recipes.recipe import differences, read_resolved
 
-__all__ = ["judge_place", "judge_recipe", "usual_audit"]
+__all__ = ["judge_place", "judge_recipe", "needs_classes", "usual_audit"]
 
 OTHER = {"first": "second", "second": "first"}
 OTHER_GENERATOR = {"name": "resnet", "width": 32, "blocks": 4}
@@ -67,6 +68,11 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
         }
     )
     return made.born(Origins({(): spec.origins.where(("audit", "judge"))}))
+
+
+def needs_classes(task: Task) -> str:
+    """Return why the data of a run with this task cannot be audited: an audit classifier predicts classes."""
+    return f"an audit needs images with classes; the data have {task.words()}"
 
 
 def judge_place(judge: Recipe, run: Path, beside: Sequence[Path]) -> tuple[Recipe, Path]:

@@ -20,7 +20,7 @@ from restorekit.core.parts import Parts
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes.errors import checked
 from restorekit.recipes.layered import Layered, Origins, read, to_yaml
-from restorekit.recipes.model import AnyRecipe
+from restorekit.recipes.model import AnyRecipe, PartSpec, RestorerRecipe
 from restorekit.recipes.places import PART_PLACES, held, named
 from restorekit.recipes.upgrade import upgraded
 
@@ -256,4 +256,7 @@ def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
     origins = Origins(layered.origins)
     if recipe is None or errors:
         raise RecipeError(*(replace(error, origin=origins.where(error.place)) for error in errors))
+    if isinstance(recipe, RestorerRecipe):  # a run folder keeps the paths of other runs, wherever it is loaded from
+        part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.restorer.spec))
+        recipe = recipe.model_copy(update={"restorer": part})
     return recipe.born(origins, parts)

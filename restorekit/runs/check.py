@@ -26,7 +26,7 @@ from restorekit.core.types import (
 from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
-from restorekit.recipes.judge import judge_recipe
+from restorekit.recipes.judge import judge_recipe, needs_classes
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, require_prediction
@@ -63,6 +63,8 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
 
 
 def _judge_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Found]:
+    if spec.audit is not None and domains["a"].task.kind not in ("class", "any"):
+        return [(("audit",), needs_classes(domains["a"].task))]
     judge = judge_recipe(spec, steps=1)
     try:
         if judge is not None:
@@ -313,7 +315,8 @@ def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Dom
     if part.scale != spec.data.scale:
         why = f"must be the scale of restorer {spec.restorer.name!r}, {part.scale}; got {spec.data.scale}"
         raise IncompatibleRecipeError(spec, (("data", "scale"), why))
-    for i, metric in enumerate(make_metrics(spec, parts, domain).values()):
+    metrics = make_metrics(spec, parts, domain)  # with their parts, which the recipe does not name
+    for i, metric in enumerate(metrics[name] for name in spec.metric_names):
         if metric.needs == "target" and not part.predicts:
             name = spec.restorer.name
             why = f"{spec.evaluate.metrics[i].name} scores predictions, and the restorer {name!r} makes none"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from restorekit.core.errors import DataError
-from restorekit.core.tasks import UNLABELLED, Task
+from restorekit.core.tasks import HAS_MASK, UNLABELLED, Target, Task
 from restorekit.core.types import Dataset, Sample
 from restorekit.testing.subject import Subject, demand
 
@@ -77,7 +77,7 @@ def images(subject: Subject) -> None:
             for index, record in enumerate(part.records):
                 one = part.load(index, _rng())
                 _demand_formed(f"{split} {record.key}", one)
-                _demand_mask(f"{split} {record.key}", one, part.task)
+                _demand_mask(f"{split} {record.key}", one, part.task, record.target)
                 file = part.file(index)
                 demand(file is None or file.is_file(), f"{record.key}: file must be there, or None; came {file}")
 
@@ -86,8 +86,12 @@ def _rng() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def _demand_mask(where: str, one: Sample, task: Task) -> None:
-    """Require that a target that is a picture is of a task with masks, and holds its classes."""
+def _demand_mask(where: str, one: Sample, task: Task, recorded: Target) -> None:
+    """Require that a target that is a picture is of a task with masks, in its record, and holds its classes."""
+    if task.kind == "mask":
+        must = UNLABELLED if one.target is None else HAS_MASK
+        why = "HAS_MASK where the sample has a mask, else UNLABELLED"
+        demand(recorded == must, f"{where}: the target of the record must be {must}, {why}; got {recorded}")
     if one.target is None:
         return
     demand(task.kind == "mask", f"{where}: a sample has a target for masks alone; its task is {task.words()}")

@@ -921,7 +921,7 @@ def test_data_check_sums_up_numbers(cli: Cli, recipe: Path) -> None:
     Path("images/m.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     said = cli("data", "check", "images/m.csv")
     assert re.search(r"images +min +median +max +patients\n.* 12 +0 +1\.375 +2\.75 ", said.out), said.out
-    assert "labels are numbers, a quantity" in said.out
+    assert "task: a number; " in said.out
 
 
 def test_data_check_refuses_in_one_line(cli: Cli, recipe: Path) -> None:

@@ -129,7 +129,7 @@ def test_rows_are_the_target_and_the_probabilities():
 def test_what_cannot_be_scored_is_named():
     metric = METRICS[2]["f1"]
     for answer, says in [
-        (None, "no answer"),
+        (None, "no prediction"),
         (torch.zeros(2, 3), "2 classes"),
         (torch.full((2, 2), math.nan), "finite"),
     ]:

@@ -5,12 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
 from restorekit import UNLABELLED, DataError, RecipeError, Task, write_image
-from restorekit.builtin.manifest import manifest
+from restorekit.builtin.manifest import Masks, manifest
+from restorekit.io.images import expecting
 
 SPLITS = ("train", "val", "test")
 
@@ -125,6 +127,14 @@ def test_several_numbers_and_labels(tmp_path: Path) -> None:
     assert numbers.task == Task("numbers", ("age", "weight"))
     assert numbers.records[0].target == (54, 70.5)
     assert math.isnan(numbers.records[1].target[0])
+    one = manifest(tmp_path, "train", file="m.csv", numbers=["weight"])
+    assert one.task == Task("numbers", ("weight",))
+    assert one.records[0].target == 70.5
+    table(tmp_path, "1.png,54,train", "2.png,,train", head="path,label,split")
+    quantity = manifest(tmp_path, "train", file="m.csv", quantity="age, years")
+    assert quantity.records[0].target == 54
+    assert math.isnan(float(quantity.records[1].target))  # type: ignore[arg-type]
+    several(tmp_path, "1.png,,train,54,70.5,1,0,", "2.png,,train,,61,,1.0,", "3.png,,test,1,2,0,-1,")
     labels = {split: manifest(tmp_path, split, file="m.csv", labels=["effusion", "nodule"]) for split in SPLITS}
     assert labels["train"].task == Task("labels", ("effusion", "nodule"))
     assert [record.target for record in labels["train"].records] == [(1, 0), (UNLABELLED, 1)]
@@ -141,8 +151,24 @@ def test_masks(tmp_path: Path) -> None:
     assert part.task == Task("mask", ("background", "lung"))
     assert part.load(0, torch.Generator()).target.tolist() == [[0, 1, 0], [UNLABELLED, 1, 0]]
     assert part.load(1, torch.Generator()).target is None
+    assert [part.task.knows(record.target) for record in part.records] == [True, False]
     with pytest.raises(DataError, match=r"masks/1.png: holds 7; the values of the classes are 0, 255"):
         manifest(tmp_path, "train", file="m.csv", **options).load(0, torch.Generator())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_masks_of_every_type_hold_the_classes_that_were_written(tmp_path: Path, dtype: str) -> None:
+    every = tuple(range(256))
+    values = np.arange(256).reshape(8, 8, 4).astype(dtype)
+    np.save(tmp_path / "m.npy", values)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "m.nii.gz")
+    for name in ("m.npy", "m.nii.gz"):
+        with expecting(3):
+            found = Masks("mask", every, None).read(tmp_path / name)
+        assert torch.equal(found.flatten().sort().values, torch.arange(256)), name
+    np.save(tmp_path / "part.npy", np.full((4, 4), 2.6, "float32"))
+    with pytest.raises(DataError, match=r"part.npy: holds 2.6; a mask has a whole number from 0 to 255"):
+        Masks("mask", every, None).read(tmp_path / "part.npy")
 
 
 @pytest.mark.parametrize(

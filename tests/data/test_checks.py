@@ -566,8 +566,33 @@ def test_a_class_without_a_training_image_is_told_and_where_a_head_is_to_tell_it
     if where:
         assert splits.open_splits(headed, plugins.parts, verify=quiet).sides, "the other side shows it"
         return
-    with pytest.raises(DataError, match=r"^data: no training image of a or b is 'maybe', which nets.head is to tell; "):
+    with pytest.raises(
+        DataError, match=r"^data: no training image of a or b is 'maybe', which nets.head is to predict; "
+    ):
         splits.open_splits(headed, plugins.parts, verify=quiet)
+
+
+@pytest.mark.parametrize(
+    ("option", "head", "says"),
+    [
+        ({"numbers": ["age", "dose"]}, "regress", "'dose' is known of no training image"),
+        ({"numbers": ["dose"]}, "regress", "'dose' is known of no training image"),
+        ({"labels": ["sign"]}, "multilabel", "'sign' is known of no training image"),
+        ({"mask": "mask", "classes": ["back", "lung"]}, "segment", "mask is known of no training image"),
+    ],
+)
+def test_a_head_without_a_known_target_is_refused(
+    spec: Spec, plugins: Plugins, base: Path, option: dict[str, Any], head: str, says: str
+) -> None:
+    rows = ["path,split,age,dose,sign,mask", "train/00.png,train,50,,,", "train/01.png,train,51,,-1,"]
+    (base / "targets.csv").write_text("\n".join(rows) + "\n")
+    side = {"name": "manifest", "file": "targets.csv", **option}
+    made = manifest_spec(
+        spec, base, data__a=side, data__b=side, nets__head=head, losses=["lsgan", "task"], evaluate={"metrics": []}
+    )
+    assert splits.opened(made, plugins.parts)["train", "a"].counts()["unlabelled"] == (0 if "age" in str(option) else 2)
+    with pytest.raises(DataError, match=says):
+        splits.open_splits(made, plugins.parts, verify=quiet)
 
 
 def test_what_was_made_worse_is_known_by_its_file(spec: Spec, plugins: Plugins, base: Path) -> None:

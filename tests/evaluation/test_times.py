@@ -201,8 +201,12 @@ class Bright(Metric):
         return float(np.nanmean(rows)) if np.isfinite(rows).any() else math.nan
 
 
-def test_a_change_is_of_images_where_both_ends_are_defined(build_run: Callable[..., Run]) -> None:
+@pytest.mark.parametrize("needs", [None, "target"])
+def test_a_change_is_of_images_where_both_ends_are_defined(
+    build_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, needs: str | None
+) -> None:
     run = trained(build_run)
+    monkeypatch.setattr(Bright, "needs", needs)
     run.metrics = {"bright": Bright()}
     line = again(run, passes("0..4"))["curves"]["bright"]["lines"]["all"]
     means = torch.cat([b.image for b in run.scoring("test")]).double().flatten(1).mean(1).numpy()

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from restorekit import CheckpointError, DataError, RecipeError, load
+from restorekit import Batch, CheckpointError, DataError, Domain, Metric, RecipeError, Task, load
+from restorekit.builtin.run import run as of_run
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
@@ -87,6 +90,56 @@ def test_ensemble_refuses_a_run_whose_weights_changed_since(
     other.folder.rename(tmp_path / "run-1")
     with pytest.raises(CheckpointError, match="run-1: has other weights than when this was saved"):
         load(run.folder)
+
+
+def test_ensemble_is_loaded_from_any_folder(
+    made: Callable[..., Any], plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = json.loads(made(0, metrics=["psnr"]).model_dump_json())
+    parts = [{"name": "run", "path": "run-0"}, "identity"]
+    monkeypatch.chdir(tmp_path)
+    spec = recipe.resolved({**plain, "restorer": {"name": "ensemble", "restorers": parts}}, "r.yaml", plugins)
+    run: Any = build.build_experiment(spec, plugins, tmp_path / "ensemble")
+    run.begin("test")
+    run.save()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load(run.folder).restorer().restore(torch.zeros(1, 1, 16, 16)).image.shape == (1, 1, 16, 16)
+
+
+def test_run_of_another_task_with_the_same_names_is_refused(made: Callable[..., Any], tmp_path: Path) -> None:
+    made(0, **HEAD)
+    task = load(tmp_path / "run-0").task
+    assert of_run(Domain("a", 1, (16, 16), task), path=str(tmp_path / "run-0")).predicts
+    with pytest.raises(RecipeError, match="predictions must be those of the data, the labels no, yes; got the classes"):
+        of_run(Domain("a", 1, (16, 16), Task("labels", task.names)), path=str(tmp_path / "run-0"))
+
+
+class Halves(Metric):
+    """The mean value of images, and a part of the same."""
+
+    id = "mean value"
+
+    def measure(self, image: torch.Tensor, prediction: torch.Tensor | None, batch: Batch) -> NDArray[np.float64]:
+        return image.double().flatten(1).mean(1, keepdim=True).cpu().numpy()
+
+    def reduce(self, rows: NDArray[np.float64]) -> float:
+        return float(rows.mean())
+
+    def parts(self) -> dict[str, Metric]:
+        return {"one": Halves(), "other": Halves()}
+
+
+def halves(domain: Domain) -> Metric:
+    """The mean value of images."""
+    return Halves()
+
+
+def test_a_metric_of_predictions_that_a_restorer_lacks_is_named(made: Callable[..., Any], plugins: Plugins) -> None:
+    if "halves" not in plugins.parts.names("metric"):
+        plugins.parts.add("metric", "halves", halves, owner="tests")
+    with pytest.raises(RecipeError, match=r"evaluate.metrics\[1\]: accuracy scores predictions"):
+        check_restorer(made(0, metrics=["halves", "accuracy"]), plugins.parts)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from restorekit import Domain, Loss, Passes, RecipeError, Task, load, nd, read_image, to_stored, write_image
+from restorekit import (
+    UNLABELLED,
+    DataError,
+    Domain,
+    Loss,
+    Passes,
+    RecipeError,
+    Task,
+    load,
+    nd,
+    read_image,
+    to_stored,
+    write_image,
+)
+from restorekit.app.auditing import Auditing
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.compare import compare
-from restorekit.evaluation.evaluate import evaluate
+from restorekit.evaluation.evaluate import evaluate, pictures
 from restorekit.reports import report
 from restorekit.restoring.restore import restore_files
 from restorekit.runs.check import check
@@ -147,6 +161,30 @@ def test_masks_follow_their_images(build_run: Build) -> None:
             off = (batch.target != (batch.mask[:, 0] > 0.5)).double().mean()
             assert off < 0.03, "both are resized, one to the nearest pixel"
             assert batch.target.any()
+
+
+def test_the_border_that_pads_an_image_has_no_known_class(build_run: Build) -> None:
+    run = build_run(**on_phantoms("mask", data__size=[24, 32], data__fit="pad"))
+    (batch, _) = next(iter(run.batches(0, 1)))[0]
+    assert batch.target is not None
+    assert (batch.target[..., :4] == UNLABELLED).all()
+    assert (batch.target[..., 28:] == UNLABELLED).all()
+    assert (batch.target[..., 4:28] != UNLABELLED).all()
+    images, captions = pictures(run, "test")
+    assert set(images["true mask"][..., :4].unique().tolist()) == {0}, "a gray that no class has"
+    assert set(images["true mask"][..., 4:28].unique().tolist()) == {-1, 1}
+    assert all(caption.endswith("is unknown") for caption in captions)
+
+
+def test_audits_of_other_tasks_are_refused(build_run: Build, plugins: Plugins) -> None:
+    says = "an audit needs images with classes; the data have the labels opacity, large heart"
+    with pytest.raises(RecipeError, match=rf"audit: {says}"):
+        build_run(**on_phantoms("labels", audit="same"))
+    run = build_run(**on_phantoms("labels"))
+    run.begin("test")
+    run.save()
+    with pytest.raises(DataError, match=says):
+        Auditing(plugins, None, None, True)._train(run, [])
 
 
 def test_masks_of_super_resolution_have_the_larger_size(build_run: Build) -> None:

@@ -37,7 +37,8 @@ class FilmPairs(Dataset):
         crop: int | None,
     ) -> None:
         self.inner, self.truth, self.split, self.fresh, self.crop = inner, truth, split, fresh, crop
-        self.classes, self.quantity, self.classes_from = inner.classes, inner.quantity, inner.classes_from
+        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.chain = self._made(chain)
 
@@ -61,12 +62,17 @@ class FilmPairs(Dataset):
         if self.chain is None:
             return sample
         chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
-        clean = sample.image if self.crop is None else _cropped(sample.image, self.crop, chance)
+        clean, target = sample.image, sample.target
+        if self.crop is not None:
+            start, size = _square(clean, self.crop, chance)
+            clean = nd.crop(clean, start, size)
+            target = None if target is None else nd.crop(target[None], start, size)[0]
         drawn = self.chain.draw(chance)
         worse, truth = self.chain.pair(clean, drawn, chance, KEPT[self.truth])
         return Sample(
             image=worse.contiguous(),
             truth=truth.contiguous(),
+            target=target,
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )
@@ -114,10 +120,11 @@ def film_pairs(
     return FilmPairs(dataset(root, split), degradation, truth, split, fresh, crop if split == "train" else None)
 
 
-def _cropped(image: Tensor, side: int, rng: torch.Generator) -> Tensor:
+def _square(image: Tensor, side: int, rng: torch.Generator) -> tuple[list[int], list[int]]:
+    """Return the start and the size of a square of `side` pixels, or of what there is of it, drawn anywhere."""
     size = [min(side, n) for n in image.shape[1:]]
     room = [have - want for have, want in zip(image.shape[1:], size, strict=True)]
-    return nd.crop(image, [int(torch.randint(n + 1, (), generator=rng)) for n in room], size)
+    return [int(torch.randint(n + 1, (), generator=rng)) for n in room], size
 
 
 def _seed(split: str, key: str) -> int:
