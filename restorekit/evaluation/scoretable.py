@@ -57,12 +57,13 @@ def read_scores(path: Path, metrics: Collection[str]) -> ScoreTable:
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            head, *rows = list(csv.reader(stream))
+            head, *rows = [*csv.reader(stream)] or [[]]
         table = dict(zip(head, zip(*sorted(rows), strict=True), strict=True)) if rows else {}
         return _read(head, table, {f"{name}_{which}" for name in metrics for which in WHICH})
     except (OSError, csv.Error, ValueError, KeyError) as error:
-        why = "has no rows" if isinstance(error, ValueError) and "unpack" in str(error) else str(error)
-        raise DataError(f"{path}: is no table of scores as this version writes them ({why}); evaluate again") from error
+        raise DataError(
+            f"{path}: is no table of scores as this version writes them ({error}); evaluate again"
+        ) from error
 
 
 def _read(head: list[str], table: Mapping[str, tuple[str, ...]], measured: Collection[str]) -> ScoreTable:

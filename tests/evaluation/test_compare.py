@@ -685,7 +685,7 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
             lambda made: without(made, "scores/test.csv", "a,b\n1,2\n"),
             "no columns key and group",
         ),
-        "empty rows": (lambda made: without(made, "scores/test.csv", ""), "has no rows"),
+        "empty rows": (lambda made: without(made, "scores/test.csv", ""), "no columns key and group"),
         "foreign json": (lambda made: without(made, "scores/test.json", "{}"), "holds no metrics and no step"),
         "torn json": (lambda made: without(made, "scores/test.json", "{"), "cannot be read"),
         "other rows": (
