@@ -1052,3 +1052,9 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     refused(
         cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"
     )
+
+
+def test_the_package_runs_as_a_module() -> None:
+    call = [sys.executable, "-m", "restorekit", "--version"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"restorekit {version('restorekit')}\n")
