@@ -185,8 +185,8 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
 
     images, out = tmp_path / "images" / "a", tmp_path / "out"
     said = cli("restore", home, images, "-o", tmp_path / "old", "--times", 2)
-    assert (said.code, len(said.errors)) == (0, 1)
-    assert said.errors[0].endswith(f"restorekit restore {images} -o {tmp_path / 'old'} -m {home}")
+    assert (said.code, said.errors) == (0, [])
+    assert f"restorekit restore {images} -o {tmp_path / 'old'} -m {home}" in said.err
     assert cli("restore", images, "-o", out).errors == [
         "-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv"
     ]
