@@ -62,16 +62,18 @@ class FilmPairs(Dataset):
         if self.chain is None:
             return sample
         chance = rng if self.fresh else torch.Generator().manual_seed(_seed(self.split, self.records[index].key))
-        clean, target = sample.image, sample.target
+        clean, target, mask = sample.image, sample.target, sample.mask
         if self.crop is not None:
             start, size = _square(clean, self.crop, chance)
             clean = nd.crop(clean, start, size)
             target = None if target is None else nd.crop(target[None], start, size)[0]
+            mask = None if mask is None else nd.crop(mask, start, size)
         drawn = self.chain.draw(chance)
         worse, truth = self.chain.pair(clean, drawn, chance, KEPT[self.truth])
         return Sample(
             image=worse.contiguous(),
             truth=truth.contiguous(),
+            mask=mask,
             target=target,
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},

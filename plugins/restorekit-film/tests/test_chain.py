@@ -7,7 +7,7 @@ from restorekit_film import effects
 from restorekit_film.chain import SEVEREST, film
 from torch import Generator, Tensor
 
-from restorekit import Domain, RecipeError, nd
+from restorekit import Dataset, Domain, RecipeError, nd
 from restorekit.discovery import plugins
 
 
@@ -113,10 +113,21 @@ def test_unknown_step_is_refused() -> None:
         film(Domain("a", 1, (8, 8)), severest={"fog": 1.0})
 
 
-def pairs(split: str = "train", **options: object):  # type: ignore[no-untyped-def]
+def pairs(split: str = "train", **options: object) -> Dataset:
     inner = {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [48, 56]}
     spec = {"name": "film_pairs", "dataset": inner, **options}
-    return plugins.load().parts.resolve("dataset", spec)(None, split)
+    made: Dataset = plugins.load().parts.resolve("dataset", spec)(None, split)
+    return made
+
+
+def test_the_mask_of_a_finding_is_cut_as_its_film_is() -> None:
+    whole, cut = pairs(), pairs(crop=32)
+    found = cut.load(0, rng()).mask
+    assert found is not None
+    assert found.shape == (1, 32, 32)
+    full = whole.load(0, rng()).mask
+    assert full is not None
+    assert any(torch.equal(nd.crop(full, [y, x], [32, 32]), found) for y in range(17) for x in range(25))
 
 
 def test_pairs_share_the_degraded_film_whatever_their_truth() -> None:
