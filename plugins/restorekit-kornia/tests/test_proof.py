@@ -32,7 +32,7 @@ def radiographs():
     folder = SHARED / "data" / "xray" / "valB"
     if not folder.is_dir():
         pytest.skip(f"no radiographs in {folder}; RESTOREKIT_SHARED names another place")
-    return [torch.from_numpy(read_image(path)[0]).mean(dim=0, keepdim=True) for path in find_images(folder)[::10]]
+    return [read_image(path)[0].mean(dim=0, keepdim=True) for path in find_images(folder)[::10]]
 
 
 @pytest.fixture(scope="module", params=[phantoms, radiographs], ids=["phantoms", "radiographs"])
