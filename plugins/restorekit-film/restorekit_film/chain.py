@@ -93,8 +93,7 @@ class FilmChain(Degradation):
         return {name + end: self._severity(name, rng) * share for name in names}
 
     def _severity(self, name: str, rng: Generator) -> float:
-        """Draw by the prior: `severest` times u ** 1.5, u uniform in [0, 1], so that mild ones prevail."""
-        severity: float = self.severest[name] * effects.uniform(rng) ** 1.5
+        severity = self.severest[name] * effects.uniform(rng)
         return -severity if name == "exposure" and effects.uniform(rng) < 0.5 else severity
 
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: Generator) -> Tensor:
@@ -156,8 +155,7 @@ def film(
     """What happens to radiographs, at their own resolution: a shuffled chain of two to five of eleven steps.
 
     Three of ten images then go through a second round of one or two steps at half the severity. A round ends in JPEG
-    every second time. Severities are drawn as `severest * u ** 1.5`, u uniform in [0, 1], so that mild ones prevail;
-    those of exposure with either sign.
+    every second time. Severities are drawn uniformly from 0 to the severest; those of exposure with either sign.
 
     | step | severity | severest |
     | --- | --- | --- |

@@ -159,8 +159,10 @@ class Structure(nn.Module):
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Return the states of every level, from the full resolution on."""
-        state = self.encoder[0](self.act(self.first(image)))
-        states = [state]
+        state = self.act(self.first(image))
+        if state.ndim == 4:  # convolutions of few channels are up to twice as fast so
+            state = state.contiguous(memory_format=torch.channels_last)
+        states = [self.encoder[0](state)]
         for down, blocks in zip(self.down, list(self.encoder)[1:], strict=True):
             states.append(blocks(self.act(down(states[-1]))))
         return states

@@ -1,4 +1,4 @@
-"""Losses of pairs beside restorekit's `paired`: gradients, structure at several scales, and tone curves.
+"""Losses of pairs beside restorekit's `paired`: decibels, gradients, structure at several scales, and tone curves.
 
 Charbonnier is `{name: paired, norm: charbonnier}`. All are means over the images whose truth is known.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from restorekit import Loss, LossValue, Passes, PerImage, RecipeError, wide
 from restorekit_film.generator import FilmRestorer, hats
 
-__all__ = ["gradients", "ms_ssim", "tone"]
+__all__ = ["decibels", "gradients", "ms_ssim", "tone"]
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales of MS-SSIM, from the finest; table of Wang 2003, section 4."""
@@ -39,6 +39,17 @@ class _Pair(Loss):
     @abstractmethod
     def distance(self, p: Passes, made: Tensor, truth: Tensor) -> Tensor:
         """Return (B,), of restored images and truths (B, C, *S)."""
+
+
+class Decibels(_Pair):
+    """The error must be small on a scale of decibels, where a slight one counts as much as a great one."""
+
+    def __init__(self, cap: float) -> None:
+        self.least = 10 ** (-cap / 10)
+
+    def distance(self, p: Passes, made: Tensor, truth: Tensor) -> Tensor:
+        """Return cap - PSNR, in decibels, of values moved to [0, 1]; both capped smoothly."""
+        return 10 * torch.log10(_mean((made - truth).square()) / 4 / self.least + 1)
 
 
 class Gradients(_Pair):
@@ -108,6 +119,18 @@ def _curve(degraded: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     count = at.sum(1)
     mean = torch.einsum("bnk,bn->bk", at, image.flatten(1)) / count.clamp(min=1e-3)
     return count / count.sum(1, keepdim=True), mean
+
+
+def decibels(*, cap: Annotated[float, Field(gt=0, le=100)] = 45.0) -> Loss:
+    """Decibels of PSNR short of `cap`: 10 log10(1 + MSE * 10 ** (cap / 10)), of values moved to [0, 1].
+
+    A change that an almost good film did not need costs as much as what is left of a bad one, so little harm is done.
+    As NAFNet is trained (arXiv:2204.04676), which has no cap.
+
+    Args:
+        cap: Decibels beyond which nothing is gained; the loss is 3 dB there and 0 without an error.
+    """
+    return Decibels(cap)
 
 
 def gradients() -> Loss:

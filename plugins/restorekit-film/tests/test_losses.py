@@ -47,6 +47,14 @@ def test_gradients_are_the_mean_difference_of_gradients() -> None:
     assert value(loss("gradients"), passes(truth + 0.1, truth)) == pytest.approx(0, abs=1e-6)
 
 
+def test_decibels_are_those_short_of_the_cap() -> None:
+    truth = images() * 0.5
+    p = passes(truth + 0.2, truth)  # 0.1 of the range: 20 dB
+    assert value(loss("decibels", cap=60), p) == pytest.approx(40, abs=1e-3)
+    assert value(loss("decibels", cap=20), p) == pytest.approx(10 * math.log10(2), abs=1e-3)
+    assert value(loss("decibels"), passes(truth, truth)) == 0
+
+
 def test_images_of_unknown_truth_do_not_count() -> None:
     truth = images() * 0.5
     blank = truth * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
