@@ -16,20 +16,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, nd, wide
+from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, nd
+from restorekit_film.tone import Curve, LocalTone, OneTone, Tone
 
-__all__ = ["Curve", "FilmRestorer", "film_restorer", "hats"]
-
-SEGMENTS = 16
-"""Of a tone curve, alike wide over [-1, 1]."""
-QUANTILES = 24
-POOLED = {1: 512, 2: 64, 3: 16}
-"""Sides of the pooled image whose quantiles a summary has, by the number of dimensions."""
-THUMBNAIL = {1: 64, 2: 16, 3: 6}
-SURE = 1e-4
-"""Least variance of a tone curve: a hundredth of half the range, squared."""
-STEEPEST = 2.0
-"""Log of the steepest slope of a tone curve; the flattest is its inverse."""
+__all__ = ["FilmRestorer", "film_restorer"]
 
 Strength = Annotated[float, Field(ge=0, le=1)]
 Activation = Literal["relu", "tanh"]
@@ -50,54 +40,6 @@ SIZES = {
     "tiny": Size((16, 32, 48, 64), (0, 1, 1, 1), (1, 1, 1), 64),
     "base": Size((16, 40, 88, 144), (0, 1, 1, 2), (1, 1, 1), 128),
 }
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A non-decreasing tone curve of each film, through `SEGMENTS` + 1 knots, before it is shrunk."""
-
-    values: Tensor
-    """(B, K): the tone at knots that lie evenly in [-1, 1]."""
-    variance: Tensor
-    """(B,): the square error of the curve that is expected, a mean over the film's values."""
-
-
-class Tone(nn.Module):
-    """Predicts a curve and its variance from a summary, and applies it, the less the less sure it is.
-
-    A change of mean square D with variance V is applied by D / (D + caution V). With a share from 0 to 1 a
-    non-decreasing curve stays one.
-    """
-
-    knots: Tensor
-
-    def __init__(self, inputs: int, hidden: int, caution: float) -> None:
-        super().__init__()
-        self.caution = caution
-        self.register_buffer("knots", torch.linspace(-1, 1, SEGMENTS + 1), persistent=False)
-        self.net = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, SEGMENTS + 2)
-        )
-        _zero(self.net[-1])
-
-    def forward(self, summary: Tensor) -> Curve:
-        """Return the curves of films with summaries (B, K)."""
-        start, slopes, spread = torch.split(wide(self.net(summary)), [1, SEGMENTS, 1], 1)
-        # Steps less those of the identity: exactly 0 at the start, whatever the rounding of sums.
-        steps = torch.expm1(STEEPEST * torch.tanh(slopes)) * (2 / SEGMENTS)
-        change = torch.cat([start.tanh(), start.tanh() + steps.cumsum(1)], 1)
-        return Curve(self.knots + change, SURE + 0.01 * torch.exp(4 * torch.tanh(spread[:, 0])))
-
-    def bend(self, image: Tensor, curve: Curve, strength: float) -> Tensor:
-        """Return images (B, C, *S) after their curves."""
-        change = curve.values - self.knots
-        square = change.square().mean(1) + SURE  # never 0, where no gradient would pass
-        share = strength * square / (square + self.caution * curve.variance)
-        change = (share[:, None] * change).to(image.dtype)
-        place = (image.flatten(1).clamp(-1, 1) + 1) * (SEGMENTS / 2)
-        below = place.detach().long().clamp(max=SEGMENTS - 1)
-        low, high = change.gather(1, below), change.gather(1, below + 1)
-        return image + torch.lerp(low, high, place - below).view(image.shape)
 
 
 class Block(nn.Module):
@@ -177,7 +119,7 @@ class Structure(nn.Module):
 
 
 class FilmRestorer(Generator):
-    """Structure first, then tone: both change the image, and neither knows of the other.
+    """Structure first, then tone, which is read off the image as it comes in.
 
     Args:
         channels: of the images.
@@ -197,37 +139,35 @@ class FilmRestorer(Generator):
         self.dims = dims
         self.structure, self.structure_strength = structure
         self.tone, self.tone_strength = tone
-        self.halo = 0 if self.structure is None else self.structure.halo
+        whole = isinstance(self.tone, LocalTone)
+        self.halo = None if whole else 0 if self.structure is None else self.structure.halo
         levels = 1 if self.structure is None else len(self.structure.down) + 1
         self.multiple = 2 ** (levels - 1)
         self.features = channels if self.structure is None else self.structure.width
 
     @property
     def summarises(self) -> bool:
-        """True if it has a tone part."""
-        return self.tone is not None
+        """True if it has one tone curve for a film; local ones need the film itself."""
+        return isinstance(self.tone, OneTone)
 
     def summary(self, image: Tensor) -> Tensor | None:
-        """Return (B, K): quantiles of the pooled image and a thumbnail, means over channels; None without a tone part.
-
-        Pooling makes both nearly the same at any resolution, and takes noise out of the quantiles.
-        """
-        if self.tone is None:
-            return None
-        gray = image.mean(1, keepdim=True)
-        size = [POOLED[self.dims]] * self.dims
-        pooled = F.interpolate(gray, size, mode="area").flatten(1).sort(1).values
-        at = [round(i * (pooled.shape[1] - 1) / (QUANTILES - 1)) for i in range(QUANTILES)]
-        thumbnail = F.interpolate(gray, [THUMBNAIL[self.dims]] * self.dims, mode="area")
-        return torch.cat([pooled[:, at], thumbnail.flatten(1)], 1)
+        """Return (B, K), what one tone curve is predicted from; None without one."""
+        return self.tone.summary(image) if isinstance(self.tone, OneTone) else None
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return (image, curve, variance, states), as far as there are such, and the coarsest states."""
-        known = self.summary(image) if summary is None else summary
         states = [] if self.structure is None else self.structure.encode(image)
-        curve = None if self.tone is None or known is None else self.tone(known)
+        curve = self.curve(image, summary)
         bent = () if curve is None else (curve.values, curve.variance)
         return (image, *bent, *states), states[-1] if states else image
+
+    def curve(self, image: Tensor, summary: Tensor | None = None) -> Curve | None:
+        """Return the tone curves of whole images (B, C, *S), or of those with summaries; None without a tone part."""
+        if self.tone is None:
+            return None
+        known = self.summary(image) if summary is None else summary
+        made: Curve = self.tone(image if known is None else known)
+        return made
 
     def decode(self, state: tuple[Tensor, ...]) -> Tensor:
         """Return the restored images (B, C, *S) in [-1, 1]."""
@@ -248,6 +188,7 @@ def film_restorer(
     tone: Strength = 1.0,
     structure: Strength = 1.0,
     caution: Annotated[float, Field(ge=0, le=100)] = 1.0,
+    local: bool = False,
     layer: Factory = nd.conv,
     activation: Activation = "relu",
     upsample: Upsample = "resize",
@@ -256,7 +197,7 @@ def film_restorer(
 
     Tone: a non-decreasing curve from quantiles and a thumbnail of the whole film, with a variance of its own, by which
     it shrinks to no change. Structure: a residual U-shape of 3 x 3 layers without norms, exact in tiles. Each part may
-    be trained alone.
+    be trained alone, and the two may follow each other in the restorer `chain`.
 
     Args:
         source: The images that come in.
@@ -265,7 +206,9 @@ def film_restorer(
         tone: Strength of the tone part; 0: there is none.
         structure: Strength of the structure part; 0: there is none.
         caution: How much its own variance shrinks the tone curve; 0: not at all.
-        layer: What its layers are.
+        local: A tone curve for each place of a film in place of one for all, which takes haze away. It needs whole
+            films of two dimensions, and cannot be trained on windows.
+        layer: What the layers of structure are.
         activation: What follows a layer; operational layers take tanh, as powers require a bounded input.
         upsample: How structure gets back to the full size: "resize", or "shuffle" for images of two dimensions.
     """
@@ -277,22 +220,17 @@ def film_restorer(
         raise RecipeError("generator 'film_restorer': tone and structure are both 0; one must be above 0")
     if upsample == "shuffle" and source.dims != 2:
         raise RecipeError(f"generator 'film_restorer': upsample 'shuffle' takes 2 dimensions; got {source.dims}")
+    if local and source.dims != 2:
+        raise RecipeError(f"generator 'film_restorer': local takes images of 2 dimensions; got {source.dims}")
     chosen = SIZES[size]
-    inputs = QUANTILES + THUMBNAIL[source.dims] ** source.dims
-    local = Structure(layer(source.dims), source.dims, source.channels, chosen, activation, upsample)
+    bends = LocalTone(chosen.hidden, caution) if local else OneTone(source.dims, chosen.hidden, caution)
+    net = Structure(layer(source.dims), source.dims, source.channels, chosen, activation, upsample)
     return FilmRestorer(
         source.channels,
         source.dims,
-        (local if structure else None, structure),
-        (Tone(inputs, chosen.hidden, caution) if tone else None, tone),
+        (net if structure else None, structure),
+        (bends if tone else None, tone),
     )
-
-
-def hats(values: Tensor) -> Tensor:
-    """Return (B, N, K): how near values (B, N) in [-1, 1] are to the knots of a curve, from 0 to 1; the sum is 1."""
-    place = (values.clamp(-1, 1) + 1) * (SEGMENTS / 2)
-    knots = torch.arange(SEGMENTS + 1, dtype=values.dtype, device=values.device)
-    return (1 - (place[..., None] - knots).abs()).clamp(min=0)
 
 
 def _halo(size: Size) -> int:

@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from restorekit import Loss, LossValue, Passes, PerImage, RecipeError, wide
-from restorekit_film.generator import FilmRestorer, hats
+from restorekit_film.generator import FilmRestorer
+from restorekit_film.tone import curve_of
 
 __all__ = ["decibels", "gradients", "ms_ssim", "tone"]
 
@@ -95,30 +96,19 @@ class Tone(_Pair):
     def distance(self, p: Passes, made: Tensor, truth: Tensor) -> Tensor:
         """Return the distance of the curves, or the negative log-likelihood of the true one."""
         degraded = wide(p.a.image)
-        count, wanted = _curve(degraded, truth)
         if not self.likelihood:
-            return ((_curve(degraded, made)[1] - wanted).abs() * count).sum(1)
+            count, wanted = curve_of(degraded, truth)
+            return ((curve_of(degraded, made)[1] - wanted).abs() * count).sum(1)
         generator = p.nets.ab.generator
-        if not isinstance(generator, FilmRestorer) or generator.tone is None:
+        curve = tone = None
+        if isinstance(generator, FilmRestorer):
+            tone, curve = generator.tone, generator.curve(degraded, p.a.summary)
+        if tone is None or curve is None:
             raise RecipeError(
                 "loss 'tone': likelihood requires a generator with a tone curve of its own, `film_restorer` with tone "
                 f"above 0; got {type(generator).__name__}; set likelihood: false"
             )
-        summary = generator.summary(p.a.image) if p.a.summary is None else p.a.summary
-        curve = generator.tone(summary)
-        # As a change: the values near a knot do not lie evenly around it.
-        change = wanted - _curve(degraded, degraded)[1]
-        error = ((curve.values - generator.tone.knots - change).square() * count).sum(1)
-        surprise: Tensor = 0.5 * (error / curve.variance + curve.variance.log())
-        return surprise
-
-
-def _curve(degraded: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Return shares (B, K) of the degraded values near each knot, and the mean of `image` where they are."""
-    at = hats(degraded.flatten(1))
-    count = at.sum(1)
-    mean = torch.einsum("bnk,bn->bk", at, image.flatten(1)) / count.clamp(min=1e-3)
-    return count / count.sum(1, keepdim=True), mean
+        return tone.surprise(curve, degraded, truth)
 
 
 def decibels(*, cap: Annotated[float, Field(gt=0, le=100)] = 45.0) -> Loss:

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from restorekit_film.generator import Curve, FilmRestorer, film_restorer
+from restorekit_film.generator import FilmRestorer, film_restorer
+from restorekit_film.tone import Curve
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,7 +35,9 @@ def image(*shape: int) -> Tensor:
 SELFONN = {"layer": {"name": "selfonn", "q": 3}, "activation": "tanh"}
 
 
-@pytest.mark.parametrize("options", [{}, {"size": "base"}, {"upsample": "shuffle"}, {"tone": 0}, SELFONN])
+@pytest.mark.parametrize(
+    "options", [{}, {"size": "base"}, {"upsample": "shuffle"}, {"tone": 0}, {"local": True}, SELFONN]
+)
 def test_untrained_is_exactly_the_identity(options: dict[str, object]) -> None:
     x = image(2, 1, 64, 64)
     with torch.no_grad():
@@ -83,6 +86,29 @@ def test_curves_never_fall_and_are_shrunk_by_their_variance() -> None:
     torch.testing.assert_close(knots.flatten(), curve.values[0], atol=1e-5, rtol=0)
 
 
+def test_local_curves_never_fall_anywhere_and_are_near_alike_at_any_resolution() -> None:
+    net = drawn(make(structure=0, local=True, caution=0), scale=1.0).requires_grad_(False)
+    coarse = image(1, 1, 8, 8)
+    small, large = (torch.nn.functional.interpolate(coarse, (n, n), mode="bilinear") for n in (128, 512))
+    curves = [net.curve(one).values for one in (small, large)]
+    assert (curves[0].diff(dim=1) >= 0).all()
+    assert curves[0].shape == (1, 17, 16, 16)
+    assert float(curves[0].std((2, 3)).max()) > 0.001  # they differ over the film
+    assert float((curves[0] - curves[1]).abs().mean()) < 0.02
+    levels = torch.linspace(-1, 1, 50)
+    places = [net.tone.bend(torch.full((1, 1, 40, 56), float(v)), net.curve(small), 1.0)[0, 0] for v in levels]
+    assert (torch.stack(places).diff(dim=0) >= -1e-6).all()
+
+
+def test_local_curves_that_are_alike_are_one_curve() -> None:
+    whole = drawn(make(structure=0, caution=1), scale=1.0).requires_grad_(False)
+    local = make(structure=0, local=True, caution=1)
+    x = image(2, 1, 40, 56)
+    curve = whole.curve(x)
+    alike = Curve(curve.values[:, :, None, None].expand(-1, -1, 16, 16), curve.variance)
+    torch.testing.assert_close(local.tone.bend(x, alike, 0.7), whole.tone.bend(x, curve, 0.7), atol=1e-5, rtol=0)
+
+
 def test_strength_scales_what_structure_adds() -> None:
     x = 0.2 * image(1, 1, 64, 64)
     with torch.no_grad():
@@ -96,6 +122,14 @@ def test_summary_hardly_depends_on_resolution_and_noise() -> None:
     noise = 0.1 * torch.randn(large.shape, generator=torch.Generator().manual_seed(0))
     assert float((net.summary(small) - net.summary(large)).abs().max()) < 0.02
     assert float((net.summary(large + noise) - net.summary(large)).abs().mean()) < 0.01
+
+
+def test_local_curves_need_whole_films_of_two_dimensions() -> None:
+    assert make(local=True).halo is None
+    assert not make(local=True).summarises
+    line = Domain("a", 1, (64,))
+    with pytest.raises(RecipeError, match="2 dimensions"):
+        film_restorer(line, line, local=True)
 
 
 @pytest.mark.parametrize("options", [{"tone": 0, "structure": 0}, {"size": "huge"}, {"tone": 2}])
