@@ -79,7 +79,8 @@ def run(domain: Domain, *, path: Model, times: Annotated[int | None, Field(ge=0)
     stay where they are; a run that has changed since is refused.
 
     Args:
-        domain: The images; channels, dimensions, sizes and classes must be those of the run.
+        domain: The images; channels, dimensions and classes must be those of the run, and the size, unless the run was
+            trained on windows or its network takes images of any scale.
         path: A run folder or one of its checkpoints, from the folder where the recipe is run; a run folder keeps it
             whole.
         times: How often it is applied; null: as its recipe evaluates.
@@ -92,10 +93,11 @@ def run(domain: Domain, *, path: Model, times: Annotated[int | None, Field(ge=0)
     except RestorekitError as error:
         raise RecipeError(f"restorer 'run': {error}", option="path") from error
     known = made.predicts and domain.task.kind != "any"
+    whole = model.scale is not None and model.scale.size is not None  # neither windows, nor of no importance
     for what, theirs, ours in (
         ("channels", model.channels, domain.channels),
         ("spatial sizes", model.dims, domain.dims),
-        ("size", model.size, domain.size),
+        ("size", model.size if whole else None, domain.size),
     ):
         if theirs not in (None, ours):
             raise RecipeError(

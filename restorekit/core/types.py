@@ -271,6 +271,8 @@ class Generator(nn.Module, ABC):
     """Spatial sizes must be this or more; a norm over one value has no meaning."""
     translates: bool = True
     """False where `decode` hands the image through, as a classifier does: nothing is then said of restoring."""
+    any_scale: bool = False
+    """True where the sampling of an image does not matter, as of a network that sees thumbnails and single values."""
 
     def groups(self) -> Sequence[ParameterGroup]:
         """Return every parameter that is trained, once.

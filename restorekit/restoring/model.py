@@ -501,7 +501,7 @@ def _run(folder: Path) -> Model:
         def made(domain: Domain, times: int | None) -> Restorer:
             return TrainedRestorer(net, spec.evaluate.times if times is None else times)
 
-        scale = TrainedScale.of(state, spec.data.size)
+        scale = TrainedScale.of(state, spec.data.size) if made(domain, None).trained else None
     return Model(made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder))
 
 

@@ -23,11 +23,9 @@ class TrainedRestorer(Restorer):
         times: how often it is applied; the prediction is that of the first pass. 0: images stay as they are.
     """
 
-    trained = True
-
     def __init__(self, net: Translator, times: int = 1) -> None:
         generator = net.generator
-        self.predicts = net.head is not None
+        self.predicts, self.trained = net.head is not None, not generator.any_scale
         self.net, self.times = net, times
         self.scale = generator.scale
         self.multiple, self.least = generator.multiple, generator.least

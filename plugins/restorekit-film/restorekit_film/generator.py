@@ -143,6 +143,7 @@ class FilmRestorer(Generator):
         self.halo = None if whole else 0 if self.structure is None else self.structure.halo
         levels = 1 if self.structure is None else len(self.structure.down) + 1
         self.multiple = 2 ** (levels - 1)
+        self.any_scale = self.structure is None
         self.features = channels if self.structure is None else self.structure.width
 
     @property
