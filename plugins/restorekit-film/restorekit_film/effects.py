@@ -11,6 +11,7 @@ FFT at these sizes, and its JPEG and noise do something else, see restorekit-kor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import imagecodecs
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-__all__ = ["defocus", "downsample", "grid", "jpeg", "motion_blur", "poisson", "scatter", "varying_noise"]
+__all__ = ["defocus", "downsample", "grid", "haze_change", "jpeg", "motion_blur", "poisson", "scatter", "varying_noise"]
 
 LOG_RANGE = math.log(10)
 """Black had ten times the photons of white: values fall with the log of the exposure."""
@@ -104,6 +105,25 @@ def scatter(image: Tensor, severity: float, rng: Generator) -> Tensor:
     return _values(torch.add(exposure, _wide_blur(exposure), alpha=severity).div_(1 + severity))
 
 
+def haze_change(image: Tensor, severity: Tensor) -> Tensor:
+    """Return what to add to images (B, C, H, W) to take `scatter` of severities (B,) away.
+
+    With G the blur and s the severity, scatter makes e = (p + s G p) / (1 + s) of the exposure p. A mirrored blur is
+    diagonal in the cosine transform, so that the haze of p, G p = (1 + s) g / (1 + s g) e, follows from a small copy;
+    p = (1 + s) e - s G p. Below a twentieth of e it is cut.
+    """
+    exposure = _exposure(image)
+    size = image.shape[2:]
+    small = F.interpolate(exposure, _small(size), mode="area")
+    one, other = (_cosines(n, SPREAD * max(small.shape[2:])) for n in small.shape[2:])
+    gain = one[1].to(image)[:, None] * other[1].to(image)
+    s = severity.view(-1, 1, 1, 1)
+    down, right = one[0].to(image), other[0].to(image)
+    haze = down.T @ ((down @ small @ right.T) * (1 + s) * gain / (1 + s * gain)) @ right
+    haze = F.interpolate(haze, size, mode="bilinear")
+    return (1 + s - s * haze / exposure).clamp(min=0.05).log() * (-2 / LOG_RANGE)
+
+
 def uniform(rng: Generator) -> float:
     """Draw from [0, 1)."""
     return float(torch.rand((), generator=rng, device=rng.device, dtype=torch.float64))
@@ -124,12 +144,26 @@ def _values(exposure: Tensor) -> Tensor:
 
 def _wide_blur(image: Tensor) -> Tensor:
     size = image.shape[1:]
-    shrink = max(1.0, max(size) / SMALL)
-    small = F.interpolate(image[None], [max(1, round(n / shrink)) for n in size], mode="area")[0]
+    small = F.interpolate(image[None], _small(size), mode="area")[0]
     for axis in (1, 2):
-        weights = _gauss(small.shape[axis], SPREAD * max(size) / shrink).to(small)
+        weights = _gauss(small.shape[axis], SPREAD * max(small.shape[1:])).to(small)
         small = torch.tensordot(weights, small.movedim(axis, 0), 1).movedim(0, axis)
     return F.interpolate(small[None], size, mode="bilinear")[0]
+
+
+def _small(size: Sequence[int]) -> list[int]:
+    shrink = max(1.0, max(size) / SMALL)
+    return [max(1, round(n / shrink)) for n in size]
+
+
+@cache
+def _cosines(size: int, deviation: float) -> tuple[Tensor, Tensor]:
+    """Return the orthonormal cosine transform (size, size) and the gains (size,) of the blur `_gauss` in it."""
+    rows = np.arange(size)[:, None]
+    basis = np.sqrt(2 / size) * np.cos(np.pi * rows * (np.arange(size) + 0.5) / size)
+    basis[0] /= np.sqrt(2)
+    gains = np.diag(basis @ _gauss(size, deviation).numpy() @ basis.T).copy()
+    return torch.from_numpy(basis), torch.from_numpy(gains)
 
 
 @cache

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import Domain, Factory, Generator, MakeLayer, RecipeError, nd
-from restorekit_film.tone import Curve, LocalTone, OneTone, Tone
+from restorekit_film.tone import Bend, HazeTone, OneTone, Tone
 
 __all__ = ["FilmRestorer", "film_restorer"]
 
@@ -139,7 +139,7 @@ class FilmRestorer(Generator):
         self.dims = dims
         self.structure, self.structure_strength = structure
         self.tone, self.tone_strength = tone
-        whole = isinstance(self.tone, LocalTone)
+        whole = isinstance(self.tone, HazeTone)
         self.halo = None if whole else 0 if self.structure is None else self.structure.halo
         levels = 1 if self.structure is None else len(self.structure.down) + 1
         self.multiple = 2 ** (levels - 1)
@@ -148,36 +148,35 @@ class FilmRestorer(Generator):
 
     @property
     def summarises(self) -> bool:
-        """True if it has one tone curve for a film; local ones need the film itself."""
+        """True if it has a tone curve alone; haze needs the film itself."""
         return isinstance(self.tone, OneTone)
 
     def summary(self, image: Tensor) -> Tensor | None:
-        """Return (B, K), what one tone curve is predicted from; None without one."""
+        """Return (B, K), what a tone curve is predicted from; None without one, or with haze."""
         return self.tone.summary(image) if isinstance(self.tone, OneTone) else None
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return (image, curve, variance, states), as far as there are such, and the coarsest states."""
+        """Return (image, how tones change, states), as far as there are such, and the coarsest states."""
         states = [] if self.structure is None else self.structure.encode(image)
-        curve = self.curve(image, summary)
-        bent = () if curve is None else (curve.values, curve.variance)
-        return (image, *bent, *states), states[-1] if states else image
+        bend = self.bend(image, summary)
+        return (image, *(bend or ()), *states), states[-1] if states else image
 
-    def curve(self, image: Tensor, summary: Tensor | None = None) -> Curve | None:
-        """Return the tone curves of whole images (B, C, *S), or of those with summaries; None without a tone part."""
+    def bend(self, image: Tensor, summary: Tensor | None = None) -> Bend | None:
+        """Return how the tones of whole images (B, C, *S) are to change, or of those with summaries; None: not at all."""
         if self.tone is None:
             return None
         known = self.summary(image) if summary is None else summary
-        made: Curve = self.tone(image if known is None else known)
+        made: Bend = self.tone(image if known is None else known)
         return made
 
     def decode(self, state: tuple[Tensor, ...]) -> Tensor:
         """Return the restored images (B, C, *S) in [-1, 1]."""
         image, *rest = state
-        bent = rest[:2] if self.tone is not None else []
+        bend = rest[: len(Bend._fields)] if self.tone is not None else []
         if self.structure is not None:
-            image = (image + self.structure_strength * self.structure.decode(rest[len(bent) :])).clamp(-1, 1)
+            image = (image + self.structure_strength * self.structure.decode(rest[len(bend) :])).clamp(-1, 1)
         if self.tone is not None:
-            image = self.tone.bend(image, Curve(*bent), self.tone_strength).clamp(-1, 1)
+            image = self.tone.bent(image, Bend(*bend), self.tone_strength).clamp(-1, 1)
         return image
 
 
@@ -189,7 +188,7 @@ def film_restorer(
     tone: Strength = 1.0,
     structure: Strength = 1.0,
     caution: Annotated[float, Field(ge=0, le=100)] = 1.0,
-    local: bool = False,
+    haze: bool = False,
     layer: Factory = nd.conv,
     activation: Activation = "relu",
     upsample: Upsample = "resize",
@@ -207,8 +206,8 @@ def film_restorer(
         tone: Strength of the tone part; 0: there is none.
         structure: Strength of the structure part; 0: there is none.
         caution: How much its own variance shrinks the tone curve; 0: not at all.
-        local: A tone curve for each place of a film in place of one for all, which takes haze away. It needs whole
-            films of two dimensions, and cannot be trained on windows.
+        haze: The tone part takes haze away as well: scattered radiation as the degradation `film` adds it. It needs
+            whole films of two dimensions, and cannot be trained on windows.
         layer: What the layers of structure are.
         activation: What follows a layer; operational layers take tanh, as powers require a bounded input.
         upsample: How structure gets back to the full size: "resize", or "shuffle" for images of two dimensions.
@@ -221,10 +220,10 @@ def film_restorer(
         raise RecipeError("generator 'film_restorer': tone and structure are both 0; one must be above 0")
     if upsample == "shuffle" and source.dims != 2:
         raise RecipeError(f"generator 'film_restorer': upsample 'shuffle' takes 2 dimensions; got {source.dims}")
-    if local and source.dims != 2:
-        raise RecipeError(f"generator 'film_restorer': local takes images of 2 dimensions; got {source.dims}")
+    if haze and source.dims != 2:
+        raise RecipeError(f"generator 'film_restorer': haze is of images of 2 dimensions; got {source.dims}")
     chosen = SIZES[size]
-    bends = LocalTone(chosen.hidden, caution) if local else OneTone(source.dims, chosen.hidden, caution)
+    bends = HazeTone(chosen.hidden, caution) if haze else OneTone(source.dims, chosen.hidden, caution)
     net = Structure(layer(source.dims), source.dims, source.channels, chosen, activation, upsample)
     return FilmRestorer(
         source.channels,

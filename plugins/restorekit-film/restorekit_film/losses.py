@@ -100,15 +100,15 @@ class Tone(_Pair):
             count, wanted = curve_of(degraded, truth)
             return ((curve_of(degraded, made)[1] - wanted).abs() * count).sum(1)
         generator = p.nets.ab.generator
-        curve = tone = None
+        bend = tone = None
         if isinstance(generator, FilmRestorer):
-            tone, curve = generator.tone, generator.curve(degraded, p.a.summary)
-        if tone is None or curve is None:
+            tone, bend = generator.tone, generator.bend(degraded, p.a.summary)
+        if tone is None or bend is None:
             raise RecipeError(
                 "loss 'tone': likelihood requires a generator with a tone curve of its own, `film_restorer` with tone "
                 f"above 0; got {type(generator).__name__}; set likelihood: false"
             )
-        return tone.surprise(curve, degraded, truth)
+        return tone.surprise(bend, degraded, truth)
 
 
 def decibels(*, cap: Annotated[float, Field(gt=0, le=100)] = 45.0) -> Loss:

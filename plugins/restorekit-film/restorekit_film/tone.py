@@ -1,20 +1,21 @@
-"""Tone curves from what a whole film looks like: one for the film, or one for each place of it.
+"""Changes of tone from what a whole film looks like: a curve, or two and the haze between them.
 
-A curve comes with a variance of its own, by which it shrinks to no change. Curves never fall.
+A change comes with a variance of its own, by which it shrinks to none. Curves never fall.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorekit import wide
+from restorekit_film import effects
 
-__all__ = ["Curve", "LocalTone", "OneTone", "Tone", "curve_of", "thumbnail_of"]
+__all__ = ["Bend", "HazeTone", "OneTone", "Tone", "curve_of", "thumbnail_of"]
 
 SEGMENTS = 16
 """Of a tone curve, alike wide over [-1, 1]."""
@@ -22,26 +23,32 @@ QUANTILES = 24
 POOLED = {1: 512, 2: 64, 3: 16}
 """Sides of the pooled image whose quantiles a summary has, by the number of dimensions."""
 THUMBNAIL = {1: 64, 2: 16, 3: 6}
-LOCAL = 64
-"""Side of the thumbnail that local curves are predicted from; a quarter of it is the side of their grid."""
+SIDE = 64
+"""Side of the thumbnail that haze is predicted from, and of the copies whose error is the likelihood's."""
+MOST = 4.0
+"""The largest scatter-to-primary ratio that is taken away."""
 SURE = 1e-4
 """Least variance of a tone curve: a hundredth of half the range, squared."""
 STEEPEST = 2.0
 """Log of the steepest slope of a tone curve; the flattest is its inverse."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Non-decreasing tone curves of films, through `SEGMENTS` + 1 knots, before they are shrunk."""
+class Bend(NamedTuple):
+    """How the tones of films are to change, before it is shrunk."""
 
     values: Tensor
-    """(B, K): the tone at knots that lie evenly in [-1, 1]; of local ones (B, K, h, w)."""
+    """Non-decreasing curves: (B, K), the tone at knots that lie evenly in [-1, 1]; of local ones (B, K, h, w), of those
+    before and after haze is taken away (B, 2, K)."""
     variance: Tensor
-    """(B,): the square error of the curve that is expected, a mean over the film's values."""
+    """(B,): the square error of the change that is expected, a mean over the film's values."""
+    square: Tensor
+    """(B,): the mean square of the change."""
+    haze: Tensor
+    """(B,): the scatter-to-primary ratio that is taken away; 0 where no haze is."""
 
 
 class Tone(nn.Module):
-    """Predicts a curve and its variance from a summary, and applies it, the less the less sure it is.
+    """Predicts a change of tones and its variance from a whole film, and applies it, the less the less sure it is.
 
     A change of mean square D with variance V is applied by D / (D + caution V). With a share from 0 to 1 a
     non-decreasing curve stays one.
@@ -55,30 +62,27 @@ class Tone(nn.Module):
         self.register_buffer("knots", torch.linspace(-1, 1, SEGMENTS + 1), persistent=False)
 
     @abstractmethod
-    def surprise(self, curve: Curve, degraded: Tensor, truth: Tensor) -> Tensor:
-        """Return (B,): the negative log-likelihood of the truth under curves of degraded images, both (B, C, *S)."""
+    def change(self, image: Tensor, bend: Bend) -> Tensor:
+        """Return what is added to images (B, C, *S), before it is shrunk."""
 
-    @abstractmethod
-    def _moved(self, image: Tensor, change: Tensor) -> Tensor:
-        """Return what the changes at the knots, as of `Curve.values`, are at each value of (B, C, *S)."""
+    def surprise(self, bend: Bend, degraded: Tensor, truth: Tensor) -> Tensor:
+        """Return (B,): the negative log-likelihood of the truth under the change, both images (B, C, *S).
 
-    def bend(self, image: Tensor, curve: Curve, strength: float) -> Tensor:
-        """Return images (B, C, *S) after their curves."""
-        change = curve.values - self._places(curve)
-        square = change.square().flatten(1).mean(1) + SURE  # never 0, where no gradient would pass
-        share = strength * square / (square + self.caution * curve.variance)
-        return image + self._moved(image, share.view(-1, *[1] * (change.ndim - 1)) * change)
+        By the mean square error of small copies after the whole change.
+        """
+        small, wanted = (thumbnail_of(one, SIDE) for one in (degraded, truth))
+        return _surprise((small + self.change(small, bend) - wanted).square().flatten(1).mean(1), bend)
 
-    def _places(self, curve: Curve) -> Tensor:
-        return self.knots.view(1, -1, *[1] * (curve.values.ndim - 2))
+    def bent(self, image: Tensor, bend: Bend, strength: float) -> Tensor:
+        """Return images (B, C, *S) after the change."""
+        share = strength * bend.square / (bend.square + self.caution * bend.variance)
+        return image + share.view(-1, *[1] * (image.ndim - 1)).to(image.dtype) * self.change(image, bend)
 
-    def _curve(self, start: Tensor, slopes: Tensor, spread: Tensor) -> Curve:
-        """Return the curves of raw starts (B, 1, *c), slopes (B, SEGMENTS, *c) and spreads (B,)."""
+    def _moves(self, start: Tensor, slopes: Tensor) -> Tensor:
+        """Return curves less the identity (B, K, *c), of raw starts (B, 1, *c) and slopes (B, SEGMENTS, *c)."""
         # Steps less those of the identity: exactly 0 at the start, whatever the rounding of sums.
         steps = torch.expm1(STEEPEST * torch.tanh(slopes)) * (2 / SEGMENTS)
-        change = torch.cat([start.tanh(), start.tanh() + steps.cumsum(1)], 1)
-        values = self.knots.view(1, -1, *[1] * (change.ndim - 2)) + change
-        return Curve(values, SURE + 0.01 * torch.exp(4 * torch.tanh(spread)))
+        return torch.cat([start.tanh(), start.tanh() + steps.cumsum(1)], 1)
 
 
 class OneTone(Tone):
@@ -101,72 +105,67 @@ class OneTone(Tone):
         thumbnail = thumbnail_of(image, THUMBNAIL[self.dims])
         return torch.cat([_quantiles(thumbnail_of(image, POOLED[self.dims])), thumbnail.flatten(1)], 1)
 
-    def forward(self, summary: Tensor) -> Curve:
-        """Return the curves of films with summaries (B, K)."""
+    def forward(self, summary: Tensor) -> Bend:
+        """Return the changes of films with summaries (B, K)."""
         start, slopes, spread = torch.split(wide(self.net(summary)), [1, SEGMENTS, 1], 1)
-        return self._curve(start, slopes, spread[:, 0])
+        moves = self._moves(start, slopes)
+        return Bend(self.knots + moves, _variance(spread[:, 0]), _square(moves), torch.zeros_like(spread[:, 0]))
 
-    def _moved(self, image: Tensor, change: Tensor) -> Tensor:
-        change = change.to(image.dtype)
-        place = (image.flatten(1).clamp(-1, 1) + 1) * (SEGMENTS / 2)
-        below = place.detach().long().clamp(max=SEGMENTS - 1)
-        low, high = change.gather(1, below), change.gather(1, below + 1)
-        return torch.lerp(low, high, place - below).view(image.shape)
+    def change(self, image: Tensor, bend: Bend) -> Tensor:
+        """Return the change of each value of (B, C, *S)."""
+        return _along(image, (bend.values - self.knots).to(image.dtype))
 
-    def surprise(self, curve: Curve, degraded: Tensor, truth: Tensor) -> Tensor:
+    def surprise(self, bend: Bend, degraded: Tensor, truth: Tensor) -> Tensor:
         """Return (B,), by the mean square error of the curve at the levels of the degraded image."""
         count, wanted = curve_of(degraded, truth)
         # As a change: the values near a knot do not lie evenly around it.
         change = wanted - curve_of(degraded, degraded)[1]
-        return _surprise(((curve.values - self.knots - change).square() * count).sum(1), curve)
+        return _surprise(((bend.values - self.knots - change).square() * count).sum(1), bend)
 
 
-class LocalTone(Tone):
-    """A curve for each place of a film of two dimensions, from a thumbnail of the whole: haze differs over a film.
+class HazeTone(Tone):
+    """A curve, then haze is taken away, then another curve: all from a thumbnail of a whole film of two dimensions.
 
-    Curves lie on a coarse grid; between places and between knots they are interpolated linearly (the sliced bilateral
-    grid of HDRNet, doi:10.1145/3072959.3073592).
+    Haze is scattered radiation as `film` adds it, the exposure of the film blurred by a tenth of its longer side, and
+    one number says how much of it there is. The curves take back what happened to tones after it and before it.
     """
 
     def __init__(self, hidden: int, caution: float) -> None:
         super().__init__(caution)
-        width = hidden // 2
-        self.local = nn.Sequential(
-            *_convolved(2, width, 2), *_convolved(width, hidden, 2), *_convolved(hidden, hidden, 1)
+        self.look = nn.Sequential(
+            *_convolved(2, hidden // 2), *_convolved(hidden // 2, hidden), *_convolved(hidden, hidden)
         )
-        self.whole = nn.Sequential(nn.Linear(QUANTILES + hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
-        self.joined = nn.Sequential(
-            *_convolved(hidden, hidden, 1), *_convolved(hidden, hidden, 1), nn.Conv2d(hidden, SEGMENTS + 2, 1)
+        self.places = nn.Conv2d(hidden, 8, 1)
+        inputs = QUANTILES + hidden + 8 * (SIDE // 8) ** 2
+        self.net = nn.Sequential(
+            nn.Linear(inputs, 2 * hidden),
+            nn.GELU(),
+            nn.Linear(2 * hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, 2 * (1 + SEGMENTS) + 2),
         )
-        _zero(self.joined[-1])
+        _zero(self.net[-1])
 
-    def forward(self, image: Tensor) -> Curve:
-        """Return the curves of whole images (B, C, H, W)."""
-        thumbnail = thumbnail_of(image, LOCAL)
-        around = F.avg_pool2d(thumbnail, 17, 1, 8, count_include_pad=False)  # as far as haze spreads
-        state = self.local(torch.cat([thumbnail, around], 1))
-        whole = self.whole(torch.cat([_quantiles(thumbnail), state.mean((2, 3))], 1))
-        raw = wide(self.joined(F.gelu(state + whole[:, :, None, None])))
-        start, slopes, spread = torch.split(raw, [1, SEGMENTS, 1], 1)
-        return self._curve(start, slopes, spread.mean((1, 2, 3)))
+    def forward(self, image: Tensor) -> Bend:
+        """Return the changes of whole images (B, C, H, W)."""
+        small = thumbnail_of(image, SIDE)
+        around = F.avg_pool2d(small, 17, 1, 8, count_include_pad=False)  # about as far as haze spreads
+        state = self.look(torch.cat([small, around], 1))
+        seen = [_quantiles(small), state.mean((2, 3)), self.places(state).flatten(1)]
+        raw = wide(self.net(torch.cat(seen, 1)))
+        starts, slopes, spread, ratio = torch.split(raw, [2, 2 * SEGMENTS, 1, 1], 1)
+        curves = [self._moves(starts[:, i : i + 1], slopes[:, i * SEGMENTS :][:, :SEGMENTS]) for i in (0, 1)]
+        values = self.knots + torch.stack(curves, 1)
+        haze = F.elu(ratio[:, 0], alpha=0.5).clamp(max=MOST)
+        bend = Bend(values, _variance(spread[:, 0]), torch.zeros_like(haze), haze)
+        return bend._replace(square=_square(self.change(small, bend)))
 
-    def _moved(self, image: Tensor, change: Tensor) -> Tensor:
-        height, width = image.shape[2:]
-        rows = torch.linspace(-1, 1, height, device=image.device)[:, None].expand(height, width)
-        columns = torch.linspace(-1, 1, width, device=image.device).expand(height, width)
-        grid = wide(change)[:, None]
-        made = []
-        for channel in wide(image).unbind(1):
-            places = [one.expand_as(channel) for one in (columns, rows)]
-            at = torch.stack([*places, channel.clamp(-1, 1)], -1)[:, None]
-            made.append(F.grid_sample(grid, at, align_corners=True, padding_mode="border")[:, 0, 0])
-        return torch.stack(made, 1).to(image.dtype)
-
-    def surprise(self, curve: Curve, degraded: Tensor, truth: Tensor) -> Tensor:
-        """Return (B,), by the mean square error of small copies of the images after the whole change."""
-        small, wanted = (thumbnail_of(one, LOCAL) for one in (degraded, truth))
-        bent = small + self._moved(small, curve.values - self._places(curve))
-        return _surprise((bent - wanted).square().flatten(1).mean(1), curve)
+    def change(self, image: Tensor, bend: Bend) -> Tensor:
+        """Return the change of each value of whole images (B, C, H, W)."""
+        moves = (bend.values - self.knots).to(image.dtype)
+        first = image + _along(image, moves[:, 0])
+        clear = first + effects.haze_change(wide(first), bend.haze).to(image.dtype)
+        return clear + _along(clear, moves[:, 1]) - image
 
 
 def curve_of(degraded: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,13 +193,30 @@ def _quantiles(thumbnail: Tensor) -> Tensor:
     return values[:, [round(i * (values.shape[1] - 1) / (QUANTILES - 1)) for i in range(QUANTILES)]]
 
 
-def _surprise(error: Tensor, curve: Curve) -> Tensor:
-    made: Tensor = 0.5 * (error / curve.variance + curve.variance.log())
+def _along(image: Tensor, moves: Tensor) -> Tensor:
+    """Return what moves at the knots (B, K) are at each value of (B, C, *S), linear between knots."""
+    place = (image.flatten(1).clamp(-1, 1) + 1) * (SEGMENTS / 2)
+    below = place.detach().long().clamp(max=SEGMENTS - 1)
+    low, high = moves.gather(1, below), moves.gather(1, below + 1)
+    return torch.lerp(low, high, place - below).view(image.shape)
+
+
+def _square(change: Tensor) -> Tensor:
+    """Return (B,), the mean square, never 0, where no gradient would pass."""
+    return change.square().flatten(1).mean(1) + SURE
+
+
+def _variance(spread: Tensor) -> Tensor:
+    return SURE + 0.01 * torch.exp(4 * torch.tanh(spread))
+
+
+def _surprise(error: Tensor, bend: Bend) -> Tensor:
+    made: Tensor = 0.5 * (error / bend.variance + bend.variance.log())
     return made
 
 
-def _convolved(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, padding_mode="replicate"), nn.GELU()
+def _convolved(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, 3, 2, padding=1, padding_mode="replicate"), nn.GELU()
 
 
 def _zero(module: nn.Module) -> None:

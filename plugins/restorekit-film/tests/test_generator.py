@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from restorekit_film import effects
 from restorekit_film.generator import FilmRestorer, film_restorer
-from restorekit_film.tone import Curve
+from restorekit_film.tone import Bend
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,7 +37,7 @@ SELFONN = {"layer": {"name": "selfonn", "q": 3}, "activation": "tanh"}
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"size": "base"}, {"upsample": "shuffle"}, {"tone": 0}, {"local": True}, SELFONN]
+    "options", [{}, {"size": "base"}, {"upsample": "shuffle"}, {"tone": 0}, {"haze": True}, SELFONN]
 )
 def test_untrained_is_exactly_the_identity(options: dict[str, object]) -> None:
     x = image(2, 1, 64, 64)
@@ -75,38 +76,37 @@ def test_tile_with_its_halo_and_summary_is_exact() -> None:
 def test_curves_never_fall_and_are_shrunk_by_their_variance() -> None:
     net = drawn(make(structure=0, caution=1), scale=1.0).requires_grad_(False)
     ramp = torch.linspace(-1, 1, 500).view(1, 1, 20, 25)
-    curve = net.tone(net.summary(ramp))
-    assert (curve.values.diff() >= 0).all()
-    applied = [net.tone.bend(ramp, Curve(curve.values, torch.full((1,), v)), 1.0) for v in (0.0, 0.1, 1e6)]
+    bend = net.bend(ramp)
+    assert (bend.values.diff() >= 0).all()
+    applied = [net.tone.bent(ramp, bend._replace(variance=torch.full((1,), v)), 1.0) for v in (0.0, 0.1, 1e6)]
     assert all((one.flatten().diff() >= -1e-6).all() for one in applied)
     moved = [float((one - ramp).abs().mean()) for one in applied]
     assert moved[0] > moved[1] > moved[2]
     torch.testing.assert_close(applied[2], ramp, atol=1e-5, rtol=0)
-    knots = net.tone.bend(net.tone.knots.view(1, 1, 1, -1), Curve(curve.values, torch.zeros(1)), 1.0)
-    torch.testing.assert_close(knots.flatten(), curve.values[0], atol=1e-5, rtol=0)
+    knots = net.tone.bent(net.tone.knots.view(1, 1, 1, -1), bend._replace(variance=torch.zeros(1)), 1.0)
+    torch.testing.assert_close(knots.flatten(), bend.values[0], atol=1e-5, rtol=0)
 
 
-def test_local_curves_never_fall_anywhere_and_are_near_alike_at_any_resolution() -> None:
-    net = drawn(make(structure=0, local=True, caution=0), scale=1.0).requires_grad_(False)
-    coarse = image(1, 1, 8, 8)
-    small, large = (torch.nn.functional.interpolate(coarse, (n, n), mode="bilinear") for n in (128, 512))
-    curves = [net.curve(one).values for one in (small, large)]
-    assert (curves[0].diff(dim=1) >= 0).all()
-    assert curves[0].shape == (1, 17, 16, 16)
-    assert float(curves[0].std((2, 3)).max()) > 0.001  # they differ over the film
-    assert float((curves[0] - curves[1]).abs().mean()) < 0.02
-    levels = torch.linspace(-1, 1, 50)
-    places = [net.tone.bend(torch.full((1, 1, 40, 56), float(v)), net.curve(small), 1.0)[0, 0] for v in levels]
-    assert (torch.stack(places).diff(dim=0) >= -1e-6).all()
+@pytest.mark.parametrize("shape", [(64, 64), (300, 220)])
+def test_haze_is_what_scatter_added(shape: tuple[int, int]) -> None:
+    tone = make(structure=0, haze=True).tone
+    clean = torch.nn.functional.interpolate(image(1, 1, 8, 8), shape, mode="bilinear")
+    hazy = effects.scatter(clean[0], 1.5, torch.Generator())[None]
+    none = tone.knots.expand(1, 2, -1)
+    bend = Bend(none, torch.zeros(1), torch.ones(1), torch.tensor([1.5]))
+    assert float((hazy - clean).abs().mean()) > 0.1
+    torch.testing.assert_close(tone.bent(hazy, bend, 1.0), clean, atol=0.01, rtol=0)
 
 
-def test_local_curves_that_are_alike_are_one_curve() -> None:
-    whole = drawn(make(structure=0, caution=1), scale=1.0).requires_grad_(False)
-    local = make(structure=0, local=True, caution=1)
-    x = image(2, 1, 40, 56)
-    curve = whole.curve(x)
-    alike = Curve(curve.values[:, :, None, None].expand(-1, -1, 16, 16), curve.variance)
-    torch.testing.assert_close(local.tone.bend(x, alike, 0.7), whole.tone.bend(x, curve, 0.7), atol=1e-5, rtol=0)
+def test_haze_and_its_curves_are_near_alike_at_any_resolution() -> None:
+    net = drawn(make(structure=0, haze=True, caution=0), scale=0.3).requires_grad_(False)
+    small, large = (torch.nn.functional.interpolate(image(1, 1, 8, 8), (n, n), mode="bilinear") for n in (128, 512))
+    bends = [net.bend(one) for one in (small, large)]
+    assert (bends[0].values.diff() >= 0).all()
+    assert float((bends[0].values - bends[1].values).abs().mean()) < 0.02
+    assert float((bends[0].haze - bends[1].haze).abs()) < 0.02
+    shrunk = torch.nn.functional.interpolate(net(large)[0], (128, 128), mode="area")
+    assert float((shrunk - net(small)[0]).abs().mean()) < 0.02
 
 
 def test_strength_scales_what_structure_adds() -> None:
@@ -124,12 +124,12 @@ def test_summary_hardly_depends_on_resolution_and_noise() -> None:
     assert float((net.summary(large + noise) - net.summary(large)).abs().mean()) < 0.01
 
 
-def test_local_curves_need_whole_films_of_two_dimensions() -> None:
-    assert make(local=True).halo is None
-    assert not make(local=True).summarises
+def test_haze_needs_whole_films_of_two_dimensions() -> None:
+    assert make(haze=True).halo is None
+    assert not make(haze=True).summarises
     line = Domain("a", 1, (64,))
     with pytest.raises(RecipeError, match="2 dimensions"):
-        film_restorer(line, line, local=True)
+        film_restorer(line, line, haze=True)
 
 
 @pytest.mark.parametrize("options", [{"tone": 0, "structure": 0}, {"size": "huge"}, {"tone": 2}])

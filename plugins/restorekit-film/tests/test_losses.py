@@ -94,9 +94,9 @@ def test_likelihood_is_that_of_a_normal_error_and_teaches_the_variance() -> None
         optimizer.zero_grad()
         p.mean(part.generator(p)).backward()
         optimizer.step()
-    curve = tone(p.nets.ab.generator.summary(degraded))
-    assert float(curve.variance.detach().max()) < 0.002
-    assert float((curve.values.detach() - tone.knots - 0.1)[:, 4:12].abs().max()) < 0.06
+    bend = tone(p.nets.ab.generator.summary(degraded))
+    assert float(bend.variance.detach().max()) < 0.002
+    assert float((bend.values.detach() - tone.knots - 0.1)[:, 4:12].abs().max()) < 0.06
 
 
 def test_likelihood_requires_a_tone_part() -> None:

@@ -33,7 +33,7 @@ def trained(folder: Path, data: dict[str, Any], **options: Any) -> Path:
 
 def test_structure_and_tone_restore_in_a_row_at_any_size(tmp_path: Path) -> None:
     structure = trained(tmp_path / "structure", {"window": [48, 48]}, tone=0)
-    tone = trained(tmp_path / "tone", {"size": [32, 32]}, structure=0, local=True)
+    tone = trained(tmp_path / "tone", {"size": [32, 32]}, structure=0, haze=True)
     restorers = [{"name": "run", "path": str(one)} for one in (structure, tone)]
     both = saved(
         tmp_path / "both",
@@ -49,7 +49,7 @@ def test_structure_and_tone_restore_in_a_row_at_any_size(tmp_path: Path) -> None
 
 def test_only_tone_is_of_any_scale(tmp_path: Path) -> None:
     image = torch.zeros(1, 320, 320).numpy()
-    for local in (True, False):
-        load(trained(tmp_path / f"tone-{local}", {"size": [32, 32]}, structure=0, local=local)).restored(image)
+    for haze in (True, False):
+        load(trained(tmp_path / f"tone-{haze}", {"size": [32, 32]}, structure=0, haze=haze)).restored(image)
     with pytest.raises(DataError, match="larger than the training images"):
         load(trained(tmp_path / "both", {"size": [32, 32]})).restored(image)
