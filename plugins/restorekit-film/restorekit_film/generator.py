@@ -162,7 +162,7 @@ class FilmRestorer(Generator):
         return (image, *(bend or ()), *states), states[-1] if states else image
 
     def bend(self, image: Tensor, summary: Tensor | None = None) -> Bend | None:
-        """Return how the tones of whole images (B, C, *S) are to change, or of those with summaries; None: not at all."""
+        """Return how tones change, of whole images (B, C, *S) or of those with summaries; None: not at all."""
         if self.tone is None:
             return None
         known = self.summary(image) if summary is None else summary
