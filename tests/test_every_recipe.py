@@ -56,12 +56,16 @@ SMALL = {
         "data.batch=2",
         "train.schedule.warmup=0",
     ],
-    "restore_xray_128": [
-        "data.size=[32, 32]",
-        "data.a.dataset.size=[32, 32]",
-        "data.batch=2",
-        "train.schedule.warmup=0",
-    ],
+    **{
+        name: [
+            "data.size=[32, 32]",
+            "data.a.dataset.size=[40, 40]",
+            "data.a.crop=32",
+            "data.batch=2",
+            "train.schedule.warmup=0",
+        ]
+        for name in ("restore_xray_128", "restore_xray_tone")
+    },
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
@@ -69,7 +73,7 @@ SMALL = {
 OWN = {"own_images", "own_signal"}
 """Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
 
-CLASSICAL = {"classical_xray"}
+CLASSICAL = {"classical_xray", "restore_xray_both"}
 """Recipes that train nothing."""
 
 SLOW = {"baselines_xray"}
