@@ -29,12 +29,13 @@ class DnCnn(Generator):
     def __init__(self, channels: int, dims: int, depth: int, width: int) -> None:
         super().__init__()
         make = nd.conv(dims)
-        layers: list[nn.Module] = [make(channels, width, 3, padding=1), nn.ReLU()]
+        self.first = make(channels, width, 3, padding=1)
+        layers: list[nn.Module] = [nn.ReLU()]
         for _ in range(depth - 2):  # the norm has a shift, so that a bias before it does nothing
             layers += [make(width, width, 3, padding=1, bias=False), nd.norm(dims, width, "batch"), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.last = make(width, channels, 3, padding=1)
-        for module in self.body.modules():
+        for module in self.modules():
             if isinstance(module, nn.modules.conv._ConvNd):
                 nn.init.kaiming_normal_(module.weight)
         for parameter in self.last.parameters():
@@ -43,8 +44,8 @@ class DnCnn(Generator):
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Return (image, features) and the features, (B, width, *S), that the last convolution reads."""
-        state = image
-        if state.ndim == 4:  # convolutions and norms are faster so
+        state = self.first(image)
+        if state.ndim == 4:  # convolutions are faster so; not before the first, as a single channel has no order
             state = state.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.body(state)
         return (image, features), features

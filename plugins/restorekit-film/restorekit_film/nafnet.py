@@ -76,9 +76,8 @@ class Block(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """Return the state after the block, (B, C, H, W)."""
-        state = state + self.spatial_scale * self.spatial(state)
-        made: Tensor = state + self.pixel_scale * self.pixel(state)
-        return made
+        state = _added(state, self.spatial_scale, self.spatial(state))
+        return _added(state, self.pixel_scale, self.pixel(state))
 
 
 class NafNet(Generator):
@@ -115,8 +114,8 @@ class NafNet(Generator):
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return (image, skips, coarsest state), and the coarsest state (B, F, H / multiple, W / multiple)."""
-        # Layer norm reads the channels of a pixel side by side, and small convolutions are faster so.
-        state = self.first(image.contiguous(memory_format=torch.channels_last))
+        # After the first: a single channel has no order. Layer norm reads the channels of a pixel side by side.
+        state = self.first(image).contiguous(memory_format=torch.channels_last)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             skips.append(blocks(state))
@@ -168,6 +167,11 @@ def nafnet(
             option="up",
         )
     return NafNet(source.channels, width, tuple(down), middle, tuple(up))
+
+
+def _added(state: Tensor, scale: Tensor, change: Tensor) -> Tensor:
+    """Return state + scale * change in the type of `change`, which autocast may have lowered."""
+    return torch.addcmul(state.to(change.dtype), scale.to(change.dtype), change)
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
