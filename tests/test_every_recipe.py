@@ -62,6 +62,7 @@ SMALL = {
         "data.batch=2",
         "train.schedule.warmup=0",
     ],
+    "denoise_pediatric": ["data.window=[48, 48]", "data.size=[48, 48]", "data.batch=2", "train.schedule.warmup=0"],
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
@@ -222,7 +223,7 @@ def test_trains_two_steps(
     sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
     if recipe.load(path, known).data.a.name == "r2cgan_folders":
         sets.append(f"data.root={published}")
-    elif path.stem.startswith("restore_xray"):
+    elif path.stem.startswith(("restore_xray", "denoise_")):
         sets.append(f"data.root={request.getfixturevalue('films')}")
     elif path.stem == "r2cgan_ecg":
         sets.append(f"data.root={request.getfixturevalue('stressed')}")
