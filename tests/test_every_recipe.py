@@ -56,6 +56,7 @@ SMALL = {
         "data.batch=2",
         "train.schedule.warmup=0",
     ],
+<<<<<<< HEAD
     **{
         name: [
             "data.size=[32, 32]",
@@ -66,6 +67,15 @@ SMALL = {
         ]
         for name in ("restore_xray_128", "restore_xray_tone")
     },
+=======
+    "restore_xray_128": [
+        "data.size=[32, 32]",
+        "data.a.dataset.size=[32, 32]",
+        "data.batch=2",
+        "train.schedule.warmup=0",
+    ],
+    "denoise_pediatric": ["data.window=[48, 48]", "data.size=[48, 48]", "data.batch=2", "train.schedule.warmup=0"],
+>>>>>>> h-peds
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
@@ -226,7 +236,7 @@ def test_trains_two_steps(
     sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
     if recipe.load(path, known).data.a.name == "r2cgan_folders":
         sets.append(f"data.root={published}")
-    elif path.stem.startswith("restore_xray"):
+    elif path.stem.startswith(("restore_xray", "denoise_")):
         sets.append(f"data.root={request.getfixturevalue('films')}")
     elif path.stem == "r2cgan_ecg":
         sets.append(f"data.root={request.getfixturevalue('stressed')}")

@@ -16,16 +16,22 @@ def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
     from restorekit_film import (  # here: importing the package imports no torch
         baseline,
         chain,
+        dncnn,
         generator,
         losses,
         metrics,
+        nafnet,
         pairs,
+        photons,
     )
 
     add("degradation", "film", chain.film)
+    add("degradation", "photon_noise", photons.photon_noise)
     add("dataset", "film_pairs", pairs.film_pairs)
     add("restorer", "tone_tv", baseline.tone_tv)
     add("generator", "film_restorer", generator.film_restorer)
+    add("generator", "dncnn", dncnn.dncnn)
+    add("generator", "nafnet", nafnet.nafnet)
     for name in losses.__all__:
         add("loss", name, getattr(losses, name))
     for name in metrics.__all__:
