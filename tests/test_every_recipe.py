@@ -56,7 +56,6 @@ SMALL = {
         "data.batch=2",
         "train.schedule.warmup=0",
     ],
-<<<<<<< HEAD
     **{
         name: [
             "data.size=[32, 32]",
@@ -67,15 +66,7 @@ SMALL = {
         ]
         for name in ("restore_xray_128", "restore_xray_tone")
     },
-=======
-    "restore_xray_128": [
-        "data.size=[32, 32]",
-        "data.a.dataset.size=[32, 32]",
-        "data.batch=2",
-        "train.schedule.warmup=0",
-    ],
     "denoise_pediatric": ["data.window=[48, 48]", "data.size=[48, 48]", "data.batch=2", "train.schedule.warmup=0"],
->>>>>>> h-peds
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
