@@ -17,16 +17,20 @@ def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
         baseline,
         chain,
         generator,
+        learned,
         losses,
         metrics,
+        netlosses,
         pairs,
     )
 
     add("degradation", "film", chain.film)
+    add("degradation", "learned", learned.learned)
     add("dataset", "film_pairs", pairs.film_pairs)
     add("restorer", "tone_tv", baseline.tone_tv)
     add("generator", "film_restorer", generator.film_restorer)
-    for name in losses.__all__:
-        add("loss", name, getattr(losses, name))
+    for home in (losses, netlosses):
+        for name in home.__all__:
+            add("loss", name, getattr(home, name))
     for name in metrics.__all__:
         add("metric", name, getattr(metrics, name))
