@@ -256,7 +256,8 @@ def _flattened(blocks: Tensor) -> Tensor:
     y, x = (one.flatten() for one in torch.meshgrid(side, side, indexing="ij"))
     basis = torch.linalg.qr(torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], 1)).Q.to(blocks)
     flat = blocks.flatten(1)
-    return (flat - flat @ basis @ basis.T).view_as(blocks)
+    left: Tensor = flat - flat @ basis @ basis.T
+    return left.view_as(blocks)
 
 
 def _variances(areas: Areas) -> Tensor:
