@@ -147,16 +147,18 @@ def translator(dims: int, head: TaskHead | None = None) -> Translator:
 def nets(dims: int, *, back: bool = True, judges: bool = True, extra: Sequence[str] = ()) -> Nets:
     """Return networks of one or two layers: the way back and the judges only if asked for; always the same weights.
 
-    `extra` are names of further networks, which score images as the judges do.
+    `extra` are names of further networks, which score images as the judges do. There is a teacher for losses to read.
     """
     torch.manual_seed(0)
-    return Nets(
+    made = Nets(
         translator(dims),
         translator(dims) if back else None,
         _Judge(dims) if judges and back else None,
         _Judge(dims) if judges else None,
         {name: _Judge(dims) for name in extra},
     )
+    made.set_teacher(translator(dims))
+    return made
 
 
 def passes(of: Nets, dims: int, *, target: bool = True) -> Passes:

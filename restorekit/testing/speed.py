@@ -38,7 +38,7 @@ def network(subject: Subject) -> str:
 def loss(subject: Subject) -> str:
     """A figure: milliseconds of the term, forward and backward, and of the passes that it reads through two layers."""
     term: Loss = subject.make()
-    nets = examples.nets(subject.dims)
+    nets = examples.nets(subject.dims, extra=term.trains)
 
     def once() -> None:
         passes = examples.passes(nets, subject.dims)

@@ -26,7 +26,7 @@ _TAPS = 11
 _POOLS = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
 
-class _Pair(Loss):
+class Pair(Loss):
     """A distance of the restored image to its truth."""
 
     needs: ClassVar[tuple[str, ...]] = ("truth",)
@@ -42,7 +42,7 @@ class _Pair(Loss):
         """Return (B,), of restored images and truths (B, C, *S)."""
 
 
-class Decibels(_Pair):
+class Decibels(Pair):
     """The error must be small on a scale of decibels, where a slight one counts as much as a great one."""
 
     def __init__(self, cap: float) -> None:
@@ -53,7 +53,7 @@ class Decibels(_Pair):
         return 10 * torch.log10(_mean((made - truth).square()) / 4 / self.least + 1)
 
 
-class Gradients(_Pair):
+class Gradients(Pair):
     """Gradients must be those of the truth."""
 
     def distance(self, p: Passes, made: Tensor, truth: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Gradients(_Pair):
         return torch.stack([_mean(apart.diff(dim=axis).abs()) for axis in range(2, apart.ndim)]).mean(0)
 
 
-class MsSsim(_Pair):
+class MsSsim(Pair):
     """Structure must be that of the truth, at several scales."""
 
     def __init__(self, scales: int) -> None:
@@ -87,7 +87,7 @@ class MsSsim(_Pair):
         return 1 - product.view(made.shape[:2]).mean(1)
 
 
-class Tone(_Pair):
+class Tone(Pair):
     """The tone curve from the degraded image to the restored one must be that to the truth."""
 
     def __init__(self, likelihood: bool) -> None:
