@@ -18,7 +18,6 @@ Tables of other films or draws, or whose inputs have other scores, are refused. 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from draws import SCORES, Rows, column, counts, gains, intervals, read
+from draws import SCORES, Rows, as_json, column, counts, gains, intervals, read
 from restorekit_film.evaluation import Covered, harm_coverage
 
 from restorekit import write_text
@@ -187,7 +186,7 @@ def main() -> None:
     by = asked.by or (CHANGE if first and CHANGE in first[0] else None)
     found = compared(tables, by, lowest=asked.lowest)
     if asked.out is not None:
-        write_text(asked.out, json.dumps(found, indent=1))
+        write_text(asked.out, as_json(found))
     print(markdown(found), end="")
     if by is None:
         print(f"no harm-coverage curve: {asked.tables[0]} has no column {CHANGE!r}; see --help", file=sys.stderr)

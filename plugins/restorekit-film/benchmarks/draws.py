@@ -208,6 +208,19 @@ def appended(table: Path, columns: Sequence[str]) -> Iterator[Add]:
         yield add
 
 
+def as_json(value: object) -> str:
+    """Return JSON, which knows no NaN and no infinity: they become null."""
+
+    def finite(one: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {key: finite(inner) for key, inner in one.items()}
+        if isinstance(one, list | tuple):
+            return [finite(inner) for inner in one]
+        return None if isinstance(one, float) and not np.isfinite(one) else one
+
+    return json.dumps(finite(value), indent=1)
+
+
 def resumed(
     out: Path,
     settings: Mapping[str, object],
@@ -236,6 +249,6 @@ def resumed(
     with appended(table, columns) as add:
         fill(read(table), add)
     made = summary(read(table))
-    write_text(report, json.dumps({"settings": settings, **made}, indent=1))
+    write_text(report, as_json({"settings": settings, **made}))
     for name, found in made["scores"].items():
         print(f"{name:28}{found['mean']:9.4f}  {found['low']:.4f} to {found['high']:.4f}")
