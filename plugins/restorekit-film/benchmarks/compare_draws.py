@@ -151,15 +151,18 @@ def _point(point: Mapping[str, Any]) -> list[str]:
 
 
 def words(one: Estimate, sign: str = "") -> str:
-    """Return "2.10 (1.80 to 2.40)", with more digits for small numbers."""
-    digits = 2 if max(map(abs, one.values())) >= 1.5 else 4
-    mean, low, high = (f"{one[key]:{sign}.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+    """Return "2.10 (1.80 to 2.40)", with more digits for small numbers; one patient has no interval."""
+    digits = 2 if np.nanmax(np.abs([*one.values()])) >= 1.5 else 4
+    return _between(*(f"{one[key]:{sign}.{digits}f}" for key in ("mean", "low", "high")))
 
 
 def percent(one: Estimate) -> str:
     """Return a share as percent."""
-    return f"{100 * one['mean']:.1f} ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
+    return _between(*(f"{100 * one[key]:.1f}" for key in ("mean", "low", "high")))
+
+
+def _between(mean: str, low: str, high: str) -> str:
+    return f"{mean} (no interval)" if "nan" in low else f"{mean} ({low} to {high})"
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

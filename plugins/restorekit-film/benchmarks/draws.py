@@ -31,6 +31,8 @@ from restorekit.discovery import plugins
 SCORES = ("psnr", "ssim", "psnr_aligned", "ssim_aligned", "tone_error")
 CAP = 40.0
 """Decibels of an aligned film count so much at most: with tone changes alone it would outweigh all others."""
+SHARES = ("harm", "agreement_input", "agreement", "flips_input", "flips", "new_flips", "undone_flips")
+"""Columns of zeros and ones, whose means are shares."""
 OPTIONS = {"scatter": {"spread": 0.1, "relationship": "log"}, "poisson": {"relationship": "log"}}
 Rows = Sequence[Mapping[str, str]]
 Add = Callable[[Mapping[str, object]], None]
@@ -143,7 +145,8 @@ def column(rows: Rows, name: str) -> NDArray[np.float64]:
 
 def intervals(rows: Rows, values: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
     """Return the mean of each column with its 95 % interval by the patients of the rows, as JSON holds it."""
-    return {name: asdict(one) for name, one in by_patient(values, [row["patient"] for row in rows]).items()}
+    found = by_patient(values, [row["patient"] for row in rows], shares=SHARES)
+    return {name: asdict(one) for name, one in found.items()}
 
 
 def gains(rows: Rows) -> dict[str, NDArray[np.float64]]:

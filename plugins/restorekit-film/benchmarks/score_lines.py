@@ -7,10 +7,11 @@ The arguments are those of score_draws.py. For each film and draw:
 - `kept_5`, `kept_15`: lines one pixel wide, 5 and 15 gray levels of 255 above the film, are inserted before the film is
   degraded; how much of their contrast the restored film has, and the degraded one (`input_kept_5`, `input_kept_15`).
   Films with and without lines are degraded from the same seeds. Where the lines are follows from the file and the draw.
-- `checkerboard_ratio`: the checkerboard index of the restored film over that of the good film.
+- `checkerboard_ratio`: the checkerboard index of the restored film over that of the good film, and of the degraded film
+  over it (`input_checkerboard_ratio`): JPEG blocks and grid lines stand out as well, the more the less noise there is.
 
 For each film once, in a row whose draw is "clean": `to_itself`, the PSNR of the restored good film against that film,
-in decibels, 100 at most.
+in decibels, 100 at most; and `clean_checkerboard_ratio`, of the restored good film, which the network alone makes.
 
 OUT.csv gets these rows; OUT.json means with 95 % intervals by patient, the paired gains of lines over the input
 (`gain_kept_5`), and the film that is kept worst. The same call goes on where it was stopped.
@@ -50,12 +51,13 @@ import restorekit
 LEVELS = (5, 15)
 """Contrasts of lines, in gray levels of 255."""
 KEPT = tuple(f"{which}kept_{level}" for level in LEVELS for which in ("input_", ""))
-COLUMNS = ("file", "draw", "patient", *KEPT, "checkerboard_ratio", "to_itself")
+GRIDS = ("input_checkerboard_ratio", "checkerboard_ratio", "clean_checkerboard_ratio")
+COLUMNS = ("file", "draw", "patient", *KEPT, *GRIDS, "to_itself")
 CLEAN = "clean"
 
 
 def lines(model: Any, clean: Tensor, steps: Rows, seed: int) -> dict[str, float]:
-    """Return what is left of lines in a film (1, H, W) after one draw, and the checkerboard index restored."""
+    """Return what is left of lines in a film (1, H, W) after one draw, and the checkerboard indices without lines."""
 
     def degrade(image: Image) -> Image:
         return unit(degraded(signed(image), steps))
@@ -71,7 +73,7 @@ def lines(model: Any, clean: Tensor, steps: Rows, seed: int) -> dict[str, float]
         rng = np.random.default_rng(seed)
         kept = kept_contrast(good, level / 255, degrade, restore, rng, without)
         found |= {f"input_kept_{level}": kept[0], f"kept_{level}": kept[1]}
-    return {**found, "checkerboard": checkerboard(without[1])}
+    return {**found, "input_checkerboard": checkerboard(worse), "checkerboard": checkerboard(without[1])}
 
 
 def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
@@ -83,22 +85,28 @@ def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
     for file, draw, steps in draws(asked.draws, asked.first):
         clean = film(asked.films / file, sized(asked))
         head = {"file": file, "patient": known.get(file, file)}
-        if (file, CLEAN) not in seen:
-            seen.add((file, CLEAN))
-            add({**head, "draw": CLEAN, "to_itself": psnr(unit(restored(model, clean)), unit(clean))})
-        if (file, draw) in seen:
+        if {(file, CLEAN), (file, draw)} <= seen:
             continue
         if file not in indices:
             indices[file] = checkerboard(unit(clean))
-        found = lines(model, clean, steps, seed_of(file, draw))
-        add({**head, "draw": draw, **found, "checkerboard_ratio": found["checkerboard"] / indices[file]})
+        if (file, CLEAN) not in seen:
+            seen.add((file, CLEAN))
+            made = unit(restored(model, clean))
+            ratio = checkerboard(made) / indices[file]
+            add({**head, "draw": CLEAN, "to_itself": psnr(made, unit(clean)), "clean_checkerboard_ratio": ratio})
+        if (file, draw) not in seen:
+            found = lines(model, clean, steps, seed_of(file, draw))
+            ratios = {
+                f"{name}_ratio": found.pop(name) / indices[file] for name in ("input_checkerboard", "checkerboard")
+            }
+            add({**head, "draw": draw, **found, **ratios})
 
 
 def summary(rows: Rows) -> dict[str, Any]:
     """Return means with intervals; gains of lines are paired with the input's."""
     values = {name: column(rows, name) for name in COLUMNS[3:]}
     values |= {f"gain_kept_{level}": values[f"kept_{level}"] - values[f"input_kept_{level}"] for level in LEVELS}
-    worst = int(np.nanargmin(values["to_itself"]))
+    worst = int(np.nanargmin(values["to_itself"]))  # every film has its own row, written before those of its draws
     return {
         **counts(rows),
         "scores": intervals(rows, values),

@@ -14,9 +14,9 @@ there is one, names patients. Random numbers follow from the file's name, so tha
 | `banding` | horizontal bands of 8 to 64 rows, each offset by up to 2 and 5 % of the range |
 
 OUT.csv gets a row for each film, kind and severity, with the warning (`note`) of the model, if it gives one. OUT.json
-has of each kind, over both severities, and of each severity: mean gains in plain and aligned PSNR with 95 % intervals
-by patient, the share of films that lose more than 0.5 dB, the worst film, and how many films had a warning. The same
-call goes on where it was stopped.
+has of each kind, over both severities, and of each severity: mean gains in plain and aligned PSNR (40 dB at most) with
+95 % intervals by patient, the share of films that lose more than 0.5 dB, the worst film, and how many films had a
+warning. The same call goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Everything works on NumPy arrays of single images, so that scripts and metrics s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -202,14 +202,19 @@ def kept_contrast(
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over rows and its 95 % bootstrap interval by patient; NaN where no row has a value."""
+    """A mean over rows and its 95 % interval by patient.
+
+    The mean is NaN where no row has a value, and the ends where fewer than two patients have one.
+    """
 
     mean: float
     low: float
     high: float
 
 
-def by_patient(values: Mapping[str, Values], patients: Sequence[str], seed: int = 0) -> dict[str, Interval]:
+def by_patient(
+    values: Mapping[str, Values], patients: Sequence[str], *, shares: Collection[str] = (), seed: int = 0
+) -> dict[str, Interval]:
     """Return the mean of each column with its interval: percentiles over 2000 resamples of patients.
 
     All columns share the resamples, so that a column of differences has the interval of a paired comparison.
@@ -217,6 +222,9 @@ def by_patient(values: Mapping[str, Values], patients: Sequence[str], seed: int 
     Args:
         values: columns (N,) by name; NaN where a row has no value, it then does not count.
         patients: of each of the N rows; all rows of a patient are drawn together.
+        shares: columns of zeros and ones. Where all rows are alike, as where no film was harmed, all resamples are, and
+            a width of zero would look like certainty: the interval is then the exact binomial one (Clopper and Pearson)
+            over patients, each counted once.
         seed: of the resamples.
 
     Raises:
@@ -227,20 +235,25 @@ def by_patient(values: Mapping[str, Values], patients: Sequence[str], seed: int 
     names, at = np.unique(patients, return_inverse=True)
     drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
     times = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(names))
-    return {name: _interval(column, at, times) for name, column in values.items()}
+    return {name: _interval(column, at, times, share=name in shares) for name, column in values.items()}
 
 
-def _interval(column: Values, at: NDArray[np.int64], times: NDArray[np.int64]) -> Interval:
+def _interval(column: Values, at: NDArray[np.int64], times: NDArray[np.int64], *, share: bool) -> Interval:
     """Return the interval of one column, from the patient of each row and how often each resample has it."""
     known = ~np.isnan(column)
     if not known.any():
         return Interval(*[float("nan")] * 3)
-    units = times.shape[1]
+    mean, units, counted = float(column[known].mean()), times.shape[1], len(np.unique(at[known]))
+    if counted < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    if share and mean in (0.0, 1.0):
+        end = float(0.025 ** (1 / counted))
+        return Interval(mean, 0.0, 1 - end) if mean == 0 else Interval(mean, end, 1.0)
     total, size = np.bincount(at[known], column[known], units), np.bincount(at[known], minlength=units)
     weight = times @ size
     resampled = (times @ total)[weight > 0] / weight[weight > 0]
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Interval(float(column[known].mean()), float(low), float(high))
+    return Interval(mean, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -278,12 +291,10 @@ def harm_coverage(
     sizes = np.linspace(0, len(order), points).round().astype(int)
     thresholds = dict.fromkeys(float(order[size - 1]) if size else float("inf") for size in sizes)
     chosen = [(threshold, priority >= threshold) for threshold in thresholds]
-    columns = {}
-    for at, (_, these) in enumerate(chosen):
-        columns[f"{at} harmed"] = (these & (gain < -limit)).astype(np.float64)
-        columns[f"{at} gain"] = np.where(these, gain, 0.0)
-    found = by_patient(columns, patients)
+    harmed = {f"harmed {at}": (these & (gain < -limit)).astype(np.float64) for at, (_, these) in enumerate(chosen)}
+    gained = {f"gain {at}": np.where(these, gain, 0.0) for at, (_, these) in enumerate(chosen)}
+    found = by_patient({**harmed, **gained}, patients, shares=harmed)
     return [
-        Covered(threshold, float(these.mean()), found[f"{at} harmed"], found[f"{at} gain"])
+        Covered(threshold, float(these.mean()), found[f"harmed {at}"], found[f"gain {at}"])
         for at, (threshold, these) in enumerate(chosen)
     ]

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from restorekit_film.evaluation import by_patient, harm_coverage
+from scipy.stats import binomtest
 
 SCORES = ("psnr", "ssim", "psnr_aligned", "ssim_aligned", "tone_error")
 GAINS = (3.0, -1.0, 2.0, -0.4)
@@ -80,6 +81,16 @@ def test_intervals_are_by_patient_and_leave_out_missing_values() -> None:
     some = by_patient({"x": np.array([1.0, np.nan, 3.0]), "none": np.full(3, np.nan)}, ["a", "a", "b"])
     assert (some["x"].mean, some["x"].low, some["x"].high) == (2, 1, 3)
     assert np.isnan(some["none"].mean)
+    one = by_patient({"x": np.array([1.0, 3.0])}, ["a", "a"])["x"]
+    assert (one.mean, np.isnan(one.low), np.isnan(one.high)) == (2, True, True)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_share_of_none_or_all_has_the_exact_interval_over_patients(value: int) -> None:
+    patients = [str(at // 3) for at in range(90)]
+    found = by_patient({"harm": np.full(90, float(value))}, patients, shares=("harm",))["harm"]
+    exact = binomtest(30 * value, 30).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
 
 
 @pytest.mark.parametrize("change", ["films", "twice", "inputs"])
