@@ -99,8 +99,9 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
 
 def _harmed(scores: Json) -> list[str]:
     """Return a sentence on the share of images that were made worse, where it was counted."""
-    harm = scores.get("harm") or {}
-    share, name = harm.get("share"), str(harm.get("metric"))
+    harm: Json = scores.get("harm") or {}
+    share: Json = harm.get("share") or {}
+    name = str(harm.get("metric"))
     if value_of(share) is None:
         return []
     found = with_interval(share, "", scores.get("confidence"))
