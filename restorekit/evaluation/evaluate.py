@@ -23,6 +23,7 @@ from restorekit.core.types import Batch, Metric, Output
 from restorekit.evaluation import gallery, traces
 from restorekit.evaluation.classification import class_score
 from restorekit.evaluation.distances import distance, distances, quantiles
+from restorekit.evaluation.harm import METRIC, harm
 from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.evaluation.measures import LEVELS
 from restorekit.io.files import write_text
@@ -171,6 +172,9 @@ def all_metrics(run: Experiment) -> dict[str, Metric]:
 def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png, of test also pictures/.
 
+    Where PSNR against a known truth is scored, SPLIT.json has as `harm` the share of images that lost more than 0.5 dB,
+    and the pictures begin with the image that lost most.
+
     Of images of two dimensions, noise, blur, exposure and contrast are scored beside what the recipe lists. Metrics
     that need nothing but an image, as these, score good images too, of the same split or else of validation or
     training, into scores/SPLIT_good.csv.
@@ -212,6 +216,7 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
         "confusion": _confusion(seen, domain.classes),
         "constant": _constant(seen, domain.classes, over, run.recipe.evaluate.confidence),
         "channel_spread": _channel_spread(seen),
+        "harm": _harm(run, seen, over),
     }
     home = run.folder / "scores"
     write_text(home / f"{split}.csv", _table(seen, domain.task))
@@ -220,7 +225,7 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
     write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
     if split == "test":
-        at = gallery.chosen(seen.keys)
+        at = _gallery(seen, summary["harm"])
         singles = pictures(run, split, at)[0]
         gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.synthetic)
         if domain.dims == 1:
@@ -573,6 +578,22 @@ def _good_table(good: _Measured) -> str:
         values = [f"{column[i]:.6g}" for column in single.values()]
         writer.writerow([key, good.groups[i] or "", good.sources[i] or "", *values])
     return stream.getvalue()
+
+
+def _harm(run: Experiment, seen: _Measured, over: Resamples) -> dict[str, Any] | None:
+    """Return how many images were made worse; None without PSNR against a truth, and of a run that hands through."""
+    before, after = (seen.rows.get((METRIC, which)) for which in ("poor", "restored"))
+    if before is None or after is None or not run.restorer.translates:
+        return None
+    return harm(seen.keys, before[:, 0], after[:, 0], over, run.recipe.evaluate.confidence)
+
+
+def _gallery(seen: _Measured, lost: Mapping[str, Any] | None) -> list[int]:
+    """Return the positions of the images that are shown: first the one that lost most, then those at fixed places."""
+    at = gallery.chosen(seen.keys)
+    worst = (lost or {}).get("worst")
+    first = [] if worst is None else [seen.keys.index(worst["key"])]
+    return [*first, *(i for i in at if i not in first)]
 
 
 def _no_nan(value: Any) -> Any:

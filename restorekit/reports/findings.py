@@ -25,7 +25,7 @@ def score_sentences(scores: Json) -> list[str]:
     metrics: Json = scores.get("metrics") or {}
     confidence = scores.get("confidence")
     restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None and "good" not in m]
-    sentences = [_restored(name, metrics[name], confidence) for name in restored[:3]]
+    sentences = [*(_restored(name, metrics[name], confidence) for name in restored[:3]), *_harmed(scores)]
     found = [n for n in _LEADING if n in metrics and value_of(metrics[n].get("score")) is not None]
     found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
     sentences += [_classified(name, metrics[name], scores) for name in found[:1]]
@@ -95,6 +95,20 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
         return f"{_capital(what)} went {values}; of the images where both are defined, restoration {verb} it."
     ends = {"worse": ", which is worse", "improved": ", and lower is better" if verb == "lowered" else ""}
     return f"Restoration {verb} {what} {values}{ends.get(change.quality, '')}."
+
+
+def _harmed(scores: Json) -> list[str]:
+    """Return a sentence on the share of images that were made worse, where it was counted."""
+    harm: Json = scores.get("harm") or {}
+    share: Json = harm.get("share") or {}
+    name = str(harm.get("metric"))
+    if value_of(share) is None:
+        return []
+    found = with_interval(share, "", scores.get("confidence"))
+    images = f"{count(share.get('n'))} {split_word(str(scores.get('split', 'test')))} images"
+    return [
+        f"Of {images}, a share of {found} became worse by more than {number(harm.get('limit'), name)} of {label(name)}."
+    ]
 
 
 def _capital(text: str) -> str:

@@ -85,6 +85,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "scores": scores,
         "untested": untested,
         "score_rows": _score_rows(scores),
+        "harm": _harm(scores),
         "task": _task(scores),
         "charts": _score_charts(scores, recipe),
         "good": towards.good_images(scores),
@@ -177,6 +178,22 @@ def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
                 cell["few"] = _few(metric.get(key), scores.get("good") if key == "good" else scores)
         rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
     return rows
+
+
+def _harm(scores: Json) -> dict[str, Any]:
+    """Return how many images were made worse, as cells; empty where it was not counted."""
+    found = _mapping(scores.get("harm"))
+    if value_of(found.get("share")) is None:
+        return {}
+    worst, name = _mapping(found.get("worst")), str(found.get("metric"))
+    return {
+        "name": label(name),
+        "limit": number(found.get("limit"), name),
+        "share": _cell(found["share"], "", None),
+        "n": found["share"].get("n"),
+        "worst": worst.get("key", ""),
+        "gain": text.difference(worst["gain"], name) if text.finite(worst.get("gain")) else "",
+    }
 
 
 def _is_exact(metric: Json) -> bool:
@@ -383,12 +400,14 @@ def _shots(run: RunFolder, scores: Json) -> list[dict[str, Any]]:
     """Return a few test images, each with its pictures by column, its name and what is known of its class."""
     files = gallery.read(run.path / "scores" / "pictures")
     predicted = _predicted(run.path / "scores" / "test.csv", scores) if files else {}
+    lost = _harm(scores)
     shots = []
     for key, of in files.items():
         pictures = {name: run.picture(path.relative_to(run.path).as_posix()) for name, path in of.items()}
         shown = {name: picture for name, picture in pictures.items() if picture}
         if shown:
-            shots.append({"key": key, "pictures": shown, "answer": predicted.get(key, "")})
+            worst = f"lost most: {lost['name']} {lost['gain']}" if lost and key == lost["worst"] else ""
+            shots.append({"key": key, "pictures": shown, "answer": predicted.get(key, ""), "worst": worst})
     return shots
 
 

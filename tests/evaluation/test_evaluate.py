@@ -22,7 +22,8 @@ from restorekit.data.splits import open_splits
 from restorekit.evaluation import gallery
 from restorekit.evaluation.evaluate import evaluate, pictures, rehearse, score
 from restorekit.evaluation.gallery import SHOWN
-from restorekit.evaluation.intervals import BIASED, exact
+from restorekit.evaluation.harm import harm
+from restorekit.evaluation.intervals import BIASED, exact, resamples, units
 from restorekit.runs.run import Run
 from restorekit.training.train import train
 
@@ -101,6 +102,35 @@ def test_patients_are_drawn_whole(saved: Build) -> None:
         width[grouped] = one["high"] - one["low"]
         assert one["n"] == 60
     assert width[10] > 1.8 * width[0]
+
+
+def test_harm_is_the_share_of_images_that_lost_half_a_decibel(saved: Build) -> None:
+    run = saved(
+        "psnr", data__a=toy(test=12, grouped=2, lost=[3], noise=0.06), nets__generator={"name": "scale", "by": 0.9}
+    )
+    found = evaluate(run)["harm"]
+    gain = column(run, "psnr_restored") - column(run, "psnr_poor")
+    known = gain[~np.isnan(gain)]
+    assert found["share"]["n"] == len(known) == 11
+    assert found["share"]["value"] == pytest.approx((known < -0.5).mean())
+    assert 0 < found["share"]["value"] < 1
+    assert found["share"]["low"] < found["share"]["value"] < found["share"]["high"]
+    assert found["worst"]["key"] == rows(run)[int(np.nanargmin(gain))]["key"]
+    assert found["worst"]["gain"] == pytest.approx(known.min(), abs=1e-3)
+    assert next(iter(gallery.read(run.folder / "scores" / "pictures"))) == found["worst"]["key"]
+
+
+def test_harm_of_none_has_the_exact_interval_and_no_worst_image() -> None:
+    over = resamples(units([str(i // 2) for i in range(20)]), 50, 0, "patient")
+    better = np.linspace(20, 30, 20)
+    found = harm([f"{i}" for i in range(20)], better, better + 1, over, 0.95)
+    assert found is not None
+    assert (found["share"]["low"], found["share"]["high"]) == pytest.approx(exact(0, 10, 0.95))
+    assert found["worst"] is None
+    assert harm(["x"], np.array([np.nan]), np.array([np.nan]), resamples(units([None]), 5, 0), 0.95) is None
+    same = harm(["x", "y"], np.array([np.inf, 20]), np.array([np.inf, 19]), resamples(units([None] * 2), 50, 0), 0.95)
+    assert same is not None
+    assert (same["share"]["value"], same["worst"]["key"]) == (0.5, "y")
 
 
 def test_the_same_scores_twice(saved: Build) -> None:

@@ -787,6 +787,19 @@ def test_pictures_are_captioned_with_the_true_and_the_predicted_class(long):
     assert text.index("true: covid, predicted: control") < text.index("Image quality")
 
 
+def test_harm_stands_in_the_report_and_the_image_that_lost_most_comes_first(long):
+    found = json.loads((long / "scores/test.json").read_text())
+    worst = "patient_00000/chest_pa_20190304.png"
+    found["harm"] = {"metric": "psnr", "limit": 0.5, "share": {**entry(0.25, 0.1, 0.4), "n": 300}}
+    write(long, "scores/test.json", found | {"harm": found["harm"] | {"worst": {"key": worst, "gain": -3.14}}})
+    text = page(long).text
+    assert text.count("lost most: PSNR \u22123.14 dB") == 1
+    assert text.index("\u22123.14 dB") < text.index("Image quality")
+    assert "0.250 (95 % interval 0.100 to 0.400)" in text
+    write(long, "scores/test.json", found | {"harm": found["harm"] | {"worst": None}})
+    assert "lost most: " not in page(long).text
+
+
 def test_all_sources_stand_in_one_table(long):
     text = report(long).read_text(encoding="utf-8")
     assert text.count('aria-label="Classes by source') == 1

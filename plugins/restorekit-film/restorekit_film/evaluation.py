@@ -5,14 +5,29 @@ Everything works on NumPy arrays of single images, so that scripts and metrics s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Aligned", "Line", "align", "checkerboard", "insert_lines", "kept_contrast", "line_contrast"]
+__all__ = [
+    "HARM",
+    "Aligned",
+    "Covered",
+    "Image",
+    "Interval",
+    "Line",
+    "align",
+    "by_patient",
+    "checkerboard",
+    "harm_coverage",
+    "insert_lines",
+    "kept_contrast",
+    "line_contrast",
+]
 
+Values = NDArray[np.float64]
 Image = NDArray[np.float64]
 """One gray image (H, W), or of any other shape (*S), in [0, 1]."""
 LEVELS = 256
@@ -22,6 +37,9 @@ STRIDES = (2, 4, 8)
 """Strides of networks, whose multiples of 1 / stride cycles a pixel `checkerboard` looks at."""
 RING = 0.1
 """Half the width of a ring of frequencies, as a share of its radius."""
+HARM = 0.5
+"""Decibels: a film that loses more is counted as harmed."""
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -158,6 +176,7 @@ def kept_contrast(
     degrade: Callable[[Image], Image],
     restore: Callable[[Image], Image],
     rng: np.random.Generator,
+    without: tuple[Image, Image] | None = None,
 ) -> tuple[float, float]:
     """Return the share of the contrast of inserted lines that a degraded film, and its restored one, still have.
 
@@ -167,11 +186,115 @@ def kept_contrast(
         degrade: makes a film worse, with the same random numbers at every call.
         restore: restores a film, alike at every call.
         rng: draws the lines.
+        without: `clean` degraded, and that restored, where they are known already; None: they are made here.
     """
     lined, lines = insert_lines(clean, contrast, rng)
     reference = line_contrast(lined, clean, lines)
-    worse = degrade(lined), degrade(clean)
+    if without is None:
+        worse = degrade(clean)
+        without = worse, restore(worse)
+    with_lines = degrade(lined)
     return (
-        line_contrast(*worse, lines) / reference,
-        line_contrast(restore(worse[0]), restore(worse[1]), lines) / reference,
+        line_contrast(with_lines, without[0], lines) / reference,
+        line_contrast(restore(with_lines), without[1], lines) / reference,
     )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over rows and its 95 % interval by patient.
+
+    The mean is NaN where no row has a value, and the ends where fewer than two patients have one.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def by_patient(
+    values: Mapping[str, Values], patients: Sequence[str], *, shares: Collection[str] = (), seed: int = 0
+) -> dict[str, Interval]:
+    """Return the mean of each column with its interval: percentiles over 2000 resamples of patients.
+
+    All columns share the resamples, so that a column of differences has the interval of a paired comparison.
+
+    Args:
+        values: columns (N,) by name; NaN where a row has no value, it then does not count.
+        patients: of each of the N rows; all rows of a patient are drawn together.
+        shares: columns of zeros and ones. Where all rows are alike, as where no film was harmed, all resamples are, and
+            a width of zero would look like certainty: the interval is then the exact binomial one (Clopper and Pearson)
+            over patients, each counted once.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    if not len(patients):
+        raise ValueError("an interval requires at least one row; got none")
+    names, at = np.unique(patients, return_inverse=True)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
+    times = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(names))
+    return {name: _interval(column, at, times, share=name in shares) for name, column in values.items()}
+
+
+def _interval(column: Values, at: NDArray[np.int64], times: NDArray[np.int64], *, share: bool) -> Interval:
+    """Return the interval of one column, from the patient of each row and how often each resample has it."""
+    known = ~np.isnan(column)
+    if not known.any():
+        return Interval(*[float("nan")] * 3)
+    mean, units, counted = float(column[known].mean()), times.shape[1], len(np.unique(at[known]))
+    if counted < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    if share and mean in (0.0, 1.0):
+        end = float(0.025 ** (1 / counted))
+        return Interval(mean, 0.0, 1 - end) if mean == 0 else Interval(mean, end, 1.0)
+    total, size = np.bincount(at[known], column[known], units), np.bincount(at[known], minlength=units)
+    weight = times @ size
+    resampled = (times @ total)[weight > 0] / weight[weight > 0]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Interval(mean, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What a model does to all films when it leaves those below a threshold as they are."""
+
+    threshold: float
+    coverage: float
+    """The share of films that it restores."""
+    harmed: Interval
+    """The share of all films that lose more than the limit."""
+    gain: Interval
+    """The mean gain of all films, in decibels; a film that is left alone gains 0."""
+
+
+def harm_coverage(
+    gain: Values, priority: Values, patients: Sequence[str], *, limit: float = HARM, points: int = 11
+) -> list[Covered]:
+    """Return the harm-coverage curve: films of the highest priority are restored, the others keep their input.
+
+    Args:
+        gain: (N,), decibels that each film gains if it is restored.
+        priority: (N,), what the choice is made by, such as the root mean square of the model's own change. Films of
+            equal priority are restored together.
+        patients: of each film.
+        limit: decibels; a film that loses more is harmed.
+        points: how many, evenly spread over the coverage from 0 to 1; fewer where priorities are equal.
+
+    Raises:
+        ValueError: if a gain or a priority is not finite.
+    """
+    if not (np.isfinite(gain).all() and np.isfinite(priority).all()):
+        raise ValueError("the harm-coverage curve requires a finite gain and priority of every film")
+    order = np.sort(priority)[::-1]
+    sizes = np.linspace(0, len(order), points).round().astype(int)
+    thresholds = dict.fromkeys(float(order[size - 1]) if size else float("inf") for size in sizes)
+    chosen = [(threshold, priority >= threshold) for threshold in thresholds]
+    harmed = {f"harmed {at}": (these & (gain < -limit)).astype(np.float64) for at, (_, these) in enumerate(chosen)}
+    gained = {f"gain {at}": np.where(these, gain, 0.0) for at, (_, these) in enumerate(chosen)}
+    found = by_patient({**harmed, **gained}, patients, shares=harmed)
+    return [
+        Covered(threshold, float(these.mean()), found[f"harmed {at}"], found[f"gain {at}"])
+        for at, (threshold, these) in enumerate(chosen)
+    ]

@@ -88,3 +88,17 @@ def test_another_model_does_not_go_on_with_a_table(
     run(script, folder, monkeypatch, "-m", "part:identity", "--size", "32", "32")
     with pytest.raises(SystemExit, match="other settings"):
         run(script, folder, monkeypatch, "-m", "part:stretch", "--size", "32", "32")
+
+
+def test_a_table_without_a_later_column_goes_on_with_its_own(
+    script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = run(script, folder, monkeypatch, "-m", "part:stretch")
+    assert float(rows[0]["change"]) > 0
+    table = folder / "out" / "scores.csv"
+    old = [line.rpartition(",")[0] for line in table.read_text("utf-8").splitlines()]
+    table.write_text("\n".join(old[:-1]) + "\n", encoding="utf-8")  # before `change` was written, and stopped
+    again = run(script, folder, monkeypatch, "-m", "part:stretch")
+    assert [{**row, "seconds": ""} for row in again] == [
+        {name: cell for name, cell in {**row, "seconds": ""}.items() if name != "change"} for row in rows
+    ]
