@@ -252,7 +252,12 @@ def restore(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="MODEL", help="A run folder, or a restorer such as tv or part:tv."),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="A run folder, or a restorer: tv, part:tv, 'part:{name: tv, weight: 0.1}'.",
+        ),
     ] = None,
     times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
     window: Annotated[

@@ -20,7 +20,7 @@ from restorekit.core.errors import Origin, Place, RecipeError, unknown
 from restorekit.recipes.shipped import located
 from restorekit.recipes.variants import Choice, expanded
 
-__all__ = ["Layered", "Origins", "name_of", "read", "to_yaml"]
+__all__ = ["Layered", "Origins", "name_of", "parse", "read", "to_yaml"]
 
 EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Setting the one in a later layer takes back the other."""
@@ -115,6 +115,15 @@ def to_yaml(data: Any) -> str:
     yaml.width = 120
     yaml.dump(data, stream)
     return stream.getvalue()
+
+
+def parse(text: str, origin: str) -> Any:
+    """Return YAML as plain Python values.
+
+    Raises:
+        RecipeError: if it is no YAML 1.2; `origin` says where the text stands.
+    """
+    return _plain(_parse(text, origin))
 
 
 def name_of(spec: Any) -> str | None:

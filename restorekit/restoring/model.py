@@ -30,6 +30,7 @@ from restorekit.io.files import as_path
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import Stored, as_array, require_depth, to_stored, to_unit
 from restorekit.recipes import recipe
+from restorekit.recipes.layered import name_of, parse
 from restorekit.recipes.model import Data, Recipe, RestorerRecipe
 from restorekit.restoring.arguments import (
     ScaleMode,
@@ -397,7 +398,8 @@ def load(model: str | os.PathLike[str]) -> Model:
 
     Args:
         model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
-            "part:tv" is the part even where a path is called so.
+            "part:tv" is the part even where a path is called so; "part:{name: tv, weight: 0.1}" has options, as
+            in a recipe.
 
     Raises:
         DataError: if `model` is neither a path nor a text.
@@ -407,7 +409,8 @@ def load(model: str | os.PathLike[str]) -> Model:
     path = as_path(model, "model")
     name = str(model)
     if name.startswith(PART):
-        return _part(name.removeprefix(PART))
+        given = name.removeprefix(PART)
+        return _part(parse(given, name) if given.startswith("{") else given)
     if name.startswith(RELEASED):
         raise RecipeError(f"{name}: no model is released yet; give a run folder or a part, such as {PART}tv")
     if path.exists():
@@ -421,9 +424,9 @@ def load(model: str | os.PathLike[str]) -> Model:
     raise RecipeError(f"{name}: no such run folder, and {unknown('restorer', name, known)}")
 
 
-def _part(name: str) -> Model:
-    """Return a model of a part, made for images of each kind when they are met."""
-    make = plugins.load().parts.resolve("restorer", name)
+def _part(spec: Any) -> Model:
+    """Return a model of a part, by its name or with options, made for images of each kind when they are met."""
+    make = plugins.load().parts.resolve("restorer", spec)
     made: dict[tuple[int, int], Restorer] = {}
 
     def of(domain: Domain, times: int | None) -> Restorer:
@@ -432,7 +435,7 @@ def _part(name: str) -> Model:
             made[kind] = make(domain)
         return _Repeated(made[kind], 1 if times is None else times)
 
-    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=PART + name)
+    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=f"{PART}{name_of(spec)}")
 
 
 class _Repeated(Restorer):

@@ -166,6 +166,14 @@ def test_a_part_restores_arrays_of_any_dimensions(shape: tuple[int, ...]) -> Non
     assert np.array_equal(load("identity").restore(values, range=(-1, 1)), values)
 
 
+def test_a_part_is_loaded_with_options() -> None:
+    values = np.linspace(-1, 1, 101, dtype=np.float32)[None]
+    model = load("part:{name: stretch, low: 0.25, high: 0.25}")
+    made = model.restore(values, range=(-1, 1))
+    assert made == pytest.approx((2 * values).clip(-1, 1), abs=1e-6)
+    assert model.name == "part:stretch"
+
+
 def test_a_restorer_that_enlarges_writes_larger_files_with_finer_spacing(tmp_path: Path, known: Plugins) -> None:
     from restorekit import Intensity, read_image
     from restorekit.restoring.model import Model
@@ -184,7 +192,7 @@ def test_a_restorer_that_enlarges_writes_larger_files_with_finer_spacing(tmp_pat
     assert known_as.spacing == pytest.approx((0.1, 0.2))
 
 
-@pytest.mark.parametrize("name", ["part:nothing", "nothing", "model:film-base"])
+@pytest.mark.parametrize("name", ["part:nothing", "nothing", "model:film-base", "part:{name: tv, x: 1}", "part:{"])
 def test_a_name_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(RecipeError):
         load(name)
