@@ -244,7 +244,8 @@ def resumed(
         SystemExit: if OUT is of other settings.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    table, report = out.with_suffix(".csv"), out.with_suffix(".json")
+    stem = out.name.removesuffix(".csv").removesuffix(".json")  # a name may have other dots, as of a weight
+    table, report = (out.with_name(stem + end) for end in (".csv", ".json"))
     table.parent.mkdir(parents=True, exist_ok=True)
     if report.is_file() and table.is_file() and json.loads(report.read_text("utf-8"))["settings"] != settings:
         raise SystemExit(f"error: {report} is of other settings; choose another --out. got {settings}")
