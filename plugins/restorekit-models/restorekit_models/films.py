@@ -1,0 +1,110 @@
+"""The model `film_base`: structure, then tone, of radiographs. The card is in README.md."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from restorekit_film.generator import film_restorer
+from safetensors.torch import load
+from torch import Tensor
+
+from restorekit import CheckpointError, Domain, Generator, Output, RecipeError, Restorer, nd
+
+__all__ = ["film_base"]
+
+STRUCTURE = "film_base_structure.safetensors"
+TONE = "film_base_tone.safetensors"
+DIGESTS = {
+    STRUCTURE: "09b007757fcc788472e84587188c3273458fe4354f3cbbafe2c300ad74fb9187",
+    TONE: "e287651cdc7f5d2a6a0f6f810cffd3d30b3bd9ea6c0b5e1dd68e4fb9d937b062",
+}
+"""SHA-256 of the files of weights."""
+
+CAUTION = 4.0
+"""Of the tone network: of 1, 2, 4 and 8 the least with which no validation film lost more than 2 dB."""
+
+Strength = Annotated[float, Field(ge=0, le=1)]
+
+
+class Films(Restorer):
+    """Two trained networks in a row; each channel of an image is restored as a film of its own.
+
+    Args:
+        networks: what is applied, in order.
+    """
+
+    trained = True
+
+    def __init__(self, networks: list[Generator]) -> None:
+        self.networks = [one.eval().requires_grad_(False) for one in networks]
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the weights, by the position of their network."""
+        return {f"{i}.{name}": v for i, one in enumerate(self.networks) for name, v in one.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights.
+
+        Raises:
+            CheckpointError: if they are not of these networks.
+        """
+        if set(state) != set(self.state()):
+            raise CheckpointError(f"film_base: requires {len(self.state())} weights; got others, {len(state)}")
+        for i, one in enumerate(self.networks):
+            one.load_state_dict(
+                {name.removeprefix(f"{i}."): v for name, v in state.items() if name.startswith(f"{i}.")}
+            )
+
+    @torch.no_grad()
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return the restored images (B, C, H, W)."""
+        size = list(image.shape[2:])
+        made = image.detach().float().cpu().flatten(0, 1)[:, None]
+        for network in self.networks:
+            padded = nd.pad_to_multiple(made, network.multiple, network.least)
+            made = nd.crop(network(padded)[0], [0, 0], size)
+        return Output(made.view(image.shape).to(image.device))
+
+
+def film_base(domain: Domain, *, structure: Strength = 1.0, tone: Strength = 1.0) -> Restorer:
+    """Radiographs of the chest: noise, blur, lines and compression are taken away, then tone and haze are corrected.
+
+    Trained on films of NIH ChestX-ray14 at 1024 x 1024 pixels; the README of restorekit-models is its card. Research
+    use; not for diagnosis.
+
+    Args:
+        domain: The images, of two dimensions.
+        structure: Strength of the network of structure; 0: it is left out.
+        tone: Strength of the change of tones; 0: it is left out.
+    """
+    if domain.dims != 2:
+        raise RecipeError(f"restorer 'film_base': takes images of 2 dimensions; got {domain.dims}")
+    if structure == 0 and tone == 0:
+        raise RecipeError("restorer 'film_base': structure and tone are both 0; one must be above 0")
+    gray = Domain(domain.name, 1, domain.size)
+    networks = []
+    if structure > 0:
+        networks.append(_loaded(film_restorer(gray, gray, size="base", tone=0, structure=structure), STRUCTURE))
+    if tone > 0:
+        networks.append(
+            _loaded(film_restorer(gray, gray, size="tiny", structure=0, haze=True, tone=tone, caution=CAUTION), TONE)
+        )
+    return Films(networks)
+
+
+def _loaded(network: Generator, name: str) -> Generator:
+    """Return the network with the weights of a file of this package.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    data = (files("restorekit_models") / "weights" / name).read_bytes()
+    if (digest := hashlib.sha256(data).hexdigest()) != DIGESTS[name]:
+        raise CheckpointError(f"{name}: SHA-256 must be {DIGESTS[name]}; got {digest}; install restorekit-models again")
+    network.load_state_dict(load(data))
+    return network
