@@ -28,9 +28,8 @@ from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
 from restorekit.recipes.judge import judge_recipe, needs_classes
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
-from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
+from restorekit.runs.nets import Term, assumed, build_nets, make_metrics, make_terms
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, require_prediction
-from restorekit.runs.run import Term
 
 __all__ = ["check", "check_restorer", "untrained_head"]
 

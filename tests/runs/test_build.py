@@ -186,7 +186,7 @@ def test_building_leaves_the_callers_random_state_alone(build_run: Callable[...,
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     run = build_run()
-    build_nets(run.recipe, plugins.parts, run.domains)
+    build_nets(run.recipe, plugins.parts, run.images.domains)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -212,7 +212,7 @@ def test_a_second_engine_leaves_the_first_its_precision() -> None:
 def test_domains_know_how_many_training_images_are_of_each_class(build_run: Callable[..., Run]) -> None:
     many = {"name": "toy", "side": "a", "count": 7, "test": 4}
     run = build_run(data__a=many)
-    assert {name: domain.counts for name, domain in run.domains.items()} == {"a": (4, 3), "b": (3, 3)}
+    assert {name: domain.counts for name, domain in run.images.domains.items()} == {"a": (4, 3), "b": (3, 3)}
     balanced = {"name": "classify", "class_weight": "balanced"}
     run = build_run("other", data__a=many, nets__head=balanced, losses=["lsgan", "task"])
     assert run.nets.ab.head is not None
@@ -251,7 +251,7 @@ def test_a_metric_may_stand_twice(build_run: Any) -> None:
     metrics = ["psnr", {"name": "psnr"}, "ssim"]
     run = build_run(data__a={"name": "toy", "truth": True}, evaluate={"metrics": metrics}, train__best="psnr_2")
     assert list(run.metrics) == ["psnr", "psnr_2", "ssim"]
-    assert run.judge == "psnr_2"
+    assert run.selection.metric == "psnr_2"
 
 
 def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
