@@ -220,7 +220,7 @@ def test_domains_know_how_many_training_images_are_of_each_class(build_run: Call
 def test_classes_are_not_evened_out_twice(spec: Spec, plugins: Plugins) -> None:
     balanced = {"name": "classify", "class_weight": "balanced"}
     both = {"nets__head": balanced, "losses": ["lsgan", "task"], "data__balance": "class"}
-    assert misfits(spec(**both), plugins) == [("data", "balance")]
+    assert misfits(spec(**both), plugins) == [(("data", "balance"), "conflict")]
     check(spec(**{**both, "data__balance": "none"}), plugins.parts)
     check(spec(**{**both, "nets__head": {"name": "classify", "class_weight": [1, 3]}}), plugins.parts)
 

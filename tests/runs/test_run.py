@@ -134,17 +134,6 @@ def test_the_last_two_and_the_best_are_kept(build_run: Build, monkeypatch: pytes
     assert kept_checkpoint(run.folder, "best").name == "step_000000002"
 
 
-def test_lower_may_be_better(build_run: Build) -> None:
-    run = build_run(**FULL)
-    assert run.selection.is_better(1.0)
-    run.selection.best = {"score": "psnr", "value": 1.0, "step": 1}
-    assert run.selection.is_better(2.0)
-    assert not run.selection.is_better(1.0)
-    run.metrics["psnr"].better = "lower"
-    assert run.selection.is_better(0.5)
-    assert not run.selection.is_better(float("nan"))
-
-
 def test_no_checkpoint_and_nothing_scored(build_run: Build) -> None:
     run = build_run()
     with pytest.raises(CheckpointError, match=r"has no checkpoint; train it first: restorekit resume"):
