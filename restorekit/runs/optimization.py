@@ -105,16 +105,18 @@ class Optimization:
         self.schedules = self.make_schedules(steps, self.starts)
         for side in self.optimizers:
             if side not in restarted and _differ(old[side], self.schedules[side], old_steps):
-                name = self._schedule_spec(side).name
-                raise CheckpointError(
-                    f"{place}: was saved by a run of {old_steps} steps, this one has {steps}, and the "
-                    f"rates of schedule {name!r} depend on the length. Set train.schedule.restart: true to begin it "
-                    "anew over the steps that are left, or begin a new run"
-                )
+                raise CheckpointError(f"{place}: {self._other_rates(side, old_steps, steps)}")
         return [
             f"train.steps: raised from {old_steps} to {steps} at step {step}; {self._change(side, old, step)}"
             for side in self.optimizers
         ]
+
+    def _other_rates(self, side: str, old_steps: int, steps: int) -> str:
+        return (
+            f"was saved by a run of {old_steps} steps, this one has {steps}, and the rates of schedule "
+            f"{self._schedule_spec(side).name!r} depend on the length. Set train.schedule.restart: true to begin it anew "
+            "over the steps that are left, or begin a new run"
+        )
 
     def _change(self, side: str, old: Mapping[str, Schedule], step: int) -> str:
         """Return how a side's rate changes from the step before, by the old schedule, to a step."""
