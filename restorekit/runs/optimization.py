@@ -114,8 +114,8 @@ class Optimization:
     def _other_rates(self, side: str, old_steps: int, steps: int) -> str:
         return (
             f"was saved by a run of {old_steps} steps, this one has {steps}, and the rates of schedule "
-            f"{self._schedule_spec(side).name!r} depend on the length. Set train.schedule.restart: true to begin it anew "
-            "over the steps that are left, or begin a new run"
+            f"{self._schedule_spec(side).name!r} depend on the length. Set train.schedule.restart: true to begin it "
+            "anew over the steps that are left, or begin a new run"
         )
 
     def _change(self, side: str, old: Mapping[str, Schedule], step: int) -> str:
