@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,11 @@ from restorekit import Batch, Domain, HistoryPool, MakeLayer, Task, hookimpl, nd
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
 from restorekit.runs.engine import Engine
+from restorekit.runs.images import Images
 from restorekit.runs.nets import build_nets, make_terms
-from restorekit.runs.optimization import optimizers, schedules
+from restorekit.runs.optimization import make_optimization
 from restorekit.runs.run import Run
+from restorekit.runs.selection import Selection
 from restorekit.training.train import step
 
 VARIANTS = ("plain fp32", "ours fp32", "plain bf16", "ours bf16")
@@ -103,19 +104,16 @@ def iteration(variant: str) -> Callable[[], Any]:
     run = Run(
         recipe=spec,
         nets=nets,
-        domains=domains,
+        images=Images(domains=domains, scoring=lambda split: iter(()), sizes={}),
         terms=make_terms(spec, plugins.parts),
         engine=engine,
-        optimizers=optimizers(spec, plugins.parts, nets),
-        schedules=schedules(spec, plugins.parts, 1_000_000),
-        make_schedules=partial(schedules, spec, plugins.parts),
+        optimization=make_optimization(spec, plugins.parts, nets, 1_000_000),
+        selection=Selection(),
         pools=(HistoryPool(50), HistoryPool(50)),
         batches=lambda start, stop: iter(()),
         steps=1_000_000,
         steps_per_epoch=1000,
         folder=Path(),
-        scoring=lambda split: iter(()),
-        sizes={},
     )
     rng = torch.Generator().manual_seed(0)
     image = [(torch.rand(1, 3, 256, 256, generator=rng) * 2 - 1).to(engine.device) for _ in "ab"]

@@ -245,6 +245,6 @@ def test_trains_two_steps(
     assert all(set(event.values) == set(run.losses) for event in stepped)
     moved = {name.partition(".")[0] for name, value in run.nets.state_dict().items() if not value.equal(before[name])}
     assert moved == {name for name in ("ab", "ba", "d_a", "d_b") if getattr(run.nets, name) is not None}
-    shown = run.nets.ab.generator.translates and run.domains["a"].dims == 2
+    shown = run.nets.ab.generator.translates and run.images.domains["a"].dims == 2
     levels = measures.LEVELS if shown else ()
     assert set(evaluate(run)["metrics"]) == {*run.recipe.metric_names, *levels}

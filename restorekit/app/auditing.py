@@ -71,8 +71,8 @@ class Auditing:
             if needed and not (self.train or _asks_people()):
                 raise RecipeError(_how_to_train(run, judge))
             made = build.reopen(run, self.plugins, self.root)
-            if made.changed:
-                screen.warn(made.changed)
+            if made.images.changed:
+                screen.warn(made.images.changed)
                 screen.warn(screen.UNCHECKED)
             if needed and isinstance(made, Run):
                 judge = self._train(made, beside)
@@ -92,7 +92,7 @@ class Auditing:
         from restorekit.recipes.judge import judge_place, needs_classes
         from restorekit.runs import build
 
-        task = made.domains["a"].task
+        task = made.images.domains["a"].task
         if task.kind != "class":
             raise DataError(f"{made.folder}: {needs_classes(task)}")
         spec, place = judge_place(_judge_of(made), made.folder, beside)

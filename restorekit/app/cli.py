@@ -209,8 +209,8 @@ def evaluate(
     wanted = None if times is None else repeated.passes(times)
     with training.going_on(run, training.this_command()):
         made = build.reopen(run, commands.known(), root)
-        if made.changed:
-            screen.warn(made.changed)
+        if made.images.changed:
+            screen.warn(made.images.changed)
             screen.warn(screen.UNCHECKED)
         if wanted is None:
             screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))

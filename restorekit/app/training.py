@@ -146,10 +146,10 @@ def _run_one(
         made = build.build_experiment(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
     for text in made.engine.notes:
         screen.warn(text)
-    if made.checkup is not None:
-        _show(made.checkup)
-    if made.counts.get("positive"):
-        screen.note(f"positive class: {made.counts['positive']}")
+    if made.images.checkup is not None:
+        _show(made.images.checkup)
+    if made.images.counts.get("positive"):
+        screen.note(f"positive class: {made.images.counts['positive']}")
     judge = judge_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
     if judge is not None:
         judge, place = judge_place(judge, folder, beside)
@@ -159,10 +159,10 @@ def _run_one(
         _trained(made, plugins, "run folder", resume=resume, again=again)
     else:
         _fitted(made)
-    if made.sizes["val"]:
+    if made.images.sizes["val"]:
         screen.note("scoring the validation images")
         evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
-    if made.sizes["test"]:
+    if made.images.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
         if judge is not None:
             report.report(folder)  # should the judge fail, this is there

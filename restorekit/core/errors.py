@@ -186,7 +186,17 @@ class RecipeError(RestorekitError):
 
 
 class PluginError(RestorekitError):
-    """A plugin is absent, failed to import, or a part of it breaks its contract."""
+    """A plugin is absent, failed to import, or a part of it breaks its contract.
+
+    Args:
+        errors: a text or a record each.
+        plugin: the name of the plugin, which the text then begins with.
+    """
+
+    def __init__(self, *errors: str | ErrorRecord, plugin: str = "") -> None:
+        self.plugin = plugin
+        records = [error if isinstance(error, ErrorRecord) else ErrorRecord(str(error)) for error in errors]
+        super().__init__(*(replace(r, message=f"plugin {plugin}: {r.message}") if plugin else r for r in records))
 
 
 class DataError(RestorekitError):

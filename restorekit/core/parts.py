@@ -180,10 +180,10 @@ class Parts:
             PluginError: if there is no such kind, the name is taken, or the signature breaks the contract.
         """
         if kind not in KINDS:
-            raise PluginError(f"plugin {owner}: {unknown('kind of part', kind, KINDS)}")
+            raise PluginError(unknown("kind of part", kind, KINDS), plugin=owner)
         if (kind, name) in self._parts:
             other = self._parts[kind, name].owner
-            raise PluginError(f"plugin {owner}: {kind} {name!r} already comes from {other}; one must rename it")
+            raise PluginError(f"{kind} {name!r} already comes from {other}; one must rename it", plugin=owner)
         part = _Part(kind, name, factory, owner)
         _check_signature(part)
         self._parts[kind, name] = part
@@ -383,7 +383,7 @@ def _make(part: _Part, values: dict[str, Any], held: dict[str, Any], *core: Any)
     fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
     if not fits:
         came = type(made).__name__
-        raise PluginError(f"plugin {part.owner}: {part.kind} {part.name!r} returned a {came}, must return a {wanted}")
+        raise PluginError(f"{part.kind} {part.name!r} returned a {came}, must return a {wanted}", plugin=part.owner)
     return made
 
 
@@ -504,26 +504,28 @@ def _has_factory(hint: Any) -> bool:
 
 
 def _check_signature(part: _Part) -> None:
-    where = f"plugin {part.owner}: {part.kind} {part.name!r}"
+    def error(text: str) -> PluginError:
+        return PluginError(f"{part.kind} {part.name!r}: {text}", plugin=part.owner)
+
     gives = KINDS[part.kind].gives
     if not callable(part.factory):
-        raise PluginError(f"{where}: add(kind, name, factory) takes a callable; came {part.factory!r}")
+        raise error(f"add(kind, name, factory) takes a callable; came {part.factory!r}")
     parameters = list(inspect.signature(part.factory).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        raise PluginError(f"{where}: *args and **kwargs hide the options; name each as a keyword argument")
+        raise error("*args and **kwargs hide the options; name each as a keyword argument")
     names = tuple(p.name for p in positional)
     if names != gives:
-        raise PluginError(f"{where}: factory takes {names} by position, must take {gives}; options go after a *")
+        raise error(f"factory takes {names} by position, must take {gives}; options go after a *")
     try:
         hints = part.hints
-    except NameError as error:
-        raise PluginError(f"{where}: an annotation cannot be resolved ({error}); import it at run time") from error
+    except NameError as cause:
+        raise error(f"an annotation cannot be resolved ({cause}); import it at run time") from cause
     for name in part.options:
         if name == "name" or (part.kind, name) in {("loss", "weight"), ("schedule", "restart")}:
-            raise PluginError(f"{where}: {name!r} belongs to the recipe and cannot be an option")
+            raise error(f"{name!r} belongs to the recipe and cannot be an option")
         if part.nested(name) is None and name not in hints:
-            raise PluginError(f"{where}: option {name!r} has no annotation; annotate it, e.g. `{name}: float = 1.0`")
+            raise error(f"option {name!r} has no annotation; annotate it, e.g. `{name}: float = 1.0`")
 
 
 def _type_name(part: _Part, option: str) -> str:

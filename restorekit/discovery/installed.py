@@ -131,7 +131,7 @@ class Guest:
             raise PluginError(self._explained(doing, error)) from error
 
     def _explained(self, doing: str, error: BaseException) -> str:
-        if isinstance(error, PluginError) and str(error).startswith(f"{self.who}: "):
+        if isinstance(error, PluginError) and self.who == f"plugin {error.plugin}":  # its text names the plugin
             return " ".join(str(error).split())
         lacking = self._lacking(error.name) if isinstance(error, ModuleNotFoundError) and error.name else None
         if lacking is not None:

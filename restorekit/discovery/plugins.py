@@ -137,7 +137,7 @@ class Plugins:
             PluginError: if a name is taken, or the hook or a part breaks its contract; nothing of it is kept.
         """
         if name in self._registered:
-            raise PluginError(f"plugin {name}: is already loaded; rename its entry point")
+            raise PluginError("is already loaded; rename its entry point", plugin=name)
         brought = _ask(name, module)
         try:
             for (kind, part), factory in brought.items():
@@ -293,8 +293,8 @@ def _ask(name: str, module: ModuleType | object) -> Brought:
     try:
         manager.register(module, name)
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"plugin {name}: {' '.join(str(error).split())}") from error
+        raise PluginError(" ".join(str(error).split()), plugin=name) from error
     manager.hook.register_parts(add=add)
     if not brought:
-        raise PluginError(f"plugin {name}: brings no part; mark its function `@hookimpl def register_parts(add)`")
+        raise PluginError("brings no part; mark its function `@hookimpl def register_parts(add)`", plugin=name)
     return brought

@@ -76,11 +76,11 @@ def audit(
     demand_fit(run, judge, split)
     steps = [one.load()["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
-    unit = unit_word(seen.groups, run.unit)
+    unit = unit_word(seen.groups, run.images.unit)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
     found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
     found |= {"headline": headline(found), "proven": proven(found), "sentences": sentences(found)}
-    write_text(run.folder / "scores" / "audit.csv", _table(seen, run.domains["a"]))
+    write_text(run.folder / "scores" / "audit.csv", _table(seen, run.images.domains["a"]))
     write_text(run.folder / "scores" / "audit.json", json.dumps(found, indent=1))
     return found
 
@@ -132,7 +132,7 @@ def demand_fit(run: Experiment, judge: Run, split: str) -> None:
     Raises:
         DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
     """
-    if not run.sizes.get(split):
+    if not run.images.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
     if not run.restorer.translates:
         raise DataError(f"{run.folder}: hands its images through, so there is nothing to audit; give one that restores")
@@ -141,8 +141,8 @@ def demand_fit(run: Experiment, judge: Run, split: str) -> None:
             f"{judge.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; a judge needs another "
             "architecture"
         )
-    _demand_images(run.domains["a"], judge.domains["a"], judge.folder)
-    ours, theirs = run.domains["a"].classes, judge.domains["a"].classes
+    _demand_images(run.images.domains["a"], judge.images.domains["a"], judge.folder)
+    ours, theirs = run.images.domains["a"].classes, judge.images.domains["a"].classes
     if not theirs or judge.nets.ab.head is None:
         raise DataError(f"{judge.folder}: tells no classes, so it cannot judge; use a run with nets.head")
     if ours != theirs:
@@ -170,7 +170,7 @@ def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
 def _listing(run: Experiment) -> str:
     """What a run was trained on: as it was written when it began, for the data may have changed since."""
     written = run.folder / "splits.csv"
-    return read_own_text(written) if written.is_file() else run.listing
+    return read_own_text(written) if written.is_file() else run.images.listing
 
 
 def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
@@ -184,11 +184,11 @@ def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
 def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -> _Seen:
     seen = _Seen()
     with run.evaluating(), judge.evaluating():
-        for batch in run.scoring(split):
+        for batch in run.images.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             _note(judge, seen, moved, output.image.float())
-            say(f"{len(seen.keys)} of {run.sizes[split]} images judged")
+            say(f"{len(seen.keys)} of {run.images.sizes[split]} images judged")
     if len(seen.predictions.get("truth", [])) < len(seen.keys):
         # A score of some of the images would not be the split's.
         seen.predictions.pop("truth", None)
@@ -202,7 +202,7 @@ def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
         looks["truth"] = batch.truth
     head = judge.scored_nets.ab.head
     for name, look in looks.items():
-        raw = judge.scored_nets.ab.raw(_for(judge.domains["a"], look))
+        raw = judge.scored_nets.ab.raw(_for(judge.images.domains["a"], look))
         if head is None or raw is None:
             continue
         prediction = head.predict(raw)
@@ -227,7 +227,7 @@ def _for(domain: Domain, image: Tensor) -> Tensor:
 
 def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
     confidence = run.recipe.evaluate.confidence
-    classes = run.domains["a"].classes
+    classes = run.images.domains["a"].classes
     truth = np.array(seen.targets)
     before, after = (np.array([int(t.argmax()) for t in seen.predictions[which]]) for which in ("poor", "restored"))
     flips = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
@@ -239,7 +239,7 @@ def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resampl
         **group_counts(seen.groups),
         "classes": list(classes),
         "confidence": confidence,
-        "synthetic": run.synthetic,
+        "synthetic": run.images.synthetic,
         "times": run.recipe.evaluate.times,
         "judge": {**who, **relation(_listing(run), _listing(judge), split)},
         "chance": {"auroc": 0.5, "accuracy": _most(truth)},

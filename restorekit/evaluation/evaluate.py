@@ -30,7 +30,7 @@ from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_grid
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
-from restorekit.runs.run import distance_name
+from restorekit.runs.selection import distance_name
 
 __all__ = [
     "all_metrics",
@@ -139,11 +139,12 @@ def score(run: Experiment, split: str) -> dict[str, float]:
         for name, metric in run.metrics.items()
     }
     nearer = {name: metric for name, metric in run.metrics.items() if metric.better == "nearer"}
-    if nearer and split not in run.good_rows:  # they do not change with the networks
+    known = run.images.good_rows
+    if nearer and split not in known:  # they do not change with the networks
         good = measure_good(run, split, nearer)
-        run.good_rows[split] = {} if good is None else {name: rows[:, 0] for (name, _), rows in good[1].rows.items()}
+        known[split] = {} if good is None else {name: rows[:, 0] for (name, _), rows in good[1].rows.items()}
     for name in nearer:
-        aim, rows = run.good_rows[split].get(name), seen.rows.get((name, "restored"))
+        aim, rows = known[split].get(name), seen.rows.get((name, "restored"))
         found[distance_name(name)] = math.nan if aim is None or rows is None else distance(rows[:, 0], aim)
     return found
 
@@ -154,17 +155,17 @@ def rehearse(run: Experiment) -> None:
     Raises:
         DataError: if a metric cannot score these images.
     """
-    there = [split for split in ("test", "val") if run.sizes.get(split)]
+    there = [split for split in ("test", "val") if run.images.sizes.get(split)]
     seen = _Measured(all_metrics(run))
     with run.evaluating():
-        for batch in run.scoring(there[0], [0]) if there else ():
+        for batch in run.images.scoring(there[0], [0]) if there else ():
             moved = batch.to(run.engine.device)
             _measure_batch(run, seen, moved, restored(run, moved), before=True)
 
 
 def all_metrics(run: Experiment) -> dict[str, Metric]:
     """Return the metrics of the recipe, and of translated images the levels of noise, blur, exposure and contrast."""
-    domain = run.domains["a"]
+    domain = run.images.domains["a"]
     levels = LEVELS if domain.dims == 2 and run.restorer.translates else {}
     return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
 
@@ -183,20 +184,20 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
         DataError: if the split has no images.
         CheckpointError: if there is no checkpoint, or it does not fit.
     """
-    if not run.sizes.get(split):
+    if not run.images.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
     state = run.load()
     metrics = all_metrics(run)
     seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
-    unit = unit_word(seen.groups, run.unit)
+    unit = unit_word(seen.groups, run.images.unit)
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     found = {name: _scored(run, name, seen, over) for name in metrics}
     good = measure_good(run, split, metrics)
     if good is not None:
         _beside(run, found, seen, good[1], over)
-    domain = run.domains["a"]
+    domain = run.images.domains["a"]
     summary = {
         "split": split,
         "step": state["step"],
@@ -204,7 +205,7 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
         "times": run.recipe.evaluate.times,
         "dims": domain.dims,
         "images": len(seen.keys),
-        "changed": run.changed,
+        "changed": run.images.changed,
         **group_counts(seen.groups),
         "unit": unit,
         "resamples": run.recipe.evaluate.resamples,
@@ -227,11 +228,11 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
     if split == "test":
         at = _gallery(seen, summary["harm"])
         singles = pictures(run, split, at)[0]
-        gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.synthetic)
+        gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.images.synthetic)
         if domain.dims == 1:
             shown = {"split": split, "step": state["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
-    title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.synthetic else "")
+    title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.images.synthetic else "")
     arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
     draw_grid(home / f"{split}.png", arrays, title=title, captions=keys)
     return summary
@@ -244,10 +245,10 @@ def pictures(
 
     Without a split, those of validation, or else of training: nobody should choose by pictures of the test images.
     """
-    split = split or ("val" if run.sizes["val"] else "train")
+    split = split or ("val" if run.images.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
     with run.evaluating():
-        for batch in run.scoring(split, gallery.evenly(run.sizes[split]) if at is None else at):
+        for batch in run.images.scoring(split, gallery.evenly(run.images.sizes[split]) if at is None else at):
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             shown += _rows(run, moved, output)
@@ -261,7 +262,7 @@ def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
     marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
     signals: list[dict[str, Any]] = []
     with run.evaluating():
-        for batch in run.scoring(split, list(why)):
+        for batch in run.images.scoring(split, list(why)):
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             columns = _columns(run, moved, output)
@@ -271,7 +272,11 @@ def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
             for i, intensity in enumerate(known):
                 images = {column: image[i].float().cpu() for column, image in shown.items()}
                 signals.append(
-                    {**traces.signal(images, intensity, run.domains["a"]), "answer": answers[i], "marks": marks[i]}
+                    {
+                        **traces.signal(images, intensity, run.images.domains["a"]),
+                        "answer": answers[i],
+                        "marks": marks[i],
+                    }
                 )
     for (i, reasons), one in zip(why.items(), signals, strict=True):
         one |= {"key": seen.keys[i], "why": reasons, "score": {which: of[i] for which, of in scores.items()}}
@@ -288,18 +293,18 @@ def _measure(
 ) -> _Measured:
     seen = _Measured(metrics)
     with run.evaluating():
-        for batch in run.scoring(split):
+        for batch in run.images.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             _measure_batch(run, seen, moved, output, before=before)
             seen.who(batch)
-            say(f"{len(seen.keys)} of {run.sizes[split]} images scored")
+            say(f"{len(seen.keys)} of {run.images.sizes[split]} images scored")
     seen.finish()
     return seen
 
 
 def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
-    prediction, task = output.prediction, run.domains["a"].task
+    prediction, task = output.prediction, run.images.domains["a"].task
     for name, metric in seen.metrics.items():
         known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
         seen.note(name, "restored", metric, output.image.float(), prediction, batch, known)
@@ -325,11 +330,11 @@ def targets(batch: Batch, task: Task) -> list[Target]:
 def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
     """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
     chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
-    there = [name for name in (split, "val", "train") if run.good_sizes.get(name)]
+    there = [name for name in (split, "val", "train") if run.images.good_sizes.get(name)]
     if not chosen or not there:
         return None
     seen = _Measured(chosen)
-    for batch in run.scoring(there[0], gallery.evenly(run.good_sizes[there[0]], GOOD), name="b"):
+    for batch in run.images.scoring(there[0], gallery.evenly(run.images.good_sizes[there[0]], GOOD), name="b"):
         for name, metric in chosen.items():
             seen.add(name, "good", metric.measure(batch.image, None, batch))
         seen.who(batch)
@@ -343,7 +348,7 @@ def _beside(
 ) -> None:
     """Add to each metric that good images were scored by: their score, and how far the others are from them."""
     confidence = run.recipe.evaluate.confidence
-    unit = unit_word(good.groups, run.unit)
+    unit = unit_word(good.groups, run.images.unit)
     drawn = "bootstrap" if good.keys == seen.keys else "bootstrap of good images"  # the same images: the same draws
     over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, drawn), unit)
     for (name, _), rows in good.rows.items():
@@ -385,7 +390,7 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
     if degrade is not None and "restored" in columns:
         last = {"truth": columns.pop("truth")} if "truth" in columns else {}
         columns |= {"back again": degrade(output.image), **last}
-    masks = _masks(run.domains["a"].task, batch, output)
+    masks = _masks(run.images.domains["a"].task, batch, output)
     columns = _as_stored(batch, columns) | masks
     answers = _mask_notes(batch) if masks else _answers(run, batch, output)
     return [
@@ -420,7 +425,7 @@ def _mask_notes(batch: Batch) -> list[str]:
 
 def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
     """Return the target and the prediction of each image, for people; empty without a head, and of masks."""
-    task, prediction = run.domains["a"].task, output.prediction
+    task, prediction = run.images.domains["a"].task, output.prediction
     if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
     return [
@@ -441,7 +446,7 @@ def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dic
     entry: dict[str, Any] = {**facts, "undefined": None}
     if (name, "restored") not in seen.rows:
         return entry | {"undefined": "the clean image is not known", "restored": None, "poor": None, "gain": None}
-    task = run.domains["a"].task
+    task = run.images.domains["a"].task
     known = known_targets(task, seen.targets)
     if metric.needs == "target" and not known.any():
         return entry | {"undefined": f"no image of this split has a known {TARGETS[task.kind]}", "score": None}

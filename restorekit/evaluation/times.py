@@ -81,18 +81,18 @@ def again(
         DataError: if the split has no images, or the run hands its images through.
         CheckpointError: if there is no checkpoint, or it does not fit.
     """
-    if not run.sizes.get(split):
+    if not run.images.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to restore")
     if not run.restorer.translates:
         raise DataError(f"{run.folder}: hands its images through, so passes change nothing; give one that restores")
     state = run.load()
     seen = _Seen(all_metrics(run))
     with run.evaluating():
-        for batch in run.scoring(split):
+        for batch in run.images.scoring(split):
             _measure(run, seen, batch.to(run.engine.device), times)
-            say(f"{len(seen.groups)} of {run.sizes[split]} images restored {times[-1]} times")
+            say(f"{len(seen.groups)} of {run.images.sizes[split]} images restored {times[-1]} times")
     say("intervals")
-    unit = unit_word(seen.groups, run.unit)
+    unit = unit_word(seen.groups, run.images.unit)
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
     summary = {
@@ -115,7 +115,7 @@ def again(
 
 def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -> None:
     seen.groups += batch.group or [None] * len(batch.key)
-    image, restorer, task = batch.image, run.once, run.domains["a"].task
+    image, restorer, task = batch.image, run.once, run.images.domains["a"].task
     seen.targets += targets(batch, task)
     for done in range(times[-1] + 1):
         output = restorer.restore(image)
@@ -136,12 +136,12 @@ def _curves(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, curve): first what the head says, then each metric."""
     confidence = run.recipe.evaluate.confidence
-    labelled = known_targets(run.domains["a"].task, seen.targets)
+    labelled = known_targets(run.images.domains["a"].task, seen.targets)
     good = read_good(run.folder / "scores" / f"{split}_good.csv")[1]  # as `evaluate` measured them
-    for name, title, values in _predicted(run.domains["a"].task, seen, times):
+    for name, title, values in _predicted(run.images.domains["a"].task, seen, times):
         lines = {
             whose: _line([partial(_mean, values[k]) for k in times], [chosen] * len(times), times, over, confidence)
-            for whose, chosen in _whose(run.domains["a"].task, name, seen.targets).items()
+            for whose, chosen in _whose(run.images.domains["a"].task, name, seen.targets).items()
         }
         yield name, {"title": title, "id": "mean over images"} | _entry("neither", lines)
     for name, metric in seen.metrics.items():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.errors import DataError, ErrorRecord, RestorekitError
 from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.tasks import Task
@@ -20,10 +19,10 @@ from restorekit.core.types import (
     Encoder,
     Generator,
     Nets,
+    Translator,
 )
-from restorekit.data import batches, checks, items
-from restorekit.data.polarity import polarity
-from restorekit.data.splits import SIDES, SPLITS, Splits, changes, listed, read_splits
+from restorekit.data import batches
+from restorekit.data.splits import SIDES, Splits, listed, read_splits
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
@@ -32,79 +31,38 @@ from restorekit.runs.check import check, check_restorer, untrained_head
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import FittedRun
-from restorekit.runs.nets import build_nets, build_translator, make_metrics, make_terms
-from restorekit.runs.optimization import optimizers, schedules
+from restorekit.runs.images import Images, examined_images
+from restorekit.runs.nets import Term, build_nets, build_translator, make_metrics, make_terms
+from restorekit.runs.optimization import make_optimization
 from restorekit.runs.processes import require_single_process
-from restorekit.runs.run import Run, Term
+from restorekit.runs.run import Run
+from restorekit.runs.selection import Selection
 from restorekit.runs.teacher import open_teacher
 from restorekit.runs.weights import load_weights, read_weights
 
 __all__ = ["build", "build_experiment", "build_fitted", "reopen"]
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """The images of a recipe, read or only listed, and what was found of them."""
-
-    splits: Splits
-    domains: dict[str, Domain]
-    engine: Engine
-    fields: dict[str, Any]
-    """What an `Experiment` holds of them."""
-
-
-def _opened(
+def _read(
     spec: AnyRecipe,
     splits: Splits,
-    plugins: Plugins,
+    parts: Parts,
     folder: Path,
     engine: Engine,
     verify: Callable[[str], None] | None,
     allow_leaks: bool,
-) -> _Opened:
-    """Read the images of a recipe, whose datasets are listed; see `build`."""
-    parts = plugins.parts
+) -> tuple[Splits, Images]:
+    """Read the images of a recipe, whose datasets are listed, and note how; see `build`."""
     splits = read_splits(spec, splits, verify=verify)
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
     engine.notes.extend(splits.depth_notes())
-    changed = changes(folder, splits)
-    order = polarity(spec, parts, splits)
-    checkup = None
-    if verify is not None:
-        if changed:
-            raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
-        checkup = checks.examine(
-            items.recipe_items(splits),
-            answers=spec.predicts,
-            unseen=items.skipped_files(splits.skipped_files()),
-        )
-        if order is not None and order.warning():
-            checkup = replace(checkup, warnings=(order.warning(), *checkup.warnings))
-        if checkup.leaks and not allow_leaks and not checkup.allowed_in(folder):
-            raise DataError(checkup.refusal())
-    counts = {
-        **splits.counts(),
-        "positive": order and order.positive,
-        **({} if checkup is None else {"check": checkup.summary()}),
-    }
-    domains: dict[str, Domain] = {name: splits["train", name].counted() for name in SIDES}
-    fields = {
-        "recipe": spec,
-        "domains": domains,
-        "engine": engine,
-        "folder": folder,
-        "scoring": partial(batches.scoring_batches, splits, spec),
-        "sizes": {split: len(splits[split, "a"]) for split in SPLITS},
-        "good_sizes": {split: len(splits[split, "b"]) for split in SPLITS},
-        "libraries": plugins.libraries(recipe.parts_of(spec, parts), spec.needs),
-        "counts": counts,
-        "listing": splits.listing(),
-        "changed": changed,
-        "checkup": checkup,
-        "scale": cache(partial(batches.trained_scale, splits["train", "a"], spec.data)),
-    }
-    return _Opened(splits, domains, engine, fields)
+    return splits, examined_images(spec, parts, splits, folder, check=verify is not None, allow_leaks=allow_leaks)
+
+
+def _libraries(spec: AnyRecipe, plugins: Plugins) -> Mapping[str, str]:
+    """Return the versions of the libraries of restorekit and of the plugins whose parts a recipe names."""
+    return plugins.libraries(recipe.parts_of(spec, plugins.parts), spec.needs)
 
 
 def build_experiment(
@@ -132,10 +90,17 @@ def build_fitted(
 ) -> FittedRun:
     """Make the run of a recipe that names a restorer; arguments and errors as of `build`."""
     require_single_process()
-    splits = listed(spec, plugins.parts)
-    opened = _opened(spec, splits, plugins, folder, Engine("fp32"), verify, allow_leaks)
-    part = check_restorer(spec, plugins.parts, opened.domains)
-    return FittedRun(**opened.fields, part=part, metrics=make_metrics(spec, plugins.parts, opened.domains["a"]))
+    parts, engine = plugins.parts, Engine("fp32")
+    _, images = _read(spec, listed(spec, parts), parts, folder, engine, verify, allow_leaks)
+    return FittedRun(
+        recipe=spec,
+        images=images,
+        engine=engine,
+        folder=folder,
+        libraries=_libraries(spec, plugins),
+        part=check_restorer(spec, parts, images.domains),
+        metrics=make_metrics(spec, parts, images.domains["a"]),
+    )
 
 
 def build(
@@ -162,7 +127,7 @@ def build(
         RecipeError: if the parts do not fit each other, a teacher or weights that the recipe names cannot be used, or a
             launcher started several processes.
         DataError: if the data cannot be used, leak from train into test, or are not what the run began with. A run
-            that is only scored again, without `verify`, may have others in the same splits: `Run.changed` says so.
+            that is only scored again, without `verify`, may have others in the same splits: `Images.changed` says so.
     """
     require_single_process()
     parts = plugins.parts
@@ -172,37 +137,28 @@ def build(
     begins = training and not checkpoints(folder)
     teacher = open_teacher(spec, plugins, build_translator) if training else None
     weights = read_weights(spec) if begins and spec.nets.weights is not None else {}
-    opened = _opened(spec, splits, plugins, folder, engine, verify, allow_leaks)
-    splits, domains = opened.splits, opened.domains
-    terms = make_terms(spec, parts)
-    if {name: replace(domain, bits=None) for name, domain in domains.items()} != checked:  # images were left out
-        check(spec, parts, domains, begins=False)
-    if spec.train.keep == "best" and not len(splits["val", "a"]):
-        why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
-        raise IncompatibleRecipeError(spec, (("train", "keep"), why))
+    splits, images = _read(spec, splits, parts, folder, engine, verify, allow_leaks)
+    _require_images(spec, parts, images, checked)
+    terms, metrics = make_terms(spec, parts), make_metrics(spec, parts, images.domains["a"])
     per_epoch = batches.steps_per_epoch(splits, spec)
     steps = spec.train.steps if spec.train.steps is not None else (spec.train.epochs or 1) * per_epoch
-    nets = build_nets(spec, parts, domains, terms)
+    nets = build_nets(spec, parts, images.domains, terms)
     if begins:  # else the run has begun, and all weights come from there
-        _demand_thaw(spec, nets, steps)
-        for net in (*(net.generator for net in nets.translators()), *nets.extra.values()):
-            if isinstance(net, Generator | Encoder):
-                net.warm_start()
-        if spec.nets.weights is not None:
-            load_weights(spec, nets, weights)
+        _start(spec, nets, weights, steps)
     nets.to(engine.device)
     if teacher is not None:
-        nets.set_teacher(teacher.net.to(engine.device))
-        if untrained := untrained_head(spec, nets, terms):
-            raise IncompatibleRecipeError(spec, *untrained)
+        _add_teacher(spec, nets, terms, teacher.net.to(engine.device))
     return Run(
-        **opened.fields,
-        metrics=make_metrics(spec, parts, domains["a"]),
+        recipe=spec,
+        images=images,
+        engine=engine,
+        folder=folder,
+        libraries=_libraries(spec, plugins),
+        metrics=metrics,
         nets=nets,
         terms=terms,
-        optimizers=optimizers(spec, parts, nets),
-        schedules=schedules(spec, parts, steps),
-        make_schedules=partial(schedules, spec, parts),
+        optimization=make_optimization(spec, parts, nets, steps),
+        selection=Selection(metrics, spec.train.best),
         pools=(HistoryPool(spec.train.pool), HistoryPool(spec.train.pool)),
         batches=partial(batches.training_batches, splits, spec, summary=_summary_of(nets.ab.generator)),
         steps=steps,
@@ -243,8 +199,34 @@ def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Map
         raise DataError("data.a: knows no classes, labels, numbers or masks, one of which the task loss needs")
 
 
-def _demand_thaw(spec: Recipe, nets: Nets, steps: int) -> None:
-    """Demand that every group of parameters begins to learn within the run.
+def _require_images(spec: Recipe, parts: Parts, images: Images, checked: Mapping[str, Domain]) -> None:
+    """Require that the recipe fits its images once they are read, of which some may have been left out."""
+    if {name: replace(domain, bits=None) for name, domain in images.domains.items()} != checked:
+        check(spec, parts, images.domains, begins=False)
+    if spec.train.keep == "best" and not images.sizes["val"]:
+        why = "best needs a validation split; set data.val to a fraction, e.g. 0.1"
+        raise IncompatibleRecipeError(spec, ErrorRecord(why, "missing", ("train", "keep")))
+
+
+def _start(spec: Recipe, nets: Nets, weights: Mapping[str, Tensor], steps: int) -> None:
+    """Give networks the weights that a training of `steps` steps begins with, besides random ones."""
+    _require_unfreezing(spec, nets, steps)
+    for net in (*(net.generator for net in nets.translators()), *nets.extra.values()):
+        if isinstance(net, Generator | Encoder):
+            net.warm_start()
+    if spec.nets.weights is not None:
+        load_weights(spec, nets, weights)
+
+
+def _add_teacher(spec: Recipe, nets: Nets, terms: list[Term], teacher: Translator) -> None:
+    """Give networks their teacher, and require losses that train the head, which may read the teacher."""
+    nets.set_teacher(teacher)
+    if untrained := untrained_head(spec, nets, terms):
+        raise IncompatibleRecipeError(spec, *untrained)
+
+
+def _require_unfreezing(spec: Recipe, nets: Nets, steps: int) -> None:
+    """Require that every group of parameters begins to learn within the run.
 
     Raises:
         RecipeError: if one does not.

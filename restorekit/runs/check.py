@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from restorekit.core import nd
-from restorekit.core.errors import ErrorRecord, Place, RestorekitError, dotted, unknown
+from restorekit.core.errors import ErrorRecord, Place, RestorekitError, dotted, unknown_record
 from restorekit.core.parts import Parts
-from restorekit.core.passes import HistoryPool, Passes
+from restorekit.core.passes import HistoryPool, Loss, Passes
 from restorekit.core.restorer import Restorer
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
@@ -28,9 +28,8 @@ from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
 from restorekit.recipes.judge import judge_recipe, needs_classes
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
-from restorekit.runs.nets import assumed, build_nets, make_metrics, make_terms
-from restorekit.runs.predictions import NeedsNumbers, PredictionError, require_prediction
-from restorekit.runs.run import Term
+from restorekit.runs.nets import Term, assumed, build_nets, make_metrics, make_terms
+from restorekit.runs.predictions import NeedsNumbers, PredictionError, lacks_numbers, require_prediction
 
 __all__ = ["check", "check_restorer", "untrained_head"]
 
@@ -108,29 +107,34 @@ def _certain(task: Task) -> bool:
 def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
     """Errors between losses and networks."""
     for i, term in enumerate(terms):
-        at, name = ("losses", i), spec.losses[i].name
-        if term.loss.judges and spec.nets.discriminator is None:
-            yield at, f"{name} needs nets.discriminator, which is not set"
-        if "target" in term.loss.needs and spec.nets.head is None:
-            yield at, f"{name} needs nets.head, which is not set"
-        if "pairs" in term.loss.needs and spec.data.pairing != "key":
-            yield at, f"{name} compares a with its own b; set data.pairing: key"
-        if term.loss.both_ways and spec.nets.one_way:
-            yield at, f"{name} needs the way back; nets.one_way must not be true"
-        for extra in term.loss.trains:
-            if extra not in spec.nets.extra:
-                yield at, f"{name} trains a network of nets.extra: {unknown('network', extra, spec.nets.extra)}"
+        yield from _loss_errors(spec, ("losses", i), spec.losses[i].name, term.loss)
     trained = {extra for term in terms for extra in term.loss.trains}
     for extra in spec.nets.extra:
+        at = ("nets", "extra", extra)
         if extra in RESERVED or hasattr(Extra, extra):
-            yield ("nets", "extra", extra), "is a name that networks of a run cannot have; choose another"
+            yield ErrorRecord("is a name that networks of a run cannot have; choose another", "not-allowed", at)
         elif extra not in trained and spec.nets.weights is None:
-            why = "no loss trains it, and nets.weights gives it no weights; add a loss that does, or remove it"
-            yield ("nets", "extra", extra), why
+            yield at, "no loss trains it, and nets.weights gives it no weights; add a loss that does, or remove it"
     if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
         yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
     if spec.train.keep == "best" and not spec.metric_names:
-        yield ("train", "keep"), "best needs a score; add one to evaluate.metrics"
+        yield ErrorRecord("best needs a score; add one to evaluate.metrics", "missing", ("train", "keep"))
+
+
+def _loss_errors(spec: Recipe, at: Place, name: str, loss: Loss) -> Iterator[Found]:
+    """Errors between a loss, which the recipe names at a place, and the networks and pairs that it needs."""
+    if loss.judges and spec.nets.discriminator is None:
+        yield ErrorRecord(f"{name} needs nets.discriminator, which is not set", "missing", at)
+    if "target" in loss.needs and spec.nets.head is None:
+        yield ErrorRecord(f"{name} needs nets.head, which is not set", "missing", at)
+    if "pairs" in loss.needs and spec.data.pairing != "key":
+        yield at, f"{name} compares a with its own b; set data.pairing: key"
+    if loss.both_ways and spec.nets.one_way:
+        yield ErrorRecord(f"{name} needs the way back; nets.one_way must not be true", "conflict", at)
+    for extra in loss.trains:
+        if extra not in spec.nets.extra:
+            error = unknown_record("network", extra, spec.nets.extra, place=at)
+            yield replace(error, message=f"{name} trains a network of nets.extra: {error.message}")
 
 
 def _watcher_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
@@ -153,7 +157,7 @@ def _teacher_errors(spec: Recipe) -> Iterator[Found]:
 
 
 def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found]:
-    judges = []
+    usable = []
     for i, (name, metric) in enumerate(zip(spec.metric_names, spec.evaluate.metrics, strict=True)):
         at = ("evaluate", "metrics", i)
         try:
@@ -161,16 +165,16 @@ def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found
                 made = spec.part(parts, *at)(domain)
         except IncompatibleRecipeError as error:
             yield from error.errors
-            judges.append(name)  # of it, all is said
+            usable.append(name)  # of it, all is said
         else:
             if made.needs == "target" and spec.nets.head is None:
-                yield at, f"{metric.name} scores predictions; set nets.head"
-            judges += [name] if made.better != "neither" else []
-    if spec.train.best is not None and spec.train.best not in judges:
-        listed = ", ".join(judges) or "none of these"
+                yield ErrorRecord(f"{metric.name} scores predictions; set nets.head", "missing", at)
+            usable += [name] if made.better != "neither" else []
+    if spec.train.best is not None and spec.train.best not in usable:
+        listed = ", ".join(usable) or "none of these"
         why = f"of {spec.train.best}, neither more nor less is better; those that know are {listed}"
-        yield ("train", "best"), why
-    elif spec.train.keep == "best" and spec.metric_names and not judges:
+        yield ErrorRecord(why, "not-allowed", ("train", "best"))
+    elif spec.train.keep == "best" and spec.metric_names and not usable:
         yield ("train", "keep"), "best needs a metric that knows what is better; of these, neither more nor less is"
 
 
@@ -227,9 +231,9 @@ def _run_once(
     except RestorekitError as error:
         return [(("nets",), str(one)) for one in error.errors]
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        why = str(error).partition("\n")[0]
-        if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
+        if device == "meta" and lacks_numbers(error):
             raise NeedsNumbers from error
+        why = str(error).partition("\n")[0]
         return [(("nets",), f"cannot take images of {shape}: {why}")]
     must = (*shape[:2], *spec.data.sizes["b"])
     for discriminator in nets.discriminators():
@@ -249,9 +253,9 @@ def _extra_errors(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device
         try:
             net(image, image) if isinstance(net, Discriminator) and net.conditional else net(image)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            why = str(error).partition("\n")[0]
-            if device == "meta" and (isinstance(error, NotImplementedError) or "meta" in why):
+            if device == "meta" and lacks_numbers(error):
                 raise
+            why = str(error).partition("\n")[0]
             yield ("nets", "extra", name, of.kind), f"cannot take images of {tuple(image.shape)}: {why}"
 
 
@@ -288,7 +292,8 @@ def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Found]:
     head = nets.ab.head
     if head is not None and head.balances and spec.data.balance == "class":
         why = f"class evens out the classes once more than nets.head does by {head.balances}"
-        yield ("data", "balance"), f"{why}; set data.balance: none, or drop that option of the head"
+        why += "; set data.balance: none, or drop that option of the head"
+        yield ErrorRecord(why, "conflict", ("data", "balance"))
 
 
 def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Found]:

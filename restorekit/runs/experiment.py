@@ -11,20 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import restorekit
 from restorekit.core.restorer import Restorer
-from restorekit.core.types import Batch, Domain, Metric
-from restorekit.data.checks import Checkup
+from restorekit.core.types import Metric
 from restorekit.discovery import plugins
 from restorekit.io.files import read_own_json, write_text
 from restorekit.recipes.model import AnyRecipe
 from restorekit.recipes.recipe import dump
 from restorekit.runs.engine import Engine
+from restorekit.runs.images import Images
 
 __all__ = ["Experiment"]
 
@@ -34,30 +32,12 @@ class Experiment(ABC):
     """A recipe over its images, with a restorer: one that is trained, or one that needs no training."""
 
     recipe: AnyRecipe
-    domains: dict[str, Domain]
+    images: Images
     engine: Engine
     folder: Path
-    scoring: Callable[..., Iterator[Batch]]
-    """(split, positions or None) to images of side a, or with name="b" of side b, in order, without augmentation."""
-    sizes: Mapping[str, int]
-    """Images of side a in each split."""
-    good_sizes: Mapping[str, int] = field(default_factory=dict)
-    """Images of side b in each split."""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries of restorekit and of the plugins whose parts are used."""
-    counts: Mapping[str, Any] = field(default_factory=dict)
-    """Images by split, side, class and source: data.json of the run folder."""
-    listing: str = ""
-    """Which image is in which split: splits.csv of the run folder."""
-    changed: str = ""
-    """Which images were added or removed since the run began, in a sentence."""
-    checkup: Checkup | None = None
-    """What the data check found, where it was made."""
-    scale: Callable[[], Mapping[str, Any] | None] = lambda: None
-    """Measures how training resamples the images of side a: see `restorekit.data.batches.trained_scale`."""
-    good_rows: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
-    """By split and metric the values of good images, once they were measured, (M,)."""
     step: int = 0
     """Training steps that were taken; 0 of what needs none."""
 
@@ -99,27 +79,13 @@ class Experiment(ABC):
     def networks(self) -> dict[str, Any]:
         """Return what networks.json of the run folder holds."""
 
-    @property
-    def synthetic(self) -> bool:
-        """True if any of the images were made, not recorded."""
-        return bool(self.counts.get("synthetic"))
-
-    @property
-    def unit(self) -> str:
-        """What groups of images are: patients, or what the dataset calls them."""
-        return str(self.counts.get("unit", "patient"))
-
     def begin(self, command: str) -> None:
         """Write what a run folder holds before there are results: recipe, environment, data, networks."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "recipe.yaml", dump(self.recipe))
         write_text(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1))
         write_text(self.folder / "environment.json", json.dumps(self._environment(command), indent=1))
-        write_text(self.folder / "data.json", json.dumps(self.counts, indent=1))
-        if self.listing:
-            write_text(self.folder / "splits.csv", self.listing)
-        if self.checkup is not None:
-            self.checkup.write(self.folder / "data-check")
+        self.images.write(self.folder)
         write_text(self.folder / "networks.json", json.dumps(self.networks(), indent=1))
 
     def _environment(self, command: str) -> dict[str, Any]:

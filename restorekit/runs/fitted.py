@@ -50,7 +50,7 @@ class FittedRun(Experiment):
 
     def fit(self) -> None:
         """Fit the part to the training images of both sides."""
-        self.part.fit(*(_Again(partial(self.scoring, "train", name=name)) for name in "ab"))
+        self.part.fit(*(_Again(partial(self.images.scoring, "train", name=name)) for name in "ab"))
 
     def save(self) -> Path:
         """Write what the part learnt as the checkpoint of step 0, whole or not at all.
@@ -63,9 +63,9 @@ class FittedRun(Experiment):
             "steps": 0,
             "best": None,
             "scaler": None,
-            "domains": {name: asdict(domain) for name, domain in self.domains.items()},
+            "domains": {name: asdict(domain) for name, domain in self.images.domains.items()},
             "recipe": json.loads(self.recipe.model_dump_json()),
-            "scale": self.scale(),
+            "scale": self.images.scale(),
         }
         return write_checkpoint(self.folder, state, {"restorer": dict(self.part.state())})
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from restorekit.core.parts import Parts
+from restorekit.core.passes import Loss
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
     Domain,
@@ -17,12 +19,25 @@ from restorekit.core.types import (
 )
 from restorekit.recipes.model import AnyRecipe, Recipe
 from restorekit.recipes.seeds import seed_of
-from restorekit.runs.run import Term
 
-__all__ = ["assumed", "build_nets", "build_translator", "make_metrics", "make_terms", "one_way"]
+__all__ = ["Term", "assumed", "build_nets", "build_translator", "make_metrics", "make_terms", "one_way"]
 
 ASSUMED = ("negative", "positive")
 """Classes that stand for those of data that nobody has read."""
+
+
+@dataclass(frozen=True, eq=False)  # a loss may be something that has no hash
+class Term:
+    """A loss, its weight, and the name under which its values are logged."""
+
+    name: str
+    weight: float
+    loss: Loss
+
+    def sides(self) -> tuple[str, ...]:
+        """The sides that the loss overrides."""
+        both = ("generator", "discriminator")
+        return tuple(s for s in both if getattr(type(self.loss), s) is not getattr(Loss, s))
 
 
 def make_terms(spec: Recipe, parts: Parts) -> list[Term]:

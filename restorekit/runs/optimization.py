@@ -1,23 +1,146 @@
-"""The optimizers of a run, over parameter groups, and the schedules of their learning rates."""
+"""How the networks of a run learn: optimizers over parameter groups, and the schedules of their learning rates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from restorekit.core.errors import Place
+from restorekit.core.errors import CheckpointError, Place
 from restorekit.core.parts import Parts
 from restorekit.core.types import (
     Nets,
     ParameterGroup,
 )
-from restorekit.recipes.model import IncompatibleRecipeError, Recipe
+from restorekit.recipes.model import IncompatibleRecipeError, Recipe, ScheduleSpec
 from restorekit.runs.nets import make_terms
-from restorekit.runs.run import Schedule
 
-__all__ = ["optimizers", "schedules"]
+__all__ = ["Optimization", "Schedule", "make_optimization", "optimizers", "schedules"]
+
+Schedule = Callable[[int], float]
+"""A step, counted from 0, to a share of the full learning rate."""
+RATES = ("lr", "base_lr", "factor", "first_step", "initial_lr")
+"""Entries of a parameter group that the recipe sets."""
+
+
+@dataclass(kw_only=True)
+class Optimization:
+    """The optimizers of a run and the schedules of their learning rates.
+
+    A side is "generator", "discriminator" if there are any, or the name of a network of `nets.extra`.
+    """
+
+    recipe: Recipe
+    optimizers: dict[str, Optimizer]
+    """By side. A parameter group holds `base_lr`, its rate before the schedule, and `first_step`, the step from which
+    it learns."""
+    schedules: dict[str, Schedule]
+    """By side: a step to the share of `base_lr`."""
+    make_schedules: Callable[[int, Mapping[str, int]], dict[str, Schedule]]
+    """The length of the run, and by side the step from which its schedule begins anew, to the schedules."""
+    starts: dict[str, int] = field(default_factory=dict)
+    """By side the step at which the schedule began anew, when a resumed run was made longer."""
+
+    def rate(self, step: int, side: str = "generator") -> float:
+        """Return a side's learning rate at a step, of parameters that learn at the full rate."""
+        return self._full(side) * self.schedules[side](step)
+
+    def set_rates(self, side: str, step: int) -> None:
+        """Set the learning rates of a side's parameter groups to those of a step."""
+        share = self.schedules[side](step)
+        for group in self.optimizers[side].param_groups:
+            group["lr"] = group["base_lr"] * share
+
+    def parameters(self, side: str) -> list[nn.Parameter]:
+        """Return the parameters that a side's optimizer updates."""
+        return [p for group in self.optimizers[side].param_groups for p in group["params"]]
+
+    def numbers(self) -> dict[str, Any]:
+        """Return by side what the optimizers keep as plain numbers, for a checkpoint."""
+        return {side: _numbers(optimizer.state_dict()) for side, optimizer in self.optimizers.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the optimizers' state tensors by "side/parameter/name", for a checkpoint."""
+        return {f"{side}/{name}": tensor for side, of in self.optimizers.items() for name, tensor in _tensors(of)}
+
+    def load(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Restore the optimizers' state from what `numbers` and `tensors` returned."""
+        for side, optimizer in self.optimizers.items():
+            _load_optimizer(optimizer, side, tensors, numbers.get(side, {}))
+
+    def follow_schedules(self, state: Mapping[str, Any], steps: int, place: Path) -> list[str]:
+        """Set the schedules to those that a checkpoint goes on with.
+
+        Args:
+            state: the state of the checkpoint.
+            steps: the length of this run, as long as the one that saved the checkpoint or longer.
+            place: the checkpoint, for errors.
+
+        Returns:
+            How the rates change where the run is made longer, a line for each side.
+
+        Raises:
+            CheckpointError: if the run is shorter, or has other rates up to the checkpoint and no schedule that may
+                begin anew.
+        """
+        old_steps, step = state["steps"], state["step"]
+        self.starts = dict(state.get("schedule_starts", {}))
+        if old_steps > steps:
+            raise CheckpointError(
+                f"{place}: train.steps of a run that goes on can be raised, not lowered; it had {old_steps} "
+                f"steps, got {steps}"
+            )
+        if old_steps == steps:
+            self.schedules = self.make_schedules(steps, self.starts)
+            return []
+        old = self.make_schedules(old_steps, dict(self.starts))
+        restarted = [side for side in self.optimizers if self._schedule_spec(side).restart]
+        self.starts |= dict.fromkeys(restarted, step)
+        self.schedules = self.make_schedules(steps, self.starts)
+        for side in self.optimizers:
+            if side not in restarted and _differ(old[side], self.schedules[side], old_steps):
+                raise CheckpointError(f"{place}: {self._other_rates(side, old_steps, steps)}")
+        return [
+            f"train.steps: raised from {old_steps} to {steps} at step {step}; {self._change(side, old, step)}"
+            for side in self.optimizers
+        ]
+
+    def _other_rates(self, side: str, old_steps: int, steps: int) -> str:
+        return (
+            f"was saved by a run of {old_steps} steps, this one has {steps}, and the rates of schedule "
+            f"{self._schedule_spec(side).name!r} depend on the length. Set train.schedule.restart: true to begin it "
+            "anew over the steps that are left, or begin a new run"
+        )
+
+    def _change(self, side: str, old: Mapping[str, Schedule], step: int) -> str:
+        """Return how a side's rate changes from the step before, by the old schedule, to a step."""
+        before, after = self._full(side) * old[side](max(0, step - 1)), self.rate(step, side)
+        change = f"goes from {before:.4g} to {after:.4g}" if before != after else f"stays {after:.4g}"
+        return f"the learning rate of {side} {change}"
+
+    def _full(self, side: str) -> float:
+        return float(self.optimizers[side].defaults["lr"])
+
+    def _schedule_spec(self, side: str) -> ScheduleSpec:
+        train = self.recipe.train
+        own = train.discriminator_schedule if side == "discriminator" else None
+        return train.schedule if own is None else own
+
+
+def make_optimization(spec: Recipe, parts: Parts, nets: Nets, steps: int) -> Optimization:
+    """Return the optimizers and schedules of a run of `steps` steps; errors as of `optimizers`."""
+    return Optimization(
+        recipe=spec,
+        optimizers=optimizers(spec, parts, nets),
+        schedules=schedules(spec, parts, steps),
+        make_schedules=partial(schedules, spec, parts),
+    )
 
 
 def optimizers(spec: Recipe, parts: Parts, nets: Nets) -> dict[str, Optimizer]:
@@ -87,3 +210,45 @@ def _from(start: int, part: Callable[[int], Schedule], steps: int) -> Schedule:
     """Return a schedule over the steps from `start` on."""
     made = part(steps - start)
     return lambda step: made(step - start)
+
+
+def _differ(one: Schedule, other: Schedule, steps: int) -> bool:
+    """True if two schedules have other rates within the first `steps` steps, of which up to 10,000 are compared."""
+    seen = {*range(0, steps, max(1, steps // 10_000)), steps - 1}
+    return any(one(step) != other(step) for step in seen)
+
+
+def _tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """Yield an optimizer's state tensors by "parameter/name"."""
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                yield f"{index}/{name}", value
+
+
+def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an optimizer keeps as plain numbers: of each parameter, and of its groups besides their options."""
+
+    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if isinstance(value, int | float) and name not in RATES}
+
+    kept = {index: plain(values) for index, values in sorted(state["state"].items())}
+    return {
+        "state": {index: values for index, values in kept.items() if values},
+        "groups": [plain(group) for group in state["param_groups"]],
+    }
+
+
+def _load_optimizer(optimizer: Optimizer, side: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Restore an optimizer's state; what its recipe sets, such as rates, comes from the recipe."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        owner, index, key = name.split("/")
+        if owner == side:
+            state.setdefault(int(index), {})[key] = tensor
+    for index, values in numbers.get("state", {}).items():
+        state.setdefault(int(index), {}).update(values)
+    groups = optimizer.state_dict()["param_groups"]
+    for group, kept in zip(groups, numbers.get("groups", [{}] * len(groups)), strict=True):
+        group.update(kept)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

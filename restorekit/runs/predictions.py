@@ -14,7 +14,7 @@ from restorekit.core.errors import RestorekitError
 from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, TaskHead
 
-__all__ = ["NeedsNumbers", "PredictionError", "require_prediction"]
+__all__ = ["NeedsNumbers", "PredictionError", "lacks_numbers", "require_prediction"]
 
 SIDE = 8
 """A mask that is tried has no more pixels along an axis."""
@@ -26,6 +26,16 @@ class PredictionError(Exception):
 
 class NeedsNumbers(Exception):
     """The meta device, which has shapes and no numbers, cannot run this."""
+
+
+def lacks_numbers(error: Exception) -> bool:
+    """True if torch refused to run something on the meta device because it has no numbers.
+
+    torch has no class for this: a function without a meta version raises NotImplementedError, and what reads a number
+    or mixes devices a RuntimeError whose text names the device. This is the one place that reads the text of an error;
+    an error about a shape that happens to say "meta" costs no more than the same run on the CPU.
+    """
+    return isinstance(error, NotImplementedError) or "meta" in str(error).partition("\n")[0]
 
 
 def require_prediction(head: TaskHead, raw: Any, domain: Domain, batch: int) -> None:

@@ -18,7 +18,8 @@ from restorekit.evaluation.evaluate import pictures, score
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.checkpoint import last_good
 from restorekit.runs.health import watched
-from restorekit.runs.run import Run, Term
+from restorekit.runs.nets import Term
+from restorekit.runs.run import Run
 
 __all__ = ["Unfinite", "step", "train"]
 
@@ -46,11 +47,11 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
 def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
     """Sum weight times term over the terms of a side, back-propagate, and update that side's parameters."""
     terms = [term for term in run.terms if side in term.sides()]
-    if side not in run.optimizers or not terms:
+    if side not in run.optimization.optimizers or not terms:
         return {}
-    optimizer = run.optimizers[side]
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    run.set_rates(side)
+    optimizer = run.optimization.optimizers[side]
+    parameters = [p for p in run.optimization.parameters(side) if p.requires_grad]
+    run.optimization.set_rates(side, run.step)
     optimizer.zero_grad()
     values: dict[str, Tensor] = {}
     for p in passes:
@@ -78,15 +79,12 @@ def descend(run: Run, side: str, passes: Sequence[Passes]) -> dict[str, Tensor]:
 def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
     """Update each network of `nets.extra` by the losses that train it: its values reach its parameters alone."""
     terms = [term for term in run.terms if term.loss.trains]
-    parameters = {
-        name: [p for group in run.optimizers[name].param_groups for p in group["params"]]
-        for name in run.nets.extra
-        if name in run.optimizers
-    }
+    optimizers = run.optimization.optimizers
+    parameters = {name: run.optimization.parameters(name) for name in run.nets.extra if name in optimizers}
     values: dict[str, Tensor] = {}
     for name in parameters:
-        run.set_rates(name)
-        run.optimizers[name].zero_grad()
+        run.optimization.set_rates(name, run.step)
+        optimizers[name].zero_grad()
     for p in passes if parameters else ():
         with run.engine.autocast():
             made = {term: _extra_values(run, term, p) for term in terms}
@@ -107,7 +105,7 @@ def descend_extra(run: Run, passes: Sequence[Passes]) -> dict[str, Tensor]:
             raise TrainingError(
                 f"step {run.step + 1}: no parameter of nets.extra.{name} gets a gradient from the losses that train it"
             )
-        run.engine.apply(run.optimizers[name], run.recipe.train.clip)
+        run.engine.apply(optimizers[name], run.recipe.train.clip)
     return {name: values[name] for name in run.losses if name in values}
 
 
@@ -167,14 +165,14 @@ def train(run: Run) -> Iterator[Event]:
 
 
 def _steps(run: Run) -> Iterator[Event]:
-    scored = run.validated if run.sizes["val"] else ()
+    scored = run.selection.scores if run.images.sizes["val"] else ()
     plain = json.loads(run.recipe.model_dump_json())
-    yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.synthetic, run.ranges, plain)
+    yield Started(run.step, run.steps, run.steps_per_epoch, run.losses, scored, run.images.synthetic, run.ranges, plain)
     spec = run.recipe.train
     run.nets.train()
     unfinite = Unfinite()
     for batches in run.batches(run.step, run.steps):
-        rate = run.rate(run.step)
+        rate = run.optimization.rate(run.step)
         values = step(run, [(a.to(run.engine.device), b.to(run.engine.device)) for a, b in batches])
         run.step += 1
         unfinite.add(run.step, values)
@@ -190,7 +188,7 @@ def _steps(run: Run) -> Iterator[Event]:
         best = False
         if scored and (last or run.step % spec.score_every == 0):
             scores = score(run, "val")
-            best = _note_best(run, scores)
+            best = run.selection.update(scores, run.step)
             yield Scored(run.step, scores)
         if last or run.step % spec.sample_every == 0:
             images, keys = pictures(run)
@@ -198,7 +196,7 @@ def _steps(run: Run) -> Iterator[Event]:
         if last or best or run.step % spec.save_every == 0:
             yield Saved(run.step, run.save())
         yield Ticked(run.step)
-    _demand_best(run)
+    _require_best(run)
     yield Finished(run.step)
 
 
@@ -215,7 +213,7 @@ def _reraise_oom(run: Run) -> Iterator[None]:
 
 def _unfreeze_groups(run: Run) -> None:
     """Freeze the groups that do not learn yet at this step, and unfreeze the others."""
-    for group in run.optimizers["generator"].param_groups:
+    for group in run.optimization.optimizers["generator"].param_groups:
         learns = run.step >= group["first_step"]
         if group["first_step"] > 0 and group["params"][0].requires_grad != learns:
             for p in group["params"]:
@@ -223,22 +221,12 @@ def _unfreeze_groups(run: Run) -> None:
             run.nets.train()  # what is frozen, or no longer, changes its mode
 
 
-def _note_best(run: Run, scores: dict[str, float]) -> bool:
-    """Remember the scores if they are the best so far."""
-    name, score = run.judge, run.best_score
-    if name is None or score is None:
-        return False
-    if not run.is_better(name, scores[score]):
-        return False
-    run.best = {"score": score, "value": scores[score], "step": run.step}
-    return True
-
-
-def _demand_best(run: Run) -> None:
+def _require_best(run: Run) -> None:
     """Early in a run a score may not be defined, as precision is while nothing is called positive; once it must be."""
-    if run.recipe.train.keep == "best" and run.best is None and run.judge is not None:
-        reason = run.metrics[run.judge].undefined
+    metric = run.selection.metric
+    if run.recipe.train.keep == "best" and run.selection.best is None and metric is not None:
+        reason = run.metrics[metric].undefined
         raise TrainingError(
-            f"step {run.step}: train.keep is best, but {run.judge} of the validation images was {reason} whenever it "
+            f"step {run.step}: train.keep is best, but {metric} of the validation images was {reason} whenever it "
             f"was scored; {last_good(run.folder)}, which restores as a run does"
         )

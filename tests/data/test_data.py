@@ -503,10 +503,10 @@ def test_images_that_came_or_went_stop_a_run_that_goes_on_and_are_told_when_it_i
 ) -> None:
     options = {"name": "toy", "test": 2}
     run = build(spec(data__a=options), plugins, tmp_path / "run", verify=lambda line: None)
-    assert run.changed == ""
+    assert run.images.changed == ""
     run.begin("test")
     more = spec(data__a={**options, "count": 7, "test": 1})
     told = "the images have changed since the run began: 1 came, such as train/006.png; 1 went, such as test/001.png"
-    assert build(more, plugins, tmp_path / "run").changed == told
+    assert build(more, plugins, tmp_path / "run").images.changed == told
     with pytest.raises(DataError, match=f"{told}. Bring them back, or begin a new run"):
         build(more, plugins, tmp_path / "run", verify=lambda line: None)

@@ -129,7 +129,7 @@ def test_a_run_keeps_the_depth_that_was_decided(tmp_path: Path) -> None:
     path, known, folder = sides(tmp_path), load(), tmp_path / "run"
     spec = recipe.load(path, known)
     run = build(spec, known, folder, verify=lambda line: None)
-    assert {name: domain.bits for name, domain in run.domains.items()} == {"a": 12, "b": 12}
+    assert {name: domain.bits for name, domain in run.images.domains.items()} == {"a": 12, "b": 12}
     assert any("12 bits" in note for note in run.engine.notes)
     run.begin("test")
     (one,) = json.loads((folder / "data.json").read_text())["depths"]["a"]

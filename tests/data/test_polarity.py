@@ -96,14 +96,14 @@ def test_nothing_is_said_where_no_class_is_predicted(spec: Spec, plugins: Plugin
 def test_run_stores_the_positive_class_and_the_warning(spec: Spec, plugins: Plugins, folders: Path) -> None:
     made = spec(data__root=str(folders), **sides("folder"), **HEADED)
     run = build.build(made, plugins, folders / "run", verify=print)
-    assert run.counts["positive"] == "normal"
-    assert run.checkup is not None
-    assert [text for text in run.checkup.warnings if "data.a.classes: [normal, covid]" in text]
+    assert run.images.counts["positive"] == "normal"
+    assert run.images.checkup is not None
+    assert [text for text in run.images.checkup.warnings if "data.a.classes: [normal, covid]" in text]
     declared = spec(data__root=str(folders), **sides("folder", classes=["normal", "covid"]), **HEADED)
     run = build.build(declared, plugins, folders / "other", verify=print)
-    assert run.counts["positive"] == "covid"
-    assert run.checkup is not None
-    assert not [text for text in run.checkup.warnings if "classes:" in text]
+    assert run.images.counts["positive"] == "covid"
+    assert run.images.checkup is not None
+    assert not [text for text in run.images.checkup.warnings if "classes:" in text]
 
 
 @pytest.mark.parametrize(

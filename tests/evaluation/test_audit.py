@@ -298,7 +298,7 @@ def test_an_image_whose_patient_is_not_known_counts_as_one() -> None:
 
 def test_a_judge_that_knows_what_it_judges_is_refused(judge: Run, restorer: Callable[..., Run]) -> None:
     run = restorer(1.0)
-    judge.listing = judge.listing.replace(",train,", ",test,").replace(",test,toy", ",train,toy")
+    judge.images.listing = judge.images.listing.replace(",train,", ",test,").replace(",test,toy", ",train,toy")
     with pytest.raises(DataError, match="was trained on 10 patients whose test images it is to judge"):
         audit(run, judge)
 
@@ -324,13 +324,13 @@ def test_truth_and_masks_of_some_images(judge: Run, restorer: Callable[..., Run]
     """Contrast is that of the images whose mask is known; a score against some truths would not be the split's."""
     run = restorer(0.5)
     whole = audit(run, judge)
-    scoring = run.scoring
+    scoring = run.images.scoring
 
     def some(*asked: Any, **options: Any) -> Iterator[Batch]:
         for i, batch in enumerate(scoring(*asked, **options)):
             yield replace(batch, truth=None, mask=None) if i % 2 else batch
 
-    run.scoring = some
+    run.images.scoring = some
     found = audit(run, judge)
     assert found["scores"]["auroc"].keys() == {"poor", "restored", "change"}
     assert "truth" in whole["scores"]["auroc"]

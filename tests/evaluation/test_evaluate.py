@@ -371,7 +371,7 @@ def test_gray_files_in_nets_of_three_channels_tell_their_spread(saved: Build, tm
     folders = {f"data__{side}": {"name": "folder", "path": side} for side in "ab"}
     run = saved("uqi", **folders, data__root=str(tmp_path), data__channels=3)
     spread = evaluate(run)["channel_spread"]
-    batch = next(iter(run.scoring("test")))
+    batch = next(iter(run.images.scoring("test")))
     made = batch.image * 0.8 * torch.tensor([1, 0.75, 0.5]).reshape(3, 1, 1)
     wanted = (made.amax(1) - made.amin(1)).mean((1, 2)) / 2
     assert spread["mean"] == pytest.approx(float(wanted.mean()), rel=1e-4)
@@ -381,8 +381,8 @@ def test_gray_files_in_nets_of_three_channels_tell_their_spread(saved: Build, tm
 def test_scoring_splits_of_a_fraction(build_run: Build, plugins: Any) -> None:
     run = build_run(data__a=toy(count=20), data__b={"name": "toy", "side": "b", "count": 20}, data__val=0.3)
     splits = open_splits(run.recipe, plugins.parts)
-    assert run.sizes == {"train": len(splits["train", "a"]), "val": len(splits["val", "a"]), "test": 6}
-    assert sum(len(batch.key) for batch in run.scoring("val")) == run.sizes["val"] > 0
+    assert run.images.sizes == {"train": len(splits["train", "a"]), "val": len(splits["val", "a"]), "test": 6}
+    assert sum(len(batch.key) for batch in run.images.scoring("val")) == run.images.sizes["val"] > 0
 
 
 def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build) -> None:
@@ -402,12 +402,12 @@ def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build
 
 def test_whose_the_images_are_is_told_apart_from_those_of_nobody_known(saved: Build) -> None:
     run = saved("psnr", data__a=toy(test=6, grouped=2))
-    scored = run.scoring
+    scored = run.images.scoring
 
     def half_known(*args: Any, **options: Any) -> Any:
         for batch in scored(*args, **options):
             yield replace(batch, group=tuple(g if g == "p0" else None for g in batch.group))
 
-    run.scoring = half_known
+    run.images.scoring = half_known
     summary = evaluate(run)
     assert (summary["groups"], summary["ungrouped"], summary["unit"]) == (1, 4, "patient")

@@ -102,7 +102,7 @@ def test_good_images_of_the_same_split_are_scored(saved: Build) -> None:
     assert [row["key"] for row in table] == [f"test/{i:03d}.png" for i in range(9)]
     assert [row["group"] for row in table] == [f"p{i // 3}" for i in range(9)]
     good = np.array([float(row["mean"]) for row in table])
-    images = torch.cat([batch.image for batch in run.scoring("test", name="b")])
+    images = torch.cat([batch.image for batch in run.images.scoring("test", name="b")])
     assert good == pytest.approx(images.flatten(1).mean(1).numpy(), rel=1e-4)
     assert entry["good"]["value"] == pytest.approx(good.mean(), rel=1e-4)
     assert entry["good"]["n"] == 9
@@ -155,7 +155,7 @@ def test_every_run_of_images_is_measured(saved: Build) -> None:
     run.begin("test")
     found = evaluate(run)["metrics"]
     assert list(found) == list(measures.LEVELS)
-    poor, good = (torch.cat([batch.image for batch in run.scoring("test", name=name)]) for name in "ab")
+    poor, good = (torch.cat([batch.image for batch in run.images.scoring("test", name=name)]) for name in "ab")
     for which, images in {"poor": poor, "restored": 0.8 * poor, "good": good}.items():
         wanted = [measures.measure(measures.gray(image)) for image in images]
         for name in measures.MEASURES:
@@ -177,7 +177,7 @@ def test_a_measure_that_a_recipe_lists_is_scored_once(saved: Build) -> None:
 
 def test_what_every_run_is_measured_by_is_left_out_of_validation(build_run: Build) -> None:
     run = build_run(**metrics("mean", keep="last"), data__a=toy(val=2))
-    assert run.judge is None, "or the least noise would choose a checkpoint"
+    assert run.selection.metric is None, "or the least noise would choose a checkpoint"
     looked = [event.values for event in train(run) if isinstance(event, Scored)]
     assert [list(values) for values in looked] == [["mean"], ["mean"]]
 
@@ -405,14 +405,14 @@ def metrics(*specs: Any, **train: Any) -> dict[str, Any]:
 
 def test_the_best_is_told_by_the_first_metric_that_knows(build_run: Build) -> None:
     run = build_run(**metrics("mean", "psnr"), data__a=toy(val=2, truth=True))
-    assert run.judge == "psnr"
+    assert run.selection.metric == "psnr"
     list(train(run))
-    assert run.best is not None
-    assert run.best["score"] == "psnr"
+    assert run.selection.best is not None
+    assert run.selection.best["score"] == "psnr"
     alone = build_run(folder="alone", **metrics("mean"), data__a=toy(val=2))
-    assert alone.judge is None
+    assert alone.selection.metric is None
     list(train(alone))
-    assert alone.best is None
+    assert alone.selection.best is None
 
 
 @pytest.mark.parametrize(
@@ -433,16 +433,16 @@ def test_a_level_names_the_checkpoint_that_is_nearest_to_the_good_images(build_r
     """By its distance to the good validation images, never by the least noise."""
     sides = {f"data__{side}": {**phantoms(side, 2), "val": 3} for side in "ab"}
     run = build_run(**metrics("noise_level", keep="best"), data__size=[64, 64], **sides)
-    assert (run.judge, run.best_score) == ("noise_level", "noise_level_distance")
+    assert (run.selection.metric, run.selection.score) == ("noise_level", "noise_level_distance")
     looked = [event.values for event in train(run) if isinstance(event, Scored)]
     assert [list(values) for values in looked] == [["noise_level", "noise_level_distance"]] * 2
-    assert run.best is not None
-    assert run.best["value"] == min(values["noise_level_distance"] for values in looked)
+    assert run.selection.best is not None
+    assert run.selection.best["value"] == min(values["noise_level_distance"] for values in looked)
     good, restored = (
         np.array([measures.measure(measures.gray(image))["noise"] for image in images])
         for images in (
-            torch.cat([batch.image for batch in run.scoring("val", name="b")]),
-            torch.cat([run.nets.ab(batch.image).image.detach() for batch in run.scoring("val")]),
+            torch.cat([batch.image for batch in run.images.scoring("val", name="b")]),
+            torch.cat([run.nets.ab(batch.image).image.detach() for batch in run.images.scoring("val")]),
         )
     )
     assert looked[-1]["noise_level_distance"] == pytest.approx(

@@ -43,8 +43,8 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
     curves = found["curves"]
     (chance,) = curves.keys() - {*METRICS, *LEVELS}
     assert curves.keys() >= LEVELS.keys(), "measured of every image, whatever the recipe lists"
-    assert (found["times"], found["recipe_times"], found["images"]) == ([0, 1, 2, 3], 2, run.sizes["test"])
-    batches = list(run.scoring("test"))
+    assert (found["times"], found["recipe_times"], found["images"]) == ([0, 1, 2, 3], 2, run.images.sizes["test"])
+    batches = list(run.images.scoring("test"))
     truth = torch.cat([b.truth for b in batches if b.truth is not None])
     target = torch.cat([b.target for b in batches if b.target is not None])
     assert run.nets.ab.head is not None
@@ -121,7 +121,7 @@ def test_one_patient_has_no_interval_anywhere(
 
 def test_scores_of_classes_count_the_images_whose_class_is_known(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
-    scoring = run.scoring
+    scoring = run.images.scoring
 
     def half_known(split: str) -> Iterator[Batch]:
         """The same images, the class of half of them forgotten."""
@@ -131,7 +131,7 @@ def test_scores_of_classes_count_the_images_whose_class_is_known(build_run: Call
             target[: len(target) // 2] = UNLABELLED
             yield replace(batch, target=target)
 
-    run.scoring = half_known
+    run.images.scoring = half_known
     points = {name: again(run, [0])["curves"][name]["lines"]["all"]["points"] for name in METRICS}
     assert {name: point["n"] for name, (point,) in points.items()} == {"psnr": 12, "accuracy": 6, "auroc": 6}
 
@@ -209,7 +209,7 @@ def test_a_change_is_of_images_where_both_ends_are_defined(
     monkeypatch.setattr(Bright, "needs", needs)
     run.metrics = {"bright": Bright()}
     line = again(run, passes("0..4"))["curves"]["bright"]["lines"]["all"]
-    means = torch.cat([b.image for b in run.scoring("test")]).double().flatten(1).mean(1).numpy()
+    means = torch.cat([b.image for b in run.images.scoring("test")]).double().flatten(1).mean(1).numpy()
     at = [means * 0.5**k for k in range(5)]
     there = [values > 0.02 for values in at]
     assert 0 < there[4].sum() < there[0].sum(), "some image is lost on the way, and not all"

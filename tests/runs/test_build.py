@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from restorekit.core.errors import ErrorRecord, Origin, Place, RecipeError
+from restorekit.core.errors import Code, ErrorRecord, Origin, Place, RecipeError
 from restorekit.core.parts import Parts
 from restorekit.core.types import Batch
 from restorekit.discovery.plugins import Plugins
@@ -34,29 +34,27 @@ def errors(made: Recipe, plugins: Plugins) -> list[ErrorRecord]:
     return list(caught.value.errors)
 
 
-def misfits(made: Recipe, plugins: Plugins) -> list[Place]:
-    found = errors(made, plugins)
-    assert {error.code for error in found} == {"does-not-fit"}
-    return [error.place for error in found]
+def misfits(made: Recipe, plugins: Plugins) -> list[tuple[Place, Code]]:
+    return [(error.place, error.code) for error in errors(made, plugins)]
 
 
 def test_what_no_loss_trains_is_refused(spec: Spec, plugins: Plugins) -> None:
-    assert misfits(spec(nets__head=HEAD), plugins) == [("nets", "head")]
-    assert misfits(spec(losses=["cycle"]), plugins) == [("nets", "discriminator")]
+    assert misfits(spec(nets__head=HEAD), plugins) == [(("nets", "head"), "does-not-fit")]
+    assert misfits(spec(losses=["cycle"]), plugins) == [(("nets", "discriminator"), "does-not-fit")]
 
 
 def test_all_parts_that_do_not_fit_are_reported_at_once(spec: Spec, plugins: Plugins) -> None:
     made = spec(losses=["task", "cycle"], nets__one_way=True, evaluate={"metrics": ["f1"]}, train__keep="last")
     assert misfits(made, plugins) == [
-        ("losses", 0),
-        ("losses", 1),
-        ("nets", "discriminator"),
-        ("evaluate", "metrics", 0),
+        (("losses", 0), "missing"),
+        (("losses", 1), "conflict"),
+        (("nets", "discriminator"), "does-not-fit"),
+        (("evaluate", "metrics", 0), "missing"),
     ]
 
 
 def test_sizes_that_the_networks_cannot_take(spec: Spec, plugins: Plugins) -> None:
-    assert misfits(spec(data__size=[15, 16], nets__generator=RESNET), plugins) == [("data", "size")]
+    assert misfits(spec(data__size=[15, 16], nets__generator=RESNET), plugins) == [(("data", "size"), "does-not-fit")]
     (error,) = errors(spec(data__size=[2, 2], data__batch=1, nets__generator=RESNET), plugins)
     assert "\n" not in str(error)
 
@@ -94,7 +92,7 @@ def test_parts_that_do_not_fit_have_the_line_that_asks_for_them(tmp_path: Path, 
     (error,) = caught.value.errors
     assert (error.origin, error.place, error.code) == (Origin(home, 14), ("losses", 1), "does-not-fit")
     (error,) = errors(written(tmp_path, WRONG, plugins, "losses.paired=null"), plugins)
-    assert (error.origin, error.place) == (Origin(home, 15), ("train", "keep"))
+    assert (error.origin, error.place, error.code) == (Origin(home, 15), ("train", "keep"), "missing")
 
 
 def test_an_error_of_a_part_made_against_data_has_the_line_of_its_option(tmp_path: Path, plugins: Plugins) -> None:
@@ -186,7 +184,7 @@ def test_building_leaves_the_callers_random_state_alone(build_run: Callable[...,
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     run = build_run()
-    build_nets(run.recipe, plugins.parts, run.domains)
+    build_nets(run.recipe, plugins.parts, run.images.domains)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -212,7 +210,7 @@ def test_a_second_engine_leaves_the_first_its_precision() -> None:
 def test_domains_know_how_many_training_images_are_of_each_class(build_run: Callable[..., Run]) -> None:
     many = {"name": "toy", "side": "a", "count": 7, "test": 4}
     run = build_run(data__a=many)
-    assert {name: domain.counts for name, domain in run.domains.items()} == {"a": (4, 3), "b": (3, 3)}
+    assert {name: domain.counts for name, domain in run.images.domains.items()} == {"a": (4, 3), "b": (3, 3)}
     balanced = {"name": "classify", "class_weight": "balanced"}
     run = build_run("other", data__a=many, nets__head=balanced, losses=["lsgan", "task"])
     assert run.nets.ab.head is not None
@@ -222,7 +220,7 @@ def test_domains_know_how_many_training_images_are_of_each_class(build_run: Call
 def test_classes_are_not_evened_out_twice(spec: Spec, plugins: Plugins) -> None:
     balanced = {"name": "classify", "class_weight": "balanced"}
     both = {"nets__head": balanced, "losses": ["lsgan", "task"], "data__balance": "class"}
-    assert misfits(spec(**both), plugins) == [("data", "balance")]
+    assert misfits(spec(**both), plugins) == [(("data", "balance"), "conflict")]
     check(spec(**{**both, "data__balance": "none"}), plugins.parts)
     check(spec(**{**both, "nets__head": {"name": "classify", "class_weight": [1, 3]}}), plugins.parts)
 
@@ -251,7 +249,7 @@ def test_a_metric_may_stand_twice(build_run: Any) -> None:
     metrics = ["psnr", {"name": "psnr"}, "ssim"]
     run = build_run(data__a={"name": "toy", "truth": True}, evaluate={"metrics": metrics}, train__best="psnr_2")
     assert list(run.metrics) == ["psnr", "psnr_2", "ssim"]
-    assert run.judge == "psnr_2"
+    assert run.selection.metric == "psnr_2"
 
 
 def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(

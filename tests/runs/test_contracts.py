@@ -157,7 +157,7 @@ def test_a_window_knows_the_summary_of_its_whole_degraded_image(
         "losses": ["paired", "identity"],
     }
     run = build_run(**changes)
-    whole = {batch.key[0]: batch.image for batch in run.scoring("train")}
+    whole = {batch.key[0]: batch.image for batch in run.images.scoring("train")}
     for batches in run.batches(0, 3):
         for a, _ in batches:
             assert a.image.shape[2:] == (8, 8)
@@ -180,4 +180,4 @@ def test_with_windows_whole_images_are_scored_at_their_own_size(build_run: Build
         nets__one_way=True,
         losses=["paired"],
     )
-    assert [batch.image.shape[2:] for batch in run.scoring("test")] == [(40, 40)] * 2
+    assert [batch.image.shape[2:] for batch in run.images.scoring("test")] == [(40, 40)] * 2

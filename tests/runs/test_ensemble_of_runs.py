@@ -68,7 +68,7 @@ def test_ensemble_is_the_mean_of_its_runs_scored_saved_and_loaded(
 
     scores = evaluate(run)["metrics"]
     expected = []
-    for batch in run.scoring("test"):
+    for batch in run.images.scoring("test"):
         mean = sum(load(tmp_path / f"run-{seed}").restorer().restore(batch.image).prediction for seed in (0, 1))
         expected += (mean.argmax(1) == batch.target).tolist()
     assert scores["accuracy"]["score"]["value"] == pytest.approx(sum(expected) / len(expected))

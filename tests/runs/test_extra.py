@@ -85,11 +85,11 @@ def test_side_b_is_the_truth_of_side_a(build_run: Build, window: list[int] | Non
             assert a.key == b.key
             assert a.truth is not None
             assert torch.equal(a.truth, b.image)
-    for ours, theirs in zip(run.scoring("test"), both.scoring("test"), strict=True):
+    for ours, theirs in zip(run.images.scoring("test"), both.images.scoring("test"), strict=True):
         assert ours.truth is not None
         assert theirs.truth is not None
         assert torch.equal(ours.truth, theirs.truth)
-    assert run.good_sizes == {"train": 6, "val": 2, "test": 3}
+    assert run.images.good_sizes == {"train": 6, "val": 2, "test": 3}
 
 
 def test_a_sample_and_its_truth_are_loaded_once(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +466,7 @@ def test_a_longer_run_under_a_constant_schedule_is_one_that_had_that_length(buil
     list(train(long))
     again = build_run(folder="again", train__steps=8)
     again.resume(saved)
-    assert again.starts == {}
+    assert again.optimization.starts == {}
     assert any("from 4 to 8 at step 4" in note for note in again.engine.notes)
     list(train(again))
     same_weights(long, again)
@@ -483,9 +483,9 @@ def test_a_schedule_begins_anew_over_the_steps_that_are_left(build_run: Build) -
     changes["train__schedule"] = {**LINEAR, "restart": True}
     long = build_run(folder="long", train__steps=12, **changes)
     long.resume(saved)
-    assert long.starts == {"generator": 4, "discriminator": 4}
-    full = long.optimizers["generator"].defaults["lr"]
-    assert [long.rate(step) / full for step in range(4, 12)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert long.optimization.starts == {"generator": 4, "discriminator": 4}
+    full = long.optimization.optimizers["generator"].defaults["lr"]
+    assert [long.optimization.rate(step) / full for step in range(4, 12)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
     assert any(f"goes from {full / 2:.4g} to {full:.4g}" in note for note in long.engine.notes)
     rates = [event.rate for event in train(long) if isinstance(event, Stepped)]
     again = build_run(folder="again", train__steps=12, **{**changes, "train__schedule": LINEAR})

@@ -88,13 +88,13 @@ def fitted(known: Plugins, tmp_path: Path) -> Callable[..., Any]:
 
 def test_a_restorer_is_fitted_to_the_good_images_and_scored(fitted: Callable[..., Any]) -> None:
     run = fitted()
-    good = torch.cat([batch.image for batch in run.scoring("train", name="b")])
+    good = torch.cat([batch.image for batch in run.images.scoring("train", name="b")])
     assert float(run.part.mean) == pytest.approx(float(good.mean()))
     summary = evaluate(run)
     assert summary["step"] == 0
     rows = (run.folder / "scores" / "test.csv").read_text().splitlines()
     psnr = [float(row.split(",")[rows[0].split(",").index("psnr_restored")]) for row in rows[1:]]
-    batch = next(iter(run.scoring("test")))
+    batch = next(iter(run.images.scoring("test")))
     made = run.part.restore(batch.image).image
     wanted = 10 * torch.log10(4 / (made - batch.truth).square().flatten(1).mean(1))
     assert psnr == pytest.approx(wanted.tolist(), abs=1e-3)

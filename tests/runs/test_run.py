@@ -71,7 +71,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(build_run: Build, plugins: 
         again.resume(found[-1])
         assert 0 < again.step <= stop
     go(again, plugins)
-    assert again.best == straight.best
+    assert again.selection.best == straight.selection.best
     for one, other in zip(straight.pools, again.pools, strict=True):
         assert len(one.images) == 3
         assert all(torch.equal(x, y) for x, y in zip(one.images, other.images, strict=True))
@@ -83,7 +83,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(build_run: Build, plugins: 
 def test_a_checkpoint_tells_everything_of_itself(build_run: Build, plugins: Plugins) -> None:
     run = go(build_run(**FULL), plugins)
     state, tensors = read_checkpoint(checkpoints(run.folder)[-1])
-    assert (state["format"], state["step"], state["steps"], state["best"]) == (1, 12, 12, run.best)
+    assert (state["format"], state["step"], state["steps"], state["best"]) == (1, 12, 12, run.selection.best)
     assert state["domains"]["a"] == {
         "name": "a",
         "channels": 1,
@@ -128,21 +128,10 @@ def test_the_last_two_and_the_best_are_kept(build_run: Build, monkeypatch: pytes
     values = iter([1.0, 3.0, 2.0, float("nan"), 2.5, 0.0])
     monkeypatch.setattr("restorekit.training.train.score", lambda run, split: {"psnr": next(values), "accuracy": 0.5})
     list(train(run))
-    assert run.best == {"score": "psnr", "value": 3.0, "step": 2}
+    assert run.selection.best == {"score": "psnr", "value": 3.0, "step": 2}
     assert [path.name for path in checkpoints(run.folder)] == [f"step_00000000{n}" for n in (2, 5, 6)]
     assert kept_checkpoint(run.folder, "last").name == "step_000000006"
     assert kept_checkpoint(run.folder, "best").name == "step_000000002"
-
-
-def test_lower_may_be_better(build_run: Build) -> None:
-    run = build_run(**FULL)
-    assert run.is_better("psnr", 1.0)
-    run.best = {"score": "psnr", "value": 1.0, "step": 1}
-    assert run.is_better("psnr", 2.0)
-    assert not run.is_better("psnr", 1.0)
-    run.metrics["psnr"].better = "lower"
-    assert run.is_better("psnr", 0.5)
-    assert not run.is_better("psnr", float("nan"))
 
 
 def test_no_checkpoint_and_nothing_scored(build_run: Build) -> None:

@@ -80,7 +80,7 @@ def test_rates_and_epsilon_count_from_a_groups_own_first_step(build_run: Build, 
     weight = run.nets.ab.generator.body[0].weight  # type: ignore[index]
     expected, m, v = weight.detach().double().clone(), 0.0, 0.0
     for batches in run.batches(0, 5):
-        rate = run.rate(run.step) * factor
+        rate = run.optimization.rate(run.step) * factor
         step(run, batches)
         t = run.step - first + 1
         if t >= 1:

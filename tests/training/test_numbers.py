@@ -152,9 +152,9 @@ def test_a_number_is_learnt_scored_reported_and_restored_with(root: Path, plugin
 
 def test_counts_and_splits_hold_numbers(root: Path, plugins: Plugins) -> None:
     run = build.build(spec(root, plugins), plugins, root / "run")
-    assert "poor5.png,a,25,,test," in run.listing
-    assert "poor4.png,a,,,train," in run.listing  # not known
-    side = json.loads(json.dumps(run.counts))["splits"]["train"]["a"]
+    assert "poor5.png,a,25,,test," in run.images.listing
+    assert "poor4.png,a,,,train," in run.images.listing  # not known
+    side = json.loads(json.dumps(run.images.counts))["splits"]["train"]["a"]
     assert (side["images"], side["unlabelled"], side["classes"]) == (8, 1, {})
 
 

@@ -100,7 +100,7 @@ def test_labels(build_run: Build, tmp_path: Path, monkeypatch: Any, plugins: Plu
     assert 0 < float(first["p_large heart"]) < 1
     page = report.report(run.folder).read_text()
     assert "<h3>Labels</h3>" in page
-    image = next(run.scoring("test", [1])).image[0]
+    image = next(run.images.scoring("test", [1])).image[0]
     row = restored(run, tmp_path, image, monkeypatch, plugins)
     assert float(row["p_opacity"]) == pytest.approx(float(first["p_opacity"]), abs=0.02)
 
@@ -115,7 +115,7 @@ def test_numbers(build_run: Build, tmp_path: Path, monkeypatch: Any, plugins: Pl
     assert found["metrics"]["mean_absolute_error"]["score"]["value"] == pytest.approx(np.mean(errors))
     predicted = np.array([[float(row["heart size"]), float(row["dose"])] for row in rows(run)])
     assert np.abs(predicted - truth).mean(0) == pytest.approx(errors)
-    image = next(run.scoring("test", [0])).image[0]
+    image = next(run.images.scoring("test", [0])).image[0]
     row = restored(run, tmp_path, image, monkeypatch, plugins)
     assert float(row["dose"]) == pytest.approx(predicted[0, 1], abs=0.02)
 
@@ -128,7 +128,7 @@ def test_masks(build_run: Build, tmp_path: Path, monkeypatch: Any, plugins: Plug
     assert [name for name in rows(run)[0] if name.startswith(("p_", "true_", "class"))] == []
     assert np.nanmean([float(row["dice_score"]) for row in rows(run)]) == pytest.approx(score["value"], abs=1e-5)
     assert "<h3>Segmentation</h3>" in report.report(run.folder).read_text()
-    batch = next(run.scoring("test", [1]))
+    batch = next(run.images.scoring("test", [1]))
     row = restored(run, tmp_path, batch.image[0], monkeypatch, plugins)
     mask, intensity = read_image(row["mask"])
     written = torch.from_numpy(np.asarray(to_stored(mask, intensity))).squeeze().long()

@@ -55,7 +55,7 @@ def test_one_way_paired_through_the_same_loop(build_run: Build, dims: int) -> No
     run = build_run(data__size=SIZES[dims], **PAIRED, train__steps=25, train__optimizer={"lr": 5e-3})
     assert run.nets.ba is None
     assert run.nets.discriminators() == []
-    assert list(run.optimizers) == ["generator"]
+    assert list(run.optimization.optimizers) == ["generator"]
     losses = [event.values["generator.paired"] for event in train(run) if isinstance(event, Stepped)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), "the loss goes down"
 
@@ -220,12 +220,12 @@ def test_the_rate_is_constant_then_linear_to_zero(build_run: Build, decay_from: 
         train__steps=40, train__schedule={"name": "linear", "start": decay_from}, train__optimizer={"lr": 1e-3}
     )
     start = round(decay_from * 40)
-    rates = [run.rate(i) for i in range(40)]
+    rates = [run.optimization.rate(i) for i in range(40)]
     assert rates[:start] == [1e-3] * start
     assert rates[start:] == pytest.approx([1e-3 * (1 - (i - start) / (40 - start)) for i in range(start, 40)])
     assert min(rates) > 0, "every step moves"
     if start < 40:
-        assert run.rate(40) == pytest.approx(0)
+        assert run.optimization.rate(40) == pytest.approx(0)
 
 
 def test_the_optimizers_use_the_rate_of_the_step(build_run: Build) -> None:
@@ -234,7 +234,7 @@ def test_the_optimizers_use_the_rate_of_the_step(build_run: Build) -> None:
     for event in train(run):
         if isinstance(event, Stepped):
             told.append(event.rate)
-            assert all(o.param_groups[0]["lr"] == event.rate for o in run.optimizers.values())
+            assert all(o.param_groups[0]["lr"] == event.rate for o in run.optimization.optimizers.values())
     assert told == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4])
 
 
@@ -313,7 +313,7 @@ def doubled(truth: Tensor | None) -> Tensor | None:
 def test_the_gradient_of_a_step_is_clipped(build_run: Build, clip: dict[str, float], limit: float) -> None:
     run = build_run(losses=R2C, nets__head=HEAD, train__clip=clip)
     step(run, one_batch(run))
-    for optimizer in run.optimizers.values():
+    for optimizer in run.optimization.optimizers.values():
         every = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         flat = torch.cat([grad.flatten() for grad in every])
         size = torch.linalg.vector_norm(flat) if "norm" in clip else flat.abs().max()
@@ -326,12 +326,12 @@ def test_each_side_may_have_an_optimizer_and_a_schedule_of_its_own(build_run: Bu
         train__discriminator_optimizer={"name": "sgd", "lr": 1e-2, "momentum": 0.9},
         train__discriminator_schedule={"name": "step", "every": 2, "factor": 0.1},
     )
-    assert {side: type(one).__name__ for side, one in run.optimizers.items()} == {
+    assert {side: type(one).__name__ for side, one in run.optimization.optimizers.items()} == {
         "generator": "AdamW",
         "discriminator": "SGD",
     }
-    assert [run.rate(i) for i in range(4)] == [1e-3] * 4
-    assert [run.rate(i, "discriminator") for i in range(4)] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3])
+    assert [run.optimization.rate(i) for i in range(4)] == [1e-3] * 4
+    assert [run.optimization.rate(i, "discriminator") for i in range(4)] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3])
 
 
 OPTIMIZERS = ["adam", "adam_tf", "adamw", {"name": "sgd", "momentum": 0.9, "nesterov": True}]
@@ -438,7 +438,7 @@ def test_a_score_that_is_not_defined_yet_stops_nothing(build_run: Build, monkeyp
     steps = {"steps": 3, "score_every": 1, "log_every": 1, "save_every": 100, "sample_every": 100, "keep": "best"}
     run = build_run(**PRECISE, train=steps)
     assert [type(event) for event in train(run)].count(Scored) == 3
-    assert run.best == {"score": "precision", "value": 0.5, "step": 2}
+    assert run.selection.best == {"score": "precision", "value": 0.5, "step": 2}
 
 
 def test_a_score_that_was_never_defined_is_told_when_all_is_saved(

@@ -406,7 +406,7 @@ def test_a_sorted_folder_trains(run, folder, tmp_path):
         "losses: [lsgan]\ntrain: {steps: 1}\nevaluate: {metrics: [noise_level, contrast_level]}\n"
     )
     made = build.build(recipe.load(spec, plugins.load()), plugins.load(), tmp_path / "run", verify=lambda line: None)
-    assert made.sizes["train"] + made.sizes["test"] == 5
+    assert made.images.sizes["train"] + made.images.sizes["test"] == 5
 
 
 def test_sorting_keeps_what_a_manifest_knows(run, folder, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from restorekit import Batch, Domain, HistoryPool, Task
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
 from restorekit.runs.engine import Engine
+from restorekit.runs.images import Images
 from restorekit.runs.nets import build_nets, make_terms
-from restorekit.runs.optimization import optimizers, schedules
+from restorekit.runs.optimization import make_optimization
 from restorekit.runs.run import Run
+from restorekit.runs.selection import Selection
 from restorekit.training.train import step
 
 GOLDEN = next(
@@ -62,19 +63,16 @@ def run_of(options: dict[str, Any], optimizer: str, folder: Path) -> Run:
     return Run(
         recipe=recipe,
         nets=nets,
-        domains=domains,
+        images=Images(domains=domains, scoring=lambda split: iter(()), sizes={}),
         terms=make_terms(recipe, parts),
         engine=engine,
-        optimizers=optimizers(recipe, parts, nets),
-        schedules=schedules(recipe, parts, 10),
-        make_schedules=partial(schedules, recipe, parts),
+        optimization=make_optimization(recipe, parts, nets, 10),
+        selection=Selection(),
         pools=(HistoryPool(50), HistoryPool(50)),
         batches=lambda start, stop: iter(()),
         steps=10,
         steps_per_epoch=1,
         folder=folder,
-        scoring=lambda split: iter(()),
-        sizes={},
     )
 
 

@@ -121,20 +121,20 @@ def put(path: Path, seconds: float, rate: int = RATE, level: float = 1.0) -> Pat
 
 def test_records_train_are_scored_and_leak_where_one_person_is_split(begun: Callable[..., Any]) -> None:
     run = begun("{name: ecg_unet, width: 2, depth: 3}")
-    assert run.checkup.leaks == ("patient good stands in train and test (a: good_00000000, a: good_00002304)",)
+    assert run.images.checkup.leaks == ("patient good stands in train and test (a: good_00000000, a: good_00002304)",)
     steps = [event.step for event in train(run) if isinstance(event, Stepped)]
     assert steps == [1, 2]
     found = evaluate(run)["metrics"]
     assert found["snr"]["poor"]["value"] == pytest.approx(0, abs=0.01), "as it was degraded"
     assert found["rmse"]["poor"]["value"] > 0
-    assert found["r_peak_f1"]["poor"]["n"] == run.sizes["test"] == 9
+    assert found["r_peak_f1"]["poor"]["n"] == run.images.sizes["test"] == 9
 
 
 def test_the_kept_annotations_find_the_beats_of_clean_windows(begun: Callable[..., Any]) -> None:
     run = begun("scaled")
     run.save()
     metric = run.metrics["r_peak_f1"]
-    whole = [metric.measure(batch.truth, None, batch) for batch in run.scoring("test")]
+    whole = [metric.measure(batch.truth, None, batch) for batch in run.images.scoring("test")]
     assert metric.reduce(np.concatenate(whole)) > 0.9
 
 
@@ -260,9 +260,9 @@ def test_windows_that_cannot_be_used_are_left_out_and_counted(begun: Callable[..
     wfdb.wrsamp("gaps", RATE, ["mV"], ["MLII"], p_signal=values, **options)
     sets = ["data.b.train={gaps: [[0, 0.3]]}", "data.unreadable=skip"]
     run = begun("scaled", *sets)
-    assert run.counts["splits"]["train"]["b"]["images"] == 8
-    assert run.counts["splits"]["train"]["b"]["skipped"] == 1
-    assert run.checkup.unreadable == ("gaps at 6.0 s: the window holds values that are not known",)
+    assert run.images.counts["splits"]["train"]["b"]["images"] == 8
+    assert run.images.counts["splits"]["train"]["b"]["skipped"] == 1
+    assert run.images.checkup.unreadable == ("gaps at 6.0 s: the window holds values that are not known",)
 
 
 def test_beats_are_classified_in_windows_of_their_own(begun: Callable[..., Any]) -> None:
@@ -274,8 +274,8 @@ def test_beats_are_classified_in_windows_of_their_own(begun: Callable[..., Any])
         "evaluate.metrics=[veb_sensitivity, veb_precision, accuracy]",
     ]
     run = begun("{name: ecg_unet, width: 2, depth: 3}", *sets)
-    assert run.domains["a"].classes == ("N", "V")
-    assert run.sizes == {"train": 18, "val": 0, "test": 18}
+    assert run.images.domains["a"].classes == ("N", "V")
+    assert run.images.sizes == {"train": 18, "val": 0, "test": 18}
     list(train(run))
     found = evaluate(run)
     assert found["images"] == 18, "an image a beat"
@@ -292,7 +292,7 @@ def test_traces_are_the_windows_in_millivolts_with_the_beats_that_xqrs_finds(beg
     found = json.loads((run.folder / "scores" / "pictures" / "traces.json").read_text())
     record, marks = wfdb.rdrecord(str(tmp_path / "good")), wfdb.rdann(str(tmp_path / "good"), "atr")
     poor_of = {}
-    for batch in run.scoring("test"):
+    for batch in run.images.scoring("test"):
         poor_of |= {key: 2 * image[0].double().numpy() for key, image in zip(batch.key, batch.image, strict=True)}
     assert found["judge"] == "snr"
     for signal in found["signals"]:

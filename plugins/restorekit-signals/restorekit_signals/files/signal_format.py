@@ -78,7 +78,8 @@ class SignalFiles(Format):
         file = _file(Path(path))
         with _naming(file, "read"):
             recording = self._opened(file)
-            marks = {name: read_annotations(file, name, recording) for name in self.annotators}
+        marks = {name: _annotations(file, name, recording) for name in self.annotators}
+        with _naming(file, "read"):
             return self._mapped(file, recording, {n: m for n, m in marks.items() if m is not None}, range)
 
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
@@ -238,13 +239,18 @@ def _naming(file: Path, done: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except DataError as error:
-        named = str(error).startswith(f"{file.with_suffix('')}.")  # or a file beside it, such as its annotations
-        raise error if named else DataError(f"{file}: {error}") from error
+        raise DataError(f"{file}: {error}") from error
     except MemoryError as error:
         raise DataError(f"{file}: does not fit into memory") from error
     except Exception as error:  # a damaged file can make a library raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{file}: cannot be {done} ({why[:200]})") from error
+
+
+def _annotations(file: Path, annotator: str, recording: Recording) -> Annotations | None:
+    """Read the annotations beside a record; errors name their file, not the record's."""
+    with _naming(file.with_suffix(f".{annotator}"), "read"):
+        return read_annotations(file, annotator, recording)
 
 
 def _file(path: Path) -> Path:

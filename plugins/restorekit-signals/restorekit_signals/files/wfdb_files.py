@@ -107,14 +107,14 @@ def read_annotations(path: Path, annotator: str, recording: Recording) -> Annota
         return None
     if recording.frame > 1:
         fix = "xform of the WFDB software writes a record of one sample a frame, its annotations with it"
-        raise DataError(f"{file}: counts frames, of which each holds several samples; {fix}")
+        raise DataError(f"counts frames, of which each holds several samples; {fix}")
     raw = file.read_bytes()
     if raw[-2:] != b"\0\0":
-        raise DataError(f"{file}: cannot be read as annotations (it has no end mark; the file may be cut short)")
+        raise DataError("cannot be read as annotations (it has no end mark; the file may be cut short)")
     try:
         found = wfdb.rdann(str(path.with_suffix("")), annotator)
     except Exception as error:  # a damaged file can make the library raise anything
-        raise DataError(f"{file}: cannot be read as annotations ({_line(error)})") from error
+        raise DataError(f"cannot be read as annotations ({_line(error)})") from error
     places = found.sample.astype(np.int64)
     clock = _CLOCK.search(raw[:256])
     if clock and recording.rate and float(clock[1]) > 0:  # annotations may count ticks of their own
@@ -123,7 +123,7 @@ def read_annotations(path: Path, annotator: str, recording: Recording) -> Annota
     beyond = places[(places < 0) | (places >= samples)]
     if beyond.size:
         more = f" (the first of {beyond.size})" if beyond.size > 1 else ""
-        raise DataError(f"{file}: marks sample {beyond[0]}{more}, and the record ends at {samples}; it is another's")
+        raise DataError(f"marks sample {beyond[0]}{more}, and the record ends at {samples}; it is another's")
     return Annotations(places, tuple(found.symbol))
 
 
