@@ -74,8 +74,11 @@ SMALL = {
 OWN = {"own_images", "own_signal"}
 """Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
 
-CLASSICAL = {"classical_xray", "restore_xray_both"}
+CLASSICAL = {"classical_xray"}
 """Recipes that train nothing."""
+
+OF_RUNS = {"restore_xray_both"}
+"""Recipes of runs of other recipes, which must be there: a test of their own makes them."""
 
 SLOW = {"baselines_xray"}
 """Recipes whose variants are large networks; they train in `make test-full`."""
@@ -88,7 +91,7 @@ def variants(path: Path) -> list[str | None]:
 
 def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
-    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL):
+    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL | OF_RUNS):
         for variant in variants(path):
             slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
             yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)
@@ -128,7 +131,7 @@ def test_baselines_have_their_own_counts_of_table_v(variant: str | None, million
     assert trainable(net) == pytest.approx(spec.paper["parameters"], rel=2e-3)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem not in OF_RUNS], ids=lambda path: path.stem)
 def test_checks_with_every_variant(path: Path) -> None:
     known = plugins.load()
     names = set()
@@ -217,6 +220,26 @@ def test_classical_methods_are_fitted_and_scored(variant: str | None, published:
     run.fit()
     run.save()
     assert evaluate(run)["metrics"]["noise_level"]["restored"]["n"] == 4
+
+
+def test_structure_and_tone_are_scored_in_a_row(films: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = [f"data.root={films}", "evaluate.resamples=20"]
+    for i, name in enumerate(["restore_xray", "restore_xray_tone"]):
+        spec = recipe.load(ROOT / "recipes" / f"{name}.yaml", known, sets=[*SMALL[name], f"data.root={films}"])
+        one = build.build(spec, known, tmp_path / name)
+        one.begin("test")
+        one.save()
+        sets.append(f"restorer.restorers.{i}.path={tmp_path / name}")
+    spec = recipe.load(ROOT / "recipes" / "restore_xray_both.yaml", known, sets=sets)
+    assert isinstance(spec, RestorerRecipe)
+    check_restorer(spec, known.parts)
+    run = build.build_fitted(spec, known, tmp_path / "both")
+    run.begin("test")
+    run.fit()
+    run.save()
+    scores = evaluate(run)["metrics"]["psnr"]
+    assert scores["restored"]["value"] == pytest.approx(scores["poor"]["value"], abs=0.01)  # nothing was learnt yet
 
 
 @pytest.mark.parametrize(("path", "variant"), list(every()))
