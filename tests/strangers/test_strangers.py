@@ -155,7 +155,7 @@ def test_every_wheel_of_ours_installs_alone(
     guest: Path, base: Environment, wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     own = Environment(tmp_path / "env").over(base, wheels["restorekit"], tmp_path)
-    needed = (guest / "pyproject.toml").read_text("utf-8").partition("[project.optional")[0]  # of ours: on no index here
+    needed = (guest / "pyproject.toml").read_text("utf-8").partition("[project.optional")[0]
     for name in (path.name for path in GUESTS if path != guest and f'"{path.name}>=' in needed):
         own.install(wheels[name], cwd=tmp_path)
     own.install(wheels[guest.name], cwd=tmp_path)
