@@ -188,7 +188,7 @@ def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             _note(judge, seen, moved, output.image.float())
-            say(f"{len(seen.keys)} of {run.images.sizes[split]} images judged")
+            say(f"{len(seen.keys)} of {run.images.sizes[split]} images classified")
     if len(seen.predictions.get("truth", [])) < len(seen.keys):
         # A score of some of the images would not be the split's.
         seen.predictions.pop("truth", None)

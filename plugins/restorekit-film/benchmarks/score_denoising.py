@@ -15,33 +15,29 @@ goes on where it was stopped; later calls may add models.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from draws import Rows, appended, as_json, column, film, intervals, manifest, psnr, read, restored, unit
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
 import restorekit
-from restorekit import Domain, read_image, write_text
+from restorekit import Domain, write_text
 from restorekit.discovery import plugins
 
 NOISY = "noisy"
 SCORES = ("psnr", "ssim")
 COLUMNS = ("model", "file", "patient", *SCORES, "seconds")
-RESAMPLES = 2000
-Values = NDArray[np.float64]
 Restore = Callable[[Tensor], Tensor]
-Rows = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -54,17 +50,10 @@ class Film:
 
 def films(folder: Path, count: int | None = None) -> list[Film]:
     """Return the films of the test split, in the order of the manifest; the first `count` alone where it is given."""
-    table = folder / "manifest.csv"
-    with table.open(newline="", encoding="utf-8") as stream:
-        found = [row for row in csv.DictReader(stream) if row.get("split") == "test"]
+    found = [row for row in manifest(folder).values() if row.get("split") == "test"]
     if not found:
-        raise SystemExit(f"error: {table}: no row has the split 'test'; the films of this split are scored")
+        raise SystemExit(f"error: {folder / 'manifest.csv'}: has no row of the split 'test', whose films are scored")
     return [Film(row["path"], row.get("patient") or row["path"]) for row in found[:count]]
-
-
-def clean(path: Path) -> Tensor:
-    """Return a film (1, H, W) in [-1, 1], gray."""
-    return read_image(path)[0].mean(0, keepdim=True)
 
 
 def noisy(image: Tensor, name: str) -> Tensor:
@@ -77,9 +66,8 @@ def noisy(image: Tensor, name: str) -> Tensor:
 
 def scores(made: Tensor, truth: Tensor) -> dict[str, float]:
     """Return PSNR, 100 dB at most, and SSIM of an image (1, H, W) in [-1, 1]; values beyond are cut."""
-    x, y = ((one[0].double().clamp(-1, 1).numpy() + 1) / 2 for one in (made, truth))
-    psnr = min(100.0, -10 * np.log10(max(np.square(x - y).mean(), 1e-10)))
-    return {"psnr": float(psnr), "ssim": float(structural_similarity(x, y, data_range=1))}
+    x, y = unit(made), unit(truth)
+    return {"psnr": psnr(x, y), "ssim": float(structural_similarity(x, y, data_range=1))}
 
 
 def restorer(model: str) -> Restore:
@@ -87,7 +75,7 @@ def restorer(model: str) -> Restore:
     if model == NOISY:
         return lambda image: image
     loaded = restorekit.load(model)
-    return lambda image: torch.from_numpy(loaded.restored(image.numpy()).image)
+    return lambda image: restored(loaded, image)
 
 
 def fingerprint(model: str) -> str:
@@ -101,52 +89,25 @@ def fingerprint(model: str) -> str:
     return made.hexdigest()
 
 
-def read(table: Path) -> list[dict[str, str]]:
-    """Return the rows of a table; none where it is not there. A last row that was cut off is removed."""
-    if not table.is_file():
-        return []
-    text = table.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(table, whole)
-    return list(csv.DictReader(whole.splitlines()))
-
-
 def score(folder: Path, models: Sequence[str], wanted: Sequence[Film], table: Path) -> None:
     """Score what `table` does not have yet; a row is written when it is done."""
     done = {(row["model"], row["file"]) for row in read(table)}
-    with table.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        if stream.tell() == 0:
-            writer.writeheader()
+    with appended(table, COLUMNS) as add:
         for model in models:
-            missing = [film for film in wanted if (model, film.file) not in done]
-            if not missing:
-                continue
-            restore = restorer(model)
-            for film in missing:
-                truth = clean(folder / film.file)
-                worse = noisy(truth, film.file)
+            missing = [one for one in wanted if (model, one.file) not in done]
+            restore = restorer(model) if missing else None
+            for one in missing:
+                truth = film(folder / one.file, None)
+                worse = noisy(truth, one.file)
                 start = time.perf_counter()
-                made = restore(worse)
+                made = restore(worse) if restore else worse
                 values = {"seconds": time.perf_counter() - start, **scores(made, truth)}
-                head = {"model": model, "file": film.file, "patient": film.patient}
-                writer.writerow({**head, **{name: f"{value:.8g}" for name, value in values.items()}})
-                stream.flush()
+                add({"model": model, "file": one.file, "patient": one.patient, **values})
 
 
-def interval(values: Values, patients: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """Return the mean of one value a film, and its 95 % interval, patients drawn again with replacement."""
-    names, at = np.unique(patients, return_inverse=True)
-    counts = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=RESAMPLES)
-    means = counts @ np.bincount(at, values) / (counts @ np.bincount(at))
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
-
-
-def summary(rows: Rows) -> dict[str, object]:
+def summary(rows: Rows) -> dict[str, Any]:
     """Return the scores of each model, and the differences of each pair of models over the films that both have."""
-    by_model: dict[str, dict[str, dict[str, str]]] = {}
+    by_model: dict[str, dict[str, Mapping[str, str]]] = {}
     for row in rows:
         by_model.setdefault(row["model"], {})[row["file"]] = row
     models = {model: {"films": len(found), **_scored([*found.values()])} for model, found in by_model.items()}
@@ -162,24 +123,23 @@ def summary(rows: Rows) -> dict[str, object]:
 
 def _scored(rows: Rows, against: Rows | None = None) -> dict[str, dict[str, float]]:
     """Return intervals of the scores of rows, or of what is missing to those of the same films in `against`."""
-    patients = [row["patient"] for row in rows]
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in SCORES}
+    columns = {name: column(rows, name) for name in SCORES}
     if against is not None:
-        columns = {name: np.array([float(row[name]) for row in against]) - own for name, own in columns.items()}
-    return {name: interval(column, patients) for name, column in columns.items()}
+        columns = {name: column(against, name) - own for name, own in columns.items()}
+    return intervals(rows, columns)
 
 
 def _text(made: dict[str, float], digits: int) -> str:
     return "{mean:.{0}f} ({low:.{0}f} to {high:.{0}f})".format(digits, **made)
 
 
-def markdown(found: dict[str, object]) -> str:
+def markdown(found: Mapping[str, Any]) -> str:
     """Return the tables of a summary: models, then differences."""
     lines = ["| model | films | PSNR, dB | SSIM |", "| --- | --- | --- | --- |"]
-    for model, made in found["models"].items():  # type: ignore[attr-defined]
+    for model, made in found["models"].items():
         lines.append(f"| {model} | {made['films']} | {_text(made['psnr'], 2)} | {_text(made['ssim'], 4)} |")
     lines += ["", "| model | over | PSNR, dB | SSIM |", "| --- | --- | --- | --- |"]
-    for made in found["differences"]:  # type: ignore[attr-defined]
+    for made in found["differences"]:
         lines.append(f"| {made['model']} | {made['over']} | {_text(made['psnr'], 2)} | {_text(made['ssim'], 4)} |")
     return "\n".join(lines)
 
@@ -215,7 +175,7 @@ def main() -> None:
     write_text(report, json.dumps({"weights": weights}))
     score(asked.films, models, wanted, table)
     made = summary(read(table))
-    write_text(report, json.dumps({"weights": weights, **made}, indent=1))
+    write_text(report, as_json({"weights": weights, **made}))
     print(markdown(made))
 
 
