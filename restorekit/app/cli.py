@@ -281,7 +281,7 @@ def restore(
 
     commands.known()  # so that a slow import is told
     if model is None:
-        model, inputs = _model_first(inputs, out)
+        raise _without_model(inputs, out)
     restorer = load(model)
     failed = done = 0
     known = demand_scale(scale)
@@ -312,16 +312,15 @@ def restore(
         raise typer.Exit(3)
 
 
-def _model_first(inputs: list[Path], out: Path) -> tuple[str, list[Path]]:
-    """Return the run that is named first, in the order of version 1, and the images; print the new order."""
+def _without_model(inputs: list[Path], out: Path) -> RecipeError:
+    """Return the error of a call without -m; where a run is named first, as in version 1, it has the new line."""
     first, *images = inputs
     is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
-    if not is_run or not images:
-        raise RecipeError("-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv")
-    listed = shlex.join(map(str, images))
+    if not is_run:
+        return RecipeError("-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv")
+    listed = shlex.join(map(str, images)) or "IMAGES"
     new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
-    screen.warn(f"-m: names the run since version 2: {new}")
-    return str(first), images
+    return RecipeError(f"-m: got nothing that restores, and {first} is a run; since version 2, -m names it: {new}")
 
 
 @app.command()

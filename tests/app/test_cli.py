@@ -184,9 +184,9 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert cli("evaluate", home, "--times", "2..1").code == 2
 
     images, out = tmp_path / "images" / "a", tmp_path / "out"
-    said = cli("restore", home, images, "-o", tmp_path / "old", "--times", 2)
-    assert (said.code, said.errors) == (0, [])
-    assert f"restorekit restore {images} -o {tmp_path / 'old'} -m {home}" in said.err
+    refused = cli("restore", home, images, "-o", out, "--times", 2)
+    assert (refused.code, out.exists()) == (2, False)
+    assert refused.errors[0].endswith(f"restorekit restore {images} -o {out} -m {home}")
     assert cli("restore", images, "-o", out).errors == [
         "-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv"
     ]
