@@ -89,6 +89,10 @@ class _Several(Restorer):
             own = f"{i}."
             one.load_state({name.removeprefix(own): v for name, v in state.items() if name.startswith(own)})
 
+    def warnings(self, image: Tensor) -> Sequence[str]:
+        """Return the warnings of all, each once, as to the image that the first is given."""
+        return [*dict.fromkeys(text for one in self.restorers for text in one.warnings(image))]
+
     def _halos(self) -> list[int] | None:
         """Return the halo of each; None if one reads the whole image, or is to be given a summary of it."""
         halos = [one.halo for one in self.restorers if one.halo is not None and not one.summarises]

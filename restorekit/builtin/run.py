@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +54,10 @@ class OfRun(Restorer):
         """
         if set(state) != {DIGEST} or not torch.equal(state[DIGEST].cpu(), self.state()[DIGEST]):
             raise CheckpointError(f"{self.path}: has other weights than when this was saved; run the recipe again")
+
+    def warnings(self, image: Tensor) -> Sequence[str]:
+        """Return the warnings of the run's restorer."""
+        return self.inner.warnings(image)
 
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the run's own summary of whole images."""

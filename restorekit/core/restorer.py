@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,6 +60,13 @@ class Restorer(ABC):
     def summary(self, image: Tensor) -> Tensor | None:
         """Return (B, K), what a tile must know of its whole image (B, C, *S); None: nothing. It has no parameters."""
         return None
+
+    def warnings(self, image: Tensor) -> Sequence[str]:
+        """Return what a person must know of the restored whole image (C, *S), such as that it is unusual.
+
+        Each is a short sentence without a full stop; `restorekit restore` prints it and writes it to restored.csv.
+        """
+        return ()
 
     @property
     def summarises(self) -> bool:

@@ -261,7 +261,7 @@ class Model(FileModel):
                 "own though it is unreliable (--any-scale; in Python, any_scale=True)"
             )
         found = self._restored(image, options["times"], options["window"])
-        return replace(found, note="; ".join(filter(None, [warning, found.note])))
+        return replace(found, note="; ".join(filter(None, [warning, *restorer.warnings(image), found.note])))
 
     def demand(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restore` by name, checked.
@@ -457,6 +457,10 @@ class _Repeated(Restorer):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Give the restorer its own."""
         self.inner.load_state(state)
+
+    def warnings(self, image: Tensor) -> Sequence[str]:
+        """Return the warnings of the restorer, where it is applied at all."""
+        return self.inner.warnings(image) if self.times else ()
 
     def summary(self, image: Tensor) -> Tensor | None:
         """Return the summary of the whole image, where one pass is made."""

@@ -13,13 +13,18 @@ from pydantic import Field
 from torch import Tensor
 
 from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, nd, trial
-from restorekit_film.chain import CURVES, TONE, FilmChain, film
+from restorekit_film import effects
+from restorekit_film.chain import CURVES, SEVEREST, TONE, FilmChain, film
+from restorekit_film.variety import with_lines
 
 __all__ = ["film_pairs"]
 
+Share = Annotated[float, Field(ge=0, le=1)]
 Truth = Literal["clean", "toned", "curves"]
 KEPT = {"clean": (), "toned": TONE, "curves": CURVES}
 """The steps of the chain that a truth has."""
+VARIED = FilmChain({name: SEVEREST[name] for name in CURVES}, steps=(1, 2), untouched=0)
+"""What makes tones of good films unusual. Without scatter: haze is never a feature of a good film."""
 
 
 class FilmPairs(Dataset):
@@ -35,8 +40,11 @@ class FilmPairs(Dataset):
         split: str,
         fresh: bool,
         crop: int | None,
+        lines: float,
+        tones: float,
     ) -> None:
         self.inner, self.truth, self.split, self.fresh, self.crop = inner, truth, split, fresh, crop
+        self.lines, self.tones = lines, tones
         self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
@@ -68,6 +76,7 @@ class FilmPairs(Dataset):
             clean = nd.crop(clean, start, size)
             target = None if target is None else nd.crop(target[None], start, size)[0]
             mask = None if mask is None else nd.crop(mask, start, size)
+        clean = self._varied(clean, chance)
         drawn = self.chain.draw(chance)
         worse, truth = self.chain.pair(clean, drawn, chance, KEPT[self.truth])
         return Sample(
@@ -78,6 +87,14 @@ class FilmPairs(Dataset):
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )
+
+    def _varied(self, clean: Tensor, rng: torch.Generator) -> Tensor:
+        """Return a good film that the training set might have had as well."""
+        if self.tones and effects.uniform(rng) < self.tones:
+            clean = VARIED.apply(clean, VARIED.draw(rng), rng)
+        if self.lines and effects.uniform(rng) < self.lines:
+            clean = with_lines(clean, rng)
+        return clean
 
     def depths(self) -> Sequence[Depths]:
         """Those of the films."""
@@ -102,6 +119,8 @@ def film_pairs(
     truth: Truth = "clean",
     fresh: bool = False,
     crop: Annotated[int, Field(ge=16, le=65536)] | None = None,
+    lines: Share = 0.0,
+    tones: Share = 0.0,
 ) -> Dataset:
     """Films of `dataset` degraded by the chain `film`, with their truth.
 
@@ -118,8 +137,15 @@ def film_pairs(
         crop: In the training split, take a square of so many pixels, at random, before it is degraded: where training
             cuts windows, nothing then degrades what it does not use. Scatter and the regions of varying noise are those
             of the square, and so is the summary of a generator that has one. Null: whole films.
+        lines: Share of the training films into which one to five thin lines are inserted before they are degraded, as
+            of catheters, wires and fractures, so that a network does not take them for noise.
+        tones: Share of the training films whose exposure, contrast and clipping are changed before they are degraded,
+            truth and all, so that a network learns that good films may have unusual tones.
     """
-    return FilmPairs(dataset(root, split), degradation, truth, split, fresh, crop if split == "train" else None)
+    inner = dataset(root, split)
+    if split != "train":
+        crop, lines, tones = None, 0.0, 0.0
+    return FilmPairs(inner, degradation, truth, split, fresh, crop, lines, tones)
 
 
 def _square(image: Tensor, side: int, rng: torch.Generator) -> tuple[list[int], list[int]]:

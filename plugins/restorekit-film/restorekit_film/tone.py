@@ -29,6 +29,9 @@ MOST = 4.0
 """The largest scatter-to-primary ratio that is taken away."""
 SURE = 1e-4
 """Least variance of a tone curve: a hundredth of half the range, squared."""
+STEEPNESS = 4
+"""Of the share by which a change of tones is applied, in its uncertainty. On validation draws, where good films stay
+within 40 dB of themselves, 4 gains 2 dB more than 1."""
 STEEPEST = 2.0
 """Log of the steepest slope of a tone curve; the flattest is its inverse."""
 
@@ -50,8 +53,8 @@ class Bend(NamedTuple):
 class Tone(nn.Module):
     """Predicts a change of tones and its variance from a whole film, and applies it, the less the less sure it is.
 
-    A change of mean square D with variance V is applied by D / (D + caution V). With a share from 0 to 1 a
-    non-decreasing curve stays one.
+    A change of mean square D with variance V is applied by 1 / (1 + (caution V / D)^4): nearly whole where it is
+    sure, nearly not at all where it is not. With a share from 0 to 1 a non-decreasing curve stays one.
     """
 
     knots: Tensor
@@ -75,7 +78,7 @@ class Tone(nn.Module):
 
     def bent(self, image: Tensor, bend: Bend, strength: float) -> Tensor:
         """Return images (B, C, *S) after the change."""
-        share = strength * bend.square / (bend.square + self.caution * bend.variance)
+        share = strength / (1 + (self.caution * bend.variance / bend.square) ** STEEPNESS)
         return image + share.view(-1, *[1] * (image.ndim - 1)).to(image.dtype) * self.change(image, bend)
 
     def _moves(self, start: Tensor, slopes: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from restorekit_film.generator import film_restorer
+from restorekit_film.ranges import Ranges
 from safetensors.torch import load
 from torch import Tensor
 
@@ -19,11 +20,17 @@ __all__ = ["film_base"]
 
 STRUCTURE = "film_base_structure.safetensors"
 TONE = "film_base_tone.safetensors"
+RANGES = "film_base_ranges.safetensors"
 DIGESTS = {
     STRUCTURE: "09b007757fcc788472e84587188c3273458fe4354f3cbbafe2c300ad74fb9187",
     TONE: "e287651cdc7f5d2a6a0f6f810cffd3d30b3bd9ea6c0b5e1dd68e4fb9d937b062",
+    RANGES: "d89c26162405b81fb920997a2f65bd5be35035bc00cb5564bfe7994b5436d99d",
 }
-"""SHA-256 of the files of weights."""
+"""SHA-256 of the files."""
+SIZES = (512, 2048)
+"""Longer sides of films that are as fine as those of training, 1024, within a factor of two."""
+MEASURED = 32
+"""The least size that is measured."""
 
 Strength = Annotated[float, Field(ge=0, le=1)]
 Caution = Annotated[float, Field(ge=0, le=100)]
@@ -34,11 +41,13 @@ class Films(Restorer):
 
     Args:
         networks: what is applied, in order.
+        ranges: of measures of the training films.
     """
 
     trained = True
 
-    def __init__(self, networks: list[Generator]) -> None:
+    def __init__(self, networks: list[Generator], ranges: Ranges) -> None:
+        self.ranges = ranges
         self.networks = [one.eval().requires_grad_(False) for one in networks]
 
     def state(self) -> Mapping[str, Tensor]:
@@ -57,6 +66,15 @@ class Films(Restorer):
             one.load_state_dict(
                 {name.removeprefix(f"{i}."): v for name, v in state.items() if name.startswith(f"{i}.")}
             )
+
+    def warnings(self, image: Tensor) -> list[str]:
+        """Return a warning about a film (C, H, W) that is unlike the training films, with its measures."""
+        size = image.shape[1:]
+        film = image.detach().float().cpu().mean(0, keepdim=True)
+        unusual = self.ranges.outside(film) if min(size) >= MEASURED else []
+        if not SIZES[0] <= max(size) <= SIZES[1]:
+            unusual.append(f"longer side is {max(size)}, in training 1024")
+        return [f"unlike the films that film_base was trained on: {', '.join(unusual)}"] if unusual else []
 
     @torch.no_grad()
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
@@ -94,11 +112,17 @@ def film_base(domain: Domain, *, structure: Strength = 1.0, tone: Strength = 1.0
         networks.append(
             _loaded(film_restorer(gray, gray, size="tiny", structure=0, haze=True, tone=tone, caution=caution), TONE)
         )
-    return Films(networks)
+    return Films(networks, Ranges.load(_tensors(RANGES)))
 
 
 def _loaded(network: Generator, name: str) -> Generator:
-    """Return the network with the weights of a file of this package.
+    """Return the network with the weights of a file of this package."""
+    network.load_state_dict(_tensors(name))
+    return network
+
+
+def _tensors(name: str) -> dict[str, Tensor]:
+    """Return the tensors of a file of this package.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -106,5 +130,4 @@ def _loaded(network: Generator, name: str) -> Generator:
     data = (files("restorekit_models") / "weights" / name).read_bytes()
     if (digest := hashlib.sha256(data).hexdigest()) != DIGESTS[name]:
         raise CheckpointError(f"{name}: SHA-256 must be {DIGESTS[name]}; got {digest}; install restorekit-models again")
-    network.load_state_dict(load(data))
-    return network
+    return load(data)

@@ -75,3 +75,11 @@ def test_it_must_do_something(options: dict[str, float]) -> None:
 def test_volumes_are_refused() -> None:
     with pytest.raises(RecipeError, match="2 dimensions"):
         film_base(Domain("volumes", 1, (16, 16, 16)))
+
+
+def test_a_film_unlike_those_of_training_comes_back_with_a_warning() -> None:
+    model = load("film_base")
+    small = model.restored(noisy(smooth(1, 1, 96, 120))[0].numpy())
+    assert "longer side is 120" in small.note
+    levels = (smooth(1, 1, 600, 520) * 2).round() / 2
+    assert "gray levels" in model.restored(levels[0].numpy()).note
