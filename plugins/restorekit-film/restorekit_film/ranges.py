@@ -93,9 +93,11 @@ def _outliers(image: Tensor) -> Tensor:
 def _sharpness(image: Tensor) -> Tensor:
     """Return the energy of differences of neighbours over that of pixels four apart, without noise, log10."""
     noise = 4 * (_diagonal(image).median() / 0.6745).square()
-    near, far = (sum(_step(image, axis, apart).square().mean() for axis in (1, 2)) - noise for apart in (1, 4))
-    ratio: Tensor = near.clamp(min=TINY) / far.clamp(min=TINY)
-    return ratio.log10()
+    near, far = (
+        (_step(image, 1, apart).square().mean() + _step(image, 2, apart).square().mean() - noise).clamp(min=TINY)
+        for apart in (1, 4)
+    )
+    return (near / far).log10()
 
 
 def _overshoot(image: Tensor) -> Tensor:
