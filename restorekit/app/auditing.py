@@ -88,7 +88,7 @@ class Auditing:
 
     def _train(self, made: Run, beside: Sequence[Path]) -> Path:
         """Train the audit classifier of a run, after asking where `--train-judge` was not given; return its folder."""
-        from restorekit.evaluation.audit import demand_fit
+        from restorekit.evaluation.audit import check_fit
         from restorekit.recipes.judge import judge_place, needs_classes
         from restorekit.runs import build
 
@@ -98,7 +98,7 @@ class Auditing:
         spec, place = judge_place(_judge_of(made), made.folder, beside)
         if _is_trained(place):
             return place
-        demand_fit(made, build.build(spec, self.plugins, place), "test")  # an error comes before the training
+        check_fit(made, build.build(spec, self.plugins, place), "test")  # an error comes before the training
         how = f"{spec.nets.generator.name}, {spec.train.steps} steps, in {place}"
         question = f"{made.folder} has no audit classifier. Train one now ({how})?"
         if not self.train and not typer.confirm(question, err=True):

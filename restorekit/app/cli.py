@@ -125,7 +125,9 @@ def run(
     require_single_process()  # before a folder is made
     plugins = commands.known()
     if every or variants or seeds is not None:
-        _demand_one("--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every))
+        _check_at_most_one(
+            "--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every)
+        )
         if resume is not None:
             raise RecipeError("--resume: a sweep goes on by itself; give the same command without it")
         names = None if every else _names(variants) or [variant or ""]
@@ -133,7 +135,7 @@ def run(
         return
     spec = _recipe(recipe, plugins, sets, variant)
     if resume is not None:
-        _demand_same(spec, resume)
+        _check_same_recipe(spec, resume)
         training.run_one(spec, plugins, resume, resume=True, allow_leaks=allow_leaks)
         return
     with _new_folder(out, spec.name, variant) as folder:
@@ -242,7 +244,7 @@ def audit(
     A run has one if its recipe has `audit: split` or `audit: same`. Without one, --train-judge trains it, for as many
     steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
     """
-    _demand_one("--judge", "--train-judge", given=(judge is not None, train_judge))
+    _check_at_most_one("--judge", "--train-judge", given=(judge is not None, train_judge))
     auditing.Auditing(commands.known(), judge, root, train_judge).audit_all(runs)
 
 
@@ -275,7 +277,7 @@ def restore(
     ] = False,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
-    from restorekit.restoring.arguments import demand_scale
+    from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.model import load
     from restorekit.restoring.restore import restore_files
 
@@ -284,7 +286,7 @@ def restore(
         raise _without_model(inputs, out)
     restorer = load(model)
     failed = done = 0
-    known = demand_scale(scale)
+    known = check_scale(scale)
     rows = restore_files(
         restorer,
         inputs,
@@ -346,10 +348,10 @@ def profile(
     from restorekit.io import tables
 
     if out is not None:
-        tables.demand_format(out)
+        tables.check_format(out)
         require_folder(out.parent)
     found = targets([*map(_located, what)], commands.known(), None if variants == "all" else _names(variants))
-    made = Profile(found, batches, costs.demand_device(device))
+    made = Profile(found, batches, costs.check_device(device))
     show(made, rounds, out)
     if made.failed:
         raise typer.Exit(3)
@@ -383,7 +385,7 @@ def compare(
 
     found = stage.compare(runs, allow_unequal=allow_unequal)
     if metric is not None:
-        stage.demand_column(found, metric)
+        stage.check_column(found, metric)
     screen.comparison(pages.summary(found), found.columns, words.lines(found))
     for text in words.legend(found):
         screen.note(text)
@@ -535,7 +537,7 @@ def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
                 out.rmdir()
 
 
-def _demand_same(spec: AnyRecipe, folder: Path) -> None:
+def _check_same_recipe(spec: AnyRecipe, folder: Path) -> None:
     """A resumed run must have the recipe that it began with."""
     from restorekit.recipes.recipe import differences, read_resolved
 
@@ -547,7 +549,7 @@ def _demand_same(spec: AnyRecipe, folder: Path) -> None:
         )
 
 
-def _demand_one(*options: str, given: Sequence[bool]) -> None:
+def _check_at_most_one(*options: str, given: Sequence[bool]) -> None:
     """Refuse more than one of several options."""
     came = [option for option, there in zip(options, given, strict=True) if there]
     if len(came) > 1:

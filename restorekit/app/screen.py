@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, StepDone, Stepped
 
 __all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
@@ -130,7 +130,7 @@ class Watch:
     def _show(self, event: Event) -> None:
         if isinstance(event, Started):
             self._start(event)
-        elif isinstance(event, Ticked):
+        elif isinstance(event, StepDone):
             self._tick(event.step)
         elif isinstance(event, Stepped):
             self._told = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())

@@ -155,7 +155,7 @@ def _run_one(
         judge, place = judge_place(judge, folder, beside)
         build.build(judge, plugins, place)  # no judge for want of data or weights is told now, not after the training
     if isinstance(made, Run):
-        evaluate.rehearse(made)
+        evaluate.check_metrics_early(made)
         _trained(made, plugins, "run folder", resume=resume, again=again)
     else:
         _fitted(made)
@@ -182,9 +182,9 @@ def _show(checkup: Checkup) -> None:
 
 def _fitted(made: FittedRun) -> None:
     """Fit a restorer that needs no training, and save it."""
-    from restorekit.runs.checkpoint import alone
+    from restorekit.runs.checkpoint import run_lock
 
-    with alone(made.folder):
+    with run_lock(made.folder):
         made.begin(this_command())
         screen.note(f"run folder: {made.folder}")
         made.fit()
@@ -279,9 +279,9 @@ def train_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run
 
 def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:
     """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
-    from restorekit.runs.checkpoint import alone
+    from restorekit.runs.checkpoint import run_lock
 
-    with alone(made.folder):
+    with run_lock(made.folder):
         if resume:
             _take_over(made)
         made.begin(this_command())
@@ -304,7 +304,7 @@ def _take_over(made: Run) -> None:
 
 def _train(made: Run, plugins: Plugins, again: str) -> None:
     """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
-    from restorekit.core.events import Finished, Ticked
+    from restorekit.core.events import Finished, StepDone
     from restorekit.training.train import train
 
     watchers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
@@ -312,7 +312,7 @@ def _train(made: Run, plugins: Plugins, again: str) -> None:
         for event in screen.Watch().over(train(made)):
             for watcher in watchers:
                 watcher(event)
-            if stopped() and isinstance(event, Ticked | Finished):
+            if stopped() and isinstance(event, StepDone | Finished):
                 made.save()
                 screen.warn(f"stopped after step {made.step} and saved. To go on: {again}")
                 raise typer.Exit(stopped())

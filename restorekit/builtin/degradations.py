@@ -22,9 +22,9 @@ from restorekit import (
     PluginError,
     RecipeError,
     SingleDegradation,
+    conformance_case,
     hookimpl,
     nd,
-    trial,
 )
 
 __all__ = ["bicubic", "blend", "blur", "exposure", "noise"]
@@ -147,7 +147,7 @@ def exposure(domain: Domain, *, severity: tuple[Stops, Stops] = (-1.0, 1.0)) -> 
     return Exposure(severity)
 
 
-@trial(options={"scale": 2})
+@conformance_case(options={"scale": 2})
 def bicubic(domain: Domain, *, scale: Annotated[int, Field(ge=2, le=16)]) -> Degradation:
     """Fewer pixels by antialiased cubic interpolation (Keys, a = -0.5), for super-resolution; data.scale is the same.
 

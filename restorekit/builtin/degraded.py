@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, hookimpl, nd, trial
+from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, conformance_case, hookimpl, nd
 
 __all__ = ["degraded"]
 
@@ -73,7 +73,7 @@ class Degraded(Dataset):
         return self.inner.skipped()
 
 
-@trial(
+@conformance_case(
     options={
         "dataset": {"name": "phantom", "side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]},
         "degradation": "blend",

@@ -27,6 +27,7 @@ from restorekit import (
     ManifestRow,
     RecipeError,
     Record,
+    conformance_case,
     hookimpl,
     read_manifest,
     refuse_split_classes,
@@ -34,7 +35,6 @@ from restorekit import (
     sorted_classes,
     split_folders,
     split_shares,
-    trial,
     write_image,
 )
 
@@ -155,7 +155,7 @@ def _example(root: Path) -> None:
         write_image(root / "pictures" / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1).numpy())
 
 
-@trial(options={"path": "pictures"}, files=_example)
+@conformance_case(options={"path": "pictures"}, files=_example)
 def folder(
     root: Path | None,
     split: str,
@@ -199,7 +199,7 @@ def folder(
 
 
 def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:
-    columns = {"path": "file", "label": "label"}  # named, hence demanded
+    columns = {"path": "file", "label": "label"}  # named, hence required
     rows, _ = read_manifest(table, columns, base, take=("path", "label", "patient", "source", "low", "high"))
     return {row.path: row for row in rows}
 

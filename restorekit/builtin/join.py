@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from restorekit import DataError, Dataset, Depths, Factory, RecipeError, Sample, hookimpl, trial
+from restorekit import DataError, Dataset, Depths, Factory, RecipeError, Sample, conformance_case, hookimpl
 
 __all__ = ["join"]
 
@@ -54,7 +54,7 @@ class Joined(Dataset):
 _FEW = {"name": "phantom", "count": 2, "val": 1, "test": 1, "size": [16, 20]}
 
 
-@trial(options={"datasets": [{**_FEW, "side": "a"}, {**_FEW, "side": "b"}]})
+@conformance_case(options={"datasets": [{**_FEW, "side": "a"}, {**_FEW, "side": "b"}]})
 def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
     """The images of several datasets as one domain.
 

@@ -27,12 +27,12 @@ from restorekit import (
     Record,
     Sample,
     Task,
+    conformance_case,
     hookimpl,
     read_image,
     read_manifest,
     sorted_classes,
     to_stored,
-    trial,
     write_image,
 )
 
@@ -179,7 +179,7 @@ def _example(root: Path) -> None:
     (root / "table.csv").write_text("\n".join(["path,domain,label,split", *rows]), "utf-8")
 
 
-@trial(options={"file": "table.csv", "domain": "poor"}, files=_example)
+@conformance_case(options={"file": "table.csv", "domain": "poor"}, files=_example)
 def manifest(
     root: Path | None,
     split: str,

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from restorekit import HAS_MASK, Dataset, Factory, Record, Sample, Task, hookimpl, trial
+from restorekit import HAS_MASK, Dataset, Factory, Record, Sample, Task, conformance_case, hookimpl
 
 __all__ = ["phantom", "phantom_volume"]
 
@@ -362,7 +362,7 @@ class Phantom(Dataset):
         return Sample(image, mask=mask, target=mask[0].long() if self.task.kind == "mask" else None)
 
 
-@trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]})
+@conformance_case(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]})
 def phantom(
     root: Path | None,
     split: str,
@@ -397,7 +397,7 @@ def phantom(
     return Phantom(split, side, counts.get(split, 0), partial(render, size=size), seed, task)
 
 
-@trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})
+@conformance_case(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})
 def phantom_volume(
     root: Path | None,
     split: str,

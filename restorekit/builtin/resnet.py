@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Factory, Generator, MakeLayer, hookimpl, nd, trial
+from restorekit import Domain, Factory, Generator, MakeLayer, conformance_case, hookimpl, nd
 
 Norm = Literal["instance", "batch", "none"]
 Upsample = Literal["transpose", "resize"]
@@ -147,7 +147,7 @@ def _source(blocks: int, downs: int, up: Upsample, scale: int, outputs: nd.Span)
     return nd.source_of_conv(span, 7, padding=3)
 
 
-@trial(options={"width": 4, "blocks": 1})
+@conformance_case(options={"width": 4, "blocks": 1})
 def resnet(
     source: Domain,
     target: Domain,

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, hookimpl, nd, trial
+from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, conformance_case, hookimpl, nd
 
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 
@@ -180,7 +180,7 @@ def stretch(domain: Domain, *, low: Share = 0.01, high: Share = 0.01) -> Restore
     return Stretch(low, high)
 
 
-@trial(options={"restorers": ["stretch", "identity"]})
+@conformance_case(options={"restorers": ["stretch", "identity"]})
 def chain(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     """Several restorers, one after the other.
 
@@ -191,7 +191,7 @@ def chain(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     return Chain(_made("chain", restorers, domain))
 
 
-@trial(options={"restorers": ["stretch", "identity"]})
+@conformance_case(options={"restorers": ["stretch", "identity"]})
 def ensemble(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     """The mean of what several restorers make of an image.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"]
+__all__ = ["Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "StepDone", "Stepped"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Ticked:
+class StepDone:
     """A step is wholly done, all its other events told: the one place where a run may be stopped and saved."""
 
     step: int
@@ -98,5 +98,5 @@ class Finished:
     step: int
 
 
-Event: TypeAlias = Started | Ticked | Stepped | Scored | Sampled | Noticed | Saved | Finished
+Event: TypeAlias = Started | StepDone | Stepped | Scored | Sampled | Noticed | Saved | Finished
 """What a run reports while it trains; a logger (`watcher`) is called with each."""

@@ -107,7 +107,7 @@ class Side:
         key = self.record(position).key
         with expecting(self.domain.dims):
             sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
-        self._demand(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
+        self._check(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
         image = _channels(sample.image, self.domain.channels, key)
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
         return replace(sample, image=image, truth=truth)
@@ -124,11 +124,11 @@ class Side:
             return facts_of(sample.image.detach().cpu().numpy(), sample.intensity)
         found = memory.read(file, self.domain.dims)
         key = self.record(position).key
-        self._demand(key, len(found.size), finite=found.finite)
-        _demand_channels(found.channels, self.domain.channels, found.gray, key)
+        self._check(key, len(found.size), finite=found.finite)
+        _check_channels(found.channels, self.domain.channels, found.gray, key)
         return found
 
-    def _demand(self, key: str, dims: int, *, finite: bool) -> None:
+    def _check(self, key: str, dims: int, *, finite: bool) -> None:
         if dims != self.domain.dims:
             size = list(self.domain.size)
             raise DataError(f"{key}: has {dims} spatial sizes; data.size has {self.domain.dims}: {size}")
@@ -367,7 +367,7 @@ def changes(folder: Path, splits: Splits) -> str:
     path = folder / "splits.csv"
     if not path.is_file():
         return ""
-    _demand_same_depths(folder / "data.json", splits)
+    _check_same_depths(folder / "data.json", splits)
     began, now = _places(read_own_text(path)), _places(splits.listing())
     moved = sorted(image for image, split in now.items() if began.get(image, split) != split)
     if moved:
@@ -380,7 +380,7 @@ def changes(folder: Path, splits: Splits) -> str:
     return f"the images have changed since the run began: {'; '.join(changes)}" if changes else ""
 
 
-def _demand_same_depths(path: Path, splits: Splits) -> None:
+def _check_same_depths(path: Path, splits: Splits) -> None:
     began = read_own_json(path).get("depths", {}) if path.is_file() else {}
     now = splits.depths()
     for name in SIDES:
@@ -532,10 +532,10 @@ def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["ref
 def _channels(image: Tensor, channels: int, key: str) -> Tensor:
     if image.shape[0] == channels:
         return image
-    _demand_channels(image.shape[0], channels, bool((image == image[:1]).all()), key)
+    _check_channels(image.shape[0], channels, bool((image == image[:1]).all()), key)
     return image.expand(channels, *image.shape[1:]) if image.shape[0] == 1 else image[:1]
 
 
-def _demand_channels(have: int, want: int, gray: bool, key: str) -> None:
+def _check_channels(have: int, want: int, gray: bool, key: str) -> None:
     if have not in (1, want) and not (want == 1 and gray):
         raise DataError(f"{key}: has {have} channels, data.channels is {want}; only one channel is repeated")

@@ -42,7 +42,7 @@ from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 from restorekit.runs.run import Run
 
-__all__ = ["audit", "changes_of_mind", "contrast", "demand_fit", "relation"]
+__all__ = ["audit", "changes_of_mind", "check_fit", "contrast", "relation"]
 
 Rows = NDArray[np.float64]
 Score = Callable[[Indices], float]
@@ -73,7 +73,7 @@ def audit(
         DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
         CheckpointError: if one of the two has no checkpoint that fits.
     """
-    demand_fit(run, judge, split)
+    check_fit(run, judge, split)
     steps = [one.load()["step"] for one in (run, judge)]
     seen = _look(run, judge, split, say)
     unit = unit_word(seen.groups, run.images.unit)
@@ -126,7 +126,7 @@ def contrast(image: Tensor, mask: Tensor) -> Rows:
     return found
 
 
-def demand_fit(run: Experiment, judge: Run, split: str) -> None:
+def check_fit(run: Experiment, judge: Run, split: str) -> None:
     """Refuse a judge that cannot audit a run, before or after the judge is trained.
 
     Raises:
@@ -141,7 +141,7 @@ def demand_fit(run: Experiment, judge: Run, split: str) -> None:
             f"{judge.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; a judge needs another "
             "architecture"
         )
-    _demand_images(run.images.domains["a"], judge.images.domains["a"], judge.folder)
+    _check_images(run.images.domains["a"], judge.images.domains["a"], judge.folder)
     ours, theirs = run.images.domains["a"].classes, judge.images.domains["a"].classes
     if not theirs or judge.nets.ab.head is None:
         raise DataError(f"{judge.folder}: tells no classes, so it cannot judge; use a run with nets.head")
@@ -157,7 +157,7 @@ def demand_fit(run: Experiment, judge: Run, split: str) -> None:
         )
 
 
-def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
+def _check_images(ours: Domain, theirs: Domain, place: Path) -> None:
     """One channel is repeated for a judge of several, as in training; other numbers of channels do not fit."""
     if ours.dims != theirs.dims:
         raise DataError(f"{place}: judges images of {theirs.dims} dimensions, the run restores such of {ours.dims}")

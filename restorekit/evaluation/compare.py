@@ -306,7 +306,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
     return replace(tested, cells=_with_best(tested), discordances=_discordances(tested))
 
 
-def demand_column(found: Comparison, name: str) -> str:
+def check_column(found: Comparison, name: str) -> str:
     """Return the name of a column, or refuse it.
 
     Raises:
@@ -425,7 +425,7 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
                 scores = [_scorer(run, column.name, known, target) for run in method.runs]
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
-                    _demand_as_written(run, column.name, value)
+                    _check_stored_score(run, column.name, value)
                 patients, exact, why = (
                     (None, 0, BIASED)
                     if column.biased
@@ -516,7 +516,7 @@ def _mean_of_scores(scores: Sequence[Callable[[Values | None], Values]]) -> Call
     return lambda over: np.asarray(np.mean([score(over) for score in scores], axis=0))
 
 
-def _demand_as_written(run: Scored, name: str, value: float) -> None:
+def _check_stored_score(run: Scored, name: str, value: float) -> None:
     """The rows must tell the score that the run tells of itself."""
     entry = run.scores["metrics"].get(name)
     written = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None

@@ -37,7 +37,7 @@ from restorekit.runs.engine import Engine
 from restorekit.runs.nets import build_nets
 from restorekit.runs.sizes import answering, trainable
 
-__all__ = ["CLASSIFY", "RESTORE", "Job", "demand_device", "multiply_adds", "order", "peak_memory"]
+__all__ = ["CLASSIFY", "RESTORE", "Job", "check_device", "multiply_adds", "order", "peak_memory"]
 
 CLASSIFY, RESTORE = "classify", "restore"
 """The works: the answer alone, `encode` and the head; and the whole, a restored image and, with a head, the answer."""
@@ -97,7 +97,7 @@ def _status(name: str) -> int:
     return 1024 * int(Path("/proc/self/status").read_text("utf-8").split(f"{name}:")[1].split()[0])
 
 
-def demand_device(device: str | None) -> str:
+def check_device(device: str | None) -> str:
     """Return the device to measure on: the one that is asked for, else the GPU if there is one.
 
     Raises:

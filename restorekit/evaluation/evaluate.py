@@ -34,13 +34,13 @@ from restorekit.runs.selection import distance_name
 
 __all__ = [
     "all_metrics",
+    "check_metrics_early",
     "defined",
     "enlarged",
     "evaluate",
     "known_targets",
     "measure_good",
     "pictures",
-    "rehearse",
     "restored",
     "score",
     "targets",
@@ -149,7 +149,7 @@ def score(run: Experiment, split: str) -> dict[str, float]:
     return found
 
 
-def rehearse(run: Experiment) -> None:
+def check_metrics_early(run: Experiment) -> None:
     """Score one image as the untrained networks leave it: a metric that cannot is reported now, not after the training.
 
     Raises:

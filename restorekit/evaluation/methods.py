@@ -211,8 +211,8 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
         DataError: if the runs cannot be compared; a line says why.
     """
     for run in runs[1:]:
-        _demand_same_task(runs, run)
-        _demand_same_images(runs[0], run)
+        _check_same_task(runs, run)
+        _check_same_images(runs[0], run)
     by_method: dict[tuple[str, str], list[Scored]] = {}
     for run, key in zip(runs, _keys(runs), strict=True):
         by_method.setdefault(key, []).append(run)
@@ -328,7 +328,7 @@ def _told_apart(found: list[Method]) -> list[Method]:
     return made
 
 
-def _demand_same_task(runs: Sequence[Scored], run: Scored) -> None:
+def _check_same_task(runs: Sequence[Scored], run: Scored) -> None:
     """A method without a head has no task, and may stand beside one that has."""
     answering = next((other for other in runs if other.task != Task()), None)
     if answering is None or run.task in (answering.task, Task()):
@@ -342,7 +342,7 @@ def _task_words(run: Scored) -> str:
     return run.task.words() + (f", positive {classes[-1]}" if len(classes) == 2 else "")
 
 
-def _demand_same_images(first: Scored, run: Scored) -> None:
+def _check_same_images(first: Scored, run: Scored) -> None:
     one, other = first.test, run.test
     where = f"{first.folder} and {run.folder}"
     alone = sorted(set(one.keys) ^ set(other.keys))
@@ -360,12 +360,12 @@ def _demand_same_images(first: Scored, run: Scored) -> None:
                 f"{where}: give {len(moved)} of {len(one.keys)} test images another {what}, such as {one.keys[i]!r}: "
                 f"{mine[i] or 'unknown'} and {theirs[i] or 'unknown'}"
             )
-    _demand_same_pixels(first, run, where)
+    _check_same_pixels(first, run, where)
 
 
-def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
+def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
     """Made and degraded images have keys that do not tell their pixels; what was measured of the poor images does."""
-    _demand_made_alike(first, run, where)
+    _check_same_making(first, run, where)
     sized = ("data.size", "data.channels", "data.fit", "data.antialias")
     if any(_get(first.recipe, key) != _get(run.recipe, key) for key in sized):
         return
@@ -383,7 +383,7 @@ def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
             )
 
 
-def _demand_made_alike(first: Scored, run: Scored, where: str) -> None:
+def _check_same_making(first: Scored, run: Scored, where: str) -> None:
     whole = first.synthetic or run.synthetic
     mine, theirs = (_making(one, whole=whole) for one in (first, run))
     for key in sorted(mine.keys() | theirs.keys()):

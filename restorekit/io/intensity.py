@@ -22,8 +22,8 @@ __all__ = [
     "as_array",
     "carried_over",
     "cast",
+    "check_size",
     "checked_range",
-    "demand_size",
     "depth_of",
     "hint_for",
     "one_of",
@@ -356,7 +356,7 @@ def checked_range(ends: Sequence[float], source: str = "") -> tuple[float, float
     return low, high
 
 
-def demand_size(size: Sequence[int]) -> None:
+def check_size(size: Sequence[int]) -> None:
     """Refuse, before anything is decoded, an image that is empty or promises more than `LIMIT`."""
     if not prod(size) or min(size) < 0:
         raise DataError(f"is empty: {'x'.join(map(str, size))} pixels")

@@ -67,7 +67,7 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
             "watch": ["csv"],
         }
     )
-    return made.born(Origins({(): spec.origins.where(("audit", "judge"))}))
+    return made.with_origins(Origins({(): spec.origins.where(("audit", "judge"))}))
 
 
 def needs_classes(task: Task) -> str:

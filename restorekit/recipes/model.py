@@ -351,7 +351,7 @@ class _Recipe(_Model):
         """Where its values came from: a file and a line, or a setting."""
         return self._origins
 
-    def born(self, origins: Origins, parts: Resolved | None = None) -> Self:
+    def with_origins(self, origins: Origins, parts: Resolved | None = None) -> Self:
         """Return it with the places that its values came from, and the parts that were validated."""
         made = self.model_copy()
         made._origins = origins

@@ -259,4 +259,4 @@ def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
     if isinstance(recipe, RestorerRecipe):  # a run folder keeps the paths of other runs, wherever it is loaded from
         part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.restorer.spec))
         recipe = recipe.model_copy(update={"restorer": part})
-    return recipe.born(origins, parts)
+    return recipe.with_origins(origins, parts)

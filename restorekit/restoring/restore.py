@@ -20,13 +20,13 @@ from restorekit.io.filetypes import format_by_name
 from restorekit.io.intensity import carried_over
 from restorekit.restoring.arguments import (
     ScaleMode,
-    demand_flag,
-    demand_range,
-    demand_scale,
-    demand_times,
-    demand_window,
+    check_flag,
+    check_range,
+    check_scale,
+    check_times,
+    check_window,
 )
-from restorekit.restoring.contract import FileModel, demand_plausible
+from restorekit.restoring.contract import FileModel, check_plausible
 from restorekit.restoring.masks import mask_place, write_mask
 from restorekit.restoring.table import LOCK, MASK, STAGE, TABLE, Table, opened, place_key, written_below
 
@@ -143,13 +143,13 @@ def restore_files(
     if not isinstance(model, FileModel):
         raise DataError(f"model: got {type(model).__name__}; allowed: what restorekit.load returns")
     options = _Options(
-        demand_times(times, least=1),
-        demand_window(window),
-        demand_range(range),
-        demand_scale(scale),
-        demand_flag("any_scale", any_scale),
+        check_times(times, least=1),
+        check_window(window),
+        check_range(range),
+        check_scale(scale),
+        check_flag("any_scale", any_scale),
     )
-    model.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+    model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
     return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, say)
 
 
@@ -259,7 +259,7 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     window = max(model.size) if options.window is None and format.windows and model.size else options.window
     image, intensity = format.read(job.path, range=known, dims=model.dims)
     if options.range is None and known is not None:
-        demand_plausible(image, intensity)
+        check_plausible(image, intensity)
     made = model.restored(image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale)
     stored = _as_stored(made.image, intensity)
     before = _as_stored(image, intensity)

@@ -22,7 +22,6 @@ from restorekit.core.types import Nets
 from restorekit.io.files import write_text
 
 __all__ = [
-    "alone",
     "checkpoints",
     "keep_of",
     "kept_checkpoint",
@@ -34,6 +33,7 @@ __all__ = [
     "read_tensors",
     "remove_old",
     "remove_torn",
+    "run_lock",
     "write_checkpoint",
 ]
 
@@ -43,7 +43,7 @@ KEPT = 2
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a run folder. The system ends the hold of a process that was killed.
 
     Raises:

@@ -11,7 +11,7 @@ A guest's whole test, beside its pyproject.toml in a folder `tests`:
         case.run()
 
 A part claims the dimensions, 1, 2 and 3, that it does not refuse with a RecipeError, and must claim one at least. How
-it is tried, and what it is exempt from, its factory says with `restorekit.trial`.
+it is tried, and what it is exempt from, its factory says with `restorekit.conformance_case`.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class Case:
 
     @property
     def exempt(self) -> str | None:
-        """Why the part need not pass, where its factory says so with `trial(exempt=...)`."""
-        return self._subject.trial.exempt.get(self.check)
+        """Why the part need not pass, where its factory says so with `conformance_case(exempt=...)`."""
+        return self._subject.conformance.exempt.get(self.check)
 
     def run(self) -> str:
         """Ask it, and return what is worth telling, such as a figure of speed; mostly nothing.

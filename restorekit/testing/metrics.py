@@ -11,7 +11,7 @@ from torch import Tensor
 from restorekit.core.errors import RecipeError
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["marks", "needs", "reduce", "rows", "rows_of"]
 
@@ -47,21 +47,21 @@ def rows_of(subject: Subject) -> Rows:
 def rows(subject: Subject) -> None:
     """`measure` gives a float64 row an image, the same whatever other images are in the batch."""
     metric, domain = _made(subject)
-    demand(metric.id, "a metric must say its definition in one line: `id` is empty")
+    require(metric.id, "a metric must say its definition in one line: `id` is empty")
     known = ("higher", "lower", "nearer", "neither")
-    demand(metric.better in known, f"`better` must be one of {', '.join(known)}; got {metric.better!r}")
+    require(metric.better in known, f"`better` must be one of {', '.join(known)}; got {metric.better!r}")
     reads_nothing = metric.better != "nearer" or metric.needs is None
-    demand(
+    require(
         reads_nothing, f"a metric whose `better` is nearer is measured of good images too; got needs {metric.needs!r}"
     )
     image, prediction, batch = _example(domain)
     came = metric.measure(image, prediction, batch)
-    demand(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")
-    demand(came.dtype == np.float64, f"rows must be float64; came {came.dtype}")
-    demand(came.ndim == 2 and len(came) == 2, f"rows of 2 images must have the shape (2, k); came {came.shape}")
+    require(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")
+    require(came.dtype == np.float64, f"rows must be float64; came {came.dtype}")
+    require(came.ndim == 2 and len(came) == 2, f"rows of 2 images must have the shape (2, k); came {came.shape}")
     single = [metric.measure(image[i : i + 1], prediction[i : i + 1], _one(batch, i)) for i in range(2)]
     alike = all(len(one) == 1 for one in single) and np.allclose(came, np.concatenate(single), 1e-5, 0, equal_nan=True)
-    demand(
+    require(
         alike, f"a row must depend on its image alone; came {came.tolist()}, one by one {[r.tolist() for r in single]}"
     )
 
@@ -80,9 +80,9 @@ def reduce(subject: Subject) -> None:
     metric, came = _made(subject)[0], rows_of(subject)
     for label, some in {"one row": came[:1], "a row twice": came[[0, 0, 1]], "all rows": came}.items():
         score = metric.reduce(some)
-        demand(isinstance(score, float), f"reduce must return a float; of {label} came a {type(score).__name__}")
+        require(isinstance(score, float), f"reduce must return a float; of {label} came a {type(score).__name__}")
     one, other = metric.reduce(came), metric.reduce(came[::-1])
-    demand(
+    require(
         np.isclose(one, other, equal_nan=True), f"the order of rows must not matter; came {one}, and {other} reversed"
     )
 
@@ -108,11 +108,11 @@ def marks(subject: Subject) -> None:
         return
     metric, domain = _made(subject)
     came = metric.marks(*_example(domain))
-    demand(len(came) == 2, f"marks of 2 signals must be 2 mappings; came {len(came)}")
-    demand(
+    require(len(came) == 2, f"marks of 2 signals must be 2 mappings; came {len(came)}")
+    require(
         list(came[0]) == list(came[1]),
         f"names must be the same for every signal; came {list(came[0])} and {list(came[1])}",
     )
     for name, places in [item for one in came for item in one.items()]:
         inside = all(0 <= place < domain.size[0] for place in places)
-        demand(inside, f"places must be samples from 0, below {domain.size[0]}; of {name!r} came {list(places)}")
+        require(inside, f"places must be samples from 0, below {domain.size[0]}; of {name!r} came {list(places)}")

@@ -9,9 +9,9 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.events import Event, Finished, Noticed, Sampled, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Noticed, Sampled, Saved, Scored, Started, StepDone, Stepped
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 RECIPE: Mapping[str, Any] = {"name": "kit", "data": {"size": [16, 16], "root": None}, "losses": [{"name": "cycle"}]}
 """A part of a recipe: what events carry is plain data."""
@@ -56,7 +56,9 @@ def folder(subject: Subject) -> None:
     with _home() as home:
         _watch(subject, home, ("psnr",), 0)
         beside = sorted(path.name for path in home.parent.iterdir() if path != home)
-        demand(not beside, f"a watcher must write to its folder alone; beside it, or by a relative path, came {beside}")
+        require(
+            not beside, f"a watcher must write to its folder alone; beside it, or by a relative path, came {beside}"
+        )
 
 
 def _watch(subject: Subject, home: Path, scores: tuple[str, ...], first: int) -> None:
@@ -77,5 +79,5 @@ def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Itera
         yield Sampled(step, {"poor": images, "restored": images}, ("1", "2"))
         yield Noticed(step, "mode collapse", 0.01, 0.1, "images are alike", "Raise a weight.", over=step % 2 == 0)
         yield Saved(step, home / "checkpoints")
-        yield Ticked(step)
+        yield StepDone(step)
     yield Finished(4)

@@ -961,7 +961,7 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
 
 
 DIM = '''
-from restorekit import Degradation, hookimpl, trial
+from restorekit import Degradation, hookimpl, conformance_case
 
 class Dim(Degradation):
     def draw(self, rng):
@@ -1021,7 +1021,7 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
 
 def test_plugin_check_tells_every_fault_with_code_3(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
     broken = DIM.replace(".clamp(-1, 1)", "").replace(
-        "def dim(", "@trial(exempt={'identity': 'it is never light'})\ndef dim("
+        "def dim(", "@conformance_case(exempt={'identity': 'it is never light'})\ndef dim("
     )
     said = cli("plugin", "check", uninstalled("broken", broken))
     assert said.code == 3

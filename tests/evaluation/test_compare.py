@@ -17,7 +17,7 @@ from restorekit import DataError, RecipeError, RestorekitError
 from restorekit.evaluation import answers, gallery
 from restorekit.evaluation.answers import GRID, pr_curve, roc_curve, youden
 from restorekit.evaluation.classification import CLASS_SCORES, class_score
-from restorekit.evaluation.compare import TABLE, compare, demand_column
+from restorekit.evaluation.compare import TABLE, check_column, compare
 from restorekit.evaluation.intervals import BIASED, resamples, units
 from restorekit.evaluation.methods import read_run
 from restorekit.io.tables import tex
@@ -716,9 +716,9 @@ def test_a_folder_of_runs_is_its_runs(made: Made) -> None:
 
 def test_a_column_that_is_not_there_is_named(made: Made) -> None:
     found = compare([made()], draws=10)
-    assert demand_column(found, "f2") == "f2"
+    assert check_column(found, "f2") == "f2"
     with pytest.raises(DataError, match=r"--metric: no column of this table is called 'f3'"):
-        demand_column(found, "f3")
+        check_column(found, "f3")
 
 
 # What is said

@@ -19,7 +19,7 @@ from torch import nn
 
 from restorekit import Domain, RecipeError, nd
 from restorekit.discovery.plugins import Plugins, load
-from restorekit.evaluation.costs import CLASSIFY, RESTORE, demand_device, multiply_adds
+from restorekit.evaluation.costs import CLASSIFY, RESTORE, check_device, multiply_adds
 from restorekit.evaluation.profile import (
     Profile,
     Row,
@@ -206,9 +206,9 @@ def test_timing_is_the_middle_and_the_quartiles(seconds: list[float], batch: int
 def test_what_is_asked_for_and_not_there(tmp_path: Path, spec: Any) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(RecipeError, match="torch sees no GPU here; take --device cpu"):
-            demand_device("cuda")
+            check_device("cuda")
     with pytest.raises(RecipeError, match="takes cpu or cuda; came 'gpu'"):
-        demand_device("gpu")
+        check_device("gpu")
     with pytest.raises(RecipeError, match=r"gone: no such recipe or run folder"):
         targets([tmp_path / "gone"], load(), [])
     with pytest.raises(RecipeError, match=r"--variants: no variant is called 'q33'. Did you mean 'q3'\?"):

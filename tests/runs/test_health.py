@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from restorekit import DataError, Event, Loss, Noticed, Sampled, Saved, Started, Stepped, Ticked
+from restorekit import DataError, Event, Loss, Noticed, Sampled, Saved, Started, StepDone, Stepped
 from restorekit.app import screen
 from restorekit.builtin.losses import Adversarial, hinge, lsgan, vanilla
 from restorekit.reports.report import report
@@ -186,9 +186,9 @@ def test_the_screen_tells_it_once_when_it_begins_and_once_when_it_is_over(capsys
     events: list[Event] = [
         Started(0, 300, 10, (), ()),
         Noticed(120, flat.name, 0.01, flat.limit, flat.means, flat.hint),
-        Ticked(120),
+        StepDone(120),
         Noticed(160, flat.name, 0.5, flat.limit, flat.means, flat.hint, over=True),
-        Ticked(160),
+        StepDone(160),
     ]
     list(screen.Watch().over(events))
     lines = [line for line in capsys.readouterr().err.splitlines() if "mode collapse" in line]
@@ -211,7 +211,7 @@ def test_the_screen_tells_what_is_left_and_what_shortens_a_long_run(
             now[0] += 100
             if step % 10 == 0:
                 yield Stepped(step, 0, 1e-4, {"generator.cycle": 0.5})
-            yield Ticked(step)
+            yield StepDone(step)
         yield Stepped(2000, 0, 1e-4, {"generator.cycle": 0.5})
 
     list(screen.Watch().over(events()))
@@ -244,7 +244,7 @@ def test_a_killed_and_resumed_run_leaves_the_same_health(build_run: Build, kille
     assert ("inverted contrast", False) in noticed(whole)
     first = from_step(collapsing(build_run, "killed"), 80)
     for event in train(first):
-        if isinstance(event, Ticked) and event.step == killed:
+        if isinstance(event, StepDone) and event.step == killed:
             break
     with (first.folder / "health.csv").open("a") as file:
         file.write(f"{killed + 1},chan")  # torn by the kill

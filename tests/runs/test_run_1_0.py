@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DATA / "run_1_0", tmp_path / "run_1_0"))
 
 
-def demand_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], step: int) -> None:
+def check_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], step: int) -> None:
     restorer = restorekit.load(where)
     real = recorded["real"]
     made = restorer.restore(recorded["integers"])
@@ -58,7 +58,7 @@ def demand_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], st
 
 def test_a_run_of_1_0_restores_what_1_0_restored(recorded: dict[str, NDArray[np.generic]]) -> None:
     assert json.loads((DATA / "run_1_0" / "environment.json").read_text())["restorekit"] == "1.0.0"
-    demand_as_recorded(DATA / "run_1_0", recorded, step=2)
+    check_as_recorded(DATA / "run_1_0", recorded, step=2)
 
 
 def test_its_recipe_asks_for_the_same_optimizer_and_schedule() -> None:
@@ -84,7 +84,7 @@ def test_a_killed_run_of_1_0_goes_on_to_the_weights_and_scores_of_1_0(
     assert {f"nets/{name}" for name in state} == {name for name in recorded if name.startswith("nets/")}
     for name, value in state.items():
         np.testing.assert_allclose(value.numpy(), recorded[f"nets/{name}"], **CLOSE)
-    demand_as_recorded(folder, recorded, step=4)
+    check_as_recorded(folder, recorded, step=4)
     assert len(compare([folder]).methods) == 1, "by the scores that 1.0 wrote"
     evaluate(run, "test")
     for now, then in zip(table(folder / "scores" / "test.csv"), answers, strict=True):

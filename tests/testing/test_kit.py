@@ -37,11 +37,11 @@ from restorekit import (
     Started,
     Stored,
     TaskHead,
+    conformance_case,
     hookimpl,
     nd,
     to_stored,
     to_unit,
-    trial,
 )
 from restorekit.discovery import plugins
 from restorekit.discovery.plugins import Plugin, Plugins
@@ -210,10 +210,10 @@ def layer_of(wrap: type[Changed]) -> Factory:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_layers(tried: Try, wrap: type[Changed], says: dict[str, str]) -> None:
-    demand(failed(tried("layer", layer_of(wrap))), says)
+    require(failed(tried("layer", layer_of(wrap))), says)
 
 
-def demand(came: dict[str, str], says: dict[str, str]) -> None:
+def require(came: dict[str, str], says: dict[str, str]) -> None:
     assert set(came) == set(says), came
     for check, text in says.items():
         assert re.search(text, came[check]), came[check]
@@ -306,7 +306,7 @@ def test_generators(tried: Try, net: type[Small], says: dict[str, str]) -> None:
             raise RecipeError("one channel, please")
         return net(source.dims)
 
-    demand(failed(tried("generator", broken)), says)
+    require(failed(tried("generator", broken)), says)
 
 
 class Halves(Encoder):
@@ -358,7 +358,7 @@ def test_encoders(tried: Try, net: type[Halves], says: dict[str, str]) -> None:
             raise RecipeError("one channel, please")
         return net(domain.dims)
 
-    demand(failed(tried("encoder", broken)), says)
+    require(failed(tried("encoder", broken)), says)
 
 
 class Judge(Discriminator):
@@ -380,7 +380,7 @@ def test_a_discriminator_of_two_dimensions_is_tried_in_two(tried: Try) -> None:
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    demand(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; got \(2, 2, 8, 8\)"})
+    require(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; got \(2, 2, 8, 8\)"})
 
 
 def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> None:
@@ -390,7 +390,7 @@ def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> Non
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    demand(failed(outcomes), {"contract": "in 1-D it must run, or refuse with a RecipeError; raised RuntimeError: "})
+    require(failed(outcomes), {"contract": "in 1-D it must run, or refuse with a RecipeError; raised RuntimeError: "})
 
 
 class Dense(TaskHead):
@@ -430,7 +430,7 @@ def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> N
             raise RecipeError("classes, please")
         return Dense(reduction, rule)
 
-    demand(failed(tried("head", broken)), says)
+    require(failed(tried("head", broken)), says)
 
 
 class Pixels(Dense):
@@ -482,7 +482,7 @@ def test_losses(tried: Try, say: Callable[[Any], Any], says: dict[str, str]) -> 
         """A term."""
         return Term(say)
 
-    demand(failed(tried("loss", broken)), says)
+    require(failed(tried("loss", broken)), says)
 
 
 @pytest.mark.parametrize(
@@ -508,7 +508,7 @@ def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float
         """A term."""
         return Judged()
 
-    demand(failed(tried("loss", judged)), says)
+    require(failed(tried("loss", judged)), says)
 
 
 def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
@@ -522,7 +522,7 @@ def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
         """A term."""
         return Ranged()
 
-    demand(failed(tried("loss", ranged)), {"range": "only a loss with a discriminator side"})
+    require(failed(tried("loss", ranged)), {"range": "only a loss with a discriminator side"})
 
 
 class Mean(Metric):
@@ -603,7 +603,7 @@ def test_metrics(tried: Try, metric: type[Metric], says: dict[str, str]) -> None
         """A metric."""
         return metric()
 
-    demand(failed(tried("metric", broken)), says)
+    require(failed(tried("metric", broken)), says)
 
 
 class Dark(Degradation):
@@ -637,7 +637,7 @@ def test_degradations(tried: Try, how: Callable[..., torch.Tensor], says: dict[s
     if "untouched" in says:  # an image that was changed is another one when it is degraded again
         came.pop("seed", None)
         came.pop("identity", None)
-    demand(came, says)
+    require(came, says)
 
 
 # Datasets and watchers
@@ -663,7 +663,7 @@ def zeros() -> torch.Tensor:
     [
         ({"train": ["1", "2"], "test": ["3"]}, zeros, 0, {}),
         ({"train": ["1", "2"], "test": ["2"]}, zeros, 0, {"records": "a key must name one image .*; '2' stands twice"}),
-        ({"train": []}, zeros, 0, {"records": "train must hold an image; came none; give @trial"}),
+        ({"train": []}, zeros, 0, {"records": "train must hold an image; came none; give @conformance_case"}),
         (
             {"train": ["1"]},
             zeros,
@@ -693,11 +693,11 @@ def test_datasets(
         """A dataset."""
         return Few(keys.get(split, []), image, target)
 
-    demand(failed(tried("dataset", broken)), says)
+    require(failed(tried("dataset", broken)), says)
 
 
 def test_a_dataset_finds_the_files_of_its_trial(tried: Try) -> None:
-    @trial(options={"name_of_file": "keys.txt"}, files=lambda root: (root / "keys.txt").write_text("1 2"))
+    @conformance_case(options={"name_of_file": "keys.txt"}, files=lambda root: (root / "keys.txt").write_text("1 2"))
     def broken(root: Path | None, split: str, *, name_of_file: str) -> Dataset:
         """A dataset of a file."""
         assert root is not None
@@ -765,12 +765,12 @@ def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
         for name in ("1.num", ".2.num"):
             (root / name).write_text("0 0.25 1")
 
-    @trial(files=write)
+    @conformance_case(files=write)
     def broken() -> Format:
         """Numbers."""
         return made()
 
-    demand(failed(tried("format", broken)), says)
+    require(failed(tried("format", broken)), says)
 
 
 def test_watchers(tried: Try) -> None:
@@ -792,10 +792,10 @@ def test_watchers(tried: Try) -> None:
         return watch
 
     before = Path.cwd()
-    demand(failed(tried("watcher", outside)), {"folder": r"must write to its folder alone; .* came \['log.txt'\]"})
+    require(failed(tried("watcher", outside)), {"folder": r"must write to its folder alone; .* came \['log.txt'\]"})
     every = dict.fromkeys(("events", "resume", "folder"), "must run; raised AttributeError: 'Sampled' object")
-    demand(failed(tried("watcher", narrow)), every)
-    demand(failed(tried("watcher", once)), {"resume": "must run; raised FileExistsError"})
+    require(failed(tried("watcher", narrow)), every)
+    require(failed(tried("watcher", once)), {"resume": "must run; raised FileExistsError"})
     assert Path.cwd() == before
 
 
@@ -818,22 +818,24 @@ def test_contracts(tried: Try) -> None:
         """Not for anything."""
         raise RecipeError(f"not in {domain.dims} dimensions")
 
-    @trial(exempt={"onxx": "no such operator"})
+    @conformance_case(exempt={"onxx": "no such operator"})
     def misspelt(dims: int) -> Any:
         """A layer."""
         return nd.conv(dims)
 
-    demand(
+    require(
         failed(tried("layer", silent)), {"contract": "documented by its factory's docstring, which has no first line"}
     )
-    demand(failed(tried("loss", wrong)), {"contract": "PluginError: plugin broken: loss 'broken' returned a int, must"})
-    hint = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @trial\(options=\{...\}\)"
-    demand(failed(tried("loss", needy)), {"contract": hint})
-    demand(
+    require(
+        failed(tried("loss", wrong)), {"contract": "PluginError: plugin broken: loss 'broken' returned a int, must"}
+    )
+    hint = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @conformance_case\(options=\{...\}\)"
+    require(failed(tried("loss", needy)), {"contract": hint})
+    require(
         failed(tried("metric", picky)), {"contract": "it refuses all: not in 1 dimensions; not in 2 dim.*; not in 3"}
     )
-    hint = r"@trial\(exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
-    demand(failed(tried("layer", misspelt)), {"contract": hint})
+    hint = r"exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
+    require(failed(tried("layer", misspelt)), {"contract": hint})
 
 
 def test_options(tried: Try) -> None:
@@ -859,15 +861,15 @@ def test_options(tried: Try) -> None:
         """A layer with an inner width."""
         return nd.conv(dims)
 
-    demand(failed(tried("loss", anything)), {"options": "option 'margin' accepts anything; annotate it with what it"})
-    demand(
+    require(failed(tried("loss", anything)), {"options": "option 'margin' accepts anything; annotate it with what it"})
+    require(
         failed(tried("layer", unbounded)), {"options": "option 'width' lets -1 pass, which then raises RuntimeError"}
     )
-    demand(failed(tried("layer", bounded)), {})
+    require(failed(tried("layer", bounded)), {})
 
 
 def test_an_exempt_check_is_not_asked_and_says_why(tried: Try) -> None:
-    broken = trial(exempt={"train_eval": "doubles in training, as the paper does"})(layer_of(Unlike))
+    broken = conformance_case(exempt={"train_eval": "doubles in training, as the paper does"})(layer_of(Unlike))
     outcomes = tried("layer", broken)
     assert failed(outcomes) == {}
     exempt = [outcome for outcome in outcomes if outcome.state == "exempt"]
@@ -892,7 +894,7 @@ def test_onnx_sees_another_answer(tried: Try) -> None:
         def after(self, y: torch.Tensor) -> torch.Tensor:
             return y * 2 if torch.compiler.is_compiling() else y
 
-    demand(failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must say the same; they are 1 of"})
+    require(failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must say the same; they are 1 of"})
 
 
 def test_what_is_slow_is_asked_in_two_dimensions_and_with_full_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1010,7 +1012,7 @@ def test_a_part_that_ends_the_process_is_a_part_that_failed(tried: Try) -> None:
         """Ends it all."""
         sys.exit(3)
 
-    demand(failed(tried("metric", broken)), {"contract": "in 1-D it must run, or refuse .*; raised SystemExit: 3"})
+    require(failed(tried("metric", broken)), {"contract": "in 1-D it must run, or refuse .*; raised SystemExit: 3"})
 
 
 def test_names_stand_for_distributions_entry_points_and_modules() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import Finished, Scored, Started, Stepped, Ticked, TrainingError
+from restorekit import Finished, Scored, Started, StepDone, Stepped, TrainingError
 from restorekit.discovery.plugins import load
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.run import Run
@@ -355,7 +355,7 @@ def test_a_resumed_run_is_bit_equal(build_run: Build, optimizer: Any, schedule: 
     list(train(whole))
     part = build_run(folder="part", **changes)
     for event in train(part):
-        if isinstance(event, Ticked) and event.step == 2:
+        if isinstance(event, StepDone) and event.step == 2:
             saved = part.save()
             break
     again = build_run(folder="part", **changes)
@@ -381,7 +381,7 @@ def test_what_the_loop_says(build_run: Build) -> None:
     assert [s for n, s in said if n == "Scored"] == [2, 4, 5]
     assert [s for n, s in said if n == "Sampled"] == [4, 5]
     assert {2, 3, 5} <= {s for n, s in said if n == "Saved"}, "the best, every third, the last"
-    assert [s for n, s in said if n == "Ticked"] == [1, 2, 3, 4, 5]
+    assert [s for n, s in said if n == "StepDone"] == [1, 2, 3, 4, 5]
 
 
 def test_names_are_told_before_values(build_run: Build) -> None:
@@ -404,7 +404,7 @@ def test_epochs_are_passes_over_the_longer_side(build_run: Build) -> None:
 def test_a_listener_may_stop_at_a_tick(build_run: Build) -> None:
     run = build_run(train__steps=6)
     for event in train(run):
-        if isinstance(event, Ticked) and event.step == 2:
+        if isinstance(event, StepDone) and event.step == 2:
             break
     assert run.step == 2
     saved = run.save()

@@ -24,11 +24,11 @@ from restorekit import (
     Domain,
     RecipeError,
     SingleDegradation,
+    conformance_case,
     depths_of,
     find_images,
     read_image,
     split_folders,
-    trial,
     write_image,
 )
 
@@ -165,7 +165,7 @@ def _example(root: Path) -> None:
         write_image(root / "poor" / f"{at}.png", (0.2 * F.avg_pool2d(noise, 3, 1)[0] + 0.3 * at).numpy())
 
 
-@trial(options={"path": "poor"}, files=_example)
+@conformance_case(options={"path": "poor"}, files=_example)
 def learned(domain: Domain, *, path: str, severest: Annotated[float, Field(gt=0, le=10)] = 1.0) -> Degradation:
     """Noise and texture of films of your own, so that a model learns to remove what your films have.
 

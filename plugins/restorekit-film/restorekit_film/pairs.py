@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, nd, trial
+from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, conformance_case, nd
 from restorekit_film.chain import CURVES, TONE, FilmChain, film
 
 __all__ = ["film_pairs"]
@@ -92,7 +92,9 @@ class FilmPairs(Dataset):
         return self.inner.skipped()
 
 
-@trial(options={"dataset": {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [32, 40]}})
+@conformance_case(
+    options={"dataset": {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [32, 40]}}
+)
 def film_pairs(
     root: Path | None,
     split: str,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from restorekit import DataError, RecipeError
 
-__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "demand_detector", "detect", "matched"]
+__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "check_detector", "detect", "matched"]
 
 CLASSES = ("N", "S", "V", "F", "Q")
 """Of ANSI/AAMI EC57: normal and bundle branch block, supraventricular ectopic, ventricular ectopic, fusion, unknown."""
@@ -29,7 +29,7 @@ Detector = Literal["xqrs", "neurokit"]
 Places = NDArray[np.int64]
 
 
-def demand_detector(detector: Detector, rate: float | None) -> None:
+def check_detector(detector: Detector, rate: float | None) -> None:
     """Raise unless the library of a detector is installed, and the rate, where it is known, is one that it takes.
 
     Raises:

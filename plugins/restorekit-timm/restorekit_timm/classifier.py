@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Generator, ParameterGroup, RecipeError, trial
+from restorekit import Domain, Generator, ParameterGroup, RecipeError, conformance_case
 from restorekit_timm.models import (
     blocks_of,
-    demand_known,
-    demand_thaw,
+    check_known,
+    check_unfreeze,
     input_of,
     load_checkpoint,
     load_published,
@@ -74,7 +74,7 @@ class Classifier(Generator):
         return state
 
 
-@trial(options={"model": "test_efficientnet", "pretrained": False, "view": "data"})
+@conformance_case(options={"model": "test_efficientnet", "pretrained": False, "view": "data"})
 def timm(
     source: Domain,
     target: Domain,
@@ -110,7 +110,7 @@ def timm(
     """
     if source.dims != 2:
         raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; came {source.dims}")
-    demand_known(WHERE, model)
+    check_known(WHERE, model)
     known = input_of(model)
     if source.channels not in (1, known.channels):
         raise RecipeError(
@@ -128,7 +128,7 @@ def timm(
         "lr_factor": lr_factor != 1,
         "layer_decay": layer_decay != 1,
     }
-    demand_thaw(WHERE, freeze, unfreeze_at, **told)
+    check_unfreeze(WHERE, freeze, unfreeze_at, **told)
     size = (source.size[0], source.size[1]) if view == "data" else known.size
     made = Classifier(model, size, View(known, size, known.crop if view == "crop" else 1.0))
     if pretrained:

@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Domain, Encoder, ParameterGroup, RecipeError, trial
+from restorekit import Domain, Encoder, ParameterGroup, RecipeError, conformance_case
 from restorekit_timm.models import (
     Input,
-    demand_known,
-    demand_thaw,
+    check_known,
+    check_unfreeze,
     input_of,
     load_checkpoint,
     load_published,
@@ -78,7 +78,7 @@ class Maps(Encoder):
         return [made.permute(0, 3, 1, 2) if self.last else made for made in maps]
 
 
-@trial(options={"model": "test_efficientnet", "pretrained": False})
+@conformance_case(options={"model": "test_efficientnet", "pretrained": False})
 def timm(
     domain: Domain,
     *,
@@ -105,7 +105,7 @@ def timm(
     """
     if domain.dims != 2:
         raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; came {domain.dims}")
-    demand_known(WHERE, model)
+    check_known(WHERE, model)
     known = input_of(model)
     if domain.channels not in (1, known.channels):
         taken = f"1 or {known.channels} channels"
@@ -118,7 +118,7 @@ def timm(
         raise RecipeError(text, option="pretrained")
     if unfreeze_at is not None and not freeze:
         raise RecipeError(f"{WHERE}: unfreeze_at needs freeze: true", option="unfreeze_at")
-    demand_thaw(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)
+    check_unfreeze(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)
     made = Maps(model, known, domain.size)
     made.pretrained, made.file = pretrained, checkpoint or ""
     if freeze and unfreeze_at is None:

@@ -19,7 +19,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from restorekit import RecipeError, Ticked, load, read_image, write_image
+from restorekit import RecipeError, StepDone, load, read_image, write_image
 from restorekit.app.cli import main
 from restorekit.discovery import plugins
 from restorekit.evaluation.evaluate import evaluate
@@ -198,14 +198,14 @@ def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, 
     start = {name: value.clone() for name, value in straight.nets.ab.generator.state_dict().items()}
     assert torch.equal(start["model.conv_stem.weight"], torch.load(weights)["conv_stem.weight"])
     for event in train(straight):
-        if isinstance(event, Ticked) and event.step == 3:
+        if isinstance(event, StepDone) and event.step == 3:
             now = straight.nets.ab.generator.state_dict()
             assert all(torch.equal(now[name], value) for name, value in start.items()), "frozen, and its statistics"
     moved = {name for name, value in straight.nets.ab.generator.state_dict().items() if not value.equal(start[name])}
     assert {name.split(".")[1] for name in moved} == {"blocks", "conv_head", "bn2"}
     assert not any(name.startswith(("model.blocks.0", "model.blocks.1")) for name in moved)
     for event in train(broken):
-        if isinstance(event, Ticked) and event.step == stop:
+        if isinstance(event, StepDone) and event.step == stop:
             break
     weights.unlink()  # a run that goes on has its weights in its checkpoint
     again = built(tmp_path, "broken", *sets)

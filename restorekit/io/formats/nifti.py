@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
-from restorekit.io.intensity import Stored, ambiguous_depth, cast, demand_size, one_of
+from restorekit.io.intensity import Stored, ambiguous_depth, cast, check_size, one_of
 
 __all__ = ["read", "write"]
 
@@ -54,7 +54,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
             kind = nibabel.Nifti2Image if head[:4] in _SECOND else nibabel.Nifti1Image
             header = _header(kind, head)
             shape = tuple(int(size) for size in header.get_data_shape())
-            demand_size(shape)
+            check_size(shape)
             dtype, start = header.get_data_dtype(), _start(header)
             content = head + stream.read(max(0, start + math.prod(shape) * dtype.itemsize - len(head)))
             _require_end(stream, content[start + math.prod(shape) * dtype.itemsize :])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
-from restorekit.io.intensity import Stored, ambiguous_depth, cast, demand_size, upright
+from restorekit.io.intensity import Stored, ambiguous_depth, cast, check_size, upright
 
 __all__ = ["read", "write"]
 
@@ -68,7 +68,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     with tifffile.TiffFile(path) as file:
         page, index = choose(file, frame)
         kind = _kind(page)
-        demand_size((page.imagelength, page.imagewidth))
+        check_size((page.imagelength, page.imagewidth))
         require_complete(page)
         if page.compression.name == "JPEG":
             require_sound_jpeg(page)

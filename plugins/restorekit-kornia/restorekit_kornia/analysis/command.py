@@ -56,7 +56,7 @@ def analyze(
     """
     from restorekit_kornia.analysis.files import analyse, found_images, write_csv
 
-    _demand_sense(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
+    _check_options(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
     limits = _limits(thresholds)
     found = found_images(paths)
     bits = None if range is not None else _bits([*found, *(found_images(list(examples)) if examples else [])])
@@ -101,7 +101,7 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _demand_sense(
+def _check_options(
     *,
     sort: bool,
     quantiles: tuple[float, float] | None,

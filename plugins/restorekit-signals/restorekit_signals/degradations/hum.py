@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Degradation, Domain, RecipeError, trial
+from restorekit import Degradation, Domain, RecipeError, conformance_case
 from restorekit_signals.degradations.mixing import Added, Beyond, Decibels, power_amplitude
 from restorekit_signals.rates import Rate, rate_of
 
@@ -34,7 +34,7 @@ class Hum(Added):
         return every, power_amplitude(every)
 
 
-@trial(options={"rate": 360})
+@conformance_case(options={"rate": 360})
 def mains_hum(
     domain: Domain,
     *,

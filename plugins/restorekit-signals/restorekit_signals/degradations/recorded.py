@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, trial
-from restorekit_signals.beats import demand_detector
+from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, conformance_case
+from restorekit_signals.beats import check_detector
 from restorekit_signals.degradations.mixing import (
     Added,
     Beyond,
@@ -90,7 +90,7 @@ class Recorded(Added):
         return qrs_amplitude(image, rate_of(self.domain, self.rate, self.name))
 
 
-@trial(
+@conformance_case(
     options={
         "dataset": {
             "name": "records",
@@ -133,5 +133,5 @@ def recorded_noise(
     """
     signals_only(domain, "degradation 'recorded_noise'")
     if definition == "nst":
-        demand_detector("xqrs", rate_of(domain, rate, "degradation 'recorded_noise'"))
+        check_detector("xqrs", rate_of(domain, rate, "degradation 'recorded_noise'"))
     return Recorded(domain, dataset, snr, definition, rate, called, beyond)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 import restorekit
-from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
+from restorekit import DataError, Format, Intensity, RecipeError, Stored, conformance_case, to_stored, to_unit
 from restorekit_signals.files.edf_files import read_edf
 from restorekit_signals.files.finding import SUFFIXES, find_signals, skipped_signals
 from restorekit_signals.files.recording import Recording, Values, at_rate, stretches
@@ -194,7 +194,7 @@ def write_example(folder: Path) -> None:
         write_annotations(folder / f"{name}.atr", Annotations(np.round(at * rate).astype(np.int64), symbols))
 
 
-@trial(options={"rate": 128, "range": [-2, 2]}, files=write_example)
+@conformance_case(options={"rate": 128, "range": [-2, 2]}, files=write_example)
 def signal(
     *,
     rate: Rate,

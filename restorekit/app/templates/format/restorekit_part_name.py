@@ -24,7 +24,7 @@ from restorekit import (
     hookimpl,
     to_stored,
     to_unit,
-    trial,
+    conformance_case,
 )
 
 NAME = "part_name"
@@ -88,7 +88,7 @@ def write_example(folder: Path) -> None:
             files.write(folder / side / f"{name}.pgm", image.clip(-1, 1).astype(np.float32), known)
 
 
-@trial(files=write_example)
+@conformance_case(files=write_example)
 def graymap(*, suffix: Annotated[str, Field(pattern=r"^\.\w+$")] = ".pgm") -> Format:
     """Binary PGM files of 8 or 16 bits.
 

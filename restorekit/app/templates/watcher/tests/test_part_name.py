@@ -1,7 +1,7 @@
 import json
 import math
 
-from restorekit import Finished, Scored, Started, Stepped, Ticked
+from restorekit import Finished, Scored, Started, Stepped, StepDone
 
 from restorekit_part_name import lines
 
@@ -14,7 +14,7 @@ def told(folder, first, last, **options):
         watch(Stepped(step, 0, 1e-4, {"cycle": 1 / step}))
         if step % 2 == 0:
             watch(Scored(step, {"psnr": math.nan if step == 2 else 21.5}))
-        watch(Ticked(step))
+        watch(StepDone(step))
     watch(Finished(last))
     return folder / "part_name.jsonl"
 

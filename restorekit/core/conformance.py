@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Trial", "trial", "trial_of"]
+__all__ = ["ConformanceCase", "case_of", "conformance_case"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_MARK = "__restorekit_trial__"
+_MARK = "__restorekit_conformance_case__"
 
 
 @dataclass(frozen=True)
-class Trial:
+class ConformanceCase:
     """How `restorekit plugin check` tries a part."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Trial:
     exempt: Mapping[str, str] = field(default_factory=dict)
 
 
-def trial(
+def conformance_case(
     *,
     options: Mapping[str, Any] | None = None,
     files: Callable[[Path], object] | None = None,
@@ -38,13 +38,13 @@ def trial(
     """
 
     def mark(factory: F) -> F:
-        setattr(factory, _MARK, Trial(dict(options or {}), files, dict(exempt or {})))
+        setattr(factory, _MARK, ConformanceCase(dict(options or {}), files, dict(exempt or {})))
         return factory
 
     return mark
 
 
-def trial_of(factory: Callable[..., Any]) -> Trial:
+def case_of(factory: Callable[..., Any]) -> ConformanceCase:
     """Return how a factory's part is tried."""
-    found: Trial = getattr(factory, _MARK, Trial())
+    found: ConformanceCase = getattr(factory, _MARK, ConformanceCase())
     return found
