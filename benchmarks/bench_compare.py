@@ -79,8 +79,8 @@ def main() -> None:
     for methods, seeds in SHAPES:
         with tempfile.TemporaryDirectory() as folder:
             home = runs(Path(folder), methods, seeds)
-            told = [f"{what.__name__} {seconds(what, home):.1f} s" for what in (table, page)]
-        print(f"{methods} methods, seeds of each {seeds}: {', '.join(told)}")
+            text = [f"{what.__name__} {seconds(what, home):.1f} s" for what in (table, page)]
+        print(f"{methods} methods, seeds of each {seeds}: {', '.join(text)}")
 
 
 def seconds(what: Any, home: Path) -> float:

@@ -88,7 +88,7 @@ def spectra(root: Path | None, split: str, *, file: str, side: str, range: tuple
     """
     low, high = range
     if low >= high:
-        raise RecipeError(f"dataset 'spectra': range is [low, high], low < high; came {[low, high]}")
+        raise RecipeError(f"dataset 'spectra': range is [low, high], low < high; got {[low, high]}")
     rows = _rows((root or Path()) / file)
     classes = tuple(sorted({row.words["label"] for row in rows} - {""}))
     taken = [row for row in rows if (row.words["side"], row.words["split"]) == (side, split)]

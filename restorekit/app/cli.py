@@ -164,7 +164,7 @@ def resume(
 
 @app.command()
 def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
-    """Check a recipe: every fault at once, which class is positive, and how many bits 16-bit files hold."""
+    """Check a recipe: every error at once, which class is positive, and how many bits 16-bit files hold."""
     from restorekit.data.polarity import polarity
     from restorekit.data.splits import depth_notes
     from restorekit.recipes.model import RestorerRecipe
@@ -281,7 +281,7 @@ def restore(
     from restorekit.restoring.model import load
     from restorekit.restoring.restore import restore_files
 
-    commands.known()  # so that a slow import is told
+    commands.known()  # so that a slow import is reported
     if model is None:
         raise _without_model(inputs, out)
     restorer = load(model)
@@ -404,12 +404,12 @@ def parts(
     from restorekit.core.parts import KINDS
 
     if sets and (name is None or kind not in COUNTED):
-        came = " ".join(filter(None, (kind, name))) or "neither kind nor name"
+        got = " ".join(filter(None, (kind, name))) or "neither kind nor name"
         allowed = f"{' or '.join(COUNTED)} NAME"
-        raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; came {came}")
+        raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; got {got}")
     plugins = commands.known()
     if kind is not None and name is None:
-        plugins.load_guests()  # their words are listed too
+        plugins.load_installed()  # their words are listed too
     known = plugins.parts
     if kind is None:
         rows = [[k, c.about, ", ".join(known.names(k))] for k, c in KINDS.items()]
@@ -467,12 +467,12 @@ def schema() -> None:
     from restorekit.recipes.schema import schema as made
 
     known = commands.known()
-    known.load_guests()
+    known.load_installed()
     sys.stdout.write(json.dumps(made(known.parts), indent=1) + "\n")
 
 
 def main() -> None:
-    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some of several things failed, 130 stopped."""
+    """Run the command line: 0 good, 1 internal error, 2 wrong input, 3 some of several tasks failed, 130 stopped."""
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal's encoding does not
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -551,9 +551,9 @@ def _check_same_recipe(spec: AnyRecipe, folder: Path) -> None:
 
 def _check_at_most_one(*options: str, given: Sequence[bool]) -> None:
     """Refuse more than one of several options."""
-    came = [option for option, there in zip(options, given, strict=True) if there]
-    if len(came) > 1:
-        raise RecipeError(f"{' and '.join(came)}: give one of them")
+    chosen = [option for option, there in zip(options, given, strict=True) if there]
+    if len(chosen) > 1:
+        raise RecipeError(f"{' and '.join(chosen)}: give one of them")
 
 
 def _members(

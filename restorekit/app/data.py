@@ -97,15 +97,15 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
     if what.is_dir():
         listed = what / "manifest.csv"
-        faults: list[str] = []
+        errors: list[str] = []
         if listed.is_file():
             screen.note(f"{listed} says what is known of the images")
-            items, faults = listed_folder_items(what, listed, ours, say)
+            items, errors = listed_folder_items(what, listed, ours, say)
         elif ours:
             raise RecipeError(f"{what}: --column is for manifests; there is no {listed}")
         else:
             items = folder_items(what, say)
-        return _of_files(items, [*faults, *skipped_files(skipped_images(what))])
+        return _of_files(items, [*errors, *skipped_files(skipped_images(what))])
     if what.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise DataError(f"{what}: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
     return _of_files(manifest_items(what, ours, say), [])
@@ -141,7 +141,7 @@ def _of_files(items: list[Item], unseen: list[str]) -> _Looked:
 def _columns(columns: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in columns]
     if wrong := [text for text, pair in zip(columns, pairs, strict=True) if not all(pair)]:
-        raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; came {wrong[0]!r}")
+        raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; got {wrong[0]!r}")
     return {ours: theirs for ours, _, theirs in pairs}
 
 

@@ -80,7 +80,7 @@ def _owner(kind: str, name: Name, ctx: Any) -> str | None:
         known = ctx.find_root().command.list_commands(ctx)
         return f"command {name.dashed!r} is {owners.get(name.dashed, 'restorekit')}'s" if name.dashed in known else None
     loaded = plugins.load()
-    loaded.load_guests()  # one that was never imported has not said what it brings
+    loaded.load_installed()  # one that was never imported has not said what it brings
     for plugin in loaded.found:
         if (kind, name.part) in plugin.parts:
             return f"{kind} {name.part!r} comes from {plugin.name}, of {plugin.distribution} {plugin.version}"
@@ -133,11 +133,11 @@ def _show(outcomes: list[Outcome]) -> None:
     columns = ["part", "in", "passed", "not passed", "time", "speed"]
     screen.table("", columns, [_row(kind, name, dims, of) for (kind, name, dims), of in rows.items()])
     screen.say(f"checks: {', '.join(dict.fromkeys(outcome.case.check for outcome in outcomes))}")
-    told: dict[str, list[str]] = {}
+    failures: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.state in ("exempt", "not tried"):
-            told.setdefault(outcome.text, []).append(str(outcome.case))
-    for text, ids in told.items():
+            failures.setdefault(outcome.text, []).append(str(outcome.case))
+    for text, ids in failures.items():
         screen.warn(f"{text} ({', '.join(ids)})")
     for outcome in outcomes:
         if outcome.state == "failed":

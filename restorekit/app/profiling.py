@@ -39,8 +39,8 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
         screen.table("", *summary(profile))
         screen.say("\nG: multiply-adds; ms/N, MiB/N: milliseconds an image and peak memory, in batches of N")
         for one in profile:
-            for fault in one.faults:
-                screen.fail(f"{one.name}: {fault}")
+            for error in one.errors:
+                screen.fail(f"{one.name}: {error}")
         for note in made.notes:
             screen.say(f"\n{note}")
         if out is not None:

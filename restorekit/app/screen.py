@@ -16,9 +16,9 @@ from rich.table import Table
 
 from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, StepDone, Stepped
 
-__all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
+__all__ = ["ProgressDisplay", "Say", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
-UNCHECKED = "images that came since were not checked for leaks; restorekit data check does"
+UNCHECKED = "new images were not checked for leaks; restorekit data check does"
 """What is said of a run whose images have changed."""
 
 Say = Callable[[str], None]
@@ -32,7 +32,7 @@ GAP = 2
 IMAGES = {"score": "", "poor": "degraded", "restored": "restored", "gain": "gain", "good": "good"}
 """The parts of a metric, and how each is called in the table of scores."""
 LONG = 24 * 3600
-"""Seconds from which a run is told how it can be shortened."""
+"""Seconds of training from which a hint says how to shorten a run."""
 
 
 def say(text: str) -> None:
@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-class Watch:
+class ProgressDisplay:
     """Shows a training run: a live bar on a terminal, else a line at every log."""
 
     def __init__(self) -> None:
@@ -108,14 +108,14 @@ class Watch:
             BarColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[values]}"),
             console=err,
         )
         self._task: Any = None
         self._began = self._timed = 0.0
         self._first = 0
         self._steps = 0
-        self._told = ""
+        self._values = ""
 
     def over(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass events on, and show them."""
@@ -133,9 +133,14 @@ class Watch:
         elif isinstance(event, StepDone):
             self._tick(event.step)
         elif isinstance(event, Stepped):
-            self._told = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
+            self._values = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
             if not self._live:
-                parts = (f"step {event.step}/{self._steps}", self._pace(event.step), self._left(event.step), self._told)
+                parts = (
+                    f"step {event.step}/{self._steps}",
+                    self._pace(event.step),
+                    self._left(event.step),
+                    self._values,
+                )
                 note("  ".join(filter(None, parts)))
         elif isinstance(event, Scored):
             note(f"step {event.step}: validation  " + "  ".join(f"{n} {v:.3f}" for n, v in event.values.items()))
@@ -165,7 +170,7 @@ class Watch:
             note("synthetic phantoms: no patient images are used")
         if self._live:
             self._progress.start()
-            self._task = self._progress.add_task("", total=event.steps, completed=event.step, rate="", told="")
+            self._task = self._progress.add_task("", total=event.steps, completed=event.step, rate="", values="")
 
     def _tick(self, step: int) -> None:
         done = step - self._first
@@ -174,7 +179,7 @@ class Watch:
         if done == 10:
             self._estimate(step)
         if self._live:
-            self._progress.update(self._task, completed=step, rate=self._pace(step), told=self._told)
+            self._progress.update(self._task, completed=step, rate=self._pace(step), values=self._values)
 
     def _pace(self, step: int) -> str:
         passed = monotonic() - self._timed

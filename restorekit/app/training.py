@@ -1,4 +1,4 @@
-"""One run, and a sweep of runs, to people: watchers, warnings, Ctrl-C, and what became of each."""
+"""One run, and a sweep of runs, to people: loggers, warnings, Ctrl-C, and what became of each."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _run_one(
     judge = judge_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
     if judge is not None:
         judge, place = judge_place(judge, folder, beside)
-        build.build(judge, plugins, place)  # no judge for want of data or weights is told now, not after the training
+        build.build(judge, plugins, place)  # fail now, not after the training, if the audit classifier cannot be built
     if isinstance(made, Run):
         evaluate.check_metrics_early(made)
         _trained(made, plugins, "run folder", resume=resume, again=again)
@@ -218,11 +218,11 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
             began = monotonic()
             became[member.name] = "stopped"
             beside = [other.folder for other in members if other is not member]
-            fault = attempt(partial(_run_member, member, plugins, allow_leaks, beside))
-            if fault:
+            error = attempt(partial(_run_member, member, plugins, allow_leaks, beside))
+            if error:
                 failed.append(member.name)
-                screen.fail(f"{member.name}: {fault}")
-            became[member.name] = f"failed: {fault}" if fault else f"done in {screen.duration(monotonic() - began)}"
+                screen.fail(f"{member.name}: {error}")
+            became[member.name] = f"failed: {error}" if error else f"done in {screen.duration(monotonic() - began)}"
     except KeyboardInterrupt:
         screen.warn(f"stopped. To go on: {this_command()}")
         raise typer.Exit(130) from None
@@ -258,7 +258,7 @@ def attempt(work: Callable[[], None]) -> str:
         return refused(error)
     except typer.Exit:
         raise
-    except Exception as error:  # a fault of ours must not cost the others; it is shown whole, as ever
+    except Exception as error:  # an internal error must not stop the other runs; its traceback is printed
         screen.note(traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return ""
@@ -303,15 +303,15 @@ def _take_over(made: Run) -> None:
 
 
 def _train(made: Run, plugins: Plugins, again: str) -> None:
-    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
+    """Train with loggers; Ctrl-C saves at the end of the step and says how to go on."""
     from restorekit.core.events import Finished, StepDone
     from restorekit.training.train import train
 
-    watchers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
+    loggers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
     with _stop_asked() as stopped:
-        for event in screen.Watch().over(train(made)):
-            for watcher in watchers:
-                watcher(event)
+        for event in screen.ProgressDisplay().over(train(made)):
+            for logger in loggers:
+                logger(event)
             if stopped() and isinstance(event, StepDone | Finished):
                 made.save()
                 screen.warn(f"stopped after step {made.step} and saved. To go on: {again}")

@@ -33,7 +33,7 @@ class Started:
 
 @dataclass(frozen=True)
 class StepDone:
-    """A step is wholly done, all its other events told: the one place where a run may be stopped and saved."""
+    """A step is complete and all its other events were sent: the only event at which a run may be stopped and saved."""
 
     step: int
 
@@ -68,7 +68,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Noticed:
-    """Something goes wrong in training, such as mode collapse: told once when it begins, and once when it is over."""
+    """A training problem such as mode collapse: sent once when it begins and once when it is over."""
 
     step: int
     name: str
@@ -99,4 +99,4 @@ class Finished:
 
 
 Event: TypeAlias = Started | StepDone | Stepped | Scored | Sampled | Noticed | Saved | Finished
-"""What a run reports while it trains; a logger (`watcher`) is called with each."""
+"""What a run reports while it trains; a logger is called with each."""

@@ -72,7 +72,7 @@ KINDS: Mapping[str, Kind] = {
     "restorer": Kind(("domain",), "Restorer", "restores images: a method without training, or several in a row"),
     "optimizer": Kind(("groups",), "torch.optim.Optimizer", "updates parameters from their gradients"),
     "schedule": Kind(("steps",), "callable", "the learning rate of a step, as a share of the optimizer's"),
-    "watcher": Kind(("folder",), "callable", "is called with every event of a run"),
+    "logger": Kind(("folder",), "callable", "is called with every event of a run"),
 }
 
 
@@ -382,8 +382,8 @@ def _make(part: _Part, values: dict[str, Any], held: dict[str, Any], *core: Any)
     wanted = KINDS[part.kind].returns
     fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
     if not fits:
-        came = type(made).__name__
-        raise PluginError(f"{part.kind} {part.name!r} returned a {came}, must return a {wanted}", plugin=part.owner)
+        got = type(made).__name__
+        raise PluginError(f"{part.kind} {part.name!r} returned a {got}, must return a {wanted}", plugin=part.owner)
     return made
 
 
@@ -509,7 +509,7 @@ def _check_signature(part: _Part) -> None:
 
     gives = KINDS[part.kind].gives
     if not callable(part.factory):
-        raise error(f"add(kind, name, factory) takes a callable; came {part.factory!r}")
+        raise error(f"add(kind, name, factory) takes a callable; got {part.factory!r}")
     parameters = list(inspect.signature(part.factory).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
@@ -543,7 +543,7 @@ _BOUNDS = {
     "min_length": "of at least",
     "max_length": "at most",
 }
-"""How the bounds that an annotation may hold are told."""
+"""The text for each bound that an annotation may have."""
 
 
 def _hint_name(hint: Any) -> str:

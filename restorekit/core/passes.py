@@ -278,7 +278,7 @@ class Loss:
     trains: Sequence[str] = ()
     """Names of networks of `nets.extra` that the term trains, by `extra`; often an option of the part."""
     discriminator_range: tuple[float, float] | None = None
-    """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are wholly told apart,
+    """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are separated perfectly,
     and the least that it can be where both get the same score. None: there is no such scale."""
 
     def generator(self, p: Passes) -> LossValue:

@@ -89,7 +89,7 @@ def short(value: float) -> str:
 
 
 def in_decibels(metric: str) -> bool:
-    """True of the scores that are told in dB."""
+    """True for scores in dB."""
     base, _, number = metric.rpartition("_")
     return (base if number.isdigit() else metric) in _DECIBELS
 

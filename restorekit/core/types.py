@@ -648,7 +648,7 @@ class Metric(ABC):
     undefined: str = "not defined"
     """What a report prints where the score is NaN: the reason in a few words."""
     biased: bool = False
-    """True: of resampled images it comes out worse or better than of all, so it is told without an interval."""
+    """True: of resampled images it comes out worse or better than of all, so it is reported without an interval."""
     proportion: bool = False
     """True: the score is a count divided by a count of the same things, such as images. Where all bootstrap resamples
     are equal, as for 0 of 10, it gets the exact interval (Clopper and Pearson) over patients."""

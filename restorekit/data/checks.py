@@ -106,7 +106,7 @@ class Checkup:
         )
 
     def allowed_in(self, folder: Path) -> bool:
-        """True if a run began in the folder with these leaks, or more: it was told to go on then (--allow-leaks)."""
+        """True if a run began in the folder with these leaks, or more: they were then allowed (--allow-leaks)."""
         path = folder / "data.json"
         began = read_own_json(path).get("check", {}) if path.is_file() else {}
         if began.get("leaks_digest") == self._digest():
@@ -160,8 +160,8 @@ def examine(
         answers: classes are predicted, not only restored.
         unseen: what whoever collected the items left out, a line each.
     """
-    seen = [item for item in items if item.facts is not None and item.fault is None]
-    used = [item for item in items if item.fault is None]
+    seen = [item for item in items if item.facts is not None and item.error is None]
+    used = [item for item in items if item.error is None]
     patient_leaks, patient_warnings = _patients(used)
     pixel_leaks, pixel_warnings = _repeats(seen)
     near, near_count, near_leaks = _near(seen, distance)
@@ -169,7 +169,7 @@ def examine(
     return Checkup(
         images=len(items),
         leaks=(*patient_leaks, *pixel_leaks),
-        unreadable=tuple(item.fault for item in items if item.fault is not None),
+        unreadable=tuple(item.error for item in items if item.error is not None),
         warnings=(
             *_skipped(items),
             *unseen,
@@ -198,10 +198,10 @@ def examine(
 
 def _unchecked(items: Sequence[Item]) -> Iterator[str]:
     """Say of which images it is not known whether they leak, and why; made images repeat nobody."""
-    faulty = sum(item.fault is not None for item in items)
+    faulty = sum(item.error is not None for item in items)
     if faulty:
         yield f"{faulty} of {len(items)} images cannot be read, so they were compared with none"
-    used = [item for item in items if item.fault is None]
+    used = [item for item in items if item.error is None]
     unread = sum(item.facts is None and not item.synthetic for item in used)
     if unread:
         yield f"{unread} of {len(items)} images were not read, so they were compared with none"
@@ -374,12 +374,12 @@ def _near_warnings(near: Sequence[Near], count: int, distance: int) -> Iterator[
 
 
 def _skipped(items: Sequence[Item]) -> Iterator[str]:
-    faults = [item.fault for item in items if item.skipped]
-    if faults:
+    errors = [item.error for item in items if item.skipped]
+    if errors:
         count = (
-            "1 image cannot be used and was" if len(faults) == 1 else f"{len(faults)} images cannot be used and were"
+            "1 image cannot be used and was" if len(errors) == 1 else f"{len(errors)} images cannot be used and were"
         )
-        yield f"{count} skipped (data.unreadable: skip); the first: {faults[0]}."
+        yield f"{count} skipped (data.unreadable: skip); the first: {errors[0]}."
 
 
 def _constants(items: Sequence[Item]) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Item:
     source: str | None = None
     file: Path | None = None
     facts: Facts | None = None
-    fault: str | None = None
+    error: str | None = None
     """Why it cannot be used."""
     number: float | None = None
     """Its target, where targets are a quantity; then it has no label."""
@@ -86,7 +86,7 @@ def recipe_items(splits: Splits) -> list[Item]:
                     source=record.source,
                     file=side.dataset.file(index),
                     facts=seen if isinstance(seen, Facts) else None,
-                    fault=str(seen) if isinstance(seen, DataError) else None,
+                    error=str(seen) if isinstance(seen, DataError) else None,
                     classes=side.domain.classes,
                     skipped=position >= len(side),
                     synthetic=side.dataset.synthetic,
@@ -136,18 +136,18 @@ def listed_folder_items(
     items = [_completed(item, place) for item, place in listed]
     differing = [item for item, place in listed if item.split and place.split and item.split != place.split]
     found = [*items, *(_placed(path, path.relative_to(folder)) for path in others)]
-    faults = []
+    errors = []
     if others:
-        faults.append(
+        errors.append(
             f"{file} names {len(rows)} of {len(found)} images of the folder; {len(others)} are named by no row, such "
             f"as {others[0]}: of these only the pixels and the folder were checked"
         )
     if differing:
-        faults.append(
+        errors.append(
             f"{file} says another split than the folder of {len(differing)} of {len(rows)} images, such as "
             f"{differing[0].name} ({differing[0].split}): only the manifest's splits were checked"
         )
-    return _quantified(_read(found, len(found), say)), faults
+    return _quantified(_read(found, len(found), say)), errors
 
 
 def _completed(item: Item, place: Item) -> Item:
@@ -161,7 +161,7 @@ def _completed(item: Item, place: Item) -> Item:
 
 def depth_lines(items: Iterable[Item]) -> tuple[list[str], list[str]]:
     """Return what the values of all 16-bit files say of their bits, in a line, and why they say nothing, in another."""
-    files = [item.file for item in items if item.file is not None and item.fault is None and _may_be_deep(item)]
+    files = [item.file for item in items if item.file is not None and item.error is None and _may_be_deep(item)]
     try:
         return [*filter(None, [decide(survey(files)).sentence()])], []
     except DataError as error:
@@ -246,7 +246,7 @@ def _read(items: Iterable[Item], count: int, say: Say) -> Iterator[Item]:
             try:
                 seen = memory.read(item.file)
             except DataError as error:
-                yield replace(item, fault=str(error))
+                yield replace(item, error=str(error))
                 continue
-            fault = None if seen.finite else f"{item.name}: holds values that are not finite"
-            yield replace(item, facts=seen, fault=fault)
+            failure = None if seen.finite else f"{item.name}: holds values that are not finite"
+            yield replace(item, facts=seen, error=failure)

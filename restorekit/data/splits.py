@@ -358,7 +358,7 @@ def _require_known(task: Task, targets: Sequence[Target]) -> None:
 
 
 def changes(folder: Path, splits: Splits) -> str:
-    """Return in a sentence which images came or went since a run began; empty if it is in the making, or none did.
+    """Return a sentence that names the images added or removed since the run began; empty if there are none, or no run.
 
     Raises:
         DataError: if images have moved, as when another version of a library splits them: what a run learnt from must
@@ -375,8 +375,10 @@ def changes(folder: Path, splits: Splits) -> str:
             f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0][1]}; the "
             "data or the versions of libraries have changed. Give the manifest a column split, from this file"
         )
-    came, gone = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
-    changes = [f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((came, "came"), (gone, "went")) if some]
+    added, removed = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
+    changes = [
+        f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((added, "added"), (removed, "removed")) if some
+    ]
     return f"the images have changed since the run began: {'; '.join(changes)}" if changes else ""
 
 
@@ -388,7 +390,7 @@ def _check_same_depths(path: Path, splits: Splits) -> None:
         if name in began and was != is_now:
             raise DataError(
                 f"{path}: 16-bit files of data.{name} were taken to hold {_bits(was)} when the run began, and are now "
-                f"taken to hold {_bits(is_now)}: files came or went. Bring them back, or begin a new run"
+                f"taken to hold {_bits(is_now)}: files were added or removed. Restore them, or begin a new run"
             )
 
 
@@ -489,7 +491,7 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
         chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
         if train.indices and not chosen:
             count = len({_unit(train.dataset.records[i], paired=paired) for i in train.indices})
-            raise DataError(f"data.val: {fraction:g} of the {count} groups of data.{name} came to none; raise it")
+            raise DataError(f"data.val: {fraction:g} of the {count} groups of data.{name} round to none; raise it")
         rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
         sides["train", name] = replace(train, indices=rest)
         sides["val", name] = replace(train, indices=chosen)
@@ -514,19 +516,19 @@ def _unit(record: Record, *, paired: bool) -> str:
 
 
 def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["refuse", "skip"]) -> Side:
-    faults = {index: str(found) for index, found in looks.items() if isinstance(found, DataError)}
-    if not faults:
+    errors = {index: str(found) for index, found in looks.items() if isinstance(found, DataError)}
+    if not errors:
         return side
     if how == "refuse":
-        first = next(iter(faults.values()))
-        more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
+        first = next(iter(errors.values()))
+        more = f" (the first of {len(errors)} such files)" if len(errors) > 1 else ""
         raise DataError(f"data.{side.name}: {first}{more}; repair or remove it, or set data.unreadable: skip")
-    kept = tuple(i for i in side.indices if i not in faults)
+    kept = tuple(i for i in side.indices if i not in errors)
     if not kept and side.indices:
         raise DataError(
-            f"data.{side.name}: none of {len(faults)} images can be read; the first: {next(iter(faults.values()))}"
+            f"data.{side.name}: none of {len(errors)} images can be read; the first: {next(iter(errors.values()))}"
         )
-    return replace(side, indices=kept, skipped=tuple(faults.values()))
+    return replace(side, indices=kept, skipped=tuple(errors.values()))
 
 
 def _channels(image: Tensor, channels: int, key: str) -> Tensor:

@@ -22,7 +22,7 @@ __all__ = [
 Json = Mapping[str, Any]
 
 FEW_IMAGES = 10
-"""Below so many images of a class, the reader is told that they are few."""
+"""Below so many images of a class, the report warns that they are few."""
 
 
 def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
@@ -111,12 +111,12 @@ def _unlearnt(splits: Json) -> Iterator[str]:
         of, there = ("", "") if whole else (f" of domain {listed(domains)}", " there")
         yield (
             f"No training image{of} is {either(names)}, so nothing is learnt of {'it' if len(names) == 1 else 'them'}"
-            f"{there}; if some should be, check how labels are told (file name, folder, table)."
+            f"{there}; if some should be, check where labels are read from (file name, folder, table)."
         )
 
 
 @dataclass
-class _Told:
+class _Warning:
     """Where a source tells the class, and where much the same is true."""
 
     sentence: str
@@ -136,19 +136,19 @@ class _Told:
 
 def _confounded(splits: Json, *, answers: bool) -> list[str]:
     """Say where the source tells the class: of the test images first; places where it leans alike share a sentence."""
-    told: dict[str, _Told] = {}
+    found: dict[str, _Warning] = {}
     for split in sorted(splits, key=lambda split: split != "test"):
         for domain, counts in splits[split].items():
             sources, place = counts.get("sources"), (split, domain)
             for sentence in class_and_source("{}", sources, answers=answers):
-                like = next((one for one in told.values() if one.like(sentence, sources)), None)
-                if sentence in told:
-                    told[sentence].places.append(place)
+                like = next((one for one in found.values() if one.like(sentence, sources)), None)
+                if sentence in found:
+                    found[sentence].places.append(place)
                 elif like:
                     like.alike.append(place)
                 else:
-                    told[sentence] = _Told(sentence, sources, [place])
-    return [one.text() for one in told.values()]
+                    found[sentence] = _Warning(sentence, sources, [place])
+    return [one.text() for one in found.values()]
 
 
 def _lean_alike(one: Json, other: Json) -> bool:

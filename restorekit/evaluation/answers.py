@@ -60,13 +60,13 @@ class Calibration:
     ece: tuple[float, ...]
     """The expected calibration error, a number a seed."""
     perfect: tuple[float, float]
-    """What its mean would be if every probability came true: on average, and below which it stays in 95 of 100 draws.
+    """What its mean would be if every probability were exact: on average, and below which it stays in 95 of 100 draws.
 
     Classes of these images are drawn by their probabilities, image by image (consistency resampling: Bröcker and Smith,
     Weather and Forecasting 22, 2007). Few images leave an error to perfect probabilities too.
     """
     bins: tuple[tuple[Values, Values, Values], ...]
-    """A seed: of each bin that holds images the mean promised, the share that came true, and the images."""
+    """A seed: of each bin that holds images the mean promised, the share that is correct, and the images."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,9 @@ def pr_curve(chance: Values, positive: NDArray[np.bool_], weights: Values) -> Va
     def of(tp: Values, fp: Values) -> Values:
         reached = np.searchsorted(tp / tp[-1], GRID - 1e-12)
         total = tp + fp
-        reached = np.maximum(reached, np.searchsorted(total, 0, "right"))  # before the first image nothing is told
+        reached = np.maximum(
+            reached, np.searchsorted(total, 0, "right")
+        )  # before the first image there is no prediction
         return np.asarray(tp[reached] / total[reached])
 
     return _along(chance, positive, weights, of)
@@ -172,8 +174,8 @@ def if_perfect(chances: Sequence[Values]) -> tuple[float, float]:
     for of in chances:
         sure, _, at = confidence(of, of.argmax(1))
         bins = np.eye(BINS)[at]
-        came_true = (luck < sure).astype(np.float64) @ bins
-        drawn += np.abs(came_true - sure @ bins).sum(1) / len(of) / len(chances)
+        is_correct = (luck < sure).astype(np.float64) @ bins
+        drawn += np.abs(is_correct - sure @ bins).sum(1) / len(of) / len(chances)
     return float(drawn.mean()), float(np.quantile(drawn, CONFIDENCE))
 
 
@@ -188,13 +190,13 @@ def _bins(chances: Values, target: NDArray[np.int64]) -> tuple[Values, Values, V
 def youden(chance: Values, positive: NDArray[np.bool_]) -> float | None:
     """Return the threshold with the largest sensitivity + specificity - 1 (Youden 1950); of several the nearest to 1/2.
 
-    An image is told positive from the threshold on. None if the images are not of both classes.
+    An image is predicted positive from the threshold on. None if the images are not of both classes.
     """
     if not 0 < positive.sum() < len(positive):
         return None
     at = np.unique(chance)
-    told = chance >= at[:, None]
-    gain = told[:, positive].mean(1) - told[:, ~positive].mean(1)
+    predicted = chance >= at[:, None]
+    gain = predicted[:, positive].mean(1) - predicted[:, ~positive].mean(1)
     best = at[gain > gain.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -236,8 +238,8 @@ def _decided(chances: Values, cut: float | None) -> Values:
     """Probabilities that say nothing but what is decided at a threshold."""
     if cut is None:
         return chances
-    told = (chances[:, 1] >= cut).astype(np.float64)
-    return np.stack([1 - told, told], axis=1)
+    predicted = (chances[:, 1] >= cut).astype(np.float64)
+    return np.stack([1 - predicted, predicted], axis=1)
 
 
 def cases(found: Comparison) -> list[Case]:

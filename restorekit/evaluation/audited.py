@@ -101,12 +101,12 @@ def _columns(said: _Said) -> Iterator[tuple[str, tuple[str, Values]]]:
     """Yield name, definition and (N,) values: 1, 0, or NaN where the image does not count."""
     names = np.array(said.classes)
     before, after = names[said.poor.argmax(1)], names[said.restored.argmax(1)]
-    told = "the share of images of which a judge (restorekit audit) says the same class before and after restoration"
-    yield "judge_agrees", (told, (before == after).astype(np.float64))
+    meaning = "the share of images of which a judge (restorekit audit) says the same class before and after restoration"
+    yield "judge_agrees", (meaning, (before == after).astype(np.float64))
     for name in said.classes:
         counts = (said.truth == name) & (before == name)
-        told = f"of the {name} images that the judge recognises before restoration, the share that it does after it"
-        yield f"judge_keeps_{name}", (told, np.where(counts, (after == name).astype(np.float64), np.nan))
+        meaning = f"of the {name} images that the judge recognises before restoration, the share that it does after it"
+        yield f"judge_keeps_{name}", (meaning, np.where(counts, (after == name).astype(np.float64), np.nan))
 
 
 def _entry(definition: str, values: Values) -> dict[str, Any]:

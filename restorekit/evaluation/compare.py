@@ -43,7 +43,7 @@ __all__ = ["CONFIDENCE", "DRAWS", "TABLE", "Cell", "Column", "Comparison", "Disc
 Values = NDArray[np.float64]
 
 TABLE = ("accuracy", "sensitivity", "specificity", "precision", "f1", "f2", "auroc")
-"""Columns that are always there where classes are told: those of the paper's Table II, and the AUROC."""
+"""Columns that are always there where classes are predicted: those of the paper's Table II, and the AUROC."""
 DRAWS = 2000
 """Bootstrap resamples."""
 SWAPS = 9999
@@ -197,7 +197,7 @@ class Comparison:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that are told; empty if no method has a head."""
+        """The classes that are predicted; empty if no method has a head."""
         return next((method.runs[0].test.classes for method in self.methods if method.answers), ())
 
     @property
@@ -347,7 +347,7 @@ def _of_answers(name: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column, ...]:
-    """Return the columns of Table II where classes are told, then every metric that a method has and none lacks."""
+    """Return the columns of Table II where classes are predicted, then every metric that all methods have."""
     runs = [run for method in found for run in method.runs]
     entries = _entries(runs)
     classes = next((run.test.classes for run in runs if run.test.classes), ())
@@ -532,7 +532,7 @@ def _tested(scored: Comparison) -> Comparison:
     of = units(scored.first.test.groups)
     member = np.zeros((len(of), scored.images))
     member[unit_of(of), np.arange(scored.images)] = 1
-    differences, told = [], []
+    differences, pairs = [], []
     columns = [column for column in scored.columns if column.rows and column.better != "neither"]
     for one, other in combinations(scored.methods, 2):
         pair = list(zip(one.runs, other.runs, strict=False))
@@ -542,12 +542,12 @@ def _tested(scored: Comparison) -> Comparison:
             parts = [_difference(scored, column, a, b, member) for a, b in pair]
             if all(parts):
                 differences.append(_mean_of([part for part in parts if part]))
-                told.append((column.name, one.label, other.label, len(pair)))
+                pairs.append((column.name, one.label, other.label, len(pair)))
     count = max(SWAPS, round(2 * len(differences) / LEVEL))
     seen, p = swap_test(differences, len(of), count, 0)
     tests = (
         PairTest(column, one, other, float(gap), float(plain), float(corrected), seeds)
-        for (column, one, other, seeds), gap, plain, corrected in zip(told, seen, p, holm(p), strict=True)
+        for (column, one, other, seeds), gap, plain, corrected in zip(pairs, seen, p, holm(p), strict=True)
     )
     return replace(scored, tests=tuple(tests), swaps=0 if 2.0 ** len(of) <= count else count)
 

@@ -105,7 +105,7 @@ def check_device(device: str | None) -> str:
     """
     there = torch.cuda.is_available()
     if device not in (None, "cpu", "cuda"):
-        raise RecipeError(f"--device: takes cpu or cuda; came {device!r}")
+        raise RecipeError(f"--device: takes cpu or cuda; got {device!r}")
     if device == "cuda" and not there:
         raise RecipeError("--device cuda: torch sees no GPU here; take --device cpu")
     return device or ("cuda" if there else "cpu")
@@ -130,7 +130,7 @@ def order(
         {"work", "batch", "seconds"} of a call for a whole batch; {"work", "batch", "bytes"}; and {"error"}, with "work"
         and "batch" if only these failed, in this process or by its end, which is then the last.
     """
-    # What the process was at when it ended: its end is the fault of that alone. For memory there is but one work.
+    # What the process was at when it ended: only that work can have ended it. For memory there is but one work.
     begun: dict[str, Any] = dict(zip(("work", "batch"), works[0], strict=True)) if job == "memory" else {}
     request = json.dumps(
         {

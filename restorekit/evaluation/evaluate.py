@@ -57,7 +57,7 @@ SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass
 class _Measured:
-    """Rows of each metric for the images of a split as they came, "poor" or "good", and as they became, "restored"."""
+    """Rows of each metric for the images of a split before restoration, "poor" or "good", and after it, "restored"."""
 
     metrics: Mapping[str, Metric]
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)

@@ -133,7 +133,7 @@ def _random_swaps(units: int, count: int, seed: int) -> Iterator[Values]:
 
 
 def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Return images that only the one method told rightly, those only the other, and McNemar's p value.
+    """Return images that only the one method classified correctly, those only the other, and McNemar's p value.
 
     The exact binomial test below `EXACT` such images, else chi squared with continuity correction (McNemar 1947,
     doi:10.1007/BF02295996). It takes images for independent.

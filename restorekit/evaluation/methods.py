@@ -217,7 +217,7 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
     for run, key in zip(runs, _keys(runs), strict=True):
         by_method.setdefault(key, []).append(run)
     found = [Method(label, tuple(sorted(same, key=lambda r: r.seed)), {}) for (label, _), same in by_method.items()]
-    found = _told_apart(found)
+    found = _with_unique_labels(found)
     for method in found:
         for one, other in zip(method.runs, method.runs[1:], strict=False):
             if one.seed == other.seed:
@@ -310,7 +310,7 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _told_apart(found: list[Method]) -> list[Method]:
+def _with_unique_labels(found: list[Method]) -> list[Method]:
     """Number the methods that share a name and a variant, and say in what they differ."""
     shared = Counter(method.label for method in found)
     turn, made = Counter[str](), []

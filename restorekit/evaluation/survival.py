@@ -58,7 +58,7 @@ def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
 
 def _able(found: Mapping[str, Any]) -> Iterator[str]:
     """Say how well the judge tells the classes, and whether that is well enough for a verdict."""
-    name, entry = _told(found)
+    name, entry = _score(found)
     if entry.get("poor"):
         values = ", ".join(
             f"{with_interval(entry[which], name, found['confidence'])} on {what}"
@@ -72,7 +72,7 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"By restoration it {_changed(entry['change'], name, found['confidence'])}."
 
 
-def _told(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _score(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return by which metric the judge is measured, and its scores."""
     scores = found["scores"]
     name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
@@ -81,7 +81,7 @@ def _told(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 def _doubt(found: Mapping[str, Any]) -> str:
     """Return why the judge may be guessing before restoration; empty if it is not."""
-    name, entry = _told(found)
+    name, entry = _score(found)
     poor = entry.get("poor")
     if not entry:
         return "the judge was scored by neither AUROC nor accuracy, so nobody can say whether it tells the classes"
@@ -96,13 +96,13 @@ def _doubt(found: Mapping[str, Any]) -> str:
 
 def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
     """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
-    told = with_interval(change, metric, confidence)
+    text = with_interval(change, metric, confidence)
     if change["low"] is None and change["why"] != ALIKE:
-        return f"changed by {told}"
+        return f"changed by {text}"
     low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
     same = "did not change" if low == high else "did not change significantly"
     verdict = "fell" if high < 0 else "rose" if low > 0 else same
-    return f"{verdict}: {told}"
+    return f"{verdict}: {text}"
 
 
 def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
@@ -130,7 +130,7 @@ def proven(found: Mapping[str, Any]) -> list[str]:
     """Return the harm that is certain, in a sentence for each class and way; by a judge that may be guessing, none."""
     if _doubt(found):
         return []
-    metric, entry = _told(found)
+    metric, entry = _score(found)
     before, after = (number((entry.get(which) or {}).get("value")) for which in ("poor", "restored"))
     sure, how_well = percent(found["confidence"]), f"its {LABELS[metric]} {before} before, {after} after"
     return [

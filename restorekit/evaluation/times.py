@@ -59,7 +59,7 @@ def passes(text: str) -> range:
     found = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text.strip())
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last or last > MOST:
-        raise RecipeError(f"--times: takes a number or a range, such as 3 or 0..5, up to {MOST}; came {text!r}")
+        raise RecipeError(f"--times: takes a number or a range, such as 3 or 0..5, up to {MOST}; got {text!r}")
     return range(first, last + 1)
 
 
@@ -68,14 +68,14 @@ def again(
 ) -> dict[str, Any]:
     """Measure the images of a split after each number of passes; write scores/times.json and .csv, or SPLIT_times.
 
-    After 0 passes an image is as it came, and its class is that which `evaluate` scores: what the head says of the
+    After 0 passes an image is as given, and its class is that which `evaluate` scores: what the head says of the
     image, not of what became of it.
 
     Args:
         run: a trained run.
         times: numbers of passes, ascending.
         split: whose images.
-        say: told how far it is.
+        say: called with the progress.
 
     Raises:
         DataError: if the split has no images, or the run hands its images through.

@@ -172,7 +172,7 @@ class StepTable:
                 while left:
                     left = left[file.write(left) :]
             except OSError:
-                with suppress(OSError):  # what is told is why the row could not be written
+                with suppress(OSError):  # the error reported is why the row could not be written
                     file.truncate(whole)  # half of it may stand there, and reports read this file
                 raise
 

@@ -249,7 +249,7 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def carried_over(intensity: Intensity) -> Intensity:
-    """The record for writing an image in another format than it came in: black is the lowest value.
+    """The record for writing an image in another format than its own: black is the lowest value.
 
     What was DICOM or scaled NIfTI is written from 0 to the highest value of its significant bits, for other formats
     know no range of their own: 12 bits stay 12, from 0 to 4095.

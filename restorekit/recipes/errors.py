@@ -101,7 +101,7 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[ErrorRecord]:
     for i, need in enumerate(needs):
         if not isinstance(need, str):
             continue  # an error of the model
-        why = plugins.fault(need)
+        why = plugins.missing(need)
         if why:
             yield ErrorRecord(why, "not-installed", ("needs", i))
 

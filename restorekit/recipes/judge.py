@@ -39,14 +39,14 @@ def judge_recipe(spec: Recipe, steps: int) -> Recipe | None:
     """
     if spec.audit is None:
         return None
-    told = json.loads(spec.model_dump_json())
+    values = json.loads(spec.model_dump_json())
     half = OTHER[spec.half] if spec.half is not None and spec.audit.name == "split" else spec.data.half
     made = Recipe.model_validate(
         {
             "name": f"{spec.name}_judge",
             "seed": spec.seed,
             "needs": spec.needs,
-            "data": {**told["data"], "half": half},
+            "data": {**values["data"], "half": half},
             "nets": {
                 "generator": spec.audit.judge.spec,
                 "head": {"name": "classify", "pool": "avg"},

@@ -270,7 +270,7 @@ class Train(_Model):
     best: str | None = None
     """The validation score that names the best checkpoint; null: the first of `evaluate.metrics`."""
     log_every: int = Field(default=50, ge=1)
-    """Steps between losses told."""
+    """Log the losses every so many steps."""
     save_every: int = Field(default=1000, ge=1)
     """Steps between checkpoints."""
     score_every: int = Field(default=1000, ge=1)
@@ -348,11 +348,11 @@ class _Recipe(_Model):
 
     @property
     def origins(self) -> Origins:
-        """Where its values came from: a file and a line, or a setting."""
+        """Where its values comes from: a file and a line, or a setting."""
         return self._origins
 
     def with_origins(self, origins: Origins, parts: Resolved | None = None) -> Self:
-        """Return it with the places that its values came from, and the parts that were validated."""
+        """Return it with the places that its values comes from, and the parts that were validated."""
         made = self.model_copy()
         made._origins = origins
         made._parts = parts or Resolved()

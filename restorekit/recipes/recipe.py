@@ -1,7 +1,7 @@
 """YAML to a frozen, validated Recipe: every error at once, each with its file, its line and a hint.
 
 A recipe is built in layers: the file it `extends`, the file itself, a variant, then every `--set`. What a later layer
-sets replaces what an earlier one said, and an error names the layer that the value came from.
+sets replaces what an earlier one said, and an error names the layer that the value comes from.
 """
 
 from __future__ import annotations

@@ -136,13 +136,15 @@ def _forests(found: Comparison, metric: str | None) -> list[dict[str, str]]:
     ]
     chosen = metric or ("auroc" if "auroc" in there else next(iter(there), None))
     names = [name for name in dict.fromkeys(("f1", chosen)) if name in there]
-    return [{"name": label(name), "picture": plots.forest(found, name), "alt": _told(found, name)} for name in names]
+    return [
+        {"name": label(name), "picture": plots.forest(found, name), "alt": _alt_text(found, name)} for name in names
+    ]
 
 
-def _told(found: Comparison, name: str) -> str:
+def _alt_text(found: Comparison, name: str) -> str:
     cells = [(m.label, found.cells.get((m.label, name))) for m in found.methods]
-    told = [f"{text} {number(cell.value, name)}" for text, cell in cells if cell is not None]
-    return f"{label(name)} of each method: {', '.join(told)}."
+    values = [f"{text} {number(cell.value, name)}" for text, cell in cells if cell is not None]
+    return f"{label(name)} of each method: {', '.join(values)}."
 
 
 def _calibration(found: Comparison, of: Mapping[str, Calibration]) -> dict[str, Any] | None:

@@ -214,8 +214,8 @@ def _undefined(reason: Any) -> str:
 
 def _few(entry: Any, of: Any) -> str:
     """Return of how many images a score tells, if not of all."""
-    told, images = _mapping(entry).get("n"), _mapping(of).get("images")
-    return f"{text.count(told)} of {text.count(images)} images" if told and images and told < images else ""
+    scored, images = _mapping(entry).get("n"), _mapping(of).get("images")
+    return f"{text.count(scored)} of {text.count(images)} images" if scored and images and scored < images else ""
 
 
 def _bounds(entry: Any) -> tuple[float, float, float] | None:
@@ -460,9 +460,9 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
 
 def _health(run: RunFolder) -> dict[str, Any]:
     """Return what training health looked for, its values over time, and what it found."""
-    told, rows = run.json("health.json"), run.series("health.csv")
+    health, rows = run.json("health.json"), run.series("health.csv")
     rows = [row for row in rows if row[1] in signs.ABOUT]
-    steps = told.get("steps")
+    steps = health.get("steps")
     judged = training_health.judged(steps if isinstance(steps, int) else 0, rows)
     lasting = {finding["name"] for finding in training_health.lasting(judged.findings, None)}
     found = {finding["name"] for finding in judged.findings}
@@ -477,12 +477,12 @@ def _health(run: RunFolder) -> dict[str, Any]:
         for f in training_health.FINDINGS
     ]
     return {
-        "told": bool(told) and bool(rows),
-        "counts_from": told.get("counts_from"),
+        "recorded": bool(health) and bool(rows),
+        "counts_from": health.get("counts_from"),
         "judged": bool(judged.latest),
         "findings": judged.findings,
         "looked_for": looked_for,
-        "chart": _health_chart(rows, told.get("counts_from"), found),
+        "chart": _health_chart(rows, health.get("counts_from"), found),
     }
 
 

@@ -168,14 +168,14 @@ def _leaks(found: Comparison) -> Iterator[str]:
 
 def _ailing(found: Comparison) -> Iterator[str]:
     """Say of which runs the weights have a finding of training health."""
-    faults = [
+    problems = [
         f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.ailing)})"
         for method in found.methods
         for run in method.runs
         if run.ailing
     ]
-    if faults:
-        yield f"By training health these went wrong: {'; '.join(faults)}. Look at their pictures and reports first."
+    if problems:
+        yield f"By training health these went wrong: {'; '.join(problems)}. Look at their pictures and reports first."
 
 
 def _about_images(found: Comparison) -> Iterator[str]:
@@ -220,7 +220,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
         yield from few_images(name, int(np.sum(target == at)))
     without = [method.label for method in found.methods if not method.answers]
     if without:
-        yield f"{', '.join(without)}: without a head, so no class is told; a dash stands there."
+        yield f"{', '.join(without)}: without a head, so no class is predicted; the table shows a dash."
     yield from _constant(found)
     if found.discordances and found.units < found.images and found.unit != "image":
         yield (

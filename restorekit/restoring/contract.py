@@ -22,7 +22,7 @@ WIDE = 16
 
 @dataclass(frozen=True)
 class Restored:
-    """One restored image, and what the head predicts of the image as it came."""
+    """One restored image, and what the head predicts of the image as given."""
 
     image: NDArray[np.float32]
     """(C, *S) in [-1, 1], of the channels of the input."""

@@ -305,12 +305,12 @@ class Model(FileModel):
             return replace(gray, image=gray.image.expand_as(image))
         if image.shape[0] not in (1, channels):
             known = "1 channel" if channels == 1 else f"1 or {channels} channels"
-            raise DataError(f"an image of this run has {known}, before its sizes; came {image.shape[0]}")
+            raise DataError(f"an image of this run has {known}, before its sizes; got {image.shape[0]}")
         beyond = image.abs().max() > 1 and not self.format.exceeds
         if beyond or not torch.isfinite(image).all():
             raise DataError(
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
-                f"came {image.min():.4g} to {image.max():.4g}"
+                f"got {image.min():.4g} to {image.max():.4g}"
             )
         found = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
@@ -322,7 +322,7 @@ class Model(FileModel):
     def _check_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims
         if len(shape) != dims + 1 or not 1 <= dims <= 3 or not prod(shape):
-            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
+            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; got {tuple(shape)}")
 
     def _of(self, image: Tensor, times: int | None) -> Restorer:
         """Return the restorer of images like (C, *S)."""
@@ -374,7 +374,7 @@ class Model(FileModel):
 
     def _check_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
         """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""
-        channels, *came = shape
+        channels, *sides = shape
         if self._bytes_at is None:
             self._bytes_at = _bytes_at(restorer.net, channels, len(size), restorer.device)
         free = _free_memory(restorer.device)
@@ -384,7 +384,7 @@ class Model(FileModel):
             side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
             fits = "x".join([str(side)] * len(size))
             raise DataError(
-                f"{'x'.join(map(str, came))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+                f"{'x'.join(map(str, sides))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
                 f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
             )
 
@@ -563,7 +563,7 @@ def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
     if isinstance(array, np.ndarray):
         return np.asarray(array)  # a subclass, such as np.matrix, has rules of its own
     if not isinstance(array, Tensor):
-        raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
+        raise DataError(f"an image is a NumPy array or a tensor; got {type(array).__name__}")
     if array.layout != torch.strided or array.is_quantized:
         raise DataError(f"an image is a dense tensor; got {array.layout}, {array.dtype}")
     tensor = array.detach().cpu()

@@ -46,13 +46,13 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
         spec: the recipe.
         parts: where its parts come from.
         domains: those of the data; None: those that its datasets report where they can be opened, or else `assumed`.
-        begins: whether a training begins, which needs its watchers and its teacher.
+        begins: whether a training begins, which needs its loggers and its teacher.
 
     Raises:
         RecipeError: with every error, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
-    errors = [*_watcher_errors(spec, parts), *_teacher_errors(spec)] if begins else []
+    errors = [*_logger_errors(spec, parts), *_teacher_errors(spec)] if begins else []
     domains = domains or _reported(spec, parts)
     errors += [*_misfits(spec, terms), *_metric_errors(spec, parts, domains["a"])]
     errors += [] if errors else _shape_errors(spec, parts, domains, terms)
@@ -137,8 +137,8 @@ def _loss_errors(spec: Recipe, at: Place, name: str, loss: Loss) -> Iterator[Fou
             yield replace(error, message=f"{name} trains a network of nets.extra: {error.message}")
 
 
-def _watcher_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
-    """Errors of watchers that cannot be made, as one whose library is not installed."""
+def _logger_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
+    """Errors of loggers that cannot be made, as one whose library is not installed."""
     for i in range(len(spec.watch)):
         try:
             with TemporaryDirectory() as folder, spec.at("watch", i):
@@ -181,7 +181,7 @@ def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found
 def _shape_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Found]:
     """Run the networks once without numbers, on the meta device: what cannot be built or take the images is reported.
 
-    Where a guest needs numbers, as one that reads some while it is built, two images are run on the CPU.
+    Where a plugin needs numbers, as one that reads some while it is built, two images are run on the CPU.
     """
     try:
         return _run_once(spec, parts, domains, terms, "meta", spec.data.batch)
@@ -199,7 +199,7 @@ def _run_once(
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):
                 name = spec.nets.generator.name
-                why = f"generator {name!r} takes multiples of {multiple}; came {spec.data.size}"
+                why = f"generator {name!r} takes multiples of {multiple}; got {spec.data.size}"
                 return [(("data", "size"), why)]
             image = torch.empty(shape)
             scale = nets.ab.generator.scale

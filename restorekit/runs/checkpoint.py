@@ -213,10 +213,10 @@ def load_nets(nets: Nets, tensors: Mapping[str, Tensor], place: Path) -> None:
     """
     own = nets.state_dict()
     for name in sorted({*own, *tensors}):
-        came = tuple(tensors[name].shape) if name in tensors else "nothing"
+        got = tuple(tensors[name].shape) if name in tensors else "nothing"
         want = tuple(own[name].shape) if name in own else "nothing"
-        if came != want:
-            raise CheckpointError(f"{place}: {name} is {came} in the checkpoint, {want} in the recipe's networks")
+        if got != want:
+            raise CheckpointError(f"{place}: {name} is {got} in the checkpoint, {want} in the recipe's networks")
     nets.load_state_dict(dict(tensors))
 
 

@@ -56,8 +56,8 @@ def change(poor: Tensor, restored: Tensor) -> float:
     before, after = _rows(poor), _rows(restored)
     spread = before.std(1, correction=0)
     apart = (after - before).square().mean(1).sqrt()
-    told = spread > CONSTANT
-    return float((apart[told] / spread[told]).max()) if told.any() else math.nan
+    varied = spread > CONSTANT
+    return float((apart[varied] / spread[varied]).max()) if varied.any() else math.nan
 
 
 def correlation(poor: Tensor, restored: Tensor) -> float:
@@ -67,10 +67,10 @@ def correlation(poor: Tensor, restored: Tensor) -> float:
         -1 to 1; NaN if no pair of images is without a constant.
     """
     before, after = _rows(poor), _rows(restored)
-    told = (before.std(1, correction=0) > CONSTANT) & (after.std(1, correction=0) > CONSTANT)
-    if not told.any():
+    varied = (before.std(1, correction=0) > CONSTANT) & (after.std(1, correction=0) > CONSTANT)
+    if not varied.any():
         return math.nan
-    before, after = (x[told] - x[told].mean(1, keepdim=True) for x in (before, after))
+    before, after = (x[varied] - x[varied].mean(1, keepdim=True) for x in (before, after))
     return float(median((before * after).sum(1).div(before.norm(dim=1) * after.norm(dim=1)).tolist()))
 
 

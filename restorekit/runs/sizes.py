@@ -27,7 +27,7 @@ def answering(net: Translator, domain: Domain) -> int | None:
     # Shapes without numbers: nothing is computed, no statistic of the net is moved, and one image has none of its own.
     try:
         return _reached(deepcopy(net).to("meta").eval(), domain, "meta")
-    except RuntimeError:  # a guest's operation that needs numbers
+    except RuntimeError:  # a plugin's operation that needs numbers
         return _reached(deepcopy(net).cpu().eval(), domain, "cpu")
 
 

@@ -1,6 +1,6 @@
-"""The conformance kit: what every part of a plugin is held to, for a guest's own tests and `restorekit plugin check`.
+"""The conformance kit: what every part of a plugin is held to, for a plugin's own tests and `restorekit plugin check`.
 
-A guest's whole test, beside its pyproject.toml in a folder `tests`:
+All that a plugin's tests need, beside its pyproject.toml in a folder `tests`:
 
     import pytest
     from pathlib import Path

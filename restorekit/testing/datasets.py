@@ -45,9 +45,9 @@ def records(subject: Subject) -> None:
     with root_of(subject) as root:
         made = _made(subject, root)
         hint = "give @conformance_case(options={...}, files=...) so that there is something to train on"
-        require(len(made["train"].records), f"the split train must hold an image; came none; {hint}")
+        require(len(made["train"].records), f"the split train must hold an image; got none; {hint}")
         keys = [record.key for part in made.values() for record in part.records]
-        require(all(keys), "every record must have a key; came an empty one")
+        require(all(keys), "every record must have a key; got an empty one")
         twice = sorted({key for key in keys if keys.count(key) > 1})
         require(not twice, f"a key must name one image of all splits; {', '.join(map(repr, twice[:3]))} stands twice")
         first = made["train"]
@@ -67,9 +67,7 @@ def records(subject: Subject) -> None:
                 except DataError as error:
                     require(False, str(error))
         empty = subject.make(root, "no such split")
-        require(
-            len(empty.records) == 0, f"a split that does not exist must be empty; came {len(empty.records)} records"
-        )
+        require(len(empty.records) == 0, f"a split that does not exist must be empty; got {len(empty.records)} records")
 
 
 def images(subject: Subject) -> None:
@@ -81,7 +79,7 @@ def images(subject: Subject) -> None:
                 _require_valid_sample(f"{split} {record.key}", one)
                 _require_mask(f"{split} {record.key}", one, part.task, record.target)
                 file = part.file(index)
-                require(file is None or file.is_file(), f"{record.key}: file must be there, or None; came {file}")
+                require(file is None or file.is_file(), f"{record.key}: file must be there, or None; got {file}")
 
 
 def _rng() -> torch.Generator:
@@ -107,19 +105,19 @@ def _require_mask(where: str, one: Sample, task: Task, recorded: Target) -> None
 
 
 def _require_valid_sample(where: str, one: Sample) -> None:
-    require(one.image.ndim in (2, 3, 4), f"{where}: an image is (C, *S), 1 to 3 sizes S; came {tuple(one.image.shape)}")
+    require(one.image.ndim in (2, 3, 4), f"{where}: an image is (C, *S), 1 to 3 sizes S; got {tuple(one.image.shape)}")
     for name, image in {"image": one.image, "truth": one.truth}.items():
         if image is not None:
-            require(image.dtype == torch.float32, f"{where}: {name} must be float32; came {image.dtype}")
+            require(image.dtype == torch.float32, f"{where}: {name} must be float32; got {image.dtype}")
             shapes = f"{tuple(image.shape)} and {tuple(one.image.shape)}"
-            require(image.shape == one.image.shape, f"{where}: truth and image must have one shape; came {shapes}")
+            require(image.shape == one.image.shape, f"{where}: truth and image must have one shape; got {shapes}")
             most = float(image.abs().max())
-            require(most <= 1, f"{where}: {name} must lie in [-1, 1]; came values to {most:.3g}")
+            require(most <= 1, f"{where}: {name} must lie in [-1, 1]; got values to {most:.3g}")
     if one.mask is not None:
         must = (1, *one.image.shape[1:])
-        require(one.mask.shape == must, f"{where}: a mask must have the shape {must}; came {tuple(one.mask.shape)}")
+        require(one.mask.shape == must, f"{where}: a mask must have the shape {must}; got {tuple(one.mask.shape)}")
         require(((one.mask == 0) | (one.mask == 1)).all(), f"{where}: a mask must hold 0 and 1 alone")
-    require(all(map(math.isfinite, one.drawn.values())), f"{where}: severities must be finite; came {dict(one.drawn)}")
+    require(all(map(math.isfinite, one.drawn.values())), f"{where}: severities must be finite; got {dict(one.drawn)}")
     require(one.truth is not None or not one.drawn, f"{where}: what was drawn is known, so the truth must be too")
 
 

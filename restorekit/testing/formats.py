@@ -30,11 +30,11 @@ def found(subject: Subject) -> None:
 
 def _files(part: Format, root: Path) -> list[Path]:
     paths = part.find(root)
-    require(paths, f"find must return the files of the example; came none; {MEND}")
-    require(all(path.is_file() for path in paths), f"find must return files; came {paths}")
-    require(paths == sorted(paths), f"files must come sorted; came {[path.name for path in paths]}")
+    require(paths, f"find must return the files of the example; got none; {MEND}")
+    require(all(path.is_file() for path in paths), f"find must return files; got {paths}")
+    require(paths == sorted(paths), f"files must come sorted; got {[path.name for path in paths]}")
     hidden = [path for path in paths if any(p.startswith(".") for p in path.relative_to(root).parts)]
-    require(not hidden, f"hidden files must be left out; came {hidden}")
+    require(not hidden, f"hidden files must be left out; got {hidden}")
     return paths
 
 
@@ -46,9 +46,9 @@ def files(subject: Subject) -> None:
             image, intensity = part.read(path)
             said = f"{path.name}: an image is a NumPy array (C, *S), 1 to 3 sizes S, float32"
             require(isinstance(image, np.ndarray), f"{said}; got {type(image).__name__}")
-            require(image.ndim in (2, 3, 4) and image.dtype == np.float32, f"{said}; came {image.dtype} {image.shape}")
+            require(image.ndim in (2, 3, 4) and image.dtype == np.float32, f"{said}; got {image.dtype} {image.shape}")
             most = float(np.abs(image).max())
-            require(most <= 1, f"{path.name}: an image must lie in [-1, 1]; came values to {most:.3g}")  # NaN too
+            require(most <= 1, f"{path.name}: an image must lie in [-1, 1]; got values to {most:.3g}")  # NaN too
             require(intensity.low < intensity.high, f"{path.name}: intensity must say what -1 and 1 are, low < high")
             require(intensity.channels == image.shape[0], f"{path.name}: intensity must have the image's channels")
             require(np.array_equal(image, part.read(path)[0]), f"{path.name}: read again it must be the same")
@@ -63,11 +63,11 @@ def round_trip(subject: Subject) -> None:
             target = root / "restored" / part.restored_name(path, Path(path.name))[0]
             part.write(target, image, intensity)
             again = part.read(target)[0]
-            require(again.shape == image.shape, f"{path.name}: came back as {again.shape}, was {image.shape}")
+            require(again.shape == image.shape, f"{path.name}: got back as {again.shape}, was {image.shape}")
             off = float(np.abs(again - image).max())
             require(off < 2e-4, f"{path.name}: written and read again it must be the same; values moved by {off:.3g}")
             left = [p.name for p in target.parent.iterdir() if p.name.startswith(".") or p.name.endswith(".part")]
-            require(not left, f"writing must leave nothing but the files; came {left}")
+            require(not left, f"writing must leave nothing but the files; got {left}")
 
 
 def missing(subject: Subject) -> None:
@@ -80,6 +80,6 @@ def missing(subject: Subject) -> None:
             try:
                 part.read(path)
             except DataError as error:
-                require(path.stem in str(error), f"a file that is {what} must be named; came {error}")
+                require(path.stem in str(error), f"a file that is {what} must be named; got {error}")
             else:
                 require(False, f"a file that is {what} must be a DataError; it was read")

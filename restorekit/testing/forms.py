@@ -85,8 +85,8 @@ def layer(subject: Subject, label: str) -> Form:
 
     def make(seed: int) -> nn.Module:
         made = subject.make(subject.dims, seed=seed)(4, 6, 3, **LAYERS[label])
-        came = type(made).__name__
-        require(isinstance(made, nn.Module), f"a maker of layers must return a torch.nn.Module, returned a {came}")
+        got = type(made).__name__
+        require(isinstance(made, nn.Module), f"a maker of layers must return a torch.nn.Module, returned a {got}")
         return made  # type: ignore[no-any-return]
 
     return Form(label, make(0), examples.images(2, 4, *[8] * subject.dims), examples.domain(subject.dims), make)

@@ -57,7 +57,7 @@ class Case:
         """Ask it, and return what is worth telling, such as a figure of speed; mostly nothing.
 
         Raises:
-            AssertionError: if the part does not hold: one line of what the contract is, what came, and a hint.
+            AssertionError: if the part does not hold: one line of what the contract is, what got, and a hint.
             unittest.SkipTest: if the part is exempt, or something that the check needs is not installed.
         """
         if self.exempt is not None:

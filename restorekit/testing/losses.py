@@ -61,7 +61,7 @@ def needs(subject: Subject) -> None:
     except Exception as error:
         raise AssertionError(
             f"with both_ways {term.both_ways}, judges {term.judges} and needs {term.needs} it must work in a run that "
-            f"has no more; came {type(error).__name__}: {error}; declare what it reads"
+            f"has no more; got {type(error).__name__}: {error}; declare what it reads"
         ) from error
 
 
@@ -70,7 +70,7 @@ def gradients(subject: Subject) -> None:
     for side in sides(subject):
         nets = examples.nets(subject.dims, extra=subject.make().trains)
         value = sides(subject, nets)[side].mean()
-        require(value.requires_grad, f"the {side}'s gradient must reach the networks; came a value without one")
+        require(value.requires_grad, f"the {side}'s gradient must reach the networks; got a value without one")
         torch.autograd.backward(value)
         trained: dict[str, Sequence[nn.Module]]
         trained = {"generator": nets.translators(), "discriminator": nets.discriminators()}
@@ -78,7 +78,7 @@ def gradients(subject: Subject) -> None:
         grads = [p.grad for net in own for p in net.parameters() if p.grad is not None]
         require(grads, f"the {side}'s gradient must reach a {side}; none has one; does something detach it?")
         require(
-            all(grad.isfinite().all() for grad in grads), f"the {side}'s gradients must be finite; came NaN or infinity"
+            all(grad.isfinite().all() for grad in grads), f"the {side}'s gradients must be finite; got NaN or infinity"
         )
 
 
@@ -90,7 +90,7 @@ def ranges(subject: Subject) -> None:
         return
     require(
         len(given) == 2 and given[0] < given[1],
-        f"discriminator_range must be (floor, chance), floor below chance; came {given}",
+        f"discriminator_range must be (floor, chance), floor below chance; got {given}",
     )
     nets = examples.nets(subject.dims)
     value = sides(subject, nets).get("discriminator")
@@ -98,7 +98,7 @@ def ranges(subject: Subject) -> None:
     floor = given[0] * len(nets.discriminators())
     require(
         value is None or value.item() >= floor - 1e-6,
-        f"discriminator must not be below the floor, {floor:g} for these discriminators; came {value}",
+        f"discriminator must not be below the floor, {floor:g} for these discriminators; got {value}",
     )
 
 
@@ -115,7 +115,5 @@ def autocast(subject: Subject) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = sides(subject)
     for side, value in rough.items():
-        came, must = (float(one.detach().mean()) for one in (value, exact[side]))
-        require(
-            abs(came - must) < 0.1 * max(abs(must), 0.1), f"{side}: bfloat16 must be near {must:.4g}; came {came:.4g}"
-        )
+        got, must = (float(one.detach().mean()) for one in (value, exact[side]))
+        require(abs(got - must) < 0.1 * max(abs(must), 0.1), f"{side}: bfloat16 must be near {must:.4g}; got {got:.4g}")

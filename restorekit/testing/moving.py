@@ -34,8 +34,8 @@ def device(subject: Subject) -> None:
         with torch.no_grad():
             said = outputs(net, x)
             wide = outputs(net.double(), x.double())
-            came = {str(out.dtype) for out in wide}
-            require(came == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; came {came}")
+            got = {str(out.dtype) for out in wide}
+            require(got == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; got {got}")
             _require_close(wide, said, 1e-3, "float64 must say what float32 says")
             _require_close(outputs(net.float(), x), said, 1e-6, "after float64 and back it must say what it said")
             if torch.cuda.is_available():
@@ -43,7 +43,7 @@ def device(subject: Subject) -> None:
                 _require_close(there, said, 1e-2, "the GPU must say what the CPU says")
             ghosts = outputs(net.to("meta"), x.to("meta"))
             ours, theirs = ([tuple(out.shape) for out in outs] for outs in (ghosts, said))
-            require(ours == theirs, f"on the meta device the shapes must be {theirs}; came {ours}")
+            require(ours == theirs, f"on the meta device the shapes must be {theirs}; got {ours}")
 
 
 def _left_behind(net: nn.Module) -> Iterator[str]:
@@ -57,8 +57,8 @@ def _left_behind(net: nn.Module) -> Iterator[str]:
                 yield f"{name}.{attribute}".lstrip(".")
 
 
-def _require_close(came: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
-    off = max(apart(one, other) for one, other in zip(came, wanted, strict=True))
+def _require_close(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
+    off = max(apart(one, other) for one, other in zip(got, wanted, strict=True))
     require(off <= share, f"{rule}; they are {off:.2g} of the largest value apart")
 
 
@@ -150,8 +150,8 @@ def onnx(subject: Subject) -> None:
         program = torch.onnx.export(net, (form.x,), dynamo=True, verbose=False)
         assert program is not None
         reader = ReferenceEvaluator(program.model_proto)
-        came = reader.run(None, {reader.input_names[0]: form.x.numpy()})
-    _require_close(tuple(map(torch.as_tensor, came)), said, 1e-3, "the ONNX model must say the same")
+        got = reader.run(None, {reader.input_names[0]: form.x.numpy()})
+    _require_close(tuple(map(torch.as_tensor, got)), said, 1e-3, "the ONNX model must say the same")
 
 
 @contextlib.contextmanager

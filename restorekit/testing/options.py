@@ -29,7 +29,7 @@ def contract(subject: Subject) -> None:
         "a part is documented by its factory's docstring, which has no first line; say there what it is",
     )
     for option in part.options(kind, name):
-        require(option.type, f"option {option.name!r} has no type that can be told; annotate it with plain types")
+        require(option.type, f"option {option.name!r} has no plain type; annotate it with plain types")
     require(part.schema(kind, name).get("type") == "object", "its options must make a JSON schema of type object")
     errors = part.errors(kind, subject.spec)
     found = "; ".join(map(str, errors))
@@ -85,7 +85,7 @@ def _beyond(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _low(schema: Mapping[str, Any]) -> Iterator[int]:
-    """Yield numbers that people write by mistake, where a number is taken and no least one is told."""
+    """Yield numbers that people write by mistake, where a number is taken and no minimum is declared."""
     plain = [one for one in schema.get("anyOf", [schema]) if one.get("type") in ("integer", "number")]
     if any("minimum" not in one and "exclusiveMinimum" not in one for one in plain):
         yield from (0, -1)

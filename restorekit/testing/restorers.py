@@ -30,7 +30,7 @@ def _images(subject: Subject, channels: int = 1) -> Tensor:
 
 
 def shapes(subject: Subject) -> None:
-    """Restored images have `scale` times the size, the channels that came, and finite float32 values in [-1, 1]."""
+    """Restored images have `scale` times the size, the channels that got, and finite float32 values in [-1, 1]."""
     part = fitted(subject)
     for channels in (1, 3):
         image = _images(subject, channels)

@@ -40,13 +40,13 @@ def _encoder(subject: Subject, form: Form) -> None:
     require(
         widths and len(widths) == len(strides) and not any(steps),
         "an encoder says a width and a stride for each map, each stride a multiple of the one before; "
-        f"came {widths} and {strides}",
+        f"got {widths} and {strides}",
     )
     sides = form.x.shape[2:]
     for x in (form.x, form.x[:1], examples.images(1, form.x.shape[1], *sides[:-1], sides[-1] + strides[-1])):
         maps = net(x)
         require(
-            len(maps) == len(widths), f"an encoder must give {len(widths)} maps, as its widths say; came {len(maps)}"
+            len(maps) == len(widths), f"an encoder must give {len(widths)} maps, as its widths say; got {len(maps)}"
         )
         for i, (width, stride) in enumerate(zip(widths, strides, strict=True)):
             _require_shape(f"map {i}", maps[i], (len(x), width, *(n // stride for n in x.shape[2:])))
@@ -63,14 +63,14 @@ def _generator(subject: Subject, form: Form) -> None:
         larger = (*x.shape[:2], *(net.scale * n for n in x.shape[2:]))
         _require_shape("the translated image", image, larger)
         most = float(image.abs().max())
-        require(most <= 1, f"a translated image must lie in [-1, 1]; came values to {most:.3g}; end with tanh")
-        came = tuple(features.shape)
+        require(most <= 1, f"a translated image must lie in [-1, 1]; got values to {most:.3g}; end with tanh")
+        got = tuple(features.shape)
         require(
-            came[:2] == (len(x), net.features) and features.ndim == x.ndim,
-            f"features must have the shape ({len(x)}, self.features = {net.features}, *s); came {came}",
+            got[:2] == (len(x), net.features) and features.ndim == x.ndim,
+            f"features must have the shape ({len(x)}, self.features = {net.features}, *s); got {got}",
         )
         state, again = net.encode(x)
-        _require_shape("the features that encode gives", again, came)
+        _require_shape("the features that encode gives", again, got)
         _require_shape("decode(state)", net.decode(state), larger)
 
 
@@ -150,5 +150,5 @@ def _require_unknown_ignored(net: TaskHead, raw: Tensor, form: Form, known: Tens
     )
 
 
-def _require_shape(what: str, came: Tensor, must: tuple[int, ...]) -> None:
-    require(tuple(came.shape) == must, f"{what} must have the shape {must}; came {tuple(came.shape)}")
+def _require_shape(what: str, got: Tensor, must: tuple[int, ...]) -> None:
+    require(tuple(got.shape) == must, f"{what} must have the shape {must}; got {tuple(got.shape)}")

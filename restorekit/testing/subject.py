@@ -50,7 +50,7 @@ class Subject:
 
 
 def require(holds: object, otherwise: str) -> None:
-    """Raise an AssertionError that says what the contract is, what came and a hint, unless something holds."""
+    """Raise an AssertionError that says what the contract is, what got and a hint, unless something holds."""
     if not holds:
         raise AssertionError(otherwise)
 

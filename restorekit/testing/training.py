@@ -46,8 +46,8 @@ def _backward(loss: Tensor) -> None:
 
 
 def _require_gradient(what: str, grad: Tensor | None, hint: str) -> None:
-    require(grad is not None, f"gradients must reach {what}; came none; {hint}")
-    require(grad is not None and grad.isfinite().all(), f"the gradient of {what} must be finite; came NaN or infinity")
+    require(grad is not None, f"gradients must reach {what}; got none; {hint}")
+    require(grad is not None and grad.isfinite().all(), f"the gradient of {what} must be finite; got NaN or infinity")
 
 
 def gradcheck(subject: Subject) -> None:
@@ -66,7 +66,7 @@ def gradcheck(subject: Subject) -> None:
             except GradcheckError as error:
                 said = str(error).partition("The above")[0]
         else:
-            raise AssertionError(f"the gradient must be the derivative of what forward computes; came: {said}")
+            raise AssertionError(f"the gradient must be the derivative of what forward computes; got: {said}")
 
 
 def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], Tensor]:
@@ -110,7 +110,7 @@ def train_eval(subject: Subject) -> None:
         kept = copy.deepcopy(net.state_dict())
         with torch.no_grad():
             said, again = outputs(net, x), outputs(net, x)
-            require(_equal(said, again), "in evaluation the same image must give the same output; came another")
+            require(_equal(said, again), "in evaluation the same image must give the same output; got another")
             moved = [name for name, value in net.state_dict().items() if not torch.equal(value, kept[name])]
             require(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; heed self.training")
             net.train()
@@ -118,8 +118,8 @@ def train_eval(subject: Subject) -> None:
             train = outputs(net, x)
             torch.manual_seed(2)
             chance = not _equal(train, outputs(net, x))
-        came, must = ([tuple(out.shape) for out in outs] for outs in (train, said))
-        require(came == must, f"training must give evaluation's shapes {must}; came {came}")
+        got, must = ([tuple(out.shape) for out in outs] for outs in (train, said))
+        require(got == must, f"training must give evaluation's shapes {must}; got {got}")
         statistics = any(name.endswith("running_mean") for name, _ in net.named_buffers())
         if not chance and not statistics:
             off = max(apart(one, other) for one, other in zip(train, said, strict=True))
@@ -149,7 +149,7 @@ def autocast(subject: Subject) -> None:
         rough = outputs(net, form.x)
         loss = form.scalar(rough)
     off = max(apart(one, other) for one, other in zip(rough, exact, strict=True))
-    require(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; came {off:.2g}")
+    require(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; got {off:.2g}")
     if loss.requires_grad:
         torch.autograd.backward(loss)
     lost = [name for name, p in net.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]

@@ -47,14 +47,14 @@ def members(
         RecipeError: if folders hold runs of another recipe, with what differs.
     """
     made = list(_members(found, seeds or 1, out, stem))
-    faults = []
+    errors = []
     for member in made:
         if member.began and not isinstance(member.recipe, RecipeError):
             differing = differences(read_resolved(member.folder), member.recipe)
             if differing:
-                faults.append(f"{member.folder}: began with another recipe; differing: {', '.join(differing)}. {again}")
-    if faults:
-        raise RecipeError(*faults)
+                errors.append(f"{member.folder}: began with another recipe; differing: {', '.join(differing)}. {again}")
+    if errors:
+        raise RecipeError(*errors)
     return made
 
 
@@ -62,7 +62,7 @@ def _members(found: Mapping[str, AnyRecipe | RecipeError], seeds: int, out: Path
     for turn in range(seeds):
         for variant, spec in found.items():
             if isinstance(spec, RecipeError):
-                if turn == 0:  # its fault is said once
+                if turn == 0:  # its error is reported once
                     yield Member(variant or stem, out / "-".join(filter(None, [stem, variant])), spec)
                 continue
             seed = spec.seed + turn

@@ -17,7 +17,7 @@ from restorekit.core.types import Batch
 from restorekit.evaluation.evaluate import pictures, score
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.checkpoint import last_good
-from restorekit.runs.health import watched
+from restorekit.runs.health import monitor
 from restorekit.runs.nets import Term
 from restorekit.runs.run import Run
 
@@ -161,7 +161,7 @@ def train(run: Run) -> Iterator[Event]:
 
     Stop it by leaving the loop at a `StepDone`: there everything of a step is done, and `run.save()` is safe.
     """
-    return watched(_steps(run), run.folder)
+    return monitor(_steps(run), run.folder)
 
 
 def _steps(run: Run) -> Iterator[Event]:

@@ -135,9 +135,9 @@ def test_one_judge_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
     first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
     assert (first / "judge").is_dir()
     assert not (second / "judge").exists(), "that of the first was asked"
-    told = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
-    assert [one.pop("folder") for one in told] == ["judge", "../audited-seed0/judge"]
-    assert told[0] == told[1]
+    audits = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
+    assert [one.pop("folder") for one in audits] == ["judge", "../audited-seed0/judge"]
+    assert audits[0] == audits[1]
     assert "(run folder ../audited-seed0/judge)" in (second / "report.html").read_text()
     other = cli("run", recipe, "--seeds", "1", "--out", "others", "--set", "audit.steps=2")
     assert other.code == 0, other

@@ -94,8 +94,8 @@ def python(packages: dict[str, Path], *args: str) -> str:
 def test_every_kind_can_be_begun() -> None:
     assert scaffold.kinds() == sorted(NAMES)
     page = (ROOT / "docs" / "write-a-plugin.md").read_text("utf-8")
-    told = page.partition("## Begin with")[2].partition("\n## ")[0]
-    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", told, re.MULTILINE)) == scaffold.kinds()
+    section = page.partition("## Begin with")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", section, re.MULTILINE)) == scaffold.kinds()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_each_requires_the_version_that_is_installed(packages: dict[str, Path]) 
 def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
     code = (
         "import json; from restorekit.discovery.plugins import load; from restorekit.app.cli import app; import typer\n"
-        "command = typer.main.get_command(app); load().load_guests()\n"
+        "command = typer.main.get_command(app); load().load_installed()\n"
         "print(json.dumps([[[p.name, p.parts, p.error] for p in load().found], command.list_commands(None)]))"
     )
     found, commands = json.loads(python(packages, "-c", code))
@@ -265,5 +265,5 @@ def test_what_is_installed_is_not_begun_again(
 
 def test_an_empty_folder_is_taken(cli: Cli) -> None:
     Path("fog").mkdir()
-    assert cli("fog", "--kind", "watcher", "--out", "fog").code == 0
+    assert cli("fog", "--kind", "logger", "--out", "fog").code == 0
     assert Path("fog/restorekit_fog.py").is_file()

@@ -123,7 +123,7 @@ def test_blends_nest():
         (partial(blend, degradations=[noise, noise]), "'noise' stands there twice"),
     ],
 )
-def test_faults_are_named(make, says):
+def test_errors_name_the_option(make, says):
     with pytest.raises(RecipeError, match=says):
         make(domain((1, 8)))
 
@@ -131,12 +131,12 @@ def test_faults_are_named(make, says):
 class Either(Degradation):
     """Now one, now the other."""
 
-    def __init__(self, told):
-        self.told = told
+    def __init__(self, fixed):
+        self.fixed = fixed
 
     @property
     def names(self):
-        return self.told
+        return self.fixed
 
     def draw(self, rng):
         return {"hum" if torch.rand((), generator=rng) < 0.5 else "drift": 0.1}

@@ -1,4 +1,4 @@
-"""The built-in networks: published parameter counts, features, sizes, starts and faults."""
+"""The built-in networks: published parameter counts, features, sizes, starts and errors."""
 
 from typing import Any
 

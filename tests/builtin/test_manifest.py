@@ -100,7 +100,7 @@ def test_images_without_a_patient_stand_alone(tmp_path: Path) -> None:
         (["1.png,a,x,p,,s", "2.png,a,x,p,,s"], {}, r"m.csv: 1 patients are too few for shares of 0.2 and 0.0"),
     ],
 )
-def test_faults(tmp_path: Path, rows: list[str], options: dict[str, Any], says: str) -> None:
+def test_errors(tmp_path: Path, rows: list[str], options: dict[str, Any], says: str) -> None:
     table(tmp_path, *rows)
     with pytest.raises(DataError, match=says):
         manifest(tmp_path, "train", file="m.csv", **options)
@@ -182,7 +182,7 @@ def test_masks_of_every_type_hold_the_classes_that_were_written(tmp_path: Path, 
         ("1.png,,train,,,,,", {"mask": "lung"}, "mask needs classes"),
     ],
 )
-def test_faults_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], says: str) -> None:
+def test_errors_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], says: str) -> None:
     several(tmp_path, row)
     with pytest.raises((DataError, RecipeError), match=says):
         manifest(tmp_path, "train", file="m.csv", **options)

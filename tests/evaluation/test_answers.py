@@ -21,7 +21,7 @@ Kind = Literal["map", "classes", "number", "scalar", "tuple", "rows", "item", "v
 
 
 class Answering(TaskHead):
-    """Answers in one of several shapes; `offset` is read where answers are told, and is a tensor without a number."""
+    """Answers in one of several shapes; `offset` is read where answers are made, and is a tensor without a number."""
 
     def __init__(self, features: int, kind: Kind, width: int, reduction: str) -> None:
         super().__init__()

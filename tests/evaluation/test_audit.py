@@ -82,14 +82,16 @@ def test_halves_are_the_whole_and_share_no_patient(spec: Callable[..., Recipe], 
 def test_too_few_patients_for_halves(spec: Callable[..., Recipe], plugins: Plugins) -> None:
     alone = {**TOY, "count": 2}
     halves = [spec(data__a=alone, data__b={**alone, "side": "b"}, data__half=half) for half in ("first", "second")]
-    told = []
+    messages = []
     for half in halves:
         try:
             opened(half, plugins.parts)
         except DataError as error:
-            told.append(str(error))
-    assert len(told) == 1, "one patient stands in one half"
-    assert re.match("data.a: the (first|second) half of the training patients has no images; they are too few", told[0])
+            messages.append(str(error))
+    assert len(messages) == 1, "one patient stands in one half"
+    assert re.match(
+        "data.a: the (first|second) half of the training patients has no images; they are too few", messages[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,8 +157,8 @@ def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[.
     run = restorer(0.0)
     found = audit(run, judge)
     (flips,) = found["flips"]
-    told = {float(row["restored_p_yes"]) for row in rows(run)}
-    assert len(told) == 1, "all restored images are alike"
+    probabilities = {float(row["restored_p_yes"]) for row in rows(run)}
+    assert len(probabilities) == 1, "all restored images are alike"
     lost, invented = (flips[way]["k"] / flips[way]["n"] for way in ("lost", "invented"))
     assert {lost, invented} == {0.0, 1.0}
     assert found["scores"]["auroc"]["restored"]["value"] == 0.5
@@ -177,7 +179,7 @@ NOTHING = {"k": 0, "n": 0, "value": None, "low": None, "high": None}
 
 
 @pytest.fixture
-def told(judge: Run, restorer: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
+def audited(judge: Run, restorer: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
     """An audit with other counts in place of its own: those of images and of their patients, and the net share."""
     found = audit(restorer(1.0), judge)
 
@@ -222,11 +224,11 @@ def verdicts(found: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("way", WORDS)
 @pytest.mark.parametrize(("images", "patients", "least", "most"), CASES)
 def test_harm_is_proven_excluded_or_neither(
-    told: Callable[..., dict[str, Any]], way: str, images: Counts, patients: Counts, least: str, most: str
+    audited: Callable[..., dict[str, Any]], way: str, images: Counts, patients: Counts, least: str, most: str
 ) -> None:
     """The lower end of both intervals above 5 %, the upper end of both below, or 5 % between."""
     which, certain, possible = WORDS[way]
-    found = told(way, images, patients)
+    found = audited(way, images, patients)
     assert [certain.format(least) in one for one in proven(found)] == [True] * bool(least)
     expected = [possible.format(most.format(which=which))] if most else [certain.format(least)] if least else []
     said = verdicts(found)
@@ -234,23 +236,23 @@ def test_harm_is_proven_excluded_or_neither(
     assert all(text in one for text, one in zip(expected, said, strict=True))
 
 
-def test_what_is_won_back_counts_against_harm(told: Callable[..., dict[str, Any]]) -> None:
+def test_what_is_won_back_counts_against_harm(audited: Callable[..., dict[str, Any]]) -> None:
     counts = ("lost", (50, 100), (20, 30))
-    assert "in at least 12.0 % more" in proven(told(*counts, net={"value": 0.3, "low": 0.12, "high": 0.5}))[0]
-    wavers = told(*counts, net={"value": 0.1, "low": -0.02, "high": 0.2})
+    assert "in at least 12.0 % more" in proven(audited(*counts, net={"value": 0.3, "low": 0.12, "high": 0.5}))[0]
+    wavers = audited(*counts, net={"value": 0.1, "low": -0.02, "high": 0.2})
     assert proven(wavers) == []
     assert "a loss in up to 82.7 % of the patients with recognised yes images" in verdicts(wavers)[0]
-    assert proven(told(*counts, net={"value": 0.5, "low": None, "high": None, "why": "one patient"})) == []
-    (alike,) = proven(told(*counts, net={"value": 1.0, "low": None, "high": None, "why": ALIKE}))
+    assert proven(audited(*counts, net={"value": 0.5, "low": None, "high": None, "why": "one patient"})) == []
+    (alike,) = proven(audited(*counts, net={"value": 1.0, "low": None, "high": None, "why": ALIKE}))
     assert "in at least 39.8 % more" in alike, "the exact bound of images"
 
 
 @pytest.mark.parametrize(("patients", "films"), [(100, 1), (30, 10)])
 def test_a_judge_that_wavers_at_its_threshold_proves_nothing(
-    told: Callable[..., dict[str, Any]], patients: int, films: int
+    audited: Callable[..., dict[str, Any]], patients: int, films: int
 ) -> None:
     """A weak judge sees the same evidence with other noise: it changes its mind both ways, and no harm is done."""
-    found, rng, count = told("lost", (1, 2), (1, 2)), np.random.default_rng(0), 0
+    found, rng, count = audited("lost", (1, 2), (1, 2)), np.random.default_rng(0), 0
     truth = np.repeat(np.arange(patients) % 2, films).astype(float)
     over = resamples(units([str(i // films) for i in range(len(truth))]), 200, 0)
     for _ in range(60):
@@ -262,8 +264,8 @@ def test_a_judge_that_wavers_at_its_threshold_proves_nothing(
     assert count <= 6, "two ways of sixty audits, one in forty by chance"
 
 
-def test_a_judge_that_may_be_guessing_proves_nothing(told: Callable[..., dict[str, Any]]) -> None:
-    found = told("invented", (60, 60), (60, 60))
+def test_a_judge_that_may_be_guessing_proves_nothing(audited: Callable[..., dict[str, Any]]) -> None:
+    found = audited("invented", (60, 60), (60, 60))
     assert len(proven(found)) == 1
     found["scores"]["auroc"]["poor"] |= {"value": 0.6, "low": 0.4, "high": 0.8}
     assert proven(found) == []

@@ -74,13 +74,13 @@ def made(tmp_path: Path) -> Made:
         positive = chances(skill, seed, truth) if positive is None else np.asarray(positive)
         home = tmp_path / "runs" / (folder or f"{name}-{seed}")
         (home / "scores").mkdir(parents=True)
-        told = np.stack([1 - positive, positive], axis=1)
+        predicted = np.stack([1 - positive, positive], axis=1)
         known = truth >= 0
         entries: dict[str, Any] = {
             score: {
                 "id": f"{score}: as defined",
                 "better": "lower" if score == "ece" else "higher",
-                "score": {"value": float(class_score(score, told[known], truth[known]))},
+                "score": {"value": float(class_score(score, predicted[known], truth[known]))},
             }
             for score in (CLASS_SCORES if head and known.any() else ())
         }
@@ -207,8 +207,8 @@ def test_the_metric_that_names_the_checkpoint_makes_a_method(
 ) -> None:
     """Beside a run that keeps the best by F1, the only metric that it lists."""
     extra = {"contrast": {"id": "contrast", "better": "neither", "restored": {"value": 1.0, "low": 0.0, "high": 2.0}}}
-    told = [(metrics, train), (["f1"], {"keep": "best", "best": None})]
-    recipes = [{"evaluate": {"metrics": [{"name": name} for name in names]}, "train": so} for names, so in told]
+    options = [(metrics, train), (["f1"], {"keep": "best", "best": None})]
+    recipes = [{"evaluate": {"metrics": [{"name": name} for name in names]}, "train": so} for names, so in options]
     runs = [made("r", i, folder=f"r{i}", recipe=recipe, extra=extra) for i, recipe in enumerate(recipes)]
     found = compare(runs, draws=10, allow_unequal=True).methods
     assert [dict(method.differs) for method in found] == ([{}] if differs is None else differs)
@@ -299,9 +299,9 @@ def test_a_score_that_one_of_several_seeds_has_not_gives_no_range(made: Made) ->
 def test_a_score_that_no_run_lists_has_the_definition_of_its_metric(made: Made) -> None:
     home = made()
     path = home / "scores" / "test.json"
-    told = json.loads(path.read_text())
-    told["metrics"] = {"f1": told["metrics"]["f1"]}
-    path.write_text(json.dumps(told))
+    scores = json.loads(path.read_text())
+    scores["metrics"] = {"f1": scores["metrics"]["f1"]}
+    path.write_text(json.dumps(scores))
     ids = {column.name: column.id for column in compare([home], draws=10).columns}
     assert ids["f1"].startswith("f1: F1 = 2 TP / (2 TP + FN + FP)"), "it is computed anew"
     assert ids["f2"].startswith("f2: F2 = 5 TP / (5 TP + 4 FN + FP); positive: the last of two classes")
@@ -481,8 +481,8 @@ def test_thresholds_come_from_validation_and_are_applied_to_test(made: Made) -> 
     one = answers.thresholds(found)["one"]
     assert isinstance(one, answers.Thresholds)
     assert one.plain["sensitivity"] == 0
-    told = positive >= one.chosen[0]
-    assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, told))
+    predicted = positive >= one.chosen[0]
+    assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, predicted))
     assert one.moved["f1"] > 0.7
     lost = answers.thresholds(compare([made("blind")], draws=10))["blind"]
     assert isinstance(lost, str)
@@ -505,8 +505,8 @@ def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
 def test_calibration_is_the_metric(made: Made) -> None:
     positive = chances(1.0)
     found = answers.calibrations(compare([made(positive=positive)], draws=10))["one"]
-    told = np.stack([1 - positive, positive], axis=1)
-    assert found.ece == pytest.approx([float(class_score("ece", told, TRUTH.astype(int)))], abs=1e-5)
+    predicted = np.stack([1 - positive, positive], axis=1)
+    assert found.ece == pytest.approx([float(class_score("ece", predicted, TRUTH.astype(int)))], abs=1e-5)
     promised, true, count = found.bins[0]
     assert count.sum() == IMAGES
     assert np.abs(promised - true) @ count / IMAGES == pytest.approx(found.ece[0])
@@ -515,12 +515,12 @@ def test_calibration_is_the_metric(made: Made) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_what_calibration_would_be_if_probabilities_came_true(classes: int) -> None:
     rng = np.random.default_rng(1)
-    told = rng.dirichlet([0.7] * classes, IMAGES)
-    mean, most = answers.if_perfect([told])
-    drawn = [class_score("ece", told, np.array([rng.choice(classes, p=p) for p in told])) for _ in range(500)]
+    predicted = rng.dirichlet([0.7] * classes, IMAGES)
+    mean, most = answers.if_perfect([predicted])
+    drawn = [class_score("ece", predicted, np.array([rng.choice(classes, p=p) for p in predicted])) for _ in range(500)]
     assert mean == pytest.approx(np.mean(drawn), rel=0.05)
     assert most == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
-    assert answers.if_perfect([told, told]) == pytest.approx((mean, most)), "the same images, the same luck"
+    assert answers.if_perfect([predicted, predicted]) == pytest.approx((mean, most)), "the same images, the same luck"
 
 
 # What a judge said
@@ -886,9 +886,9 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
 
 def test_the_table_for_latex_tells_the_doubts(made: Made) -> None:
     found = compare([made("one"), made("two", seed=1)], draws=10, allow_unequal=True)
-    told = words.latex(found)
+    table = words.latex(found)
     assert len(words.notes(found)) > 2
-    assert all(tex(note) in told for note in words.notes(found))
+    assert all(tex(note) in table for note in words.notes(found))
 
 
 def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:
@@ -909,7 +909,7 @@ def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Ca
 def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
     """What is over by the step that is scored, or begins after it, says nothing of the weights that are compared."""
 
-    def watched(run: Path, collapsed: tuple[int, int], step: int) -> Path:
+    def with_health(run: Path, collapsed: tuple[int, int], step: int) -> Path:
         rows = [f"{at},variation,{0.01 if collapsed[0] <= at <= collapsed[1] else 0.9}" for at in range(100, 1001, 100)]
         (run / "health.csv").write_text("\n".join(["step,measure,value", *rows]) + "\n")
         (run / "health.json").write_text(json.dumps({"steps": 1000, "findings": []}))  # of a version that knew no limit
@@ -917,23 +917,23 @@ def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
         (run / "scores" / "test.json").write_text(json.dumps(scores | {"step": step}))
         return run
 
-    def told(*runs: Path) -> list[str]:
+    def notes_of(*runs: Path) -> list[str]:
         return [note for note in words.notes(compare(list(runs), draws=20)) if "By training health" in note]
 
-    ill, over = watched(made("ill"), (300, 1000), 1000), watched(made("over"), (300, 500), 1000)
-    best, later = watched(made("best"), (300, 700), 600), watched(made("later"), (700, 1000), 500)
-    (note,) = told(ill, over, best, later, made("unwatched"))
+    ill, over = with_health(made("ill"), (300, 1000), 1000), with_health(made("over"), (300, 500), 1000)
+    best, later = with_health(made("best"), (300, 700), 600), with_health(made("later"), (700, 1000), 500)
+    (note,) = notes_of(ill, over, best, later, made("unwatched"))
     assert ": ill (mode collapse); best (mode collapse). Look" in note
-    (note,) = told(ill, watched(made("ill", 1), (500, 1000), 1000))
+    (note,) = notes_of(ill, with_health(made("ill", 1), (500, 1000), 1000))
     assert ": ill, seed 0 (mode collapse); ill, seed 1 (mode collapse). Look" in note
     for name, text in (
         ("health.json", "[]"),
         ("health.json", "{"),
         ("health.csv", "step,measure,value\nx,variation,1\n"),
     ):
-        watched(ill, (300, 1000), 1000)
+        with_health(ill, (300, 1000), 1000)
         (ill / name).write_text(text)
-        assert told(ill, over) == [], (name, text)
+        assert notes_of(ill, over) == [], (name, text)
 
 
 def test_the_page_lays_out_without_broken_words_on_a_desktop_and_a_phone(

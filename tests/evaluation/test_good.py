@@ -1,4 +1,4 @@
-"""Good images beside poor and restored ones: scored, compared, told; and metrics of which neither way is better."""
+"""Good images beside poor and restored ones: scored, compared, reported; and metrics of which neither way is better."""
 
 import csv
 import json
@@ -377,9 +377,9 @@ def test_the_headline_says_by_what_the_images_moved(
     assert len(sentences) == len(said)
     for sentence, parts in zip(sentences, said, strict=True):
         assert all(part in sentence for part in parts)
-    (told,) = towards.warnings({"metrics": metrics}) or [""]
-    assert warned in told
-    assert bool(told) is bool(warned)
+    (warning,) = towards.warnings({"metrics": metrics}) or [""]
+    assert warned in warning
+    assert bool(warning) is bool(warned)
     assert findings.score_warnings({"metrics": metrics}) == []
 
 
@@ -416,16 +416,16 @@ def test_the_best_is_told_by_the_first_metric_that_knows(build_run: Build) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "error"),
     [
         (metrics("mean", keep="best"), "train.keep: best needs a metric that knows what is better"),
         (metrics("mean", "psnr", best="mean"), "train.best: of mean, neither more nor less is better; .* psnr"),
     ],
 )
 def test_a_checkpoint_is_never_chosen_by_what_has_no_better(
-    build_run: Build, options: dict[str, Any], fault: str, tmp_path: Path
+    build_run: Build, options: dict[str, Any], error: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=fault):
+    with pytest.raises(RecipeError, match=error):
         build_run(**options, data__a=toy(val=2, truth=True))
 
 

@@ -1,4 +1,4 @@
-"""Recipes: layers, dotted settings, and every error at once, each with the place that it came from."""
+"""Recipes: layers, dotted settings, and every error at once, each with the place that it comes from."""
 
 import json
 from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_what_is_missing_is_named(errors: Errors) -> None:
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "only words\n", "3\n"])
 def test_a_file_that_is_no_mapping(lines: Lines, text: str) -> None:
     (line,) = lines(text)
-    assert line.startswith("r.yaml: a recipe is a mapping with name, data, nets, losses and train; came ")
+    assert line.startswith("r.yaml: a recipe is a mapping with name, data, nets, losses and train; got ")
 
 
 @pytest.mark.parametrize(
@@ -429,10 +429,10 @@ def test_an_installed_plugin_that_is_not_named_changes_nothing(tmp_path: Path) -
     def loud_layer(dims: int) -> Any:
         return nd.conv(dims)
 
-    guest = ModuleType("loud")
-    guest.register_parts = register_parts  # type: ignore[attr-defined]
+    plugin = ModuleType("loud")
+    plugin.register_parts = register_parts  # type: ignore[attr-defined]
     before = recipe.load(path, loud)
-    loud.register("loud", guest)
+    loud.register("loud", plugin)
     assert recipe.load(path, loud) == before
 
 
@@ -453,7 +453,7 @@ def test_the_parts_of_a_recipe_are_found_within_parts_too(load: Load, plugins: P
         *[("degradation", name) for name in ("blend", "blur")],
         *[("generator", name) for name in ("resnet", "unet")],
         *[("loss", name) for name in ("lsgan", "cycle", "identity")],
-        *[("discriminator", "patch"), ("metric", "psnr"), ("watcher", "csv"), ("watcher", "samples")],
+        *[("discriminator", "patch"), ("metric", "psnr"), ("logger", "csv"), ("logger", "samples")],
         *[("optimizer", "adam"), ("schedule", "constant")],
     }
 

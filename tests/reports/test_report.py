@@ -530,10 +530,10 @@ def test_a_run_without_a_head_is_not_warned_of_accuracy(full):
     ],
 )
 def test_a_class_that_no_training_image_shows_is_told(a, b, expected):
-    told = data_warnings.data_warnings({"splits": {"train": {"a": counts(*a, None, 9), "b": counts(*b, None, 9)}}})
-    told = [sentence for sentence in told if sentence.startswith("No training")]
-    assert len(told) == len(expected)
-    assert all(sentence.startswith(start) for sentence, start in zip(told, expected, strict=True))
+    warnings = data_warnings.data_warnings({"splits": {"train": {"a": counts(*a, None, 9), "b": counts(*b, None, 9)}}})
+    warnings = [sentence for sentence in warnings if sentence.startswith("No training")]
+    assert len(warnings) == len(expected)
+    assert all(sentence.startswith(start) for sentence, start in zip(warnings, expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -616,9 +616,9 @@ def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, ex
 def test_a_reader_is_told_of_few_patients_and_few_images_of_a_class(groups, ungrouped, matrix, expected):
     confusion = {"classes": ["control", "covid"], "matrix": matrix}
     counted = {"groups": groups, "ungrouped": ungrouped, "unit": "patient", "confusion": confusion, "split": "test"}
-    told = findings.score_warnings(counted)
-    assert len(told) == len(expected)
-    assert all(start in sentence for start, sentence in zip(expected, told, strict=True))
+    warnings = findings.score_warnings(counted)
+    assert len(warnings) == len(expected)
+    assert all(start in sentence for start, sentence in zip(expected, warnings, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -705,10 +705,10 @@ def test_text_can_be_read_by_day_and_by_night(full):
 
 
 @pytest.mark.parametrize(
-    ("p", "told"), [(1e-9, "< 0.0001"), (0.00012, "0.0001"), (0.5, "0.5000"), (math.nan, "not defined")]
+    ("p", "expected"), [(1e-9, "< 0.0001"), (0.00012, "0.0001"), (0.5, "0.5000"), (math.nan, "not defined")]
 )
-def test_p_values_as_text(p, told):
-    assert text.p_value(p) == told
+def test_p_values_as_text(p, expected):
+    assert text.p_value(p) == expected
 
 
 def test_the_second_of_a_name_is_told_as_the_first():

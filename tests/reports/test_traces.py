@@ -75,7 +75,7 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
         images = pictures(run, "test", [int(signal["key"][-7:-4])])[0]
         assert list(signal["values"]) == ["poor", "restored", "truth"]
         (marks,) = signal["marks"]
-        assert marks["by"] == ["top", "again"], "what is marked alike is told once"
+        assert marks["by"] == ["top", "again"], "equal marks are listed once"
         for name, values in signal["values"].items():
             np.testing.assert_allclose(values, images[name][0], rtol=1e-4)
             places = {"top <of> all": [images[name][0, 0].argmax()], "reference": [images[name][0, 0].argmin()]}
@@ -91,7 +91,7 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
     assert "40 samples" in text
     (made, *_) = traced(found, synthetic=True)["figures"]
     assert "<!-- samples; synthetic phantoms -->" in base64.b64decode(made["picture"].removeprefix(SVG)).decode()
-    assert made["told"].startswith(f"{found['signals'][0]['key']} (synthetic), 40 samples")
+    assert made["caption"].startswith(f"{found['signals'][0]['key']} (synthetic), 40 samples")
 
 
 def test_the_answer_of_a_head_is_told(build_run: Callable[..., Run]) -> None:

@@ -45,10 +45,10 @@ FULL: dict[str, Any] = {
 
 
 def go(run: Run, plugins: Plugins, stop: int | None = None) -> Run:
-    """Train with the CSV watcher; stop at a step without saving it."""
-    watch = plugins.parts.resolve("watcher", "csv")(run.folder)
+    """Train with the CSV logger; stop at a step without saving it."""
+    log = plugins.parts.resolve("logger", "csv")(run.folder)
     for event in train(run):
-        watch(event)
+        log(event)
         if isinstance(event, StepDone) and event.step == stop:
             break
     return run

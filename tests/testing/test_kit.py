@@ -197,15 +197,15 @@ def layer_of(wrap: type[Changed]) -> Factory:
         (Detached, {"gradients": "gradients must pass; .* detach", "gradcheck": "gradient must be the derivative"}),
         (Misled, {"gradcheck": "gradient must be the derivative .* numerical:.* analytical:"}),
         (LeftBehind, {"device": "the tensor scale stays behind; use register_buffer"}),
-        (Narrowed, {"device": "output must be float64; came .*float32", "gradcheck": "derivative"}),
+        (Narrowed, {"device": "output must be float64; got .*float32", "gradcheck": "derivative"}),
         (Lost, {"state_dict": "twin that loads .* bit for bit", "checkpoint": "twin that reads its checkpoint"}),
         (Random, {"seed": "must settle every weight; it does not settle scale"}),
         (Unlike, {"train_eval": "both modes must agree"}),
         (Counting, {"train_eval": "evaluation must change no state; it changed calls"}),
-        (Rough, {"autocast": "bfloat16 must be near float32, within 0.2 .*; came"}),
+        (Rough, {"autocast": "bfloat16 must be near float32, within 0.2 .*; got"}),
         (Compiled, {"compile": "compiled by aot_eager it must say the same"}),
-        (Unused, {"gradients": "must reach the parameter spare; came none; use it, or set requires_grad to False"}),
-        (Shifted, {"shapes": r"stride 1: a layer's output, .* shape \(2, 6, 8\); came \(2, 6, 7\)"}),
+        (Unused, {"gradients": "must reach the parameter spare; got none; use it, or set requires_grad to False"}),
+        (Shifted, {"shapes": r"stride 1: a layer's output, .* shape \(2, 6, 8\); got \(2, 6, 7\)"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -213,10 +213,10 @@ def test_layers(tried: Try, wrap: type[Changed], says: dict[str, str]) -> None:
     require(failed(tried("layer", layer_of(wrap))), says)
 
 
-def require(came: dict[str, str], says: dict[str, str]) -> None:
-    assert set(came) == set(says), came
+def require(got: dict[str, str], says: dict[str, str]) -> None:
+    assert set(got) == set(says), got
     for check, text in says.items():
-        assert re.search(text, came[check]), came[check]
+        assert re.search(text, got[check]), got[check]
 
 
 def test_a_message_names_part_dimensions_and_check(tried: Try) -> None:
@@ -291,9 +291,9 @@ class Fixed(Small):
     ("net", "says"),
     [
         (Small, {}),
-        (Cropped, {"shapes": r"the translated image must have the shape \(2, 1, 32\); came \(2, 1, 31\)"}),
-        (Unbounded, {"shapes": r"must lie in \[-1, 1\]; came values to .*; end with tanh"}),
-        (OtherFeatures, {"shapes": r"features must have the shape \(2, self.features = 5, \*s\); came \(2, 4, 32\)"}),
+        (Cropped, {"shapes": r"the translated image must have the shape \(2, 1, 32\); got \(2, 1, 31\)"}),
+        (Unbounded, {"shapes": r"must lie in \[-1, 1\]; got values to .*; end with tanh"}),
+        (OtherFeatures, {"shapes": r"features must have the shape \(2, self.features = 5, \*s\); got \(2, 4, 32\)"}),
         (Fixed, {"shapes": "must run; raised RuntimeError: The size of tensor"}),
         (Forgetful, {"groups": "must hold every parameter that is trained, once; not so: last.weight, last.bias"}),
     ],
@@ -344,9 +344,9 @@ class Hasty(Halves):
     ("net", "says"),
     [
         (Halves, {}),
-        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; came 1"}),
-        (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); came \(2, 3, 8\)"}),
-        (OtherStrides, {"shapes": r"each stride a multiple of the one before; came \[2, 3\] and \[2, 3\]"}),
+        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; got 1"}),
+        (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); got \(2, 3, 8\)"}),
+        (OtherStrides, {"shapes": r"each stride a multiple of the one before; got \[2, 3\] and \[2, 3\]"}),
         (Hasty, {"groups": "must have factors above 0"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -489,7 +489,7 @@ def test_losses(tried: Try, say: Callable[[Any], Any], says: dict[str, str]) -> 
     ("given", "says"),
     [
         ((0.0, 0.5), {}),
-        ((0.5, 0.0), {"range": "floor below chance; came"}),
+        ((0.5, 0.0), {"range": "floor below chance; got"}),
         ((100.0, 200.0), {"range": r"must not be below the floor, 200 for these discriminators"}),
     ],
 )
@@ -587,14 +587,14 @@ class TooFew(Peak):
     [
         (Mean, {}),
         (Peak, {}),
-        (Astray, {"marks": r"places must be samples from 0, below 192; of 'peak' came \[192\]"}),
+        (Astray, {"marks": r"places must be samples from 0, below 192; of 'peak' got \[192\]"}),
         (OneName, {"marks": "names must be the same for every signal"}),
-        (TooFew, {"marks": "marks of 2 signals must be 2 mappings; came 1"}),
-        (ByBatch, {"rows": "a row must depend on its image alone; came"}),
-        (Single, {"rows": "rows must be float64; came float32"}),
+        (TooFew, {"marks": "marks of 2 signals must be 2 mappings; got 1"}),
+        (ByBatch, {"rows": "a row must depend on its image alone; got"}),
+        (Single, {"rows": "rows must be float64; got float32"}),
         (Undeclared, {"needs": "with needs None it must measure .*; declare what it reads"}),
         (Last, {"reduce": "the order of rows must not matter"}),
-        (Numpy, {"reduce": "reduce must return a float; of one row came a ndarray"}),
+        (Numpy, {"reduce": "reduce must return a float; of one row got a ndarray"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -621,8 +621,8 @@ class Dark(Degradation):
     ("how", "says"),
     [
         (lambda x, s: (x - s).clamp(-1, 1), {}),
-        (lambda x, s: x - s, {"range": r"must lie in \[-1, 1\]; came values to 1.*; clamp it"}),
-        (lambda x, s: (x - s).clamp(-1, 1).double(), {"range": "must be float32; came torch.float64"}),
+        (lambda x, s: x - s, {"range": r"must lie in \[-1, 1\]; got values to 1.*; clamp it"}),
+        (lambda x, s: (x - s).clamp(-1, 1).double(), {"range": "must be float32; got torch.float64"}),
         (lambda x, s: (x - s - 0.1).clamp(-1, 1), {"identity": "severity 0 must change nothing; values moved by 0.1"}),
         (lambda x, s: (x + s * torch.randn(x.shape)).clamp(-1, 1), {"seed": "not from torch's or NumPy's own"}),
         (lambda x, s: x.sub_(s).clamp_(-1, 1), {"untouched": "apply must not change its input; it did; clone"}),
@@ -633,14 +633,14 @@ def test_degradations(tried: Try, how: Callable[..., torch.Tensor], says: dict[s
         """A degradation."""
         return Dark(how)
 
-    came = failed(tried("degradation", broken))
+    got = failed(tried("degradation", broken))
     if "untouched" in says:  # an image that was changed is another one when it is degraded again
-        came.pop("seed", None)
-        came.pop("identity", None)
-    require(came, says)
+        got.pop("seed", None)
+        got.pop("identity", None)
+    require(got, says)
 
 
-# Datasets and watchers
+# Datasets and loggers
 
 
 class Few(Dataset):
@@ -663,7 +663,7 @@ def zeros() -> torch.Tensor:
     [
         ({"train": ["1", "2"], "test": ["3"]}, zeros, 0, {}),
         ({"train": ["1", "2"], "test": ["2"]}, zeros, 0, {"records": "a key must name one image .*; '2' stands twice"}),
-        ({"train": []}, zeros, 0, {"records": "train must hold an image; came none; give @conformance_case"}),
+        ({"train": []}, zeros, 0, {"records": "train must hold an image; got none; give @conformance_case"}),
         (
             {"train": ["1"]},
             zeros,
@@ -674,14 +674,14 @@ def zeros() -> torch.Tensor:
             {"train": ["1"], "no such split": ["2"]},
             zeros,
             0,
-            {"records": "does not exist must be empty; came 1 records"},
+            {"records": "does not exist must be empty; got 1 records"},
         ),
-        ({"train": ["1"]}, lambda: zeros() + 255, 0, {"images": r"image must lie in \[-1, 1\]; came values to 255"}),
+        ({"train": ["1"]}, lambda: zeros() + 255, 0, {"images": r"image must lie in \[-1, 1\]; got values to 255"}),
         (
             {"train": ["1"]},
             lambda: zeros().double(),
             0,
-            {"images": "train 1: image must be float32; came torch.float64"},
+            {"images": "train 1: image must be float32; got torch.float64"},
         ),
         ({"train": ["1"]}, lambda: torch.rand(1, 4, 4), 0, {"seed": "read again it must be the same; draw from `rng`"}),
     ],
@@ -757,7 +757,7 @@ class Rough(Numbers):
             {"files": "read again it must be the same", "round_trip": "written and read again it must be the same"},
         ),
         (Lossy, {"round_trip": "written and read again it must be the same; values moved by 0.1"}),
-        (Rough, {"missing": "a file that is missing must be named; came no such file"}),
+        (Rough, {"missing": "a file that is missing must be named; got no such file"}),
     ],
 )
 def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
@@ -792,10 +792,10 @@ def test_watchers(tried: Try) -> None:
         return watch
 
     before = Path.cwd()
-    require(failed(tried("watcher", outside)), {"folder": r"must write to its folder alone; .* came \['log.txt'\]"})
+    require(failed(tried("logger", outside)), {"folder": r"must write to its folder alone; .* got \['log.txt'\]"})
     every = dict.fromkeys(("events", "resume", "folder"), "must run; raised AttributeError: 'Sampled' object")
-    require(failed(tried("watcher", narrow)), every)
-    require(failed(tried("watcher", once)), {"resume": "must run; raised FileExistsError"})
+    require(failed(tried("logger", narrow)), every)
+    require(failed(tried("logger", once)), {"resume": "must run; raised FileExistsError"})
     assert Path.cwd() == before
 
 

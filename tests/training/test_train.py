@@ -128,14 +128,14 @@ def test_each_side_moves_its_own_networks_alone(build_run: Build, monkeypatch: p
     seen = []
     descend = stage.descend
 
-    def watched(run: Run, side: str, passes: Any) -> dict[str, float]:
+    def recorded(run: Run, side: str, passes: Any) -> dict[str, float]:
         before = state(run)
         values = descend(run, side, passes)
         grads = {name.partition(".")[0] for name, p in run.nets.named_parameters() if p.grad is not None}
         seen.append((side, changed(before, state(run)), grads))
         return values
 
-    monkeypatch.setattr(stage, "descend", watched)
+    monkeypatch.setattr(stage, "descend", recorded)
     step(run, one_batch(run))
     assert seen[0] == ("generator", {"ab", "ba"}, {"ab", "ba"}), "no gradient reaches the judges"
     assert seen[1][:2] == ("discriminator", {"d_a", "d_b"})
@@ -167,7 +167,7 @@ def test_a_weight_scales_its_term_and_zero_takes_it_out(build_run: Build) -> Non
     )
     values = step(zero, one_batch(zero))
     step(plain, one_batch(plain))
-    assert values["generator.cycle"] > 0, "told unweighted"
+    assert values["generator.cycle"] > 0, "logged unweighted"
     assert changed(state(plain), state(zero)) == set()
     heavy = build_run(folder="heavy", losses=["lsgan", {"name": "cycle", "weight": 10}])
     assert step(heavy, one_batch(heavy))["generator.cycle"].item() == pytest.approx(
@@ -230,12 +230,12 @@ def test_the_rate_is_constant_then_linear_to_zero(build_run: Build, decay_from: 
 
 def test_the_optimizers_use_the_rate_of_the_step(build_run: Build) -> None:
     run = build_run(train__steps=4, train__schedule={"name": "linear", "start": 0.5}, train__optimizer={"lr": 1e-3})
-    told = []
+    rates = []
     for event in train(run):
         if isinstance(event, Stepped):
-            told.append(event.rate)
+            rates.append(event.rate)
             assert all(o.param_groups[0]["lr"] == event.rate for o in run.optimization.optimizers.values())
-    assert told == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4])
 
 
 def tensorflow_adam(w: Tensor, gradients: list[Tensor], lr: float, betas: tuple[float, float], eps: float) -> Tensor:
@@ -433,8 +433,8 @@ PRECISE: dict[str, Any] = {
 
 
 def test_a_score_that_is_not_defined_yet_stops_nothing(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([float("nan"), 0.5, 0.25])
-    monkeypatch.setattr(stage, "score", lambda run, split: {"precision": next(told)})
+    scores = iter([float("nan"), 0.5, 0.25])
+    monkeypatch.setattr(stage, "score", lambda run, split: {"precision": next(scores)})
     steps = {"steps": 3, "score_every": 1, "log_every": 1, "save_every": 100, "sample_every": 100, "keep": "best"}
     run = build_run(**PRECISE, train=steps)
     assert [type(event) for event in train(run)].count(Scored) == 3

@@ -32,7 +32,7 @@ def norm(dims: int, channels: int) -> nn.Module:
 def check_size(domain: Domain, name: str) -> None:
     """Refuse images of which a discriminator's norms would see a single value: they are made eight times smaller."""
     if max(domain.size) <= 8:
-        raise RecipeError(f"discriminator {name!r}: one of data.size must be more than 8; came {list(domain.size)}")
+        raise RecipeError(f"discriminator {name!r}: one of data.size must be more than 8; got {list(domain.size)}")
 
 
 def glorot(module: nn.Module) -> None:

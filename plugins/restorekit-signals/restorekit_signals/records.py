@@ -108,8 +108,8 @@ class Windows(Dataset):
             record = opened(name)
             whole = record.image.shape[1]
             if name in truth and (other := opened(truth[name]).image.shape) != record.image.shape:
-                came = f"{tuple(other)} and {tuple(record.image.shape)} leads and samples"
-                raise DataError(f"{name}: its truth {truth[name]} is another recording: {came}; the same are needed")
+                got = f"{tuple(other)} and {tuple(record.image.shape)} leads and samples"
+                raise DataError(f"{name}: its truth {truth[name]} is another recording: {got}; the same are needed")
             for span in [None] if minutes is None else minutes:
                 first, last = (0, whole) if span is None else (round(60 * t * record.rate) for t in span)
                 if not 0 <= first < last <= whole:

@@ -124,12 +124,12 @@ def test_the_mask_marks_every_beat_of_a_window(ramp: Path) -> None:
 
 
 def test_aami_classes_are_those_of_ec57() -> None:
-    told = {name: {symbol for symbol, its in AAMI.items() if its == name} for name in "NSVFQ"}
-    assert {"N", "L", "R", "e", "j"} <= told["N"]
-    assert {"A", "a", "J", "S"} <= told["S"]
-    assert {"V", "E"} <= told["V"]
-    assert told["F"] == {"F"}
-    assert {"/", "f", "Q"} <= told["Q"]
+    groups = {name: {symbol for symbol, its in AAMI.items() if its == name} for name in "NSVFQ"}
+    assert {"N", "L", "R", "e", "j"} <= groups["N"]
+    assert {"A", "a", "J", "S"} <= groups["S"]
+    assert {"V", "E"} <= groups["V"]
+    assert groups["F"] == {"F"}
+    assert {"/", "f", "Q"} <= groups["Q"]
     assert not set(AAMI) & set('+~|x!"[]=')
 
 
@@ -151,13 +151,13 @@ def test_a_window_that_holds_what_is_not_known_or_is_flat_is_refused_alone(tmp_p
     options = {"fmt": ["16"] * 2, "adc_gain": [1000.0] * 2, "baseline": [0] * 2, "write_dir": str(tmp_path)}
     wfdb.wrsamp("r1", RATE, ["mV"] * 2, ["MLII", "V1"], p_signal=values.T, **options)
     part = dataset(tmp_path, train={"r1": None})
-    faults = {}
+    errors = {}
     for index in range(5):
         try:
             assert loaded(part, index).image.isfinite().all()
         except DataError as error:
-            faults[index] = str(error)
-    assert faults == {
+            errors[index] = str(error)
+    assert errors == {
         1: "r1 at 2.0 s: the window holds values that are not known",
         3: "r1 at 6.0 s: lead 2 of the window is flat",
     }

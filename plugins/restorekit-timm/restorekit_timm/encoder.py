@@ -36,8 +36,8 @@ class Maps(Encoder):
         super().__init__()
         self.name, self.known = name, known
         self.view, self.model = View(known), make_maps(WHERE, name)
-        told: Any = self.model.feature_info
-        self.widths, self.strides = told.channels(), told.reduction()
+        info: Any = self.model.feature_info
+        self.widths, self.strides = info.channels(), info.reduction()
         self.last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
         self.learning: Sequence[ParameterGroup] = ()
         self.pretrained, self.file = False, ""
@@ -49,11 +49,11 @@ class Maps(Encoder):
         sides = [-(-n // self.strides[-1]) * self.strides[-1] for n in size]
         wanted = [(1, w, *(n // r for n in sides)) for w, r in zip(self.widths, self.strides, strict=True)]
         try:
-            came = [tuple(made.shape) for made in ghost(torch.empty(1, self.known.channels, *sides, device="meta"))]
+            got = [tuple(made.shape) for made in ghost(torch.empty(1, self.known.channels, *sides, device="meta"))]
         except (RuntimeError, ValueError, AssertionError) as error:
             raise RecipeError(f"{WHERE}: {self.name!r} takes no images of {sides}: {error}") from error
-        if came != wanted:
-            raise RecipeError(f"{WHERE}: maps of {self.name!r} must be {wanted} for images of {sides}; came {came}")
+        if got != wanted:
+            raise RecipeError(f"{WHERE}: maps of {self.name!r} must be {wanted} for images of {sides}; got {got}")
 
     def groups(self) -> Sequence[ParameterGroup]:
         """Return all parameters, at their rate and from their first step on."""
@@ -104,7 +104,7 @@ def timm(
         lr_factor: the model's learning rate, as a multiple of the recipe's, which the decoder has.
     """
     if domain.dims != 2:
-        raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; came {domain.dims}")
+        raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; got {domain.dims}")
     check_known(WHERE, model)
     known = input_of(model)
     if domain.channels not in (1, known.channels):

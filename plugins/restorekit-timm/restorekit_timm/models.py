@@ -74,15 +74,15 @@ def input_of(name: str) -> Input:
     """Return what a model was trained on."""
     timm = _timm()
     found = timm.get_pretrained_cfg(name)
-    told = timm.data.resolve_data_config(pretrained_cfg=found.to_dict())
-    channels, *size = told["input_size"]
+    config = timm.data.resolve_data_config(pretrained_cfg=found.to_dict())
+    channels, *size = config["input_size"]
     return Input(
         channels,
         (size[0], size[1]),
-        told["mean"],
-        told["std"],
-        told["interpolation"],
-        told["crop_pct"],
+        config["mean"],
+        config["std"],
+        config["interpolation"],
+        config["crop_pct"],
         bool(found.fixed_input_size),
     )
 
@@ -221,7 +221,7 @@ def _check_reachable(repository: str, files: Sequence[str]) -> None:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Keep what the hub's library logs of its retries from the screen: a failure is told by its error, in one line."""
+    """Keep what the hub's library logs of its retries from the screen: a failure is one error of one line."""
     from huggingface_hub.utils.logging import get_verbosity, set_verbosity  # as slow to import as timm, which needs it
 
     before = get_verbosity()
@@ -264,9 +264,9 @@ def _take(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
             continue
         if name not in weights:
             return f"{name} is not there"
-        came, shape = tuple(weights[name].shape), tuple(own.shape)
-        if came + (1,) * (len(shape) - len(came)) != shape:
-            return f"{name} is {came}, not {shape}"
+        got, shape = tuple(weights[name].shape), tuple(own.shape)
+        if got + (1,) * (len(shape) - len(got)) != shape:
+            return f"{name} is {got}, not {shape}"
         taken[name] = weights[name].reshape(shape)
     model.load_state_dict(taken)
     return ""

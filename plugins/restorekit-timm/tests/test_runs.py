@@ -88,7 +88,7 @@ def apart(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.
 def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(
     tmp_path: Path, nowhere: str, offline: bool
 ) -> None:
-    """A machine that is told to have no network, and one that has none."""
+    """A machine whose hub client is offline, and one that has none."""
     (tmp_path / "tiny.yaml").write_text(RECIPE, "utf-8")
     code = "import sys; from restorekit.app.cli import main; sys.argv[0] = 'restorekit'; main()"
     env = {"HF_HUB_OFFLINE": "1"} if offline else {"HF_ENDPOINT": nowhere}
@@ -191,7 +191,7 @@ def test_without_a_network_nothing_is_waited_for(tmp_path: Path, nowhere: str) -
 
 @pytest.mark.parametrize("stop", [1, 3])
 def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, weights: Path, stop: int) -> None:
-    """Frozen until step 3, then the last blocks at a tenth of the rate; stopped before, and as it thaws."""
+    """Frozen until step 3, then the last blocks at a tenth of the rate; stopped before, and as it unfreezes."""
     options = {"checkpoint": weights, "freeze": "true", "unfreeze_at": 3, "unfreeze_blocks": 2, "lr_factor": 0.1}
     sets = [f"nets.generator.{name}={value}" for name, value in options.items()]
     straight, broken = built(tmp_path, "straight", *sets), built(tmp_path, "broken", *sets)
@@ -216,7 +216,7 @@ def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, 
         assert (ends[0] / name).read_bytes() == (ends[1] / name).read_bytes()
 
 
-def test_a_thaw_that_the_run_never_reaches_is_refused(tmp_path: Path, weights: Path) -> None:
+def test_unfreeze_step_beyond_the_run_is_refused(tmp_path: Path, weights: Path) -> None:
     sets = [f"nets.generator.checkpoint={weights}", "nets.generator.freeze=true", "nets.generator.unfreeze_at=6"]
     with pytest.raises(RecipeError) as caught:
         built(tmp_path, "run", *sets)
@@ -232,10 +232,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("finished")
     run = built(home, "run", "nets.generator.pretrained=false", "watch=[csv, samples]")
     run.begin("test")
-    watchers = [plugins.load().parts.resolve("watcher", spec.spec)(run.folder) for spec in run.recipe.watch]
+    loggers = [plugins.load().parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.watch]
     for event in train(run):
-        for watcher in watchers:
-            watcher(event)
+        for logger in loggers:
+            logger(event)
     evaluate(run)
     return run.folder
 

@@ -44,7 +44,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Write the array with the axes and the byte order that came."""
+    """Write the array with the axes and the byte order of the input."""
     details = intensity.details
     array = array if details.get("channels", True) or array.shape[0] != 1 else array[0]
     order = np.dtype(details.get("order", array.dtype.str)).byteorder

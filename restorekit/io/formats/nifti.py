@@ -87,17 +87,17 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Write the image with the header that came, scaled as it was stored."""
+    """Write the image with the header of the input, scaled as it was stored."""
     details = intensity.details
     if array.shape[0] != 1:
-        raise DataError(f"a NIfTI file holds one channel; came {array.shape[0]}")
+        raise DataError(f"a NIfTI file holds one channel; got {array.shape[0]}")
     kind = nibabel.Nifti2Image if details.get("version") == 2 else nibabel.Nifti1Image
     header, pixels = None, array[0]
     if "header" in details:
         header = kind.header_class(details["header"], endianness=details["endian"])
         if (details["slope"], details["inter"]) != (1, 0):
             pixels = cast((pixels - details["inter"]) / details["slope"], header.get_data_dtype())
-        header.set_data_dtype(pixels.dtype)  # as it came, unless the record of the image says another
+        header.set_data_dtype(pixels.dtype)  # as given, unless the record of the image says another
         if int(np.prod(details["shape"])) == pixels.size:
             pixels = pixels.reshape(details["shape"])
         header.set_data_shape(pixels.shape)

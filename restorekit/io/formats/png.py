@@ -89,7 +89,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     The resolution is left out where whole pixels per metre do not say it within 1 %.
     """
     if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(f"an image file holds (1 or 3, H, W); came {array.shape}")
+        raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{format} does not hold {array.dtype} values, which are never cut; write TIFF or .npy")
     pixels = array.transpose(1, 2, 0).copy()  # contiguous, and with the strides that imagecodecs demands

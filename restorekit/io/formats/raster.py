@@ -54,7 +54,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     A resolution that the fields of JFIF or BMP do not hold within 1 % goes into EXIF, or is left out in BMP.
     """
     if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(f"an image file holds (1 or 3, H, W); came {array.shape}")
+        raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
     if array.dtype != np.uint8:
         raise DataError(f"{format} does not hold {array.dtype} values, which are never cut; write TIFF or .npy")
     pixels = array.transpose(1, 2, 0).copy()

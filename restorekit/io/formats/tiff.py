@@ -113,7 +113,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     """
     details = intensity.details
     if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(f"an image file holds (1 or 3, H, W); came {array.shape}")
+        raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
     tags: list[tuple[Any, ...]] = []
     options: dict[str, Any] = {}
     if "slope" in details and "calibration" in details:

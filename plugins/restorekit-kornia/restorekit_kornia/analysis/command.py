@@ -144,7 +144,7 @@ def _pair(text: str, numbers: str) -> tuple[float, float]:
     except ValueError:
         pair = math.nan, math.nan
     if not all(map(math.isfinite, pair)):
-        raise RecipeError(f"--threshold: takes MEASURE=GOOD:POOR, such as noise=0.02:0.05; came {text!r}")
+        raise RecipeError(f"--threshold: takes MEASURE=GOOD:POOR, such as noise=0.02:0.05; got {text!r}")
     return pair
 
 

@@ -50,7 +50,7 @@ def mains_hum(
 
     Args:
         domain: What the signals look like.
-        snr: Signal-to-noise ratio in dB, of the variances, [low, high], drawn evenly between them; told as the ratio of
+        snr: Signal-to-noise ratio in dB, of the variances, [low, high], drawn evenly; reported as the ratio of
             amplitudes, noise to signal, so that 0 is no noise.
         frequency: Of the mains in Hz: 50, or 60.
         harmonics: How many odd harmonics, the first being the mains itself; those beyond half the rate are left out.

@@ -114,7 +114,7 @@ def read_csv(path: Path, time: str | None, rate: float, leads: Sequence[str] | N
     names, table = [names[i] for i in filled], table[:, filled]
     twice = [name for name, count in Counter(names).items() if count > 1 and (leads is None or name in leads)]
     if twice:
-        raise DataError(f"its head names {twice[0]!r} twice; columns must be told apart")
+        raise DataError(f"its head names {twice[0]!r} twice; column names must be unique")
     clock = _clock(names, time)
     header: dict[str, Any] = {"style": style} if bare else {"style": style, "head": True}
     found = None

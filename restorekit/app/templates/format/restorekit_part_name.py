@@ -67,7 +67,7 @@ class Graymaps(Format):
             raise DataError(f"{path}: {error}") from error
 
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
-        """Write (1, H, W), whole or not at all, with the bits that came."""
+        """Write (1, H, W), whole or not at all, with the bits of the input."""
         array = to_stored(image, intensity)
         head = f"P5\n{image.shape[2]} {image.shape[1]}\n{round(intensity.high)}\n".encode()
         path.parent.mkdir(parents=True, exist_ok=True)

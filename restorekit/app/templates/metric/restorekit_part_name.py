@@ -35,8 +35,8 @@ class MeanAbsoluteError(Metric):
         if batch.truth is None:
             raise DataError(f"{batch.key[0]}: there is no truth to compare with, which {NAME!r} needs")
         if image.shape != batch.truth.shape:
-            came = f"{tuple(image.shape[1:])} and {tuple(batch.truth.shape[1:])}"
-            raise DataError(f"{batch.key[0]}: an image and its truth differ in shape: {came}")
+            got = f"{tuple(image.shape[1:])} and {tuple(batch.truth.shape[1:])}"
+            raise DataError(f"{batch.key[0]}: an image and its truth differ in shape: {got}")
         made, truth = (one.detach().cpu().double().clamp(-1, 1) for one in (image, batch.truth))
         apart = (made - truth).abs()
         for key, one in zip(batch.key, apart, strict=True):
