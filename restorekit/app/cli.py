@@ -229,23 +229,30 @@ def evaluate(
 @app.command()
 def audit(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    judge: Annotated[
+    classifier: Annotated[
         Path | None,
-        typer.Option("--judge", metavar="RUN", help="The run folder of the audit classifier; default: RUN/judge."),
+        typer.Option(
+            "--classifier", metavar="RUN", help="Run folder of the audit classifier; default: RUN/classifier."
+        ),
     ] = None,
-    train_judge: Annotated[
+    train_classifier: Annotated[
         bool,
-        typer.Option("--train-judge", help="Train an audit classifier in RUN/judge if the run has none."),
+        typer.Option("--train-classifier", help="Train an audit classifier in RUN/classifier if the run has none."),
     ] = False,
     root: Root = None,
+    judge: Annotated[Path | None, typer.Option("--judge", hidden=True)] = None,
+    train_judge: Annotated[bool, typer.Option("--train-judge", hidden=True)] = False,
 ) -> None:
-    """Classify test images before and after restoration by an audit classifier (the judge), and write the report.
+    """Classify test images before and after restoration by an audit classifier, and write the report.
 
-    A run has one if its recipe has `audit: split` or `audit: same`. Without one, --train-judge trains it, for as many
-    steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
+    A run has one if its recipe has `audit: split` or `audit: same`. Without one, --train-classifier trains it, for
+    as many steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
     """
-    _check_at_most_one("--judge", "--train-judge", given=(judge is not None, train_judge))
-    auditing.Auditing(commands.known(), judge, root, train_judge).audit_all(runs)
+    if judge is not None or train_judge:
+        old, new = ("--judge", "--classifier RUN") if judge is not None else ("--train-judge", "--train-classifier")
+        raise RecipeError(f"{old}: is {new} since version 2")
+    _check_at_most_one("--classifier", "--train-classifier", given=(classifier is not None, train_classifier))
+    auditing.Auditing(commands.known(), classifier, root, train_classifier).audit_all(runs)
 
 
 @app.command()

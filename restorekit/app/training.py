@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from restorekit.runs.run import Run
     from restorekit.training.sweep import Member
 
-__all__ = ["attempt", "audit_run", "going_on", "refused", "resume", "run_all", "run_one", "this_command", "train_judge"]
+__all__ = [
+    "attempt",
+    "audit_run",
+    "going_on",
+    "refused",
+    "resume",
+    "run_all",
+    "run_one",
+    "this_command",
+    "train_classifier",
+]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a disk that takes no more."""
@@ -96,7 +106,7 @@ def run_one(
         allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
             allowed when it goes on.
         again: the command that goes on after Ctrl-C; empty: `restorekit resume` of the folder.
-        beside: run folders of the same sweep, whose judge may serve this run too.
+        beside: run folders of the same sweep, whose audit classifier may serve this run too.
 
     Raises:
         typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved; with 130 after Ctrl-C
@@ -137,7 +147,7 @@ def _run_one(
     beside: Sequence[Path],
 ) -> None:
     from restorekit.evaluation import evaluate
-    from restorekit.recipes.judge import judge_place, judge_recipe
+    from restorekit.recipes.audit_classifier import classifier_place, classifier_recipe
     from restorekit.reports import report
     from restorekit.runs import build
     from restorekit.runs.run import Run
@@ -150,10 +160,10 @@ def _run_one(
         _show(made.images.checkup)
     if made.images.counts.get("positive"):
         screen.note(f"positive class: {made.images.counts['positive']}")
-    judge = judge_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
-    if judge is not None:
-        judge, place = judge_place(judge, folder, beside)
-        build.build(judge, plugins, place)  # fail now, not after the training, if the audit classifier cannot be built
+    classifier = classifier_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
+    if classifier is not None:
+        classifier, place = classifier_place(classifier, folder, beside)
+        build.build(classifier, plugins, place)  # if it cannot be built, fail now and not after the training
     if isinstance(made, Run):
         evaluate.check_metrics_early(made)
         _trained(made, plugins, "run folder", resume=resume, again=again)
@@ -164,9 +174,9 @@ def _run_one(
         evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
     if made.images.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
-        if judge is not None:
-            report.report(folder)  # should the judge fail, this is there
-            audit_run(made, train_judge(judge, plugins, place, again))
+        if classifier is not None:
+            report.report(folder)  # should the audit fail, the report exists
+            audit_run(made, train_classifier(classifier, plugins, place, again))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
@@ -191,11 +201,11 @@ def _fitted(made: FittedRun) -> None:
         made.save()
 
 
-def audit_run(made: Experiment, judge: Run) -> None:
-    """Let a judge say whether the test images of a run still show their class, and tell it."""
+def audit_run(made: Experiment, classifier: Run) -> None:
+    """Audit the test images of a run by a classifier, and print the findings."""
     from restorekit.evaluation.audit import audit
 
-    for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
+    for sentence in audit(made, classifier, say=screen.quietly(screen.note))["sentences"]:
         screen.say(sentence)
 
 
@@ -264,17 +274,17 @@ def attempt(work: Callable[[], None]) -> str:
     return ""
 
 
-def train_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
+def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
     """Train a run's audit classifier in its folder, from the last checkpoint if there is one, and write its report."""
     from restorekit.evaluation import evaluate
     from restorekit.reports import report
     from restorekit.runs import build
 
-    judge = build.build(spec, plugins, folder)
-    _trained(judge, plugins, "the judge", resume=(folder / "recipe.json").is_file(), again=again)
-    evaluate.evaluate(judge, "test", say=screen.quietly(screen.note))
+    classifier = build.build(spec, plugins, folder)
+    _trained(classifier, plugins, "audit classifier", resume=(folder / "recipe.json").is_file(), again=again)
+    evaluate.evaluate(classifier, "test", say=screen.quietly(screen.note))
     report.report(folder)
-    return judge
+    return classifier
 
 
 def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:

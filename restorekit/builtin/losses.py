@@ -42,7 +42,7 @@ class Adversarial(Loss):
     counts by the mean over them.
     """
 
-    judges: ClassVar[bool] = True
+    needs_discriminator: ClassVar[bool] = True
 
     def __init__(self, fooled: Criterion, real: Criterion, fake: Criterion, chance: float, fakes: Fakes) -> None:
         self.fooled, self.real, self.fake = fooled, real, fake

@@ -270,7 +270,7 @@ class Loss:
 
     both_ways: ClassVar[bool] = False
     """True if the term has no meaning without the way back, `ba`."""
-    judges: ClassVar[bool] = False
+    needs_discriminator: ClassVar[bool] = False
     """True if the term needs discriminators."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What the batches must know: "target" for what heads predict, "truth" for the clean images, "pairs" for a and b of

@@ -454,7 +454,7 @@ class Extra(nn.ModuleDict):
 
 
 class Nets(nn.Module):
-    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` judge images of a and b.
+    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` discriminate images of a and b.
 
     `extra` holds those that only losses use, by name. `teacher` is a trained translator for losses; it is frozen, and
     no part of what is trained, saved or counted.
@@ -498,7 +498,7 @@ class Nets(nn.Module):
         return [net for net in (self.ab, self.ba) if net is not None]
 
     def discriminators(self) -> list[Discriminator]:
-        """The judges that exist."""
+        """The discriminators that exist."""
         return [net for net in (self.d_a, self.d_b) if net is not None]
 
 

@@ -498,7 +498,10 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
 
 
 def _keep_half(sides: dict[tuple[str, SideName], Side], half: Literal["first", "second"], *, paired: bool) -> None:
-    """Keep one half of the training groups. It depends on their names alone, so that one judge serves every seed."""
+    """Keep one half of the training groups.
+
+    It depends on their names alone, so that one audit classifier serves every seed.
+    """
     for name in SIDES:
         train = sides["train", name]
         units = {i: _unit(train.dataset.records[i], paired=paired) for i in train.indices}

@@ -19,7 +19,7 @@ from restorekit.core.errors import DataError, unknown
 from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Metric
 from restorekit.discovery import plugins
-from restorekit.evaluation.audited import with_judge
+from restorekit.evaluation.audited import with_audit
 from restorekit.evaluation.changes import Side, beyond
 from restorekit.evaluation.classification import CLASS_SCORES, class_score, summed
 from restorekit.evaluation.distances import Grid, distance, grid
@@ -181,8 +181,8 @@ class Comparison:
     """Images of which the patient is not known."""
     dropped: Mapping[str, Path]
     """Metrics that have no column, and the folder of a run that could have been scored by each and was not."""
-    unjudged: str
-    """Why what judges said has no columns; empty if it has, or no run was audited."""
+    unaudited: str
+    """Why audits have no columns; empty if it has, or no run was audited."""
     draws: int
     """Bootstrap resamples."""
     grids: Mapping[str, Grid] = field(default_factory=dict)
@@ -271,7 +271,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         RecipeError: if a folder is no run folder.
     """
     runs = [read_run(folder) for folder in find_runs(paths)]
-    found, unjudged = with_judge(methods(runs, allow_unequal=allow_unequal))
+    found, unaudited = with_audit(methods(runs, allow_unequal=allow_unequal))
     runs = [run for method in found for run in method.runs]
     dropped = _dropped(runs)
     columns = _columns(found, dropped)
@@ -295,7 +295,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         unit=unit_word(groups, runs[0].unit),
         ungrouped=sum(group is None for group in groups),
         dropped=dropped,
-        unjudged=unjudged,
+        unaudited=unaudited,
         draws=draws,
         grids=grids,
         unranked=unranked,

@@ -257,7 +257,7 @@ def pictures(
 
 def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
     """Return a few signals of a split, chosen by the scores of all, and what metrics mark along them."""
-    name, scores = traces.judge(run.metrics, seen.rows) or (None, {})
+    name, scores = traces.ranking_metric(run.metrics, seen.rows) or (None, {})
     why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
     marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
     signals: list[dict[str, Any]] = []

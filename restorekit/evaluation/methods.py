@@ -19,7 +19,7 @@ from restorekit.evaluation.distances import read_good
 from restorekit.evaluation.scoretable import ScoreTable, read_scores
 from restorekit.recipes.recipe import read_resolved
 from restorekit.runs.checkpoint import checkpoints
-from restorekit.runs.health import judged, lasting
+from restorekit.runs.health import check_rows, lasting
 
 __all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
 
@@ -34,7 +34,7 @@ HOUSEKEEPING = (
 """Keys of a recipe that change no network and no restored image."""
 FOR_THE_BEST = ("train.best", "train.score_every")
 """Keys that matter only where the best checkpoint is kept."""
-KNOWS = ("higher", "lower", "nearer")
+RANKING = ("higher", "lower", "nearer")
 """What `Metric.better` may say of a metric that can name the best checkpoint."""
 NO_PIXELS = ("root", "path", "file", "images", "labels", "train", "val", "count")
 """Options of datasets that make no test pixel: where files lie, and how much is trained and validated on."""
@@ -187,7 +187,7 @@ def read_run(folder: Path) -> Scored:
 
 
 def _ailing(folder: Path, step: int) -> tuple[str, ...]:
-    """Return what training health finds at a step, judged anew from what the run measured.
+    """Return what training health finds at a step, computed again from what the run measured.
 
     Nothing of a run that was not watched, or whose files are damaged: a note is no reason to refuse scores.
     """
@@ -195,7 +195,7 @@ def _ailing(folder: Path, step: int) -> tuple[str, ...]:
         steps = json.loads((folder / "health.json").read_text("utf-8"))["steps"]
         with (folder / "health.csv").open(newline="", encoding="utf-8") as stream:
             rows = [(int(row["step"]), row["measure"], float(row["value"])) for row in csv.DictReader(stream)]
-        return tuple(one["name"] for one in lasting(judged(steps, rows).findings, step))
+        return tuple(one["name"] for one in lasting(check_rows(steps, rows).findings, step))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
@@ -284,8 +284,8 @@ def _half(run: Scored) -> Any:
 def _best(run: Scored) -> Any:
     """The metric that names the best checkpoint: `train.best`, else the first that knows what is better."""
     listed = [str(metric.get("name")) for metric in _get(run.recipe, "evaluate.metrics") or ()]
-    judges = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in KNOWS)
-    return _get(run.recipe, "train.best") or next(judges, None)
+    usable = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in RANKING)
+    return _get(run.recipe, "train.best") or next(usable, None)
 
 
 def _get(recipe: Json, dotted: str) -> Any:

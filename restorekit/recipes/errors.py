@@ -124,7 +124,7 @@ def _joint_errors(data: dict[str, Any], parts: Parts) -> Iterator[ErrorRecord]:
     """
     yield from _length_errors(data.get("train"))
     yield from _best_errors(held(data, ("train", "best")), held(data, ("evaluate", "metrics")), parts)
-    yield from _judge_errors(data.get("audit"), name_of(held(data, ("nets", "generator"))))
+    yield from _audit_errors(data.get("audit"), name_of(held(data, ("nets", "generator"))))
 
 
 def _length_errors(train: Any) -> Iterator[ErrorRecord]:
@@ -150,14 +150,14 @@ def _best_errors(best: Any, metrics: Any, parts: Parts) -> Iterator[ErrorRecord]
         yield unknown_record("evaluated metric", best, numbered(names), place=("train", "best"))
 
 
-def _judge_errors(audit: Any, generator: str | None) -> Iterator[ErrorRecord]:
+def _audit_errors(audit: Any, generator: str | None) -> Iterator[ErrorRecord]:
     if not isinstance(audit, (str, dict)):
         return
-    usual = Audit.model_fields["judge"].default.name
-    judge = name_of(audit["judge"]) if isinstance(audit, dict) and "judge" in audit else usual
-    if judge is not None and judge == generator:
-        text = f"is {judge!r}, as nets.generator; a judge needs another architecture; name one"
-        yield ErrorRecord(text, "conflict", ("audit", "judge"))
+    usual = Audit.model_fields["classifier"].default.name
+    classifier = name_of(audit["classifier"]) if isinstance(audit, dict) and "classifier" in audit else usual
+    if classifier is not None and classifier == generator:
+        text = f"is {classifier!r}, as nets.generator; an audit classifier needs another architecture"
+        yield ErrorRecord(text, "conflict", ("audit", "classifier"))
 
 
 def _model_errors(

@@ -211,7 +211,7 @@ class NetsSpec(_Model):
     generator: PartSpec
     """The network of both translators."""
     discriminator: PartSpec | None = None
-    """The network of both judges; null where no loss is adversarial."""
+    """The network of both discriminators; null where no loss is adversarial."""
     head: PartSpec | None = None
     """Reads the generator's features and predicts, such as the class; null: no predictions."""
     extra: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ExtraSpec] = {}
@@ -293,14 +293,15 @@ class Evaluate(_Model):
 
 
 class Audit(_Model):
-    """Whether restoration keeps what tells the classes: a judge, a classifier of another architecture, says."""
+    """Whether restoration keeps the class of an image, as predicted by an audit classifier of another architecture."""
 
     name: Literal["split", "same"] = "split"
-    """`split`: run and judge train on the two halves of the patients; `same`: both on all, and the report says so."""
-    judge: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
-    """The generator whose features the judge reads, with a head of its own; it must not be that of the run."""
+    """`split`: run and classifier train on the two halves of the patients; `same`: both on all, and the report says
+    so."""
+    classifier: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
+    """The generator whose features the head of the audit classifier reads; another than that of the run."""
     steps: int | None = Field(default=None, ge=1)
-    """Steps of the judge's training; null: as many as the run's."""
+    """Training steps of the audit classifier; null: as many as the run's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -402,7 +403,7 @@ class Recipe(_Recipe):
     """The terms; each is a part with a `weight`, default 1."""
     train: Train
     audit: Audit | None = None
-    """Null: none. `split` or `same` alone takes the usual judge."""
+    """Null: none. `split` or `same` alone takes the usual classifier."""
     watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
     """Who writes down what the run says."""
 

@@ -23,7 +23,7 @@ PART_PLACES: Mapping[Place, str] = {
     ("nets", "extra", "*", "discriminator"): "discriminator",
     ("nets", "extra", "*", "encoder"): "encoder",
     ("nets", "extra", "*", "optimizer"): "optimizer",
-    ("audit", "judge"): "generator",
+    ("audit", "classifier"): "generator",
     ("train", "optimizer"): "optimizer",
     ("train", "schedule"): "schedule",
     ("train", "discriminator_optimizer"): "optimizer",

@@ -13,6 +13,10 @@ __all__ = ["old_keys", "upgraded"]
 
 def old_keys(data: Mapping[str, Any]) -> Iterator[ErrorRecord]:
     """Yield an error for each key of version 1 that a recipe has, with what to write now."""
+    audit = data.get("audit")
+    if isinstance(audit, dict) and "judge" in audit:
+        text = f"is audit.classifier since version 2; write classifier: {_part(audit['judge'])}"
+        yield ErrorRecord(text, "outdated-key", ("audit", "judge"))
     train = data.get("train")
     if not isinstance(train, dict):
         return
@@ -28,6 +32,9 @@ def old_keys(data: Mapping[str, Any]) -> Iterator[ErrorRecord]:
 def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved recipe of a run folder with the keys of version 1 as they are now; others stay."""
     made: dict[str, Any] = copy.deepcopy(dict(data))
+    audit = made.get("audit")
+    if isinstance(audit, dict) and "judge" in audit:
+        audit["classifier"] = audit.pop("judge")
     train = made.get("train")
     if not isinstance(train, dict):
         return made
@@ -48,6 +55,10 @@ def _optimizer(adam: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schedule(start: Any) -> dict[str, Any]:
     return {"name": "constant"} if start == 1 else {"name": "linear", "start": start}
+
+
+def _part(spec: Any) -> str:
+    return _flow(spec) if isinstance(spec, Mapping) else str(spec)
 
 
 def _flow(spec: Mapping[str, Any]) -> str:

@@ -27,7 +27,12 @@ __all__ = ["report"]
 
 COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
 """What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
-NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
+NETWORKS = {
+    "ab": "restores: a to b",
+    "ba": "degrades: b to a",
+    "d_a": "discriminates domain a",
+    "d_b": "discriminates domain b",
+}
 
 
 def report(folder: Path) -> Path:
@@ -266,7 +271,7 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
 
 
 def _audit(found: Json) -> Json:
-    """Return what a judge said, its scores and its changes of mind as rows of cells; empty where none was asked."""
+    """Return the scores of an audit and its changed predictions as rows of cells; empty without an audit."""
     looks = [which for which in ("poor", "restored", "truth", "change") if _any_of(found, which)]
     scores = {
         label(name): [_cell(_mapping(entry).get(which), name, "the classes are not known") for which in looks]
@@ -463,15 +468,15 @@ def _health(run: RunFolder) -> dict[str, Any]:
     health, rows = run.json("health.json"), run.series("health.csv")
     rows = [row for row in rows if row[1] in signs.ABOUT]
     steps = health.get("steps")
-    judged = training_health.judged(steps if isinstance(steps, int) else 0, rows)
-    lasting = {finding["name"] for finding in training_health.lasting(judged.findings, None)}
-    found = {finding["name"] for finding in judged.findings}
+    checked = training_health.check_rows(steps if isinstance(steps, int) else 0, rows)
+    lasting = {finding["name"] for finding in training_health.lasting(checked.findings, None)}
+    found = {finding["name"] for finding in checked.findings}
     looked_for = [
         {
             "finding": f.name,
             "about": signs.ABOUT[f.measure],
             "limit": f"{'above' if f.above else 'below'} {text.short(f.limit)}",
-            "value": text.short(judged.latest[f.measure]) if f.measure in judged.latest else "not measured",
+            "value": text.short(checked.latest[f.measure]) if f.measure in checked.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
         }
         for f in training_health.FINDINGS
@@ -479,8 +484,8 @@ def _health(run: RunFolder) -> dict[str, Any]:
     return {
         "recorded": bool(health) and bool(rows),
         "counts_from": health.get("counts_from"),
-        "judged": bool(judged.latest),
-        "findings": judged.findings,
+        "checked": bool(checked.latest),
+        "findings": checked.findings,
         "looked_for": looked_for,
         "chart": _health_chart(rows, health.get("counts_from"), found),
     }

@@ -51,18 +51,18 @@ def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str
 
 def _why(signal: Json, found: Json) -> str:
     reasons = [why for why in signal.get("why") or [] if why != "fixed"]
-    judge = found.get("judge")
-    if not reasons or not judge:
+    metric = found.get("judge")
+    if not reasons or not metric:
         return "At a fixed place"
     of = f"of {count(found.get('images'))}" if len(reasons) < 3 else "alone"
-    return f"The {' and the '.join(reasons)} {of} by {label(judge)}"
+    return f"The {' and the '.join(reasons)} {of} by {label(metric)}"
 
 
 def _score(signal: Json, found: Json) -> str:
     """Return the score by which signals were chosen, poor and restored; empty where there is none."""
-    judge, score = str(found.get("judge") or ""), signal.get("score") or {}
-    values = [f"{which} {number(score[which], judge)}" for which in ("poor", "restored") if finite(score.get(which))]
-    return f"; {label(judge)} {', '.join(values)}" if values else ""
+    metric, score = str(found.get("judge") or ""), signal.get("score") or {}
+    values = [f"{which} {number(score[which], metric)}" for which in ("poor", "restored") if finite(score.get(which))]
+    return f"; {label(metric)} {', '.join(values)}" if values else ""
 
 
 def _counts(by: Sequence[str], on: Mapping[str, Mapping[str, Sequence[float]]]) -> str:

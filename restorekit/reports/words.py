@@ -287,8 +287,8 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     for folder in dict.fromkeys(found.dropped.values()):
         names = [label(name) for name, lacks in found.dropped.items() if lacks == folder]
         yield f"Not compared, for {folder} was not scored by them: {', '.join(names)}."
-    if found.unjudged:
-        yield f"What judges said is left out, for {found.unjudged}."
+    if found.unaudited:
+        yield f"Scores of audits are left out, for {found.unaudited}."
     notes = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
     yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(notes))
 

@@ -26,7 +26,7 @@ from restorekit.core.types import (
 from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
-from restorekit.recipes.judge import judge_recipe, needs_classes
+from restorekit.recipes.audit_classifier import classifier_recipe, needs_classes
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.nets import Term, assumed, build_nets, make_metrics, make_terms
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, lacks_numbers, require_prediction
@@ -56,30 +56,30 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
     domains = domains or _reported(spec, parts)
     errors += [*_misfits(spec, terms), *_metric_errors(spec, parts, domains["a"])]
     errors += [] if errors else _shape_errors(spec, parts, domains, terms)
-    errors += _judge_errors(spec, parts, domains)
+    errors += _audit_errors(spec, parts, domains)
     if errors:
         raise IncompatibleRecipeError(spec, *errors)
 
 
-def _judge_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Found]:
+def _audit_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Found]:
     if spec.audit is not None and domains["a"].task.kind not in ("class", "any"):
         return [(("audit",), needs_classes(domains["a"].task))]
-    judge = judge_recipe(spec, steps=1)
+    classifier = classifier_recipe(spec, steps=1)
     try:
-        if judge is not None:
-            check(judge, parts, domains, begins=False)
+        if classifier is not None:
+            check(classifier, parts, domains, begins=False)
     except IncompatibleRecipeError as error:
-        return [_of_judge(one) for one in error.errors]
+        return [_of_classifier(one) for one in error.errors]
     return []
 
 
-def _of_judge(error: ErrorRecord) -> ErrorRecord:
-    """Return an error of the judge's recipe as one of the recipe that asks for it, which names its generator alone."""
-    place, text = error.place, f"the judge: {error.message}"
+def _of_classifier(error: ErrorRecord) -> ErrorRecord:
+    """Return an error of the audit classifier's recipe as one of the recipe that asks for the audit."""
+    place, text = error.place, f"the audit classifier: {error.message}"
     if place[:2] == ("nets", "generator"):
-        return replace(error, message=text, place=("audit", "judge", *place[2:]), origin=None)
-    text = f"the judge: {dotted(place)}: {error.message}"
-    return replace(error, message=text, place=("audit", "judge"), origin=None)
+        return replace(error, message=text, place=("audit", "classifier", *place[2:]), origin=None)
+    text = f"the audit classifier: {dotted(place)}: {error.message}"
+    return replace(error, message=text, place=("audit", "classifier"), origin=None)
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
@@ -115,7 +115,7 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
             yield ErrorRecord("is a name that networks of a run cannot have; choose another", "not-allowed", at)
         elif extra not in trained and spec.nets.weights is None:
             yield at, "no loss trains it, and nets.weights gives it no weights; add a loss that does, or remove it"
-    if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
+    if spec.nets.discriminator is not None and not any(term.loss.needs_discriminator for term in terms):
         yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
     if spec.train.keep == "best" and not spec.metric_names:
         yield ErrorRecord("best needs a score; add one to evaluate.metrics", "missing", ("train", "keep"))
@@ -123,7 +123,7 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
 
 def _loss_errors(spec: Recipe, at: Place, name: str, loss: Loss) -> Iterator[Found]:
     """Errors between a loss, which the recipe names at a place, and the networks and pairs that it needs."""
-    if loss.judges and spec.nets.discriminator is None:
+    if loss.needs_discriminator and spec.nets.discriminator is None:
         yield ErrorRecord(f"{name} needs nets.discriminator, which is not set", "missing", at)
     if "target" in loss.needs and spec.nets.head is None:
         yield ErrorRecord(f"{name} needs nets.head, which is not set", "missing", at)
@@ -299,8 +299,8 @@ def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Found]:
 def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Found]:
     """Errors of a recipe whose generator hands its images through: what trains or scores them means nothing."""
     why = f"generator {spec.nets.generator.name!r} hands its images through"
-    if any(term.loss.judges for term in terms):
-        yield ("nets", "discriminator"), f"{why}, so there is nothing to judge; take it and its loss away"
+    if any(term.loss.needs_discriminator for term in terms):
+        yield ("nets", "discriminator"), f"{why}, so there is nothing to discriminate; remove it and its loss"
     if spec.audit is not None:
         yield ("audit",), f"{why}, so there is nothing to audit; take it away"
     for i, metric in enumerate(spec.evaluate.metrics):

@@ -130,7 +130,7 @@ def keep_of(recipe: Mapping[str, Any]) -> str:
 
 
 def kept_checkpoint(folder: Path, keep: str) -> Path:
-    """Return the checkpoint that a run is judged by: its last, or its best by the validation score.
+    """Return the checkpoint that scores are computed from: its last, or its best by the validation score.
 
     Raises:
         CheckpointError: if there is none.

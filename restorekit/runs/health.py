@@ -18,7 +18,7 @@ from restorekit.core.events import Event, Noticed, Sampled, Started, Stepped
 from restorekit.io.files import StepTable, write_text
 from restorekit.runs.signs import ABOUT, discriminator, measured
 
-__all__ = ["FINDINGS", "Finding", "Health", "counts_from", "judged", "lasting", "monitor"]
+__all__ = ["FINDINGS", "Finding", "Health", "check_rows", "counts_from", "lasting", "monitor"]
 
 FIRST_STEPS = 100
 FIRST_SHARE = 0.1
@@ -27,7 +27,7 @@ IN_A_ROW = 2
 """Samples in a row by which something begins or is over; after the last step one is enough, for none will follow."""
 STRETCH_SHARE = 0.1
 STRETCH_VALUES = 10
-"""A loss is judged by its median over the last tenth of all steps, and over at least ten logged values."""
+"""A loss is checked by its median over the last tenth of all steps, and over at least ten logged values."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ def counts_from(steps: int) -> int:
 
 
 class Health:
-    """Judges values step by step: what begins, what lasts and what is over.
+    """Checks values step by step: what begins, what lasts and what is over.
 
-    What comes out depends on the values alone, so that those of a file, judged again, give the same.
+    The result depends on the values alone, so that the rows of a file give the same findings again.
     """
 
     def __init__(self, steps: int) -> None:
@@ -131,13 +131,13 @@ class Health:
         self.findings: list[dict[str, Any]] = []
         """In the order in which they began: `Noticed` of the beginning, and "ended", a step, or None."""
         self.latest: dict[str, float] = {}
-        """The value of each measure that was judged last."""
+        """The last value of each measure."""
         self._lasting: dict[str, dict[str, Any]] = {}
         self._changing: dict[str, int] = {}
         self._losses: list[tuple[int, float]] = []
 
     def add(self, step: int, measure: str, value: float) -> list[Noticed]:
-        """Judge a value of a measure after `step` steps; return what is over with it, and what begins."""
+        """Check a value of a measure after `step` steps; return what is over with it, and what begins."""
         if step < counts_from(self.steps) or not math.isfinite(value):
             return []
         if measure == "discriminator":
@@ -145,8 +145,8 @@ class Health:
             if math.isnan(value):
                 return []
         self.latest[measure] = value
-        judged = (finding for finding in FINDINGS if finding.measure == measure)
-        turned = [self._turn(step, finding, value) for finding in judged if self._turns(step, finding, value)]
+        checked = (finding for finding in FINDINGS if finding.measure == measure)
+        turned = [self._turn(step, finding, value) for finding in checked if self._turns(step, finding, value)]
         return sorted(turned, key=lambda noticed: not noticed.over)
 
     def _typical(self, step: int, value: float) -> float:
@@ -180,8 +180,8 @@ class Health:
         return noticed
 
 
-def judged(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
-    """Judge the rows of a health.csv, as training did or would now."""
+def check_rows(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
+    """Check the rows of a health.csv, as training did or would now."""
     health = Health(steps)
     for step, measure, value in rows:
         if measure in ABOUT:
@@ -213,10 +213,10 @@ def monitor(events: Iterable[Event], folder: Path) -> Iterator[Event]:
         elif isinstance(event, Sampled):
             measures = measured(event.images)
         if isinstance(event, Stepped | Sampled) and table is not None:
-            yield from _judged(health, table, folder, event.step, measures)
+            yield from _checked(health, table, folder, event.step, measures)
 
 
-def _judged(health: Health, table: StepTable, folder: Path, step: int, values: Mapping[str, float]) -> list[Noticed]:
+def _checked(health: Health, table: StepTable, folder: Path, step: int, values: Mapping[str, float]) -> list[Noticed]:
     found = list[Noticed]()
     for name, value in values.items():
         table.add(step, [name, value])

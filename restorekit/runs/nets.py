@@ -91,9 +91,9 @@ def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool
     d_a = d_b = None
     if spec.nets.discriminator is not None:
         with spec.at("nets", "discriminator"):
-            judge = spec.part(parts, "nets", "discriminator")
-            d_a = None if single else judge(a)
-            d_b = judge(b)
+            made = spec.part(parts, "nets", "discriminator")
+            d_a = None if single else made(a)
+            d_b = made(b)
     return Nets(ab, ba, d_a, d_b, {name: _make_extra(spec, name, parts, a, b) for name in spec.nets.extra})
 
 

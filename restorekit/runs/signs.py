@@ -38,7 +38,7 @@ ABOUT = {
     "checkerboard": "Amplitude (root mean square) of a grid with a period of two pixels that the input does not have, "
     "as a share of the restored image's standard deviation.",
     "discriminator": "The discriminators' loss between its floor (0: they tell every image apart) and chance (1: one "
-    "score for every image; above it they are worse than that); judged by its median over the last tenth of all steps.",
+    "score for every image; above it they are worse); checked by its median over the last tenth of all steps.",
 }
 """What each measure, as in health.csv, is."""
 

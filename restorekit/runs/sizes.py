@@ -51,9 +51,9 @@ def describe(nets: Nets, domains: Mapping[str, Domain], generator: str, discrimi
                 "parameters": trainable(net),
                 "encode_and_head": head,
             }
-    for name, judge in (("d_a", nets.d_a), ("d_b", nets.d_b)):
-        if judge is not None:
-            table[name] = {"discriminator": discriminator, "parameters": trainable(judge)}
+    for name, critic in (("d_a", nets.d_a), ("d_b", nets.d_b)):
+        if critic is not None:
+            table[name] = {"discriminator": discriminator, "parameters": trainable(critic)}
     return table
 
 

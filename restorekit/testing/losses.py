@@ -53,14 +53,15 @@ def scalar(subject: Subject) -> None:
 
 
 def needs(subject: Subject) -> None:
-    """It works with no more than it declares: `both_ways` the way back, `judges` judges, `needs` targets."""
+    """It works with what `both_ways`, `needs_discriminator` and `needs` declare, and no more."""
     term: Loss = subject.make()
-    nets = examples.nets(subject.dims, back=term.both_ways, judges=term.judges, extra=term.trains)
+    nets = examples.nets(subject.dims, back=term.both_ways, discriminators=term.needs_discriminator, extra=term.trains)
     try:
         _sides(term, examples.passes(nets, subject.dims, target="target" in term.needs))
     except Exception as error:
         raise AssertionError(
-            f"with both_ways {term.both_ways}, judges {term.judges} and needs {term.needs} it must work in a run that "
+            f"with both_ways {term.both_ways}, needs_discriminator {term.needs_discriminator} and needs {term.needs} "
+            "it must work in a run that "
             f"has no more; got {type(error).__name__}: {error}; declare what it reads"
         ) from error
 

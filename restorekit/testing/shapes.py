@@ -16,7 +16,13 @@ __all__ = ["shapes"]
 
 def shapes(subject: Subject) -> None:
     """Outputs have the shapes and ranges of the contract, also at other sizes and for one image alone."""
-    every_kind = {"layer": _layer, "encoder": _encoder, "generator": _generator, "discriminator": _judge, "head": _head}
+    every_kind = {
+        "layer": _layer,
+        "encoder": _encoder,
+        "generator": _generator,
+        "discriminator": _discriminator,
+        "head": _head,
+    }
     check = every_kind[subject.kind]
     # A layer may refuse none of its forms: it stands wherever a recipe names it.
     every = (layer(subject, label) for label in LAYERS) if subject.kind == "layer" else forms(subject)
@@ -74,7 +80,7 @@ def _generator(subject: Subject, form: Form) -> None:
         _require_shape("decode(state)", net.decode(state), larger)
 
 
-def _judge(subject: Subject, form: Form) -> None:
+def _discriminator(subject: Subject, form: Form) -> None:
     assert isinstance(form.net, Discriminator)
     for x in (form.x, form.x[:1]):
         made = form.net(x, x) if form.net.conditional else form.net(x)

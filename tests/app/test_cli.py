@@ -763,7 +763,7 @@ def test_every_command_that_computes_refuses_several_processes(
         ("run", recipe, "--seeds", "2"),
         ("run", recipe, "--resume", home),
         ("evaluate", home),
-        ("audit", home, "--judge", home),
+        ("audit", home, "--classifier", home),
         ("restore", "images/a/test", "-o", "restored", "-m", home),
     ):
         said = cli(*command)

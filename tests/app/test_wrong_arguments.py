@@ -118,7 +118,7 @@ RUN_COMMANDS: list[list[str]] = [
     ["evaluate", "X"],
     ["report", "X"],
     ["audit", "X"],
-    ["audit", "tiny-1", "--judge", "X"],
+    ["audit", "tiny-1", "--classifier", "X"],
     ["restore", "images", "-o", "out", "-m", "X"],
     ["compare", "X", "-o", "out"],
     ["run", "tiny.yaml", "--resume", "X"],

@@ -282,7 +282,7 @@ def test_a_plugin_for_another_version_is_not_imported(folder: Path, requires: st
         'restorekit>9; extra == "x"',
     ],
 )
-def test_other_requirements_of_a_plugin_are_not_ours_to_judge(folder: Path, requires: str) -> None:
+def test_other_requirements_of_a_plugin_are_not_checked(folder: Path, requires: str) -> None:
     install(folder, "wide", GOOD, requires)
     assert load("wide")[1].error is None
 

@@ -169,7 +169,7 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
     assert "r #1: train.steps 10." in words.notes(found)
 
 
-SPLIT = {"name": "split", "judge": {"name": "unet"}, "steps": None}
+SPLIT = {"name": "split", "classifier": {"name": "unet"}, "steps": None}
 
 
 @pytest.mark.parametrize(
@@ -523,11 +523,11 @@ def test_what_calibration_would_be_if_probabilities_came_true(classes: int) -> N
     assert answers.if_perfect([predicted, predicted]) == pytest.approx((mean, most)), "the same images, the same luck"
 
 
-# What a judge said
+# What a classifier said
 
 
 def audited(home: Path, restored: Any, poor: Any = None, *, step: int = 7, drop: int = 0) -> Path:
-    """Write what a judge said of a run, the probability of "yes" before and after restoration."""
+    """Write what a classifier said of a run, the probability of "yes" before and after restoration."""
     poor = chances(3.0) if poor is None else poor
     rows = [
         f"x{i:03d}.png,p{i // 2},{('no', 'yes')[int(TRUTH[i])]},{1 - a},{a},{1 - b},{b}"
@@ -539,24 +539,24 @@ def audited(home: Path, restored: Any, poor: Any = None, *, step: int = 7, drop:
     return home
 
 
-def test_what_one_judge_said_of_all_is_compared(made: Made, tmp_path: Path) -> None:
+def test_what_one_classifier_said_of_all_is_compared(made: Made, tmp_path: Path) -> None:
     before, turned = chances(3.0) > 0.5, np.random.default_rng(0).random(IMAGES) < 0.3
     after = np.where(turned, 1 - chances(3.0), chances(3.0))
     runs = [audited(made("keeps"), chances(3.0)), audited(made("loses", head=False), after)]
     runs.append(made("answers", restores=False))
     found = compare(runs)
-    assert found.unjudged == ""
-    names = ["judge_agrees", "judge_keeps_no", "judge_keeps_yes"]
+    assert found.unaudited == ""
+    names = ["audit_agrees", "audit_keeps_no", "audit_keeps_yes"]
     assert [column.name for column in found.columns][-3:] == names
     wanted = [(~turned).mean(), (~turned)[(TRUTH == 0) & ~before].mean(), (~turned)[(TRUTH == 1) & before].mean()]
     assert [found.cells["loses", name].value for name in names] == pytest.approx(wanted)
-    low, high = found.cells["loses", "judge_keeps_yes"].patients or (0, 0)
+    low, high = found.cells["loses", "audit_keeps_yes"].patients or (0, 0)
     assert low < wanted[2] < high < 1
     assert [found.cells["keeps", name].value for name in names] == [1, 1, 1]
     assert {(t.one, t.other) for t in found.tests if t.column in names} == {("keeps", "loses")}
-    assert found.cells["keeps", "judge_agrees"].best
-    assert ("answers", "judge_agrees") not in found.cells
-    assert "judge keeps yes" in pages.write_page(found, tmp_path / "x.html").read_text()
+    assert found.cells["keeps", "audit_agrees"].best
+    assert ("answers", "audit_agrees") not in found.cells
+    assert "audit keeps yes" in pages.write_page(found, tmp_path / "x.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -564,13 +564,16 @@ def test_what_one_judge_said_of_all_is_compared(made: Made, tmp_path: Path) -> N
     [
         (lambda home: home, "two-0 was not audited as it is now, and "),
         (lambda home: audited(home, chances(3.0), step=6), "two-0 was not audited as it is now, and "),
-        (lambda home: audited(home, chances(3.0), chances(2.0)), "were audited by different judges, or at different"),
+        (
+            lambda home: audited(home, chances(3.0), chances(2.0)),
+            "were audited by different classifiers, or at different",
+        ),
     ],
 )
-def test_what_several_judges_said_is_not_compared(made: Made, other: Callable[[Path], Path], why: str) -> None:
+def test_what_several_classifiers_said_is_not_compared(made: Made, other: Callable[[Path], Path], why: str) -> None:
     found = compare([audited(made("one"), chances(2.0)), other(made("two"))], draws=10)
-    assert why in found.unjudged
-    noted(found, "What judges said is left out, for ", why)
+    assert why in found.unaudited
+    noted(found, "Scores of audits are left out, for ", why)
     assert [column.name for column in found.columns] == [*TABLE, "ece"]
 
 

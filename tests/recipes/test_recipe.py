@@ -490,21 +490,21 @@ def test_values_that_do_not_go_together_are_reported_beside_other_errors(errors:
         ("r.yaml:2", "nmae", "unknown-key"),
         ("r.yaml:9", "train.steps", "conflict"),
         ("r.yaml:10", "train.best", "unknown-name"),
-        ("r.yaml:12", "audit.judge", "conflict"),
+        ("r.yaml:12", "audit.classifier", "conflict"),
     ]
-    named = errors(JOINT.replace("audit: split", "audit:\n  judge: {name: unet, width: 8}"))
-    assert found_at(named[-1]) == ("r.yaml:13", "audit.judge", "conflict")
+    named = errors(JOINT.replace("audit: split", "audit:\n  classifier: {name: unet, width: 8}"))
+    assert found_at(named[-1]) == ("r.yaml:13", "audit.classifier", "conflict")
 
 
 def test_values_that_do_not_go_together_have_the_file_that_sets_them(errors: Errors, tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(GOOD + "evaluate: {metrics: [psnr]}\n")
     found = errors(
-        "extends: f.yaml\ntrain: {epochs: 2, steps: 3}\naudit:\n  judge: resnet\nseed: x\n", name="above.yaml"
+        "extends: f.yaml\ntrain: {epochs: 2, steps: 3}\naudit:\n  classifier: resnet\nseed: x\n", name="above.yaml"
     )
     assert [found_at(error)[:2] for error in found] == [
         ("above.yaml:5", "seed"),
         ("above.yaml:2", "train.steps"),
-        ("above.yaml:4", "audit.judge"),
+        ("above.yaml:4", "audit.classifier"),
     ]
     (error,) = errors("extends: f.yaml\ntrain:\n  best: ssim\n", name="above.yaml")
     assert found_at(error) == ("above.yaml:3", "train.best", "unknown-name")
@@ -610,6 +610,9 @@ def test_keys_of_version_1_are_refused_with_the_new_ones(errors: Errors) -> None
     ]
     assert "optimizer: {name: adam_tf, lr: 0.0001, eps: 1e-08}" in found[0].message
     assert "schedule: {name: linear, start: 0.5}" in found[1].message
+    (old,) = errors(f"{GOOD}audit: {{judge: {{name: unet, width: 8}}}}\n")
+    assert (old.place, old.code) == (("audit", "judge"), "outdated-key")
+    assert "classifier: {name: unet, width: 8}" in old.message
 
 
 def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) -> None:
@@ -622,3 +625,7 @@ def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) ->
     old["train"] |= {"adam": {"lr": 1e-4, "eps_hat": True}, "decay_from": 0.5}
     assert recipe.resolved(old, "recipe.json", plugins) == now
     assert recipe.differences(old, now) == []
+    audited = load(GOOD, "audit={classifier: resnet}")
+    old = json.loads(audited.model_dump_json())
+    old["audit"]["judge"] = old["audit"].pop("classifier")
+    assert recipe.resolved(old, "recipe.json", plugins) == audited

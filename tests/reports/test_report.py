@@ -229,8 +229,8 @@ def full(tmp_path):
     }
     write(tmp_path, "data.json", {"synthetic": True, "splits": splits})
     net = {"generator": "r2cgan_compact", "parameters": 906507, "encode_and_head": 896130}
-    judge = {"discriminator": "r2cgan_compact", "parameters": 411075}
-    write(tmp_path, "networks.json", {"ab": net, "ba": net, "d_a": judge, "d_b": judge})
+    critic = {"discriminator": "r2cgan_compact", "parameters": 411075}
+    write(tmp_path, "networks.json", {"ab": net, "ba": net, "d_a": critic, "d_b": critic})
     rng = np.random.default_rng(0)
     with (tmp_path / "metrics.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
@@ -496,7 +496,7 @@ def test_harm_that_an_audit_proves_is_the_first_warning(full):
     write(full, "scores/test.json", found | {"changed": "other images"})
     audit = {
         "step": found["step"],
-        "headline": ["By a judge."],
+        "headline": ["By a critic."],
         "sentences": ["It said so."],
         "flips": [],
         "scores": {},

@@ -157,12 +157,12 @@ def test_who_chooses_compares_with_the_truth_or_marks() -> None:
 
     metrics: dict[str, Metric] = {"plain": Plain(), "top": Extremes(), "paired": Plain("truth")}
     for left, name in ((metrics, "top"), ({**metrics, "top": Plain()}, "paired")):
-        found = traces.judge(left, rows)
+        found = traces.ranking_metric(left, rows)
         assert found is not None
         assert found[0] == name
-    assert traces.judge({"plain": Plain()}, rows) is None
+    assert traces.ranking_metric({"plain": Plain()}, rows) is None
     lost = {key: np.full((3, 1), np.nan) for key in rows}
-    assert traces.judge(metrics, lost) is None
+    assert traces.ranking_metric(metrics, lost) is None
 
 
 @given(

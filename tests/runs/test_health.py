@@ -282,7 +282,7 @@ def test_health_changes_no_event_and_no_weight(build_run: Build, monkeypatch: py
     assert all(torch.equal(a, b) for a, b in states)
 
 
-# The judge
+# The checks of rows
 
 
 def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
@@ -292,8 +292,8 @@ def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
     assert measured({"poor": poor, "restored": truth, "truth": truth})["variation"] == pytest.approx(1)
 
 
-def judged(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
-    """Judge samples at 100, 200, ... of a run, and return what was noticed."""
+def findings_of(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
+    """Check samples at 100, 200, ... of a run, and return what was noticed."""
     health = Health(steps)
     events = [event for i, value in enumerate(values) for event in health.add(100 * (i + 1), name, value)]
     return [(event.step, event.over) for event in events]
@@ -321,7 +321,7 @@ def judged(values: list[float], name: str = "variation", steps: int = 1000) -> l
     ],
 )
 def test_two_samples_in_a_row_begin_and_end_it(values: list[float], expected: list[tuple[int, bool]]) -> None:
-    assert judged(values) == expected
+    assert findings_of(values) == expected
 
 
 @pytest.mark.parametrize(("steps", "first"), [(50, 100), (900, 100), (8000, 800)])
@@ -356,7 +356,7 @@ def test_a_loss_counts_by_its_median_over_a_stretch() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=30), st.integers(0, 30))
-def test_values_judged_again_give_the_same(values: list[float], cut: int) -> None:
+def test_rows_checked_again_give_the_same_findings(values: list[float], cut: int) -> None:
     whole, again = Health(3000), Health(3000)
     for name in ("variation", "discriminator"):
         for i, value in enumerate(values):

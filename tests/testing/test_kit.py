@@ -361,7 +361,7 @@ def test_encoders(tried: Try, net: type[Halves], says: dict[str, str]) -> None:
     require(failed(tried("encoder", broken)), says)
 
 
-class Judge(Discriminator):
+class Critic(Discriminator):
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.layer = nn.Conv2d(channels, out, 4, stride=2, padding=1)
@@ -376,7 +376,7 @@ def test_a_discriminator_of_two_dimensions_is_tried_in_two(tried: Try) -> None:
         """Two scores a patch, which is one too many."""
         if domain.dims != 2:
             raise RecipeError("pictures, please")
-        return Judge(domain.channels, 2)
+        return Critic(domain.channels, 2)
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
@@ -386,7 +386,7 @@ def test_a_discriminator_of_two_dimensions_is_tried_in_two(tried: Try) -> None:
 def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> None:
     def broken(domain: Any) -> Discriminator:
         """For pictures, but it does not say so."""
-        return Judge(domain.channels, 1)
+        return Critic(domain.channels, 1)
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
@@ -494,8 +494,8 @@ def test_losses(tried: Try, say: Callable[[Any], Any], says: dict[str, str]) -> 
     ],
 )
 def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float], says: dict[str, str]) -> None:
-    class Judged(Loss):
-        judges = True
+    class NeedsDiscriminator(Loss):
+        needs_discriminator = True
         discriminator_range = given
 
         def discriminator(self, p: Any) -> Any:
@@ -504,11 +504,11 @@ def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float
                 for real, fake in p.real_and_fake_scores(fresh=False)
             )
 
-    def judged() -> Loss:
+    def needs_discriminator() -> Loss:
         """A term."""
-        return Judged()
+        return NeedsDiscriminator()
 
-    require(failed(tried("loss", judged)), says)
+    require(failed(tried("loss", needs_discriminator)), says)
 
 
 def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:

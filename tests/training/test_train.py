@@ -60,7 +60,7 @@ def test_one_way_paired_through_the_same_loop(build_run: Build, dims: int) -> No
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), "the loss goes down"
 
 
-def test_one_way_with_a_judge(build_run: Build) -> None:
+def test_one_way_with_a_classifier(build_run: Build) -> None:
     run = build_run(losses=["lsgan", "identity"], nets__one_way=True, train__steps=2)
     before = state(run)
     list(train(run))
@@ -137,7 +137,7 @@ def test_each_side_moves_its_own_networks_alone(build_run: Build, monkeypatch: p
 
     monkeypatch.setattr(stage, "descend", recorded)
     step(run, one_batch(run))
-    assert seen[0] == ("generator", {"ab", "ba"}, {"ab", "ba"}), "no gradient reaches the judges"
+    assert seen[0] == ("generator", {"ab", "ba"}, {"ab", "ba"}), "no gradient reaches the discriminators"
     assert seen[1][:2] == ("discriminator", {"d_a", "d_b"})
 
 

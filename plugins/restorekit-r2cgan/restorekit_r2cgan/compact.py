@@ -118,7 +118,7 @@ def discriminator(domain: Domain, *, layer: Factory = nd.conv, last: Last = "lea
     """R2C-GAN's compact discriminator (arXiv:2209.14770, section III): a 32 x 32 mask for 256 x 256 pixels.
 
     Args:
-        domain: the domain of the images that are judged.
+        domain: the domain of the images that are scored.
         layer: `{name: selfonn, q: 3}` for the operational networks, `conv` for CNN*.
         last: what stands on the mask. "leaky", a leaky rectifier, in the authors' operational discriminators; "none"
             in CNN*'s.

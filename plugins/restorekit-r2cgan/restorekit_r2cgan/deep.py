@@ -118,7 +118,7 @@ def discriminator(domain: Domain, *, layer: Factory = nd.conv) -> Discriminator:
     """CycleGAN's PatchGAN as R2C-GAN uses it with the deep generator.
 
     Args:
-        domain: the domain of the images that are judged.
+        domain: the domain of the images that are scored.
         layer: `conv`, as the paper.
     """
     check_size(domain, "r2cgan_cnn")

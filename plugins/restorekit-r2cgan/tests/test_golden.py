@@ -35,12 +35,12 @@ NETS: dict[str, tuple[int, dict[str, Any]]] = {  # the weights' seed; the networ
 
 def recipe_of(options: dict[str, Any], optimizer: str) -> Any:
     generator = {"name": "r2cgan_compact", **options}
-    judge = {"name": "r2cgan_compact", **({"last": "none"} if "activation" in options else options)}
+    critic = {"name": "r2cgan_compact", **({"last": "none"} if "activation" in options else options)}
     side = {"name": "r2cgan_folders"}
     spec = {
         "name": "golden",
         "data": {"size": [64, 64], "channels": 3, "a": {**side, "side": "A"}, "b": {**side, "side": "B"}},
-        "nets": {"generator": generator, "discriminator": judge, "head": {"name": "classify", "pool": "max"}},
+        "nets": {"generator": generator, "discriminator": critic, "head": {"name": "classify", "pool": "max"}},
         "losses": [
             {"name": "lsgan", "fakes": "pool"},
             {"name": "cycle", "weight": 10},

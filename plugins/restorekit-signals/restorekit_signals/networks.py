@@ -125,7 +125,7 @@ def ecg_patch(
     """The discriminator of blind ECG restoration (arXiv:2202.00589): kernel 4, from 16 filters to 256, tanh, no norm.
 
     Args:
-        domain: What is judged.
+        domain: The signals that are scored.
         layer: What its convolutions are; the paper's: {name: selfonn, q: 3, convention: fastonn}.
         width: Channels after the first layer; each further one doubles them.
         strides: Of the layers before the last.
