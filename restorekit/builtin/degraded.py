@@ -20,7 +20,7 @@ class Degraded(Dataset):
 
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.has_truth = True

@@ -19,7 +19,7 @@ class Joined(Dataset):
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
-        self.task, self.classes, self.quantity = parts[0].task, parts[0].classes, parts[0].quantity
+        self.task, self.classes, self.regression_target = parts[0].task, parts[0].classes, parts[0].regression_target
         self.classes_from = "names" if any(part.classes_from == "names" for part in parts) else "declared"
         # A dataset without images of the split says nothing of those that are there.
         self.synthetic = all(part.synthetic for part in [part for part in parts if len(part.records)] or parts)

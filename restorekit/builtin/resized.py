@@ -21,7 +21,7 @@ class Resized(Dataset):
 
     def __init__(self, inner: Dataset, size: list[int], antialias: bool) -> None:
         self.inner, self.size, self.antialias = inner, size, antialias
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.has_truth = inner.has_truth

@@ -50,10 +50,10 @@ class Task:
         return cls(fields["kind"], tuple(fields["names"]))
 
     @classmethod
-    def of_version_1(cls, classes: Sequence[str], quantity: str) -> Task:
+    def of_version_1(cls, classes: Sequence[str], regression_target: str) -> Task:
         """Return the task of a run of version 1.0, which knew classes and one number."""
-        if quantity:
-            return cls("numbers", (quantity,))
+        if regression_target:
+            return cls("numbers", (regression_target,))
         return cls("class", tuple(classes)) if classes else cls()
 
     def named(self, kind: TaskKind) -> tuple[str, ...]:

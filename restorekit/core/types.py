@@ -512,7 +512,7 @@ class Dataset(ABC):
     """Names of the classes; the last one is the positive class of two."""
     classes_from: Literal["declared", "names"] = "declared"
     """names: nobody declared the order of the classes, they are the sorted names of folders or labels."""
-    quantity: str = ""
+    regression_target: str = ""
     """What the targets are if they are one number, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
@@ -524,10 +524,12 @@ class Dataset(ABC):
 
     @cached_property
     def task(self) -> Task:
-        """What is predicted of its images. By default what `classes` or `quantity` say; set it for any other task."""
-        if self.classes and self.quantity:
-            raise DataError(f"{type(self).__name__}: targets are classes or the number {self.quantity!r}, not both")
-        return Task.of_version_1(self.classes, self.quantity)
+        """What is predicted of its images. By default from `classes` or `regression_target`; set it for another task."""
+        if self.classes and self.regression_target:
+            raise DataError(
+                f"{type(self).__name__}: targets are classes or the number {self.regression_target!r}, not both"
+            )
+        return Task.of_version_1(self.classes, self.regression_target)
 
     @abstractmethod
     def load(self, index: int, rng: torch.Generator) -> Sample:

@@ -451,7 +451,7 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
             domain: {
                 **count_rows([(i.label, i.patient, i.source) for i in found], classes),
                 "ungrouped": sum(i.patient is None and not i.synthetic for i in found),
-                **_quantity(found),
+                **_target_counts(found),
             }
             for domain, found in sorted(groups[split].items())
         }
@@ -459,7 +459,7 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def _quantity(items: Sequence[Item]) -> dict[str, Any]:
+def _target_counts(items: Sequence[Item]) -> dict[str, Any]:
     numbers = [item.number for item in items if item.number is not None]
     if not numbers:
         return {}

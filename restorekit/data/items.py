@@ -33,7 +33,7 @@ __all__ = [
 
 Say = Callable[[str], None]
 MOST_CLASSES = 10
-"""A manifest does not say what its labels are: more numbers than this are a quantity, not classes."""
+"""A manifest does not say what its labels are: more numbers than this are a regression target, not classes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Item:
     error: str | None = None
     """Why it cannot be used."""
     number: float | None = None
-    """Its target, where targets are a quantity; then it has no label."""
+    """Its target, of a regression target; then it has no label."""
     classes: tuple[str, ...] = ()
     """The classes of its dataset, where they are known, also those of which it has no image."""
     skipped: bool = False
@@ -107,13 +107,13 @@ def _of_side(side: Side, position: int) -> Tensor:
 def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> list[Item]:
     """Return the images that a manifest names, all of them, and read each.
 
-    Labels that are more than ten different numbers, and nothing else, are a quantity.
+    Labels that are more than ten different numbers, and nothing else, are a regression target.
 
     Raises:
         DataError: if the manifest cannot be used.
     """
     rows, _ = read_manifest(file, columns)
-    return _quantified(_read((_of_row(row, file.parent) for row in rows), len(rows), say))
+    return _with_targets(_read((_of_row(row, file.parent) for row in rows), len(rows), say))
 
 
 def listed_folder_items(
@@ -147,7 +147,7 @@ def listed_folder_items(
             f"{file} says another split than the folder of {len(differing)} of {len(rows)} images, such as "
             f"{differing[0].name} ({differing[0].split}): only the manifest's splits were checked"
         )
-    return _quantified(_read(found, len(found), say)), errors
+    return _with_targets(_read(found, len(found), say)), errors
 
 
 def _completed(item: Item, place: Item) -> Item:
@@ -191,7 +191,7 @@ def _of_row(row: ManifestRow, folder: Path) -> Item:
     return Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
 
 
-def _quantified(items: Iterable[Item]) -> list[Item]:
+def _with_targets(items: Iterable[Item]) -> list[Item]:
     found = list(items)
     labels = {item.label for item in found if item.label is not None}
     if len(labels) <= MOST_CLASSES or not all(map(_is_number, labels)):

@@ -26,7 +26,7 @@ _PLAIN = re.compile(r"[A-Za-z_][\w-]*( [\w-]+)*")
 _WORDS_OF_YAML = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 
-OTHER_TASKS = ("quantity", "numbers", "mask")
+OTHER_TASKS = ("target", "numbers", "mask")
 """Options of datasets whose targets are then no classes of images."""
 
 

@@ -58,7 +58,7 @@ class TruthOf(Dataset):
 
     def __init__(self, inner: Dataset) -> None:
         self.inner = inner
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.synthetic, self.unit, self.records = inner.synthetic, inner.unit, inner.records
 
     def load(self, index: int, rng: torch.Generator) -> Sample:

@@ -38,6 +38,7 @@ class Checked(NamedTuple):
 def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     """Validate the plain data of a recipe: keys, values, parts, and what goes together."""
     outdated = list(old_keys(data))
+    reported = {one.place for one in outdated}
     found = [*outdated, *_needs(data, plugins)]
     data = _with_default_names(data)
     recipe: AnyRecipe | None = None
@@ -47,7 +48,6 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     try:
         recipe = model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        reported = {one.place for one in outdated}
         of_model = _model_errors(error, data, known, model)
         found += [_beside_restorer(one, data) for one in of_model if one.place not in reported]
     except ValueError as error:
@@ -57,7 +57,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     for place, kind in PART_PLACES.items():
         for at, spec in named(whole, place):
             factory, errors = plugins.parts.read(kind, spec, at)
-            found += [_option_error(one, options, known, data) for one in errors]
+            found += [_option_error(one, options, known, data) for one in errors if one.place not in reported]
             if factory is not None:
                 parts.keep(at, spec, factory)
     found += _joint_errors(data, plugins.parts)  # after the parts, which had their plugins imported

@@ -131,9 +131,9 @@ def test_several_numbers_and_labels(tmp_path: Path) -> None:
     assert one.task == Task("numbers", ("weight",))
     assert one.records[0].target == 70.5
     table(tmp_path, "1.png,54,train", "2.png,,train", head="path,label,split")
-    quantity = manifest(tmp_path, "train", file="m.csv", quantity="age, years")
-    assert quantity.records[0].target == 54
-    assert math.isnan(float(quantity.records[1].target))  # type: ignore[arg-type]
+    target = manifest(tmp_path, "train", file="m.csv", target="age, years")
+    assert target.records[0].target == 54
+    assert math.isnan(float(target.records[1].target))  # type: ignore[arg-type]
     several(tmp_path, "1.png,,train,54,70.5,1,0,", "2.png,,train,,61,,1.0,", "3.png,,test,1,2,0,-1,")
     labels = {split: manifest(tmp_path, split, file="m.csv", labels=["effusion", "nodule"]) for split in SPLITS}
     assert labels["train"].task == Task("labels", ("effusion", "nodule"))

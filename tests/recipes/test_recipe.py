@@ -613,6 +613,9 @@ def test_keys_of_version_1_are_refused_with_the_new_ones(errors: Errors) -> None
     (old,) = errors(f"{GOOD}audit: {{judge: {{name: unet, width: 8}}}}\n")
     assert (old.place, old.code) == (("audit", "judge"), "outdated-key")
     assert "classifier: {name: unet, width: 8}" in old.message
+    table = "{name: manifest, file: m.csv, quantity: age}"
+    (old,) = errors(GOOD.replace("{name: toy, side: a}", f"{{name: join, datasets: [{table}]}}"))
+    assert (old.place, old.code) == (("data", "a", "datasets", 0, "quantity"), "outdated-key")
 
 
 def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) -> None:

@@ -37,7 +37,7 @@ class FilmPairs(Dataset):
         crop: int | None,
     ) -> None:
         self.inner, self.truth, self.split, self.fresh, self.crop = inner, truth, split, fresh, crop
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.chain = self._made(chain)
