@@ -3,8 +3,8 @@
     pytest benchmarks/bench_compare.py --benchmark-enable
     python benchmarks/bench_compare.py                          processor seconds: the table, and with the page
 
-Ten methods of one seed make 45 pairs and 315 tests; five methods of two seeds 10 pairs and 70 tests. Answers are drawn,
-no network is trained.
+Ten methods of one seed make 45 pairs and 315 tests; five methods of two seeds 10 pairs and 70 tests. Predictions are
+drawn, no network is trained.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write what the docs hold about the code: parts, commands, recipe keys, kinds, metric definitions, the face.
+"""Write what the docs hold about the code: parts, commands, recipe keys, kinds, metric definitions, the public API.
 
 `python docs/generate.py` writes it; `python docs/generate.py --check` writes nothing and exits 1 where a page is stale.
 Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!-- generated: NAME -->` and
@@ -512,7 +512,7 @@ def items(body: str) -> list[tuple[str, str]]:
 
 
 def anchor(name: str) -> str:
-    """Return the anchor of a name of the face on its page."""
+    """Return the anchor of a public name on its page."""
     return f"restorekit.{restorekit._HOME_OF[name]}.{name}"
 
 

@@ -223,7 +223,7 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
 
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the short blocks take for granted: a run folder, the face, and names that the text around them explains."""
+    """What short blocks assume: a run folder, the public API, and names that the text around them explains."""
     monkeypatch.chdir(tmp_path)
     run = build.build(
         recipe.load(ROOT / "recipes" / "quickstart.yaml", plugins.load()), plugins.load(), Path("runs/quickstart-1")

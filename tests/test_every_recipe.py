@@ -19,7 +19,7 @@ from restorekit.recipes.model import RestorerRecipe
 from restorekit.recipes.schema import schema
 from restorekit.runs import build
 from restorekit.runs.check import check, check_restorer
-from restorekit.runs.nets import assumed, build_nets
+from restorekit.runs.nets import build_nets, placeholder_domains
 from restorekit.runs.sizes import trainable
 from restorekit.training.train import train
 
@@ -130,7 +130,7 @@ def test_baselines_have_their_own_counts_of_table_v(variant: str | None, million
         ROOT / "recipes" / "baselines_xray.yaml", known, variant=variant, sets=["nets.generator.pretrained=false"]
     )
     with torch.device("meta"):
-        net = build_nets(spec, known.parts, assumed(spec)).ab
+        net = build_nets(spec, known.parts, placeholder_domains(spec)).ab
     assert trainable(net) == pytest.approx(spec.paper["parameters"], rel=2e-3)
 
 

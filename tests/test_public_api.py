@@ -1,4 +1,4 @@
-"""The face: every name is there, sorted, visible to type checkers, and costs no import of torch."""
+"""The public API: every name is there, sorted, visible to type checkers, and costs no import of torch."""
 
 import ast
 import importlib

@@ -134,7 +134,7 @@ def _is_trained(folder: Path) -> bool:
 
 
 def _asks_people() -> bool:
-    """True where somebody can answer a question: a terminal on both sides."""
+    """True where somebody can answer: a terminal on both sides."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

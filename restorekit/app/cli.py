@@ -57,7 +57,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(plugin.app, name="plugin")
 
 
-def _tell_versions(asked: bool) -> None:
+def _print_versions(asked: bool) -> None:
     if asked:
         screen.say(f"restorekit {restorekit.__version__}")
         for name, number in sorted(commands.versions().items()):
@@ -70,7 +70,7 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_tell_versions, is_eager=True, help="Show versions, plugins' too, and exit."
+            "--version", callback=_print_versions, is_eager=True, help="Show versions, plugins' too, and exit."
         ),
     ] = False,
 ) -> None:
@@ -218,7 +218,7 @@ def evaluate(
             screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
             written = f"{split}.json"
         else:
-            screen.times(repeated.again(made, wanted, split, say=screen.quietly(screen.note)))
+            screen.times(repeated.evaluate_iterations(made, wanted, split, say=screen.quietly(screen.note)))
             written = f"{split}_times.json"
         if split == "test":
             screen.say(f"report: {report.report(run).resolve()}")
@@ -315,7 +315,7 @@ def restore(
             said = f"  {restorer.task.predicted(values)}" if values else ""
             said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
-    did = "restored" if restorer.translates else "answered, their pixels as they were"
+    did = "restored" if restorer.translates else "classified (pixels unchanged)"
     screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
         raise typer.Exit(3)
@@ -570,8 +570,8 @@ def _members(
     from restorekit.training import sweep
 
     found = recipe.load_variants(path, plugins, names, sets=sets)
-    again = "Give the same recipe and --set, or another --out"
-    return sweep.members(found, seeds, out, path.stem, again=again)
+    hint = "Give the same recipe and --set, or another --out"
+    return sweep.members(found, seeds, out, path.stem, hint=hint)
 
 
 def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:

@@ -23,7 +23,7 @@ def known() -> Plugins:
     from restorekit.discovery import plugins
 
     loaded = plugins.load()
-    loaded.tell = screen.warn
+    loaded.warn = screen.warn
     return loaded
 
 

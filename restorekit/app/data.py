@@ -59,7 +59,7 @@ def check(
     require_folder(out)
     with screen.telling() as say:
         looked = _items(what, sets, variant, columns, say)
-        found = checks.examine(looked.items, distance=distance, answers=looked.answers, unseen=looked.unseen)
+        found = checks.examine(looked.items, distance=distance, classifies=looked.classifies, unseen=looked.unseen)
     found.write(out)
     _show(found, out, looked)
     if found.leaks or found.unreadable:
@@ -75,7 +75,7 @@ class _Looked:
     items: list[Item]
     unseen: Sequence[str] = ()
     """What was left out, a line each."""
-    answers: bool = True
+    classifies: bool = True
     """Classes are predicted, not only restored."""
     order: Polarity | None = None
     """Which class is positive."""
@@ -123,7 +123,7 @@ def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say
     return _Looked(
         recipe_items(opened),
         skipped_files(opened.skipped_files()),
-        answers=spec.predicts,
+        classifies=spec.predicts,
         order=polarity(spec, known.parts, opened),
         depths=opened.depth_notes(),
     )

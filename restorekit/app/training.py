@@ -59,14 +59,14 @@ def _resume_command(folder: Path) -> str:
 
 
 @contextmanager
-def going_on(folder: Path, again: str) -> Iterator[None]:
+def going_on(folder: Path, resume_with: str) -> Iterator[None]:
     """Say how to go on in a run folder when Ctrl-C or the system, as by a full disk, stops what is done to it.
 
     Where nothing is saved in it yet, both go through as they are.
 
     Args:
         folder: the run folder.
-        again: the command that goes on.
+        resume_with: the command that goes on.
 
     Raises:
         typer.Exit: with 130 after Ctrl-C.
@@ -78,12 +78,12 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
         if isinstance(error, BrokenPipeError) or not (folder / "recipe.json").is_file():
             raise
         if isinstance(error, KeyboardInterrupt):
-            screen.warn(f"stopped; what is saved in {folder} is kept. To go on: {again}")
+            screen.warn(f"stopped; what is saved in {folder} is kept. To go on: {resume_with}")
             raise typer.Exit(130) from error
         from restorekit.runs.checkpoint import last_good
 
         fix = "Make room" if error.errno in FULL else "Fix that"
-        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {fix}, then: {again}") from error
+        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {fix}, then: {resume_with}") from error
 
 
 def run_one(
@@ -93,7 +93,7 @@ def run_one(
     *,
     resume: bool,
     allow_leaks: bool,
-    again: str = "",
+    resume_with: str = "",
     beside: Sequence[Path] = (),
 ) -> None:
     """Build, train, evaluate, audit if the recipe asks for it, and report, from the start or from the last checkpoint.
@@ -105,7 +105,7 @@ def run_one(
         resume: go on with what it holds.
         allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
             allowed when it goes on.
-        again: the command that goes on after Ctrl-C; empty: `restorekit resume` of the folder.
+        resume_with: the command that goes on after Ctrl-C; empty: `restorekit resume` of the folder.
         beside: run folders of the same sweep, whose audit classifier may serve this run too.
 
     Raises:
@@ -113,9 +113,9 @@ def run_one(
             before or after the training, or a second one.
         TrainingError: if the system refuses a file, as a full disk does.
     """
-    again = again or _resume_command(folder)
-    with going_on(folder, again):
-        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again, beside=beside)
+    resume_with = resume_with or _resume_command(folder)
+    with going_on(folder, resume_with):
+        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, resume_with=resume_with, beside=beside)
 
 
 def resume(folder: Path, plugins: Plugins, root: Path | None, sets: Sequence[str] = (), *, allow_leaks: bool) -> None:
@@ -143,7 +143,7 @@ def _run_one(
     *,
     resume: bool,
     allow_leaks: bool,
-    again: str,
+    resume_with: str,
     beside: Sequence[Path],
 ) -> None:
     from restorekit.evaluation import evaluate
@@ -166,7 +166,7 @@ def _run_one(
         build.build(classifier, plugins, place)  # if it cannot be built, fail now and not after the training
     if isinstance(made, Run):
         evaluate.check_metrics_early(made)
-        _trained(made, plugins, "run folder", resume=resume, again=again)
+        _trained(made, plugins, "run folder", resume=resume, resume_with=resume_with)
     else:
         _fitted(made)
     if made.images.sizes["val"]:
@@ -176,7 +176,7 @@ def _run_one(
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
         if classifier is not None:
             report.report(folder)  # should the audit fail, the report exists
-            audit_run(made, train_classifier(classifier, plugins, place, again))
+            audit_run(made, train_classifier(classifier, plugins, place, resume_with))
     else:
         screen.warn("data.a has no test split: nothing was scored")
     screen.say(f"report: {report.report(folder).resolve()}")
@@ -253,7 +253,7 @@ def _run_member(member: Member, plugins: Plugins, allow_leaks: bool, beside: Seq
         member.folder,
         resume=member.began,
         allow_leaks=allow_leaks,
-        again=this_command(),
+        resume_with=this_command(),
         beside=beside,
     )
 
@@ -274,20 +274,22 @@ def attempt(work: Callable[[], None]) -> str:
     return ""
 
 
-def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
+def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, resume_with: str) -> Run:
     """Train a run's audit classifier in its folder, from the last checkpoint if there is one, and write its report."""
     from restorekit.evaluation import evaluate
     from restorekit.reports import report
     from restorekit.runs import build
 
     classifier = build.build(spec, plugins, folder)
-    _trained(classifier, plugins, "audit classifier", resume=(folder / "recipe.json").is_file(), again=again)
+    _trained(
+        classifier, plugins, "audit classifier", resume=(folder / "recipe.json").is_file(), resume_with=resume_with
+    )
     evaluate.evaluate(classifier, "test", say=screen.quietly(screen.note))
     report.report(folder)
     return classifier
 
 
-def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:
+def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, resume_with: str) -> None:
     """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
     from restorekit.runs.checkpoint import run_lock
 
@@ -296,7 +298,7 @@ def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: s
             _take_over(made)
         made.begin(this_command())
         screen.note(f"{called}: {made.folder}")
-        _train(made, plugins, again)
+        _train(made, plugins, resume_with)
 
 
 def _take_over(made: Run) -> None:
@@ -312,7 +314,7 @@ def _take_over(made: Run) -> None:
         screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
 
 
-def _train(made: Run, plugins: Plugins, again: str) -> None:
+def _train(made: Run, plugins: Plugins, resume_with: str) -> None:
     """Train with loggers; Ctrl-C saves at the end of the step and says how to go on."""
     from restorekit.core.events import Finished, StepDone
     from restorekit.training.train import train
@@ -324,7 +326,7 @@ def _train(made: Run, plugins: Plugins, again: str) -> None:
                 logger(event)
             if stopped() and isinstance(event, StepDone | Finished):
                 made.save()
-                screen.warn(f"stopped after step {made.step} and saved. To go on: {again}")
+                screen.warn(f"stopped after step {made.step} and saved. To go on: {resume_with}")
                 raise typer.Exit(stopped())
 
 

@@ -196,8 +196,8 @@ def _by_image(criterion: Criterion, scores: Sequence[Tensor]) -> Tensor:
 
 def _distance(image: Tensor, wanted: Tensor, norm: Norm) -> Tensor:
     """Return the mean distance of each image to the wanted one: (B,)."""
-    apart = wide(image) - wide(wanted)
-    return _mean(apart.abs() if norm == "l1" else apart.square())
+    difference = wide(image) - wide(wanted)
+    return _mean(difference.abs() if norm == "l1" else difference.square())
 
 
 def _head(p: Passes, name: PassName) -> TaskHead | None:

@@ -24,8 +24,8 @@ class Resnet(Generator):
     """Stem, `downs` halvings, residual blocks, as many doublings, tanh; reflection padding throughout.
 
     The features are the bottleneck after the middle block, the fifth of nine (R2C-GAN's CNN, arXiv:2209.14770), so a
-    head is answered by half of the network. Convolutions that a norm follows have no bias; norms have scale and shift,
-    as in the original Lua code (the PyTorch one has neither). Weights start as N(0, 0.02).
+    head's prediction needs half of the network. Convolutions that a norm follows have no bias; norms have scale and
+    shift, as in the original Lua code (the PyTorch one has neither). Weights start as N(0, 0.02).
     Departure: `upsample: resize` (linear, then a convolution) avoids the checkerboard of transposed convolutions.
     """
 

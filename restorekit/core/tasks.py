@@ -99,13 +99,13 @@ class Task:
         """Return a target as a tuple."""
         return target if isinstance(target, tuple) else (target,)
 
-    def knows(self, target: Target) -> bool:
+    def is_labelled(self, target: Target) -> bool:
         """True if any of a target is known; of masks, which are loaded with the images, if there is one."""
         return any(self._known(value) for value in self.values(target))
 
-    def called(self, target: Target) -> str:
+    def format_target(self, target: Target) -> str:
         """Return a target for people: the class, the labels that are present, or the numbers; empty if unknown."""
-        if self.kind in ("none", "mask") or not self.knows(target):
+        if self.kind in ("none", "mask") or not self.is_labelled(target):
             return ""
         values = self.values(target)
         if self.kind == "labels":
@@ -126,9 +126,9 @@ class Task:
         if self.kind in ("none", "mask"):
             return ""
         if self.kind == "class":
-            return self.called(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
+            return self.format_target(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
         found = tuple(int(chance >= 0.5) for chance in prediction) if self.kind == "labels" else tuple(prediction)
-        return self.called(found[0] if self.single else found)
+        return self.format_target(found[0] if self.single else found)
 
     def read(self, cells: Sequence[str]) -> Target:
         """Return a target from cells of a table, as `cells` wrote them; of a class its name."""

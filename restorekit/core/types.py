@@ -524,7 +524,7 @@ class Dataset(ABC):
 
     @cached_property
     def task(self) -> Task:
-        """What is predicted of its images; by default from `classes` or `regression_target`. Set it for another task."""
+        """What is predicted of its images; by default from `classes` or `regression_target`. Set it for others."""
         if self.classes and self.regression_target:
             raise DataError(
                 f"{type(self).__name__}: targets are classes or the number {self.regression_target!r}, not both"

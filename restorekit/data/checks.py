@@ -150,14 +150,14 @@ class Checkup:
 
 
 def examine(
-    items: Sequence[Item], *, distance: int = DISTANCE, answers: bool = True, unseen: Sequence[str] = ()
+    items: Sequence[Item], *, distance: int = DISTANCE, classifies: bool = True, unseen: Sequence[str] = ()
 ) -> Checkup:
     """Look for leaks, repeats, near duplicates, confounding, flat borders and constant images.
 
     Args:
         items: the images.
         distance: bits of 64 by which the perceptual hashes of near duplicates differ at most.
-        answers: classes are predicted, not only restored.
+        classifies: classes are predicted, not only restored.
         unseen: what whoever collected the items left out, a line each.
     """
     seen = [item for item in items if item.facts is not None and item.error is None]
@@ -182,9 +182,9 @@ def examine(
         ),
         data_warnings=(
             *patient_warnings,
-            *_confounding(used, tables, answers=answers),
+            *_confounding(used, tables, classifies=classifies),
             *data_warnings.no_test_split(tables),
-            *(_untestable(used) if answers else ()),
+            *(_untestable(used) if classifies else ()),
         ),
         near=tuple(near),
         sizes=_sizes(seen),
@@ -467,13 +467,13 @@ def _target_counts(items: Sequence[Item]) -> dict[str, Any]:
     return {"quantity": {"known": len(numbers), **ends}}
 
 
-def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, answers: bool) -> list[str]:
+def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, classifies: bool) -> list[str]:
     sources: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
         if item.source is not None and item.label is not None:
             sources[item.source][item.label] += 1
-    whole = data_warnings.class_and_source("the images", sources, answers=answers)
-    warnings = data_warnings.data_warnings({"splits": tables}, answers=answers)
+    whole = data_warnings.class_and_source("the images", sources, classifies=classifies)
+    warnings = data_warnings.data_warnings({"splits": tables}, classifies=classifies)
     # One sentence for all images says what those of each split and domain would.
     return [*whole, *(line for line in warnings if not (whole and line.startswith("Class and source")))]
 

@@ -97,7 +97,7 @@ def recipe_items(splits: Splits) -> list[Item]:
 
 def _number(task: Task, target: Target) -> float | None:
     """Return the only number of a target, where it is known; None of any other task."""
-    return target if task.kind == "numbers" and not isinstance(target, tuple) and task.knows(target) else None
+    return target if task.kind == "numbers" and not isinstance(target, tuple) and task.is_labelled(target) else None
 
 
 def _of_side(side: Side, position: int) -> Tensor:

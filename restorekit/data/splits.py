@@ -142,7 +142,7 @@ class Side:
     def counts(self) -> dict[str, Any]:
         """Images by class and source, as the report shows them."""
         rows = [(self.label(r), r.group, r.source) for r in map(self.record, range(len(self)))]
-        unlabelled = sum(not self.domain.task.knows(r.target) for r in map(self.record, range(len(self))))
+        unlabelled = sum(not self.domain.task.is_labelled(r.target) for r in map(self.record, range(len(self))))
         found = {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
         return {**found, "ungrouped": 0} if self.dataset.synthetic else found  # what is made has no patient
 
@@ -159,7 +159,7 @@ class Side:
 
     def label(self, record: Record) -> str | None:
         """Return the name of a record's class; None where that is not known, and where targets are no classes."""
-        return self.domain.task.called(record.target) or None if self.domain.classes else None
+        return self.domain.task.format_target(record.target) or None if self.domain.classes else None
 
 
 def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
@@ -221,7 +221,9 @@ class Splits:
             if isinstance(side.dataset, TruthOf):
                 continue  # not images of their own
             for r in map(side.record, range(len(side))):
-                rows.writerow([r.key, name, side.domain.task.called(r.target), r.group or "", split, r.source or ""])
+                rows.writerow(
+                    [r.key, name, side.domain.task.format_target(r.target), r.group or "", split, r.source or ""]
+                )
         return text.getvalue()
 
     def skipped_files(self) -> list[tuple[Path, str]]:
@@ -346,7 +348,7 @@ def _require_targets(a: Side, b: Side) -> None:
 
 def _require_known(task: Task, targets: Sequence[Target]) -> None:
     if task.kind == "mask":
-        lost = [] if any(map(task.knows, targets)) else ["mask"]
+        lost = [] if any(map(task.is_labelled, targets)) else ["mask"]
     else:
         cells = [task.cells(target) for target in targets]
         lost = [repr(name) for i, name in enumerate(task.names) if not any(row[i] for row in cells)]

@@ -41,17 +41,19 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
 
 
-def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True, answers: bool = True) -> list[str]:
+def data_warnings(
+    data: Json, *, synthetic: bool = False, translates: bool = True, classifies: bool = True
+) -> list[str]:
     """Return in plain words what in the data may deceive a reader of the scores of a run.
 
     Args:
         data: images by split and domain, and groups that stand in several splits, as data.json has them.
         synthetic: the images are made, not recorded: no patient is missing.
         translates: the run restores images.
-        answers: the run tells classes.
+        classifies: the run predicts classes.
     """
     splits = data.get("splits") or {}
-    found = [*_unlearnt(splits), *_confounded(splits, answers=answers)]
+    found = [*_unlearnt(splits), *_confounded(splits, classifies=classifies)]
     for split, domains in splits.items():
         found += _class_and_domain(split, domains, translates=translates)
     shared = data.get("shared_groups") or []
@@ -134,13 +136,13 @@ class _Warning:
         return self.sentence.replace("{}", _images_of(self.places), 1) + also
 
 
-def _confounded(splits: Json, *, answers: bool) -> list[str]:
+def _confounded(splits: Json, *, classifies: bool) -> list[str]:
     """Say where the source tells the class: of the test images first; places where it leans alike share a sentence."""
     found: dict[str, _Warning] = {}
     for split in sorted(splits, key=lambda split: split != "test"):
         for domain, counts in splits[split].items():
             sources, place = counts.get("sources"), (split, domain)
-            for sentence in class_and_source("{}", sources, answers=answers):
+            for sentence in class_and_source("{}", sources, classifies=classifies):
                 like = next((one for one in found.values() if one.like(sentence, sources)), None)
                 if sentence in found:
                     found[sentence].places.append(place)
@@ -195,17 +197,17 @@ def _only(rows: Json) -> list[tuple[str, str]]:
     return [(name, classes[0]) for name, classes in held.items() if len(classes) == 1]
 
 
-def class_and_source(where: str, sources: Any, *, answers: bool = True) -> list[str]:
-    """Return a sentence, if in these images the source tells the class; `answers`: the run tells classes."""
+def class_and_source(where: str, sources: Any, *, classifies: bool = True) -> list[str]:
+    """Return a sentence, if in these images the source tells the class; `classifies`: the run predicts classes."""
     rows: Json = {name: row for name, row in (sources or {}).items() if row}
     v = cramers_v(_table(rows)[1])
     if v is None or v <= 0.5:
         return []
     only = ", ".join(f"source {source} holds only {name}" for source, name in _only(rows))
     if not only:
-        means = "accuracy partly measures source" if answers else "signs of a source may pass for signs of a class"
+        means = "accuracy partly measures source" if classifies else "signs of a source may pass for signs of a class"
         return [f"Class and source go together in {where} (Cramér's V {v:.2f}), so {means}."]
-    means = "accuracy measures source as well as class" if answers else "signs of a source pass for signs of a class"
+    means = "accuracy measures source as well as class" if classifies else "signs of a source pass for signs of a class"
     return [f"Class and source are confounded: in {where}, {only} (Cramér's V {v:.2f}), so {means}."]
 
 

@@ -61,7 +61,7 @@ class Plugins:
     def __init__(self) -> None:
         self.parts = Parts(self)
         self.found: list[Plugin] = []
-        self.tell: Callable[[str], None] = lambda line: None
+        self.warn: Callable[[str], None] = lambda line: None
         """Is called with a line when a plugin takes long to import."""
         self._registered: set[str] = set()
         self._waiting: dict[str, PluginSource] = {}
@@ -245,7 +245,7 @@ class Plugins:
             self._waiting[plugin.name] = source
             raise
         if source.slow is not None:
-            self.tell(source.slow)
+            self.warn(source.slow)
         seen = Known(tuple(brought), source.seconds, failure)
         self._brought[source.name] = brought
         self.found[self.found.index(plugin)] = replace(plugin, seconds=seen.seconds, parts=seen.parts, error=failure)

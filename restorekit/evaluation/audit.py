@@ -371,5 +371,5 @@ def _table(seen: _Seen, domain: Domain) -> str:
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for of in seen.predictions.values() for p in of[i]]
         inside = [f"{values[i]:.6g}" for values in contrasts.values()]
-        writer.writerow([key, seen.groups[i] or "", domain.task.called(seen.targets[i]), *said, *inside])
+        writer.writerow([key, seen.groups[i] or "", domain.task.format_target(seen.targets[i]), *said, *inside])
     return stream.getvalue()

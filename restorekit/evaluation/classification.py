@@ -37,7 +37,7 @@ CLASS_SCORES = (*RATES, "auroc", "ece")
 
 
 def class_score(name: str, chances: Values, target: NDArray[np.int64], weights: Values | None = None) -> Values:
-    """Return a score of answers to the question of the class.
+    """Return a score of class predictions.
 
     Args:
         name: one of `CLASS_SCORES`.
@@ -80,7 +80,7 @@ def summed(name: str, chances: Values, target: NDArray[np.int64]) -> tuple[Value
 
 
 def confidence(chances: Values, target: NDArray[np.int64]) -> tuple[Values, NDArray[np.bool_], NDArray[np.int64]]:
-    """Return how sure each answer is, whether it is correct, and in which of `BINS` equal bins it is, (N,) each.
+    """Return the confidence of each prediction, whether it is correct, and its bin of `BINS` equal ones, (N,) each.
 
     Of two classes it is the probability of the positive one, of more that of the class that was called.
     """

@@ -68,7 +68,7 @@ class Column:
     """Its definition."""
     rows: bool = True
     """False: it cannot be computed from the rows, so it is not tested."""
-    of_answers: bool = False
+    of_predictions: bool = False
     """True: it needs a head; else it is of restored images."""
     biased: bool = False
     """True: resamples bias it (`Metric.biased`), so it has no interval by patient."""
@@ -198,12 +198,12 @@ class Comparison:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that are predicted; empty if no method has a head."""
-        return next((method.runs[0].test.classes for method in self.methods if method.answers), ())
+        return next((method.runs[0].test.classes for method in self.methods if method.predicts), ())
 
     @property
-    def answering(self) -> tuple[Method, ...]:
+    def predicting(self) -> tuple[Method, ...]:
         """The methods that tell classes."""
-        return tuple(method for method in self.methods if method.answers)
+        return tuple(method for method in self.methods if method.predicts)
 
     def having(self, column: str) -> tuple[Method, ...]:
         """The methods that have a score."""
@@ -218,7 +218,7 @@ class Comparison:
     @property
     def first(self) -> Scored:
         """A run that tells classes, else any: who the test images are is the same in all."""
-        return (self.answering or self.methods)[0].runs[0]
+        return (self.predicting or self.methods)[0].runs[0]
 
     def truth(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return of which test images the class is known, (N,), and the class of those."""
@@ -320,13 +320,13 @@ def check_column(found: Comparison, name: str) -> str:
 def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
     """Return the metrics that not all runs were scored by, each with the first run that lacks it.
 
-    A run without a head lacks no score of answers, one that hands images through none of images; those of Table II
+    A run without a head lacks no score of predictions, one that hands images through none of images; those of Table II
     come from the rows.
     """
     telling = any(run.test.classes for run in runs)
     lacking: dict[str, Path] = {}
     for name, entry in _entries(runs).items():
-        able = [run for run in runs if run.may_have(of_answers=_of_answers(name, entry))]
+        able = [run for run in runs if run.may_have(of_predictions=_of_predictions(name, entry))]
         without = [run.folder for run in able if name not in run.scores["metrics"]]
         if without and not (telling and name in TABLE):
             lacking[name] = without[0]
@@ -342,7 +342,7 @@ def _entries(runs: Sequence[Scored]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _of_answers(name: str, entry: Mapping[str, Any]) -> bool:
+def _of_predictions(name: str, entry: Mapping[str, Any]) -> bool:
     return name in CLASS_SCORES or "score" in entry
 
 
@@ -356,15 +356,17 @@ def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column,
     made = []
     for name in dict.fromkeys([*(TABLE if classes else ()), *of_classes, *shared]):
         entry = entries.get(name, {})
-        of_answers = _of_answers(name, entry)
-        able = [run for run in runs if run.may_have(of_answers=of_answers)]
+        of_predictions = _of_predictions(name, entry)
+        able = [run for run in runs if run.may_have(of_predictions=of_predictions)]
         rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in able)
         if able:
-            made.append(_column(name, entry, classes, rows=rows, of_answers=of_answers))
+            made.append(_column(name, entry, classes, rows=rows, of_predictions=of_predictions))
     return tuple(made)
 
 
-def _column(name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, rows: bool, of_answers: bool) -> Column:
+def _column(
+    name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, rows: bool, of_predictions: bool
+) -> Column:
     """Return a column, with what is better and the definition as a run tells them.
 
     Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run. Runs of
@@ -372,11 +374,13 @@ def _column(name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, ro
     """
     if name in CLASS_SCORES:
         metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), Task("class", classes)))
-        return Column(name, metric.better, metric.id, rows, of_answers, metric.biased, metric.proportion)
+        return Column(name, metric.better, metric.id, rows, of_predictions, metric.biased, metric.proportion)
     better, identity = str(entry.get("better", "higher")), str(entry.get("id", "not recorded"))
     if name.endswith("_level") and name in plugins.load().parts.names("metric"):
         better = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (64, 64))).better
-    return Column(name, better, identity, rows, of_answers, bool(entry.get("biased")), bool(entry.get("proportion")))
+    return Column(
+        name, better, identity, rows, of_predictions, bool(entry.get("biased")), bool(entry.get("proportion"))
+    )
 
 
 def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid], str]:
@@ -419,7 +423,7 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
     cells = {}
     for method in sized.methods:
         for column in sized.columns:
-            if not method.runs[0].may_have(of_answers=column.of_answers):
+            if not method.runs[0].may_have(of_predictions=column.of_predictions):
                 continue
             if column.rows:
                 scores = [_scorer(run, column.name, known, target) for run in method.runs]
@@ -616,7 +620,7 @@ def _discordances(tested: Comparison) -> tuple[Discordance, ...]:
     known, target = tested.truth()
     if not len(target):
         return ()
-    right = {m.label: mean_chances(m)[known].argmax(1) == target for m in tested.answering}
+    right = {m.label: mean_chances(m)[known].argmax(1) == target for m in tested.predicting}
     found = [(one, other, *mcnemar(right[one], right[other])) for one, other in combinations(right, 2)]
     corrected = holm(np.array([p for *_, p in found]))
     return tuple(Discordance(*row, float(value)) for row, value in zip(found, corrected, strict=True))
@@ -629,5 +633,5 @@ def run_score(found: Comparison, run: Scored, name: str) -> float:
 
 
 def mean_chances(method: Method) -> Values:
-    """Return the mean of the probabilities over a method's seeds, (N, classes): one answer an image."""
+    """Return the mean of the probabilities over a method's seeds, (N, classes): one prediction for each image."""
     return np.asarray(np.mean([run.test.chances for run in method.runs], axis=0))

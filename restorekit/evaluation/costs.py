@@ -35,12 +35,13 @@ from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, require_training
 from restorekit.runs.engine import Engine
 from restorekit.runs.nets import build_nets
-from restorekit.runs.sizes import answering, trainable
+from restorekit.runs.sizes import prediction_parameters, trainable
 
 __all__ = ["CLASSIFY", "RESTORE", "Job", "check_device", "multiply_adds", "order", "peak_memory"]
 
 CLASSIFY, RESTORE = "classify", "restore"
-"""The works: the answer alone, `encode` and the head; and the whole, a restored image and, with a head, the answer."""
+"""What is measured: the prediction alone, `encode` and the head; and the whole, a restored image and, with a head, the
+prediction."""
 
 Job = Literal["time", "memory"]
 
@@ -182,7 +183,7 @@ def _main() -> None:
         net = build_nets(spec, plugins.load().parts, domains).ab.to(engine.device).eval()
         gc.collect()
         works = _meaningful(net, request["works"])
-        _say(parameters=trainable(net), encode_and_head=answering(net, domains["a"]))
+        _say(parameters=trainable(net), encode_and_head=prediction_parameters(net, domains["a"]))
         if request["job"] == "memory":
             for work, batch in works:
                 _memory(net, domains["a"], work, batch, engine.device)

@@ -268,13 +268,13 @@ def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
             columns = _columns(run, moved, output)
             marks = traces.marks(marking, columns, output.prediction, moved)
             known = batch.intensity or (None,) * len(batch.key)
-            shown, answers = _as_stored(batch, columns), _answers(run, moved, output)
+            shown, predictions = _as_stored(batch, columns), _prediction_texts(run, moved, output)
             for i, intensity in enumerate(known):
                 images = {column: image[i].float().cpu() for column, image in shown.items()}
                 signals.append(
                     {
                         **traces.signal(images, intensity, run.images.domains["a"]),
-                        "answer": answers[i],
+                        "answer": predictions[i],
                         "marks": marks[i],
                     }
                 )
@@ -392,11 +392,11 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
         columns |= {"back again": degrade(output.image), **last}
     masks = _masks(run.images.domains["a"].task, batch, output)
     columns = _as_stored(batch, columns) | masks
-    answers = _mask_notes(batch) if masks else _answers(run, batch, output)
+    predictions = _mask_notes(batch) if masks else _prediction_texts(run, batch, output)
     return [
         {
             **{name: column[i].float().cpu() for name, column in columns.items()},
-            "key": "\n".join(filter(None, [Path(key).name, answers[i]])),
+            "key": "\n".join(filter(None, [Path(key).name, predictions[i]])),
         }
         for i, key in enumerate(batch.key)
     ]
@@ -423,13 +423,13 @@ def _mask_notes(batch: Batch) -> list[str]:
     return ["true mask: the gray between the first two classes is unknown" if any_ else "" for any_ in unknown]
 
 
-def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
+def _prediction_texts(run: Experiment, batch: Batch, output: Output) -> list[str]:
     """Return the target and the prediction of each image, for people; empty without a head, and of masks."""
     task, prediction = run.images.domains["a"].task, output.prediction
     if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
     return [
-        f"true: {task.called(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
+        f"true: {task.format_target(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
         for target, one in zip(targets(batch, task), prediction, strict=True)
     ]
 
@@ -549,7 +549,7 @@ def _channel_spread(seen: _Measured) -> dict[str, float] | None:
 
 def known_targets(task: Task, of: Sequence[Target]) -> NDArray[np.bool_]:
     """Return of which images anything of the target is known, (N,)."""
-    return np.array([task.knows(target) for target in of], dtype=bool)
+    return np.array([task.is_labelled(target) for target in of], dtype=bool)
 
 
 def _table(seen: _Measured, task: Task) -> str:

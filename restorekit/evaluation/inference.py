@@ -1,6 +1,6 @@
 """Whether two methods differ on the same test images: paired tests with patients as units, and what corrects them.
 
-Under the null hypothesis a patient's answers might as well have come from the other method, so the answers of whole
+Under the null hypothesis a patient's predictions might as well be the other method's, so the predictions of whole
 patients are swapped: all images of a patient at once, and with several seeds all seeds at once. A patient is then one
 witness, however many images or seeds there are (Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005).
 For areas under ROC curves, ranks are swapped (Bandos, Rockette and Gur 2005, doi:10.1002/sim.2149).

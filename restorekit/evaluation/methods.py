@@ -90,9 +90,9 @@ class Scored:
         """That of the intervals that it wrote of itself."""
         return self.scores.get("confidence")
 
-    def may_have(self, *, of_answers: bool) -> bool:
-        """True if it can have a score: of answers where it has a head, of images where it restores them."""
-        return self.task != Task() if of_answers else self.restores
+    def may_have(self, *, of_predictions: bool) -> bool:
+        """True if it can have a score: of predictions where it has a head, of images where it restores them."""
+        return self.task != Task() if of_predictions else self.restores
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class Method:
         return "restorer" not in self.runs[0].recipe
 
     @property
-    def answers(self) -> bool:
-        """True if it tells classes."""
+    def predicts(self) -> bool:
+        """True if it predicts classes."""
         return bool(self.runs[0].test.classes)
 
 
@@ -330,11 +330,11 @@ def _with_unique_labels(found: list[Method]) -> list[Method]:
 
 def _check_same_task(runs: Sequence[Scored], run: Scored) -> None:
     """A method without a head has no task, and may stand beside one that has."""
-    answering = next((other for other in runs if other.task != Task()), None)
-    if answering is None or run.task in (answering.task, Task()):
+    predicting = next((other for other in runs if other.task != Task()), None)
+    if predicting is None or run.task in (predicting.task, Task()):
         return
-    said = [_task_words(other) for other in (answering, run)]
-    raise DataError(f"{answering.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
+    said = [_task_words(other) for other in (predicting, run)]
+    raise DataError(f"{predicting.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
 
 
 def _task_words(run: Scored) -> str:
@@ -374,11 +374,11 @@ def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
         if not name.endswith("_poor") or theirs is None:
             continue
         with np.errstate(invalid="ignore"):  # an infinite score is like itself
-            apart = ~(np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True))
-        if apart.any():
-            i = int(np.argmax(apart))
+            differing = ~(np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True))
+        if differing.any():
+            i = int(np.argmax(differing))
             raise DataError(
-                f"{where}: {int(apart.sum())} of {len(mine)} poor test images have the same key but other pixels, such "
+                f"{where}: {int(differing.sum())} of {len(mine)} poor test images have equal keys but other pixels, such "
                 f"as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
             )
 

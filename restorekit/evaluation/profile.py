@@ -17,7 +17,7 @@ from restorekit.io.tables import Table
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, Recipe, require_training
 from restorekit.runs.checkpoint import checkpoints, kept_checkpoint, read_state
-from restorekit.runs.nets import assumed
+from restorekit.runs.nets import placeholder_domains
 
 __all__ = ["Profile", "Row", "Target", "Timing", "slower_though_smaller", "summary", "table", "targets"]
 
@@ -118,7 +118,7 @@ def targets(paths: Sequence[Path], plugins: Plugins, names: Sequence[str] | None
 
 def _of_run(folder: Path, plugins: Plugins) -> Target:
     spec = require_training(recipe.resolved(recipe.read_resolved(folder), str(folder / "recipe.json"), plugins))
-    domains = assumed(spec)
+    domains = placeholder_domains(spec)
     if checkpoints(folder):
         state = read_state(kept_checkpoint(folder, spec.train.keep))
         domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
@@ -133,7 +133,7 @@ def _of_recipe(path: Path, found: Mapping[str, AnyRecipe | RecipeError]) -> Iter
             trains = spec if isinstance(spec, RecipeError) else require_training(spec)
         except RecipeError as error:
             trains = error
-        yield Target(name, trains, {} if isinstance(trains, RecipeError) else assumed(trains))
+        yield Target(name, trains, {} if isinstance(trains, RecipeError) else placeholder_domains(trains))
 
 
 def _with_unique_labels(found: Sequence[Target]) -> Iterator[Target]:
@@ -355,7 +355,7 @@ def _notes(profile: Profile) -> list[str]:
         notes.append(f"{m['device'].upper()}: {m['device_name']}, {threads}, {m['precision']}. {versions}.")
     notes.append(f"Images (channels, sizes): {_sizes(profile)}.")
     notes.append(
-        "Parameters are those of the restoring translator that are trained; to classify, those that the answer depends "
+        "Parameters are the trained ones of the restoring translator; to classify, those that the prediction depends "
         "on. Multiply-adds are of one image: convolutions, matrix products and attention, as torch counts them; norms, "
         "activations and powers are not counted. Milliseconds are the median call and its quartiles, over shuffled "
         "rounds, each in a process of its own after a call that is not timed."

@@ -1,4 +1,4 @@
-"""What restoring again and again does: class probabilities and scores after each pass, with intervals by patient.
+"""Repeated restoration: class probabilities and scores after each pass, with intervals by patient.
 
 The paper restores in three passes and takes the class from the first image (arXiv:2209.14770, section IV); the curves
 show what another number of passes would have predicted.
@@ -30,7 +30,7 @@ from restorekit.io.files import write_text
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 
-__all__ = ["again", "passes"]
+__all__ = ["evaluate_iterations", "passes"]
 
 Rows = NDArray[np.float64]
 MOST = 100
@@ -63,7 +63,7 @@ def passes(text: str) -> range:
     return range(first, last + 1)
 
 
-def again(
+def evaluate_iterations(
     run: Experiment, times: Sequence[int], split: str = "test", *, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Measure the images of a split after each number of passes; write scores/times.json and .csv, or SPLIT_times.

@@ -82,7 +82,9 @@ def _view(folder: Path) -> dict[str, Any]:
             *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
-            *data_warnings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
+            *data_warnings.data_warnings(
+                data, synthetic=synthetic, translates=translates, classifies=_classifies(recipe)
+            ),
             *([] if scores else data_warnings.no_test_split(splits)),
             *data_warnings.unchecked_warnings(data),
             *(line for line in checked.get("warnings") or [] if line not in (checked.get("unchecked") or [])),
@@ -98,7 +100,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
-        "again": _again(folder, run, scores),
+        "again": _iterations(folder, run, scores),
         "paper": _paper(
             recipe,
             scores,
@@ -136,7 +138,7 @@ def _name(folder: Path, recipe: Json) -> str:
     return f"{name}, variant {recipe['variant']}" if recipe.get("variant") else name
 
 
-def _answers(recipe: Json) -> bool:
+def _classifies(recipe: Json) -> bool:
     """True if the run tells classes, or that is not known."""
     return not recipe or bool(_mapping(recipe.get("nets")).get("head"))
 
@@ -160,7 +162,7 @@ def _traces(run: RunFolder, scores: Json) -> Json:
 
 
 def _does(key: str, net: Json) -> str:
-    return NETWORKS.get(key, "") if net.get("translates", True) else "answers; its images are handed through"
+    return NETWORKS.get(key, "") if net.get("translates", True) else "classifies; images unchanged"
 
 
 def _mapping(value: Any) -> Json:
@@ -315,8 +317,8 @@ def _paper(recipe: Json, scores: Json, networks: Json, was: str, *, synthetic: b
     return {"rows": rows, "was": was, "reasons": reasons}
 
 
-def _again(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
-    """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
+def _iterations(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
+    """Return the results after each number of passes; None without `restorekit evaluate --times`."""
     if not (folder / "scores/times.json").is_file():
         return None
     found = run.json("scores/times.json")
@@ -436,7 +438,7 @@ def _predicted(path: Path, scores: Json) -> dict[str, str]:
 def _row_words(task: Task, row: Mapping[str, str]) -> tuple[str, str]:
     """Return the target and the prediction of a row of scores/test.csv."""
     target = task.read([row[name] for name in task.truths])
-    return task.called(target), task.predicted([float(row[name]) for name in task.columns])
+    return task.format_target(target), task.predicted([float(row[name]) for name in task.columns])
 
 
 def _progress(steps: Columns) -> dict[str, int] | None:

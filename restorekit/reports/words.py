@@ -146,7 +146,7 @@ def legend(found: Comparison) -> list[str]:
         said.append(
             f"A number is bold if every other method of the column has one, and it is better with p < {LEVEL:g} after "
             f"Holm's correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better "
-            f"than each seed of the others. A test swaps the answers of whole {by} between two methods ({swaps}), all "
+            f"than each seed of the others. A test swaps predictions of whole {by} between two methods ({swaps}), all "
             f"images of a {found.unit} and all seeds at once; it tells of these trained networks."
         )
     return said
@@ -218,7 +218,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
         return
     for at, name in enumerate(found.classes):
         yield from few_images(name, int(np.sum(target == at)))
-    without = [method.label for method in found.methods if not method.answers]
+    without = [method.label for method in found.methods if not method.predicts]
     if without:
         yield f"{', '.join(without)}: without a head, so no class is predicted; the table shows a dash."
     yield from _constant(found)
@@ -231,7 +231,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
 
 def _constant(found: Comparison) -> Iterator[str]:
     """Say which classifiers predict one class for every image."""
-    for method in found.answering:
+    for method in found.predicting:
         for run in method.runs:
             predicted = set(run.test.chances.argmax(1).tolist())
             if len(predicted) == 1 and found.images > 1:
@@ -255,7 +255,7 @@ def _about_methods(found: Comparison) -> Iterator[str]:
         yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; their range is all that is said."
     if len({method.seeds for method in found.methods}) > 1:
         yield (
-            "The methods were trained with other seeds than each other (--allow-unequal). A test that swaps answers "
+            "The methods were trained with unequal seeds (--allow-unequal). A test that swaps predictions "
             "takes as many runs of each method as both have, those of the lowest seeds, and no number is bold that "
             "rests on fewer runs. McNemar's test and the images on which methods disagree take all runs of each."
         )

@@ -28,7 +28,7 @@ from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
 from restorekit.recipes.audit_classifier import classifier_recipe, needs_classes
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
-from restorekit.runs.nets import Term, assumed, build_nets, make_metrics, make_terms
+from restorekit.runs.nets import Term, build_nets, make_metrics, make_terms, placeholder_domains
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, lacks_numbers, require_prediction
 
 __all__ = ["check", "check_restorer", "untrained_head"]
@@ -87,7 +87,7 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
 
     A dataset that holds others may rename their classes, so what is within one says nothing.
     """
-    domains = assumed(spec)
+    domains = placeholder_domains(spec)
     if spec.nets.head is None:
         return domains
     for name in SIDES:
@@ -314,7 +314,7 @@ def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Dom
     Raises:
         RecipeError: if it cannot be made for the images, or is scored by what it does not do.
     """
-    domain = (domains or assumed(spec))["a"]
+    domain = (domains or placeholder_domains(spec))["a"]
     with spec.at("restorer"):
         part: Restorer = spec.part(parts, "restorer")(domain)
     if part.scale != spec.data.scale:

@@ -115,11 +115,11 @@ def _sized(subject: Subject, channels: int) -> Form:
             refusal = error
         else:
             image = examples.images(2, channels, *[allowed(net, side)] * subject.dims)
-            return Form(f"{channels} channels", net, image, domain, partial(_again, subject, core))
+            return Form(f"{channels} channels", net, image, domain, partial(_remake, subject, core))
     raise refusal
 
 
-def _again(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
+def _remake(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
     made: nn.Module = subject.make(*core, seed=seed)
     return made
 

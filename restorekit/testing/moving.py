@@ -20,7 +20,7 @@ from restorekit.core.types import Discriminator, Generator, Nets, TaskHead, Tran
 from restorekit.runs.checkpoint import load_nets, read_checkpoint, write_checkpoint
 from restorekit.testing import examples
 from restorekit.testing.forms import Form, forms, outputs, plain
-from restorekit.testing.subject import NotTried, Subject, apart, require
+from restorekit.testing.subject import NotTried, Subject, max_relative_error, require
 
 __all__ = ["checkpoint", "compiled", "device", "inductor", "onnx", "state_dict"]
 
@@ -58,8 +58,8 @@ def _left_behind(net: nn.Module) -> Iterator[str]:
 
 
 def _require_close(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
-    off = max(apart(one, other) for one, other in zip(got, wanted, strict=True))
-    require(off <= share, f"{rule}; they are {off:.2g} of the largest value apart")
+    off = max(max_relative_error(one, other) for one, other in zip(got, wanted, strict=True))
+    require(off <= share, f"{rule}; they are {off:.2g} of the largest value max_relative_error")
 
 
 def state_dict(subject: Subject) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from restorekit.core.conformance import ConformanceCase, case_of
 from restorekit.core.parts import Parts
 
-__all__ = ["NotTried", "Subject", "apart", "require"]
+__all__ = ["NotTried", "Subject", "max_relative_error", "require"]
 
 
 class NotTried(unittest.SkipTest):
@@ -55,7 +55,7 @@ def require(holds: object, otherwise: str) -> None:
         raise AssertionError(otherwise)
 
 
-def apart(one: Tensor, other: Tensor) -> float:
+def max_relative_error(one: Tensor, other: Tensor) -> float:
     """Return the largest difference of two tensors as a share of the largest value of `other`; NaN if one is NaN."""
     one, other = one.detach().double().cpu(), other.detach().double().cpu()
     return float((one - other).abs().max() / other.abs().max().clamp(min=1e-6)) if other.numel() else 0.0

@@ -13,7 +13,7 @@ from restorekit.core.errors import PluginError
 from restorekit.core.types import Generator, TaskHead, Translator
 from restorekit.testing import examples
 from restorekit.testing.forms import forms, outputs, plain
-from restorekit.testing.subject import Subject, apart, require
+from restorekit.testing.subject import Subject, max_relative_error, require
 
 __all__ = ["autocast", "gradcheck", "gradients", "groups", "seed", "train_eval"]
 
@@ -122,8 +122,11 @@ def train_eval(subject: Subject) -> None:
         require(got == must, f"training must give evaluation's shapes {must}; got {got}")
         statistics = any(name.endswith("running_mean") for name, _ in net.named_buffers())
         if not chance and not statistics:
-            off = max(apart(one, other) for one, other in zip(train, said, strict=True))
-            require(off < 1e-5, f"without dropout and batch statistics both modes must agree; they are {off:.2g} apart")
+            off = max(max_relative_error(one, other) for one, other in zip(train, said, strict=True))
+            require(
+                off < 1e-5,
+                f"without dropout and batch statistics both modes must agree; they are {off:.2g} max_relative_error",
+            )
 
 
 def _equal(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
@@ -148,7 +151,7 @@ def autocast(subject: Subject) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = outputs(net, form.x)
         loss = form.scalar(rough)
-    off = max(apart(one, other) for one, other in zip(rough, exact, strict=True))
+    off = max(max_relative_error(one, other) for one, other in zip(rough, exact, strict=True))
     require(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; got {off:.2g}")
     if loss.requires_grad:
         torch.autograd.backward(loss)

@@ -117,13 +117,13 @@ def test_audit_asks_on_a_terminal_before_it_trains(
     questions: list[str] = []
     monkeypatch.setattr("restorekit.app.auditing._asks_people", lambda: True)
 
-    def answering(answer: bool) -> None:
+    def confirm_with(answer: bool) -> None:
         monkeypatch.setattr("typer.confirm", lambda text, **kwargs: questions.append(text) or answer)
 
-    answering(False)
+    confirm_with(False)
     assert cli("audit", run).code == 2
     assert not (run / "classifier").exists()
-    answering(True)
+    confirm_with(True)
     assert cli("audit", run).code == 0
     classifier = json.loads((run / "classifier/recipe.json").read_text())
     assert (classifier["data"]["half"], classifier["nets"]["generator"]["name"]) == ("second", "resnet")

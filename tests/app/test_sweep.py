@@ -139,7 +139,7 @@ def test_done_is_trained_then_scored_then_reported(cli: Cli, tmp_path: Path) -> 
 
 def test_a_recipe_that_cannot_be_read_is_told_once_with_the_name_of_its_folder() -> None:
     found = {"": RecipeError("one"), "q1": RecipeError("other")}
-    named = [(member.name, str(member.folder)) for member in members(found, 2, Path("out"), "toy", again="")]
+    named = [(member.name, str(member.folder)) for member in members(found, 2, Path("out"), "toy", hint="")]
     assert named == [("toy", "out/toy"), ("q1", "out/toy-q1")]
 
 

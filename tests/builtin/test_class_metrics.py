@@ -40,7 +40,7 @@ def score(name, logits, target):
 
 
 def one_against_rest(name, truth, predicted, chance):
-    """scikit-learn's answer for one class, as booleans; NaN where it is not defined."""
+    """scikit-learn's result for one class, as booleans; NaN where it is not defined."""
     if name == "auroc":
         return other.roc_auc_score(truth, chance) if 0 < truth.sum() < len(truth) else math.nan
     options = {"zero_division": math.nan}
@@ -62,7 +62,7 @@ def expected(name, logits, target):
 
 
 @st.composite
-def answers(draw):
+def predictions(draw):
     """Logits on a coarse grid, so that ties come, and targets of which classes may be missing."""
     classes, count = draw(st.integers(2, 4)), draw(st.integers(1, 25))
     values = draw(st.lists(st.integers(-4, 4), min_size=classes * count, max_size=classes * count))
@@ -71,10 +71,10 @@ def answers(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(answers())
-def test_agrees_with_scikit_learn(given_answers):
+@given(predictions())
+def test_agrees_with_scikit_learn(given_predictions):
     for name in NAMES:
-        assert score(name, *given_answers) == pytest.approx(expected(name, *given_answers), nan_ok=True), name
+        assert score(name, *given_predictions) == pytest.approx(expected(name, *given_predictions), nan_ok=True), name
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_rows_are_the_target_and_the_probabilities():
 
 def test_what_cannot_be_scored_is_named():
     metric = METRICS[2]["f1"]
-    for answer, says in [
+    for prediction, says in [
         (None, "no prediction"),
         (torch.zeros(2, 3), "2 classes"),
         (torch.full((2, 2), math.nan), "finite"),
     ]:
         with pytest.raises(DataError, match=says):
-            metric.measure(torch.zeros(2, 1, 8, 8), answer, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))
+            metric.measure(torch.zeros(2, 1, 8, 8), prediction, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))
 
 
 @pytest.mark.parametrize("classes", [0, 1])
@@ -168,9 +168,9 @@ def test_calibration_error_agrees_with_torchmetrics(classes):
 
 
 @settings(max_examples=40, deadline=None)
-@given(answers(), st.integers(0, 10**6))
-def test_weights_say_how_often_an_image_counts(given_answers, seed):
-    logits, target = given_answers
+@given(predictions(), st.integers(0, 10**6))
+def test_weights_say_how_often_an_image_counts(given_predictions, seed):
+    logits, target = given_predictions
     chances, target = logits.double().softmax(1).numpy(), np.array(target)
     weights = np.random.default_rng(seed).integers(0, 4, (5, len(target)))
     for name in [*NAMES, "ece"]:

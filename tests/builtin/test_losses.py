@@ -51,7 +51,7 @@ class Critic(Discriminator):
         return image * self.by
 
 
-class Answer(TaskHead):
+class FirstFeature(TaskHead):
     """Says (0, mean), so that cross-entropy has a closed form."""
 
     def forward(self, features: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def passes(
     """ab doubles, ba takes to a tenth, d_a and d_b multiply by 1 and 3."""
 
     def translator(by: float) -> Translator:
-        return Translator(Times(by), Answer() if head else None)
+        return Translator(Times(by), FirstFeature() if head else None)
 
     nets = Nets(
         translator(2.0),

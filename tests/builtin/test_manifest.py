@@ -151,7 +151,7 @@ def test_masks(tmp_path: Path) -> None:
     assert part.task == Task("mask", ("background", "lung"))
     assert part.load(0, torch.Generator()).target.tolist() == [[0, 1, 0], [UNLABELLED, 1, 0]]
     assert part.load(1, torch.Generator()).target is None
-    assert [part.task.knows(record.target) for record in part.records] == [True, False]
+    assert [part.task.is_labelled(record.target) for record in part.records] == [True, False]
     with pytest.raises(DataError, match=r"masks/1.png: holds 7; the values of the classes are 0, 255"):
         manifest(tmp_path, "train", file="m.csv", **options).load(0, torch.Generator())
 

@@ -176,7 +176,7 @@ def test_a_source_that_tells_the_class_is_told(base: Path) -> None:
     (line,) = found.data_warnings
     assert line.startswith("Class and source are confounded: in the images, source n holds only well")
     assert "accuracy measures source as well as class" in line
-    (line,) = examine(manifest_items(base / "m.csv", None, quiet), answers=False).data_warnings
+    (line,) = examine(manifest_items(base / "m.csv", None, quiet), classifies=False).data_warnings
     assert line.endswith("so signs of a source pass for signs of a class."), "no accuracy, where no class is predicted"
 
 
@@ -512,7 +512,7 @@ def test_class_without_a_test_image_is_reported_before_training(base: Path) -> N
     rewritten(base, lambda cells: [cells[0], cells[1], "well" if cells[4] == "test" else cells[2], *cells[3:]])
     assert any("sick" in line for line in checked(base).data_warnings)
     items = manifest_items(base / "m.csv", None, quiet)
-    assert not any("No test image" in line for line in examine(items, answers=False).data_warnings)
+    assert not any("No test image" in line for line in examine(items, classifies=False).data_warnings)
     rewritten(base, lambda cells: [cells[0], cells[1], "" if cells[4] == "test" else cells[2], *cells[3:]])
     assert len(checked(base).data_warnings) == 1
 

@@ -238,7 +238,7 @@ def test_a_slow_import_is_told_with_its_time(folder: Path, monkeypatch: pytest.M
     install(folder, "quick", GOOD)
     reported: list[str] = []
     loaded = find()
-    loaded.tell = reported.append
+    loaded.warn = reported.append
     loaded.load_installed()
     assert [line.rpartition(" took ")[0] for line in reported] == [
         "plugin slow of restorekit-slow",
@@ -248,7 +248,7 @@ def test_a_slow_import_is_told_with_its_time(folder: Path, monkeypatch: pytest.M
     assert 0.2 <= (row(loaded, "slow").seconds or 0) < 5
     reported.clear()
     again = find()
-    again.tell = reported.append
+    again.warn = reported.append
     assert again.parts.owner("layer", "quick") == "quick"
     assert reported == [], "what is not imported takes no time"
 

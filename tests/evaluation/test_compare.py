@@ -14,8 +14,8 @@ import torch
 from sklearn import metrics as other
 
 from restorekit import DataError, RecipeError, RestorekitError
-from restorekit.evaluation import answers, gallery
-from restorekit.evaluation.answers import GRID, pr_curve, roc_curve, youden
+from restorekit.evaluation import class_predictions, gallery
+from restorekit.evaluation.class_predictions import GRID, pr_curve, roc_curve, youden
 from restorekit.evaluation.classification import CLASS_SCORES, class_score
 from restorekit.evaluation.compare import TABLE, check_column, compare
 from restorekit.evaluation.intervals import BIASED, resamples, units
@@ -259,12 +259,12 @@ def test_an_interval_of_another_confidence_is_left_out_and_told(made: Made) -> N
 
 
 def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_others(made: Made, tmp_path: Path) -> None:
-    """A ladder of an ablation: a network that only answers, one that only restores, and two that do both."""
+    """A ladder of an ablation: a network that only classifies, one that only restores, and two that do both."""
     rng = np.random.default_rng(0)
     columns = {"psnr_restored": rng.normal(20, 1, IMAGES), "psnr_poor": np.full(IMAGES, 9.0)}
     better = {**columns, "psnr_restored": columns["psnr_restored"] + 1}
     through = {"psnr_restored": columns["psnr_poor"], "psnr_poor": columns["psnr_poor"]}
-    runs = [made("answers", restores=False), made("scored", restores=False, columns=through)]
+    runs = [made("classifies", restores=False), made("scored", restores=False, columns=through)]
     runs += [made("restores", head=False, columns=columns), made("both", columns=better, skill=2)]
     found = compare(runs, draws=10)
     assert found.dropped == {}
@@ -273,9 +273,9 @@ def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_other
     assert shown[:2] == ["\N{EN DASH}"] * 2, "also where the run measured the images that it was given"
     assert "\N{EN DASH}" not in shown[2:]
     assert {(t.one, t.other) for t in found.tests if t.column == "psnr"} == {("restores", "both")}
-    assert {t.one for t in found.tests if t.column == "f1"} == {"answers", "scored"}
+    assert {t.one for t in found.tests if t.column == "f1"} == {"classifies", "scored"}
     assert found.cells["both", "psnr"].best
-    noted(found, "answers, scored: hands images through", "restores: without a head")
+    noted(found, "classifies, scored: hands images through", "restores: without a head")
     page = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
     _, lead = page.split("both is better than every other method that has the score in ")
     assert "PSNR" in lead.split(".")[0]
@@ -370,7 +370,7 @@ def test_nothing_is_better_than_a_score_that_is_not_known(made: Made) -> None:
 
 
 def test_probabilities_are_read_as_they_were_told(made: Made, tmp_path: Path) -> None:
-    """Answers of an overconfident network that differ far behind the point are no ties."""
+    """Predictions of an overconfident network that differ far behind the point are no ties."""
     positive = np.where(TRUTH, np.linspace(1e-9, 1e-7, IMAGES), np.linspace(1e-12, 1e-10, IMAGES))
     found = compare([made("sure", 0, positive)])
     assert found.cells["sure", "auroc"].value == 1
@@ -396,7 +396,7 @@ def test_seeds_that_overlap_are_not_bold_though_the_networks_differ(made: Made) 
 
 
 def test_a_seed_twice_over_is_no_more_than_once(made: Made) -> None:
-    """The same answers under three seeds give the p values of one seed."""
+    """The same predictions under three seeds give the p values of one seed."""
     alone = [made("a", 0, chances(1.5, 1)), made("b", 0, chances(0.8, 2))]
     first = compare(alone)
     more = [made(name, seed, chances(*of)) for seed in (1, 2) for name, of in (("a", (1.5, 1)), ("b", (0.8, 2)))]
@@ -478,13 +478,13 @@ def test_youden_is_the_best_of_scikit_learns_thresholds() -> None:
 def test_thresholds_come_from_validation_and_are_applied_to_test(made: Made) -> None:
     positive = chances(2.0) * 0.4  # never above 1/2
     found = compare([made(positive=positive, val=positive)], draws=10)
-    one = answers.thresholds(found)["one"]
-    assert isinstance(one, answers.Thresholds)
+    one = class_predictions.thresholds(found)["one"]
+    assert isinstance(one, class_predictions.Thresholds)
     assert one.plain["sensitivity"] == 0
     predicted = positive >= one.chosen[0]
     assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, predicted))
     assert one.moved["f1"] > 0.7
-    lost = answers.thresholds(compare([made("blind")], draws=10))["blind"]
+    lost = class_predictions.thresholds(compare([made("blind")], draws=10))["blind"]
     assert isinstance(lost, str)
     assert lost.startswith("no scores of validation images for seed 0: restorekit evaluate ")
 
@@ -496,7 +496,7 @@ def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
         positive = base.copy()
         positive[wrong] = 1 - positive[wrong]
         runs.append(made(name, positive=positive))
-    found = answers.cases(compare(runs, draws=10))
+    found = class_predictions.cases(compare(runs, draws=10))
     assert [case.key for case in found] == ["x005.png", "x003.png", "x007.png"]
     assert found[0].called == ("no", "yes", "yes", "no")
     assert (found[0].group, found[0].truth, found[0].chance[1]) == ("p2", "no", pytest.approx(0.9))
@@ -504,7 +504,7 @@ def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
 
 def test_calibration_is_the_metric(made: Made) -> None:
     positive = chances(1.0)
-    found = answers.calibrations(compare([made(positive=positive)], draws=10))["one"]
+    found = class_predictions.calibrations(compare([made(positive=positive)], draws=10))["one"]
     predicted = np.stack([1 - positive, positive], axis=1)
     assert found.ece == pytest.approx([float(class_score("ece", predicted, TRUTH.astype(int)))], abs=1e-5)
     promised, true, count = found.bins[0]
@@ -516,11 +516,13 @@ def test_calibration_is_the_metric(made: Made) -> None:
 def test_what_calibration_would_be_if_probabilities_came_true(classes: int) -> None:
     rng = np.random.default_rng(1)
     predicted = rng.dirichlet([0.7] * classes, IMAGES)
-    mean, most = answers.if_perfect([predicted])
+    mean, most = class_predictions.if_perfect([predicted])
     drawn = [class_score("ece", predicted, np.array([rng.choice(classes, p=p) for p in predicted])) for _ in range(500)]
     assert mean == pytest.approx(np.mean(drawn), rel=0.05)
     assert most == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
-    assert answers.if_perfect([predicted, predicted]) == pytest.approx((mean, most)), "the same images, the same luck"
+    assert class_predictions.if_perfect([predicted, predicted]) == pytest.approx((mean, most)), (
+        "the same images, the same luck"
+    )
 
 
 # What a classifier said
@@ -543,7 +545,7 @@ def test_what_one_classifier_said_of_all_is_compared(made: Made, tmp_path: Path)
     before, turned = chances(3.0) > 0.5, np.random.default_rng(0).random(IMAGES) < 0.3
     after = np.where(turned, 1 - chances(3.0), chances(3.0))
     runs = [audited(made("keeps"), chances(3.0)), audited(made("loses", head=False), after)]
-    runs.append(made("answers", restores=False))
+    runs.append(made("classifies", restores=False))
     found = compare(runs)
     assert found.unaudited == ""
     names = ["audit_agrees", "audit_keeps_no", "audit_keeps_yes"]
@@ -555,7 +557,7 @@ def test_what_one_classifier_said_of_all_is_compared(made: Made, tmp_path: Path)
     assert [found.cells["keeps", name].value for name in names] == [1, 1, 1]
     assert {(t.one, t.other) for t in found.tests if t.column in names} == {("keeps", "loses")}
     assert found.cells["keeps", "audit_agrees"].best
-    assert ("answers", "audit_agrees") not in found.cells
+    assert ("classifies", "audit_agrees") not in found.cells
     assert "audit keeps yes" in pages.write_page(found, tmp_path / "x.html").read_text()
 
 
@@ -651,7 +653,7 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         "task": (pair(classes=("no", "sick")), "other tasks: the classes no, yes, positive yes; the classes no, sick"),
         "pixels": (
             lambda made: [made("one", columns=poor), made("two", columns=other_poor)],
-            "1 of 60 poor test images have the same key but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
+            "1 of 60 poor test images have equal keys but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
         ),
         "phantoms": (
             lambda made: [made("one", recipe=made_so, data=synthetic), made("two", recipe=made_else, data=synthetic)],
@@ -878,7 +880,7 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
     low, high = found.cells["one", "specificity"].patients or (0, 0)
     assert low < found.cells["one", "specificity"].value < high
     assert found.cells["one", "auroc"].patients is None, "it varies, and is of that patient alone all the same"
-    assert [answers.curves(found, kind)["one"].band for kind in (roc_curve, pr_curve)] == [None, None]
+    assert [class_predictions.curves(found, kind)["one"].band for kind in (roc_curve, pr_curve)] == [None, None]
     page = " ".join(pages.write_page(found, tmp_path / "x.html").read_text().split())
     assert (
         page.count("No band is drawn for one, whose AUROC has no interval: all images of a class are of one patient")

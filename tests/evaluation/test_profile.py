@@ -32,7 +32,7 @@ from restorekit.evaluation.profile import (
 )
 from restorekit.io.tables import Table, write_table
 from restorekit.recipes import recipe
-from restorekit.runs.nets import assumed, build_nets
+from restorekit.runs.nets import build_nets, placeholder_domains
 from restorekit.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def test_networks_of_the_paper_are_counted_as_by_hand(variant: str, whole: float
     """GFLOP of one 256 x 256 image, two a multiply-add, summed over the layers' shapes by hand."""
     spec = recipe.load(XRAY, load(), variant=variant)
     with torch.device("meta"), torch.inference_mode():
-        net = build_nets(spec, load().parts, assumed(spec)).ab.eval()
+        net = build_nets(spec, load().parts, placeholder_domains(spec)).ab.eval()
         image = torch.empty(1, 3, 256, 256)
         assert 2e-9 * multiply_adds(lambda: net(image)) == pytest.approx(whole, abs=0.006)
         assert 2e-9 * multiply_adds(lambda: net.raw(image)) == pytest.approx(classify, abs=0.006)
@@ -116,7 +116,7 @@ def test_published_parameters_round_as_ours() -> None:
     for variant in ("", "q1", "q3", "q5", "cnn_light", "cnn"):
         spec = found[variant]
         with torch.device("meta"):
-            net = build_nets(spec, load().parts, assumed(spec)).ab
+            net = build_nets(spec, load().parts, placeholder_domains(spec)).ab
         assert round(sum(p.numel() for p in net.parameters()), -3) == spec.paper["parameters"]
 
 

@@ -768,8 +768,8 @@ def long(full):
             png(full / f"scores/pictures/{i}_{column}.png", phantoms(1, 1, 96, 0.1))
     rows = [f"patient_{i:05d}/chest_pa_20190304.png,{i}_poor.png,{i}_restored.png,{i}_truth.png" for i in range(6)]
     write(full, "scores/pictures/pictures.csv", "\n".join(["key,poor,restored,truth", *rows]) + "\n")
-    answered = [f"patient_{i:05d}/chest_pa_20190304.png,covid,control" for i in range(6)]
-    write(full, "scores/test.csv", "\n".join(["key,class,called", *answered]) + "\n")
+    predicted = [f"patient_{i:05d}/chest_pa_20190304.png,covid,control" for i in range(6)]
+    write(full, "scores/test.csv", "\n".join(["key,class,called", *predicted]) + "\n")
     return full
 
 

@@ -112,7 +112,7 @@ def test_restoring_is_what_the_nets_say(saved: Build) -> None:
     twice = made.restored(image.numpy(), times=2)
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(twice.image), run.nets.ab(direct.image).image[0], rtol=0, atol=0)
-    assert twice.prediction == found.prediction, "the answer is of the image as given"
+    assert twice.prediction == found.prediction, "the prediction is of the image as given"
     again = load(run.folder / "checkpoints" / "step_000000001").restored(image.numpy())
     np.testing.assert_array_equal(again.image, found.image)
 

@@ -51,9 +51,9 @@ def check_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], ste
     assert np.abs(np.asarray(made, np.int16) - recorded[f"integers_{step}"]).max() <= 1
     np.testing.assert_allclose(restorer.restore(real, range=(-1, 1)), recorded[f"real_{step}"], **CLOSE)
     np.testing.assert_allclose(restorer.restore(real, range=(-1, 1), times=2), recorded[f"twice_{step}"], **CLOSE)
-    answer = restorer.restored(real[None]).prediction
-    assert answer is not None
-    np.testing.assert_allclose([*answer.values()], recorded[f"answer_{step}"], **CLOSE)
+    prediction = restorer.restored(real[None]).prediction
+    assert prediction is not None
+    np.testing.assert_allclose([*prediction.values()], recorded[f"answer_{step}"], **CLOSE)
 
 
 def test_a_run_of_1_0_restores_what_1_0_restored(recorded: dict[str, NDArray[np.generic]]) -> None:
@@ -71,7 +71,7 @@ def test_its_recipe_asks_for_the_same_optimizer_and_schedule() -> None:
 def test_a_killed_run_of_1_0_goes_on_to_the_weights_and_scores_of_1_0(
     folder: Path, recorded: dict[str, NDArray[np.generic]]
 ) -> None:
-    steps, answers = table(folder / "metrics.csv"), table(folder / "scores" / "test.csv")
+    steps, predictions = table(folder / "metrics.csv"), table(folder / "scores" / "test.csv")
     run = build.reopen(folder, plugins.load())
     run.resume(checkpoints(folder)[-1])
     assert run.step == 2
@@ -87,7 +87,7 @@ def test_a_killed_run_of_1_0_goes_on_to_the_weights_and_scores_of_1_0(
     check_as_recorded(folder, recorded, step=4)
     assert len(compare([folder]).methods) == 1, "by the scores that 1.0 wrote"
     evaluate(run, "test")
-    for now, then in zip(table(folder / "scores" / "test.csv"), answers, strict=True):
+    for now, then in zip(table(folder / "scores" / "test.csv"), predictions, strict=True):
         assert now["key"] == then["key"]
         assert float(now["p_opacity"]) == pytest.approx(float(then["p_opacity"]), abs=1e-5)
     assert report.report(folder).is_file()

@@ -399,11 +399,11 @@ class Dense(TaskHead):
         self.dense, self.reduction, self.rule = nn.Linear(4, 2), reduction, rule
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.dense(features.flatten(2).mean(2))
-        return answer
+        raw: torch.Tensor = self.dense(features.flatten(2).mean(2))
+        return raw
 
-    def loss(self, answer: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        found = nn.functional.cross_entropy(answer, target, ignore_index=-1, reduction=self.reduction)
+    def loss(self, raw: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        found = nn.functional.cross_entropy(raw, target, ignore_index=-1, reduction=self.reduction)
         return found if self.rule != "lost" else found / (target != -1)
 
 
@@ -437,8 +437,8 @@ class Pixels(Dense):
     """Predicts for each pixel, as a segmentation does."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.dense(features.movedim(1, -1)).movedim(-1, 1)
-        return answer
+        raw: torch.Tensor = self.dense(features.movedim(1, -1)).movedim(-1, 1)
+        return raw
 
 
 def test_head_of_classes_that_predicts_for_each_pixel_fails(tried: Try) -> None:
@@ -530,7 +530,7 @@ class Mean(Metric):
 
     id = "mean"
 
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
         return image.flatten(1).mean(1, keepdim=True).double().numpy()
 
     def reduce(self, rows: Any) -> Any:
@@ -538,18 +538,18 @@ class Mean(Metric):
 
 
 class ByBatch(Mean):
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
-        return super().measure(image - image.mean(), answer, batch)
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
+        return super().measure(image - image.mean(), prediction, batch)
 
 
 class Single(Mean):
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
-        return super().measure(image, answer, batch).astype(np.float32)
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
+        return super().measure(image, prediction, batch).astype(np.float32)
 
 
 class Undeclared(Mean):
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
-        return super().measure(image - batch.truth, answer, batch)
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
+        return super().measure(image - batch.truth, prediction, batch)
 
 
 class Last(Mean):
@@ -563,22 +563,22 @@ class Numpy(Mean):
 
 
 class Peak(Mean):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{"peak": [int(one[0].argmax())]} for one in image]
 
 
 class Astray(Peak):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{"peak": [image.shape[-1]]} for one in image]
 
 
 class OneName(Peak):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{f"peak of {key}": []} for key in batch.key]
 
 
 class TooFew(Peak):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{"peak": []}]
 
 

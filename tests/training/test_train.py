@@ -262,8 +262,8 @@ def test_adam_tf_is_tensorflows_adam_and_adam_is_not(build_run: Build, name: str
         w.grad = gradient.clone()
         run.engine.apply(optimizer)
     wanted = tensorflow_adam(start, gradients, lr, betas, eps).float()
-    apart = float((w.detach() - wanted).abs().max())
-    assert apart < 2e-7 if name == "adam_tf" else apart > 1e-5
+    difference = float((w.detach() - wanted).abs().max())
+    assert difference < 2e-7 if name == "adam_tf" else difference > 1e-5
 
 
 SMOOTH = {"name": "resnet", "width": 4, "blocks": 1, "downs": 1, "norm": "none", "upsample": "resize"}

@@ -281,10 +281,10 @@ def _share(areas: Areas, deviations: Tensor) -> float:
 
 def _kernel(residuals: Tensor) -> Tensor:
     """Return (32, 32) of unit energy whose spectrum is the mean periodogram of residuals, each of unit variance."""
-    apart = residuals.double()
-    apart = apart / apart.square().mean((1, 2), keepdim=True).sqrt()
+    difference = residuals.double()
+    difference = difference / difference.square().mean((1, 2), keepdim=True).sqrt()
     window = torch.hann_window(SIDE, dtype=torch.float64)  # else the borders of an area leak into all frequencies
-    spectrum = torch.fft.fft2(apart * window * window[:, None]).abs().square().mean(0)
+    spectrum = torch.fft.fft2(difference * window * window[:, None]).abs().square().mean(0)
     kernel: Tensor = torch.fft.fftshift(torch.fft.ifft2(spectrum.sqrt()).real)
     return kernel / kernel.square().sum().sqrt()
 

@@ -1,4 +1,4 @@
-"""Scores of structure apart from tone, of tone apart from structure, and of grids that networks leave."""
+"""Scores of structure without tone, of tone without structure, and of grids that networks leave."""
 
 from __future__ import annotations
 

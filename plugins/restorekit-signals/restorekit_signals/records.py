@@ -254,7 +254,7 @@ def records(
 
     Where annotations mark the beats, a window's mask marks them too, for metrics of R peaks. With `beats` there is a
     window for each annotated beat, which stands in its middle and whose class is the target: as many images as beats,
-    so none is lost where several share a window, and a head answers one question. Beyond the minutes of a span the
+    so none is lost where several share a window, and a head predicts one class. Beyond the minutes of a span the
     last value is repeated, so that no window shows what another split holds.
 
     Args:

@@ -229,7 +229,7 @@ def test_a_detector_that_is_not_installed_is_one_clear_line(monkeypatch: pytest.
 
 
 def test_ectopic_beats_are_counted_as_ec57_counts_them() -> None:
-    """Targets down, answers across; F and Q beats called V, and Q beats called S, are not false."""
+    """Targets down, predictions across; F and Q beats called V, and Q beats called S, are not false."""
     pairs = [*["NN"] * 5, "NV", "NS", *["VV"] * 3, "VN", "SS", "SV", "FV", "QV", "QS", "FS", "?V"]
     target = torch.tensor([-1 if one[0] == "?" else AAMI.index(one[0]) for one in pairs])
     prediction = torch.eye(5)[[AAMI.index(one[1]) for one in pairs]]

@@ -17,7 +17,7 @@ from restorekit_timm.models import load_checkpoint
 from restorekit import Domain, RecipeError, Task, Translator
 from restorekit.core.types import Nets
 from restorekit.discovery.plugins import load
-from restorekit.runs.sizes import answering, describe
+from restorekit.runs.sizes import describe, prediction_parameters
 
 TINY = "test_efficientnet"
 
@@ -41,7 +41,7 @@ def test_parameters_of_table_v(model: str, parameters: int) -> None:
     with torch.device("meta"):
         made = classifier(model, of=of)
         net = Translator(made, load().parts.resolve("head", "classify")(made.features, of))
-        assert answering(net, of) == parameters
+        assert prediction_parameters(net, of) == parameters
         row = describe(Nets(net), {"a": of}, "timm", "")["ab"]
     assert (row["parameters"], row["encode_and_head"], row["translates"]) == (parameters, parameters, False)
 

@@ -71,7 +71,7 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def apart(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def in_new_process(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: what the libraries know of the network is read once."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
@@ -92,7 +92,7 @@ def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(
     (tmp_path / "tiny.yaml").write_text(RECIPE, "utf-8")
     code = "import sys; from restorekit.app.cli import main; sys.argv[0] = 'restorekit'; main()"
     env = {"HF_HUB_OFFLINE": "1"} if offline else {"HF_ENDPOINT": nowhere}
-    done = apart(tmp_path, code, "run", "tiny.yaml", "--out", "runs", **env)
+    done = in_new_process(tmp_path, code, "run", "tiny.yaml", "--out", "runs", **env)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -138,13 +138,13 @@ def test_published_weights_come_from_a_mirror_then_from_the_cache_without_one(
     save_file(published, path) if served.endswith(".safetensors") else torch.save(published, path)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(tmp_path / "served"))) as server:
         threading.Thread(target=server.serve_forever).start()
-        first = apart(tmp_path, LOADING, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        first = in_new_process(tmp_path, LOADING, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert first.returncode == 0, first.stderr
     total = float(first.stdout.split()[0])
     assert total == float(published["conv_stem.weight"].double().sum()), "the published ones, none drawn"
     if served == "model.safetensors":
-        again = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
+        again = in_new_process(tmp_path, LOADING, HF_ENDPOINT=nowhere)
         assert (again.returncode, again.stderr, float(again.stdout.split()[0])) == (0, "", total)
 
 
@@ -172,7 +172,7 @@ def test_no_drawn_weight_stands_in_for_a_published_one(tmp_path: Path) -> None:
     save_file(theirs.state_dict(), path)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(tmp_path / "served"))) as server:
         threading.Thread(target=server.serve_forever).start()
-        done = apart(tmp_path, NORMED, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        done = in_new_process(tmp_path, NORMED, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert done.stdout == "True\n", done.stderr
     assert done.stderr.splitlines()[-1] == (
@@ -184,7 +184,7 @@ def test_no_drawn_weight_stands_in_for_a_published_one(tmp_path: Path) -> None:
 
 def test_without_a_network_nothing_is_waited_for(tmp_path: Path, nowhere: str) -> None:
     """The hub would try six times for each of two files, and wait 23 seconds between."""
-    done = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
+    done = in_new_process(tmp_path, LOADING, HF_ENDPOINT=nowhere)
     assert "RecipeError: here: the weights of 'test_efficientnet' cannot be had (ConnectError: " in done.stderr
     assert float(done.stdout) < 15
 
@@ -245,7 +245,7 @@ def test_the_report_of_a_classifier_speaks_of_no_restored_image(finished: Path) 
         r"data:image/png;base64,[^\"]*|<style>.*?</style>|<pre>.*?</pre>", "", report(finished).read_text("utf-8")
     )
     assert "It classifies, and restores nothing." in text
-    assert "answers; its images are handed through" in text
+    assert "classifies; images unchanged" in text
     assert "What is missing from this report" not in text
     said = re.findall(r"[^.>]*restor(?:ed|ation|er)\b[^.<]*", re.sub(r"restorekit\S*", "", text), re.IGNORECASE)
     assert said == []
@@ -261,7 +261,7 @@ def test_images_come_back_as_they_were_with_an_answer(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 0
-    assert "1 answered, their pixels as they were, 0 failed" in capsys.readouterr().out
+    assert "1 classified (pixels unchanged), 0 failed" in capsys.readouterr().out
     pictures = [read_image(tmp_path / folder / "one.png")[0] for folder in ("in", "out")]
     assert np.array_equal(*pictures)
     assert load(finished).restored(pictures[0]).prediction is not None

@@ -1,4 +1,4 @@
-"""Answers to the question of the class, looked at closely: curves, calibration, thresholds, disagreements.
+"""Analysis of class predictions: curves, calibration, thresholds, disagreements.
 
 Curves and thresholds are of two classes, the last of them the positive one. A curve of a method with several seeds is
 the mean of theirs, taken upright: at the same rate of false alarms, or at the same sensitivity.
@@ -143,7 +143,7 @@ def curves(found: Comparison, kind: Callable[[Values, NDArray[np.bool_], Values]
     over = found.weights()[:BANDS, known]
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     made = {}
-    for method in found.answering:
+    for method in found.predicting:
         chances = [run.test.chances[known, 1] for run in method.runs]
         middle = np.mean([kind(chance, positive, np.ones((1, len(positive))))[0] for chance in chances], axis=0)
         drawn = np.mean([kind(chance, positive, over) for chance in chances], axis=0)
@@ -159,7 +159,7 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
     if not len(target):
         return {}
     made = {}
-    for method in found.answering:
+    for method in found.predicting:
         chances = [run.test.chances[known] for run in method.runs]
         ece = tuple(float(class_score("ece", chance, target)) for chance in chances)
         bins = tuple(_bins(chance, target) for chance in chances)
@@ -206,7 +206,7 @@ def thresholds(found: Comparison) -> dict[str, Thresholds | str]:
     if len(found.classes) != 2:
         return {}
     known, target = found.truth()
-    return {method.label: _thresholds(method, known, target) for method in found.answering}
+    return {method.label: _thresholds(method, known, target) for method in found.predicting}
 
 
 def _thresholds(method: Method, known: NDArray[np.bool_], target: NDArray[np.int64]) -> Thresholds | str:
@@ -247,9 +247,9 @@ def cases(found: Comparison) -> list[Case]:
 
     A method with several seeds says the mean of their probabilities.
     """
-    if len(found.answering) < 2:
+    if len(found.predicting) < 2:
         return []
-    chances = np.stack([mean_chances(method) for method in found.answering])  # (M, N, classes)
+    chances = np.stack([mean_chances(method) for method in found.predicting])  # (M, N, classes)
     called = chances.argmax(2)
     two = chances.shape[2] == 2
     shown = chances[:, :, 1] if two else chances.max(2)
