@@ -378,8 +378,8 @@ def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
         if differing.any():
             i = int(np.argmax(differing))
             raise DataError(
-                f"{where}: {int(differing.sum())} of {len(mine)} poor test images have equal keys but other pixels, such "
-                f"as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
+                f"{where}: {int(differing.sum())} of {len(mine)} poor test images have equal keys but other pixels, "
+                f"such as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
             )
 
 
