@@ -352,7 +352,7 @@ def cli_page() -> str:
         "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
         "bring are listed by `restorekit --help`.\n",
     ]
-    with patch.object(commands, "_guests", lambda own: {}):
+    with patch.object(commands, "_sources", lambda own: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH

@@ -282,7 +282,7 @@ def go(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[s
     assert done >= 5
 
 
-def test_the_way_of_your_own_images_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_images_walkthrough_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = DOCS / "your-own-images.md"
     go(page, tmp_path, monkeypatch, SMALL)
     (shown,) = [text for found, text in blocks("csv") if found == page]

@@ -13,7 +13,7 @@ from restorekit.testing.subject import Subject, require
 
 __all__ = ["files", "found", "made", "missing", "round_trip"]
 
-MEND = "give @conformance_case(options={...}, files=...) that writes some"
+HINT = "give @conformance_case(options={...}, files=...) that writes some"
 
 
 def made(subject: Subject) -> Format:
@@ -30,7 +30,7 @@ def found(subject: Subject) -> None:
 
 def _files(part: Format, root: Path) -> list[Path]:
     paths = part.find(root)
-    require(paths, f"find must return the files of the example; got none; {MEND}")
+    require(paths, f"find must return the files of the example; got none; {HINT}")
     require(all(path.is_file() for path in paths), f"find must return files; got {paths}")
     require(paths == sorted(paths), f"files must come sorted; got {[path.name for path in paths]}")
     hidden = [path for path in paths if any(p.startswith(".") for p in path.relative_to(root).parts)]

@@ -165,7 +165,7 @@ def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe:
     assert audited.read_text() == before
 
 
-def test_a_classifier_whose_weights_are_not_there_is_told_before_the_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
+def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
     said = cli(
         "run", recipe, "--set", "audit.classifier={name: timm, model: test_efficientnet, checkpoint: weights.pth}"
     )

@@ -325,7 +325,7 @@ def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_p
     )
 
 
-def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> None:
+def test_check_reports_parts_that_do_not_fit_without_data(cli: Cli, recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("losses: [lsgan, {", "losses: [paired, {"))
     refused(
         cli("check", recipe),
@@ -459,7 +459,7 @@ def hello(name: str, loud: bool = False, code: int = 0) -> list:
 """
 
 
-def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Path) -> None:
+def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> None:
     install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
     install_plugin(tmp_path, "sour", "raise OSError('gone')", "restorekit.commands")
     said = shell("--help", path=tmp_path)

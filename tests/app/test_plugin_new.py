@@ -172,7 +172,7 @@ def test_the_recipes_of_parts_run(packages: dict[str, Path], tmp_path: Path) -> 
         assert f"name: {part}" in (home / "recipe.yaml").read_text("utf-8").partition("data:")[2], "it is of the run"
     scores = json.loads((out / "quite_a_long_name_as_names_go-1" / "scores" / "test.json").read_text())
     assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
-    lines = (out / "x_watcher-1" / "x_watcher.jsonl").read_text().splitlines()
+    lines = (out / "x_logger-1" / "x_logger.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
 
 
@@ -187,7 +187,7 @@ def test_each_is_linted_and_formatted(packages: dict[str, Path], ours: bool) -> 
         python(packages, "-m", "ruff", *command, "--no-cache", *(config if ours else []), *folders)
 
 
-def test_what_is_written_is_told_with_the_next_steps(cli: Cli, tmp_path: Path) -> None:
+def test_plugin_new_lists_written_files_and_next_steps(cli: Cli, tmp_path: Path) -> None:
     said = cli("total_variation", "--kind", "loss")
     assert (said.code, said.err) == (0, "")
     folder = tmp_path / "restorekit-total-variation"

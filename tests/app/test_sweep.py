@@ -137,7 +137,7 @@ def test_done_is_trained_then_scored_then_reported(cli: Cli, tmp_path: Path) -> 
     assert errors(err)[0].startswith(f"toy, seed 0: {last.parent.relative_to(tmp_path)}: is no checkpoint")
 
 
-def test_a_recipe_that_cannot_be_read_is_told_once_with_the_name_of_its_folder() -> None:
+def test_unreadable_recipe_of_a_sweep_is_reported_once() -> None:
     found = {"": RecipeError("one"), "q1": RecipeError("other")}
     named = [(member.name, str(member.folder)) for member in members(found, 2, Path("out"), "toy", hint="")]
     assert named == [("toy", "out/toy"), ("q1", "out/toy-q1")]
@@ -167,7 +167,7 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
         assert (code, errors(err)) == (2, [said])
 
 
-def test_ctrl_c_outside_of_a_step_is_told_once(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_a_step_prints_one_message(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
 

@@ -65,7 +65,7 @@ def test_a_killed_and_resumed_run_leaves_the_same_bytes(tmp_path, killed, torn):
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_a_row_is_in_the_file_when_it_is_told(tmp_path):
+def test_row_is_flushed_at_its_event(tmp_path):
     run(tmp_path, 0, 5)
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 6
 
@@ -109,7 +109,7 @@ def test_tensorboard_purges_the_steps_that_a_resumed_run_takes_again(tmp_path):
     assert found["validation/psnr"] == [(4, 20)]
 
 
-def test_tensorboard_that_is_absent_is_told_with_its_mend(tmp_path, monkeypatch):
+def test_missing_tensorboard_error_names_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(RecipeError, match=r"pip install 'restorekit\[tensorboard\]'") as caught:
         make("tensorboard", tmp_path)

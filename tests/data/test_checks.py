@@ -167,7 +167,7 @@ def test_many_planted_duplicates_are_all_found(base: Path) -> None:
     assert not found.near
 
 
-def test_a_source_that_tells_the_class_is_told(base: Path) -> None:
+def test_source_that_predicts_the_class_gives_a_warning(base: Path) -> None:
     table = (base / "m.csv").read_text().splitlines()
     rows = [line.rpartition(",")[0] + ("," + ("n" if ",well," in line else "s")) for line in table[1:]]
     (base / "m.csv").write_text("\n".join([table[0], *rows]))
@@ -374,7 +374,7 @@ def test_patients_written_differently_in_train_and_test_are_not_decided(base: Pa
 
 
 @pytest.mark.parametrize(("one", "other"), [("p1x", "p1y"), ("10", "1"), ("100", "10"), ("1.5", "15")])
-def test_other_patients_are_told_apart(base: Path, one: str, other: str) -> None:
+def test_different_patients_are_not_near_duplicates(base: Path, one: str, other: str) -> None:
     plant(base, "x/1.png", film(200), one, "train")
     plant(base, "x/2.png", film(201), other, "test")
     assert checked(base).unchecked == ()
@@ -543,7 +543,7 @@ def test_a_recipe_is_checked(spec: Spec, plugins: Plugins, base: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "warnings"), [(0, 1), (2, 0)])
-def test_a_recipe_without_test_images_is_told_before_training(
+def test_missing_test_split_gives_a_warning_before_training(
     spec: Spec, plugins: Plugins, size: int, warnings: int
 ) -> None:
     made = spec(data__a={"name": "toy", "test": size}, data__b={"name": "toy", "side": "b", "test": 2})
@@ -557,7 +557,7 @@ THREE = {"name": "toy", "classes": ["no", "yes", "maybe"]}
 
 
 @pytest.mark.parametrize(("b", "where"), [(6, " of domain a"), (2, "")])
-def test_a_class_without_a_training_image_is_told_and_where_a_head_is_to_tell_it_refused(
+def test_class_without_training_images_warns_and_with_a_head_is_refused(
     spec: Spec, plugins: Plugins, b: int, where: str
 ) -> None:
     sides = {"data__a": {**THREE, "count": 2}, "data__b": {**THREE, "side": "b", "count": b}}

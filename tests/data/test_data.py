@@ -498,9 +498,7 @@ def test_validation_that_comes_to_nothing_or_is_there_already_is_refused(spec: S
         opened(spec(data__a=own, data__b={**few, "side": "b"}, data__val=0.5), plugins.parts)
 
 
-def test_images_that_came_or_went_stop_a_run_that_goes_on_and_are_told_when_it_is_scored(
-    spec: Spec, plugins: Plugins, tmp_path: Path
-) -> None:
+def test_changed_images_stop_resume_and_warn_at_scoring(spec: Spec, plugins: Plugins, tmp_path: Path) -> None:
     options = {"name": "toy", "test": 2}
     run = build(spec(data__a=options), plugins, tmp_path / "run", verify=lambda line: None)
     assert run.images.changed == ""

@@ -1,4 +1,4 @@
-"""Guests: real modules with real dist-info on the path. One that breaks is remembered, and the others go on."""
+"""Plugins: real modules with real dist-info on the path. The error of one is kept, and the others still load."""
 
 import importlib
 import json
@@ -145,7 +145,7 @@ BROKEN = {
     "kind": (
         GOOD.replace('"layer"', '"layers"'),
         "no kind of part is called 'layers'. Did you mean 'layer'? Known: dataset, degradation, discriminator, "
-        "encoder, format, generator, head, layer, loss, metric, optimizer, restorer, schedule, logger",
+        "encoder, format, generator, head, layer, logger, loss, metric, optimizer, restorer, schedule",
     ),
     "duplicate": (
         GOOD + '    add("layer", "{name}", plain)',
@@ -231,7 +231,7 @@ def test_filters_of_warnings_that_a_plugin_sets_stay(folder: Path) -> None:
         assert any("from its library" in str(rule[1]) for rule in warnings.filters)
 
 
-def test_a_slow_import_is_told_with_its_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_import_is_reported_with_its_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "SLOW", 0.19)
     install(folder, "slow", SLOW)
     install(folder, "stuck", "import time\ntime.sleep(0.2)\nraise OSError")
@@ -287,7 +287,7 @@ def test_other_requirements_of_a_plugin_are_not_checked(folder: Path, requires: 
     assert load("wide")[1].error is None
 
 
-def test_a_requirement_that_cannot_be_read_is_told(folder: Path) -> None:
+def test_invalid_requirement_of_a_plugin_is_reported(folder: Path) -> None:
     install(folder, "torn", GOOD, "restorekit>=one")
     message = load("torn")[1].error or ""
     assert message.startswith("plugin torn: a requirement of restorekit-torn cannot be read (")
@@ -357,7 +357,7 @@ CLASH = (
 
 @pytest.mark.parametrize("catalogued", [False, True])
 @pytest.mark.parametrize("order", list(permutations(["one", "two", "shared"])))
-def test_two_guests_with_one_part_lose_it_in_every_order(folder: Path, order: list[str], catalogued: bool) -> None:
+def test_part_of_two_plugins_is_refused_in_every_import_order(folder: Path, order: list[str], catalogued: bool) -> None:
     install(folder, "two", PAIR)
     install(folder, "one", PAIR)
     if catalogued:
@@ -443,7 +443,7 @@ def test_a_plugin_cannot_have_the_name_of_a_built_in_one(folder: Path) -> None:
 # What is imported, and when
 
 
-def test_libraries_are_those_that_the_guests_of_the_parts_ask_for(folder: Path) -> None:
+def test_libraries_are_those_required_by_plugins_of_used_parts(folder: Path) -> None:
     extra = "Provides-Extra: more\nProvides-Extra: test"
     asked = ["restorekit", "Hypothesis>=6", "not.there", 'pluggy>=1; python_version < "3"', "restorekit-other"]
     asked += ['pytest; extra == "more"', 'not-there-either; extra == "more"', f'mypy; extra == "test"\n{extra}']
@@ -458,7 +458,7 @@ def test_libraries_are_those_that_the_guests_of_the_parts_ask_for(folder: Path) 
     assert not any(name.startswith("restorekit") for name in loaded.libraries([("layer", "one")]))
 
 
-def test_only_the_guests_that_are_asked_for_are_imported(folder: Path) -> None:
+def test_only_plugins_of_used_parts_are_imported(folder: Path) -> None:
     for name in ("one", "two", "three", "four"):
         install(folder, name, GOOD)
     find().load_installed()
@@ -476,7 +476,7 @@ def test_only_the_guests_that_are_asked_for_are_imported(folder: Path) -> None:
     assert imported() == {"four", "one", "three", "two"}, "a name is unknown when all were asked"
 
 
-def test_a_name_of_restorekits_own_imports_no_guest(folder: Path) -> None:
+def test_builtin_part_imports_no_plugin(folder: Path) -> None:
     install(folder, "new", GOOD)
     loaded = Plugins()
     loaded.load_builtins()
@@ -487,7 +487,7 @@ def test_a_name_of_restorekits_own_imports_no_guest(folder: Path) -> None:
     assert imported() == set()
 
 
-def test_a_recipe_imports_only_its_guests(folder: Path) -> None:
+def test_recipe_imports_only_plugins_of_its_parts(folder: Path) -> None:
     for name in ("asked", "needed", "third"):
         install(folder, name, GOOD + f'    add("generator", "{name}", generator)\n' + GENERATOR)
     (folder / "r.yaml").write_text(
@@ -549,11 +549,11 @@ def test_an_edit_is_seen(folder: Path) -> None:
 
 @pytest.mark.parametrize("asked", ["before", "after"])
 def test_a_stale_entry_is_corrected(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
-    monkeypatch.setenv("GUEST_PART", "before")
-    install(folder, "moody", GOOD.replace('"{name}"', "__import__('os').environ['GUEST_PART']"))
+    monkeypatch.setenv("PLUGIN_PART", "before")
+    install(folder, "moody", GOOD.replace('"{name}"', "__import__('os').environ['PLUGIN_PART']"))
     install(folder, "quiet", GOOD)
     find().load_installed()
-    monkeypatch.setenv("GUEST_PART", "after")
+    monkeypatch.setenv("PLUGIN_PART", "after")
     loaded = find()
     assert row(loaded, "moody").parts == (("layer", "before"),)
     errors = [str(error) for error in loaded.parts.errors("layer", asked)]
@@ -647,7 +647,7 @@ def test_a_plugin_that_is_gone_leaves_the_catalogue(folder: Path) -> None:
     assert "plugin_gone.py" not in cached
 
 
-def test_threads_may_ask_for_the_same_guest(folder: Path) -> None:
+def test_plugin_is_imported_once_by_several_threads(folder: Path) -> None:
     install(folder, "slow", SLOW)
     find().load_installed()
     loaded, owners = find(), []

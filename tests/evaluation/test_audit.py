@@ -115,7 +115,7 @@ def test_the_classifier_gets_the_other_half(
     assert classifier_recipe(spec(), 70) is None
 
 
-def test_a_classifier_that_cannot_be_is_told_before_training(spec: Callable[..., Recipe], plugins: Plugins) -> None:
+def test_impossible_audit_classifier_is_refused_before_training(spec: Callable[..., Recipe], plugins: Plugins) -> None:
     with pytest.raises(
         RecipeError, match=r"audit.classifier: is 'resnet', as nets.generator; an audit classifier needs another"
     ):
@@ -287,7 +287,7 @@ def rows(run: Run) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_what_the_classifier_was_trained_on_is_told(classifier: Run, restorer: Callable[..., Run]) -> None:
+def test_audit_counts_patients_shared_with_the_run(classifier: Run, restorer: Callable[..., Run]) -> None:
     alone = audit(restorer(1.0), classifier)
     assert alone["judge"]["unknown"] == 0
     assert alone["judge"]["shared"] == 0
@@ -351,7 +351,7 @@ def test_truth_and_masks_of_some_images(classifier: Run, restorer: Callable[...,
     assert "truth_p_yes" not in table[0]
 
 
-def test_of_three_classes_what_was_told_wrongly_before_is_not_invented() -> None:
+def test_wrong_prediction_before_restoration_is_not_counted_as_invented() -> None:
     before, after, truth = np.array([2, 1, 0]), np.array([0, 0, 0]), np.array([1.0, 1.0, 0.0])
     found = changes_of_mind("a", 0, before, after, truth, resamples(units([None] * 3), 9, 0), 0.95)
     assert (found["invented"]["k"], found["invented"]["n"]) == (1, 1), "the first was called c, and is b"

@@ -156,7 +156,7 @@ def test_a_variant_is_a_method(made: Made) -> None:
     )
 
 
-def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
+def test_methods_of_equal_name_are_labelled_by_their_differences(made: Made) -> None:
     short = made("r", 0, folder="a", recipe={"train": {"steps": 10, "log_every": 1}, "losses": [{"name": "task"}]})
     long = made(
         "r", 0, folder="b", skill=2, recipe={"train": {"steps": 20, "log_every": 5}, "losses": [{"name": "task"}]}
@@ -246,7 +246,7 @@ def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> No
     assert any(note.startswith("Not tested, for rows do not give the score: fid") for note in words.notes(found))
 
 
-def test_an_interval_of_another_confidence_is_left_out_and_told(made: Made) -> None:
+def test_interval_of_another_confidence_is_left_out_with_a_note(made: Made) -> None:
     extra = {"fid": {"id": "FID", "better": "lower", "restored": {"value": 12.0, "low": 10.0, "high": 14.0}}}
     found = compare([made("one", extra=extra), made("two", extra=extra, confidence=0.6)], draws=20)
     assert [found.cells[name, "fid"].patients for name in ("one", "two")] == [(10, 14), None]
@@ -369,7 +369,7 @@ def test_nothing_is_better_than_a_score_that_is_not_known(made: Made) -> None:
     assert found.cells["good", "f1"].best
 
 
-def test_probabilities_are_read_as_they_were_told(made: Made, tmp_path: Path) -> None:
+def test_probabilities_are_read_exactly_as_written(made: Made, tmp_path: Path) -> None:
     """Predictions of an overconfident network that differ far behind the point are no ties."""
     positive = np.where(TRUTH, np.linspace(1e-9, 1e-7, IMAGES), np.linspace(1e-12, 1e-10, IMAGES))
     found = compare([made("sure", 0, positive)])

@@ -385,7 +385,7 @@ def test_scoring_splits_of_a_fraction(build_run: Build, plugins: Any) -> None:
     assert sum(len(batch.key) for batch in run.images.scoring("val")) == run.images.sizes["val"] > 0
 
 
-def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build) -> None:
+def test_metric_that_cannot_score_is_refused_before_training(build_run: Build) -> None:
     run = build_run(data__a=toy(test=3), evaluate={"metrics": ["psnr"]})
     weights = {name: tensor.clone() for name, tensor in run.nets.state_dict().items()}
     check_metrics_early(run)
@@ -400,7 +400,7 @@ def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build
         check_metrics_early(run)
 
 
-def test_whose_the_images_are_is_told_apart_from_those_of_nobody_known(saved: Build) -> None:
+def test_images_without_patient_are_counted_separately(saved: Build) -> None:
     run = saved("psnr", data__a=toy(test=6, grouped=2))
     scored = run.images.scoring
 

@@ -183,7 +183,7 @@ def test_what_every_run_is_measured_by_is_left_out_of_validation(build_run: Buil
 
 
 @pytest.mark.parametrize(("size", "dims"), [([24], "1 dimension."), ([8, 8, 8], "3 dimensions.")])
-def test_signals_and_volumes_are_told_why_not(saved: Build, size: list[int], dims: str) -> None:
+def test_measures_of_images_refuse_signals_and_volumes_with_reason(saved: Build, size: list[int], dims: str) -> None:
     run = saved(evaluate={"metrics": []}, data__size=size, data__a=toy(test=3))
     run.begin("test")
     summary = evaluate(run)
@@ -192,7 +192,7 @@ def test_signals_and_volumes_are_told_why_not(saved: Build, size: list[int], dim
     assert f"these measures are defined for two-dimensional images, and these have {dims}" in text
 
 
-def test_images_too_small_for_a_measure_are_told_so(saved: Build) -> None:
+def test_measure_of_too_small_images_is_refused_with_reason(saved: Build) -> None:
     run = saved(evaluate={"metrics": []}, data__a=toy(test=3), data__b=toy("b", test=3))
     run.begin("test")
     found = evaluate(run)["metrics"]
@@ -228,7 +228,7 @@ def test_scores_of_earlier_versions_are_still_shown(saved: Build) -> None:
     assert "to measure them" not in page(run)
 
 
-def test_of_how_many_images_a_score_tells_is_said_where_it_is_not_all(saved: Build) -> None:
+def test_score_of_some_images_states_their_number(saved: Build) -> None:
     run = saved(
         {"name": "mean", "most": 0.42}, data__a=toy(test=12, level=1, noise=0.0), data__b=toy("b", test=12, level=1)
     )
@@ -403,7 +403,7 @@ def metrics(*specs: Any, **train: Any) -> dict[str, Any]:
     return {**SCALE, "evaluate": {"metrics": list(specs)}, "train": {"steps": 2, "score_every": 1, **train}}
 
 
-def test_the_best_is_told_by_the_first_metric_that_knows(build_run: Build) -> None:
+def test_best_checkpoint_is_chosen_by_first_metric_with_a_direction(build_run: Build) -> None:
     run = build_run(**metrics("mean", "psnr"), data__a=toy(val=2, truth=True))
     assert run.selection.metric == "psnr"
     list(train(run))

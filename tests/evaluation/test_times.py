@@ -148,7 +148,7 @@ def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]
     assert "is of another checkpoint than the scores; evaluate --times again" in text
 
 
-def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
+def test_times_writes_json_csv_and_summary(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
     before = report(run.folder).read_text()
     assert "Again and again" not in before

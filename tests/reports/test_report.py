@@ -460,7 +460,7 @@ def test_confounded_sources_and_domains_are_named(full):
 NIH, CLINIC = {"control": 280, "covid": 0}, {"control": 0, "covid": 405}
 
 
-def test_confounding_is_told_once_and_of_the_test_images_first(full):
+def test_confounding_is_reported_once_for_test_images_first(full):
     alone = {"nih": NIH, "clinic": CLINIC}
     nearly = {"nih": {"control": 280, "covid": 4}, "clinic": CLINIC}
     weaker = {"nih": {"control": 280, "covid": 40}, "clinic": {"control": 20, "covid": 405}}
@@ -481,7 +481,7 @@ def test_confounding_is_told_once_and_of_the_test_images_first(full):
 
 
 @pytest.mark.parametrize("train", [{"nih": CLINIC, "clinic": NIH}, {"paris": NIH, "rome": CLINIC}])
-def test_confounding_the_other_way_or_of_other_sources_is_told_by_itself(full, train):
+def test_different_confounding_gets_its_own_sentence(full, train):
     test = {"nih": NIH, "clinic": {"control": 3, "covid": 405}}
     splits = {"train": {"a": counts(280, 405, train)}, "test": {"a": counts(283, 405, test)}}
     write(full, "data.json", {"synthetic": False, "splits": splits})
@@ -529,7 +529,7 @@ def test_a_run_without_a_head_is_not_warned_of_accuracy(full):
         ((0, 0), (0, 0), []),
     ],
 )
-def test_a_class_that_no_training_image_shows_is_told(a, b, expected):
+def test_class_without_training_images_gives_a_sentence(a, b, expected):
     warnings = data_warnings.data_warnings({"splits": {"train": {"a": counts(*a, None, 9), "b": counts(*b, None, 9)}}})
     warnings = [sentence for sentence in warnings if sentence.startswith("No training")]
     assert len(warnings) == len(expected)
@@ -613,7 +613,7 @@ def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, ex
         (40, 0, [[60, 0], [0, 0]], ["No test image is covid"]),
     ],
 )
-def test_a_reader_is_told_of_few_patients_and_few_images_of_a_class(groups, ungrouped, matrix, expected):
+def test_few_patients_or_images_of_a_class_give_a_warning(groups, ungrouped, matrix, expected):
     confusion = {"classes": ["control", "covid"], "matrix": matrix}
     counted = {"groups": groups, "ungrouped": ungrouped, "unit": "patient", "confusion": confusion, "split": "test"}
     warnings = findings.score_warnings(counted)
@@ -711,7 +711,7 @@ def test_p_values_as_text(p, expected):
     assert text.p_value(p) == expected
 
 
-def test_the_second_of_a_name_is_told_as_the_first():
+def test_numbered_metric_is_labelled_like_the_first():
     assert [text.label(name) for name in ("psnr", "psnr_2", "f1", "noise_level")] == [
         "PSNR",
         "PSNR 2",

@@ -94,7 +94,7 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
     assert made["caption"].startswith(f"{found['signals'][0]['key']} (synthetic), 40 samples")
 
 
-def test_the_answer_of_a_head_is_told(build_run: Callable[..., Run]) -> None:
+def test_trace_caption_holds_the_prediction(build_run: Callable[..., Run]) -> None:
     a = {"name": "toy", "test": 2}
     run = build_run(
         data__size=[16],

@@ -117,7 +117,7 @@ def test_restoring_is_what_the_nets_say(saved: Build) -> None:
     np.testing.assert_array_equal(again.image, found.image)
 
 
-def test_times_is_as_evaluated_unless_told(restorer: Load) -> None:
+def test_times_defaults_to_the_recipes(restorer: Load) -> None:
     made = restorer(nets__generator=SCALE, evaluate={"times": 3})
     image = torch.full((1, 4, 4), 0.8)
     assert made.restored(image.numpy()).image[0, 0, 0] == pytest.approx(0.1)
@@ -440,7 +440,7 @@ def test_volumes_of_nifti(restorer: Load, tmp_path: Path) -> None:
     assert found.get_data_dtype() == np.int16
 
 
-def test_what_was_done_is_told_when_it_is_broken_off(restorer: Load, tmp_path: Path) -> None:
+def test_interrupted_restore_reports_finished_files(restorer: Load, tmp_path: Path) -> None:
     pictures(tmp_path / "in")
     rows = restore_files(restorer(nets__generator=SCALE), [tmp_path / "in"], tmp_path / "out")
     next(rows)

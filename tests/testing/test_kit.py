@@ -773,7 +773,7 @@ def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
     require(failed(tried("format", broken)), says)
 
 
-def test_watchers(tried: Try) -> None:
+def test_loggers(tried: Try) -> None:
     def outside(folder: Path) -> Any:
         """Writes where the process happens to be."""
         return lambda event: Path("log.txt").write_text("x")

@@ -176,7 +176,7 @@ def test_a_weight_scales_its_term_and_zero_takes_it_out(build_run: Build) -> Non
     assert changed(state(plain), state(heavy)) == {"ab", "ba"}
 
 
-def test_the_same_term_twice_is_told_apart(build_run: Build) -> None:
+def test_repeated_loss_gets_a_numbered_name(build_run: Build) -> None:
     run = build_run(losses=["lsgan", "cycle", {"name": "cycle", "norm": "l2"}])
     assert run.losses == ("generator.lsgan", "generator.cycle", "generator.cycle_2", "discriminator.lsgan")
     assert set(step(run, one_batch(run))) == set(run.losses)
@@ -384,7 +384,7 @@ def test_what_the_loop_says(build_run: Build) -> None:
     assert [s for n, s in said if n == "StepDone"] == [1, 2, 3, 4, 5]
 
 
-def test_names_are_told_before_values(build_run: Build) -> None:
+def test_started_event_names_all_losses_and_scores(build_run: Build) -> None:
     run = build_run(data__a={"name": "toy", "val": 2, "truth": True}, evaluate={"metrics": ["psnr"]})
     events = list(train(run))
     started = events[0]
@@ -441,9 +441,7 @@ def test_a_score_that_is_not_defined_yet_stops_nothing(build_run: Build, monkeyp
     assert run.selection.best == {"score": "precision", "value": 0.5, "step": 2}
 
 
-def test_a_score_that_was_never_defined_is_told_when_all_is_saved(
-    build_run: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_undefined_score_is_reported_after_saving(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "score", lambda run, split: {"precision": float("nan")})
     run = build_run(**PRECISE, train={"steps": 2, "score_every": 1, "keep": "best"})
     with pytest.raises(TrainingError, match=r"step 2: train.keep is best, but precision .*step_000000002, which"):

@@ -132,13 +132,13 @@ def test_a_row_a_file_in_order(run, folder, tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
 
 
-def test_a_few_images_are_told_in_words(run, folder):
+def test_few_images_are_listed_one_per_line(run, folder):
     said = run(folder / "11.png", folder / "00.png")
     assert re.search(r"11\.png: .*very noisy", said.out)
     assert "noisy" not in next(line for line in said.out.splitlines() if "00.png" in line)
 
 
-def test_many_images_are_told_by_medians(run, folder, tmp_path):
+def test_many_images_are_summarised_by_medians(run, folder, tmp_path):
     for i in range(10):
         write_image(folder / f"more{i}.png", read_image(folder / "00.png")[0])
     said = run(folder)

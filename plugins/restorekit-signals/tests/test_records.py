@@ -89,7 +89,7 @@ def test_no_sample_stands_in_two_splits_and_none_before_the_last_hop_is_lost(
     assert not seen[0] & seen[1]
 
 
-def test_windows_of_a_file_with_a_suffix_are_told_apart_before_it_as_pairs_are(tmp_path: Path) -> None:
+def test_keys_of_windows_precede_the_suffix(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "s01.csv", np.sin(np.arange(600) / 10), delimiter=",")
     part = dataset(tmp_path, train={"s01.csv": None})
     assert [record.key for record in part.records] == ["s01_00000000.csv", "s01_00000200.csv", "s01_00000400.csv"]
@@ -296,7 +296,7 @@ def test_a_truth_that_is_not_known_is_no_truth(ramp: Path) -> None:
         loaded(part, 5)
 
 
-def test_what_groups_are_is_told(ramp: Path) -> None:
+def test_group_unit_of_records_is_reported(ramp: Path) -> None:
     assert dataset(ramp, train={"r1": None}).unit == "patient"
     spans = dataset(ramp, train={"r1": [[0, 0.5], [0.5, 1]]}, group="span", patients={"r1": "p"})
     assert (spans.unit, {record.group for record in spans.records}) == ("span", {"p 0-0.5", "p 0.5-1"})

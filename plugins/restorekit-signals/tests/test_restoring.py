@@ -224,7 +224,7 @@ def test_one_bad_record_does_not_stop_the_rest(begun: Callable[..., Any], tmp_pa
     assert wfdb.rdheader(str(tmp_path / "out/f_other_rate")).sig_len == 1250
 
 
-def test_beats_are_told_before_and_after_where_good_signals_are_scored_too(begun: Callable[..., Any]) -> None:
+def test_beat_scores_are_reported_for_input_restored_and_good_signals(begun: Callable[..., Any]) -> None:
     run = begun("scaled")
     run.save()
     metrics = evaluate(run)["metrics"]

@@ -51,7 +51,7 @@ def written(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (("0", "gone/w.safetensors"), "gone/w.safetensors: cannot be written (No such file or directory)"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_a_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_wrong_arguments_give_a_one_line_error(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     packaged(tmp_path)
     done = written(tmp_path, *words)
     assert (done.returncode, done.stdout) == (2, "")

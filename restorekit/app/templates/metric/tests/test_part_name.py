@@ -14,7 +14,7 @@ def measured(image, truth, border=0):
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_an_even_error_is_told_exactly(dims):
+def test_metric_equals_known_error_of_even_images(dims):
     truth = torch.rand(2, 3, *[6] * dims) * 0.5
     error = torch.tensor([0.25, -0.125]).view(2, *[1] * (dims + 1))
     np.testing.assert_allclose(measured(truth + error, truth), [[0.25], [0.125]], rtol=1e-6)
