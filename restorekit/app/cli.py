@@ -107,12 +107,12 @@ def run(
         typer.Option("--resume", metavar="RUN", help="As `resume RUN`, with the same recipe."),
     ] = None,
     allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
+        bool, typer.Option("--allow-leaks", help="Continue although patients or images are in both train and test.")
     ] = False,
     every: Annotated[bool, typer.Option("--all-variants", help="A sweep: every variant.")] = False,
     variants: Annotated[str, typer.Option("--variants", metavar="A,B", help="A sweep: these variants.")] = "",
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="A sweep: so many seeds, from the recipe's on.")
+        int | None, typer.Option("--seeds", min=1, help="A sweep of N seeds, starting with the recipe's.")
     ] = None,
 ) -> None:
     """Check, build, train, evaluate and report.
@@ -129,7 +129,7 @@ def run(
             "--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every)
         )
         if resume is not None:
-            raise RecipeError("--resume: a sweep goes on by itself; give the same command without it")
+            raise RecipeError("--resume: not needed for a sweep; give the same command without it")
         names = None if every else _names(variants) or [variant or ""]
         training.run_all(_members(recipe, plugins, names, sets, seeds, out), plugins, allow_leaks=allow_leaks)
         return
@@ -150,7 +150,7 @@ def resume(
         list[str], typer.Option("--set", metavar="A.B=C", help="Train longer: --set train.steps=N; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
     allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
+        bool, typer.Option("--allow-leaks", help="Continue although patients or images are in both train and test.")
     ] = False,
 ) -> None:
     """Go on with a stopped run: train from its last checkpoint, evaluate and report.
@@ -196,7 +196,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
     times: Annotated[
         str | None,
-        typer.Option("--times", metavar="N|A..B", help="Measure after so many passes instead, such as 0..5."),
+        typer.Option("--times", metavar="N|A..B", help="Score after each of several numbers of passes, such as 0..5."),
     ] = None,
     root: Root = None,
 ) -> None:
@@ -223,7 +223,7 @@ def evaluate(
         if split == "test":
             screen.say(f"report: {report.report(run).resolve()}")
         else:
-            screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report tells of the test split")
+            screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report covers the test split only")
 
 
 @app.command()
@@ -274,10 +274,15 @@ def restore(
     ] = None,
     range: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
+        typer.Option(
+            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+        ),
     ] = None,
     scale: Annotated[
-        str, typer.Option("--scale", metavar="native|train", help="train: carry over the change at training's scale.")
+        str,
+        typer.Option(
+            "--scale", metavar="native|train", help="train: restore at the scale of training and transfer the change."
+        ),
     ] = "native",
     any_scale: Annotated[
         bool, typer.Option("--any-scale", help="Restore images far larger than the training images too: unreliable.")
@@ -326,10 +331,10 @@ def _without_model(inputs: list[Path], out: Path) -> RecipeError:
     first, *images = inputs
     is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
     if not is_run:
-        return RecipeError("-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv")
+        return RecipeError("-m: no model given; give -m RUN, a run folder, or -m PART, such as part:tv")
     listed = shlex.join(map(str, images)) or "IMAGES"
     new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
-    return RecipeError(f"-m: got nothing that restores, and {first} is a run; since version 2, -m names it: {new}")
+    return RecipeError(f"-m: no model given, and {first} is a run; since version 2, -m names it: {new}")
 
 
 @app.command()
@@ -339,7 +344,7 @@ def profile(
         str, typer.Option("--variants", metavar="all|A,B", help="Variants of the recipes; default: as they are.")
     ] = "",
     batches: Annotated[list[int], typer.Option("--batch", min=1, help="Images in a call; may be repeated.")] = [1, 32],  # noqa: B006
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all are timed, in a new order.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of timing, each in a new order.")] = 3,
     device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.")] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="The table as .md, .csv, .tex or .html.")
@@ -381,9 +386,9 @@ def compare(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the page and the tables go.")
     ] = Path("comparison"),
-    metric: Annotated[str | None, typer.Option("--metric", help="Drawn beside F1; default: auroc.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Also plotted beside F1; default: auroc.")] = None,
     allow_unequal: Annotated[
-        bool, typer.Option("--allow-unequal", help="Go on though methods have other seeds than each other.")
+        bool, typer.Option("--allow-unequal", help="Continue although methods have unequal seeds.")
     ] = False,
 ) -> None:
     """Compare finished runs on the same test images: scores, intervals, paired tests, pictures."""
@@ -405,7 +410,9 @@ def compare(
 def parts(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Such as loss or generator.")] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part of that kind.")] = None,
-    sets: Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="An option to count parameters with.")] = [],  # noqa: B006
+    sets: Annotated[
+        list[str], typer.Option("--set", metavar="A.B=C", help="An option of the part, for its parameter count.")
+    ] = [],  # noqa: B006
 ) -> None:
     """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""
     from restorekit.core.parts import KINDS
@@ -436,7 +443,7 @@ def plugins(ctx: typer.Context) -> None:
     """
     group: Any = ctx.find_root().command
     rows = commands.rows(group.own(ctx))
-    screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
+    screen.table("", ["plugin", "from", "import", "adds, or its error"], rows)
 
 
 @app.command()
@@ -453,7 +460,7 @@ def recipes(
     ours = shipped.shipped()
     if name is None:
         if out is not None:
-            raise RecipeError("-o: a copy of which? Give its NAME")
+            raise RecipeError("-o: needs the NAME of the recipe to copy")
         screen.table("", ["recipe", "is"], [[known, shipped.about(path)] for known, path in ours.items()])
         return
     if name not in ours:
@@ -462,7 +469,7 @@ def recipes(
     if out is None:
         sys.stdout.write(text)
     elif out.exists():
-        raise RecipeError(f"{out}: is there; nothing is written over")
+        raise RecipeError(f"{out}: exists and is not overwritten")
     else:
         write_text(out, text)
         screen.say(f"written: {out.resolve()}")
@@ -527,7 +534,7 @@ def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) 
 
 @contextmanager
 def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
-    """Make the next folder that nobody else has: runs/NAME-VARIANT-1, -2, ...; take it away if it stays empty."""
+    """Make the next folder that nobody else has: runs/NAME-VARIANT-1, -2, ...; remove it if it stays empty."""
     stem = f"{name}-{variant}" if variant else name
     ours = not out.exists()
     for n in count(1):

@@ -23,7 +23,7 @@ __all__ = ["app"]
 LISTED = 20
 """Lines of a kind on the screen."""
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at images before training on them.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check images before training on them.")
 
 
 @app.callback()
@@ -40,7 +40,7 @@ def check(
         list[str], typer.Option("--column", metavar="OURS=THEIRS", help="What the manifest calls a column.")
     ] = [],  # noqa: B006
     distance: Annotated[
-        int, typer.Option("--distance", min=0, max=32, help="Bits of 64 in which near duplicates may differ.")
+        int, typer.Option("--distance", min=0, max=32, help="Near duplicates differ in at most so many of 64 bits.")
     ] = 4,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="For check.json and near.png.")] = Path(
         "data-check"
@@ -99,7 +99,7 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
         listed = what / "manifest.csv"
         errors: list[str] = []
         if listed.is_file():
-            screen.note(f"{listed} says what is known of the images")
+            screen.note(f"{listed} has what is known of the images")
             items, errors = listed_folder_items(what, listed, ours, say)
         elif ours:
             raise RecipeError(f"{what}: --column is for manifests; there is no {listed}")
@@ -166,7 +166,7 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
     screen.say(f"\nsizes: {_most(found.sizes)}\ndepths: {_most(found.depths)}")
     if found.associations:
         listed = ", ".join(f"{pair} {v:.2f}" for pair, v in found.associations.items())
-        screen.say(f"how far two go together (Cramér's V, 0 to 1): {listed}")
+        screen.say(f"association of two properties (Cramér's V, 0 to 1): {listed}")
     for text in looked.depths:
         screen.say(text)
     order = looked.order
@@ -186,7 +186,7 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
     for text in found.unchecked:
         (screen.warn if stopped and text not in found.warnings else screen.fail)(f"not checked: {text}")
     screen.say(
-        f"{found.images} images: {found.verdict()}, {len(found.unreadable)} unreadable; {out / 'check.json'} has it all"
+        f"{found.images} images: {found.verdict()}, {len(found.unreadable)} unreadable; details: {out / 'check.json'}"
     )
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Begin a plugin, and hold it to its contract.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Start a plugin, and check it against its contract."
+)
 
 
 @app.callback()
@@ -106,7 +108,7 @@ def check(
     known = commands.known()
     asked = cases(what, full=full)
     if not asked:
-        screen.say(f"{what}: brings commands alone; there is no part to check")
+        screen.say(f"{what}: has commands only, no part to check")
         return
     for line in _origins(asked, known.parts):
         screen.note(line)

@@ -44,7 +44,7 @@ class Name:
             )
         dashed = text.replace("_", "-").removeprefix("restorekit-")
         if dashed == "restorekit" or dashed[0].isdigit():
-            raise RecipeError(f"NAME: {text!r} leaves no name of its own after restorekit-; begin that with a letter")
+            raise RecipeError(f"NAME: {text!r} has no valid name after restorekit-; start it with a letter")
         return Name(dashed)
 
     @property
@@ -94,7 +94,7 @@ def write(folder: Path, package: Package) -> None:
         RecipeError: if it is neither; nothing is written over.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecipeError(f"{folder}: is there and not empty; nothing is written over. Give another --out FOLDER")
+        raise RecipeError(f"{folder}: exists and is not empty. Give another --out FOLDER")
     for path, text in package.files.items():
         write_text(folder / path, text)
 

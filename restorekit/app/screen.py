@@ -200,7 +200,7 @@ class ProgressDisplay:
         if left > LONG:
             day = float(f"{max(1, LONG / each):.1e}")
             warn(
-                f"that is long. What shortens it: fewer steps (--set train.steps={day:.0f} takes about a day), smaller "
+                f"that is long. To shorten it: fewer steps (--set train.steps={day:.0f} takes about a day), smaller "
                 "images (data.size), train.precision=auto where the processor has bf16, a GPU; a run can be stopped "
                 "and resumed at any time"
             )

@@ -178,7 +178,7 @@ def _run_one(
             report.report(folder)  # should the audit fail, the report exists
             audit_run(made, train_classifier(classifier, plugins, place, resume_with))
     else:
-        screen.warn("data.a has no test split: nothing was scored")
+        screen.warn("data.a has no test split: nothing is scored")
     screen.say(f"report: {report.report(folder).resolve()}")
 
 

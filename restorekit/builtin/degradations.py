@@ -99,7 +99,7 @@ class Blend(Degradation):
         for part in parts:
             for name in part.names:
                 if name in self.owner:
-                    text = f"degradation 'blend': {name!r} stands there twice; each name may stand once"
+                    text = f"degradation 'blend': {name!r} is given twice; each name may be used once"
                     raise RecipeError(text, option="degradations")
                 self.owner[name] = part
 

@@ -61,9 +61,7 @@ class Folder(FileDataset):
     ) -> None:
         super().__init__(base, range, format, bits=bits, beyond=beyond)
         if not base.is_dir():
-            raise DataError(
-                f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
-            )
+            raise DataError(f"{base}: no such folder; expected a folder with images, or with train/, val/ and test/")
         layout = split_folders(base, classes or ())
         places = layout or {"train": base}
         found = {name: self.format.find(place) for name, place in places.items()}
@@ -87,9 +85,7 @@ class Folder(FileDataset):
         self.ranges = {key: row.range for key, row in rows.items() if row.range is not None}
         self.files = [path for files in found.values() for path in files]
         if split == "train" and split in places and not found[split]:
-            raise DataError(
-                f"{places[split]}: holds no image file; images, or a sub-folder of images a class, are expected"
-            )
+            raise DataError(f"{places[split]}: holds no image file; expected images, or a sub-folder for each class")
         shared = any(shares) and not layout
         self.records = [self._record(path, rows) for path in found.get("train" if shared else split, ())]
         if shared:

@@ -126,7 +126,7 @@ def explained_single_values() -> Iterator[None]:
         kind, more = ("a batch", "data.batch: 2 or more, ") if found[1] == "value per channel" else ("an instance", "")
         hint = f"take {more}a larger data.size, fewer halvings or another norm"
         raise RecipeError(
-            f"{kind} norm gets maps of {found[2]}, one value a channel, and has no spread; {hint}"
+            f"{kind} norm gets maps of {found[2]}, one value per channel, which cannot be normalised; {hint}"
         ) from error
 
 

@@ -61,18 +61,18 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "dataset": Kind(("root", "split"), "Dataset", "images of one side: root is a folder or None, split a name"),
     "format": Kind((), "Format", "a kind of files: how they are found, read and written"),
-    "degradation": Kind(("domain",), "Degradation", "a way in which images get worse"),
-    "layer": Kind(("dims",), "callable", "a maker of convolution-like layers in 1, 2 or 3 dimensions"),
+    "degradation": Kind(("domain",), "Degradation", "degrades images"),
+    "layer": Kind(("dims",), "callable", "makes convolution-like layers in 1, 2 or 3 dimensions"),
     "encoder": Kind(("domain",), "Encoder", "makes maps of an image, from fine to coarse, for a decoder"),
     "generator": Kind(("source", "target"), "Generator", "translates images of one domain into another"),
-    "discriminator": Kind(("domain",), "Discriminator", "tells real images of a domain from translated ones"),
+    "discriminator": Kind(("domain",), "Discriminator", "scores images of a domain as real or translated"),
     "head": Kind(("features", "domain"), "TaskHead", "predicts from a generator's features, such as the class"),
     "loss": Kind((), "Loss", "a term of the objective"),
     "metric": Kind(("domain",), "Metric", "a score"),
     "restorer": Kind(("domain",), "Restorer", "restores images: a method without training, or several in a row"),
     "optimizer": Kind(("groups",), "torch.optim.Optimizer", "updates parameters from their gradients"),
     "schedule": Kind(("steps",), "callable", "the learning rate of a step, as a share of the optimizer's"),
-    "logger": Kind(("folder",), "callable", "is called with every event of a run"),
+    "logger": Kind(("folder",), "callable", "gets every event of a run"),
 }
 
 

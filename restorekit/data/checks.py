@@ -252,7 +252,7 @@ def _folded(patient: str) -> str:
 def _undecided(near_leaks: int) -> Iterator[str]:
     if near_leaks:
         count = f"{near_leaks} pairs of images" if near_leaks > 1 else "1 pair of images"
-        yield f"{count} in train and test look alike, and whether they are the same film only eyes can tell (near.png)"
+        yield f"{count} in train and test look alike, and may be the same film; look at near.png"
 
 
 def _untestable(items: Sequence[Item]) -> Iterator[str]:

@@ -392,7 +392,7 @@ def _check_same_depths(path: Path, splits: Splits) -> None:
         if name in began and was != is_now:
             raise DataError(
                 f"{path}: 16-bit files of data.{name} were taken to hold {_bits(was)} when the run began, and are now "
-                f"taken to hold {_bits(is_now)}: files were added or removed. Restore them, or begin a new run"
+                f"taken to hold {_bits(is_now)}: files were added or removed. Restore them, or start a new run"
             )
 
 

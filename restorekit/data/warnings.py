@@ -61,7 +61,7 @@ def data_warnings(
         who = "subjects" if synthetic else "patients"
         found.append(
             f"{len(shared)} {who} stand in more than one split, such as {shared[0]}: what was learnt of them was "
-            "tested on them, so the scores are too good."
+            "tested on them, so the scores are too high."
         )
     return found if synthetic else [*found, *_ungrouped(splits)]
 
@@ -239,4 +239,4 @@ def few_images(name: str, images: int, split: str = "test") -> list[str]:
     if images >= FEW_IMAGES:
         return []
     those = f"{split_word(split)} image is" if images == 1 else f"{images} {split_word(split)} images are"
-    return [f"Only {'one ' if images == 1 else ''}{those} {name}: what depends on them is hardly known."]
+    return [f"Only {'one ' if images == 1 else ''}{those} {name}: scores that depend on them are unreliable."]

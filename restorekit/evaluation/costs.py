@@ -162,7 +162,7 @@ def order(
                     yield {**begun, **found} if "error" in found else found
             said = child.stderr.read().strip().splitlines()
             if child.wait() < 0:
-                killed = f"the process was killed (signal {-child.returncode}), most likely for want of memory"
+                killed = f"the process was killed (signal {-child.returncode}), most likely out of memory"
                 yield {**begun, "error": killed}
             elif child.returncode:
                 yield {**begun, "error": said[-1] if said else f"the process ended with exit code {child.returncode}"}
@@ -297,7 +297,7 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     need = re.search(r"tried to allocate ([\d.]+ ?\w+)", text)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in text:
-        return "out of memory" + (f": it tried to take {need[1]} more" if need else "")
+        return "out of memory" + (f": it tried to allocate {need[1]} more" if need else "")
     return text.partition(" Exception raised from")[0]
 
 

@@ -223,7 +223,7 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
             if one.seed == other.seed:
                 raise DataError(
                     f"{one.folder} and {other.folder}: are the same method and seed ({method.label}, seed {one.seed}); "
-                    "the same training twice is no second witness; give one of them"
+                    "the same training counts once; give one of them"
                 )
     every = sorted({seed for method in found for seed in method.seeds})
     for method in found:

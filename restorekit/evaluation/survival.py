@@ -85,9 +85,9 @@ def _doubt(found: Mapping[str, Any]) -> str:
     name, entry = _score(found)
     poor = entry.get("poor")
     if not entry:
-        return "the audit classifier was scored by neither AUROC nor accuracy, so its accuracy is not known"
+        return "the audit classifier has no AUROC and no accuracy, so it is not known whether it can classify"
     if not poor:
-        return "the classes are not known, so its accuracy is not known"
+        return "the classes are not known, so it is not known whether it can classify"
     if poor["low"] is None and poor["why"] != ALIKE:
         return f"its {LABELS[name]} rests on {poor['why']} alone, so the audit classifier itself may be guessing"
     if (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:

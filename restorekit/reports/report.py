@@ -42,7 +42,7 @@ def report(folder: Path) -> Path:
         DataError: if the folder is absent or holds no file of a run.
     """
     if not any((folder / name).exists() for name in FILES):
-        raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
+        raise DataError(f"{folder}: is no run folder; expected recipe.json, metrics.csv or scores/test.json")
     page = folder / "report.html"
     write_text(page, render("report.html.j2", _view(folder)))
     return page

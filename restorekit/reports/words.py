@@ -162,7 +162,7 @@ def _leaks(found: Comparison) -> Iterator[str]:
         if any((run.data.get("check") or {}).get("leaks") for run in method.runs):
             yield (
                 f"{method.label} was trained on {found.first.unit}s or images of the test set (--allow-leaks): its "
-                "scores are not to be trusted."
+                "scores are not valid."
             )
 
 
@@ -175,7 +175,7 @@ def _ailing(found: Comparison) -> Iterator[str]:
         if run.ailing
     ]
     if problems:
-        yield f"By training health these went wrong: {'; '.join(problems)}. Look at their pictures and reports first."
+        yield f"Training health found problems in: {'; '.join(problems)}. Look at their pictures and reports first."
 
 
 def _about_images(found: Comparison) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _about_images(found: Comparison) -> Iterator[str]:
     test = ((data.get("splits") or {}).get("test") or {}).get("a") or {}
     yield from class_and_source("the test images", test.get("sources"))
     if data.get("shared_groups"):
-        yield f"{len(data['shared_groups'])} {found.unit}s stand in more than one split: the scores are too good."
+        yield f"{len(data['shared_groups'])} {found.unit}s stand in more than one split: the scores are too high."
 
 
 def _about_classes(found: Comparison) -> Iterator[str]:
@@ -224,7 +224,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
     yield from _constant(found)
     if found.discordances and found.units < found.images and found.unit != "image":
         yield (
-            f"McNemar's test takes every image for a witness of its own, but some {found.unit}s have several: its p "
+            f"McNemar's test treats images as independent, but some {found.unit}s have several: its p "
             f"values are too small here. The test of accuracy that swaps {found.unit}s is the one that holds."
         )
 
@@ -249,10 +249,10 @@ def _about_methods(found: Comparison) -> Iterator[str]:
         yield "There is one method, so nothing is tested."
     ones = [method.label for method in found.methods if method.trained and len(method.runs) == 1]
     if ones:
-        yield f"One seed of {', '.join(ones)}: a difference may be the seed's. Train several (seed=1, seed=2) to know."
+        yield f"One seed of {', '.join(ones)}: a difference may be due to it. Train several seeds (seed=1, seed=2)."
     twos = [name for name, runs in many.items() if runs == 2]
     if twos:
-        yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; their range is all that is said."
+        yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; only their range is reported."
     if len({method.seeds for method in found.methods}) > 1:
         yield (
             "The methods were trained with unequal seeds (--allow-unequal). A test that swaps predictions "

@@ -145,7 +145,7 @@ class Model(FileModel):
         """
         known = self._domain or domain
         if known is None:
-            raise DataError(f"{self.name}: takes images of any kind; say of which: restorer(domain)")
+            raise DataError(f"{self.name}: takes images of any domain; name it: restorer(domain)")
         return self._make(known, times)
 
     @property

@@ -234,10 +234,10 @@ def _clash(job: _Job, table: Table) -> str:
             continue
         source = table.owner(target) or _main_owner(job, target, table)
         if source is None:
-            return f"would be written over {target}, which was not written by restoring; choose another -o FOLDER"
+            return f"would overwrite {target}, which restorekit did not write; choose another -o FOLDER"
         if not _same_file(source, job.path):
             moved = "" if os.path.lexists(source) else f", or delete it if {source}, no longer there, was moved"
-            return f"would be written over {target}, which was restored from {source}; choose another -o FOLDER{moved}"
+            return f"would overwrite {target}, which was restored from {source}; choose another -o FOLDER{moved}"
     return ""
 
 
@@ -362,7 +362,7 @@ def _jobs(model: FileModel, inputs: Sequence[Path], folder: Path, say: Callable[
         why = f"; {left_out} files there were written by restoring" if left_out else ""
         raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
     if all(_same_file(str(job.path), job.target) for job in jobs):
-        raise DataError(f"{jobs[0].path}: would be written over; choose another -o FOLDER")
+        raise DataError(f"{jobs[0].path}: would be overwritten; choose another -o FOLDER")
     return jobs
 
 
@@ -392,7 +392,7 @@ def _job(format: Format, path: Path, name: Path, folder: Path) -> _Job:
         return _Job(path, folder / name, error=_said(path, error))
     target = folder / name
     if _same_file(str(path), target):
-        return _Job(path, target, error="would be written over; choose another -o FOLDER")
+        return _Job(path, target, error="would be overwritten; choose another -o FOLDER")
     first = name.parts[0] if name.parts else ""
     if place_key(Path(first)) in map(place_key, map(Path, (TABLE, LOCK, STAGE))):
         return _Job(path, target, error=f"would be written to {target}, a name that restoring needs itself; rename it")

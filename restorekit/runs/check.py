@@ -116,7 +116,7 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
         elif extra not in trained and spec.nets.weights is None:
             yield at, "no loss trains it, and nets.weights gives it no weights; add a loss that does, or remove it"
     if spec.nets.discriminator is not None and not any(term.loss.needs_discriminator for term in terms):
-        yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
+        yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or remove it"
     if spec.train.keep == "best" and not spec.metric_names:
         yield ErrorRecord("best needs a score; add one to evaluate.metrics", "missing", ("train", "keep"))
 
@@ -291,8 +291,8 @@ def _blank(spec: Recipe, name: SideName, device: torch.device) -> Batch:
 def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Found]:
     head = nets.ab.head
     if head is not None and head.balances and spec.data.balance == "class":
-        why = f"class evens out the classes once more than nets.head does by {head.balances}"
-        why += "; set data.balance: none, or drop that option of the head"
+        why = f"class balances the classes a second time, after {head.balances} of nets.head"
+        why += "; set data.balance: none, or remove that option of the head"
         yield ErrorRecord(why, "conflict", ("data", "balance"))
 
 
@@ -302,10 +302,10 @@ def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) ->
     if any(term.loss.needs_discriminator for term in terms):
         yield ("nets", "discriminator"), f"{why}, so there is nothing to discriminate; remove it and its loss"
     if spec.audit is not None:
-        yield ("audit",), f"{why}, so there is nothing to audit; take it away"
+        yield ("audit",), f"{why}, so there is nothing to audit; remove it"
     for i, metric in enumerate(spec.evaluate.metrics):
         if spec.part(parts, "evaluate", "metrics", i)(domain).needs != "target":
-            yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; take it away"
+            yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; remove it"
 
 
 def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> Restorer:

@@ -193,7 +193,7 @@ def read_state(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: is no checkpoint ({error})") from error
     if not isinstance(state, dict) or "format" not in state:
-        raise CheckpointError(f"{path}: is no checkpoint (state.json is none of ours)")
+        raise CheckpointError(f"{path}: is no checkpoint (unrecognised state.json)")
     if state["format"] != FORMAT:
         wrote = state.get("restorekit", "an unknown version")
         raise CheckpointError(

@@ -69,7 +69,7 @@ FINDINGS = (
         -0.2,
         above=False,
         means="restored images are negatives of their inputs",
-        hint="It seldom turns back by itself: begin again with another seed, and add identity or raise its weight.",
+        hint="It seldom recovers by itself: restart with another seed, and add identity or raise its weight.",
     ),
     Finding(
         "mode collapse",
@@ -93,7 +93,7 @@ FINDINGS = (
         "discriminator",
         0.05,
         above=False,
-        means="the discriminators tell every image apart, so the translators learn little from them",
+        means="the discriminators separate all real and fake images, so the translators learn little from them",
         hint="Give the discriminator less width or fewer layers, use more images or augment them, or raise train.pool.",
     ),
     Finding(

@@ -87,7 +87,7 @@ def examined_images(
     """
     changed = changes(folder, splits)
     if check and changed:
-        raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
+        raise DataError(f"{folder}: {changed}. Restore them, or start a new run")
     order = polarity(spec, parts, splits)
     checkup = _checkup(spec, splits, folder, order, allow_leaks) if check else None
     counts = {**splits.counts(), "positive": order and order.positive}

@@ -63,7 +63,9 @@ def round_trip(subject: Subject) -> None:
             target = root / "restored" / part.restored_name(path, Path(path.name))[0]
             part.write(target, image, intensity)
             again = part.read(target)[0]
-            require(again.shape == image.shape, f"{path.name}: got back as {again.shape}, was {image.shape}")
+            require(
+                again.shape == image.shape, f"{path.name}: was read back as {again.shape}, written as {image.shape}"
+            )
             off = float(np.abs(again - image).max())
             require(off < 2e-4, f"{path.name}: written and read again it must be the same; values moved by {off:.3g}")
             left = [p.name for p in target.parent.iterdir() if p.name.startswith(".") or p.name.endswith(".part")]

@@ -38,7 +38,10 @@ def scalar(subject: Subject) -> None:
     made: dict[str, Any] = {"generator": term.generator(passes), "discriminator": term.discriminator(passes)}
     made |= term.extra(passes)
     given = {side: value for side, value in made.items() if value is not None}
-    require(given, "a loss must have a value in a run that has everything; generator and discriminator return None")
+    require(
+        given,
+        "a loss must return a value in a run with all networks and targets; generator and discriminator return None",
+    )
     for side, value in given.items():
         for one in [value] if isinstance(value, Tensor | PerImage) else value:
             values = one.values if isinstance(one, PerImage) else one

@@ -47,7 +47,7 @@ def rows_of(subject: Subject) -> Rows:
 def rows(subject: Subject) -> None:
     """`measure` gives a float64 row an image, the same whatever other images are in the batch."""
     metric, domain = _made(subject)
-    require(metric.id, "a metric must say its definition in one line: `id` is empty")
+    require(metric.id, "a metric must give its definition in one line: `id` is empty")
     known = ("higher", "lower", "nearer", "neither")
     require(metric.better in known, f"`better` must be one of {', '.join(known)}; got {metric.better!r}")
     reads_nothing = metric.better != "nearer" or metric.needs is None

@@ -30,17 +30,17 @@ def device(subject: Subject) -> None:
     for form in forms(subject):
         net, x = form.net.eval(), form.x
         left = next(_left_behind(net), None)
-        require(left is None, f"a part must move as a whole; the tensor {left} stays behind; use register_buffer")
+        require(left is None, f"a part must move with all its tensors; {left} is left behind; use register_buffer")
         with torch.no_grad():
             said = outputs(net, x)
             wide = outputs(net.double(), x.double())
             got = {str(out.dtype) for out in wide}
             require(got == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; got {got}")
-            _require_close(wide, said, 1e-3, "float64 must say what float32 says")
-            _require_close(outputs(net.float(), x), said, 1e-6, "after float64 and back it must say what it said")
+            _require_close(wide, said, 1e-3, "float64 must give the same output as float32")
+            _require_close(outputs(net.float(), x), said, 1e-6, "after float64 and back it must give the same output")
             if torch.cuda.is_available():
                 there = outputs(net.to("cuda"), x.to("cuda"))
-                _require_close(there, said, 1e-2, "the GPU must say what the CPU says")
+                _require_close(there, said, 1e-2, "the GPU must give the same output as the CPU")
             ghosts = outputs(net.to("meta"), x.to("meta"))
             ours, theirs = ([tuple(out.shape) for out in outs] for outs in (ghosts, said))
             require(ours == theirs, f"on the meta device the shapes must be {theirs}; got {ours}")
@@ -59,7 +59,7 @@ def _left_behind(net: nn.Module) -> Iterator[str]:
 
 def _require_close(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
     off = max(max_relative_error(one, other) for one, other in zip(got, wanted, strict=True))
-    require(off <= share, f"{rule}; they are {off:.2g} of the largest value max_relative_error")
+    require(off <= share, f"{rule}; they are {off:.2g} of the largest value apart")
 
 
 def state_dict(subject: Subject) -> None:
@@ -74,7 +74,10 @@ def _require_same_output(net: nn.Module, twin: nn.Module, x: Tensor, how: str) -
     with torch.no_grad():
         pairs = zip(outputs(net.eval(), x), outputs(twin.eval(), x), strict=True)
         same = all(torch.equal(one, other) for one, other in pairs)
-    require(same, f"a twin that {how} must say the same bit for bit; hold what forward reads in parameters and buffers")
+    require(
+        same,
+        f"a twin that {how} must give the same output bit for bit; keep what forward reads in parameters and buffers",
+    )
 
 
 def checkpoint(subject: Subject) -> None:
@@ -112,7 +115,7 @@ def compiled(subject: Subject, backend: str = "aot_eager") -> None:
     with _silence():
         ours, theirs = _step(torch.compile(net, backend=backend), form)
     torch._dynamo.reset()
-    _require_close(ours, said, 1e-3, f"compiled by {backend} it must say the same")
+    _require_close(ours, said, 1e-3, f"compiled by {backend} it must give the same output")
     _require_close((theirs,), (grads,), 1e-3, f"compiled by {backend} it must have the same gradients")
 
 
@@ -151,7 +154,7 @@ def onnx(subject: Subject) -> None:
         assert program is not None
         reader = ReferenceEvaluator(program.model_proto)
         got = reader.run(None, {reader.input_names[0]: form.x.numpy()})
-    _require_close(tuple(map(torch.as_tensor, got)), said, 1e-3, "the ONNX model must say the same")
+    _require_close(tuple(map(torch.as_tensor, got)), said, 1e-3, "the ONNX model must give the same output")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def contract(subject: Subject) -> None:
         )
     require(
         part.about(kind, name).partition("\n")[0].strip(),
-        "a part is documented by its factory's docstring, which has no first line; say there what it is",
+        "a part is documented by its factory's docstring, which has no first line; describe the part there",
     )
     for option in part.options(kind, name):
         require(option.type, f"option {option.name!r} has no plain type; annotate it with plain types")
@@ -35,7 +35,7 @@ def contract(subject: Subject) -> None:
     found = "; ".join(map(str, errors))
     require(
         not errors,
-        f"it cannot be tried: {found}. Say with what: decorate the factory with @conformance_case(options={{...}})",
+        f"it cannot be tried: {found}. Decorate the factory with @conformance_case(options={{...}})",
     )
     tried = everywhere(subject)
     for dims, error in tried.items():
@@ -102,5 +102,5 @@ def _survives(subject: Subject, option: str, value: int) -> None:
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise AssertionError(
-            f"option {option!r} lets {value} pass, which then raises {said}; bound it: Annotated[int, Field(ge=1)]"
+            f"option {option!r} accepts {value}, which then raises {said}; bound it: Annotated[int, Field(ge=1)]"
         ) from error

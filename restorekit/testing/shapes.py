@@ -45,7 +45,7 @@ def _encoder(subject: Subject, form: Form) -> None:
     steps = [other % one for one, other in zip([1, *strides], strides, strict=False)]
     require(
         widths and len(widths) == len(strides) and not any(steps),
-        "an encoder says a width and a stride for each map, each stride a multiple of the one before; "
+        "an encoder must give a width and a stride for each map, each stride a multiple of the one before; "
         f"got {widths} and {strides}",
     )
     sides = form.x.shape[2:]

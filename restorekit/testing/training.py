@@ -112,7 +112,7 @@ def train_eval(subject: Subject) -> None:
             said, again = outputs(net, x), outputs(net, x)
             require(_equal(said, again), "in evaluation the same image must give the same output; got another")
             moved = [name for name, value in net.state_dict().items() if not torch.equal(value, kept[name])]
-            require(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; heed self.training")
+            require(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; check self.training")
             net.train()
             torch.manual_seed(1)
             train = outputs(net, x)
@@ -125,7 +125,7 @@ def train_eval(subject: Subject) -> None:
             off = max(max_relative_error(one, other) for one, other in zip(train, said, strict=True))
             require(
                 off < 1e-5,
-                f"without dropout and batch statistics both modes must agree; they are {off:.2g} max_relative_error",
+                f"without dropout and batch statistics both modes must agree; they differ by {off:.2g}",
             )
 
 
@@ -139,7 +139,10 @@ def seed(subject: Subject) -> None:
         one, two = form.net.state_dict(), form.twin(0).state_dict()
         drawn = [name for name in one if not torch.equal(one[name], two[name])]
         hint = "draw from torch's own generator"
-        require(not drawn, f"torch.manual_seed must settle every weight; it does not settle {', '.join(drawn)}; {hint}")
+        require(
+            not drawn,
+            f"torch.manual_seed must determine every weight; it does not determine {', '.join(drawn)}; {hint}",
+        )
 
 
 def autocast(subject: Subject) -> None:

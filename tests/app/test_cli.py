@@ -188,7 +188,7 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert (refused.code, out.exists()) == (2, False)
     assert refused.errors[0].endswith(f"restorekit restore {images} -o {out} -m {home}")
     assert cli("restore", images, "-o", out).errors == [
-        "-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv"
+        "-m: no model given; give -m RUN, a run folder, or -m PART, such as part:tv"
     ]
     said = cli("restore", images, "-o", out, "-m", home, "--times", 2)
     assert (said.code, said.errors) == (0, [])
@@ -209,7 +209,7 @@ def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_pa
     shutil.rmtree(tmp_path / "images" / "a" / "test")
     said = cli("run", recipe)
     assert said.code == 0
-    assert "data.a has no test split: nothing was scored" in said.err
+    assert "data.a has no test split: nothing is scored" in said.err
     refused_evaluate = cli("evaluate", tmp_path / "runs" / "tiny-1")
     assert refused_evaluate.errors == ["data.a: has no images in split 'test', so there is nothing to evaluate"]
 
@@ -265,11 +265,11 @@ def test_a_recipe_that_is_not_there(cli: Cli, recipe: Path) -> None:
 def test_missing_folder_and_empty_domain(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     said = cli("run", recipe, "--set", f"data.root={gone}")
-    refused(said, f"{gone / 'a'}: no such folder; a folder with images, or with train/, val/ and test/, is expected")
+    refused(said, f"{gone / 'a'}: no such folder; expected a folder with images, or with train/, val/ and test/")
     (tmp_path / "empty").mkdir()
     said = cli("run", recipe, "--set", "data.b.path=../empty")
     (line,) = said.errors
-    assert line.endswith("holds no image file; images, or a sub-folder of images a class, are expected")
+    assert line.endswith("holds no image file; expected images, or a sub-folder for each class")
     refused(said, line)
 
 
@@ -329,7 +329,7 @@ def test_check_reports_parts_that_do_not_fit_without_data(cli: Cli, recipe: Path
     recipe.write_text(RECIPE.replace("losses: [lsgan, {", "losses: [paired, {"))
     refused(
         cli("check", recipe),
-        f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or take it away",
+        f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or remove it",
     )
     said = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
     assert f"{recipe}:12: losses[1]: task needs nets.head, which is not set" in said.errors
@@ -407,7 +407,7 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     assert "hello" not in said.out.splitlines(), "what a plugin prints is no result"
     assert "plugin slow of restorekit-slow took 2." in said.err
     listed = rows(said.out)
-    assert listed["plugin from"] == ["import", "adds, or why it broke"]
+    assert listed["plugin from"] == ["import", "adds, or its error"]
     assert listed[f"layers restorekit {version('restorekit')}"][1] == "layer conv"
     clash = (
         "layer 'second' comes from restorekit-bold (plugin bold) and from restorekit-good (plugin good); uninstall one "
@@ -520,7 +520,7 @@ def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, reci
     assert cli("recipes", "quickstart").out == ours.read_text("utf-8")
     assert cli("recipes", "quickstart", "-o", "my.yaml").code == 0
     assert Path("my.yaml").read_bytes() == ours.read_bytes()
-    refused(cli("recipes", "quickstart", "-o", "my.yaml"), "my.yaml: is there; nothing is written over")
+    refused(cli("recipes", "quickstart", "-o", "my.yaml"), "my.yaml: exists and is not overwritten")
     known = f"Did you mean 'quickstart'? Known: {', '.join(names)}"
     refused(cli("recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
     said = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
@@ -583,7 +583,7 @@ def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path:
     assert said.out.startswith("3 restored, 1 failed; ")
     said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "images" / "a", "-m", home)
     assert said.code == 2
-    assert said.errors[0].endswith("would be written over; choose another -o FOLDER")
+    assert said.errors[0].endswith("would be overwritten; choose another -o FOLDER")
     np.save(tmp_path / "x.npy", np.full((18, 20), 7, np.float32))
     said = cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "-m", home)
     assert said.code == 3
@@ -1047,7 +1047,7 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {hint}")
     (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
     said = cli("plugin", "check", tmp_path)
-    assert (said.code, said.out) == (0, f"{tmp_path}: brings commands alone; there is no part to check\n")
+    assert (said.code, said.out) == (0, f"{tmp_path}: has commands only, no part to check\n")
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"

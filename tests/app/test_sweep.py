@@ -161,7 +161,7 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
         ),
         (["--variants", "gentle", "--all-variants"], "--variants and --all-variants: give one of them"),
         (["--variant", "gentle", "--all-variants"], "--variant and --all-variants: give one of them"),
-        (["--seeds", "2", "--resume", "runs"], "--resume: a sweep goes on by itself; give the same command without it"),
+        (["--seeds", "2", "--resume", "runs"], "--resume: not needed for a sweep; give the same command without it"),
     ):
         code, _, err = cli("run", "toy.yaml", *args)
         assert (code, errors(err)) == (2, [said])

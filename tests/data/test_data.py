@@ -508,5 +508,5 @@ def test_changed_images_stop_resume_and_warn_at_scoring(spec: Spec, plugins: Plu
         "the images have changed since the run began: 1 added, such as train/006.png; 1 removed, such as test/001.png"
     )
     assert build(more, plugins, tmp_path / "run").images.changed == message
-    with pytest.raises(DataError, match=f"{message}. Bring them back, or begin a new run"):
+    with pytest.raises(DataError, match=f"{message}. Restore them, or start a new run"):
         build(more, plugins, tmp_path / "run", verify=lambda line: None)

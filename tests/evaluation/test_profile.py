@@ -304,7 +304,7 @@ def test_error_is_reported_in_its_row_only(tmp_path: Path) -> None:
     assert good["error"].startswith("batch 1000000000: out of memory: it tried to take ")
     assert (good["does"], good["threads"], good["precision"]) == ("restore", os.environ["OMP_NUM_THREADS"], "fp32")
     assert "nets.generator.width: generator 'resnet': width must be" in rows["tiny wrong"]["error"]
-    assert rows["tiny deadly"]["error"] == "the process was killed (signal 9), most likely for want of memory"
+    assert rows["tiny deadly"]["error"] == "the process was killed (signal 9), most likely out of memory"
     first = [line.partition(":")[0] for line in done.stderr.splitlines() if not line.startswith("error: ")]
     assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], (
         "each is reported when it is measured"
@@ -359,7 +359,7 @@ def test_a_killed_process_costs_one_batch_of_one_work(tmp_path: Path, job: str) 
         classify, restore = csv.DictReader(stream)
     assert (classify["does"], classify["error"]) == ("classify", "")
     what = "peak memory: " if job == "memory" else ""
-    killed = "the process was killed (signal 9), most likely for want of memory"
+    killed = "the process was killed (signal 9), most likely out of memory"
     assert (restore["does"], restore["error"]) == ("restore and classify", f"batch 3: {what}{killed}")
     assert restore["peak_bytes_3"] == ""
     assert (restore["calls_3"] == "0") == (job == "time")

@@ -481,7 +481,7 @@ def test_inputs_are_never_written_over(restorer: Load, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")}
     made = restorer(nets__generator=SCALE)
     for inputs, out in (([tmp_path / "in"], "in"), ([tmp_path / "in" / "1.png"], "in"), ([tmp_path / "in"], "x/../in")):
-        with pytest.raises(DataError, match=r"would be written over; choose another -o FOLDER"):
+        with pytest.raises(DataError, match=r"would be overwritten; choose another -o FOLDER"):
             list(restore_files(made, inputs, tmp_path / out))
     assert {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")} == before
 

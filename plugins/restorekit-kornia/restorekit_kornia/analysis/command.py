@@ -47,7 +47,9 @@ def analyze(
     ] = None,
     range: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
+        typer.Option(
+            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+        ),
     ] = None,
 ) -> None:
     """Measure noise, blur, exposure, contrast, JPEG blocks, grid lines and resolution, without a reference.
