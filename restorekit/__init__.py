@@ -1,4 +1,4 @@
-"""restorekit: plugin-based restoration of biomedical images without pairs, measured with intervals.
+"""restorekit: plugin-based restoration of biomedical images without pairs, evaluated with confidence intervals.
 
 This is the public API: everything that a plugin author imports. It is lazy, so `import restorekit` imports no torch.
 """

@@ -1,4 +1,4 @@
-"""`restorekit audit`: each run by the audit classifier that is given, by its own, or by one that is trained for it."""
+"""`restorekit audit`: audits runs by a given audit classifier, by their own, or by a newly trained one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Auditing"]
 
 @dataclass(frozen=True)
 class Auditing:
-    """How run folders are audited."""
+    """Audits run folders."""
 
     plugins: Plugins
     classifier: Path | None

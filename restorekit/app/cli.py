@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines over the stages, which are imported only when it is called."""
+"""The command line. Each command is a few lines; it imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COUNTED = ("generator", "discriminator")
 
 
 class _Commands(commands.Commands):
-    """The commands. Ctrl-C leaves them as an Abort, for typers differ in what they make of it; some say nothing."""
+    """The commands. Ctrl-C is raised as Abort: versions of typer handle it differently, some without a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -522,7 +522,7 @@ def _usage_failed(error: Any) -> int:
 
 
 def _names(text: str) -> list[str]:
-    """Return names that stand with commas between them."""
+    """Return names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -534,7 +534,7 @@ def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) 
 
 @contextmanager
 def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
-    """Make the next folder that nobody else has: runs/NAME-VARIANT-1, -2, ...; remove it if it stays empty."""
+    """Create the next unused folder: runs/NAME-VARIANT-1, -2, ...; remove it if it stays empty."""
     stem = f"{name}-{variant}" if variant else name
     ours = not out.exists()
     for n in count(1):
@@ -552,7 +552,7 @@ def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
 
 
 def _check_same_recipe(spec: AnyRecipe, folder: Path) -> None:
-    """A resumed run must have the recipe that it began with."""
+    """Refuse a recipe that differs from the one that the run began with."""
     from restorekit.recipes.recipe import differences, read_resolved
 
     differing = differences(read_resolved(folder), spec)
@@ -592,7 +592,7 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
 
 
 def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
-    """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
+    """Count a network's parameters for the paper's images: 256x256, three channels, two classes, max pooling."""
     from restorekit.core.tasks import Task
     from restorekit.core.types import Domain
     from restorekit.recipes.recipe import options

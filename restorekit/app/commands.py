@@ -28,7 +28,7 @@ def known() -> Plugins:
 
 
 def rows(own: Collection[str]) -> Iterator[list[str]]:
-    """Import every plugin and command, and yield name, distribution, seconds, and what it adds or why it broke.
+    """Import every plugin and command; yield name, distribution, seconds, and its parts or its error.
 
     Args:
         own: the names of restorekit's own commands.
@@ -86,7 +86,7 @@ class Commands(TyperGroup):
 
 
 class _Command(TyperCommand):
-    """A plugin's command: its help says whose it is until it is called."""
+    """A plugin's command: until it is called, its help names its distribution alone."""
 
     def __init__(self, source: PluginSource) -> None:
         owners = " and ".join(sorted({one.distribution for one in (source, *source.rivals)}))
@@ -103,7 +103,7 @@ class _Command(TyperCommand):
 
 
 def _sources(own: Collection[str]) -> dict[str, PluginSource]:
-    """Return plugins' commands by name; one of two that share a name is refused as the other is."""
+    """Return plugins' commands by name; two of one name are both refused."""
     return {source.name: source for source in find("command", own)}
 
 

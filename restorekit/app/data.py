@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check image
 
 @app.callback()
 def _data() -> None:
-    """Keep `data` a group, with one command too."""
+    """Keep `data` a group although it may have one command."""
 
 
 @app.command()
@@ -46,7 +46,7 @@ def check(
         "data-check"
     ),
 ) -> None:
-    """Look for what spoils a result: unreadable files, duplicates, patients in two splits, sources that tell the class.
+    """Find unreadable files, duplicates, patients in two splits, and sources that predict the class.
 
     Exit code 0: all images were checked and there is no leak; 2: a run would be stopped, by a patient or the same
     pixels in train and test, or by unreadable files; 3: no leak was found, but not all could be checked.
@@ -70,7 +70,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Looked:
-    """Images to check, and what is known of them all."""
+    """Images to check, and what is known of all of them."""
 
     items: list[Item]
     unseen: Sequence[str] = ()

@@ -27,7 +27,7 @@ app = typer.Typer(
 
 @app.callback()
 def _plugin() -> None:
-    """Keep `plugin` a group, with one command too."""
+    """Keep `plugin` a group although it may have one command."""
 
 
 @app.command()
@@ -69,7 +69,7 @@ def new(
 
 
 def _owner(kind: str, name: Name, ctx: Any) -> str | None:
-    """Return what has the name already and where that comes from, or None."""
+    """Return what already has the name and its origin, or None."""
     from restorekit.app.scaffold import COMMAND
     from restorekit.discovery import plugins
 
@@ -99,7 +99,7 @@ def check(
         typer.Option("--full", help="The slow checks in every number of dimensions, and torch.compile's inductor."),
     ] = False,
 ) -> None:
-    """Hold every part of a plugin to its contract: the conformance kit, as restorekit.testing.
+    """Check every part of a plugin against its contract by the conformance kit, restorekit.testing.
 
     Exit code 3 if a part does not hold.
     """
@@ -123,7 +123,7 @@ def check(
 
 
 def _origins(asked: list[Case], known: Parts) -> list[str]:
-    """Say which files are checked: the plugin of a folder may be installed from somewhere else."""
+    """Print which files are checked: the plugin of a folder may be installed from another place."""
     modules = {case.plugin: sys.modules[known.factory(case.kind, case.name).__module__] for case in asked}
     return [f"plugin {name}: {module.__file__}" for name, module in modules.items()]
 

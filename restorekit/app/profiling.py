@@ -1,4 +1,4 @@
-"""`restorekit profile` to people: a line for each network as it is measured, the table at the end."""
+"""Output of `restorekit profile`: a line for each network as it is measured, the table at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["show"]
 
 
 def show(profile: Profile, rounds: int, out: Path | None) -> None:
-    """Measure; say each network's rows when they are first known, and keep the file `out` up to date.
+    """Measure; print each network's rows after its first round, and update the file `out`.
 
     What was measured is printed even if Ctrl-C comes.
     """

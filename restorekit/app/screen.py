@@ -1,4 +1,4 @@
-"""Events to rich progress and tables; errors to one red line. Plain lines where the output is no terminal."""
+"""Progress, tables and messages by rich; plain lines where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG = 24 * 3600
 
 
 def say(text: str) -> None:
-    """Print a line of result."""
+    """Print a line of the result."""
     out.print(escape(text))
 
 
@@ -68,7 +68,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 
 @contextmanager
 def telling() -> Iterator[Say]:
-    """Say how far something is: on a line of its own on a terminal, else by a line every few seconds."""
+    """Show progress: on one line that is updated on a terminal, else by a line every few seconds."""
     if not err.is_terminal:
         yield quietly(note)
         return
@@ -77,7 +77,7 @@ def telling() -> Iterator[Say]:
 
 
 def quietly(say: Say) -> Say:
-    """Say a line of progress every few seconds at most."""
+    """Print a line of progress, at most every few seconds."""
     last = [monotonic()]
 
     def maybe(line: str) -> None:
@@ -89,7 +89,7 @@ def quietly(say: Say) -> Say:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration as text, such as "3 min"."""
     for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size or (size == 60 and seconds >= 60):
             return f"{seconds / size:.1f} {name}"
@@ -186,7 +186,7 @@ class ProgressDisplay:
         return f"{(step - self._first - 1) / passed:.2f} steps/s" if step - self._first > 1 and passed > 0 else ""
 
     def _left(self, step: int) -> str:
-        """Return how long the rest takes at the pace so far, from the eleventh step on."""
+        """Return the remaining time at the current speed, from the eleventh step on."""
         done = step - self._first
         if done <= 10 or step == self._steps:
             return ""
@@ -213,7 +213,7 @@ def _short(name: str) -> str:
 
 
 def scores(summary: Mapping[str, Any]) -> None:
-    """Print the scores of a split, and what they say in the words of the report."""
+    """Print the scores of a split, and their sentences of the report."""
     from restorekit.core.text import percent
     from restorekit.reports import towards
     from restorekit.reports.findings import score_sentences
@@ -233,7 +233,7 @@ def scores(summary: Mapping[str, Any]) -> None:
 
 
 def times(summary: Mapping[str, Any]) -> None:
-    """Print what was measured after each number of passes; the intervals stand in the report."""
+    """Print the scores after each number of passes; the report has the intervals."""
     rows = []
     for name, curve in summary["curves"].items():
         for whose, line in curve["lines"].items():
@@ -244,7 +244,7 @@ def times(summary: Mapping[str, Any]) -> None:
 
 
 def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None:
-    """Print the columns by which methods are ranked; the files have all. A star marks what is bold there.
+    """Print the columns by which methods are ranked. A star marks what is bold in the files.
 
     What is wider than a terminal goes on in a table below, so that no number is broken.
     """

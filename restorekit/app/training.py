@@ -1,4 +1,4 @@
-"""One run, and a sweep of runs, to people: loggers, warnings, Ctrl-C, and what became of each."""
+"""Runs and sweeps on the command line: loggers, warnings, Ctrl-C, and the result of each run."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refused(error: OSError) -> str:
-    """Return in one line which file the system refused, and why."""
+    """Return one line with the file that the system refused, and the reason."""
     return f"{error.filename or 'the system'}: {error.strerror or error}"
 
 
 def this_command() -> str:
-    """Return the command line of this process, as it can be pasted into a shell again."""
+    """Return the command line of this process, quoted for a shell."""
     return f"restorekit {shlex.join(sys.argv[1:])}"
 
 
@@ -60,7 +60,7 @@ def _resume_command(folder: Path) -> str:
 
 @contextmanager
 def going_on(folder: Path, resume_with: str) -> Iterator[None]:
-    """Say how to go on in a run folder when Ctrl-C or the system, as by a full disk, stops what is done to it.
+    """Print how to continue when Ctrl-C, or the system (a full disk), stops the work on a run folder.
 
     Where nothing is saved in it yet, both go through as they are.
 
@@ -210,7 +210,7 @@ def audit_run(made: Experiment, classifier: Run) -> None:
 
 
 def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -> None:
-    """Run what is not done of a sweep, and say of each what became of it. One that fails does not stop the others.
+    """Run the unfinished runs of a sweep, and print the result of each. A failed run does not stop the others.
 
     Raises:
         typer.Exit: with 3 if any failed; with 130 or 143 after Ctrl-C or SIGTERM.
@@ -259,7 +259,7 @@ def _run_member(member: Member, plugins: Plugins, allow_leaks: bool, beside: Seq
 
 
 def attempt(work: Callable[[], None]) -> str:
-    """Do one of several works; return in one line why it failed, or the empty string."""
+    """Do one of several tasks; return its error in one line, or the empty string."""
     try:
         work()
     except RestorekitError as error:
@@ -290,7 +290,7 @@ def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, resume_with: 
 
 
 def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, resume_with: str) -> None:
-    """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
+    """Train a run to its end, from its last checkpoint where it is resumed; print its folder first."""
     from restorekit.runs.checkpoint import run_lock
 
     with run_lock(made.folder):
@@ -315,7 +315,7 @@ def _take_over(made: Run) -> None:
 
 
 def _train(made: Run, plugins: Plugins, resume_with: str) -> None:
-    """Train with loggers; Ctrl-C saves at the end of the step and says how to go on."""
+    """Train with loggers; Ctrl-C saves at the end of the step and prints how to continue."""
     from restorekit.core.events import Finished, StepDone
     from restorekit.training.train import train
 
@@ -332,7 +332,7 @@ def _train(made: Run, plugins: Plugins, resume_with: str) -> None:
 
 @contextmanager
 def _stop_asked() -> Iterator[Callable[[], int]]:
-    """Turn the first Ctrl-C or SIGTERM into an exit code to ask for; a second Ctrl-C stops at once."""
+    """Turn the first Ctrl-C or SIGTERM into an exit code; a second Ctrl-C stops at once."""
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:

@@ -36,7 +36,7 @@ _PROMISED = {True: "the probability of the last of two classes", False: "the pro
 
 
 class ClassMetric(Metric):
-    """Scores predictions against targets; what a score needs of an image is its target and the probabilities."""
+    """Scores predictions against targets, from the target and the probabilities of each image."""
 
     needs = "target"
     undefined = "not defined: a class is missing among targets or predictions"

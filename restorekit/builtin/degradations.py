@@ -1,4 +1,4 @@
-"""Ways in which images get worse: noise, blur, exposure, and a random blend of them, in one, two or three dimensions.
+"""Degradations: noise, blur, exposure, and a random blend of them, in one, two or three dimensions.
 
 Severity 0 is the exact identity; the farther from 0, the farther the result is from the image.
 """

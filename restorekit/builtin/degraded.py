@@ -1,4 +1,4 @@
-"""A poor domain with known truth: the images of any other dataset, made worse."""
+"""A degraded domain with known truth, made from the images of any other dataset."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Degraded(Dataset):
         return None
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index` made worse; `truth` is the image as the inner dataset gives it, or its own truth."""
+        """Return image `index` degraded; `truth` is the image of the inner dataset, or the truth of that image."""
         sample = self.inner.load(index, rng)
         if self.degradation is None:
             return sample
@@ -69,7 +69,7 @@ class Degraded(Dataset):
         return self.inner.file(index)
 
     def skipped(self) -> Sequence[tuple[Path, str]]:
-        """What the good images' dataset leaves out."""
+        """The files that the dataset of good images leaves out."""
         return self.inner.skipped()
 
 
@@ -80,7 +80,7 @@ class Degraded(Dataset):
     }
 )
 def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Factory, fresh: bool = False) -> Dataset:
-    """The images of `dataset` made worse by `degradation`, their truth known.
+    """The images of `dataset`, degraded by `degradation`; their truth is known.
 
     Args:
         root: Where the inner dataset's relative paths start.

@@ -98,7 +98,7 @@ class Folder(FileDataset):
         return Record(key, target, row.patient, row.source)
 
     def _refuse_images_beside(self, layout: Mapping[str, Path]) -> None:
-        """Refuse CLASS folders beside test: whoever has them means them for training."""
+        """Refuse CLASS folders beside test: they are meant for training."""
         named = set(layout.values())
         for path in sorted(self.base.iterdir()):
             if path.is_dir() and path not in named and not path.name.startswith(".") and self.format.find(path):

@@ -1,6 +1,6 @@
-"""Loggers write what a run says: rows for a spreadsheet, curves for TensorBoard, pictures for the eye.
+"""Loggers write events of a run: rows for a spreadsheet, curves for TensorBoard, pictures.
 
-A logger is called with every event. What is written depends on the events alone, not on the clock, so a run that was
+A logger gets every event. What it writes depends on the events alone, not on the clock, so a run that was
 killed and resumed leaves the CSV files of a run that never stopped.
 """
 

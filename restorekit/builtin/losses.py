@@ -34,7 +34,7 @@ Criterion = Callable[[Tensor], Tensor]
 
 
 class Adversarial(Loss):
-    """A game between the translators and the discriminators, summed over the discriminators that exist.
+    """An adversarial loss, summed over the discriminators of the run.
 
     The three criteria map realness scores to a loss of each score: `fooled` is what a translator minimises for its
     fakes, `real` and `fake` what a discriminator minimises: together never below 0, nor in the mean below `chance`
@@ -62,7 +62,7 @@ class Adversarial(Loss):
 
 
 class Cycle(Loss):
-    """The way there and back again must return the image (CycleGAN, arXiv:1703.10593): aba = a and bab = b."""
+    """Both translators in a row must return the image (CycleGAN, arXiv:1703.10593): aba = a and bab = b."""
 
     both_ways: ClassVar[bool] = True
 

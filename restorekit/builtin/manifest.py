@@ -1,4 +1,4 @@
-"""A dataset by a table: a row an image, with its domain, patient, split, source and targets."""
+"""A dataset from a table: one row per image, with its domain, patient, split, source and targets."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str,
 
 
 def _plain(domain: str | None) -> str | None:
-    """Domains are the same in any case, so that no image is left out for a capital."""
+    """Compare domains without regard to case."""
     return None if domain is None else domain.casefold()
 
 

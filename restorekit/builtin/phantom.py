@@ -1,4 +1,4 @@
-"""Chest phantoms made in code: a small world whose truth, classes and findings are known. Not patients.
+"""Chest phantoms made in code, with known truth, classes and findings. Not patients.
 
 A phantom is a sum of densities, as a radiograph is: body, hollow lungs, heart, spine, ribs, clavicles, vessels and,
 in the class "opacity", hazes with a fine texture inside the lungs. A subject is drawn once in normalised coordinates
@@ -326,7 +326,7 @@ def _place(rng: np.random.Generator, centre: Point, half: Point, most: float) ->
 
 
 class Phantom(Dataset):
-    """Phantoms of one side and split: the same for ever, whatever the order in which they are read."""
+    """Phantoms of one side and split: each depends on its key alone, not on the order of reading."""
 
     synthetic, unit = True, "subject"
 

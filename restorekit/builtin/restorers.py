@@ -17,7 +17,7 @@ Share = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Identity(Restorer):
-    """The image as it is."""
+    """The unchanged image."""
 
     halo = 0
 
@@ -61,7 +61,7 @@ class Stretch(Restorer):
 
 
 def _quantiles(image: Tensor, shares: Sequence[float]) -> Tensor:
-    """Return quantiles of all values, by linear interpolation; torch's own refuses more than 2^24 values."""
+    """Return quantiles of all values, by linear interpolation; torch.quantile refuses more than 2^24 values."""
     values = image.flatten().float().sort().values
     at = torch.tensor(shares, device=values.device) * (len(values) - 1)
     below = at.floor().long()
@@ -84,7 +84,7 @@ class _Several(Restorer):
         return {f"{i}.{name}": value for i, one in enumerate(self.restorers) for name, value in one.state().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give each restorer its own."""
+        """Give each restorer its own state."""
         for i, one in enumerate(self.restorers):
             own = f"{i}."
             one.load_state({name.removeprefix(own): v for name, v in state.items() if name.startswith(own)})
@@ -155,7 +155,7 @@ class Ensemble(_Several):
 
 
 def identity(domain: Domain) -> Restorer:
-    """The image as it is: what any restoration must beat."""
+    """The unchanged image: what any restoration must beat."""
     return Identity()
 
 

@@ -1,4 +1,4 @@
-"""What a part says of itself to the conformance kit: how to try it, and which checks do not fit it, and why."""
+"""Test cases of the conformance kit: how it makes a part, and which checks the part is exempt from, and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARK = "__restorekit_conformance_case__"
 
 @dataclass(frozen=True)
 class ConformanceCase:
-    """How `restorekit plugin check` tries a part."""
+    """How `restorekit plugin check` makes a part, and the checks that it leaves out."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Callable[[Path], object] | None = None
@@ -28,7 +28,7 @@ def conformance_case(
     files: Callable[[Path], object] | None = None,
     exempt: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
-    """Mark a factory with how the conformance kit tries its part; a part without required options needs no mark.
+    """Mark a factory with the test case of its part; a part without required options needs none.
 
     Args:
         options: What the part is made with, as a recipe writes it: required options, and what keeps it small and quick.
@@ -45,6 +45,6 @@ def conformance_case(
 
 
 def case_of(factory: Callable[..., Any]) -> ConformanceCase:
-    """Return how a factory's part is tried."""
+    """Return the test case of a factory's part."""
     found: ConformanceCase = getattr(factory, _MARK, ConformanceCase())
     return found

@@ -1,4 +1,4 @@
-"""What a run says while it trains. Listeners print, write or stop; none of them can change the run."""
+"""The events of a training. Listeners print, write or stop; none of them can change the run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Noticed:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint stands complete on the disk."""
+    """A checkpoint was written completely."""
 
     step: int
     path: Path

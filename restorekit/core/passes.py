@@ -1,4 +1,4 @@
-"""One training step's vocabulary: forward passes by name, run when a loss term first reads them, once a step."""
+"""The forward passes of a training step, by name. Each is run once, when a loss first reads it."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class Passes:
         return self._run(self.nets.ab, self.b.image, self.b)
 
     def translated_scores(self) -> Iterator[Sequence[Tensor]]:
-        """Yield what each discriminator says of the translated images, which it should take for real: its scores.
+        """Yield each discriminator's scores of the translated images, with gradients to the translators.
 
         Scores are (B, 1, *s), one tensor for each scale of the discriminator.
         """

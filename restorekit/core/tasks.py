@@ -1,4 +1,4 @@
-"""What is predicted of an image: its class, labels, numbers, or a class for each pixel; and what a target of it is."""
+"""Tasks: what is predicted of an image (its class, labels, numbers, or a class for each pixel), and its targets."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class Task:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold predictions; masks are no columns."""
+        """The names of the columns of predictions in tables; masks have none."""
         if self.kind == "mask":
             return ()
         return self.names if self.kind == "numbers" else tuple(f"p_{name}" for name in self.names)
 
     @property
     def truths(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold targets."""
+        """The names of the columns of targets in tables."""
         if self.kind == "mask":
             return ()
         if not self.single:
@@ -84,7 +84,7 @@ class Task:
         return ("number",) if self.kind == "numbers" else ("class",)
 
     def words(self) -> str:
-        """Return the task for people, such as "the labels effusion, nodule"."""
+        """Return the task as text, such as "the labels effusion, nodule"."""
         listed = ", ".join(self.names)
         return {
             "none": "no task",
@@ -104,7 +104,7 @@ class Task:
         return any(self._known(value) for value in self.values(target))
 
     def format_target(self, target: Target) -> str:
-        """Return a target for people: the class, the labels that are present, or the numbers; empty if unknown."""
+        """Return a target as text: the class, the labels that are present, or the numbers; empty if unknown."""
         if self.kind in ("none", "mask") or not self.is_labelled(target):
             return ""
         values = self.values(target)
@@ -122,7 +122,7 @@ class Task:
         return [self._cell(value) if self._known(value) else "" for value in self.values(target)]
 
     def predicted(self, prediction: Sequence[float]) -> str:
-        """Return a prediction of K values for people: the likeliest class, the labels from 1/2 on, or the numbers."""
+        """Return a prediction of K values as text: the likeliest class, the labels from 1/2 on, or the numbers."""
         if self.kind in ("none", "mask"):
             return ""
         if self.kind == "class":

@@ -1,4 +1,4 @@
-"""Images to a checkup: what is wrong with them, what leaks from training into testing, what may deceive.
+"""The integrity check of images: errors, leaks from training into testing, confounding.
 
 `examine` looks at items, whatever they come from: a recipe's datasets, a manifest or a folder. A patient or the same
 pixels in both train and test are leaks, which stop a run; everything else is reported. What could not be looked at is
@@ -64,7 +64,7 @@ class Near:
 
 @dataclass(frozen=True)
 class Checkup:
-    """What `examine` found."""
+    """The findings of `examine`."""
 
     images: int
     leaks: tuple[str, ...]
@@ -89,7 +89,7 @@ class Checkup:
     """How many pairs look alike, also those beyond what `near` keeps."""
 
     def verdict(self) -> str:
-        """Return in a few words what is known of leaks."""
+        """Return the result on leaks in a few words."""
         if self.leaks:
             return f"{len(self.leaks)} leaks from train into test"
         if self.unchecked:
@@ -118,7 +118,7 @@ class Checkup:
         return hashlib.sha256("\n".join(sorted(self.leaks)).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Return what data.json of a run says of it."""
+        """Return it as data.json of a run holds it."""
         return {
             "leaks": list(self.leaks[:LISTED]),
             "leak_count": len(self.leaks),
@@ -197,7 +197,7 @@ def examine(
 
 
 def _unchecked(items: Sequence[Item]) -> Iterator[str]:
-    """Say of which images it is not known whether they leak, and why; made images repeat nobody."""
+    """Yield of which images it is not known whether they leak, and why; synthetic images are not compared."""
     faulty = sum(item.error is not None for item in items)
     if faulty:
         yield f"{faulty} of {len(items)} images cannot be read, so they were compared with none"
@@ -256,7 +256,7 @@ def _undecided(near_leaks: int) -> Iterator[str]:
 
 
 def _untestable(items: Sequence[Item]) -> Iterator[str]:
-    """Say before anything is trained which scores will not be defined, as no test image shows a class."""
+    """Yield which scores will not be defined, since no test image shows a class."""
     tested = [item for item in items if item.split == "test" and item.domain != "b"]
     classes = dict.fromkeys(name for item in items for name in item.classes or filter(None, [item.label]))
     shown = {item.label for item in tested} - {None}
@@ -290,7 +290,7 @@ def _many(one: str, many: str, names: Sequence[str], ends: str) -> str:
 
 
 def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
-    """Tell of images with the same pixels. One file on both sides of a split is one image, made worse on one side."""
+    """Return images with the same pixels. One file on both sides of a split is one image, degraded on one side."""
     alike: dict[tuple[str, tuple[int, ...]], list[Item]] = defaultdict(list)
     for item in items:
         if item.facts is not None and not item.facts.constant:
@@ -416,7 +416,7 @@ def _depth_warnings(items: Sequence[Item]) -> Iterator[str]:
 
 
 def _narrow(items: Sequence[Item]) -> Iterator[str]:
-    """Say which DICOM images use a small part of their range; of other files all together decide their bits."""
+    """Yield which DICOM images use a small part of their range; other files are judged together, by their bits."""
     of: dict[str, list[tuple[float, Item]]] = defaultdict(list)
     for item in items:
         if item.facts is not None and item.facts.format == "DICOM" and not item.facts.constant:

@@ -1,4 +1,4 @@
-"""A recipe's datasets, a manifest or a folder to items: images, each with what is known of it and what was seen."""
+"""Items of a recipe's datasets, a manifest or a folder: images with their metadata and facts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_CLASSES = 10
 
 @dataclass(frozen=True)
 class Item:
-    """An image, what is known of it, and what was seen when it was read."""
+    """An image, its metadata, and its facts from reading it."""
 
     name: str
     load: Callable[[], Tensor]

@@ -208,7 +208,7 @@ class Splits:
         return {name: [asdict(depths) for depths in self["train", name].dataset.depths()] for name in SIDES}
 
     def depth_notes(self) -> list[str]:
-        """Return for people what was decided of the bits of 16-bit files, a line for each collection of files."""
+        """Return the decided bits of 16-bit files as text, one line for each collection of files."""
         sentences = [(name, depths.sentence()) for name in SIDES for depths in self["train", name].dataset.depths()]
         return list(dict.fromkeys(f"data.{name}: {text}" for name, text in sentences if text))
 
@@ -231,7 +231,7 @@ class Splits:
         return sorted({found for side in self.sides.values() for found in side.dataset.skipped()})
 
     def shared_groups(self) -> list[str]:
-        """Groups that stand in more than one split: what is learnt of a patient must not be tested on them."""
+        """Groups in more than one split: test patients must not be in training."""
         of = {split: self[split, "a"].groups() | self[split, "b"].groups() for split in SPLITS}
         pairs = (("train", "val"), ("train", "test"), ("val", "test"))
         return sorted(set().union(*(of[one] & of[other] for one, other in pairs)))
@@ -406,7 +406,7 @@ def _places(listing: str) -> dict[tuple[str, str], str]:
 
 
 def look(splits: Splits, say: Callable[[str], None]) -> Splits:
-    """Read every image once. Made images cannot be unreadable and repeat nobody, so one of them is enough."""
+    """Read every image once; of synthetic images the first alone."""
     looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = {}
     with remembering() as memory:
         for key, side in splits.sides.items():
@@ -480,7 +480,7 @@ def _check_depths(sides: Mapping[tuple[str, SideName], Side]) -> None:
 
 
 def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, recipe: AnyRecipe) -> None:
-    """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
+    """Move a fraction of the training groups to validation; by their names alone, so that both sides agree."""
     paired = recipe.data.pairing == "key"
     for name in SIDES:
         train = sides["train", name]

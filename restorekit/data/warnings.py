@@ -1,4 +1,4 @@
-"""What in the data may deceive a reader of the scores, in sentences: leaks, confounding, few images."""
+"""Warnings about the data as sentences: leaks, confounding, few images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
 def data_warnings(
     data: Json, *, synthetic: bool = False, translates: bool = True, classifies: bool = True
 ) -> list[str]:
-    """Return in plain words what in the data may deceive a reader of the scores of a run.
+    """Return sentences about the data that matter to a reader of a run's scores.
 
     Args:
         data: images by split and domain, and groups that stand in several splits, as data.json has them.
@@ -67,7 +67,7 @@ def data_warnings(
 
 
 def unchecked_warnings(data: Json) -> list[str]:
-    """Return what the data check of a run did not look at, a sentence each: of these images a leak is not ruled out.
+    """Return what the data check of a run left out, one sentence each: leaks of these images are possible.
 
     Args:
         data: data.json, whose "check" lists it under "unchecked". Runs of version 1.0 did not record it.
@@ -100,7 +100,7 @@ def no_test_split(splits: Json) -> list[str]:
 
 
 def _unlearnt(splits: Json) -> Iterator[str]:
-    """Say which classes no training image shows; a domain of which no class is known is not looked at."""
+    """Yield the classes that no training image shows; domains without classes are left out."""
     train = {name: counts.get("classes") or {} for name, counts in (splits.get("train") or {}).items()}
     labelled = {name: classes for name, classes in train.items() if sum(classes.values())}
     lacking: dict[tuple[str, ...], list[str]] = {}
@@ -119,7 +119,7 @@ def _unlearnt(splits: Json) -> Iterator[str]:
 
 @dataclass
 class _Warning:
-    """Where a source tells the class, and where much the same is true."""
+    """A warning that a source predicts the class, and the places where it holds."""
 
     sentence: str
     sources: Json
@@ -137,7 +137,7 @@ class _Warning:
 
 
 def _confounded(splits: Json, *, classifies: bool) -> list[str]:
-    """Say where the source tells the class: of the test images first; places where it leans alike share a sentence."""
+    """Return where the source predicts the class, test images first; places with the same relation share a sentence."""
     found: dict[str, _Warning] = {}
     for split in sorted(splits, key=lambda split: split != "test"):
         for domain, counts in splits[split].items():
@@ -171,7 +171,7 @@ def _images_of(places: Iterable[tuple[str, str]]) -> str:
 
 
 def _ungrouped(splits: Json) -> list[str]:
-    """Say of how many images the patient is not known."""
+    """Yield of how many images the patient is not known."""
     counts = []
     for split, domains in splits.items():
         images = sum(int(counts.get("images") or 0) for counts in domains.values())
@@ -198,7 +198,7 @@ def _only(rows: Json) -> list[tuple[str, str]]:
 
 
 def class_and_source(where: str, sources: Any, *, classifies: bool = True) -> list[str]:
-    """Return a sentence, if in these images the source tells the class; `classifies`: the run predicts classes."""
+    """Return a sentence if the source predicts the class in these images; `classifies`: the run predicts classes."""
     rows: Json = {name: row for name, row in (sources or {}).items() if row}
     v = cramers_v(_table(rows)[1])
     if v is None or v <= 0.5:

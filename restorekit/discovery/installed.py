@@ -79,7 +79,7 @@ class PluginSource:
         return text if is_slow(self.seconds) else None
 
     def refusal(self) -> str | None:
-        """Return why it is not imported, and a hint; None if nothing in its metadata speaks against it."""
+        """Return why it is not imported, and a hint; None if its metadata are fine."""
         if self.rivals:
             named = sorted(f"{source.distribution} {source.version}" for source in (self, *self.rivals))
             listed = " and from ".join(named)
@@ -118,7 +118,7 @@ class PluginSource:
 
     @contextmanager
     def contained(self, doing: str) -> Iterator[None]:
-        """Turn whatever its code raises into a PluginError of one line; what it prints stays out of our results.
+        """Turn any exception of its code into a one-line PluginError; its prints go to standard error.
 
         Only Ctrl-C goes through.
         """
@@ -286,7 +286,7 @@ def _spec_of(module: str) -> Any:
 
 @contextmanager
 def _warnings_raise_nothing() -> Iterator[None]:
-    """Let a warning be a warning where the user, or the user's tests, turn warnings into errors.
+    """Keep warnings from raising where the user, or the user's tests, turn warnings into errors.
 
     Elsewhere nothing is touched: the filters that a plugin sets for its libraries stay.
     """

@@ -163,7 +163,7 @@ class Plugins:
             self.found.append(Plugin(info.name, "restorekit", own_version() or "?", took, tuple(brought)))
 
     def find_installed(self) -> None:
-        """List every installed plugin. None is imported; one that its metadata speaks against never will be."""
+        """List every installed plugin. None is imported; one with unusable metadata never will be."""
         self._listed = True
         for source in find("plugin", self._registered):
             self._list(source)
@@ -181,7 +181,7 @@ class Plugins:
         return {n for plugin in waiting for k, n in plugin.parts if k == kind and self.clash(k, n) is None}
 
     def bring(self, kind: str, name: str) -> str | None:
-        """Import the plugins that bring a part. Return why it is not there then, if more than its name is to blame."""
+        """Import the plugins that bring a part. Return why it is still missing, if the name is not the only error."""
         self._import(lambda plugin: (kind, name) in plugin.parts)
         if (kind, name) not in self.parts and self.clash(kind, name) is None:
             self._import(_each)  # what was known of one may be stale, one that broke may be repaired
@@ -192,7 +192,7 @@ class Plugins:
         return f"{unknown(kind, name, self.parts.names(kind))}. Broken: {broken}; restorekit plugins says why"
 
     def clash(self, kind: str, name: str) -> str | None:
-        """Return which plugins bring the same part, so that none of them wins, and a hint; None if they do not."""
+        """Return an error with a hint if several plugins have the part, which is then refused; else None."""
         bringers = [p for p in self._usable() if (kind, name) in p.parts]
         if len(bringers) < 2:
             return None
@@ -200,7 +200,7 @@ class Plugins:
         return f"{kind} {name!r} comes from {named}; uninstall one of them, or have one rename it"
 
     def refused(self, plugin: Plugin) -> dict[tuple[str, str], str]:
-        """Return the parts of a plugin that are not taken, though the plugin is good, each with the reason."""
+        """Return the refused parts of a plugin that loaded, each with the reason."""
         found = {}
         for kind, name in plugin.parts if plugin.name in self._brought else ():
             clash = self.clash(kind, name)
@@ -281,7 +281,7 @@ def _each(plugin: Plugin) -> bool:
 
 
 def _ask(name: str, module: ModuleType | object) -> Brought:
-    """Call a module's hook, and return what it brings, held to the contracts.
+    """Call a module's hook, and return its parts, checked against the contracts.
 
     Raises:
         PluginError: if it breaks one.

@@ -128,7 +128,7 @@ def contrast(image: Tensor, mask: Tensor) -> Rows:
 
 
 def check_fit(run: Experiment, classifier: Run, split: str) -> None:
-    """Refuse a classifier that cannot audit a run, before or after the classifier is trained.
+    """Refuse a classifier that cannot audit a run; called before and after its training.
 
     Raises:
         DataError: if there is nothing to audit, or the audit classifier predicts other classes or was trained on
@@ -170,7 +170,7 @@ def _check_images(ours: Domain, theirs: Domain, place: Path) -> None:
 
 
 def _listing(run: Experiment) -> str:
-    """What a run was trained on: as it was written when it began, for the data may have changed since."""
+    """The training images of a run, as written when it began; the data may have changed since."""
     written = run.folder / "splits.csv"
     return read_own_text(written) if written.is_file() else run.images.listing
 
@@ -221,7 +221,7 @@ def _note(classifier: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
 
 
 def _for(domain: Domain, image: Tensor) -> Tensor:
-    """Return an image at the classifier's size and channels. Both looks go through it, so it can make no difference."""
+    """Return an image at the classifier's size and channels. Input and restored images both go through it."""
     if image.shape[1] == 1:
         image = image.expand(-1, domain.channels, *image.shape[2:])
     return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
@@ -288,7 +288,7 @@ def _mean(values: Rows) -> Score:
 
 
 def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -> dict[str, Any]:
-    """Count `which` among `of`, with the exact binomial interval, which takes images for independent."""
+    """Count `which` among `of`, with the exact binomial interval, which assumes independent images."""
     k, n = int((which & of).sum()), int(of.sum())
     if not n:
         return {"k": 0, "n": 0, "value": None, "low": None, "high": None}
@@ -297,7 +297,7 @@ def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -
 
 
 def _most(truth: Rows) -> float:
-    """Return the share of the largest class among images whose class is known: what a guess would tell rightly."""
+    """Return the share of the largest class among images of known class: the accuracy of a constant prediction."""
     known = truth[truth >= 0]
     return float(np.bincount(known.astype(np.int64)).max() / len(known)) if len(known) else 0.0
 
@@ -311,7 +311,7 @@ def changes_of_mind(
     over: Resamples,
     confidence: float,
 ) -> dict[str, Any]:
-    """Count changes of mind about a class: of all images, and of those that were called rightly before.
+    """Count changed predictions of a class: of all images, and of those that were classified correctly before.
 
     Of those that were lost or invented patients are counted too, each once, if it is so of one of their images. Net is
     what changed for the worse less what changed for the better, of all images of the class and of all others, as a

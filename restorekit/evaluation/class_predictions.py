@@ -55,7 +55,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether what is promised comes true."""
+    """Calibration: confidence against accuracy."""
 
     ece: tuple[float, ...]
     """The expected calibration error, a number a seed."""
@@ -168,7 +168,7 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
 
 
 def if_perfect(chances: Sequence[Values]) -> tuple[float, float]:
-    """Return the mean and the 95th percentile of the calibration error, meaned over seeds, where promises come true."""
+    """Return mean and 95th percentile of the calibration error, averaged over seeds, of calibrated probabilities."""
     luck = np.random.default_rng(0).random((PERFECT, len(chances[0])))  # the same for all seeds: of the same images
     drawn = np.zeros(PERFECT)
     for of in chances:
@@ -235,7 +235,7 @@ def _chosen(run: Scored) -> float | str:
 
 
 def _decided(chances: Values, cut: float | None) -> Values:
-    """Probabilities that say nothing but what is decided at a threshold."""
+    """Probabilities of 0 or 1, as decided at a threshold."""
     if cut is None:
         return chances
     predicted = (chances[:, 1] >= cut).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Finished runs on the same test images, side by side: scores with intervals, and which differences stand.
+"""Comparison of finished runs on the same test images: scores, intervals, and tested differences.
 
 A method is a recipe and a variant; its runs are its seeds. Every score is computed anew from the rows that the runs
 wrote, by the same resamples of patients for all, so that methods can be compared. No network is run.
@@ -120,7 +120,7 @@ class Cell:
 
     @property
     def undefined(self) -> int:
-        """Seeds for which it is not defined."""
+        """The number of seeds for which it is not defined."""
         return int(np.isnan(self.values).sum())
 
     @property
@@ -147,7 +147,7 @@ class PairTest:
 
 @dataclass(frozen=True)
 class Discordance:
-    """McNemar's test of two methods: images that only one of them tells rightly."""
+    """McNemar's test of two methods: images that only one of them classifies correctly."""
 
     one: str
     other: str
@@ -160,7 +160,7 @@ class Discordance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was found."""
+    """The result of a comparison."""
 
     methods: tuple[Method, ...]
     columns: tuple[Column, ...]
@@ -202,7 +202,7 @@ class Comparison:
 
     @property
     def predicting(self) -> tuple[Method, ...]:
-        """The methods that tell classes."""
+        """The methods that predict classes."""
         return tuple(method for method in self.methods if method.predicts)
 
     def having(self, column: str) -> tuple[Method, ...]:
@@ -217,7 +217,7 @@ class Comparison:
 
     @property
     def first(self) -> Scored:
-        """A run that tells classes, else any: who the test images are is the same in all."""
+        """A run that predicts classes, else any; all have the same test images."""
         return (self.predicting or self.methods)[0].runs[0]
 
     def truth(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -334,7 +334,7 @@ def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
 
 
 def _entries(runs: Sequence[Scored]) -> dict[str, Mapping[str, Any]]:
-    """Return what a run says of each metric, the first that was scored by it."""
+    """Return the entry of each metric, of the first run that has it."""
     found: dict[str, Mapping[str, Any]] = {}
     for run in runs:
         for name, entry in run.scores["metrics"].items():
@@ -367,7 +367,7 @@ def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column,
 def _column(
     name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, rows: bool, of_predictions: bool
 ) -> Column:
-    """Return a column, with what is better and the definition as a run tells them.
+    """Return a column, with its direction and its definition from a run.
 
     Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run. Runs of
     version 1.0 call less noise and blur better; here a level is better when nearer to the good images.
@@ -475,7 +475,7 @@ def _entry(run: Scored, name: str) -> Mapping[str, Any]:
 
 
 def _written(method: Method, name: str) -> tuple[tuple[float, float] | None, bool]:
-    """The interval that the only run of a method wrote of itself; None and True if its confidence is another."""
+    """The interval that the only run of a method stored; None and True if its confidence differs."""
     entry = _entry(method.runs[0], name)
     low, high = entry.get("low"), entry.get("high")
     if len(method.runs) > 1 or low is None or high is None:
@@ -521,7 +521,7 @@ def _mean_of_scores(scores: Sequence[Callable[[Values | None], Values]]) -> Call
 
 
 def _check_stored_score(run: Scored, name: str, value: float) -> None:
-    """The rows must tell the score that the run tells of itself."""
+    """Check that the rows give the score that the run stored."""
     entry = run.scores["metrics"].get(name)
     written = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None
     if written is not None and not abs(written - value) < NEAR * max(1, abs(written)):
@@ -532,7 +532,7 @@ def _check_stored_score(run: Scored, name: str, value: float) -> None:
 
 
 def _tested(scored: Comparison) -> Comparison:
-    """Test every pair of methods in every column that knows what is better, by swapping patients."""
+    """Test every pair of methods in every column with a direction, by swapping patients."""
     of = units(scored.first.test.groups)
     member = np.zeros((len(of), scored.images))
     member[unit_of(of), np.arange(scored.images)] = 1

@@ -1,4 +1,4 @@
-"""What one translator costs: multiply-adds, time and peak memory, each in a process that does nothing else.
+"""Costs of a translator: multiply-adds, time and peak memory, each measured in a process of its own.
 
 The process is `python -m restorekit.evaluation.costs`: an order as JSON on standard input, a line of JSON for
 each thing found on standard output. So what one network leaves behind, or its end for want of memory, cannot reach
@@ -115,7 +115,7 @@ def check_device(device: str | None) -> str:
 def order(
     spec: Recipe, domains: Mapping[str, Domain], job: Job, works: Sequence[tuple[str, int]], device: str
 ) -> Iterator[dict[str, Any]]:
-    """Measure in a process of its own, and yield what it finds, as it finds it.
+    """Measure in a new process, and yield each result as it arrives.
 
     Args:
         spec: the recipe whose restoring translator is measured.
@@ -171,7 +171,7 @@ def order(
 
 
 def _main() -> None:
-    """Do what the order says. Only the lines of `_say` reach standard output."""
+    """Do the ordered measurement. Only the lines of `_say` reach standard output."""
     request = json.load(sys.stdin)
     engine = Engine("fp32", cpu=request["device"] == "cpu")
     if engine.device.type == "cpu":
@@ -194,7 +194,7 @@ def _main() -> None:
 
 
 def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Return the works that the network does: one that hands its images through does not restore."""
+    """Return what to measure: a network that hands its images through does not restore."""
     if net.generator.translates:
         return [*works]
     if net.head is None:
@@ -206,7 +206,7 @@ def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple
 
 
 def _leave_the_machine_alone() -> None:
-    """Take no more memory than is free now, and be the first that the kernel ends, rather than somebody else's work."""
+    """Limit the memory to what is free, and let the kernel kill this process before any other."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 

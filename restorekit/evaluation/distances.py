@@ -1,4 +1,4 @@
-"""How far images are from the good ones by a score: the Wasserstein-1 distance of its values over images."""
+"""Distance to the good images by a score: the Wasserstein-1 distance of its values over images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run and a split to scores: a row an image, a number a metric, an interval by patient where patients are known."""
+"""Evaluation of a split: one row per image, one score per metric, intervals by patient where known."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ class _Measured:
         self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
 
     def who(self, batch: Batch) -> None:
-        """Remember whose images a batch holds."""
+        """Record the patients of the images of a batch."""
         self.keys += batch.key
         self.groups += batch.group or [None] * len(batch.key)
         self.sources += batch.source or [None] * len(batch.key)
 
 
 def restored(run: Experiment, batch: Batch) -> Output:
-    """Return what the run's restorer makes of a batch, (B, C, *scale*S), and predicts of it."""
+    """Return the restored images of a batch, (B, C, *scale*S), and the predictions."""
     # Random restorers draw by the names of the images alone.
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "restore", *batch.key))
     return run.restorer.restore(batch.image, batch.summary, rng)
@@ -150,7 +150,7 @@ def score(run: Experiment, split: str) -> dict[str, float]:
 
 
 def check_metrics_early(run: Experiment) -> None:
-    """Score one image as the untrained networks leave it: a metric that cannot is reported now, not after the training.
+    """Score one image by the untrained networks, so that a metric that cannot score fails before the training.
 
     Raises:
         DataError: if a metric cannot score these images.

@@ -75,7 +75,7 @@ class Scaled(Generator):
 
 
 def scaled(source: Domain, target: Domain) -> Generator:
-    """The image as it is."""
+    """The unchanged image."""
     return Scaled()
 
 
