@@ -212,12 +212,12 @@ CASES = [
 WORDS = {
     "lost": (
         "recognised yes",
-        "makes the classifier miss yes in at least {} % more of the yes images",
+        "makes the audit classifier miss yes in at least {} % more of the yes images",
         "a loss in up to {}",
     ),
     "invented": (
         "other recognised",
-        "makes the classifier see yes in at least {} % more of the other images",
+        "makes the audit classifier see yes in at least {} % more of the other images",
         "it cannot be excluded that up to {} are turned into yes",
     ),
 }
@@ -315,7 +315,7 @@ def test_classifier_trained_on_audited_patients_is_refused(classifier: Run, rest
 
 def test_other_classes_or_none_are_refused(build_run: Build, classifier: Run, restorer: Callable[..., Run]) -> None:
     named = restorer(1.0, data__a={**TOY, "classes": ["ill", "well"]}, data__b={**TOY, "classes": ["ill", "well"]})
-    with pytest.raises(DataError, match=r"tells the classes \('no', 'yes'\), the run's data have \('ill', 'well'\)"):
+    with pytest.raises(DataError, match=r"predicts the classes \('no', 'yes'\), the run's data have \('ill', 'well'\)"):
         audit(named, classifier)
     with pytest.raises(DataError, match="predicts no class"):
         audit(classifier, restorer(0.5))

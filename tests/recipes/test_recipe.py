@@ -628,7 +628,7 @@ def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) ->
     old["train"] |= {"adam": {"lr": 1e-4, "eps_hat": True}, "decay_from": 0.5}
     assert recipe.resolved(old, "recipe.json", plugins) == now
     assert recipe.differences(old, now) == []
-    audited = load(GOOD, "audit={classifier: resnet}")
+    audited = load(GOOD, "audit={classifier: {name: unet, width: 8}}")
     old = json.loads(audited.model_dump_json())
     old["audit"]["judge"] = old["audit"].pop("classifier")
     assert recipe.resolved(old, "recipe.json", plugins) == audited
