@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-GUESTS := $(wildcard plugins/*/pyproject.toml)
-EDITABLE := $(foreach guest,$(GUESTS),-e $(dir $(guest)))
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+EDITABLE := $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 
 .PHONY: demo test test-full lint fix bench docs clean
 
-$(VENV)/.installed: pyproject.toml $(GUESTS)
+$(VENV)/.installed: pyproject.toml $(PLUGINS)
 	@echo "installing restorekit, its plugins, PyTorch and what they need into $(VENV): minutes, some GB to download"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard]' $(EDITABLE)

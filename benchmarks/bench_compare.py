@@ -3,8 +3,8 @@
     pytest benchmarks/bench_compare.py --benchmark-enable
     python benchmarks/bench_compare.py                          processor seconds: the table, and with the page
 
-Ten methods of one seed make 45 pairs and 315 tests; five methods of two seeds 10 pairs and 70 tests. Answers are drawn,
-no network is trained.
+Ten methods of one seed make 45 pairs and 315 tests; five methods of two seeds 10 pairs and 70 tests. Predictions are
+drawn, no network is trained.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def main() -> None:
     for methods, seeds in SHAPES:
         with tempfile.TemporaryDirectory() as folder:
             home = runs(Path(folder), methods, seeds)
-            told = [f"{what.__name__} {seconds(what, home):.1f} s" for what in (table, page)]
-        print(f"{methods} methods, seeds of each {seeds}: {', '.join(told)}")
+            text = [f"{what.__name__} {seconds(what, home):.1f} s" for what in (table, page)]
+        print(f"{methods} methods, seeds of each {seeds}: {', '.join(text)}")
 
 
 def seconds(what: Any, home: Path) -> float:

@@ -80,8 +80,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side, bits in product(SIDES, DEPTHS):
             paths, cache = pictures(Path(folder), side, bits), ImageCache(None, 2**30)
-            told = [f"{name} {rate(read, paths):6.0f}/s" for name, read in ways(cache).items()]
-            print(f"{side:4} px, {bits:2} bits: {'   '.join(told)}")
+            text = [f"{name} {rate(read, paths):6.0f}/s" for name, read in ways(cache).items()]
+            print(f"{side:4} px, {bits:2} bits: {'   '.join(text)}")
 
 
 def rate(read: Callable[[Path], Any], paths: list[Path]) -> float:

@@ -5,7 +5,7 @@
 
 The plain port is the same networks, losses and step with layers as anyone would write them first: Q convolutions, each
 of torch.pow. Goals, all against the plain port in float32: float32 at most 1.03 of its time, bfloat16 at most 0.65,
-memory over the start at most 0.8. The process starts itself again with glibc told to keep its memory, because page
+memory over the start at most 0.8. The process starts itself again with glibc set to keep its memory, because page
 faults of large buffers otherwise decide the order of the rows.
 """
 
@@ -63,7 +63,7 @@ def plain(dims: int, *, q: int = 3) -> Any:
     return lambda *args, **options: Plain(nd.conv(dims), q, *args, **options)
 
 
-class Guest:
+class BenchPlugin:
     """Brings the plain layer."""
 
     @hookimpl
@@ -77,7 +77,7 @@ def iteration(variant: str) -> Callable[[], Any]:
     ours, precision = variant.split()
     plugins = load()
     if "plain" not in plugins.parts.names("layer"):
-        plugins.register("bench", Guest())
+        plugins.register("bench", BenchPlugin())
     layer = {"name": "selfonn" if ours == "ours" else "plain", "q": 3}
     net = {"name": "r2cgan_compact", "layer": layer}
     side = {"name": "phantom", "size": [256, 256]}
@@ -182,8 +182,8 @@ def main() -> None:
     for variant, seconds in found.items():
         memory, base = peak(variant), peak(VARIANTS[0])
         ratio = seconds / found[VARIANTS[0]]
-        told = f"{seconds:7.3f} s  ratio {ratio:.3f}   peak over start {memory:5.0f} MiB"
-        print(f"{variant:11} {told}  ratio {memory / base:.3f}")
+        text = f"{seconds:7.3f} s  ratio {ratio:.3f}   peak over start {memory:5.0f} MiB"
+        print(f"{variant:11} {text}  ratio {memory / base:.3f}")
 
 
 if __name__ == "__main__":

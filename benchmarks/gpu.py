@@ -116,10 +116,10 @@ def compared(runs: dict[str, Run], batches: Batches) -> list[dict[str, Any]]:
     for at, batch in enumerate(batches[:COMPARED]):
         losses = {name: {k: float(v) for k, v in taken(run, batch).items()} for name, run in runs.items()}
         cpu, device = losses["cpu"], losses["device"]
-        apart = max(abs(device[name] - cpu[name]) / max(1.0, abs(cpu[name])) for name in cpu)
+        difference = max(abs(device[name] - cpu[name]) / max(1.0, abs(cpu[name])) for name in cpu)
         allowed = FIRST if at == 0 else LATER
-        good = apart <= allowed and all(map(math.isfinite, [*cpu.values(), *device.values()]))
-        rows.append({"step": at + 1, **losses, "difference": apart, "allowed": allowed, "agrees": good})
+        good = difference <= allowed and all(map(math.isfinite, [*cpu.values(), *device.values()]))
+        rows.append({"step": at + 1, **losses, "difference": difference, "allowed": allowed, "agrees": good})
     return rows
 
 

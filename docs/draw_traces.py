@@ -32,7 +32,7 @@ def main() -> None:
         subprocess.run([*train, str(ROOT / "recipes/quickstart_ecg.yaml"), "--out", place], check=True)
         found = RunFolder(Path(place) / "quickstart_ecg-1").json("scores/pictures/traces.json")
         (figure,) = [one for one in traced(found, synthetic=False)["figures"] if "median" in one["why"]]
-        print(f"{figure['why']}: {figure['told']} {figure['marks']}")
+        print(f"{figure['why']}: {figure['caption']} {figure['marks']}")
         style = "margin: 0; background: white"
         page = f'<body style="{style}"><img src="{figure["picture"]}" width="{WIDTH}"></body>'
         (Path(place) / "page.html").write_text(page)

@@ -1,4 +1,4 @@
-"""Write what the docs hold about the code: parts, commands, recipe keys, kinds, metric definitions, the face.
+"""Write what the docs hold about the code: parts, commands, recipe keys, kinds, metric definitions, the public API.
 
 `python docs/generate.py` writes it; `python docs/generate.py --check` writes nothing and exits 1 where a page is stale.
 Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!-- generated: NAME -->` and
@@ -80,12 +80,12 @@ def stale() -> list[str]:
 
 def known_parts() -> Parts:
     """Return the parts of this repository's plugins."""
-    plugins.load().load_guests()
+    plugins.load().load_installed()
     known = plugins.load().parts
     ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
-    for guest in plugins.load().found:
-        if guest.distribution not in ours:
-            known.remove(guest.name)
+    for plugin in plugins.load().found:
+        if plugin.distribution not in ours:
+            known.remove(plugin.name)
     return known
 
 
@@ -133,10 +133,10 @@ def options(known: Parts, kind: str, name: str, meanings: Mapping[str, str]) -> 
         else:
             type_ = type_words(schema, {})
             default = f"`{json.dumps(schema['default'])}`" if "default" in schema else "required"
-        told = meanings.get(option.name) or WORDS.get(f"{kind}.{name}.{option.name}", "")
-        if not told and re.search(rf"\b{option.name}\b", about):
-            told = "See above."
-        yield option.name, type_, default.replace("`None`", "`null`"), sentence(told)
+        text = meanings.get(option.name) or WORDS.get(f"{kind}.{name}.{option.name}", "")
+        if not text and re.search(rf"\b{option.name}\b", about):
+            text = "See above."
+        yield option.name, type_, default.replace("`None`", "`null`"), sentence(text)
 
 
 def split_docstring(text: str) -> tuple[str, dict[str, str]]:
@@ -168,8 +168,8 @@ def type_words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         inner = schema.get("additionalProperties")
         return f"names to {type_words(inner, defs)}" if isinstance(inner, dict) and inner else "mapping"
     limits = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
-    told = [text.format(schema[key]) for key, text in limits.items() if key in schema]
-    return " ".join([{"null": "null"}.get(kind, kind), *told])
+    limits_text = [text.format(schema[key]) for key, text in limits.items() if key in schema]
+    return " ".join([{"null": "null"}.get(kind, kind), *limits_text])
 
 
 def keys_table() -> str:
@@ -344,15 +344,15 @@ def values_of(path: Path) -> dict[str, Any]:
 
 
 def cli_page() -> str:
-    """Return the help of every command, without those of guests."""
+    """Return the help of every command, without the commands of plugins."""
     text = [
-        "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 our fault, 2 the "
+        "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 internal error, 2 the "
         "user's (one clear line each), 3 some files could not be restored, some parts do not hold, some rows or "
         "runs failed, 130 stopped by "
         "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
         "bring are listed by `restorekit --help`.\n",
     ]
-    with patch.object(commands, "_guests", lambda own: {}):
+    with patch.object(commands, "_sources", lambda own: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH
@@ -512,7 +512,7 @@ def items(body: str) -> list[tuple[str, str]]:
 
 
 def anchor(name: str) -> str:
-    """Return the anchor of a name of the face on its page."""
+    """Return the anchor of a public name on its page."""
     return f"restorekit.{restorekit._HOME_OF[name]}.{name}"
 
 

@@ -1,4 +1,4 @@
-"""restorekit: plugin-based restoration of biomedical images without pairs, measured with intervals.
+"""restorekit: plugin-based restoration of biomedical images without pairs, evaluated with confidence intervals.
 
 This is the public API: everything that a plugin author imports. It is lazy, so `import restorekit` imports no torch.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restorekit.core import nd as nd
+    from restorekit.core.conformance import conformance_case as conformance_case
     from restorekit.core.errors import CheckpointError as CheckpointError
     from restorekit.core.errors import DataError as DataError
     from restorekit.core.errors import ErrorRecord as ErrorRecord
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from restorekit.core.events import Saved as Saved
     from restorekit.core.events import Scored as Scored
     from restorekit.core.events import Started as Started
+    from restorekit.core.events import StepDone as StepDone
     from restorekit.core.events import Stepped as Stepped
-    from restorekit.core.events import Ticked as Ticked
     from restorekit.core.formats import Depths as Depths
     from restorekit.core.formats import Format as Format
     from restorekit.core.formats import Intensity as Intensity
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from restorekit.core.tasks import HAS_MASK as HAS_MASK
     from restorekit.core.tasks import UNLABELLED as UNLABELLED
     from restorekit.core.tasks import Task as Task
-    from restorekit.core.trials import trial as trial
     from restorekit.core.types import Batch as Batch
     from restorekit.core.types import Dataset as Dataset
     from restorekit.core.types import Degradation as Degradation
@@ -133,16 +133,17 @@ __all__ = [
     "Scored",
     "SingleDegradation",
     "Started",
+    "StepDone",
     "StepTable",
     "Stepped",
     "Stored",
     "Task",
     "TaskHead",
-    "Ticked",
     "TrainingError",
     "Translator",
     "cast",
     "class_score",
+    "conformance_case",
     "depths_of",
     "draw_grid",
     "files_below",
@@ -162,7 +163,6 @@ __all__ = [
     "split_shares",
     "to_stored",
     "to_unit",
-    "trial",
     "wide",
     "write_image",
     "write_text",
@@ -180,7 +180,7 @@ _HOMES = {
         "RestorekitError",
         "TrainingError",
     ),
-    "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"),
+    "core.events": ("Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "StepDone"),
     "core.formats": ("Depths", "Format", "Intensity"),
     "data.filedataset": ("FileDataset",),
     "io.files": ("StepTable", "files_below", "write_text"),
@@ -197,7 +197,7 @@ _HOMES = {
     "data.shares": ("split_shares",),
     "core.restorer": ("Restorer",),
     "core.tasks": ("HAS_MASK", "UNLABELLED", "Task"),
-    "core.trials": ("trial",),
+    "core.conformance": ("conformance_case",),
     "core.types": (
         "Batch",
         "Dataset",

@@ -83,7 +83,7 @@ def with_examples() -> Plugins:
     """What is installed, and the packages of docs/examples as if they were."""
     loaded = Plugins()
     loaded.load_builtins()
-    loaded.load_guests()
+    loaded.load_installed()
     for path in EXAMPLES:
         module = ModuleType(path.stem)
         sys.modules[path.stem] = module  # where dataclasses look for annotations
@@ -223,7 +223,7 @@ def test_whole_recipes_check(tmp_path: Path, with_examples: Plugins) -> None:
 
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the short blocks take for granted: a run folder, the face, and names that the text around them explains."""
+    """What short blocks assume: a run folder, the public API, and names that the text around them explains."""
     monkeypatch.chdir(tmp_path)
     run = build.build(
         recipe.load(ROOT / "recipes" / "quickstart.yaml", plugins.load()), plugins.load(), Path("runs/quickstart-1")
@@ -282,7 +282,7 @@ def go(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[s
     assert done >= 5
 
 
-def test_the_way_of_your_own_images_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_images_walkthrough_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = DOCS / "your-own-images.md"
     go(page, tmp_path, monkeypatch, SMALL)
     (shown,) = [text for found, text in blocks("csv") if found == page]
@@ -298,11 +298,11 @@ def test_the_way_of_your_own_signal_can_be_gone(tmp_path: Path, monkeypatch: pyt
     go(page, tmp_path, monkeypatch, ("train.steps=20", "train.score_every=20", "nets.generator.width=4"))
     for name in ("signal", "pairs", "unpaired"):
         assert (tmp_path / "runs" / f"{name}-1" / "report.html").is_file()
-    came = sorted((tmp_path / "signals" / "wrist").iterdir())
-    assert len(came) == 12
+    got = sorted((tmp_path / "signals" / "wrist").iterdir())
+    assert len(got) == 12
     (shown,) = [text for found, text in blocks("csv") if found == page]
-    assert (tmp_path / "signals" / "finger" / came[0].name).read_text().startswith(shown)
-    for path in came:
+    assert (tmp_path / "signals" / "finger" / got[0].name).read_text().startswith(shown)
+    for path in got:
         was, now = (np.loadtxt(file, delimiter=",", skiprows=1) for file in (path, tmp_path / "restored" / path.name))
         np.testing.assert_array_equal(now[:, 0], was[:, 0])
         assert (now[:, 1] != was[:, 1]).any()
@@ -340,7 +340,7 @@ def test_every_python_block_is_python() -> None:
 
 
 @pytest.fixture
-def guest(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def example_plugin(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The plugin of write-a-plugin.md, as it stands there."""
     module = ModuleType("restorekit_example")
     exec(compile(the_block("python", "restorekit_example.py"), "restorekit_example.py", "exec"), vars(module))
@@ -348,11 +348,11 @@ def guest(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_the_two_file_guest_is_real(guest: ModuleType) -> None:
+def test_two_file_plugin_registers_its_loss(example_plugin: ModuleType) -> None:
     project = tomllib.loads(the_block("toml", "pyproject.toml"))["project"]
-    assert project["entry-points"]["restorekit"] == {"example": guest.__name__}
+    assert project["entry-points"]["restorekit"] == {"example": example_plugin.__name__}
     loaded = Plugins()
-    assert loaded.register("example", guest) == [("loss", "brightness")]
+    assert loaded.register("example", example_plugin) == [("loss", "brightness")]
     (option,) = loaded.parts.options("loss", "brightness")
     assert (option.name, option.type, option.default) == ("margin", "float", "0.0")
     term: Any = loaded.parts.resolve("loss", {"name": "brightness", "margin": 0.1})()
@@ -360,7 +360,7 @@ def test_the_two_file_guest_is_real(guest: ModuleType) -> None:
     assert term.generator(SimpleNamespace(a=images[0], ab=images[1])).tolist() == pytest.approx([0.4, 0.4])
 
 
-def test_the_test_of_the_guest_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_of_the_plugin_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three files of write-a-plugin.md, in a folder that nobody installed."""
     (tmp_path / "tests").mkdir()
     for language, title in (
@@ -394,7 +394,7 @@ def test_contract_errors_read_as_documented() -> None:
 
     def cycle(): ...
 
-    loaded, told = Plugins(), []
+    loaded, messages = Plugins(), []
     loaded.load_builtins()
     for kind, name, factory in (
         ("layer", "plain", plain),
@@ -404,9 +404,9 @@ def test_contract_errors_read_as_documented() -> None:
     ):
         with pytest.raises(PluginError) as caught:
             loaded.parts.add(kind, name, factory, owner="example")
-        told.append(str(caught.value))
+        messages.append(str(caught.value))
     (text,) = [text for page, text in blocks("text") if page.name == "write-a-plugin.md"]
-    for message, line in zip(told, text.splitlines(), strict=True):
+    for message, line in zip(messages, text.splitlines(), strict=True):
         assert message.startswith(line.removesuffix("…"))
 
 
@@ -415,9 +415,9 @@ def test_readme_gives_both_make_commands_and_the_lines_behind_them() -> None:
     for target in ("demo", "test"):
         assert f"make {target}" in readme
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-    guests = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+    projects = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
     for page in (README, DOCS / "first-run.md"):
-        assert all(f"-e {guest}" in page.read_text("utf-8") for guest in guests)
+        assert all(f"-e {project}" in page.read_text("utf-8") for project in projects)
     for line in ("ruff check .", "ruff format --check .", "restorekit run recipes/quickstart.yaml"):
         assert line in readme
         assert f"$(BIN)/{line}" in makefile

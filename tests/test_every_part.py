@@ -1,4 +1,4 @@
-"""Every part of our own plugins, the built-ins and the guests in `plugins`, passes the conformance kit."""
+"""Every part of our own plugins, the built-ins and those in `plugins`, passes the conformance kit."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import pytest
 from restorekit.core.parts import KINDS
 from restorekit.testing import Case, cases
 
-GUESTS = [path.parent for path in sorted(Path(__file__).parents[1].glob("plugins/*/pyproject.toml"))]
-CASES = [case for plugin in ("restorekit", *GUESTS) for case in cases(plugin)]
+PLUGINS = [path.parent for path in sorted(Path(__file__).parents[1].glob("plugins/*/pyproject.toml"))]
+CASES = [case for plugin in ("restorekit", *PLUGINS) for case in cases(plugin)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -19,7 +19,7 @@ from restorekit.recipes.model import RestorerRecipe
 from restorekit.recipes.schema import schema
 from restorekit.runs import build
 from restorekit.runs.check import check, check_restorer
-from restorekit.runs.nets import assumed, build_nets
+from restorekit.runs.nets import build_nets, placeholder_domains
 from restorekit.runs.sizes import trainable
 from restorekit.training.train import train
 
@@ -85,8 +85,11 @@ SLOW = {"baselines_xray"}
 
 
 def variants(path: Path) -> list[str | None]:
-    told = YAML(typ="safe").load(path.read_text(encoding="utf-8")).get("variants") or {}
-    return [None, *(name for name, values in told.items() if values is not None)]  # null takes an inherited one back
+    variants = YAML(typ="safe").load(path.read_text(encoding="utf-8")).get("variants") or {}
+    return [
+        None,
+        *(name for name, values in variants.items() if values is not None),
+    ]  # null takes an inherited one back
 
 
 def every() -> Iterator[Any]:
@@ -127,7 +130,7 @@ def test_baselines_have_their_own_counts_of_table_v(variant: str | None, million
         ROOT / "recipes" / "baselines_xray.yaml", known, variant=variant, sets=["nets.generator.pretrained=false"]
     )
     with torch.device("meta"):
-        net = build_nets(spec, known.parts, assumed(spec)).ab
+        net = build_nets(spec, known.parts, placeholder_domains(spec)).ab
     assert trainable(net) == pytest.approx(spec.paper["parameters"], rel=2e-3)
 
 
@@ -157,15 +160,15 @@ def validator() -> Draft202012Validator:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_fits_the_schema_of_recipes_and_with_a_wrong_key_does_not(path: Path, validator: Draft202012Validator) -> None:
     text = path.read_text(encoding="utf-8")
-    told = YAML(typ="safe").load(text)
-    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(told)] == []
+    data = YAML(typ="safe").load(text)
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(data)] == []
     wrong = YAML(typ="safe").load(text)
     part, place = (
         (wrong["restorer"], "$.restorer") if "restorer" in wrong else (wrong["nets"]["generator"], "$.nets.generator")
     )
     part["wdth"] = 3
     assert [error.json_path for error in validator.iter_errors(wrong)] == [place]
-    assert [error.json_path for error in validator.iter_errors({**told, "sed": 1})] == ["$"]
+    assert [error.json_path for error in validator.iter_errors({**data, "sed": 1})] == ["$"]
 
 
 @pytest.fixture
@@ -257,11 +260,11 @@ def test_trains_two_steps(
     run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")
     run.begin("test")
     before = {name: value.clone() for name, value in run.nets.state_dict().items()}
-    watchers = [known.parts.resolve("watcher", spec.spec)(run.folder) for spec in run.recipe.watch]
+    loggers = [known.parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.watch]
     stepped = []
     for event in train(run):
-        for watcher in watchers:
-            watcher(event)
+        for logger in loggers:
+            logger(event)
         if isinstance(event, Stepped):
             stepped.append(event)
     assert [event.step for event in stepped] == [1, 2]

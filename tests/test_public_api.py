@@ -1,4 +1,4 @@
-"""The face: every name is there, sorted, told to type checkers alike, and costs no import of torch."""
+"""The public API: every name is there, sorted, visible to type checkers, and costs no import of torch."""
 
 import ast
 import importlib
@@ -13,7 +13,7 @@ import restorekit
 TREE = ast.parse(Path(restorekit.__file__).read_text(encoding="utf-8"))
 
 
-def told_to_type_checkers() -> dict[str, str]:
+def names_for_type_checkers() -> dict[str, str]:
     """Return the home of each name that `if TYPE_CHECKING` imports."""
     block = next(n for n in TREE.body if isinstance(n, ast.If))
     assert ast.unparse(block.test) == "TYPE_CHECKING"
@@ -36,12 +36,12 @@ def test_all_is_sorted_and_without_twins() -> None:
 
 def test_all_type_checkers_and_homes_agree() -> None:
     lazily = {name: f"restorekit.{home}" for home, names in restorekit._HOMES.items() for name in names}
-    told = told_to_type_checkers()
-    assert {name: f"{told.pop(name)}.{name}" for name in restorekit._MODULES} == {
+    typed = names_for_type_checkers()
+    assert {name: f"{typed.pop(name)}.{name}" for name in restorekit._MODULES} == {
         name: f"restorekit.{home}" for name, home in restorekit._MODULES.items()
     }
-    assert told == lazily
-    assert sorted([*told, *restorekit._MODULES]) == sorted(restorekit.__all__)
+    assert typed == lazily
+    assert sorted([*typed, *restorekit._MODULES]) == sorted(restorekit.__all__)
 
 
 @pytest.mark.parametrize("name", restorekit.__all__)

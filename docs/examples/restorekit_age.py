@@ -60,8 +60,8 @@ class AbsoluteError(Metric):
     better = "lower"
     undefined = "not defined: no number is known"
 
-    def __init__(self, quantity: str) -> None:
-        self.id = f"absolute_error: mean of |predicted - target|, {quantity}; images without a number left out"
+    def __init__(self, target: str) -> None:
+        self.id = f"absolute_error: mean of |predicted - target|, {target}; images without a number left out"
 
     def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1): the error of each image, NaN where its number is not known."""
@@ -88,7 +88,9 @@ def age(
         scale: a number near the spread.
     """
     if len(domain.task.named("numbers")) != 1:
-        raise RecipeError(f"head 'age': domain {domain.name} has {domain.task.words()}; give its dataset a quantity")
+        raise RecipeError(
+            f"head 'age': domain {domain.name} has {domain.task.words()}; give its dataset a regression target"
+        )
     return Regress(features, center, scale)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, hookimpl, trial
+from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, hookimpl, conformance_case
 from torch import Tensor
 
 
@@ -54,7 +54,7 @@ class PlugAndPlay(Restorer):
         return Output(made.clamp(-1, 1))
 
 
-@trial(options={"restorer": "identity", "steps": 2})
+@conformance_case(options={"restorer": "identity", "steps": 2})
 def pnp(
     domain: Domain,
     *,

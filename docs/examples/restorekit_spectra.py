@@ -19,7 +19,7 @@ from restorekit import (
     Record,
     Sample,
     hookimpl,
-    trial,
+    conformance_case,
     write_text,
 )
 
@@ -75,7 +75,7 @@ def write_example(folder: Path) -> None:
     write_text(folder / "spectra.csv", "\n".join(lines) + "\n")
 
 
-@trial(options={"file": "spectra.csv", "side": "poor", "range": [0, 400]}, files=write_example)
+@conformance_case(options={"file": "spectra.csv", "side": "poor", "range": [0, 400]}, files=write_example)
 def spectra(root: Path | None, split: str, *, file: str, side: str, range: tuple[float, float]) -> Dataset:
     """Spectra from one table: columns id, patient, label, side and split, then the intensities.
 
@@ -88,7 +88,7 @@ def spectra(root: Path | None, split: str, *, file: str, side: str, range: tuple
     """
     low, high = range
     if low >= high:
-        raise RecipeError(f"dataset 'spectra': range is [low, high], low < high; came {[low, high]}")
+        raise RecipeError(f"dataset 'spectra': range is [low, high], low < high; got {[low, high]}")
     rows = _rows((root or Path()) / file)
     classes = tuple(sorted({row.words["label"] for row in rows} - {""}))
     taken = [row for row in rows if (row.words["side"], row.words["split"]) == (side, split)]

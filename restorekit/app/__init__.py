@@ -1,1 +1,1 @@
-"""To people: the command line and the screen."""
+"""The command line and the output on the screen."""

@@ -1,4 +1,4 @@
-"""`restorekit audit`: each run by the audit classifier that is given, by its own, or by one that is trained for it."""
+"""`restorekit audit`: audits runs by a given audit classifier, by their own, or by a newly trained one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["Auditing"]
 
 @dataclass(frozen=True)
 class Auditing:
-    """How run folders are audited."""
+    """Audits run folders."""
 
     plugins: Plugins
-    judge: Path | None
-    """The run folder of the audit classifier; None: each run's own, in its folder `judge`."""
+    classifier: Path | None
+    """The run folder of the audit classifier; None: each run's own, in its folder `classifier`."""
     root: Path | None
     """Where the images are now; None: where they were."""
     train: bool
@@ -44,8 +44,8 @@ class Auditing:
         """
         from restorekit.recipes.recipe import read_resolved
 
-        if self.judge is not None:
-            read_resolved(self.judge)  # a wrong folder is one error, not one of every run
+        if self.classifier is not None:
+            read_resolved(self.classifier)  # a wrong folder is one error, not one of every run
         failed = 0
         for run in runs:
             work = partial(self._audit, run, [other for other in runs if other != run])
@@ -59,6 +59,7 @@ class Auditing:
             raise typer.Exit(3)
 
     def _audit(self, run: Path, beside: Sequence[Path]) -> None:
+        from restorekit.recipes.audit_classifier import classifier_folder
         from restorekit.recipes.recipe import read_resolved
         from restorekit.reports import report
         from restorekit.runs import build
@@ -66,59 +67,59 @@ class Auditing:
 
         read_resolved(run)
         with training.going_on(run, training.this_command()):
-            judge = self.judge or run / "judge"
-            needed = self.judge is None and not _is_trained(judge)
+            folder = self.classifier or classifier_folder(run)
+            needed = self.classifier is None and not _is_trained(folder)
             if needed and not (self.train or _asks_people()):
-                raise RecipeError(_how_to_train(run, judge))
+                raise RecipeError(_how_to_train(run, folder))
             made = build.reopen(run, self.plugins, self.root)
             if made.images.changed:
                 screen.warn(made.images.changed)
                 screen.warn(screen.UNCHECKED)
             if needed and isinstance(made, Run):
-                judge = self._train(made, beside)
+                folder = self._train(made, beside)
             elif needed:
-                raise RecipeError(f"{run}: names a restorer, so its audit needs a classifier: give --judge RUN")
-            elif not _is_trained(judge):
-                screen.warn(f"{judge}: its training was stopped early; the audit uses its last checkpoint")
-            classifier = build.reopen(judge, self.plugins, self.root)
+                raise RecipeError(f"{run}: names a restorer, so its audit needs a classifier: give --classifier RUN")
+            elif not _is_trained(folder):
+                screen.warn(f"{folder}: its training was stopped early; the audit uses its last checkpoint")
+            classifier = build.reopen(folder, self.plugins, self.root)
             if not isinstance(classifier, Run):
-                raise RecipeError(f"{judge}: trains no network, so it predicts no class; give a run with nets.head")
+                raise RecipeError(f"{folder}: trains no network, so it predicts no class; give a run with nets.head")
             training.audit_run(made, classifier)
             screen.say(f"report: {report.report(run).resolve()}")
 
     def _train(self, made: Run, beside: Sequence[Path]) -> Path:
-        """Train the audit classifier of a run, after asking where `--train-judge` was not given; return its folder."""
-        from restorekit.evaluation.audit import demand_fit
-        from restorekit.recipes.judge import judge_place, needs_classes
+        """Train the audit classifier of a run and return its folder; without `--train-classifier`, ask first."""
+        from restorekit.evaluation.audit import check_fit
+        from restorekit.recipes.audit_classifier import classifier_place, needs_classes
         from restorekit.runs import build
 
         task = made.images.domains["a"].task
         if task.kind != "class":
             raise DataError(f"{made.folder}: {needs_classes(task)}")
-        spec, place = judge_place(_judge_of(made), made.folder, beside)
+        spec, place = classifier_place(_recipe_of(made), made.folder, beside)
         if _is_trained(place):
             return place
-        demand_fit(made, build.build(spec, self.plugins, place), "test")  # an error comes before the training
+        check_fit(made, build.build(spec, self.plugins, place), "test")  # an error comes before the training
         how = f"{spec.nets.generator.name}, {spec.train.steps} steps, in {place}"
         question = f"{made.folder} has no audit classifier. Train one now ({how})?"
         if not self.train and not typer.confirm(question, err=True):
             raise RecipeError(_how_to_train(made.folder, place))
         screen.note(f"training the audit classifier: {how}")
-        command = f"restorekit audit {shlex.quote(str(made.folder))} --train-judge"
-        training.train_judge(spec, self.plugins, place, command)
+        command = f"restorekit audit {shlex.quote(str(made.folder))} --train-classifier"
+        training.train_classifier(spec, self.plugins, place, command)
         return place
 
 
-def _judge_of(made: Run) -> Recipe:
+def _recipe_of(made: Run) -> Recipe:
     """Return the recipe of the audit classifier that a run's recipe asks for, or of the usual one."""
-    from restorekit.recipes.judge import judge_recipe, usual_audit
+    from restorekit.recipes.audit_classifier import classifier_recipe, usual_audit
 
     spec = made.recipe
     if spec.audit is None:
         spec = spec.model_copy(update={"audit": usual_audit(spec)})
-    judge = judge_recipe(spec, made.steps)
-    assert judge is not None, "the recipe has an audit"
-    return judge
+    found = classifier_recipe(spec, made.steps)
+    assert found is not None, "the recipe has an audit"
+    return found
 
 
 def _is_trained(folder: Path) -> bool:
@@ -133,13 +134,13 @@ def _is_trained(folder: Path) -> bool:
 
 
 def _asks_people() -> bool:
-    """True where somebody can answer a question: a terminal on both sides."""
+    """True where somebody can answer: a terminal on both sides."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _how_to_train(run: Path, judge: Path) -> str:
-    state = "is not trained to its end" if (judge / "recipe.json").is_file() else "is not there"
+def _how_to_train(run: Path, folder: Path) -> str:
+    state = "is not trained to its end" if (folder / "recipe.json").is_file() else "is not there"
     return (
-        f"{run}: its audit classifier ({judge}) {state}. Train it: restorekit audit {shlex.quote(str(run))} "
-        "--train-judge; or name the run folder of another one: --judge RUN"
+        f"{run}: its audit classifier ({folder}) {state}. Train it: restorekit audit {shlex.quote(str(run))} "
+        "--train-classifier; or name the run folder of another one: --classifier RUN"
     )

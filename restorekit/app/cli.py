@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines over the stages, which are imported only when it is called."""
+"""The command line. Each command is a few lines; it imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COUNTED = ("generator", "discriminator")
 
 
 class _Commands(commands.Commands):
-    """The commands. Ctrl-C leaves them as an Abort, for typers differ in what they make of it; some say nothing."""
+    """The commands. Ctrl-C is raised as Abort: versions of typer handle it differently, some without a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -57,7 +57,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(plugin.app, name="plugin")
 
 
-def _tell_versions(asked: bool) -> None:
+def _print_versions(asked: bool) -> None:
     if asked:
         screen.say(f"restorekit {restorekit.__version__}")
         for name, number in sorted(commands.versions().items()):
@@ -70,7 +70,7 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_tell_versions, is_eager=True, help="Show versions, plugins' too, and exit."
+            "--version", callback=_print_versions, is_eager=True, help="Show versions, plugins' too, and exit."
         ),
     ] = False,
 ) -> None:
@@ -107,12 +107,12 @@ def run(
         typer.Option("--resume", metavar="RUN", help="As `resume RUN`, with the same recipe."),
     ] = None,
     allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
+        bool, typer.Option("--allow-leaks", help="Continue although patients or images are in both train and test.")
     ] = False,
     every: Annotated[bool, typer.Option("--all-variants", help="A sweep: every variant.")] = False,
     variants: Annotated[str, typer.Option("--variants", metavar="A,B", help="A sweep: these variants.")] = "",
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="A sweep: so many seeds, from the recipe's on.")
+        int | None, typer.Option("--seeds", min=1, help="A sweep of N seeds, starting with the recipe's.")
     ] = None,
 ) -> None:
     """Check, build, train, evaluate and report.
@@ -125,15 +125,17 @@ def run(
     require_single_process()  # before a folder is made
     plugins = commands.known()
     if every or variants or seeds is not None:
-        _demand_one("--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every))
+        _check_at_most_one(
+            "--variant", "--variants", "--all-variants", given=(variant is not None, bool(variants), every)
+        )
         if resume is not None:
-            raise RecipeError("--resume: a sweep goes on by itself; give the same command without it")
+            raise RecipeError("--resume: not needed for a sweep; give the same command without it")
         names = None if every else _names(variants) or [variant or ""]
         training.run_all(_members(recipe, plugins, names, sets, seeds, out), plugins, allow_leaks=allow_leaks)
         return
     spec = _recipe(recipe, plugins, sets, variant)
     if resume is not None:
-        _demand_same(spec, resume)
+        _check_same_recipe(spec, resume)
         training.run_one(spec, plugins, resume, resume=True, allow_leaks=allow_leaks)
         return
     with _new_folder(out, spec.name, variant) as folder:
@@ -148,7 +150,7 @@ def resume(
         list[str], typer.Option("--set", metavar="A.B=C", help="Train longer: --set train.steps=N; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
     allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="Go on though patients or images stand in train and test.")
+        bool, typer.Option("--allow-leaks", help="Continue although patients or images are in both train and test.")
     ] = False,
 ) -> None:
     """Go on with a stopped run: train from its last checkpoint, evaluate and report.
@@ -162,7 +164,7 @@ def resume(
 
 @app.command()
 def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:  # noqa: B006
-    """Check a recipe: every fault at once, which class is positive, and how many bits 16-bit files hold."""
+    """Check a recipe: every error at once, which class is positive, and how many bits 16-bit files hold."""
     from restorekit.data.polarity import polarity
     from restorekit.data.splits import depth_notes
     from restorekit.recipes.model import RestorerRecipe
@@ -194,7 +196,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
     times: Annotated[
         str | None,
-        typer.Option("--times", metavar="N|A..B", help="Measure after so many passes instead, such as 0..5."),
+        typer.Option("--times", metavar="N|A..B", help="Score after each of several numbers of passes, such as 0..5."),
     ] = None,
     root: Root = None,
 ) -> None:
@@ -216,34 +218,41 @@ def evaluate(
             screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
             written = f"{split}.json"
         else:
-            screen.times(repeated.again(made, wanted, split, say=screen.quietly(screen.note)))
+            screen.times(repeated.evaluate_iterations(made, wanted, split, say=screen.quietly(screen.note)))
             written = f"{split}_times.json"
         if split == "test":
             screen.say(f"report: {report.report(run).resolve()}")
         else:
-            screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report tells of the test split")
+            screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report covers the test split only")
 
 
 @app.command()
 def audit(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    judge: Annotated[
+    classifier: Annotated[
         Path | None,
-        typer.Option("--judge", metavar="RUN", help="The run folder of the audit classifier; default: RUN/judge."),
+        typer.Option(
+            "--classifier", metavar="RUN", help="Run folder of the audit classifier; default: RUN/classifier."
+        ),
     ] = None,
-    train_judge: Annotated[
+    train_classifier: Annotated[
         bool,
-        typer.Option("--train-judge", help="Train an audit classifier in RUN/judge if the run has none."),
+        typer.Option("--train-classifier", help="Train an audit classifier in RUN/classifier if the run has none."),
     ] = False,
     root: Root = None,
+    judge: Annotated[Path | None, typer.Option("--judge", hidden=True)] = None,
+    train_judge: Annotated[bool, typer.Option("--train-judge", hidden=True)] = False,
 ) -> None:
-    """Classify test images before and after restoration by an audit classifier (the judge), and write the report.
+    """Classify test images before and after restoration by an audit classifier, and write the report.
 
-    A run has one if its recipe has `audit: split` or `audit: same`. Without one, --train-judge trains it, for as many
-    steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
+    A run has one if its recipe has `audit: split` or `audit: same`. Without one, --train-classifier trains it, for
+    as many steps as the run; on a terminal, audit asks first. Exit code 3 if some of several runs could not be audited.
     """
-    _demand_one("--judge", "--train-judge", given=(judge is not None, train_judge))
-    auditing.Auditing(commands.known(), judge, root, train_judge).audit_all(runs)
+    if judge is not None or train_judge:
+        old, new = ("--judge", "--classifier RUN") if judge is not None else ("--train-judge", "--train-classifier")
+        raise RecipeError(f"{old}: is {new} since version 2")
+    _check_at_most_one("--classifier", "--train-classifier", given=(classifier is not None, train_classifier))
+    auditing.Auditing(commands.known(), classifier, root, train_classifier).audit_all(runs)
 
 
 @app.command()
@@ -265,26 +274,31 @@ def restore(
     ] = None,
     range: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
+        typer.Option(
+            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+        ),
     ] = None,
     scale: Annotated[
-        str, typer.Option("--scale", metavar="native|train", help="train: carry over the change at training's scale.")
+        str,
+        typer.Option(
+            "--scale", metavar="native|train", help="train: restore at the scale of training and transfer the change."
+        ),
     ] = "native",
     any_scale: Annotated[
         bool, typer.Option("--any-scale", help="Restore images far larger than the training images too: unreliable.")
     ] = False,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
-    from restorekit.restoring.arguments import demand_scale
+    from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.model import load
     from restorekit.restoring.restore import restore_files
 
-    commands.known()  # so that a slow import is told
+    commands.known()  # so that a slow import is reported
     if model is None:
         raise _without_model(inputs, out)
     restorer = load(model)
     failed = done = 0
-    known = demand_scale(scale)
+    known = check_scale(scale)
     rows = restore_files(
         restorer,
         inputs,
@@ -306,7 +320,7 @@ def restore(
             said = f"  {restorer.task.predicted(values)}" if values else ""
             said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
-    did = "restored" if restorer.translates else "answered, their pixels as they were"
+    did = "restored" if restorer.translates else "classified (pixels unchanged)"
     screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
     if failed:
         raise typer.Exit(3)
@@ -317,10 +331,10 @@ def _without_model(inputs: list[Path], out: Path) -> RecipeError:
     first, *images = inputs
     is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
     if not is_run:
-        return RecipeError("-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv")
+        return RecipeError("-m: no model given; give -m RUN, a run folder, or -m PART, such as part:tv")
     listed = shlex.join(map(str, images)) or "IMAGES"
     new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
-    return RecipeError(f"-m: got nothing that restores, and {first} is a run; since version 2, -m names it: {new}")
+    return RecipeError(f"-m: no model given, and {first} is a run; since version 2, -m names it: {new}")
 
 
 @app.command()
@@ -330,7 +344,7 @@ def profile(
         str, typer.Option("--variants", metavar="all|A,B", help="Variants of the recipes; default: as they are.")
     ] = "",
     batches: Annotated[list[int], typer.Option("--batch", min=1, help="Images in a call; may be repeated.")] = [1, 32],  # noqa: B006
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all are timed, in a new order.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of timing, each in a new order.")] = 3,
     device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.")] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="The table as .md, .csv, .tex or .html.")
@@ -346,10 +360,10 @@ def profile(
     from restorekit.io import tables
 
     if out is not None:
-        tables.demand_format(out)
+        tables.check_format(out)
         require_folder(out.parent)
     found = targets([*map(_located, what)], commands.known(), None if variants == "all" else _names(variants))
-    made = Profile(found, batches, costs.demand_device(device))
+    made = Profile(found, batches, costs.check_device(device))
     show(made, rounds, out)
     if made.failed:
         raise typer.Exit(3)
@@ -372,9 +386,9 @@ def compare(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the page and the tables go.")
     ] = Path("comparison"),
-    metric: Annotated[str | None, typer.Option("--metric", help="Drawn beside F1; default: auroc.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Also plotted beside F1; default: auroc.")] = None,
     allow_unequal: Annotated[
-        bool, typer.Option("--allow-unequal", help="Go on though methods have other seeds than each other.")
+        bool, typer.Option("--allow-unequal", help="Continue although methods have unequal seeds.")
     ] = False,
 ) -> None:
     """Compare finished runs on the same test images: scores, intervals, paired tests, pictures."""
@@ -383,7 +397,7 @@ def compare(
 
     found = stage.compare(runs, allow_unequal=allow_unequal)
     if metric is not None:
-        stage.demand_column(found, metric)
+        stage.check_column(found, metric)
     screen.comparison(pages.summary(found), found.columns, words.lines(found))
     for text in words.legend(found):
         screen.note(text)
@@ -396,18 +410,20 @@ def compare(
 def parts(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Such as loss or generator.")] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part of that kind.")] = None,
-    sets: Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="An option to count parameters with.")] = [],  # noqa: B006
+    sets: Annotated[
+        list[str], typer.Option("--set", metavar="A.B=C", help="An option of the part, for its parameter count.")
+    ] = [],  # noqa: B006
 ) -> None:
     """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""
     from restorekit.core.parts import KINDS
 
     if sets and (name is None or kind not in COUNTED):
-        came = " ".join(filter(None, (kind, name))) or "neither kind nor name"
+        got = " ".join(filter(None, (kind, name))) or "neither kind nor name"
         allowed = f"{' or '.join(COUNTED)} NAME"
-        raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; came {came}")
+        raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; got {got}")
     plugins = commands.known()
     if kind is not None and name is None:
-        plugins.load_guests()  # their words are listed too
+        plugins.load_installed()  # their words are listed too
     known = plugins.parts
     if kind is None:
         rows = [[k, c.about, ", ".join(known.names(k))] for k, c in KINDS.items()]
@@ -427,7 +443,7 @@ def plugins(ctx: typer.Context) -> None:
     """
     group: Any = ctx.find_root().command
     rows = commands.rows(group.own(ctx))
-    screen.table("", ["plugin", "from", "import", "adds, or why it broke"], rows)
+    screen.table("", ["plugin", "from", "import", "adds, or its error"], rows)
 
 
 @app.command()
@@ -444,7 +460,7 @@ def recipes(
     ours = shipped.shipped()
     if name is None:
         if out is not None:
-            raise RecipeError("-o: a copy of which? Give its NAME")
+            raise RecipeError("-o: needs the NAME of the recipe to copy")
         screen.table("", ["recipe", "is"], [[known, shipped.about(path)] for known, path in ours.items()])
         return
     if name not in ours:
@@ -453,7 +469,7 @@ def recipes(
     if out is None:
         sys.stdout.write(text)
     elif out.exists():
-        raise RecipeError(f"{out}: is there; nothing is written over")
+        raise RecipeError(f"{out}: exists and is not overwritten")
     else:
         write_text(out, text)
         screen.say(f"written: {out.resolve()}")
@@ -465,12 +481,12 @@ def schema() -> None:
     from restorekit.recipes.schema import schema as made
 
     known = commands.known()
-    known.load_guests()
+    known.load_installed()
     sys.stdout.write(json.dumps(made(known.parts), indent=1) + "\n")
 
 
 def main() -> None:
-    """Run the command line: 0 good, 1 our fault, 2 the user's, 3 some of several things failed, 130 stopped."""
+    """Run the command line: 0 good, 1 internal error, 2 wrong input, 3 some of several tasks failed, 130 stopped."""
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal's encoding does not
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -506,7 +522,7 @@ def _usage_failed(error: Any) -> int:
 
 
 def _names(text: str) -> list[str]:
-    """Return names that stand with commas between them."""
+    """Return names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -518,7 +534,7 @@ def _recipe(path: Path, plugins: Plugins, sets: list[str], variant: str | None) 
 
 @contextmanager
 def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
-    """Make the next folder that nobody else has: runs/NAME-VARIANT-1, -2, ...; take it away if it stays empty."""
+    """Create the next unused folder: runs/NAME-VARIANT-1, -2, ...; remove it if it stays empty."""
     stem = f"{name}-{variant}" if variant else name
     ours = not out.exists()
     for n in count(1):
@@ -535,8 +551,8 @@ def _new_folder(out: Path, name: str, variant: str | None) -> Iterator[Path]:
                 out.rmdir()
 
 
-def _demand_same(spec: AnyRecipe, folder: Path) -> None:
-    """A resumed run must have the recipe that it began with."""
+def _check_same_recipe(spec: AnyRecipe, folder: Path) -> None:
+    """Refuse a recipe that differs from the one that the run began with."""
     from restorekit.recipes.recipe import differences, read_resolved
 
     differing = differences(read_resolved(folder), spec)
@@ -547,11 +563,11 @@ def _demand_same(spec: AnyRecipe, folder: Path) -> None:
         )
 
 
-def _demand_one(*options: str, given: Sequence[bool]) -> None:
+def _check_at_most_one(*options: str, given: Sequence[bool]) -> None:
     """Refuse more than one of several options."""
-    came = [option for option, there in zip(options, given, strict=True) if there]
-    if len(came) > 1:
-        raise RecipeError(f"{' and '.join(came)}: give one of them")
+    chosen = [option for option, there in zip(options, given, strict=True) if there]
+    if len(chosen) > 1:
+        raise RecipeError(f"{' and '.join(chosen)}: give one of them")
 
 
 def _members(
@@ -561,8 +577,8 @@ def _members(
     from restorekit.training import sweep
 
     found = recipe.load_variants(path, plugins, names, sets=sets)
-    again = "Give the same recipe and --set, or another --out"
-    return sweep.members(found, seeds, out, path.stem, again=again)
+    hint = "Give the same recipe and --set, or another --out"
+    return sweep.members(found, seeds, out, path.stem, hint=hint)
 
 
 def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
@@ -576,7 +592,7 @@ def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
 
 
 def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
-    """Count a network's parameters for images as the paper's: 256x256, three channels, two classes, max pooling."""
+    """Count a network's parameters for the paper's images: 256x256, three channels, two classes, max pooling."""
     from restorekit.core.tasks import Task
     from restorekit.core.types import Domain
     from restorekit.recipes.recipe import options

@@ -1,4 +1,4 @@
-"""Guests to people: plugins whose slow imports are told, commands that guests bring, and the list of them all."""
+"""Plugins on the command line: warnings of slow imports, commands of plugins, the list of all plugins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from restorekit.app import screen
 from restorekit.core.errors import PluginError, RecipeError, unknown
-from restorekit.discovery.installed import Guest, find, is_slow
+from restorekit.discovery.installed import PluginSource, find, is_slow
 
 if TYPE_CHECKING:
     from restorekit.discovery.plugins import Plugin, Plugins
@@ -19,42 +19,42 @@ __all__ = ["Commands", "known", "rows", "versions"]
 
 
 def known() -> Plugins:
-    """Return the plugins of this process; an import that takes long is told on the screen."""
+    """Return the plugins of this process; an import that takes long is reported on the screen."""
     from restorekit.discovery import plugins
 
     loaded = plugins.load()
-    loaded.tell = screen.warn
+    loaded.warn = screen.warn
     return loaded
 
 
 def rows(own: Collection[str]) -> Iterator[list[str]]:
-    """Import every plugin and command, and yield name, distribution, seconds, and what it adds or why it broke.
+    """Import every plugin and command; yield name, distribution, seconds, and its parts or its error.
 
     Args:
         own: the names of restorekit's own commands.
     """
     loaded = known()
-    loaded.load_guests()
+    loaded.load_installed()
     for plugin in loaded.found:
         yield _row(plugin, plugin.error or _adds(plugin, loaded.refused(plugin)))
-    for guest in find("command", own):
-        told = f"command {guest.name}"
+    for source in find("command", own):
+        text = f"command {source.name}"
         try:
-            _app(guest)
+            _app(source)
         except PluginError as error:
-            told = str(error)
-        yield _row(guest, told)
+            text = str(error)
+        yield _row(source, text)
 
 
 def versions() -> dict[str, str]:
     """Return the version of every distribution that brings plugins or commands, by its name; none is imported."""
-    return {guest.distribution: guest.version for what in ("plugin", "command") for guest in find(what, ())}
+    return {source.distribution: source.version for what in ("plugin", "command") for source in find(what, ())}
 
 
-def _row(plugin: Plugin | Guest, told: str) -> list[str]:
+def _row(plugin: Plugin | PluginSource, text: str) -> list[str]:
     took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
     slow = ", slow" if is_slow(plugin.seconds) else ""
-    return [plugin.name, f"{plugin.distribution} {plugin.version}", took + slow, told]
+    return [plugin.name, f"{plugin.distribution} {plugin.version}", took + slow, text]
 
 
 def _adds(plugin: Plugin, refused: dict[tuple[str, str], str]) -> str:
@@ -63,7 +63,7 @@ def _adds(plugin: Plugin, refused: dict[tuple[str, str], str]) -> str:
 
 
 class Commands(TyperGroup):
-    """The built-in commands and those of guests, which are listed from metadata and imported when called."""
+    """The built-in commands and those of plugins, which are listed from metadata and imported when called."""
 
     def own(self, ctx: Any) -> list[str]:
         """Return the names of the built-in ones."""
@@ -72,48 +72,48 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all, the built-in ones first."""
         own = self.own(ctx)
-        return [*own, *(name for name in _guests(own) if name not in own)]
+        return [*own, *(name for name in _sources(own) if name not in own)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; a built-in one goes before a guest's."""
+        """Return a command; a built-in one goes before a plugin's."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        guest = _guests(self.own(ctx)).get(cmd_name)
-        if guest is None:
+        source = _sources(self.own(ctx)).get(cmd_name)
+        if source is None:
             raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
-        return _Command(guest)
+        return _Command(source)
 
 
 class _Command(TyperCommand):
-    """A guest's command: its help says whose it is until it is called."""
+    """A plugin's command: until it is called, its help names its distribution alone."""
 
-    def __init__(self, guest: Guest) -> None:
-        owners = " and ".join(sorted({one.distribution for one in (guest, *guest.rivals)}))
+    def __init__(self, source: PluginSource) -> None:
+        owners = " and ".join(sorted({one.distribution for one in (source, *source.rivals)}))
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        super().__init__(guest.name, help=f"From {owners}.", context_settings=settings, add_help_option=False)
-        self._guest = guest
+        super().__init__(source.name, help=f"From {owners}.", context_settings=settings, add_help_option=False)
+        self._source = source
 
     def invoke(self, ctx: Any) -> Any:
-        command = typer.main.get_command(_app(self._guest))
-        if self._guest.slow is not None:
-            screen.warn(self._guest.slow)
+        command = typer.main.get_command(_app(self._source))
+        if self._source.slow is not None:
+            screen.warn(self._source.slow)
         with command.make_context(f"restorekit {self.name}", [*ctx.args]) as inner:
             command.invoke(inner)  # what it returns is no exit code; typer.Exit is one
 
 
-def _guests(own: Collection[str]) -> dict[str, Guest]:
-    """Return guests' commands by name; one of two that share a name is refused as the other is."""
-    return {guest.name: guest for guest in find("command", own)}
+def _sources(own: Collection[str]) -> dict[str, PluginSource]:
+    """Return plugins' commands by name; two of one name are both refused."""
+    return {source.name: source for source in find("command", own)}
 
 
-def _app(guest: Guest) -> typer.Typer:
-    """Import a guest's command.
+def _app(source: PluginSource) -> typer.Typer:
+    """Import a plugin's command.
 
     Raises:
         PluginError: if it is refused, breaks, or is no command.
     """
-    app = guest.load()
+    app = source.load()
     if not isinstance(app, typer.Typer):
-        raise PluginError(f"{guest.who}: {guest.entry.value} is a {type(app).__name__}, must be a typer.Typer")
+        raise PluginError(f"{source.who}: {source.entry.value} is a {type(app).__name__}, must be a typer.Typer")
     return app

@@ -23,12 +23,12 @@ __all__ = ["app"]
 LISTED = 20
 """Lines of a kind on the screen."""
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at images before training on them.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check images before training on them.")
 
 
 @app.callback()
 def _data() -> None:
-    """Keep `data` a group, with one command too."""
+    """Keep `data` a group although it may have one command."""
 
 
 @app.command()
@@ -40,13 +40,13 @@ def check(
         list[str], typer.Option("--column", metavar="OURS=THEIRS", help="What the manifest calls a column.")
     ] = [],  # noqa: B006
     distance: Annotated[
-        int, typer.Option("--distance", min=0, max=32, help="Bits of 64 in which near duplicates may differ.")
+        int, typer.Option("--distance", min=0, max=32, help="Near duplicates differ in at most so many of 64 bits.")
     ] = 4,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="For check.json and near.png.")] = Path(
         "data-check"
     ),
 ) -> None:
-    """Look for what spoils a result: unreadable files, duplicates, patients in two splits, sources that tell the class.
+    """Find unreadable files, duplicates, patients in two splits, and sources that predict the class.
 
     Exit code 0: all images were checked and there is no leak; 2: a run would be stopped, by a patient or the same
     pixels in train and test, or by unreadable files; 3: no leak was found, but not all could be checked.
@@ -59,7 +59,7 @@ def check(
     require_folder(out)
     with screen.telling() as say:
         looked = _items(what, sets, variant, columns, say)
-        found = checks.examine(looked.items, distance=distance, answers=looked.answers, unseen=looked.unseen)
+        found = checks.examine(looked.items, distance=distance, classifies=looked.classifies, unseen=looked.unseen)
     found.write(out)
     _show(found, out, looked)
     if found.leaks or found.unreadable:
@@ -70,12 +70,12 @@ def check(
 
 @dataclass(frozen=True)
 class _Looked:
-    """Images to check, and what is known of them all."""
+    """Images to check, and what is known of all of them."""
 
     items: list[Item]
     unseen: Sequence[str] = ()
     """What was left out, a line each."""
-    answers: bool = True
+    classifies: bool = True
     """Classes are predicted, not only restored."""
     order: Polarity | None = None
     """Which class is positive."""
@@ -97,15 +97,15 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
     if what.is_dir():
         listed = what / "manifest.csv"
-        faults: list[str] = []
+        errors: list[str] = []
         if listed.is_file():
-            screen.note(f"{listed} says what is known of the images")
-            items, faults = listed_folder_items(what, listed, ours, say)
+            screen.note(f"{listed} has what is known of the images")
+            items, errors = listed_folder_items(what, listed, ours, say)
         elif ours:
             raise RecipeError(f"{what}: --column is for manifests; there is no {listed}")
         else:
             items = folder_items(what, say)
-        return _of_files(items, [*faults, *skipped_files(skipped_images(what))])
+        return _of_files(items, [*errors, *skipped_files(skipped_images(what))])
     if what.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise DataError(f"{what}: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
     return _of_files(manifest_items(what, ours, say), [])
@@ -123,7 +123,7 @@ def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say
     return _Looked(
         recipe_items(opened),
         skipped_files(opened.skipped_files()),
-        answers=spec.predicts,
+        classifies=spec.predicts,
         order=polarity(spec, known.parts, opened),
         depths=opened.depth_notes(),
     )
@@ -141,7 +141,7 @@ def _of_files(items: list[Item], unseen: list[str]) -> _Looked:
 def _columns(columns: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in columns]
     if wrong := [text for text, pair in zip(columns, pairs, strict=True) if not all(pair)]:
-        raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; came {wrong[0]!r}")
+        raise RecipeError(f"--column: takes OURS=THEIRS, such as label=finding; got {wrong[0]!r}")
     return {ours: theirs for ours, _, theirs in pairs}
 
 
@@ -166,7 +166,7 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
     screen.say(f"\nsizes: {_most(found.sizes)}\ndepths: {_most(found.depths)}")
     if found.associations:
         listed = ", ".join(f"{pair} {v:.2f}" for pair, v in found.associations.items())
-        screen.say(f"how far two go together (Cramér's V, 0 to 1): {listed}")
+        screen.say(f"association of two properties (Cramér's V, 0 to 1): {listed}")
     for text in looked.depths:
         screen.say(text)
     order = looked.order
@@ -186,7 +186,7 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
     for text in found.unchecked:
         (screen.warn if stopped and text not in found.warnings else screen.fail)(f"not checked: {text}")
     screen.say(
-        f"{found.images} images: {found.verdict()}, {len(found.unreadable)} unreadable; {out / 'check.json'} has it all"
+        f"{found.images} images: {found.verdict()}, {len(found.unreadable)} unreadable; details: {out / 'check.json'}"
     )
 
 

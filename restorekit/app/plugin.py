@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Begin a plugin, and hold it to its contract.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Start a plugin, and check it against its contract."
+)
 
 
 @app.callback()
 def _plugin() -> None:
-    """Keep `plugin` a group, with one command too."""
+    """Keep `plugin` a group although it may have one command."""
 
 
 @app.command()
@@ -67,7 +69,7 @@ def new(
 
 
 def _owner(kind: str, name: Name, ctx: Any) -> str | None:
-    """Return what has the name already and where that comes from, or None."""
+    """Return what already has the name and its origin, or None."""
     from restorekit.app.scaffold import COMMAND
     from restorekit.discovery import plugins
 
@@ -80,7 +82,7 @@ def _owner(kind: str, name: Name, ctx: Any) -> str | None:
         known = ctx.find_root().command.list_commands(ctx)
         return f"command {name.dashed!r} is {owners.get(name.dashed, 'restorekit')}'s" if name.dashed in known else None
     loaded = plugins.load()
-    loaded.load_guests()  # one that was never imported has not said what it brings
+    loaded.load_installed()  # one that was never imported has not said what it brings
     for plugin in loaded.found:
         if (kind, name.part) in plugin.parts:
             return f"{kind} {name.part!r} comes from {plugin.name}, of {plugin.distribution} {plugin.version}"
@@ -97,7 +99,7 @@ def check(
         typer.Option("--full", help="The slow checks in every number of dimensions, and torch.compile's inductor."),
     ] = False,
 ) -> None:
-    """Hold every part of a plugin to its contract: the conformance kit, as restorekit.testing.
+    """Check every part of a plugin against its contract by the conformance kit, restorekit.testing.
 
     Exit code 3 if a part does not hold.
     """
@@ -106,7 +108,7 @@ def check(
     known = commands.known()
     asked = cases(what, full=full)
     if not asked:
-        screen.say(f"{what}: brings commands alone; there is no part to check")
+        screen.say(f"{what}: has commands only, no part to check")
         return
     for line in _origins(asked, known.parts):
         screen.note(line)
@@ -121,7 +123,7 @@ def check(
 
 
 def _origins(asked: list[Case], known: Parts) -> list[str]:
-    """Say which files are checked: the plugin of a folder may be installed from somewhere else."""
+    """Print which files are checked: the plugin of a folder may be installed from another place."""
     modules = {case.plugin: sys.modules[known.factory(case.kind, case.name).__module__] for case in asked}
     return [f"plugin {name}: {module.__file__}" for name, module in modules.items()]
 
@@ -133,11 +135,11 @@ def _show(outcomes: list[Outcome]) -> None:
     columns = ["part", "in", "passed", "not passed", "time", "speed"]
     screen.table("", columns, [_row(kind, name, dims, of) for (kind, name, dims), of in rows.items()])
     screen.say(f"checks: {', '.join(dict.fromkeys(outcome.case.check for outcome in outcomes))}")
-    told: dict[str, list[str]] = {}
+    failures: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.state in ("exempt", "not tried"):
-            told.setdefault(outcome.text, []).append(str(outcome.case))
-    for text, ids in told.items():
+            failures.setdefault(outcome.text, []).append(str(outcome.case))
+    for text, ids in failures.items():
         screen.warn(f"{text} ({', '.join(ids)})")
     for outcome in outcomes:
         if outcome.state == "failed":

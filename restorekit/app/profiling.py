@@ -1,4 +1,4 @@
-"""`restorekit profile` to people: a line for each network as it is measured, the table at the end."""
+"""Output of `restorekit profile`: a line for each network as it is measured, the table at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["show"]
 
 
 def show(profile: Profile, rounds: int, out: Path | None) -> None:
-    """Measure; say each network's rows when they are first known, and keep the file `out` up to date.
+    """Measure; print each network's rows after its first round, and update the file `out`.
 
     What was measured is printed even if Ctrl-C comes.
     """
@@ -39,8 +39,8 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
         screen.table("", *summary(profile))
         screen.say("\nG: multiply-adds; ms/N, MiB/N: milliseconds an image and peak memory, in batches of N")
         for one in profile:
-            for fault in one.faults:
-                screen.fail(f"{one.name}: {fault}")
+            for error in one.errors:
+                screen.fail(f"{one.name}: {error}")
         for note in made.notes:
             screen.say(f"\n{note}")
         if out is not None:

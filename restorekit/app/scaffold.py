@@ -44,17 +44,17 @@ class Name:
             )
         dashed = text.replace("_", "-").removeprefix("restorekit-")
         if dashed == "restorekit" or dashed[0].isdigit():
-            raise RecipeError(f"NAME: {text!r} leaves no name of its own after restorekit-; begin that with a letter")
+            raise RecipeError(f"NAME: {text!r} has no valid name after restorekit-; start it with a letter")
         return Name(dashed)
 
     @property
     def part(self) -> str:
-        """What a recipe calls it."""
+        """Its name in recipes."""
         return self.dashed.replace("-", "_")
 
     @property
     def distribution(self) -> str:
-        """What pip calls it."""
+        """Its name for pip."""
         return f"restorekit-{self.dashed}"
 
 
@@ -71,7 +71,7 @@ class Package:
 
 
 def kinds() -> list[str]:
-    """Return the kinds that can be begun: those of parts, and `command`."""
+    """Return the kinds that `plugin new` knows: those of parts, and `command`."""
     return sorted(path.parent.name for path in TEMPLATES.glob("*/restorekit_part_name.py"))
 
 
@@ -94,13 +94,13 @@ def write(folder: Path, package: Package) -> None:
         RecipeError: if it is neither; nothing is written over.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecipeError(f"{folder}: is there and not empty; nothing is written over. Give another --out FOLDER")
+        raise RecipeError(f"{folder}: exists and is not empty. Give another --out FOLDER")
     for path, text in package.files.items():
         write_text(folder / path, text)
 
 
 def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
-    """Return what stands for each word of the templates but the names."""
+    """Return the replacement of each placeholder of the templates, except names."""
     about = (ast.get_docstring(ast.parse(module)) or "").partition("\n")[0]
     words = {
         "part_about": about.removesuffix("."),
@@ -126,14 +126,14 @@ def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
 
 
 def requirement(version: str) -> str:
-    """Return what a plugin requires that was begun with this version: the same major version, whose API is one."""
+    """Return the requirement of a new plugin: the same major version, which keeps the API."""
     major, _, rest = version.partition(".")
     known = major.isdecimal() and not rest.endswith("+unknown")  # else of a checkout that was never installed
     return f"restorekit>={major},<{int(major) + 1}" if known else "restorekit"
 
 
 def _line(text: str, mark: str) -> str:
-    """Return the first line that holds a mark, without what it may begin with."""
+    """Return the first line with a marker, without a given prefix."""
     return next(line.strip().removeprefix(mark) for line in text.splitlines() if mark in line)
 
 

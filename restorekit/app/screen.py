@@ -1,4 +1,4 @@
-"""Events to rich progress and tables; errors to one red line. Plain lines where the output is no terminal."""
+"""Progress, tables and messages by rich; plain lines where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, StepDone, Stepped
 
-__all__ = ["Say", "Watch", "fail", "note", "quietly", "say", "table", "telling", "warn"]
+__all__ = ["ProgressDisplay", "Say", "fail", "note", "quietly", "say", "table", "telling", "warn"]
 
-UNCHECKED = "images that came since were not checked for leaks; restorekit data check does"
+UNCHECKED = "new images were not checked for leaks; restorekit data check does"
 """What is said of a run whose images have changed."""
 
 Say = Callable[[str], None]
@@ -32,11 +32,11 @@ GAP = 2
 IMAGES = {"score": "", "poor": "degraded", "restored": "restored", "gain": "gain", "good": "good"}
 """The parts of a metric, and how each is called in the table of scores."""
 LONG = 24 * 3600
-"""Seconds from which a run is told how it can be shortened."""
+"""Seconds of training from which a hint says how to shorten a run."""
 
 
 def say(text: str) -> None:
-    """Print a line of result."""
+    """Print a line of the result."""
     out.print(escape(text))
 
 
@@ -68,7 +68,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 
 @contextmanager
 def telling() -> Iterator[Say]:
-    """Say how far something is: on a line of its own on a terminal, else by a line every few seconds."""
+    """Show progress: on one line that is updated on a terminal, else by a line every few seconds."""
     if not err.is_terminal:
         yield quietly(note)
         return
@@ -77,7 +77,7 @@ def telling() -> Iterator[Say]:
 
 
 def quietly(say: Say) -> Say:
-    """Say a line of progress every few seconds at most."""
+    """Print a line of progress, at most every few seconds."""
     last = [monotonic()]
 
     def maybe(line: str) -> None:
@@ -89,14 +89,14 @@ def quietly(say: Say) -> Say:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration as text, such as "3 min"."""
     for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size or (size == 60 and seconds >= 60):
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.0f} s"
 
 
-class Watch:
+class ProgressDisplay:
     """Shows a training run: a live bar on a terminal, else a line at every log."""
 
     def __init__(self) -> None:
@@ -108,14 +108,14 @@ class Watch:
             BarColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[values]}"),
             console=err,
         )
         self._task: Any = None
         self._began = self._timed = 0.0
         self._first = 0
         self._steps = 0
-        self._told = ""
+        self._values = ""
 
     def over(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass events on, and show them."""
@@ -130,12 +130,17 @@ class Watch:
     def _show(self, event: Event) -> None:
         if isinstance(event, Started):
             self._start(event)
-        elif isinstance(event, Ticked):
+        elif isinstance(event, StepDone):
             self._tick(event.step)
         elif isinstance(event, Stepped):
-            self._told = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
+            self._values = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
             if not self._live:
-                parts = (f"step {event.step}/{self._steps}", self._pace(event.step), self._left(event.step), self._told)
+                parts = (
+                    f"step {event.step}/{self._steps}",
+                    self._pace(event.step),
+                    self._left(event.step),
+                    self._values,
+                )
                 note("  ".join(filter(None, parts)))
         elif isinstance(event, Scored):
             note(f"step {event.step}: validation  " + "  ".join(f"{n} {v:.3f}" for n, v in event.values.items()))
@@ -165,7 +170,7 @@ class Watch:
             note("synthetic phantoms: no patient images are used")
         if self._live:
             self._progress.start()
-            self._task = self._progress.add_task("", total=event.steps, completed=event.step, rate="", told="")
+            self._task = self._progress.add_task("", total=event.steps, completed=event.step, rate="", values="")
 
     def _tick(self, step: int) -> None:
         done = step - self._first
@@ -174,14 +179,14 @@ class Watch:
         if done == 10:
             self._estimate(step)
         if self._live:
-            self._progress.update(self._task, completed=step, rate=self._pace(step), told=self._told)
+            self._progress.update(self._task, completed=step, rate=self._pace(step), values=self._values)
 
     def _pace(self, step: int) -> str:
         passed = monotonic() - self._timed
         return f"{(step - self._first - 1) / passed:.2f} steps/s" if step - self._first > 1 and passed > 0 else ""
 
     def _left(self, step: int) -> str:
-        """Return how long the rest takes at the pace so far, from the eleventh step on."""
+        """Return the remaining time at the current speed, from the eleventh step on."""
         done = step - self._first
         if done <= 10 or step == self._steps:
             return ""
@@ -195,7 +200,7 @@ class Watch:
         if left > LONG:
             day = float(f"{max(1, LONG / each):.1e}")
             warn(
-                f"that is long. What shortens it: fewer steps (--set train.steps={day:.0f} takes about a day), smaller "
+                f"that is long. To shorten it: fewer steps (--set train.steps={day:.0f} takes about a day), smaller "
                 "images (data.size), train.precision=auto where the processor has bf16, a GPU; a run can be stopped "
                 "and resumed at any time"
             )
@@ -208,7 +213,7 @@ def _short(name: str) -> str:
 
 
 def scores(summary: Mapping[str, Any]) -> None:
-    """Print the scores of a split, and what they say in the words of the report."""
+    """Print the scores of a split, and their sentences of the report."""
     from restorekit.core.text import percent
     from restorekit.reports import towards
     from restorekit.reports.findings import score_sentences
@@ -228,7 +233,7 @@ def scores(summary: Mapping[str, Any]) -> None:
 
 
 def times(summary: Mapping[str, Any]) -> None:
-    """Print what was measured after each number of passes; the intervals stand in the report."""
+    """Print the scores after each number of passes; the report has the intervals."""
     rows = []
     for name, curve in summary["curves"].items():
         for whose, line in curve["lines"].items():
@@ -239,7 +244,7 @@ def times(summary: Mapping[str, Any]) -> None:
 
 
 def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None:
-    """Print the columns by which methods are ranked; the files have all. A star marks what is bold there.
+    """Print the columns by which methods are ranked. A star marks what is bold in the files.
 
     What is wider than a terminal goes on in a table below, so that no number is broken.
     """

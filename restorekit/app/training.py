@@ -1,4 +1,4 @@
-"""One run, and a sweep of runs, to people: watchers, warnings, Ctrl-C, and what became of each."""
+"""Runs and sweeps on the command line: loggers, warnings, Ctrl-C, and the result of each run."""
 
 from __future__ import annotations
 
@@ -28,19 +28,29 @@ if TYPE_CHECKING:
     from restorekit.runs.run import Run
     from restorekit.training.sweep import Member
 
-__all__ = ["attempt", "audit_run", "going_on", "refused", "resume", "run_all", "run_one", "this_command", "train_judge"]
+__all__ = [
+    "attempt",
+    "audit_run",
+    "going_on",
+    "refused",
+    "resume",
+    "run_all",
+    "run_one",
+    "this_command",
+    "train_classifier",
+]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a disk that takes no more."""
 
 
 def refused(error: OSError) -> str:
-    """Return in one line which file the system refused, and why."""
+    """Return one line with the file that the system refused, and the reason."""
     return f"{error.filename or 'the system'}: {error.strerror or error}"
 
 
 def this_command() -> str:
-    """Return the command line of this process, as it can be pasted into a shell again."""
+    """Return the command line of this process, quoted for a shell."""
     return f"restorekit {shlex.join(sys.argv[1:])}"
 
 
@@ -49,14 +59,14 @@ def _resume_command(folder: Path) -> str:
 
 
 @contextmanager
-def going_on(folder: Path, again: str) -> Iterator[None]:
-    """Say how to go on in a run folder when Ctrl-C or the system, as by a full disk, stops what is done to it.
+def going_on(folder: Path, resume_with: str) -> Iterator[None]:
+    """Print how to continue when Ctrl-C, or the system (a full disk), stops the work on a run folder.
 
     Where nothing is saved in it yet, both go through as they are.
 
     Args:
         folder: the run folder.
-        again: the command that goes on.
+        resume_with: the command that goes on.
 
     Raises:
         typer.Exit: with 130 after Ctrl-C.
@@ -68,12 +78,12 @@ def going_on(folder: Path, again: str) -> Iterator[None]:
         if isinstance(error, BrokenPipeError) or not (folder / "recipe.json").is_file():
             raise
         if isinstance(error, KeyboardInterrupt):
-            screen.warn(f"stopped; what is saved in {folder} is kept. To go on: {again}")
+            screen.warn(f"stopped; what is saved in {folder} is kept. To go on: {resume_with}")
             raise typer.Exit(130) from error
         from restorekit.runs.checkpoint import last_good
 
         fix = "Make room" if error.errno in FULL else "Fix that"
-        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {fix}, then: {again}") from error
+        raise TrainingError(f"{refused(error)}; {last_good(folder)}. {fix}, then: {resume_with}") from error
 
 
 def run_one(
@@ -83,7 +93,7 @@ def run_one(
     *,
     resume: bool,
     allow_leaks: bool,
-    again: str = "",
+    resume_with: str = "",
     beside: Sequence[Path] = (),
 ) -> None:
     """Build, train, evaluate, audit if the recipe asks for it, and report, from the start or from the last checkpoint.
@@ -95,17 +105,17 @@ def run_one(
         resume: go on with what it holds.
         allow_leaks: go on though patients or images stand in train and test. What was allowed when a run began is
             allowed when it goes on.
-        again: the command that goes on after Ctrl-C; empty: `restorekit resume` of the folder.
-        beside: run folders of the same sweep, whose judge may serve this run too.
+        resume_with: the command that goes on after Ctrl-C; empty: `restorekit resume` of the folder.
+        beside: run folders of the same sweep, whose audit classifier may serve this run too.
 
     Raises:
         typer.Exit: with 130 or 143 after Ctrl-C or SIGTERM, when the step is done and saved; with 130 after Ctrl-C
             before or after the training, or a second one.
         TrainingError: if the system refuses a file, as a full disk does.
     """
-    again = again or _resume_command(folder)
-    with going_on(folder, again):
-        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, again=again, beside=beside)
+    resume_with = resume_with or _resume_command(folder)
+    with going_on(folder, resume_with):
+        _run_one(spec, plugins, folder, resume=resume, allow_leaks=allow_leaks, resume_with=resume_with, beside=beside)
 
 
 def resume(folder: Path, plugins: Plugins, root: Path | None, sets: Sequence[str] = (), *, allow_leaks: bool) -> None:
@@ -133,11 +143,11 @@ def _run_one(
     *,
     resume: bool,
     allow_leaks: bool,
-    again: str,
+    resume_with: str,
     beside: Sequence[Path],
 ) -> None:
     from restorekit.evaluation import evaluate
-    from restorekit.recipes.judge import judge_place, judge_recipe
+    from restorekit.recipes.audit_classifier import classifier_place, classifier_recipe
     from restorekit.reports import report
     from restorekit.runs import build
     from restorekit.runs.run import Run
@@ -150,13 +160,13 @@ def _run_one(
         _show(made.images.checkup)
     if made.images.counts.get("positive"):
         screen.note(f"positive class: {made.images.counts['positive']}")
-    judge = judge_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
-    if judge is not None:
-        judge, place = judge_place(judge, folder, beside)
-        build.build(judge, plugins, place)  # no judge for want of data or weights is told now, not after the training
+    classifier = classifier_recipe(made.recipe, made.steps) if isinstance(made, Run) else None
+    if classifier is not None:
+        classifier, place = classifier_place(classifier, folder, beside)
+        build.build(classifier, plugins, place)  # if it cannot be built, fail now and not after the training
     if isinstance(made, Run):
-        evaluate.rehearse(made)
-        _trained(made, plugins, "run folder", resume=resume, again=again)
+        evaluate.check_metrics_early(made)
+        _trained(made, plugins, "run folder", resume=resume, resume_with=resume_with)
     else:
         _fitted(made)
     if made.images.sizes["val"]:
@@ -164,11 +174,11 @@ def _run_one(
         evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
     if made.images.sizes["test"]:
         screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
-        if judge is not None:
-            report.report(folder)  # should the judge fail, this is there
-            audit_run(made, train_judge(judge, plugins, place, again))
+        if classifier is not None:
+            report.report(folder)  # should the audit fail, the report exists
+            audit_run(made, train_classifier(classifier, plugins, place, resume_with))
     else:
-        screen.warn("data.a has no test split: nothing was scored")
+        screen.warn("data.a has no test split: nothing is scored")
     screen.say(f"report: {report.report(folder).resolve()}")
 
 
@@ -182,25 +192,25 @@ def _show(checkup: Checkup) -> None:
 
 def _fitted(made: FittedRun) -> None:
     """Fit a restorer that needs no training, and save it."""
-    from restorekit.runs.checkpoint import alone
+    from restorekit.runs.checkpoint import run_lock
 
-    with alone(made.folder):
+    with run_lock(made.folder):
         made.begin(this_command())
         screen.note(f"run folder: {made.folder}")
         made.fit()
         made.save()
 
 
-def audit_run(made: Experiment, judge: Run) -> None:
-    """Let a judge say whether the test images of a run still show their class, and tell it."""
+def audit_run(made: Experiment, classifier: Run) -> None:
+    """Audit the test images of a run by a classifier, and print the findings."""
     from restorekit.evaluation.audit import audit
 
-    for sentence in audit(made, judge, say=screen.quietly(screen.note))["sentences"]:
+    for sentence in audit(made, classifier, say=screen.quietly(screen.note))["sentences"]:
         screen.say(sentence)
 
 
 def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -> None:
-    """Run what is not done of a sweep, and say of each what became of it. One that fails does not stop the others.
+    """Run the unfinished runs of a sweep, and print the result of each. A failed run does not stop the others.
 
     Raises:
         typer.Exit: with 3 if any failed; with 130 or 143 after Ctrl-C or SIGTERM.
@@ -218,11 +228,11 @@ def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -
             began = monotonic()
             became[member.name] = "stopped"
             beside = [other.folder for other in members if other is not member]
-            fault = attempt(partial(_run_member, member, plugins, allow_leaks, beside))
-            if fault:
+            error = attempt(partial(_run_member, member, plugins, allow_leaks, beside))
+            if error:
                 failed.append(member.name)
-                screen.fail(f"{member.name}: {fault}")
-            became[member.name] = f"failed: {fault}" if fault else f"done in {screen.duration(monotonic() - began)}"
+                screen.fail(f"{member.name}: {error}")
+            became[member.name] = f"failed: {error}" if error else f"done in {screen.duration(monotonic() - began)}"
     except KeyboardInterrupt:
         screen.warn(f"stopped. To go on: {this_command()}")
         raise typer.Exit(130) from None
@@ -243,13 +253,13 @@ def _run_member(member: Member, plugins: Plugins, allow_leaks: bool, beside: Seq
         member.folder,
         resume=member.began,
         allow_leaks=allow_leaks,
-        again=this_command(),
+        resume_with=this_command(),
         beside=beside,
     )
 
 
 def attempt(work: Callable[[], None]) -> str:
-    """Do one of several works; return in one line why it failed, or the empty string."""
+    """Do one of several tasks; return its error in one line, or the empty string."""
     try:
         work()
     except RestorekitError as error:
@@ -258,35 +268,37 @@ def attempt(work: Callable[[], None]) -> str:
         return refused(error)
     except typer.Exit:
         raise
-    except Exception as error:  # a fault of ours must not cost the others; it is shown whole, as ever
+    except Exception as error:  # an internal error must not stop the other runs; its traceback is printed
         screen.note(traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def train_judge(spec: Recipe, plugins: Plugins, folder: Path, again: str) -> Run:
+def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, resume_with: str) -> Run:
     """Train a run's audit classifier in its folder, from the last checkpoint if there is one, and write its report."""
     from restorekit.evaluation import evaluate
     from restorekit.reports import report
     from restorekit.runs import build
 
-    judge = build.build(spec, plugins, folder)
-    _trained(judge, plugins, "the judge", resume=(folder / "recipe.json").is_file(), again=again)
-    evaluate.evaluate(judge, "test", say=screen.quietly(screen.note))
+    classifier = build.build(spec, plugins, folder)
+    _trained(
+        classifier, plugins, "audit classifier", resume=(folder / "recipe.json").is_file(), resume_with=resume_with
+    )
+    evaluate.evaluate(classifier, "test", say=screen.quietly(screen.note))
     report.report(folder)
-    return judge
+    return classifier
 
 
-def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, again: str) -> None:
-    """Train a run to its end, from its last checkpoint where it is resumed; say where, and write what it is."""
-    from restorekit.runs.checkpoint import alone
+def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, resume_with: str) -> None:
+    """Train a run to its end, from its last checkpoint where it is resumed; print its folder first."""
+    from restorekit.runs.checkpoint import run_lock
 
-    with alone(made.folder):
+    with run_lock(made.folder):
         if resume:
             _take_over(made)
         made.begin(this_command())
         screen.note(f"{called}: {made.folder}")
-        _train(made, plugins, again)
+        _train(made, plugins, resume_with)
 
 
 def _take_over(made: Run) -> None:
@@ -302,25 +314,25 @@ def _take_over(made: Run) -> None:
         screen.warn(f"{made.folder} has no checkpoint yet: training begins at step 0")
 
 
-def _train(made: Run, plugins: Plugins, again: str) -> None:
-    """Train with watchers; Ctrl-C saves at the end of the step and says how to go on."""
-    from restorekit.core.events import Finished, Ticked
+def _train(made: Run, plugins: Plugins, resume_with: str) -> None:
+    """Train with loggers; Ctrl-C saves at the end of the step and prints how to continue."""
+    from restorekit.core.events import Finished, StepDone
     from restorekit.training.train import train
 
-    watchers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
+    loggers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
     with _stop_asked() as stopped:
-        for event in screen.Watch().over(train(made)):
-            for watcher in watchers:
-                watcher(event)
-            if stopped() and isinstance(event, Ticked | Finished):
+        for event in screen.ProgressDisplay().over(train(made)):
+            for logger in loggers:
+                logger(event)
+            if stopped() and isinstance(event, StepDone | Finished):
                 made.save()
-                screen.warn(f"stopped after step {made.step} and saved. To go on: {again}")
+                screen.warn(f"stopped after step {made.step} and saved. To go on: {resume_with}")
                 raise typer.Exit(stopped())
 
 
 @contextmanager
 def _stop_asked() -> Iterator[Callable[[], int]]:
-    """Turn the first Ctrl-C or SIGTERM into an exit code to ask for; a second Ctrl-C stops at once."""
+    """Turn the first Ctrl-C or SIGTERM into an exit code; a second Ctrl-C stops at once."""
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:

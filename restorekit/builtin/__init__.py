@@ -1,1 +1,1 @@
-"""The shelf: each module is a plugin that imports only the face of restorekit; nobody imports it."""
+"""Built-in parts: each module is a plugin that imports only the public API; no other module imports it."""

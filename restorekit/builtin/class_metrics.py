@@ -25,7 +25,7 @@ FORMULAS = {
     "f1": "F1 = 2 TP / (2 TP + FN + FP)",
     "f2": "F2 = 5 TP / (5 TP + 4 FN + FP)",
     "auroc": "area under the ROC curve of the class's probability, by trapezoids",
-    "ece": "expected calibration error (arXiv:1706.04599): the gap between what was promised and what came true, "
+    "ece": "expected calibration error (arXiv:1706.04599): the gap between what was promised and what happened, "
     "weighted by images, over 10 equal bins of",
 }
 _MEANING = {
@@ -36,7 +36,7 @@ _PROMISED = {True: "the probability of the last of two classes", False: "the pro
 
 
 class ClassMetric(Metric):
-    """Scores predictions against targets; what a score needs of an image is its target and the probabilities."""
+    """Scores predictions against targets, from the target and the probabilities of each image."""
 
     needs = "target"
     undefined = "not defined: a class is missing among targets or predictions"

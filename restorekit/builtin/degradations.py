@@ -1,4 +1,4 @@
-"""Ways in which images get worse: noise, blur, exposure, and a random blend of them, in one, two or three dimensions.
+"""Degradations: noise, blur, exposure, and a random blend of them, in one, two or three dimensions.
 
 Severity 0 is the exact identity; the farther from 0, the farther the result is from the image.
 """
@@ -22,9 +22,9 @@ from restorekit import (
     PluginError,
     RecipeError,
     SingleDegradation,
+    conformance_case,
     hookimpl,
     nd,
-    trial,
 )
 
 __all__ = ["bicubic", "blend", "blur", "exposure", "noise"]
@@ -99,7 +99,7 @@ class Blend(Degradation):
         for part in parts:
             for name in part.names:
                 if name in self.owner:
-                    text = f"degradation 'blend': {name!r} stands there twice; each name may stand once"
+                    text = f"degradation 'blend': {name!r} is given twice; each name may be used once"
                     raise RecipeError(text, option="degradations")
                 self.owner[name] = part
 
@@ -147,7 +147,7 @@ def exposure(domain: Domain, *, severity: tuple[Stops, Stops] = (-1.0, 1.0)) -> 
     return Exposure(severity)
 
 
-@trial(options={"scale": 2})
+@conformance_case(options={"scale": 2})
 def bicubic(domain: Domain, *, scale: Annotated[int, Field(ge=2, le=16)]) -> Degradation:
     """Fewer pixels by antialiased cubic interpolation (Keys, a = -0.5), for super-resolution; data.scale is the same.
 

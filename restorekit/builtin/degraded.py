@@ -1,4 +1,4 @@
-"""A poor domain with known truth: the images of any other dataset, made worse."""
+"""A degraded domain with known truth, made from the images of any other dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, hookimpl, nd, trial
+from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, conformance_case, hookimpl, nd
 
 __all__ = ["degraded"]
 
@@ -20,7 +20,7 @@ class Degraded(Dataset):
 
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
         self.inner, self.split, self.fresh = inner, split, fresh
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.has_truth = True
@@ -41,7 +41,7 @@ class Degraded(Dataset):
         return None
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index` made worse; `truth` is the image as the inner dataset gives it, or its own truth."""
+        """Return image `index` degraded; `truth` is the image of the inner dataset, or the truth of that image."""
         sample = self.inner.load(index, rng)
         if self.degradation is None:
             return sample
@@ -69,18 +69,18 @@ class Degraded(Dataset):
         return self.inner.file(index)
 
     def skipped(self) -> Sequence[tuple[Path, str]]:
-        """What the good images' dataset leaves out."""
+        """The files that the dataset of good images leaves out."""
         return self.inner.skipped()
 
 
-@trial(
+@conformance_case(
     options={
         "dataset": {"name": "phantom", "side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]},
         "degradation": "blend",
     }
 )
 def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Factory, fresh: bool = False) -> Dataset:
-    """The images of `dataset` made worse by `degradation`, their truth known.
+    """The images of `dataset`, degraded by `degradation`; their truth is known.
 
     Args:
         root: Where the inner dataset's relative paths start.

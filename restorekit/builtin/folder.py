@@ -27,6 +27,7 @@ from restorekit import (
     ManifestRow,
     RecipeError,
     Record,
+    conformance_case,
     hookimpl,
     read_manifest,
     refuse_split_classes,
@@ -34,7 +35,6 @@ from restorekit import (
     sorted_classes,
     split_folders,
     split_shares,
-    trial,
     write_image,
 )
 
@@ -61,9 +61,7 @@ class Folder(FileDataset):
     ) -> None:
         super().__init__(base, range, format, bits=bits, beyond=beyond)
         if not base.is_dir():
-            raise DataError(
-                f"{base}: no such folder; a folder with images, or with train/, val/ and test/, is expected"
-            )
+            raise DataError(f"{base}: no such folder; expected a folder with images, or with train/, val/ and test/")
         layout = split_folders(base, classes or ())
         places = layout or {"train": base}
         found = {name: self.format.find(place) for name, place in places.items()}
@@ -87,9 +85,7 @@ class Folder(FileDataset):
         self.ranges = {key: row.range for key, row in rows.items() if row.range is not None}
         self.files = [path for files in found.values() for path in files]
         if split == "train" and split in places and not found[split]:
-            raise DataError(
-                f"{places[split]}: holds no image file; images, or a sub-folder of images a class, are expected"
-            )
+            raise DataError(f"{places[split]}: holds no image file; expected images, or a sub-folder for each class")
         shared = any(shares) and not layout
         self.records = [self._record(path, rows) for path in found.get("train" if shared else split, ())]
         if shared:
@@ -102,7 +98,7 @@ class Folder(FileDataset):
         return Record(key, target, row.patient, row.source)
 
     def _refuse_images_beside(self, layout: Mapping[str, Path]) -> None:
-        """Refuse CLASS folders beside test: whoever has them means them for training."""
+        """Refuse CLASS folders beside test: they are meant for training."""
         named = set(layout.values())
         for path in sorted(self.base.iterdir()):
             if path.is_dir() and path not in named and not path.name.startswith(".") and self.format.find(path):
@@ -155,7 +151,7 @@ def _example(root: Path) -> None:
         write_image(root / "pictures" / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1).numpy())
 
 
-@trial(options={"path": "pictures"}, files=_example)
+@conformance_case(options={"path": "pictures"}, files=_example)
 def folder(
     root: Path | None,
     split: str,
@@ -199,7 +195,7 @@ def folder(
 
 
 def _by_table(table: Path, base: Path) -> dict[str, ManifestRow]:
-    columns = {"path": "file", "label": "label"}  # named, hence demanded
+    columns = {"path": "file", "label": "label"}  # named, hence required
     rows, _ = read_manifest(table, columns, base, take=("path", "label", "patient", "source", "low", "high"))
     return {row.path: row for row in rows}
 

@@ -1,4 +1,4 @@
-"""How like the truth an image is: PSNR, SSIM, MS-SSIM and UQI, each as its authors defined it.
+"""Similarity of an image and its truth: PSNR, SSIM, MS-SSIM and UQI, each as its authors defined it.
 
 Libraries disagree on these by more than methods do, so the definitions stand here, in one place, and every choice that
 moves a value is in the metric's id: the range (SSIM and UQI are not shift invariant, so values are moved to [0, 1],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from restorekit import DataError, Dataset, Depths, Factory, RecipeError, Sample, hookimpl, trial
+from restorekit import DataError, Dataset, Depths, Factory, RecipeError, Sample, conformance_case, hookimpl
 
 __all__ = ["join"]
 
@@ -19,7 +19,7 @@ class Joined(Dataset):
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
-        self.task, self.classes, self.quantity = parts[0].task, parts[0].classes, parts[0].quantity
+        self.task, self.classes, self.regression_target = parts[0].task, parts[0].classes, parts[0].regression_target
         self.classes_from = "names" if any(part.classes_from == "names" for part in parts) else "declared"
         # A dataset without images of the split says nothing of those that are there.
         self.synthetic = all(part.synthetic for part in [part for part in parts if len(part.records)] or parts)
@@ -54,7 +54,7 @@ class Joined(Dataset):
 _FEW = {"name": "phantom", "count": 2, "val": 1, "test": 1, "size": [16, 20]}
 
 
-@trial(options={"datasets": [{**_FEW, "side": "a"}, {**_FEW, "side": "b"}]})
+@conformance_case(options={"datasets": [{**_FEW, "side": "a"}, {**_FEW, "side": "b"}]})
 def join(root: Path | None, split: str, *, datasets: list[Factory]) -> Dataset:
     """The images of several datasets as one domain.
 

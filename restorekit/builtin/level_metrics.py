@@ -1,4 +1,4 @@
-"""What can be measured of an image by itself, as metrics: noise, blur, exposure, contrast (`restorekit.measures`)."""
+"""Metrics without a reference: noise, blur, exposure, contrast (`restorekit.measures`)."""
 
 from __future__ import annotations
 

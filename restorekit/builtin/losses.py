@@ -34,7 +34,7 @@ Criterion = Callable[[Tensor], Tensor]
 
 
 class Adversarial(Loss):
-    """A game between the translators and the discriminators, summed over the discriminators that exist.
+    """An adversarial loss, summed over the discriminators of the run.
 
     The three criteria map realness scores to a loss of each score: `fooled` is what a translator minimises for its
     fakes, `real` and `fake` what a discriminator minimises: together never below 0, nor in the mean below `chance`
@@ -42,7 +42,7 @@ class Adversarial(Loss):
     counts by the mean over them.
     """
 
-    judges: ClassVar[bool] = True
+    needs_discriminator: ClassVar[bool] = True
 
     def __init__(self, fooled: Criterion, real: Criterion, fake: Criterion, chance: float, fakes: Fakes) -> None:
         self.fooled, self.real, self.fake = fooled, real, fake
@@ -62,7 +62,7 @@ class Adversarial(Loss):
 
 
 class Cycle(Loss):
-    """The way there and back again must return the image (CycleGAN, arXiv:1703.10593): aba = a and bab = b."""
+    """Both translators in a row must return the image (CycleGAN, arXiv:1703.10593): aba = a and bab = b."""
 
     both_ways: ClassVar[bool] = True
 
@@ -196,8 +196,8 @@ def _by_image(criterion: Criterion, scores: Sequence[Tensor]) -> Tensor:
 
 def _distance(image: Tensor, wanted: Tensor, norm: Norm) -> Tensor:
     """Return the mean distance of each image to the wanted one: (B,)."""
-    apart = wide(image) - wide(wanted)
-    return _mean(apart.abs() if norm == "l1" else apart.square())
+    difference = wide(image) - wide(wanted)
+    return _mean(difference.abs() if norm == "l1" else difference.square())
 
 
 def _head(p: Passes, name: PassName) -> TaskHead | None:

@@ -1,4 +1,4 @@
-"""A dataset by a table: a row an image, with its domain, patient, split, source and targets."""
+"""A dataset from a table: one row per image, with its domain, patient, split, source and targets."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from restorekit import (
     Record,
     Sample,
     Task,
+    conformance_case,
     hookimpl,
     read_image,
     read_manifest,
     sorted_classes,
     to_stored,
-    trial,
     write_image,
 )
 
@@ -47,7 +47,7 @@ ROUNDING = 1e-3
 """How far a value of a mask may be from a whole number: more than float32 loses between 0 and 255."""
 Value = Annotated[int, Field(ge=0, le=MOST)]
 KINDS: Mapping[str, Literal["numbers", "labels", "mask"]] = {
-    "quantity": "numbers",
+    "target": "numbers",
     "numbers": "numbers",
     "labels": "labels",
     "mask": "mask",
@@ -179,7 +179,7 @@ def _example(root: Path) -> None:
     (root / "table.csv").write_text("\n".join(["path,domain,label,split", *rows]), "utf-8")
 
 
-@trial(options={"file": "table.csv", "domain": "poor"}, files=_example)
+@conformance_case(options={"file": "table.csv", "domain": "poor"}, files=_example)
 def manifest(
     root: Path | None,
     split: str,
@@ -189,7 +189,7 @@ def manifest(
     columns: dict[str, str] = {},  # noqa: B006
     images: str | None = None,
     classes: list[str] | None = None,
-    quantity: str = "",
+    target: str = "",
     numbers: Names | None = None,
     labels: Names | None = None,
     mask: str | None = None,
@@ -218,7 +218,7 @@ def manifest(
         columns: What a column is called in the table, such as {label: finding}.
         images: The folder where the table's paths start; None: the folder of the table.
         classes: The classes in order, the positive one last; default: their names sorted, numbers by value.
-        quantity: What the labels are if they are numbers, with the unit, such as "age, years"; empty: classes.
+        target: Name and unit of the regression target, such as "age, years", if the labels are numbers; empty: classes.
         numbers: Columns of numbers, several of which are predicted; an empty cell is not known.
         labels: Columns of labels, of which an image has several or none: 1, 0, or empty or -1 where not known.
         mask: The column of masks: the path of a file, from `images`, of whole numbers from 0 to 255, as large as its
@@ -238,9 +238,9 @@ def manifest(
     table = place / Path(file).expanduser()
     base = table.parent if images is None else place / Path(images).expanduser()
     rows, _ = read_manifest(table, columns, base, more=numbers or labels or ([] if mask is None else [mask]))
-    if quantity:  # the number stands in the column of labels
-        rows = [replace(row, more={} if row.label is None else {quantity: row.label}) for row in rows]
-    task = _task(rows, quantity, numbers, labels, mask, classes)
+    if target:  # the number stands in the column of labels
+        rows = [replace(row, more={} if row.label is None else {target: row.label}) for row in rows]
+    task = _task(rows, target, numbers, labels, mask, classes)
     masks = None if mask is None else _masks(mask, task, mask_values, mask_ignore)
     if domain is not None:
         wanted = [domain] if isinstance(domain, str) else domain
@@ -259,7 +259,7 @@ def manifest(
 
 def _task(
     rows: Sequence[ManifestRow],
-    quantity: str,
+    target: str,
     numbers: list[str] | None,
     labels: list[str] | None,
     mask: str | None,
@@ -270,7 +270,7 @@ def _task(
     Raises:
         RecipeError: if they say two things.
     """
-    given = {"quantity": quantity, "numbers": numbers, "labels": labels, "mask": mask}
+    given = {"target": target, "numbers": numbers, "labels": labels, "mask": mask}
     chosen = [name for name, value in given.items() if value]
     if len(chosen) > 1:
         raise RecipeError(f"dataset 'manifest': {' and '.join(chosen)} are several tasks; give one of them")
@@ -278,7 +278,7 @@ def _task(
         raise RecipeError(f"dataset 'manifest': targets are classes or {chosen[0]}; give one of them")
     if mask is not None and len(classes or ()) < 2:
         raise RecipeError("dataset 'manifest': mask needs classes, those of the pixels, two or more, background first")
-    names = (quantity,) if quantity else tuple(numbers or labels or (() if mask is None else classes) or ())
+    names = (target,) if target else tuple(numbers or labels or (() if mask is None else classes) or ())
     if len(set(names)) < len(names):
         raise RecipeError(f"dataset 'manifest': a name stands twice in {', '.join(names)}")
     if chosen:
@@ -310,7 +310,7 @@ def _classes(rows: Sequence[ManifestRow], given: list[str] | None) -> tuple[str,
 
 
 def _plain(domain: str | None) -> str | None:
-    """Domains are the same in any case, so that no image is left out for a capital."""
+    """Compare domains without regard to case."""
     return None if domain is None else domain.casefold()
 
 

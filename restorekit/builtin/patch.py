@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, hookimpl, nd, trial
+from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, conformance_case, hookimpl, nd
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -67,7 +67,7 @@ class Scales(Discriminator):
 
 # Not wider: from 16 channels on, torch's (2.6, 2.15) bfloat16 weight gradients on a CPU are noise where a Conv3d with a
 # kernel of 4 sees 3 x 3 x 3 values, as it does at the smallest size that this part takes.
-@trial(options={"width": 2})
+@conformance_case(options={"width": 2})
 def patch(
     domain: Domain,
     *,

@@ -1,4 +1,4 @@
-"""Chest phantoms made in code: a small world whose truth, classes and findings are known. Not patients.
+"""Chest phantoms made in code, with known truth, classes and findings. Not patients.
 
 A phantom is a sum of densities, as a radiograph is: body, hollow lungs, heart, spine, ribs, clavicles, vessels and,
 in the class "opacity", hazes with a fine texture inside the lungs. A subject is drawn once in normalised coordinates
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from restorekit import HAS_MASK, Dataset, Factory, Record, Sample, Task, hookimpl, trial
+from restorekit import HAS_MASK, Dataset, Factory, Record, Sample, Task, conformance_case, hookimpl
 
 __all__ = ["phantom", "phantom_volume"]
 
@@ -326,7 +326,7 @@ def _place(rng: np.random.Generator, centre: Point, half: Point, most: float) ->
 
 
 class Phantom(Dataset):
-    """Phantoms of one side and split: the same for ever, whatever the order in which they are read."""
+    """Phantoms of one side and split: each depends on its key alone, not on the order of reading."""
 
     synthetic, unit = True, "subject"
 
@@ -362,7 +362,7 @@ class Phantom(Dataset):
         return Sample(image, mask=mask, target=mask[0].long() if self.task.kind == "mask" else None)
 
 
-@trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]})
+@conformance_case(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]})
 def phantom(
     root: Path | None,
     split: str,
@@ -397,7 +397,7 @@ def phantom(
     return Phantom(split, side, counts.get(split, 0), partial(render, size=size), seed, task)
 
 
-@trial(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})
+@conformance_case(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})
 def phantom_volume(
     root: Path | None,
     split: str,

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Dataset, Depths, Factory, RecipeError, Sample, hookimpl, nd, trial
+from restorekit import Dataset, Depths, Factory, RecipeError, Sample, conformance_case, hookimpl, nd
 
 Sizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
 
@@ -21,7 +21,7 @@ class Resized(Dataset):
 
     def __init__(self, inner: Dataset, size: list[int], antialias: bool) -> None:
         self.inner, self.size, self.antialias = inner, size, antialias
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.has_truth = inner.has_truth
@@ -59,7 +59,7 @@ class Resized(Dataset):
         return self.inner.depths()
 
 
-@trial(
+@conformance_case(
     options={
         "dataset": {"name": "phantom", "side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 20]},
         "size": [24, 24],

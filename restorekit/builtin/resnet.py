@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Factory, Generator, MakeLayer, hookimpl, nd, trial
+from restorekit import Domain, Factory, Generator, MakeLayer, conformance_case, hookimpl, nd
 
 Norm = Literal["instance", "batch", "none"]
 Upsample = Literal["transpose", "resize"]
@@ -24,8 +24,8 @@ class Resnet(Generator):
     """Stem, `downs` halvings, residual blocks, as many doublings, tanh; reflection padding throughout.
 
     The features are the bottleneck after the middle block, the fifth of nine (R2C-GAN's CNN, arXiv:2209.14770), so a
-    head is answered by half of the network. Convolutions that a norm follows have no bias; norms have scale and shift,
-    as in the original Lua code (the PyTorch one has neither). Weights start as N(0, 0.02).
+    head's prediction needs half of the network. Convolutions that a norm follows have no bias; norms have scale and
+    shift, as in the original Lua code (the PyTorch one has neither). Weights start as N(0, 0.02).
     Departure: `upsample: resize` (linear, then a convolution) avoids the checkerboard of transposed convolutions.
     """
 
@@ -147,7 +147,7 @@ def _source(blocks: int, downs: int, up: Upsample, scale: int, outputs: nd.Span)
     return nd.source_of_conv(span, 7, padding=3)
 
 
-@trial(options={"width": 4, "blocks": 1})
+@conformance_case(options={"width": 4, "blocks": 1})
 def resnet(
     source: Domain,
     target: Domain,

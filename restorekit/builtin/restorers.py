@@ -11,13 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, hookimpl, nd, trial
+from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, conformance_case, hookimpl, nd
 
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Identity(Restorer):
-    """The image as it is."""
+    """The unchanged image."""
 
     halo = 0
 
@@ -61,7 +61,7 @@ class Stretch(Restorer):
 
 
 def _quantiles(image: Tensor, shares: Sequence[float]) -> Tensor:
-    """Return quantiles of all values, by linear interpolation; torch's own refuses more than 2^24 values."""
+    """Return quantiles of all values, by linear interpolation; torch.quantile refuses more than 2^24 values."""
     values = image.flatten().float().sort().values
     at = torch.tensor(shares, device=values.device) * (len(values) - 1)
     below = at.floor().long()
@@ -84,7 +84,7 @@ class _Several(Restorer):
         return {f"{i}.{name}": value for i, one in enumerate(self.restorers) for name, value in one.state().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Give each restorer its own."""
+        """Give each restorer its own state."""
         for i, one in enumerate(self.restorers):
             own = f"{i}."
             one.load_state({name.removeprefix(own): v for name, v in state.items() if name.startswith(own)})
@@ -159,7 +159,7 @@ class Ensemble(_Several):
 
 
 def identity(domain: Domain) -> Restorer:
-    """The image as it is: what any restoration must beat."""
+    """The unchanged image: what any restoration must beat."""
     return Identity()
 
 
@@ -184,7 +184,7 @@ def stretch(domain: Domain, *, low: Share = 0.01, high: Share = 0.01) -> Restore
     return Stretch(low, high)
 
 
-@trial(options={"restorers": ["stretch", "identity"]})
+@conformance_case(options={"restorers": ["stretch", "identity"]})
 def chain(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     """Several restorers, one after the other.
 
@@ -195,7 +195,7 @@ def chain(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     return Chain(_made("chain", restorers, domain))
 
 
-@trial(options={"restorers": ["stretch", "identity"]})
+@conformance_case(options={"restorers": ["stretch", "identity"]})
 def ensemble(domain: Domain, *, restorers: list[Factory]) -> Restorer:
     """The mean of what several restorers make of an image.
 

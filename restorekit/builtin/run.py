@@ -11,7 +11,17 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from restorekit import CheckpointError, Domain, Factory, Output, RecipeError, RestorekitError, Restorer, hookimpl, trial
+from restorekit import (
+    CheckpointError,
+    Domain,
+    Factory,
+    Output,
+    RecipeError,
+    RestorekitError,
+    Restorer,
+    conformance_case,
+    hookimpl,
+)
 
 DIGEST = "sha256"
 
@@ -75,7 +85,7 @@ class OfRun(Restorer):
         return Output(made.image.to(image.device), prediction=prediction)
 
 
-@trial(options={"path": "part:identity"})
+@conformance_case(options={"path": "part:identity"})
 def run(domain: Domain, *, path: Model, times: Annotated[int | None, Field(ge=0)] = None) -> Restorer:
     """A trained run, or what else `restorekit restore -m` takes.
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from restorekit import Factory, RecipeError, hookimpl, trial
+from restorekit import Factory, RecipeError, conformance_case, hookimpl
 
 Schedule = Callable[[int], float]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -93,7 +93,7 @@ def one_cycle(
     return _warmed("one_cycle", steps, warmup, share)
 
 
-@trial(options={"every": 5})
+@conformance_case(options={"every": 5})
 def step(steps: int, *, every: Count, factor: Share = 0.5, warmup: Steps = 0) -> Schedule:
     """Return a schedule that is multiplied by `factor` after every `every` steps.
 

@@ -20,10 +20,10 @@ from restorekit import Event, Factory, Finished, RecipeError, Scored, Started, S
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Watcher = Callable[[Event], None]
+Logger = Callable[[Event], None]
 
 
-def mlflow(folder: Path, *, uri: str | None = None, experiment: str = "restorekit") -> Watcher:
+def mlflow(folder: Path, *, uri: str | None = None, experiment: str = "restorekit") -> Logger:
     """Log to MLflow: by default to the SQLite database `mlflow.db` of the run folder.
 
     To look: `mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`, of the package mlflow.
@@ -55,7 +55,7 @@ def mlflow(folder: Path, *, uri: str | None = None, experiment: str = "restoreki
         client.log_dict(run, dict(event.recipe), f"recipe_{event.step:08d}.json")
         return client, run
 
-    def watch(event: Event) -> None:
+    def log(event: Event) -> None:
         if isinstance(event, Started):
             opened[:] = [start(event)]
             return
@@ -66,7 +66,7 @@ def mlflow(folder: Path, *, uri: str | None = None, experiment: str = "restoreki
         if isinstance(event, Finished):
             client.set_terminated(run)
 
-    return watch
+    return log
 
 
 def _begin(client: MlflowClient, experiment: str, home: Path, uri: str | None) -> str:
@@ -79,7 +79,7 @@ def _begin(client: MlflowClient, experiment: str, home: Path, uri: str | None) -
 
 def wandb(
     folder: Path, *, project: str = "restorekit", mode: Literal["offline", "online", "disabled"] | None = None
-) -> Watcher:
+) -> Logger:
     """Log to Weights & Biases: by default offline, to the folder `wandb` of the run folder.
 
     To send it: `wandb sync RUN/wandb/offline-run-*`.
@@ -111,7 +111,7 @@ def wandb(
             settings=library.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True),
         )
 
-    def watch(event: Event) -> None:
+    def log(event: Event) -> None:
         if isinstance(event, Started):
             opened[:] = [start(event)]
         elif (found := _values(event)) is not None:
@@ -119,7 +119,7 @@ def wandb(
         elif isinstance(event, Finished):
             opened[0].finish()
 
-    return watch
+    return log
 
 
 def _run_id(file: Path, event: Started, make: Callable[[], str]) -> tuple[str, bool]:
@@ -134,7 +134,7 @@ def _run_id(file: Path, event: Started, make: Callable[[], str]) -> tuple[str, b
 
 def _missing(name: str) -> RecipeError:
     fix = f"pip install 'restorekit[{name}]'"
-    return RecipeError(f"watcher {name!r} needs a package that is not installed; run: {fix}")
+    return RecipeError(f"logger {name!r} needs a package that is not installed; run: {fix}")
 
 
 def _values(event: Event) -> tuple[int, dict[str, float]] | None:
@@ -159,5 +159,5 @@ def _flat(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
     """Add the loggers."""
-    add("watcher", "mlflow", mlflow)
-    add("watcher", "wandb", wandb)
+    add("logger", "mlflow", mlflow)
+    add("logger", "wandb", wandb)

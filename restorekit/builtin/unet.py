@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Encoder, Factory, Generator, MakeLayer, RecipeError, hookimpl, nd, trial
+from restorekit import Domain, Encoder, Factory, Generator, MakeLayer, RecipeError, conformance_case, hookimpl, nd
 
 Norm = Literal["instance", "batch", "none"]
 FeaturesAt = Literal["code", "decoder"]
@@ -115,7 +115,7 @@ def _source(depth: int, outputs: nd.Span) -> nd.Span:
     return min(first for first, _ in found), max(last for _, last in found)
 
 
-@trial(options={"width": 4})
+@conformance_case(options={"width": 4})
 def unet(
     source: Domain,
     target: Domain,

@@ -1,1 +1,1 @@
-"""The contracts: types, layers, passes, events, parts and Restorer. Imports nothing of ours but itself."""
+"""The contracts: types, layers, passes, events, parts and Restorer. Imports no other layer of restorekit."""

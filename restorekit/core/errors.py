@@ -1,4 +1,4 @@
-"""Every error that restorekit raises on purpose: records for code, one line of text each for people.
+"""Every error that restorekit raises on purpose: a record for code, and one line of text.
 
 RestorekitError
 ├── RecipeError        a recipe, an option or a command line that cannot be run; holds every error found
@@ -78,7 +78,7 @@ CODES: tuple[str, ...] = get_args(Code)
 
 
 class _Absent(Enum):
-    """Stands for no value where None is a value."""
+    """Marks an absent value where None is a value."""
 
     ABSENT = "absent"
 
@@ -150,7 +150,7 @@ def render(error: ErrorRecord) -> str:
 
 
 def dotted(place: Place) -> str:
-    """Return a place as people write it: `evaluate.metrics[1]`."""
+    """Return a place as text: `evaluate.metrics[1]`."""
     return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, place)))
 
 
@@ -212,7 +212,7 @@ class TrainingError(RestorekitError):
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error in one line, or its type: an error of a library may fail to make its message."""
+    """Return the message of an error in one line; its type if there is no message."""
     try:
         text = " ".join(str(error).split())
     except Exception:

@@ -1,4 +1,4 @@
-"""What a run says while it trains. Listeners print, write or stop; none of them can change the run."""
+"""The events of a training. Listeners print, write or stop; none of them can change the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "Stepped", "Ticked"]
+__all__ = ["Event", "Finished", "Noticed", "Sampled", "Saved", "Scored", "Started", "StepDone", "Stepped"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Ticked:
-    """A step is wholly done, all its other events told: the one place where a run may be stopped and saved."""
+class StepDone:
+    """A step is complete and all its other events were sent: the only event at which a run may be stopped and saved."""
 
     step: int
 
@@ -68,7 +68,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Noticed:
-    """Something goes wrong in training, such as mode collapse: told once when it begins, and once when it is over."""
+    """A training problem such as mode collapse: sent once when it begins and once when it is over."""
 
     step: int
     name: str
@@ -85,7 +85,7 @@ class Noticed:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint stands complete on the disk."""
+    """A checkpoint was written completely."""
 
     step: int
     path: Path
@@ -98,5 +98,5 @@ class Finished:
     step: int
 
 
-Event: TypeAlias = Started | Ticked | Stepped | Scored | Sampled | Noticed | Saved | Finished
-"""What a run reports while it trains; a logger (`watcher`) is called with each."""
+Event: TypeAlias = Started | StepDone | Stepped | Scored | Sampled | Noticed | Saved | Finished
+"""What a run reports while it trains; a logger is called with each."""

@@ -1,4 +1,4 @@
-"""What a format of files must be, and what is known of a file's values. It imports no torch.
+"""The contract of a file format, and the record of a file's values. Imports no torch.
 
 "Image" means a signal, an image or a volume, as in `core/types.py`.
 """
@@ -19,7 +19,7 @@ __all__ = ["Depths", "Format", "Intensity"]
 
 @dataclass(frozen=True)
 class Intensity:
-    """How stored values became [-1, 1], so that a restored image can be written back alike."""
+    """How stored values were mapped to [-1, 1], so that a restored image is written the same way."""
 
     dtype: str
     """The NumPy name of the type of the stored values."""
@@ -74,7 +74,7 @@ class Depths:
         return (-(2**15), 2**15 - 1) if self.signed and bits == 16 else (0, 2**bits - 1)
 
     def sentence(self) -> str:
-        """Return what was decided, for people; empty if nothing was."""
+        """Return what was decided, as a sentence; empty if nothing was."""
         if not self.decided:
             return ""
         held = ", ".join(f"{count} {format}" for format, count in self.formats)
@@ -86,7 +86,7 @@ class Depths:
 
 
 class Format(ABC):
-    """A kind of files: which are such, how one becomes an image, and how a restored one is written alike.
+    """A file format: finds files, reads one as an image, and writes a restored image the same way.
 
     A recipe's dataset names it (`format:`), and `restorekit restore` reads and writes files by it, for runs of that
     recipe alone.
@@ -100,10 +100,10 @@ class Format(ABC):
 
     @abstractmethod
     def find(self, folder: Path) -> list[Path]:
-        """Return every such file below `folder`, sorted by its relative path; hidden files are left out."""
+        """Return every file of the format below `folder`, sorted by relative path; hidden files are left out."""
 
     def skipped(self, folder: Path) -> list[tuple[Path, str]]:
-        """Return the files below `folder` that look like such files but `find` leaves out, each with the reason.
+        """Return files below `folder` that look like the format but that `find` leaves out, each with the reason.
 
         They are reported to the user, so that no file is left out silently. None by default.
         """
@@ -135,5 +135,5 @@ class Format(ABC):
         """
 
     def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
-        """Return the name under which a restored copy of `path` is written, and what there is to say of that."""
+        """Return the file name of a restored copy of `path`, and a note about it."""
         return name, ""

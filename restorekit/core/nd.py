@@ -1,4 +1,4 @@
-"""Layers and operations for signals, images and volumes: the only file that chooses between Conv1d, 2d and 3d."""
+"""Layers and operations for signals, images and volumes: the only module that chooses Conv1d, 2d or 3d."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def norm(
 
 @contextmanager
 def explained_single_values() -> Iterator[None]:
-    """Say what to do where a norm is given a single value a channel, of which there is no spread.
+    """Replace the error of a norm over one value per channel, which cannot be normalised, by one with a hint.
 
     Raises:
         RecipeError: instead of torch's ValueError, whatever network the norm is in.
@@ -126,7 +126,7 @@ def explained_single_values() -> Iterator[None]:
         kind, more = ("a batch", "data.batch: 2 or more, ") if found[1] == "value per channel" else ("an instance", "")
         hint = f"take {more}a larger data.size, fewer halvings or another norm"
         raise RecipeError(
-            f"{kind} norm gets maps of {found[2]}, one value a channel, and has no spread; {hint}"
+            f"{kind} norm gets maps of {found[2]}, one value per channel, which cannot be normalised; {hint}"
         ) from error
 
 

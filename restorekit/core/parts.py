@@ -1,4 +1,4 @@
-"""The table of kinds, and the parts that plugins bring: add, look up, validate, make, describe.
+"""The table of kinds, and the registry of parts: add, look up, validate, make, describe.
 
 A factory takes by position what the core gives, by keyword what the recipe gives. Both are checked: the signature when
 a plugin is loaded, the options when a recipe is read, what is returned when the part is made.
@@ -50,7 +50,7 @@ Factory = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """A contract: what the core gives a factory by position, and what must come back."""
+    """A contract: what the core gives a factory by position, and what it must return."""
 
     gives: tuple[str, ...]
     returns: str
@@ -61,18 +61,18 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "dataset": Kind(("root", "split"), "Dataset", "images of one side: root is a folder or None, split a name"),
     "format": Kind((), "Format", "a kind of files: how they are found, read and written"),
-    "degradation": Kind(("domain",), "Degradation", "a way in which images get worse"),
-    "layer": Kind(("dims",), "callable", "a maker of convolution-like layers in 1, 2 or 3 dimensions"),
+    "degradation": Kind(("domain",), "Degradation", "degrades images"),
+    "layer": Kind(("dims",), "callable", "makes convolution-like layers in 1, 2 or 3 dimensions"),
     "encoder": Kind(("domain",), "Encoder", "makes maps of an image, from fine to coarse, for a decoder"),
     "generator": Kind(("source", "target"), "Generator", "translates images of one domain into another"),
-    "discriminator": Kind(("domain",), "Discriminator", "tells real images of a domain from translated ones"),
+    "discriminator": Kind(("domain",), "Discriminator", "scores images of a domain as real or translated"),
     "head": Kind(("features", "domain"), "TaskHead", "predicts from a generator's features, such as the class"),
     "loss": Kind((), "Loss", "a term of the objective"),
     "metric": Kind(("domain",), "Metric", "a score"),
     "restorer": Kind(("domain",), "Restorer", "restores images: a method without training, or several in a row"),
     "optimizer": Kind(("groups",), "torch.optim.Optimizer", "updates parameters from their gradients"),
     "schedule": Kind(("steps",), "callable", "the learning rate of a step, as a share of the optimizer's"),
-    "watcher": Kind(("folder",), "callable", "is called with every event of a run"),
+    "logger": Kind(("folder",), "callable", "gets every event of a run"),
 }
 
 
@@ -82,7 +82,7 @@ PLURALS: Mapping[str, str] = {kind + ("es" if kind.endswith("s") else "s"): kind
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword argument of a factory, for people."""
+    """A keyword argument of a factory, as text."""
 
     name: str
     type: str
@@ -91,14 +91,14 @@ class Option:
 
 
 class Nested(NamedTuple):
-    """What an option holds that is no plain value: a part, or a list of parts."""
+    """A part, or a list of parts, as the value of an option."""
 
     kind: str
     many: bool
 
 
 class OptionNames(NamedTuple):
-    """A part that a recipe names, and what its options are called."""
+    """A part that a recipe names, and the names of its options."""
 
     kind: str
     name: str
@@ -114,7 +114,7 @@ class _Part:
 
     @property
     def target(self) -> Any:
-        """What bears the annotations: the factory, or a class's `__init__`."""
+        """The function with the annotations: the factory, or a class's `__init__`."""
         return self.factory if inspect.isroutine(self.factory) else self.factory.__init__
 
     @property
@@ -152,17 +152,17 @@ class _Part:
 
 
 class Source(Protocol):
-    """Where parts come from that are known by name before they are added."""
+    """A source of parts whose names are known before they are added."""
 
     def names(self, kind: str) -> Iterable[str]:
         """Return the names of a kind that could be added."""
 
     def bring(self, kind: str, name: str) -> str | None:
-        """Add a part if that can be done; else return why not, or None where nothing is to be said but the name."""
+        """Add a part if possible; else return the reason, or None if the name alone is the error."""
 
 
 class Parts:
-    """Every part that is known, by kind and name. A part that is not there is asked of the source, if there is one."""
+    """Every known part, by kind and name. A missing part is requested from the source, if there is one."""
 
     def __init__(self, source: Source | None = None) -> None:
         self._parts: dict[tuple[str, str], _Part] = {}
@@ -189,11 +189,11 @@ class Parts:
         self._parts[kind, name] = part
 
     def remove(self, owner: str) -> None:
-        """Forget every part of a plugin."""
+        """Remove every part of a plugin."""
         self._parts = {key: part for key, part in self._parts.items() if part.owner != owner}
 
     def discard(self, kind: str, name: str) -> None:
-        """Forget a part, if there is such a one."""
+        """Remove a part, if it exists."""
         self._parts.pop((kind, name), None)
 
     def names(self, kind: str) -> list[str]:
@@ -216,7 +216,7 @@ class Parts:
         return inspect.getdoc(self._find(kind, name).factory) or ""
 
     def options(self, kind: str, name: str) -> list[Option]:
-        """Return a part's options as people write them in a recipe."""
+        """Return a part's options as text, as a recipe takes them."""
         part = self._find(kind, name)
         return [Option(n, _type_name(part, n), _default_name(p)) for n, p in part.options.items()]
 
@@ -234,7 +234,7 @@ class Parts:
         return self.read(kind, spec, place)[1]
 
     def resolve(self, kind: str, spec: Any) -> Factory:
-        """Return a part as a factory that waits for what the core gives; nested parts are resolved likewise.
+        """Return a part as a factory of the positional arguments alone; nested parts are resolved too.
 
         Raises:
             RecipeError: with every error of the spec.
@@ -372,7 +372,7 @@ class Parts:
 
 
 def _make(part: _Part, values: dict[str, Any], held: dict[str, Any], *core: Any) -> Any:
-    """Call a factory, and hold what it returns to the contract. No method, so that a factory can go to a worker."""
+    """Call a factory, and check its result. A function, not a method, so that a worker can import it."""
     try:
         made = part.factory(*core, **deepcopy(values), **held)  # copies, for a recipe makes a part more than once
     except ValueError as error:
@@ -382,8 +382,8 @@ def _make(part: _Part, values: dict[str, Any], held: dict[str, Any], *core: Any)
     wanted = KINDS[part.kind].returns
     fits = callable(made) if wanted == "callable" else isinstance(made, _class(wanted))
     if not fits:
-        came = type(made).__name__
-        raise PluginError(f"{part.kind} {part.name!r} returned a {came}, must return a {wanted}", plugin=part.owner)
+        got = type(made).__name__
+        raise PluginError(f"{part.kind} {part.name!r} returned a {got}, must return a {wanted}", plugin=part.owner)
     return made
 
 
@@ -430,7 +430,7 @@ _ALLOWED = {
 
 
 def explain(error: ValidationError, data: Any) -> Iterator[tuple[Place, str, ErrorRecord]]:
-    """Yield pydantic's errors in our words, those of the alternatives of one value together.
+    """Yield pydantic's errors as records, those of the alternatives of one value together.
 
     Args:
         error: what pydantic raised.
@@ -509,7 +509,7 @@ def _check_signature(part: _Part) -> None:
 
     gives = KINDS[part.kind].gives
     if not callable(part.factory):
-        raise error(f"add(kind, name, factory) takes a callable; came {part.factory!r}")
+        raise error(f"add(kind, name, factory) takes a callable; got {part.factory!r}")
     parameters = list(inspect.signature(part.factory).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
@@ -543,11 +543,11 @@ _BOUNDS = {
     "min_length": "of at least",
     "max_length": "at most",
 }
-"""How the bounds that an annotation may hold are told."""
+"""The text for each bound that an annotation may have."""
 
 
 def _hint_name(hint: Any) -> str:
-    """Return an annotation as people read it, bounds included: "tuple[float from 0, float from 0] | None"."""
+    """Return an annotation as text, with its bounds: "tuple[float from 0, float from 0] | None"."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Annotated:
         held = [one for extra in arguments[1:] for one in getattr(extra, "metadata", [extra])]

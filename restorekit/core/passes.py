@@ -1,4 +1,4 @@
-"""One training step's vocabulary: forward passes by name, run when a loss term first reads them, once a step."""
+"""The forward passes of a training step, by name. Each is run once, when a loss first reads it."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class Passes:
         return self._run(self.nets.ab, self.b.image, self.b)
 
     def translated_scores(self) -> Iterator[Sequence[Tensor]]:
-        """Yield what each discriminator says of the translated images, which it should take for real: its scores.
+        """Yield each discriminator's scores of the translated images, with gradients to the translators.
 
         Scores are (B, 1, *s), one tensor for each scale of the discriminator.
         """
@@ -270,7 +270,7 @@ class Loss:
 
     both_ways: ClassVar[bool] = False
     """True if the term has no meaning without the way back, `ba`."""
-    judges: ClassVar[bool] = False
+    needs_discriminator: ClassVar[bool] = False
     """True if the term needs discriminators."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What the batches must know: "target" for what heads predict, "truth" for the clean images, "pairs" for a and b of
@@ -278,7 +278,7 @@ class Loss:
     trains: Sequence[str] = ()
     """Names of networks of `nets.extra` that the term trains, by `extra`; often an option of the part."""
     discriminator_range: tuple[float, float] | None = None
-    """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are wholly told apart,
+    """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are separated perfectly,
     and the least that it can be where both get the same score. None: there is no such scale."""
 
     def generator(self, p: Passes) -> LossValue:

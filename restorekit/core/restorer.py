@@ -1,4 +1,4 @@
-"""What evaluate, compare, audit, report, restore and the Python API see of everything that restores images."""
+"""The interface of everything that restores images, for evaluate, compare, audit, report, restore and Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Restorer"]
 
 
 class Restorer(ABC):
-    """Restores images: a trained generator, a classical method, an iterative one, or several of these together.
+    """Restores images: a trained generator, a classical or iterative method, or several of these.
 
     What an instance needs of its images stands in its attributes; a caller pads, tiles and refuses by them.
     """
@@ -37,7 +37,7 @@ class Restorer(ABC):
     """True if it holds trained networks, which are reliable at the scale of their training images alone."""
 
     def fit(self, a: Iterable[Batch], b: Iterable[Batch]) -> None:  # noqa: B027 (most have nothing to learn)
-        """Learn from the training images; by default there is nothing to learn.
+        """Fit to the training images; by default there is nothing to fit.
 
         Args:
             a: batches of degraded images, with their truth where it is known; can be iterated more than once.
@@ -45,11 +45,11 @@ class Restorer(ABC):
         """
 
     def state(self) -> Mapping[str, Tensor]:
-        """Return what `fit` learnt; it is saved in the run like weights."""
+        """Return the fitted state; it is saved in the run like weights."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned.
+        """Load what `state` returned.
 
         Raises:
             CheckpointError: if it is not of this restorer.

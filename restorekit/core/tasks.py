@@ -1,4 +1,4 @@
-"""What is predicted of an image: its class, labels, numbers, or a class for each pixel; and what a target of it is."""
+"""Tasks: what is predicted of an image (its class, labels, numbers, or a class for each pixel), and its targets."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Task:
         return cls(fields["kind"], tuple(fields["names"]))
 
     @classmethod
-    def of_version_1(cls, classes: Sequence[str], quantity: str) -> Task:
+    def of_version_1(cls, classes: Sequence[str], regression_target: str) -> Task:
         """Return the task of a run of version 1.0, which knew classes and one number."""
-        if quantity:
-            return cls("numbers", (quantity,))
+        if regression_target:
+            return cls("numbers", (regression_target,))
         return cls("class", tuple(classes)) if classes else cls()
 
     def named(self, kind: TaskKind) -> tuple[str, ...]:
@@ -69,14 +69,14 @@ class Task:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold predictions; masks are no columns."""
+        """The names of the columns of predictions in tables; masks have none."""
         if self.kind == "mask":
             return ()
         return self.names if self.kind == "numbers" else tuple(f"p_{name}" for name in self.names)
 
     @property
     def truths(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold targets."""
+        """The names of the columns of targets in tables."""
         if self.kind == "mask":
             return ()
         if not self.single:
@@ -84,7 +84,7 @@ class Task:
         return ("number",) if self.kind == "numbers" else ("class",)
 
     def words(self) -> str:
-        """Return the task for people, such as "the labels effusion, nodule"."""
+        """Return the task as text, such as "the labels effusion, nodule"."""
         listed = ", ".join(self.names)
         return {
             "none": "no task",
@@ -99,13 +99,13 @@ class Task:
         """Return a target as a tuple."""
         return target if isinstance(target, tuple) else (target,)
 
-    def knows(self, target: Target) -> bool:
+    def is_labelled(self, target: Target) -> bool:
         """True if any of a target is known; of masks, which are loaded with the images, if there is one."""
         return any(self._known(value) for value in self.values(target))
 
-    def called(self, target: Target) -> str:
-        """Return a target for people: the class, the labels that are present, or the numbers; empty if unknown."""
-        if self.kind in ("none", "mask") or not self.knows(target):
+    def format_target(self, target: Target) -> str:
+        """Return a target as text: the class, the labels that are present, or the numbers; empty if unknown."""
+        if self.kind in ("none", "mask") or not self.is_labelled(target):
             return ""
         values = self.values(target)
         if self.kind == "labels":
@@ -122,13 +122,13 @@ class Task:
         return [self._cell(value) if self._known(value) else "" for value in self.values(target)]
 
     def predicted(self, prediction: Sequence[float]) -> str:
-        """Return a prediction of K values for people: the likeliest class, the labels from 1/2 on, or the numbers."""
+        """Return a prediction of K values as text: the likeliest class, the labels from 1/2 on, or the numbers."""
         if self.kind in ("none", "mask"):
             return ""
         if self.kind == "class":
-            return self.called(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
+            return self.format_target(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
         found = tuple(int(chance >= 0.5) for chance in prediction) if self.kind == "labels" else tuple(prediction)
-        return self.called(found[0] if self.single else found)
+        return self.format_target(found[0] if self.single else found)
 
     def read(self, cells: Sequence[str]) -> Target:
         """Return a target from cells of a table, as `cells` wrote them; of a class its name."""

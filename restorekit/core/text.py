@@ -1,4 +1,4 @@
-"""Numbers, intervals and lists as text for people."""
+"""Numbers, intervals and lists as text."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _MINUS = "\u2212"
 
 
 def label(name: str) -> str:
-    """Return the name of a metric as people write it."""
+    """Return the display name of a metric."""
     base, _, number = name.rpartition("_")
     if number.isdigit() and base in _LABELS:  # psnr_2, the second of the name
         return f"{_LABELS[base]} {number}"
@@ -89,7 +89,7 @@ def short(value: float) -> str:
 
 
 def in_decibels(metric: str) -> bool:
-    """True of the scores that are told in dB."""
+    """True for scores in dB."""
     base, _, number = metric.rpartition("_")
     return (base if number.isdigit() else metric) in _DECIBELS
 
@@ -148,11 +148,11 @@ def within(interval: str, confidence: Any, of: str = "") -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return words as people list them: "a, b and c"."""
+    """Return words as a list in a sentence: "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def either(words: Sequence[str], most: int = 5) -> str:
-    """Return words of which one is meant: "a, b or c"; of more than `most`, how many more there are."""
+    """Return alternatives: "a, b or c"; of more than `most`, the number of the others."""
     shown = [*words[:most], *([f"another {len(words) - most}"] if len(words) > most else [])]
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

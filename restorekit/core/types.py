@@ -1,4 +1,4 @@
-"""The central types: what data looks like, and what a network, a metric or a dataset must be.
+"""The central types: data, and the contracts of networks, metrics and datasets.
 
 "Image" means a signal, an image or a volume: shape (C, *S) with one, two or three spatial sizes S and values in
 [-1, 1]; a batch of them is (B, C, *S). Domain a is the poor quality (Y in the R2C-GAN paper), domain b the high
@@ -48,7 +48,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Domain:
-    """What the images of one side look like to the networks."""
+    """The images of one side: channels, size, task."""
 
     name: str
     channels: int
@@ -203,7 +203,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What one translator says of a batch."""
+    """The output of one translator for a batch."""
 
     image: Tensor
     """(B, C, *S) in [-1, 1]."""
@@ -217,7 +217,7 @@ class Output:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that learn at a rate of their own, or later than others.
+    """Parameters with their own learning rate, or trained from a later step on.
 
     Until `first_step` they are frozen: they have no gradient, and running statistics of modules all of whose own
     parameters are frozen stay as they are. What learns is a function of the step alone, so a resumed run is exact.
@@ -231,7 +231,7 @@ class ParameterGroup:
 
 
 class Encoder(nn.Module, ABC):
-    """Makes maps of an image, from fine to coarse, for the decoder of a generator that takes an encoder.
+    """Computes feature maps of an image, from fine to coarse, for the decoder of a generator.
 
     It maps (B, C, *S) to a map (B, widths[i], *S / strides[i]) for each i, where S is a multiple of the last stride.
     """
@@ -246,7 +246,7 @@ class Encoder(nn.Module, ABC):
         return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
 
     def warm_start(self) -> None:
-        """Take weights to start from that are not drawn; see `Generator.warm_start`."""
+        """Load initial weights that are not random; see `Generator.warm_start`."""
 
     @abstractmethod
     def forward(self, image: Tensor) -> Sequence[Tensor]:
@@ -288,7 +288,7 @@ class Generator(nn.Module, ABC):
         return [module for module in self.modules() if isinstance(module, Encoder)]
 
     def warm_start(self) -> None:
-        """Take weights to start from that are not drawn, such as pretrained ones; by default the encoders within do.
+        """Load initial weights that are not random, such as pretrained ones; by default those of encoders within.
 
         Called once, when a run begins: not when it goes on, nor when it is loaded, where a checkpoint has all weights.
 
@@ -375,7 +375,7 @@ class TaskHead(nn.Module, ABC):
         """
 
     def predict(self, raw: Tensor) -> Tensor:
-        """Return what people, tables and metrics get: by default the probability of each class, (B, classes).
+        """Convert raw output to predictions: by default the probability of each class, (B, classes).
 
         Of labels it is the probability of each, (B, K); of numbers they are the numbers in their units, (B, K); of
         masks the probability of each class at each pixel, (B, K, *S).
@@ -440,7 +440,7 @@ class Translator(nn.Module):
 
 
 class Extra(nn.ModuleDict):
-    """Networks of a run by the names that its recipe gives them, `nets.extra`."""
+    """Further networks of a run, by their names in `nets.extra`."""
 
     def __getitem__(self, key: str) -> nn.Module:
         """Return the network of a name.
@@ -454,7 +454,7 @@ class Extra(nn.ModuleDict):
 
 
 class Nets(nn.Module):
-    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` judge images of a and b.
+    """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` discriminate images of a and b.
 
     `extra` holds those that only losses use, by name. `teacher` is a trained translator for losses; it is frozen, and
     no part of what is trained, saved or counted.
@@ -498,7 +498,7 @@ class Nets(nn.Module):
         return [net for net in (self.ab, self.ba) if net is not None]
 
     def discriminators(self) -> list[Discriminator]:
-        """The judges that exist."""
+        """The discriminators that exist."""
         return [net for net in (self.d_a, self.d_b) if net is not None]
 
 
@@ -512,7 +512,7 @@ class Dataset(ABC):
     """Names of the classes; the last one is the positive class of two."""
     classes_from: Literal["declared", "names"] = "declared"
     """names: nobody declared the order of the classes, they are the sorted names of folders or labels."""
-    quantity: str = ""
+    regression_target: str = ""
     """What the targets are if they are one number, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
     """True if the images are made, not recorded: every picture and page then says so."""
@@ -524,10 +524,12 @@ class Dataset(ABC):
 
     @cached_property
     def task(self) -> Task:
-        """What is predicted of its images. By default what `classes` or `quantity` say; set it for any other task."""
-        if self.classes and self.quantity:
-            raise DataError(f"{type(self).__name__}: targets are classes or the number {self.quantity!r}, not both")
-        return Task.of_version_1(self.classes, self.quantity)
+        """What is predicted of its images; by default from `classes` or `regression_target`. Set it for others."""
+        if self.classes and self.regression_target:
+            raise DataError(
+                f"{type(self).__name__}: targets are classes or the number {self.regression_target!r}, not both"
+            )
+        return Task.of_version_1(self.classes, self.regression_target)
 
     @abstractmethod
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -560,13 +562,13 @@ class Dataset(ABC):
 
 
 class Degradation(ABC):
-    """A way in which images get worse. Severity 0 is the identity and more is worse."""
+    """Degrades images. Severity 0 is the identity; more is worse."""
 
     scale: int = 1
     """How many times smaller than the image its result is, along every axis; the image's sizes are multiples of it."""
 
     def for_split(self, root: Path | None, split: str) -> Degradation:
-        """Return this degradation for images of a split, before any is made worse.
+        """Return this degradation for the images of a split; called before any is degraded.
 
         One that needs files reads them now; their relative paths start at `root`. What it takes from recordings, such
         as noise, must differ from split to split: else a network is tested on noise that it was trained on.
@@ -625,11 +627,11 @@ class SingleDegradation(Degradation):
 
     @abstractmethod
     def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
-        """Return `image` (C, *S) made worse by a severity that is not 0, not yet clipped; `image` stays as it is."""
+        """Return `image` (C, *S) degraded by a severity other than 0, not yet clipped; `image` is not changed."""
 
 
 class Metric(ABC):
-    """A score. `measure` looks at each image once; `reduce` makes a number of many images.
+    """A metric. `measure` returns a row for each image; `reduce` returns the score of many rows.
 
     Because `reduce` takes rows, any subset of images can be scored again without the images: that is what confidence
     intervals are made of.
@@ -648,14 +650,14 @@ class Metric(ABC):
     undefined: str = "not defined"
     """What a report prints where the score is NaN: the reason in a few words."""
     biased: bool = False
-    """True: of resampled images it comes out worse or better than of all, so it is told without an interval."""
+    """True: of resampled images it comes out worse or better than of all, so it is reported without an interval."""
     proportion: bool = False
     """True: the score is a count divided by a count of the same things, such as images. Where all bootstrap resamples
     are equal, as for 0 of 10, it gets the exact interval (Clopper and Pearson) over patients."""
 
     @abstractmethod
     def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return a row an image, (B, k), from `image` (B, C, *S), what the head predicts and what the batch knows.
+        """Return one row per image, (B, k), from `image` (B, C, *S), the predictions and the batch.
 
         `prediction` is what `TaskHead.predict` returned, such as probabilities (B, classes); None without a head.
         """
@@ -669,7 +671,7 @@ class Metric(ABC):
         return {}
 
     def marks(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
-        """Return what there is to see of `measure` along each signal of `image` (B, C, L): places by name.
+        """Return the positions that `measure` finds along each signal of `image` (B, C, L), by name.
 
         Places are in samples from 0, below L. Names are for people, such as "beats missed", the same ones for every
         signal, and drawn in their order by marks of their own; "reference" is where something should be. By default

@@ -1,4 +1,4 @@
-"""Images to a checkup: what is wrong with them, what leaks from training into testing, what may deceive.
+"""The integrity check of images: errors, leaks from training into testing, confounding.
 
 `examine` looks at items, whatever they come from: a recipe's datasets, a manifest or a folder. A patient or the same
 pixels in both train and test are leaks, which stop a run; everything else is reported. What could not be looked at is
@@ -64,7 +64,7 @@ class Near:
 
 @dataclass(frozen=True)
 class Checkup:
-    """What `examine` found."""
+    """The findings of `examine`."""
 
     images: int
     leaks: tuple[str, ...]
@@ -89,7 +89,7 @@ class Checkup:
     """How many pairs look alike, also those beyond what `near` keeps."""
 
     def verdict(self) -> str:
-        """Return in a few words what is known of leaks."""
+        """Return the result on leaks in a few words."""
         if self.leaks:
             return f"{len(self.leaks)} leaks from train into test"
         if self.unchecked:
@@ -106,7 +106,7 @@ class Checkup:
         )
 
     def allowed_in(self, folder: Path) -> bool:
-        """True if a run began in the folder with these leaks, or more: it was told to go on then (--allow-leaks)."""
+        """True if a run began in the folder with these leaks, or more: they were then allowed (--allow-leaks)."""
         path = folder / "data.json"
         began = read_own_json(path).get("check", {}) if path.is_file() else {}
         if began.get("leaks_digest") == self._digest():
@@ -118,7 +118,7 @@ class Checkup:
         return hashlib.sha256("\n".join(sorted(self.leaks)).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Return what data.json of a run says of it."""
+        """Return it as data.json of a run holds it."""
         return {
             "leaks": list(self.leaks[:LISTED]),
             "leak_count": len(self.leaks),
@@ -150,18 +150,18 @@ class Checkup:
 
 
 def examine(
-    items: Sequence[Item], *, distance: int = DISTANCE, answers: bool = True, unseen: Sequence[str] = ()
+    items: Sequence[Item], *, distance: int = DISTANCE, classifies: bool = True, unseen: Sequence[str] = ()
 ) -> Checkup:
     """Look for leaks, repeats, near duplicates, confounding, flat borders and constant images.
 
     Args:
         items: the images.
         distance: bits of 64 by which the perceptual hashes of near duplicates differ at most.
-        answers: classes are predicted, not only restored.
+        classifies: classes are predicted, not only restored.
         unseen: what whoever collected the items left out, a line each.
     """
-    seen = [item for item in items if item.facts is not None and item.fault is None]
-    used = [item for item in items if item.fault is None]
+    seen = [item for item in items if item.facts is not None and item.error is None]
+    used = [item for item in items if item.error is None]
     patient_leaks, patient_warnings = _patients(used)
     pixel_leaks, pixel_warnings = _repeats(seen)
     near, near_count, near_leaks = _near(seen, distance)
@@ -169,7 +169,7 @@ def examine(
     return Checkup(
         images=len(items),
         leaks=(*patient_leaks, *pixel_leaks),
-        unreadable=tuple(item.fault for item in items if item.fault is not None),
+        unreadable=tuple(item.error for item in items if item.error is not None),
         warnings=(
             *_skipped(items),
             *unseen,
@@ -182,9 +182,9 @@ def examine(
         ),
         data_warnings=(
             *patient_warnings,
-            *_confounding(used, tables, answers=answers),
+            *_confounding(used, tables, classifies=classifies),
             *data_warnings.no_test_split(tables),
-            *(_untestable(used) if answers else ()),
+            *(_untestable(used) if classifies else ()),
         ),
         near=tuple(near),
         sizes=_sizes(seen),
@@ -197,11 +197,11 @@ def examine(
 
 
 def _unchecked(items: Sequence[Item]) -> Iterator[str]:
-    """Say of which images it is not known whether they leak, and why; made images repeat nobody."""
-    faulty = sum(item.fault is not None for item in items)
+    """Yield of which images it is not known whether they leak, and why; synthetic images are not compared."""
+    faulty = sum(item.error is not None for item in items)
     if faulty:
         yield f"{faulty} of {len(items)} images cannot be read, so they were compared with none"
-    used = [item for item in items if item.fault is None]
+    used = [item for item in items if item.error is None]
     unread = sum(item.facts is None and not item.synthetic for item in used)
     if unread:
         yield f"{unread} of {len(items)} images were not read, so they were compared with none"
@@ -252,11 +252,11 @@ def _folded(patient: str) -> str:
 def _undecided(near_leaks: int) -> Iterator[str]:
     if near_leaks:
         count = f"{near_leaks} pairs of images" if near_leaks > 1 else "1 pair of images"
-        yield f"{count} in train and test look alike, and whether they are the same film only eyes can tell (near.png)"
+        yield f"{count} in train and test look alike, and may be the same film; look at near.png"
 
 
 def _untestable(items: Sequence[Item]) -> Iterator[str]:
-    """Say before anything is trained which scores will not be defined, as no test image shows a class."""
+    """Yield which scores will not be defined, since no test image shows a class."""
     tested = [item for item in items if item.split == "test" and item.domain != "b"]
     classes = dict.fromkeys(name for item in items for name in item.classes or filter(None, [item.label]))
     shown = {item.label for item in tested} - {None}
@@ -290,7 +290,7 @@ def _many(one: str, many: str, names: Sequence[str], ends: str) -> str:
 
 
 def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
-    """Tell of images with the same pixels. One file on both sides of a split is one image, made worse on one side."""
+    """Return images with the same pixels. One file on both sides of a split is one image, degraded on one side."""
     alike: dict[tuple[str, tuple[int, ...]], list[Item]] = defaultdict(list)
     for item in items:
         if item.facts is not None and not item.facts.constant:
@@ -374,12 +374,12 @@ def _near_warnings(near: Sequence[Near], count: int, distance: int) -> Iterator[
 
 
 def _skipped(items: Sequence[Item]) -> Iterator[str]:
-    faults = [item.fault for item in items if item.skipped]
-    if faults:
+    errors = [item.error for item in items if item.skipped]
+    if errors:
         count = (
-            "1 image cannot be used and was" if len(faults) == 1 else f"{len(faults)} images cannot be used and were"
+            "1 image cannot be used and was" if len(errors) == 1 else f"{len(errors)} images cannot be used and were"
         )
-        yield f"{count} skipped (data.unreadable: skip); the first: {faults[0]}."
+        yield f"{count} skipped (data.unreadable: skip); the first: {errors[0]}."
 
 
 def _constants(items: Sequence[Item]) -> Iterator[str]:
@@ -416,7 +416,7 @@ def _depth_warnings(items: Sequence[Item]) -> Iterator[str]:
 
 
 def _narrow(items: Sequence[Item]) -> Iterator[str]:
-    """Say which DICOM images use a small part of their range; of other files all together decide their bits."""
+    """Yield which DICOM images use a small part of their range; other files are judged together, by their bits."""
     of: dict[str, list[tuple[float, Item]]] = defaultdict(list)
     for item in items:
         if item.facts is not None and item.facts.format == "DICOM" and not item.facts.constant:
@@ -451,7 +451,7 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
             domain: {
                 **count_rows([(i.label, i.patient, i.source) for i in found], classes),
                 "ungrouped": sum(i.patient is None and not i.synthetic for i in found),
-                **_quantity(found),
+                **_target_counts(found),
             }
             for domain, found in sorted(groups[split].items())
         }
@@ -459,7 +459,7 @@ def _tables(items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def _quantity(items: Sequence[Item]) -> dict[str, Any]:
+def _target_counts(items: Sequence[Item]) -> dict[str, Any]:
     numbers = [item.number for item in items if item.number is not None]
     if not numbers:
         return {}
@@ -467,13 +467,13 @@ def _quantity(items: Sequence[Item]) -> dict[str, Any]:
     return {"quantity": {"known": len(numbers), **ends}}
 
 
-def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, answers: bool) -> list[str]:
+def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, classifies: bool) -> list[str]:
     sources: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
         if item.source is not None and item.label is not None:
             sources[item.source][item.label] += 1
-    whole = data_warnings.class_and_source("the images", sources, answers=answers)
-    warnings = data_warnings.data_warnings({"splits": tables}, answers=answers)
+    whole = data_warnings.class_and_source("the images", sources, classifies=classifies)
+    warnings = data_warnings.data_warnings({"splits": tables}, classifies=classifies)
     # One sentence for all images says what those of each split and domain would.
     return [*whole, *(line for line in warnings if not (whole and line.startswith("Class and source")))]
 

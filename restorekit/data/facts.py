@@ -1,4 +1,4 @@
-"""Images to facts: what one reading of an image tells the data check, remembered for each file until it changes."""
+"""Facts of an image for the integrity check, from one reading, cached for each file until it changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FLAT = 4 / 127.5
 
 @dataclass(frozen=True)
 class Facts:
-    """What one reading tells of an image."""
+    """What is known of an image from one reading."""
 
     size: tuple[int, ...]
     channels: int
@@ -116,7 +116,7 @@ def _border(values: NDArray[Any]) -> tuple[float, ...]:
 
 
 class Memory:
-    """Facts by file, the axes it is read with, its size and its times of change. What goes wrong only costs time.
+    """Cache of facts by file, axes, size and times of change. A damaged cache only costs time.
 
     The time of change of its content can be set, as copying does; that of the file's entry cannot.
     """
@@ -126,7 +126,7 @@ class Memory:
         self.new: list[tuple[str, int, int, int, int, str]] = []
 
     def read(self, path: Path, dims: int | None = None) -> Facts:
-        """Return the facts of a file, as remembered or by `read_image`.
+        """Return the facts of a file, from the cache or by `read_image`.
 
         Args:
             path: the file.
@@ -162,7 +162,7 @@ class Memory:
             return None
 
     def keep(self) -> None:
-        """Write down what is new."""
+        """Store new facts."""
         if self.base is not None:
             with suppress(sqlite3.Error), self.base:
                 self.base.executemany(f"INSERT OR REPLACE INTO facts_{FORMAT} VALUES (?, ?, ?, ?, ?, ?)", self.new)
@@ -171,7 +171,7 @@ class Memory:
 
 @contextmanager
 def remembering() -> Iterator[Memory]:
-    """Open the memory of the user; without one where its folder cannot be written."""
+    """Open the user's cache; without one where its folder cannot be written."""
     with remembered("facts", _TABLE) as base:
         memory = Memory(base)
         try:

@@ -105,7 +105,7 @@ class FileDataset(Dataset):
         return [*found, *((path, NO_SPLIT) for path in self.format.find(self.base) if path not in known)]
 
     def _decided(self) -> Depths:
-        """Decide once; a worker process gets what was decided."""
+        """Decide once; worker processes get the decision."""
         if self._depths is None:
             try:
                 self._depths = self._decide()

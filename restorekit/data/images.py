@@ -1,4 +1,4 @@
-"""Image files as tensors, for datasets and for who trains; `restorekit.io` reads them as NumPy arrays."""
+"""Image files as tensors, for datasets and training; `restorekit.io` reads them as NumPy arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe's datasets, a manifest or a folder to items: images, each with what is known of it and what was seen."""
+"""Items of a recipe's datasets, a manifest or a folder: images with their metadata and facts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ __all__ = [
 
 Say = Callable[[str], None]
 MOST_CLASSES = 10
-"""A manifest does not say what its labels are: more numbers than this are a quantity, not classes."""
+"""A manifest does not say what its labels are: more numbers than this are a regression target, not classes."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image, what is known of it, and what was seen when it was read."""
+    """An image, its metadata, and its facts from reading it."""
 
     name: str
     load: Callable[[], Tensor]
@@ -49,10 +49,10 @@ class Item:
     source: str | None = None
     file: Path | None = None
     facts: Facts | None = None
-    fault: str | None = None
+    error: str | None = None
     """Why it cannot be used."""
     number: float | None = None
-    """Its target, where targets are a quantity; then it has no label."""
+    """Its target, of a regression target; then it has no label."""
     classes: tuple[str, ...] = ()
     """The classes of its dataset, where they are known, also those of which it has no image."""
     skipped: bool = False
@@ -86,7 +86,7 @@ def recipe_items(splits: Splits) -> list[Item]:
                     source=record.source,
                     file=side.dataset.file(index),
                     facts=seen if isinstance(seen, Facts) else None,
-                    fault=str(seen) if isinstance(seen, DataError) else None,
+                    error=str(seen) if isinstance(seen, DataError) else None,
                     classes=side.domain.classes,
                     skipped=position >= len(side),
                     synthetic=side.dataset.synthetic,
@@ -97,7 +97,7 @@ def recipe_items(splits: Splits) -> list[Item]:
 
 def _number(task: Task, target: Target) -> float | None:
     """Return the only number of a target, where it is known; None of any other task."""
-    return target if task.kind == "numbers" and not isinstance(target, tuple) and task.knows(target) else None
+    return target if task.kind == "numbers" and not isinstance(target, tuple) and task.is_labelled(target) else None
 
 
 def _of_side(side: Side, position: int) -> Tensor:
@@ -107,13 +107,13 @@ def _of_side(side: Side, position: int) -> Tensor:
 def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> list[Item]:
     """Return the images that a manifest names, all of them, and read each.
 
-    Labels that are more than ten different numbers, and nothing else, are a quantity.
+    Labels that are more than ten different numbers, and nothing else, are a regression target.
 
     Raises:
         DataError: if the manifest cannot be used.
     """
     rows, _ = read_manifest(file, columns)
-    return _quantified(_read((_of_row(row, file.parent) for row in rows), len(rows), say))
+    return _with_targets(_read((_of_row(row, file.parent) for row in rows), len(rows), say))
 
 
 def listed_folder_items(
@@ -136,18 +136,18 @@ def listed_folder_items(
     items = [_completed(item, place) for item, place in listed]
     differing = [item for item, place in listed if item.split and place.split and item.split != place.split]
     found = [*items, *(_placed(path, path.relative_to(folder)) for path in others)]
-    faults = []
+    errors = []
     if others:
-        faults.append(
+        errors.append(
             f"{file} names {len(rows)} of {len(found)} images of the folder; {len(others)} are named by no row, such "
             f"as {others[0]}: of these only the pixels and the folder were checked"
         )
     if differing:
-        faults.append(
+        errors.append(
             f"{file} says another split than the folder of {len(differing)} of {len(rows)} images, such as "
             f"{differing[0].name} ({differing[0].split}): only the manifest's splits were checked"
         )
-    return _quantified(_read(found, len(found), say)), faults
+    return _with_targets(_read(found, len(found), say)), errors
 
 
 def _completed(item: Item, place: Item) -> Item:
@@ -161,7 +161,7 @@ def _completed(item: Item, place: Item) -> Item:
 
 def depth_lines(items: Iterable[Item]) -> tuple[list[str], list[str]]:
     """Return what the values of all 16-bit files say of their bits, in a line, and why they say nothing, in another."""
-    files = [item.file for item in items if item.file is not None and item.fault is None and _may_be_deep(item)]
+    files = [item.file for item in items if item.file is not None and item.error is None and _may_be_deep(item)]
     try:
         return [*filter(None, [decide(survey(files)).sentence()])], []
     except DataError as error:
@@ -191,7 +191,7 @@ def _of_row(row: ManifestRow, folder: Path) -> Item:
     return Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
 
 
-def _quantified(items: Iterable[Item]) -> list[Item]:
+def _with_targets(items: Iterable[Item]) -> list[Item]:
     found = list(items)
     labels = {item.label for item in found if item.label is not None}
     if len(labels) <= MOST_CLASSES or not all(map(_is_number, labels)):
@@ -246,7 +246,7 @@ def _read(items: Iterable[Item], count: int, say: Say) -> Iterator[Item]:
             try:
                 seen = memory.read(item.file)
             except DataError as error:
-                yield replace(item, fault=str(error))
+                yield replace(item, error=str(error))
                 continue
-            fault = None if seen.finite else f"{item.name}: holds values that are not finite"
-            yield replace(item, facts=seen, fault=fault)
+            failure = None if seen.finite else f"{item.name}: holds values that are not finite"
+            yield replace(item, facts=seen, error=failure)

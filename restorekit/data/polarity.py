@@ -1,4 +1,4 @@
-"""Which of two classes is the positive one, and whether the recipe says so or only the alphabet."""
+"""Which of two classes is positive, and whether the recipe declares it or the alphabet decides."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN = re.compile(r"[A-Za-z_][\w-]*( [\w-]+)*")
 _WORDS_OF_YAML = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 
-OTHER_TASKS = ("quantity", "numbers", "mask")
+OTHER_TASKS = ("target", "numbers", "mask")
 """Options of datasets whose targets are then no classes of images."""
 
 
@@ -51,7 +51,7 @@ class Polarity:
         return f"positive class: {self.positive} (negative: {self.classes[0]})"
 
     def warning(self) -> str:
-        """Return in one line that nobody chose the positive class, and what to write; empty where it was declared."""
+        """Return one line if the positive class is not declared, with what to write; empty where it is declared."""
         if not self.undeclared or (self.classes and self.positive is None):
             return ""
         if self.positive is None:
@@ -82,7 +82,7 @@ def is_negative(name: str) -> bool:
 
 
 def polarity(spec: AnyRecipe, parts: Parts, splits: Splits | None = None) -> Polarity | None:
-    """Return which class of a recipe is positive and who decided; None where no class is predicted.
+    """Return the positive class of a recipe and whether it is declared; None where no class is predicted.
 
     Args:
         spec: the recipe.

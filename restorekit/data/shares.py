@@ -1,4 +1,4 @@
-"""Which split each group of a dataset is in, where nobody has said it: drawn from the groups' names alone."""
+"""The split of each group of a dataset without given splits, drawn from the groups' names alone."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class TruthOf(Dataset):
 
     def __init__(self, inner: Dataset) -> None:
         self.inner = inner
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.synthetic, self.unit, self.records = inner.synthetic, inner.unit, inner.records
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
@@ -107,7 +107,7 @@ class Side:
         key = self.record(position).key
         with expecting(self.domain.dims):
             sample = self.dataset.load(self.indices[position], rng_of(*seeds, self.name))
-        self._demand(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
+        self._check(key, sample.image.ndim - 1, finite=bool(torch.isfinite(sample.image).all()))
         image = _channels(sample.image, self.domain.channels, key)
         truth = None if sample.truth is None else _channels(sample.truth, self.domain.channels, key)
         return replace(sample, image=image, truth=truth)
@@ -124,11 +124,11 @@ class Side:
             return facts_of(sample.image.detach().cpu().numpy(), sample.intensity)
         found = memory.read(file, self.domain.dims)
         key = self.record(position).key
-        self._demand(key, len(found.size), finite=found.finite)
-        _demand_channels(found.channels, self.domain.channels, found.gray, key)
+        self._check(key, len(found.size), finite=found.finite)
+        _check_channels(found.channels, self.domain.channels, found.gray, key)
         return found
 
-    def _demand(self, key: str, dims: int, *, finite: bool) -> None:
+    def _check(self, key: str, dims: int, *, finite: bool) -> None:
         if dims != self.domain.dims:
             size = list(self.domain.size)
             raise DataError(f"{key}: has {dims} spatial sizes; data.size has {self.domain.dims}: {size}")
@@ -142,7 +142,7 @@ class Side:
     def counts(self) -> dict[str, Any]:
         """Images by class and source, as the report shows them."""
         rows = [(self.label(r), r.group, r.source) for r in map(self.record, range(len(self)))]
-        unlabelled = sum(not self.domain.task.knows(r.target) for r in map(self.record, range(len(self))))
+        unlabelled = sum(not self.domain.task.is_labelled(r.target) for r in map(self.record, range(len(self))))
         found = {**count_rows(rows, self.domain.classes), "unlabelled": unlabelled, "skipped": len(self.skipped)}
         return {**found, "ungrouped": 0} if self.dataset.synthetic else found  # what is made has no patient
 
@@ -159,7 +159,7 @@ class Side:
 
     def label(self, record: Record) -> str | None:
         """Return the name of a record's class; None where that is not known, and where targets are no classes."""
-        return self.domain.task.called(record.target) or None if self.domain.classes else None
+        return self.domain.task.format_target(record.target) or None if self.domain.classes else None
 
 
 def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class Splits:
         return {name: [asdict(depths) for depths in self["train", name].dataset.depths()] for name in SIDES}
 
     def depth_notes(self) -> list[str]:
-        """Return for people what was decided of the bits of 16-bit files, a line for each collection of files."""
+        """Return the decided bits of 16-bit files as text, one line for each collection of files."""
         sentences = [(name, depths.sentence()) for name in SIDES for depths in self["train", name].dataset.depths()]
         return list(dict.fromkeys(f"data.{name}: {text}" for name, text in sentences if text))
 
@@ -221,7 +221,9 @@ class Splits:
             if isinstance(side.dataset, TruthOf):
                 continue  # not images of their own
             for r in map(side.record, range(len(side))):
-                rows.writerow([r.key, name, side.domain.task.called(r.target), r.group or "", split, r.source or ""])
+                rows.writerow(
+                    [r.key, name, side.domain.task.format_target(r.target), r.group or "", split, r.source or ""]
+                )
         return text.getvalue()
 
     def skipped_files(self) -> list[tuple[Path, str]]:
@@ -229,7 +231,7 @@ class Splits:
         return sorted({found for side in self.sides.values() for found in side.dataset.skipped()})
 
     def shared_groups(self) -> list[str]:
-        """Groups that stand in more than one split: what is learnt of a patient must not be tested on them."""
+        """Groups in more than one split: test patients must not be in training."""
         of = {split: self[split, "a"].groups() | self[split, "b"].groups() for split in SPLITS}
         pairs = (("train", "val"), ("train", "test"), ("val", "test"))
         return sorted(set().union(*(of[one] & of[other] for one, other in pairs)))
@@ -346,7 +348,7 @@ def _require_targets(a: Side, b: Side) -> None:
 
 def _require_known(task: Task, targets: Sequence[Target]) -> None:
     if task.kind == "mask":
-        lost = [] if any(map(task.knows, targets)) else ["mask"]
+        lost = [] if any(map(task.is_labelled, targets)) else ["mask"]
     else:
         cells = [task.cells(target) for target in targets]
         lost = [repr(name) for i, name in enumerate(task.names) if not any(row[i] for row in cells)]
@@ -358,7 +360,7 @@ def _require_known(task: Task, targets: Sequence[Target]) -> None:
 
 
 def changes(folder: Path, splits: Splits) -> str:
-    """Return in a sentence which images came or went since a run began; empty if it is in the making, or none did.
+    """Return a sentence that names the images added or removed since the run began; empty if there are none, or no run.
 
     Raises:
         DataError: if images have moved, as when another version of a library splits them: what a run learnt from must
@@ -367,7 +369,7 @@ def changes(folder: Path, splits: Splits) -> str:
     path = folder / "splits.csv"
     if not path.is_file():
         return ""
-    _demand_same_depths(folder / "data.json", splits)
+    _check_same_depths(folder / "data.json", splits)
     began, now = _places(read_own_text(path)), _places(splits.listing())
     moved = sorted(image for image, split in now.items() if began.get(image, split) != split)
     if moved:
@@ -375,12 +377,14 @@ def changes(folder: Path, splits: Splits) -> str:
             f"{path}: {len(moved)} images stand in another split than when the run began, such as {moved[0][1]}; the "
             "data or the versions of libraries have changed. Give the manifest a column split, from this file"
         )
-    came, gone = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
-    changes = [f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((came, "came"), (gone, "went")) if some]
+    added, removed = sorted(now.keys() - began.keys()), sorted(began.keys() - now.keys())
+    changes = [
+        f"{len(some)} {what}, such as {some[0][1]}" for some, what in ((added, "added"), (removed, "removed")) if some
+    ]
     return f"the images have changed since the run began: {'; '.join(changes)}" if changes else ""
 
 
-def _demand_same_depths(path: Path, splits: Splits) -> None:
+def _check_same_depths(path: Path, splits: Splits) -> None:
     began = read_own_json(path).get("depths", {}) if path.is_file() else {}
     now = splits.depths()
     for name in SIDES:
@@ -388,7 +392,7 @@ def _demand_same_depths(path: Path, splits: Splits) -> None:
         if name in began and was != is_now:
             raise DataError(
                 f"{path}: 16-bit files of data.{name} were taken to hold {_bits(was)} when the run began, and are now "
-                f"taken to hold {_bits(is_now)}: files came or went. Bring them back, or begin a new run"
+                f"taken to hold {_bits(is_now)}: files were added or removed. Restore them, or start a new run"
             )
 
 
@@ -402,7 +406,7 @@ def _places(listing: str) -> dict[tuple[str, str], str]:
 
 
 def look(splits: Splits, say: Callable[[str], None]) -> Splits:
-    """Read every image once. Made images cannot be unreadable and repeat nobody, so one of them is enough."""
+    """Read every image once; of synthetic images the first alone."""
     looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = {}
     with remembering() as memory:
         for key, side in splits.sides.items():
@@ -476,7 +480,7 @@ def _check_depths(sides: Mapping[tuple[str, SideName], Side]) -> None:
 
 
 def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, recipe: AnyRecipe) -> None:
-    """Move a fraction of the training groups to validation. Both sides go by the group's name, so none is in two."""
+    """Move a fraction of the training groups to validation; by their names alone, so that both sides agree."""
     paired = recipe.data.pairing == "key"
     for name in SIDES:
         train = sides["train", name]
@@ -489,14 +493,17 @@ def _split_validation(sides: dict[tuple[str, SideName], Side], fraction: float, 
         chosen = tuple(i for i, is_held in zip(train.indices, held, strict=True) if is_held)
         if train.indices and not chosen:
             count = len({_unit(train.dataset.records[i], paired=paired) for i in train.indices})
-            raise DataError(f"data.val: {fraction:g} of the {count} groups of data.{name} came to none; raise it")
+            raise DataError(f"data.val: {fraction:g} of the {count} groups of data.{name} round to none; raise it")
         rest = tuple(i for i, is_held in zip(train.indices, held, strict=True) if not is_held)
         sides["train", name] = replace(train, indices=rest)
         sides["val", name] = replace(train, indices=chosen)
 
 
 def _keep_half(sides: dict[tuple[str, SideName], Side], half: Literal["first", "second"], *, paired: bool) -> None:
-    """Keep one half of the training groups. It depends on their names alone, so that one judge serves every seed."""
+    """Keep one half of the training groups.
+
+    It depends on their names alone, so that one audit classifier serves every seed.
+    """
     for name in SIDES:
         train = sides["train", name]
         units = {i: _unit(train.dataset.records[i], paired=paired) for i in train.indices}
@@ -514,28 +521,28 @@ def _unit(record: Record, *, paired: bool) -> str:
 
 
 def _readable(side: Side, looks: dict[int, Facts | DataError], how: Literal["refuse", "skip"]) -> Side:
-    faults = {index: str(found) for index, found in looks.items() if isinstance(found, DataError)}
-    if not faults:
+    errors = {index: str(found) for index, found in looks.items() if isinstance(found, DataError)}
+    if not errors:
         return side
     if how == "refuse":
-        first = next(iter(faults.values()))
-        more = f" (the first of {len(faults)} such files)" if len(faults) > 1 else ""
+        first = next(iter(errors.values()))
+        more = f" (the first of {len(errors)} such files)" if len(errors) > 1 else ""
         raise DataError(f"data.{side.name}: {first}{more}; repair or remove it, or set data.unreadable: skip")
-    kept = tuple(i for i in side.indices if i not in faults)
+    kept = tuple(i for i in side.indices if i not in errors)
     if not kept and side.indices:
         raise DataError(
-            f"data.{side.name}: none of {len(faults)} images can be read; the first: {next(iter(faults.values()))}"
+            f"data.{side.name}: none of {len(errors)} images can be read; the first: {next(iter(errors.values()))}"
         )
-    return replace(side, indices=kept, skipped=tuple(faults.values()))
+    return replace(side, indices=kept, skipped=tuple(errors.values()))
 
 
 def _channels(image: Tensor, channels: int, key: str) -> Tensor:
     if image.shape[0] == channels:
         return image
-    _demand_channels(image.shape[0], channels, bool((image == image[:1]).all()), key)
+    _check_channels(image.shape[0], channels, bool((image == image[:1]).all()), key)
     return image.expand(channels, *image.shape[1:]) if image.shape[0] == 1 else image[:1]
 
 
-def _demand_channels(have: int, want: int, gray: bool, key: str) -> None:
+def _check_channels(have: int, want: int, gray: bool, key: str) -> None:
     if have not in (1, want) and not (want == 1 and gray):
         raise DataError(f"{key}: has {have} channels, data.channels is {want}; only one channel is repeated")

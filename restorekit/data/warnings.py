@@ -1,4 +1,4 @@
-"""What in the data may deceive a reader of the scores, in sentences: leaks, confounding, few images."""
+"""Warnings about the data as sentences: leaks, confounding, few images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 Json = Mapping[str, Any]
 
 FEW_IMAGES = 10
-"""Below so many images of a class, the reader is told that they are few."""
+"""Below so many images of a class, the report warns that they are few."""
 
 
 def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
@@ -41,17 +41,19 @@ def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
 
 
-def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = True, answers: bool = True) -> list[str]:
-    """Return in plain words what in the data may deceive a reader of the scores of a run.
+def data_warnings(
+    data: Json, *, synthetic: bool = False, translates: bool = True, classifies: bool = True
+) -> list[str]:
+    """Return sentences about the data that matter to a reader of a run's scores.
 
     Args:
         data: images by split and domain, and groups that stand in several splits, as data.json has them.
         synthetic: the images are made, not recorded: no patient is missing.
         translates: the run restores images.
-        answers: the run tells classes.
+        classifies: the run predicts classes.
     """
     splits = data.get("splits") or {}
-    found = [*_unlearnt(splits), *_confounded(splits, answers=answers)]
+    found = [*_unlearnt(splits), *_confounded(splits, classifies=classifies)]
     for split, domains in splits.items():
         found += _class_and_domain(split, domains, translates=translates)
     shared = data.get("shared_groups") or []
@@ -59,13 +61,13 @@ def data_warnings(data: Json, *, synthetic: bool = False, translates: bool = Tru
         who = "subjects" if synthetic else "patients"
         found.append(
             f"{len(shared)} {who} stand in more than one split, such as {shared[0]}: what was learnt of them was "
-            "tested on them, so the scores are too good."
+            "tested on them, so the scores are too high."
         )
     return found if synthetic else [*found, *_ungrouped(splits)]
 
 
 def unchecked_warnings(data: Json) -> list[str]:
-    """Return what the data check of a run did not look at, a sentence each: of these images a leak is not ruled out.
+    """Return what the data check of a run left out, one sentence each: leaks of these images are possible.
 
     Args:
         data: data.json, whose "check" lists it under "unchecked". Runs of version 1.0 did not record it.
@@ -98,7 +100,7 @@ def no_test_split(splits: Json) -> list[str]:
 
 
 def _unlearnt(splits: Json) -> Iterator[str]:
-    """Say which classes no training image shows; a domain of which no class is known is not looked at."""
+    """Yield the classes that no training image shows; domains without classes are left out."""
     train = {name: counts.get("classes") or {} for name, counts in (splits.get("train") or {}).items()}
     labelled = {name: classes for name, classes in train.items() if sum(classes.values())}
     lacking: dict[tuple[str, ...], list[str]] = {}
@@ -111,13 +113,13 @@ def _unlearnt(splits: Json) -> Iterator[str]:
         of, there = ("", "") if whole else (f" of domain {listed(domains)}", " there")
         yield (
             f"No training image{of} is {either(names)}, so nothing is learnt of {'it' if len(names) == 1 else 'them'}"
-            f"{there}; if some should be, check how labels are told (file name, folder, table)."
+            f"{there}; if some should be, check where labels are read from (file name, folder, table)."
         )
 
 
 @dataclass
-class _Told:
-    """Where a source tells the class, and where much the same is true."""
+class _Warning:
+    """A warning that a source predicts the class, and the places where it holds."""
 
     sentence: str
     sources: Json
@@ -134,21 +136,21 @@ class _Told:
         return self.sentence.replace("{}", _images_of(self.places), 1) + also
 
 
-def _confounded(splits: Json, *, answers: bool) -> list[str]:
-    """Say where the source tells the class: of the test images first; places where it leans alike share a sentence."""
-    told: dict[str, _Told] = {}
+def _confounded(splits: Json, *, classifies: bool) -> list[str]:
+    """Return where the source predicts the class, test images first; places with the same relation share a sentence."""
+    found: dict[str, _Warning] = {}
     for split in sorted(splits, key=lambda split: split != "test"):
         for domain, counts in splits[split].items():
             sources, place = counts.get("sources"), (split, domain)
-            for sentence in class_and_source("{}", sources, answers=answers):
-                like = next((one for one in told.values() if one.like(sentence, sources)), None)
-                if sentence in told:
-                    told[sentence].places.append(place)
+            for sentence in class_and_source("{}", sources, classifies=classifies):
+                like = next((one for one in found.values() if one.like(sentence, sources)), None)
+                if sentence in found:
+                    found[sentence].places.append(place)
                 elif like:
                     like.alike.append(place)
                 else:
-                    told[sentence] = _Told(sentence, sources, [place])
-    return [one.text() for one in told.values()]
+                    found[sentence] = _Warning(sentence, sources, [place])
+    return [one.text() for one in found.values()]
 
 
 def _lean_alike(one: Json, other: Json) -> bool:
@@ -169,7 +171,7 @@ def _images_of(places: Iterable[tuple[str, str]]) -> str:
 
 
 def _ungrouped(splits: Json) -> list[str]:
-    """Say of how many images the patient is not known."""
+    """Yield of how many images the patient is not known."""
     counts = []
     for split, domains in splits.items():
         images = sum(int(counts.get("images") or 0) for counts in domains.values())
@@ -195,17 +197,17 @@ def _only(rows: Json) -> list[tuple[str, str]]:
     return [(name, classes[0]) for name, classes in held.items() if len(classes) == 1]
 
 
-def class_and_source(where: str, sources: Any, *, answers: bool = True) -> list[str]:
-    """Return a sentence, if in these images the source tells the class; `answers`: the run tells classes."""
+def class_and_source(where: str, sources: Any, *, classifies: bool = True) -> list[str]:
+    """Return a sentence if the source predicts the class in these images; `classifies`: the run predicts classes."""
     rows: Json = {name: row for name, row in (sources or {}).items() if row}
     v = cramers_v(_table(rows)[1])
     if v is None or v <= 0.5:
         return []
     only = ", ".join(f"source {source} holds only {name}" for source, name in _only(rows))
     if not only:
-        means = "accuracy partly measures source" if answers else "signs of a source may pass for signs of a class"
+        means = "accuracy partly measures source" if classifies else "signs of a source may pass for signs of a class"
         return [f"Class and source go together in {where} (Cramér's V {v:.2f}), so {means}."]
-    means = "accuracy measures source as well as class" if answers else "signs of a source pass for signs of a class"
+    means = "accuracy measures source as well as class" if classifies else "signs of a source pass for signs of a class"
     return [f"Class and source are confounded: in {where}, {only} (Cramér's V {v:.2f}), so {means}."]
 
 
@@ -237,4 +239,4 @@ def few_images(name: str, images: int, split: str = "test") -> list[str]:
     if images >= FEW_IMAGES:
         return []
     those = f"{split_word(split)} image is" if images == 1 else f"{images} {split_word(split)} images are"
-    return [f"Only {'one ' if images == 1 else ''}{those} {name}: what depends on them is hardly known."]
+    return [f"Only {'one ' if images == 1 else ''}{those} {name}: scores that depend on them are unreliable."]

@@ -1,6 +1,6 @@
-"""What each guest brought when it was last imported, kept in the user's cache folder: names are known before an import.
+"""The parts of each plugin at its last import, cached in the user's cache folder: names are known before an import.
 
-What goes wrong with the file only costs time. An error that it holds says whom to try last, never that one is broken.
+A missing or damaged cache only costs time. A cached error only lowers the plugin's priority; it is always tried again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hashlib import blake2b
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
-from restorekit.discovery.installed import Guest, own_version
+from restorekit.discovery.installed import PluginSource, own_version
 from restorekit.io.files import cache_folder, replacing
 
 __all__ = ["Catalogue", "Known"]
@@ -25,7 +25,7 @@ FILE = "plugins.json"
 
 @dataclass(frozen=True)
 class Known:
-    """What was seen of a guest."""
+    """The parts of a plugin, or its error, at its last import."""
 
     parts: tuple[tuple[str, str], ...]
     """(kind, name) of each."""
@@ -41,32 +41,35 @@ class _Row:
 
 
 class Catalogue:
-    """What is known of guests, as long as their files, their versions and ours stay as they are."""
+    """The cached parts of plugins.
+
+    An entry is valid while the files and versions of the plugin and of restorekit are the same.
+    """
 
     def __init__(self) -> None:
         self._rows = _read()
         self._stamps: dict[str, str] = {}
 
-    def known(self, guest: Guest) -> Known | None:
-        """Return what was seen of a guest that has not changed since. Ask before it is imported."""
-        self._stamps[_key(guest)] = _stamp(guest)
-        row = self._rows.get(_key(guest))
-        return row.known if row is not None and row.stamp == self._stamps[_key(guest)] else None
+    def known(self, source: PluginSource) -> Known | None:
+        """Return the entry of a plugin that has not changed since; call it before the plugin is imported."""
+        self._stamps[_key(source)] = _stamp(source)
+        row = self._rows.get(_key(source))
+        return row.known if row is not None and row.stamp == self._stamps[_key(source)] else None
 
-    def remember(self, guest: Guest, known: Known) -> None:
-        """Write down what a guest brought, if that is new."""
-        key = _key(guest)
+    def remember(self, source: PluginSource, known: Known) -> None:
+        """Store the parts of a plugin if they are new."""
+        key = _key(source)
         stamp, before = self._stamps[key], self._rows.get(key)
-        if not stamp or (before and before.stamp == stamp and _told(before.known) == _told(known)):
+        if not stamp or (before and before.stamp == stamp and _content(before.known) == _content(known)):
             return
-        self._rows[key] = _Row(guest.home[0], stamp, known)
+        self._rows[key] = _Row(source.home[0], stamp, known)
         others = {k: row for k, row in _read().items() if os.path.exists(row.home)}
         text = json.dumps({k: asdict(row) for k, row in {**others, key: self._rows[key]}.items()}, indent=1)
         with suppress(OSError), replacing(cache_folder() / FILE, shared=True) as stream:
             stream.write(text.encode())
 
 
-def _told(known: Known) -> tuple[object, ...]:
+def _content(known: Known) -> tuple[object, ...]:
     return known.parts, known.error  # the time differs at every import
 
 
@@ -85,18 +88,18 @@ def _known(row: dict[str, object]) -> Known:
     return Known(tuple((str(kind), str(name)) for kind, name in parts), seconds, error)
 
 
-def _key(guest: Guest) -> str:
-    """The guest and where it lies: environments that share a cache do not take turns."""
-    return f"{guest.name} {' '.join(guest.home)}"
+def _key(source: PluginSource) -> str:
+    """Name and location: environments that share a cache have entries of their own."""
+    return f"{source.name} {' '.join(source.home)}"
 
 
-def _stamp(guest: Guest) -> str:
-    """Return a digest of all that may change what a guest brings; empty if its files are not found."""
-    files = sorted(_files(guest.home))
+def _stamp(source: PluginSource) -> str:
+    """Return a digest of all that may change a plugin's parts; empty if its files are not found."""
+    files = sorted(_files(source.home))
     if not files:
         return ""
-    told = [own_version(), sys.version, guest.distribution, guest.version, guest.entry.value, *files]
-    return blake2b(json.dumps(told).encode(), digest_size=16).hexdigest()
+    content = [own_version(), sys.version, source.distribution, source.version, source.entry.value, *files]
+    return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
 def _files(home: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:

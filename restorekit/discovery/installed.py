@@ -1,4 +1,4 @@
-"""One guest: an entry point of an installed package, held to its API range and imported so that it breaks alone."""
+"""One plugin: an entry point of an installed package, checked for its API range, imported with its errors contained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "COMMANDS",
     "GROUP",
     "SLOW",
-    "Guest",
+    "PluginSource",
     "find",
     "find_in",
     "is_slow",
@@ -41,13 +41,13 @@ GROUP = "restorekit"
 COMMANDS = "restorekit.commands"
 What = Literal["plugin", "command"]
 SLOW = 2.0
-"""Seconds of import from which the user is told."""
+"""Seconds of import from which the user is warned."""
 DEVELOPERS = {"dev", "doc", "docs", "test", "tests"}
 """Extras for those who work on a distribution; no run uses what they ask for."""
 
 
-class Guest:
-    """A plugin or a command that a distribution brings, known from metadata alone until it is loaded.
+class PluginSource:
+    """A plugin or a command of a distribution; only its metadata are read until it is loaded.
 
     Args:
         what: "plugin" or "command".
@@ -66,8 +66,8 @@ class Guest:
         self.who = f"{what} {entry.name}"
         self.distribution, self.version = distribution, version
         self._requires = requires
-        self.rivals: Sequence[Guest] = ()
-        """Guests of other distributions that have its name."""
+        self.rivals: Sequence[PluginSource] = ()
+        """Plugins of other distributions that have its name."""
         self._own = own
         self.seconds: float | None = None
         """How long its import took; None before that."""
@@ -75,13 +75,13 @@ class Guest:
     @property
     def slow(self) -> str | None:
         """A line for the user if its import took long."""
-        told = f"{self.who} of {self.distribution} took {self.seconds or 0:.1f} s to import"
-        return told if is_slow(self.seconds) else None
+        text = f"{self.who} of {self.distribution} took {self.seconds or 0:.1f} s to import"
+        return text if is_slow(self.seconds) else None
 
     def refusal(self) -> str | None:
-        """Return why it is not imported, and a hint; None if nothing in its metadata speaks against it."""
+        """Return why it is not imported, and a hint; None if its metadata are fine."""
         if self.rivals:
-            named = sorted(f"{guest.distribution} {guest.version}" for guest in (self, *self.rivals))
+            named = sorted(f"{source.distribution} {source.version}" for source in (self, *self.rivals))
             listed = " and from ".join(named)
             return f"{self.who}: comes from {listed}; uninstall one, or have one rename its entry point"
         if self._own:
@@ -118,7 +118,7 @@ class Guest:
 
     @contextmanager
     def contained(self, doing: str) -> Iterator[None]:
-        """Turn whatever its code raises into a PluginError of one line; what it prints stays out of our results.
+        """Turn any exception of its code into a one-line PluginError; its prints go to standard error.
 
         Only Ctrl-C goes through.
         """
@@ -127,7 +127,7 @@ class Guest:
                 yield
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a guest may raise anything, SystemExit too; it must not take others with it
+        except BaseException as error:  # a plugin may raise anything, SystemExit too; it must not take others with it
             raise PluginError(self._explained(doing, error)) from error
 
     def _explained(self, doing: str, error: BaseException) -> str:
@@ -136,12 +136,12 @@ class Guest:
         lacking = self._lacking(error.name) if isinstance(error, ModuleNotFoundError) and error.name else None
         if lacking is not None:
             return f"{self.who}: {lacking}"
-        told = next(line for line in format_exception_only(error) if not line.startswith(" "))  # not a line of source
+        line = next(line for line in format_exception_only(error) if not line.startswith(" "))  # not a line of source
         place = self._place(error)
-        return f"{self.who}: {doing}: {' '.join(told.split())}{place and f' ({place})'}"
+        return f"{self.who}: {doing}: {' '.join(line.split())}{place and f' ({place})'}"
 
     def _lacking(self, module: str) -> str | None:
-        """Return which library is absent, and a hint; None if it is there, or is a module of the guest's own."""
+        """Return which library is absent, and a hint; None if it is there, or is a module of the plugin's own."""
         top = module.partition(".")[0]
         if top == self._top or _spec_of(top) is not None:
             return None
@@ -150,7 +150,7 @@ class Guest:
         return f"needs the library {top!r}, which is not installed; run: pip install {' '.join(named)}"
 
     def _place(self, error: BaseException) -> str:
-        """Return the file and line of the guest where an error arose, or nothing."""
+        """Return the file and line of the plugin where an error arose, or nothing."""
         lines = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
         if isinstance(error, SyntaxError) and error.filename:
             lines.append((error.filename, error.lineno or 1))
@@ -181,16 +181,16 @@ class Guest:
         return [r for r in made if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
-def find(what: What, own: Collection[str]) -> list[Guest]:
-    """Return every installed guest by name and distribution; `own` are the names that restorekit's own have."""
+def find(what: What, own: Collection[str]) -> list[PluginSource]:
+    """Return every installed plugin by name and distribution; `own` are the names that restorekit's own have."""
     entries = entry_points(group=GROUP if what == "plugin" else COMMANDS)
-    made = [Guest(what, entry, *_metadata(entry), own=entry.name in own) for entry in entries]
-    for guest in made:
-        guest.rivals = [other for other in made if other.name == guest.name and other is not guest]
-    return sorted(made, key=lambda guest: (guest.name, guest.distribution, guest.entry.value))
+    made = [PluginSource(what, entry, *_metadata(entry), own=entry.name in own) for entry in entries]
+    for source in made:
+        source.rivals = [other for other in made if other.name == source.name and other is not source]
+    return sorted(made, key=lambda source: (source.name, source.distribution, source.entry.value))
 
 
-def find_in(folder: Path) -> list[Guest]:
+def find_in(folder: Path) -> list[PluginSource]:
     """Return the plugins of a project's folder, installed or not; none if it brings commands alone.
 
     Raises:
@@ -208,7 +208,10 @@ def find_in(folder: Path) -> list[Guest]:
     if GROUP not in groups and COMMANDS not in groups:
         raise PluginError(f'{file}: names no plugin; add [project.entry-points.{GROUP}] and NAME = "MODULE"')
     about = project.get("name", folder.name), project.get("version", "?"), project.get("dependencies", [])
-    return [Guest("plugin", EntryPoint(name, of, GROUP), *about) for name, of in sorted(groups.get(GROUP, {}).items())]
+    return [
+        PluginSource("plugin", EntryPoint(name, of, GROUP), *about)
+        for name, of in sorted(groups.get(GROUP, {}).items())
+    ]
 
 
 def put_on_path(folder: Path) -> None:
@@ -220,7 +223,7 @@ def put_on_path(folder: Path) -> None:
 
 
 def is_slow(seconds: float | None) -> bool:
-    """Return True if the user should be told of an import's time."""
+    """Return True if the user should be warned of an import's time."""
     return seconds is not None and seconds > SLOW
 
 
@@ -235,7 +238,7 @@ def own_version() -> str | None:
 def libraries(distributions: Iterable[str]) -> dict[str, str]:
     """Return the version here of everything that installed distributions ask for, by its name.
 
-    What only an extra asks for is told where it is installed; what must be there and is not, is "absent".
+    What only an extra asks for is listed where it is installed; what must be there and is not, is "absent".
     """
     found: dict[str, str] = {}
     for name in distributions:
@@ -283,9 +286,9 @@ def _spec_of(module: str) -> Any:
 
 @contextmanager
 def _warnings_raise_nothing() -> Iterator[None]:
-    """Let a warning be a warning where the user, or the user's tests, turn warnings into errors.
+    """Keep warnings from raising where the user, or the user's tests, turn warnings into errors.
 
-    Elsewhere nothing is touched: the filters that a guest sets for its libraries stay.
+    Elsewhere nothing is touched: the filters that a plugin sets for its libraries stay.
     """
     if not any(action == "error" for action, *_ in warnings.filters):
         yield

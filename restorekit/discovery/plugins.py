@@ -1,4 +1,4 @@
-"""All plugins: list them, import a guest when one of its parts is asked for, remember who broke and why."""
+"""All plugins: list them, import one when a part of it is needed, keep the error of each that failed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from restorekit.discovery.catalogue import Catalogue, Known
 from restorekit.discovery.installed import (
     COMMANDS,
     GROUP,
-    Guest,
+    PluginSource,
     find,
     find_in,
     is_installed,
@@ -42,7 +42,7 @@ Brought = dict[tuple[str, str], Factory]
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin: what it brings, or why it broke. Of a guest that is not imported yet, what was seen when it last was.
+    """One plugin: its parts, or its error. Before it is imported they are those of its last import, from the cache.
 
     `seconds` is the time of its import, without what was imported before; None if it never was.
     """
@@ -56,21 +56,21 @@ class Plugin:
 
 
 class Plugins:
-    """All plugins of this process and their parts. A broken guest never stops the tool."""
+    """All plugins of this process and their parts. A broken plugin never stops the tool."""
 
     def __init__(self) -> None:
         self.parts = Parts(self)
         self.found: list[Plugin] = []
-        self.tell: Callable[[str], None] = lambda line: None
-        """Is called with a line when a guest takes long to import."""
+        self.warn: Callable[[str], None] = lambda line: None
+        """Is called with a line when a plugin takes long to import."""
         self._registered: set[str] = set()
-        self._waiting: dict[str, Guest] = {}
+        self._waiting: dict[str, PluginSource] = {}
         self._brought: dict[str, Brought] = {}
         self._catalogue = Catalogue()
         self._listed = False
-        self._lock = RLock()  # two threads may ask for the same guest
+        self._lock = RLock()  # two threads may ask for the same plugin
 
-    def fault(self, distribution: str) -> str | None:
+    def missing(self, distribution: str) -> str | None:
         """Return why a distribution that a recipe needs, a plugin's or another, is not at hand; None if it is."""
         self._import(lambda plugin: same_distribution(plugin.distribution, distribution))
         ours = [plugin for plugin in self.found if same_distribution(plugin.distribution, distribution)]
@@ -96,7 +96,7 @@ class Plugins:
         return ours
 
     def libraries(self, parts: Iterable[tuple[str, str]], needs: Iterable[str] = ()) -> dict[str, str]:
-        """Return the versions of the libraries that restorekit, and the guests that bring parts, ask for.
+        """Return the versions of the libraries that restorekit, and the plugins that bring parts, ask for.
 
         Args:
             parts: (kind, name) of each part that is used.
@@ -117,16 +117,16 @@ class Plugins:
             DataError: if the folder is no project.
             PluginError: if that names no plugin, or one whose name another distribution's plugin has.
         """
-        guests = find_in(folder)
-        for guest in guests:
-            known = [plugin for plugin in self.found if plugin.name == guest.name]
-            others = [p.distribution for p in known if not same_distribution(p.distribution, guest.distribution)]
+        sources = find_in(folder)
+        for source in sources:
+            known = [plugin for plugin in self.found if plugin.name == source.name]
+            others = [p.distribution for p in known if not same_distribution(p.distribution, source.distribution)]
             if others:
-                raise PluginError(f"{guest.who}: is a name that {others[0]} has; rename its entry point")
+                raise PluginError(f"{source.who}: is a name that {others[0]} has; rename its entry point")
             if not known:
                 put_on_path(folder)
-                self._list(guest)
-        names = {guest.name for guest in guests}
+                self._list(source)
+        names = {source.name for source in sources}
         self._import(lambda plugin: plugin.name in names)
         return [plugin for plugin in self.found if plugin.name in names]
 
@@ -149,7 +149,10 @@ class Plugins:
         return list(brought)
 
     def load_builtins(self) -> None:
-        """Load the modules of `restorekit.builtin` through the guests' hook. A fault here is ours: it raises."""
+        """Load `restorekit.builtin` through the hook of plugins.
+
+        An error here is restorekit's own: it is raised.
+        """
         importlib.import_module(TORCH)
         package = importlib.import_module(BUILTIN)
         for info in pkgutil.iter_modules(package.__path__):
@@ -159,26 +162,26 @@ class Plugins:
             took = perf_counter() - began
             self.found.append(Plugin(info.name, "restorekit", own_version() or "?", took, tuple(brought)))
 
-    def find_guests(self) -> None:
-        """List every installed guest. None is imported; one that its metadata speaks against never will be."""
+    def find_installed(self) -> None:
+        """List every installed plugin. None is imported; one with unusable metadata never will be."""
         self._listed = True
-        for guest in find("plugin", self._registered):
-            self._list(guest)
+        for source in find("plugin", self._registered):
+            self._list(source)
 
-    def load_guests(self) -> None:
-        """Import every installed guest."""
+    def load_installed(self) -> None:
+        """Import every installed plugin."""
         if not self._listed:
-            self.find_guests()
+            self.find_installed()
         self._import(_each)
 
     def names(self, kind: str) -> set[str]:
-        """Return the names of a kind that guests bring which are not imported yet."""
+        """Return the names of a kind that plugins bring which are not imported yet."""
         self._import(lambda plugin: not plugin.parts)  # of those that broke nothing is known, and they may be repaired
         waiting = [plugin for plugin in self.found if plugin.name in self._waiting]
         return {n for plugin in waiting for k, n in plugin.parts if k == kind and self.clash(k, n) is None}
 
     def bring(self, kind: str, name: str) -> str | None:
-        """Import the guests that bring a part. Return why it is not there then, if more than its name is to blame."""
+        """Import the plugins that bring a part. Return why it is still missing, if the name is not the only error."""
         self._import(lambda plugin: (kind, name) in plugin.parts)
         if (kind, name) not in self.parts and self.clash(kind, name) is None:
             self._import(_each)  # what was known of one may be stale, one that broke may be repaired
@@ -189,15 +192,15 @@ class Plugins:
         return f"{unknown(kind, name, self.parts.names(kind))}. Broken: {broken}; restorekit plugins says why"
 
     def clash(self, kind: str, name: str) -> str | None:
-        """Return which guests bring the same part, so that none of them wins, and a hint; None if they do not."""
-        bringers = [p for p in self._guests() if (kind, name) in p.parts]
+        """Return an error with a hint if several plugins have the part, which is then refused; else None."""
+        bringers = [p for p in self._usable() if (kind, name) in p.parts]
         if len(bringers) < 2:
             return None
         named = " and from ".join(f"{plugin.distribution} (plugin {plugin.name})" for plugin in bringers)
         return f"{kind} {name!r} comes from {named}; uninstall one of them, or have one rename it"
 
     def refused(self, plugin: Plugin) -> dict[tuple[str, str], str]:
-        """Return the parts of a guest that are not taken, though the guest is good, each with the reason."""
+        """Return the refused parts of a plugin that loaded, each with the reason."""
         found = {}
         for kind, name in plugin.parts if plugin.name in self._brought else ():
             clash = self.clash(kind, name)
@@ -207,19 +210,21 @@ class Plugins:
                 found[kind, name] = clash
         return found
 
-    def _list(self, guest: Guest) -> None:
-        refusal = guest.refusal()
-        known = None if refusal else self._catalogue.known(guest)
+    def _list(self, source: PluginSource) -> None:
+        refusal = source.refusal()
+        known = None if refusal else self._catalogue.known(source)
         seen = known or Known((), None, refusal)
-        self.found.append(Plugin(guest.name, guest.distribution, guest.version, seen.seconds, seen.parts, seen.error))
+        self.found.append(
+            Plugin(source.name, source.distribution, source.version, seen.seconds, seen.parts, seen.error)
+        )
         if refusal is None:
-            self._waiting[guest.name] = guest
+            self._waiting[source.name] = source
 
-    def _guests(self) -> list[Plugin]:
+    def _usable(self) -> list[Plugin]:
         return [plugin for plugin in self.found if plugin.name in self._waiting or plugin.name in self._brought]
 
     def _import(self, wanted: Callable[[Plugin], bool]) -> None:
-        """Import waiting guests; before them those that nobody has seen: no name is given before all are known."""
+        """Import the wanted plugins, after those without a cache entry: a name is resolved when all are known."""
         with self._lock:
             for test in (_unseen, wanted):
                 for plugin in list(self.found):
@@ -227,28 +232,28 @@ class Plugins:
                         self._load(plugin)
 
     def _load(self, plugin: Plugin) -> None:
-        guest = self._waiting.pop(plugin.name)  # first, for its import may ask for parts
+        source = self._waiting.pop(plugin.name)  # first, for its import may ask for parts
         brought: Brought = {}
-        fault = None
+        failure = None
         try:
-            module = guest.load()
-            with guest.contained("register_parts raised"):
-                brought = _ask(guest.name, module)
+            module = source.load()
+            with source.contained("register_parts raised"):
+                brought = _ask(source.name, module)
         except PluginError as error:
-            fault = str(error)
+            failure = str(error)
         except KeyboardInterrupt:
-            self._waiting[plugin.name] = guest
+            self._waiting[plugin.name] = source
             raise
-        if guest.slow is not None:
-            self.tell(guest.slow)
-        seen = Known(tuple(brought), guest.seconds, fault)
-        self._brought[guest.name] = brought
-        self.found[self.found.index(plugin)] = replace(plugin, seconds=seen.seconds, parts=seen.parts, error=fault)
-        self._catalogue.remember(guest, seen)
+        if source.slow is not None:
+            self.warn(source.slow)
+        seen = Known(tuple(brought), source.seconds, failure)
+        self._brought[source.name] = brought
+        self.found[self.found.index(plugin)] = replace(plugin, seconds=seen.seconds, parts=seen.parts, error=failure)
+        self._catalogue.remember(source, seen)
         self._settle()
 
     def _settle(self) -> None:
-        """Give each name to the one guest that brings it, so that the order of imports does not matter."""
+        """Give each name to the one plugin that brings it, so that the order of imports does not matter."""
         for owner, brought in self._brought.items():
             for (kind, name), factory in brought.items():
                 alone, taken = self.clash(kind, name) is None, (kind, name) in self.parts
@@ -260,10 +265,10 @@ class Plugins:
 
 @cache
 def load() -> Plugins:
-    """Return the plugins of this process: built-ins, loaded, and guests, which are imported when they are asked for."""
+    """Return the plugins of this process: built-in ones imported, installed ones imported when needed."""
     plugins = Plugins()
     plugins.load_builtins()
-    plugins.find_guests()
+    plugins.find_installed()
     return plugins
 
 
@@ -276,7 +281,7 @@ def _each(plugin: Plugin) -> bool:
 
 
 def _ask(name: str, module: ModuleType | object) -> Brought:
-    """Call a module's hook, and return what it brings, held to the contracts.
+    """Call a module's hook, and return its parts, checked against the contracts.
 
     Raises:
         PluginError: if it breaks one.

@@ -1,7 +1,7 @@
-"""Did restoration keep the disease? A judge that never saw the run's patients says, before and after.
+"""Does the class of an image survive restoration? An audit classifier predicts it before and after.
 
-The judge is a run of its own: a classifier of another architecture, trained by the same loop on good and poor images
-alike. What it says of a test image and of its restoration is compared, image by image.
+The audit classifier is a run of its own: a classifier of another architecture, trained by the same loop on good and
+poor images alike. What it says of a test image and of its restoration is compared, image by image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 from restorekit.runs.run import Run
 
-__all__ = ["audit", "changes_of_mind", "contrast", "demand_fit", "relation"]
+__all__ = ["audit", "changes_of_mind", "check_fit", "contrast", "relation"]
 
 Rows = NDArray[np.float64]
 Score = Callable[[Indices], float]
@@ -53,7 +53,7 @@ RING = 0.06
 
 @dataclass
 class _Seen:
-    """What the judge said: rows for "poor", "restored" and, where it is known, "truth"."""
+    """Predictions of the audit classifier: rows for "poor", "restored" and, where it is known, "truth"."""
 
     predictions: dict[str, list[Tensor]] = field(default_factory=dict)
     rows: dict[tuple[str, str], list[Rows]] = field(default_factory=dict)
@@ -65,35 +65,36 @@ class _Seen:
 
 
 def audit(
-    run: Experiment, judge: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None
+    run: Experiment, classifier: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Let the judge look at a split before and after restoration; write scores/audit.json and .csv of the run.
+    """Classify a split before and after restoration; write scores/audit.json and .csv of the run.
 
     Raises:
-        DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
+        DataError: if there is nothing to audit, or the audit classifier predicts other classes or was trained on
+            audited images.
         CheckpointError: if one of the two has no checkpoint that fits.
     """
-    demand_fit(run, judge, split)
-    steps = [one.load()["step"] for one in (run, judge)]
-    seen = _look(run, judge, split, say)
+    check_fit(run, classifier, split)
+    steps = [one.load()["step"] for one in (run, classifier)]
+    seen = _look(run, classifier, split, say)
     unit = unit_word(seen.groups, run.images.unit)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
-    found = {"step": steps[0], "judge_step": steps[1], **_summary(run, judge, split, seen, over)}
+    found = {"step": steps[0], "judge_step": steps[1], **_summary(run, classifier, split, seen, over)}
     found |= {"headline": headline(found), "proven": proven(found), "sentences": sentences(found)}
     write_text(run.folder / "scores" / "audit.csv", _table(seen, run.images.domains["a"]))
     write_text(run.folder / "scores" / "audit.json", json.dumps(found, indent=1))
     return found
 
 
-def relation(run: str, judge: str, split: str) -> dict[str, Any]:
-    """Say from the listings (splits.csv) of two runs what the judge was trained on.
+def relation(run: str, classifier: str, split: str) -> dict[str, Any]:
+    """Return from the listings (splits.csv) of two runs what the audit classifier was trained on.
 
     Returns:
-        `trained`: how many patients the judge was trained on, an image whose patient is not known counting as one;
-        `shared`: how many of them the run was trained on too; `judged`: how many of them it is to judge; `unknown`: how
+        `trained`: how many patients the classifier was trained on, an image whose patient is not known counting as one;
+        `shared`: how many of them the run was trained on too; `judged`: how many of them are audited; `unknown`: how
         many of all are such images.
     """
-    ours, theirs = _units_of(run), _units_of(judge)
+    ours, theirs = _units_of(run), _units_of(classifier)
     its = theirs["train"]
     return {
         "trained": len(its),
@@ -126,49 +127,50 @@ def contrast(image: Tensor, mask: Tensor) -> Rows:
     return found
 
 
-def demand_fit(run: Experiment, judge: Run, split: str) -> None:
-    """Refuse a judge that cannot audit a run, before or after the judge is trained.
+def check_fit(run: Experiment, classifier: Run, split: str) -> None:
+    """Refuse a classifier that cannot audit a run; called before and after its training.
 
     Raises:
-        DataError: if there is nothing to judge, or the judge knows other classes or was trained on what is judged.
+        DataError: if there is nothing to audit, or the audit classifier predicts other classes or was trained on
+            audited images.
     """
     if not run.images.sizes.get(split):
-        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to judge")
+        raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to audit")
     if not run.restorer.translates:
         raise DataError(f"{run.folder}: hands its images through, so there is nothing to audit; give one that restores")
-    if isinstance(run.recipe, Recipe) and run.recipe.nets.generator.name == judge.recipe.nets.generator.name:
+    if isinstance(run.recipe, Recipe) and run.recipe.nets.generator.name == classifier.recipe.nets.generator.name:
         raise DataError(
-            f"{judge.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; a judge needs another "
+            f"{classifier.folder}: has the generator of the run, {run.recipe.nets.generator.name!r}; use another "
             "architecture"
         )
-    _demand_images(run.images.domains["a"], judge.images.domains["a"], judge.folder)
-    ours, theirs = run.images.domains["a"].classes, judge.images.domains["a"].classes
-    if not theirs or judge.nets.ab.head is None:
-        raise DataError(f"{judge.folder}: tells no classes, so it cannot judge; use a run with nets.head")
+    _check_images(run.images.domains["a"], classifier.images.domains["a"], classifier.folder)
+    ours, theirs = run.images.domains["a"].classes, classifier.images.domains["a"].classes
+    if not theirs or classifier.nets.ab.head is None:
+        raise DataError(f"{classifier.folder}: predicts no class; use a run with nets.head")
     if ours != theirs:
         raise DataError(
-            f"{judge.folder}: tells the classes {theirs}, the run's data have {ours}; they must be the same"
+            f"{classifier.folder}: predicts the classes {theirs}, the run's data have {ours}; they must be the same"
         )
-    trained = relation(_listing(run), _listing(judge), split)
+    trained = relation(_listing(run), _listing(classifier), split)
     if trained["judged"]:
         raise DataError(
-            f"{judge.folder}: was trained on {trained['judged']} patients whose {split} images it is to judge; take a "
-            "judge of the same splits"
+            f"{classifier.folder}: was trained on {trained['judged']} patients whose {split} images are audited; take "
+            "one of the same splits"
         )
 
 
-def _demand_images(ours: Domain, theirs: Domain, place: Path) -> None:
-    """One channel is repeated for a judge of several, as in training; other numbers of channels do not fit."""
+def _check_images(ours: Domain, theirs: Domain, place: Path) -> None:
+    """One channel is repeated for a classifier of several, as in training; other numbers of channels do not fit."""
     if ours.dims != theirs.dims:
-        raise DataError(f"{place}: judges images of {theirs.dims} dimensions, the run restores such of {ours.dims}")
+        raise DataError(f"{place}: classifies images of {theirs.dims} dimensions, the run restores such of {ours.dims}")
     if ours.channels != theirs.channels and ours.channels != 1:
         raise DataError(
-            f"{place}: judges images of {theirs.channels} channels, the run restores such of {ours.channels}"
+            f"{place}: classifies images of {theirs.channels} channels, the run restores such of {ours.channels}"
         )
 
 
 def _listing(run: Experiment) -> str:
-    """What a run was trained on: as it was written when it began, for the data may have changed since."""
+    """The training images of a run, as written when it began; the data may have changed since."""
     written = run.folder / "splits.csv"
     return read_own_text(written) if written.is_file() else run.images.listing
 
@@ -181,13 +183,13 @@ def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
     return found
 
 
-def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -> _Seen:
+def _look(run: Experiment, classifier: Run, split: str, say: Callable[[str], None]) -> _Seen:
     seen = _Seen()
-    with run.evaluating(), judge.evaluating():
+    with run.evaluating(), classifier.evaluating():
         for batch in run.images.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
-            _note(judge, seen, moved, output.image.float())
+            _note(classifier, seen, moved, output.image.float())
             say(f"{len(seen.keys)} of {run.images.sizes[split]} images classified")
     if len(seen.predictions.get("truth", [])) < len(seen.keys):
         # A score of some of the images would not be the split's.
@@ -196,18 +198,18 @@ def _look(run: Experiment, judge: Run, split: str, say: Callable[[str], None]) -
     return seen
 
 
-def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
+def _note(classifier: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
     looks = {"poor": enlarged(batch.image, image), "restored": image}
     if batch.truth is not None and bool(batch.with_truth.all()):
         looks["truth"] = batch.truth
-    head = judge.scored_nets.ab.head
+    head = classifier.scored_nets.ab.head
     for name, look in looks.items():
-        raw = judge.scored_nets.ab.raw(_for(judge.images.domains["a"], look))
+        raw = classifier.scored_nets.ab.raw(_for(classifier.images.domains["a"], look))
         if head is None or raw is None:
             continue
         prediction = head.predict(raw)
         seen.predictions.setdefault(name, []).extend(prediction.cpu())
-        for score, metric in judge.metrics.items():
+        for score, metric in classifier.metrics.items():
             if metric.needs == "target":
                 seen.rows.setdefault((score, name), []).append(metric.measure(look, prediction, batch))
     for name in LOOKS:
@@ -219,20 +221,20 @@ def _note(judge: Run, seen: _Seen, batch: Batch, image: Tensor) -> None:
 
 
 def _for(domain: Domain, image: Tensor) -> Tensor:
-    """Return an image at the judge's size and channels. Both looks go through it, so it can make no difference."""
+    """Return an image at the classifier's size and channels. Input and restored images both go through it."""
     if image.shape[1] == 1:
         image = image.expand(-1, domain.channels, *image.shape[2:])
     return image if tuple(image.shape[2:]) == domain.size else nd.resize(image, domain.size)
 
 
-def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
+def _summary(run: Experiment, classifier: Run, split: str, seen: _Seen, over: Resamples) -> dict[str, Any]:
     confidence = run.recipe.evaluate.confidence
     classes = run.images.domains["a"].classes
     truth = np.array(seen.targets)
     before, after = (np.array([int(t.argmax()) for t in seen.predictions[which]]) for which in ("poor", "restored"))
     flips = partial(changes_of_mind, before=before, after=after, truth=truth, over=over, confidence=confidence)
     of = classes[1:] if len(classes) == 2 else classes
-    who = {"folder": relpath(judge.folder, run.folder), "generator": judge.recipe.nets.generator.name}
+    who = {"folder": relpath(classifier.folder, run.folder), "generator": classifier.recipe.nets.generator.name}
     return {
         "split": split,
         "images": len(seen.keys),
@@ -241,18 +243,18 @@ def _summary(run: Experiment, judge: Run, split: str, seen: _Seen, over: Resampl
         "confidence": confidence,
         "synthetic": run.images.synthetic,
         "times": run.recipe.evaluate.times,
-        "judge": {**who, **relation(_listing(run), _listing(judge), split)},
+        "judge": {**who, **relation(_listing(run), _listing(classifier), split)},
         "chance": {"auroc": 0.5, "accuracy": _most(truth)},
-        "scores": dict(_scores(judge, seen, over, confidence)),
+        "scores": dict(_scores(classifier, seen, over, confidence)),
         "agreement": _share(before == after, np.ones(len(before), bool), confidence),
         "flips": [flips(name, classes.index(name)) for name in of],
         "contrast": _contrasts(seen, over, confidence),
     }
 
 
-def _scores(judge: Run, seen: _Seen, over: Resamples, confidence: float) -> Iterator[tuple[str, Any]]:
+def _scores(classifier: Run, seen: _Seen, over: Resamples, confidence: float) -> Iterator[tuple[str, Any]]:
     """Yield (metric, its score before, after, of the truth, and the change), each with an interval."""
-    for name, metric in judge.metrics.items():
+    for name, metric in classifier.metrics.items():
         rows = {which: np.concatenate(of) for (score, which), of in seen.rows.items() if score == name}
         if rows:
             scores = {which: _reduced(metric, of) for which, of in rows.items()}
@@ -286,7 +288,7 @@ def _mean(values: Rows) -> Score:
 
 
 def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -> dict[str, Any]:
-    """Count `which` among `of`, with the exact binomial interval, which takes images for independent."""
+    """Count `which` among `of`, with the exact binomial interval, which assumes independent images."""
     k, n = int((which & of).sum()), int(of.sum())
     if not n:
         return {"k": 0, "n": 0, "value": None, "low": None, "high": None}
@@ -295,7 +297,7 @@ def _share(which: NDArray[np.bool_], of: NDArray[np.bool_], confidence: float) -
 
 
 def _most(truth: Rows) -> float:
-    """Return the share of the largest class among images whose class is known: what a guess would tell rightly."""
+    """Return the share of the largest class among images of known class: the accuracy of a constant prediction."""
     known = truth[truth >= 0]
     return float(np.bincount(known.astype(np.int64)).max() / len(known)) if len(known) else 0.0
 
@@ -309,11 +311,11 @@ def changes_of_mind(
     over: Resamples,
     confidence: float,
 ) -> dict[str, Any]:
-    """Count changes of mind about a class: of all images, and of those that were called rightly before.
+    """Count changed predictions of a class: of all images, and of those that were classified correctly before.
 
     Of those that were lost or invented patients are counted too, each once, if it is so of one of their images. Net is
     what changed for the worse less what changed for the better, of all images of the class and of all others, as a
-    share of them: by how much the judge's sensitivity and specificity fell.
+    share of them: by how much the classifier's sensitivity and specificity fell.
 
     Args:
         name: of the class.
@@ -360,7 +362,7 @@ def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any
 
 
 def _table(seen: _Seen, domain: Domain) -> str:
-    """A row an image: the judge's probabilities before and after, of the truth where it is known, and contrasts."""
+    """One row per image: the classifier's probabilities before, after and, where known, of the truth; and contrasts."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = [f"{which}_{column}" for which in seen.predictions for column in domain.task.columns]
@@ -369,5 +371,5 @@ def _table(seen: _Seen, domain: Domain) -> str:
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for of in seen.predictions.values() for p in of[i]]
         inside = [f"{values[i]:.6g}" for values in contrasts.values()]
-        writer.writerow([key, seen.groups[i] or "", domain.task.called(seen.targets[i]), *said, *inside])
+        writer.writerow([key, seen.groups[i] or "", domain.task.format_target(seen.targets[i]), *said, *inside])
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""What a judge said of each image before and after restoration, as scores that methods are compared by."""
+"""Predictions of an audit classifier before and after restoration, as scores that methods are compared by."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from restorekit.core.errors import DataError
 from restorekit.evaluation.methods import Method, Scored
 
-__all__ = ["with_judge"]
+__all__ = ["with_audit"]
 
 Values = NDArray[np.float64]
 NEAR = 1e-3
-"""Probabilities of a judge that are nearer than this are the same."""
+"""Probabilities of a audit classifier that are nearer than this are the same."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,17 @@ class _Said:
     classes: tuple[str, ...]
     truth: NDArray[np.str_]
     poor: Values
-    """(N, classes): the judge's probabilities before restoration."""
+    """(N, classes): the audit classifier's probabilities before restoration."""
     restored: Values
 
 
-def with_judge(methods: Sequence[Method]) -> tuple[list[Method], str]:
-    """Add what one judge said to the scores of methods; or return them as they are, and why.
+def with_audit(methods: Sequence[Method]) -> tuple[list[Method], str]:
+    """Add the scores of one audit classifier to those of methods; or return them unchanged, and the reason.
 
-    `judge_agrees` is the share of images of which the judge says the same before and after restoration,
-    `judge_keeps_CLASS` that of the images of a class, recognised before, which it still recognises. They are added
-    where every run that restores was audited by the same judge: one that says the same of the poor images.
+    `audit_agrees` is the share of images whose predicted class is the same before and after restoration,
+    `audit_keeps_CLASS` that of the images of a class, recognised before, which it still recognises. They are added
+    where every run that restores was audited by the same classifier: one with the same predictions for the input
+    images.
 
     Raises:
         DataError: if an audit cannot be read.
@@ -51,7 +52,7 @@ def with_judge(methods: Sequence[Method]) -> tuple[list[Method], str]:
         if one is None:
             return [*methods], f"{folder} was not audited as it is now, and {first} was"
         if not _alike(known[first], one):
-            return [*methods], f"{first} and {folder} were audited by different judges, or at different sizes"
+            return [*methods], f"{first} and {folder} were audited by different classifiers, or at different sizes"
     runs = (tuple(_with(run, known.get(run.folder)) for run in method.runs) for method in methods)
     return [replace(method, runs=of) for method, of in zip(methods, runs, strict=True)], ""
 
@@ -101,12 +102,12 @@ def _columns(said: _Said) -> Iterator[tuple[str, tuple[str, Values]]]:
     """Yield name, definition and (N,) values: 1, 0, or NaN where the image does not count."""
     names = np.array(said.classes)
     before, after = names[said.poor.argmax(1)], names[said.restored.argmax(1)]
-    told = "the share of images of which a judge (restorekit audit) says the same class before and after restoration"
-    yield "judge_agrees", (told, (before == after).astype(np.float64))
+    meaning = "share of images for which the audit classifier predicts the same class before and after restoration"
+    yield "audit_agrees", (meaning, (before == after).astype(np.float64))
     for name in said.classes:
         counts = (said.truth == name) & (before == name)
-        told = f"of the {name} images that the judge recognises before restoration, the share that it does after it"
-        yield f"judge_keeps_{name}", (told, np.where(counts, (after == name).astype(np.float64), np.nan))
+        meaning = f"share of the {name} images recognised before restoration that the audit classifier still recognises"
+        yield f"audit_keeps_{name}", (meaning, np.where(counts, (after == name).astype(np.float64), np.nan))
 
 
 def _entry(definition: str, values: Values) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What restoration changed by a score: one classification, from which every sentence about a change is made.
+"""The change of a score by restoration, classified once for every sentence about it.
 
 It reads the numbers that the tables show (the means of poor, restored and good images, the interval of the gain, the
 distance to the good images and its interval), so that a sentence cannot say other than the table.
@@ -55,7 +55,7 @@ def beyond(middle: float, low: float, high: float) -> Side:
 
 
 def beyond_words(name: str, side: Side) -> str:
-    """Return in words that images lie beyond every good image by a metric: "below every good image: over-smoothed"."""
+    """Return as text that images lie beyond every good image by a metric: "below every good image: over-smoothed"."""
     return f"{side} every good image{': over-smoothed' if (name, side) in OVER_SMOOTHED else ''}"
 
 

@@ -1,4 +1,4 @@
-"""How well classes are told: the formulas, for one set of images or for thousands of weightings of it at once.
+"""How well classes are predicted: the formulas, for one set of images or for thousands of weightings of it at once.
 
 A weighting says how often each image counts: a bootstrap resample is one. No library scores many of them in one call,
 which is why the formulas stand here; tests hold them against scikit-learn and torchmetrics. Of two classes the last is
@@ -37,7 +37,7 @@ CLASS_SCORES = (*RATES, "auroc", "ece")
 
 
 def class_score(name: str, chances: Values, target: NDArray[np.int64], weights: Values | None = None) -> Values:
-    """Return a score of answers to the question of the class.
+    """Return a score of class predictions.
 
     Args:
         name: one of `CLASS_SCORES`.
@@ -80,7 +80,7 @@ def summed(name: str, chances: Values, target: NDArray[np.int64]) -> tuple[Value
 
 
 def confidence(chances: Values, target: NDArray[np.int64]) -> tuple[Values, NDArray[np.bool_], NDArray[np.int64]]:
-    """Return how sure each answer is, whether it came true, and in which of `BINS` equal bins it is, (N,) each.
+    """Return the confidence of each prediction, whether it is correct, and its bin of `BINS` equal ones, (N,) each.
 
     Of two classes it is the probability of the positive one, of more that of the class that was called.
     """
@@ -119,7 +119,7 @@ def _rate(name: str) -> Callable[[Values], Values]:
 
 
 def _every(counts: Values) -> Values:
-    """The share of all images that are told rightly, of more than two classes."""
+    """The share of all images that are classified correctly, of more than two classes."""
     return _divide(counts[..., 0].sum(-1), counts[..., 0, :].sum(-1))
 
 

@@ -1,4 +1,4 @@
-"""Finished runs on the same test images, side by side: scores with intervals, and which differences stand.
+"""Comparison of finished runs on the same test images: scores, intervals, and tested differences.
 
 A method is a recipe and a variant; its runs are its seeds. Every score is computed anew from the rows that the runs
 wrote, by the same resamples of patients for all, so that methods can be compared. No network is run.
@@ -19,7 +19,7 @@ from restorekit.core.errors import DataError, unknown
 from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Metric
 from restorekit.discovery import plugins
-from restorekit.evaluation.audited import with_judge
+from restorekit.evaluation.audited import with_audit
 from restorekit.evaluation.changes import Side, beyond
 from restorekit.evaluation.classification import CLASS_SCORES, class_score, summed
 from restorekit.evaluation.distances import Grid, distance, grid
@@ -43,7 +43,7 @@ __all__ = ["CONFIDENCE", "DRAWS", "TABLE", "Cell", "Column", "Comparison", "Disc
 Values = NDArray[np.float64]
 
 TABLE = ("accuracy", "sensitivity", "specificity", "precision", "f1", "f2", "auroc")
-"""Columns that are always there where classes are told: those of the paper's Table II, and the AUROC."""
+"""Columns that are always there where classes are predicted: those of the paper's Table II, and the AUROC."""
 DRAWS = 2000
 """Bootstrap resamples."""
 SWAPS = 9999
@@ -68,7 +68,7 @@ class Column:
     """Its definition."""
     rows: bool = True
     """False: it cannot be computed from the rows, so it is not tested."""
-    of_answers: bool = False
+    of_predictions: bool = False
     """True: it needs a head; else it is of restored images."""
     biased: bool = False
     """True: resamples bias it (`Metric.biased`), so it has no interval by patient."""
@@ -120,7 +120,7 @@ class Cell:
 
     @property
     def undefined(self) -> int:
-        """Seeds for which it is not defined."""
+        """The number of seeds for which it is not defined."""
         return int(np.isnan(self.values).sum())
 
     @property
@@ -147,7 +147,7 @@ class PairTest:
 
 @dataclass(frozen=True)
 class Discordance:
-    """McNemar's test of two methods: images that only one of them tells rightly."""
+    """McNemar's test of two methods: images that only one of them classifies correctly."""
 
     one: str
     other: str
@@ -160,7 +160,7 @@ class Discordance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was found."""
+    """The result of a comparison."""
 
     methods: tuple[Method, ...]
     columns: tuple[Column, ...]
@@ -181,8 +181,8 @@ class Comparison:
     """Images of which the patient is not known."""
     dropped: Mapping[str, Path]
     """Metrics that have no column, and the folder of a run that could have been scored by each and was not."""
-    unjudged: str
-    """Why what judges said has no columns; empty if it has, or no run was audited."""
+    unaudited: str
+    """Why audits have no columns; empty if it has, or no run was audited."""
     draws: int
     """Bootstrap resamples."""
     grids: Mapping[str, Grid] = field(default_factory=dict)
@@ -197,13 +197,13 @@ class Comparison:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that are told; empty if no method has a head."""
-        return next((method.runs[0].test.classes for method in self.methods if method.answers), ())
+        """The classes that are predicted; empty if no method has a head."""
+        return next((method.runs[0].test.classes for method in self.methods if method.predicts), ())
 
     @property
-    def answering(self) -> tuple[Method, ...]:
-        """The methods that tell classes."""
-        return tuple(method for method in self.methods if method.answers)
+    def predicting(self) -> tuple[Method, ...]:
+        """The methods that predict classes."""
+        return tuple(method for method in self.methods if method.predicts)
 
     def having(self, column: str) -> tuple[Method, ...]:
         """The methods that have a score."""
@@ -217,8 +217,8 @@ class Comparison:
 
     @property
     def first(self) -> Scored:
-        """A run that tells classes, else any: who the test images are is the same in all."""
-        return (self.answering or self.methods)[0].runs[0]
+        """A run that predicts classes, else any; all have the same test images."""
+        return (self.predicting or self.methods)[0].runs[0]
 
     def truth(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return of which test images the class is known, (N,), and the class of those."""
@@ -271,7 +271,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         RecipeError: if a folder is no run folder.
     """
     runs = [read_run(folder) for folder in find_runs(paths)]
-    found, unjudged = with_judge(methods(runs, allow_unequal=allow_unequal))
+    found, unaudited = with_audit(methods(runs, allow_unequal=allow_unequal))
     runs = [run for method in found for run in method.runs]
     dropped = _dropped(runs)
     columns = _columns(found, dropped)
@@ -295,7 +295,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         unit=unit_word(groups, runs[0].unit),
         ungrouped=sum(group is None for group in groups),
         dropped=dropped,
-        unjudged=unjudged,
+        unaudited=unaudited,
         draws=draws,
         grids=grids,
         unranked=unranked,
@@ -306,7 +306,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
     return replace(tested, cells=_with_best(tested), discordances=_discordances(tested))
 
 
-def demand_column(found: Comparison, name: str) -> str:
+def check_column(found: Comparison, name: str) -> str:
     """Return the name of a column, or refuse it.
 
     Raises:
@@ -320,13 +320,13 @@ def demand_column(found: Comparison, name: str) -> str:
 def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
     """Return the metrics that not all runs were scored by, each with the first run that lacks it.
 
-    A run without a head lacks no score of answers, one that hands images through none of images; those of Table II
+    A run without a head lacks no score of predictions, one that hands images through none of images; those of Table II
     come from the rows.
     """
     telling = any(run.test.classes for run in runs)
     lacking: dict[str, Path] = {}
     for name, entry in _entries(runs).items():
-        able = [run for run in runs if run.may_have(of_answers=_of_answers(name, entry))]
+        able = [run for run in runs if run.may_have(of_predictions=_of_predictions(name, entry))]
         without = [run.folder for run in able if name not in run.scores["metrics"]]
         if without and not (telling and name in TABLE):
             lacking[name] = without[0]
@@ -334,7 +334,7 @@ def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
 
 
 def _entries(runs: Sequence[Scored]) -> dict[str, Mapping[str, Any]]:
-    """Return what a run says of each metric, the first that was scored by it."""
+    """Return the entry of each metric, of the first run that has it."""
     found: dict[str, Mapping[str, Any]] = {}
     for run in runs:
         for name, entry in run.scores["metrics"].items():
@@ -342,12 +342,12 @@ def _entries(runs: Sequence[Scored]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _of_answers(name: str, entry: Mapping[str, Any]) -> bool:
+def _of_predictions(name: str, entry: Mapping[str, Any]) -> bool:
     return name in CLASS_SCORES or "score" in entry
 
 
 def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column, ...]:
-    """Return the columns of Table II where classes are told, then every metric that a method has and none lacks."""
+    """Return the columns of Table II where classes are predicted, then every metric that all methods have."""
     runs = [run for method in found for run in method.runs]
     entries = _entries(runs)
     classes = next((run.test.classes for run in runs if run.test.classes), ())
@@ -356,27 +356,31 @@ def _columns(found: Sequence[Method], dropped: Collection[str]) -> tuple[Column,
     made = []
     for name in dict.fromkeys([*(TABLE if classes else ()), *of_classes, *shared]):
         entry = entries.get(name, {})
-        of_answers = _of_answers(name, entry)
-        able = [run for run in runs if run.may_have(of_answers=of_answers)]
+        of_predictions = _of_predictions(name, entry)
+        able = [run for run in runs if run.may_have(of_predictions=of_predictions)]
         rows = name in CLASS_SCORES or all(_by_rows(run, name) is not None for run in able)
         if able:
-            made.append(_column(name, entry, classes, rows=rows, of_answers=of_answers))
+            made.append(_column(name, entry, classes, rows=rows, of_predictions=of_predictions))
     return tuple(made)
 
 
-def _column(name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, rows: bool, of_answers: bool) -> Column:
-    """Return a column, with what is better and the definition as a run tells them.
+def _column(
+    name: str, entry: Mapping[str, Any], classes: tuple[str, ...], *, rows: bool, of_predictions: bool
+) -> Column:
+    """Return a column, with its direction and its definition from a run.
 
     Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run. Runs of
     version 1.0 call less noise and blur better; here a level is better when nearer to the good images.
     """
     if name in CLASS_SCORES:
         metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), Task("class", classes)))
-        return Column(name, metric.better, metric.id, rows, of_answers, metric.biased, metric.proportion)
+        return Column(name, metric.better, metric.id, rows, of_predictions, metric.biased, metric.proportion)
     better, identity = str(entry.get("better", "higher")), str(entry.get("id", "not recorded"))
     if name.endswith("_level") and name in plugins.load().parts.names("metric"):
         better = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (64, 64))).better
-    return Column(name, better, identity, rows, of_answers, bool(entry.get("biased")), bool(entry.get("proportion")))
+    return Column(
+        name, better, identity, rows, of_predictions, bool(entry.get("biased")), bool(entry.get("proportion"))
+    )
 
 
 def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid], str]:
@@ -419,13 +423,13 @@ def _cells(sized: Comparison) -> dict[tuple[str, str], Cell]:
     cells = {}
     for method in sized.methods:
         for column in sized.columns:
-            if not method.runs[0].may_have(of_answers=column.of_answers):
+            if not method.runs[0].may_have(of_predictions=column.of_predictions):
                 continue
             if column.rows:
                 scores = [_scorer(run, column.name, known, target) for run in method.runs]
                 values = [float(score(None)) for score in scores]
                 for run, value in zip(method.runs, values, strict=True):
-                    _demand_as_written(run, column.name, value)
+                    _check_stored_score(run, column.name, value)
                 patients, exact, why = (
                     (None, 0, BIASED)
                     if column.biased
@@ -471,7 +475,7 @@ def _entry(run: Scored, name: str) -> Mapping[str, Any]:
 
 
 def _written(method: Method, name: str) -> tuple[tuple[float, float] | None, bool]:
-    """The interval that the only run of a method wrote of itself; None and True if its confidence is another."""
+    """The interval that the only run of a method stored; None and True if its confidence differs."""
     entry = _entry(method.runs[0], name)
     low, high = entry.get("low"), entry.get("high")
     if len(method.runs) > 1 or low is None or high is None:
@@ -516,8 +520,8 @@ def _mean_of_scores(scores: Sequence[Callable[[Values | None], Values]]) -> Call
     return lambda over: np.asarray(np.mean([score(over) for score in scores], axis=0))
 
 
-def _demand_as_written(run: Scored, name: str, value: float) -> None:
-    """The rows must tell the score that the run tells of itself."""
+def _check_stored_score(run: Scored, name: str, value: float) -> None:
+    """Check that the rows give the score that the run stored."""
     entry = run.scores["metrics"].get(name)
     written = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None
     if written is not None and not abs(written - value) < NEAR * max(1, abs(written)):
@@ -528,11 +532,11 @@ def _demand_as_written(run: Scored, name: str, value: float) -> None:
 
 
 def _tested(scored: Comparison) -> Comparison:
-    """Test every pair of methods in every column that knows what is better, by swapping patients."""
+    """Test every pair of methods in every column with a direction, by swapping patients."""
     of = units(scored.first.test.groups)
     member = np.zeros((len(of), scored.images))
     member[unit_of(of), np.arange(scored.images)] = 1
-    differences, told = [], []
+    differences, pairs = [], []
     columns = [column for column in scored.columns if column.rows and column.better != "neither"]
     for one, other in combinations(scored.methods, 2):
         pair = list(zip(one.runs, other.runs, strict=False))
@@ -542,12 +546,12 @@ def _tested(scored: Comparison) -> Comparison:
             parts = [_difference(scored, column, a, b, member) for a, b in pair]
             if all(parts):
                 differences.append(_mean_of([part for part in parts if part]))
-                told.append((column.name, one.label, other.label, len(pair)))
+                pairs.append((column.name, one.label, other.label, len(pair)))
     count = max(SWAPS, round(2 * len(differences) / LEVEL))
     seen, p = swap_test(differences, len(of), count, 0)
     tests = (
         PairTest(column, one, other, float(gap), float(plain), float(corrected), seeds)
-        for (column, one, other, seeds), gap, plain, corrected in zip(told, seen, p, holm(p), strict=True)
+        for (column, one, other, seeds), gap, plain, corrected in zip(pairs, seen, p, holm(p), strict=True)
     )
     return replace(scored, tests=tuple(tests), swaps=0 if 2.0 ** len(of) <= count else count)
 
@@ -616,7 +620,7 @@ def _discordances(tested: Comparison) -> tuple[Discordance, ...]:
     known, target = tested.truth()
     if not len(target):
         return ()
-    right = {m.label: mean_chances(m)[known].argmax(1) == target for m in tested.answering}
+    right = {m.label: mean_chances(m)[known].argmax(1) == target for m in tested.predicting}
     found = [(one, other, *mcnemar(right[one], right[other])) for one, other in combinations(right, 2)]
     corrected = holm(np.array([p for *_, p in found]))
     return tuple(Discordance(*row, float(value)) for row, value in zip(found, corrected, strict=True))
@@ -629,5 +633,5 @@ def run_score(found: Comparison, run: Scored, name: str) -> float:
 
 
 def mean_chances(method: Method) -> Values:
-    """Return the mean of the probabilities over a method's seeds, (N, classes): one answer an image."""
+    """Return the mean of the probabilities over a method's seeds, (N, classes): one prediction for each image."""
     return np.asarray(np.mean([run.test.chances for run in method.runs], axis=0))

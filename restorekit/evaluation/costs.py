@@ -1,4 +1,4 @@
-"""What one translator costs: multiply-adds, time and peak memory, each in a process that does nothing else.
+"""Costs of a translator: multiply-adds, time and peak memory, each measured in a process of its own.
 
 The process is `python -m restorekit.evaluation.costs`: an order as JSON on standard input, a line of JSON for
 each thing found on standard output. So what one network leaves behind, or its end for want of memory, cannot reach
@@ -35,12 +35,13 @@ from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, require_training
 from restorekit.runs.engine import Engine
 from restorekit.runs.nets import build_nets
-from restorekit.runs.sizes import answering, trainable
+from restorekit.runs.sizes import prediction_parameters, trainable
 
-__all__ = ["CLASSIFY", "RESTORE", "Job", "demand_device", "multiply_adds", "order", "peak_memory"]
+__all__ = ["CLASSIFY", "RESTORE", "Job", "check_device", "multiply_adds", "order", "peak_memory"]
 
 CLASSIFY, RESTORE = "classify", "restore"
-"""The works: the answer alone, `encode` and the head; and the whole, a restored image and, with a head, the answer."""
+"""What is measured: the prediction alone, `encode` and the head; and the whole, a restored image and, with a head, the
+prediction."""
 
 Job = Literal["time", "memory"]
 
@@ -97,7 +98,7 @@ def _status(name: str) -> int:
     return 1024 * int(Path("/proc/self/status").read_text("utf-8").split(f"{name}:")[1].split()[0])
 
 
-def demand_device(device: str | None) -> str:
+def check_device(device: str | None) -> str:
     """Return the device to measure on: the one that is asked for, else the GPU if there is one.
 
     Raises:
@@ -105,7 +106,7 @@ def demand_device(device: str | None) -> str:
     """
     there = torch.cuda.is_available()
     if device not in (None, "cpu", "cuda"):
-        raise RecipeError(f"--device: takes cpu or cuda; came {device!r}")
+        raise RecipeError(f"--device: takes cpu or cuda; got {device!r}")
     if device == "cuda" and not there:
         raise RecipeError("--device cuda: torch sees no GPU here; take --device cpu")
     return device or ("cuda" if there else "cpu")
@@ -114,7 +115,7 @@ def demand_device(device: str | None) -> str:
 def order(
     spec: Recipe, domains: Mapping[str, Domain], job: Job, works: Sequence[tuple[str, int]], device: str
 ) -> Iterator[dict[str, Any]]:
-    """Measure in a process of its own, and yield what it finds, as it finds it.
+    """Measure in a new process, and yield each result as it arrives.
 
     Args:
         spec: the recipe whose restoring translator is measured.
@@ -130,7 +131,7 @@ def order(
         {"work", "batch", "seconds"} of a call for a whole batch; {"work", "batch", "bytes"}; and {"error"}, with "work"
         and "batch" if only these failed, in this process or by its end, which is then the last.
     """
-    # What the process was at when it ended: its end is the fault of that alone. For memory there is but one work.
+    # What the process was at when it ended: only that work can have ended it. For memory there is but one work.
     begun: dict[str, Any] = dict(zip(("work", "batch"), works[0], strict=True)) if job == "memory" else {}
     request = json.dumps(
         {
@@ -161,7 +162,7 @@ def order(
                     yield {**begun, **found} if "error" in found else found
             said = child.stderr.read().strip().splitlines()
             if child.wait() < 0:
-                killed = f"the process was killed (signal {-child.returncode}), most likely for want of memory"
+                killed = f"the process was killed (signal {-child.returncode}), most likely out of memory"
                 yield {**begun, "error": killed}
             elif child.returncode:
                 yield {**begun, "error": said[-1] if said else f"the process ended with exit code {child.returncode}"}
@@ -170,7 +171,7 @@ def order(
 
 
 def _main() -> None:
-    """Do what the order says. Only the lines of `_say` reach standard output."""
+    """Do the ordered measurement. Only the lines of `_say` reach standard output."""
     request = json.load(sys.stdin)
     engine = Engine("fp32", cpu=request["device"] == "cpu")
     if engine.device.type == "cpu":
@@ -182,7 +183,7 @@ def _main() -> None:
         net = build_nets(spec, plugins.load().parts, domains).ab.to(engine.device).eval()
         gc.collect()
         works = _meaningful(net, request["works"])
-        _say(parameters=trainable(net), encode_and_head=answering(net, domains["a"]))
+        _say(parameters=trainable(net), encode_and_head=prediction_parameters(net, domains["a"]))
         if request["job"] == "memory":
             for work, batch in works:
                 _memory(net, domains["a"], work, batch, engine.device)
@@ -193,7 +194,7 @@ def _main() -> None:
 
 
 def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Return the works that the network does: one that hands its images through does not restore."""
+    """Return what to measure: a network that hands its images through does not restore."""
     if net.generator.translates:
         return [*works]
     if net.head is None:
@@ -205,7 +206,7 @@ def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple
 
 
 def _leave_the_machine_alone() -> None:
-    """Take no more memory than is free now, and be the first that the kernel ends, rather than somebody else's work."""
+    """Limit the memory to what is free, and let the kernel kill this process before any other."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -296,7 +297,7 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     need = re.search(r"tried to allocate ([\d.]+ ?\w+)", text)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in text:
-        return "out of memory" + (f": it tried to take {need[1]} more" if need else "")
+        return "out of memory" + (f": it tried to allocate {need[1]} more" if need else "")
     return text.partition(" Exception raised from")[0]
 
 

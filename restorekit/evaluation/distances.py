@@ -1,4 +1,4 @@
-"""How far images are from the good ones by a score: the Wasserstein-1 distance of its values over images."""
+"""Distance to the good images by a score: the Wasserstein-1 distance of its values over images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def distance(one: Values, other: Values) -> float:
     It is the mean difference of their quantiles: the area between their distribution functions. NaN where a score is
     defined for no image of a set.
     """
-    return _apart(_known(one), _known(other))
+    return _distance_of_sorted(_known(one), _known(other))
 
 
 def _known(values: Values) -> Values:
@@ -47,7 +47,7 @@ def _known(values: Values) -> Values:
     return np.sort(values[np.isfinite(values)])
 
 
-def _apart(one: Values, other: Values) -> float:
+def _distance_of_sorted(one: Values, other: Values) -> float:
     """Return the distance of two sets of sorted values."""
     if not one.size or not other.size:
         return np.nan
@@ -121,7 +121,7 @@ def _both(values: Mapping[str, Values], rows: Any, good: Any) -> tuple[float, fl
     poor, restored, aim = (
         _known(values[which][at]) for which, at in (("poor", rows), ("restored", rows), ("good", good))
     )
-    return _apart(poor, aim), _apart(restored, aim)
+    return _distance_of_sorted(poor, aim), _distance_of_sorted(restored, aim)
 
 
 def read_good(path: Path) -> tuple[tuple[str, ...], dict[str, Values]]:

@@ -1,4 +1,4 @@
-"""A run and a split to scores: a row an image, a number a metric, an interval by patient where patients are known."""
+"""Evaluation of a split: one row per image, one score per metric, intervals by patient where known."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from restorekit.runs.selection import distance_name
 
 __all__ = [
     "all_metrics",
+    "check_metrics_early",
     "defined",
     "enlarged",
     "evaluate",
     "known_targets",
     "measure_good",
     "pictures",
-    "rehearse",
     "restored",
     "score",
     "targets",
@@ -57,7 +57,7 @@ SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass
 class _Measured:
-    """Rows of each metric for the images of a split as they came, "poor" or "good", and as they became, "restored"."""
+    """Rows of each metric for the images of a split before restoration, "poor" or "good", and after it, "restored"."""
 
     metrics: Mapping[str, Metric]
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
@@ -107,14 +107,14 @@ class _Measured:
         self.rows[name, which] = rows if have is None else np.concatenate([have, rows])
 
     def who(self, batch: Batch) -> None:
-        """Remember whose images a batch holds."""
+        """Record the patients of the images of a batch."""
         self.keys += batch.key
         self.groups += batch.group or [None] * len(batch.key)
         self.sources += batch.source or [None] * len(batch.key)
 
 
 def restored(run: Experiment, batch: Batch) -> Output:
-    """Return what the run's restorer makes of a batch, (B, C, *scale*S), and predicts of it."""
+    """Return the restored images of a batch, (B, C, *scale*S), and the predictions."""
     # Random restorers draw by the names of the images alone.
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "restore", *batch.key))
     return run.restorer.restore(batch.image, batch.summary, rng)
@@ -149,8 +149,8 @@ def score(run: Experiment, split: str) -> dict[str, float]:
     return found
 
 
-def rehearse(run: Experiment) -> None:
-    """Score one image as the untrained networks leave it: a metric that cannot is reported now, not after the training.
+def check_metrics_early(run: Experiment) -> None:
+    """Score one image by the untrained networks, so that a metric that cannot score fails before the training.
 
     Raises:
         DataError: if a metric cannot score these images.
@@ -257,7 +257,7 @@ def pictures(
 
 def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
     """Return a few signals of a split, chosen by the scores of all, and what metrics mark along them."""
-    name, scores = traces.judge(run.metrics, seen.rows) or (None, {})
+    name, scores = traces.ranking_metric(run.metrics, seen.rows) or (None, {})
     why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
     marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
     signals: list[dict[str, Any]] = []
@@ -268,13 +268,13 @@ def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
             columns = _columns(run, moved, output)
             marks = traces.marks(marking, columns, output.prediction, moved)
             known = batch.intensity or (None,) * len(batch.key)
-            shown, answers = _as_stored(batch, columns), _answers(run, moved, output)
+            shown, predictions = _as_stored(batch, columns), _prediction_texts(run, moved, output)
             for i, intensity in enumerate(known):
                 images = {column: image[i].float().cpu() for column, image in shown.items()}
                 signals.append(
                     {
                         **traces.signal(images, intensity, run.images.domains["a"]),
-                        "answer": answers[i],
+                        "answer": predictions[i],
                         "marks": marks[i],
                     }
                 )
@@ -392,11 +392,11 @@ def _rows(run: Experiment, batch: Batch, output: Output) -> list[dict[str, Any]]
         columns |= {"back again": degrade(output.image), **last}
     masks = _masks(run.images.domains["a"].task, batch, output)
     columns = _as_stored(batch, columns) | masks
-    answers = _mask_notes(batch) if masks else _answers(run, batch, output)
+    predictions = _mask_notes(batch) if masks else _prediction_texts(run, batch, output)
     return [
         {
             **{name: column[i].float().cpu() for name, column in columns.items()},
-            "key": "\n".join(filter(None, [Path(key).name, answers[i]])),
+            "key": "\n".join(filter(None, [Path(key).name, predictions[i]])),
         }
         for i, key in enumerate(batch.key)
     ]
@@ -423,13 +423,13 @@ def _mask_notes(batch: Batch) -> list[str]:
     return ["true mask: the gray between the first two classes is unknown" if any_ else "" for any_ in unknown]
 
 
-def _answers(run: Experiment, batch: Batch, output: Output) -> list[str]:
+def _prediction_texts(run: Experiment, batch: Batch, output: Output) -> list[str]:
     """Return the target and the prediction of each image, for people; empty without a head, and of masks."""
     task, prediction = run.images.domains["a"].task, output.prediction
     if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
     return [
-        f"true: {task.called(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
+        f"true: {task.format_target(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
         for target, one in zip(targets(batch, task), prediction, strict=True)
     ]
 
@@ -549,7 +549,7 @@ def _channel_spread(seen: _Measured) -> dict[str, float] | None:
 
 def known_targets(task: Task, of: Sequence[Target]) -> NDArray[np.bool_]:
     """Return of which images anything of the target is known, (N,)."""
-    return np.array([task.knows(target) for target in of], dtype=bool)
+    return np.array([task.is_labelled(target) for target in of], dtype=bool)
 
 
 def _table(seen: _Measured, task: Task) -> str:

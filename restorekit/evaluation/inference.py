@@ -1,6 +1,6 @@
 """Whether two methods differ on the same test images: paired tests with patients as units, and what corrects them.
 
-Under the null hypothesis a patient's answers might as well have come from the other method, so the answers of whole
+Under the null hypothesis a patient's predictions might as well be the other method's, so the predictions of whole
 patients are swapped: all images of a patient at once, and with several seeds all seeds at once. A patient is then one
 witness, however many images or seeds there are (Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005).
 For areas under ROC curves, ranks are swapped (Bandos, Rockette and Gur 2005, doi:10.1002/sim.2149).
@@ -133,7 +133,7 @@ def _random_swaps(units: int, count: int, seed: int) -> Iterator[Values]:
 
 
 def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Return images that only the one method told rightly, those only the other, and McNemar's p value.
+    """Return images that only the one method classified correctly, those only the other, and McNemar's p value.
 
     The exact binomial test below `EXACT` such images, else chi squared with continuity correction (McNemar 1947,
     doi:10.1007/BF02295996). It takes images for independent.

@@ -19,7 +19,7 @@ from restorekit.evaluation.distances import read_good
 from restorekit.evaluation.scoretable import ScoreTable, read_scores
 from restorekit.recipes.recipe import read_resolved
 from restorekit.runs.checkpoint import checkpoints
-from restorekit.runs.health import judged, lasting
+from restorekit.runs.health import check_rows, lasting
 
 __all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
 
@@ -34,7 +34,7 @@ HOUSEKEEPING = (
 """Keys of a recipe that change no network and no restored image."""
 FOR_THE_BEST = ("train.best", "train.score_every")
 """Keys that matter only where the best checkpoint is kept."""
-KNOWS = ("higher", "lower", "nearer")
+RANKING = ("higher", "lower", "nearer")
 """What `Metric.better` may say of a metric that can name the best checkpoint."""
 NO_PIXELS = ("root", "path", "file", "images", "labels", "train", "val", "count")
 """Options of datasets that make no test pixel: where files lie, and how much is trained and validated on."""
@@ -90,9 +90,9 @@ class Scored:
         """That of the intervals that it wrote of itself."""
         return self.scores.get("confidence")
 
-    def may_have(self, *, of_answers: bool) -> bool:
-        """True if it can have a score: of answers where it has a head, of images where it restores them."""
-        return self.task != Task() if of_answers else self.restores
+    def may_have(self, *, of_predictions: bool) -> bool:
+        """True if it can have a score: of predictions where it has a head, of images where it restores them."""
+        return self.task != Task() if of_predictions else self.restores
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class Method:
         return "restorer" not in self.runs[0].recipe
 
     @property
-    def answers(self) -> bool:
-        """True if it tells classes."""
+    def predicts(self) -> bool:
+        """True if it predicts classes."""
         return bool(self.runs[0].test.classes)
 
 
@@ -187,7 +187,7 @@ def read_run(folder: Path) -> Scored:
 
 
 def _ailing(folder: Path, step: int) -> tuple[str, ...]:
-    """Return what training health finds at a step, judged anew from what the run measured.
+    """Return what training health finds at a step, computed again from what the run measured.
 
     Nothing of a run that was not watched, or whose files are damaged: a note is no reason to refuse scores.
     """
@@ -195,7 +195,7 @@ def _ailing(folder: Path, step: int) -> tuple[str, ...]:
         steps = json.loads((folder / "health.json").read_text("utf-8"))["steps"]
         with (folder / "health.csv").open(newline="", encoding="utf-8") as stream:
             rows = [(int(row["step"]), row["measure"], float(row["value"])) for row in csv.DictReader(stream)]
-        return tuple(one["name"] for one in lasting(judged(steps, rows).findings, step))
+        return tuple(one["name"] for one in lasting(check_rows(steps, rows).findings, step))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
@@ -211,19 +211,19 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
         DataError: if the runs cannot be compared; a line says why.
     """
     for run in runs[1:]:
-        _demand_same_task(runs, run)
-        _demand_same_images(runs[0], run)
+        _check_same_task(runs, run)
+        _check_same_images(runs[0], run)
     by_method: dict[tuple[str, str], list[Scored]] = {}
     for run, key in zip(runs, _keys(runs), strict=True):
         by_method.setdefault(key, []).append(run)
     found = [Method(label, tuple(sorted(same, key=lambda r: r.seed)), {}) for (label, _), same in by_method.items()]
-    found = _told_apart(found)
+    found = _with_unique_labels(found)
     for method in found:
         for one, other in zip(method.runs, method.runs[1:], strict=False):
             if one.seed == other.seed:
                 raise DataError(
                     f"{one.folder} and {other.folder}: are the same method and seed ({method.label}, seed {one.seed}); "
-                    "the same training twice is no second witness; give one of them"
+                    "the same training counts once; give one of them"
                 )
     every = sorted({seed for method in found for seed in method.seeds})
     for method in found:
@@ -284,8 +284,8 @@ def _half(run: Scored) -> Any:
 def _best(run: Scored) -> Any:
     """The metric that names the best checkpoint: `train.best`, else the first that knows what is better."""
     listed = [str(metric.get("name")) for metric in _get(run.recipe, "evaluate.metrics") or ()]
-    judges = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in KNOWS)
-    return _get(run.recipe, "train.best") or next(judges, None)
+    usable = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in RANKING)
+    return _get(run.recipe, "train.best") or next(usable, None)
 
 
 def _get(recipe: Json, dotted: str) -> Any:
@@ -310,7 +310,7 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _told_apart(found: list[Method]) -> list[Method]:
+def _with_unique_labels(found: list[Method]) -> list[Method]:
     """Number the methods that share a name and a variant, and say in what they differ."""
     shared = Counter(method.label for method in found)
     turn, made = Counter[str](), []
@@ -328,13 +328,13 @@ def _told_apart(found: list[Method]) -> list[Method]:
     return made
 
 
-def _demand_same_task(runs: Sequence[Scored], run: Scored) -> None:
+def _check_same_task(runs: Sequence[Scored], run: Scored) -> None:
     """A method without a head has no task, and may stand beside one that has."""
-    answering = next((other for other in runs if other.task != Task()), None)
-    if answering is None or run.task in (answering.task, Task()):
+    predicting = next((other for other in runs if other.task != Task()), None)
+    if predicting is None or run.task in (predicting.task, Task()):
         return
-    said = [_task_words(other) for other in (answering, run)]
-    raise DataError(f"{answering.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
+    said = [_task_words(other) for other in (predicting, run)]
+    raise DataError(f"{predicting.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
 
 
 def _task_words(run: Scored) -> str:
@@ -342,7 +342,7 @@ def _task_words(run: Scored) -> str:
     return run.task.words() + (f", positive {classes[-1]}" if len(classes) == 2 else "")
 
 
-def _demand_same_images(first: Scored, run: Scored) -> None:
+def _check_same_images(first: Scored, run: Scored) -> None:
     one, other = first.test, run.test
     where = f"{first.folder} and {run.folder}"
     alone = sorted(set(one.keys) ^ set(other.keys))
@@ -360,12 +360,12 @@ def _demand_same_images(first: Scored, run: Scored) -> None:
                 f"{where}: give {len(moved)} of {len(one.keys)} test images another {what}, such as {one.keys[i]!r}: "
                 f"{mine[i] or 'unknown'} and {theirs[i] or 'unknown'}"
             )
-    _demand_same_pixels(first, run, where)
+    _check_same_pixels(first, run, where)
 
 
-def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
+def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
     """Made and degraded images have keys that do not tell their pixels; what was measured of the poor images does."""
-    _demand_made_alike(first, run, where)
+    _check_same_making(first, run, where)
     sized = ("data.size", "data.channels", "data.fit", "data.antialias")
     if any(_get(first.recipe, key) != _get(run.recipe, key) for key in sized):
         return
@@ -374,16 +374,16 @@ def _demand_same_pixels(first: Scored, run: Scored, where: str) -> None:
         if not name.endswith("_poor") or theirs is None:
             continue
         with np.errstate(invalid="ignore"):  # an infinite score is like itself
-            apart = ~(np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True))
-        if apart.any():
-            i = int(np.argmax(apart))
+            differing = ~(np.isclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True))
+        if differing.any():
+            i = int(np.argmax(differing))
             raise DataError(
-                f"{where}: {int(apart.sum())} of {len(mine)} poor test images have the same key but other pixels, such "
-                f"as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
+                f"{where}: {int(differing.sum())} of {len(mine)} poor test images have equal keys but other pixels, "
+                f"such as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
             )
 
 
-def _demand_made_alike(first: Scored, run: Scored, where: str) -> None:
+def _check_same_making(first: Scored, run: Scored, where: str) -> None:
     whole = first.synthetic or run.synthetic
     mine, theirs = (_making(one, whole=whole) for one in (first, run))
     for key in sorted(mine.keys() | theirs.keys()):

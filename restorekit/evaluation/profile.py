@@ -17,14 +17,14 @@ from restorekit.io.tables import Table
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, Recipe, require_training
 from restorekit.runs.checkpoint import checkpoints, kept_checkpoint, read_state
-from restorekit.runs.nets import assumed
+from restorekit.runs.nets import placeholder_domains
 
 __all__ = ["Profile", "Row", "Target", "Timing", "slower_though_smaller", "summary", "table", "targets"]
 
 SHOWN = 4
 """Sentences on networks that are small and slow, at most."""
 FIRM = 3
-"""Quartiles of fewer calls are not told, and nothing is concluded from them."""
+"""Quartiles of fewer calls are not reported, and nothing is concluded from them."""
 FEWER = 1.25
 """A network has fewer parameters than another if that has so many times as many, or more."""
 
@@ -72,20 +72,20 @@ class Row:
     """By batch size: of each call."""
     memory: dict[int, int] = field(default_factory=dict)
     """By batch size: bytes at the highest."""
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def timing(self, batch: int) -> Timing | None:
         """Return the milliseconds an image in batches of a size."""
         return Timing.of(self.seconds[batch], batch) if self.seconds.get(batch) else None
 
-    def fail(self, fault: str) -> None:
-        """Note a fault, once."""
-        if fault not in self.faults:
-            self.faults.append(fault)
+    def fail(self, error: str) -> None:
+        """Keep an error, once."""
+        if error not in self.errors:
+            self.errors.append(error)
 
 
 def targets(paths: Sequence[Path], plugins: Plugins, names: Sequence[str] | None) -> list[Target]:
-    """Return what there is to measure. What cannot be used is told in its target.
+    """Return what there is to measure. The error of a target that cannot be used is in that target.
 
     Args:
         paths: recipes, and run folders.
@@ -113,12 +113,12 @@ def targets(paths: Sequence[Path], plugins: Plugins, names: Sequence[str] | None
     for name in names or ():
         if name not in known:
             raise RecipeError(f"--variants: {unknown('variant', name, known)}")
-    return list(_told_apart(found))
+    return list(_with_unique_labels(found))
 
 
 def _of_run(folder: Path, plugins: Plugins) -> Target:
     spec = require_training(recipe.resolved(recipe.read_resolved(folder), str(folder / "recipe.json"), plugins))
-    domains = assumed(spec)
+    domains = placeholder_domains(spec)
     if checkpoints(folder):
         state = read_state(kept_checkpoint(folder, spec.train.keep))
         domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
@@ -133,10 +133,10 @@ def _of_recipe(path: Path, found: Mapping[str, AnyRecipe | RecipeError]) -> Iter
             trains = spec if isinstance(spec, RecipeError) else require_training(spec)
         except RecipeError as error:
             trains = error
-        yield Target(name, trains, {} if isinstance(trains, RecipeError) else assumed(trains))
+        yield Target(name, trains, {} if isinstance(trains, RecipeError) else placeholder_domains(trains))
 
 
-def _told_apart(found: Sequence[Target]) -> Iterator[Target]:
+def _with_unique_labels(found: Sequence[Target]) -> Iterator[Target]:
     """Number those that have the same name."""
     seen: dict[str, int] = {}
     for target in found:
@@ -156,7 +156,7 @@ class Profile:
         """By target."""
         self._targets = {target.name: target for target in found}
         self._left = {
-            name: [(row.work, batch) for batch in self.batches for row in rows if not row.faults]
+            name: [(row.work, batch) for batch in self.batches for row in rows if not row.errors]
             for name, rows in self.rows.items()
         }
 
@@ -166,7 +166,7 @@ class Profile:
     @property
     def failed(self) -> bool:
         """True if anything could not be measured."""
-        return any(row.faults for row in self)
+        return any(row.errors for row in self)
 
     def size_of(self, name: str) -> str:
         """Return the size of a target's images, "3 x 256 x 256"; empty where there is no recipe."""
@@ -193,9 +193,9 @@ class Profile:
 
     def _timed(self, name: str) -> bool:
         """Time a target once; False if the process ended before all was timed that did not fail."""
-        told = self._calls(name)
+        calls = self._calls(name)
         self._visit(name, "time", self._left[name])
-        return all(self._calls(name)[work] > told[work] for work in self._left[name])
+        return all(self._calls(name)[work] > calls[work] for work in self._left[name])
 
     def _calls(self, name: str) -> dict[tuple[str, int], int]:
         """How often each work of a target was timed so far."""
@@ -235,7 +235,7 @@ class Profile:
 
 def _rows(target: Target) -> Iterator[Row]:
     if isinstance(target.recipe, RestorekitError):
-        yield Row(target.name, RESTORE, faults=[" / ".join(str(target.recipe).splitlines())])
+        yield Row(target.name, RESTORE, errors=[" / ".join(str(target.recipe).splitlines())])
         return
     if target.recipe.nets.head is not None:
         yield Row(target.name, CLASSIFY, target.recipe.paper.get("encode_and_head"))
@@ -249,7 +249,7 @@ def slower_though_smaller(profile: Profile) -> list[str]:
     the other's upper one. Of the networks that a row is slower than, the one with the most parameters is named. The
     rows that are the most times slower come first.
     """
-    told = []
+    sentences = []
     for batch in profile.batches:
         timed = [
             (row, time, row.parameters)
@@ -266,7 +266,7 @@ def slower_though_smaller(profile: Profile) -> list[str]:
             ]
             if beaten:
                 other, by, theirs = max(beaten, key=lambda found: found[2])
-                told.append(
+                sentences.append(
                     (
                         time.median / by.median,
                         f"{row.name} has {theirs / own:.1f} times fewer parameters than {other.name} and takes "
@@ -274,7 +274,7 @@ def slower_though_smaller(profile: Profile) -> list[str]:
                         f"{_ms(time.median)} and {_ms(by.median)} ms an image.",
                     )
                 )
-    return [text for _, text in sorted(told, reverse=True)[:SHOWN]]
+    return [text for _, text in sorted(sentences, reverse=True)[:SHOWN]]
 
 
 def table(profile: Profile) -> Table:
@@ -291,7 +291,7 @@ def table(profile: Profile) -> Table:
         cells.append(_work(row.multiply_adds))
         cells += [_timed(row.timing(batch)) for batch in profile.batches]
         cells += [_or_dash(_mib(row.memory.get(batch)), "{:,.0f} MiB") for batch in profile.batches]
-        rows.append([*cells, *(["; ".join(row.faults)] if faulty else [])])
+        rows.append([*cells, *(["; ".join(row.errors)] if faulty else [])])
     head += ["not measured"] if faulty else []
     words = {0, 1, len(head) - 1} if faulty else {0, 1}
     return Table(
@@ -355,7 +355,7 @@ def _notes(profile: Profile) -> list[str]:
         notes.append(f"{m['device'].upper()}: {m['device_name']}, {threads}, {m['precision']}. {versions}.")
     notes.append(f"Images (channels, sizes): {_sizes(profile)}.")
     notes.append(
-        "Parameters are those of the restoring translator that are trained; to classify, those that the answer depends "
+        "Parameters are the trained ones of the restoring translator; to classify, those that the prediction depends "
         "on. Multiply-adds are of one image: convolutions, matrix products and attention, as torch counts them; norms, "
         "activations and powers are not counted. Milliseconds are the median call and its quartiles, over shuffled "
         "rounds, each in a process of its own after a call that is not timed."
@@ -396,6 +396,6 @@ def _numbers(row: Row, profile: Profile) -> dict[str, Any]:
             f"calls_{batch}": len(row.seconds.get(batch, [])),
             f"peak_bytes_{batch}": row.memory.get(batch),
         }
-    found |= {"image": profile.size_of(row.name), "fault": "; ".join(row.faults)}
+    found |= {"image": profile.size_of(row.name), "error": "; ".join(row.errors)}
     machine = {key: profile.machine.get(key) for key in ("device", "device_name", "threads", "precision")}
     return {**found, **machine, **profile.machine.get("versions", {})}

@@ -1,4 +1,4 @@
-"""A table of scores as `evaluate` wrote it, scores/SPLIT.csv: who each image is, what was answered and measured."""
+"""A table of scores as `evaluate` wrote it, scores/SPLIT.csv: each image, its prediction and its measurements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScoreTable:
     classes: tuple[str, ...]
     """The classes that were predicted; empty without a head, and of any other task."""
     chances: Values
-    """(N, classes): the probabilities that were answered."""
+    """(N, classes): the predicted probabilities."""
     columns: Mapping[str, Values]
     """(N,) by name, such as `psnr_restored`; NaN where it is not defined."""
 

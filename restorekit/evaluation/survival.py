@@ -1,4 +1,4 @@
-"""In words, what an audit found: whether a judge's mind was changed by restoration, and what remains possible."""
+"""The findings of an audit as sentences: which predictions restoration changed, and what cannot be excluded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LABELS = {"auroc": "AUROC", "accuracy": "accuracy"}
 HARM = 0.05
 """The share of images whose change an audit must exclude, or prove, to be conclusive."""
 CERTAIN = {
-    "lost": "restoration makes the judge miss {name} in at least {share} % more of the {name} images",
-    "invented": "restoration makes the judge see {name} in at least {share} % more of the other images",
+    "lost": "restoration makes the audit classifier miss {name} in at least {share} % more of the {name} images",
+    "invented": "restoration makes the audit classifier see {name} in at least {share} % more of the other images",
 }
 POSSIBLE = {
     "lost": "a loss in up to {share} % of the {whom} cannot be excluded",
@@ -31,10 +31,10 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:
-    """Return in a sentence for each class what restoration did to what the judge had recognised."""
-    knows = "the run's own" if found["judge"]["shared"] else "other"
+    """Return in a sentence for each class what restoration did to what the classifier had recognised."""
+    trained_on = "the run's own" if found["judge"]["shared"] else "other"
     whom = "images" if found["judge"]["unknown"] else "subjects" if found["synthetic"] else "patients"
-    who = f"By a judge that knows {knows} {whom}"
+    who = f"By an audit classifier trained on {trained_on} {whom}"
     return [
         f"{who}, restoration hid {_part(flips['lost'])} recognised {flips['class']} images and turned "
         f"{_part(flips['invented'])} others into {flips['class']}."
@@ -46,19 +46,20 @@ def _part(entry: Mapping[str, Any]) -> str:
     return f"{count(entry['k'])} of {count(entry['n'])}"
 
 
-def _who(judge: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
-    shared, unit = judge["shared"], "subject" if synthetic else "patient"
+def _who(classifier: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
+    shared, unit = classifier["shared"], "subject" if synthetic else "patient"
     known = f"{count(shared)} of whom the run was trained on too: it may have learnt the same shortcuts"
-    trained = f"{count(judge['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
-    yield f"The judge, a classifier over {judge['generator']} (run folder {judge['folder']}), was trained on {trained}."
-    if judge["unknown"]:
-        images = count(judge["unknown"])
+    trained = f"{count(classifier['trained'])} {unit}s, {known if shared else 'none of whom trained the run'}"
+    name, folder = classifier["generator"], classifier["folder"]
+    yield f"The audit classifier, over {name} (run folder {folder}), was trained on {trained}."
+    if classifier["unknown"]:
+        images = count(classifier["unknown"])
         yield f"The {unit} of {images} training images is not known: each counts as one, and may be among the others."
 
 
 def _able(found: Mapping[str, Any]) -> Iterator[str]:
-    """Say how well the judge tells the classes, and whether that is well enough for a verdict."""
-    name, entry = _told(found)
+    """Say how well the audit classifier predicts the classes, and whether that is enough for a conclusion."""
+    name, entry = _score(found)
     if entry.get("poor"):
         values = ", ".join(
             f"{with_interval(entry[which], name, found['confidence'])} on {what}"
@@ -72,42 +73,42 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"By restoration it {_changed(entry['change'], name, found['confidence'])}."
 
 
-def _told(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return by which metric the judge is measured, and its scores."""
+def _score(found: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return by which metric the classifier is measured, and its scores."""
     scores = found["scores"]
     name = "auroc" if scores.get("auroc") and scores["auroc"].get("poor") else "accuracy"
     return name, scores.get(name) or {}
 
 
 def _doubt(found: Mapping[str, Any]) -> str:
-    """Return why the judge may be guessing before restoration; empty if it is not."""
-    name, entry = _told(found)
+    """Return why the classifier may be guessing before restoration; empty if it is not."""
+    name, entry = _score(found)
     poor = entry.get("poor")
     if not entry:
-        return "the judge was scored by neither AUROC nor accuracy, so nobody can say whether it tells the classes"
+        return "the audit classifier has no AUROC and no accuracy, so it is not known whether it can classify"
     if not poor:
-        return "the classes are not known, so nobody can say whether the judge tells them"
+        return "the classes are not known, so it is not known whether it can classify"
     if poor["low"] is None and poor["why"] != ALIKE:
-        return f"its {LABELS[name]} rests on {poor['why']} alone, so the judge itself may be guessing"
+        return f"its {LABELS[name]} rests on {poor['why']} alone, so the audit classifier itself may be guessing"
     if (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
-        return f"by its {LABELS[name]} on poor images, the judge itself may be guessing"
+        return f"by its {LABELS[name]} on poor images, the classifier itself may be guessing"
     return ""
 
 
 def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
     """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
-    told = with_interval(change, metric, confidence)
+    text = with_interval(change, metric, confidence)
     if change["low"] is None and change["why"] != ALIKE:
-        return f"changed by {told}"
+        return f"changed by {text}"
     low, high = (change["value"] if change[end] is None else change[end] for end in ("low", "high"))
     same = "did not change" if low == high else "did not change significantly"
     verdict = "fell" if high < 0 else "rose" if low > 0 else same
-    return f"{verdict}: {told}"
+    return f"{verdict}: {text}"
 
 
 def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
     share = _share(found["agreement"], found["confidence"])
-    yield f"Of the images, the judge says the same before and after restoration of {share}."
+    yield f"Of all images, the audit classifier predicts the same class before and after restoration for {share}."
 
 
 def _flips(found: Mapping[str, Any]) -> Iterator[str]:
@@ -116,7 +117,7 @@ def _flips(found: Mapping[str, Any]) -> Iterator[str]:
         if flips["lost"]["n"]:
             yield f"Of the {name} images that it recognised, restoration hid {_share(flips['lost'], sure)}."
         else:
-            yield f"Inconclusive: the judge recognised no {name} image before restoration, so it could lose none."
+            yield f"Inconclusive: the audit classifier recognised no {name} image before restoration."
         if flips["invented"]["n"]:
             yield f"Of the others that it recognised, restoration turned {_share(flips['invented'], sure)} into {name}."
     yield from proven(found)
@@ -127,10 +128,10 @@ def _flips(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def proven(found: Mapping[str, Any]) -> list[str]:
-    """Return the harm that is certain, in a sentence for each class and way; by a judge that may be guessing, none."""
+    """Return the certain harm, one sentence for each class and direction; none if the classifier may be guessing."""
     if _doubt(found):
         return []
-    metric, entry = _told(found)
+    metric, entry = _score(found)
     before, after = (number((entry.get(which) or {}).get("value")) for which in ("poor", "restored"))
     sure, how_well = percent(found["confidence"]), f"its {LABELS[metric]} {before} before, {after} after"
     return [
@@ -155,8 +156,8 @@ def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
     """Yield the harm in both ways, each bound the one that says less.
 
     At least: of the exact bounds, which take images for independent but hold for few of them, and of the bootstrap's by
-    patient, of what was lost less what was gained: a judge that wavers at its threshold proves nothing. At most: of
-    images, and of their patients.
+    patient, of what was lost less what was gained: a classifier that wavers at its threshold proves nothing. At most:
+    of images, and of their patients.
     """
     unit = "subjects" if found["synthetic"] else "patients"
     for flips in found["flips"]:

@@ -1,4 +1,4 @@
-"""What restoring again and again does: class probabilities and scores after each pass, with intervals by patient.
+"""Repeated restoration: class probabilities and scores after each pass, with intervals by patient.
 
 The paper restores in three passes and takes the class from the first image (arXiv:2209.14770, section IV); the curves
 show what another number of passes would have predicted.
@@ -30,7 +30,7 @@ from restorekit.io.files import write_text
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 
-__all__ = ["again", "passes"]
+__all__ = ["evaluate_iterations", "passes"]
 
 Rows = NDArray[np.float64]
 MOST = 100
@@ -59,23 +59,23 @@ def passes(text: str) -> range:
     found = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text.strip())
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last or last > MOST:
-        raise RecipeError(f"--times: takes a number or a range, such as 3 or 0..5, up to {MOST}; came {text!r}")
+        raise RecipeError(f"--times: takes a number or a range, such as 3 or 0..5, up to {MOST}; got {text!r}")
     return range(first, last + 1)
 
 
-def again(
+def evaluate_iterations(
     run: Experiment, times: Sequence[int], split: str = "test", *, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Measure the images of a split after each number of passes; write scores/times.json and .csv, or SPLIT_times.
 
-    After 0 passes an image is as it came, and its class is that which `evaluate` scores: what the head says of the
+    After 0 passes an image is as given, and its class is that which `evaluate` scores: what the head says of the
     image, not of what became of it.
 
     Args:
         run: a trained run.
         times: numbers of passes, ascending.
         split: whose images.
-        say: told how far it is.
+        say: called with the progress.
 
     Raises:
         DataError: if the split has no images, or the run hands its images through.

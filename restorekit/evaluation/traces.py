@@ -1,6 +1,6 @@
 """A few test signals in their own unit, and what metrics mark along them: scores/pictures/traces.json.
 
-Some are fixed by their keys alone; where a score tells images apart, the worst, the median and the best by it stand
+Some are fixed by their keys alone; where a score ranks images apart, the worst, the median and the best by it stand
 beside them.
 """
 
@@ -17,7 +17,7 @@ from restorekit.core.formats import Intensity
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.evaluation import gallery
 
-__all__ = ["FIXED", "chosen", "judge", "marks", "signal"]
+__all__ = ["FIXED", "chosen", "marks", "ranking_metric", "signal"]
 
 FIXED = 3
 """Signals that are shown whatever their scores."""
@@ -26,10 +26,12 @@ DIGITS = 5
 Rows = NDArray[np.float64]
 
 
-def judge(metrics: Mapping[str, Metric], rows: Mapping[tuple[str, str], Rows]) -> tuple[str, dict[str, Rows]] | None:
-    """Return the first metric that tells good restored signals from bad ones, and what it says of each image.
+def ranking_metric(
+    metrics: Mapping[str, Metric], rows: Mapping[tuple[str, str], Rows]
+) -> tuple[str, dict[str, Rows]] | None:
+    """Return the first metric by which restored signals can be ranked, and its score of each.
 
-    It is one that compares with the truth, or marks what it sees.
+    It compares with the truth, or marks what it measures.
 
     Args:
         metrics: by name, in the order of the recipe.
@@ -39,8 +41,8 @@ def judge(metrics: Mapping[str, Metric], rows: Mapping[tuple[str, str], Rows]) -
         Its name, and (N,) scores of "poor" and "restored" signals; None where there is no such metric.
     """
     for name, metric in metrics.items():
-        tells = metric.needs == "truth" or (metric.needs is None and _marks(metric))
-        if tells and metric.better in ("higher", "lower") and (name, "restored") in rows:
+        ranks = metric.needs == "truth" or (metric.needs is None and _marks(metric))
+        if ranks and metric.better in ("higher", "lower") and (name, "restored") in rows:
             scores = {
                 which: np.array([metric.reduce(row[None]) for row in rows[name, which]])
                 for which in ("poor", "restored")

@@ -172,7 +172,7 @@ class StepTable:
                 while left:
                     left = left[file.write(left) :]
             except OSError:
-                with suppress(OSError):  # what is told is why the row could not be written
+                with suppress(OSError):  # the error reported is why the row could not be written
                     file.truncate(whole)  # half of it may stand there, and reports read this file
                 raise
 
@@ -198,7 +198,7 @@ def read_own_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is damaged ({error}); bring back a copy of it") from error
+        raise DataError(f"{path}: is damaged ({error}); restore a copy of it") from error
 
 
 def read_own_json(path: Path) -> dict[str, Any]:
@@ -211,10 +211,10 @@ def read_own_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_own_text(path))
     except ValueError as error:
-        raise DataError(f"{path}: is damaged (not JSON: {error}); bring back a copy of it") from error
+        raise DataError(f"{path}: is damaged (not JSON: {error}); restore a copy of it") from error
     if not isinstance(found, dict):
         got = type(found).__name__
-        raise DataError(f"{path}: is damaged (got a {got}, a mapping is required); bring back a copy of it")
+        raise DataError(f"{path}: is damaged (got a {got}, a mapping is required); restore a copy of it")
     return found
 
 

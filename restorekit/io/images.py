@@ -136,7 +136,7 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def expecting(dims: int) -> Iterator[None]:
-    """Let every `read_image` inside that is not told the spatial sizes expect so many."""
+    """Let every `read_image` inside without a given number of spatial sizes expect so many."""
     token = _dims.set(dims)
     try:
         yield
@@ -167,7 +167,7 @@ def write_image(path: str | os.PathLike[str], image: ArrayLike, intensity: Inten
     path = Path(path)
     format = format_by_name(path)
     if format is None:
-        raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; came {path.suffix or 'no suffix'!r}")
+        raise DataError(f"{path}: files are written as {', '.join(SUFFIXES)}; got {path.suffix or 'no suffix'!r}")
     try:
         array = as_array(image)
     except DataError as error:

@@ -22,8 +22,8 @@ __all__ = [
     "as_array",
     "carried_over",
     "cast",
+    "check_size",
     "checked_range",
-    "demand_size",
     "depth_of",
     "hint_for",
     "one_of",
@@ -249,7 +249,7 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def carried_over(intensity: Intensity) -> Intensity:
-    """The record for writing an image in another format than it came in: black is the lowest value.
+    """The record for writing an image in another format than its own: black is the lowest value.
 
     What was DICOM or scaled NIfTI is written from 0 to the highest value of its significant bits, for other formats
     know no range of their own: 12 bits stay 12, from 0 to 4095.
@@ -356,7 +356,7 @@ def checked_range(ends: Sequence[float], source: str = "") -> tuple[float, float
     return low, high
 
 
-def demand_size(size: Sequence[int]) -> None:
+def check_size(size: Sequence[int]) -> None:
     """Refuse, before anything is decoded, an image that is empty or promises more than `LIMIT`."""
     if not prod(size) or min(size) < 0:
         raise DataError(f"is empty: {'x'.join(map(str, size))} pixels")

@@ -14,7 +14,7 @@ from typing import Any
 from restorekit.core.errors import RecipeError
 from restorekit.io.files import write_text
 
-__all__ = ["FORMATS", "Table", "demand_format", "tex", "tex_table", "write_table"]
+__all__ = ["FORMATS", "Table", "check_format", "tex", "tex_table", "write_table"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Table:
     """What CSV gets: a row each, by column."""
 
 
-def demand_format(path: Path) -> None:
+def check_format(path: Path) -> None:
     """Refuse a file whose name ends with no format that is known.
 
     Raises:
@@ -47,7 +47,7 @@ def write_table(path: Path, table: Table) -> None:
     Raises:
         RecipeError: if its name ends with no format that is known.
     """
-    demand_format(path)
+    check_format(path)
     write_text(path, FORMATS[path.suffix.lower()](table))
 
 

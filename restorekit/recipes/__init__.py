@@ -1,1 +1,1 @@
-"""YAML to a validated recipe; a judge's recipe; seeds."""
+"""YAML to a validated recipe; the recipe of an audit classifier; seeds."""

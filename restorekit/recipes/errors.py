@@ -38,6 +38,7 @@ class Checked(NamedTuple):
 def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     """Validate the plain data of a recipe: keys, values, parts, and what goes together."""
     outdated = list(old_keys(data))
+    reported = {one.place for one in outdated}
     found = [*outdated, *_needs(data, plugins)]
     data = _with_default_names(data)
     recipe: AnyRecipe | None = None
@@ -47,7 +48,6 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     try:
         recipe = model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        reported = {one.place for one in outdated}
         of_model = _model_errors(error, data, known, model)
         found += [_beside_restorer(one, data) for one in of_model if one.place not in reported]
     except ValueError as error:
@@ -57,7 +57,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     for place, kind in PART_PLACES.items():
         for at, spec in named(whole, place):
             factory, errors = plugins.parts.read(kind, spec, at)
-            found += [_option_error(one, options, known, data) for one in errors]
+            found += [_option_error(one, options, known, data) for one in errors if one.place not in reported]
             if factory is not None:
                 parts.keep(at, spec, factory)
     found += _joint_errors(data, plugins.parts)  # after the parts, which had their plugins imported
@@ -101,7 +101,7 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[ErrorRecord]:
     for i, need in enumerate(needs):
         if not isinstance(need, str):
             continue  # an error of the model
-        why = plugins.fault(need)
+        why = plugins.missing(need)
         if why:
             yield ErrorRecord(why, "not-installed", ("needs", i))
 
@@ -124,7 +124,7 @@ def _joint_errors(data: dict[str, Any], parts: Parts) -> Iterator[ErrorRecord]:
     """
     yield from _length_errors(data.get("train"))
     yield from _best_errors(held(data, ("train", "best")), held(data, ("evaluate", "metrics")), parts)
-    yield from _judge_errors(data.get("audit"), name_of(held(data, ("nets", "generator"))))
+    yield from _audit_errors(data.get("audit"), name_of(held(data, ("nets", "generator"))))
 
 
 def _length_errors(train: Any) -> Iterator[ErrorRecord]:
@@ -150,14 +150,14 @@ def _best_errors(best: Any, metrics: Any, parts: Parts) -> Iterator[ErrorRecord]
         yield unknown_record("evaluated metric", best, numbered(names), place=("train", "best"))
 
 
-def _judge_errors(audit: Any, generator: str | None) -> Iterator[ErrorRecord]:
+def _audit_errors(audit: Any, generator: str | None) -> Iterator[ErrorRecord]:
     if not isinstance(audit, (str, dict)):
         return
-    usual = Audit.model_fields["judge"].default.name
-    judge = name_of(audit["judge"]) if isinstance(audit, dict) and "judge" in audit else usual
-    if judge is not None and judge == generator:
-        text = f"is {judge!r}, as nets.generator; a judge needs another architecture; name one"
-        yield ErrorRecord(text, "conflict", ("audit", "judge"))
+    usual = Audit.model_fields["classifier"].default.name
+    classifier = name_of(audit["classifier"]) if isinstance(audit, dict) and "classifier" in audit else usual
+    if classifier is not None and classifier == generator:
+        text = f"is {classifier!r}, as nets.generator; an audit classifier needs another architecture"
+        yield ErrorRecord(text, "conflict", ("audit", "classifier"))
 
 
 def _model_errors(

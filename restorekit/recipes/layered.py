@@ -1,4 +1,4 @@
-"""A recipe's plain data, in layers: files of YAML 1.2, a variant, settings; and where each value came from.
+"""A recipe's plain data, in layers: files of YAML 1.2, a variant, settings; and where each value comes from.
 
 The home of ruamel.yaml.
 """
@@ -30,7 +30,7 @@ PATHS: Sequence[Place] = (("data", "root"), ("nets", "teacher"), ("nets", "weigh
 
 @dataclass(frozen=True)
 class Origins:
-    """The place that each value of a recipe came from. All are equal: two recipes that say the same are the same."""
+    """The place that each value of a recipe comes from. All are equal: two recipes that say the same are the same."""
 
     of: Mapping[Place, Origin] = field(default_factory=dict, compare=False)
 
@@ -45,7 +45,7 @@ class Origins:
 
 @dataclass
 class Layered:
-    """Plain data under construction, and the place that each value came from."""
+    """Plain data under construction, and the place that each value comes from."""
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[Place, Origin] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Layered:
         for text in sets:
             dotted, sign, value = text.partition("=")
             if not sign:
-                raise RecipeError(f"--set {text}: came without '='; write --set train.steps=2000")
+                raise RecipeError(f"--set {text}: has no '='; write --set train.steps=2000")
             origin = f"--set {dotted}"
             parsed = _parse(value, origin)
             _set(self, dotted, _placed(tuple(dotted.split(".")), parsed, Path()), Origin(origin))
@@ -154,7 +154,7 @@ def _read_file(path: Path, seen: tuple[Path, ...]) -> Layered:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
     tree = _parse(text, str(path))
     if not isinstance(tree, CommentedMap):
-        raise RecipeError(f"{path}: a recipe is a mapping with name, data, nets, losses and train; came {tree!r:.60}")
+        raise RecipeError(f"{path}: a recipe is a mapping with name, data, nets, losses and train; got {tree!r:.60}")
     layered = Layered(
         _placed((), _plain(tree), path.parent), {place: Origin(str(path), line + 1) for place, line in _lines(tree, ())}
     )
@@ -187,7 +187,7 @@ def _parse(text: str, origin: str) -> Any:
 def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
     if isinstance(node, CommentedMap):
         for key, value in node.items():
-            at = node.lc.data or {}  # a key that came by `<<` has no line of its own
+            at = node.lc.data or {}  # a key merged by `<<` has no line of its own
             yield (*place, key), at[key][0] if key in at else node.lc.line
             yield from _lines(value, (*place, key))
     elif isinstance(node, CommentedSeq):

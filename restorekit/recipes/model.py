@@ -211,7 +211,7 @@ class NetsSpec(_Model):
     generator: PartSpec
     """The network of both translators."""
     discriminator: PartSpec | None = None
-    """The network of both judges; null where no loss is adversarial."""
+    """The network of both discriminators; null where no loss is adversarial."""
     head: PartSpec | None = None
     """Reads the generator's features and predicts, such as the class; null: no predictions."""
     extra: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ExtraSpec] = {}
@@ -270,7 +270,7 @@ class Train(_Model):
     best: str | None = None
     """The validation score that names the best checkpoint; null: the first of `evaluate.metrics`."""
     log_every: int = Field(default=50, ge=1)
-    """Steps between losses told."""
+    """Log the losses every so many steps."""
     save_every: int = Field(default=1000, ge=1)
     """Steps between checkpoints."""
     score_every: int = Field(default=1000, ge=1)
@@ -293,14 +293,15 @@ class Evaluate(_Model):
 
 
 class Audit(_Model):
-    """Whether restoration keeps what tells the classes: a judge, a classifier of another architecture, says."""
+    """Whether restoration keeps the class of an image, as predicted by an audit classifier of another architecture."""
 
     name: Literal["split", "same"] = "split"
-    """`split`: run and judge train on the two halves of the patients; `same`: both on all, and the report says so."""
-    judge: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
-    """The generator whose features the judge reads, with a head of its own; it must not be that of the run."""
+    """`split`: run and classifier train on the two halves of the patients; `same`: both on all, and the report says
+    so."""
+    classifier: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
+    """The generator whose features the head of the audit classifier reads; another than that of the run."""
     steps: int | None = Field(default=None, ge=1)
-    """Steps of the judge's training; null: as many as the run's."""
+    """Training steps of the audit classifier; null: as many as the run's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -348,11 +349,11 @@ class _Recipe(_Model):
 
     @property
     def origins(self) -> Origins:
-        """Where its values came from: a file and a line, or a setting."""
+        """Where its values comes from: a file and a line, or a setting."""
         return self._origins
 
-    def born(self, origins: Origins, parts: Resolved | None = None) -> Self:
-        """Return it with the places that its values came from, and the parts that were validated."""
+    def with_origins(self, origins: Origins, parts: Resolved | None = None) -> Self:
+        """Return it with the places that its values comes from, and the parts that were validated."""
         made = self.model_copy()
         made._origins = origins
         made._parts = parts or Resolved()
@@ -402,7 +403,7 @@ class Recipe(_Recipe):
     """The terms; each is a part with a `weight`, default 1."""
     train: Train
     audit: Audit | None = None
-    """Null: none. `split` or `same` alone takes the usual judge."""
+    """Null: none. `split` or `same` alone takes the usual classifier."""
     watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
     """Who writes down what the run says."""
 

@@ -23,16 +23,16 @@ PART_PLACES: Mapping[Place, str] = {
     ("nets", "extra", "*", "discriminator"): "discriminator",
     ("nets", "extra", "*", "encoder"): "encoder",
     ("nets", "extra", "*", "optimizer"): "optimizer",
-    ("audit", "judge"): "generator",
+    ("audit", "classifier"): "generator",
     ("train", "optimizer"): "optimizer",
     ("train", "schedule"): "schedule",
     ("train", "discriminator_optimizer"): "optimizer",
     ("train", "discriminator_schedule"): "schedule",
     ("losses",): "loss",
     ("evaluate", "metrics"): "metric",
-    ("watch",): "watcher",
+    ("watch",): "logger",
 }
-"""Where a recipe names parts; losses, metrics and watchers are lists, and `*` stands for any key."""
+"""Where a recipe names parts; losses, metrics and loggers are lists, and `*` stands for any key."""
 SAME = "same"
 """As `data.b`: side b is the truth of side a, so it names no dataset."""
 OWN_KEYS: Mapping[str, str] = {"loss": "weight", "schedule": "restart"}

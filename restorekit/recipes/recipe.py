@@ -1,7 +1,7 @@
 """YAML to a frozen, validated Recipe: every error at once, each with its file, its line and a hint.
 
 A recipe is built in layers: the file it `extends`, the file itself, a variant, then every `--set`. What a later layer
-sets replaces what an earlier one said, and an error names the layer that the value came from.
+sets replaces what an earlier one said, and an error names the layer that the value comes from.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def read_resolved(folder: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
     blocks = [data.get(key, {}) for key in ("data", "nets", "train")] if isinstance(data, dict) else []
     if not isinstance(data, dict) or "name" not in data or not all(isinstance(one, dict) for one in blocks):
-        raise RecipeError(f"{path}: is no recipe; it is damaged, bring back a copy of it")
+        raise RecipeError(f"{path}: is no recipe; it is damaged; restore a copy of it")
     return data
 
 
@@ -232,7 +232,7 @@ def reopened(folder: Path, plugins: Plugins, root: Path | None = None, sets: Seq
         if differing := differences(data, changed):
             raise RecipeError(
                 f"--set: a run that goes on keeps {', '.join(differing)}; train.steps and train.epochs can be raised, "
-                f"and these may change: {', '.join(FREE)}. Begin a new run for others"
+                f"and these may change: {', '.join(FREE)}. Start a new run for other changes"
             )
         data = json.loads(changed.model_dump_json())
     spec = resolved(data, str(folder / "recipe.json"), plugins)
@@ -242,7 +242,7 @@ def reopened(folder: Path, plugins: Plugins, root: Path | None = None, sets: Seq
         moved = {**data["data"], "root": str(root.expanduser().resolve())}
         return resolved({**data, "data": moved}, str(folder / "recipe.json"), plugins)
     if spec.data.root is not None and not Path(spec.data.root).is_dir():
-        raise RecipeError(f"{folder}: its images were in {spec.data.root}, which is not there; give --root FOLDER")
+        raise RecipeError(f"{folder}: its images were in {spec.data.root}, which does not exist; give --root FOLDER")
     return spec
 
 
@@ -259,4 +259,4 @@ def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
     if isinstance(recipe, RestorerRecipe):  # a run folder keeps the paths of other runs, wherever it is loaded from
         part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.restorer.spec))
         recipe = recipe.model_copy(update={"restorer": part})
-    return recipe.born(origins, parts)
+    return recipe.with_origins(origins, parts)

@@ -17,7 +17,6 @@ OTHER_WORDS: Mapping[str, str] = {
     "amp": "precision",
     "batch_size": "batch",
     "checkpoint_every": "save_every",
-    "classifier": "head",
     "critic": "discriminator",
     "ema_decay": "ema",
     "image_size": "size",

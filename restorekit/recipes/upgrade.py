@@ -6,13 +6,21 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restorekit.core.errors import ErrorRecord
+from restorekit.core.errors import ErrorRecord, Place
 
 __all__ = ["old_keys", "upgraded"]
 
 
 def old_keys(data: Mapping[str, Any]) -> Iterator[ErrorRecord]:
     """Yield an error for each key of version 1 that a recipe has, with what to write now."""
+    audit = data.get("audit")
+    if isinstance(audit, dict) and "judge" in audit:
+        text = f"is audit.classifier since version 2; write classifier: {_part(audit['judge'])}"
+        yield ErrorRecord(text, "outdated-key", ("audit", "judge"))
+    for place, spec in _manifests(data.get("data"), ("data",)):
+        if "quantity" in spec:
+            text = f"is target since version 2; write target: {spec['quantity']!r}"
+            yield ErrorRecord(text, "outdated-key", (*place, "quantity"))
     train = data.get("train")
     if not isinstance(train, dict):
         return
@@ -28,6 +36,12 @@ def old_keys(data: Mapping[str, Any]) -> Iterator[ErrorRecord]:
 def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved recipe of a run folder with the keys of version 1 as they are now; others stay."""
     made: dict[str, Any] = copy.deepcopy(dict(data))
+    audit = made.get("audit")
+    if isinstance(audit, dict) and "judge" in audit:
+        audit["classifier"] = audit.pop("judge")
+    for _, spec in _manifests(made.get("data"), ("data",)):
+        if "quantity" in spec:
+            spec["target"] = spec.pop("quantity")
     train = made.get("train")
     if not isinstance(train, dict):
         return made
@@ -48,6 +62,22 @@ def _optimizer(adam: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schedule(start: Any) -> dict[str, Any]:
     return {"name": "constant"} if start == 1 else {"name": "linear", "start": start}
+
+
+def _manifests(data: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield the options of every dataset `manifest` below a place, also of those within others."""
+    if isinstance(data, dict):
+        if data.get("name") == "manifest":
+            yield place, data
+        for key, value in data.items():
+            yield from _manifests(value, (*place, key))
+    elif isinstance(data, list):
+        for i, value in enumerate(data):
+            yield from _manifests(value, (*place, i))
+
+
+def _part(spec: Any) -> str:
+    return _flow(spec) if isinstance(spec, Mapping) else str(spec)
 
 
 def _flow(spec: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from restorekit.runs.runfolder import Json
 __all__ = ["sentence"]
 
 UNITS = {1: "samples", 2: "pixels", 3: "voxels"}
-TOLD = ("data.size", "data.batch", "train.steps", "train.epochs")
+NAMED = ("data.size", "data.batch", "train.steps", "train.epochs")
 """Keys whose values the sentence says by itself."""
 PLACES = re.compile(r"[/\\~]|\b(root|path|file|labels)\b")
 """What a setting of a folder or a file holds: where images stand is nobody's business but their owner's."""
@@ -32,13 +32,13 @@ def sentence(recipe: Json, splits: Json, scores: Json, command: str, steps: int 
         steps: how many it has taken; None where that is not known.
     """
     data = _mapping(recipe.get("data"))
-    told = [*_size(data.get("size")), *_length(data, splits, steps)]
+    parts = [*_size(data.get("size")), *_length(data, splits, steps)]
     tested = scores.get("images")
-    told.append(f"tested on {count(tested)}" if tested else "not tested")
+    parts.append(f"tested on {count(tested)}" if tested else "not tested")
     chosen = [f"variant {recipe['variant']}"] if recipe.get("variant") else []
     values = _set(command)
     chosen += [f"set for it: {', '.join(values)}"] if values else []
-    return f"This run: {'; '.join([', '.join(told), *chosen])}."
+    return f"This run: {'; '.join([', '.join(parts), *chosen])}."
 
 
 def _mapping(value: Any) -> Json:
@@ -54,13 +54,13 @@ def _length(data: Json, splits: Json, steps: int | None) -> Iterator[str]:
     train = _mapping(splits.get("train"))
     of = {name: int(_mapping(train.get(name)).get("images") or 0) for name in "ab"}
     batch = data.get("batch") or 1
-    told = f"{count(steps)} steps of batch {batch}" if steps else "no step yet"
+    length = f"{count(steps)} steps of batch {batch}" if steps else "no step yet"
     if any(of.values()):
         longer = of["a"] if data.get("pairing") == "key" else max(of.values())
         if steps:
-            told += f" ({_epochs(steps / max(1, longer // batch))})"
-        told += f" on {count(of['a'])} images of domain a and {count(of['b'])} of domain b"
-    yield told
+            length += f" ({_epochs(steps / max(1, longer // batch))})"
+        length += f" on {count(of['a'])} images of domain a and {count(of['b'])} of domain b"
+    yield length
 
 
 def _epochs(passes: float) -> str:
@@ -83,4 +83,4 @@ def _set(command: str) -> list[str]:
 
 
 def _is_left_out(key: str, text: str) -> bool:
-    return key in TOLD or any(key == free or key.startswith(f"{free}.") for free in FREE) or bool(PLACES.search(text))
+    return key in NAMED or any(key == free or key.startswith(f"{free}.") for free in FREE) or bool(PLACES.search(text))

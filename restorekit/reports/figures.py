@@ -39,7 +39,7 @@ MARKS: Sequence[Mapping[str, Any]] = (
     {"marker": "D", "color": AMBER, "ms": 6},
     {"marker": "P", "color": BLUE, "ms": 7},
 )
-"""Of the kinds of marks, in their order: told apart by shape and by how light they are, not by colour alone."""
+"""Of the kinds of marks, in their order: distinguished by shape and by how light they are, not by colour alone."""
 STYLE: Any = {
     "axes.edgecolor": "#8a96a3",
     "axes.grid": True,

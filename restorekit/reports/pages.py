@@ -10,7 +10,7 @@ from typing import Any
 
 from restorekit.core.text import count, difference, finite, label, listed, number, percent
 from restorekit.evaluation import gallery
-from restorekit.evaluation.answers import (
+from restorekit.evaluation.class_predictions import (
     AT_THRESHOLD,
     BANDS,
     Calibration,
@@ -85,7 +85,7 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
         "tests": [(t, label(t.column), difference(t.difference, t.column), t.corrected < LEVEL) for t in found.tests],
         "cases": disagreed[:MOST],
         "case_count": len(disagreed),
-        "answering": [method.label for method in found.answering],
+        "predicting": [method.label for method in found.predicting],
         "pictures": _pictures(found, disagreed),
         "folders": [(method.label, [(run.seed, str(run.folder)) for run in method.runs]) for method in found.methods],
     }
@@ -136,13 +136,15 @@ def _forests(found: Comparison, metric: str | None) -> list[dict[str, str]]:
     ]
     chosen = metric or ("auroc" if "auroc" in there else next(iter(there), None))
     names = [name for name in dict.fromkeys(("f1", chosen)) if name in there]
-    return [{"name": label(name), "picture": plots.forest(found, name), "alt": _told(found, name)} for name in names]
+    return [
+        {"name": label(name), "picture": plots.forest(found, name), "alt": _alt_text(found, name)} for name in names
+    ]
 
 
-def _told(found: Comparison, name: str) -> str:
+def _alt_text(found: Comparison, name: str) -> str:
     cells = [(m.label, found.cells.get((m.label, name))) for m in found.methods]
-    told = [f"{text} {number(cell.value, name)}" for text, cell in cells if cell is not None]
-    return f"{label(name)} of each method: {', '.join(told)}."
+    values = [f"{text} {number(cell.value, name)}" for text, cell in cells if cell is not None]
+    return f"{label(name)} of each method: {', '.join(values)}."
 
 
 def _calibration(found: Comparison, of: Mapping[str, Calibration]) -> dict[str, Any] | None:
@@ -207,13 +209,13 @@ def _picture(reader: RunFolder, path: Path | None) -> str:
 
 
 def _cases_csv(found: Comparison, disagreed: list[Case]) -> str:
-    names = [method.label for method in found.answering]
+    names = [method.label for method in found.predicting]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "truth", *(f"{name} {what}" for name in names for what in ("called", "p"))])
     for case in disagreed:
-        answers = [cell for c, p in zip(case.called, case.chance, strict=True) for cell in (c, f"{p:.6f}")]
-        writer.writerow([case.key, case.group, case.truth, *answers])
+        cells = [cell for c, p in zip(case.called, case.chance, strict=True) for cell in (c, f"{p:.6f}")]
+        writer.writerow([case.key, case.group, case.truth, *cells])
     return stream.getvalue()
 
 

@@ -27,7 +27,12 @@ __all__ = ["report"]
 
 COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
 """What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
-NETWORKS = {"ab": "restores: a to b", "ba": "degrades: b to a", "d_a": "judges domain a", "d_b": "judges domain b"}
+NETWORKS = {
+    "ab": "restores: a to b",
+    "ba": "degrades: b to a",
+    "d_a": "discriminates domain a",
+    "d_b": "discriminates domain b",
+}
 
 
 def report(folder: Path) -> Path:
@@ -37,7 +42,7 @@ def report(folder: Path) -> Path:
         DataError: if the folder is absent or holds no file of a run.
     """
     if not any((folder / name).exists() for name in FILES):
-        raise DataError(f"{folder}: is no run folder; it would hold recipe.json, metrics.csv or scores/test.json")
+        raise DataError(f"{folder}: is no run folder; expected recipe.json, metrics.csv or scores/test.json")
     page = folder / "report.html"
     write_text(page, render("report.html.j2", _view(folder)))
     return page
@@ -77,7 +82,9 @@ def _view(folder: Path) -> dict[str, Any]:
             *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
             *findings.score_warnings(scores),
             *towards.warnings(scores),
-            *data_warnings.data_warnings(data, synthetic=synthetic, translates=translates, answers=_answers(recipe)),
+            *data_warnings.data_warnings(
+                data, synthetic=synthetic, translates=translates, classifies=_classifies(recipe)
+            ),
             *([] if scores else data_warnings.no_test_split(splits)),
             *data_warnings.unchecked_warnings(data),
             *(line for line in checked.get("warnings") or [] if line not in (checked.get("unchecked") or [])),
@@ -93,7 +100,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
-        "again": _again(folder, run, scores),
+        "again": _iterations(folder, run, scores),
         "paper": _paper(
             recipe,
             scores,
@@ -131,7 +138,7 @@ def _name(folder: Path, recipe: Json) -> str:
     return f"{name}, variant {recipe['variant']}" if recipe.get("variant") else name
 
 
-def _answers(recipe: Json) -> bool:
+def _classifies(recipe: Json) -> bool:
     """True if the run tells classes, or that is not known."""
     return not recipe or bool(_mapping(recipe.get("nets")).get("head"))
 
@@ -155,7 +162,7 @@ def _traces(run: RunFolder, scores: Json) -> Json:
 
 
 def _does(key: str, net: Json) -> str:
-    return NETWORKS.get(key, "") if net.get("translates", True) else "answers; its images are handed through"
+    return NETWORKS.get(key, "") if net.get("translates", True) else "classifies; images unchanged"
 
 
 def _mapping(value: Any) -> Json:
@@ -214,8 +221,8 @@ def _undefined(reason: Any) -> str:
 
 def _few(entry: Any, of: Any) -> str:
     """Return of how many images a score tells, if not of all."""
-    told, images = _mapping(entry).get("n"), _mapping(of).get("images")
-    return f"{text.count(told)} of {text.count(images)} images" if told and images and told < images else ""
+    scored, images = _mapping(entry).get("n"), _mapping(of).get("images")
+    return f"{text.count(scored)} of {text.count(images)} images" if scored and images and scored < images else ""
 
 
 def _bounds(entry: Any) -> tuple[float, float, float] | None:
@@ -266,7 +273,7 @@ def _score_charts(scores: Json, recipe: Json) -> dict[str, str]:
 
 
 def _audit(found: Json) -> Json:
-    """Return what a judge said, its scores and its changes of mind as rows of cells; empty where none was asked."""
+    """Return the scores of an audit and its changed predictions as rows of cells; empty without an audit."""
     looks = [which for which in ("poor", "restored", "truth", "change") if _any_of(found, which)]
     scores = {
         label(name): [_cell(_mapping(entry).get(which), name, "the classes are not known") for which in looks]
@@ -310,8 +317,8 @@ def _paper(recipe: Json, scores: Json, networks: Json, was: str, *, synthetic: b
     return {"rows": rows, "was": was, "reasons": reasons}
 
 
-def _again(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
-    """Return what restoring again and again did, or None where nobody asked (`restorekit evaluate --times`)."""
+def _iterations(folder: Path, run: RunFolder, scores: Json) -> dict[str, Any] | None:
+    """Return the results after each number of passes; None without `restorekit evaluate --times`."""
     if not (folder / "scores/times.json").is_file():
         return None
     found = run.json("scores/times.json")
@@ -431,7 +438,7 @@ def _predicted(path: Path, scores: Json) -> dict[str, str]:
 def _row_words(task: Task, row: Mapping[str, str]) -> tuple[str, str]:
     """Return the target and the prediction of a row of scores/test.csv."""
     target = task.read([row[name] for name in task.truths])
-    return task.called(target), task.predicted([float(row[name]) for name in task.columns])
+    return task.format_target(target), task.predicted([float(row[name]) for name in task.columns])
 
 
 def _progress(steps: Columns) -> dict[str, int] | None:
@@ -460,29 +467,29 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
 
 def _health(run: RunFolder) -> dict[str, Any]:
     """Return what training health looked for, its values over time, and what it found."""
-    told, rows = run.json("health.json"), run.series("health.csv")
+    health, rows = run.json("health.json"), run.series("health.csv")
     rows = [row for row in rows if row[1] in signs.ABOUT]
-    steps = told.get("steps")
-    judged = training_health.judged(steps if isinstance(steps, int) else 0, rows)
-    lasting = {finding["name"] for finding in training_health.lasting(judged.findings, None)}
-    found = {finding["name"] for finding in judged.findings}
+    steps = health.get("steps")
+    checked = training_health.check_rows(steps if isinstance(steps, int) else 0, rows)
+    lasting = {finding["name"] for finding in training_health.lasting(checked.findings, None)}
+    found = {finding["name"] for finding in checked.findings}
     looked_for = [
         {
             "finding": f.name,
             "about": signs.ABOUT[f.measure],
             "limit": f"{'above' if f.above else 'below'} {text.short(f.limit)}",
-            "value": text.short(judged.latest[f.measure]) if f.measure in judged.latest else "not measured",
+            "value": text.short(checked.latest[f.measure]) if f.measure in checked.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
         }
         for f in training_health.FINDINGS
     ]
     return {
-        "told": bool(told) and bool(rows),
-        "counts_from": told.get("counts_from"),
-        "judged": bool(judged.latest),
-        "findings": judged.findings,
+        "recorded": bool(health) and bool(rows),
+        "counts_from": health.get("counts_from"),
+        "checked": bool(checked.latest),
+        "findings": checked.findings,
         "looked_for": looked_for,
-        "chart": _health_chart(rows, told.get("counts_from"), found),
+        "chart": _health_chart(rows, health.get("counts_from"), found),
     }
 
 

@@ -19,7 +19,7 @@ def traced(found: Json, synthetic: bool) -> dict[str, Any]:
 
     Returns:
         `marked`: by whom; `figures`: one of each signal and each way in which it is marked: `picture`, a data URI;
-        `why` it is shown; `key`, its name and length, and `told`, these and its score; `marks`, how many there are of
+        `why` it is shown; `key`, its name and length, and `caption`, these and its score; `marks`, their number for
         each on each trace; and `alt`, the text for who cannot see it.
     """
     each = [(s, marks) for s in found.get("signals") or [] for marks in s.get("marks") or [{"by": [], "on": {}}]]
@@ -36,26 +36,33 @@ def _figure(signal: Json, marks: Json, found: Json, synthetic: bool) -> dict[str
     picture = figures.traces(columns, shown, unit=unit, names=names, spacing=spacing, note=note)
     length = len(next(iter(columns.values()))[0])
     over = f"{length * spacing:.3g} s" if spacing else f"{count(length)} samples"
-    why, score, told = _why(signal, found), _score(signal, found), _counts(marks["by"], shown)
+    why, score, counts = _why(signal, found), _score(signal, found), _counts(marks["by"], shown)
     key = ", ".join(filter(None, [signal["key"] + " (synthetic)" * synthetic, signal.get("answer"), over]))
-    alt = f"{', '.join(columns)} of {key}, one below the other{f', in {unit}' if unit else ''}. {told}"
-    return {"picture": picture, "why": why, "key": key, "told": f"{key}{score}.", "marks": told, "alt": alt.strip()}
+    alt = f"{', '.join(columns)} of {key}, one below the other{f', in {unit}' if unit else ''}. {counts}"
+    return {
+        "picture": picture,
+        "why": why,
+        "key": key,
+        "caption": f"{key}{score}.",
+        "marks": counts,
+        "alt": alt.strip(),
+    }
 
 
 def _why(signal: Json, found: Json) -> str:
     reasons = [why for why in signal.get("why") or [] if why != "fixed"]
-    judge = found.get("judge")
-    if not reasons or not judge:
+    metric = found.get("judge")
+    if not reasons or not metric:
         return "At a fixed place"
     of = f"of {count(found.get('images'))}" if len(reasons) < 3 else "alone"
-    return f"The {' and the '.join(reasons)} {of} by {label(judge)}"
+    return f"The {' and the '.join(reasons)} {of} by {label(metric)}"
 
 
 def _score(signal: Json, found: Json) -> str:
     """Return the score by which signals were chosen, poor and restored; empty where there is none."""
-    judge, score = str(found.get("judge") or ""), signal.get("score") or {}
-    told = [f"{which} {number(score[which], judge)}" for which in ("poor", "restored") if finite(score.get(which))]
-    return f"; {label(judge)} {', '.join(told)}" if told else ""
+    metric, score = str(found.get("judge") or ""), signal.get("score") or {}
+    values = [f"{which} {number(score[which], metric)}" for which in ("poor", "restored") if finite(score.get(which))]
+    return f"; {label(metric)} {', '.join(values)}" if values else ""
 
 
 def _counts(by: Sequence[str], on: Mapping[str, Mapping[str, Sequence[float]]]) -> str:

@@ -146,7 +146,7 @@ def legend(found: Comparison) -> list[str]:
         said.append(
             f"A number is bold if every other method of the column has one, and it is better with p < {LEVEL:g} after "
             f"Holm's correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better "
-            f"than each seed of the others. A test swaps the answers of whole {by} between two methods ({swaps}), all "
+            f"than each seed of the others. A test swaps predictions of whole {by} between two methods ({swaps}), all "
             f"images of a {found.unit} and all seeds at once; it tells of these trained networks."
         )
     return said
@@ -162,20 +162,20 @@ def _leaks(found: Comparison) -> Iterator[str]:
         if any((run.data.get("check") or {}).get("leaks") for run in method.runs):
             yield (
                 f"{method.label} was trained on {found.first.unit}s or images of the test set (--allow-leaks): its "
-                "scores are not to be trusted."
+                "scores are not valid."
             )
 
 
 def _ailing(found: Comparison) -> Iterator[str]:
     """Say of which runs the weights have a finding of training health."""
-    faults = [
+    problems = [
         f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.ailing)})"
         for method in found.methods
         for run in method.runs
         if run.ailing
     ]
-    if faults:
-        yield f"By training health these went wrong: {'; '.join(faults)}. Look at their pictures and reports first."
+    if problems:
+        yield f"Training health found problems in: {'; '.join(problems)}. Look at their pictures and reports first."
 
 
 def _about_images(found: Comparison) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _about_images(found: Comparison) -> Iterator[str]:
     test = ((data.get("splits") or {}).get("test") or {}).get("a") or {}
     yield from class_and_source("the test images", test.get("sources"))
     if data.get("shared_groups"):
-        yield f"{len(data['shared_groups'])} {found.unit}s stand in more than one split: the scores are too good."
+        yield f"{len(data['shared_groups'])} {found.unit}s stand in more than one split: the scores are too high."
 
 
 def _about_classes(found: Comparison) -> Iterator[str]:
@@ -218,20 +218,20 @@ def _about_classes(found: Comparison) -> Iterator[str]:
         return
     for at, name in enumerate(found.classes):
         yield from few_images(name, int(np.sum(target == at)))
-    without = [method.label for method in found.methods if not method.answers]
+    without = [method.label for method in found.methods if not method.predicts]
     if without:
-        yield f"{', '.join(without)}: without a head, so no class is told; a dash stands there."
+        yield f"{', '.join(without)}: without a head, so no class is predicted; the table shows a dash."
     yield from _constant(found)
     if found.discordances and found.units < found.images and found.unit != "image":
         yield (
-            f"McNemar's test takes every image for a witness of its own, but some {found.unit}s have several: its p "
+            f"McNemar's test treats images as independent, but some {found.unit}s have several: its p "
             f"values are too small here. The test of accuracy that swaps {found.unit}s is the one that holds."
         )
 
 
 def _constant(found: Comparison) -> Iterator[str]:
     """Say which classifiers predict one class for every image."""
-    for method in found.answering:
+    for method in found.predicting:
         for run in method.runs:
             predicted = set(run.test.chances.argmax(1).tolist())
             if len(predicted) == 1 and found.images > 1:
@@ -249,13 +249,13 @@ def _about_methods(found: Comparison) -> Iterator[str]:
         yield "There is one method, so nothing is tested."
     ones = [method.label for method in found.methods if method.trained and len(method.runs) == 1]
     if ones:
-        yield f"One seed of {', '.join(ones)}: a difference may be the seed's. Train several (seed=1, seed=2) to know."
+        yield f"One seed of {', '.join(ones)}: a difference may be due to it. Train several seeds (seed=1, seed=2)."
     twos = [name for name, runs in many.items() if runs == 2]
     if twos:
-        yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; their range is all that is said."
+        yield f"Two seeds of {', '.join(twos)}: too few for an interval over seeds; only their range is reported."
     if len({method.seeds for method in found.methods}) > 1:
         yield (
-            "The methods were trained with other seeds than each other (--allow-unequal). A test that swaps answers "
+            "The methods were trained with unequal seeds (--allow-unequal). A test that swaps predictions "
             "takes as many runs of each method as both have, those of the lowest seeds, and no number is bold that "
             "rests on fewer runs. McNemar's test and the images on which methods disagree take all runs of each."
         )
@@ -287,8 +287,8 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     for folder in dict.fromkeys(found.dropped.values()):
         names = [label(name) for name, lacks in found.dropped.items() if lacks == folder]
         yield f"Not compared, for {folder} was not scored by them: {', '.join(names)}."
-    if found.unjudged:
-        yield f"What judges said is left out, for {found.unjudged}."
+    if found.unaudited:
+        yield f"Scores of audits are left out, for {found.unaudited}."
     notes = {str(run.recipe.get("paper_note") or "") for method in found.methods for run in method.runs} - {""}
     yield from (f"Beside the paper: {' '.join(note.split())}" for note in sorted(notes))
 

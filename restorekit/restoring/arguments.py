@@ -1,4 +1,4 @@
-"""Arguments of Python callers, checked like those of the command line: the argument, what came, what is allowed."""
+"""Arguments of Python callers, checked like those of the command line: the argument, what was got, what is allowed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 
-__all__ = ["ScaleMode", "demand_flag", "demand_range", "demand_scale", "demand_times", "demand_window"]
+__all__ = ["ScaleMode", "check_flag", "check_range", "check_scale", "check_times", "check_window"]
 
 ScaleMode = Literal["native", "train"]
 """At which scale an image is restored: its own, or the one that the networks were trained at."""
 
 
-def demand_times(times: object, *, least: int = 0) -> int | None:
+def check_times(times: object, *, least: int = 0) -> int | None:
     """Return a number of passes; None stays None, for "as the recipe evaluates".
 
     Raises:
@@ -26,7 +26,7 @@ def demand_times(times: object, *, least: int = 0) -> int | None:
     return None if times is None else _integer("times", times, least)
 
 
-def demand_window(window: object, *, least: int = 1) -> int | None:
+def check_window(window: object, *, least: int = 1) -> int | None:
     """Return the side of a window; None stays None.
 
     Raises:
@@ -35,7 +35,7 @@ def demand_window(window: object, *, least: int = 1) -> int | None:
     return None if window is None else _integer("window", window, least)
 
 
-def demand_range(range: object) -> tuple[float, float] | None:
+def check_range(range: object) -> tuple[float, float] | None:
     """Return the values of black and white; None stays None.
 
     Raises:
@@ -52,7 +52,7 @@ def demand_range(range: object) -> tuple[float, float] | None:
     return float(values[0]), float(values[1])
 
 
-def demand_scale(scale: object) -> ScaleMode:
+def check_scale(scale: object) -> ScaleMode:
     """Return at which scale to restore.
 
     Raises:
@@ -65,7 +65,7 @@ def demand_scale(scale: object) -> ScaleMode:
     raise DataError(f"scale: got {scale!r}; allowed: {_listed(get_args(ScaleMode))}")
 
 
-def demand_flag(name: str, value: object) -> bool:
+def check_flag(name: str, value: object) -> bool:
     """Return a truth value.
 
     Raises:

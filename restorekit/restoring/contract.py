@@ -14,7 +14,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.formats import Format, Intensity
 from restorekit.restoring.arguments import ScaleMode
 
-__all__ = ["FileModel", "Restored", "demand_plausible"]
+__all__ = ["FileModel", "Restored", "check_plausible"]
 
 WIDE = 16
 """A range that is so wide is not that of floating point values which all lie in [-1, 1]."""
@@ -22,7 +22,7 @@ WIDE = 16
 
 @dataclass(frozen=True)
 class Restored:
-    """One restored image, and what the head predicts of the image as it came."""
+    """One restored image, and what the head predicts of the image as given."""
 
     image: NDArray[np.float32]
     """(C, *S) in [-1, 1], of the channels of the input."""
@@ -74,7 +74,7 @@ class FileModel(ABC):
         """The values of black and white that the training data declares; None: what each file says."""
 
     @abstractmethod
-    def demand(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
+    def checked_arguments(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restored` by name, checked.
 
         Raises:
@@ -102,7 +102,7 @@ class FileModel(ABC):
         """Return (C, *S) interpolated to a larger `size`, to be compared with a restored image of that size."""
 
 
-def demand_plausible(image: NDArray[np.float32], intensity: Intensity) -> None:
+def check_plausible(image: NDArray[np.float32], intensity: Intensity) -> None:
     """Refuse floating point values that a range which nobody gave for them makes all but one gray.
 
     Args:

@@ -34,13 +34,13 @@ from restorekit.recipes.layered import name_of, parse
 from restorekit.recipes.model import Data, Recipe, RestorerRecipe
 from restorekit.restoring.arguments import (
     ScaleMode,
-    demand_flag,
-    demand_range,
-    demand_scale,
-    demand_times,
-    demand_window,
+    check_flag,
+    check_range,
+    check_scale,
+    check_times,
+    check_window,
 )
-from restorekit.restoring.contract import FileModel, Restored, demand_plausible
+from restorekit.restoring.contract import FileModel, Restored, check_plausible
 from restorekit.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.restoring.windows import least_window, tiled, windowed
 from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
@@ -145,7 +145,7 @@ class Model(FileModel):
         """
         known = self._domain or domain
         if known is None:
-            raise DataError(f"{self.name}: takes images of any kind; say of which: restorer(domain)")
+            raise DataError(f"{self.name}: takes images of any domain; name it: restorer(domain)")
         return self._make(known, times)
 
     @property
@@ -196,11 +196,11 @@ class Model(FileModel):
             DataError: if an argument, the shape, dtype or values are not as above, the array is more than four times
                 larger than the training images, or memory does not suffice.
         """
-        declared = demand_range(range)
-        options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+        declared = check_range(range)
+        options = self.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
         values = _values(array)
         bare = values.ndim == (self.dims or 2)
-        self._demand_axes((1, *values.shape) if bare else values.shape)
+        self._check_axes((1, *values.shape) if bare else values.shape)
         known = self.range if declared is None else declared
         stored = Stored(values[None] if bare else values)
         bits = None if self._domain is None else self._domain.bits
@@ -208,7 +208,7 @@ class Model(FileModel):
             require_depth(stored)
         image, intensity = to_unit(stored, "", known, exceeds=self.format.exceeds, bits=bits)
         if declared is None:
-            demand_plausible(image, intensity)
+            check_plausible(image, intensity)
         found = self.restored(image, **options)
         if options["times"] == 0:
             return array.copy() if isinstance(array, np.ndarray) else array.clone()
@@ -235,9 +235,9 @@ class Model(FileModel):
             DataError: if an argument is not allowed, or the image does not fit the networks, is more than four times
                 larger than the training images were, or is too large for the memory there is.
         """
-        options = self.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+        options = self.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
         image = as_array(image)
-        self._demand_axes(image.shape)
+        self._check_axes(image.shape)
         made = self._at_scale(_tensor(image), options)
         mask = None if made.mask is None else made.mask.cpu().numpy()
         return Restored(made.image.cpu().numpy(), made.prediction, made.spread, mask, made.note)
@@ -263,17 +263,17 @@ class Model(FileModel):
         found = self._restored(image, options["times"], options["window"])
         return replace(found, note="; ".join(filter(None, [warning, *restorer.warnings(image), found.note])))
 
-    def demand(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
+    def checked_arguments(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restore` by name, checked.
 
         Raises:
             DataError: if one is not allowed for this run.
         """
         options = {
-            "times": demand_times(times),
-            "window": demand_window(window, least=LEAST if self._domain is None else max(self.restorer().least, LEAST)),
-            "scale": demand_scale(scale),
-            "any_scale": demand_flag("any_scale", any_scale),
+            "times": check_times(times),
+            "window": check_window(window, least=LEAST if self._domain is None else max(self.restorer().least, LEAST)),
+            "scale": check_scale(scale),
+            "any_scale": check_flag("any_scale", any_scale),
         }
         if options["scale"] == "train" and self.format.windows:
             raise DataError("scale: got 'train'; allowed: 'native', for this run's format brings files to its own rate")
@@ -305,12 +305,12 @@ class Model(FileModel):
             return replace(gray, image=gray.image.expand_as(image))
         if image.shape[0] not in (1, channels):
             known = "1 channel" if channels == 1 else f"1 or {channels} channels"
-            raise DataError(f"an image of this run has {known}, before its sizes; came {image.shape[0]}")
+            raise DataError(f"an image of this run has {known}, before its sizes; got {image.shape[0]}")
         beyond = image.abs().max() > 1 and not self.format.exceeds
         if beyond or not torch.isfinite(image).all():
             raise DataError(
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
-                f"came {image.min():.4g} to {image.max():.4g}"
+                f"got {image.min():.4g} to {image.max():.4g}"
             )
         found = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
         if image.shape[0] == channels:
@@ -319,10 +319,10 @@ class Model(FileModel):
         spread = float((made.amax(0) - made.amin(0)).mean()) / 2
         return replace(found, image=made.mean(0, keepdim=True), spread=spread)
 
-    def _demand_axes(self, shape: Sequence[int]) -> None:
+    def _check_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims
         if len(shape) != dims + 1 or not 1 <= dims <= 3 or not prod(shape):
-            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; came {tuple(shape)}")
+            raise DataError(f"an image of this run has {dims} spatial sizes and may have channels; got {tuple(shape)}")
 
     def _of(self, image: Tensor, times: int | None) -> Restorer:
         """Return the restorer of images like (C, *S)."""
@@ -336,7 +336,7 @@ class Model(FileModel):
         padded = [-(-n // restorer.multiple) * restorer.multiple for n in image.shape[2:]]
         if isinstance(restorer, TrainedRestorer):
             taken = [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)]
-            self._demand_memory(restorer, taken, image.shape[1:])
+            self._check_memory(restorer, taken, image.shape[1:])
         whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
         summary = restorer.summary(image)
         predictions: list[Tensor | None] = []
@@ -372,9 +372,9 @@ class Model(FileModel):
             return _Made(made[0], None, None, note=note)
         return _Made(made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True)), None)
 
-    def _demand_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
+    def _check_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
         """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""
-        channels, *came = shape
+        channels, *sides = shape
         if self._bytes_at is None:
             self._bytes_at = _bytes_at(restorer.net, channels, len(size), restorer.device)
         free = _free_memory(restorer.device)
@@ -384,7 +384,7 @@ class Model(FileModel):
             side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
             fits = "x".join([str(side)] * len(size))
             raise DataError(
-                f"{'x'.join(map(str, came))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+                f"{'x'.join(map(str, sides))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
                 f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
             )
 
@@ -567,7 +567,7 @@ def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
     if isinstance(array, np.ndarray):
         return np.asarray(array)  # a subclass, such as np.matrix, has rules of its own
     if not isinstance(array, Tensor):
-        raise DataError(f"an image is a NumPy array or a tensor; came {type(array).__name__}")
+        raise DataError(f"an image is a NumPy array or a tensor; got {type(array).__name__}")
     if array.layout != torch.strided or array.is_quantized:
         raise DataError(f"an image is a dense tensor; got {array.layout}, {array.dtype}")
     tensor = array.detach().cpu()

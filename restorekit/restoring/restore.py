@@ -20,13 +20,13 @@ from restorekit.io.filetypes import format_by_name
 from restorekit.io.intensity import carried_over
 from restorekit.restoring.arguments import (
     ScaleMode,
-    demand_flag,
-    demand_range,
-    demand_scale,
-    demand_times,
-    demand_window,
+    check_flag,
+    check_range,
+    check_scale,
+    check_times,
+    check_window,
 )
-from restorekit.restoring.contract import FileModel, demand_plausible
+from restorekit.restoring.contract import FileModel, check_plausible
 from restorekit.restoring.masks import mask_place, write_mask
 from restorekit.restoring.table import LOCK, MASK, STAGE, TABLE, Table, opened, place_key, written_below
 
@@ -143,13 +143,13 @@ def restore_files(
     if not isinstance(model, FileModel):
         raise DataError(f"model: got {type(model).__name__}; allowed: what restorekit.load returns")
     options = _Options(
-        demand_times(times, least=1),
-        demand_window(window),
-        demand_range(range),
-        demand_scale(scale),
-        demand_flag("any_scale", any_scale),
+        check_times(times, least=1),
+        check_window(window),
+        check_range(range),
+        check_scale(scale),
+        check_flag("any_scale", any_scale),
     )
-    model.demand(times=times, window=window, scale=scale, any_scale=any_scale)
+    model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
     return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, say)
 
 
@@ -234,10 +234,10 @@ def _clash(job: _Job, table: Table) -> str:
             continue
         source = table.owner(target) or _main_owner(job, target, table)
         if source is None:
-            return f"would be written over {target}, which was not written by restoring; choose another -o FOLDER"
+            return f"would overwrite {target}, which restorekit did not write; choose another -o FOLDER"
         if not _same_file(source, job.path):
             moved = "" if os.path.lexists(source) else f", or delete it if {source}, no longer there, was moved"
-            return f"would be written over {target}, which was restored from {source}; choose another -o FOLDER{moved}"
+            return f"would overwrite {target}, which was restored from {source}; choose another -o FOLDER{moved}"
     return ""
 
 
@@ -259,7 +259,7 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     window = max(model.size) if options.window is None and format.windows and model.size else options.window
     image, intensity = format.read(job.path, range=known, dims=model.dims)
     if options.range is None and known is not None:
-        demand_plausible(image, intensity)
+        check_plausible(image, intensity)
     made = model.restored(image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale)
     stored = _as_stored(made.image, intensity)
     before = _as_stored(image, intensity)
@@ -362,7 +362,7 @@ def _jobs(model: FileModel, inputs: Sequence[Path], folder: Path, say: Callable[
         why = f"; {left_out} files there were written by restoring" if left_out else ""
         raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
     if all(_same_file(str(job.path), job.target) for job in jobs):
-        raise DataError(f"{jobs[0].path}: would be written over; choose another -o FOLDER")
+        raise DataError(f"{jobs[0].path}: would be overwritten; choose another -o FOLDER")
     return jobs
 
 
@@ -392,7 +392,7 @@ def _job(format: Format, path: Path, name: Path, folder: Path) -> _Job:
         return _Job(path, folder / name, error=_said(path, error))
     target = folder / name
     if _same_file(str(path), target):
-        return _Job(path, target, error="would be written over; choose another -o FOLDER")
+        return _Job(path, target, error="would be overwritten; choose another -o FOLDER")
     first = name.parts[0] if name.parts else ""
     if place_key(Path(first)) in map(place_key, map(Path, (TABLE, LOCK, STAGE))):
         return _Job(path, target, error=f"would be written to {target}, a name that restoring needs itself; rename it")

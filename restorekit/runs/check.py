@@ -26,9 +26,9 @@ from restorekit.core.types import (
 from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
-from restorekit.recipes.judge import judge_recipe, needs_classes
+from restorekit.recipes.audit_classifier import classifier_recipe, needs_classes
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
-from restorekit.runs.nets import Term, assumed, build_nets, make_metrics, make_terms
+from restorekit.runs.nets import Term, build_nets, make_metrics, make_terms, placeholder_domains
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, lacks_numbers, require_prediction
 
 __all__ = ["check", "check_restorer", "untrained_head"]
@@ -46,40 +46,40 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
         spec: the recipe.
         parts: where its parts come from.
         domains: those of the data; None: those that its datasets report where they can be opened, or else `assumed`.
-        begins: whether a training begins, which needs its watchers and its teacher.
+        begins: whether a training begins, which needs its loggers and its teacher.
 
     Raises:
         RecipeError: with every error, each with its place in the recipe.
     """
     terms = make_terms(spec, parts)
-    errors = [*_watcher_errors(spec, parts), *_teacher_errors(spec)] if begins else []
+    errors = [*_logger_errors(spec, parts), *_teacher_errors(spec)] if begins else []
     domains = domains or _reported(spec, parts)
     errors += [*_misfits(spec, terms), *_metric_errors(spec, parts, domains["a"])]
     errors += [] if errors else _shape_errors(spec, parts, domains, terms)
-    errors += _judge_errors(spec, parts, domains)
+    errors += _audit_errors(spec, parts, domains)
     if errors:
         raise IncompatibleRecipeError(spec, *errors)
 
 
-def _judge_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Found]:
+def _audit_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain]) -> list[Found]:
     if spec.audit is not None and domains["a"].task.kind not in ("class", "any"):
         return [(("audit",), needs_classes(domains["a"].task))]
-    judge = judge_recipe(spec, steps=1)
+    classifier = classifier_recipe(spec, steps=1)
     try:
-        if judge is not None:
-            check(judge, parts, domains, begins=False)
+        if classifier is not None:
+            check(classifier, parts, domains, begins=False)
     except IncompatibleRecipeError as error:
-        return [_of_judge(one) for one in error.errors]
+        return [_of_classifier(one) for one in error.errors]
     return []
 
 
-def _of_judge(error: ErrorRecord) -> ErrorRecord:
-    """Return an error of the judge's recipe as one of the recipe that asks for it, which names its generator alone."""
-    place, text = error.place, f"the judge: {error.message}"
+def _of_classifier(error: ErrorRecord) -> ErrorRecord:
+    """Return an error of the audit classifier's recipe as one of the recipe that asks for the audit."""
+    place, text = error.place, f"the audit classifier: {error.message}"
     if place[:2] == ("nets", "generator"):
-        return replace(error, message=text, place=("audit", "judge", *place[2:]), origin=None)
-    text = f"the judge: {dotted(place)}: {error.message}"
-    return replace(error, message=text, place=("audit", "judge"), origin=None)
+        return replace(error, message=text, place=("audit", "classifier", *place[2:]), origin=None)
+    text = f"the audit classifier: {dotted(place)}: {error.message}"
+    return replace(error, message=text, place=("audit", "classifier"), origin=None)
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
@@ -87,7 +87,7 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
 
     A dataset that holds others may rename their classes, so what is within one says nothing.
     """
-    domains = assumed(spec)
+    domains = placeholder_domains(spec)
     if spec.nets.head is None:
         return domains
     for name in SIDES:
@@ -115,15 +115,15 @@ def _misfits(spec: Recipe, terms: list[Term]) -> Iterator[Found]:
             yield ErrorRecord("is a name that networks of a run cannot have; choose another", "not-allowed", at)
         elif extra not in trained and spec.nets.weights is None:
             yield at, "no loss trains it, and nets.weights gives it no weights; add a loss that does, or remove it"
-    if spec.nets.discriminator is not None and not any(term.loss.judges for term in terms):
-        yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or take it away"
+    if spec.nets.discriminator is not None and not any(term.loss.needs_discriminator for term in terms):
+        yield ("nets", "discriminator"), "no loss trains it; add one such as lsgan, or remove it"
     if spec.train.keep == "best" and not spec.metric_names:
         yield ErrorRecord("best needs a score; add one to evaluate.metrics", "missing", ("train", "keep"))
 
 
 def _loss_errors(spec: Recipe, at: Place, name: str, loss: Loss) -> Iterator[Found]:
     """Errors between a loss, which the recipe names at a place, and the networks and pairs that it needs."""
-    if loss.judges and spec.nets.discriminator is None:
+    if loss.needs_discriminator and spec.nets.discriminator is None:
         yield ErrorRecord(f"{name} needs nets.discriminator, which is not set", "missing", at)
     if "target" in loss.needs and spec.nets.head is None:
         yield ErrorRecord(f"{name} needs nets.head, which is not set", "missing", at)
@@ -137,8 +137,8 @@ def _loss_errors(spec: Recipe, at: Place, name: str, loss: Loss) -> Iterator[Fou
             yield replace(error, message=f"{name} trains a network of nets.extra: {error.message}")
 
 
-def _watcher_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
-    """Errors of watchers that cannot be made, as one whose library is not installed."""
+def _logger_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
+    """Errors of loggers that cannot be made, as one whose library is not installed."""
     for i in range(len(spec.watch)):
         try:
             with TemporaryDirectory() as folder, spec.at("watch", i):
@@ -181,7 +181,7 @@ def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found
 def _shape_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Found]:
     """Run the networks once without numbers, on the meta device: what cannot be built or take the images is reported.
 
-    Where a guest needs numbers, as one that reads some while it is built, two images are run on the CPU.
+    Where a plugin needs numbers, as one that reads some while it is built, two images are run on the CPU.
     """
     try:
         return _run_once(spec, parts, domains, terms, "meta", spec.data.batch)
@@ -199,7 +199,7 @@ def _run_once(
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):
                 name = spec.nets.generator.name
-                why = f"generator {name!r} takes multiples of {multiple}; came {spec.data.size}"
+                why = f"generator {name!r} takes multiples of {multiple}; got {spec.data.size}"
                 return [(("data", "size"), why)]
             image = torch.empty(shape)
             scale = nets.ab.generator.scale
@@ -291,21 +291,21 @@ def _blank(spec: Recipe, name: SideName, device: torch.device) -> Batch:
 def _evened_twice(spec: Recipe, nets: Nets) -> Iterator[Found]:
     head = nets.ab.head
     if head is not None and head.balances and spec.data.balance == "class":
-        why = f"class evens out the classes once more than nets.head does by {head.balances}"
-        why += "; set data.balance: none, or drop that option of the head"
+        why = f"class balances the classes a second time, after {head.balances} of nets.head"
+        why += "; set data.balance: none, or remove that option of the head"
         yield ErrorRecord(why, "conflict", ("data", "balance"))
 
 
 def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) -> Iterator[Found]:
     """Errors of a recipe whose generator hands its images through: what trains or scores them means nothing."""
     why = f"generator {spec.nets.generator.name!r} hands its images through"
-    if any(term.loss.judges for term in terms):
-        yield ("nets", "discriminator"), f"{why}, so there is nothing to judge; take it and its loss away"
+    if any(term.loss.needs_discriminator for term in terms):
+        yield ("nets", "discriminator"), f"{why}, so there is nothing to discriminate; remove it and its loss"
     if spec.audit is not None:
-        yield ("audit",), f"{why}, so there is nothing to audit; take it away"
+        yield ("audit",), f"{why}, so there is nothing to audit; remove it"
     for i, metric in enumerate(spec.evaluate.metrics):
         if spec.part(parts, "evaluate", "metrics", i)(domain).needs != "target":
-            yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; take it away"
+            yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; remove it"
 
 
 def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> Restorer:
@@ -314,7 +314,7 @@ def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Dom
     Raises:
         RecipeError: if it cannot be made for the images, or is scored by what it does not do.
     """
-    domain = (domains or assumed(spec))["a"]
+    domain = (domains or placeholder_domains(spec))["a"]
     with spec.at("restorer"):
         part: Restorer = spec.part(parts, "restorer")(domain)
     if part.scale != spec.data.scale:

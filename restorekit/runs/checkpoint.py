@@ -22,7 +22,6 @@ from restorekit.core.types import Nets
 from restorekit.io.files import write_text
 
 __all__ = [
-    "alone",
     "checkpoints",
     "keep_of",
     "kept_checkpoint",
@@ -34,6 +33,7 @@ __all__ = [
     "read_tensors",
     "remove_old",
     "remove_torn",
+    "run_lock",
     "write_checkpoint",
 ]
 
@@ -43,7 +43,7 @@ KEPT = 2
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a run folder. The system ends the hold of a process that was killed.
 
     Raises:
@@ -130,7 +130,7 @@ def keep_of(recipe: Mapping[str, Any]) -> str:
 
 
 def kept_checkpoint(folder: Path, keep: str) -> Path:
-    """Return the checkpoint that a run is judged by: its last, or its best by the validation score.
+    """Return the checkpoint that scores are computed from: its last, or its best by the validation score.
 
     Raises:
         CheckpointError: if there is none.
@@ -193,7 +193,7 @@ def read_state(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: is no checkpoint ({error})") from error
     if not isinstance(state, dict) or "format" not in state:
-        raise CheckpointError(f"{path}: is no checkpoint (state.json is none of ours)")
+        raise CheckpointError(f"{path}: is no checkpoint (unrecognised state.json)")
     if state["format"] != FORMAT:
         wrote = state.get("restorekit", "an unknown version")
         raise CheckpointError(
@@ -213,10 +213,10 @@ def load_nets(nets: Nets, tensors: Mapping[str, Tensor], place: Path) -> None:
     """
     own = nets.state_dict()
     for name in sorted({*own, *tensors}):
-        came = tuple(tensors[name].shape) if name in tensors else "nothing"
+        got = tuple(tensors[name].shape) if name in tensors else "nothing"
         want = tuple(own[name].shape) if name in own else "nothing"
-        if came != want:
-            raise CheckpointError(f"{place}: {name} is {came} in the checkpoint, {want} in the recipe's networks")
+        if got != want:
+            raise CheckpointError(f"{place}: {name} is {got} in the checkpoint, {want} in the recipe's networks")
     nets.load_state_dict(dict(tensors))
 
 

@@ -21,7 +21,7 @@ from restorekit.runs.experiment import Experiment
 __all__ = ["FittedRun", "load_restorer"]
 
 
-class _Again(Iterable[Batch]):
+class _Repeatable(Iterable[Batch]):
     """Batches that are made anew each time they are iterated."""
 
     def __init__(self, make: Callable[[], Iterator[Batch]]) -> None:
@@ -50,7 +50,7 @@ class FittedRun(Experiment):
 
     def fit(self) -> None:
         """Fit the part to the training images of both sides."""
-        self.part.fit(*(_Again(partial(self.images.scoring, "train", name=name)) for name in "ab"))
+        self.part.fit(*(_Repeatable(partial(self.images.scoring, "train", name=name)) for name in "ab"))
 
     def save(self) -> Path:
         """Write what the part learnt as the checkpoint of step 0, whole or not at all.

@@ -18,7 +18,7 @@ from restorekit.core.events import Event, Noticed, Sampled, Started, Stepped
 from restorekit.io.files import StepTable, write_text
 from restorekit.runs.signs import ABOUT, discriminator, measured
 
-__all__ = ["FINDINGS", "Finding", "Health", "counts_from", "judged", "lasting", "watched"]
+__all__ = ["FINDINGS", "Finding", "Health", "check_rows", "counts_from", "lasting", "monitor"]
 
 FIRST_STEPS = 100
 FIRST_SHARE = 0.1
@@ -27,7 +27,7 @@ IN_A_ROW = 2
 """Samples in a row by which something begins or is over; after the last step one is enough, for none will follow."""
 STRETCH_SHARE = 0.1
 STRETCH_VALUES = 10
-"""A loss is judged by its median over the last tenth of all steps, and over ten values that were told at least."""
+"""A loss is checked by its median over the last tenth of all steps, and over at least ten logged values."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ FINDINGS = (
         -0.2,
         above=False,
         means="restored images are negatives of their inputs",
-        hint="It seldom turns back by itself: begin again with another seed, and add identity or raise its weight.",
+        hint="It seldom recovers by itself: restart with another seed, and add identity or raise its weight.",
     ),
     Finding(
         "mode collapse",
@@ -93,7 +93,7 @@ FINDINGS = (
         "discriminator",
         0.05,
         above=False,
-        means="the discriminators tell every image apart, so the translators learn little from them",
+        means="the discriminators separate all real and fake images, so the translators learn little from them",
         hint="Give the discriminator less width or fewer layers, use more images or augment them, or raise train.pool.",
     ),
     Finding(
@@ -121,9 +121,9 @@ def counts_from(steps: int) -> int:
 
 
 class Health:
-    """Judges values step by step: what begins, what lasts and what is over.
+    """Checks values step by step: what begins, what lasts and what is over.
 
-    What comes out depends on the values alone, so that those of a file, judged again, give the same.
+    The result depends on the values alone, so that the rows of a file give the same findings again.
     """
 
     def __init__(self, steps: int) -> None:
@@ -131,13 +131,13 @@ class Health:
         self.findings: list[dict[str, Any]] = []
         """In the order in which they began: `Noticed` of the beginning, and "ended", a step, or None."""
         self.latest: dict[str, float] = {}
-        """The value of each measure that was judged last."""
+        """The last value of each measure."""
         self._lasting: dict[str, dict[str, Any]] = {}
         self._changing: dict[str, int] = {}
         self._losses: list[tuple[int, float]] = []
 
     def add(self, step: int, measure: str, value: float) -> list[Noticed]:
-        """Judge a value of a measure after `step` steps; return what is over with it, and what begins."""
+        """Check a value of a measure after `step` steps; return what is over with it, and what begins."""
         if step < counts_from(self.steps) or not math.isfinite(value):
             return []
         if measure == "discriminator":
@@ -145,9 +145,9 @@ class Health:
             if math.isnan(value):
                 return []
         self.latest[measure] = value
-        judged = (finding for finding in FINDINGS if finding.measure == measure)
-        told = [self._turn(step, finding, value) for finding in judged if self._turns(step, finding, value)]
-        return sorted(told, key=lambda noticed: not noticed.over)
+        checked = (finding for finding in FINDINGS if finding.measure == measure)
+        turned = [self._turn(step, finding, value) for finding in checked if self._turns(step, finding, value)]
+        return sorted(turned, key=lambda noticed: not noticed.over)
 
     def _typical(self, step: int, value: float) -> float:
         """Return the median over the last stretch, or NaN before there is one."""
@@ -170,18 +170,18 @@ class Health:
     def _turn(self, step: int, finding: Finding, value: float) -> Noticed:
         self._changing[finding.name] = 0
         over = finding.name in self._lasting
-        told = Noticed(step, finding.name, value, finding.limit, finding.means, finding.hint, over)
+        noticed = Noticed(step, finding.name, value, finding.limit, finding.means, finding.hint, over)
         if over:
             self._lasting.pop(finding.name)["ended"] = step
         else:
-            self._lasting[finding.name] = {"measure": finding.measure, **asdict(told), "ended": None}
+            self._lasting[finding.name] = {"measure": finding.measure, **asdict(noticed), "ended": None}
             del self._lasting[finding.name]["over"]
             self.findings.append(self._lasting[finding.name])
-        return told
+        return noticed
 
 
-def judged(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
-    """Judge the rows of a health.csv, as training did or would now."""
+def check_rows(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
+    """Check the rows of a health.csv, as training did or would now."""
     health = Health(steps)
     for step, measure, value in rows:
         if measure in ABOUT:
@@ -189,7 +189,7 @@ def judged(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
     return health
 
 
-def watched(events: Iterable[Event], folder: Path) -> Iterator[Event]:
+def monitor(events: Iterable[Event], folder: Path) -> Iterator[Event]:
     """Pass a run's events on, and yield a `Noticed` after those by which something begins or is over.
 
     Writes health.csv, a row a measure and step, and health.json, the findings; a run that goes on keeps those until its
@@ -202,21 +202,21 @@ def watched(events: Iterable[Event], folder: Path) -> Iterator[Event]:
     table: StepTable | None = None
     for event in events:
         yield event
-        told: Mapping[str, float] = {}
+        measures: Mapping[str, float] = {}
         if isinstance(event, Started):
             health, ranges = Health(event.steps), dict(event.ranges)
             table = StepTable(folder / "health.csv", ("step", "measure", "value"), event.step)
             _replay(health, table)
             _write(health, folder)
         elif isinstance(event, Stepped) and ranges:
-            told = {"discriminator": discriminator(event.values, ranges)}
+            measures = {"discriminator": discriminator(event.values, ranges)}
         elif isinstance(event, Sampled):
-            told = measured(event.images)
+            measures = measured(event.images)
         if isinstance(event, Stepped | Sampled) and table is not None:
-            yield from _judged(health, table, folder, event.step, told)
+            yield from _checked(health, table, folder, event.step, measures)
 
 
-def _judged(health: Health, table: StepTable, folder: Path, step: int, values: Mapping[str, float]) -> list[Noticed]:
+def _checked(health: Health, table: StepTable, folder: Path, step: int, values: Mapping[str, float]) -> list[Noticed]:
     found = list[Noticed]()
     for name, value in values.items():
         table.add(step, [name, value])

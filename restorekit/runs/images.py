@@ -87,7 +87,7 @@ def examined_images(
     """
     changed = changes(folder, splits)
     if check and changed:
-        raise DataError(f"{folder}: {changed}. Bring them back, or begin a new run")
+        raise DataError(f"{folder}: {changed}. Restore them, or start a new run")
     order = polarity(spec, parts, splits)
     checkup = _checkup(spec, splits, folder, order, allow_leaks) if check else None
     counts = {**splits.counts(), "positive": order and order.positive}
@@ -107,7 +107,7 @@ def examined_images(
 def _checkup(spec: AnyRecipe, splits: Splits, folder: Path, order: Polarity | None, allow_leaks: bool) -> Checkup:
     """Check the images, and refuse leaks that nobody allowed."""
     found = checks.examine(
-        items.recipe_items(splits), answers=spec.predicts, unseen=items.skipped_files(splits.skipped_files())
+        items.recipe_items(splits), classifies=spec.predicts, unseen=items.skipped_files(splits.skipped_files())
     )
     if order is not None and order.warning():
         found = replace(found, warnings=(order.warning(), *found.warnings))

@@ -20,9 +20,9 @@ from restorekit.core.types import (
 from restorekit.recipes.model import AnyRecipe, Recipe
 from restorekit.recipes.seeds import seed_of
 
-__all__ = ["Term", "assumed", "build_nets", "build_translator", "make_metrics", "make_terms", "one_way"]
+__all__ = ["Term", "build_nets", "build_translator", "make_metrics", "make_terms", "one_way", "placeholder_domains"]
 
-ASSUMED = ("negative", "positive")
+PLACEHOLDERS = ("negative", "positive")
 """Classes that stand for those of data that nobody has read."""
 
 
@@ -56,10 +56,10 @@ def one_way(spec: Recipe, terms: list[Term]) -> bool:
     return spec.data.pairing == "key" and not any(term.loss.both_ways for term in terms)
 
 
-def assumed(spec: AnyRecipe) -> dict[str, Domain]:
+def placeholder_domains(spec: AnyRecipe) -> dict[str, Domain]:
     """Return the domains of a recipe whose data nobody has read: any task, of two classes or labels or a number."""
     sizes = {name: tuple(size) for name, size in spec.data.sizes.items()}
-    return {name: Domain(name, spec.data.channels, size, Task("any", ASSUMED)) for name, size in sizes.items()}
+    return {name: Domain(name, spec.data.channels, size, Task("any", PLACEHOLDERS)) for name, size in sizes.items()}
 
 
 def build_nets(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term] | None = None) -> Nets:
@@ -91,9 +91,9 @@ def _make_nets(spec: Recipe, parts: Parts, a: Domain, b: Domain, *, single: bool
     d_a = d_b = None
     if spec.nets.discriminator is not None:
         with spec.at("nets", "discriminator"):
-            judge = spec.part(parts, "nets", "discriminator")
-            d_a = None if single else judge(a)
-            d_b = judge(b)
+            made = spec.part(parts, "nets", "discriminator")
+            d_a = None if single else made(a)
+            d_b = made(b)
     return Nets(ab, ba, d_a, d_b, {name: _make_extra(spec, name, parts, a, b) for name in spec.nets.extra})
 
 

@@ -193,7 +193,7 @@ class Run(Experiment):
             got, must = (digest or "none" for digest in (self.teacher, state.get("teacher")))
             raise CheckpointError(
                 f"{checkpoint}: nets.teacher must have the weights that the run began with, of SHA-256 {must}; got "
-                f"{got}. Bring them back, or begin a new run"
+                f"{got}. Restore them, or start a new run"
             )
 
     def _load(self, tensors: Mapping[str, Mapping[str, Tensor]], checkpoint: Path) -> None:

@@ -29,7 +29,7 @@ FILES = {
     "health.json": "the findings of training health",
     "samples": "samples over training",
     "scores/test.json": "test scores",
-    "scores/audit.json": "what a judge says of the restored images",
+    "scores/audit.json": "predictions of the audit classifier before and after restoration",
     "scores/pictures/traces.json": "test signals and what is marked along them",
     "scores/test.png": "test images and their restorations",
 }

@@ -38,7 +38,7 @@ ABOUT = {
     "checkerboard": "Amplitude (root mean square) of a grid with a period of two pixels that the input does not have, "
     "as a share of the restored image's standard deviation.",
     "discriminator": "The discriminators' loss between its floor (0: they tell every image apart) and chance (1: one "
-    "score for every image; above it they are worse than that); judged by its median over the last tenth of all steps.",
+    "score for every image; above it they are worse); checked by its median over the last tenth of all steps.",
 }
 """What each measure, as in health.csv, is."""
 
@@ -55,9 +55,9 @@ def change(poor: Tensor, restored: Tensor) -> float:
     """
     before, after = _rows(poor), _rows(restored)
     spread = before.std(1, correction=0)
-    apart = (after - before).square().mean(1).sqrt()
-    told = spread > CONSTANT
-    return float((apart[told] / spread[told]).max()) if told.any() else math.nan
+    change = (after - before).square().mean(1).sqrt()
+    varied = spread > CONSTANT
+    return float((change[varied] / spread[varied]).max()) if varied.any() else math.nan
 
 
 def correlation(poor: Tensor, restored: Tensor) -> float:
@@ -67,10 +67,10 @@ def correlation(poor: Tensor, restored: Tensor) -> float:
         -1 to 1; NaN if no pair of images is without a constant.
     """
     before, after = _rows(poor), _rows(restored)
-    told = (before.std(1, correction=0) > CONSTANT) & (after.std(1, correction=0) > CONSTANT)
-    if not told.any():
+    varied = (before.std(1, correction=0) > CONSTANT) & (after.std(1, correction=0) > CONSTANT)
+    if not varied.any():
         return math.nan
-    before, after = (x[told] - x[told].mean(1, keepdim=True) for x in (before, after))
+    before, after = (x[varied] - x[varied].mean(1, keepdim=True) for x in (before, after))
     return float(median((before * after).sum(1).div(before.norm(dim=1) * after.norm(dim=1)).tolist()))
 
 
@@ -83,7 +83,7 @@ def variation(reference: Tensor, restored: Tensor) -> float:
     Returns:
         0 where all restored images are alike; NaN for fewer than two images, or a reference that is alike.
     """
-    before, after = _apart(reference), _apart(restored)
+    before, after = _mean_distance(reference), _mean_distance(restored)
     return after / before if before > CONSTANT else math.nan
 
 
@@ -123,7 +123,7 @@ def measured(images: Mapping[str, Tensor]) -> dict[str, float]:
     found = {f.__name__: f(poor, restored) for f in (change, correlation, checkerboard)}
     # Noise of many times the signal makes inputs differ far more than what they show does.
     truth = images.get("truth", poor).float()
-    found["variation"] = variation(truth if _apart(truth) > CONSTANT else poor, restored)
+    found["variation"] = variation(truth if _mean_distance(truth) > CONSTANT else poor, restored)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -132,7 +132,7 @@ def _rows(images: Tensor) -> Tensor:
     return images.flatten(1).double()
 
 
-def _apart(images: Tensor) -> float:
+def _mean_distance(images: Tensor) -> float:
     if len(images) < 2:
         return math.nan
     coarse = _rows(nd.resize(images, [min(n, COARSE) for n in images.shape[2:]]))

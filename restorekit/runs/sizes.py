@@ -1,4 +1,4 @@
-"""How many parameters networks train: in all, and those that an answer alone needs (the paper's Table V has both)."""
+"""Parameters that networks train: all, and those that a prediction alone needs (the paper's Table V has both)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from restorekit.core.parts import Parts
 from restorekit.core.types import Domain, Nets, Translator
 
-__all__ = ["answering", "describe", "part_sizes", "trainable"]
+__all__ = ["describe", "part_sizes", "prediction_parameters", "trainable"]
 
 
 def trainable(net: nn.Module) -> int:
@@ -20,14 +20,14 @@ def trainable(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
-def answering(net: Translator, domain: Domain) -> int | None:
-    """Return the number of parameters that the head's answer depends on: `encode` and the head; None without a head."""
+def prediction_parameters(net: Translator, domain: Domain) -> int | None:
+    """Return the number of parameters of the prediction: those of `encode` and the head; None without a head."""
     if net.head is None:
         return None
     # Shapes without numbers: nothing is computed, no statistic of the net is moved, and one image has none of its own.
     try:
         return _reached(deepcopy(net).to("meta").eval(), domain, "meta")
-    except RuntimeError:  # a guest's operation that needs numbers
+    except RuntimeError:  # a plugin's operation that needs numbers
         return _reached(deepcopy(net).cpu().eval(), domain, "cpu")
 
 
@@ -44,16 +44,16 @@ def describe(nets: Nets, domains: Mapping[str, Domain], generator: str, discrimi
     table: dict[str, Any] = {}
     for name, net, source in (("ab", nets.ab, "a"), ("ba", nets.ba, "b")):
         if net is not None:
-            head = answering(net, domains[source])
+            head = prediction_parameters(net, domains[source])
             table[name] = {
                 "generator": generator,
                 "translates": net.generator.translates,
                 "parameters": trainable(net),
                 "encode_and_head": head,
             }
-    for name, judge in (("d_a", nets.d_a), ("d_b", nets.d_b)):
-        if judge is not None:
-            table[name] = {"discriminator": discriminator, "parameters": trainable(judge)}
+    for name, critic in (("d_a", nets.d_a), ("d_b", nets.d_b)):
+        if critic is not None:
+            table[name] = {"discriminator": discriminator, "parameters": trainable(critic)}
     return table
 
 
@@ -71,5 +71,5 @@ def part_sizes(parts: Parts, kind: str, spec: Any, domain: Domain, head: Any) ->
     return {
         "generator": trainable(made),
         "generator and head": trainable(net),
-        "up to the answer (encode and head)": answering(net, domain) or 0,
+        "up to the prediction (encode and head)": prediction_parameters(net, domain) or 0,
     }

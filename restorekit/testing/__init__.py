@@ -1,6 +1,6 @@
-"""The conformance kit: what every part of a plugin is held to, for a guest's own tests and `restorekit plugin check`.
+"""The conformance kit: what every part of a plugin is held to, for a plugin's own tests and `restorekit plugin check`.
 
-A guest's whole test, beside its pyproject.toml in a folder `tests`:
+All that a plugin's tests need, beside its pyproject.toml in a folder `tests`:
 
     import pytest
     from pathlib import Path
@@ -11,7 +11,7 @@ A guest's whole test, beside its pyproject.toml in a folder `tests`:
         case.run()
 
 A part claims the dimensions, 1, 2 and 3, that it does not refuse with a RecipeError, and must claim one at least. How
-it is tried, and what it is exempt from, its factory says with `restorekit.trial`.
+it is tried, and what it is exempt from, its factory says with `restorekit.conformance_case`.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from restorekit.testing import (
     degradations,
     formats,
     forms,
+    loggers,
     losses,
     metrics,
     optimizing,
     restorers,
-    watchers,
 )
 from restorekit.testing.subject import Subject
 
@@ -37,7 +37,7 @@ HOW: dict[str, Callable[[Subject], object]] = {
     "restorer": restorers.fitted,
     "optimizer": optimizing.made,
     "schedule": optimizing.made,
-    "watcher": watchers.made,
+    "logger": loggers.made,
 }
 NO_DIMS = ("dataset", "format", "optimizer", "schedule")
 """Kinds whose parts decide on the dimensions themselves."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from restorekit.core.types import Degradation
 from restorekit.testing import examples
 from restorekit.testing.datasets import root_of
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["identity", "made", "ranges", "seed", "untouched"]
 
@@ -40,13 +40,13 @@ def _apply(part: Degradation, image: Tensor, drawn: Mapping[str, float]) -> Tens
 def ranges(subject: Subject) -> None:
     """A degraded image has the shape of the image, is float32 and lies in [-1, 1]; severities are finite."""
     part, image, drawn = _tried(subject)
-    demand(all(math.isfinite(severity) for severity in drawn.values()), f"severities must be finite; came {drawn}")
+    require(all(math.isfinite(severity) for severity in drawn.values()), f"severities must be finite; got {drawn}")
     worse = _apply(part, image, drawn)
     must = (image.shape[0], *(n // part.scale for n in image.shape[1:]))
-    demand(tuple(worse.shape) == must, f"a degraded image must have the shape {must}; came {tuple(worse.shape)}")
-    demand(worse.dtype == torch.float32, f"a degraded image must be float32; came {worse.dtype}")
+    require(tuple(worse.shape) == must, f"a degraded image must have the shape {must}; got {tuple(worse.shape)}")
+    require(worse.dtype == torch.float32, f"a degraded image must be float32; got {worse.dtype}")
     most = float(worse.abs().max())
-    demand(most <= 1, f"a degraded image must lie in [-1, 1]; came values to {most:.3g}; clamp it")
+    require(most <= 1, f"a degraded image must lie in [-1, 1]; got values to {most:.3g}; clamp it")
 
 
 def identity(subject: Subject) -> None:
@@ -54,18 +54,18 @@ def identity(subject: Subject) -> None:
     part, image, drawn = _tried(subject)
     same = _apply(part, image, dict.fromkeys(drawn, 0.0))
     off = float((same - image).abs().max())
-    demand(off <= 1e-6, f"severity 0 must change nothing; values moved by {off:.3g}")
+    require(off <= 1e-6, f"severity 0 must change nothing; values moved by {off:.3g}")
 
 
 def seed(subject: Subject) -> None:
     """What is drawn and what it does depend on the generator of random numbers alone."""
     part, image, drawn = _tried(subject)
     again = part.draw(_rng(1))
-    demand(list(again.items()) == list(drawn.items()), f"the same rng must draw the same; came {drawn}, then {again}")
+    require(list(again.items()) == list(drawn.items()), f"the same rng must draw the same; got {drawn}, then {again}")
     hint = "draw from `rng`, not from torch's or NumPy's own"
     for other in (made(subject), part):
         alike = torch.equal(_apply(part, image, drawn), _apply(other, image, drawn))
-        demand(alike, f"the same image, severities and rng must give the same image; came another; {hint}")
+        require(alike, f"the same image, severities and rng must give the same image; got another; {hint}")
 
 
 def untouched(subject: Subject) -> None:
@@ -73,4 +73,4 @@ def untouched(subject: Subject) -> None:
     part, image, drawn = _tried(subject)
     kept = image.clone()
     _apply(part, image, drawn)
-    demand(torch.equal(image, kept), "apply must not change its input; it did; clone it first")
+    require(torch.equal(image, kept), "apply must not change its input; it did; clone it first")

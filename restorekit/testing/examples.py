@@ -129,7 +129,7 @@ class _Head(TaskHead):
         return nn.functional.cross_entropy(wide(raw), target, ignore_index=UNLABELLED, reduction="none")
 
 
-class _Judge(Discriminator):
+class _Discriminator(Discriminator):
     def __init__(self, dims: int) -> None:
         super().__init__()
         self.layer = nd.conv(dims)(1, 1, 4, stride=2, padding=1)
@@ -144,18 +144,19 @@ def translator(dims: int, head: TaskHead | None = None) -> Translator:
     return Translator(_Generator(dims), _Head() if head is None else head)
 
 
-def nets(dims: int, *, back: bool = True, judges: bool = True, extra: Sequence[str] = ()) -> Nets:
-    """Return networks of one or two layers: the way back and the judges only if asked for; always the same weights.
+def nets(dims: int, *, back: bool = True, discriminators: bool = True, extra: Sequence[str] = ()) -> Nets:
+    """Return networks of one or two layers, always with the same weights; the way back and discriminators if asked for.
 
-    `extra` are names of further networks, which score images as the judges do. There is a teacher for losses to read.
+    `extra` are names of further networks, which score images as the discriminators do. There is a teacher for losses to
+    read.
     """
     torch.manual_seed(0)
     made = Nets(
         translator(dims),
         translator(dims) if back else None,
-        _Judge(dims) if judges and back else None,
-        _Judge(dims) if judges else None,
-        {name: _Judge(dims) for name in extra},
+        _Discriminator(dims) if discriminators and back else None,
+        _Discriminator(dims) if discriminators else None,
+        {name: _Discriminator(dims) for name in extra},
     )
     made.set_teacher(translator(dims))
     return made

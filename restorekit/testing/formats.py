@@ -9,11 +9,11 @@ import numpy as np
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Format
 from restorekit.testing.datasets import root_of
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["files", "found", "made", "missing", "round_trip"]
 
-MEND = "give @trial(options={...}, files=...) that writes some"
+HINT = "give @conformance_case(options={...}, files=...) that writes some"
 
 
 def made(subject: Subject) -> Format:
@@ -30,11 +30,11 @@ def found(subject: Subject) -> None:
 
 def _files(part: Format, root: Path) -> list[Path]:
     paths = part.find(root)
-    demand(paths, f"find must return the files of the example; came none; {MEND}")
-    demand(all(path.is_file() for path in paths), f"find must return files; came {paths}")
-    demand(paths == sorted(paths), f"files must come sorted; came {[path.name for path in paths]}")
+    require(paths, f"find must return the files of the example; got none; {HINT}")
+    require(all(path.is_file() for path in paths), f"find must return files; got {paths}")
+    require(paths == sorted(paths), f"files must come sorted; got {[path.name for path in paths]}")
     hidden = [path for path in paths if any(p.startswith(".") for p in path.relative_to(root).parts)]
-    demand(not hidden, f"hidden files must be left out; came {hidden}")
+    require(not hidden, f"hidden files must be left out; got {hidden}")
     return paths
 
 
@@ -45,13 +45,13 @@ def files(subject: Subject) -> None:
         for path in _files(part, root):
             image, intensity = part.read(path)
             said = f"{path.name}: an image is a NumPy array (C, *S), 1 to 3 sizes S, float32"
-            demand(isinstance(image, np.ndarray), f"{said}; got {type(image).__name__}")
-            demand(image.ndim in (2, 3, 4) and image.dtype == np.float32, f"{said}; came {image.dtype} {image.shape}")
+            require(isinstance(image, np.ndarray), f"{said}; got {type(image).__name__}")
+            require(image.ndim in (2, 3, 4) and image.dtype == np.float32, f"{said}; got {image.dtype} {image.shape}")
             most = float(np.abs(image).max())
-            demand(most <= 1, f"{path.name}: an image must lie in [-1, 1]; came values to {most:.3g}")  # NaN too
-            demand(intensity.low < intensity.high, f"{path.name}: intensity must say what -1 and 1 are, low < high")
-            demand(intensity.channels == image.shape[0], f"{path.name}: intensity must have the image's channels")
-            demand(np.array_equal(image, part.read(path)[0]), f"{path.name}: read again it must be the same")
+            require(most <= 1, f"{path.name}: an image must lie in [-1, 1]; got values to {most:.3g}")  # NaN too
+            require(intensity.low < intensity.high, f"{path.name}: intensity must say what -1 and 1 are, low < high")
+            require(intensity.channels == image.shape[0], f"{path.name}: intensity must have the image's channels")
+            require(np.array_equal(image, part.read(path)[0]), f"{path.name}: read again it must be the same")
 
 
 def round_trip(subject: Subject) -> None:
@@ -63,11 +63,13 @@ def round_trip(subject: Subject) -> None:
             target = root / "restored" / part.restored_name(path, Path(path.name))[0]
             part.write(target, image, intensity)
             again = part.read(target)[0]
-            demand(again.shape == image.shape, f"{path.name}: came back as {again.shape}, was {image.shape}")
+            require(
+                again.shape == image.shape, f"{path.name}: was read back as {again.shape}, written as {image.shape}"
+            )
             off = float(np.abs(again - image).max())
-            demand(off < 2e-4, f"{path.name}: written and read again it must be the same; values moved by {off:.3g}")
+            require(off < 2e-4, f"{path.name}: written and read again it must be the same; values moved by {off:.3g}")
             left = [p.name for p in target.parent.iterdir() if p.name.startswith(".") or p.name.endswith(".part")]
-            demand(not left, f"writing must leave nothing but the files; came {left}")
+            require(not left, f"writing must leave nothing but the files; got {left}")
 
 
 def missing(subject: Subject) -> None:
@@ -80,6 +82,6 @@ def missing(subject: Subject) -> None:
             try:
                 part.read(path)
             except DataError as error:
-                demand(path.stem in str(error), f"a file that is {what} must be named; came {error}")
+                require(path.stem in str(error), f"a file that is {what} must be named; got {error}")
             else:
-                demand(False, f"a file that is {what} must be a DataError; it was read")
+                require(False, f"a file that is {what} must be a DataError; it was read")

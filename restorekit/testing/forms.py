@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from restorekit.core.errors import RecipeError
 from restorekit.core.types import Domain, Encoder, Generator, TaskHead
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["LAYERS", "Form", "allowed", "forms", "layer", "outputs", "plain", "weightless"]
 
@@ -85,8 +85,8 @@ def layer(subject: Subject, label: str) -> Form:
 
     def make(seed: int) -> nn.Module:
         made = subject.make(subject.dims, seed=seed)(4, 6, 3, **LAYERS[label])
-        came = type(made).__name__
-        demand(isinstance(made, nn.Module), f"a maker of layers must return a torch.nn.Module, returned a {came}")
+        got = type(made).__name__
+        require(isinstance(made, nn.Module), f"a maker of layers must return a torch.nn.Module, returned a {got}")
         return made  # type: ignore[no-any-return]
 
     return Form(label, make(0), examples.images(2, 4, *[8] * subject.dims), examples.domain(subject.dims), make)
@@ -115,11 +115,11 @@ def _sized(subject: Subject, channels: int) -> Form:
             refusal = error
         else:
             image = examples.images(2, channels, *[allowed(net, side)] * subject.dims)
-            return Form(f"{channels} channels", net, image, domain, partial(_again, subject, core))
+            return Form(f"{channels} channels", net, image, domain, partial(_remake, subject, core))
     raise refusal
 
 
-def _again(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
+def _remake(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
     made: nn.Module = subject.make(*core, seed=seed)
     return made
 

@@ -50,14 +50,14 @@ class Case:
 
     @property
     def exempt(self) -> str | None:
-        """Why the part need not pass, where its factory says so with `trial(exempt=...)`."""
-        return self._subject.trial.exempt.get(self.check)
+        """Why the part need not pass, where its factory says so with `conformance_case(exempt=...)`."""
+        return self._subject.conformance.exempt.get(self.check)
 
     def run(self) -> str:
         """Ask it, and return what is worth telling, such as a figure of speed; mostly nothing.
 
         Raises:
-            AssertionError: if the part does not hold: one line of what the contract is, what came, and a hint.
+            AssertionError: if the part does not hold: one line of what the contract is, what got, and a hint.
             unittest.SkipTest: if the part is exempt, or something that the check needs is not installed.
         """
         if self.exempt is not None:

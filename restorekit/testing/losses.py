@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from restorekit.core.passes import Loss, Passes, PerImage
 from restorekit.core.types import Nets
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["autocast", "gradients", "needs", "ranges", "scalar", "seed", "sides"]
 
@@ -38,30 +38,34 @@ def scalar(subject: Subject) -> None:
     made: dict[str, Any] = {"generator": term.generator(passes), "discriminator": term.discriminator(passes)}
     made |= term.extra(passes)
     given = {side: value for side, value in made.items() if value is not None}
-    demand(given, "a loss must have a value in a run that has everything; generator and discriminator return None")
+    require(
+        given,
+        "a loss must return a value in a run with all networks and targets; generator and discriminator return None",
+    )
     for side, value in given.items():
         for one in [value] if isinstance(value, Tensor | PerImage) else value:
             values = one.values if isinstance(one, PerImage) else one
-            demand(isinstance(values, Tensor), f"{side} must return tensors or None; got a {type(values).__name__}")
+            require(isinstance(values, Tensor), f"{side} must return tensors or None; got a {type(values).__name__}")
             shape, count = tuple(values.shape), len(passes.a.key)
-            demand(
+            require(
                 shape in ((), (count,)),
                 f"{side} must return a scalar or a value for each of {count} images; got the shape {shape}; take the "
                 "mean of each image",
             )
-            demand(values.isfinite().all(), f"{side} must be finite; got {values.tolist()}")
+            require(values.isfinite().all(), f"{side} must be finite; got {values.tolist()}")
 
 
 def needs(subject: Subject) -> None:
-    """It works with no more than it declares: `both_ways` the way back, `judges` judges, `needs` targets."""
+    """It works with what `both_ways`, `needs_discriminator` and `needs` declare, and no more."""
     term: Loss = subject.make()
-    nets = examples.nets(subject.dims, back=term.both_ways, judges=term.judges, extra=term.trains)
+    nets = examples.nets(subject.dims, back=term.both_ways, discriminators=term.needs_discriminator, extra=term.trains)
     try:
         _sides(term, examples.passes(nets, subject.dims, target="target" in term.needs))
     except Exception as error:
         raise AssertionError(
-            f"with both_ways {term.both_ways}, judges {term.judges} and needs {term.needs} it must work in a run that "
-            f"has no more; came {type(error).__name__}: {error}; declare what it reads"
+            f"with both_ways {term.both_ways}, needs_discriminator {term.needs_discriminator} and needs {term.needs} "
+            "it must work in a run that "
+            f"has no more; got {type(error).__name__}: {error}; declare what it reads"
         ) from error
 
 
@@ -70,15 +74,15 @@ def gradients(subject: Subject) -> None:
     for side in sides(subject):
         nets = examples.nets(subject.dims, extra=subject.make().trains)
         value = sides(subject, nets)[side].mean()
-        demand(value.requires_grad, f"the {side}'s gradient must reach the networks; came a value without one")
+        require(value.requires_grad, f"the {side}'s gradient must reach the networks; got a value without one")
         torch.autograd.backward(value)
         trained: dict[str, Sequence[nn.Module]]
         trained = {"generator": nets.translators(), "discriminator": nets.discriminators()}
         own = trained.get(side) or [nets.extra[side]]
         grads = [p.grad for net in own for p in net.parameters() if p.grad is not None]
-        demand(grads, f"the {side}'s gradient must reach a {side}; none has one; does something detach it?")
-        demand(
-            all(grad.isfinite().all() for grad in grads), f"the {side}'s gradients must be finite; came NaN or infinity"
+        require(grads, f"the {side}'s gradient must reach a {side}; none has one; does something detach it?")
+        require(
+            all(grad.isfinite().all() for grad in grads), f"the {side}'s gradients must be finite; got NaN or infinity"
         )
 
 
@@ -88,17 +92,17 @@ def ranges(subject: Subject) -> None:
     given = term.discriminator_range
     if given is None:
         return
-    demand(
+    require(
         len(given) == 2 and given[0] < given[1],
-        f"discriminator_range must be (floor, chance), floor below chance; came {given}",
+        f"discriminator_range must be (floor, chance), floor below chance; got {given}",
     )
     nets = examples.nets(subject.dims)
     value = sides(subject, nets).get("discriminator")
-    demand(value is not None, "only a loss with a discriminator side may give a discriminator_range; it returns None")
+    require(value is not None, "only a loss with a discriminator side may give a discriminator_range; it returns None")
     floor = given[0] * len(nets.discriminators())
-    demand(
+    require(
         value is None or value.item() >= floor - 1e-6,
-        f"discriminator must not be below the floor, {floor:g} for these discriminators; came {value}",
+        f"discriminator must not be below the floor, {floor:g} for these discriminators; got {value}",
     )
 
 
@@ -106,7 +110,7 @@ def seed(subject: Subject) -> None:
     """The same seed, networks and images give the same value."""
     one, other = sides(subject), sides(subject)
     moved = [side for side in one if not torch.equal(one[side], other[side])]
-    demand(not moved, f"the same step must give the same loss; {', '.join(moved)} differ; draw from torch's generator")
+    require(not moved, f"the same step must give the same loss; {', '.join(moved)} differ; draw from torch's generator")
 
 
 def autocast(subject: Subject) -> None:
@@ -115,7 +119,5 @@ def autocast(subject: Subject) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = sides(subject)
     for side, value in rough.items():
-        came, must = (float(one.detach().mean()) for one in (value, exact[side]))
-        demand(
-            abs(came - must) < 0.1 * max(abs(must), 0.1), f"{side}: bfloat16 must be near {must:.4g}; came {came:.4g}"
-        )
+        got, must = (float(one.detach().mean()) for one in (value, exact[side]))
+        require(abs(got - must) < 0.1 * max(abs(must), 0.1), f"{side}: bfloat16 must be near {must:.4g}; got {got:.4g}")

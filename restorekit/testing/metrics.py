@@ -11,7 +11,7 @@ from torch import Tensor
 from restorekit.core.errors import RecipeError
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["marks", "needs", "reduce", "rows", "rows_of"]
 
@@ -47,22 +47,22 @@ def rows_of(subject: Subject) -> Rows:
 def rows(subject: Subject) -> None:
     """`measure` gives a float64 row an image, the same whatever other images are in the batch."""
     metric, domain = _made(subject)
-    demand(metric.id, "a metric must say its definition in one line: `id` is empty")
+    require(metric.id, "a metric must give its definition in one line: `id` is empty")
     known = ("higher", "lower", "nearer", "neither")
-    demand(metric.better in known, f"`better` must be one of {', '.join(known)}; got {metric.better!r}")
+    require(metric.better in known, f"`better` must be one of {', '.join(known)}; got {metric.better!r}")
     reads_nothing = metric.better != "nearer" or metric.needs is None
-    demand(
+    require(
         reads_nothing, f"a metric whose `better` is nearer is measured of good images too; got needs {metric.needs!r}"
     )
     image, prediction, batch = _example(domain)
-    came = metric.measure(image, prediction, batch)
-    demand(isinstance(came, np.ndarray), f"measure must return a NumPy array; came a {type(came).__name__}")
-    demand(came.dtype == np.float64, f"rows must be float64; came {came.dtype}")
-    demand(came.ndim == 2 and len(came) == 2, f"rows of 2 images must have the shape (2, k); came {came.shape}")
+    got = metric.measure(image, prediction, batch)
+    require(isinstance(got, np.ndarray), f"measure must return a NumPy array; got a {type(got).__name__}")
+    require(got.dtype == np.float64, f"rows must be float64; got {got.dtype}")
+    require(got.ndim == 2 and len(got) == 2, f"rows of 2 images must have the shape (2, k); got {got.shape}")
     single = [metric.measure(image[i : i + 1], prediction[i : i + 1], _one(batch, i)) for i in range(2)]
-    alike = all(len(one) == 1 for one in single) and np.allclose(came, np.concatenate(single), 1e-5, 0, equal_nan=True)
-    demand(
-        alike, f"a row must depend on its image alone; came {came.tolist()}, one by one {[r.tolist() for r in single]}"
+    alike = all(len(one) == 1 for one in single) and np.allclose(got, np.concatenate(single), 1e-5, 0, equal_nan=True)
+    require(
+        alike, f"a row must depend on its image alone; got {got.tolist()}, one by one {[r.tolist() for r in single]}"
     )
 
 
@@ -77,13 +77,13 @@ def _one(batch: Batch, i: int) -> Batch:
 
 def reduce(subject: Subject) -> None:
     """`reduce` makes a float of any rows: one, some twice, all; their order does not matter."""
-    metric, came = _made(subject)[0], rows_of(subject)
-    for label, some in {"one row": came[:1], "a row twice": came[[0, 0, 1]], "all rows": came}.items():
+    metric, got = _made(subject)[0], rows_of(subject)
+    for label, some in {"one row": got[:1], "a row twice": got[[0, 0, 1]], "all rows": got}.items():
         score = metric.reduce(some)
-        demand(isinstance(score, float), f"reduce must return a float; of {label} came a {type(score).__name__}")
-    one, other = metric.reduce(came), metric.reduce(came[::-1])
-    demand(
-        np.isclose(one, other, equal_nan=True), f"the order of rows must not matter; came {one}, and {other} reversed"
+        require(isinstance(score, float), f"reduce must return a float; of {label} got a {type(score).__name__}")
+    one, other = metric.reduce(got), metric.reduce(got[::-1])
+    require(
+        np.isclose(one, other, equal_nan=True), f"the order of rows must not matter; got {one}, and {other} reversed"
     )
 
 
@@ -98,7 +98,7 @@ def needs(subject: Subject) -> None:
     except Exception as error:
         raise AssertionError(
             f"with needs {metric.needs!r} it must measure a batch that knows no more; "
-            f"came {type(error).__name__}: {error}; declare what it reads"
+            f"got {type(error).__name__}: {error}; declare what it reads"
         ) from error
 
 
@@ -107,12 +107,12 @@ def marks(subject: Subject) -> None:
     if subject.dims != 1:
         return
     metric, domain = _made(subject)
-    came = metric.marks(*_example(domain))
-    demand(len(came) == 2, f"marks of 2 signals must be 2 mappings; came {len(came)}")
-    demand(
-        list(came[0]) == list(came[1]),
-        f"names must be the same for every signal; came {list(came[0])} and {list(came[1])}",
+    got = metric.marks(*_example(domain))
+    require(len(got) == 2, f"marks of 2 signals must be 2 mappings; got {len(got)}")
+    require(
+        list(got[0]) == list(got[1]),
+        f"names must be the same for every signal; got {list(got[0])} and {list(got[1])}",
     )
-    for name, places in [item for one in came for item in one.items()]:
+    for name, places in [item for one in got for item in one.items()]:
         inside = all(0 <= place < domain.size[0] for place in places)
-        demand(inside, f"places must be samples from 0, below {domain.size[0]}; of {name!r} came {list(places)}")
+        require(inside, f"places must be samples from 0, below {domain.size[0]}; of {name!r} got {list(places)}")

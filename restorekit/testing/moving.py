@@ -20,7 +20,7 @@ from restorekit.core.types import Discriminator, Generator, Nets, TaskHead, Tran
 from restorekit.runs.checkpoint import load_nets, read_checkpoint, write_checkpoint
 from restorekit.testing import examples
 from restorekit.testing.forms import Form, forms, outputs, plain
-from restorekit.testing.subject import NotTried, Subject, apart, demand
+from restorekit.testing.subject import NotTried, Subject, max_relative_error, require
 
 __all__ = ["checkpoint", "compiled", "device", "inductor", "onnx", "state_dict"]
 
@@ -30,20 +30,20 @@ def device(subject: Subject) -> None:
     for form in forms(subject):
         net, x = form.net.eval(), form.x
         left = next(_left_behind(net), None)
-        demand(left is None, f"a part must move as a whole; the tensor {left} stays behind; use register_buffer")
+        require(left is None, f"a part must move with all its tensors; {left} is left behind; use register_buffer")
         with torch.no_grad():
             said = outputs(net, x)
             wide = outputs(net.double(), x.double())
-            came = {str(out.dtype) for out in wide}
-            demand(came == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; came {came}")
-            _demand_near(wide, said, 1e-3, "float64 must say what float32 says")
-            _demand_near(outputs(net.float(), x), said, 1e-6, "after float64 and back it must say what it said")
+            got = {str(out.dtype) for out in wide}
+            require(got == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; got {got}")
+            _require_close(wide, said, 1e-3, "float64 must give the same output as float32")
+            _require_close(outputs(net.float(), x), said, 1e-6, "after float64 and back it must give the same output")
             if torch.cuda.is_available():
                 there = outputs(net.to("cuda"), x.to("cuda"))
-                _demand_near(there, said, 1e-2, "the GPU must say what the CPU says")
+                _require_close(there, said, 1e-2, "the GPU must give the same output as the CPU")
             ghosts = outputs(net.to("meta"), x.to("meta"))
             ours, theirs = ([tuple(out.shape) for out in outs] for outs in (ghosts, said))
-            demand(ours == theirs, f"on the meta device the shapes must be {theirs}; came {ours}")
+            require(ours == theirs, f"on the meta device the shapes must be {theirs}; got {ours}")
 
 
 def _left_behind(net: nn.Module) -> Iterator[str]:
@@ -57,9 +57,9 @@ def _left_behind(net: nn.Module) -> Iterator[str]:
                 yield f"{name}.{attribute}".lstrip(".")
 
 
-def _demand_near(came: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
-    off = max(apart(one, other) for one, other in zip(came, wanted, strict=True))
-    demand(off <= share, f"{rule}; they are {off:.2g} of the largest value apart")
+def _require_close(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: float, rule: str) -> None:
+    off = max(max_relative_error(one, other) for one, other in zip(got, wanted, strict=True))
+    require(off <= share, f"{rule}; they are {off:.2g} of the largest value apart")
 
 
 def state_dict(subject: Subject) -> None:
@@ -67,14 +67,17 @@ def state_dict(subject: Subject) -> None:
     for form in forms(subject):
         twin = form.twin(1)
         twin.load_state_dict(form.net.state_dict())
-        _demand_twin(form.net, twin, form.x, "loads its state dict")
+        _require_same_output(form.net, twin, form.x, "loads its state dict")
 
 
-def _demand_twin(net: nn.Module, twin: nn.Module, x: Tensor, how: str) -> None:
+def _require_same_output(net: nn.Module, twin: nn.Module, x: Tensor, how: str) -> None:
     with torch.no_grad():
         pairs = zip(outputs(net.eval(), x), outputs(twin.eval(), x), strict=True)
         same = all(torch.equal(one, other) for one, other in pairs)
-    demand(same, f"a twin that {how} must say the same bit for bit; hold what forward reads in parameters and buffers")
+    require(
+        same,
+        f"a twin that {how} must give the same output bit for bit; keep what forward reads in parameters and buffers",
+    )
 
 
 def checkpoint(subject: Subject) -> None:
@@ -85,7 +88,7 @@ def checkpoint(subject: Subject) -> None:
         with tempfile.TemporaryDirectory() as folder:
             place = write_checkpoint(Path(folder), state, {"nets": _whole(subject, form.net).state_dict()})
             load_nets(_whole(subject, twin), read_checkpoint(place)[1]["nets"], place)
-        _demand_twin(form.net, twin, form.x, "reads its checkpoint")
+        _require_same_output(form.net, twin, form.x, "reads its checkpoint")
 
 
 def _whole(subject: Subject, net: nn.Module) -> Nets:
@@ -112,8 +115,8 @@ def compiled(subject: Subject, backend: str = "aot_eager") -> None:
     with _silence():
         ours, theirs = _step(torch.compile(net, backend=backend), form)
     torch._dynamo.reset()
-    _demand_near(ours, said, 1e-3, f"compiled by {backend} it must say the same")
-    _demand_near((theirs,), (grads,), 1e-3, f"compiled by {backend} it must have the same gradients")
+    _require_close(ours, said, 1e-3, f"compiled by {backend} it must give the same output")
+    _require_close((theirs,), (grads,), 1e-3, f"compiled by {backend} it must have the same gradients")
 
 
 def _step(call: Callable[[Tensor], Any], form: Form) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -150,8 +153,8 @@ def onnx(subject: Subject) -> None:
         program = torch.onnx.export(net, (form.x,), dynamo=True, verbose=False)
         assert program is not None
         reader = ReferenceEvaluator(program.model_proto)
-        came = reader.run(None, {reader.input_names[0]: form.x.numpy()})
-    _demand_near(tuple(map(torch.as_tensor, came)), said, 1e-3, "the ONNX model must say the same")
+        got = reader.run(None, {reader.input_names[0]: form.x.numpy()})
+    _require_close(tuple(map(torch.as_tensor, got)), said, 1e-3, "the ONNX model must give the same output")
 
 
 @contextlib.contextmanager

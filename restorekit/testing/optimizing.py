@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["made", "resume", "schedule", "steps"]
 
@@ -46,15 +46,17 @@ def steps(subject: Subject) -> None:
     parameters = _parameters()
     optimizer = _optimizer(subject, parameters)
     kept = [set(group) for group in optimizer.param_groups]
-    demand(all({"factor", "first_step", "lr"} <= group for group in kept), "groups must keep factor, first_step and lr")
-    demand("lr" in optimizer.defaults, "an optimizer must have a learning rate `lr` among its defaults")
+    require(
+        all({"factor", "first_step", "lr"} <= group for group in kept), "groups must keep factor, first_step and lr"
+    )
+    require("lr" in optimizer.defaults, "an optimizer must have a learning rate `lr` among its defaults")
 
     def loss() -> float:
         return float(torch.stack([(p.detach() - 0.3).square().sum() for p in parameters]).sum())
 
     before = loss()
     _descend(optimizer, parameters, 200)
-    demand(loss() < before, f"200 steps must lower a sum of squares; {before:.4g} became {loss():.4g}")
+    require(loss() < before, f"200 steps must lower a sum of squares; {before:.4g} became {loss():.4g}")
 
 
 def resume(subject: Subject) -> None:
@@ -68,14 +70,14 @@ def resume(subject: Subject) -> None:
     other.load_state_dict(kept)
     _descend(other, resumed, 3)
     alike = all(torch.equal(a, b) for a, b in zip(straight, resumed, strict=True))
-    demand(alike, "state_dict must hold all that a resumed optimizer needs; its next steps differ")
+    require(alike, "state_dict must hold all that a resumed optimizer needs; its next steps differ")
 
 
 def schedule(subject: Subject) -> None:
     """It is a function of the step: a share of the full rate, from 0 to 1, the same however often it is asked."""
     share = subject.make(STEPS)
     values = [float(share(step)) for step in range(STEPS)]
-    demand(all(math.isfinite(v) and 0 <= v <= 1 for v in values), f"shares must lie from 0 to 1; got {values}")
-    demand(max(values) > 0, "a schedule must not be 0 at every step")
+    require(all(math.isfinite(v) and 0 <= v <= 1 for v in values), f"shares must lie from 0 to 1; got {values}")
+    require(max(values) > 0, "a schedule must not be 0 at every step")
     again = [float(share(step)) for step in reversed(range(STEPS))][::-1]
-    demand(values == again, "a schedule must depend on the step alone; asked in another order it differs")
+    require(values == again, "a schedule must depend on the step alone; asked in another order it differs")

@@ -8,7 +8,7 @@ from typing import Any
 
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
 from restorekit.testing.claims import attempt, claimed, everywhere
-from restorekit.testing.subject import NotTried, Subject, demand
+from restorekit.testing.subject import NotTried, Subject, require
 
 __all__ = ["contract", "options"]
 
@@ -17,29 +17,35 @@ ODD: tuple[Any, ...] = ("no such value", -1.5, True, [], {"no such": 1})
 
 
 def contract(subject: Subject) -> None:
-    """It is documented, its options have types, its trial is sound, and it can be made in some number of dimensions."""
+    """It is documented, its options have types, its test case is valid, and some number of dimensions fits it."""
     part, kind, name = subject.parts, subject.kind, subject.name
-    for exempt in subject.trial.exempt:
-        demand(exempt in subject.checks, f"@trial(exempt=...): {unknown(f'check of a {kind}', exempt, subject.checks)}")
-    demand(
+    for exempt in subject.conformance.exempt:
+        require(
+            exempt in subject.checks,
+            f"@conformance_case(exempt=...): {unknown(f'check of a {kind}', exempt, subject.checks)}",
+        )
+    require(
         part.about(kind, name).partition("\n")[0].strip(),
-        "a part is documented by its factory's docstring, which has no first line; say there what it is",
+        "a part is documented by its factory's docstring, which has no first line; describe the part there",
     )
     for option in part.options(kind, name):
-        demand(option.type, f"option {option.name!r} has no type that can be told; annotate it with plain types")
-    demand(part.schema(kind, name).get("type") == "object", "its options must make a JSON schema of type object")
+        require(option.type, f"option {option.name!r} has no plain type; annotate it with plain types")
+    require(part.schema(kind, name).get("type") == "object", "its options must make a JSON schema of type object")
     errors = part.errors(kind, subject.spec)
     found = "; ".join(map(str, errors))
-    demand(not errors, f"it cannot be tried: {found}. Say with what: decorate the factory with @trial(options={{...}})")
+    require(
+        not errors,
+        f"it cannot be tried: {found}. Decorate the factory with @conformance_case(options={{...}})",
+    )
     tried = everywhere(subject)
     for dims, error in tried.items():
         if error is not None and not isinstance(error, RecipeError):
             said = f"raised {type(error).__name__}: {error}"
-            demand(False, f"{f'in {dims}-D ' if dims else ''}it must run, or refuse with a RecipeError; {said}")
+            require(False, f"{f'in {dims}-D ' if dims else ''}it must run, or refuse with a RecipeError; {said}")
     if all(error is not None and isinstance(error.__cause__, ImportError) for error in tried.values()):
         raise NotTried(str(next(iter(tried.values()))))  # its library is an extra that is not installed
     why = "; ".join(dict.fromkeys(str(error) for error in tried.values()))
-    demand(None in tried.values(), f"it must take 1, 2 or 3 dimensions; it refuses all: {why}")
+    require(None in tried.values(), f"it must take 1, 2 or 3 dimensions; it refuses all: {why}")
 
 
 def options(subject: Subject) -> None:
@@ -50,7 +56,7 @@ def options(subject: Subject) -> None:
     properties = part.schema(kind, subject.name).get("properties", {})
     for option in part.options(kind, subject.name):
         wrong = [value for value in ODD if part.errors(kind, {**subject.spec, option.name: value})]
-        demand(wrong, f"option {option.name!r} accepts anything; annotate it with what it takes, such as `int | None`")
+        require(wrong, f"option {option.name!r} accepts anything; annotate it with what it takes, such as `int | None`")
         for value in wrong:
             refused(subject, option.name, value)
         schema = properties.get(option.name, {})
@@ -65,7 +71,7 @@ def refused(subject: Subject, option: str, value: Any) -> None:
     errors = subject.parts.errors(subject.kind, {**subject.spec, option: value})
     named = [error for error in errors if option in error.place]
     got = "; ".join(map(str, errors)) or "no error"
-    demand(named, f"option {option!r} must be refused by name for the value {value!r}; got {got}")
+    require(named, f"option {option!r} must be refused by name for the value {value!r}; got {got}")
 
 
 def _beyond(schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -79,7 +85,7 @@ def _beyond(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _low(schema: Mapping[str, Any]) -> Iterator[int]:
-    """Yield numbers that people write by mistake, where a number is taken and no least one is told."""
+    """Yield numbers that people write by mistake, where a number is taken and no minimum is declared."""
     plain = [one for one in schema.get("anyOf", [schema]) if one.get("type") in ("integer", "number")]
     if any("minimum" not in one and "exclusiveMinimum" not in one for one in plain):
         yield from (0, -1)
@@ -96,5 +102,5 @@ def _survives(subject: Subject, option: str, value: int) -> None:
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise AssertionError(
-            f"option {option!r} lets {value} pass, which then raises {said}; bound it: Annotated[int, Field(ge=1)]"
+            f"option {option!r} accepts {value}, which then raises {said}; bound it: Annotated[int, Field(ge=1)]"
         ) from error

@@ -11,7 +11,7 @@ from torch import Tensor
 from restorekit.core.types import Generator
 from restorekit.testing import examples
 from restorekit.testing.forms import allowed, plain
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["halo", "measured"]
 
@@ -45,7 +45,7 @@ def halo(subject: Subject) -> str | None:
     for axis, seed in product(range(2, subject.dims + 2), range(DRAWS)):
         long = _long(subject, axis, seed)
         farthest = max(farthest, measured(long.net, long.image, long.summary, axis))
-        demand(
+        require(
             farthest <= net.halo,
             f"an output must not depend on pixels farther away than the halo, {net.halo}; some {farthest} away have "
             f"gradients along axis {axis - 2}; raise halo, or leave it None where the whole image is read",
@@ -111,7 +111,7 @@ def _tile(long: _Long) -> None:
     got = long.restored(tile).narrow(axis, net.scale * (first - start), net.scale * multiple)
     must = long.restored(long.image).narrow(axis, net.scale * first, net.scale * multiple)
     off = float((got - must).abs().max())
-    demand(
+    require(
         off <= NEAR,
         f"a tile with a halo of {net.halo} must equal the whole image within {NEAR:g} in float64; they are {off:.3g} "
         "apart; raise halo, or leave it None where the whole image is read",

@@ -8,7 +8,7 @@ from torch import Tensor
 from restorekit.core import nd
 from restorekit.core.restorer import Restorer
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["fitted", "halo", "seed", "shapes", "state", "untouched"]
 
@@ -30,7 +30,7 @@ def _images(subject: Subject, channels: int = 1) -> Tensor:
 
 
 def shapes(subject: Subject) -> None:
-    """Restored images have `scale` times the size, the channels that came, and finite float32 values in [-1, 1]."""
+    """Restored images have `scale` times the size, the channels that got, and finite float32 values in [-1, 1]."""
     part = fitted(subject)
     for channels in (1, 3):
         image = _images(subject, channels)
@@ -40,20 +40,20 @@ def shapes(subject: Subject) -> None:
         for one in (image, image[:1], torch.zeros_like(image)):
             made = part.restore(one).image
             must = (*one.shape[:2], *(part.scale * n for n in one.shape[2:]))
-            demand(tuple(made.shape) == must, f"restored images must have the shape {must}; got {tuple(made.shape)}")
-            demand(made.dtype == torch.float32, f"restored images must be float32; got {made.dtype}")
-            demand(made.isfinite().all(), "restored images must be finite; got NaN or infinity")
+            require(tuple(made.shape) == must, f"restored images must have the shape {must}; got {tuple(made.shape)}")
+            require(made.dtype == torch.float32, f"restored images must be float32; got {made.dtype}")
+            require(made.isfinite().all(), "restored images must be finite; got NaN or infinity")
             most = float(made.abs().max())
-            demand(most <= 1, f"restored images must lie in [-1, 1]; got values to {most:.3g}; clamp them")
+            require(most <= 1, f"restored images must lie in [-1, 1]; got values to {most:.3g}; clamp them")
 
 
 def seed(subject: Subject) -> None:
     """The same image gives the same result, also with the same rng."""
     part, image = fitted(subject), _images(subject)
     one, other = part.restore(image).image, part.restore(image).image
-    demand(torch.equal(one, other), "the same image must give the same result; draw from `rng`, or a fixed seed")
+    require(torch.equal(one, other), "the same image must give the same result; draw from `rng`, or a fixed seed")
     drawn = [part.restore(image, rng=torch.Generator().manual_seed(1)).image for _ in range(2)]
-    demand(torch.equal(*drawn), "the same rng must give the same result; draw from `rng` alone")
+    require(torch.equal(*drawn), "the same rng must give the same result; draw from `rng` alone")
 
 
 def untouched(subject: Subject) -> None:
@@ -61,7 +61,7 @@ def untouched(subject: Subject) -> None:
     image = _images(subject)
     kept = image.clone()
     fitted(subject).restore(image)
-    demand(torch.equal(image, kept), "restore must not change its input; clone it first")
+    require(torch.equal(image, kept), "restore must not change its input; clone it first")
 
 
 def state(subject: Subject) -> None:
@@ -70,7 +70,7 @@ def state(subject: Subject) -> None:
     twin: Restorer = subject.make(examples.domain(subject.dims), seed=1)
     twin.load_state({name: value.clone() for name, value in part.state().items()})
     alike = torch.equal(twin.restore(image).image, part.restore(image).image)
-    demand(alike, "load_state(state()) must give the same restorer; something that fit learnt is not in its state")
+    require(alike, "load_state(state()) must give the same restorer; something that fit learnt is not in its state")
 
 
 def halo(subject: Subject) -> None:
@@ -89,4 +89,4 @@ def halo(subject: Subject) -> None:
     got = made.narrow(2, scale * (first - start), scale * inner)
     must = whole.narrow(2, scale * first, scale * inner)
     off = float((got - must).abs().max()) if inner else 0.0
-    demand(off < 1e-5, f"a tile with a halo of {part.halo} must equal the whole; they are {off:.3g} apart; raise halo")
+    require(off < 1e-5, f"a tile with a halo of {part.halo} must equal the whole; they are {off:.3g} apart; raise halo")

@@ -9,14 +9,20 @@ from restorekit.core import nd
 from restorekit.core.types import Discriminator, Encoder, Generator, TaskHead
 from restorekit.testing import examples
 from restorekit.testing.forms import LAYERS, Form, allowed, forms, layer
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 __all__ = ["shapes"]
 
 
 def shapes(subject: Subject) -> None:
     """Outputs have the shapes and ranges of the contract, also at other sizes and for one image alone."""
-    every_kind = {"layer": _layer, "encoder": _encoder, "generator": _generator, "discriminator": _judge, "head": _head}
+    every_kind = {
+        "layer": _layer,
+        "encoder": _encoder,
+        "generator": _generator,
+        "discriminator": _discriminator,
+        "head": _head,
+    }
     check = every_kind[subject.kind]
     # A layer may refuse none of its forms: it stands wherever a recipe names it.
     every = (layer(subject, label) for label in LAYERS) if subject.kind == "layer" else forms(subject)
@@ -29,7 +35,7 @@ def shapes(subject: Subject) -> None:
 def _layer(subject: Subject, form: Form) -> None:
     wanted = nd.conv(subject.dims)(4, 6, 3, **LAYERS[form.label])(form.x).shape
     for x in (form.x, form.x[:1]):
-        _demand_shape(f"{form.label}: a layer's output, as a convolution's,", form.net(x), (len(x), *wanted[1:]))
+        _require_shape(f"{form.label}: a layer's output, as a convolution's,", form.net(x), (len(x), *wanted[1:]))
 
 
 def _encoder(subject: Subject, form: Form) -> None:
@@ -37,19 +43,19 @@ def _encoder(subject: Subject, form: Form) -> None:
     assert isinstance(net, Encoder)
     widths, strides = [*net.widths], [*net.strides]
     steps = [other % one for one, other in zip([1, *strides], strides, strict=False)]
-    demand(
+    require(
         widths and len(widths) == len(strides) and not any(steps),
-        "an encoder says a width and a stride for each map, each stride a multiple of the one before; "
-        f"came {widths} and {strides}",
+        "an encoder must give a width and a stride for each map, each stride a multiple of the one before; "
+        f"got {widths} and {strides}",
     )
     sides = form.x.shape[2:]
     for x in (form.x, form.x[:1], examples.images(1, form.x.shape[1], *sides[:-1], sides[-1] + strides[-1])):
         maps = net(x)
-        demand(
-            len(maps) == len(widths), f"an encoder must give {len(widths)} maps, as its widths say; came {len(maps)}"
+        require(
+            len(maps) == len(widths), f"an encoder must give {len(widths)} maps, as its widths say; got {len(maps)}"
         )
         for i, (width, stride) in enumerate(zip(widths, strides, strict=True)):
-            _demand_shape(f"map {i}", maps[i], (len(x), width, *(n // stride for n in x.shape[2:])))
+            _require_shape(f"map {i}", maps[i], (len(x), width, *(n // stride for n in x.shape[2:])))
 
 
 def _generator(subject: Subject, form: Form) -> None:
@@ -61,26 +67,26 @@ def _generator(subject: Subject, form: Form) -> None:
     for x in (form.x, form.x[:1], wider, least):
         image, features = net(x)
         larger = (*x.shape[:2], *(net.scale * n for n in x.shape[2:]))
-        _demand_shape("the translated image", image, larger)
+        _require_shape("the translated image", image, larger)
         most = float(image.abs().max())
-        demand(most <= 1, f"a translated image must lie in [-1, 1]; came values to {most:.3g}; end with tanh")
-        came = tuple(features.shape)
-        demand(
-            came[:2] == (len(x), net.features) and features.ndim == x.ndim,
-            f"features must have the shape ({len(x)}, self.features = {net.features}, *s); came {came}",
+        require(most <= 1, f"a translated image must lie in [-1, 1]; got values to {most:.3g}; end with tanh")
+        got = tuple(features.shape)
+        require(
+            got[:2] == (len(x), net.features) and features.ndim == x.ndim,
+            f"features must have the shape ({len(x)}, self.features = {net.features}, *s); got {got}",
         )
         state, again = net.encode(x)
-        _demand_shape("the features that encode gives", again, came)
-        _demand_shape("decode(state)", net.decode(state), larger)
+        _require_shape("the features that encode gives", again, got)
+        _require_shape("decode(state)", net.decode(state), larger)
 
 
-def _judge(subject: Subject, form: Form) -> None:
+def _discriminator(subject: Subject, form: Form) -> None:
     assert isinstance(form.net, Discriminator)
     for x in (form.x, form.x[:1]):
         made = form.net(x, x) if form.net.conditional else form.net(x)
         for scores in [made] if isinstance(made, Tensor) else made:
             got = tuple(scores.shape)
-            demand(
+            require(
                 got[:2] == (len(x), 1) and len(got) == x.ndim,
                 f"realness must have the shape ({len(x)}, 1, *s), s being {subject.dims} sizes; got {got}",
             )
@@ -90,8 +96,8 @@ def _head(subject: Subject, form: Form) -> None:
     net, x, task = form.net, form.x, form.domain.task
     assert isinstance(net, TaskHead)
     raw = net(x)
-    demand(len(raw) == len(x), f"a head must return a row an image, {len(x)}; got {tuple(raw.shape)}")
-    demand(
+    require(len(raw) == len(x), f"a head must return a row an image, {len(x)}; got {tuple(raw.shape)}")
+    require(
         net.pixels == (task.kind == "mask") and (not net.pixels or raw.ndim == x.ndim),
         f"`pixels` must be True for masks alone, whose head returns {x.ndim - 2} spatial sizes; of {task.words()} got "
         f"{net.pixels} and {tuple(raw.shape)}; a head that cannot predict a domain's task must raise a RecipeError",
@@ -99,7 +105,7 @@ def _head(subject: Subject, form: Form) -> None:
     for one in (x[:1], examples.images(1, x.shape[1], *[9] * subject.dims)):
         made = net(one)
         sizes = made.shape[2:] if net.pixels else raw.shape[2:]
-        _demand_shape("what a head returns for features of any size", made, (1, *raw.shape[1:2], *sizes))
+        _require_shape("what a head returns for features of any size", made, (1, *raw.shape[1:2], *sizes))
     _predictions(net, raw, form)
     size = raw.shape[2:] if net.pixels else None
     known = examples.targets(form.domain, size)
@@ -110,10 +116,10 @@ def _head(subject: Subject, form: Form) -> None:
         mask = torch.full((len(x),), label != "unknown")
         loss = net.loss(raw, target, mask)
         got = tuple(loss.shape)
-        demand(got == (len(x),), f"loss must have a value for each of {len(x)} images; for {label} targets got {got}")
-        demand(loss.isfinite().all(), f"loss must be finite; for {label} targets got {loss.tolist()}")
+        require(got == (len(x),), f"loss must have a value for each of {len(x)} images; for {label} targets got {got}")
+        require(loss.isfinite().all(), f"loss must be finite; for {label} targets got {loss.tolist()}")
     if not task.single:
-        _demand_left_out(net, raw, form, known)
+        _require_unknown_ignored(net, raw, form, known)
 
 
 def _predictions(net: TaskHead, raw: Tensor, form: Form) -> None:
@@ -122,18 +128,18 @@ def _predictions(net: TaskHead, raw: Tensor, form: Form) -> None:
     prediction = net.predict(raw)
     got, must = tuple(prediction.shape), (len(raw), len(task.names), *(raw.shape[2:] if net.pixels else ()))
     hint = "a head that cannot predict a domain's task must refuse it with a RecipeError"
-    demand(got == must, f"predictions of {task.words()} must have the shape {must}; got {got}; {hint}")
+    require(got == must, f"predictions of {task.words()} must have the shape {must}; got {got}; {hint}")
     sums = prediction.sum(1)
     whole = torch.isclose(sums, torch.ones_like(sums), atol=1e-4).all()
-    demand(
+    require(
         task.kind not in ("class", "mask") or whole,
         f"probabilities of classes must add up to 1; got {sums.min():.6g} to {sums.max():.6g}",
     )
     share = ((prediction >= 0) & (prediction <= 1)).all()
-    demand(task.kind != "labels" or share, f"probabilities of labels must lie in [0, 1]; got {prediction.tolist()}")
+    require(task.kind != "labels" or share, f"probabilities of labels must lie in [0, 1]; got {prediction.tolist()}")
 
 
-def _demand_left_out(net: TaskHead, raw: Tensor, form: Form, known: Tensor) -> None:
+def _require_unknown_ignored(net: TaskHead, raw: Tensor, form: Form, known: Tensor) -> None:
     """Require that what is predicted where a target is not known makes no difference to the loss."""
     target = examples.partly(form.domain, known)
     moved = raw.clone().reshape(len(raw), len(form.domain.task.names), -1)
@@ -143,12 +149,12 @@ def _demand_left_out(net: TaskHead, raw: Tensor, form: Form, known: Tensor) -> N
         moved[:, 1] += 1
     every = torch.ones(len(raw), dtype=torch.bool)
     one, other = net.loss(raw, target, every), net.loss(moved.reshape(raw.shape), target, every)
-    demand(
+    require(
         torch.allclose(one, other),
         f"labels, numbers and pixels that are not known must be left out of the loss; got {one.tolist()}, and "
         f"{other.tolist()} with another prediction there",
     )
 
 
-def _demand_shape(what: str, came: Tensor, must: tuple[int, ...]) -> None:
-    demand(tuple(came.shape) == must, f"{what} must have the shape {must}; came {tuple(came.shape)}")
+def _require_shape(what: str, got: Tensor, must: tuple[int, ...]) -> None:
+    require(tuple(got.shape) == must, f"{what} must have the shape {must}; got {tuple(got.shape)}")

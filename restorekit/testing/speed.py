@@ -1,4 +1,4 @@
-"""Figures of speed: never a fault, since machines differ."""
+"""Figures of speed: never an error, since machines differ."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restorekit.core.conformance import ConformanceCase, case_of
 from restorekit.core.parts import Parts
-from restorekit.core.trials import Trial, trial_of
 
-__all__ = ["NotTried", "Subject", "apart", "demand"]
+__all__ = ["NotTried", "Subject", "max_relative_error", "require"]
 
 
 class NotTried(unittest.SkipTest):
@@ -31,17 +31,17 @@ class Subject:
     checks: tuple[str, ...] = ()
     """Names of the checks of its kind."""
     given: Mapping[str, Any] = field(default_factory=dict)
-    """Options beside those of its trial."""
+    """Options beside those of its test case."""
 
     @property
-    def trial(self) -> Trial:
+    def conformance(self) -> ConformanceCase:
         """How the part wants to be tried."""
-        return trial_of(self.parts.factory(self.kind, self.name))
+        return case_of(self.parts.factory(self.kind, self.name))
 
     @property
     def spec(self) -> dict[str, Any]:
         """The part as a recipe would name it."""
-        return {"name": self.name, **self.trial.options, **self.given}
+        return {"name": self.name, **self.conformance.options, **self.given}
 
     def make(self, *core: Any, seed: int = 0) -> Any:
         """Make the part from what the core gives, its weights drawn from `seed`."""
@@ -49,13 +49,13 @@ class Subject:
         return self.parts.resolve(self.kind, self.spec)(*core)
 
 
-def demand(holds: object, otherwise: str) -> None:
-    """Raise an AssertionError that says what the contract is, what came and a hint, unless something holds."""
+def require(holds: object, otherwise: str) -> None:
+    """Raise an AssertionError that says what the contract is, what got and a hint, unless something holds."""
     if not holds:
         raise AssertionError(otherwise)
 
 
-def apart(one: Tensor, other: Tensor) -> float:
+def max_relative_error(one: Tensor, other: Tensor) -> float:
     """Return the largest difference of two tensors as a share of the largest value of `other`; NaN if one is NaN."""
     one, other = one.detach().double().cpu(), other.detach().double().cpu()
     return float((one - other).abs().max() / other.abs().max().clamp(min=1e-6)) if other.numel() else 0.0

@@ -12,6 +12,7 @@ from restorekit.testing import (
     datasets,
     degradations,
     formats,
+    loggers,
     losses,
     metrics,
     moving,
@@ -22,7 +23,6 @@ from restorekit.testing import (
     shapes,
     speed,
     training,
-    watchers,
 )
 from restorekit.testing.subject import Subject
 
@@ -102,9 +102,9 @@ CHECKS = (
     Check("steps", ("optimizer",), optimizing.steps, "part"),
     Check("resume", ("optimizer",), optimizing.resume, "part"),
     Check("steps", ("schedule",), optimizing.schedule, "part"),
-    Check("events", ("watcher",), watchers.events),
-    Check("resume", ("watcher",), watchers.resume),
-    Check("folder", ("watcher",), watchers.folder),
+    Check("events", ("logger",), loggers.events),
+    Check("resume", ("logger",), loggers.resume),
+    Check("folder", ("logger",), loggers.folder),
 )
 
 

@@ -13,7 +13,7 @@ from restorekit.core.errors import PluginError
 from restorekit.core.types import Generator, TaskHead, Translator
 from restorekit.testing import examples
 from restorekit.testing.forms import forms, outputs, plain
-from restorekit.testing.subject import Subject, apart, demand
+from restorekit.testing.subject import Subject, max_relative_error, require
 
 __all__ = ["autocast", "gradcheck", "gradients", "groups", "seed", "train_eval"]
 
@@ -26,10 +26,10 @@ def gradients(subject: Subject) -> None:
     for form in forms(subject):
         x = form.x.clone().requires_grad_()
         _backward(form.scalar(outputs(form.net, x)))
-        _demand_gradient("what goes in", x.grad, "does something detach it?")
+        _require_gradient("what goes in", x.grad, "does something detach it?")
         for name, parameter in form.net.named_parameters():
             if parameter.requires_grad:
-                _demand_gradient(f"the parameter {name}", parameter.grad, "use it, or set requires_grad to False")
+                _require_gradient(f"the parameter {name}", parameter.grad, "use it, or set requires_grad to False")
         if isinstance(form.net, TaskHead):
             form.net.zero_grad()
             none = torch.zeros(len(x), dtype=torch.bool)
@@ -37,17 +37,17 @@ def gradients(subject: Subject) -> None:
             target = examples.unknown(form.domain, raw.shape[2:] if form.net.pixels else None)
             _backward(form.net.loss(raw, target, none).mean())
             grads = [p.grad for p in form.net.parameters() if p.grad is not None]
-            demand(all(g.isfinite().all() for g in grads), "gradients must be finite where every target is unknown")
+            require(all(g.isfinite().all() for g in grads), "gradients must be finite where every target is unknown")
 
 
 def _backward(loss: Tensor) -> None:
-    demand(loss.requires_grad, "gradients must pass; the output has none; does something detach it?")
+    require(loss.requires_grad, "gradients must pass; the output has none; does something detach it?")
     torch.autograd.backward(loss)
 
 
-def _demand_gradient(what: str, grad: Tensor | None, hint: str) -> None:
-    demand(grad is not None, f"gradients must reach {what}; came none; {hint}")
-    demand(grad is not None and grad.isfinite().all(), f"the gradient of {what} must be finite; came NaN or infinity")
+def _require_gradient(what: str, grad: Tensor | None, hint: str) -> None:
+    require(grad is not None, f"gradients must reach {what}; got none; {hint}")
+    require(grad is not None and grad.isfinite().all(), f"the gradient of {what} must be finite; got NaN or infinity")
 
 
 def gradcheck(subject: Subject) -> None:
@@ -66,7 +66,7 @@ def gradcheck(subject: Subject) -> None:
             except GradcheckError as error:
                 said = str(error).partition("The above")[0]
         else:
-            raise AssertionError(f"the gradient must be the derivative of what forward computes; came: {said}")
+            raise AssertionError(f"the gradient must be the derivative of what forward computes; got: {said}")
 
 
 def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], Tensor]:
@@ -100,7 +100,7 @@ def groups(subject: Subject) -> None:
         try:
             Translator(whole).groups()
         except PluginError as error:
-            demand(False, str(error))
+            require(False, str(error))
 
 
 def train_eval(subject: Subject) -> None:
@@ -110,20 +110,23 @@ def train_eval(subject: Subject) -> None:
         kept = copy.deepcopy(net.state_dict())
         with torch.no_grad():
             said, again = outputs(net, x), outputs(net, x)
-            demand(_equal(said, again), "in evaluation the same image must give the same output; came another")
+            require(_equal(said, again), "in evaluation the same image must give the same output; got another")
             moved = [name for name, value in net.state_dict().items() if not torch.equal(value, kept[name])]
-            demand(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; heed self.training")
+            require(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; check self.training")
             net.train()
             torch.manual_seed(1)
             train = outputs(net, x)
             torch.manual_seed(2)
             chance = not _equal(train, outputs(net, x))
-        came, must = ([tuple(out.shape) for out in outs] for outs in (train, said))
-        demand(came == must, f"training must give evaluation's shapes {must}; came {came}")
+        got, must = ([tuple(out.shape) for out in outs] for outs in (train, said))
+        require(got == must, f"training must give evaluation's shapes {must}; got {got}")
         statistics = any(name.endswith("running_mean") for name, _ in net.named_buffers())
         if not chance and not statistics:
-            off = max(apart(one, other) for one, other in zip(train, said, strict=True))
-            demand(off < 1e-5, f"without dropout and batch statistics both modes must agree; they are {off:.2g} apart")
+            off = max(max_relative_error(one, other) for one, other in zip(train, said, strict=True))
+            require(
+                off < 1e-5,
+                f"without dropout and batch statistics both modes must agree; they differ by {off:.2g}",
+            )
 
 
 def _equal(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
@@ -136,7 +139,10 @@ def seed(subject: Subject) -> None:
         one, two = form.net.state_dict(), form.twin(0).state_dict()
         drawn = [name for name in one if not torch.equal(one[name], two[name])]
         hint = "draw from torch's own generator"
-        demand(not drawn, f"torch.manual_seed must settle every weight; it does not settle {', '.join(drawn)}; {hint}")
+        require(
+            not drawn,
+            f"torch.manual_seed must determine every weight; it does not determine {', '.join(drawn)}; {hint}",
+        )
 
 
 def autocast(subject: Subject) -> None:
@@ -148,9 +154,9 @@ def autocast(subject: Subject) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = outputs(net, form.x)
         loss = form.scalar(rough)
-    off = max(apart(one, other) for one, other in zip(rough, exact, strict=True))
-    demand(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; came {off:.2g}")
+    off = max(max_relative_error(one, other) for one, other in zip(rough, exact, strict=True))
+    require(off < NEAR, f"bfloat16 must be near float32, within {NEAR} of the largest value; got {off:.2g}")
     if loss.requires_grad:
         torch.autograd.backward(loss)
     lost = [name for name, p in net.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    demand(not lost, f"gradients under bfloat16 autocast must be finite; those of {', '.join(lost)} are not")
+    require(not lost, f"gradients under bfloat16 autocast must be finite; those of {', '.join(lost)} are not")

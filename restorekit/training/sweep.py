@@ -32,7 +32,7 @@ class Member:
 
 
 def members(
-    found: Mapping[str, AnyRecipe | RecipeError], seeds: int | None, out: Path, stem: str, *, again: str
+    found: Mapping[str, AnyRecipe | RecipeError], seeds: int | None, out: Path, stem: str, *, hint: str
 ) -> list[Member]:
     """Return the runs of a sweep, seed by seed, so that every variant has one before any has two.
 
@@ -41,20 +41,20 @@ def members(
         seeds: how many, from that of the recipe on; None: that one alone.
         out: where run folders are made: `out`/NAME-VARIANT-seed0.
         stem: the name where a recipe cannot be read.
-        again: what to say to who changed the recipe.
+        hint: of the error of a changed recipe.
 
     Raises:
         RecipeError: if folders hold runs of another recipe, with what differs.
     """
     made = list(_members(found, seeds or 1, out, stem))
-    faults = []
+    errors = []
     for member in made:
         if member.began and not isinstance(member.recipe, RecipeError):
             differing = differences(read_resolved(member.folder), member.recipe)
             if differing:
-                faults.append(f"{member.folder}: began with another recipe; differing: {', '.join(differing)}. {again}")
-    if faults:
-        raise RecipeError(*faults)
+                errors.append(f"{member.folder}: began with another recipe; differing: {', '.join(differing)}. {hint}")
+    if errors:
+        raise RecipeError(*errors)
     return made
 
 
@@ -62,7 +62,7 @@ def _members(found: Mapping[str, AnyRecipe | RecipeError], seeds: int, out: Path
     for turn in range(seeds):
         for variant, spec in found.items():
             if isinstance(spec, RecipeError):
-                if turn == 0:  # its fault is said once
+                if turn == 0:  # its error is reported once
                     yield Member(variant or stem, out / "-".join(filter(None, [stem, variant])), spec)
                 continue
             seed = spec.seed + turn

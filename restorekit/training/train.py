@@ -11,13 +11,13 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import RecipeError, TrainingError
-from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, StepDone, Stepped
 from restorekit.core.passes import Passes
 from restorekit.core.types import Batch
 from restorekit.evaluation.evaluate import pictures, score
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.checkpoint import last_good
-from restorekit.runs.health import watched
+from restorekit.runs.health import monitor
 from restorekit.runs.nets import Term
 from restorekit.runs.run import Run
 
@@ -159,9 +159,9 @@ class Unfinite:
 def train(run: Run) -> Iterator[Event]:
     """Train from where the run stands to its last step, and yield what happens and what is noticed of its health.
 
-    Stop it by leaving the loop at a `Ticked`: there everything of a step is done, and `run.save()` is safe.
+    Stop it by leaving the loop at a `StepDone`: there everything of a step is done, and `run.save()` is safe.
     """
-    return watched(_steps(run), run.folder)
+    return monitor(_steps(run), run.folder)
 
 
 def _steps(run: Run) -> Iterator[Event]:
@@ -195,7 +195,7 @@ def _steps(run: Run) -> Iterator[Event]:
             yield Sampled(run.step, images, keys)
         if last or best or run.step % spec.save_every == 0:
             yield Saved(run.step, run.save())
-        yield Ticked(run.step)
+        yield StepDone(run.step)
     _require_best(run)
     yield Finished(run.step)
 

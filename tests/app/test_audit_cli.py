@@ -1,4 +1,4 @@
-"""`audit: split` by the command line: run, taken up again, asked again, and of a run that has no judge."""
+"""`audit: split` by the command line: run, taken up again, asked again, and of a run that has no classifier."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ nets:
 losses: [lsgan]
 train: {steps: 2}
 evaluate: {resamples: 20}
-audit: {name: split, judge: {name: unet, width: 4}, steps: 3}
+audit: {name: split, classifier: {name: unet, width: 4}, steps: 3}
 watch: [csv]
 """
 
@@ -45,61 +45,65 @@ def test_a_run_with_an_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
     assert all(sentence in said.out for sentence in found["sentences"])
     assert found["images"] == found["contrast"]["images"] * 2, "every other phantom has an opacity"
     assert found["judge"]["shared"] == 0
-    assert json.loads((run / "judge/recipe.json").read_text())["data"]["half"] == "second"
+    assert json.loads((run / "classifier/recipe.json").read_text())["data"]["half"] == "second"
     report = (run / "report.html").read_text()
     assert "Did restoration keep the disease?" in report
     assert found["sentences"][0] in report
     assert report.index(found["headline"][0]) < report.index("Pictures"), "it stands among what was found"
-    assert (run / "judge/report.html").is_file()
+    assert (run / "classifier/report.html").is_file()
 
     before = (run / "scores/audit.csv").read_bytes(), found
     again = cli("audit", run)
     assert again.code == 0, again
     assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
-    other = cli("audit", run, "--judge", run / "judge")
+    other = cli("audit", run, "--classifier", run / "classifier")
     assert other.code == 0, other
     resumed = cli("run", recipe, "--resume", run)
     assert resumed.code == 0, resumed
     assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
 
 
-def test_a_run_without_a_judge(cli: Cli, recipe: Path) -> None:  # noqa: F811
+def test_a_run_without_a_classifier(cli: Cli, recipe: Path) -> None:  # noqa: F811
     said = cli("run", recipe, "--set", "audit=null")
     assert said.code == 0, said
     assert "Did restoration keep the disease?" not in Path("runs/audited-1/report.html").read_text()
     asked = cli("audit", "runs/audited-1")
     assert asked.code == 2
-    assert not Path("runs/audited-1/judge").exists(), "nothing is trained that nobody asked for"
+    assert not Path("runs/audited-1/classifier").exists(), "nothing is trained that nobody asked for"
     (line,) = asked.errors
-    assert "restorekit audit runs/audited-1 --train-judge" in line
-    itself = cli("audit", "runs/audited-1", "--judge", "runs/audited-1")
+    assert "restorekit audit runs/audited-1 --train-classifier" in line
+    itself = cli("audit", "runs/audited-1", "--classifier", "runs/audited-1")
     assert itself.errors == [
-        "runs/audited-1: has the generator of the run, 'resnet'; a judge needs another architecture"
+        "runs/audited-1: has the generator of the run, 'resnet'; an audit classifier needs another architecture"
     ]
 
 
-def test_train_judge_trains_the_judge_of_a_run_without_one(cli: Cli, recipe: Path) -> None:  # noqa: F811
+def test_train_classifier_trains_one_for_a_run_without_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
     small = ("--set", "audit=null", "--set", "train.save_every=1")
     assert cli("run", recipe, *small).code == 0
     run = Path("runs/audited-1")
     scores = (run / "scores/test.csv").read_bytes()
-    said = cli("audit", run, "--train-judge")
+    said = cli("audit", run, "--train-classifier")
     assert (said.code, said.errors) == (0, [])
-    judge = json.loads((run / "judge/recipe.json").read_text())
-    assert (judge["data"]["half"], judge["train"]["steps"], judge["nets"]["generator"]["name"]) == (None, 2, "unet")
+    classifier = json.loads((run / "classifier/recipe.json").read_text())
+    assert (classifier["data"]["half"], classifier["train"]["steps"], classifier["nets"]["generator"]["name"]) == (
+        None,
+        2,
+        "unet",
+    )
     found = json.loads((run / "scores/audit.json").read_text())
     assert found["judge"]["shared"] == found["judge"]["trained"], "both were trained on all, and the report says so"
     assert (run / "scores/test.csv").read_bytes() == scores
 
     table = (run / "scores/audit.csv").read_bytes()
-    shutil.rmtree(run / "judge/checkpoints/step_000000002")  # as if its training had been stopped after step 1
+    shutil.rmtree(run / "classifier/checkpoints/step_000000002")  # as if its training had been stopped after step 1
     stopped = cli("audit", run)
     assert stopped.code == 2
-    assert "--train-judge" in stopped.errors[0]
-    assert cli("audit", run, "--train-judge").code == 0
+    assert "--train-classifier" in stopped.errors[0]
+    assert cli("audit", run, "--train-classifier").code == 0
     assert (run / "scores/audit.csv").read_bytes() == table
-    assert cli("audit", run, "--train-judge").code == 0, "one that is trained is used"
-    assert cli("audit", run, "--train-judge", "--judge", run / "judge").code == 2
+    assert cli("audit", run, "--train-classifier").code == 0, "one that is trained is used"
+    assert cli("audit", run, "--train-classifier", "--classifier", run / "classifier").code == 2
 
 
 def test_audit_asks_on_a_terminal_before_it_trains(
@@ -113,35 +117,35 @@ def test_audit_asks_on_a_terminal_before_it_trains(
     questions: list[str] = []
     monkeypatch.setattr("restorekit.app.auditing._asks_people", lambda: True)
 
-    def answering(answer: bool) -> None:
+    def confirm_with(answer: bool) -> None:
         monkeypatch.setattr("typer.confirm", lambda text, **kwargs: questions.append(text) or answer)
 
-    answering(False)
+    confirm_with(False)
     assert cli("audit", run).code == 2
-    assert not (run / "judge").exists()
-    answering(True)
+    assert not (run / "classifier").exists()
+    confirm_with(True)
     assert cli("audit", run).code == 0
-    judge = json.loads((run / "judge/recipe.json").read_text())
-    assert (judge["data"]["half"], judge["nets"]["generator"]["name"]) == ("second", "resnet")
+    classifier = json.loads((run / "classifier/recipe.json").read_text())
+    assert (classifier["data"]["half"], classifier["nets"]["generator"]["name"]) == ("second", "resnet")
     assert len(questions) == 2
     assert all(str(run) in question for question in questions)
     assert cli("audit", run).code == 0
     assert len(questions) == 2, "one that is trained needs no question"
 
 
-def test_one_judge_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
+def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
     said = cli("run", recipe, "--seeds", "2")
     assert said.code == 0, said
     first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
-    assert (first / "judge").is_dir()
-    assert not (second / "judge").exists(), "that of the first was asked"
-    told = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
-    assert [one.pop("folder") for one in told] == ["judge", "../audited-seed0/judge"]
-    assert told[0] == told[1]
-    assert "(run folder ../audited-seed0/judge)" in (second / "report.html").read_text()
+    assert (first / "classifier").is_dir()
+    assert not (second / "classifier").exists(), "that of the first was asked"
+    audits = [json.loads((run / "scores/audit.json").read_text())["judge"] for run in (first, second)]
+    assert [one.pop("folder") for one in audits] == ["classifier", "../audited-seed0/classifier"]
+    assert audits[0] == audits[1]
+    assert "(run folder ../audited-seed0/classifier)" in (second / "report.html").read_text()
     other = cli("run", recipe, "--seeds", "1", "--out", "others", "--set", "audit.steps=2")
     assert other.code == 0, other
-    assert Path("others/audited-seed0/judge").is_dir()
+    assert Path("others/audited-seed0/classifier").is_dir()
 
 
 def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe: Path) -> None:  # noqa: F811
@@ -155,14 +159,16 @@ def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe:
         "runs/nothing: is no run folder: it has no recipe.json",
         "1 of 2 could not be audited",
     ]
-    mistyped = cli("audit", "runs/audited-1", "runs/audited-1", "--judge", "runs/typo")
+    mistyped = cli("audit", "runs/audited-1", "runs/audited-1", "--classifier", "runs/typo")
     assert mistyped.code == 2
     assert mistyped.errors == ["runs/typo: is no run folder: it has no recipe.json"]
     assert audited.read_text() == before
 
 
-def test_a_judge_whose_weights_are_not_there_is_told_before_the_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli("run", recipe, "--set", "audit.judge={name: timm, model: test_efficientnet, checkpoint: weights.pth}")
+def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
+    said = cli(
+        "run", recipe, "--set", "audit.classifier={name: timm, model: test_efficientnet, checkpoint: weights.pth}"
+    )
     assert said.code == 2
     assert len(said.errors) == 1
     assert "weights.pth" in said.errors[0], said
@@ -174,8 +180,8 @@ def test_a_judge_whose_weights_are_not_there_is_told_before_the_training(cli: Cl
     [
         ("audit=halves", "audit: must be 'split' or 'same'; got 'halves'"),
         (
-            "audit.judge=resnet",
-            "audit.judge: is 'resnet', as nets.generator; a judge needs another architecture; name one",
+            "audit.classifier=resnet",
+            "audit.classifier: is 'resnet', as nets.generator; an audit classifier needs another architecture",
         ),
         ("data.half=third", "data.half: must be 'first' or 'second'; got 'third'"),
     ],

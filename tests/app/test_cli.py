@@ -188,7 +188,7 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert (refused.code, out.exists()) == (2, False)
     assert refused.errors[0].endswith(f"restorekit restore {images} -o {out} -m {home}")
     assert cli("restore", images, "-o", out).errors == [
-        "-m: got nothing that restores; give -m RUN, a run folder, or -m PART, such as part:tv"
+        "-m: no model given; give -m RUN, a run folder, or -m PART, such as part:tv"
     ]
     said = cli("restore", images, "-o", out, "-m", home, "--times", 2)
     assert (said.code, said.errors) == (0, [])
@@ -209,7 +209,7 @@ def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_pa
     shutil.rmtree(tmp_path / "images" / "a" / "test")
     said = cli("run", recipe)
     assert said.code == 0
-    assert "data.a has no test split: nothing was scored" in said.err
+    assert "data.a has no test split: nothing is scored" in said.err
     refused_evaluate = cli("evaluate", tmp_path / "runs" / "tiny-1")
     assert refused_evaluate.errors == ["data.a: has no images in split 'test', so there is nothing to evaluate"]
 
@@ -230,8 +230,8 @@ def test_listings(cli: Cli) -> None:
     assert cli("parts", "losses").errors[0].startswith("no kind of part is called 'losses'. Did you mean 'loss'?")
     assert cli("parts", "loss", "lsgam").errors[0].startswith("no loss is called 'lsgam'. Did you mean 'lsgan'?")
     counted = "--set: is of a network whose parameters are counted, generator or discriminator NAME"
-    refused(cli("parts", "loss", "lsgan", "--set", "x=1"), f"{counted}; came loss lsgan")
-    refused(cli("parts", "generator", "--set", "x=1"), f"{counted}; came generator")
+    refused(cli("parts", "loss", "lsgan", "--set", "x=1"), f"{counted}; got loss lsgan")
+    refused(cli("parts", "generator", "--set", "x=1"), f"{counted}; got generator")
 
 
 def test_usage(cli: Cli, recipe: Path) -> None:
@@ -265,11 +265,11 @@ def test_a_recipe_that_is_not_there(cli: Cli, recipe: Path) -> None:
 def test_missing_folder_and_empty_domain(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     said = cli("run", recipe, "--set", f"data.root={gone}")
-    refused(said, f"{gone / 'a'}: no such folder; a folder with images, or with train/, val/ and test/, is expected")
+    refused(said, f"{gone / 'a'}: no such folder; expected a folder with images, or with train/, val/ and test/")
     (tmp_path / "empty").mkdir()
     said = cli("run", recipe, "--set", "data.b.path=../empty")
     (line,) = said.errors
-    assert line.endswith("holds no image file; images, or a sub-folder of images a class, are expected")
+    assert line.endswith("holds no image file; expected images, or a sub-folder for each class")
     refused(said, line)
 
 
@@ -325,11 +325,11 @@ def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_p
     )
 
 
-def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> None:
+def test_check_reports_parts_that_do_not_fit_without_data(cli: Cli, recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("losses: [lsgan, {", "losses: [paired, {"))
     refused(
         cli("check", recipe),
-        f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or take it away",
+        f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or remove it",
     )
     said = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
     assert f"{recipe}:12: losses[1]: task needs nets.head, which is not set" in said.errors
@@ -342,29 +342,29 @@ def test_parts_that_do_not_fit_are_told_without_data(cli: Cli, recipe: Path) -> 
     assert not Path("runs").exists(), "no run folder is left behind"
 
 
-def guest(
+def install_plugin(
     folder: Path, name: str, code: str, group: str = "restorekit", *, called: str = "", needs: str = "restorekit>=1"
 ) -> None:
     """Put an installed distribution `restorekit-NAME` with one module into a folder."""
-    target = f"guest_{name}" + (":app" if group.endswith("commands") else "")
-    (folder / f"guest_{name}.py").write_text(code)
+    target = f"plugin_{name}" + (":app" if group.endswith("commands") else "")
+    (folder / f"plugin_{name}.py").write_text(code)
     info = folder / f"restorekit_{name}-1.2.dist-info"
     info.mkdir(parents=True)
-    told = f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\nRequires-Dist: {needs}\n"
-    (info / "METADATA").write_text(told)
+    metadata = f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\nRequires-Dist: {needs}\n"
+    (info / "METADATA").write_text(metadata)
     (info / "entry_points.txt").write_text(f"[{group}]\n{called or name} = {target}\n")
 
 
 def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    guest(site, "sad", "raise OSError('no such library')")
-    assert shell("check", recipe, path=site, folder=tmp_path).code == 0, "a broken guest stops nobody who needs it not"
+    install_plugin(site, "sad", "raise OSError('no such library')")
+    assert shell("check", recipe, path=site, folder=tmp_path).code == 0, "a broken plugin stops nobody who needs it not"
     recipe.write_text(RECIPE + "needs: [restorekit-sad, restorekit-gone]\n")
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
         f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: OSError: "
-        f"no such library ({site / 'guest_sad.py'}:1)",
+        f"no such library ({site / 'plugin_sad.py'}:1)",
         f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install "
         "restorekit-gone, or pip install its folder",
     )
@@ -390,36 +390,38 @@ def rows(table: str) -> dict[str, list[str]]:
 
 
 def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
-    guest(tmp_path, "good", LAYER.replace("NAMES", "['first', 'second']"))
-    guest(tmp_path, "bold", LAYER.replace("NAMES", "['third', 'conv', 'second']"))
-    guest(tmp_path, "slow", "print('hello')\nimport time\ntime.sleep(2.1)\n" + LAYER.replace("NAMES", "['fourth']"))
-    guest(tmp_path, "lost", "import no_such_library")
-    guest(tmp_path, "later", LAYER, needs="restorekit>=9,<10")
-    guest(tmp_path, "twin", LAYER, called="good2")
-    guest(tmp_path, "twain", LAYER, called="good2")
-    guest(tmp_path, "hello", COMMAND, "restorekit.commands")
-    guest(tmp_path, "number", "app = 3", "restorekit.commands")
-    guest(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
+    install_plugin(tmp_path, "good", LAYER.replace("NAMES", "['first', 'second']"))
+    install_plugin(tmp_path, "bold", LAYER.replace("NAMES", "['third', 'conv', 'second']"))
+    install_plugin(
+        tmp_path, "slow", "print('hello')\nimport time\ntime.sleep(2.1)\n" + LAYER.replace("NAMES", "['fourth']")
+    )
+    install_plugin(tmp_path, "lost", "import no_such_library")
+    install_plugin(tmp_path, "later", LAYER, needs="restorekit>=9,<10")
+    install_plugin(tmp_path, "twin", LAYER, called="good2")
+    install_plugin(tmp_path, "twain", LAYER, called="good2")
+    install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
+    install_plugin(tmp_path, "number", "app = 3", "restorekit.commands")
+    install_plugin(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
     said = shell("plugins", path=tmp_path)
     assert (said.code, said.errors) == (0, [])
-    assert "hello" not in said.out.splitlines(), "what a guest prints is no result"
+    assert "hello" not in said.out.splitlines(), "what a plugin prints is no result"
     assert "plugin slow of restorekit-slow took 2." in said.err
-    told = rows(said.out)
-    assert told["plugin from"] == ["import", "adds, or why it broke"]
-    assert told[f"layers restorekit {version('restorekit')}"][1] == "layer conv"
+    listed = rows(said.out)
+    assert listed["plugin from"] == ["import", "adds, or its error"]
+    assert listed[f"layers restorekit {version('restorekit')}"][1] == "layer conv"
     clash = (
         "layer 'second' comes from restorekit-bold (plugin bold) and from restorekit-good (plugin good); uninstall one "
         "of them, or have one rename it"
     )
     own = "layer 'conv' is restorekit's own; restorekit-bold must rename it"
-    assert told["good restorekit-good 1.2"][1] == f"layer first; refused: {clash}"
-    assert told["bold restorekit-bold 1.2"][1] == f"layer third; refused: {own}; refused: {clash}"
-    assert re.fullmatch(r"2\.\d\d s, slow", told["slow restorekit-slow 1.2"][0])
-    assert told["slow restorekit-slow 1.2"][1] == "layer fourth"
-    assert told["lost restorekit-lost 1.2"][1] == (
+    assert listed["good restorekit-good 1.2"][1] == f"layer first; refused: {clash}"
+    assert listed["bold restorekit-bold 1.2"][1] == f"layer third; refused: {own}; refused: {clash}"
+    assert re.fullmatch(r"2\.\d\d s, slow", listed["slow restorekit-slow 1.2"][0])
+    assert listed["slow restorekit-slow 1.2"][1] == "layer fourth"
+    assert listed["lost restorekit-lost 1.2"][1] == (
         "plugin lost: needs the library 'no_such_library', which is not installed; run: pip install no_such_library"
     )
-    assert told["later restorekit-later 1.2"] == [
+    assert listed["later restorekit-later 1.2"] == [
         "not imported",
         f"plugin later: restorekit-later 1.2 is for restorekit<10,>=9, this is restorekit {version('restorekit')}; "
         "run: pip install --upgrade restorekit restorekit-later",
@@ -427,11 +429,13 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     twins = (
         "plugin good2: comes from restorekit-twain 1.2 and from restorekit-twin 1.2; uninstall one, or have one rename"
     )
-    assert told["good2 restorekit-twin 1.2"] == told["good2 restorekit-twain 1.2"]
-    assert told["good2 restorekit-twin 1.2"][1] == f"{twins} its entry point"
-    assert told["hello restorekit-hello 1.2"][1] == "command hello"
-    assert told["number restorekit-number 1.2"][1] == "command number: guest_number:app is a int, must be a typer.Typer"
-    assert told["run restorekit-runner 1.2"] == [
+    assert listed["good2 restorekit-twin 1.2"] == listed["good2 restorekit-twain 1.2"]
+    assert listed["good2 restorekit-twin 1.2"][1] == f"{twins} its entry point"
+    assert listed["hello restorekit-hello 1.2"][1] == "command hello"
+    assert (
+        listed["number restorekit-number 1.2"][1] == "command number: plugin_number:app is a int, must be a typer.Typer"
+    )
+    assert listed["run restorekit-runner 1.2"] == [
         "not imported",
         "command run: is a name of restorekit's own; restorekit-runner must rename its entry point",
     ]
@@ -455,9 +459,9 @@ def hello(name: str, loud: bool = False, code: int = 0) -> list:
 """
 
 
-def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Path) -> None:
-    guest(tmp_path, "hello", COMMAND, "restorekit.commands")
-    guest(tmp_path, "sour", "raise OSError('gone')", "restorekit.commands")
+def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> None:
+    install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
+    install_plugin(tmp_path, "sour", "raise OSError('gone')", "restorekit.commands")
     said = shell("--help", path=tmp_path)
     assert said.code == 0
     assert "From restorekit-hello." in said.out
@@ -469,10 +473,10 @@ def test_a_guests_command_is_listed_and_imported_when_it_is_called(tmp_path: Pat
     assert shell("hello", "world", "--code", 7, path=tmp_path).code == 7
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
     said = shell("sour", path=tmp_path)
-    told = f"command sour: failed to import: OSError: gone ({tmp_path / 'guest_sour.py'}:1)"
-    assert (said.code, said.errors) == (2, [told])
+    message = f"command sour: failed to import: OSError: gone ({tmp_path / 'plugin_sour.py'}:1)"
+    assert (said.code, said.errors) == (2, [message])
     assert len(shell("hello", path=tmp_path).errors) == 1
-    guest(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
+    install_plugin(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
     assert "From restorekit-hello and restorekit-hullo." in shell("--help", path=tmp_path).out
     assert shell("hello", "world", path=tmp_path).errors == [
         "command hello: comes from restorekit-hello 1.2 and from restorekit-hullo 1.2; uninstall one, or have one "
@@ -496,11 +500,11 @@ def test_help_imports_no_torch(args: list[str]) -> None:
 
 
 def test_versions_are_those_of_restorekit_and_of_what_plugins_are_installed(tmp_path: Path) -> None:
-    guest(tmp_path, "sad", "raise OSError('no such library')")
-    guest(tmp_path, "tool", "", "restorekit.commands")
+    install_plugin(tmp_path, "sad", "raise OSError('no such library')")
+    install_plugin(tmp_path, "tool", "", "restorekit.commands")
     first, *others = shell("--version", path=tmp_path).out.splitlines()
     assert first == f"restorekit {version('restorekit')}"
-    assert {"restorekit-sad 1.2", "restorekit-tool 1.2"} <= set(others), "told from metadata, though one is broken"
+    assert {"restorekit-sad 1.2", "restorekit-tool 1.2"} <= set(others), "read from metadata, though one is broken"
     assert others == sorted(others)
 
 
@@ -516,7 +520,7 @@ def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, reci
     assert cli("recipes", "quickstart").out == ours.read_text("utf-8")
     assert cli("recipes", "quickstart", "-o", "my.yaml").code == 0
     assert Path("my.yaml").read_bytes() == ours.read_bytes()
-    refused(cli("recipes", "quickstart", "-o", "my.yaml"), "my.yaml: is there; nothing is written over")
+    refused(cli("recipes", "quickstart", "-o", "my.yaml"), "my.yaml: exists and is not overwritten")
     known = f"Did you mean 'quickstart'? Known: {', '.join(names)}"
     refused(cli("recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
     said = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
@@ -540,8 +544,8 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     home = tmp_path / "kept" / "tiny-1"
     assert cli("run", recipe, "--out", "kept").code == 0
     state = home / "checkpoints" / "step_000000002" / "state.json"
-    told = json.loads(state.read_text())
-    state.write_text(json.dumps({**told, "format": 99, "restorekit": "7.0"}))
+    before = json.loads(state.read_text())
+    state.write_text(json.dumps({**before, "format": 99, "restorekit": "7.0"}))
     line = f"{state.parent}: format 99, written by restorekit 7.0; this version reads format 1"
     before = sorted(p.name for p in home.rglob("*"))
     for args in (
@@ -553,7 +557,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     assert sorted(p.name for p in home.rglob("*")) == before, "nothing that was saved is lost"
     assert not (tmp_path / "out").exists()
 
-    state.write_text(json.dumps(told))
+    state.write_text(json.dumps(before))
     other = cli("run", recipe, "--resume", home, "--set", "train.steps=5", "--set", "data.batch=1")
     refused(
         other,
@@ -579,7 +583,7 @@ def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path:
     assert said.out.startswith("3 restored, 1 failed; ")
     said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "images" / "a", "-m", home)
     assert said.code == 2
-    assert said.errors[0].endswith("would be written over; choose another -o FOLDER")
+    assert said.errors[0].endswith("would be overwritten; choose another -o FOLDER")
     np.save(tmp_path / "x.npy", np.full((18, 20), 7, np.float32))
     said = cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "-m", home)
     assert said.code == 3
@@ -759,7 +763,7 @@ def test_every_command_that_computes_refuses_several_processes(
         ("run", recipe, "--seeds", "2"),
         ("run", recipe, "--resume", home),
         ("evaluate", home),
-        ("audit", home, "--judge", home),
+        ("audit", home, "--classifier", home),
         ("restore", "images/a/test", "-o", "restored", "-m", home),
     ):
         said = cli(*command)
@@ -926,7 +930,7 @@ def test_data_check_refuses_in_one_line(cli: Cli, recipe: Path) -> None:
     refused(cli("data", "check", "images", "--variant", "x"), "images: --set and --variant are for recipes (.yaml)")
     Path("m.csv").write_text("path\n")
     refused(
-        cli("data", "check", "m.csv", "--column", "x"), "--column: takes OURS=THEIRS, such as label=finding; came 'x'"
+        cli("data", "check", "m.csv", "--column", "x"), "--column: takes OURS=THEIRS, such as label=finding; got 'x'"
     )
     refused(cli("data", "check", "m.csv"), "m.csv: names no image; a row an image is expected")
 
@@ -955,13 +959,13 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     shutil.copy("images/a/train/yes/2.png", "images/a/test/yes/8.png")
     more = cli("run", recipe, "--resume", "runs/tiny-1")
     assert more.code == 2, more.err
-    assert "the images have changed since the run began: 1 came, such as test/yes/8.png" in more.err
-    assert "1 came, such as test/yes/8.png" in cli("evaluate", "runs/tiny-1").err
+    assert "the images have changed since the run began: 1 added, such as test/yes/8.png" in more.err
+    assert "1 added, such as test/yes/8.png" in cli("evaluate", "runs/tiny-1").err
     assert "Scored on other images" in Path("runs/tiny-1/report.html").read_text("utf-8")
 
 
 DIM = '''
-from restorekit import Degradation, hookimpl, trial
+from restorekit import Degradation, hookimpl, conformance_case
 
 class Dim(Degradation):
     def draw(self, rng):
@@ -982,7 +986,7 @@ def register_parts(add):
 
 @pytest.fixture
 def uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Return a function that writes a guest's project; what is loaded of it is forgotten after the test."""
+    """Return a function that writes a plugin's project; what is loaded of it is forgotten after the test."""
     own = Plugins()
     own.load_builtins()
     monkeypatch.setattr(plugins, "load", lambda: own)
@@ -1019,14 +1023,14 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
     assert cli("plugin", "check", "restorekit-dim").code == 0
 
 
-def test_plugin_check_tells_every_fault_with_code_3(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
+def test_plugin_check_lists_every_error_and_exits_with_3(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
     broken = DIM.replace(".clamp(-1, 1)", "").replace(
-        "def dim(", "@trial(exempt={'identity': 'it is never light'})\ndef dim("
+        "def dim(", "@conformance_case(exempt={'identity': 'it is never light'})\ndef dim("
     )
     said = cli("plugin", "check", uninstalled("broken", broken))
     assert said.code == 3
     assert [re.sub(r"to 1\.\d+", "to 1.5", line) for line in said.errors] == [
-        f"degradation 'dim' {dims}-D range: a degraded image must lie in [-1, 1]; came values to 1.5; clamp it"
+        f"degradation 'dim' {dims}-D range: a degraded image must lie in [-1, 1]; got values to 1.5; clamp it"
         for dims in (1, 2, 3)
     ]
     rows = " ".join(said.out.split())  # a long figure of speed narrows the other columns
@@ -1043,7 +1047,7 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {hint}")
     (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
     said = cli("plugin", "check", tmp_path)
-    assert (said.code, said.out) == (0, f"{tmp_path}: brings commands alone; there is no part to check\n")
+    assert (said.code, said.out) == (0, f"{tmp_path}: has commands only, no part to check\n")
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"

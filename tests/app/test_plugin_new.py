@@ -94,8 +94,8 @@ def python(packages: dict[str, Path], *args: str) -> str:
 def test_every_kind_can_be_begun() -> None:
     assert scaffold.kinds() == sorted(NAMES)
     page = (ROOT / "docs" / "write-a-plugin.md").read_text("utf-8")
-    told = page.partition("## Begin with")[2].partition("\n## ")[0]
-    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", told, re.MULTILINE)) == scaffold.kinds()
+    section = page.partition("## Begin with")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", section, re.MULTILINE)) == scaffold.kinds()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_each_requires_the_version_that_is_installed(packages: dict[str, Path]) 
 def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) -> None:
     code = (
         "import json; from restorekit.discovery.plugins import load; from restorekit.app.cli import app; import typer\n"
-        "command = typer.main.get_command(app); load().load_guests()\n"
+        "command = typer.main.get_command(app); load().load_installed()\n"
         "print(json.dumps([[[p.name, p.parts, p.error] for p in load().found], command.list_commands(None)]))"
     )
     found, commands = json.loads(python(packages, "-c", code))
@@ -172,7 +172,7 @@ def test_the_recipes_of_parts_run(packages: dict[str, Path], tmp_path: Path) -> 
         assert f"name: {part}" in (home / "recipe.yaml").read_text("utf-8").partition("data:")[2], "it is of the run"
     scores = json.loads((out / "quite_a_long_name_as_names_go-1" / "scores" / "test.json").read_text())
     assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
-    lines = (out / "x_watcher-1" / "x_watcher.jsonl").read_text().splitlines()
+    lines = (out / "x_logger-1" / "x_logger.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
 
 
@@ -187,7 +187,7 @@ def test_each_is_linted_and_formatted(packages: dict[str, Path], ours: bool) -> 
         python(packages, "-m", "ruff", *command, "--no-cache", *(config if ours else []), *folders)
 
 
-def test_what_is_written_is_told_with_the_next_steps(cli: Cli, tmp_path: Path) -> None:
+def test_plugin_new_lists_written_files_and_next_steps(cli: Cli, tmp_path: Path) -> None:
     said = cli("total_variation", "--kind", "loss")
     assert (said.code, said.err) == (0, "")
     folder = tmp_path / "restorekit-total-variation"
@@ -265,5 +265,5 @@ def test_what_is_installed_is_not_begun_again(
 
 def test_an_empty_folder_is_taken(cli: Cli) -> None:
     Path("fog").mkdir()
-    assert cli("fog", "--kind", "watcher", "--out", "fog").code == 0
+    assert cli("fog", "--kind", "logger", "--out", "fog").code == 0
     assert Path("fog/restorekit_fog.py").is_file()

@@ -14,20 +14,20 @@ NAMES = ("accuracy", "sensitivity", "specificity", "noise_level")
 
 @pytest.mark.parametrize("width", [30, 40, 60, 400])
 def test_a_comparison_breaks_no_number(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    told = StringIO()
-    monkeypatch.setattr(screen, "out", Console(file=told, soft_wrap=True, highlight=False, width=width))
+    printed = StringIO()
+    monkeypatch.setattr(screen, "out", Console(file=printed, soft_wrap=True, highlight=False, width=width))
     columns = [Column(name, "higher", name) for name in NAMES] + [Column("exposure_level", "neither", "")]
     cells = tuple(Words(f"0.{i}00", (f"0.{i}11 to 0.{i}99",), best=i == 2) for i in range(5))
     screen.comparison("two methods", columns, [Line("r2cgan", "1 seed", cells), Line("other", "1 seed", cells)])
-    lines = told.getvalue().splitlines()
-    whole = told.getvalue().split()
+    lines = printed.getvalue().splitlines()
+    whole = printed.getvalue().split()
     assert all(len(line.rstrip()) <= width for line in lines)
     assert [word for word in whole if word in NAMES] == list(NAMES)
     assert whole.count("0.200*") == 2
     assert "exposure_level" not in whole
     tables = sum(line.startswith("method") for line in lines)
     assert tables == {30: 4, 40: 2, 60: 2, 400: 1}[width]
-    assert told.getvalue().count("two methods") == 1
+    assert printed.getvalue().count("two methods") == 1
 
 
 def test_the_table_of_scores_names_degraded_and_restored_images(monkeypatch: pytest.MonkeyPatch) -> None:

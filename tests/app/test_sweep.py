@@ -45,7 +45,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    """Return a function that calls the command line in the test's own folder: exit code, output, what was told."""
+    """Return a function that calls the command line in the test's own folder: exit code, output, the messages."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
     (tmp_path / "toy.yaml").write_text(RECIPE)
@@ -73,7 +73,7 @@ def errors(err: str) -> list[str]:
 
 
 def test_a_killed_sweep_is_taken_up_and_ends_the_same(cli: Cli, tmp_path: Path) -> None:
-    """One fault, one kill, and the same command again; beside it one that is never stopped."""
+    """One error, one kill, and the same command again; beside it one that is never stopped."""
     sweep = ["run", "toy.yaml", "--all-variants", "--seeds", "2", "--out"]
     code, out, err = cli(*sweep, "straight")
     assert code == 3
@@ -117,11 +117,11 @@ def test_done_is_trained_then_scored_then_reported(cli: Cli, tmp_path: Path) -> 
     home = tmp_path / "runs" / "toy-seed0"
     assert is_done(home)
     scores, report = home / "scores" / "test.json", home / "report.html"
-    told = scores.read_text()
-    scores.write_text(told.replace('"step": 6', '"step": 4'))
+    text = scores.read_text()
+    scores.write_text(text.replace('"step": 6', '"step": 4'))
     os.utime(report)
     assert not is_done(home), "scored before it was trained to its end"
-    scores.write_text(told)
+    scores.write_text(text)
     assert not is_done(home), "scored after it was reported"
     os.utime(report)
     assert is_done(home)
@@ -137,10 +137,10 @@ def test_done_is_trained_then_scored_then_reported(cli: Cli, tmp_path: Path) -> 
     assert errors(err)[0].startswith(f"toy, seed 0: {last.parent.relative_to(tmp_path)}: is no checkpoint")
 
 
-def test_a_recipe_that_cannot_be_read_is_told_once_with_the_name_of_its_folder() -> None:
+def test_unreadable_recipe_of_a_sweep_is_reported_once() -> None:
     found = {"": RecipeError("one"), "q1": RecipeError("other")}
-    told = [(member.name, str(member.folder)) for member in members(found, 2, Path("out"), "toy", again="")]
-    assert told == [("toy", "out/toy"), ("q1", "out/toy-q1")]
+    named = [(member.name, str(member.folder)) for member in members(found, 2, Path("out"), "toy", hint="")]
+    assert named == [("toy", "out/toy"), ("q1", "out/toy-q1")]
 
 
 def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
@@ -161,13 +161,13 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
         ),
         (["--variants", "gentle", "--all-variants"], "--variants and --all-variants: give one of them"),
         (["--variant", "gentle", "--all-variants"], "--variant and --all-variants: give one of them"),
-        (["--seeds", "2", "--resume", "runs"], "--resume: a sweep goes on by itself; give the same command without it"),
+        (["--seeds", "2", "--resume", "runs"], "--resume: not needed for a sweep; give the same command without it"),
     ):
         code, _, err = cli("run", "toy.yaml", *args)
         assert (code, errors(err)) == (2, [said])
 
 
-def test_ctrl_c_outside_of_a_step_is_told_once(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_a_step_prints_one_message(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         signal.raise_signal(signal.SIGINT)  # reaches the main thread, as Ctrl-C does
 

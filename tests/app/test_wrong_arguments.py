@@ -14,7 +14,7 @@ import torch
 
 from restorekit import write_image
 from restorekit.app.cli import main
-from restorekit.runs.checkpoint import alone
+from restorekit.runs.checkpoint import run_lock
 from tests.app.test_cli import RECIPE, Cli, cli, elsewhere  # noqa: F401 (fixtures)
 
 BINARY = Random(0).randbytes(200)
@@ -118,7 +118,7 @@ RUN_COMMANDS: list[list[str]] = [
     ["evaluate", "X"],
     ["report", "X"],
     ["audit", "X"],
-    ["audit", "tiny-1", "--judge", "X"],
+    ["audit", "tiny-1", "--classifier", "X"],
     ["restore", "images", "-o", "out", "-m", "X"],
     ["compare", "X", "-o", "out"],
     ["run", "tiny.yaml", "--resume", "X"],
@@ -142,7 +142,7 @@ def test_resume_of_a_damaged_run_names_the_file(cli: Cli, made: Path, what: str)
 
 
 def test_two_processes_do_not_train_one_run(cli: Cli, made: Path) -> None:  # noqa: F811
-    with alone(made / "tiny-1"):
+    with run_lock(made / "tiny-1"):
         said = cli("resume", made / "tiny-1")
     assert said.code == 2
     assert str(made / "tiny-1") in said.errors[-1]

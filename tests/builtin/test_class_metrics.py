@@ -30,8 +30,8 @@ METRICS = {classes: make(classes) for classes in (2, 3, 4)}
 def measure(metric, logits, target):
     keys = tuple(map(str, range(len(logits))))
     target = None if target is None else torch.tensor(target)
-    told = logits.double().softmax(1)
-    return metric.measure(torch.zeros(len(logits), 1, 8, 8), told, Batch(torch.zeros(1), keys, target))
+    predicted = logits.double().softmax(1)
+    return metric.measure(torch.zeros(len(logits), 1, 8, 8), predicted, Batch(torch.zeros(1), keys, target))
 
 
 def score(name, logits, target):
@@ -39,30 +39,30 @@ def score(name, logits, target):
     return metric.reduce(measure(metric, logits, target))
 
 
-def one_against_rest(name, truth, told, chance):
-    """scikit-learn's answer for one class, as booleans; NaN where it is not defined."""
+def one_against_rest(name, truth, predicted, chance):
+    """scikit-learn's result for one class, as booleans; NaN where it is not defined."""
     if name == "auroc":
         return other.roc_auc_score(truth, chance) if 0 < truth.sum() < len(truth) else math.nan
     options = {"zero_division": math.nan}
     return {
-        "sensitivity": lambda: other.recall_score(truth, told, **options),
-        "specificity": lambda: other.recall_score(~truth, ~told, **options),
-        "precision": lambda: other.precision_score(truth, told, **options),
-        "f1": lambda: other.f1_score(truth, told, **options),
-        "f2": lambda: other.fbeta_score(truth, told, beta=2, **options),
+        "sensitivity": lambda: other.recall_score(truth, predicted, **options),
+        "specificity": lambda: other.recall_score(~truth, ~predicted, **options),
+        "precision": lambda: other.precision_score(truth, predicted, **options),
+        "f1": lambda: other.f1_score(truth, predicted, **options),
+        "f2": lambda: other.fbeta_score(truth, predicted, beta=2, **options),
     }[name]()
 
 
 def expected(name, logits, target):
-    target, told, chances = np.array(target), logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
+    target, predicted, chances = np.array(target), logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
     if name == "accuracy":
-        return other.accuracy_score(target, told)
+        return other.accuracy_score(target, predicted)
     classes = [1] if logits.shape[1] == 2 else range(logits.shape[1])
-    return np.mean([one_against_rest(name, target == c, told == c, chances[:, c]) for c in classes])
+    return np.mean([one_against_rest(name, target == c, predicted == c, chances[:, c]) for c in classes])
 
 
 @st.composite
-def answers(draw):
+def predictions(draw):
     """Logits on a coarse grid, so that ties come, and targets of which classes may be missing."""
     classes, count = draw(st.integers(2, 4)), draw(st.integers(1, 25))
     values = draw(st.lists(st.integers(-4, 4), min_size=classes * count, max_size=classes * count))
@@ -71,14 +71,14 @@ def answers(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(answers())
-def test_agrees_with_scikit_learn(given_answers):
+@given(predictions())
+def test_agrees_with_scikit_learn(given_predictions):
     for name in NAMES:
-        assert score(name, *given_answers) == pytest.approx(expected(name, *given_answers), nan_ok=True), name
+        assert score(name, *given_predictions) == pytest.approx(expected(name, *given_predictions), nan_ok=True), name
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "target"),
+    ("name", "predicted", "target"),
     [
         ("sensitivity", [0, 1], [0, 0]),
         ("specificity", [0, 1], [1, 1]),
@@ -90,8 +90,8 @@ def test_agrees_with_scikit_learn(given_answers):
         ("auroc", [0, 1, 2], [0, 1, 1]),
     ],
 )
-def test_nothing_to_divide_by_is_not_defined(name, told, target):
-    logits = torch.eye(3)[torch.tensor(told)][:, : max(2, max(told) + 1)]
+def test_nothing_to_divide_by_is_not_defined(name, predicted, target):
+    logits = torch.eye(3)[torch.tensor(predicted)][:, : max(2, max(predicted) + 1)]
     assert math.isnan(score(name, logits, target))
 
 
@@ -101,9 +101,9 @@ def test_no_image_no_score():
 
 
 def test_a_missed_finding_is_zero_not_undefined():
-    told_negative = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert score("sensitivity", told_negative, [0, 1]) == 0
-    assert score("f1", told_negative, [0, 1]) == 0
+    predicted_negative = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert score("sensitivity", predicted_negative, [0, 1]) == 0
+    assert score("f1", predicted_negative, [0, 1]) == 0
 
 
 def test_a_tie_is_decided_for_the_first_class():
@@ -128,17 +128,17 @@ def test_rows_are_the_target_and_the_probabilities():
 
 def test_what_cannot_be_scored_is_named():
     metric = METRICS[2]["f1"]
-    for answer, says in [
+    for prediction, says in [
         (None, "no prediction"),
         (torch.zeros(2, 3), "2 classes"),
         (torch.full((2, 2), math.nan), "finite"),
     ]:
         with pytest.raises(DataError, match=says):
-            metric.measure(torch.zeros(2, 1, 8, 8), answer, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))
+            metric.measure(torch.zeros(2, 1, 8, 8), prediction, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))
 
 
 @pytest.mark.parametrize("classes", [0, 1])
-def test_fewer_than_two_classes_is_a_fault_of_the_recipe(classes):
+def test_fewer_than_two_classes_is_a_recipe_error(classes):
     with pytest.raises(RecipeError, match="needs two classes or more") as caught:
         make(classes)
     assert "\n" not in str(caught.value)
@@ -156,11 +156,11 @@ def test_ids_tell_the_definition():
 def test_calibration_error_agrees_with_torchmetrics(classes):
     rng = torch.Generator().manual_seed(classes)
     logits, target = 2 * torch.randn(300, classes, generator=rng), torch.randint(classes, (300,), generator=rng)
-    told = logits.double().softmax(1)
+    predicted = logits.double().softmax(1)
     theirs = (
-        functional.binary_calibration_error(told[:, 1].contiguous(), target, n_bins=10)
+        functional.binary_calibration_error(predicted[:, 1].contiguous(), target, n_bins=10)
         if classes == 2
-        else functional.multiclass_calibration_error(told, target, classes, n_bins=10)
+        else functional.multiclass_calibration_error(predicted, target, classes, n_bins=10)
     )
     assert score("ece", logits, target.tolist()) == pytest.approx(float(theirs), abs=1e-6)
     assert METRICS[classes]["ece"].better == "lower"
@@ -168,9 +168,9 @@ def test_calibration_error_agrees_with_torchmetrics(classes):
 
 
 @settings(max_examples=40, deadline=None)
-@given(answers(), st.integers(0, 10**6))
-def test_weights_say_how_often_an_image_counts(given_answers, seed):
-    logits, target = given_answers
+@given(predictions(), st.integers(0, 10**6))
+def test_weights_say_how_often_an_image_counts(given_predictions, seed):
+    logits, target = given_predictions
     chances, target = logits.double().softmax(1).numpy(), np.array(target)
     weights = np.random.default_rng(seed).integers(0, 4, (5, len(target)))
     for name in [*NAMES, "ece"]:

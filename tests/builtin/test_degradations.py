@@ -120,10 +120,10 @@ def test_blends_nest():
         (partial(blur, severity=(2.0, 1.0)), r"\[2.0, 1.0\]"),
         (partial(exposure, severity=(0.0, math.nan)), "low <= high"),
         (partial(blend, least=4), "least is 0 to 3"),
-        (partial(blend, degradations=[noise, noise]), "'noise' stands there twice"),
+        (partial(blend, degradations=[noise, noise]), "'noise' is given twice"),
     ],
 )
-def test_faults_are_named(make, says):
+def test_errors_name_the_option(make, says):
     with pytest.raises(RecipeError, match=says):
         make(domain((1, 8)))
 
@@ -131,12 +131,12 @@ def test_faults_are_named(make, says):
 class Either(Degradation):
     """Now one, now the other."""
 
-    def __init__(self, told):
-        self.told = told
+    def __init__(self, fixed):
+        self.fixed = fixed
 
     @property
     def names(self):
-        return self.told
+        return self.fixed
 
     def draw(self, rng):
         return {"hum" if torch.rand((), generator=rng) < 0.5 else "drift": 0.1}
@@ -151,7 +151,7 @@ def test_a_blend_applies_all_that_its_degradations_may_draw():
     drawn = [made.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]
     assert {name for one in drawn for name in one} == {"hum", "drift"}
     assert all(float(made.apply(image, one, torch.Generator()).mean()) == pytest.approx(0.1) for one in drawn)
-    with pytest.raises(RecipeError, match="'drift' stands there twice"):
+    with pytest.raises(RecipeError, match="'drift' is given twice"):
         Blend([Either(("hum", "drift")), Either(("drift",))], 0)
     silent = Blend([Either(("hum",))], 1)
     with pytest.raises(PluginError, match="Either: draws 'drift', which its names do not hold"):

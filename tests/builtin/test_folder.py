@@ -13,16 +13,16 @@ def put(base, *names):
         write_image(base / name, np.full((1 + 2 * (at % 2), 5, 4), at / 10))
 
 
-def told(dataset):
+def labels(dataset):
     return {r.key: (dataset.classes[r.target] if r.target != UNLABELLED else None) for r in dataset.records}
 
 
 def test_splits_and_classes(tmp_path):
     put(tmp_path / "poor", "train/sick/1.png", "train/well/2.jpg", "train/3.png", "test/well/deep/4.png")
     train, val, test = (folder(tmp_path, s, path="poor") for s in ("train", "val", "test"))
-    assert told(train) == {"train/3.png": None, "train/sick/1.png": "sick", "train/well/2.jpg": "well"}
+    assert labels(train) == {"train/3.png": None, "train/sick/1.png": "sick", "train/well/2.jpg": "well"}
     assert len(val.records) == 0
-    assert told(test) == {"test/well/deep/4.png": "well"}
+    assert labels(test) == {"test/well/deep/4.png": "well"}
     assert train.classes == val.classes == test.classes == ("sick", "well")
     sample = train.load(0, ANY)
     assert sample.image.shape == (1, 5, 4)
@@ -46,7 +46,7 @@ def test_files_of_a_format(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("0 1 4")
     part = folder(tmp_path, "train", path=".", format=Numbers)
-    assert told(part) == {"train/sick/1.num": "sick", "train/well/2.num": "well"}
+    assert labels(part) == {"train/sick/1.num": "sick", "train/well/2.num": "well"}
     assert part.load(1, ANY).image.tolist() == [[-1, -0.5, 1]]
     assert part.file(0) is None, "read_image cannot read it"
     wide = folder(tmp_path, "train", path=".", format=Numbers, range=[0, 8])
@@ -55,14 +55,14 @@ def test_files_of_a_format(tmp_path):
 
 def test_one_flat_folder_is_for_training(tmp_path):
     put(tmp_path, "b.png", "a.png", ".hidden.png")
-    assert told(folder(None, "train", path=str(tmp_path))) == {"a.png": None, "b.png": None}
+    assert labels(folder(None, "train", path=str(tmp_path))) == {"a.png": None, "b.png": None}
     assert len(folder(tmp_path, "test", path=".").records) == 0
 
 
 def test_one_sub_folder_alone_is_no_class(tmp_path):
     put(tmp_path, "images/a.png")
     assert folder(tmp_path, "train", path=".").classes == ()
-    assert told(folder(tmp_path, "train", path=".", classes=["well", "images"])) == {"images/a.png": "images"}
+    assert labels(folder(tmp_path, "train", path=".", classes=["well", "images"])) == {"images/a.png": "images"}
 
 
 def test_classes_in_the_given_order_or_none(tmp_path):
@@ -78,7 +78,7 @@ def test_table(tmp_path):
         "file,label,patient,source\ntrain/1.png,sick,p1,north\ntrain/2.png,,p2,\nval/4.png,well,p3,south\n"
     )
     train = folder(tmp_path, "train", path=".", labels="labels.csv")
-    assert told(train) == {"train/1.png": "sick", "train/2.png": None, "train/3.png": None}
+    assert labels(train) == {"train/1.png": "sick", "train/2.png": None, "train/3.png": None}
     assert [(r.group, r.source) for r in train.records] == [("p1", "north"), ("p2", None), (None, None)]
     assert train.classes == ("sick", "well")
 
@@ -93,7 +93,7 @@ def test_table(tmp_path):
         ("file,label\n1.png,wel\n", r"labels.csv:2: .*Did you mean 'well'"),
     ],
 )
-def test_table_faults(tmp_path, text, says):
+def test_table_errors(tmp_path, text, says):
     put(tmp_path, "1.png")
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=says) as caught:
@@ -101,7 +101,7 @@ def test_table_faults(tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
-def test_folder_faults(tmp_path):
+def test_folder_errors(tmp_path):
     with pytest.raises(DataError, match="none: no such folder"):
         folder(tmp_path, "val", path="none")
     (tmp_path / "empty" / "val").mkdir(parents=True)

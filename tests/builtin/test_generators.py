@@ -1,4 +1,4 @@
-"""The built-in networks: published parameter counts, features, sizes, starts and faults."""
+"""The built-in networks: published parameter counts, features, sizes, starts and errors."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_parameter_counts_of_the_papers() -> None:
     assert count(make("discriminator", "patch", XRAY)) == 2_765_633
 
 
-def test_patch_judges_70_pixels() -> None:
+def test_patch_scores_depend_on_70_pixels() -> None:
     net = make("discriminator", "patch", Domain("a", 1, (256,)), width=2, norm="none")
     image = torch.randn(1, 1, 256, requires_grad=True)
     scores = net(image)

@@ -50,16 +50,16 @@ def test_starts_as_keras_does() -> None:
     assert torch.count_nonzero(made.dense.bias) == 0
 
 
-def losses(head: TaskHead, answer: Tensor, target: Tensor) -> Tensor:
-    return head.loss(answer, target, target != UNLABELLED)
+def losses(head: TaskHead, raw: Tensor, target: Tensor) -> Tensor:
+    return head.loss(raw, target, target != UNLABELLED)
 
 
 def test_loss_is_the_cross_entropy_of_each_labelled_image() -> None:
     made = head()
-    answer = torch.randn(3, 2)
+    raw = torch.randn(3, 2)
     target = torch.tensor([1, UNLABELLED, 0])
-    wanted = torch.nn.functional.cross_entropy(answer[[0, 2]], target[[0, 2]], reduction="none")
-    torch.testing.assert_close(losses(made, answer, target)[[0, 2]], wanted)
+    wanted = torch.nn.functional.cross_entropy(raw[[0, 2]], target[[0, 2]], reduction="none")
+    torch.testing.assert_close(losses(made, raw, target)[[0, 2]], wanted)
 
 
 def test_loss_of_unlabelled_images_is_zero_with_a_gradient() -> None:
@@ -77,12 +77,12 @@ def weighted(class_weight: object, counts: tuple[int, ...] = ()) -> TaskHead:
 
 
 def test_weights_of_classes_hold_in_a_batch_of_one() -> None:
-    made, answer = weighted([1, 3]), torch.randn(3, 2)
-    one = [float(losses(made, answer[i : i + 1], torch.tensor([i % 2]))) for i in range(2)]
-    plain = [float(losses(head(), answer[i : i + 1], torch.tensor([i % 2]))) for i in range(2)]
+    made, raw = weighted([1, 3]), torch.randn(3, 2)
+    one = [float(losses(made, raw[i : i + 1], torch.tensor([i % 2]))) for i in range(2)]
+    plain = [float(losses(head(), raw[i : i + 1], torch.tensor([i % 2]))) for i in range(2)]
     assert one == pytest.approx([plain[0], 3 * plain[1]])
-    both = torch.nn.functional.cross_entropy(answer, torch.tensor([0, 1, 1]), torch.tensor([1.0, 3.0]), reduction="sum")
-    torch.testing.assert_close(losses(made, answer, torch.tensor([0, 1, 1])).mean(), both / 3)
+    both = torch.nn.functional.cross_entropy(raw, torch.tensor([0, 1, 1]), torch.tensor([1.0, 3.0]), reduction="sum")
+    torch.testing.assert_close(losses(made, raw, torch.tensor([0, 1, 1])).mean(), both / 3)
 
 
 @pytest.mark.parametrize("counts", [(30, 10), (1, 1), (7, 100)])
@@ -90,11 +90,11 @@ def test_balanced_weights_are_those_of_scikit_learn(counts: tuple[int, int]) -> 
     made = weighted("balanced", counts)
     target = np.repeat([0, 1], counts)
     theirs = compute_class_weight("balanced", classes=np.array([0, 1]), y=target)
-    answer = torch.zeros(len(target), 2)
-    mean = losses(made, answer, torch.from_numpy(target)).mean()
+    raw = torch.zeros(len(target), 2)
+    mean = losses(made, raw, torch.from_numpy(target)).mean()
     assert float(mean) == pytest.approx(math.log(2)), "the mean weight is 1"
     for c in (0, 1):
-        assert float(losses(made, answer[:1], torch.tensor([c]))) == pytest.approx(theirs[c] * math.log(2), rel=1e-5)
+        assert float(losses(made, raw[:1], torch.tensor([c]))) == pytest.approx(theirs[c] * math.log(2), rel=1e-5)
     assert "weight" not in made.state_dict(), "a checkpoint holds what was learnt"
 
 

@@ -42,7 +42,7 @@ class Times(Generator):
         return state * self.by
 
 
-class Judge(Discriminator):
+class Critic(Discriminator):
     def __init__(self, by: float) -> None:
         super().__init__()
         self.by = nn.Parameter(torch.tensor(by))
@@ -51,7 +51,7 @@ class Judge(Discriminator):
         return image * self.by
 
 
-class Answer(TaskHead):
+class FirstFeature(TaskHead):
     """Says (0, mean), so that cross-entropy has a closed form."""
 
     def forward(self, features: Tensor) -> Tensor:
@@ -68,18 +68,18 @@ def loss(name: str, **options: Any) -> Loss:
 
 
 def passes(
-    a: float = 0.5, b: float = 1.0, *, both: bool = True, judges: bool = True, head: bool = False, pool: int = 0
+    a: float = 0.5, b: float = 1.0, *, both: bool = True, discriminators: bool = True, head: bool = False, pool: int = 0
 ) -> Passes:
     """ab doubles, ba takes to a tenth, d_a and d_b multiply by 1 and 3."""
 
     def translator(by: float) -> Translator:
-        return Translator(Times(by), Answer() if head else None)
+        return Translator(Times(by), FirstFeature() if head else None)
 
     nets = Nets(
         translator(2.0),
         translator(0.1) if both else None,
-        Judge(1.0) if judges and both else None,
-        Judge(3.0) if judges else None,
+        Critic(1.0) if discriminators and both else None,
+        Critic(3.0) if discriminators else None,
     )
     batch_a = Batch(torch.full((1, 1, 4), a), ("a",), target=torch.tensor([1]), truth=torch.full((1, 1, 4), b))
     batch_b = Batch(torch.full((1, 1, 4), b), ("b",), target=torch.tensor([0]))
@@ -121,10 +121,10 @@ def test_hinge() -> None:
 
 
 @pytest.mark.parametrize("name", ["lsgan", "vanilla", "hinge"])
-def test_adversarial_terms_need_judges_and_say_nothing_without_them(name: str) -> None:
-    assert loss(name).judges
-    assert loss(name).generator(passes(judges=False)) is None
-    assert loss(name).discriminator(passes(judges=False)) is None
+def test_adversarial_terms_return_none_without_discriminators(name: str) -> None:
+    assert loss(name).needs_discriminator
+    assert loss(name).generator(passes(discriminators=False)) is None
+    assert loss(name).discriminator(passes(discriminators=False)) is None
 
 
 @pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
@@ -199,7 +199,7 @@ def test_each_pass_runs_once_and_only_when_it_is_read() -> None:
 
 
 def test_a_paired_one_way_step_runs_one_pass() -> None:
-    p = passes(both=False, judges=False)
+    p = passes(both=False, discriminators=False)
     loss("paired").generator(p)
     assert runs(p) == 1
 
@@ -231,7 +231,7 @@ def test_losses_are_float32_under_autocast() -> None:
 
 
 def test_a_mean_is_over_the_images_that_are_known_of_all_batches_of_the_step() -> None:
-    nets = passes(both=False, judges=False).nets
+    nets = passes(both=False, discriminators=False).nets
     values, known = torch.tensor([0.5, -0.3, 0.9, 0.1]), torch.tensor([True, False, True, True])
     whole = Batch(values.reshape(4, 1, 1), tuple("abcd"), truth=torch.zeros(4, 1, 1), known=known)
     parts = [
@@ -250,7 +250,7 @@ def test_a_mean_is_over_the_images_that_are_known_of_all_batches_of_the_step() -
 
 
 def test_where_no_truth_is_known_the_paired_loss_is_zero_with_a_zero_gradient() -> None:
-    p = passes(both=False, judges=False)
+    p = passes(both=False, discriminators=False)
     object.__setattr__(p.a, "truth", None)
     made = p.mean(loss("paired").generator(p))
     assert made is not None

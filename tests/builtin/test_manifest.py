@@ -100,7 +100,7 @@ def test_images_without_a_patient_stand_alone(tmp_path: Path) -> None:
         (["1.png,a,x,p,,s", "2.png,a,x,p,,s"], {}, r"m.csv: 1 patients are too few for shares of 0.2 and 0.0"),
     ],
 )
-def test_faults(tmp_path: Path, rows: list[str], options: dict[str, Any], says: str) -> None:
+def test_errors(tmp_path: Path, rows: list[str], options: dict[str, Any], says: str) -> None:
     table(tmp_path, *rows)
     with pytest.raises(DataError, match=says):
         manifest(tmp_path, "train", file="m.csv", **options)
@@ -131,9 +131,9 @@ def test_several_numbers_and_labels(tmp_path: Path) -> None:
     assert one.task == Task("numbers", ("weight",))
     assert one.records[0].target == 70.5
     table(tmp_path, "1.png,54,train", "2.png,,train", head="path,label,split")
-    quantity = manifest(tmp_path, "train", file="m.csv", quantity="age, years")
-    assert quantity.records[0].target == 54
-    assert math.isnan(float(quantity.records[1].target))  # type: ignore[arg-type]
+    target = manifest(tmp_path, "train", file="m.csv", target="age, years")
+    assert target.records[0].target == 54
+    assert math.isnan(float(target.records[1].target))  # type: ignore[arg-type]
     several(tmp_path, "1.png,,train,54,70.5,1,0,", "2.png,,train,,61,,1.0,", "3.png,,test,1,2,0,-1,")
     labels = {split: manifest(tmp_path, split, file="m.csv", labels=["effusion", "nodule"]) for split in SPLITS}
     assert labels["train"].task == Task("labels", ("effusion", "nodule"))
@@ -151,7 +151,7 @@ def test_masks(tmp_path: Path) -> None:
     assert part.task == Task("mask", ("background", "lung"))
     assert part.load(0, torch.Generator()).target.tolist() == [[0, 1, 0], [UNLABELLED, 1, 0]]
     assert part.load(1, torch.Generator()).target is None
-    assert [part.task.knows(record.target) for record in part.records] == [True, False]
+    assert [part.task.is_labelled(record.target) for record in part.records] == [True, False]
     with pytest.raises(DataError, match=r"masks/1.png: holds 7; the values of the classes are 0, 255"):
         manifest(tmp_path, "train", file="m.csv", **options).load(0, torch.Generator())
 
@@ -182,7 +182,7 @@ def test_masks_of_every_type_hold_the_classes_that_were_written(tmp_path: Path, 
         ("1.png,,train,,,,,", {"mask": "lung"}, "mask needs classes"),
     ],
 )
-def test_faults_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], says: str) -> None:
+def test_errors_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], says: str) -> None:
     several(tmp_path, row)
     with pytest.raises((DataError, RecipeError), match=says):
         manifest(tmp_path, "train", file="m.csv", **options)

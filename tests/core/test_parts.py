@@ -79,22 +79,22 @@ def unresolved(dims: int, *, q: "Nowhere" = 3) -> Any: ...  # type: ignore[name-
             unresolved,
             "layer 'x': an annotation cannot be resolved (name 'Nowhere' is not defined); import it at run time",
         ),
-        ("layer", 3, "layer 'x': add(kind, name, factory) takes a callable; came 3"),
+        ("layer", 3, "layer 'x': add(kind, name, factory) takes a callable; got 3"),
     ],
 )
 def test_a_broken_contract_is_refused_at_load(kind: str, factory: Any, text: str) -> None:
     table = Parts()
     with pytest.raises(PluginError) as caught:
-        table.add(kind, "x", factory, owner="guest")
-    assert str(caught.value) == f"plugin guest: {text}"
+        table.add(kind, "x", factory, owner="plugin")
+    assert str(caught.value) == f"plugin plugin: {text}"
     assert all(table.names(kind) == [] for kind in KINDS)
 
 
 def test_a_name_is_taken_once(parts: Parts) -> None:
     with pytest.raises(PluginError) as caught:
-        parts.add("layer", "plain", layer, owner="guest")
-    assert str(caught.value) == "plugin guest: layer 'plain' already comes from mine; one must rename it"
-    parts.add("head", "plain", lambda features, domain: None, owner="guest")
+        parts.add("layer", "plain", layer, owner="plugin")
+    assert str(caught.value) == "plugin plugin: layer 'plain' already comes from mine; one must rename it"
+    parts.add("head", "plain", lambda features, domain: None, owner="plugin")
     assert parts.owner("layer", "plain") == "mine"
 
 
@@ -255,10 +255,10 @@ def test_null_for_a_nested_part_leaves_the_default(parts: Parts) -> None:
 
 
 def test_what_is_returned_is_checked(parts: Parts) -> None:
-    parts.add("loss", "net", lambda: nn.Identity(), owner="guest")
+    parts.add("loss", "net", lambda: nn.Identity(), owner="plugin")
     with pytest.raises(PluginError) as caught:
         parts.resolve("loss", "net")()
-    assert str(caught.value) == "plugin guest: loss 'net' returned a Identity, must return a Loss"
+    assert str(caught.value) == "plugin plugin: loss 'net' returned a Identity, must return a Loss"
 
 
 def test_parts_describe_themselves(parts: Parts) -> None:
@@ -288,7 +288,7 @@ def test_a_class_is_a_factory_too() -> None:
 
 
 def test_a_removed_owner_leaves_nothing(parts: Parts) -> None:
-    parts.add("layer", "yours", layer, owner="guest")
+    parts.add("layer", "yours", layer, owner="plugin")
     parts.remove("mine")
     assert parts.names("layer") == ["yours"]
     assert parts.names("loss") == []

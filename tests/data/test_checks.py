@@ -149,8 +149,8 @@ def test_all_that_is_planted_is_found(base: Path) -> None:
     assert "1 of 57 images have a flat border" in said
     assert "the widest takes 20 % of x/framed.png" in said
     found.write(base / "out")
-    told = json.loads((base / "out/check.json").read_text())
-    assert told["near"] == [["test/06.png", near, "test", "train", found.near[0].distance]]
+    written = json.loads((base / "out/check.json").read_text())
+    assert written["near"] == [["test/06.png", near, "test", "train", found.near[0].distance]]
     assert picture(base / "out/near.png").shape[1] > 224
     examine([]).write(base / "out")
     assert not (base / "out/near.png").exists(), "a picture of an earlier check is not left behind"
@@ -167,7 +167,7 @@ def test_many_planted_duplicates_are_all_found(base: Path) -> None:
     assert not found.near
 
 
-def test_a_source_that_tells_the_class_is_told(base: Path) -> None:
+def test_source_that_predicts_the_class_gives_a_warning(base: Path) -> None:
     table = (base / "m.csv").read_text().splitlines()
     rows = [line.rpartition(",")[0] + ("," + ("n" if ",well," in line else "s")) for line in table[1:]]
     (base / "m.csv").write_text("\n".join([table[0], *rows]))
@@ -176,13 +176,13 @@ def test_a_source_that_tells_the_class_is_told(base: Path) -> None:
     (line,) = found.data_warnings
     assert line.startswith("Class and source are confounded: in the images, source n holds only well")
     assert "accuracy measures source as well as class" in line
-    (line,) = examine(manifest_items(base / "m.csv", None, quiet), answers=False).data_warnings
-    assert line.endswith("so signs of a source pass for signs of a class."), "no accuracy, where no class is told"
+    (line,) = examine(manifest_items(base / "m.csv", None, quiet), classifies=False).data_warnings
+    assert line.endswith("so signs of a source pass for signs of a class."), "no accuracy, where no class is predicted"
 
 
 def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
     items = manifest_items(base / "m.csv", None, quiet)
-    told = []
+    items = []
     for item in items:
         assert item.facts is not None
         image = item.load()
@@ -190,8 +190,8 @@ def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
             image[:, :4] = 1
         seen = facts_of(image.numpy())
         depth = "uint8" if item.label == "sick" else "uint16"
-        told.append(replace(item, facts=replace(seen, depth=depth)))
-    said = " ".join(examine(told).warnings)
+        items.append(replace(item, facts=replace(seen, depth=depth)))
+    said = " ".join(examine(items).warnings)
     assert "24 of 48 images have a flat border" in said
     assert "Class and flat borders go together (Cramér's V 1.00)" in said
     assert "Images are stored at several depths: 24 are" in said
@@ -374,7 +374,7 @@ def test_patients_written_differently_in_train_and_test_are_not_decided(base: Pa
 
 
 @pytest.mark.parametrize(("one", "other"), [("p1x", "p1y"), ("10", "1"), ("100", "10"), ("1.5", "15")])
-def test_other_patients_are_told_apart(base: Path, one: str, other: str) -> None:
+def test_different_patients_are_not_near_duplicates(base: Path, one: str, other: str) -> None:
     plant(base, "x/1.png", film(200), one, "train")
     plant(base, "x/2.png", film(201), other, "test")
     assert checked(base).unchecked == ()
@@ -454,35 +454,35 @@ def test_film_that_no_row_names_is_checked_by_its_folder(base: Path) -> None:
     """A training film is planted among the test images under another name."""
     (base / "m.csv").rename(base / "manifest.csv")
     write_image(base / "testA/planted.tif", picture(base / "train/00.png").numpy())
-    items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
-    found = examine(items, unseen=faults)
+    items, errors = listed_folder_items(base, base / "manifest.csv", None, quiet)
+    found = examine(items, unseen=errors)
     assert found.images == 49
     (leak,) = found.leaks
     assert "train/00.png" in leak
     assert "testA/planted.tif" in leak
-    (fault,) = faults
-    assert "48 of 49" in fault
-    assert "planted.tif" in fault
-    assert fault in found.unchecked
+    (error,) = errors
+    assert "48 of 49" in error
+    assert "planted.tif" in error
+    assert error in found.unchecked
 
 
 def test_manifest_that_names_few_files_leaves_the_others_checked(base: Path) -> None:
     rows = (base / "m.csv").read_text().splitlines()
     (base / "manifest.csv").write_text("\n".join(rows[:2]) + "\n")
     plant(base, "test/same.png", picture(base / "train/32.png"), "q", "test")
-    items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
-    found = examine(items, unseen=faults)
+    items, errors = listed_folder_items(base, base / "manifest.csv", None, quiet)
+    found = examine(items, unseen=errors)
     assert {(item.split or "") for item in items} == {"train", "val", "test"}
     assert len(found.leaks) == 1
-    assert "1 of 49" in faults[0]
+    assert "1 of 49" in errors[0]
     assert len(items) == 49
 
 
 def test_manifest_without_splits_takes_them_from_the_folders(base: Path) -> None:
     cells = [row.split(",") for row in (base / "m.csv").read_text().splitlines()]
     (base / "manifest.csv").write_text("\n".join(",".join([*row[:4], row[5]]) for row in cells) + "\n")
-    items, faults = listed_folder_items(base, base / "manifest.csv", None, quiet)
-    assert faults == []
+    items, errors = listed_folder_items(base, base / "manifest.csv", None, quiet)
+    assert errors == []
     assert {item.name: item.split for item in items} == {row[0]: row[4] for row in cells[1:]}
     found = examine(items)
     assert (found.unchecked, found.leaks) == ((), ())
@@ -491,18 +491,18 @@ def test_manifest_without_splits_takes_them_from_the_folders(base: Path) -> None
 def test_splits_of_manifest_and_folders_that_differ_are_reported(base: Path) -> None:
     swap = {"train": "test", "test": "train"}
     rewritten(base, lambda cells: [*cells[:4], swap.get(cells[4], cells[4]), cells[5]])
-    _, faults = listed_folder_items(base, base / "m.csv", None, quiet)
-    (fault,) = faults
-    assert "36 of 48" in fault
+    _, errors = listed_folder_items(base, base / "m.csv", None, quiet)
+    (error,) = errors
+    assert "36 of 48" in error
 
 
 def test_other_spelling_of_a_path_names_the_same_file_and_a_link_does_not(base: Path) -> None:
     rewritten(base, lambda cells: [f"test/../{cells[0]}", *cells[1:]])
-    items, faults = listed_folder_items(base, base / "m.csv", None, quiet)
-    assert (len(items), faults) == (48, [])
+    items, errors = listed_folder_items(base, base / "m.csv", None, quiet)
+    assert (len(items), errors) == (48, [])
     (base / "test/linked.png").symlink_to(base / "train/00.png")
-    items, faults = listed_folder_items(base, base / "m.csv", None, quiet)
-    assert len(examine(items, unseen=faults).leaks) == 1
+    items, errors = listed_folder_items(base, base / "m.csv", None, quiet)
+    assert len(examine(items, unseen=errors).leaks) == 1
 
 
 # Classes of the test images
@@ -512,7 +512,7 @@ def test_class_without_a_test_image_is_reported_before_training(base: Path) -> N
     rewritten(base, lambda cells: [cells[0], cells[1], "well" if cells[4] == "test" else cells[2], *cells[3:]])
     assert any("sick" in line for line in checked(base).data_warnings)
     items = manifest_items(base / "m.csv", None, quiet)
-    assert not any("No test image" in line for line in examine(items, answers=False).data_warnings)
+    assert not any("No test image" in line for line in examine(items, classifies=False).data_warnings)
     rewritten(base, lambda cells: [cells[0], cells[1], "" if cells[4] == "test" else cells[2], *cells[3:]])
     assert len(checked(base).data_warnings) == 1
 
@@ -538,24 +538,26 @@ def test_a_recipe_is_checked(spec: Spec, plugins: Plugins, base: Path) -> None:
     checkup = examine(recipe_items(skipping))
     assert checkup.unreadable == found.unreadable
     assert not any("skipped" in line for line in found.warnings)
-    told = "1 image cannot be used and was skipped (data.unreadable: skip); the first: "
-    assert [line for line in checkup.warnings if "skipped" in line] == [f"{told}{found.unreadable[0]}."]
+    start = "1 image cannot be used and was skipped (data.unreadable: skip); the first: "
+    assert [line for line in checkup.warnings if "skipped" in line] == [f"{start}{found.unreadable[0]}."]
 
 
-@pytest.mark.parametrize(("size", "told"), [(0, 1), (2, 0)])
-def test_a_recipe_without_test_images_is_told_before_training(
-    spec: Spec, plugins: Plugins, size: int, told: int
+@pytest.mark.parametrize(("size", "warnings"), [(0, 1), (2, 0)])
+def test_missing_test_split_gives_a_warning_before_training(
+    spec: Spec, plugins: Plugins, size: int, warnings: int
 ) -> None:
     made = spec(data__a={"name": "toy", "test": size}, data__b={"name": "toy", "side": "b", "test": 2})
     found = examine(recipe_items(splits.open_splits(made, plugins.parts, verify=quiet)))
-    assert sum(line.startswith("No test split: domain a has no test images") for line in found.data_warnings) == told
+    assert (
+        sum(line.startswith("No test split: domain a has no test images") for line in found.data_warnings) == warnings
+    )
 
 
 THREE = {"name": "toy", "classes": ["no", "yes", "maybe"]}
 
 
 @pytest.mark.parametrize(("b", "where"), [(6, " of domain a"), (2, "")])
-def test_a_class_without_a_training_image_is_told_and_where_a_head_is_to_tell_it_refused(
+def test_class_without_training_images_warns_and_with_a_head_is_refused(
     spec: Spec, plugins: Plugins, b: int, where: str
 ) -> None:
     sides = {"data__a": {**THREE, "count": 2}, "data__b": {**THREE, "side": "b", "count": b}}

@@ -105,8 +105,8 @@ def test_a_cache_that_is_too_small_says_so(spec: Spec, plugins: Plugins, tmp_pat
     made = open_splits(spec(**files, data__root=str(tmp_path)), plugins.parts, verify=lambda line: None)
     assert batches.cache_note(made, spec(data__cache={"place": "none", "limit": 1e-4}).data) == ""
     assert batches.cache_note(made, spec(data__cache={"place": "memory", "limit": 1}).data) == ""
-    told = batches.cache_note(made, spec(data__cache={"place": "memory", "limit": 1e-4}).data)
-    assert told.startswith("data.cache.limit: 0.0001 of the 0.00049 GiB of training images are kept")
+    note = batches.cache_note(made, spec(data__cache={"place": "memory", "limit": 1e-4}).data)
+    assert note.startswith("data.cache.limit: 0.0001 of the 0.00049 GiB of training images are kept")
 
 
 def test_the_global_random_state_is_neither_read_nor_moved(spec: Spec, plugins: Plugins) -> None:
@@ -491,22 +491,22 @@ def test_a_file_is_read_with_the_axes_of_the_recipe(spec: Spec, plugins: Plugins
 
 def test_validation_that_comes_to_nothing_or_is_there_already_is_refused(spec: Spec, plugins: Plugins) -> None:
     few = {"name": "toy", "count": 2}
-    with pytest.raises(DataError, match=r"data.val: 0.01 of the 2 groups of data.a came to none; raise it"):
+    with pytest.raises(DataError, match=r"data.val: 0.01 of the 2 groups of data.a round to none; raise it"):
         opened(spec(data__a=few, data__b={**few, "side": "b"}, data__val=0.01), plugins.parts)
     own = {"name": "toy", "count": 20, "val": 3}
     with pytest.raises(DataError, match=r"data.val: data.a has 3 images for validation of its own; leave data.val out"):
         opened(spec(data__a=own, data__b={**few, "side": "b"}, data__val=0.5), plugins.parts)
 
 
-def test_images_that_came_or_went_stop_a_run_that_goes_on_and_are_told_when_it_is_scored(
-    spec: Spec, plugins: Plugins, tmp_path: Path
-) -> None:
+def test_changed_images_stop_resume_and_warn_at_scoring(spec: Spec, plugins: Plugins, tmp_path: Path) -> None:
     options = {"name": "toy", "test": 2}
     run = build(spec(data__a=options), plugins, tmp_path / "run", verify=lambda line: None)
     assert run.images.changed == ""
     run.begin("test")
     more = spec(data__a={**options, "count": 7, "test": 1})
-    told = "the images have changed since the run began: 1 came, such as train/006.png; 1 went, such as test/001.png"
-    assert build(more, plugins, tmp_path / "run").images.changed == told
-    with pytest.raises(DataError, match=f"{told}. Bring them back, or begin a new run"):
+    message = (
+        "the images have changed since the run began: 1 added, such as train/006.png; 1 removed, such as test/001.png"
+    )
+    assert build(more, plugins, tmp_path / "run").images.changed == message
+    with pytest.raises(DataError, match=f"{message}. Restore them, or start a new run"):
         build(more, plugins, tmp_path / "run", verify=lambda line: None)

@@ -89,7 +89,7 @@ def test_data_that_are_not_there_still_get_the_line(spec: Spec, plugins: Plugins
 def test_nothing_is_said_where_no_class_is_predicted(spec: Spec, plugins: Plugins, folders: Path) -> None:
     assert polarity(spec(data__root=str(folders), **sides("folder")), plugins.parts) is None
     (folders / "m.csv").write_text("path,domain,label\na/covid/1.png,a,3.5\nb/covid/1.png,b,4\n")
-    made = spec(data__root=str(folders), **sides("manifest", quantity="age, years"), **HEADED)
+    made = spec(data__root=str(folders), **sides("manifest", target="age, years"), **HEADED)
     assert polarity(made, plugins.parts) is None
 
 

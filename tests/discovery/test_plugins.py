@@ -1,4 +1,4 @@
-"""Guests: real modules with real dist-info on the path. One that breaks is remembered, and the others go on."""
+"""Plugins: real modules with real dist-info on the path. The error of one is kept, and the others still load."""
 
 import importlib
 import json
@@ -44,8 +44,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """Let the next import of a guest be its first, as in a new process."""
-    for name in [name for name in sys.modules if name.startswith("guest_")]:
+    """Let the next import of a plugin be its first, as in a new process."""
+    for name in [name for name in sys.modules if name.startswith("plugin_")]:
         del sys.modules[name]
 
 
@@ -53,26 +53,26 @@ def install(
     folder: Path, name: str, code: str, *requires: str, plugin: str = "", group: str = "restorekit", target: str = ""
 ) -> None:
     """Put an installed distribution `restorekit-NAME` with one module on the path."""
-    (folder / f"guest_{name}.py").write_text(code.replace("{name}", name))
+    (folder / f"plugin_{name}.py").write_text(code.replace("{name}", name))
     info = folder / f"restorekit_{name}-1.2.dist-info"
     info.mkdir(exist_ok=True)
     needs = "".join(f"Requires-Dist: {text}\n" for text in requires or ["restorekit"])
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\n{needs}")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{plugin or name} = guest_{name}{target}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{plugin or name} = plugin_{name}{target}\n")
     importlib.invalidate_caches()
 
 
 def find() -> Plugins:
-    """Return what a new process knows: all guests, none imported."""
+    """Return what a new process knows: all plugins, none imported."""
     forget()
     found = Plugins()
-    found.find_guests()
+    found.find_installed()
     return found
 
 
 def load(name: str) -> tuple[Plugins, Plugin]:
     loaded = find()
-    loaded.load_guests()
+    loaded.load_installed()
     return loaded, row(loaded, name)
 
 
@@ -82,24 +82,24 @@ def row(loaded: Plugins, name: str) -> Plugin:
 
 
 def imported() -> set[str]:
-    return {name.removeprefix("guest_") for name in sys.modules if name.startswith("guest_")}
+    return {name.removeprefix("plugin_") for name in sys.modules if name.startswith("plugin_")}
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a process that finds the same guests."""
+    """Return the environment of a process that finds the same plugins."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 
-# What a guest adds, and how it may break
+# What a plugin adds, and how it may break
 
 
-def test_a_guest_adds_its_part(folder: Path) -> None:
+def test_a_plugin_adds_its_part(folder: Path) -> None:
     install(folder, "good", GOOD)
-    loaded, guest = load("good")
-    assert (guest.name, guest.version, guest.parts, guest.error) == ("good", "1.2", (("layer", "good"),), None)
+    loaded, plugin = load("good")
+    assert (plugin.name, plugin.version, plugin.parts, plugin.error) == ("good", "1.2", (("layer", "good"),), None)
     assert loaded.parts.owner("layer", "good") == "good"
-    assert loaded.fault("restorekit-good") is None
-    assert loaded.fault("absent") == "absent is not installed; run: pip install absent, or pip install its folder"
+    assert loaded.missing("restorekit-good") is None
+    assert loaded.missing("absent") == "absent is not installed; run: pip install absent, or pip install its folder"
 
 
 BROKEN = {
@@ -113,7 +113,7 @@ BROKEN = {
     ),
     "odd": (
         "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd",
-        "failed to import: guest_odd.Odd: <exception str() failed> ({file}:4)",
+        "failed to import: plugin_odd.Odd: <exception str() failed> ({file}:4)",
     ),
     "syntax": ("x = 1\ndef (", "failed to import: SyntaxError: invalid syntax ({file}:2)"),
     "library": (
@@ -121,8 +121,8 @@ BROKEN = {
         "needs the library 'no_such_library', which is not installed; run: pip install no_such_library",
     ),
     "own": (
-        "import guest_own.inner",
-        "failed to import: ModuleNotFoundError: No module named 'guest_own.inner'; 'guest_own' is not a package "
+        "import plugin_own.inner",
+        "failed to import: ModuleNotFoundError: No module named 'plugin_own.inner'; 'plugin_own' is not a package "
         "({file}:1)",
     ),
     "newer": (
@@ -145,7 +145,7 @@ BROKEN = {
     "kind": (
         GOOD.replace('"layer"', '"layers"'),
         "no kind of part is called 'layers'. Did you mean 'layer'? Known: dataset, degradation, discriminator, "
-        "encoder, format, generator, head, layer, loss, metric, optimizer, restorer, schedule, watcher",
+        "encoder, format, generator, head, layer, logger, loss, metric, optimizer, restorer, schedule",
     ),
     "duplicate": (
         GOOD + '    add("layer", "{name}", plain)',
@@ -159,23 +159,25 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_guest_is_remembered_and_the_others_go_on(folder: Path, name: str) -> None:
+def test_a_broken_plugin_is_remembered_and_the_others_go_on(folder: Path, name: str) -> None:
     code, text = BROKEN[name]
     install(folder, name, code)
     install(folder, "zgood", GOOD)
-    told = f"plugin {name}: " + text.replace("{file}", str(folder / f"guest_{name}.py"))
+    message = f"plugin {name}: " + text.replace("{file}", str(folder / f"plugin_{name}.py"))
     for _ in range(2):  # the catalogue changes nothing
-        loaded, guest = load(name)
-        assert guest.error is not None
-        assert guest.error.split("Argument(s)") == told.split("Argument(s)") or guest.error.startswith(told)
-        assert "\n" not in guest.error
-        assert guest.parts == ()
-        assert loaded.fault(f"Restorekit_{name}") == f"Restorekit_{name} is installed but did not load: {guest.error}"
+        loaded, plugin = load(name)
+        assert plugin.error is not None
+        assert plugin.error.split("Argument(s)") == message.split("Argument(s)") or plugin.error.startswith(message)
+        assert "\n" not in plugin.error
+        assert plugin.parts == ()
+        assert (
+            loaded.missing(f"Restorekit_{name}") == f"Restorekit_{name} is installed but did not load: {plugin.error}"
+        )
         assert "zgood" in loaded.parts.names("layer")
-        assert name not in loaded.parts.names("layer"), "nothing of a broken guest is kept"
+        assert name not in loaded.parts.names("layer"), "nothing of a broken plugin is kept"
 
 
-def test_a_library_is_named_as_the_guest_requires_it(folder: Path) -> None:
+def test_a_library_is_named_as_the_plugin_requires_it(folder: Path) -> None:
     code = "import sklurn"
     install(folder, "one", code, "restorekit>=1", "scikit-lurn>=1", "numpy")
     install(folder, "two", code, "restorekit>=1", "other-lost", "Sklurn>=2", 'lost; extra == "dev"')
@@ -185,11 +187,11 @@ def test_a_library_is_named_as_the_guest_requires_it(folder: Path) -> None:
         )
 
 
-def test_ctrl_c_stops_and_the_guest_can_be_asked_again(folder: Path) -> None:
+def test_ctrl_c_stops_and_the_plugin_can_be_asked_again(folder: Path) -> None:
     install(folder, "stop", "raise KeyboardInterrupt")
     loaded = find()
     with pytest.raises(KeyboardInterrupt):
-        loaded.load_guests()
+        loaded.load_installed()
     install(folder, "stop", GOOD)
     assert loaded.parts.owner("layer", "stop") == "stop"
 
@@ -198,11 +200,11 @@ def test_a_distribution_without_metadata_is_contained(folder: Path) -> None:
     install(folder, "torn", GOOD)
     (folder / "restorekit_torn-1.2.dist-info" / "METADATA").unlink()
     loaded = find()
-    loaded.load_guests()
+    loaded.load_installed()
     assert loaded.parts.owner("layer", "torn") == "torn"
 
 
-def test_what_a_guest_prints_stays_out_of_our_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_plugin_prints_stays_out_of_our_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     install(folder, "loud", "print('hello')\n" + GOOD)
     assert load("loud")[1].error is None
     assert capsys.readouterr() == ("", "hello\n")
@@ -211,7 +213,7 @@ def test_what_a_guest_prints_stays_out_of_our_output(folder: Path, capsys: pytes
 WARNS = "import warnings\nwarnings.warn('old', FutureWarning)\n" + GOOD
 
 
-def test_a_warning_is_shown_where_warnings_are_errors_and_is_no_fault(folder: Path) -> None:
+def test_import_warning_is_printed_even_where_warnings_are_errors(folder: Path) -> None:
     install(folder, "warns", WARNS)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("error")
@@ -221,7 +223,7 @@ def test_a_warning_is_shown_where_warnings_are_errors_and_is_no_fault(folder: Pa
     assert [str(one.message) for one in shown] == ["old"]
 
 
-def test_filters_of_warnings_that_a_guest_sets_stay(folder: Path) -> None:
+def test_filters_of_warnings_that_a_plugin_sets_stay(folder: Path) -> None:
     install(folder, "mutes", "import warnings\nwarnings.filterwarnings('ignore', 'from its library')\n" + GOOD)
     with warnings.catch_warnings():
         warnings.resetwarnings()  # as a user has it: no warning is an error
@@ -229,45 +231,45 @@ def test_filters_of_warnings_that_a_guest_sets_stay(folder: Path) -> None:
         assert any("from its library" in str(rule[1]) for rule in warnings.filters)
 
 
-def test_a_slow_import_is_told_with_its_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_import_is_reported_with_its_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "SLOW", 0.19)
     install(folder, "slow", SLOW)
     install(folder, "stuck", "import time\ntime.sleep(0.2)\nraise OSError")
     install(folder, "quick", GOOD)
-    told: list[str] = []
+    reported: list[str] = []
     loaded = find()
-    loaded.tell = told.append
-    loaded.load_guests()
-    assert [line.rpartition(" took ")[0] for line in told] == [
+    loaded.warn = reported.append
+    loaded.load_installed()
+    assert [line.rpartition(" took ")[0] for line in reported] == [
         "plugin slow of restorekit-slow",
         "plugin stuck of restorekit-stuck",
     ]
-    assert all(0.2 <= float(line.rpartition(" took ")[2].removesuffix(" s to import")) < 5 for line in told)
+    assert all(0.2 <= float(line.rpartition(" took ")[2].removesuffix(" s to import")) < 5 for line in reported)
     assert 0.2 <= (row(loaded, "slow").seconds or 0) < 5
-    told.clear()
+    reported.clear()
     again = find()
-    again.tell = told.append
+    again.warn = reported.append
     assert again.parts.owner("layer", "quick") == "quick"
-    assert told == [], "what is not imported takes no time"
+    assert reported == [], "what is not imported takes no time"
 
 
 # Versions
 
 
 @pytest.mark.parametrize("requires", ["restorekit>=8", "restorekit<1", "RestoreKit[parquet]<10,>=9"])
-def test_a_guest_for_another_version_is_not_imported(folder: Path, requires: str) -> None:
+def test_a_plugin_for_another_version_is_not_imported(folder: Path, requires: str) -> None:
     install(folder, "later", GOOD, "numpy", requires)
-    loaded, guest = load("later")
+    loaded, plugin = load("later")
     limits = requires.lower().removeprefix("restorekit").removeprefix("[parquet]")
-    assert guest.error == (
+    assert plugin.error == (
         f"plugin later: restorekit-later 1.2 is for restorekit{limits}, this is restorekit {version('restorekit')}; "
         "run: pip install --upgrade restorekit restorekit-later"
     )
-    assert guest.seconds is None
+    assert plugin.seconds is None
     assert "later" not in imported()
-    (fault,) = [str(error) for error in loaded.parts.errors("layer", "later")]
-    assert fault.endswith("Broken: later; restorekit plugins says why")
-    assert fault.startswith("no layer is called 'later'.")
+    (error,) = [str(error) for error in loaded.parts.errors("layer", "later")]
+    assert error.endswith("Broken: later; restorekit plugins says why")
+    assert error.startswith("no layer is called 'later'.")
 
 
 @pytest.mark.parametrize(
@@ -280,15 +282,15 @@ def test_a_guest_for_another_version_is_not_imported(folder: Path, requires: str
         'restorekit>9; extra == "x"',
     ],
 )
-def test_other_requirements_of_a_guest_are_not_ours_to_judge(folder: Path, requires: str) -> None:
+def test_other_requirements_of_a_plugin_are_not_checked(folder: Path, requires: str) -> None:
     install(folder, "wide", GOOD, requires)
     assert load("wide")[1].error is None
 
 
-def test_a_requirement_that_cannot_be_read_is_told(folder: Path) -> None:
+def test_invalid_requirement_of_a_plugin_is_reported(folder: Path) -> None:
     install(folder, "torn", GOOD, "restorekit>=one")
-    told = load("torn")[1].error or ""
-    assert told.startswith("plugin torn: a requirement of restorekit-torn cannot be read (")
+    message = load("torn")[1].error or ""
+    assert message.startswith("plugin torn: a requirement of restorekit-torn cannot be read (")
     assert "torn" not in imported()
 
 
@@ -306,7 +308,7 @@ def test_plugin_for_version_1_is_listed_with_its_reason_and_stops_nothing(folder
     install(folder, "old", GOOD, "restorekit>=1,<2")
     install(folder, "new", GOOD, "restorekit>=2,<3")
     loaded = find()
-    loaded.load_guests()
+    loaded.load_installed()
     reason = (
         "plugin old: restorekit-old 1.2 is for restorekit<2,>=1, this is restorekit 2.0.0; run: pip install --upgrade "
         "restorekit restorekit-old"
@@ -355,36 +357,36 @@ CLASH = (
 
 @pytest.mark.parametrize("catalogued", [False, True])
 @pytest.mark.parametrize("order", list(permutations(["one", "two", "shared"])))
-def test_two_guests_with_one_part_lose_it_in_every_order(folder: Path, order: list[str], catalogued: bool) -> None:
+def test_part_of_two_plugins_is_refused_in_every_import_order(folder: Path, order: list[str], catalogued: bool) -> None:
     install(folder, "two", PAIR)
     install(folder, "one", PAIR)
     if catalogued:
-        find().load_guests()
+        find().load_installed()
     loaded = find()
     for name in order:
-        faults = [str(error) for error in loaded.parts.errors("layer", name)]
-        assert faults == ([CLASH] if name == "shared" else [])
+        errors = [str(error) for error in loaded.parts.errors("layer", name)]
+        assert errors == ([CLASH] if name == "shared" else [])
     assert {"one", "two"} <= set(loaded.parts.names("layer"))
     assert "shared" not in loaded.parts.names("layer")
     with pytest.raises(RecipeError, match="comes from restorekit-one"):
         loaded.parts.resolve("layer", "shared")
     for name in ("one", "two"):
         assert row(loaded, name).error is None
-        assert loaded.fault(f"restorekit-{name}") is None
+        assert loaded.missing(f"restorekit-{name}") is None
         assert loaded.refused(row(loaded, name)) == {("layer", "shared"): CLASH}
 
 
-def test_a_new_guest_is_looked_at_before_the_name_of_a_known_one_is_given_away(folder: Path) -> None:
+def test_a_new_plugin_is_looked_at_before_the_name_of_a_known_one_is_given_away(folder: Path) -> None:
     install(folder, "one", PAIR)
-    find().load_guests()
+    find().load_installed()
     install(folder, "two", PAIR)
     assert [str(error) for error in find().parts.errors("layer", "shared")] == [CLASH]
     loaded = find()
-    assert loaded.fault("restorekit-one") is None
+    assert loaded.missing("restorekit-one") is None
     assert [str(error) for error in loaded.parts.errors("layer", "shared")] == [CLASH]
 
 
-def test_a_name_that_one_guest_no_longer_brings_goes_to_the_other(folder: Path) -> None:
+def test_a_name_that_one_plugin_no_longer_brings_goes_to_the_other(folder: Path) -> None:
     changing = PAIR.replace(
         '    add("layer", "shared"', '    import os\n    if not os.getenv(\'ALONE\'): add("layer", "shared"'
     )
@@ -398,16 +400,16 @@ def test_a_name_that_one_guest_no_longer_brings_goes_to_the_other(folder: Path) 
         assert row(find(), "one").parts == (("layer", "one"),), "and corrected"
 
 
-def test_a_guest_cannot_take_a_name_of_restorekits_own(folder: Path) -> None:
+def test_a_plugin_cannot_take_a_name_of_restorekits_own(folder: Path) -> None:
     install(folder, "bold", GOOD.replace("    add(", '    add("layer", "conv", plain)\n    add('))
     loaded = Plugins()
     loaded.load_builtins()
-    loaded.load_guests()
-    guest = row(loaded, "bold")
+    loaded.load_installed()
+    plugin = row(loaded, "bold")
     assert loaded.parts.owner("layer", "conv") == "layers"
     assert loaded.parts.owner("layer", "bold") == "bold"
-    assert guest.error is None
-    assert loaded.refused(guest) == {
+    assert plugin.error is None
+    assert loaded.refused(plugin) == {
         ("layer", "conv"): "layer 'conv' is restorekit's own; restorekit-bold must rename it"
     }
 
@@ -417,13 +419,13 @@ def test_two_plugins_of_one_name_are_both_refused(folder: Path) -> None:
     install(folder, "one", GOOD, plugin="same")
     install(folder, "good", GOOD)
     loaded = find()
-    loaded.load_guests()
-    told = (
+    loaded.load_installed()
+    message = (
         "plugin same: comes from restorekit-one 1.2 and from restorekit-two 1.2; "
         "uninstall one, or have one rename its entry point"
     )
-    assert [row(loaded, name).error for name in ("one", "two", "good")] == [told, told, None]
-    assert loaded.fault("restorekit-two") == f"restorekit-two is installed but did not load: {told}"
+    assert [row(loaded, name).error for name in ("one", "two", "good")] == [message, message, None]
+    assert loaded.missing("restorekit-two") == f"restorekit-two is installed but did not load: {message}"
     assert imported() == {"good"}
 
 
@@ -431,7 +433,7 @@ def test_a_plugin_cannot_have_the_name_of_a_built_in_one(folder: Path) -> None:
     install(folder, "bold", GOOD, plugin="losses")
     loaded = Plugins()
     loaded.load_builtins()
-    loaded.load_guests()
+    loaded.load_installed()
     assert row(loaded, "bold").error == (
         "plugin losses: is a name of restorekit's own; restorekit-bold must rename its entry point"
     )
@@ -441,7 +443,7 @@ def test_a_plugin_cannot_have_the_name_of_a_built_in_one(folder: Path) -> None:
 # What is imported, and when
 
 
-def test_libraries_are_those_that_the_guests_of_the_parts_ask_for(folder: Path) -> None:
+def test_libraries_are_those_required_by_plugins_of_used_parts(folder: Path) -> None:
     extra = "Provides-Extra: more\nProvides-Extra: test"
     asked = ["restorekit", "Hypothesis>=6", "not.there", 'pluggy>=1; python_version < "3"', "restorekit-other"]
     asked += ['pytest; extra == "more"', 'not-there-either; extra == "more"', f'mypy; extra == "test"\n{extra}']
@@ -456,10 +458,10 @@ def test_libraries_are_those_that_the_guests_of_the_parts_ask_for(folder: Path) 
     assert not any(name.startswith("restorekit") for name in loaded.libraries([("layer", "one")]))
 
 
-def test_only_the_guests_that_are_asked_for_are_imported(folder: Path) -> None:
+def test_only_plugins_of_used_parts_are_imported(folder: Path) -> None:
     for name in ("one", "two", "three", "four"):
         install(folder, name, GOOD)
-    find().load_guests()
+    find().load_installed()
     loaded = find()
     assert row(loaded, "one").parts == (("layer", "one"),)
     assert {"four", "one", "three", "two"} <= set(loaded.parts.names("layer"))
@@ -467,25 +469,25 @@ def test_only_the_guests_that_are_asked_for_are_imported(folder: Path) -> None:
     assert loaded.parts.errors("layer", {"name": "one", "strength": 2.0}) == []
     assert loaded.parts.owner("layer", "one") == "one"
     assert imported() == {"one"}
-    assert loaded.fault("Restorekit.Three") is None
+    assert loaded.missing("Restorekit.Three") is None
     assert imported() == {"one", "three"}
-    (fault,) = [str(error) for error in loaded.parts.errors("layer", "twoo")]
-    assert fault.startswith("no layer is called 'twoo'. Did you mean 'two'? Known: four, one, ")
+    (error,) = [str(error) for error in loaded.parts.errors("layer", "twoo")]
+    assert error.startswith("no layer is called 'twoo'. Did you mean 'two'? Known: four, one, ")
     assert imported() == {"four", "one", "three", "two"}, "a name is unknown when all were asked"
 
 
-def test_a_name_of_restorekits_own_imports_no_guest(folder: Path) -> None:
+def test_builtin_part_imports_no_plugin(folder: Path) -> None:
     install(folder, "new", GOOD)
     loaded = Plugins()
     loaded.load_builtins()
-    loaded.find_guests()
+    loaded.find_installed()
     forget()
     assert loaded.parts.owner("layer", "conv") == "layers"
     assert loaded.parts.errors("loss", {"name": "cycle"}) == []
     assert imported() == set()
 
 
-def test_a_recipe_imports_only_its_guests(folder: Path) -> None:
+def test_recipe_imports_only_plugins_of_its_parts(folder: Path) -> None:
     for name in ("asked", "needed", "third"):
         install(folder, name, GOOD + f'    add("generator", "{name}", generator)\n' + GENERATOR)
     (folder / "r.yaml").write_text(
@@ -495,22 +497,22 @@ def test_a_recipe_imports_only_its_guests(folder: Path) -> None:
         "nets: {generator: {name: asked}, discriminator: {name: patch, width: 4, layers: 1}}\n"
         "losses: [lsgan]\ntrain: {steps: 1}\n"
     )
-    find().load_guests()
+    find().load_installed()
     code = (
         "import sys; from restorekit.app.cli import main\ntry: main()\nexcept SystemExit as stop: code = stop.code\n"
-        "print(code, sorted(n for n in sys.modules if n.startswith(('guest_', 'restorekit_'))))"
+        "print(code, sorted(n for n in sys.modules if n.startswith(('plugin_', 'restorekit_'))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "check", "r.yaml"],
         capture_output=True, text=True, cwd=folder, env=environment(folder), check=True,
     )  # fmt: skip
-    assert done.stdout == "r.yaml: good. asked, lsgan, 1 steps\n0 ['guest_asked', 'guest_needed']\n", done.stderr
+    assert done.stdout == "r.yaml: good. asked, lsgan, 1 steps\n0 ['plugin_asked', 'plugin_needed']\n", done.stderr
 
 
 GENERATOR = '''
 from restorekit import Generator
 class Same(Generator):
-    """As it came."""
+    """Unchanged."""
     features = 1
     def __init__(self):
         super().__init__()
@@ -521,17 +523,17 @@ class Same(Generator):
     def decode(self, state):
         return state
 def generator(source, target):
-    """As it came."""
+    """Unchanged."""
     return Same()
 '''
 
 
 def test_an_edit_is_seen(folder: Path) -> None:
-    package = folder / "guest_pack" / "deep"
+    package = folder / "plugin_pack" / "deep"
     package.mkdir(parents=True)
     install(folder, "pack", "")
-    (folder / "guest_pack.py").unlink()
-    (package.parent / "__init__.py").write_text("from guest_pack.deep.inner import register_parts, NAME")
+    (folder / "plugin_pack.py").unlink()
+    (package.parent / "__init__.py").write_text("from plugin_pack.deep.inner import register_parts, NAME")
     (package / "__init__.py").write_text("")
     (package / "inner.py").write_text("NAME = 'first'\n" + GOOD.replace('"{name}"', "NAME"))
     assert find().parts.owner("layer", "first") == "pack"
@@ -547,39 +549,39 @@ def test_an_edit_is_seen(folder: Path) -> None:
 
 @pytest.mark.parametrize("asked", ["before", "after"])
 def test_a_stale_entry_is_corrected(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
-    monkeypatch.setenv("GUEST_PART", "before")
-    install(folder, "moody", GOOD.replace('"{name}"', "__import__('os').environ['GUEST_PART']"))
+    monkeypatch.setenv("PLUGIN_PART", "before")
+    install(folder, "moody", GOOD.replace('"{name}"', "__import__('os').environ['PLUGIN_PART']"))
     install(folder, "quiet", GOOD)
-    find().load_guests()
-    monkeypatch.setenv("GUEST_PART", "after")
+    find().load_installed()
+    monkeypatch.setenv("PLUGIN_PART", "after")
     loaded = find()
     assert row(loaded, "moody").parts == (("layer", "before"),)
-    faults = [str(error) for error in loaded.parts.errors("layer", asked)]
+    errors = [str(error) for error in loaded.parts.errors("layer", asked)]
     if asked == "after":
-        assert faults == []
+        assert errors == []
     else:
-        assert faults[0].startswith("no layer is called 'before'. ")
-        assert "after" in faults[0]
+        assert errors[0].startswith("no layer is called 'before'. ")
+        assert "after" in errors[0]
     assert row(find(), "moody").parts == (("layer", "after"),)
 
 
-def test_a_guest_that_broke_is_tried_again_but_not_for_the_parts_of_others(folder: Path) -> None:
-    install(folder, "poor", "import guest_library\n" + GOOD)
+def test_a_plugin_that_broke_is_tried_again_but_not_for_the_parts_of_others(folder: Path) -> None:
+    install(folder, "poor", "import plugin_library\n" + GOOD)
     install(folder, "good", GOOD)
-    assert "needs the library 'guest_library'" in (load("poor")[1].error or "")
-    (folder / "guest_library.py").write_text("")
+    assert "needs the library 'plugin_library'" in (load("poor")[1].error or "")
+    (folder / "plugin_library.py").write_text("")
     importlib.invalidate_caches()
     loaded = find()
     assert loaded.parts.owner("layer", "good") == "good"
     assert imported() == {"good"}
     assert loaded.parts.owner("layer", "poor") == "poor", "an error is never believed without a look"
-    assert loaded.fault("restorekit-poor") is None
+    assert loaded.missing("restorekit-poor") is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}', '{"a": {"home": 1}}', "\xff", None])
 def test_a_catalogue_that_cannot_be_read_only_costs_time(folder: Path, content: str | None) -> None:
     install(folder, "good", GOOD)
-    find().load_guests()
+    find().load_installed()
     path = cache_folder() / "plugins.json"
     assert json.loads(path.read_text())
     if content is None:
@@ -613,10 +615,10 @@ def test_processes_that_write_at_once_leave_a_whole_catalogue(folder: Path) -> N
     code = (
         "import sys; from restorekit.discovery.catalogue import Catalogue, Known\n"
         "from restorekit.discovery.installed import find\n"
-        "guests = [g for g in find('plugin', ()) if g.home[0].startswith(sys.argv[1])]\n"
+        "plugins = [g for g in find('plugin', ()) if g.home[0].startswith(sys.argv[1])]\n"
         "for step in range(40):\n"
         "    catalogue = Catalogue()\n"
-        "    for g in guests: catalogue.known(g), catalogue.remember(g, Known((('layer', 'x' * step),), 0.0, None))\n"
+        "    for g in plugins: catalogue.known(g), catalogue.remember(g, Known((('layer', 'x' * step),), 0.0, None))\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment(folder)) for _ in range(3)]
     path, looks = cache_folder() / "plugins.json", 0
@@ -630,24 +632,24 @@ def test_processes_that_write_at_once_leave_a_whole_catalogue(folder: Path) -> N
     assert [p.name for p in path.parent.iterdir()] == ["plugins.json"], "no half of a file is left behind"
 
 
-def test_a_guest_that_is_gone_leaves_the_catalogue(folder: Path) -> None:
+def test_a_plugin_that_is_gone_leaves_the_catalogue(folder: Path) -> None:
     install(folder, "gone", GOOD)
-    find().load_guests()
-    (folder / "guest_gone.py").unlink()
+    find().load_installed()
+    (folder / "plugin_gone.py").unlink()
     for path in (folder / "restorekit_gone-1.2.dist-info").iterdir():
         path.unlink()
     (folder / "restorekit_gone-1.2.dist-info").rmdir()
     install(folder, "new", GOOD)
     loaded = find()
     assert loaded.parts.errors("layer", "gone") != []
-    told = (cache_folder() / "plugins.json").read_text()
-    assert "guest_new.py" in told
-    assert "guest_gone.py" not in told
+    cached = (cache_folder() / "plugins.json").read_text()
+    assert "plugin_new.py" in cached
+    assert "plugin_gone.py" not in cached
 
 
-def test_threads_may_ask_for_the_same_guest(folder: Path) -> None:
+def test_plugin_is_imported_once_by_several_threads(folder: Path) -> None:
     install(folder, "slow", SLOW)
-    find().load_guests()
+    find().load_installed()
     loaded, owners = find(), []
     threads = [threading.Thread(target=lambda: owners.append(loaded.parts.owner("layer", "slow"))) for _ in range(4)]
     for thread in threads:
@@ -657,7 +659,7 @@ def test_threads_may_ask_for_the_same_guest(folder: Path) -> None:
     assert owners == ["slow"] * 4
 
 
-def test_a_guest_may_ask_for_parts_while_it_is_imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_may_ask_for_parts_while_it_is_imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(folder, "base", GOOD)
     install(folder, "asks", "import asked\nassert asked.parts.owner('layer', 'base') == 'base'\n" + GOOD)
     loaded = find()
@@ -684,7 +686,7 @@ def module(part: str) -> ModuleType:
     def register_parts(add: Callable[..., None]) -> None:
         add("layer", part, plain)
 
-    made = ModuleType(f"guest_{part}")
+    made = ModuleType(f"plugin_{part}")
     made.register_parts = register_parts  # type: ignore[attr-defined]
     return made
 

@@ -1,4 +1,4 @@
-"""Audits: halves of patients, what a judge says before and after, and what is refused."""
+"""Audits: halves of patients, what a classifier says before and after, and what is refused."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.audit import audit, changes_of_mind, contrast, relation
 from restorekit.evaluation.intervals import ALIKE, exact, resamples, units
 from restorekit.evaluation.survival import proven, sentences
-from restorekit.recipes.judge import judge_recipe
+from restorekit.recipes.audit_classifier import classifier_recipe
 from restorekit.recipes.model import Recipe
 from restorekit.runs.check import check
 from restorekit.runs.run import Run
@@ -37,10 +37,10 @@ TOY: dict[str, Any] = {"name": "toy", "count": 24, "test": 20, "grouped": 2, "ap
 
 
 @pytest.fixture
-def judge(build_run: Build) -> Run:
-    """A judge that has learnt the toys' classes, which are levels of brightness, on the second half of the patients."""
+def classifier(build_run: Build) -> Run:
+    """A classifier of the toys' classes (levels of brightness), trained on the second half of the patients."""
     made = build_run(
-        folder="judge", **CLASSIFIER, data__a=TOY, data__b={**TOY, "side": "b"}, data__half="second", data__batch=4
+        folder="classifier", **CLASSIFIER, data__a=TOY, data__b={**TOY, "side": "b"}, data__half="second", data__batch=4
     )
     list(train(made))
     return made
@@ -73,7 +73,7 @@ def test_halves_are_the_whole_and_share_no_patient(spec: Callable[..., Recipe], 
     assert not (one["a"] | one["b"]) & (other["a"] | other["b"])
     assert one["a"]
     assert other["a"]
-    assert trained_on(spec(**data, data__half="first", seed=9), plugins) == one, "one judge must serve every seed"
+    assert trained_on(spec(**data, data__half="first", seed=9), plugins) == one, "one classifier must serve every seed"
     listed = opened(spec(**data, data__half="first"), plugins.parts).listing()
     assert "train p11" in opened(spec(**data), plugins.parts).listing()
     assert {row["patient"] for row in csv.DictReader(listed.split("\n")) if row["split"] == "train"} == one["a"]
@@ -82,18 +82,20 @@ def test_halves_are_the_whole_and_share_no_patient(spec: Callable[..., Recipe], 
 def test_too_few_patients_for_halves(spec: Callable[..., Recipe], plugins: Plugins) -> None:
     alone = {**TOY, "count": 2}
     halves = [spec(data__a=alone, data__b={**alone, "side": "b"}, data__half=half) for half in ("first", "second")]
-    told = []
+    messages = []
     for half in halves:
         try:
             opened(half, plugins.parts)
         except DataError as error:
-            told.append(str(error))
-    assert len(told) == 1, "one patient stands in one half"
-    assert re.match("data.a: the (first|second) half of the training patients has no images; they are too few", told[0])
+            messages.append(str(error))
+    assert len(messages) == 1, "one patient stands in one half"
+    assert re.match(
+        "data.a: the (first|second) half of the training patients has no images; they are too few", messages[0]
+    )
 
 
 @pytest.mark.parametrize(
-    ("options", "run_half", "judge_half"),
+    ("options", "run_half", "classifier_half"),
     [
         ({"audit": "split"}, "first", "second"),
         ({"audit": "split", "data__half": "second"}, "second", "first"),
@@ -101,35 +103,39 @@ def test_too_few_patients_for_halves(spec: Callable[..., Recipe], plugins: Plugi
         ({"audit": {"name": "same"}, "data__half": "first"}, "first", "first"),
     ],
 )
-def test_the_judge_gets_the_other_half(
-    spec: Callable[..., Recipe], options: Any, run_half: str | None, judge_half: str | None
+def test_the_classifier_gets_the_other_half(
+    spec: Callable[..., Recipe], options: Any, run_half: str | None, classifier_half: str | None
 ) -> None:
     made = spec(**options, seed=5)
-    judge = judge_recipe(made, 70)
-    assert judge is not None
-    assert (made.half, judge.half, judge.seed, judge.train.steps) == (run_half, judge_half, 5, 70)
-    assert judge.nets.generator.name == "unet"
-    assert judge.audit is None
-    assert judge_recipe(spec(), 70) is None
+    classifier = classifier_recipe(made, 70)
+    assert classifier is not None
+    assert (made.half, classifier.half, classifier.seed, classifier.train.steps) == (run_half, classifier_half, 5, 70)
+    assert classifier.nets.generator.name == "unet"
+    assert classifier.audit is None
+    assert classifier_recipe(spec(), 70) is None
 
 
-def test_a_judge_that_cannot_be_is_told_before_training(spec: Callable[..., Recipe], plugins: Plugins) -> None:
-    with pytest.raises(RecipeError, match=r"audit.judge: is 'resnet', as nets.generator; a judge needs another"):
-        spec(audit={"judge": "resnet"})
-    with pytest.raises(RecipeError, match=r"audit.judge: no generator is called 'unit'. Did you mean 'unet'"):
-        spec(audit={"judge": "unit"})
-    with pytest.raises(RecipeError, match=r"audit.judge.depth: the judge: generator 'unet': .* can be halved 4 times"):
-        check(spec(audit={"judge": {"name": "unet", "depth": 5}}), plugins.parts)
+def test_impossible_audit_classifier_is_refused_before_training(spec: Callable[..., Recipe], plugins: Plugins) -> None:
+    with pytest.raises(
+        RecipeError, match=r"audit.classifier: is 'resnet', as nets.generator; an audit classifier needs another"
+    ):
+        spec(audit={"classifier": "resnet"})
+    with pytest.raises(RecipeError, match=r"audit.classifier: no generator is called 'unit'. Did you mean 'unet'"):
+        spec(audit={"classifier": "unit"})
+    with pytest.raises(
+        RecipeError, match=r"audit.classifier.depth: the audit classifier: generator 'unet': .* can be halved 4 times"
+    ):
+        check(spec(audit={"classifier": {"name": "unet", "depth": 5}}), plugins.parts)
 
 
 NONE = {"value": 0, "low": None, "high": None, "why": ALIKE}
 
 
-def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Callable[..., Run]) -> None:
+def test_who_leaves_an_image_as_it_is_changes_no_mind(classifier: Run, restorer: Callable[..., Run]) -> None:
     run = restorer(1.0)
-    found = audit(run, judge)
+    found = audit(run, classifier)
     assert (found["agreement"]["k"], found["agreement"]["n"]) == (20, 20)
-    assert found["scores"]["auroc"]["poor"]["value"] > 0.9, "the judge must have learnt something"
+    assert found["scores"]["auroc"]["poor"]["value"] > 0.9, "the classifier must have learnt something"
     assert found["scores"]["auroc"]["change"] == NONE
     (flips,) = found["flips"]
     assert [flips[way]["k"] for way in ("away", "towards", "lost", "invented")] == [0, 0, 0, 0]
@@ -141,8 +147,10 @@ def test_who_leaves_an_image_as_it_is_changes_no_mind(judge: Run, restorer: Call
     assert any("a loss in up to" in sentence for sentence in found["sentences"]), "ten images exclude nothing"
 
 
-def test_of_one_patient_nothing_is_certain(judge: Run, restorer: Callable[..., Run]) -> None:
-    found = audit(restorer(0.9, data__a={**TOY, "truth": True, "mask": True, "grouped": 20}, data__half=None), judge)
+def test_of_one_patient_nothing_is_certain(classifier: Run, restorer: Callable[..., Run]) -> None:
+    found = audit(
+        restorer(0.9, data__a={**TOY, "truth": True, "mask": True, "grouped": 20}, data__half=None), classifier
+    )
     parts = [entry for score in found["scores"].values() for entry in score.values()]
     parts += [found["contrast"][which] for which in ("poor", "restored", "change")]
     assert {(entry["low"], entry["high"], entry["why"]) for entry in parts} == {(None, None, "one patient")}
@@ -151,12 +159,12 @@ def test_of_one_patient_nothing_is_certain(judge: Run, restorer: Callable[..., R
     assert "By restoration it changed by" in text
 
 
-def test_who_wipes_an_image_out_loses_the_class(judge: Run, restorer: Callable[..., Run]) -> None:
+def test_who_wipes_an_image_out_loses_the_class(classifier: Run, restorer: Callable[..., Run]) -> None:
     run = restorer(0.0)
-    found = audit(run, judge)
+    found = audit(run, classifier)
     (flips,) = found["flips"]
-    told = {float(row["restored_p_yes"]) for row in rows(run)}
-    assert len(told) == 1, "all restored images are alike"
+    probabilities = {float(row["restored_p_yes"]) for row in rows(run)}
+    assert len(probabilities) == 1, "all restored images are alike"
     lost, invented = (flips[way]["k"] / flips[way]["n"] for way in ("lost", "invented"))
     assert {lost, invented} == {0.0, 1.0}
     assert found["scores"]["auroc"]["restored"]["value"] == 0.5
@@ -177,9 +185,9 @@ NOTHING = {"k": 0, "n": 0, "value": None, "low": None, "high": None}
 
 
 @pytest.fixture
-def told(judge: Run, restorer: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
+def audited(classifier: Run, restorer: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
     """An audit with other counts in place of its own: those of images and of their patients, and the net share."""
-    found = audit(restorer(1.0), judge)
+    found = audit(restorer(1.0), classifier)
 
     def counted(way: str, images: Counts, patients: Counts, net: dict[str, Any] | None = None) -> dict[str, Any]:
         flips = dict(found["flips"][0]) | dict.fromkeys(("lost", "invented"), NOTHING)
@@ -204,12 +212,12 @@ CASES = [
 WORDS = {
     "lost": (
         "recognised yes",
-        "makes the judge miss yes in at least {} % more of the yes images",
+        "makes the audit classifier miss yes in at least {} % more of the yes images",
         "a loss in up to {}",
     ),
     "invented": (
         "other recognised",
-        "makes the judge see yes in at least {} % more of the other images",
+        "makes the audit classifier see yes in at least {} % more of the other images",
         "it cannot be excluded that up to {} are turned into yes",
     ),
 }
@@ -222,11 +230,11 @@ def verdicts(found: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("way", WORDS)
 @pytest.mark.parametrize(("images", "patients", "least", "most"), CASES)
 def test_harm_is_proven_excluded_or_neither(
-    told: Callable[..., dict[str, Any]], way: str, images: Counts, patients: Counts, least: str, most: str
+    audited: Callable[..., dict[str, Any]], way: str, images: Counts, patients: Counts, least: str, most: str
 ) -> None:
     """The lower end of both intervals above 5 %, the upper end of both below, or 5 % between."""
     which, certain, possible = WORDS[way]
-    found = told(way, images, patients)
+    found = audited(way, images, patients)
     assert [certain.format(least) in one for one in proven(found)] == [True] * bool(least)
     expected = [possible.format(most.format(which=which))] if most else [certain.format(least)] if least else []
     said = verdicts(found)
@@ -234,23 +242,23 @@ def test_harm_is_proven_excluded_or_neither(
     assert all(text in one for text, one in zip(expected, said, strict=True))
 
 
-def test_what_is_won_back_counts_against_harm(told: Callable[..., dict[str, Any]]) -> None:
+def test_what_is_won_back_counts_against_harm(audited: Callable[..., dict[str, Any]]) -> None:
     counts = ("lost", (50, 100), (20, 30))
-    assert "in at least 12.0 % more" in proven(told(*counts, net={"value": 0.3, "low": 0.12, "high": 0.5}))[0]
-    wavers = told(*counts, net={"value": 0.1, "low": -0.02, "high": 0.2})
+    assert "in at least 12.0 % more" in proven(audited(*counts, net={"value": 0.3, "low": 0.12, "high": 0.5}))[0]
+    wavers = audited(*counts, net={"value": 0.1, "low": -0.02, "high": 0.2})
     assert proven(wavers) == []
     assert "a loss in up to 82.7 % of the patients with recognised yes images" in verdicts(wavers)[0]
-    assert proven(told(*counts, net={"value": 0.5, "low": None, "high": None, "why": "one patient"})) == []
-    (alike,) = proven(told(*counts, net={"value": 1.0, "low": None, "high": None, "why": ALIKE}))
+    assert proven(audited(*counts, net={"value": 0.5, "low": None, "high": None, "why": "one patient"})) == []
+    (alike,) = proven(audited(*counts, net={"value": 1.0, "low": None, "high": None, "why": ALIKE}))
     assert "in at least 39.8 % more" in alike, "the exact bound of images"
 
 
 @pytest.mark.parametrize(("patients", "films"), [(100, 1), (30, 10)])
-def test_a_judge_that_wavers_at_its_threshold_proves_nothing(
-    told: Callable[..., dict[str, Any]], patients: int, films: int
+def test_a_classifier_that_wavers_at_its_threshold_proves_nothing(
+    audited: Callable[..., dict[str, Any]], patients: int, films: int
 ) -> None:
-    """A weak judge sees the same evidence with other noise: it changes its mind both ways, and no harm is done."""
-    found, rng, count = told("lost", (1, 2), (1, 2)), np.random.default_rng(0), 0
+    """A weak classifier sees the same evidence with other noise: it changes its mind both ways, and no harm is done."""
+    found, rng, count = audited("lost", (1, 2), (1, 2)), np.random.default_rng(0), 0
     truth = np.repeat(np.arange(patients) % 2, films).astype(float)
     over = resamples(units([str(i // films) for i in range(len(truth))]), 200, 0)
     for _ in range(60):
@@ -262,12 +270,12 @@ def test_a_judge_that_wavers_at_its_threshold_proves_nothing(
     assert count <= 6, "two ways of sixty audits, one in forty by chance"
 
 
-def test_a_judge_that_may_be_guessing_proves_nothing(told: Callable[..., dict[str, Any]]) -> None:
-    found = told("invented", (60, 60), (60, 60))
+def test_a_classifier_that_may_be_guessing_proves_nothing(audited: Callable[..., dict[str, Any]]) -> None:
+    found = audited("invented", (60, 60), (60, 60))
     assert len(proven(found)) == 1
     found["scores"]["auroc"]["poor"] |= {"value": 0.6, "low": 0.4, "high": 0.8}
     assert proven(found) == []
-    assert "Inconclusive: by its AUROC on poor images, the judge itself may be guessing." in sentences(found)
+    assert "Inconclusive: by its AUROC on poor images, the classifier itself may be guessing." in sentences(found)
     del found["scores"]["auroc"]
     found["scores"].pop("accuracy", None)
     assert proven(found) == []
@@ -279,12 +287,12 @@ def rows(run: Run) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_what_the_judge_was_trained_on_is_told(judge: Run, restorer: Callable[..., Run]) -> None:
-    alone = audit(restorer(1.0), judge)
+def test_audit_counts_patients_shared_with_the_run(classifier: Run, restorer: Callable[..., Run]) -> None:
+    alone = audit(restorer(1.0), classifier)
     assert alone["judge"]["unknown"] == 0
     assert alone["judge"]["shared"] == 0
     assert "none of whom trained the run" in alone["sentences"][0]
-    together = audit(restorer(0.5, data__half=None), judge)
+    together = audit(restorer(0.5, data__half=None), classifier)
     assert together["judge"]["shared"] == together["judge"]["trained"] == alone["judge"]["trained"]
     assert "may have learnt the same shortcuts" in together["sentences"][0]
 
@@ -292,38 +300,40 @@ def test_what_the_judge_was_trained_on_is_told(judge: Run, restorer: Callable[..
 def test_an_image_whose_patient_is_not_known_counts_as_one() -> None:
     head = "path,domain,label,patient,split,source\n"
     run = head + "one.png,a,no,,train,\ntwo.png,a,no,p2,train,\nthree.png,a,no,p3,test,\n"
-    judge = head + "two.png,a,no,p2,train,\nthree.png,a,no,p3,train,\n"
-    assert relation(run, judge, "test") == {"trained": 2, "shared": 1, "judged": 1, "unknown": 1}
+    classifier = head + "two.png,a,no,p2,train,\nthree.png,a,no,p3,train,\n"
+    assert relation(run, classifier, "test") == {"trained": 2, "shared": 1, "judged": 1, "unknown": 1}
 
 
-def test_a_judge_that_knows_what_it_judges_is_refused(judge: Run, restorer: Callable[..., Run]) -> None:
+def test_classifier_trained_on_audited_patients_is_refused(classifier: Run, restorer: Callable[..., Run]) -> None:
     run = restorer(1.0)
-    judge.images.listing = judge.images.listing.replace(",train,", ",test,").replace(",test,toy", ",train,toy")
-    with pytest.raises(DataError, match="was trained on 10 patients whose test images it is to judge"):
-        audit(run, judge)
+    classifier.images.listing = classifier.images.listing.replace(",train,", ",test,").replace(
+        ",test,toy", ",train,toy"
+    )
+    with pytest.raises(DataError, match="was trained on 10 patients whose test images are audited"):
+        audit(run, classifier)
 
 
-def test_other_classes_or_none_are_refused(build_run: Build, judge: Run, restorer: Callable[..., Run]) -> None:
+def test_other_classes_or_none_are_refused(build_run: Build, classifier: Run, restorer: Callable[..., Run]) -> None:
     named = restorer(1.0, data__a={**TOY, "classes": ["ill", "well"]}, data__b={**TOY, "classes": ["ill", "well"]})
-    with pytest.raises(DataError, match=r"tells the classes \('no', 'yes'\), the run's data have \('ill', 'well'\)"):
-        audit(named, judge)
-    with pytest.raises(DataError, match="tells no classes, so it cannot judge"):
-        audit(judge, restorer(0.5))
-    with pytest.raises(DataError, match=r"has the generator of the run, 'unet'; a judge needs another architecture"):
-        audit(judge, judge)
+    with pytest.raises(DataError, match=r"predicts the classes \('no', 'yes'\), the run's data have \('ill', 'well'\)"):
+        audit(named, classifier)
+    with pytest.raises(DataError, match="predicts no class"):
+        audit(classifier, restorer(0.5))
+    with pytest.raises(DataError, match=r"has the generator of the run, 'unet'; use another architecture"):
+        audit(classifier, classifier)
     signals: dict[str, Any] = {"data__size": [16], "nets__generator": {"name": "resnet", "width": 4, "blocks": 1}}
-    with pytest.raises(DataError, match="judges images of 1 dimensions, the run restores such of 2"):
+    with pytest.raises(DataError, match="classifies images of 1 dimensions, the run restores such of 2"):
         audit(restorer(0.75), build_run(folder="signal", **signals))
     handed = restorer(0.25)
     handed.nets.ab.generator.translates = False
     with pytest.raises(DataError, match="hands its images through, so there is nothing to audit"):
-        audit(handed, judge)
+        audit(handed, classifier)
 
 
-def test_truth_and_masks_of_some_images(judge: Run, restorer: Callable[..., Run]) -> None:
+def test_truth_and_masks_of_some_images(classifier: Run, restorer: Callable[..., Run]) -> None:
     """Contrast is that of the images whose mask is known; a score against some truths would not be the split's."""
     run = restorer(0.5)
-    whole = audit(run, judge)
+    whole = audit(run, classifier)
     scoring = run.images.scoring
 
     def some(*asked: Any, **options: Any) -> Iterator[Batch]:
@@ -331,7 +341,7 @@ def test_truth_and_masks_of_some_images(judge: Run, restorer: Callable[..., Run]
             yield replace(batch, truth=None, mask=None) if i % 2 else batch
 
     run.images.scoring = some
-    found = audit(run, judge)
+    found = audit(run, classifier)
     assert found["scores"]["auroc"].keys() == {"poor", "restored", "change"}
     assert "truth" in whole["scores"]["auroc"]
     assert 0 < found["contrast"]["images"] < whole["contrast"]["images"]
@@ -341,7 +351,7 @@ def test_truth_and_masks_of_some_images(judge: Run, restorer: Callable[..., Run]
     assert "truth_p_yes" not in table[0]
 
 
-def test_of_three_classes_what_was_told_wrongly_before_is_not_invented() -> None:
+def test_wrong_prediction_before_restoration_is_not_counted_as_invented() -> None:
     before, after, truth = np.array([2, 1, 0]), np.array([0, 0, 0]), np.array([1.0, 1.0, 0.0])
     found = changes_of_mind("a", 0, before, after, truth, resamples(units([None] * 3), 9, 0), 0.95)
     assert (found["invented"]["k"], found["invented"]["n"]) == (1, 1), "the first was called c, and is b"

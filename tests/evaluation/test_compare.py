@@ -14,10 +14,10 @@ import torch
 from sklearn import metrics as other
 
 from restorekit import DataError, RecipeError, RestorekitError
-from restorekit.evaluation import answers, gallery
-from restorekit.evaluation.answers import GRID, pr_curve, roc_curve, youden
+from restorekit.evaluation import class_predictions, gallery
+from restorekit.evaluation.class_predictions import GRID, pr_curve, roc_curve, youden
 from restorekit.evaluation.classification import CLASS_SCORES, class_score
-from restorekit.evaluation.compare import TABLE, compare, demand_column
+from restorekit.evaluation.compare import TABLE, check_column, compare
 from restorekit.evaluation.intervals import BIASED, resamples, units
 from restorekit.evaluation.methods import read_run
 from restorekit.io.tables import tex
@@ -74,13 +74,13 @@ def made(tmp_path: Path) -> Made:
         positive = chances(skill, seed, truth) if positive is None else np.asarray(positive)
         home = tmp_path / "runs" / (folder or f"{name}-{seed}")
         (home / "scores").mkdir(parents=True)
-        told = np.stack([1 - positive, positive], axis=1)
+        predicted = np.stack([1 - positive, positive], axis=1)
         known = truth >= 0
         entries: dict[str, Any] = {
             score: {
                 "id": f"{score}: as defined",
                 "better": "lower" if score == "ece" else "higher",
-                "score": {"value": float(class_score(score, told[known], truth[known]))},
+                "score": {"value": float(class_score(score, predicted[known], truth[known]))},
             }
             for score in (CLASS_SCORES if head and known.any() else ())
         }
@@ -156,7 +156,7 @@ def test_a_variant_is_a_method(made: Made) -> None:
     )
 
 
-def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
+def test_methods_of_equal_name_are_labelled_by_their_differences(made: Made) -> None:
     short = made("r", 0, folder="a", recipe={"train": {"steps": 10, "log_every": 1}, "losses": [{"name": "task"}]})
     long = made(
         "r", 0, folder="b", skill=2, recipe={"train": {"steps": 20, "log_every": 5}, "losses": [{"name": "task"}]}
@@ -169,7 +169,7 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(made: Made) -> None:
     assert "r #1: train.steps 10." in words.notes(found)
 
 
-SPLIT = {"name": "split", "judge": {"name": "unet"}, "steps": None}
+SPLIT = {"name": "split", "classifier": {"name": "unet"}, "steps": None}
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_the_metric_that_names_the_checkpoint_makes_a_method(
 ) -> None:
     """Beside a run that keeps the best by F1, the only metric that it lists."""
     extra = {"contrast": {"id": "contrast", "better": "neither", "restored": {"value": 1.0, "low": 0.0, "high": 2.0}}}
-    told = [(metrics, train), (["f1"], {"keep": "best", "best": None})]
-    recipes = [{"evaluate": {"metrics": [{"name": name} for name in names]}, "train": so} for names, so in told]
+    options = [(metrics, train), (["f1"], {"keep": "best", "best": None})]
+    recipes = [{"evaluate": {"metrics": [{"name": name} for name in names]}, "train": so} for names, so in options]
     runs = [made("r", i, folder=f"r{i}", recipe=recipe, extra=extra) for i, recipe in enumerate(recipes)]
     found = compare(runs, draws=10, allow_unequal=True).methods
     assert [dict(method.differs) for method in found] == ([{}] if differs is None else differs)
@@ -246,7 +246,7 @@ def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> No
     assert any(note.startswith("Not tested, for rows do not give the score: fid") for note in words.notes(found))
 
 
-def test_an_interval_of_another_confidence_is_left_out_and_told(made: Made) -> None:
+def test_interval_of_another_confidence_is_left_out_with_a_note(made: Made) -> None:
     extra = {"fid": {"id": "FID", "better": "lower", "restored": {"value": 12.0, "low": 10.0, "high": 14.0}}}
     found = compare([made("one", extra=extra), made("two", extra=extra, confidence=0.6)], draws=20)
     assert [found.cells[name, "fid"].patients for name in ("one", "two")] == [(10, 14), None]
@@ -259,12 +259,12 @@ def test_an_interval_of_another_confidence_is_left_out_and_told(made: Made) -> N
 
 
 def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_others(made: Made, tmp_path: Path) -> None:
-    """A ladder of an ablation: a network that only answers, one that only restores, and two that do both."""
+    """A ladder of an ablation: a network that only classifies, one that only restores, and two that do both."""
     rng = np.random.default_rng(0)
     columns = {"psnr_restored": rng.normal(20, 1, IMAGES), "psnr_poor": np.full(IMAGES, 9.0)}
     better = {**columns, "psnr_restored": columns["psnr_restored"] + 1}
     through = {"psnr_restored": columns["psnr_poor"], "psnr_poor": columns["psnr_poor"]}
-    runs = [made("answers", restores=False), made("scored", restores=False, columns=through)]
+    runs = [made("classifies", restores=False), made("scored", restores=False, columns=through)]
     runs += [made("restores", head=False, columns=columns), made("both", columns=better, skill=2)]
     found = compare(runs, draws=10)
     assert found.dropped == {}
@@ -273,9 +273,9 @@ def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_other
     assert shown[:2] == ["\N{EN DASH}"] * 2, "also where the run measured the images that it was given"
     assert "\N{EN DASH}" not in shown[2:]
     assert {(t.one, t.other) for t in found.tests if t.column == "psnr"} == {("restores", "both")}
-    assert {t.one for t in found.tests if t.column == "f1"} == {"answers", "scored"}
+    assert {t.one for t in found.tests if t.column == "f1"} == {"classifies", "scored"}
     assert found.cells["both", "psnr"].best
-    noted(found, "answers, scored: hands images through", "restores: without a head")
+    noted(found, "classifies, scored: hands images through", "restores: without a head")
     page = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
     _, lead = page.split("both is better than every other method that has the score in ")
     assert "PSNR" in lead.split(".")[0]
@@ -299,9 +299,9 @@ def test_a_score_that_one_of_several_seeds_has_not_gives_no_range(made: Made) ->
 def test_a_score_that_no_run_lists_has_the_definition_of_its_metric(made: Made) -> None:
     home = made()
     path = home / "scores" / "test.json"
-    told = json.loads(path.read_text())
-    told["metrics"] = {"f1": told["metrics"]["f1"]}
-    path.write_text(json.dumps(told))
+    scores = json.loads(path.read_text())
+    scores["metrics"] = {"f1": scores["metrics"]["f1"]}
+    path.write_text(json.dumps(scores))
     ids = {column.name: column.id for column in compare([home], draws=10).columns}
     assert ids["f1"].startswith("f1: F1 = 2 TP / (2 TP + FN + FP)"), "it is computed anew"
     assert ids["f2"].startswith("f2: F2 = 5 TP / (5 TP + 4 FN + FP); positive: the last of two classes")
@@ -369,8 +369,8 @@ def test_nothing_is_better_than_a_score_that_is_not_known(made: Made) -> None:
     assert found.cells["good", "f1"].best
 
 
-def test_probabilities_are_read_as_they_were_told(made: Made, tmp_path: Path) -> None:
-    """Answers of an overconfident network that differ far behind the point are no ties."""
+def test_probabilities_are_read_exactly_as_written(made: Made, tmp_path: Path) -> None:
+    """Predictions of an overconfident network that differ far behind the point are no ties."""
     positive = np.where(TRUTH, np.linspace(1e-9, 1e-7, IMAGES), np.linspace(1e-12, 1e-10, IMAGES))
     found = compare([made("sure", 0, positive)])
     assert found.cells["sure", "auroc"].value == 1
@@ -396,7 +396,7 @@ def test_seeds_that_overlap_are_not_bold_though_the_networks_differ(made: Made) 
 
 
 def test_a_seed_twice_over_is_no_more_than_once(made: Made) -> None:
-    """The same answers under three seeds give the p values of one seed."""
+    """The same predictions under three seeds give the p values of one seed."""
     alone = [made("a", 0, chances(1.5, 1)), made("b", 0, chances(0.8, 2))]
     first = compare(alone)
     more = [made(name, seed, chances(*of)) for seed in (1, 2) for name, of in (("a", (1.5, 1)), ("b", (0.8, 2)))]
@@ -478,13 +478,13 @@ def test_youden_is_the_best_of_scikit_learns_thresholds() -> None:
 def test_thresholds_come_from_validation_and_are_applied_to_test(made: Made) -> None:
     positive = chances(2.0) * 0.4  # never above 1/2
     found = compare([made(positive=positive, val=positive)], draws=10)
-    one = answers.thresholds(found)["one"]
-    assert isinstance(one, answers.Thresholds)
+    one = class_predictions.thresholds(found)["one"]
+    assert isinstance(one, class_predictions.Thresholds)
     assert one.plain["sensitivity"] == 0
-    told = positive >= one.chosen[0]
-    assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, told))
+    predicted = positive >= one.chosen[0]
+    assert one.moved["f1"] == pytest.approx(other.f1_score(TRUTH, predicted))
     assert one.moved["f1"] > 0.7
-    lost = answers.thresholds(compare([made("blind")], draws=10))["blind"]
+    lost = class_predictions.thresholds(compare([made("blind")], draws=10))["blind"]
     assert isinstance(lost, str)
     assert lost.startswith("no scores of validation images for seed 0: restorekit evaluate ")
 
@@ -496,7 +496,7 @@ def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
         positive = base.copy()
         positive[wrong] = 1 - positive[wrong]
         runs.append(made(name, positive=positive))
-    found = answers.cases(compare(runs, draws=10))
+    found = class_predictions.cases(compare(runs, draws=10))
     assert [case.key for case in found] == ["x005.png", "x003.png", "x007.png"]
     assert found[0].called == ("no", "yes", "yes", "no")
     assert (found[0].group, found[0].truth, found[0].chance[1]) == ("p2", "no", pytest.approx(0.9))
@@ -504,9 +504,9 @@ def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
 
 def test_calibration_is_the_metric(made: Made) -> None:
     positive = chances(1.0)
-    found = answers.calibrations(compare([made(positive=positive)], draws=10))["one"]
-    told = np.stack([1 - positive, positive], axis=1)
-    assert found.ece == pytest.approx([float(class_score("ece", told, TRUTH.astype(int)))], abs=1e-5)
+    found = class_predictions.calibrations(compare([made(positive=positive)], draws=10))["one"]
+    predicted = np.stack([1 - positive, positive], axis=1)
+    assert found.ece == pytest.approx([float(class_score("ece", predicted, TRUTH.astype(int)))], abs=1e-5)
     promised, true, count = found.bins[0]
     assert count.sum() == IMAGES
     assert np.abs(promised - true) @ count / IMAGES == pytest.approx(found.ece[0])
@@ -515,19 +515,21 @@ def test_calibration_is_the_metric(made: Made) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_what_calibration_would_be_if_probabilities_came_true(classes: int) -> None:
     rng = np.random.default_rng(1)
-    told = rng.dirichlet([0.7] * classes, IMAGES)
-    mean, most = answers.if_perfect([told])
-    drawn = [class_score("ece", told, np.array([rng.choice(classes, p=p) for p in told])) for _ in range(500)]
+    predicted = rng.dirichlet([0.7] * classes, IMAGES)
+    mean, most = class_predictions.if_perfect([predicted])
+    drawn = [class_score("ece", predicted, np.array([rng.choice(classes, p=p) for p in predicted])) for _ in range(500)]
     assert mean == pytest.approx(np.mean(drawn), rel=0.05)
     assert most == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
-    assert answers.if_perfect([told, told]) == pytest.approx((mean, most)), "the same images, the same luck"
+    assert class_predictions.if_perfect([predicted, predicted]) == pytest.approx((mean, most)), (
+        "the same images, the same luck"
+    )
 
 
-# What a judge said
+# What a classifier said
 
 
 def audited(home: Path, restored: Any, poor: Any = None, *, step: int = 7, drop: int = 0) -> Path:
-    """Write what a judge said of a run, the probability of "yes" before and after restoration."""
+    """Write what a classifier said of a run, the probability of "yes" before and after restoration."""
     poor = chances(3.0) if poor is None else poor
     rows = [
         f"x{i:03d}.png,p{i // 2},{('no', 'yes')[int(TRUTH[i])]},{1 - a},{a},{1 - b},{b}"
@@ -539,24 +541,24 @@ def audited(home: Path, restored: Any, poor: Any = None, *, step: int = 7, drop:
     return home
 
 
-def test_what_one_judge_said_of_all_is_compared(made: Made, tmp_path: Path) -> None:
+def test_what_one_classifier_said_of_all_is_compared(made: Made, tmp_path: Path) -> None:
     before, turned = chances(3.0) > 0.5, np.random.default_rng(0).random(IMAGES) < 0.3
     after = np.where(turned, 1 - chances(3.0), chances(3.0))
     runs = [audited(made("keeps"), chances(3.0)), audited(made("loses", head=False), after)]
-    runs.append(made("answers", restores=False))
+    runs.append(made("classifies", restores=False))
     found = compare(runs)
-    assert found.unjudged == ""
-    names = ["judge_agrees", "judge_keeps_no", "judge_keeps_yes"]
+    assert found.unaudited == ""
+    names = ["audit_agrees", "audit_keeps_no", "audit_keeps_yes"]
     assert [column.name for column in found.columns][-3:] == names
     wanted = [(~turned).mean(), (~turned)[(TRUTH == 0) & ~before].mean(), (~turned)[(TRUTH == 1) & before].mean()]
     assert [found.cells["loses", name].value for name in names] == pytest.approx(wanted)
-    low, high = found.cells["loses", "judge_keeps_yes"].patients or (0, 0)
+    low, high = found.cells["loses", "audit_keeps_yes"].patients or (0, 0)
     assert low < wanted[2] < high < 1
     assert [found.cells["keeps", name].value for name in names] == [1, 1, 1]
     assert {(t.one, t.other) for t in found.tests if t.column in names} == {("keeps", "loses")}
-    assert found.cells["keeps", "judge_agrees"].best
-    assert ("answers", "judge_agrees") not in found.cells
-    assert "judge keeps yes" in pages.write_page(found, tmp_path / "x.html").read_text()
+    assert found.cells["keeps", "audit_agrees"].best
+    assert ("classifies", "audit_agrees") not in found.cells
+    assert "audit keeps yes" in pages.write_page(found, tmp_path / "x.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -564,13 +566,16 @@ def test_what_one_judge_said_of_all_is_compared(made: Made, tmp_path: Path) -> N
     [
         (lambda home: home, "two-0 was not audited as it is now, and "),
         (lambda home: audited(home, chances(3.0), step=6), "two-0 was not audited as it is now, and "),
-        (lambda home: audited(home, chances(3.0), chances(2.0)), "were audited by different judges, or at different"),
+        (
+            lambda home: audited(home, chances(3.0), chances(2.0)),
+            "were audited by different classifiers, or at different",
+        ),
     ],
 )
-def test_what_several_judges_said_is_not_compared(made: Made, other: Callable[[Path], Path], why: str) -> None:
+def test_what_several_classifiers_said_is_not_compared(made: Made, other: Callable[[Path], Path], why: str) -> None:
     found = compare([audited(made("one"), chances(2.0)), other(made("two"))], draws=10)
-    assert why in found.unjudged
-    noted(found, "What judges said is left out, for ", why)
+    assert why in found.unaudited
+    noted(found, "Scores of audits are left out, for ", why)
     assert [column.name for column in found.columns] == [*TABLE, "ece"]
 
 
@@ -648,7 +653,7 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         "task": (pair(classes=("no", "sick")), "other tasks: the classes no, yes, positive yes; the classes no, sick"),
         "pixels": (
             lambda made: [made("one", columns=poor), made("two", columns=other_poor)],
-            "1 of 60 poor test images have the same key but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
+            "1 of 60 poor test images have equal keys but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
         ),
         "phantoms": (
             lambda made: [made("one", recipe=made_so, data=synthetic), made("two", recipe=made_else, data=synthetic)],
@@ -716,9 +721,9 @@ def test_a_folder_of_runs_is_its_runs(made: Made) -> None:
 
 def test_a_column_that_is_not_there_is_named(made: Made) -> None:
     found = compare([made()], draws=10)
-    assert demand_column(found, "f2") == "f2"
+    assert check_column(found, "f2") == "f2"
     with pytest.raises(DataError, match=r"--metric: no column of this table is called 'f3'"):
-        demand_column(found, "f3")
+        check_column(found, "f3")
 
 
 # What is said
@@ -875,7 +880,7 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
     low, high = found.cells["one", "specificity"].patients or (0, 0)
     assert low < found.cells["one", "specificity"].value < high
     assert found.cells["one", "auroc"].patients is None, "it varies, and is of that patient alone all the same"
-    assert [answers.curves(found, kind)["one"].band for kind in (roc_curve, pr_curve)] == [None, None]
+    assert [class_predictions.curves(found, kind)["one"].band for kind in (roc_curve, pr_curve)] == [None, None]
     page = " ".join(pages.write_page(found, tmp_path / "x.html").read_text().split())
     assert (
         page.count("No band is drawn for one, whose AUROC has no interval: all images of a class are of one patient")
@@ -886,9 +891,9 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
 
 def test_the_table_for_latex_tells_the_doubts(made: Made) -> None:
     found = compare([made("one"), made("two", seed=1)], draws=10, allow_unequal=True)
-    told = words.latex(found)
+    table = words.latex(found)
     assert len(words.notes(found)) > 2
-    assert all(tex(note) in told for note in words.notes(found))
+    assert all(tex(note) in table for note in words.notes(found))
 
 
 def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:
@@ -909,7 +914,7 @@ def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Ca
 def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
     """What is over by the step that is scored, or begins after it, says nothing of the weights that are compared."""
 
-    def watched(run: Path, collapsed: tuple[int, int], step: int) -> Path:
+    def with_health(run: Path, collapsed: tuple[int, int], step: int) -> Path:
         rows = [f"{at},variation,{0.01 if collapsed[0] <= at <= collapsed[1] else 0.9}" for at in range(100, 1001, 100)]
         (run / "health.csv").write_text("\n".join(["step,measure,value", *rows]) + "\n")
         (run / "health.json").write_text(json.dumps({"steps": 1000, "findings": []}))  # of a version that knew no limit
@@ -917,23 +922,23 @@ def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
         (run / "scores" / "test.json").write_text(json.dumps(scores | {"step": step}))
         return run
 
-    def told(*runs: Path) -> list[str]:
+    def notes_of(*runs: Path) -> list[str]:
         return [note for note in words.notes(compare(list(runs), draws=20)) if "By training health" in note]
 
-    ill, over = watched(made("ill"), (300, 1000), 1000), watched(made("over"), (300, 500), 1000)
-    best, later = watched(made("best"), (300, 700), 600), watched(made("later"), (700, 1000), 500)
-    (note,) = told(ill, over, best, later, made("unwatched"))
+    ill, over = with_health(made("ill"), (300, 1000), 1000), with_health(made("over"), (300, 500), 1000)
+    best, later = with_health(made("best"), (300, 700), 600), with_health(made("later"), (700, 1000), 500)
+    (note,) = notes_of(ill, over, best, later, made("unwatched"))
     assert ": ill (mode collapse); best (mode collapse). Look" in note
-    (note,) = told(ill, watched(made("ill", 1), (500, 1000), 1000))
+    (note,) = notes_of(ill, with_health(made("ill", 1), (500, 1000), 1000))
     assert ": ill, seed 0 (mode collapse); ill, seed 1 (mode collapse). Look" in note
     for name, text in (
         ("health.json", "[]"),
         ("health.json", "{"),
         ("health.csv", "step,measure,value\nx,variation,1\n"),
     ):
-        watched(ill, (300, 1000), 1000)
+        with_health(ill, (300, 1000), 1000)
         (ill / name).write_text(text)
-        assert told(ill, over) == [], (name, text)
+        assert notes_of(ill, over) == [], (name, text)
 
 
 def test_the_page_lays_out_without_broken_words_on_a_desktop_and_a_phone(

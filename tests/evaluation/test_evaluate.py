@@ -20,7 +20,7 @@ from PIL import Image
 from restorekit import CheckpointError, DataError, measures, write_image
 from restorekit.data.splits import open_splits
 from restorekit.evaluation import gallery
-from restorekit.evaluation.evaluate import evaluate, pictures, rehearse, score
+from restorekit.evaluation.evaluate import check_metrics_early, evaluate, pictures, score
 from restorekit.evaluation.gallery import SHOWN
 from restorekit.evaluation.harm import harm
 from restorekit.evaluation.intervals import BIASED, exact, resamples, units
@@ -385,10 +385,10 @@ def test_scoring_splits_of_a_fraction(build_run: Build, plugins: Any) -> None:
     assert sum(len(batch.key) for batch in run.images.scoring("val")) == run.images.sizes["val"] > 0
 
 
-def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build) -> None:
+def test_metric_that_cannot_score_is_refused_before_training(build_run: Build) -> None:
     run = build_run(data__a=toy(test=3), evaluate={"metrics": ["psnr"]})
     weights = {name: tensor.clone() for name, tensor in run.nets.state_dict().items()}
-    rehearse(run)
+    check_metrics_early(run)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in run.nets.state_dict().items())
     assert run.nets.training
 
@@ -397,10 +397,10 @@ def test_a_metric_that_cannot_score_is_told_before_the_training(build_run: Build
 
     run.metrics["psnr"].measure = refuse
     with pytest.raises(DataError, match="it cannot"):
-        rehearse(run)
+        check_metrics_early(run)
 
 
-def test_whose_the_images_are_is_told_apart_from_those_of_nobody_known(saved: Build) -> None:
+def test_images_without_patient_are_counted_separately(saved: Build) -> None:
     run = saved("psnr", data__a=toy(test=6, grouped=2))
     scored = run.images.scoring
 

@@ -1,4 +1,4 @@
-"""Good images beside poor and restored ones: scored, compared, told; and metrics of which neither way is better."""
+"""Good images beside poor and restored ones: scored, compared, reported; and metrics of which neither way is better."""
 
 import csv
 import json
@@ -183,7 +183,7 @@ def test_what_every_run_is_measured_by_is_left_out_of_validation(build_run: Buil
 
 
 @pytest.mark.parametrize(("size", "dims"), [([24], "1 dimension."), ([8, 8, 8], "3 dimensions.")])
-def test_signals_and_volumes_are_told_why_not(saved: Build, size: list[int], dims: str) -> None:
+def test_measures_of_images_refuse_signals_and_volumes_with_reason(saved: Build, size: list[int], dims: str) -> None:
     run = saved(evaluate={"metrics": []}, data__size=size, data__a=toy(test=3))
     run.begin("test")
     summary = evaluate(run)
@@ -192,7 +192,7 @@ def test_signals_and_volumes_are_told_why_not(saved: Build, size: list[int], dim
     assert f"these measures are defined for two-dimensional images, and these have {dims}" in text
 
 
-def test_images_too_small_for_a_measure_are_told_so(saved: Build) -> None:
+def test_measure_of_too_small_images_is_refused_with_reason(saved: Build) -> None:
     run = saved(evaluate={"metrics": []}, data__a=toy(test=3), data__b=toy("b", test=3))
     run.begin("test")
     found = evaluate(run)["metrics"]
@@ -228,7 +228,7 @@ def test_scores_of_earlier_versions_are_still_shown(saved: Build) -> None:
     assert "to measure them" not in page(run)
 
 
-def test_of_how_many_images_a_score_tells_is_said_where_it_is_not_all(saved: Build) -> None:
+def test_score_of_some_images_states_their_number(saved: Build) -> None:
     run = saved(
         {"name": "mean", "most": 0.42}, data__a=toy(test=12, level=1, noise=0.0), data__b=toy("b", test=12, level=1)
     )
@@ -377,9 +377,9 @@ def test_the_headline_says_by_what_the_images_moved(
     assert len(sentences) == len(said)
     for sentence, parts in zip(sentences, said, strict=True):
         assert all(part in sentence for part in parts)
-    (told,) = towards.warnings({"metrics": metrics}) or [""]
-    assert warned in told
-    assert bool(told) is bool(warned)
+    (warning,) = towards.warnings({"metrics": metrics}) or [""]
+    assert warned in warning
+    assert bool(warning) is bool(warned)
     assert findings.score_warnings({"metrics": metrics}) == []
 
 
@@ -403,7 +403,7 @@ def metrics(*specs: Any, **train: Any) -> dict[str, Any]:
     return {**SCALE, "evaluate": {"metrics": list(specs)}, "train": {"steps": 2, "score_every": 1, **train}}
 
 
-def test_the_best_is_told_by_the_first_metric_that_knows(build_run: Build) -> None:
+def test_best_checkpoint_is_chosen_by_first_metric_with_a_direction(build_run: Build) -> None:
     run = build_run(**metrics("mean", "psnr"), data__a=toy(val=2, truth=True))
     assert run.selection.metric == "psnr"
     list(train(run))
@@ -416,16 +416,16 @@ def test_the_best_is_told_by_the_first_metric_that_knows(build_run: Build) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "error"),
     [
         (metrics("mean", keep="best"), "train.keep: best needs a metric that knows what is better"),
         (metrics("mean", "psnr", best="mean"), "train.best: of mean, neither more nor less is better; .* psnr"),
     ],
 )
 def test_a_checkpoint_is_never_chosen_by_what_has_no_better(
-    build_run: Build, options: dict[str, Any], fault: str, tmp_path: Path
+    build_run: Build, options: dict[str, Any], error: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=fault):
+    with pytest.raises(RecipeError, match=error):
         build_run(**options, data__a=toy(val=2, truth=True))
 
 

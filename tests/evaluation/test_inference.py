@@ -24,7 +24,7 @@ def members(group: Any) -> Any:
     return (np.arange(max(group) + 1)[:, None] == np.array(group)).astype(float)
 
 
-def answers(rng: Any, positive: Any, skill: float) -> Any:
+def predictions(rng: Any, positive: Any, skill: float) -> Any:
     """Probabilities (N, 2) on a coarse grid, so that ties come."""
     chance = np.clip((0.5 + skill * (positive - 0.5) + 0.3 * rng.standard_normal(len(positive))), 0, 1).round(1)
     return np.stack([1 - chance, chance], axis=1)
@@ -38,7 +38,7 @@ def score_difference(one: Any, other: Any, target: Any, group: Any, name: str = 
 def test_a_swap_of_patients_is_a_swap_of_their_answers() -> None:
     rng = np.random.default_rng(1)
     group, target = np.repeat(np.arange(PATIENTS), 3), rng.integers(0, 2, 3 * PATIENTS)
-    one, other = answers(rng, target, 0.5), answers(rng, target, 0.1)
+    one, other = predictions(rng, target, 0.5), predictions(rng, target, 0.1)
     found, p = inference.swap_test([score_difference(one, other, target, group)], PATIENTS, 9999, 0)
     gaps = []
     for swap in product((False, True), repeat=PATIENTS):
@@ -67,7 +67,7 @@ def test_areas_are_those_of_swapped_ranks(seed: int) -> None:
     rng = np.random.default_rng(seed)
     group = rng.integers(0, PATIENTS, 20)
     positive = np.array([True, False] * 10)
-    one, other = (answers(rng, positive, skill)[:, 1] for skill in (0.5, 0.1))
+    one, other = (predictions(rng, positive, skill)[:, 1] for skill in (0.5, 0.1))
     swap = rng.integers(0, 2, PATIENTS)
     found = inference.ranked(one, other, positive, (np.arange(PATIENTS)[:, None] == group).astype(float))
     swapped = swap[group] == 1
@@ -80,7 +80,7 @@ def test_areas_are_those_of_swapped_ranks(seed: int) -> None:
 def test_of_accuracy_and_single_images_it_is_mcnemars_exact_test() -> None:
     rng = np.random.default_rng(3)
     target = rng.integers(0, 2, 12)
-    one, other = answers(rng, target, 0.7), answers(rng, target, 0.0)
+    one, other = predictions(rng, target, 0.7), predictions(rng, target, 0.0)
     right = [chances.argmax(1) == target for chances in (one, other)]
     b, c, exact = inference.mcnemar(*right)
     _, p = inference.swap_test([score_difference(one, other, target, np.arange(12), "accuracy")], 12, 9999, 0)
@@ -92,7 +92,7 @@ def test_of_accuracy_and_single_images_it_is_mcnemars_exact_test() -> None:
 def test_more_images_or_seeds_of_a_patient_are_no_more_witnesses() -> None:
     rng = np.random.default_rng(4)
     target = rng.integers(0, 2, 30)
-    one, other = answers(rng, target, 0.5), answers(rng, target, 0.2)
+    one, other = predictions(rng, target, 0.5), predictions(rng, target, 0.2)
     often = np.repeat(np.arange(30), 5)
     single, many, loose = (
         inference.swap_test([score_difference(one[i], other[i], target[i], group, "accuracy")], n, 9999, 0)[1][0]
@@ -113,7 +113,7 @@ def test_the_level_holds_where_nothing_differs() -> None:
     found = []
     for _ in range(200):
         target = np.repeat(rng.integers(0, 2, 25), 3)
-        one, other = (np.repeat(answers(rng, target[::3], 0.3), 3, axis=0) for _ in range(2))
+        one, other = (np.repeat(predictions(rng, target[::3], 0.3), 3, axis=0) for _ in range(2))
         found.append(score_difference(one, other, target, group))
     p = np.array([inference.swap_test([one], 25, 499, seed)[1][0] for seed, one in enumerate(found)])
     assert 0.01 <= np.mean(p < 0.05) <= 0.095  # within three standard errors

@@ -19,7 +19,7 @@ from torch import nn
 
 from restorekit import Domain, RecipeError, nd
 from restorekit.discovery.plugins import Plugins, load
-from restorekit.evaluation.costs import CLASSIFY, RESTORE, demand_device, multiply_adds
+from restorekit.evaluation.costs import CLASSIFY, RESTORE, check_device, multiply_adds
 from restorekit.evaluation.profile import (
     Profile,
     Row,
@@ -32,7 +32,7 @@ from restorekit.evaluation.profile import (
 )
 from restorekit.io.tables import Table, write_table
 from restorekit.recipes import recipe
-from restorekit.runs.nets import assumed, build_nets
+from restorekit.runs.nets import build_nets, placeholder_domains
 from restorekit.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -71,13 +71,13 @@ class Attentive(nn.Module):
         self.sizes = [n * width for n in (heads, pairs, pairs)]
         self.width = width
         self.patches = nn.Conv2d(3, heads * width, 16, 16)
-        self.told = nn.Linear(heads * width, sum(self.sizes))
+        self.project = nn.Linear(heads * width, sum(self.sizes))
         self.mixed = nn.Linear(heads * width, heads * width)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         tokens = self.patches(image).flatten(2).mT
         q, k, v = (
-            part.unflatten(-1, (-1, self.width)).transpose(1, 2) for part in self.told(tokens).split(self.sizes, -1)
+            part.unflatten(-1, (-1, self.width)).transpose(1, 2) for part in self.project(tokens).split(self.sizes, -1)
         )
         seen = nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=q.shape != k.shape)
         made: torch.Tensor = self.mixed(seen.transpose(1, 2).flatten(2))
@@ -104,7 +104,7 @@ def test_networks_of_the_paper_are_counted_as_by_hand(variant: str, whole: float
     """GFLOP of one 256 x 256 image, two a multiply-add, summed over the layers' shapes by hand."""
     spec = recipe.load(XRAY, load(), variant=variant)
     with torch.device("meta"), torch.inference_mode():
-        net = build_nets(spec, load().parts, assumed(spec)).ab.eval()
+        net = build_nets(spec, load().parts, placeholder_domains(spec)).ab.eval()
         image = torch.empty(1, 3, 256, 256)
         assert 2e-9 * multiply_adds(lambda: net(image)) == pytest.approx(whole, abs=0.006)
         assert 2e-9 * multiply_adds(lambda: net.raw(image)) == pytest.approx(classify, abs=0.006)
@@ -116,7 +116,7 @@ def test_published_parameters_round_as_ours() -> None:
     for variant in ("", "q1", "q3", "q5", "cnn_light", "cnn"):
         spec = found[variant]
         with torch.device("meta"):
-            net = build_nets(spec, load().parts, assumed(spec)).ab
+            net = build_nets(spec, load().parts, placeholder_domains(spec)).ab
         assert round(sum(p.numel() for p in net.parameters()), -3) == spec.paper["parameters"]
 
 
@@ -180,7 +180,7 @@ def test_networks_are_held_against_those_that_take_the_same_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "told", "shown"),
+    ("count", "cell", "shown"),
     [
         (14_840_000_000, "14.84 G", "14.84"),
         (10_000_000, "0.01 G", "0.01"),
@@ -190,10 +190,10 @@ def test_networks_are_held_against_those_that_take_the_same_images() -> None:
         (None, "-", "-"),
     ],
 )
-def test_multiply_adds_of_small_networks_are_not_rounded_away(count: int | None, told: str, shown: str) -> None:
+def test_multiply_adds_of_small_networks_are_not_rounded_away(count: int | None, cell: str, shown: str) -> None:
     found = profile_of(Row("net", CLASSIFY, multiply_adds=count))
     (cells,), (screen,) = table(found).rows, summary(found)[1]
-    assert (cells[3], screen[3]) == (told, shown)
+    assert (cells[3], screen[3]) == (cell, shown)
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=20), st.integers(1, 64))
@@ -206,9 +206,9 @@ def test_timing_is_the_middle_and_the_quartiles(seconds: list[float], batch: int
 def test_what_is_asked_for_and_not_there(tmp_path: Path, spec: Any) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(RecipeError, match="torch sees no GPU here; take --device cpu"):
-            demand_device("cuda")
-    with pytest.raises(RecipeError, match="takes cpu or cuda; came 'gpu'"):
-        demand_device("gpu")
+            check_device("cuda")
+    with pytest.raises(RecipeError, match="takes cpu or cuda; got 'gpu'"):
+        check_device("gpu")
     with pytest.raises(RecipeError, match=r"gone: no such recipe or run folder"):
         targets([tmp_path / "gone"], load(), [])
     with pytest.raises(RecipeError, match=r"--variants: no variant is called 'q33'. Did you mean 'q3'\?"):
@@ -260,17 +260,17 @@ def register_parts(add):
 """
 
 
-def guest(folder: Path, name: str, code: str) -> None:
+def plugin(folder: Path, name: str, code: str) -> None:
     """Write a plugin that is installed wherever the folder is on the path."""
-    (folder / f"guest_{name}.py").write_text(code)
+    (folder / f"plugin_{name}.py").write_text(code)
     info = folder / f"restorekit_{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[restorekit]\n{name} = guest_{name}\n")
+    (info / "entry_points.txt").write_text(f"[restorekit]\n{name} = plugin_{name}\n")
 
 
 def profiled(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Profile tiny.yaml of a folder, with the guests in it, into costs.csv."""
+    """Profile tiny.yaml of a folder, with the plugins in it, into costs.csv."""
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     return subprocess.run(
         [str(SCRIPT), "profile", "tiny.yaml", *options, "-o", "costs.csv"],
@@ -283,10 +283,10 @@ def profiled(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
+def test_error_is_reported_in_its_row_only(tmp_path: Path) -> None:
     """A variant that cannot be made, one whose process dies, and a batch for which no memory suffices."""
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    guest(tmp_path, "deadly", DEADLY)
+    plugin(tmp_path, "deadly", DEADLY)
     options = ["--variants", "all", "--batch", "2", "--batch", "1000000000", "--rounds", "1", "--device", "cpu"]
     done = profiled(tmp_path, *options)
     assert done.returncode == 3, done.stderr
@@ -301,12 +301,14 @@ def test_a_fault_stays_in_its_row(tmp_path: Path) -> None:
     assert 0 < float(good["ms_2_q1"]) <= float(good["ms_2"]) <= float(good["ms_2_q3"])
     assert int(good["peak_bytes_2"]) > 4 * int(good["parameters"])
     assert good["ms_1000000000"] == ""
-    assert good["fault"].startswith("batch 1000000000: out of memory: it tried to take ")
+    assert good["error"].startswith("batch 1000000000: out of memory: it tried to take ")
     assert (good["does"], good["threads"], good["precision"]) == ("restore", os.environ["OMP_NUM_THREADS"], "fp32")
-    assert "nets.generator.width: generator 'resnet': width must be" in rows["tiny wrong"]["fault"]
-    assert rows["tiny deadly"]["fault"] == "the process was killed (signal 9), most likely for want of memory"
+    assert "nets.generator.width: generator 'resnet': width must be" in rows["tiny wrong"]["error"]
+    assert rows["tiny deadly"]["error"] == "the process was killed (signal 9), most likely out of memory"
     first = [line.partition(":")[0] for line in done.stderr.splitlines() if not line.startswith("error: ")]
-    assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], "each is told when it is measured"
+    assert first == ["tiny, restore", "tiny wrong, restore", "tiny deadly, restore"], (
+        "each is reported when it is measured"
+    )
 
 
 GREEDY = """
@@ -348,17 +350,17 @@ train: {steps: 2}
 def test_a_killed_process_costs_one_batch_of_one_work(tmp_path: Path, job: str) -> None:
     """All else is measured, in every round: the other batches of the work, and the other work at that batch."""
     (tmp_path / "tiny.yaml").write_text(GREEDY_RECIPE.replace("job: time", f"job: {job}"))
-    guest(tmp_path, "greedy", GREEDY)
+    plugin(tmp_path, "greedy", GREEDY)
     batches = [word for batch in (1, 3, 2) for word in ("--batch", str(batch))]
     done = profiled(tmp_path, *batches, "--rounds", "2", "--device", "cpu")
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr
     with (tmp_path / "costs.csv").open(newline="") as stream:
         classify, restore = csv.DictReader(stream)
-    assert (classify["does"], classify["fault"]) == ("classify", "")
+    assert (classify["does"], classify["error"]) == ("classify", "")
     what = "peak memory: " if job == "memory" else ""
-    killed = "the process was killed (signal 9), most likely for want of memory"
-    assert (restore["does"], restore["fault"]) == ("restore and classify", f"batch 3: {what}{killed}")
+    killed = "the process was killed (signal 9), most likely out of memory"
+    assert (restore["does"], restore["error"]) == ("restore and classify", f"batch 3: {what}{killed}")
     assert restore["peak_bytes_3"] == ""
     assert (restore["calls_3"] == "0") == (job == "time")
     timed = [(found, batch) for found in (classify, restore) for batch in "132" if found[f"ms_{batch}"]]
@@ -407,13 +409,13 @@ variants:
 def test_a_classifier_has_no_restoring_to_measure(tmp_path: Path) -> None:
     """From the command, with times and memory: one row, to classify; without a head, nothing and one line."""
     (tmp_path / "tiny.yaml").write_text(CLASSIFIER)
-    guest(tmp_path, "handing", HANDING)
+    plugin(tmp_path, "handing", HANDING)
     options = ["--batch", "1", "--batch", "2", "--rounds", "2", "--device", "cpu"]
     done = profiled(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "costs.csv").open(newline="") as stream:
         (found,) = csv.DictReader(stream)
-    assert (found["does"], found["parameters"], found["published"], found["fault"]) == (CLASSIFY, "6", "6.0", "")
+    assert (found["does"], found["parameters"], found["published"], found["error"]) == (CLASSIFY, "6", "6.0", "")
     assert int(found["multiply_adds"]) == 8 * 8 + 2, "a pixel once, and two classes"
     assert all(float(found[f"ms_{batch}"]) > 0 and int(found[f"calls_{batch}"]) >= 2 for batch in (1, 2))
     assert all(int(found[f"peak_bytes_{batch}"]) > 4 * 64 * batch for batch in (1, 2))
@@ -422,7 +424,7 @@ def test_a_classifier_has_no_restoring_to_measure(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     with (tmp_path / "costs.csv").open(newline="") as stream:
         (found,) = csv.DictReader(stream)
-    assert found["fault"].startswith("nets.head: the generator hands its images through")
+    assert found["error"].startswith("nets.head: the generator hands its images through")
 
 
 NASTY = 'a|b & <i>50 %</i> of $x_1$ \\ "q"\n#'

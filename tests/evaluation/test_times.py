@@ -55,15 +55,15 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
             float((10 * (4 / error).log10()).mean())
         )
         with torch.no_grad():
-            told = run.nets.ab.head(image).double().softmax(1)[:, 1]
+            positive = run.nets.ab.head(image).double().softmax(1)[:, 1]
         lines = {whose: line["points"] for whose, line in curves[chance]["lines"].items()}
         yes = target == 1
         of = {"all": torch.ones_like(yes), "true: yes": yes, "true: not yes": ~yes}
         assert {whose: points[k]["value"] for whose, points in lines.items()} == pytest.approx(
-            {whose: float(told[rows].mean()) for whose, rows in of.items()}
+            {whose: float(positive[rows].mean()) for whose, rows in of.items()}
         )
         assert [points[k]["n"] for points in lines.values()] == [int(rows.sum()) for rows in of.values()]
-        called = float(((told > 0.5) == yes).double().mean())
+        called = float(((positive > 0.5) == yes).double().mean())
         assert curves["accuracy"]["lines"]["all"]["points"][k]["value"] == pytest.approx(called)
         assert all(
             p["low"] <= p["value"] <= p["high"] and p["times"] == k for p in (line[k] for line in lines.values())
@@ -148,7 +148,7 @@ def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]
     assert "is of another checkpoint than the scores; evaluate --times again" in text
 
 
-def test_what_is_written_and_told(build_run: Callable[..., Run]) -> None:
+def test_times_writes_json_csv_and_summary(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
     before = report(run.folder).read_text()
     assert "Again and again" not in before
@@ -238,5 +238,5 @@ def test_ranges(text: str, wanted: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "5..1", "-1", "1...2", "0..101", "1.5"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(RecipeError, match=r"--times: takes a number or a range, such as 3 or 0..5, up to 100; came"):
+    with pytest.raises(RecipeError, match=r"--times: takes a number or a range, such as 3 or 0..5, up to 100; got"):
         passes(text)

@@ -248,10 +248,10 @@ def test_what_is_damaged_inside_a_codec_is_a_line(tmp_path: Path) -> None:
             try:
                 image = read_image(tmp_path / "x.dcm")[0]
             except DataError as error:
-                told = str(error)
+                message = str(error)
             else:
-                told = "" if np.isfinite(image).all() else "not\nfinite"
-            assert "\n" not in told
+                message = "" if np.isfinite(image).all() else "not\nfinite"
+            assert "\n" not in message
 
 
 def test_truncated_pixels() -> None:

@@ -136,7 +136,7 @@ def test_reads_the_file_once_until_it_changes(cache, tmp_path):
         assert (read_image(tmp_path / "x.png")[0] == 1).all()
 
 
-def test_what_is_declared_or_chosen_is_told_apart(cache, tmp_path):
+def test_cache_key_depends_on_declared_range_and_format(cache, tmp_path):
     write_image(tmp_path / "x.png", np.array([[[-1.0, 0.0]]]))
     with reading_through(cache):
         assert read_image(tmp_path / "x.png")[0].max() == pytest.approx(0, abs=0.01)

@@ -155,8 +155,8 @@ def test_exif_orientation_is_applied(tmp_path, suffix):
     [
         ("x.gif", (1, 4, 4), "files are written as"),
         ("x", (1, 4, 4), "no suffix"),
-        ("x.png", (2, 4, 4), "came"),
-        ("x.png", (4, 4), "came"),
+        ("x.png", (2, 4, 4), "got"),
+        ("x.png", (4, 4), "got"),
     ],
 )
 def test_what_cannot_be_written(tmp_path, name, shape, says):

@@ -259,7 +259,7 @@ def test_what_a_format_cannot_hold_is_never_cut(tmp_path: Path, suffix: str, dty
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_format_is_told_all_that_it_needs(tmp_path: Path) -> None:
+def test_other_format_gets_range_and_spacing(tmp_path: Path) -> None:
     """A TIFF whose lowest value is white, of another byte order, as PNG and as NumPy file."""
     array = np.array([[0, 65535, 100]], np.uint16)
     tifffile.imwrite(tmp_path / "x.tif", array, photometric="miniswhite", byteorder=">")
@@ -377,7 +377,7 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
         refused(tmp_path / name, "holds values that are not finite", range=(0, 1))
 
 
-def test_what_no_array_of_pixels_is(tmp_path: Path) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path) -> None:
     for name, array in {"bool": np.zeros((2, 2), bool), "complex": np.zeros((2, 2), complex)}.items():
         np.save(tmp_path / f"{name}.npy", array)
         refused(tmp_path / f"{name}.npy", f"holds values of type {name}")

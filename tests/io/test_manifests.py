@@ -1,4 +1,4 @@
-"""Manifests: what a table says of its images, and every fault in one line with file and line."""
+"""Manifests: what a table says of its images, and every error in one line with file and line."""
 
 from pathlib import Path
 
@@ -66,14 +66,14 @@ def test_parquet_says_the_same(base: Path) -> None:
         (b"path\na\xff.png\n", r"m.csv:2: holds a byte that is not UTF-8"),
     ],
 )
-def test_faults(base: Path, text: str | bytes, says: str) -> None:
+def test_errors(base: Path, text: str | bytes, says: str) -> None:
     (base / "m.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=says) as caught:
         read_manifest(base / "m.csv")
     assert "\n" not in str(caught.value)
 
 
-def test_faults_of_columns_and_of_the_file(base: Path) -> None:
+def test_errors_of_columns_and_of_the_file(base: Path) -> None:
     (base / "m.csv").write_text(TABLE)
     with pytest.raises(DataError, match=r"no column of a manifest is called 'class'"):
         read_manifest(base / "m.csv", {"class": "label"})

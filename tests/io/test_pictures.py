@@ -1,4 +1,4 @@
-"""Pictures of signals: readable curves on one scale. Those of images and volumes stand with the watcher `samples`."""
+"""Pictures of signals: readable curves on one scale. Those of images and volumes stand with the logger `samples`."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def test_the_columns_of_a_signal_have_one_scale(tmp_path: Path) -> None:
 
 def test_a_picture_keeps_what_is_said_about_it(tmp_path: Path) -> None:
     draw_picture(tmp_path / "plain.png", np.zeros((1, 8, 8)))
-    draw_picture(tmp_path / "told.png", np.zeros((1, 8, 8)), about="a phantom")
-    with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "told.png") as told:
+    draw_picture(tmp_path / "described.png", np.zeros((1, 8, 8)), about="a phantom")
+    with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "described.png") as described:
         assert plain.text == {}
-        assert told.text == {"Description": "a phantom"}
-        assert plain.tobytes() == told.tobytes()
+        assert described.text == {"Description": "a phantom"}
+        assert plain.tobytes() == described.tobytes()
 
 
 def test_single_pictures_of_a_signal_can_share_a_scale(tmp_path: Path) -> None:

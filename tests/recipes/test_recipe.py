@@ -1,4 +1,4 @@
-"""Recipes: layers, dotted settings, and every error at once, each with the place that it came from."""
+"""Recipes: layers, dotted settings, and every error at once, each with the place that it comes from."""
 
 import json
 from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_what_is_missing_is_named(errors: Errors) -> None:
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "only words\n", "3\n"])
 def test_a_file_that_is_no_mapping(lines: Lines, text: str) -> None:
     (line,) = lines(text)
-    assert line.startswith("r.yaml: a recipe is a mapping with name, data, nets, losses and train; came ")
+    assert line.startswith("r.yaml: a recipe is a mapping with name, data, nets, losses and train; got ")
 
 
 @pytest.mark.parametrize(
@@ -429,10 +429,10 @@ def test_an_installed_plugin_that_is_not_named_changes_nothing(tmp_path: Path) -
     def loud_layer(dims: int) -> Any:
         return nd.conv(dims)
 
-    guest = ModuleType("loud")
-    guest.register_parts = register_parts  # type: ignore[attr-defined]
+    plugin = ModuleType("loud")
+    plugin.register_parts = register_parts  # type: ignore[attr-defined]
     before = recipe.load(path, loud)
-    loud.register("loud", guest)
+    loud.register("loud", plugin)
     assert recipe.load(path, loud) == before
 
 
@@ -453,7 +453,7 @@ def test_the_parts_of_a_recipe_are_found_within_parts_too(load: Load, plugins: P
         *[("degradation", name) for name in ("blend", "blur")],
         *[("generator", name) for name in ("resnet", "unet")],
         *[("loss", name) for name in ("lsgan", "cycle", "identity")],
-        *[("discriminator", "patch"), ("metric", "psnr"), ("watcher", "csv"), ("watcher", "samples")],
+        *[("discriminator", "patch"), ("metric", "psnr"), ("logger", "csv"), ("logger", "samples")],
         *[("optimizer", "adam"), ("schedule", "constant")],
     }
 
@@ -490,21 +490,21 @@ def test_values_that_do_not_go_together_are_reported_beside_other_errors(errors:
         ("r.yaml:2", "nmae", "unknown-key"),
         ("r.yaml:9", "train.steps", "conflict"),
         ("r.yaml:10", "train.best", "unknown-name"),
-        ("r.yaml:12", "audit.judge", "conflict"),
+        ("r.yaml:12", "audit.classifier", "conflict"),
     ]
-    named = errors(JOINT.replace("audit: split", "audit:\n  judge: {name: unet, width: 8}"))
-    assert found_at(named[-1]) == ("r.yaml:13", "audit.judge", "conflict")
+    named = errors(JOINT.replace("audit: split", "audit:\n  classifier: {name: unet, width: 8}"))
+    assert found_at(named[-1]) == ("r.yaml:13", "audit.classifier", "conflict")
 
 
 def test_values_that_do_not_go_together_have_the_file_that_sets_them(errors: Errors, tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(GOOD + "evaluate: {metrics: [psnr]}\n")
     found = errors(
-        "extends: f.yaml\ntrain: {epochs: 2, steps: 3}\naudit:\n  judge: resnet\nseed: x\n", name="above.yaml"
+        "extends: f.yaml\ntrain: {epochs: 2, steps: 3}\naudit:\n  classifier: resnet\nseed: x\n", name="above.yaml"
     )
     assert [found_at(error)[:2] for error in found] == [
         ("above.yaml:5", "seed"),
         ("above.yaml:2", "train.steps"),
-        ("above.yaml:4", "audit.judge"),
+        ("above.yaml:4", "audit.classifier"),
     ]
     (error,) = errors("extends: f.yaml\ntrain:\n  best: ssim\n", name="above.yaml")
     assert found_at(error) == ("above.yaml:3", "train.best", "unknown-name")
@@ -610,6 +610,12 @@ def test_keys_of_version_1_are_refused_with_the_new_ones(errors: Errors) -> None
     ]
     assert "optimizer: {name: adam_tf, lr: 0.0001, eps: 1e-08}" in found[0].message
     assert "schedule: {name: linear, start: 0.5}" in found[1].message
+    (old,) = errors(f"{GOOD}audit: {{judge: {{name: unet, width: 8}}}}\n")
+    assert (old.place, old.code) == (("audit", "judge"), "outdated-key")
+    assert "classifier: {name: unet, width: 8}" in old.message
+    table = "{name: manifest, file: m.csv, quantity: age}"
+    (old,) = errors(GOOD.replace("{name: toy, side: a}", f"{{name: join, datasets: [{table}]}}"))
+    assert (old.place, old.code) == (("data", "a", "datasets", 0, "quantity"), "outdated-key")
 
 
 def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) -> None:
@@ -622,3 +628,7 @@ def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) ->
     old["train"] |= {"adam": {"lr": 1e-4, "eps_hat": True}, "decay_from": 0.5}
     assert recipe.resolved(old, "recipe.json", plugins) == now
     assert recipe.differences(old, now) == []
+    audited = load(GOOD, "audit={classifier: {name: unet, width: 8}}")
+    old = json.loads(audited.model_dump_json())
+    old["audit"]["judge"] = old["audit"].pop("classifier")
+    assert recipe.resolved(old, "recipe.json", plugins) == audited

@@ -229,8 +229,8 @@ def full(tmp_path):
     }
     write(tmp_path, "data.json", {"synthetic": True, "splits": splits})
     net = {"generator": "r2cgan_compact", "parameters": 906507, "encode_and_head": 896130}
-    judge = {"discriminator": "r2cgan_compact", "parameters": 411075}
-    write(tmp_path, "networks.json", {"ab": net, "ba": net, "d_a": judge, "d_b": judge})
+    critic = {"discriminator": "r2cgan_compact", "parameters": 411075}
+    write(tmp_path, "networks.json", {"ab": net, "ba": net, "d_a": critic, "d_b": critic})
     rng = np.random.default_rng(0)
     with (tmp_path / "metrics.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
@@ -460,7 +460,7 @@ def test_confounded_sources_and_domains_are_named(full):
 NIH, CLINIC = {"control": 280, "covid": 0}, {"control": 0, "covid": 405}
 
 
-def test_confounding_is_told_once_and_of_the_test_images_first(full):
+def test_confounding_is_reported_once_for_test_images_first(full):
     alone = {"nih": NIH, "clinic": CLINIC}
     nearly = {"nih": {"control": 280, "covid": 4}, "clinic": CLINIC}
     weaker = {"nih": {"control": 280, "covid": 40}, "clinic": {"control": 20, "covid": 405}}
@@ -481,7 +481,7 @@ def test_confounding_is_told_once_and_of_the_test_images_first(full):
 
 
 @pytest.mark.parametrize("train", [{"nih": CLINIC, "clinic": NIH}, {"paris": NIH, "rome": CLINIC}])
-def test_confounding_the_other_way_or_of_other_sources_is_told_by_itself(full, train):
+def test_different_confounding_gets_its_own_sentence(full, train):
     test = {"nih": NIH, "clinic": {"control": 3, "covid": 405}}
     splits = {"train": {"a": counts(280, 405, train)}, "test": {"a": counts(283, 405, test)}}
     write(full, "data.json", {"synthetic": False, "splits": splits})
@@ -496,7 +496,7 @@ def test_harm_that_an_audit_proves_is_the_first_warning(full):
     write(full, "scores/test.json", found | {"changed": "other images"})
     audit = {
         "step": found["step"],
-        "headline": ["By a judge."],
+        "headline": ["By a critic."],
         "sentences": ["It said so."],
         "flips": [],
         "scores": {},
@@ -529,11 +529,11 @@ def test_a_run_without_a_head_is_not_warned_of_accuracy(full):
         ((0, 0), (0, 0), []),
     ],
 )
-def test_a_class_that_no_training_image_shows_is_told(a, b, expected):
-    told = data_warnings.data_warnings({"splits": {"train": {"a": counts(*a, None, 9), "b": counts(*b, None, 9)}}})
-    told = [sentence for sentence in told if sentence.startswith("No training")]
-    assert len(told) == len(expected)
-    assert all(sentence.startswith(start) for sentence, start in zip(told, expected, strict=True))
+def test_class_without_training_images_gives_a_sentence(a, b, expected):
+    warnings = data_warnings.data_warnings({"splits": {"train": {"a": counts(*a, None, 9), "b": counts(*b, None, 9)}}})
+    warnings = [sentence for sentence in warnings if sentence.startswith("No training")]
+    assert len(warnings) == len(expected)
+    assert all(sentence.startswith(start) for sentence, start in zip(warnings, expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -613,12 +613,12 @@ def test_sentences_never_call_harm_a_gain(name, better, poor, restored, gain, ex
         (40, 0, [[60, 0], [0, 0]], ["No test image is covid"]),
     ],
 )
-def test_a_reader_is_told_of_few_patients_and_few_images_of_a_class(groups, ungrouped, matrix, expected):
+def test_few_patients_or_images_of_a_class_give_a_warning(groups, ungrouped, matrix, expected):
     confusion = {"classes": ["control", "covid"], "matrix": matrix}
     counted = {"groups": groups, "ungrouped": ungrouped, "unit": "patient", "confusion": confusion, "split": "test"}
-    told = findings.score_warnings(counted)
-    assert len(told) == len(expected)
-    assert all(start in sentence for start, sentence in zip(expected, told, strict=True))
+    warnings = findings.score_warnings(counted)
+    assert len(warnings) == len(expected)
+    assert all(start in sentence for start, sentence in zip(expected, warnings, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -705,13 +705,13 @@ def test_text_can_be_read_by_day_and_by_night(full):
 
 
 @pytest.mark.parametrize(
-    ("p", "told"), [(1e-9, "< 0.0001"), (0.00012, "0.0001"), (0.5, "0.5000"), (math.nan, "not defined")]
+    ("p", "expected"), [(1e-9, "< 0.0001"), (0.00012, "0.0001"), (0.5, "0.5000"), (math.nan, "not defined")]
 )
-def test_p_values_as_text(p, told):
-    assert text.p_value(p) == told
+def test_p_values_as_text(p, expected):
+    assert text.p_value(p) == expected
 
 
-def test_the_second_of_a_name_is_told_as_the_first():
+def test_numbered_metric_is_labelled_like_the_first():
     assert [text.label(name) for name in ("psnr", "psnr_2", "f1", "noise_level")] == [
         "PSNR",
         "PSNR 2",
@@ -768,8 +768,8 @@ def long(full):
             png(full / f"scores/pictures/{i}_{column}.png", phantoms(1, 1, 96, 0.1))
     rows = [f"patient_{i:05d}/chest_pa_20190304.png,{i}_poor.png,{i}_restored.png,{i}_truth.png" for i in range(6)]
     write(full, "scores/pictures/pictures.csv", "\n".join(["key,poor,restored,truth", *rows]) + "\n")
-    answered = [f"patient_{i:05d}/chest_pa_20190304.png,covid,control" for i in range(6)]
-    write(full, "scores/test.csv", "\n".join(["key,class,called", *answered]) + "\n")
+    predicted = [f"patient_{i:05d}/chest_pa_20190304.png,covid,control" for i in range(6)]
+    write(full, "scores/test.csv", "\n".join(["key,class,called", *predicted]) + "\n")
     return full
 
 

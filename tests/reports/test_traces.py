@@ -75,7 +75,7 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
         images = pictures(run, "test", [int(signal["key"][-7:-4])])[0]
         assert list(signal["values"]) == ["poor", "restored", "truth"]
         (marks,) = signal["marks"]
-        assert marks["by"] == ["top", "again"], "what is marked alike is told once"
+        assert marks["by"] == ["top", "again"], "equal marks are listed once"
         for name, values in signal["values"].items():
             np.testing.assert_allclose(values, images[name][0], rtol=1e-4)
             places = {"top <of> all": [images[name][0, 0].argmax()], "reference": [images[name][0, 0].argmin()]}
@@ -91,10 +91,10 @@ def test_signals_without_rate_or_unit_are_plain_numbers_over_samples(scored: Cal
     assert "40 samples" in text
     (made, *_) = traced(found, synthetic=True)["figures"]
     assert "<!-- samples; synthetic phantoms -->" in base64.b64decode(made["picture"].removeprefix(SVG)).decode()
-    assert made["told"].startswith(f"{found['signals'][0]['key']} (synthetic), 40 samples")
+    assert made["caption"].startswith(f"{found['signals'][0]['key']} (synthetic), 40 samples")
 
 
-def test_the_answer_of_a_head_is_told(build_run: Callable[..., Run]) -> None:
+def test_trace_caption_holds_the_prediction(build_run: Callable[..., Run]) -> None:
     a = {"name": "toy", "test": 2}
     run = build_run(
         data__size=[16],
@@ -157,12 +157,12 @@ def test_who_chooses_compares_with_the_truth_or_marks() -> None:
 
     metrics: dict[str, Metric] = {"plain": Plain(), "top": Extremes(), "paired": Plain("truth")}
     for left, name in ((metrics, "top"), ({**metrics, "top": Plain()}, "paired")):
-        found = traces.judge(left, rows)
+        found = traces.ranking_metric(left, rows)
         assert found is not None
         assert found[0] == name
-    assert traces.judge({"plain": Plain()}, rows) is None
+    assert traces.ranking_metric({"plain": Plain()}, rows) is None
     lost = {key: np.full((3, 1), np.nan) for key in rows}
-    assert traces.judge(metrics, lost) is None
+    assert traces.ranking_metric(metrics, lost) is None
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Restoring: any size, the type that came, a file at a time, and never over what came in."""
+"""Restoring: any size, the type of the input, one file at a time, never over an input file."""
 
 import csv
 import importlib.util
@@ -112,12 +112,12 @@ def test_restoring_is_what_the_nets_say(saved: Build) -> None:
     twice = made.restored(image.numpy(), times=2)
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(twice.image), run.nets.ab(direct.image).image[0], rtol=0, atol=0)
-    assert twice.prediction == found.prediction, "the answer is of the image as it came"
+    assert twice.prediction == found.prediction, "the prediction is of the image as given"
     again = load(run.folder / "checkpoints" / "step_000000001").restored(image.numpy())
     np.testing.assert_array_equal(again.image, found.image)
 
 
-def test_times_is_as_evaluated_unless_told(restorer: Load) -> None:
+def test_times_defaults_to_the_recipes(restorer: Load) -> None:
     made = restorer(nets__generator=SCALE, evaluate={"times": 3})
     image = torch.full((1, 4, 4), 0.8)
     assert made.restored(image.numpy()).image[0, 0, 0] == pytest.approx(0.1)
@@ -217,10 +217,10 @@ def test_pythons_own_door(saved: Build) -> None:
         (np.zeros((4, 4), bool), "holds values of type bool; integers and real numbers are read"),
         (np.full((4, 4), 2.0), "holds values from 2 to 2, outside its range of -1 to 1"),
         (np.full((4, 4), np.nan), "holds values that are not finite"),
-        (np.zeros(4), "an image of this run has 2 spatial sizes and may have channels; came (4,)"),
-        (np.zeros((1, 1, 4, 4)), "an image of this run has 2 spatial sizes and may have channels; came (1, 1, 4, 4)"),
-        (np.zeros((2, 4, 4)), "an image of this run has 1 channel, before its sizes; came 2"),
-        (np.zeros((0, 4)), "an image of this run has 2 spatial sizes and may have channels; came (1, 0, 4)"),
+        (np.zeros(4), "an image of this run has 2 spatial sizes and may have channels; got (4,)"),
+        (np.zeros((1, 1, 4, 4)), "an image of this run has 2 spatial sizes and may have channels; got (1, 1, 4, 4)"),
+        (np.zeros((2, 4, 4)), "an image of this run has 1 channel, before its sizes; got 2"),
+        (np.zeros((0, 4)), "an image of this run has 2 spatial sizes and may have channels; got (1, 0, 4)"),
     ],
 )
 def test_what_is_no_image(restorer: Load, array: Any, text: str) -> None:
@@ -243,7 +243,7 @@ def test_gray_stored_as_colour_in_nets_of_one_channel(restorer: Load) -> None:
     made = restorer(nets__generator=SCALE)
     image = (torch.rand(1, 8, 8) * 2 - 1).expand(3, 8, 8)
     torch.testing.assert_close(torch.from_numpy(made.restored(image.numpy()).image), image * 0.5)
-    with pytest.raises(DataError, match=r"an image of this run has 1 channel, before its sizes; came 3"):
+    with pytest.raises(DataError, match=r"an image of this run has 1 channel, before its sizes; got 3"):
         made.restored(torch.rand(3, 8, 8).numpy())
 
 
@@ -276,7 +276,7 @@ def test_what_is_said_to_fit_fits(restorer: Load, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_no_array_is_refused(restorer: Load) -> None:
-    with pytest.raises(DataError, match="an image is a NumPy array or a tensor; came list"):
+    with pytest.raises(DataError, match="an image is a NumPy array or a tensor; got list"):
         restorer(nets__generator=SCALE).restore([[0.0]])
 
 
@@ -440,7 +440,7 @@ def test_volumes_of_nifti(restorer: Load, tmp_path: Path) -> None:
     assert found.get_data_dtype() == np.int16
 
 
-def test_what_was_done_is_told_when_it_is_broken_off(restorer: Load, tmp_path: Path) -> None:
+def test_interrupted_restore_reports_finished_files(restorer: Load, tmp_path: Path) -> None:
     pictures(tmp_path / "in")
     rows = restore_files(restorer(nets__generator=SCALE), [tmp_path / "in"], tmp_path / "out")
     next(rows)
@@ -467,9 +467,9 @@ def test_a_second_call_keeps_the_rows_of_the_first(restorer: Load, tmp_path: Pat
     assert all(not row.error for row in restore_files(made, [tmp_path / "more.png"], out))
     assert all(not row.error for row in restore_files(made, [tmp_path / "in" / "1.png"], out)), "ours may be made anew"
     with (out / "restored.csv").open(newline="") as stream:
-        told = [row["file"] for row in csv.DictReader(stream)]
+        rows = [row["file"] for row in csv.DictReader(stream)]
     again = str(tmp_path / "in" / "1.png")
-    assert told == [*(file for file in first if file != again), str(tmp_path / "more.png"), again]
+    assert rows == [*(file for file in first if file != again), str(tmp_path / "more.png"), again]
     named = {"name": "toy", "classes": ["x", "y"]}
     other = restorer(folder="other", nets__generator=SCALE, data__a=named, data__b={**named, "side": "b"})
     with pytest.raises(DataError, match=r"restored\.csv: .*p_yes.*p_x"):
@@ -481,7 +481,7 @@ def test_inputs_are_never_written_over(restorer: Load, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")}
     made = restorer(nets__generator=SCALE)
     for inputs, out in (([tmp_path / "in"], "in"), ([tmp_path / "in" / "1.png"], "in"), ([tmp_path / "in"], "x/../in")):
-        with pytest.raises(DataError, match=r"would be written over; choose another -o FOLDER"):
+        with pytest.raises(DataError, match=r"would be overwritten; choose another -o FOLDER"):
             list(restore_files(made, inputs, tmp_path / out))
     assert {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.*")} == before
 

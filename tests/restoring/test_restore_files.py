@@ -135,7 +135,7 @@ def test_a_network_that_fails_costs_one_file(made: Model, tmp_path: Path, monkey
 
     def forward(image: torch.Tensor, *more: Any) -> Any:
         if image.mean() < 0:
-            raise ZeroDivisionError("a library's fault")
+            raise ZeroDivisionError("an error of a library")
         return own(image, *more)
 
     monkeypatch.setattr(made.restorer().net, "forward", forward)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import CheckpointError, Sampled, Scored, Ticked, load
+from restorekit import CheckpointError, Sampled, Scored, StepDone, load
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate, pictures, score
 from restorekit.runs.checkpoint import checkpoints, read_checkpoint
@@ -37,7 +37,7 @@ def weights(run: Run) -> dict[str, Tensor]:
 
 def test_it_is_the_sum_of_past_weights(build_run: Build) -> None:
     run = build_run(**WITH)
-    seen = [weights(run)] + [weights(run) for event in train(run) if isinstance(event, Ticked)]
+    seen = [weights(run)] + [weights(run) for event in train(run) if isinstance(event, StepDone)]
     assert run.average is not None
     decays = [min(0.4, t / (t + 9)) for t in range(1, 10)]
     assert (decays[0], decays[-1]) == (0.1, 0.4)  # both branches
@@ -83,7 +83,7 @@ def test_it_resumes_exactly(build_run: Build, stop: int) -> None:
     straight, broken = build_run(folder="straight", **WITH), build_run(folder="broken", **WITH)
     list(train(straight))
     for event in train(broken):
-        if isinstance(event, Ticked) and event.step == stop:
+        if isinstance(event, StepDone) and event.step == stop:
             break
     broken.save()
     again = build_run(folder="broken", **WITH)

@@ -157,9 +157,7 @@ def test_networks_are_checked_once_and_parts_validated_once(
     assert meta == ["meta"] * 3, "again, for no image of a class is left"
 
 
-def test_a_norm_of_a_single_value_is_told_with_the_mend(
-    spec: Spec, build_run: Callable[..., Run], plugins: Plugins
-) -> None:
+def test_norm_over_a_single_value_error_has_a_hint(spec: Spec, build_run: Callable[..., Run], plugins: Plugins) -> None:
     small = {"data__size": [1, 1], "nets__generator": "late", "nets__discriminator": None, "losses": ["identity"]}
     said = "a batch norm gets maps of [1, 4, 1, 1], one value a channel, and has no spread; take data.batch: 2 or more"
     (error,) = errors(spec(**small, data__batch=1), plugins)
@@ -252,7 +250,7 @@ def test_a_metric_may_stand_twice(build_run: Any) -> None:
     assert run.selection.metric == "psnr_2"
 
 
-def test_a_watcher_that_cannot_be_made_is_told_before_anything_is_read(
+def test_logger_that_cannot_be_made_is_refused_before_reading_data(
     spec: Spec, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -32,7 +32,7 @@ from restorekit.data.splits import look, open_splits
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
-from restorekit.recipes.judge import judge_place, judge_recipe
+from restorekit.recipes.audit_classifier import classifier_place, classifier_recipe
 from restorekit.recipes.layered import read, to_yaml
 from restorekit.recipes.model import Recipe
 from restorekit.recipes.schema import schema
@@ -503,18 +503,20 @@ def test_the_discriminators_schedule_counts_too(build_run: Build) -> None:
         long.resume(short.folder / "checkpoints" / "step_000000004")
 
 
-def test_the_judge_of_a_longer_run_stays_as_it_was_trained(spec: Spec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["classifier", "judge"])  # `judge`: of version 1
+def test_trained_audit_classifier_of_a_longer_run_is_reused(spec: Spec, tmp_path: Path, name: str) -> None:
     changes = {"nets__head": "classify", "losses": ["lsgan", "task"], "audit": "same"}
     made = spec(**changes)
-    before = judge_recipe(made, 4)
+    before = classifier_recipe(made, 4)
     assert before is not None
-    (tmp_path / "judge").mkdir()
-    (tmp_path / "judge" / "recipe.json").write_text(before.model_dump_json())
-    now = judge_recipe(made, 8)
+    (tmp_path / name).mkdir()
+    old = before.model_copy(update={"name": f"{made.name}_{name}"})
+    (tmp_path / name / "recipe.json").write_text(old.model_dump_json())
+    now = classifier_recipe(made, 8)
     assert now is not None
-    judge, place = judge_place(now, tmp_path, ())
-    assert judge.train.steps == 4
-    assert place == tmp_path / "judge"
+    classifier, place = classifier_place(now, tmp_path, ())
+    assert classifier.train.steps == 4
+    assert (place, classifier.name) == (tmp_path / name, old.name)
 
 
 def written(tmp_path: Path, spec: Spec, variants: str) -> Path:

@@ -1,4 +1,4 @@
-"""Training health: what fails for real is found and told once, what is sane is let alone, and no run is changed."""
+"""Training health: a real failure is reported once, a sound run is not, and no run is changed."""
 
 import csv
 import json
@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from restorekit import DataError, Event, Loss, Noticed, Sampled, Saved, Started, Stepped, Ticked
+from restorekit import DataError, Event, Loss, Noticed, Sampled, Saved, Started, StepDone, Stepped
 from restorekit.app import screen
 from restorekit.builtin.losses import Adversarial, hinge, lsgan, vanilla
 from restorekit.reports.report import report
 from restorekit.runs.checkpoint import checkpoints
-from restorekit.runs.health import FINDINGS, Health, counts_from, watched
+from restorekit.runs.health import FINDINGS, Health, counts_from, monitor
 from restorekit.runs.run import Run
 from restorekit.runs.signs import change, checkerboard, correlation, discriminator, measured, variation
 from restorekit.training.train import train
@@ -114,7 +114,7 @@ def test_networks_that_learn_much_too_fast_run_away(build_run: Build, loss: str)
         build_run,
         nets__generator={"name": "scale"},
         nets__discriminator={"name": "patch", "width": 8, "layers": 1},
-        data__a=dict(GOOD),  # what cannot be told apart cannot saturate them
+        data__a=dict(GOOD),  # discriminators of equal domains cannot saturate
         losses=[loss, {"name": "cycle", "weight": 10}],
         train__optimizer={"lr": 10.0},
     )
@@ -186,11 +186,11 @@ def test_the_screen_tells_it_once_when_it_begins_and_once_when_it_is_over(capsys
     events: list[Event] = [
         Started(0, 300, 10, (), ()),
         Noticed(120, flat.name, 0.01, flat.limit, flat.means, flat.hint),
-        Ticked(120),
+        StepDone(120),
         Noticed(160, flat.name, 0.5, flat.limit, flat.means, flat.hint, over=True),
-        Ticked(160),
+        StepDone(160),
     ]
-    list(screen.Watch().over(events))
+    list(screen.ProgressDisplay().over(events))
     lines = [line for line in capsys.readouterr().err.splitlines() if "mode collapse" in line]
     assert lines == [
         f"step 120: mode collapse: {flat.means} (0.01, limit 0.1). {flat.hint}",
@@ -211,10 +211,10 @@ def test_the_screen_tells_what_is_left_and_what_shortens_a_long_run(
             now[0] += 100
             if step % 10 == 0:
                 yield Stepped(step, 0, 1e-4, {"generator.cycle": 0.5})
-            yield Ticked(step)
+            yield StepDone(step)
         yield Stepped(2000, 0, 1e-4, {"generator.cycle": 0.5})
 
-    list(screen.Watch().over(events()))
+    list(screen.ProgressDisplay().over(events()))
     said = capsys.readouterr().err
     assert "step 10/2000  0.01 steps/s  g.cycle 0.500\n" in said
     assert "step 20/2000  0.01 steps/s  2.3 days left  g.cycle 0.500\n" in said
@@ -244,14 +244,14 @@ def test_a_killed_and_resumed_run_leaves_the_same_health(build_run: Build, kille
     assert ("inverted contrast", False) in noticed(whole)
     first = from_step(collapsing(build_run, "killed"), 80)
     for event in train(first):
-        if isinstance(event, Ticked) and event.step == killed:
+        if isinstance(event, StepDone) and event.step == killed:
             break
     with (first.folder / "health.csv").open("a") as file:
         file.write(f"{killed + 1},chan")  # torn by the kill
     second = collapsing(build_run, "killed")
     second.resume(checkpoints(second.folder)[-1])
-    told = noticed(second)
-    assert (("inverted contrast", False) in told) is (killed < 110), "told once, not again when the run goes on"
+    events = noticed(second)
+    assert (("inverted contrast", False) in events) is (killed < 110), "reported once, not again when the run goes on"
     for name in ("health.csv", "health.json"):
         assert (second.folder / name).read_text() == (whole.folder / name).read_text()
 
@@ -267,13 +267,13 @@ def test_a_new_run_in_an_old_folder_keeps_nothing(build_run: Build) -> None:
 def test_a_file_of_another_kind_is_refused_when_a_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "health.csv").write_text("step,measure,value\n200,brightness,0.1\n")
     with pytest.raises(DataError, match=r"health\.csv: cannot be read .*brightness.*move it away"):
-        list(watched([Started(500, 900, 1, (), ())], tmp_path))
+        list(monitor([Started(500, 900, 1, (), ())], tmp_path))
 
 
 def test_health_changes_no_event_and_no_weight(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     one = from_step(short(build_run, folder="one", losses=["lsgan", "cycle"]), 90)
     events = [event for event in train(one) if not isinstance(event, Noticed | Saved)]
-    monkeypatch.setattr("restorekit.training.train.watched", lambda events, folder: events)
+    monkeypatch.setattr("restorekit.training.train.monitor", lambda events, folder: events)
     other = from_step(short(build_run, folder="other", losses=["lsgan", "cycle"]), 90)
     without = [event for event in train(other) if not isinstance(event, Saved)]
     assert [type(event) for event in events] == [type(event) for event in without]
@@ -282,7 +282,7 @@ def test_health_changes_no_event_and_no_weight(build_run: Build, monkeypatch: py
     assert all(torch.equal(a, b) for a, b in states)
 
 
-# The judge
+# The checks of rows
 
 
 def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
@@ -292,11 +292,11 @@ def test_noise_of_many_times_the_signal_is_no_mode_collapse() -> None:
     assert measured({"poor": poor, "restored": truth, "truth": truth})["variation"] == pytest.approx(1)
 
 
-def judged(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
-    """Judge samples at 100, 200, ... of a run, and return what was noticed."""
+def findings_of(values: list[float], name: str = "variation", steps: int = 1000) -> list[tuple[int, bool]]:
+    """Check samples at 100, 200, ... of a run, and return what was noticed."""
     health = Health(steps)
-    told = [event for i, value in enumerate(values) for event in health.add(100 * (i + 1), name, value)]
-    return [(event.step, event.over) for event in told]
+    events = [event for i, value in enumerate(values) for event in health.add(100 * (i + 1), name, value)]
+    return [(event.step, event.over) for event in events]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def judged(values: list[float], name: str = "variation", steps: int = 1000) -> l
     ],
 )
 def test_two_samples_in_a_row_begin_and_end_it(values: list[float], expected: list[tuple[int, bool]]) -> None:
-    assert judged(values) == expected
+    assert findings_of(values) == expected
 
 
 @pytest.mark.parametrize(("steps", "first"), [(50, 100), (900, 100), (8000, 800)])
@@ -334,29 +334,29 @@ def test_nothing_counts_at_the_start(steps: int, first: int) -> None:
 
 
 def test_a_loss_counts_by_its_median_over_a_stretch() -> None:
-    def told(values: Callable[[int], float]) -> list[tuple[int, str, bool]]:
+    def reported(values: Callable[[int], float]) -> list[tuple[int, str, bool]]:
         health = Health(1000)
         events = [event for step in range(10, 1001, 10) for event in health.add(step, "discriminator", values(step))]
         return [(event.step, event.name.split()[0], event.over) for event in events]
 
     saturated, runaway = (200, "saturated", False), (200, "runaway", False)
-    assert told(lambda step: 0.0) == [saturated]
-    assert told(lambda step: 0.5) == []
-    assert told(lambda step: 0.0 if step % 30 else 2.0) == [saturated], "a spike now and then does not hide it"
-    assert told(lambda step: 2.0 if step % 30 else 0.0) == []
-    assert told(lambda step: 0.0 if step <= 500 else 1.0) == [saturated, (560, "saturated", True)]
-    assert told(lambda step: 0.04 if step % 200 < 100 else 0.06) == [(250, "saturated", False)], "told once"
-    assert told(lambda step: 1e4) == [runaway]
-    assert told(lambda step: 1e4 if step % 30 == 0 else 1.0) == [], "a spike is not yet one"
-    assert told(lambda step: 8.0 if step % 200 < 100 else 12.0) == [runaway], "told once"
-    assert told(lambda step: 20.0 if step <= 500 else 1.0) == [runaway, (560, "runaway", True)]
-    over = told(lambda step: 20.0 if step <= 500 else 0.0)
+    assert reported(lambda step: 0.0) == [saturated]
+    assert reported(lambda step: 0.5) == []
+    assert reported(lambda step: 0.0 if step % 30 else 2.0) == [saturated], "a spike now and then does not hide it"
+    assert reported(lambda step: 2.0 if step % 30 else 0.0) == []
+    assert reported(lambda step: 0.0 if step <= 500 else 1.0) == [saturated, (560, "saturated", True)]
+    assert reported(lambda step: 0.04 if step % 200 < 100 else 0.06) == [(250, "saturated", False)], "reported once"
+    assert reported(lambda step: 1e4) == [runaway]
+    assert reported(lambda step: 1e4 if step % 30 == 0 else 1.0) == [], "a spike is not yet one"
+    assert reported(lambda step: 8.0 if step % 200 < 100 else 12.0) == [runaway], "reported once"
+    assert reported(lambda step: 20.0 if step <= 500 else 1.0) == [runaway, (560, "runaway", True)]
+    over = reported(lambda step: 20.0 if step <= 500 else 0.0)
     assert over == [runaway, (560, "runaway", True), (560, "saturated", False)], "from one to the other"
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=30), st.integers(0, 30))
-def test_values_judged_again_give_the_same(values: list[float], cut: int) -> None:
+def test_rows_checked_again_give_the_same_findings(values: list[float], cut: int) -> None:
     whole, again = Health(3000), Health(3000)
     for name in ("variation", "discriminator"):
         for i, value in enumerate(values):

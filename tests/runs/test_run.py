@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from restorekit import CheckpointError, RecipeError, Ticked, TrainingError
+from restorekit import CheckpointError, RecipeError, StepDone, TrainingError
 from restorekit.discovery.plugins import Plugins
 from restorekit.io.files import StepTable, replacing, write_text
 from restorekit.runs import checkpoint as stage
@@ -45,11 +45,11 @@ FULL: dict[str, Any] = {
 
 
 def go(run: Run, plugins: Plugins, stop: int | None = None) -> Run:
-    """Train with the CSV watcher; stop at a step without saving it."""
-    watch = plugins.parts.resolve("watcher", "csv")(run.folder)
+    """Train with the CSV logger; stop at a step without saving it."""
+    log = plugins.parts.resolve("logger", "csv")(run.folder)
     for event in train(run):
-        watch(event)
-        if isinstance(event, Ticked) and event.step == stop:
+        log(event)
+        if isinstance(event, StepDone) and event.step == stop:
             break
     return run
 

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DATA / "run_1_0", tmp_path / "run_1_0"))
 
 
-def demand_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], step: int) -> None:
+def check_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], step: int) -> None:
     restorer = restorekit.load(where)
     real = recorded["real"]
     made = restorer.restore(recorded["integers"])
@@ -51,14 +51,14 @@ def demand_as_recorded(where: Path, recorded: dict[str, NDArray[np.generic]], st
     assert np.abs(np.asarray(made, np.int16) - recorded[f"integers_{step}"]).max() <= 1
     np.testing.assert_allclose(restorer.restore(real, range=(-1, 1)), recorded[f"real_{step}"], **CLOSE)
     np.testing.assert_allclose(restorer.restore(real, range=(-1, 1), times=2), recorded[f"twice_{step}"], **CLOSE)
-    answer = restorer.restored(real[None]).prediction
-    assert answer is not None
-    np.testing.assert_allclose([*answer.values()], recorded[f"answer_{step}"], **CLOSE)
+    prediction = restorer.restored(real[None]).prediction
+    assert prediction is not None
+    np.testing.assert_allclose([*prediction.values()], recorded[f"answer_{step}"], **CLOSE)
 
 
 def test_a_run_of_1_0_restores_what_1_0_restored(recorded: dict[str, NDArray[np.generic]]) -> None:
     assert json.loads((DATA / "run_1_0" / "environment.json").read_text())["restorekit"] == "1.0.0"
-    demand_as_recorded(DATA / "run_1_0", recorded, step=2)
+    check_as_recorded(DATA / "run_1_0", recorded, step=2)
 
 
 def test_its_recipe_asks_for_the_same_optimizer_and_schedule() -> None:
@@ -71,7 +71,7 @@ def test_its_recipe_asks_for_the_same_optimizer_and_schedule() -> None:
 def test_a_killed_run_of_1_0_goes_on_to_the_weights_and_scores_of_1_0(
     folder: Path, recorded: dict[str, NDArray[np.generic]]
 ) -> None:
-    steps, answers = table(folder / "metrics.csv"), table(folder / "scores" / "test.csv")
+    steps, predictions = table(folder / "metrics.csv"), table(folder / "scores" / "test.csv")
     run = build.reopen(folder, plugins.load())
     run.resume(checkpoints(folder)[-1])
     assert run.step == 2
@@ -84,10 +84,10 @@ def test_a_killed_run_of_1_0_goes_on_to_the_weights_and_scores_of_1_0(
     assert {f"nets/{name}" for name in state} == {name for name in recorded if name.startswith("nets/")}
     for name, value in state.items():
         np.testing.assert_allclose(value.numpy(), recorded[f"nets/{name}"], **CLOSE)
-    demand_as_recorded(folder, recorded, step=4)
+    check_as_recorded(folder, recorded, step=4)
     assert len(compare([folder]).methods) == 1, "by the scores that 1.0 wrote"
     evaluate(run, "test")
-    for now, then in zip(table(folder / "scores" / "test.csv"), answers, strict=True):
+    for now, then in zip(table(folder / "scores" / "test.csv"), predictions, strict=True):
         assert now["key"] == then["key"]
         assert float(now["p_opacity"]) == pytest.approx(float(then["p_opacity"]), abs=1e-5)
     assert report.report(folder).is_file()

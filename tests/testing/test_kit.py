@@ -37,11 +37,11 @@ from restorekit import (
     Started,
     Stored,
     TaskHead,
+    conformance_case,
     hookimpl,
     nd,
     to_stored,
     to_unit,
-    trial,
 )
 from restorekit.discovery import plugins
 from restorekit.discovery.plugins import Plugin, Plugins
@@ -197,26 +197,26 @@ def layer_of(wrap: type[Changed]) -> Factory:
         (Detached, {"gradients": "gradients must pass; .* detach", "gradcheck": "gradient must be the derivative"}),
         (Misled, {"gradcheck": "gradient must be the derivative .* numerical:.* analytical:"}),
         (LeftBehind, {"device": "the tensor scale stays behind; use register_buffer"}),
-        (Narrowed, {"device": "output must be float64; came .*float32", "gradcheck": "derivative"}),
+        (Narrowed, {"device": "output must be float64; got .*float32", "gradcheck": "derivative"}),
         (Lost, {"state_dict": "twin that loads .* bit for bit", "checkpoint": "twin that reads its checkpoint"}),
         (Random, {"seed": "must settle every weight; it does not settle scale"}),
         (Unlike, {"train_eval": "both modes must agree"}),
         (Counting, {"train_eval": "evaluation must change no state; it changed calls"}),
-        (Rough, {"autocast": "bfloat16 must be near float32, within 0.2 .*; came"}),
+        (Rough, {"autocast": "bfloat16 must be near float32, within 0.2 .*; got"}),
         (Compiled, {"compile": "compiled by aot_eager it must say the same"}),
-        (Unused, {"gradients": "must reach the parameter spare; came none; use it, or set requires_grad to False"}),
-        (Shifted, {"shapes": r"stride 1: a layer's output, .* shape \(2, 6, 8\); came \(2, 6, 7\)"}),
+        (Unused, {"gradients": "must reach the parameter spare; got none; use it, or set requires_grad to False"}),
+        (Shifted, {"shapes": r"stride 1: a layer's output, .* shape \(2, 6, 8\); got \(2, 6, 7\)"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_layers(tried: Try, wrap: type[Changed], says: dict[str, str]) -> None:
-    demand(failed(tried("layer", layer_of(wrap))), says)
+    require(failed(tried("layer", layer_of(wrap))), says)
 
 
-def demand(came: dict[str, str], says: dict[str, str]) -> None:
-    assert set(came) == set(says), came
+def require(got: dict[str, str], says: dict[str, str]) -> None:
+    assert set(got) == set(says), got
     for check, text in says.items():
-        assert re.search(text, came[check]), came[check]
+        assert re.search(text, got[check]), got[check]
 
 
 def test_a_message_names_part_dimensions_and_check(tried: Try) -> None:
@@ -291,9 +291,9 @@ class Fixed(Small):
     ("net", "says"),
     [
         (Small, {}),
-        (Cropped, {"shapes": r"the translated image must have the shape \(2, 1, 32\); came \(2, 1, 31\)"}),
-        (Unbounded, {"shapes": r"must lie in \[-1, 1\]; came values to .*; end with tanh"}),
-        (OtherFeatures, {"shapes": r"features must have the shape \(2, self.features = 5, \*s\); came \(2, 4, 32\)"}),
+        (Cropped, {"shapes": r"the translated image must have the shape \(2, 1, 32\); got \(2, 1, 31\)"}),
+        (Unbounded, {"shapes": r"must lie in \[-1, 1\]; got values to .*; end with tanh"}),
+        (OtherFeatures, {"shapes": r"features must have the shape \(2, self.features = 5, \*s\); got \(2, 4, 32\)"}),
         (Fixed, {"shapes": "must run; raised RuntimeError: The size of tensor"}),
         (Forgetful, {"groups": "must hold every parameter that is trained, once; not so: last.weight, last.bias"}),
     ],
@@ -306,7 +306,7 @@ def test_generators(tried: Try, net: type[Small], says: dict[str, str]) -> None:
             raise RecipeError("one channel, please")
         return net(source.dims)
 
-    demand(failed(tried("generator", broken)), says)
+    require(failed(tried("generator", broken)), says)
 
 
 class Halves(Encoder):
@@ -344,9 +344,9 @@ class Hasty(Halves):
     ("net", "says"),
     [
         (Halves, {}),
-        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; came 1"}),
-        (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); came \(2, 3, 8\)"}),
-        (OtherStrides, {"shapes": r"each stride a multiple of the one before; came \[2, 3\] and \[2, 3\]"}),
+        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; got 1"}),
+        (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); got \(2, 3, 8\)"}),
+        (OtherStrides, {"shapes": r"each stride a multiple of the one before; got \[2, 3\] and \[2, 3\]"}),
         (Hasty, {"groups": "must have factors above 0"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -358,10 +358,10 @@ def test_encoders(tried: Try, net: type[Halves], says: dict[str, str]) -> None:
             raise RecipeError("one channel, please")
         return net(domain.dims)
 
-    demand(failed(tried("encoder", broken)), says)
+    require(failed(tried("encoder", broken)), says)
 
 
-class Judge(Discriminator):
+class Critic(Discriminator):
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.layer = nn.Conv2d(channels, out, 4, stride=2, padding=1)
@@ -376,21 +376,21 @@ def test_a_discriminator_of_two_dimensions_is_tried_in_two(tried: Try) -> None:
         """Two scores a patch, which is one too many."""
         if domain.dims != 2:
             raise RecipeError("pictures, please")
-        return Judge(domain.channels, 2)
+        return Critic(domain.channels, 2)
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    demand(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; got \(2, 2, 8, 8\)"})
+    require(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; got \(2, 2, 8, 8\)"})
 
 
 def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> None:
     def broken(domain: Any) -> Discriminator:
         """For pictures, but it does not say so."""
-        return Judge(domain.channels, 1)
+        return Critic(domain.channels, 1)
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    demand(failed(outcomes), {"contract": "in 1-D it must run, or refuse with a RecipeError; raised RuntimeError: "})
+    require(failed(outcomes), {"contract": "in 1-D it must run, or refuse with a RecipeError; raised RuntimeError: "})
 
 
 class Dense(TaskHead):
@@ -399,11 +399,11 @@ class Dense(TaskHead):
         self.dense, self.reduction, self.rule = nn.Linear(4, 2), reduction, rule
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.dense(features.flatten(2).mean(2))
-        return answer
+        raw: torch.Tensor = self.dense(features.flatten(2).mean(2))
+        return raw
 
-    def loss(self, answer: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        found = nn.functional.cross_entropy(answer, target, ignore_index=-1, reduction=self.reduction)
+    def loss(self, raw: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        found = nn.functional.cross_entropy(raw, target, ignore_index=-1, reduction=self.reduction)
         return found if self.rule != "lost" else found / (target != -1)
 
 
@@ -430,15 +430,15 @@ def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> N
             raise RecipeError("classes, please")
         return Dense(reduction, rule)
 
-    demand(failed(tried("head", broken)), says)
+    require(failed(tried("head", broken)), says)
 
 
 class Pixels(Dense):
     """Predicts for each pixel, as a segmentation does."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.dense(features.movedim(1, -1)).movedim(-1, 1)
-        return answer
+        raw: torch.Tensor = self.dense(features.movedim(1, -1)).movedim(-1, 1)
+        return raw
 
 
 def test_head_of_classes_that_predicts_for_each_pixel_fails(tried: Try) -> None:
@@ -482,20 +482,20 @@ def test_losses(tried: Try, say: Callable[[Any], Any], says: dict[str, str]) -> 
         """A term."""
         return Term(say)
 
-    demand(failed(tried("loss", broken)), says)
+    require(failed(tried("loss", broken)), says)
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ((0.0, 0.5), {}),
-        ((0.5, 0.0), {"range": "floor below chance; came"}),
+        ((0.5, 0.0), {"range": "floor below chance; got"}),
         ((100.0, 200.0), {"range": r"must not be below the floor, 200 for these discriminators"}),
     ],
 )
 def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float], says: dict[str, str]) -> None:
-    class Judged(Loss):
-        judges = True
+    class NeedsDiscriminator(Loss):
+        needs_discriminator = True
         discriminator_range = given
 
         def discriminator(self, p: Any) -> Any:
@@ -504,11 +504,11 @@ def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float
                 for real, fake in p.real_and_fake_scores(fresh=False)
             )
 
-    def judged() -> Loss:
+    def needs_discriminator() -> Loss:
         """A term."""
-        return Judged()
+        return NeedsDiscriminator()
 
-    demand(failed(tried("loss", judged)), says)
+    require(failed(tried("loss", needs_discriminator)), says)
 
 
 def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
@@ -522,7 +522,7 @@ def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
         """A term."""
         return Ranged()
 
-    demand(failed(tried("loss", ranged)), {"range": "only a loss with a discriminator side"})
+    require(failed(tried("loss", ranged)), {"range": "only a loss with a discriminator side"})
 
 
 class Mean(Metric):
@@ -530,7 +530,7 @@ class Mean(Metric):
 
     id = "mean"
 
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
         return image.flatten(1).mean(1, keepdim=True).double().numpy()
 
     def reduce(self, rows: Any) -> Any:
@@ -538,18 +538,18 @@ class Mean(Metric):
 
 
 class ByBatch(Mean):
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
-        return super().measure(image - image.mean(), answer, batch)
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
+        return super().measure(image - image.mean(), prediction, batch)
 
 
 class Single(Mean):
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
-        return super().measure(image, answer, batch).astype(np.float32)
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
+        return super().measure(image, prediction, batch).astype(np.float32)
 
 
 class Undeclared(Mean):
-    def measure(self, image: Any, answer: Any, batch: Any) -> Any:
-        return super().measure(image - batch.truth, answer, batch)
+    def measure(self, image: Any, prediction: Any, batch: Any) -> Any:
+        return super().measure(image - batch.truth, prediction, batch)
 
 
 class Last(Mean):
@@ -563,22 +563,22 @@ class Numpy(Mean):
 
 
 class Peak(Mean):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{"peak": [int(one[0].argmax())]} for one in image]
 
 
 class Astray(Peak):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{"peak": [image.shape[-1]]} for one in image]
 
 
 class OneName(Peak):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{f"peak of {key}": []} for key in batch.key]
 
 
 class TooFew(Peak):
-    def marks(self, image: Any, answer: Any, batch: Any) -> Any:
+    def marks(self, image: Any, prediction: Any, batch: Any) -> Any:
         return [{"peak": []}]
 
 
@@ -587,14 +587,14 @@ class TooFew(Peak):
     [
         (Mean, {}),
         (Peak, {}),
-        (Astray, {"marks": r"places must be samples from 0, below 192; of 'peak' came \[192\]"}),
+        (Astray, {"marks": r"places must be samples from 0, below 192; of 'peak' got \[192\]"}),
         (OneName, {"marks": "names must be the same for every signal"}),
-        (TooFew, {"marks": "marks of 2 signals must be 2 mappings; came 1"}),
-        (ByBatch, {"rows": "a row must depend on its image alone; came"}),
-        (Single, {"rows": "rows must be float64; came float32"}),
+        (TooFew, {"marks": "marks of 2 signals must be 2 mappings; got 1"}),
+        (ByBatch, {"rows": "a row must depend on its image alone; got"}),
+        (Single, {"rows": "rows must be float64; got float32"}),
         (Undeclared, {"needs": "with needs None it must measure .*; declare what it reads"}),
         (Last, {"reduce": "the order of rows must not matter"}),
-        (Numpy, {"reduce": "reduce must return a float; of one row came a ndarray"}),
+        (Numpy, {"reduce": "reduce must return a float; of one row got a ndarray"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -603,7 +603,7 @@ def test_metrics(tried: Try, metric: type[Metric], says: dict[str, str]) -> None
         """A metric."""
         return metric()
 
-    demand(failed(tried("metric", broken)), says)
+    require(failed(tried("metric", broken)), says)
 
 
 class Dark(Degradation):
@@ -621,8 +621,8 @@ class Dark(Degradation):
     ("how", "says"),
     [
         (lambda x, s: (x - s).clamp(-1, 1), {}),
-        (lambda x, s: x - s, {"range": r"must lie in \[-1, 1\]; came values to 1.*; clamp it"}),
-        (lambda x, s: (x - s).clamp(-1, 1).double(), {"range": "must be float32; came torch.float64"}),
+        (lambda x, s: x - s, {"range": r"must lie in \[-1, 1\]; got values to 1.*; clamp it"}),
+        (lambda x, s: (x - s).clamp(-1, 1).double(), {"range": "must be float32; got torch.float64"}),
         (lambda x, s: (x - s - 0.1).clamp(-1, 1), {"identity": "severity 0 must change nothing; values moved by 0.1"}),
         (lambda x, s: (x + s * torch.randn(x.shape)).clamp(-1, 1), {"seed": "not from torch's or NumPy's own"}),
         (lambda x, s: x.sub_(s).clamp_(-1, 1), {"untouched": "apply must not change its input; it did; clone"}),
@@ -633,14 +633,14 @@ def test_degradations(tried: Try, how: Callable[..., torch.Tensor], says: dict[s
         """A degradation."""
         return Dark(how)
 
-    came = failed(tried("degradation", broken))
+    got = failed(tried("degradation", broken))
     if "untouched" in says:  # an image that was changed is another one when it is degraded again
-        came.pop("seed", None)
-        came.pop("identity", None)
-    demand(came, says)
+        got.pop("seed", None)
+        got.pop("identity", None)
+    require(got, says)
 
 
-# Datasets and watchers
+# Datasets and loggers
 
 
 class Few(Dataset):
@@ -663,7 +663,7 @@ def zeros() -> torch.Tensor:
     [
         ({"train": ["1", "2"], "test": ["3"]}, zeros, 0, {}),
         ({"train": ["1", "2"], "test": ["2"]}, zeros, 0, {"records": "a key must name one image .*; '2' stands twice"}),
-        ({"train": []}, zeros, 0, {"records": "train must hold an image; came none; give @trial"}),
+        ({"train": []}, zeros, 0, {"records": "train must hold an image; got none; give @conformance_case"}),
         (
             {"train": ["1"]},
             zeros,
@@ -674,14 +674,14 @@ def zeros() -> torch.Tensor:
             {"train": ["1"], "no such split": ["2"]},
             zeros,
             0,
-            {"records": "does not exist must be empty; came 1 records"},
+            {"records": "does not exist must be empty; got 1 records"},
         ),
-        ({"train": ["1"]}, lambda: zeros() + 255, 0, {"images": r"image must lie in \[-1, 1\]; came values to 255"}),
+        ({"train": ["1"]}, lambda: zeros() + 255, 0, {"images": r"image must lie in \[-1, 1\]; got values to 255"}),
         (
             {"train": ["1"]},
             lambda: zeros().double(),
             0,
-            {"images": "train 1: image must be float32; came torch.float64"},
+            {"images": "train 1: image must be float32; got torch.float64"},
         ),
         ({"train": ["1"]}, lambda: torch.rand(1, 4, 4), 0, {"seed": "read again it must be the same; draw from `rng`"}),
     ],
@@ -693,11 +693,11 @@ def test_datasets(
         """A dataset."""
         return Few(keys.get(split, []), image, target)
 
-    demand(failed(tried("dataset", broken)), says)
+    require(failed(tried("dataset", broken)), says)
 
 
 def test_a_dataset_finds_the_files_of_its_trial(tried: Try) -> None:
-    @trial(options={"name_of_file": "keys.txt"}, files=lambda root: (root / "keys.txt").write_text("1 2"))
+    @conformance_case(options={"name_of_file": "keys.txt"}, files=lambda root: (root / "keys.txt").write_text("1 2"))
     def broken(root: Path | None, split: str, *, name_of_file: str) -> Dataset:
         """A dataset of a file."""
         assert root is not None
@@ -757,7 +757,7 @@ class Rough(Numbers):
             {"files": "read again it must be the same", "round_trip": "written and read again it must be the same"},
         ),
         (Lossy, {"round_trip": "written and read again it must be the same; values moved by 0.1"}),
-        (Rough, {"missing": "a file that is missing must be named; came no such file"}),
+        (Rough, {"missing": "a file that is missing must be named; got no such file"}),
     ],
 )
 def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
@@ -765,15 +765,15 @@ def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
         for name in ("1.num", ".2.num"):
             (root / name).write_text("0 0.25 1")
 
-    @trial(files=write)
+    @conformance_case(files=write)
     def broken() -> Format:
         """Numbers."""
         return made()
 
-    demand(failed(tried("format", broken)), says)
+    require(failed(tried("format", broken)), says)
 
 
-def test_watchers(tried: Try) -> None:
+def test_loggers(tried: Try) -> None:
     def outside(folder: Path) -> Any:
         """Writes where the process happens to be."""
         return lambda event: Path("log.txt").write_text("x")
@@ -792,10 +792,10 @@ def test_watchers(tried: Try) -> None:
         return watch
 
     before = Path.cwd()
-    demand(failed(tried("watcher", outside)), {"folder": r"must write to its folder alone; .* came \['log.txt'\]"})
+    require(failed(tried("logger", outside)), {"folder": r"must write to its folder alone; .* got \['log.txt'\]"})
     every = dict.fromkeys(("events", "resume", "folder"), "must run; raised AttributeError: 'Sampled' object")
-    demand(failed(tried("watcher", narrow)), every)
-    demand(failed(tried("watcher", once)), {"resume": "must run; raised FileExistsError"})
+    require(failed(tried("logger", narrow)), every)
+    require(failed(tried("logger", once)), {"resume": "must run; raised FileExistsError"})
     assert Path.cwd() == before
 
 
@@ -818,22 +818,24 @@ def test_contracts(tried: Try) -> None:
         """Not for anything."""
         raise RecipeError(f"not in {domain.dims} dimensions")
 
-    @trial(exempt={"onxx": "no such operator"})
+    @conformance_case(exempt={"onxx": "no such operator"})
     def misspelt(dims: int) -> Any:
         """A layer."""
         return nd.conv(dims)
 
-    demand(
+    require(
         failed(tried("layer", silent)), {"contract": "documented by its factory's docstring, which has no first line"}
     )
-    demand(failed(tried("loss", wrong)), {"contract": "PluginError: plugin broken: loss 'broken' returned a int, must"})
-    hint = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @trial\(options=\{...\}\)"
-    demand(failed(tried("loss", needy)), {"contract": hint})
-    demand(
+    require(
+        failed(tried("loss", wrong)), {"contract": "PluginError: plugin broken: loss 'broken' returned a int, must"}
+    )
+    hint = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @conformance_case\(options=\{...\}\)"
+    require(failed(tried("loss", needy)), {"contract": hint})
+    require(
         failed(tried("metric", picky)), {"contract": "it refuses all: not in 1 dimensions; not in 2 dim.*; not in 3"}
     )
-    hint = r"@trial\(exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
-    demand(failed(tried("layer", misspelt)), {"contract": hint})
+    hint = r"exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
+    require(failed(tried("layer", misspelt)), {"contract": hint})
 
 
 def test_options(tried: Try) -> None:
@@ -859,15 +861,15 @@ def test_options(tried: Try) -> None:
         """A layer with an inner width."""
         return nd.conv(dims)
 
-    demand(failed(tried("loss", anything)), {"options": "option 'margin' accepts anything; annotate it with what it"})
-    demand(
+    require(failed(tried("loss", anything)), {"options": "option 'margin' accepts anything; annotate it with what it"})
+    require(
         failed(tried("layer", unbounded)), {"options": "option 'width' lets -1 pass, which then raises RuntimeError"}
     )
-    demand(failed(tried("layer", bounded)), {})
+    require(failed(tried("layer", bounded)), {})
 
 
 def test_an_exempt_check_is_not_asked_and_says_why(tried: Try) -> None:
-    broken = trial(exempt={"train_eval": "doubles in training, as the paper does"})(layer_of(Unlike))
+    broken = conformance_case(exempt={"train_eval": "doubles in training, as the paper does"})(layer_of(Unlike))
     outcomes = tried("layer", broken)
     assert failed(outcomes) == {}
     exempt = [outcome for outcome in outcomes if outcome.state == "exempt"]
@@ -892,7 +894,7 @@ def test_onnx_sees_another_answer(tried: Try) -> None:
         def after(self, y: torch.Tensor) -> torch.Tensor:
             return y * 2 if torch.compiler.is_compiling() else y
 
-    demand(failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must say the same; they are 1 of"})
+    require(failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must say the same; they are 1 of"})
 
 
 def test_what_is_slow_is_asked_in_two_dimensions_and_with_full_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1010,7 +1012,7 @@ def test_a_part_that_ends_the_process_is_a_part_that_failed(tried: Try) -> None:
         """Ends it all."""
         sys.exit(3)
 
-    demand(failed(tried("metric", broken)), {"contract": "in 1-D it must run, or refuse .*; raised SystemExit: 3"})
+    require(failed(tried("metric", broken)), {"contract": "in 1-D it must run, or refuse .*; raised SystemExit: 3"})
 
 
 def test_names_stand_for_distributions_entry_points_and_modules() -> None:

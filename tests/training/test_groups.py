@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import PluginError, RecipeError, Ticked, TrainingError
+from restorekit import PluginError, RecipeError, StepDone, TrainingError
 from restorekit.discovery.plugins import Plugins, load
 from restorekit.runs import build
 from restorekit.runs.checkpoint import checkpoints
@@ -47,7 +47,7 @@ def test_a_late_group_is_frozen_with_its_statistics_until_its_step(build_run: Bu
     run = late_run(build_run, generator={"first": 3}, train__steps=5)
     kept, last = body(run), run.nets.ab.generator.state_dict()["last.weight"].clone()
     for event in train(run):
-        if isinstance(event, Ticked):
+        if isinstance(event, StepDone):
             moved = {name for name, value in body(run).items() if not torch.equal(value, kept[name])}
             assert moved == ({*kept} if event.step > 3 else set()), f"after step {event.step}"
             assert not torch.equal(run.nets.ab.generator.state_dict()["last.weight"], last), "the others learn"
@@ -64,7 +64,7 @@ def test_frozen_statistics_stay_so_after_a_validation(build_run: Build) -> None:
     )
     kept = body(run)
     for event in train(run):
-        if isinstance(event, Ticked) and event.step <= 4:
+        if isinstance(event, StepDone) and event.step <= 4:
             assert all(torch.equal(value, kept[name]) for name, value in body(run).items())
 
 
@@ -99,7 +99,7 @@ def test_resuming_across_the_unfreezing_step_is_exact(build_run: Build, stop: in
     straight, broken, again = (late_run(build_run, folder, **options) for folder in ("straight", "broken", "broken"))
     list(train(straight))
     for event in train(broken):
-        if isinstance(event, Ticked) and event.step == stop:
+        if isinstance(event, StepDone) and event.step == stop:
             break
     again.resume(checkpoints(broken.folder)[-1])
     assert again.step == stop

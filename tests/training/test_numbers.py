@@ -103,7 +103,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def spec(root: Path, plugins: Plugins, **changes: Any) -> Recipe:
-    table = {"name": "manifest", "file": "table.csv", "quantity": "age, years"}
+    table = {"name": "manifest", "file": "table.csv", "target": "age, years"}
     data = {
         "name": "age",
         "data": {
@@ -172,6 +172,6 @@ def test_sides_with_other_targets_are_refused(root: Path, plugins: Plugins) -> N
 
 def test_a_label_that_is_no_number_is_named(root: Path, plugins: Plugins) -> None:
     (root / "table.csv").write_text("path,label\ngood1.png,old\n")
-    dataset = plugins.parts.resolve("dataset", {"name": "manifest", "file": "table.csv", "quantity": "age", "test": 0})
+    dataset = plugins.parts.resolve("dataset", {"name": "manifest", "file": "table.csv", "target": "age", "test": 0})
     with pytest.raises(DataError, match=r"table.csv:2: age is a number; got 'old'"):
         dataset(root, "train")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import Finished, Scored, Started, Stepped, Ticked, TrainingError
+from restorekit import Finished, Scored, Started, StepDone, Stepped, TrainingError
 from restorekit.discovery.plugins import load
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.run import Run
@@ -60,7 +60,7 @@ def test_one_way_paired_through_the_same_loop(build_run: Build, dims: int) -> No
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), "the loss goes down"
 
 
-def test_one_way_with_a_judge(build_run: Build) -> None:
+def test_one_way_with_a_classifier(build_run: Build) -> None:
     run = build_run(losses=["lsgan", "identity"], nets__one_way=True, train__steps=2)
     before = state(run)
     list(train(run))
@@ -128,16 +128,16 @@ def test_each_side_moves_its_own_networks_alone(build_run: Build, monkeypatch: p
     seen = []
     descend = stage.descend
 
-    def watched(run: Run, side: str, passes: Any) -> dict[str, float]:
+    def recorded(run: Run, side: str, passes: Any) -> dict[str, float]:
         before = state(run)
         values = descend(run, side, passes)
         grads = {name.partition(".")[0] for name, p in run.nets.named_parameters() if p.grad is not None}
         seen.append((side, changed(before, state(run)), grads))
         return values
 
-    monkeypatch.setattr(stage, "descend", watched)
+    monkeypatch.setattr(stage, "descend", recorded)
     step(run, one_batch(run))
-    assert seen[0] == ("generator", {"ab", "ba"}, {"ab", "ba"}), "no gradient reaches the judges"
+    assert seen[0] == ("generator", {"ab", "ba"}, {"ab", "ba"}), "no gradient reaches the discriminators"
     assert seen[1][:2] == ("discriminator", {"d_a", "d_b"})
 
 
@@ -167,7 +167,7 @@ def test_a_weight_scales_its_term_and_zero_takes_it_out(build_run: Build) -> Non
     )
     values = step(zero, one_batch(zero))
     step(plain, one_batch(plain))
-    assert values["generator.cycle"] > 0, "told unweighted"
+    assert values["generator.cycle"] > 0, "logged unweighted"
     assert changed(state(plain), state(zero)) == set()
     heavy = build_run(folder="heavy", losses=["lsgan", {"name": "cycle", "weight": 10}])
     assert step(heavy, one_batch(heavy))["generator.cycle"].item() == pytest.approx(
@@ -176,7 +176,7 @@ def test_a_weight_scales_its_term_and_zero_takes_it_out(build_run: Build) -> Non
     assert changed(state(plain), state(heavy)) == {"ab", "ba"}
 
 
-def test_the_same_term_twice_is_told_apart(build_run: Build) -> None:
+def test_repeated_loss_gets_a_numbered_name(build_run: Build) -> None:
     run = build_run(losses=["lsgan", "cycle", {"name": "cycle", "norm": "l2"}])
     assert run.losses == ("generator.lsgan", "generator.cycle", "generator.cycle_2", "discriminator.lsgan")
     assert set(step(run, one_batch(run))) == set(run.losses)
@@ -230,12 +230,12 @@ def test_the_rate_is_constant_then_linear_to_zero(build_run: Build, decay_from: 
 
 def test_the_optimizers_use_the_rate_of_the_step(build_run: Build) -> None:
     run = build_run(train__steps=4, train__schedule={"name": "linear", "start": 0.5}, train__optimizer={"lr": 1e-3})
-    told = []
+    rates = []
     for event in train(run):
         if isinstance(event, Stepped):
-            told.append(event.rate)
+            rates.append(event.rate)
             assert all(o.param_groups[0]["lr"] == event.rate for o in run.optimization.optimizers.values())
-    assert told == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4])
 
 
 def tensorflow_adam(w: Tensor, gradients: list[Tensor], lr: float, betas: tuple[float, float], eps: float) -> Tensor:
@@ -262,8 +262,8 @@ def test_adam_tf_is_tensorflows_adam_and_adam_is_not(build_run: Build, name: str
         w.grad = gradient.clone()
         run.engine.apply(optimizer)
     wanted = tensorflow_adam(start, gradients, lr, betas, eps).float()
-    apart = float((w.detach() - wanted).abs().max())
-    assert apart < 2e-7 if name == "adam_tf" else apart > 1e-5
+    difference = float((w.detach() - wanted).abs().max())
+    assert difference < 2e-7 if name == "adam_tf" else difference > 1e-5
 
 
 SMOOTH = {"name": "resnet", "width": 4, "blocks": 1, "downs": 1, "norm": "none", "upsample": "resize"}
@@ -355,7 +355,7 @@ def test_a_resumed_run_is_bit_equal(build_run: Build, optimizer: Any, schedule: 
     list(train(whole))
     part = build_run(folder="part", **changes)
     for event in train(part):
-        if isinstance(event, Ticked) and event.step == 2:
+        if isinstance(event, StepDone) and event.step == 2:
             saved = part.save()
             break
     again = build_run(folder="part", **changes)
@@ -381,10 +381,10 @@ def test_what_the_loop_says(build_run: Build) -> None:
     assert [s for n, s in said if n == "Scored"] == [2, 4, 5]
     assert [s for n, s in said if n == "Sampled"] == [4, 5]
     assert {2, 3, 5} <= {s for n, s in said if n == "Saved"}, "the best, every third, the last"
-    assert [s for n, s in said if n == "Ticked"] == [1, 2, 3, 4, 5]
+    assert [s for n, s in said if n == "StepDone"] == [1, 2, 3, 4, 5]
 
 
-def test_names_are_told_before_values(build_run: Build) -> None:
+def test_started_event_names_all_losses_and_scores(build_run: Build) -> None:
     run = build_run(data__a={"name": "toy", "val": 2, "truth": True}, evaluate={"metrics": ["psnr"]})
     events = list(train(run))
     started = events[0]
@@ -404,7 +404,7 @@ def test_epochs_are_passes_over_the_longer_side(build_run: Build) -> None:
 def test_a_listener_may_stop_at_a_tick(build_run: Build) -> None:
     run = build_run(train__steps=6)
     for event in train(run):
-        if isinstance(event, Ticked) and event.step == 2:
+        if isinstance(event, StepDone) and event.step == 2:
             break
     assert run.step == 2
     saved = run.save()
@@ -433,17 +433,15 @@ PRECISE: dict[str, Any] = {
 
 
 def test_a_score_that_is_not_defined_yet_stops_nothing(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([float("nan"), 0.5, 0.25])
-    monkeypatch.setattr(stage, "score", lambda run, split: {"precision": next(told)})
+    scores = iter([float("nan"), 0.5, 0.25])
+    monkeypatch.setattr(stage, "score", lambda run, split: {"precision": next(scores)})
     steps = {"steps": 3, "score_every": 1, "log_every": 1, "save_every": 100, "sample_every": 100, "keep": "best"}
     run = build_run(**PRECISE, train=steps)
     assert [type(event) for event in train(run)].count(Scored) == 3
     assert run.selection.best == {"score": "precision", "value": 0.5, "step": 2}
 
 
-def test_a_score_that_was_never_defined_is_told_when_all_is_saved(
-    build_run: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_undefined_score_is_reported_after_saving(build_run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "score", lambda run, split: {"precision": float("nan")})
     run = build_run(**PRECISE, train={"steps": 2, "score_every": 1, "keep": "best"})
     with pytest.raises(TrainingError, match=r"step 2: train.keep is best, but precision .*step_000000002, which"):

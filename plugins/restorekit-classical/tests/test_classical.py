@@ -80,8 +80,8 @@ def test_histogram_match_gives_the_histogram_of_the_good_images() -> None:
     made = part.restore(image).image
     shares = np.linspace(0.01, 0.99, 21)
     for one in made:
-        apart = np.quantile(one.numpy(), shares) - np.quantile(good.numpy(), shares)
-        assert np.abs(apart).max() < 0.02
+        difference = np.quantile(one.numpy(), shares) - np.quantile(good.numpy(), shares)
+        assert np.abs(difference).max() < 0.02
     order = image[0].flatten().argsort()
     assert (made[0].flatten()[order].diff() >= -1e-6).all(), "a monotone map"
 

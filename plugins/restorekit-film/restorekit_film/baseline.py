@@ -133,8 +133,8 @@ def _curve(degraded: Values, truth: Values) -> Values:
     below = place.astype(np.int64).clip(0, KNOTS - 2)
     share = place - below
     count = np.bincount(below, 1 - share, KNOTS) + np.bincount(below + 1, share, KNOTS)
-    apart = truth - degraded  # a change: the values near a knot do not lie evenly around it
-    total = np.bincount(below, (1 - share) * apart, KNOTS) + np.bincount(below + 1, share * apart, KNOTS)
+    difference = truth - degraded  # a change: the values near a knot do not lie evenly around it
+    total = np.bincount(below, (1 - share) * difference, KNOTS) + np.bincount(below + 1, share * difference, KNOTS)
     used = count > 1e-4 * len(degraded)
     change = np.interp(_places(), _places()[used], total[used] / count[used])
     return _rising(_places() + change)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Generator, RecipeError, nd, trial
+from restorekit import Domain, Generator, RecipeError, conformance_case, nd
 
 __all__ = ["DnCnn", "dncnn"]
 
@@ -57,7 +57,7 @@ class DnCnn(Generator):
         return (image - noise).clamp(-1, 1)
 
 
-@trial(options={"depth": 4, "width": 8})
+@conformance_case(options={"depth": 4, "width": 8})
 def dncnn(
     source: Domain,
     target: Domain,

@@ -1,4 +1,4 @@
-"""What is measured of restored films beside plain scores: tone apart from structure, fine lines, and grids of networks.
+"""Scores of restored films: tone and structure separately, fine lines, and grids of networks.
 
 Everything works on NumPy arrays of single images, so that scripts and metrics share it.
 """

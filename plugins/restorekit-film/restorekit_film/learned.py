@@ -24,11 +24,11 @@ from restorekit import (
     Domain,
     RecipeError,
     SingleDegradation,
+    conformance_case,
     depths_of,
     find_images,
     read_image,
     split_folders,
-    trial,
     write_image,
 )
 
@@ -165,7 +165,7 @@ def _example(root: Path) -> None:
         write_image(root / "poor" / f"{at}.png", (0.2 * F.avg_pool2d(noise, 3, 1)[0] + 0.3 * at).numpy())
 
 
-@trial(options={"path": "poor"}, files=_example)
+@conformance_case(options={"path": "poor"}, files=_example)
 def learned(domain: Domain, *, path: str, severest: Annotated[float, Field(gt=0, le=10)] = 1.0) -> Degradation:
     """Noise and texture of films of your own, so that a model learns to remove what your films have.
 
@@ -281,10 +281,10 @@ def _share(areas: Areas, deviations: Tensor) -> float:
 
 def _kernel(residuals: Tensor) -> Tensor:
     """Return (32, 32) of unit energy whose spectrum is the mean periodogram of residuals, each of unit variance."""
-    apart = residuals.double()
-    apart = apart / apart.square().mean((1, 2), keepdim=True).sqrt()
+    difference = residuals.double()
+    difference = difference / difference.square().mean((1, 2), keepdim=True).sqrt()
     window = torch.hann_window(SIDE, dtype=torch.float64)  # else the borders of an area leak into all frequencies
-    spectrum = torch.fft.fft2(apart * window * window[:, None]).abs().square().mean(0)
+    spectrum = torch.fft.fft2(difference * window * window[:, None]).abs().square().mean(0)
     kernel: Tensor = torch.fft.fftshift(torch.fft.ifft2(spectrum.sqrt()).real)
     return kernel / kernel.square().sum().sqrt()
 

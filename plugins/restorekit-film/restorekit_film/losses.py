@@ -58,8 +58,8 @@ class Gradients(Pair):
 
     def distance(self, p: Passes, made: Tensor, truth: Tensor) -> Tensor:
         """Return the mean absolute difference between neighbours' differences, over all axes."""
-        apart = made - truth
-        return torch.stack([_mean(apart.diff(dim=axis).abs()) for axis in range(2, apart.ndim)]).mean(0)
+        difference = made - truth
+        return torch.stack([_mean(difference.diff(dim=axis).abs()) for axis in range(2, difference.ndim)]).mean(0)
 
 
 class MsSsim(Pair):

@@ -1,4 +1,4 @@
-"""Scores of structure apart from tone, of tone apart from structure, and of grids that networks leave."""
+"""Scores of structure without tone, of tone without structure, and of grids that networks leave."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _AgainstTruth(_Scored):
 
     needs = "truth"
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1), of `image` (B, C, *S) and the batch's truth.
 
         Raises:
@@ -122,7 +122,7 @@ class Checkerboard(_Scored):
         f"{_RANGE}"
     )
 
-    def measure(self, image: Tensor, told: Tensor | None, batch: Batch) -> NDArray[np.float64]:
+    def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
         """Return (B, 1), of `image` (B, C, H, W); NaN below 64 pixels."""
         return np.array([[evaluation.checkerboard(one)] for one in _gray(image)])
 

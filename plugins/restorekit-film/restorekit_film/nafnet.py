@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Generator, RecipeError, trial
+from restorekit import Domain, Generator, RecipeError, conformance_case
 
 __all__ = ["NafNet", "nafnet"]
 
@@ -132,7 +132,7 @@ class NafNet(Generator):
         return (image + change).clamp(-1, 1)
 
 
-@trial(options={"width": 4, "down": [1, 1], "up": [1, 1]})
+@conformance_case(options={"width": 4, "down": [1, 1], "up": [1, 1]})
 def nafnet(
     source: Domain,
     target: Domain,

@@ -80,11 +80,11 @@ class Perceptual(Pair):
         encode = p.nets.teacher.generator.encode
         with torch.no_grad():
             wanted = wide(encode(truth)[1]).flatten(2)
-        apart = (wide(encode(made)[1]).flatten(2) - wanted).square().mean(2)
+        difference = (wide(encode(made)[1]).flatten(2) - wanted).square().mean(2)
         if self.normalise:
             power = wanted.square().mean(2)
-            apart = apart / (power + FLOOR * power.mean(1, keepdim=True)).clamp(min=1e-12)
-        return apart.mean(1)
+            difference = difference / (power + FLOOR * power.mean(1, keepdim=True)).clamp(min=1e-12)
+        return difference.mean(1)
 
 
 def psnr_regressor(

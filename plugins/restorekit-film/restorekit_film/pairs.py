@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, nd, trial
+from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, conformance_case, nd
 from restorekit_film import effects
 from restorekit_film.chain import CURVES, SEVEREST, TONE, FilmChain, film
 from restorekit_film.variety import with_lines
@@ -45,7 +45,7 @@ class FilmPairs(Dataset):
     ) -> None:
         self.inner, self.truth, self.split, self.fresh, self.crop = inner, truth, split, fresh, crop
         self.lines, self.tones = lines, tones
-        self.task, self.classes, self.quantity = inner.task, inner.classes, inner.quantity
+        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
         self.classes_from = inner.classes_from
         self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
         self.chain = self._made(chain)
@@ -109,7 +109,9 @@ class FilmPairs(Dataset):
         return self.inner.skipped()
 
 
-@trial(options={"dataset": {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [32, 40]}})
+@conformance_case(
+    options={"dataset": {"name": "phantom", "side": "b", "count": 3, "val": 2, "test": 1, "size": [32, 40]}}
+)
 def film_pairs(
     root: Path | None,
     split: str,

@@ -132,7 +132,7 @@ def _layout(image: Tensor) -> Tensor:
 
 def _likeness(one: Tensor, other: Tensor) -> Tensor:
     """Return the correlation of two thumbnails with the mean 0."""
-    return (one * other).sum() / (one.norm() * other.norm()).clamp(min=TINY)
+    return F.cosine_similarity(one.flatten(), other.flatten(), dim=0)
 
 
 def _small(image: Tensor, side: int) -> Tensor:

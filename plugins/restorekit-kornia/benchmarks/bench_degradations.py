@@ -111,8 +111,8 @@ def main() -> None:
                 n: min(timeit.repeat(call, number=1, repeat=8)[1:]) * 1e3 for n, call in ways(effect, side).items()
             }
             plain = next(iter(times.values()))
-            told = [f"{name} {time:.2f} ms ({time / plain:.1f})" for name, time in times.items()]
-            print(f"{side:4} px {effect:11} {'   '.join(told)}")
+            text = [f"{name} {time:.2f} ms ({time / plain:.1f})" for name, time in times.items()]
+            print(f"{side:4} px {effect:11} {'   '.join(text)}")
 
 
 if __name__ == "__main__":

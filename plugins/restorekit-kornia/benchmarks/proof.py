@@ -46,7 +46,7 @@ class Check:
     low: float
     high: float
     """Severities: nine from the least to the greatest."""
-    told: str
+    values: str
     bar: float
     together: float | None
     """The greatest severity of a draw of all degradations; None: not among them."""
@@ -89,11 +89,11 @@ def alone(images: list[Tensor], check: Check) -> Values:
     """Return the rank correlation within each image."""
     found = []
     for number, image in enumerate(images):
-        told = []
+        measured = []
         for level in check.levels:
             rng = torch.Generator().manual_seed(number)  # the same noise, the same lines at every level
-            told.append(measure(measures.gray(check.apply(image, float(level), rng)), check.measure)[check.measure])
-        found.append(alike(check.levels, np.array(told), check.sign))
+            measured.append(measure(measures.gray(check.apply(image, float(level), rng)), check.measure)[check.measure])
+        found.append(alike(check.levels, np.array(measured), check.sign))
     return np.array(found)
 
 
@@ -108,9 +108,9 @@ def together(images: list[Tensor]) -> dict[str, tuple[float, int]]:
             assert check.together is not None
             drawn.append(check.low + (check.together - check.low) * float(torch.rand((), generator=rng)))
             image = check.apply(image, drawn[-1], rng)
-        told = measure(measures.gray(image), *(check.measure for check in chosen))
+        measured = measure(measures.gray(image), *(check.measure for check in chosen))
         truth.append(drawn)
-        found.append([told[check.measure] for check in chosen])
+        found.append([measured[check.measure] for check in chosen])
     result = {}
     for check, known, seen in zip(chosen, np.array(truth).T, np.array(found).T, strict=True):
         kept = np.isfinite(seen)
@@ -123,11 +123,11 @@ def errors(images: list[Tensor]) -> dict[float, float]:
     check = next(check for check in CHECKS if check.measure == "noise")
     found = {}
     for sigma in SIGMAS:
-        told = [
+        measured = [
             measure(measures.gray(check.apply(image, sigma, torch.Generator().manual_seed(n))), "noise")["noise"]
             for n, image in enumerate(images)
         ]
-        found[sigma] = float(np.median(np.abs(np.array(told) / sigma - 1)))
+        found[sigma] = float(np.median(np.abs(np.array(measured) / sigma - 1)))
     return found
 
 
@@ -166,7 +166,7 @@ def main() -> int:
     for check in CHECKS:
         found = alone(images, check)
         said = f"alone {verdict(float(np.median(found)), check.bar)}"
-        cells = [f"`{check.measure}`", check.told, f"{np.median(found):.3f} ({np.quantile(found, 0.1):.3f})", ""]
+        cells = [f"`{check.measure}`", check.values, f"{np.median(found):.3f} ({np.quantile(found, 0.1):.3f})", ""]
         if check.measure in mixed:
             value, count = mixed[check.measure]
             cells[-1] = f"{value:.3f}" + (f" of {count} images" if count < len(images) else "")
@@ -178,8 +178,8 @@ def main() -> int:
     said = verdict(max(wrong.values()), ERROR, least=False)
     out.append("| median relative error | " + " | ".join(f"{value:.1%}" for value in wrong.values()) + f" | {said} |")
     rate, busy = speed(files, given.jobs)
-    told = f"{rate:.0f} images of 1000 x 1000 a second with {given.jobs} jobs, {1000 * busy:.0f} ms of a core for each"
-    out += ["", f"Speed: {told}: {verdict(rate, SPEED)}."]
+    text = f"{rate:.0f} images of 1000 x 1000 a second with {given.jobs} jobs, {1000 * busy:.0f} ms of a core for each"
+    out += ["", f"Speed: {text}: {verdict(rate, SPEED)}."]
     text = "\n".join(out)
     sys.stdout.write(text + "\n")
     return int("FAILS" in text)

@@ -132,13 +132,13 @@ def test_a_row_a_file_in_order(run, folder, tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
 
 
-def test_a_few_images_are_told_in_words(run, folder):
+def test_few_images_are_listed_one_per_line(run, folder):
     said = run(folder / "11.png", folder / "00.png")
     assert re.search(r"11\.png: .*very noisy", said.out)
     assert "noisy" not in next(line for line in said.out.splitlines() if "00.png" in line)
 
 
-def test_many_images_are_told_by_medians(run, folder, tmp_path):
+def test_many_images_are_summarised_by_medians(run, folder, tmp_path):
     for i in range(10):
         write_image(folder / f"more{i}.png", read_image(folder / "00.png")[0])
     said = run(folder)
@@ -202,13 +202,13 @@ def test_images_of_every_size_and_colour(run, tmp_path, shape):
     assert "not defined" in page(tmp_path / "card.html").text
 
 
-def test_faults_of_the_user_are_one_line(run, folder, tmp_path):
+def test_wrong_options_give_one_line_errors(run, folder, tmp_path):
     (tmp_path / "none").mkdir()
     for arguments, line in (
         ([tmp_path / "absent"], "absent: no such file or folder"),
         ([tmp_path / "none"], "none: holds no image"),
         ([folder, "--quantiles", "0.1", "0.2"], "--quantiles: says how to sort; add --sort"),
-        ([folder, "--sort", "--quantiles", "0.6", "0.2"], "0 <= LOW <= HIGH <= 1; came 0.6 0.2"),
+        ([folder, "--sort", "--quantiles", "0.6", "0.2"], "0 <= LOW <= HIGH <= 1; got 0.6 0.2"),
         (
             [folder, "--sort", "--threshold", "noize=1"],
             "no measure to sort by is called 'noize'. Did you mean 'noise'?",
@@ -372,7 +372,7 @@ def test_examples_are_learnt_from():
     new = [row("clean", noise=0.012), row("noisy", noise=0.08)]
     found = sorting.by_examples(new, good, poor)
     assert found.places == ["good", "poor"]
-    assert "16 of 16 told when held out" in found.note
+    assert "16 of 16 correct when held out" in found.note
     assert sorting.by_examples(new, good, poor).scores == pytest.approx(found.scores)
     uneven = sorting.by_examples(new, good * 6, poor[:4])
     assert "learnt from 48 good and 4 poor examples" in uneven.note

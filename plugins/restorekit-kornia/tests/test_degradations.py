@@ -93,7 +93,7 @@ def test_the_relationship_says_where_photons_are_few(relationship: str, ratio: f
         ("poisson", {"dose": 3}, "no option is called 'dose'"),
     ],
 )
-def test_faults_are_named(plugins: Plugins, name: str, options: dict[str, Any], says: str) -> None:
+def test_errors_name_the_option(plugins: Plugins, name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         plugins.parts.resolve("degradation", {"name": name, **options})(Domain("a", 1, (8, 8)))
 

@@ -293,7 +293,7 @@ def test_scatter_takes_fine_contrast_and_keeps_the_exposure() -> None:
 
 def test_scatter_is_a_wide_gaussian() -> None:
     step = torch.cat([torch.full((1, 1, 200, 100), -1.0), torch.full((1, 1, 200, 100), 1.0)], 3)
-    haze = 2 * effects.scatter(step, [1.0], 0.05, "linear") - step  # the exposure that came by scatter
+    haze = 2 * effects.scatter(step, [1.0], 0.05, "linear") - step  # the exposure from scatter
     away = (torch.arange(200) - 99.5) / 10
     expected = torch.special.erf(away / math.sqrt(2)).expand(1, 1, 200, -1)
     torch.testing.assert_close(haze, expected, atol=0.02, rtol=0)

@@ -36,7 +36,7 @@ def jpeg(x, quality):
     return np.asarray(Image.open(stream), np.float32) / 255
 
 
-def test_noise_that_varies_is_told():
+def test_varying_noise_is_measured():
     uneven = FLAT.copy()
     uneven[:, 128:] = noisy(FLAT, 0.08)[:, 128:]
     uneven[:, :128] = noisy(FLAT, 0.02)[:, :128]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from restorekit import Domain, MakeLayer, RecipeError, nd
 
-__all__ = ["Residual", "Same", "Up", "demand_size", "glorot", "norm"]
+__all__ = ["Residual", "Same", "Up", "check_size", "glorot", "norm"]
 
 PLAIN: tuple[Any, ...] = (
     nn.Conv1d,
@@ -29,10 +29,10 @@ def norm(dims: int, channels: int) -> nn.Module:
     return nd.norm(dims, channels, "instance", affine=True, eps=1e-3)
 
 
-def demand_size(domain: Domain, name: str) -> None:
+def check_size(domain: Domain, name: str) -> None:
     """Refuse images of which a discriminator's norms would see a single value: they are made eight times smaller."""
     if max(domain.size) <= 8:
-        raise RecipeError(f"discriminator {name!r}: one of data.size must be more than 8; came {list(domain.size)}")
+        raise RecipeError(f"discriminator {name!r}: one of data.size must be more than 8; got {list(domain.size)}")
 
 
 def glorot(module: nn.Module) -> None:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Discriminator, Domain, Factory, Generator, nd, trial
-from restorekit_r2cgan.blocks import Residual, Same, Up, demand_size, glorot, norm
+from restorekit import Discriminator, Domain, Factory, Generator, conformance_case, nd
+from restorekit_r2cgan.blocks import Residual, Same, Up, check_size, glorot, norm
 
 __all__ = ["CompactDiscriminator", "CompactGenerator", "discriminator", "generator"]
 
@@ -90,7 +90,7 @@ class CompactDiscriminator(Discriminator):
         return out
 
 
-@trial(options={"width": 8})
+@conformance_case(options={"width": 8})
 def generator(
     source: Domain,
     target: Domain,
@@ -118,10 +118,10 @@ def discriminator(domain: Domain, *, layer: Factory = nd.conv, last: Last = "lea
     """R2C-GAN's compact discriminator (arXiv:2209.14770, section III): a 32 x 32 mask for 256 x 256 pixels.
 
     Args:
-        domain: the domain of the images that are judged.
+        domain: the domain of the images that are scored.
         layer: `{name: selfonn, q: 3}` for the operational networks, `conv` for CNN*.
         last: what stands on the mask. "leaky", a leaky rectifier, in the authors' operational discriminators; "none"
             in CNN*'s.
     """
-    demand_size(domain, "r2cgan_compact")
+    check_size(domain, "r2cgan_compact")
     return CompactDiscriminator(domain, layer=layer, last=last)

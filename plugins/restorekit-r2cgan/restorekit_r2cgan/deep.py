@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from restorekit import Discriminator, Domain, Factory, Generator, MakeLayer, nd
-from restorekit_r2cgan.blocks import Residual, Same, Up, demand_size, glorot, norm
+from restorekit_r2cgan.blocks import Residual, Same, Up, check_size, glorot, norm
 
 __all__ = ["DeepDiscriminator", "DeepGenerator", "discriminator", "generator"]
 
@@ -118,8 +118,8 @@ def discriminator(domain: Domain, *, layer: Factory = nd.conv) -> Discriminator:
     """CycleGAN's PatchGAN as R2C-GAN uses it with the deep generator.
 
     Args:
-        domain: the domain of the images that are judged.
+        domain: the domain of the images that are scored.
         layer: `conv`, as the paper.
     """
-    demand_size(domain, "r2cgan_cnn")
+    check_size(domain, "r2cgan_cnn")
     return DeepDiscriminator(domain, layer=layer)

@@ -14,11 +14,11 @@ from restorekit import (
     FileDataset,
     ManifestRow,
     Record,
+    conformance_case,
     find_images,
     read_manifest,
     refuse_split_folders,
     split_folders,
-    trial,
     write_image,
 )
 
@@ -68,7 +68,7 @@ def _example(root: Path) -> None:
         write_image(root / key, torch.linspace(-1, 1, 20 + at).expand(1 + at % 2 * 2, 18, -1).numpy())
 
 
-@trial(options={"side": "A"}, files=_example)
+@conformance_case(options={"side": "A"}, files=_example)
 def r2cgan_folders(
     root: Path | None,
     split: str,

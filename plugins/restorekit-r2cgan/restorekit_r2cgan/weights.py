@@ -66,12 +66,12 @@ def import_weights(net: Translator | Discriminator, tensors: Sequence[Array], na
     """
     arrays, slots = _head_last(tensors), list(_slots(net))
     if len(arrays) != len(slots):
-        raise DataError(f"{name}: {len(arrays)} arrays came, this network holds {len(slots)}; is it the same recipe?")
+        raise DataError(f"{name}: {len(arrays)} arrays got, this network holds {len(slots)}; is it the same recipe?")
     values = [_ours(torch.as_tensor(np.asarray(array, dtype=np.float32))) for array in arrays]
     for i, ((label, slot), value) in enumerate(zip(slots, values, strict=True)):
         if slot.shape != value.shape:
-            wanted, came = tuple(_theirs(slot).shape), tuple(_theirs(value).shape)
-            raise DataError(f"{name}: array {i} ({label}) must have the shape {wanted}; came {came}")
+            wanted, got = tuple(_theirs(slot).shape), tuple(_theirs(value).shape)
+            raise DataError(f"{name}: array {i} ({label}) must have the shape {wanted}; got {got}")
     with torch.no_grad():
         for (_, slot), value in zip(slots, values, strict=True):
             slot.copy_(value)

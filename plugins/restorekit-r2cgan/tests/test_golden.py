@@ -35,12 +35,12 @@ NETS: dict[str, tuple[int, dict[str, Any]]] = {  # the weights' seed; the networ
 
 def recipe_of(options: dict[str, Any], optimizer: str) -> Any:
     generator = {"name": "r2cgan_compact", **options}
-    judge = {"name": "r2cgan_compact", **({"last": "none"} if "activation" in options else options)}
+    critic = {"name": "r2cgan_compact", **({"last": "none"} if "activation" in options else options)}
     side = {"name": "r2cgan_folders"}
     spec = {
         "name": "golden",
         "data": {"size": [64, 64], "channels": 3, "a": {**side, "side": "A"}, "b": {**side, "side": "B"}},
-        "nets": {"generator": generator, "discriminator": judge, "head": {"name": "classify", "pool": "max"}},
+        "nets": {"generator": generator, "discriminator": critic, "head": {"name": "classify", "pool": "max"}},
         "losses": [
             {"name": "lsgan", "fakes": "pool"},
             {"name": "cycle", "weight": 10},
@@ -134,19 +134,21 @@ def replay(name: str, folder: Path, optimizer: str) -> tuple[list[dict[str, floa
         outputs.append({key: distance(key, v, golden[f"step{at}/{key}"]) for key, v in said(run, a, b).items()})
         step(run, [(a, b)])
         run.step += 1
-    apart = []
+    difference = []
     for net, ours in NAMES.items():
         for i, array in enumerate(export_weights(getattr(run.nets, ours))):
             where = f"{net}/{i:02d}"
-            apart.append(np.abs(array.reshape(-1)[golden[f"{where}/after_index"]] - golden[f"{where}/after_value"]))
+            difference.append(
+                np.abs(array.reshape(-1)[golden[f"{where}/after_index"]] - golden[f"{where}/after_value"])
+            )
             assert np.linalg.norm(array) == pytest.approx(golden[f"{where}/after_norm"], rel=1e-4)
-    return outputs, np.concatenate(apart)
+    return outputs, np.concatenate(difference)
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_three_steps_as_the_authors_code_takes_them(name, tmp_path):
-    outputs, apart = replay(name, tmp_path, "adam_tf")
+    outputs, difference = replay(name, tmp_path, "adam_tf")
     assert max(outputs[0].values()) < 2e-5
     assert outputs[2]["A2B"] < 1e-3
-    assert np.mean(apart < 2e-5) >= 0.99
-    assert apart.max() < 5e-4
+    assert np.mean(difference < 2e-5) >= 0.99
+    assert difference.max() < 5e-4

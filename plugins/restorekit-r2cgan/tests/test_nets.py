@@ -62,12 +62,12 @@ def test_parameters_of_the_discriminators(spec, whole):
 @pytest.mark.parametrize("spec", [{**operational(2), "width": 6}, {**CNN_STAR, "width": 4}, "r2cgan_cnn"])
 def test_signals_images_and_volumes(spec, size):
     with torch.device("meta"):
-        net, judge = translator(spec, size, 1), discriminator("r2cgan_compact", size, 1)
+        net, critic = translator(spec, size, 1), discriminator("r2cgan_compact", size, 1)
         out = net(torch.rand(2, 1, *size))
         assert out.image.shape == (2, 1, *size)
         assert out.features.shape == (2, net.generator.features, *[n // net.generator.multiple for n in size])
         assert out.raw.shape == (2, 2)
-        assert judge(torch.rand(2, 1, *size)).shape == (2, 1, *[-(-n // 8) for n in size])
+        assert critic(torch.rand(2, 1, *size)).shape == (2, 1, *[-(-n // 8) for n in size])
 
 
 def test_an_image_is_translated_within_range_and_learnt_from():

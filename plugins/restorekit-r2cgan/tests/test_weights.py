@@ -61,12 +61,12 @@ def test_the_head_may_stand_anywhere():
 def test_what_does_not_fit_changes_nothing():
     net = translator("operational")
     arrays = export_weights(net)
-    with pytest.raises(DataError, match=f"{len(arrays) - 1} arrays came, this network holds {len(arrays)}"):
+    with pytest.raises(DataError, match=f"{len(arrays) - 1} arrays got, this network holds {len(arrays)}"):
         import_weights(net, arrays[:-1])
     wrong = [np.zeros_like(array) for array in arrays]
     wrong[2] = np.zeros(7, np.float32)
     with pytest.raises(
-        DataError, match=r"array 2 \(generator.down_norm.weight\) must have the shape \(8,\); came \(7,\)"
+        DataError, match=r"array 2 \(generator.down_norm.weight\) must have the shape \(8,\); got \(7,\)"
     ):
         import_weights(net, wrong)
     assert np.array_equal(export_weights(net)[0], arrays[0])

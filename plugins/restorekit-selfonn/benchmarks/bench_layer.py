@@ -3,7 +3,7 @@
     python benchmarks/bench_layer.py [--rounds 15]            a table of ratios, shuffled rounds
     pytest benchmarks/bench_layer.py --benchmark-enable       pytest-benchmark's own table
 
-The process starts itself again with glibc told to keep its memory, because page faults of large buffers otherwise
+The process starts itself again with glibc set to keep its memory, because page faults of large buffers otherwise
 decide the order of the rows. Goals, forward and backward at the paper's shape: float32 at most 1.03 of the plain port's
 time, bfloat16 at most 0.65 of the plain float32 port's, memory over the start at most 0.8 of the plain port's.
 """

@@ -96,7 +96,7 @@ class Operational(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, c_out, *S') for (B, c_in, *S)."""
         if x.ndim != self.dims + 2:
-            raise ValueError(f"an operational layer of {self.dims} dimensions reads (B, C, *S); came {tuple(x.shape)}")
+            raise ValueError(f"an operational layer of {self.dims} dimensions reads (B, C, *S); got {tuple(x.shape)}")
         kind = x.device.type
         if kind == "meta" or not torch.is_autocast_enabled(kind):  # the meta device knows no autocast
             return self._apply_in(x, torch.float32 if x.dtype == torch.float16 else x.dtype).to(x.dtype)
@@ -214,18 +214,18 @@ def _check(
     convention: str,
 ) -> None:
     """Raise a RecipeError with every number that makes no layer."""
-    faults = []
+    errors = []
     if dims not in (1, 2, 3):
-        faults.append(f"dims must be 1, 2 or 3; came {dims}")
+        errors.append(f"dims must be 1, 2 or 3; got {dims}")
     least = {"c_in": c_in, "c_out": c_out, "kernel": kernel, "q": q, "stride": stride, "groups": groups}
-    faults += [f"{name} must be 1 or more; came {value}" for name, value in least.items() if value < 1]
+    errors += [f"{name} must be 1 or more; got {value}" for name, value in least.items() if value < 1]
     if padding < 0 or output_padding < 0:
-        faults.append(f"padding and output_padding must be 0 or more; came {padding} and {output_padding}")
+        errors.append(f"padding and output_padding must be 0 or more; got {padding} and {output_padding}")
     if groups > 0 and (c_in % groups or c_out % groups):
-        faults.append(f"groups must divide the channels; came {groups} for {c_in} to {c_out}")
+        errors.append(f"groups must divide the channels; got {groups} for {c_in} to {c_out}")
     if output_padding and not transposed:
-        faults.append(f"output_padding is for transposed layers only; came {output_padding}")
+        errors.append(f"output_padding is for transposed layers only; got {output_padding}")
     if convention not in ("r2cgan", "fastonn"):
-        faults.append(f"convention must be 'r2cgan' or 'fastonn'; came {convention!r}")
-    if faults:
-        raise RecipeError(*[f"layer 'selfonn': {fault}" for fault in faults])
+        errors.append(f"convention must be 'r2cgan' or 'fastonn'; got {convention!r}")
+    if errors:
+        raise RecipeError(*[f"layer 'selfonn': {error}" for error in errors])

@@ -233,16 +233,16 @@ def test_cuda(dtype):
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"q": 0}, "q must be 1 or more; came 0"),
+        ({"q": 0}, "q must be 1 or more; got 0"),
         ({"kernel": 0}, "kernel must be 1 or more"),
-        ({"groups": 3}, "groups must divide the channels; came 3 for 2 to 4"),
+        ({"groups": 3}, "groups must divide the channels; got 3 for 2 to 4"),
         ({"padding": -1}, "padding and output_padding must be 0 or more"),
         ({"output_padding": 1}, "output_padding is for transposed layers only"),
-        ({"dims": 4}, "dims must be 1, 2 or 3; came 4"),
+        ({"dims": 4}, "dims must be 1, 2 or 3; got 4"),
         ({"convention": "other"}, "convention must be"),
     ],
 )
-def test_faults_are_one_line(numbers, says):
+def test_errors_are_one_line(numbers, says):
     with pytest.raises(RecipeError, match=says) as caught:
         Operational(**{"dims": 2, "c_in": 2, "c_out": 4, "kernel": 3, "q": 3, **numbers})
     assert "\n" not in str(caught.value)

@@ -77,7 +77,7 @@ def scores(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
         return 10 * np.log10(power / error), 2 * right / (2 * right + missed + wrong)
 
 
-def told(value: float, draws: NDArray[np.float64], form: str) -> str:
+def with_interval(value: float, draws: NDArray[np.float64], form: str) -> str:
     """Return a score with its interval."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
@@ -106,9 +106,12 @@ def main(ecg: Path, given: dict[str, Path], detector: Detector = "xqrs") -> None
             rows = measured(make(), truth, beats, detector)
             (snr, f1), (snrs, f1s) = scores(rows), scores(rows[drawn])
             first = first or (snr, f1, snrs, f1s)
-            gain, change = told(snr - first[0], snrs - first[2], ".2f"), told(f1 - first[1], f1s - first[3], "+.3f")
+            gain, change = (
+                with_interval(snr - first[0], snrs - first[2], ".2f"),
+                with_interval(f1 - first[1], f1s - first[3], "+.3f"),
+            )
             counts = ", ".join(f"{count:.0f}" for count in rows.sum(axis=0)[2:])
-            line = [who, f"{snr:.2f}", gain, told(f1, f1s, ".3f"), change, counts]
+            line = [who, f"{snr:.2f}", gain, with_interval(f1, f1s, ".3f"), change, counts]
             sys.stdout.write(f"| {' | '.join(line)} |\n")
 
 

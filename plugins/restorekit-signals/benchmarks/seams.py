@@ -1,7 +1,7 @@
 """How well windows join: `python plugins/restorekit-signals/benchmarks/seams.py RUN RECORD`.
 
 A step between windows is a bend of the curve: a large second difference. Their root mean square at the joints, over
-that elsewhere, says whether there are any: 1 is none. It is told for windows that fade into each other, as `restorekit
+that elsewhere, says whether there are any: 1 is none. It is given for windows that fade into each other, as `restorekit
 restore` joins them, and for windows side by side, for one pass of the network.
 """
 

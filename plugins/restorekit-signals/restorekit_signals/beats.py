@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from restorekit import DataError, RecipeError
 
-__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "demand_detector", "detect", "matched"]
+__all__ = ["AAMI", "CLASSES", "TOLERANCE", "Detector", "Match", "check_detector", "detect", "matched"]
 
 CLASSES = ("N", "S", "V", "F", "Q")
 """Of ANSI/AAMI EC57: normal and bundle branch block, supraventricular ectopic, ventricular ectopic, fusion, unknown."""
@@ -29,14 +29,14 @@ Detector = Literal["xqrs", "neurokit"]
 Places = NDArray[np.int64]
 
 
-def demand_detector(detector: Detector, rate: float | None) -> None:
+def check_detector(detector: Detector, rate: float | None) -> None:
     """Raise unless the library of a detector is installed, and the rate, where it is known, is one that it takes.
 
     Raises:
         RecipeError: with a hint.
     """
-    if rate is not None and (fault := _too_slow(detector, rate)):
-        raise RecipeError(fault, option="detector")
+    if rate is not None and (error := _too_slow(detector, rate)):
+        raise RecipeError(error, option="detector")
     if detector == "neurokit":
         try:
             import neurokit2  # noqa: F401
@@ -57,8 +57,8 @@ def detect(signal: NDArray[np.float64], rate: float, detector: Detector = "xqrs"
     Raises:
         DataError: if the rate is too low for the detector.
     """
-    if fault := _too_slow(detector, rate):
-        raise DataError(fault)
+    if error := _too_slow(detector, rate):
+        raise DataError(error)
     if len(signal) < LEAST * rate:
         return None
     if np.ptp(signal) == 0:
@@ -71,7 +71,7 @@ def _too_slow(detector: Detector, rate: float) -> str:
     """Return why a detector cannot work at a rate; the empty string where it can."""
     if detector != "xqrs" or rate > SLOWEST:
         return ""
-    return f"detector 'xqrs' needs more than {SLOWEST:g} samples a second, for it filters 5 to 20 Hz; came {rate:g}"
+    return f"detector 'xqrs' needs more than {SLOWEST:g} samples a second, for it filters 5 to 20 Hz; got {rate:g}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Discriminator, Domain, Factory, Generator, MakeLayer, RecipeError, nd, trial
+from restorekit import Discriminator, Domain, Factory, Generator, MakeLayer, RecipeError, conformance_case, nd
 
 __all__ = ["ecg_patch", "ecg_unet"]
 
@@ -63,7 +63,7 @@ class EcgUnet(Generator):
         return torch.tanh(self.last(image))
 
 
-@trial(options={"width": 2, "depth": 2})
+@conformance_case(options={"width": 2, "depth": 2})
 def ecg_unet(
     source: Domain,
     target: Domain,
@@ -114,7 +114,7 @@ class EcgPatch(Discriminator):
         return scores
 
 
-@trial(options={"width": 2, "strides": [2]})
+@conformance_case(options={"width": 2, "strides": [2]})
 def ecg_patch(
     domain: Domain,
     *,
@@ -125,7 +125,7 @@ def ecg_patch(
     """The discriminator of blind ECG restoration (arXiv:2202.00589): kernel 4, from 16 filters to 256, tanh, no norm.
 
     Args:
-        domain: What is judged.
+        domain: The signals that are scored.
         layer: What its convolutions are; the paper's: {name: selfonn, q: 3, convention: fastonn}.
         width: Channels after the first layer; each further one doubles them.
         strides: Of the layers before the last.

@@ -29,8 +29,8 @@ from restorekit import (
     RecipeError,
     Record,
     Sample,
+    conformance_case,
     split_shares,
-    trial,
 )
 from restorekit_signals.beats import AAMI
 from restorekit_signals.files.signal_format import write_example
@@ -108,8 +108,8 @@ class Windows(Dataset):
             record = opened(name)
             whole = record.image.shape[1]
             if name in truth and (other := opened(truth[name]).image.shape) != record.image.shape:
-                came = f"{tuple(other)} and {tuple(record.image.shape)} leads and samples"
-                raise DataError(f"{name}: its truth {truth[name]} is another recording: {came}; the same are needed")
+                got = f"{tuple(other)} and {tuple(record.image.shape)} leads and samples"
+                raise DataError(f"{name}: its truth {truth[name]} is another recording: {got}; the same are needed")
             for span in [None] if minutes is None else minutes:
                 first, last = (0, whole) if span is None else (round(60 * t * record.rate) for t in span)
                 if not 0 <= first < last <= whole:
@@ -231,7 +231,7 @@ def _example_options() -> dict[str, Any]:
     }
 
 
-@trial(options=_example_options(), files=write_example)
+@conformance_case(options=_example_options(), files=write_example)
 def records(
     root: Path | None,
     split: str,
@@ -254,7 +254,7 @@ def records(
 
     Where annotations mark the beats, a window's mask marks them too, for metrics of R peaks. With `beats` there is a
     window for each annotated beat, which stands in its middle and whose class is the target: as many images as beats,
-    so none is lost where several share a window, and a head answers one question. Beyond the minutes of a span the
+    so none is lost where several share a window, and a head predicts one class. Beyond the minutes of a span the
     last value is repeated, so that no window shows what another split holds.
 
     Args:
@@ -283,8 +283,8 @@ def records(
         raise DataError(f"{base}: no such folder; one with records is expected")
     made = format()
     spans = _spans(base, made, train, val, test, patients)
-    _demand_apart(spans)
-    _demand_known(truth, {name for taken in spans.values() for name in taken})
+    _check_no_overlap(spans)
+    _check_known(truth, {name for taken in spans.values() for name in taken})
     if shift and beats is None:
         raise RecipeError(
             "dataset 'records': shift moves windows about beats; name the classes of beats, or leave it out",
@@ -300,7 +300,7 @@ def records(
     return Windows(opened, spans.get(split, {}), length, hop, beats, owner, source, truth, moved, group)
 
 
-@trial(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})
+@conformance_case(options={"length": 720, "format": {"name": "signal", "rate": 360, "range": [-5, 5]}})
 def excerpt(
     root: Path | None,
     split: str,
@@ -331,7 +331,7 @@ def excerpt(
         RecipeError: if the package is not installed.
     """
     spans = {"train": {EXCERPT: train}, "val": {EXCERPT: val}, "test": {EXCERPT: test}}
-    _demand_apart(spans)
+    _check_no_overlap(spans)
     taken = {name: minutes for name, minutes in spans.get(split, {}).items() if minutes}
     return Windows(_Excerpt(format()), taken, length, _hop(length, overlap), None, lambda name, span: None, "MIT-BIH")
 
@@ -383,7 +383,7 @@ def _spans(
     return {split: {n: None for n, its in zip(names, splits, strict=True) if its == split} for split in SPLITS}
 
 
-def _demand_known(truth: Mapping[str, str], names: set[str]) -> None:
+def _check_known(truth: Mapping[str, str], names: set[str]) -> None:
     for name in truth:
         if name not in names:
             near = get_close_matches(name, names, 1)
@@ -392,7 +392,7 @@ def _demand_known(truth: Mapping[str, str], names: set[str]) -> None:
             raise RecipeError(text, option="truth")
 
 
-def _demand_apart(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) -> None:
+def _check_no_overlap(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) -> None:
     """Refuse minutes that stand twice, in one split or in two: what is trained on would be tested on."""
     taken: dict[str, list[tuple[float, float, str]]] = {}
     for split, spans in splits.items():

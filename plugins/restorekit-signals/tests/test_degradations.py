@@ -74,7 +74,7 @@ def test_zero_is_the_exact_identity_and_more_is_worse(name: str, folder: Path) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_drawn_is_told_and_the_default_does_something(name: str, folder: Path) -> None:
+def test_drawn_severities_are_reported_and_default_changes_the_signal(name: str, folder: Path) -> None:
     part, image = made(name, folder), beats()
     drawn = part.draw(rng(3))
     assert list(drawn) == [name]
@@ -141,7 +141,7 @@ def test_leads_of_the_noise_are_taken_in_turn_from_any_of_them_on(folder: Path) 
     assert first == {True, False}, "the second lead's noise is a third of the first's"
 
 
-def test_two_recorded_noises_in_a_blend_are_told_apart_by_what_they_are_called(folder: Path) -> None:
+def test_two_recorded_noises_in_a_blend_need_different_names(folder: Path) -> None:
     domain = Domain("a", 2, (LENGTH,), spacing=(1 / RATE,))
     noises = [noise_spec(called="em"), noise_spec(called="bw")]
     blend = load().parts.resolve("degradation", {"name": "blend", "degradations": noises, "least": 2})

@@ -24,7 +24,7 @@ def waves(count: int = 600, leads: int = 2) -> np.ndarray[Any, Any]:
 
 
 def put(path: Path, values: np.ndarray[Any, Any], rate: float = RATE, **options: Any) -> Path:
-    """Write a record with the library, in mV and format 16 unless told otherwise, and return its header."""
+    """Write a record with the library, in mV and format 16 by default, and return its header."""
     leads = len(values)
     plain: dict[str, Any] = {
         "units": ["mV"] * leads,

@@ -229,15 +229,15 @@ def test_a_detector_that_is_not_installed_is_one_clear_line(monkeypatch: pytest.
 
 
 def test_ectopic_beats_are_counted_as_ec57_counts_them() -> None:
-    """Targets down, answers across; F and Q beats called V, and Q beats called S, are not false."""
+    """Targets down, predictions across; F and Q beats called V, and Q beats called S, are not false."""
     pairs = [*["NN"] * 5, "NV", "NS", *["VV"] * 3, "VN", "SS", "SV", "FV", "QV", "QS", "FS", "?V"]
     target = torch.tensor([-1 if one[0] == "?" else AAMI.index(one[0]) for one in pairs])
-    told = torch.eye(5)[[AAMI.index(one[1]) for one in pairs]]
+    prediction = torch.eye(5)[[AAMI.index(one[1]) for one in pairs]]
     image = torch.zeros(len(pairs), 1, 8)
     found = {}
     for name in ("veb_sensitivity", "veb_precision", "sveb_sensitivity", "sveb_precision"):
         one = metric(name)
-        found[name] = one.reduce(one.measure(image, told, batch(image, target=target)))
+        found[name] = one.reduce(one.measure(image, prediction, batch(image, target=target)))
     assert found == {
         "veb_sensitivity": 3 / 4,
         "veb_precision": 3 / 5,  # false: NV and SV
@@ -259,7 +259,7 @@ def test_a_class_that_is_not_there_has_no_score() -> None:
 
 
 def test_a_rate_that_the_detector_cannot_take_is_refused_at_once() -> None:
-    says = "detector 'xqrs' needs more than 40 samples a second, for it filters 5 to 20 Hz; came 32"
+    says = "detector 'xqrs' needs more than 40 samples a second, for it filters 5 to 20 Hz; got 32"
     with pytest.raises(RecipeError, match=says):
         metric("r_peak_f1", rate=32)
     with pytest.raises(RecipeError, match=says):

@@ -89,7 +89,7 @@ def test_no_sample_stands_in_two_splits_and_none_before_the_last_hop_is_lost(
     assert not seen[0] & seen[1]
 
 
-def test_windows_of_a_file_with_a_suffix_are_told_apart_before_it_as_pairs_are(tmp_path: Path) -> None:
+def test_keys_of_windows_precede_the_suffix(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "s01.csv", np.sin(np.arange(600) / 10), delimiter=",")
     part = dataset(tmp_path, train={"s01.csv": None})
     assert [record.key for record in part.records] == ["s01_00000000.csv", "s01_00000200.csv", "s01_00000400.csv"]
@@ -124,12 +124,12 @@ def test_the_mask_marks_every_beat_of_a_window(ramp: Path) -> None:
 
 
 def test_aami_classes_are_those_of_ec57() -> None:
-    told = {name: {symbol for symbol, its in AAMI.items() if its == name} for name in "NSVFQ"}
-    assert {"N", "L", "R", "e", "j"} <= told["N"]
-    assert {"A", "a", "J", "S"} <= told["S"]
-    assert {"V", "E"} <= told["V"]
-    assert told["F"] == {"F"}
-    assert {"/", "f", "Q"} <= told["Q"]
+    groups = {name: {symbol for symbol, its in AAMI.items() if its == name} for name in "NSVFQ"}
+    assert {"N", "L", "R", "e", "j"} <= groups["N"]
+    assert {"A", "a", "J", "S"} <= groups["S"]
+    assert {"V", "E"} <= groups["V"]
+    assert groups["F"] == {"F"}
+    assert {"/", "f", "Q"} <= groups["Q"]
     assert not set(AAMI) & set('+~|x!"[]=')
 
 
@@ -151,13 +151,13 @@ def test_a_window_that_holds_what_is_not_known_or_is_flat_is_refused_alone(tmp_p
     options = {"fmt": ["16"] * 2, "adc_gain": [1000.0] * 2, "baseline": [0] * 2, "write_dir": str(tmp_path)}
     wfdb.wrsamp("r1", RATE, ["mV"] * 2, ["MLII", "V1"], p_signal=values.T, **options)
     part = dataset(tmp_path, train={"r1": None})
-    faults = {}
+    errors = {}
     for index in range(5):
         try:
             assert loaded(part, index).image.isfinite().all()
         except DataError as error:
-            faults[index] = str(error)
-    assert faults == {
+            errors[index] = str(error)
+    assert errors == {
         1: "r1 at 2.0 s: the window holds values that are not known",
         3: "r1 at 6.0 s: lead 2 of the window is flat",
     }
@@ -296,7 +296,7 @@ def test_a_truth_that_is_not_known_is_no_truth(ramp: Path) -> None:
         loaded(part, 5)
 
 
-def test_what_groups_are_is_told(ramp: Path) -> None:
+def test_group_unit_of_records_is_reported(ramp: Path) -> None:
     assert dataset(ramp, train={"r1": None}).unit == "patient"
     spans = dataset(ramp, train={"r1": [[0, 0.5], [0.5, 1]]}, group="span", patients={"r1": "p"})
     assert (spans.unit, {record.group for record in spans.records}) == ("span", {"p 0-0.5", "p 0.5-1"})

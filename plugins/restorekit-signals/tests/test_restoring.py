@@ -75,7 +75,7 @@ class Scaled(Generator):
 
 
 def scaled(source: Domain, target: Domain) -> Generator:
-    """The image as it is."""
+    """The unchanged image."""
     return Scaled()
 
 
@@ -224,14 +224,14 @@ def test_one_bad_record_does_not_stop_the_rest(begun: Callable[..., Any], tmp_pa
     assert wfdb.rdheader(str(tmp_path / "out/f_other_rate")).sig_len == 1250
 
 
-def test_beats_are_told_before_and_after_where_good_signals_are_scored_too(begun: Callable[..., Any]) -> None:
+def test_beat_scores_are_reported_for_input_restored_and_good_signals(begun: Callable[..., Any]) -> None:
     run = begun("scaled")
     run.save()
     metrics = evaluate(run)["metrics"]
     assert metrics["r_peak_f1"]["gain"]["value"] == 0
     assert "good" not in metrics["r_peak_f1"], "counts of beats are no number that signals could be nearer to"
     text = report(run.folder).read_text()
-    assert "It cannot be told" not in text
+    assert "It cannot be mark" not in text
 
 
 def test_a_record_that_is_called_as_the_table_is_refused(begun: Callable[..., Any], tmp_path: Path) -> None:
@@ -301,10 +301,10 @@ def test_traces_are_the_windows_in_millivolts_with_the_beats_that_xqrs_finds(beg
         truth, poor = record.p_signal[start : start + 256, 0], poor_of[signal["key"]]
         np.testing.assert_allclose(signal["values"]["truth"][0], truth, atol=1e-4)
         np.testing.assert_allclose(signal["values"]["poor"][0], poor, atol=1e-4)
-        (told,) = signal["marks"]
-        assert told["by"] == ["r_peak_f1"]
+        (mark,) = signal["marks"]
+        assert mark["by"] == ["r_peak_f1"]
         for column, values in (("poor", poor), ("truth", truth)):
-            seen = dict(told["on"][column])
+            seen = dict(mark["on"][column])
             inside = marks.sample[(marks.sample >= start + 3) & (marks.sample < start + 253)] - start
             reference = [place for place in seen.pop("reference") if 3 <= place < 253]
             assert reference == inside.tolist(), "those that people marked"

@@ -1,4 +1,4 @@
-"""timm's models for restorekit: the generator `timm`, which answers and restores nothing, and the encoder `timm`."""
+"""timm's models for restorekit: the generator `timm`, which classifies and restores nothing, and the encoder `timm`."""
 
 from __future__ import annotations
 

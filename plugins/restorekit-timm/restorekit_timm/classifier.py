@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import Domain, Generator, ParameterGroup, RecipeError, trial
+from restorekit import Domain, Generator, ParameterGroup, RecipeError, conformance_case
 from restorekit_timm.models import (
     blocks_of,
-    demand_known,
-    demand_thaw,
+    check_known,
+    check_unfreeze,
     input_of,
     load_checkpoint,
     load_published,
@@ -31,7 +31,7 @@ WHERE = "generator 'timm'"
 
 
 class Classifier(Generator):
-    """A timm model up to its pooling. `encode` gives its unpooled features, `decode` the image as it came."""
+    """A timm model up to its pooling. `encode` gives its unpooled features, `decode` the image as it got."""
 
     translates = False
 
@@ -66,15 +66,15 @@ class Classifier(Generator):
             load_published(WHERE, self.model, self.name, self.size)
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the image (B, C, H, W) as it came, and the model's unpooled features (B, F, h, w)."""
+        """Return the image (B, C, H, W) as it got, and the model's unpooled features (B, F, h, w)."""
         return image, spatial(self.model, self.model(self.view(image)), self.size)
 
     def decode(self, state: Tensor) -> Tensor:
-        """Return the image as it came."""
+        """Return the image as it got."""
         return state
 
 
-@trial(options={"model": "test_efficientnet", "pretrained": False, "view": "data"})
+@conformance_case(options={"model": "test_efficientnet", "pretrained": False, "view": "data"})
 def timm(
     source: Domain,
     target: Domain,
@@ -109,8 +109,8 @@ def timm(
         layer_decay: each block's rate is this multiple of that of the block behind it.
     """
     if source.dims != 2:
-        raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; came {source.dims}")
-    demand_known(WHERE, model)
+        raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; got {source.dims}")
+    check_known(WHERE, model)
     known = input_of(model)
     if source.channels not in (1, known.channels):
         raise RecipeError(
@@ -123,12 +123,12 @@ def timm(
     if not freeze and not (unfreeze_at is unfreeze_blocks is None):
         text = f"{WHERE}: unfreeze_at and unfreeze_blocks need freeze: true"
         raise RecipeError(text, option="unfreeze_blocks" if unfreeze_at is None else "unfreeze_at")
-    told = {
+    given = {
         "unfreeze_blocks": unfreeze_blocks is not None,
         "lr_factor": lr_factor != 1,
         "layer_decay": layer_decay != 1,
     }
-    demand_thaw(WHERE, freeze, unfreeze_at, **told)
+    check_unfreeze(WHERE, freeze, unfreeze_at, **given)
     size = (source.size[0], source.size[1]) if view == "data" else known.size
     made = Classifier(model, size, View(known, size, known.crop if view == "crop" else 1.0))
     if pretrained:

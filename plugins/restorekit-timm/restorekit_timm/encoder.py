@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Domain, Encoder, ParameterGroup, RecipeError, trial
+from restorekit import Domain, Encoder, ParameterGroup, RecipeError, conformance_case
 from restorekit_timm.models import (
     Input,
-    demand_known,
-    demand_thaw,
+    check_known,
+    check_unfreeze,
     input_of,
     load_checkpoint,
     load_published,
@@ -36,8 +36,8 @@ class Maps(Encoder):
         super().__init__()
         self.name, self.known = name, known
         self.view, self.model = View(known), make_maps(WHERE, name)
-        told: Any = self.model.feature_info
-        self.widths, self.strides = told.channels(), told.reduction()
+        info: Any = self.model.feature_info
+        self.widths, self.strides = info.channels(), info.reduction()
         self.last = str(getattr(self.model, "output_fmt", "")).endswith("NHWC")
         self.learning: Sequence[ParameterGroup] = ()
         self.pretrained, self.file = False, ""
@@ -49,11 +49,11 @@ class Maps(Encoder):
         sides = [-(-n // self.strides[-1]) * self.strides[-1] for n in size]
         wanted = [(1, w, *(n // r for n in sides)) for w, r in zip(self.widths, self.strides, strict=True)]
         try:
-            came = [tuple(made.shape) for made in ghost(torch.empty(1, self.known.channels, *sides, device="meta"))]
+            got = [tuple(made.shape) for made in ghost(torch.empty(1, self.known.channels, *sides, device="meta"))]
         except (RuntimeError, ValueError, AssertionError) as error:
             raise RecipeError(f"{WHERE}: {self.name!r} takes no images of {sides}: {error}") from error
-        if came != wanted:
-            raise RecipeError(f"{WHERE}: maps of {self.name!r} must be {wanted} for images of {sides}; came {came}")
+        if got != wanted:
+            raise RecipeError(f"{WHERE}: maps of {self.name!r} must be {wanted} for images of {sides}; got {got}")
 
     def groups(self) -> Sequence[ParameterGroup]:
         """Return all parameters, at their rate and from their first step on."""
@@ -78,7 +78,7 @@ class Maps(Encoder):
         return [made.permute(0, 3, 1, 2) if self.last else made for made in maps]
 
 
-@trial(options={"model": "test_efficientnet", "pretrained": False})
+@conformance_case(options={"model": "test_efficientnet", "pretrained": False})
 def timm(
     domain: Domain,
     *,
@@ -104,8 +104,8 @@ def timm(
         lr_factor: the model's learning rate, as a multiple of the recipe's, which the decoder has.
     """
     if domain.dims != 2:
-        raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; came {domain.dims}")
-    demand_known(WHERE, model)
+        raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; got {domain.dims}")
+    check_known(WHERE, model)
     known = input_of(model)
     if domain.channels not in (1, known.channels):
         taken = f"1 or {known.channels} channels"
@@ -118,7 +118,7 @@ def timm(
         raise RecipeError(text, option="pretrained")
     if unfreeze_at is not None and not freeze:
         raise RecipeError(f"{WHERE}: unfreeze_at needs freeze: true", option="unfreeze_at")
-    demand_thaw(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)
+    check_unfreeze(WHERE, freeze, unfreeze_at, lr_factor=lr_factor != 1)
     made = Maps(model, known, domain.size)
     made.pretrained, made.file = pretrained, checkpoint or ""
     if freeze and unfreeze_at is None:

@@ -67,7 +67,7 @@ def _renamed(weights: Mapping[str, Tensor], places: list[str]) -> Iterator[tuple
 
 
 def main() -> None:
-    """Write the weights of an installed package to a file; what cannot be is told in a line, with exit code 2."""
+    """Write the weights of an installed package to a file; an error is one line, with exit code 2."""
     try:
         depth, target = _wanted(sys.argv[1:])
         _write(depth, target)
@@ -79,12 +79,12 @@ def main() -> None:
 def _wanted(words: Sequence[str]) -> tuple[str, Path]:
     """Return the size and the file that a command line asks for."""
     if len(words) != 2:
-        raise RecipeError(f"{USAGE}: takes a size and a file; came {' '.join(words) or 'nothing'}")
+        raise RecipeError(f"{USAGE}: takes a size and a file; got {' '.join(words) or 'nothing'}")
     if words[0] not in SIZES:
-        raise RecipeError(f"{USAGE}: SIZE is one of {', '.join(SIZES)}; came {words[0]}")
+        raise RecipeError(f"{USAGE}: SIZE is one of {', '.join(SIZES)}; got {words[0]}")
     target = Path(words[1])
     if target.suffix != ".safetensors":
-        raise RecipeError(f"{USAGE}: FILE ends with .safetensors; came {target}")
+        raise RecipeError(f"{USAGE}: FILE ends with .safetensors; got {target}")
     return words[0], target
 
 

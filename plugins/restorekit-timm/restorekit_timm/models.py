@@ -19,8 +19,8 @@ from restorekit import RecipeError
 __all__ = [
     "Input",
     "blocks_of",
-    "demand_known",
-    "demand_thaw",
+    "check_known",
+    "check_unfreeze",
     "input_of",
     "load_checkpoint",
     "load_published",
@@ -51,8 +51,8 @@ class Input:
     """True if the model is made for one size."""
 
 
-def demand_known(where: str, name: str) -> None:
-    """Demand that timm knows a model, and its tag if the name has one.
+def check_known(where: str, name: str) -> None:
+    """Check that timm knows a model, and its tag if the name has one.
 
     Raises:
         RecipeError: with the nearest name, or the tags.
@@ -74,21 +74,21 @@ def input_of(name: str) -> Input:
     """Return what a model was trained on."""
     timm = _timm()
     found = timm.get_pretrained_cfg(name)
-    told = timm.data.resolve_data_config(pretrained_cfg=found.to_dict())
-    channels, *size = told["input_size"]
+    config = timm.data.resolve_data_config(pretrained_cfg=found.to_dict())
+    channels, *size = config["input_size"]
     return Input(
         channels,
         (size[0], size[1]),
-        told["mean"],
-        told["std"],
-        told["interpolation"],
-        told["crop_pct"],
+        config["mean"],
+        config["std"],
+        config["interpolation"],
+        config["crop_pct"],
         bool(found.fixed_input_size),
     )
 
 
-def demand_thaw(where: str, freeze: bool, unfreeze_at: int | None, **given: bool) -> None:
-    """Demand a step from which a frozen model learns, where it is said how it learns then.
+def check_unfreeze(where: str, freeze: bool, unfreeze_at: int | None, **given: bool) -> None:
+    """Require a step from which a frozen model learns, where it is said how it learns then.
 
     Args:
         where: what an error begins with.
@@ -182,7 +182,7 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
     try:
         with _quiet_hub():
             if known.hf_hub_id:
-                _demand_reachable(known.hf_hub_id, files)
+                _check_reachable(known.hf_hub_id, files)
             # As it is published, which timm loads strictly: without its classifier, what is missing would stay drawn.
             trained = timm.create_model(name, pretrained=True, **_sized(input_of(name), size))
     except Exception as error:  # what a failed download raises is the business of several libraries
@@ -197,7 +197,7 @@ def load_published(where: str, model: nn.Module, name: str, size: Sequence[int])
         )
 
 
-def _demand_reachable(repository: str, files: Sequence[str]) -> None:
+def _check_reachable(repository: str, files: Sequence[str]) -> None:
     """Ask once for the first of the files, if none is in the cache: without a network the hub tries for a minute.
 
     Raises:
@@ -221,7 +221,7 @@ def _demand_reachable(repository: str, files: Sequence[str]) -> None:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Keep what the hub's library logs of its retries from the screen: a failure is told by its error, in one line."""
+    """Keep what the hub's library logs of its retries from the screen: a failure is one error of one line."""
     from huggingface_hub.utils.logging import get_verbosity, set_verbosity  # as slow to import as timm, which needs it
 
     before = get_verbosity()
@@ -264,9 +264,9 @@ def _take(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
             continue
         if name not in weights:
             return f"{name} is not there"
-        came, shape = tuple(weights[name].shape), tuple(own.shape)
-        if came + (1,) * (len(shape) - len(came)) != shape:
-            return f"{name} is {came}, not {shape}"
+        got, shape = tuple(weights[name].shape), tuple(own.shape)
+        if got + (1,) * (len(shape) - len(got)) != shape:
+            return f"{name} is {got}, not {shape}"
         taken[name] = weights[name].reshape(shape)
     model.load_state_dict(taken)
     return ""

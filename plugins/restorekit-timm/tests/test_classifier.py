@@ -17,7 +17,7 @@ from restorekit_timm.models import load_checkpoint
 from restorekit import Domain, RecipeError, Task, Translator
 from restorekit.core.types import Nets
 from restorekit.discovery.plugins import load
-from restorekit.runs.sizes import answering, describe
+from restorekit.runs.sizes import describe, prediction_parameters
 
 TINY = "test_efficientnet"
 
@@ -41,9 +41,9 @@ def test_parameters_of_table_v(model: str, parameters: int) -> None:
     with torch.device("meta"):
         made = classifier(model, of=of)
         net = Translator(made, load().parts.resolve("head", "classify")(made.features, of))
-        assert answering(net, of) == parameters
-        told = describe(Nets(net), {"a": of}, "timm", "")["ab"]
-    assert (told["parameters"], told["encode_and_head"], told["translates"]) == (parameters, parameters, False)
+        assert prediction_parameters(net, of) == parameters
+        row = describe(Nets(net), {"a": of}, "timm", "")["ab"]
+    assert (row["parameters"], row["encode_and_head"], row["translates"]) == (parameters, parameters, False)
 
 
 # What it gives
@@ -132,14 +132,14 @@ def test_a_layer_behind_the_pooling_has_the_same_weights_as_a_convolution(tmp_pa
 def test_the_central_crop_is_timms_own_evaluation(model: str) -> None:
     """Against timm's transform of the same 8-bit picture, which rounds on its way; mean and std are the model's."""
     made = classifier(model, view="crop", of=domain((256, 256)))
-    told = timm.data.resolve_model_data_config(timm.create_model(model))
+    config = timm.data.resolve_model_data_config(timm.create_model(model))
     rows = np.linspace(0, 6, 256)
     picture = (127 + 120 * np.sin(rows[:, None] * [1, 2, 3] + 3 * rows[:, None, None]).clip(-1, 1)).astype(np.uint8)
-    theirs = timm.data.create_transform(**told, is_training=False)(Image.fromarray(picture))
+    theirs = timm.data.create_transform(**config, is_training=False)(Image.fromarray(picture))
     image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
     ours = made.view(image)[0]
-    assert tuple(ours.shape) == told["input_size"]
-    step = 1 / 255 / min(told["std"])
+    assert tuple(ours.shape) == config["input_size"]
+    step = 1 / 255 / min(config["std"])
     assert float((ours - theirs).abs().max()) < 1.5 * step
 
 
@@ -172,8 +172,8 @@ def test_gray_is_three_equal_channels_and_a_whole_view_keeps_the_corners() -> No
 @pytest.mark.parametrize(
     ("options", "of", "said"),
     [
-        ({}, domain((64,)), "takes images, with two spatial sizes; came 1"),
-        ({}, domain((16, 16, 16)), "takes images, with two spatial sizes; came 3"),
+        ({}, domain((64,)), "takes images, with two spatial sizes; got 1"),
+        ({}, domain((16, 16, 16)), "takes images, with two spatial sizes; got 3"),
         ({}, domain(channels=2), "takes 1 or 3 channels; got data.channels 2"),
         ({"model": "eficientnet_b4"}, None, "timm has no model 'eficientnet_b4'. Did you mean 'efficientnet_b4'"),
         ({"model": "resnet50.nope"}, None, "'resnet50' has no tag 'nope'; those with trained weights are a1_in1k"),
@@ -227,17 +227,17 @@ def test_a_frozen_model_has_nothing_to_train() -> None:
     assert learning(classifier(pretrained=True, freeze=True)) == {}
 
 
-def test_the_last_blocks_thaw_at_a_step_and_at_a_rate() -> None:
-    told = learning(classifier(pretrained=True, freeze=True, unfreeze_at=7, unfreeze_blocks=1, lr_factor=0.1))
-    assert set(told.values()) == {(0.1, 7)}
-    assert {name.partition(".")[0] for name in told} == {"blocks", "conv_head", "bn2"}
-    assert all(name.startswith("blocks.4") for name in told if name.startswith("blocks"))
+def test_last_blocks_unfreeze_at_their_step_with_their_rate() -> None:
+    rates = learning(classifier(pretrained=True, freeze=True, unfreeze_at=7, unfreeze_blocks=1, lr_factor=0.1))
+    assert set(rates.values()) == {(0.1, 7)}
+    assert {name.partition(".")[0] for name in rates} == {"blocks", "conv_head", "bn2"}
+    assert all(name.startswith("blocks.4") for name in rates if name.startswith("blocks"))
 
 
 def test_each_block_learns_slower_than_the_one_behind_it() -> None:
-    told = learning(classifier("test_resnet", lr_factor=0.5, layer_decay=0.1))
+    rates = learning(classifier("test_resnet", lr_factor=0.5, layer_decay=0.1))
     by_block: dict[str, set[float]] = {}
-    for name, (factor, first) in told.items():
+    for name, (factor, first) in rates.items():
         by_block.setdefault(name.partition(".")[0], set()).add(factor)
         assert first == 0
     found = [by_block[name] for name in ("conv1", "layer1", "layer2", "layer3", "layer4")]

@@ -27,9 +27,9 @@ def test_maps_are_timms(model: str) -> None:
     net = made(model).eval()
     theirs = timm.create_model(model, features_only=True).eval()
     theirs.load_state_dict(net.model.state_dict())
-    told = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(model).to_dict())
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(model).to_dict())
     image = torch.rand(2, 3, 64, 96) * 2 - 1
-    mean, std = (torch.tensor(told[name]).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(config[name]).reshape(1, 3, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
         ours, wanted = net(image), theirs(((image + 1) / 2 - mean) / std)
     for one, raw, width, stride in zip(ours, wanted, net.widths, net.strides, strict=True):
@@ -70,7 +70,7 @@ def test_a_restorer_begins_with_it_frozen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": (64,)}, "takes images, with two spatial sizes; came 1"),
+        ({"size": (64,)}, "takes images, with two spatial sizes; got 1"),
         ({"channels": 2}, "takes 1 or 3 channels; got data.channels 2"),
         ({"model": "swin_tiny_patch4_window7_224"}, "is made for one size"),
         ({"model": "inception_v3", "size": (160, 160)}, "maps of 'inception_v3' must be"),

@@ -42,16 +42,16 @@ def written(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "takes a size and a file; came nothing"),
-        (("0",), "takes a size and a file; came 0"),
-        (("zero", "w.safetensors"), "SIZE is one of 0, 1, 2, 3, 4; came zero"),
-        (("5", "w.safetensors"), "SIZE is one of 0, 1, 2, 3, 4; came 5"),
-        (("0", "w.onnx"), "FILE ends with .safetensors; came w.onnx"),
+        ((), "takes a size and a file; got nothing"),
+        (("0",), "takes a size and a file; got 0"),
+        (("zero", "w.safetensors"), "SIZE is one of 0, 1, 2, 3, 4; got zero"),
+        (("5", "w.safetensors"), "SIZE is one of 0, 1, 2, 3, 4; got 5"),
+        (("0", "w.onnx"), "FILE ends with .safetensors; got w.onnx"),
         (("4", "w.safetensors"), "is not installed: pip install efficientnet_lite4_pytorch_model"),
         (("0", "gone/w.safetensors"), "gone/w.safetensors: cannot be written (No such file or directory)"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_a_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_wrong_arguments_give_a_one_line_error(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     packaged(tmp_path)
     done = written(tmp_path, *words)
     assert (done.returncode, done.stdout) == (2, "")

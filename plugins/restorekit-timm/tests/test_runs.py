@@ -19,7 +19,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from restorekit import RecipeError, Ticked, load, read_image, write_image
+from restorekit import RecipeError, StepDone, load, read_image, write_image
 from restorekit.app.cli import main
 from restorekit.discovery import plugins
 from restorekit.evaluation.evaluate import evaluate
@@ -71,7 +71,7 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def apart(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def in_new_process(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: what the libraries know of the network is read once."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
@@ -88,11 +88,11 @@ def apart(tmp_path: Path, code: str, *arguments: str, **env: str) -> subprocess.
 def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(
     tmp_path: Path, nowhere: str, offline: bool
 ) -> None:
-    """A machine that is told to have no network, and one that has none."""
+    """A machine whose hub client is offline, and one that has none."""
     (tmp_path / "tiny.yaml").write_text(RECIPE, "utf-8")
     code = "import sys; from restorekit.app.cli import main; sys.argv[0] = 'restorekit'; main()"
     env = {"HF_HUB_OFFLINE": "1"} if offline else {"HF_ENDPOINT": nowhere}
-    done = apart(tmp_path, code, "run", "tiny.yaml", "--out", "runs", **env)
+    done = in_new_process(tmp_path, code, "run", "tiny.yaml", "--out", "runs", **env)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -138,13 +138,13 @@ def test_published_weights_come_from_a_mirror_then_from_the_cache_without_one(
     save_file(published, path) if served.endswith(".safetensors") else torch.save(published, path)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(tmp_path / "served"))) as server:
         threading.Thread(target=server.serve_forever).start()
-        first = apart(tmp_path, LOADING, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        first = in_new_process(tmp_path, LOADING, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert first.returncode == 0, first.stderr
     total = float(first.stdout.split()[0])
     assert total == float(published["conv_stem.weight"].double().sum()), "the published ones, none drawn"
     if served == "model.safetensors":
-        again = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
+        again = in_new_process(tmp_path, LOADING, HF_ENDPOINT=nowhere)
         assert (again.returncode, again.stderr, float(again.stdout.split()[0])) == (0, "", total)
 
 
@@ -172,7 +172,7 @@ def test_no_drawn_weight_stands_in_for_a_published_one(tmp_path: Path) -> None:
     save_file(theirs.state_dict(), path)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(tmp_path / "served"))) as server:
         threading.Thread(target=server.serve_forever).start()
-        done = apart(tmp_path, NORMED, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        done = in_new_process(tmp_path, NORMED, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert done.stdout == "True\n", done.stderr
     assert done.stderr.splitlines()[-1] == (
@@ -184,28 +184,28 @@ def test_no_drawn_weight_stands_in_for_a_published_one(tmp_path: Path) -> None:
 
 def test_without_a_network_nothing_is_waited_for(tmp_path: Path, nowhere: str) -> None:
     """The hub would try six times for each of two files, and wait 23 seconds between."""
-    done = apart(tmp_path, LOADING, HF_ENDPOINT=nowhere)
+    done = in_new_process(tmp_path, LOADING, HF_ENDPOINT=nowhere)
     assert "RecipeError: here: the weights of 'test_efficientnet' cannot be had (ConnectError: " in done.stderr
     assert float(done.stdout) < 15
 
 
 @pytest.mark.parametrize("stop", [1, 3])
 def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, weights: Path, stop: int) -> None:
-    """Frozen until step 3, then the last blocks at a tenth of the rate; stopped before, and as it thaws."""
+    """Frozen until step 3, then the last blocks at a tenth of the rate; stopped before, and as it unfreezes."""
     options = {"checkpoint": weights, "freeze": "true", "unfreeze_at": 3, "unfreeze_blocks": 2, "lr_factor": 0.1}
     sets = [f"nets.generator.{name}={value}" for name, value in options.items()]
     straight, broken = built(tmp_path, "straight", *sets), built(tmp_path, "broken", *sets)
     start = {name: value.clone() for name, value in straight.nets.ab.generator.state_dict().items()}
     assert torch.equal(start["model.conv_stem.weight"], torch.load(weights)["conv_stem.weight"])
     for event in train(straight):
-        if isinstance(event, Ticked) and event.step == 3:
+        if isinstance(event, StepDone) and event.step == 3:
             now = straight.nets.ab.generator.state_dict()
             assert all(torch.equal(now[name], value) for name, value in start.items()), "frozen, and its statistics"
     moved = {name for name, value in straight.nets.ab.generator.state_dict().items() if not value.equal(start[name])}
     assert {name.split(".")[1] for name in moved} == {"blocks", "conv_head", "bn2"}
     assert not any(name.startswith(("model.blocks.0", "model.blocks.1")) for name in moved)
     for event in train(broken):
-        if isinstance(event, Ticked) and event.step == stop:
+        if isinstance(event, StepDone) and event.step == stop:
             break
     weights.unlink()  # a run that goes on has its weights in its checkpoint
     again = built(tmp_path, "broken", *sets)
@@ -216,7 +216,7 @@ def test_fine_tuning_resumes_exactly_and_reads_its_weights_once(tmp_path: Path, 
         assert (ends[0] / name).read_bytes() == (ends[1] / name).read_bytes()
 
 
-def test_a_thaw_that_the_run_never_reaches_is_refused(tmp_path: Path, weights: Path) -> None:
+def test_unfreeze_step_beyond_the_run_is_refused(tmp_path: Path, weights: Path) -> None:
     sets = [f"nets.generator.checkpoint={weights}", "nets.generator.freeze=true", "nets.generator.unfreeze_at=6"]
     with pytest.raises(RecipeError) as caught:
         built(tmp_path, "run", *sets)
@@ -232,10 +232,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("finished")
     run = built(home, "run", "nets.generator.pretrained=false", "watch=[csv, samples]")
     run.begin("test")
-    watchers = [plugins.load().parts.resolve("watcher", spec.spec)(run.folder) for spec in run.recipe.watch]
+    loggers = [plugins.load().parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.watch]
     for event in train(run):
-        for watcher in watchers:
-            watcher(event)
+        for logger in loggers:
+            logger(event)
     evaluate(run)
     return run.folder
 
@@ -245,7 +245,7 @@ def test_the_report_of_a_classifier_speaks_of_no_restored_image(finished: Path) 
         r"data:image/png;base64,[^\"]*|<style>.*?</style>|<pre>.*?</pre>", "", report(finished).read_text("utf-8")
     )
     assert "It classifies, and restores nothing." in text
-    assert "answers; its images are handed through" in text
+    assert "classifies; images unchanged" in text
     assert "What is missing from this report" not in text
     said = re.findall(r"[^.>]*restor(?:ed|ation|er)\b[^.<]*", re.sub(r"restorekit\S*", "", text), re.IGNORECASE)
     assert said == []
@@ -261,7 +261,7 @@ def test_images_come_back_as_they_were_with_an_answer(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 0
-    assert "1 answered, their pixels as they were, 0 failed" in capsys.readouterr().out
+    assert "1 classified (pixels unchanged), 0 failed" in capsys.readouterr().out
     pictures = [read_image(tmp_path / folder / "one.png")[0] for folder in ("in", "out")]
     assert np.array_equal(*pictures)
     assert load(finished).restored(pictures[0]).prediction is not None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
-from restorekit.io.intensity import Stored, demand_size, one_of
+from restorekit.io.intensity import Stored, check_size, one_of
 
 __all__ = ["read", "write"]
 
@@ -44,7 +44,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Write the array with the axes and the byte order that came."""
+    """Write the array with the axes and the byte order of the input."""
     details = intensity.details
     array = array if details.get("channels", True) or array.shape[0] != 1 else array[0]
     order = np.dtype(details.get("order", array.dtype.str)).byteorder
@@ -66,7 +66,7 @@ def _array(stream: Any) -> NDArray[Any]:
     shape, fortran, dtype = read_header(stream)
     if dtype.kind not in "uif" or dtype.itemsize > 8:
         raise DataError(f"holds values of type {dtype}; integers and real numbers of up to 64 bits are read")
-    demand_size(shape or (1,))
+    check_size(shape or (1,))
     size = math.prod(shape) * dtype.itemsize
     content = stream.read(size)
     if len(content) < size:

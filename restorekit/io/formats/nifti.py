@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
-from restorekit.io.intensity import Stored, ambiguous_depth, cast, demand_size, one_of
+from restorekit.io.intensity import Stored, ambiguous_depth, cast, check_size, one_of
 
 __all__ = ["read", "write"]
 
@@ -54,7 +54,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
             kind = nibabel.Nifti2Image if head[:4] in _SECOND else nibabel.Nifti1Image
             header = _header(kind, head)
             shape = tuple(int(size) for size in header.get_data_shape())
-            demand_size(shape)
+            check_size(shape)
             dtype, start = header.get_data_dtype(), _start(header)
             content = head + stream.read(max(0, start + math.prod(shape) * dtype.itemsize - len(head)))
             _require_end(stream, content[start + math.prod(shape) * dtype.itemsize :])
@@ -87,17 +87,17 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Write the image with the header that came, scaled as it was stored."""
+    """Write the image with the header of the input, scaled as it was stored."""
     details = intensity.details
     if array.shape[0] != 1:
-        raise DataError(f"a NIfTI file holds one channel; came {array.shape[0]}")
+        raise DataError(f"a NIfTI file holds one channel; got {array.shape[0]}")
     kind = nibabel.Nifti2Image if details.get("version") == 2 else nibabel.Nifti1Image
     header, pixels = None, array[0]
     if "header" in details:
         header = kind.header_class(details["header"], endianness=details["endian"])
         if (details["slope"], details["inter"]) != (1, 0):
             pixels = cast((pixels - details["inter"]) / details["slope"], header.get_data_dtype())
-        header.set_data_dtype(pixels.dtype)  # as it came, unless the record of the image says another
+        header.set_data_dtype(pixels.dtype)  # as given, unless the record of the image says another
         if int(np.prod(details["shape"])) == pixels.size:
             pixels = pixels.reshape(details["shape"])
         header.set_data_shape(pixels.shape)

@@ -23,7 +23,7 @@ from PIL import ExifTags, Image
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.colour import require_display_exif, require_display_gamma, require_display_profile
-from restorekit.io.intensity import Stored, demand_size, one_of, upright
+from restorekit.io.intensity import Stored, check_size, one_of, upright
 
 __all__ = ["read", "write"]
 
@@ -69,7 +69,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     content = path.read_bytes()
     known = _parse(content)
     _require_plain(known)
-    demand_size(known.size)
+    check_size(known.size)
     index = one_of(known.frames, frame, "frames")
     _require_whole(known)
     array = np.atleast_3d(_pixels(content, known, index)).transpose(2, 0, 1)
@@ -89,7 +89,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     The resolution is left out where whole pixels per metre do not say it within 1 %.
     """
     if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(f"an image file holds (1 or 3, H, W); came {array.shape}")
+        raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{format} does not hold {array.dtype} values, which are never cut; write TIFF or .npy")
     pixels = array.transpose(1, 2, 0).copy()  # contiguous, and with the strides that imagecodecs demands

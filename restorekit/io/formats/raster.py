@@ -22,7 +22,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats import jpeg
 from restorekit.io.formats.colour import require_display_exif, require_display_gamma, require_display_profile
-from restorekit.io.intensity import Stored, demand_size, one_of, upright
+from restorekit.io.intensity import Stored, check_size, one_of, upright
 
 __all__ = ["read", "write"]
 
@@ -54,7 +54,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     A resolution that the fields of JFIF or BMP do not hold within 1 % goes into EXIF, or is left out in BMP.
     """
     if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(f"an image file holds (1 or 3, H, W); came {array.shape}")
+        raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
     if array.dtype != np.uint8:
         raise DataError(f"{format} does not hold {array.dtype} values, which are never cut; write TIFF or .npy")
     pixels = array.transpose(1, 2, 0).copy()
@@ -74,7 +74,7 @@ def _read_jpeg(content: bytes, frame: int | None) -> Stored:
     streams = jpeg.images(content)
     stream = streams[one_of(len(streams), frame, "pictures")]
     known = jpeg.parse(stream)
-    demand_size(known.size)
+    check_size(known.size)
     array = jpeg.decode(stream, len(known.components)).transpose(2, 0, 1)
     if array.shape[1:] != known.size:
         raise DataError(f"is damaged: its size is {known.size} by its header and {array.shape[1:]} as decoded")
@@ -101,7 +101,7 @@ def _read_bmp(content: bytes, frame: int | None) -> Stored:
         spacing = (1000 / down, 1000 / across) if across > 0 and down > 0 else None
     else:
         raise DataError(f"is damaged: its header says that it has {header} bytes")
-    demand_size((abs(height), width))
+    check_size((abs(height), width))
     if packing not in (0, 3, 6):
         raise DataError(f"has the compression {packing}, such as run lengths; save it uncompressed")
     size = (width * bits + 31) // 32 * 4 * abs(height)
@@ -137,7 +137,7 @@ def _read_webp(content: bytes, frame: int | None) -> Stored:
     if at > size:
         raise DataError(f"is cut short: its last chunk ends at byte {at} of {size}")
     with Image.open(io.BytesIO(content), formats=("WEBP",)) as file:
-        demand_size(file.size[::-1])
+        check_size(file.size[::-1])
         file.seek(one_of(getattr(file, "n_frames", 1), frame, "frames"))
         array = _plain_pixels(file)
         exif = file.getexif()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
-from restorekit.io.intensity import Stored, ambiguous_depth, cast, demand_size, upright
+from restorekit.io.intensity import Stored, ambiguous_depth, cast, check_size, upright
 
 __all__ = ["read", "write"]
 
@@ -68,7 +68,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     with tifffile.TiffFile(path) as file:
         page, index = choose(file, frame)
         kind = _kind(page)
-        demand_size((page.imagelength, page.imagewidth))
+        check_size((page.imagelength, page.imagewidth))
         require_complete(page)
         if page.compression.name == "JPEG":
             require_sound_jpeg(page)
@@ -113,7 +113,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
     """
     details = intensity.details
     if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise DataError(f"an image file holds (1 or 3, H, W); came {array.shape}")
+        raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
     tags: list[tuple[Any, ...]] = []
     options: dict[str, Any] = {}
     if "slope" in details and "calibration" in details:

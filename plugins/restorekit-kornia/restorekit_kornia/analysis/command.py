@@ -47,7 +47,9 @@ def analyze(
     ] = None,
     range: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LOW HIGH", help="Values of black and white, where the files do not say them."),
+        typer.Option(
+            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+        ),
     ] = None,
 ) -> None:
     """Measure noise, blur, exposure, contrast, JPEG blocks, grid lines and resolution, without a reference.
@@ -56,7 +58,7 @@ def analyze(
     """
     from restorekit_kornia.analysis.files import analyse, found_images, write_csv
 
-    _demand_sense(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
+    _check_options(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
     limits = _limits(thresholds)
     found = found_images(paths)
     bits = None if range is not None else _bits([*found, *(found_images(list(examples)) if examples else [])])
@@ -101,7 +103,7 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _demand_sense(
+def _check_options(
     *,
     sort: bool,
     quantiles: tuple[float, float] | None,
@@ -144,7 +146,7 @@ def _pair(text: str, numbers: str) -> tuple[float, float]:
     except ValueError:
         pair = math.nan, math.nan
     if not all(map(math.isfinite, pair)):
-        raise RecipeError(f"--threshold: takes MEASURE=GOOD:POOR, such as noise=0.02:0.05; came {text!r}")
+        raise RecipeError(f"--threshold: takes MEASURE=GOOD:POOR, such as noise=0.02:0.05; got {text!r}")
     return pair
 
 

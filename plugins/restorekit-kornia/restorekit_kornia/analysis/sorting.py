@@ -61,7 +61,7 @@ def by_quantiles(rows: Sequence[Row], low: float, high: float) -> Proposal:
         RecipeError: if not 0 <= low <= high <= 1.
     """
     if not 0 <= low <= high <= 1:
-        raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; came {low:g} {high:g}")
+        raise RecipeError(f"--quantiles: LOW and HIGH are shares, 0 <= LOW <= HIGH <= 1; got {low:g} {high:g}")
     scores = _qualities(rows)
     cuts = np.quantile(scores, (low, high))
     places: list[Place] = ["poor" if score <= cuts[0] else "good" if score >= cuts[1] else "" for score in scores]
@@ -128,7 +128,7 @@ def by_examples(rows: Sequence[Row], good: Sequence[Row], poor: Sequence[Row]) -
     right = int((cross_val_predict(model, known, truth, cv=folds) == truth).sum())
     scores: Values = model.fit(known, truth).predict_proba(table(rows))[:, 1]
     places: list[Place] = ["poor" if s <= 1 - SURE else "good" if s >= SURE else "" for s in scores]
-    note = f"learnt from {len(good)} good and {len(poor)} poor examples; {right} of {len(truth)} told when held out"
+    note = f"learnt from {len(good)} good and {len(poor)} poor examples; {right} of {len(truth)} correct when held out"
     return Proposal(rows, scores, places, note)
 
 
@@ -182,9 +182,9 @@ def _table(proposal: Proposal, chosen: Sequence[int], folder: Path, more: Mappin
     for i in chosen:
         row = proposal.rows[i]
         path = Path(os.path.relpath(row.path.resolve(), folder.resolve())).as_posix()
-        told = more.get(row.path.resolve(), [""] * len(COLUMNS)) if more else []
+        cells = more.get(row.path.resolve(), [""] * len(COLUMNS)) if more else []
         measured = (f"{row.values[name]:.6g}" for name in MEASURES)
-        table.writerow([path, proposal.places[i], *told, f"{proposal.scores[i]:.4f}", *measured])
+        table.writerow([path, proposal.places[i], *cells, f"{proposal.scores[i]:.4f}", *measured])
     return text.getvalue()
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Degradation, Domain, RecipeError, SingleDegradation, trial
+from restorekit import Degradation, Domain, RecipeError, SingleDegradation, conformance_case
 from restorekit_signals.rates import Rate, rate_of
 
 __all__ = ["dropouts"]
@@ -39,7 +39,7 @@ class Dropouts(SingleDegradation):
         return image[:, last]
 
 
-@trial(options={"rate": 64, "seconds": [0.1, 0.3]})
+@conformance_case(options={"rate": 64, "seconds": [0.1, 0.3]})
 def dropouts(
     domain: Domain,
     *,

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Degradation, Domain, RecipeError, trial
+from restorekit import Degradation, Domain, RecipeError, conformance_case
 from restorekit_signals.degradations.mixing import Added, Beyond, Decibels, power_amplitude
 from restorekit_signals.rates import Rate, rate_of
 
@@ -34,7 +34,7 @@ class Hum(Added):
         return every, power_amplitude(every)
 
 
-@trial(options={"rate": 360})
+@conformance_case(options={"rate": 360})
 def mains_hum(
     domain: Domain,
     *,
@@ -50,7 +50,7 @@ def mains_hum(
 
     Args:
         domain: What the signals look like.
-        snr: Signal-to-noise ratio in dB, of the variances, [low, high], drawn evenly between them; told as the ratio of
+        snr: Signal-to-noise ratio in dB, of the variances, [low, high], drawn evenly; reported as the ratio of
             amplitudes, noise to signal, so that 0 is no noise.
         frequency: Of the mains in Hz: 50, or 60.
         harmonics: How many odd harmonics, the first being the mains itself; those beyond half the rate are left out.

@@ -31,7 +31,7 @@ class Added(SingleDegradation):
     """Noise added to each lead at a ratio drawn uniformly in decibels.
 
     A recipe tells the ratio of powers, in dB. The severity is the ratio of amplitudes, noise to signal, 10^(-dB / 20):
-    0 is no noise at all, and twice the severity is twice the noise. So drawn severities can be told as others are.
+    0 is no noise at all, and twice the severity is twice the noise. So drawn severities are reported like others.
     """
 
     def __init__(self, name: str, snr: tuple[float, float], beyond: Beyond) -> None:

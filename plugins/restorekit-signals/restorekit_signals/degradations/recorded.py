@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, trial
-from restorekit_signals.beats import demand_detector
+from restorekit import DataError, Dataset, Degradation, Domain, Factory, RecipeError, conformance_case
+from restorekit_signals.beats import check_detector
 from restorekit_signals.degradations.mixing import (
     Added,
     Beyond,
@@ -58,8 +58,8 @@ class Recorded(Added):
             raise RecipeError(f"degradation 'recorded_noise': has {dims} spatial sizes, the images {self.domain.dims}")
         steps = samples[0].intensity.spacing if samples[0].intensity is not None else None
         if steps and self.domain.spacing and abs(steps[0] / self.domain.spacing[0] - 1) > 0.01:
-            told = f"{1 / steps[0]:g} Hz, the signals {1 / self.domain.spacing[0]:g} Hz"
-            raise RecipeError(f"degradation 'recorded_noise': its noise has {told}; give both formats one rate")
+            rates = f"{1 / steps[0]:g} Hz, the signals {1 / self.domain.spacing[0]:g} Hz"
+            raise RecipeError(f"degradation 'recorded_noise': its noise has {rates}; give both formats one rate")
         made.windows = [sample.image.double() for sample in samples]
         if self.definition == "nst":
             made.whole = chunk_amplitude(torch.cat(made.windows, dim=1), rate_of(self.domain, self.rate, self.name))
@@ -90,7 +90,7 @@ class Recorded(Added):
         return qrs_amplitude(image, rate_of(self.domain, self.rate, self.name))
 
 
-@trial(
+@conformance_case(
     options={
         "dataset": {
             "name": "records",
@@ -121,17 +121,17 @@ def recorded_noise(
     Args:
         domain: What the signals look like.
         dataset: The noise. Its windows must be as long as the signals or longer; its range does not matter.
-        snr: Signal-to-noise ratio in dB, [low, high], drawn evenly between them; told as the ratio of amplitudes, noise
+        snr: Signal-to-noise ratio in dB, [low, high], drawn evenly; reported as the ratio of amplitudes, noise
             to signal, so that 0 is no noise. The signal is what comes in: in a `blend`, with the noise of those before.
         definition: `power`: of the variances of this signal and of this piece of noise, which is exact in each window.
             `nst`: as in that database, from the height of the QRS complexes and the mean amplitude of all the noise of
             the split, so that quiet noise stays quiet (nst(1), WFDB Applications Guide; doi:10.13026/C2HS3T).
         rate: Samples a second, for `nst`; default: what the data say.
-        called: What its severities are told as; a `blend` of several noises needs another name for each.
+        called: The name of its severities in reports; a `blend` of several noises needs another name for each.
         beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
             than the range, as the format's `beyond: keep` lets it, must be trained on more.
     """
     signals_only(domain, "degradation 'recorded_noise'")
     if definition == "nst":
-        demand_detector("xqrs", rate_of(domain, rate, "degradation 'recorded_noise'"))
+        check_detector("xqrs", rate_of(domain, rate, "degradation 'recorded_noise'"))
     return Recorded(domain, dataset, snr, definition, rate, called, beyond)

@@ -31,7 +31,7 @@ def baseline_wander(
 
     Args:
         domain: What the signals look like.
-        snr: Signal-to-noise ratio in dB, of the variances, [low, high], drawn evenly between them; told as the ratio of
+        snr: Signal-to-noise ratio in dB, of the variances, [low, high], drawn evenly; reported as the ratio of
             amplitudes, noise to signal, so that 0 is no noise.
         beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
             than the range, as the format's `beyond: keep` lets it, must be trained on more.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 import restorekit
-from restorekit import DataError, Format, Intensity, RecipeError, Stored, to_stored, to_unit, trial
+from restorekit import DataError, Format, Intensity, RecipeError, Stored, conformance_case, to_stored, to_unit
 from restorekit_signals.files.edf_files import read_edf
 from restorekit_signals.files.finding import SUFFIXES, find_signals, skipped_signals
 from restorekit_signals.files.recording import Recording, Values, at_rate, stretches
@@ -31,7 +31,7 @@ from restorekit_signals.files.wfdb_files import (
 __all__ = ["SignalFiles", "signal", "write_example"]
 
 STEPS = 65_000
-"""Of the range, in records that came without a gain."""
+"""Of the range, in records of the input without a gain."""
 MOST = 100
 """How many times faster or slower than `rate` a file may be; beyond that one of the two is taken to be wrong."""
 Rate = Annotated[float, Field(gt=0, le=1e6)]
@@ -83,9 +83,9 @@ class SignalFiles(Format):
             return self._mapped(file, recording, {n: m for n, m in marks.items() if m is not None}, range)
 
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
-        """Write CSV if `path` is called so, with the times that came; else WFDB, with the annotations as they were.
+        """Write CSV if `path` is called so, with the times of the input; else WFDB, with the annotations as they were.
 
-        Either way at the rate and length, and in the unit, that came.
+        Either way at the rate and length, and in the unit, of the input.
         """
         path, kept = Path(path), dict[str, Any](intensity.details)
         with _naming(path, "written"):
@@ -169,7 +169,7 @@ class SignalFiles(Format):
         factors: Sequence[float],
         ends: tuple[float, float],
     ) -> dict[str, Any]:
-        """Return what the written header keeps of the one that came, or what a record without one is given.
+        """Return what the written header keeps of the input's header, or what a record without one is given.
 
         A gain is steps for a unit of the file, of which `factors` make the recipe's, in which the range is.
         """
@@ -194,7 +194,7 @@ def write_example(folder: Path) -> None:
         write_annotations(folder / f"{name}.atr", Annotations(np.round(at * rate).astype(np.int64), symbols))
 
 
-@trial(options={"rate": 128, "range": [-2, 2]}, files=write_example)
+@conformance_case(options={"rate": 128, "range": [-2, 2]}, files=write_example)
 def signal(
     *,
     rate: Rate,
@@ -209,7 +209,7 @@ def signal(
     """Recorded signals: WFDB (.hea), EDF and BDF (.edf, .bdf), CSV (.csv, a column a lead), NumPy (.npy, a row a lead).
 
     Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is at the
-    rate and length, and in the unit, that came: CSV as CSV, with its times; the others as WFDB, with the annotations
+    rate and length, and in the unit, that got: CSV as CSV, with its times; the others as WFDB, with the annotations
     beside it. CSV and NumPy are taken to be in `unit` and, unless a CSV has a column of seconds, at `rate`.
 
     Args:

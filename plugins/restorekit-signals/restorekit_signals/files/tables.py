@@ -26,7 +26,7 @@ CLOCKS = ("timestamp", "timestamps", "t", "seconds", "sec", "elapsed time", "ela
 """Names of columns that are no leads; they must be named as the times, or other columns as the leads."""
 SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "min": 60.0}
 """Units of times that a header can state."""
-APART = 0.4
+TOLERANCE = 0.4
 """Of a step: how far a time may be from an even grid. Times rounded to ms stay below it up to 360 Hz; a sample that is
 lost, wherever, moves some time by half a step or more."""
 OTHERS = (
@@ -114,7 +114,7 @@ def read_csv(path: Path, time: str | None, rate: float, leads: Sequence[str] | N
     names, table = [names[i] for i in filled], table[:, filled]
     twice = [name for name, count in Counter(names).items() if count > 1 and (leads is None or name in leads)]
     if twice:
-        raise DataError(f"its head names {twice[0]!r} twice; columns must be told apart")
+        raise DataError(f"its head names {twice[0]!r} twice; column names must be unique")
     clock = _clock(names, time)
     header: dict[str, Any] = {"style": style} if bare else {"style": style, "head": True}
     found = None
@@ -271,10 +271,10 @@ def _rate(seconds: NDArray[np.float64], clock: str, rate: float) -> float:
     step = (seconds[-1] - seconds[0]) / max(count - 1, 1)
     known = bool(np.isfinite(seconds).all()) and step > 0
     off = np.abs((seconds - seconds[0]) / step - np.arange(count)) if known else np.array([np.inf])
-    if off.max() > APART or not np.diff(seconds).min() > 0:
+    if off.max() > TOLERANCE or not np.diff(seconds).min() > 0:
         where = f"; row {int(off.argmax()) + 1} does not" if known else ""
         raise DataError(f"its column {clock} must grow in even steps of seconds{where}")
-    same = abs(step * rate - 1) * count < APART
+    same = abs(step * rate - 1) * count < TOLERANCE
     return rate if same else float(1 / step)
 
 
@@ -291,7 +291,7 @@ def _refuse_counts(clock: str, found: float, rate: float) -> None:
 def _refuse_clocks(values: Values, names: Sequence[str]) -> None:
     """Refuse a column that is no signal but a clock or a row number: it would be restored as a lead."""
     for name, row in zip(names, values, strict=True):
-        even = len(row) >= 8 and _off_grid(row) <= APART
+        even = len(row) >= 8 and _off_grid(row) <= TOLERANCE
         if even or _unit(name)[0].casefold() in CLOCKS:
             why = "grows in even steps" if even else "has the name of times"
             raise DataError(f"its column {name!r} {why}, as a clock does; name it (time: {name}), or name the leads")

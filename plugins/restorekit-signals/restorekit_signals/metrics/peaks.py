@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric, trial
-from restorekit_signals.beats import TOLERANCE, Detector, Match, Places, demand_detector, detect, matched
+from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric, conformance_case
+from restorekit_signals.beats import TOLERANCE, Detector, Match, Places, check_detector, detect, matched
 from restorekit_signals.files.recording import VOLTS, stretches
 from restorekit_signals.rates import Rate, rate_of_images, signals_only
 
@@ -124,12 +124,12 @@ def _lead(image: Tensor, key: str, intensity: Intensity | None) -> NDArray[np.fl
 
 
 def _maker(formula: str) -> Factory:
-    @trial(options={"rate": 128})
+    @conformance_case(options={"rate": 128})
     def make(
         domain: Domain, *, reference: Reference = "clean", detector: Detector = "xqrs", rate: Rate | None = None
     ) -> Metric:
         signals_only(domain, f"metric 'r_peak_{formula}'")
-        demand_detector(detector, rate or (1 / domain.spacing[0] if domain.spacing else None))
+        check_detector(detector, rate or (1 / domain.spacing[0] if domain.spacing else None))
         return RPeaks(formula, detector, reference, rate)
 
     make.__doc__ = f"""R peaks that are found, {_FORMULAS[formula]}, within 150 ms (ANSI/AAMI EC57).

@@ -38,7 +38,7 @@ def read_scores(run: Path, score: str | None = None) -> tuple[str, list[tuple[in
     """
     table = run / "validation.csv"
     if not table.is_file():
-        raise DataError(f"{table}: no such file; the watcher csv writes it where a validation split is scored")
+        raise DataError(f"{table}: no such file; the logger csv writes it where a validation split is scored")
     with table.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows, names = list(reader), list(reader.fieldnames or [])[1:]

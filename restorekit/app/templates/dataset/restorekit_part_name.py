@@ -12,7 +12,18 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import DataError, Dataset, Factory, RecipeError, Record, Sample, hookimpl, split_of, trial, write_text
+from restorekit import (
+    DataError,
+    Dataset,
+    Factory,
+    RecipeError,
+    Record,
+    Sample,
+    hookimpl,
+    split_of,
+    conformance_case,
+    write_text,
+)
 
 NAME = "part_name"
 
@@ -62,7 +73,7 @@ def write_example(folder: Path) -> None:
                 write_text(path, "".join(f"{value:.4f}\n" for value in values))
 
 
-@trial(options={"path": "poor", "range": [-2, 2]}, files=write_example)
+@conformance_case(options={"path": "poor", "range": [-2, 2]}, files=write_example)
 def signals(
     root: Path | None,
     split: str,

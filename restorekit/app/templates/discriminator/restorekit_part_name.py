@@ -35,10 +35,10 @@ def patches(
     width: Annotated[int, Field(ge=1, le=4096)] = 32,
     halvings: Annotated[int, Field(ge=1, le=8)] = 2,
 ) -> Discriminator:
-    """A small patch discriminator for signals, images and volumes: two halvings judge patches of 10 pixels.
+    """A small patch discriminator for signals, images and volumes: two halvings score patches of 10 pixels.
 
     Args:
-        domain: the images that are judged.
+        domain: the images that are scored.
         layer: what its convolutions are.
         width: channels inside.
         halvings: how often the image is halved; each about doubles the patch.

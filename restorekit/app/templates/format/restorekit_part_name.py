@@ -24,7 +24,7 @@ from restorekit import (
     hookimpl,
     to_stored,
     to_unit,
-    trial,
+    conformance_case,
 )
 
 NAME = "part_name"
@@ -67,7 +67,7 @@ class Graymaps(Format):
             raise DataError(f"{path}: {error}") from error
 
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
-        """Write (1, H, W), whole or not at all, with the bits that came."""
+        """Write (1, H, W), whole or not at all, with the bits of the input."""
         array = to_stored(image, intensity)
         head = f"P5\n{image.shape[2]} {image.shape[1]}\n{round(intensity.high)}\n".encode()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def write_example(folder: Path) -> None:
             files.write(folder / side / f"{name}.pgm", image.clip(-1, 1).astype(np.float32), known)
 
 
-@trial(files=write_example)
+@conformance_case(files=write_example)
 def graymap(*, suffix: Annotated[str, Field(pattern=r"^\.\w+$")] = ".pgm") -> Format:
     """Binary PGM files of 8 or 16 bits.
 

@@ -39,8 +39,8 @@ def two_layer(features: int, domain: Domain, *, hidden: Annotated[int, Field(ge=
         hidden: units of the hidden layer.
     """
     if len(domain.classes) < 2:
-        came = f"domain {domain.name} has {len(domain.classes)} classes"
-        raise RecipeError(f"head {NAME!r}: {came}, needs at least 2; label its data")
+        got = f"domain {domain.name} has {len(domain.classes)} classes"
+        raise RecipeError(f"head {NAME!r}: {got}, needs at least 2; label its data")
     return TwoLayer(features, hidden, len(domain.classes))
 
 

@@ -20,8 +20,8 @@ class TotalVariation(Loss):
     def generator(self, p: Passes) -> Tensor:
         """Return a value for each image, (B,), 0 or more, from `ab` (B, C, *S) in [-1, 1]; the term is their mean."""
         image = wide(p.ab.image)
-        apart = [image.diff(dim=axis).abs() for axis in range(2, image.ndim)]
-        sums = torch.stack([(one - self.margin).clamp(min=0).flatten(1).sum(1) for one in apart]).sum(0)
+        changes = [image.diff(dim=axis).abs() for axis in range(2, image.ndim)]
+        sums = torch.stack([(one - self.margin).clamp(min=0).flatten(1).sum(1) for one in changes]).sum(0)
         return sums / image[0].numel()
 
 

@@ -35,15 +35,15 @@ class MeanAbsoluteError(Metric):
         if batch.truth is None:
             raise DataError(f"{batch.key[0]}: there is no truth to compare with, which {NAME!r} needs")
         if image.shape != batch.truth.shape:
-            came = f"{tuple(image.shape[1:])} and {tuple(batch.truth.shape[1:])}"
-            raise DataError(f"{batch.key[0]}: an image and its truth differ in shape: {came}")
+            got = f"{tuple(image.shape[1:])} and {tuple(batch.truth.shape[1:])}"
+            raise DataError(f"{batch.key[0]}: an image and its truth differ in shape: {got}")
         made, truth = (one.detach().cpu().double().clamp(-1, 1) for one in (image, batch.truth))
-        apart = (made - truth).abs()
-        for key, one in zip(batch.key, apart, strict=True):
+        error = (made - truth).abs()
+        for key, one in zip(batch.key, error, strict=True):
             if not one.isfinite().all():
                 raise DataError(f"{key}: the image holds a value that is not finite; no score fits")
         inside = slice(self.border, -self.border or None)
-        rows: NDArray[np.float64] = apart[(..., *[inside] * (apart.ndim - 2))].flatten(1).mean(1, keepdim=True).numpy()
+        rows: NDArray[np.float64] = error[(..., *[inside] * (error.ndim - 2))].flatten(1).mean(1, keepdim=True).numpy()
         return rows
 
     def reduce(self, rows: NDArray[np.float64]) -> float:

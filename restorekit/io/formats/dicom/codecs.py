@@ -108,7 +108,7 @@ def _shape(layout: Layout) -> tuple[int, ...]:
     return (layout.rows, layout.columns, *([] if layout.gray else [3]))
 
 
-def _demand_size(layout: Layout, rows: int, columns: int, samples: int) -> None:
+def _check_size(layout: Layout, rows: int, columns: int, samples: int) -> None:
     if (rows, columns, samples) != (layout.rows, layout.columns, layout.samples):
         raise DataError(
             f"has compressed pixels of {rows}x{columns}x{samples} where its Rows, Columns and SamplesPerPixel promise "
@@ -121,7 +121,7 @@ def _jpeg(stream: bytes, layout: Layout) -> Decoded:
     allowed = _SOF_LS if layout.syntax in _JPEG_LS else (*_SOF_DCT, *_SOF_LOSSLESS)
     if head.frame not in allowed:
         raise DataError(f"has pixels that are not of its transfer syntax, {layout.syntax.name} (SOF {head.frame:#x})")
-    _demand_size(layout, head.rows, head.columns, len(head.ids))
+    _check_size(layout, head.rows, head.columns, len(head.ids))
     if head.frame in _SOF_LS:
         return Decoded(imagecodecs.jpegls_decode(stream), head.precision, lossy=head.near > 0)
     lossy = head.frame in _SOF_DCT
@@ -176,7 +176,7 @@ def _jpeg_2000(stream: bytes, layout: Layout) -> Decoded:
         raise DataError(f"has pixels that are not of its transfer syntax, {layout.syntax.name}")
     right, bottom, left, top = (int.from_bytes(stream[at : at + 4], "big") for at in (8, 12, 16, 20))
     samples = int.from_bytes(stream[40:42], "big")
-    _demand_size(layout, bottom - top, right - left, samples)
+    _check_size(layout, bottom - top, right - left, samples)
     components = {stream[42 + 3 * at : 45 + 3 * at] for at in range(samples)}
     if len(components) != 1 or (depth := components.pop())[1:] != b"\1\1":
         raise DataError(f"has pixels of {layout.syntax.name} whose components differ in size or depth")

@@ -17,7 +17,7 @@ from pydicom import Dataset, uid
 from restorekit.core.errors import DataError
 from restorekit.io.formats.dicom import tags
 from restorekit.io.formats.dicom.codecs import FRAMES_OF_ONE_FRAGMENT, Decoded, decode, is_decoded, starts_frame
-from restorekit.io.intensity import demand_size
+from restorekit.io.intensity import check_size
 
 __all__ = ["Layout", "frame_values", "layout_of"]
 
@@ -91,7 +91,7 @@ def layout_of(data: Dataset) -> Layout:
         tags.integer(data, name, default)
         for name, default in (("Rows", None), ("Columns", None), ("NumberOfFrames", 1))
     )
-    demand_size((rows, columns))
+    check_size((rows, columns))
     if frames < 1:
         raise DataError(f"has NumberOfFrames {frames}; 1 or more are allowed")
     bits = _bits(data, element)

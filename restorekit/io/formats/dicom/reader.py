@@ -52,7 +52,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 
 
 def states_range(path: Path) -> bool:
-    """Return whether the header says what is black and white, as far as it can be told without the pixels.
+    """Return whether the header says what is black and white, as far as the header alone can say.
 
     Objects of several frames keep what they say of each elsewhere: they are read to know it.
     """

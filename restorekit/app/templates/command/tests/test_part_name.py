@@ -25,7 +25,7 @@ def test_the_best_come_first(run):
     assert said(run, "--score", "mae", "--lowest", "--top", 9) == ["200  mae  0.2", "400  mae  0.25", "100  mae  0.3"]
 
 
-def test_what_is_not_there_is_told(run, tmp_path):
+def test_missing_table_is_one_error(run, tmp_path):
     with pytest.raises(DataError, match=r"no score is called 'ssim'. Known: psnr, mae"):
         read_scores(run, "ssim")
     (run / "validation.csv").write_text("step,psnr\n", "utf-8")

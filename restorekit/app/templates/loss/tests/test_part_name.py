@@ -50,5 +50,5 @@ def test_an_edge_costs_its_height_beyond_the_margin():
 
 def test_each_image_has_a_cost_of_its_own():
     images = torch.rand(3, 2, 8, 8)
-    apart = [cost(image[None]) for image in images]
-    torch.testing.assert_close(costs(images), torch.tensor(apart))
+    single = [cost(image[None]) for image in images]
+    torch.testing.assert_close(costs(images), torch.tensor(single))

@@ -14,10 +14,10 @@ def measured(image, truth, border=0):
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_an_even_error_is_told_exactly(dims):
+def test_metric_equals_known_error_of_even_images(dims):
     truth = torch.rand(2, 3, *[6] * dims) * 0.5
-    apart = torch.tensor([0.25, -0.125]).view(2, *[1] * (dims + 1))
-    np.testing.assert_allclose(measured(truth + apart, truth), [[0.25], [0.125]], rtol=1e-6)
+    error = torch.tensor([0.25, -0.125]).view(2, *[1] * (dims + 1))
+    np.testing.assert_allclose(measured(truth + error, truth), [[0.25], [0.125]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -44,10 +44,10 @@ def test_an_image_of_border_alone_has_no_score_and_counts_for_nothing():
 def test_what_cannot_be_compared_is_refused_by_name():
     image = torch.zeros(2, 1, 4)
     broken = torch.stack([torch.zeros(1, 4), torch.full((1, 4), math.nan)])
-    for one, truth, told in (
+    for one, truth, message in (
         (image, None, "1: there is no truth"),
         (image, torch.zeros(2, 1, 5), "1: an image and its truth differ in shape"),
         (broken, image, "2: the image holds a value that is not finite"),
     ):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             measured(one, truth)

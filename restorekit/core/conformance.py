@@ -1,4 +1,4 @@
-"""What a part says of itself to the conformance kit: how to try it, and which checks do not fit it, and why."""
+"""Test cases of the conformance kit: how it makes a part, and which checks the part is exempt from, and why."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Trial", "trial", "trial_of"]
+__all__ = ["ConformanceCase", "case_of", "conformance_case"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_MARK = "__restorekit_trial__"
+_MARK = "__restorekit_conformance_case__"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """How `restorekit plugin check` tries a part."""
+class ConformanceCase:
+    """How `restorekit plugin check` makes a part, and the checks that it leaves out."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Callable[[Path], object] | None = None
     exempt: Mapping[str, str] = field(default_factory=dict)
 
 
-def trial(
+def conformance_case(
     *,
     options: Mapping[str, Any] | None = None,
     files: Callable[[Path], object] | None = None,
     exempt: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
-    """Mark a factory with how the conformance kit tries its part; a part without required options needs no mark.
+    """Mark a factory with the test case of its part; a part without required options needs none.
 
     Args:
         options: What the part is made with, as a recipe writes it: required options, and what keeps it small and quick.
@@ -38,13 +38,13 @@ def trial(
     """
 
     def mark(factory: F) -> F:
-        setattr(factory, _MARK, Trial(dict(options or {}), files, dict(exempt or {})))
+        setattr(factory, _MARK, ConformanceCase(dict(options or {}), files, dict(exempt or {})))
         return factory
 
     return mark
 
 
-def trial_of(factory: Callable[..., Any]) -> Trial:
-    """Return how a factory's part is tried."""
-    found: Trial = getattr(factory, _MARK, Trial())
+def case_of(factory: Callable[..., Any]) -> ConformanceCase:
+    """Return the test case of a factory's part."""
+    found: ConformanceCase = getattr(factory, _MARK, ConformanceCase())
     return found

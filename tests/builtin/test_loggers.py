@@ -1,4 +1,4 @@
-"""Watchers: files of a resumed run are those of one that never stopped; pictures in 1, 2 and 3 dimensions."""
+"""Loggers: files of a resumed run are those of one that never stopped; pictures in 1, 2 and 3 dimensions."""
 
 import csv as reader
 import json
@@ -10,29 +10,29 @@ import pytest
 import torch
 
 from restorekit import DataError, Finished, RecipeError, Sampled, Saved, Scored, Started, Stepped
-from restorekit.builtin import trackers, watchers
+from restorekit.builtin import loggers, trackers
 from restorekit.core.parts import Parts
 from restorekit.io.images import read_image
 
 
 def make(name, folder, **options):
     parts = Parts()
-    for home in (watchers, trackers):
+    for home in (loggers, trackers):
         home.register_parts(lambda *part: parts.add(*part, owner="builtin"))
-    return parts.resolve("watcher", {"name": name, **options})(folder)
+    return parts.resolve("logger", {"name": name, **options})(folder)
 
 
 def run(folder, first, last, scores=("psnr",)):
-    """Tell a watcher steps first + 1 to last of a run of 12 that validates every 4."""
-    watch = make("csv", folder)
-    watch(Started(first, 12, 4, ("lsgan", "cycle"), scores))
+    """Tell a logger steps first + 1 to last of a run of 12 that validates every 4."""
+    log = make("csv", folder)
+    log(Started(first, 12, 4, ("lsgan", "cycle"), scores))
     for step in range(first + 1, last + 1):
-        watch(Stepped(step, step // 4, 2e-4 / step, {"cycle": 1 / step, "lsgan": torch.rand(1).item() * 0 + step / 7}))
+        log(Stepped(step, step // 4, 2e-4 / step, {"cycle": 1 / step, "lsgan": torch.rand(1).item() * 0 + step / 7}))
         if step % 4 == 0:
-            watch(Scored(step, {"psnr": math.inf if step == 8 else 20 / step}))
-            watch(Saved(step, folder / "last"))
+            log(Scored(step, {"psnr": math.inf if step == 8 else 20 / step}))
+            log(Saved(step, folder / "last"))
     if last == 12:
-        watch(Finished(12))
+        log(Finished(12))
 
 
 def files(folder):
@@ -65,7 +65,7 @@ def test_a_killed_and_resumed_run_leaves_the_same_bytes(tmp_path, killed, torn):
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_a_row_is_in_the_file_when_it_is_told(tmp_path):
+def test_row_is_flushed_at_its_event(tmp_path):
     run(tmp_path, 0, 5)
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 6
 
@@ -97,19 +97,19 @@ def scalars(folder):
 
 def test_tensorboard_purges_the_steps_that_a_resumed_run_takes_again(tmp_path):
     for first, last in [(0, 3), (2, 4)]:
-        watch = make("tensorboard", tmp_path)
-        watch(Started(first, 4, 2, ("cycle",), ("psnr",)))
+        log = make("tensorboard", tmp_path)
+        log(Started(first, 4, 2, ("cycle",), ("psnr",)))
         for step in range(first + 1, last + 1):
-            watch(Stepped(step, 0, 0.5, {"cycle": float(first)}))
-        watch(Scored(last, {"psnr": 20.0}))
-        watch(Finished(last))
+            log(Stepped(step, 0, 0.5, {"cycle": float(first)}))
+        log(Scored(last, {"psnr": 20.0}))
+        log(Finished(last))
     found = scalars(tmp_path)
     assert found["loss/cycle"] == [(1, 0), (2, 0), (3, 2), (4, 2)]
     assert found["rate"][0] == (1, 0.5)
     assert found["validation/psnr"] == [(4, 20)]
 
 
-def test_tensorboard_that_is_absent_is_told_with_its_mend(tmp_path, monkeypatch):
+def test_missing_tensorboard_error_names_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(RecipeError, match=r"pip install 'restorekit\[tensorboard\]'") as caught:
         make("tensorboard", tmp_path)
@@ -119,10 +119,10 @@ def test_tensorboard_that_is_absent_is_told_with_its_mend(tmp_path, monkeypatch)
 @pytest.mark.parametrize("size", [(100,), (20, 30), (300, 200), (6, 12, 10)])
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_samples_draws_a_grid(tmp_path, size, channels):
-    watch = make("samples", tmp_path, pixels=64)
+    log = make("samples", tmp_path, pixels=64)
     image = torch.linspace(-1, 1, 4 * channels * math.prod(size)).reshape(4, channels, *size)
-    watch(Started(0, 200, 10, ("cycle",), ()))
-    watch(Sampled(100, {"poor": image, "restored": image * math.nan, "back again": image[:1]}, ("x", "y", "z", "w")))
+    log(Started(0, 200, 10, ("cycle",), ()))
+    log(Sampled(100, {"poor": image, "restored": image * math.nan, "back again": image[:1]}, ("x", "y", "z", "w")))
     grid, kept = read_image(tmp_path / "samples" / "step_00000100.png")
     assert kept.channels == 3
     assert grid.shape[2] > 3 * 32
@@ -131,9 +131,9 @@ def test_samples_draws_a_grid(tmp_path, size, channels):
 
 
 def test_samples_keeps_the_pixels_of_small_images(tmp_path):
-    watch = make("samples", tmp_path, pixels=32)
+    log = make("samples", tmp_path, pixels=32)
     image = torch.rand(1, 3, 16, 16) * 2 - 1
-    watch(Sampled(1, {"poor": image}))
+    log(Sampled(1, {"poor": image}))
     grid, _ = read_image(tmp_path / "samples" / "step_00000001.png")
     top, left = 2 * 22 + 8, 8
     shown = grid[:, top : top + 32 : 2, left : left + 32 : 2]
@@ -143,9 +143,9 @@ def test_samples_keeps_the_pixels_of_small_images(tmp_path):
 def test_samples_say_when_the_images_are_synthetic(tmp_path):
     titles = []
     for synthetic in (False, True):
-        watch = make("samples", tmp_path / str(synthetic))
-        watch(Started(0, 200, 10, (), (), synthetic=synthetic))
-        watch(Sampled(1, {"poor": torch.zeros(1, 1, 256, 256)}))
+        log = make("samples", tmp_path / str(synthetic))
+        log(Started(0, 200, 10, (), (), synthetic=synthetic))
+        log(Sampled(1, {"poor": torch.zeros(1, 1, 256, 256)}))
         grid, _ = read_image(tmp_path / str(synthetic) / "samples" / "step_00000001.png")
         titles.append((grid[:, :22] < 0).sum().item())
     assert titles[1] > 1.5 * titles[0]
@@ -156,14 +156,14 @@ RECIPE = {"name": "toy", "train": {"steps": 12, "ema": None}, "losses": [{"name"
 
 def track(name, folder, first, last):
     """Send a logger steps first + 1 to last of a run of 12."""
-    watch = make(name, folder)
-    watch(Started(first, 12, 4, ("cycle",), ("psnr",), recipe=RECIPE))
+    log = make(name, folder)
+    log(Started(first, 12, 4, ("cycle",), ("psnr",), recipe=RECIPE))
     for step in range(first + 1, last + 1):
-        watch(Stepped(step, 0, 1e-3 / step, {"cycle": math.nan if step == 2 else 1 / step}))
+        log(Stepped(step, 0, 1e-3 / step, {"cycle": math.nan if step == 2 else 1 / step}))
         if step % 4 == 0:
-            watch(Scored(step, {"psnr": 20.0 + step}))
+            log(Scored(step, {"psnr": 20.0 + step}))
     if last == 12:
-        watch(Finished(12))
+        log(Finished(12))
 
 
 @pytest.mark.filterwarnings("ignore")

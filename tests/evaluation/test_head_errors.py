@@ -1,4 +1,4 @@
-"""Heads whose answers cannot be trained on or scored are refused when the recipe is checked."""
+"""Heads whose output cannot be trained on or scored are refused when the recipe is checked."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -20,8 +20,8 @@ from tests.conftest import BASE, fresh_plugins
 Kind = Literal["map", "classes", "number", "scalar", "tuple", "rows", "item", "vector"]
 
 
-class Answering(TaskHead):
-    """Answers in one of several shapes; `offset` is read where answers are told, and is a tensor without a number."""
+class Shaped(TaskHead):
+    """Output in one of several shapes; `offset` is read where it is made, and is a tensor without a number."""
 
     def __init__(self, features: int, kind: Kind, width: int, reduction: str) -> None:
         super().__init__()
@@ -49,39 +49,39 @@ class Answering(TaskHead):
         return raw if self.kind == "number" else super().predict(raw + self.offset)
 
 
-class Reading(Answering):
-    """Reads a number of its answer, which the meta device does not have."""
+class Reading(Shaped):
+    """Reads a number of its output, which the meta device does not have."""
 
     def forward(self, features: Tensor) -> Any:
-        answer = super().forward(features)
-        return answer * (1 if answer.sum().item() < 1e9 else 2)
+        raw = super().forward(features)
+        return raw * (1 if raw.sum().item() < 1e9 else 2)
 
 
-def answering(
+def shaped(
     features: int, domain: Domain, *, kind: str = "classes", width: int = 2, reduction: str = "none"
 ) -> TaskHead:
-    """A head whose answers have a shape to choose."""
-    made = Reading if kind == "item" else Answering
+    """A head whose output has a shape to choose."""
+    made = Reading if kind == "item" else Shaped
     return made(features, kind, width, reduction)  # type: ignore[arg-type]
 
 
 def reading(features: int, domain: Domain, *, width: int = 2) -> TaskHead:
-    """A head of maps that reads a number of its answer."""
+    """A head of maps that reads a number of its output."""
     return Reading(features, "map", width, "none")
 
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Any], None]) -> None:
-    add("head", "answering", answering)
+    add("head", "shaped", shaped)
     add("head", "reading", reading)
 
 
 @pytest.fixture(scope="module")
 def known() -> Plugins:
     loaded = fresh_plugins()
-    heads = ModuleType("answering")
+    heads = ModuleType("shaped")
     heads.register_parts = register_parts  # type: ignore[attr-defined]
-    loaded.register("answering", heads)
+    loaded.register("shaped", heads)
     return loaded
 
 
@@ -103,44 +103,44 @@ def refusal(spec: Recipe, known: Plugins) -> str:
 
 
 @pytest.mark.parametrize("size", [[16], [16, 16], [8, 8, 8]])
-@pytest.mark.parametrize("head", [{"name": "answering", "kind": "map"}, {"name": "reading"}])
+@pytest.mark.parametrize("head", [{"name": "shaped", "kind": "map"}, {"name": "reading"}])
 def test_segmentation_shaped_head_is_refused_at_check(known: Plugins, head: dict[str, Any], size: list[int]) -> None:
     assert "(2, 2, " in refusal(made(known, head, size), known), "two images, two classes, and the spatial sizes"
 
 
 @pytest.mark.parametrize("width", [1, 3, 7])
 def test_wrong_number_of_classes_is_refused_at_check(known: Plugins, width: int) -> None:
-    assert f"(2, {width})" in refusal(made(known, {"name": "answering", "width": width}, [16, 16]), known)
+    assert f"(2, {width})" in refusal(made(known, {"name": "shaped", "width": width}, [16, 16]), known)
 
 
 @pytest.mark.parametrize("kind", ["scalar", "tuple", "rows", "vector"])
 def test_answers_without_a_row_an_image_are_refused_at_check(known: Plugins, kind: str) -> None:
-    assert "'answering'" in refusal(made(known, {"name": "answering", "kind": kind}, [16, 16]), known)
+    assert "'shaped'" in refusal(made(known, {"name": "shaped", "kind": kind}, [16, 16]), known)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "nonsense"])
 def test_losses_without_a_value_for_each_image_are_refused_at_check(known: Plugins, reduction: str) -> None:
-    assert "'answering'" in refusal(made(known, {"name": "answering", "reduction": reduction}, [16, 16]), known)
+    assert "'shaped'" in refusal(made(known, {"name": "shaped", "reduction": reduction}, [16, 16]), known)
 
 
 @pytest.mark.parametrize("kind", ["classes", "item"])
 def test_answers_of_the_right_shape_are_accepted(known: Plugins, kind: str) -> None:
     for classes in (["no", "yes"], ["no", "yes", "maybe", "other"]):
-        head = {"name": "answering", "kind": kind, "width": len(classes)}
+        head = {"name": "shaped", "kind": kind, "width": len(classes)}
         check(made(known, head, [16, 16], classes=classes), known.parts)
 
 
 def test_number_of_classes_is_held_against_the_data_before_training(known: Plugins, tmp_path: Any) -> None:
-    spec = made(known, {"name": "answering", "width": 2}, [16, 16], classes=["a", "b", "c"])
+    spec = made(known, {"name": "shaped", "width": 2}, [16, 16], classes=["a", "b", "c"])
     with pytest.raises(RecipeError, match=r"\(2, 2\)"):
         build(spec, known, tmp_path / "run", verify=print)
     assert not (tmp_path / "run").exists()
 
 
 def test_data_that_are_not_there_accept_any_number_of_classes(known: Plugins) -> None:
-    spec = made(known, {"name": "answering", "width": 5}, [16, 16])
+    spec = made(known, {"name": "shaped", "width": 5}, [16, 16])
     there = {name: {"name": "folder", "path": f"/nowhere/{name}"} for name in "ab"}
     whole = {**spec.model_dump(mode="json"), "data": {**spec.data.model_dump(mode="json"), **there}}
     check(recipe.resolved(whole, "toy.yaml", known), known.parts)
-    whole["nets"]["head"] = {"name": "answering", "kind": "map", "width": 5}
+    whole["nets"]["head"] = {"name": "shaped", "kind": "map", "width": 5}
     assert "nets.head" in refusal(recipe.resolved(whole, "toy.yaml", known), known)

@@ -1,4 +1,4 @@
-"""Answers to the question of the class, looked at closely: curves, calibration, thresholds, disagreements.
+"""Analysis of class predictions: curves, calibration, thresholds, disagreements.
 
 Curves and thresholds are of two classes, the last of them the positive one. A curve of a method with several seeds is
 the mean of theirs, taken upright: at the same rate of false alarms, or at the same sensitivity.
@@ -55,18 +55,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether what is promised comes true."""
+    """Calibration: confidence against accuracy."""
 
     ece: tuple[float, ...]
     """The expected calibration error, a number a seed."""
     perfect: tuple[float, float]
-    """What its mean would be if every probability came true: on average, and below which it stays in 95 of 100 draws.
+    """What its mean would be if every probability were exact: on average, and below which it stays in 95 of 100 draws.
 
     Classes of these images are drawn by their probabilities, image by image (consistency resampling: Bröcker and Smith,
     Weather and Forecasting 22, 2007). Few images leave an error to perfect probabilities too.
     """
     bins: tuple[tuple[Values, Values, Values], ...]
-    """A seed: of each bin that holds images the mean promised, the share that came true, and the images."""
+    """A seed: of each bin that holds images the mean promised, the share that is correct, and the images."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,9 @@ def pr_curve(chance: Values, positive: NDArray[np.bool_], weights: Values) -> Va
     def of(tp: Values, fp: Values) -> Values:
         reached = np.searchsorted(tp / tp[-1], GRID - 1e-12)
         total = tp + fp
-        reached = np.maximum(reached, np.searchsorted(total, 0, "right"))  # before the first image nothing is told
+        reached = np.maximum(
+            reached, np.searchsorted(total, 0, "right")
+        )  # before the first image there is no prediction
         return np.asarray(tp[reached] / total[reached])
 
     return _along(chance, positive, weights, of)
@@ -141,7 +143,7 @@ def curves(found: Comparison, kind: Callable[[Values, NDArray[np.bool_], Values]
     over = found.weights()[:BANDS, known]
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     made = {}
-    for method in found.answering:
+    for method in found.predicting:
         chances = [run.test.chances[known, 1] for run in method.runs]
         middle = np.mean([kind(chance, positive, np.ones((1, len(positive))))[0] for chance in chances], axis=0)
         drawn = np.mean([kind(chance, positive, over) for chance in chances], axis=0)
@@ -157,7 +159,7 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
     if not len(target):
         return {}
     made = {}
-    for method in found.answering:
+    for method in found.predicting:
         chances = [run.test.chances[known] for run in method.runs]
         ece = tuple(float(class_score("ece", chance, target)) for chance in chances)
         bins = tuple(_bins(chance, target) for chance in chances)
@@ -166,14 +168,14 @@ def calibrations(found: Comparison) -> dict[str, Calibration]:
 
 
 def if_perfect(chances: Sequence[Values]) -> tuple[float, float]:
-    """Return the mean and the 95th percentile of the calibration error, meaned over seeds, where promises come true."""
+    """Return mean and 95th percentile of the calibration error, averaged over seeds, of calibrated probabilities."""
     luck = np.random.default_rng(0).random((PERFECT, len(chances[0])))  # the same for all seeds: of the same images
     drawn = np.zeros(PERFECT)
     for of in chances:
         sure, _, at = confidence(of, of.argmax(1))
         bins = np.eye(BINS)[at]
-        came_true = (luck < sure).astype(np.float64) @ bins
-        drawn += np.abs(came_true - sure @ bins).sum(1) / len(of) / len(chances)
+        is_correct = (luck < sure).astype(np.float64) @ bins
+        drawn += np.abs(is_correct - sure @ bins).sum(1) / len(of) / len(chances)
     return float(drawn.mean()), float(np.quantile(drawn, CONFIDENCE))
 
 
@@ -188,13 +190,13 @@ def _bins(chances: Values, target: NDArray[np.int64]) -> tuple[Values, Values, V
 def youden(chance: Values, positive: NDArray[np.bool_]) -> float | None:
     """Return the threshold with the largest sensitivity + specificity - 1 (Youden 1950); of several the nearest to 1/2.
 
-    An image is told positive from the threshold on. None if the images are not of both classes.
+    An image is predicted positive from the threshold on. None if the images are not of both classes.
     """
     if not 0 < positive.sum() < len(positive):
         return None
     at = np.unique(chance)
-    told = chance >= at[:, None]
-    gain = told[:, positive].mean(1) - told[:, ~positive].mean(1)
+    predicted = chance >= at[:, None]
+    gain = predicted[:, positive].mean(1) - predicted[:, ~positive].mean(1)
     best = at[gain > gain.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -204,7 +206,7 @@ def thresholds(found: Comparison) -> dict[str, Thresholds | str]:
     if len(found.classes) != 2:
         return {}
     known, target = found.truth()
-    return {method.label: _thresholds(method, known, target) for method in found.answering}
+    return {method.label: _thresholds(method, known, target) for method in found.predicting}
 
 
 def _thresholds(method: Method, known: NDArray[np.bool_], target: NDArray[np.int64]) -> Thresholds | str:
@@ -233,11 +235,11 @@ def _chosen(run: Scored) -> float | str:
 
 
 def _decided(chances: Values, cut: float | None) -> Values:
-    """Probabilities that say nothing but what is decided at a threshold."""
+    """Probabilities of 0 or 1, as decided at a threshold."""
     if cut is None:
         return chances
-    told = (chances[:, 1] >= cut).astype(np.float64)
-    return np.stack([1 - told, told], axis=1)
+    predicted = (chances[:, 1] >= cut).astype(np.float64)
+    return np.stack([1 - predicted, predicted], axis=1)
 
 
 def cases(found: Comparison) -> list[Case]:
@@ -245,9 +247,9 @@ def cases(found: Comparison) -> list[Case]:
 
     A method with several seeds says the mean of their probabilities.
     """
-    if len(found.answering) < 2:
+    if len(found.predicting) < 2:
         return []
-    chances = np.stack([mean_chances(method) for method in found.answering])  # (M, N, classes)
+    chances = np.stack([mean_chances(method) for method in found.predicting])  # (M, N, classes)
     called = chances.argmax(2)
     two = chances.shape[2] == 2
     shown = chances[:, :, 1] if two else chances.max(2)

@@ -1,6 +1,6 @@
-"""Watchers write what a run says: rows for a spreadsheet, curves for TensorBoard, pictures for the eye.
+"""Loggers write events of a run: rows for a spreadsheet, curves for TensorBoard, pictures.
 
-A watcher is called with every event. What is written depends on the events alone, not on the clock, so a run that was
+A logger gets every event. What it writes depends on the events alone, not on the clock, so a run that was
 killed and resumed leaves the CSV files of a run that never stopped.
 """
 
@@ -29,10 +29,10 @@ from restorekit import (
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Watcher = Callable[[Event], None]
+Logger = Callable[[Event], None]
 
 
-def csv(folder: Path) -> Watcher:
+def csv(folder: Path) -> Logger:
     """Write `metrics.csv`, a row every `train.log_every` steps, and `validation.csv`, a row a validation."""
     tables: dict[str, StepTable] = {}
     names: dict[str, tuple[str, ...]] = {}
@@ -44,7 +44,7 @@ def csv(folder: Path) -> Watcher:
         if event.scores:
             tables["scores"] = StepTable(folder / "validation.csv", ("step", *event.scores), event.step)
 
-    def watch(event: Event) -> None:
+    def log(event: Event) -> None:
         match event:
             case Started():
                 start(event)
@@ -53,19 +53,19 @@ def csv(folder: Path) -> Watcher:
             case Scored(step, values) if "scores" in tables:
                 tables["scores"].add(step, [*map(values.get, names["scores"])])
 
-    return watch
+    return log
 
 
-def tensorboard(folder: Path) -> Watcher:
+def tensorboard(folder: Path) -> Logger:
     """Write the losses, the learning rate and the validation scores for TensorBoard, to the folder `tensorboard`."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         hint = "pip install 'restorekit[tensorboard]'"
-        raise RecipeError(f"watcher 'tensorboard' needs a package that is not installed; run: {hint}") from error
+        raise RecipeError(f"logger 'tensorboard' needs a package that is not installed; run: {hint}") from error
     opened: list[SummaryWriter] = []
 
-    def watch(event: Event) -> None:
+    def log(event: Event) -> None:
         match event:
             case Started(step):
                 # Purged steps are those that a killed run wrote after its last checkpoint.
@@ -78,10 +78,10 @@ def tensorboard(folder: Path) -> Watcher:
             case Finished():
                 opened[0].close()
 
-    return watch
+    return log
 
 
-def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Watcher:
+def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logger:
     """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of poor, restored, ...
 
     The longer side of a picture is about `pixels`: small images are enlarged by a
@@ -89,7 +89,7 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Watc
     """
     synthetic = [False]
 
-    def watch(event: Event) -> None:
+    def log(event: Event) -> None:
         match event:
             case Started():
                 synthetic[0] = event.synthetic
@@ -99,7 +99,7 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Watc
                 arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
                 draw_grid(path, arrays, title=title, captions=keys, pixels=pixels)
 
-    return watch
+    return log
 
 
 def _add_scalars(writer: SummaryWriter, step: int, values: dict[str, float]) -> None:
@@ -109,7 +109,7 @@ def _add_scalars(writer: SummaryWriter, step: int, values: dict[str, float]) -> 
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the three watchers."""
-    add("watcher", "csv", csv)
-    add("watcher", "tensorboard", tensorboard)
-    add("watcher", "samples", samples)
+    """Bring the three loggers."""
+    add("logger", "csv", csv)
+    add("logger", "tensorboard", tensorboard)
+    add("logger", "samples", samples)

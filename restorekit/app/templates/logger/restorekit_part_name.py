@@ -1,4 +1,4 @@
-"""What a run says as lines of JSON: losses and validation scores, a line each time they are told."""
+"""Losses and validation scores as lines of JSON, one line for each event."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lines(folder: Path, *, digits: Annotated[int, Field(ge=1, le=17)] = 9) -> Ca
     def number(value: float) -> float | None:
         return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
-    def watch(event: Event) -> None:
+    def log(event: Event) -> None:
         match event:
             case Started(step):
                 write_text(path, "".join(f"{line}\n" for line in _lines_until(path, step)))
@@ -35,7 +35,7 @@ def lines(folder: Path, *, digits: Annotated[int, Field(ge=1, le=17)] = 9) -> Ca
                 with path.open("a", encoding="utf-8", newline="") as file:
                     file.write(f"{line}\n")
 
-    return watch
+    return log
 
 
 def _lines_until(path: Path, step: int) -> list[str]:
@@ -48,5 +48,5 @@ def _lines_until(path: Path, step: int) -> list[str]:
 
 @hookimpl
 def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the watcher."""
-    add("watcher", "part_name", lines)
+    """Bring the logger."""
+    add("logger", "part_name", lines)

@@ -1,4 +1,4 @@
-"""What watchers are held to: they take every event, also those of a resumed run, and write to their folder alone."""
+"""What loggers are held to: they take every event, also those of a resumed run, and write to their folder alone."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.events import Event, Finished, Noticed, Sampled, Saved, Scored, Started, Stepped, Ticked
+from restorekit.core.events import Event, Finished, Noticed, Sampled, Saved, Scored, Started, StepDone, Stepped
 from restorekit.testing import examples
-from restorekit.testing.subject import Subject, demand
+from restorekit.testing.subject import Subject, require
 
 RECIPE: Mapping[str, Any] = {"name": "kit", "data": {"size": [16, 16], "root": None}, "losses": [{"name": "cycle"}]}
 """A part of a recipe: what events carry is plain data."""
 
 __all__ = ["events", "folder", "made", "resume"]
 
-Watch = Callable[[Event], object]
+Logger = Callable[[Event], object]
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def _home() -> Iterator[Path]:
 
 
 def made(subject: Subject) -> None:
-    """Make the watcher."""
+    """Make the logger."""
     with _home() as home:
         subject.make(home)
 
@@ -40,7 +40,7 @@ def events(subject: Subject) -> None:
     """It takes every event of a run, with and without validation, and losses and scores that are not finite."""
     for scores in ((), ("psnr",)):
         with _home() as home:
-            _watch(subject, home, scores, 0)
+            _send_events(subject, home, scores, 0)
 
 
 def resume(subject: Subject) -> None:
@@ -48,21 +48,21 @@ def resume(subject: Subject) -> None:
     for scores in ((), ("psnr",)):
         with _home() as home:
             for first in (0, 2):
-                _watch(subject, home, scores, first)
+                _send_events(subject, home, scores, first)
 
 
 def folder(subject: Subject) -> None:
     """It writes to its folder alone."""
     with _home() as home:
-        _watch(subject, home, ("psnr",), 0)
+        _send_events(subject, home, ("psnr",), 0)
         beside = sorted(path.name for path in home.parent.iterdir() if path != home)
-        demand(not beside, f"a watcher must write to its folder alone; beside it, or by a relative path, came {beside}")
+        require(not beside, f"a logger must write to its folder alone; beside it, or by a relative path, got {beside}")
 
 
-def _watch(subject: Subject, home: Path, scores: tuple[str, ...], first: int) -> None:
-    watch: Watch = subject.make(home)
+def _send_events(subject: Subject, home: Path, scores: tuple[str, ...], first: int) -> None:
+    logger: Logger = subject.make(home)
     for event in _events(first, subject.dims, scores, home):
-        watch(event)
+        logger(event)
 
 
 def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Iterator[Event]:
@@ -77,5 +77,5 @@ def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Itera
         yield Sampled(step, {"poor": images, "restored": images}, ("1", "2"))
         yield Noticed(step, "mode collapse", 0.01, 0.1, "images are alike", "Raise a weight.", over=step % 2 == 0)
         yield Saved(step, home / "checkpoints")
-        yield Ticked(step)
+        yield StepDone(step)
     yield Finished(4)

@@ -1,7 +1,7 @@
-"""What strangers do: from the wheels and the docs site alone, in clean environments, nothing of the repository at hand.
+"""An author of an external plugin, with the wheels and the docs site alone, in clean environments.
 
-A stranger reads a page of the built site, begins a package by `restorekit plugin new`, puts the page's code in it, and
-installs, checks, tests and trains it in a folder of their own.
+Each test reads a page of the built site, begins a package by `restorekit plugin new`, puts the page's code in it, then
+installs, checks, tests and trains it in a separate folder.
 """
 
 import os
@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-GUESTS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
-STRANGERS = {
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+EXTERNAL = {
     "layer": "chebyshev",
     "head": "age",
     "loss": "edges",
@@ -94,14 +94,14 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("strangers")
+    return tmp_path_factory.mktemp("external plugins")
 
 
 @pytest.fixture(scope="session")
 def wheels(place: Path) -> dict[str, Path]:
     """The wheels of restorekit and of every plugin, by distribution."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "-w", str(place / "wheels"), str(ROOT), *map(str, GUESTS)], cwd=place, check=True)
+    subprocess.run([*command, "-w", str(place / "wheels"), str(ROOT), *map(str, PLUGINS)], cwd=place, check=True)
     return {path.name.partition("-")[0].replace("_", "-"): path for path in (place / "wheels").glob("*.whl")}
 
 
@@ -124,8 +124,8 @@ def site(place: Path) -> Path:
     return place / "site"
 
 
-@pytest.mark.parametrize(("kind", "name"), STRANGERS.items())
-def test_a_stranger_makes_a_plugin(
+@pytest.mark.parametrize(("kind", "name"), EXTERNAL.items())
+def test_plugin_page_gives_a_plugin_that_passes_check_and_trains(
     kind: str, name: str, base: Environment, wheels: dict[str, Path], site: Path, tmp_path: Path
 ) -> None:
     page = Blocks()
@@ -150,13 +150,13 @@ def test_a_stranger_makes_a_plugin(
     print(f"\n{kind} {name}: {time.monotonic() - began:.0f} s")
 
 
-@pytest.mark.parametrize("guest", GUESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
 def test_every_wheel_of_ours_installs_alone(
-    guest: Path, base: Environment, wheels: dict[str, Path], tmp_path: Path
+    plugin: Path, base: Environment, wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     own = Environment(tmp_path / "env").over(base, wheels["restorekit"], tmp_path)
-    needed = (guest / "pyproject.toml").read_text("utf-8").partition("[project.optional")[0]
-    for name in (path.name for path in GUESTS if path != guest and f'"{path.name}>=' in needed):
+    needed = (plugin / "pyproject.toml").read_text("utf-8").partition("[project.optional")[0]
+    for name in (path.name for path in PLUGINS if path != plugin and f'"{path.name}>=' in needed):
         own.install(wheels[name], cwd=tmp_path)
-    own.install(wheels[guest.name], cwd=tmp_path)
-    own.run("restorekit", "plugin", "check", guest.name, cwd=tmp_path)
+    own.install(wheels[plugin.name], cwd=tmp_path)
+    own.run("restorekit", "plugin", "check", plugin.name, cwd=tmp_path)
