@@ -14,7 +14,6 @@ The column `change` is how much the model changed the film, root mean square, as
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from draws import (
     Add,
     Rows,
     arguments,
-    column,
     counts,
     degraded,
     digest,
@@ -43,7 +41,7 @@ from draws import (
 import restorekit
 
 HEAD = ("file", "draw", "patient", "steps")
-COLUMNS = (*HEAD, *(f"input_{name}" for name in SCORES), *SCORES, "seconds", "change")
+COLUMNS = (*HEAD, *(f"input_{name}" for name in SCORES), *SCORES, "change")
 
 
 def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
@@ -56,14 +54,12 @@ def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
             continue
         clean = film(asked.films / file, sized(asked))
         worse = degraded(clean, steps)
-        start = time.perf_counter()
         made = restored(model, worse)
-        seconds = time.perf_counter() - start
         head = {"file": file, "draw": draw, "patient": known.get(file, file)}
         before = {f"input_{name}": value for name, value in scores(worse, clean).items()}
         change = float(np.sqrt(np.square(unit(made) - unit(worse)).mean()))
         names = "+".join(step["name"] for step in steps)
-        add({**head, "steps": names, **before, **scores(made, clean), "seconds": seconds, "change": change})
+        add({**head, "steps": names, **before, **scores(made, clean), "change": change})
 
 
 def summary(rows: Rows) -> dict[str, Any]:
@@ -72,7 +68,7 @@ def summary(rows: Rows) -> dict[str, Any]:
     worst = int(values["gain_psnr"].argmin())
     return {
         **counts(rows),
-        "scores": intervals(rows, {**values, "seconds": column(rows, "seconds")}),
+        "scores": intervals(rows, values),
         "worst": {**{key: rows[worst][key] for key in HEAD}, "gain_psnr": float(values["gain_psnr"][worst])},
     }
 

@@ -72,7 +72,7 @@ def test_a_stopped_call_goes_on_to_the_same_table(
     whole = table.read_text("utf-8")
     table.write_text(whole[: whole.index("val/0.png,1") + 30], encoding="utf-8")  # killed within its second row
     again = run(script, folder, monkeypatch, "-m", "part:stretch")
-    assert [{**row, "seconds": ""} for row in again] == [{**row, "seconds": ""} for row in rows]
+    assert again == rows
     found = json.loads((folder / "out" / "scores.json").read_text("utf-8"))
     assert (found["rows"], found["patients"]) == (3, 2)
     gain = found["scores"]["gain_psnr"]
@@ -99,6 +99,4 @@ def test_a_table_without_a_later_column_goes_on_with_its_own(
     old = [line.rpartition(",")[0] for line in table.read_text("utf-8").splitlines()]
     table.write_text("\n".join(old[:-1]) + "\n", encoding="utf-8")  # before `change` was written, and stopped
     again = run(script, folder, monkeypatch, "-m", "part:stretch")
-    assert [{**row, "seconds": ""} for row in again] == [
-        {name: cell for name, cell in {**row, "seconds": ""}.items() if name != "change"} for row in rows
-    ]
+    assert again == [{name: cell for name, cell in row.items() if name != "change"} for row in rows]
