@@ -86,7 +86,7 @@ class Layered:
 
     def apply(self, sets: Sequence[str]) -> None:
         """Apply settings, `a.b=value` each, the value as YAML; a folder is relative to the current one."""
-        keys = {text.partition("=")[0] for text in sets}
+        keys = {key for key, _, value in (text.partition("=") for text in sets) if value != "null"}
         if {"train.steps", "train.epochs"} <= keys:
             raise RecipeError("--set train.steps and --set train.epochs: give one of the two")
         for text in sets:

@@ -586,6 +586,7 @@ def test_the_schema_asks_nothing_of_a_recipe_that_extends(plugins: Plugins) -> N
 def test_steps_and_epochs_are_not_both_set(load: Load) -> None:
     with pytest.raises(RecipeError, match=r"--set train.steps and --set train.epochs: give one of the two"):
         load("name: toy", "train.steps=3", "train.epochs=2")
+    assert load(GOOD, "train.steps=3", "train.epochs=null").train.steps == 3
 
 
 def test_what_no_result_depends_on_may_differ_when_a_run_goes_on(load: Load) -> None:
