@@ -255,7 +255,7 @@ def _set(layered: Layered, dotted: str, value: Any, origin: Origin) -> None:
             node[step] = _plain(value)
             layered.origins = {p: o for p, o in layered.origins.items() if p[: len(place)] != place}
             layered.origins[place] = origin
-            if place in EXCLUSIVE:
+            if place in EXCLUSIVE and value is not None:
                 node.pop(EXCLUSIVE[place][-1], None)
             return
         below = node[int(step)] if isinstance(node, list) else node.get(step)
