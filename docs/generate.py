@@ -104,8 +104,8 @@ def parts_page() -> str:
     """Return the catalogue of parts."""
     known = known_parts()
     text = [
-        "# Parts\n\nThis page is generated from the code: `restorekit parts`, `restorekit parts KIND` and "
-        "`restorekit parts KIND NAME` print the same, with the parts of other plugins that you have installed.\n\n"
+        "# Parts\n\nThis page is generated from the code: `restorekit list parts`, `restorekit list parts KIND` and "
+        "`restorekit list parts KIND NAME` print the same, with the parts of other plugins that you have installed.\n\n"
         "A recipe names a part alone, `lsgan`, or with options, `{name: lsgan, fakes: fresh}`. An option that is "
         "called like a kind is itself a part: `layer: {name: selfonn, q: 3}`.\n"
     ]

@@ -60,7 +60,7 @@ def splits_of(run: Path) -> dict[str, Counter[str]]:
 @pytest.mark.parametrize(("variant", "classes"), [(None, ("",)), ("pairs", ("",)), ("classes", ("control", "finding"))])
 def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, classes: tuple[str, ...]) -> None:  # noqa: F811
     images(tmp_path, classes)
-    assert cli("recipes", "own_images", "-o", "my.yaml").code == 0
+    assert cli("list", "recipes", "own_images", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
     assert cli("check", "my.yaml", *chosen).code == 0
     said = cli("run", "my.yaml", *chosen, *SMALL)
@@ -81,7 +81,7 @@ def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  
                 seed += 1
                 noise = torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(seed))
                 write_image(tmp_path / side / split / f"{at}.png", (noise * 2 - 1).numpy())
-    assert cli("recipes", "own_images", "-o", "my.yaml").code == 0
+    assert cli("list", "recipes", "own_images", "-o", "my.yaml").code == 0
     assert cli("run", "my.yaml", *SMALL).code == 0
     assert splits_of(Path("runs/own_images-1")) == {side: Counter(train=4, test=3) for side in "ab"}
 
@@ -89,7 +89,7 @@ def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  
 @pytest.mark.parametrize(("variant", "suffix"), [(None, ".csv"), ("pairs", ".csv"), ("pairs", ".hea")])
 def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, suffix: str) -> None:  # noqa: F811
     signals(tmp_path, suffix)
-    assert cli("recipes", "own_signal", "-o", "my.yaml").code == 0
+    assert cli("list", "recipes", "own_signal", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
     said = cli("run", "my.yaml", *chosen, *SMALL)
     assert (said.code, said.errors) == (0, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shlex
 import sys
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import restorekit
-from restorekit.app import auditing, commands, data, plugin, screen, training
+from restorekit.app import auditing, commands, data, listing, plugin, screen, training
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
-from restorekit.io.files import require_folder, write_text
+from restorekit.io.files import require_folder
 
 if TYPE_CHECKING:
-    from restorekit.core.parts import Parts
     from restorekit.discovery.plugins import Plugins
     from restorekit.recipes.model import AnyRecipe
     from restorekit.training.sweep import Member
@@ -30,8 +28,6 @@ __all__ = ["app", "main"]
 
 # Newer typers carry a click of their own, older ones depend on it; both are reached through typer.
 _Usage: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
-COUNTED = ("generator", "discriminator")
-"""Kinds whose parameters `parts` counts."""
 
 
 class _Commands(commands.Commands):
@@ -54,6 +50,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data.app, name="data")
+app.add_typer(listing.app, name="list")
 app.add_typer(plugin.app, name="plugin")
 
 
@@ -198,17 +195,28 @@ def evaluate(
         str | None,
         typer.Option("--times", metavar="N|A..B", help="Score after each of several numbers of passes, such as 0..5."),
     ] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report", help="Write report.html again from the scores there are; score nothing.")
+    ] = False,
     root: Root = None,
 ) -> None:
     """Score a run's kept checkpoint again, or after each of several numbers of passes, and write the report."""
     from restorekit.evaluation import evaluate as stage
     from restorekit.evaluation import times as repeated
+    from restorekit.recipes.recipe import read_resolved
     from restorekit.reports import report
     from restorekit.runs import build
 
     if split not in ("val", "test"):
         raise RecipeError(f"--split: {unknown('scored split', split, ('val', 'test'))}")
     wanted = None if times is None else repeated.passes(times)
+    if report_only:
+        if split != "test" or times is not None or root is not None:
+            raise RecipeError("--report: scores nothing; leave --split, --times and --root out")
+        read_resolved(run)
+        with training.going_on(run, training.this_command()):
+            screen.say(f"report: {report.report(run).resolve()}")
+        return
     with training.going_on(run, training.this_command()):
         made = build.reopen(run, commands.known(), root)
         if made.images.changed:
@@ -370,17 +378,6 @@ def profile(
 
 
 @app.command()
-def report(run: RunFolder) -> None:
-    """Write report.html of a run folder again."""
-    from restorekit.recipes.recipe import read_resolved
-    from restorekit.reports.report import report as write
-
-    read_resolved(run)
-    with training.going_on(run, training.this_command()):
-        screen.say(f"report: {write(run).resolve()}")
-
-
-@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...|FOLDER", help="Run folders, or a folder of them.")],
     out: Annotated[
@@ -404,85 +401,6 @@ def compare(
     for text in words.notes(found):
         screen.warn(text)
     screen.say(f"page: {pages.write_all(found, out, metric).resolve()}")
-
-
-@app.command()
-def parts(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Such as loss or generator.")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A part of that kind.")] = None,
-    sets: Annotated[
-        list[str], typer.Option("--set", metavar="A.B=C", help="An option of the part, for its parameter count.")
-    ] = [],  # noqa: B006
-) -> None:
-    """List kinds, the parts of a kind, or a part's options and, of networks, the parameters."""
-    from restorekit.core.parts import KINDS
-
-    if sets and (name is None or kind not in COUNTED):
-        got = " ".join(filter(None, (kind, name))) or "neither kind nor name"
-        allowed = f"{' or '.join(COUNTED)} NAME"
-        raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; got {got}")
-    plugins = commands.known()
-    if kind is not None and name is None:
-        plugins.load_installed()  # their words are listed too
-    known = plugins.parts
-    if kind is None:
-        rows = [[k, c.about, ", ".join(known.names(k))] for k, c in KINDS.items()]
-        screen.table("", ["kind", "is", "parts"], rows)
-    elif name is None:
-        rows = [[n, known.owner(kind, n), known.about(kind, n).partition("\n")[0]] for n in known.names(kind)]
-        screen.table("", [kind, "plugin", "is"], rows)
-    else:
-        _describe(known, kind, name, sets)
-
-
-@app.command()
-def plugins(ctx: typer.Context) -> None:
-    """List installed plugins: versions, import times, what each adds, what broke and why.
-
-    Plugins' commands are listed too. All are imported. Exit code 0 also if one broke, for the others go on.
-    """
-    group: Any = ctx.find_root().command
-    rows = commands.rows(group.own(ctx))
-    screen.table("", ["plugin", "from", "import", "adds, or its error"], rows)
-
-
-@app.command()
-def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Where a copy goes.")] = None,
-) -> None:
-    """List the recipes that come with restorekit; print one, or write a copy of it.
-
-    Their names stand for them wherever a recipe is asked for, unless a file is called so: restorekit run quickstart.
-    """
-    from restorekit.recipes import shipped
-
-    ours = shipped.shipped()
-    if name is None:
-        if out is not None:
-            raise RecipeError("-o: needs the NAME of the recipe to copy")
-        screen.table("", ["recipe", "is"], [[known, shipped.about(path)] for known, path in ours.items()])
-        return
-    if name not in ours:
-        raise RecipeError(f"NAME: {unknown('recipe', name, ours)}")
-    text = ours[name].read_text("utf-8")
-    if out is None:
-        sys.stdout.write(text)
-    elif out.exists():
-        raise RecipeError(f"{out}: exists and is not overwritten")
-    else:
-        write_text(out, text)
-        screen.say(f"written: {out.resolve()}")
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of recipes, with every installed part, for editors."""
-    from restorekit.recipes.schema import schema as made
-
-    known = commands.known()
-    known.load_installed()
-    sys.stdout.write(json.dumps(made(known.parts), indent=1) + "\n")
 
 
 def main() -> None:
@@ -579,36 +497,3 @@ def _members(
     found = recipe.load_variants(path, plugins, names, sets=sets)
     hint = "Give the same recipe and --set, or another --out"
     return sweep.members(found, seeds, out, path.stem, hint=hint)
-
-
-def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
-    screen.say(f"{kind} {name}, from {known.owner(kind, name)}\n\n{known.about(kind, name)}\n")
-    options = known.options(kind, name)
-    if options:
-        rows = [[o.name, o.type, "must be given" if o.default is None else o.default] for o in options]
-        screen.table("", ["option", "type", "default"], rows)
-    if kind in COUNTED:
-        _sizes(known, kind, name, sets)
-
-
-def _sizes(known: Parts, kind: str, name: str, sets: list[str]) -> None:
-    """Count a network's parameters for the paper's images: 256x256, three channels, two classes, max pooling."""
-    from restorekit.core.tasks import Task
-    from restorekit.core.types import Domain
-    from restorekit.recipes.recipe import options
-    from restorekit.runs.sizes import part_sizes
-
-    domain = Domain("a", 3, (256, 256), Task("class", ("negative", "positive")))
-    try:
-        found = part_sizes(known, kind, {"name": name, **options(sets)}, domain, {"name": "classify", "pool": "max"})
-    except RestorekitError as error:
-        if sets:
-            raise
-        screen.note(f"not counted: {error}")
-        return
-    given = f" with {' '.join(sets)}" if sets else ""
-    screen.table(f"\n3 x 256 x 256, two classes{given}", ["trainable parameters", ""], _counts(found))
-
-
-def _counts(found: dict[str, int]) -> list[list[str]]:
-    return [[what, f"{count:,}"] for what, count in found.items()]

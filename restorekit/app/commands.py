@@ -17,6 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Commands", "known", "rows", "versions"]
 
+GROUPS = {
+    "Prepare": ("data", "check"),
+    "Train": ("run", "resume"),
+    "Evaluate": ("evaluate", "audit", "compare", "profile"),
+    "Restore": ("restore",),
+    "Extend": ("list", "plugin"),
+}
+"""The commands by what they are for, as the help shows them."""
+RENAMED = {
+    "parts": "list parts",
+    "recipes": "list recipes",
+    "plugins": "list plugins",
+    "schema": "list schema",
+    "report": "evaluate RUN --report",
+}
+"""Commands of version 1, and what they are since."""
+
 
 def known() -> Plugins:
     """Return the plugins of this process; an import that takes long is reported on the screen."""
@@ -80,9 +97,22 @@ class Commands(TyperGroup):
         if own is not None:
             return own
         source = _sources(self.own(ctx)).get(cmd_name)
+        if source is None and cmd_name in RENAMED:
+            raise RecipeError(f"{cmd_name}: since version 2 this is restorekit {RENAMED[cmd_name]}")
         if source is None:
             raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
         return _Command(source)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands of the help, by what they are for; those of plugins last."""
+        others = [name for name in self.list_commands(ctx) if not any(name in names for names in GROUPS.values())]
+        groups = {**GROUPS, "Plugins": others}
+        found = {title: [(name, self.get_command(ctx, name)) for name in names] for title, names in groups.items()}
+        limit = formatter.width - 6 - max(len(name) for names in groups.values() for name in names)
+        for title, rows in found.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in rows])
 
 
 class _Command(TyperCommand):

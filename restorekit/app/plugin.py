@@ -35,7 +35,7 @@ def new(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the part; the package is restorekit-NAME.")],
     kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="A kind that `restorekit parts` lists, or command.")
+        str, typer.Option("--kind", metavar="KIND", help="A kind that `restorekit list parts` lists, or command.")
     ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Of the package; default: restorekit-NAME.")

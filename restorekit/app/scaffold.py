@@ -120,7 +120,7 @@ def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
         "part_group": GROUP,
         "part_entry": "part_name",
         "part_target": "restorekit_part_name",
-        "part_help": f"restorekit parts {kind} part_name",
+        "part_help": f"restorekit list parts {kind} part_name",
         "part_use": _line(recipe, "{name: part_name"),
     }
 

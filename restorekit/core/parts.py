@@ -571,7 +571,7 @@ def _default_name(parameter: inspect.Parameter) -> str | None:
 
 
 def _class(name: str) -> type:
-    # Looked up when a part is made, so that this module, and with it `restorekit parts`, needs no torch to be imported.
+    # Looked up when a part is made: this module, and so `restorekit list parts`, is imported without torch.
     module, _, last = name.rpartition(".")
     homes = [module] if module else [f"restorekit.core.{home}" for home in ("formats", "types", "passes", "restorer")]
     found: type = next(

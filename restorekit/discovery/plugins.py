@@ -189,7 +189,7 @@ class Plugins:
         broken = ", ".join(plugin.name for plugin in self.found if plugin.error is not None)
         if (kind, name) in self.parts or clash is not None or not broken:
             return clash
-        return f"{unknown(kind, name, self.parts.names(kind))}. Broken: {broken}; restorekit plugins says why"
+        return f"{unknown(kind, name, self.parts.names(kind))}. Broken: {broken}; restorekit list plugins says why"
 
     def clash(self, kind: str, name: str) -> str | None:
         """Return an error with a hint if several plugins have the part, which is then refused; else None."""

@@ -173,7 +173,7 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert said.code == 0
     assert (home / "scores" / "test.json").read_bytes() == scores
     (home / "report.html").unlink()
-    assert cli("report", home).out == f"report: {home / 'report.html'}\n"
+    assert cli("evaluate", home, "--report").out == f"report: {home / 'report.html'}\n"
     assert (home / "report.html").read_text().startswith("<!DOCTYPE html>")
 
     said = cli("evaluate", home, "--times", "0..2")
@@ -215,23 +215,27 @@ def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_pa
 
 
 def test_listings(cli: Cli) -> None:
-    said = cli("parts")
+    said = cli("list", "parts")
     assert said.code == 0
     for kind in KINDS:
         assert kind in said.out
-    assert "lsgan" in cli("parts", "loss").out
-    assert "fakes" in cli("parts", "loss", "lsgan").out
-    assert "must be given" in cli("parts", "dataset", "folder").out
-    said = cli("plugins")
+    assert "lsgan" in cli("list", "parts", "loss").out
+    assert "fakes" in cli("list", "parts", "loss", "lsgan").out
+    assert "must be given" in cli("list", "parts", "dataset", "folder").out
+    said = cli("list", "plugins")
     assert "losses" in said.out
     assert "loss lsgan" in said.out
-    assert json.loads(cli("schema").out)["title"] == "Recipe"
-    refused(cli("parts", "losses"), cli("parts", "losses").errors[0])
-    assert cli("parts", "losses").errors[0].startswith("no kind of part is called 'losses'. Did you mean 'loss'?")
-    assert cli("parts", "loss", "lsgam").errors[0].startswith("no loss is called 'lsgam'. Did you mean 'lsgan'?")
+    assert json.loads(cli("list", "schema").out)["title"] == "Recipe"
+    refused(cli("list", "parts", "losses"), cli("list", "parts", "losses").errors[0])
+    assert (
+        cli("list", "parts", "losses").errors[0].startswith("no kind of part is called 'losses'. Did you mean 'loss'?")
+    )
+    assert (
+        cli("list", "parts", "loss", "lsgam").errors[0].startswith("no loss is called 'lsgam'. Did you mean 'lsgan'?")
+    )
     counted = "--set: is of a network whose parameters are counted, generator or discriminator NAME"
-    refused(cli("parts", "loss", "lsgan", "--set", "x=1"), f"{counted}; got loss lsgan")
-    refused(cli("parts", "generator", "--set", "x=1"), f"{counted}; got generator")
+    refused(cli("list", "parts", "loss", "lsgan", "--set", "x=1"), f"{counted}; got loss lsgan")
+    refused(cli("list", "parts", "generator", "--set", "x=1"), f"{counted}; got generator")
 
 
 def test_usage(cli: Cli, recipe: Path) -> None:
@@ -402,7 +406,7 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
     install_plugin(tmp_path, "number", "app = 3", "restorekit.commands")
     install_plugin(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
-    said = shell("plugins", path=tmp_path)
+    said = shell("list", "plugins", path=tmp_path)
     assert (said.code, said.errors) == (0, [])
     assert "hello" not in said.out.splitlines(), "what a plugin prints is no result"
     assert "plugin slow of restorekit-slow took 2." in said.err
@@ -439,9 +443,9 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
         "not imported",
         "command run: is a name of restorekit's own; restorekit-runner must rename its entry point",
     ]
-    said = shell("parts", "layer", path=tmp_path)
+    said = shell("list", "parts", "layer", path=tmp_path)
     assert re.findall(r"^\w+", said.out, re.MULTILINE)[1:-1] == ["conv", "first", "fourth", "selfonn"]
-    assert shell("parts", "layer", "second", path=tmp_path).errors == [clash]
+    assert shell("list", "parts", "layer", "second", path=tmp_path).errors == [clash]
 
 
 COMMAND = """
@@ -459,6 +463,17 @@ def hello(name: str, loud: bool = False, code: int = 0) -> list:
 """
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(name, f"list {name}") for name in ("parts", "recipes", "plugins", "schema")]
+    + [("report", "evaluate RUN --report")],
+)
+def test_a_command_of_version_1_gives_its_new_name(cli: Cli, old: str, new: str) -> None:
+    failed = cli(old, "X")
+    assert failed.code == 2
+    assert failed.errors[0].endswith(f"restorekit {new}")
+
+
 def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> None:
     install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
     install_plugin(tmp_path, "sour", "raise OSError('gone')", "restorekit.commands")
@@ -466,7 +481,7 @@ def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> Non
     assert said.code == 0
     assert "From restorekit-hello." in said.out
     assert "imported" not in said.out
-    for name in ("run", "check", "evaluate", "restore", "report", "parts", "plugins", "schema"):
+    for name in ("run", "check", "evaluate", "restore", "list", "hello", "sour"):
         assert f"\n  {name} " in said.out
     said = shell("hello", "world", "--loud", path=tmp_path)
     assert (said.code, said.out, said.err) == (0, "HELLO world\n", "imported\n"), "what it returns is no exit code"
@@ -485,7 +500,7 @@ def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], ["run", "--help"], ["parts", "--help"], ["plugin", "check", "--help"], []]
+    "args", [["--help"], ["--version"], ["run", "--help"], ["list", "--help"], ["plugin", "check", "--help"], []]
 )
 def test_help_imports_no_torch(args: list[str]) -> None:
     code = (
@@ -514,15 +529,15 @@ def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, reci
         said = cli("check", name)
         assert (said.code, said.out.partition(": good")[0]) == (0, str(ours))
         assert f"recipe: {ours}" in said.err, "it is said which file was taken"
-    listed = cli("recipes")
+    listed = cli("list", "recipes")
     names = sorted(path.stem for path in ours.parent.glob("*.yaml"))
     assert [line.split()[0] for line in listed.out.splitlines()[1:]] == names
-    assert cli("recipes", "quickstart").out == ours.read_text("utf-8")
-    assert cli("recipes", "quickstart", "-o", "my.yaml").code == 0
+    assert cli("list", "recipes", "quickstart").out == ours.read_text("utf-8")
+    assert cli("list", "recipes", "quickstart", "-o", "my.yaml").code == 0
     assert Path("my.yaml").read_bytes() == ours.read_bytes()
-    refused(cli("recipes", "quickstart", "-o", "my.yaml"), "my.yaml: exists and is not overwritten")
+    refused(cli("list", "recipes", "quickstart", "-o", "my.yaml"), "my.yaml: exists and is not overwritten")
     known = f"Did you mean 'quickstart'? Known: {', '.join(names)}"
-    refused(cli("recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
+    refused(cli("list", "recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
     said = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
     for command in ("check", "run", "profile"):
         refused(cli(command, "quickstat"), f"{said} {known}")
@@ -568,7 +583,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     empty.mkdir()
     refused(cli("run", recipe, "--resume", empty), f"{empty}: is no run folder: it has no recipe.json")
     refused(cli("evaluate", empty), f"{empty}: is no run folder: it has no recipe.json")
-    refused(cli("report", empty), f"{empty}: is no run folder: it has no recipe.json")
+    refused(cli("evaluate", empty, "--report"), f"{empty}: is no run folder: it has no recipe.json")
     assert len(cli("restore", tmp_path / "images", "-o", tmp_path / "out", "-m", empty).errors) == 1
 
 
@@ -716,7 +731,7 @@ def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: 
     monkeypatch.setattr("restorekit.runs.check.check", interrupted)
     monkeypatch.setattr("restorekit.runs.build.build", interrupted)
     for args, line in (
-        (("report", home), f"{kept} report {home}"),
+        (("evaluate", home, "--report"), f"{kept} evaluate {home} --report"),
         (("evaluate", home), f"{kept} evaluate {home}"),
         (("run", recipe, "--resume", home), f"{kept} resume {home}"),
         (("resume", home), f"{kept} resume {home}"),

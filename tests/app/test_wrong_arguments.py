@@ -116,7 +116,7 @@ NO_RUNS = ["missing", "tiny.yaml", "empty", *(name for name in DAMAGES if name.s
 RUN_COMMANDS: list[list[str]] = [
     ["resume", "X"],
     ["evaluate", "X"],
-    ["report", "X"],
+    ["evaluate", "X", "--report"],
     ["audit", "X"],
     ["audit", "tiny-1", "--classifier", "X"],
     ["restore", "images", "-o", "out", "-m", "X"],
@@ -161,7 +161,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
 @pytest.mark.parametrize(
-    "command", [["check", "X"], ["resume", "X"], ["data", "check", "X", "-o", "X"], ["report", "X"]]
+    "command", [["check", "X"], ["resume", "X"], ["data", "check", "X", "-o", "X"], ["evaluate", "X", "--report"]]
 )
 @pytest.mark.parametrize("what", ["locked", "locked.yaml"])
 def test_what_may_not_be_read_is_refused_by_name(
@@ -184,7 +184,7 @@ def test_what_may_not_be_read_is_refused_by_name(
 
 
 def test_file_names_that_are_no_unicode_are_printed(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
-    said = cli("report", tmp_path / os.fsdecode(b"caf\xe9"))
+    said = cli("evaluate", tmp_path / os.fsdecode(b"caf\xe9"), "--report")
     assert (said.code, len(said.errors)) == (2, 1)
 
 

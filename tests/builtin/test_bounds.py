@@ -50,7 +50,7 @@ def test_wrong_values(kind: str, name: str, options: dict[str, Any], place: Plac
 
 
 def test_on_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["restorekit", "parts", "generator", "resnet", "--set", "width=0"])
+    monkeypatch.setattr("sys.argv", ["restorekit", "list", "parts", "generator", "resnet", "--set", "width=0"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2

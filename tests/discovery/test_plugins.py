@@ -268,7 +268,7 @@ def test_a_plugin_for_another_version_is_not_imported(folder: Path, requires: st
     assert plugin.seconds is None
     assert "later" not in imported()
     (error,) = [str(error) for error in loaded.parts.errors("layer", "later")]
-    assert error.endswith("Broken: later; restorekit plugins says why")
+    assert error.endswith("Broken: later; restorekit list plugins says why")
     assert error.startswith("no layer is called 'later'.")
 
 

@@ -36,7 +36,7 @@ def classifier(model: str = TINY, *, of: Domain | None = None, **options: Any) -
 
 @pytest.mark.parametrize(("model", "parameters"), [("efficientnet_b4", 17_552_202), ("efficientnet_b5", 28_344_882)])
 def test_parameters_of_table_v(model: str, parameters: int) -> None:
-    """17.552 M and 28.345 M with two classes, in `restorekit parts` and networks.json alike."""
+    """17.552 M and 28.345 M with two classes, in `restorekit list parts` and networks.json alike."""
     of = domain((256, 256))
     with torch.device("meta"):
         made = classifier(model, of=of)
