@@ -69,7 +69,7 @@ class Scored:
 
     @property
     def unit(self) -> str:
-        """What groups of images are: patients, or what the dataset calls them."""
+        """The name of groups of images: patients, or that of the dataset."""
         return str(self.data.get("unit", "patient"))
 
     @property
