@@ -1,4 +1,4 @@
-"""Checkpoints: folders of safetensors and JSON, written completely or not at all; loading one never runs code from it."""
+"""Checkpoints: folders of safetensors and JSON, written completely or not at all. Loading one never runs code."""
 
 from __future__ import annotations
 

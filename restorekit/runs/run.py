@@ -74,7 +74,7 @@ class Run(Experiment):
 
     @property
     def scored_nets(self) -> Nets:
-        """The networks that are scored, shown and used to restore: the average if there is one, else the trained ones."""
+        """The networks that are scored, shown and used to restore: the average if there is one."""
         return self.nets if self.average is None else self.average.nets
 
     @property
