@@ -194,7 +194,7 @@ def _run_once(
 ) -> list[Found]:
     shape = (batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device(device), torch.no_grad(), nd.explained_single_values():
+        with torch.device(device), torch.no_grad(), nd.explain_norm_error():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):

@@ -39,7 +39,7 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = [Passes(run.nets, a, b, run.pools, rng, step=run.step, batches=batches) for a, b in batches]
     _unfreeze_groups(run)
-    with _reraise_oom(run), run.recipe.at("nets"), nd.explained_single_values():
+    with _reraise_oom(run), run.recipe.at("nets"), nd.explain_norm_error():
         made = descend(run, "generator", passes) | descend(run, "discriminator", passes)
         return made | descend_extra(run, passes)
 
