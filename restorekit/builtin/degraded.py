@@ -87,7 +87,7 @@ def degraded(root: Path | None, split: str, *, dataset: Factory, degradation: Fa
         split: "train", "val" or "test".
         dataset: The good images.
         degradation: How they get worse.
-        fresh: Draw anew in every epoch. Otherwise what happens to an image depends on its key alone, for ever.
+        fresh: Draw anew in every epoch. Otherwise the degradation of an image is fixed by its key.
     """
     return Degraded(dataset(root, split), degradation, root, split, fresh)
 

@@ -19,7 +19,7 @@ __all__ = [
     "Span",
     "conv",
     "crop",
-    "explained_single_values",
+    "explain_norm_error",
     "halo_of",
     "init_normal",
     "is_local",
@@ -111,7 +111,7 @@ def norm(
 
 
 @contextmanager
-def explained_single_values() -> Iterator[None]:
+def explain_norm_error() -> Iterator[None]:
     """Replace the error of a norm over one value per channel, which cannot be normalised, by one with a hint.
 
     Raises:

@@ -256,7 +256,7 @@ def pictures(
 
 
 def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
-    """Return a few signals of a split, chosen by the scores of all, and what metrics mark along them."""
+    """Return a few signals of a split, chosen by the scores of all, and the marks of metrics along them."""
     name, scores = traces.ranking_metric(run.metrics, seen.rows) or (None, {})
     why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
     marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
@@ -417,14 +417,14 @@ def _masks(task: Task, batch: Batch, output: Output) -> dict[str, Tensor]:
 
 
 def _mask_notes(batch: Batch) -> list[str]:
-    """Return for each image what people must know of its true mask; empty where every pixel's class is known."""
+    """Return a note on the true mask of each image; empty where every pixel's class is known."""
     assert batch.target is not None
     unknown = (batch.target == UNLABELLED).flatten(1).any(1).tolist()
     return ["true mask: the gray between the first two classes is unknown" if any_ else "" for any_ in unknown]
 
 
 def _prediction_texts(run: Experiment, batch: Batch, output: Output) -> list[str]:
-    """Return the target and the prediction of each image, for people; empty without a head, and of masks."""
+    """Return the target and the prediction of each image as text; empty without a head, and of masks."""
     task, prediction = run.images.domains["a"].task, output.prediction
     if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
@@ -553,7 +553,7 @@ def known_targets(task: Task, of: Sequence[Target]) -> NDArray[np.bool_]:
 
 
 def _table(seen: _Measured, task: Task) -> str:
-    """A row an image: who it is, its target, the prediction, and each metric that has one number an image."""
+    """Return one row per image: key, group, target, prediction, and each metric with one number per image."""
     single = {
         f"{name}_{'score' if seen.metrics[name].needs == 'target' else which}": rows[:, 0]
         for (name, which), rows in seen.rows.items()
@@ -574,7 +574,7 @@ def _table(seen: _Measured, task: Task) -> str:
 
 
 def _good_table(good: _Measured) -> str:
-    """A row a good image: who it is, and each score that is one number an image."""
+    """Return one row per good image: its key, and each score with one number per image."""
     single = {name: rows[:, 0] for (name, _), rows in good.rows.items() if rows.shape[1] == 1}
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -602,7 +602,7 @@ def _gallery(seen: _Measured, lost: Mapping[str, Any] | None) -> list[int]:
 
 
 def _no_nan(value: Any) -> Any:
-    """JSON knows no NaN and no infinity; what is not a number becomes null."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     if isinstance(value, dict):
         return {key: _no_nan(one) for key, one in value.items()}
     if isinstance(value, list):

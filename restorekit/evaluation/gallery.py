@@ -1,4 +1,4 @@
-"""Single pictures of a few test images, poor and restored, so that runs can be laid side by side: scores/pictures/.
+"""Single pictures of a few test images, degraded and restored, to compare runs: scores/pictures/.
 
 Which images is a function of the keys alone, so that every run that was tested on the same images shows the same ones;
 before them stands the image that lost most, where one did.

@@ -1,4 +1,4 @@
-"""Whether two methods differ on the same test images: paired tests with patients as units, and what corrects them.
+"""Paired tests of two methods on the same test images, with patients as units, and their correction.
 
 Under the null hypothesis a patient's predictions might as well be the other method's, so the predictions of whole
 patients are swapped: all images of a patient at once, and with several seeds all seeds at once. A patient is then one

@@ -1,4 +1,4 @@
-"""An image to numbers, without a reference: noise, blur, exposure, contrast. They stand in every run's report.
+"""Measures of an image without a reference: noise, blur, exposure, contrast. Every run's report has them.
 
 A measure sees a gray image of values from 0 (black) to 1 (white), so that a noise of 0.1 is a tenth of the full range,
 as the severity of the degradation `noise` is. Nothing is random and nothing is learnt: the same pixels give the same
@@ -97,7 +97,7 @@ def gray(image: Tensor) -> Gray:
 
 
 class Look:
-    """A gray image, and what several measures share of it."""
+    """A gray image, and intermediate results that several measures share."""
 
     def __init__(self, x: Gray) -> None:
         self.x = x
@@ -110,7 +110,7 @@ class Look:
         return bool(min(self.x.shape) < LEAST)
 
     def once(self, make: Callable[[Look], T]) -> T:
-        """Return what a function makes of this look, made when it is first asked for."""
+        """Return the result of a function for this image, computed once."""
         if make not in self._made:
             self._made[make] = make(self)
         found: T = self._made[make]
@@ -197,7 +197,7 @@ def contrast(look: Look) -> float:
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of an image."""
+    """A measure: a number of an image."""
 
     of: Callable[[Look], float]
     """Its docstring begins with what it is, in a line, and names its sources as DOIs."""

@@ -1,4 +1,4 @@
-"""Run folders to methods: runs of one recipe and variant are seeds of one method, if they may be compared at all."""
+"""Methods from run folders: runs of one recipe and variant are the seeds of one method."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Scored:
 
     @property
     def unit(self) -> str:
-        """What groups of images are: patients, or what the dataset calls them."""
+        """The name of groups of images: patients, or that of the dataset."""
         return str(self.data.get("unit", "patient"))
 
     @property
@@ -147,7 +147,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_run(folder: Path) -> Scored:
-    """Read what a finished run says of itself.
+    """Read the results of a finished run.
 
     Raises:
         RecipeError: if it is no run folder.
@@ -311,7 +311,7 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _with_unique_labels(found: list[Method]) -> list[Method]:
-    """Number the methods that share a name and a variant, and say in what they differ."""
+    """Number the methods that share a name and a variant, and label their differences."""
     shared = Counter(method.label for method in found)
     turn, made = Counter[str](), []
     for method in found:
@@ -329,7 +329,7 @@ def _with_unique_labels(found: list[Method]) -> list[Method]:
 
 
 def _check_same_task(runs: Sequence[Scored], run: Scored) -> None:
-    """A method without a head has no task, and may stand beside one that has."""
+    """Refuse different tasks; a method without a head has none, and may be compared with any."""
     predicting = next((other for other in runs if other.task != Task()), None)
     if predicting is None or run.task in (predicting.task, Task()):
         return
@@ -364,7 +364,7 @@ def _check_same_images(first: Scored, run: Scored) -> None:
 
 
 def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
-    """Made and degraded images have keys that do not tell their pixels; what was measured of the poor images does."""
+    """Refuse different pixels of equal keys, by the measures of the degraded images."""
     _check_same_making(first, run, where)
     sized = ("data.size", "data.channels", "data.fit", "data.antialias")
     if any(_get(first.recipe, key) != _get(run.recipe, key) for key in sized):
@@ -450,7 +450,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _last_state(folder: Path) -> dict[str, Any] | None:
-    """What the last checkpoint says of the run; None where all were removed."""
+    """The state of the last checkpoint; None where all were removed."""
     found = checkpoints(folder)
     state = _json(found[-1] / "state.json") if found else None
     return state if state and {"step", "steps"} <= state.keys() else None

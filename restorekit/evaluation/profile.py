@@ -1,4 +1,4 @@
-"""Recipes and run folders to a table of what their networks cost: a row for each network and work, as it is found."""
+"""The table of costs of networks: one row for each network and task, as it is measured."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Timing:
 
 @dataclass
 class Row:
-    """What is known of one network at one work; what is not measured yet, or failed, is absent."""
+    """The measurements of one network at one task; what is not measured yet, or failed, is absent."""
 
     name: str
     work: str
@@ -146,7 +146,7 @@ def _with_unique_labels(found: Sequence[Target]) -> Iterator[Target]:
 
 
 class Profile:
-    """The table as it grows."""
+    """The table, which grows while it is measured."""
 
     def __init__(self, found: Sequence[Target], batches: Sequence[int], device: str) -> None:
         self.batches, self.device = list(dict.fromkeys(batches)), device

@@ -25,13 +25,13 @@ POSSIBLE = {
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
-    """Return what the summary of an audit says, the reasons for doubt first."""
+    """Return the summary of an audit as sentences, the reasons for doubt first."""
     who = _who(found["judge"], synthetic=found["synthetic"])
     return [*who, *_able(found), *_agreement(found), *_flips(found), *_contrast(found)]
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:
-    """Return in a sentence for each class what restoration did to what the classifier had recognised."""
+    """Return a sentence for each class: how many recognised images restoration changed."""
     trained_on = "the run's own" if found["judge"]["shared"] else "other"
     whom = "images" if found["judge"]["unknown"] else "subjects" if found["synthetic"] else "patients"
     who = f"By an audit classifier trained on {trained_on} {whom}"
@@ -58,7 +58,7 @@ def _who(classifier: Mapping[str, Any], *, synthetic: bool) -> Iterator[str]:
 
 
 def _able(found: Mapping[str, Any]) -> Iterator[str]:
-    """Say how well the audit classifier predicts the classes, and whether that is enough for a conclusion."""
+    """Yield how well the audit classifier predicts the classes, and whether that is enough for a conclusion."""
     name, entry = _score(found)
     if entry.get("poor"):
         values = ", ".join(
@@ -96,7 +96,7 @@ def _doubt(found: Mapping[str, Any]) -> str:
 
 
 def _changed(change: Mapping[str, Any], metric: str, confidence: float) -> str:
-    """Say whether a score fell or rose, by which side of zero the interval of its change lies on."""
+    """Return whether a score fell or rose, by the interval of its change."""
     text = with_interval(change, metric, confidence)
     if change["low"] is None and change["why"] != ALIKE:
         return f"changed by {text}"
@@ -189,7 +189,7 @@ def _whole(share: float) -> str:
 
 
 def _contrast(found: Mapping[str, Any]) -> Iterator[str]:
-    """Say what became of the contrast of what was drawn, where a mask tells where it is."""
+    """Yield the change of the contrast inside the known masks."""
     entry = found["contrast"]
     if not entry or not entry.get("poor") or not entry.get("restored"):
         return

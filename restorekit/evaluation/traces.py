@@ -1,4 +1,4 @@
-"""A few test signals in their own unit, and what metrics mark along them: scores/pictures/traces.json.
+"""A few test signals in their own unit, and the marks of metrics along them: scores/pictures/traces.json.
 
 Some are fixed by their keys alone; where a score ranks images apart, the worst, the median and the best by it stand
 beside them.

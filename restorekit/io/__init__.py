@@ -1,1 +1,1 @@
-"""Bytes to images and back: formats, intensity, tables, and files that appear whole."""
+"""Input and output: formats, intensity, tables, files that are written completely or not at all."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a reader, or a run that goes on after a kill, never meets half of one.
+"""Files that are written completely or not at all: no reader, and no resumed run, sees an incomplete file.
 
 And where the user's own things are remembered.
 """
@@ -35,7 +35,7 @@ _LONG = 200
 
 
 def as_path(value: object, name: str = "path") -> Path:
-    """Return a path that a caller gave as text or as a path object.
+    """Return a path, given as text or as a path object.
 
     Args:
         value: what the caller gave.
@@ -93,7 +93,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let what the system refuses without naming a file, as a full disk does, name this one."""
+    """Add this file to errors of the system that name none, such as of a full disk."""
     try:
         yield
     except OSError as error:
@@ -219,7 +219,7 @@ def read_own_json(path: Path) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """Return where things are remembered for the user: RESTOREKIT_CACHE, else the user's own folder for such things.
+    """Return the cache folder: RESTOREKIT_CACHE, else the user's own folder for caches.
 
     Raises:
         OSError: if there is no such folder, for the user has no home.
@@ -236,7 +236,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def remembered(name: str, table: str) -> Iterator[sqlite3.Connection | None]:
-    """Open what is remembered for the user in NAME.sqlite of `cache_folder`, and save it at the end.
+    """Open the cache NAME.sqlite of `cache_folder`, and save it at the end.
 
     Args:
         name: of the file, without its ending.

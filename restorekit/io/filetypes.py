@@ -1,4 +1,4 @@
-"""Which files are images: by their first bytes, and by their names where a folder is searched.
+"""Which files are images: by their first bytes, and by their names in searched folders.
 
 How each format is read and written is in `core/formats/`.
 """
@@ -123,13 +123,13 @@ def skipped_images(folder: str | os.PathLike[str]) -> list[tuple[Path, str]]:
 
 
 def format_by_name(path: Path) -> str | None:
-    """Return the format that a name says."""
+    """Return the format of a file name."""
     name = path.name.lower()
     return next((format for format, known in FORMATS.items() if name.endswith(known.suffixes)), None)
 
 
 def format_by_content(path: Path) -> str | None:
-    """Return the format that a file's first bytes say.
+    """Return the format of a file's first bytes.
 
     Raises:
         OSError: if it cannot be opened.
@@ -145,7 +145,7 @@ def format_by_content(path: Path) -> str | None:
 
 
 def other_format(path: Path) -> str:
-    """Return what a file of no known format is, as far as its first bytes say."""
+    """Return what a file of no known format is, by its first bytes."""
     with path.open("rb") as stream:
         other = _other_format(stream.read(_HEAD))
     return f"it is {other}" if other else "no format is known by its first bytes"

@@ -1,4 +1,4 @@
-"""Image files in and out: any known format and depth, between files and float32 (C, *S) in [-1, 1].
+"""Reading and writing image files: any known format and depth, as float32 (C, *S) in [-1, 1].
 
 A file's content decides what it is, never its name. How each value is mapped stands in `io/intensity.py`, how each
 format is read and written in `io/formats/`, whose libraries are imported when a file of theirs is met.
@@ -119,7 +119,7 @@ def states_range(path: Path) -> bool:
 
 @contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever reading raises into one line that names the file."""
+    """Turn any exception of reading into one line that names the file."""
     try:
         yield
     except FileNotFoundError as error:
@@ -218,7 +218,7 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
 
 
 class ImageFiles(Format):
-    """Every image file that restorekit reads itself: what files are where no recipe says otherwise.
+    """Every image file that restorekit reads itself: the default format of files.
 
     Args:
         beyond: what becomes of values beyond the range, as `read_image` takes it.
@@ -239,7 +239,7 @@ class ImageFiles(Format):
     def read(
         self, path: Path, *, range: Sequence[float] | None = None, dims: int | None = None
     ) -> tuple[NDArray[np.float32], Intensity]:
-        """As `read_image` does, but refuse what nothing decides.
+        """As `read_image` does, but refuse files whose depth or range nothing decides.
 
         That is an image of ambiguous depth without `range` and `bits`, and scaled integers without `range`.
         """

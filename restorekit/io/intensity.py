@@ -1,4 +1,4 @@
-"""Stored values to [-1, 1] and back: the one intensity rule, which docs/intensities.md states for users."""
+"""Stored values to [-1, 1] and back: the intensity rule of docs/intensities.md."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Beyond = Literal["refuse", "clip"]
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file holds, before it is mapped to [-1, 1]."""
+    """Stored values of a file, before they are mapped to [-1, 1]."""
 
     array: NDArray[Any]
     """(C, *S)."""
@@ -288,7 +288,7 @@ def ambiguous_depth(stored: Stored) -> bool:
 
 
 def require_depth(stored: Stored) -> None:
-    """Refuse an image of ambiguous depth. Whoever restores or trains calls this where nothing else decides.
+    """Refuse an image of ambiguous depth. Called by restoring and training where nothing else decides.
 
     Raises:
         DataError: with the ranges to declare.
@@ -307,7 +307,7 @@ def require_depth(stored: Stored) -> None:
 
 
 def require_stated(stored: Stored) -> None:
-    """Refuse integers of a unit whose file states no black and white. Whoever restores or trains calls this.
+    """Refuse integers of a unit whose file states no black and white. Called by restoring and training.
 
     Raises:
         DataError: with the values and the ways to declare their range.

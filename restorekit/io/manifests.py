@@ -1,4 +1,4 @@
-"""Manifests: a table with a row an image, as CSV or Parquet, and what each row says of it."""
+"""Manifests: tables with one row per image, as CSV or Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of images, signals and volumes in a labelled grid, for the eye: never for measuring."""
+"""Pictures of images, signals and volumes in a labelled grid, to look at, not to measure."""
 
 from __future__ import annotations
 

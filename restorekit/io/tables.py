@@ -1,4 +1,4 @@
-"""A table for people to Markdown, LaTeX or HTML, and its numbers to CSV: what the file's name ends with decides."""
+"""Tables as Markdown, LaTeX, HTML or CSV, by the suffix of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "Table", "check_format", "tex", "tex_table", "write_table"
 
 @dataclass(frozen=True)
 class Table:
-    """A table, and what is said beneath it."""
+    """A table and its notes."""
 
     title: str
     head: Sequence[str]
@@ -42,7 +42,7 @@ def check_format(path: Path) -> None:
 
 
 def write_table(path: Path, table: Table) -> None:
-    """Write a table to a file, whole or not at all.
+    """Write a table to a file, completely or not at all.
 
     Raises:
         RecipeError: if its name ends with no format that is known.

@@ -1,4 +1,4 @@
-"""The words by which folders, tables and checks name splits: one vocabulary, in any case, for all readers."""
+"""The names of splits in folders, tables and checks, in any case."""
 
 from __future__ import annotations
 

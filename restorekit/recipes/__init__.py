@@ -1,1 +1,1 @@
-"""YAML to a validated recipe; the recipe of an audit classifier; seeds."""
+"""Recipes: YAML to a validated recipe, the recipe of an audit classifier, seeds."""

@@ -1,4 +1,4 @@
-"""Every error of a recipe's plain data, each with its place: what the models say, its parts, and what goes together."""
+"""Every error of a recipe's plain data, each with its place: of its keys, its parts, and combinations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Checked", "checked"]
 
 
 class Checked(NamedTuple):
-    """What plain data say."""
+    """The result of checking plain data."""
 
     recipe: AnyRecipe | None
     """The recipe; None if its keys and values are not valid."""
@@ -65,7 +65,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
 
 
 def _beside_restorer(error: ErrorRecord, data: dict[str, Any]) -> ErrorRecord:
-    """Return the error of a key of trainings in a recipe that names a restorer with what to do."""
+    """Return the error of a training key in a recipe that names a restorer, with a hint."""
     place = error.place
     if "restorer" in data and len(place) == 1 and place[0] in Recipe.model_fields:
         text = "is for trainings; a recipe with restorer has none: remove it, or remove restorer"

@@ -55,7 +55,7 @@ class Layered:
         return Origins(self.origins).where(place)
 
     def apply_variant(self, variant: str, path: Path) -> None:
-        """Set what a variant of the file at `path` says. One of the wrong shape is left to the recipe's own check."""
+        """Apply a variant of the file at `path`. One of the wrong shape is left to the recipe's own check."""
         variants = self.variants()
         if variant not in variants:
             many = [name for name, choice in variants.items() if choice.base == variant]

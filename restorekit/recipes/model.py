@@ -1,4 +1,4 @@
-"""What a recipe may say: its keys, their types, limits and defaults; and errors that are found as it is built."""
+"""The models of recipes: keys, types, limits and defaults; and errors of building a recipe."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class ExtraSpec(_Model):
 
 
 class Weights(_Model):
-    """Weights that the networks begin with: the path of the file alone, or a mapping."""
+    """Initial weights of the networks: the path of the file alone, or a mapping."""
 
     file: str
     """A `.safetensors` file, or one of torch.save, read without running code. A path is relative to the recipe."""
@@ -241,7 +241,7 @@ class ScheduleSpec(PartSpec):
 
 
 class Train(_Model):
-    """How long, how fast, and what is kept."""
+    """Length, rates and checkpoints of a training."""
 
     epochs: int | None = Field(default=None, ge=1, le=10**9)
     """Passes over the longer domain; or `steps`, never both."""
@@ -310,7 +310,7 @@ class Audit(_Model):
 
 
 class _Recipe(_Model):
-    """What every recipe may say: images, scores, and who it is."""
+    """The keys of every recipe: images, scores, name."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the run folder."""
@@ -349,11 +349,11 @@ class _Recipe(_Model):
 
     @property
     def origins(self) -> Origins:
-        """Where its values comes from: a file and a line, or a setting."""
+        """Where its values come from: a file and a line, or a setting."""
         return self._origins
 
     def with_origins(self, origins: Origins, parts: Resolved | None = None) -> Self:
-        """Return it with the places that its values comes from, and the parts that were validated."""
+        """Return it with the places that its values come from, and the parts that were validated."""
         made = self.model_copy()
         made._origins = origins
         made._parts = parts or Resolved()
@@ -382,7 +382,7 @@ class _Recipe(_Model):
 
     @contextmanager
     def at(self, *place: str | int) -> Iterator[None]:
-        """Give errors of what is made inside, from what is at `place`, that place and the line that asks for it.
+        """Give errors raised inside the place `place` and its line.
 
         Raises:
             IncompatibleRecipeError: for a RecipeError whose place is that below the part.
@@ -396,7 +396,7 @@ class _Recipe(_Model):
 
 
 class Recipe(_Recipe):
-    """One training, whole."""
+    """A recipe that trains networks."""
 
     nets: NetsSpec
     losses: Annotated[list[LossSpec], Field(min_length=1)]
@@ -425,7 +425,7 @@ class Recipe(_Recipe):
 
 
 class RestorerRecipe(_Recipe):
-    """One restorer without training: fitted, scored, reported and compared like a trained one."""
+    """A recipe of a restorer without training: fitted, scored, reported and compared like a trained one."""
 
     restorer: PartSpec
     """What restores, in place of nets, losses and train."""
@@ -466,7 +466,7 @@ class IncompatibleRecipeError(RecipeError):
         return self
 
     def __reduce__(self) -> tuple[type[RecipeError], tuple[ErrorRecord, ...]]:
-        """Become a RecipeError in another process: the recipe stays in this one."""
+        """Pickle as a RecipeError, without the recipe."""
         return RecipeError, self.errors
 
 

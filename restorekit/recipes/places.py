@@ -1,4 +1,4 @@
-"""Places in a recipe: where it names parts, what stands there, and what was made of it."""
+"""Places in a recipe: where it names parts, their specs, and their factories."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Resolved:
         return factory if made_from == spec else None
 
     def __reduce__(self) -> tuple[type[Resolved], tuple[()]]:
-        """Leave the factories behind, for those of plugins' own functions cannot be pickled."""
+        """Pickle without the factories, since functions of plugins cannot be pickled."""
         return Resolved, ()
 
 

@@ -113,7 +113,7 @@ def named_variants(path: Path, names: Sequence[str]) -> list[str]:
 def load_variants(
     path: Path, plugins: Plugins, names: Sequence[str] | None, *, sets: Sequence[str] = ()
 ) -> dict[str, AnyRecipe | RecipeError]:
-    """Read several variants of a recipe; in the place of one that cannot be used stands its error.
+    """Read several variants of a recipe; one that cannot be used is replaced by its error.
 
     Args:
         path: a YAML 1.2 file.
@@ -141,7 +141,7 @@ def load_variants(
 
 
 def _same(one: AnyRecipe | RecipeError, other: AnyRecipe | RecipeError) -> bool:
-    """True if two recipes ask for the same; which variant each is does not count."""
+    """True if two recipes are the same except for the name of the variant."""
     if isinstance(one, RecipeError) or isinstance(other, RecipeError):
         return False
     return one.model_dump(exclude={"variant"}) == other.model_dump(exclude={"variant"})

@@ -21,7 +21,7 @@ def shipped() -> dict[str, Path]:
 
 
 def located(path: Path, by: Path | None = None) -> Path:
-    """Return a path that is there; else of a bare name, with or without .yaml, the recipe that comes with us.
+    """Return an existing path; else, of a bare name with or without .yaml, the shipped recipe.
 
     Args:
         path: relative to the file that names it, if one does, else to the current folder.
@@ -45,6 +45,6 @@ def located(path: Path, by: Path | None = None) -> Path:
 
 
 def about(path: Path) -> str:
-    """Return what a recipe says of itself in its first line, a comment; empty if it says nothing there."""
+    """Return the comment in the first line of a recipe; empty if there is none."""
     first = path.read_text("utf-8").partition("\n")[0]
     return first.lstrip("# ") if first.startswith("#") else ""

@@ -1,4 +1,4 @@
-"""The key that an unknown key of a recipe most likely means, looked for among all keys of the whole recipe."""
+"""Suggestions for an unknown key of a recipe, from all keys of the whole recipe."""
 
 from __future__ import annotations
 

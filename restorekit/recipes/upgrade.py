@@ -1,4 +1,4 @@
-"""Recipes of version 1: what each old key is now, for people, and run folders of version 1 as recipes of this one."""
+"""Recipes of version 1: an error with the new line for each old key, and the upgrade of run folders of version 1."""
 
 from __future__ import annotations
 

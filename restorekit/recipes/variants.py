@@ -1,4 +1,4 @@
-"""Variants as a recipe writes them to variants as they are run: lists of values become a variant for each choice."""
+"""Expansion of variants: lists of values become a variant for each choice."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Run folders to pages for people: figures, sentences and tables."""
+"""Reports: run folders to pages with figures, sentences and tables."""

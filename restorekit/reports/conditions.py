@@ -1,4 +1,4 @@
-"""What a run was, in a sentence, to stand beside published numbers: how large, how long, on how much, what was set."""
+"""The conditions of a run as a sentence beside published numbers: size, steps, images, settings."""
 
 from __future__ import annotations
 

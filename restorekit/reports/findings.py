@@ -1,4 +1,4 @@
-"""What the scores of a run say, in sentences."""
+"""The scores of a run as sentences."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def few_units(units: int, unit: str) -> list[str]:
 
 
 def score_warnings(scores: Json) -> list[str]:
-    """Return what the scores say against the run: measures by which restoration did harm, and how few they rest on."""
+    """Return the warnings of the scores: measures by which restoration did harm, and small numbers of patients."""
     metrics: Json = scores.get("metrics") or {}
     names = [n for n, m in metrics.items() if classify(m).quality == "worse" and "good" not in m]
     harm = f"Restored images are worse than the poor ones by {', '.join(map(label, names))}"
@@ -124,7 +124,7 @@ def _classified(name: str, metric: Json, scores: Json) -> str:
 
 
 def _confused(confusion: Json, positive: Any) -> Iterator[str]:
-    """Count in words what became of each class, the positive one first."""
+    """Yield a sentence with the predictions of each class, the positive one first."""
     pairs = list(zip(confusion.get("classes", []), confusion.get("matrix", []), range(10**6), strict=False))
     for name, row, at in sorted(pairs, key=lambda pair: pair[0] != positive)[:3]:
         if sum(row):

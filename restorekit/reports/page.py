@@ -1,4 +1,4 @@
-"""Pages for people: a view and a template to one HTML file, with nothing to load."""
+"""HTML pages: a view and a template to one self-contained file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison to files: compare.html, one page with nothing to load, and its tables for people and for programs."""
+"""A comparison as files: compare.html, a self-contained page, and its tables as text and as CSV."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
 
 
 def _best(found: Comparison) -> list[str]:
-    """Say what stands, a sentence a method."""
+    """Yield what is significant, one sentence per method."""
     if len(found.methods) < 2:
         return []
     best: dict[str, list[str]] = {}
@@ -119,7 +119,7 @@ def _better(found: Comparison, name: str, columns: list[str]) -> str:
 
 
 def _uneven(found: Comparison, *, all_columns: bool) -> list[str]:
-    """Say of which scores nothing can stand out in the table, whatever the tests say."""
+    """Yield the scores of which no number can be bold, whatever the tests give."""
     if not found.uneven:
         return []
     where = "" if all_columns else f" in {listed([*map(label, found.uneven)])}"
@@ -220,7 +220,7 @@ def _cases_csv(found: Comparison, disagreed: list[Case]) -> str:
 
 
 def summary(found: Comparison) -> str:
-    """Return what was compared, in a line."""
+    """Return one line about what was compared."""
     runs = sum(len(method.runs) for method in found.methods)
     return (
         f"{len(found.methods)} methods, {runs} runs, {count(found.images)} test images{_whose(found)}, "

@@ -139,7 +139,7 @@ def _name(folder: Path, recipe: Json) -> str:
 
 
 def _classifies(recipe: Json) -> bool:
-    """True if the run tells classes, or that is not known."""
+    """True if the run predicts classes, or if that is not known."""
     return not recipe or bool(_mapping(recipe.get("nets")).get("head"))
 
 
@@ -466,7 +466,7 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
 
 
 def _health(run: RunFolder) -> dict[str, Any]:
-    """Return what training health looked for, its values over time, and what it found."""
+    """Return the checks of training health, their values over time, and the findings."""
     health, rows = run.json("health.json"), run.series("health.csv")
     rows = [row for row in rows if row[1] in signs.ABOUT]
     steps = health.get("steps")
@@ -494,7 +494,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
 
 
 def _ailing(found: list[dict[str, Any]], scores: Json) -> list[str]:
-    """Say what training health had found at the step whose weights are scored; of a run without scores, at the last."""
+    """Yield the findings of training health at the step whose weights are scored; without scores, at the last step."""
     step = scores.get("step") if isinstance(scores.get("step"), int) else None
     when = f"at step {text.count(step)}, whose weights are scored" if step else "at the last"
     return [f"{one['name'].capitalize()} {when}: {one['means']}." for one in training_health.lasting(found, step)]

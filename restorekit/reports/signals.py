@@ -1,4 +1,4 @@
-"""Test signals as traces: a figure each, with its axes and marks, and words that tell the same."""
+"""Test signals as traces: a figure each, with its axes and marks, and the same as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["traced"]
 
 
 def traced(found: Json, synthetic: bool) -> dict[str, Any]:
-    """Return what a page says of the signals of scores/pictures/traces.json; empty where there are none.
+    """Return the view of the signals of scores/pictures/traces.json; empty where there are none.
 
     Returns:
         `marked`: by whom; `figures`: one of each signal and each way in which it is marked: `picture`, a data URI;

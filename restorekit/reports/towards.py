@@ -1,4 +1,4 @@
-"""In words, whether restoration moved the images towards the good ones."""
+"""Sentences on whether restoration moved the images towards the good ones."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _values(name: str, metric: Json) -> str:
 
 
 def _beyond(scores: Json) -> list[str]:
-    """Say by which metrics restored images lie beyond every good image: of noise, below is over-smoothed."""
+    """Yield by which metrics restored images lie beyond every good image: of noise, below is over-smoothed."""
     found = {name: classify(metric).beyond for name, metric in _scored(scores).items()}
     return [
         f"By {label(name)} the median restored image is {beyond_words(name, side)}."
@@ -76,7 +76,7 @@ def _beyond(scores: Json) -> list[str]:
 
 
 def warnings(scores: Json) -> list[str]:
-    """Return what the scores say against the run: metrics by which restoration moved the images away."""
+    """Return the warnings of the scores: metrics by which restoration moved the images away."""
     names = [label(name) for name, metric in _scored(scores).items() if classify(metric).place == "farther"]
     away = (
         f"Restored images are farther from the good ones than the poor images were, by {listed(names)}: look at the "
@@ -103,7 +103,7 @@ def lacking(scores: Json, recipe: Json) -> str:
 
 
 def good_images(scores: Json) -> str:
-    """Return in words which images stand for the good ones."""
+    """Return as text which images are taken as the good ones."""
     good = scores.get("good")
     if not isinstance(good, Mapping):
         return "images of domain b"

@@ -1,4 +1,4 @@
-"""A comparison in words and in tables: Markdown, LaTeX and CSV, and what cannot be said."""
+"""A comparison as sentences and tables: Markdown, LaTeX and CSV, and what cannot be concluded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RANKS = {"lower": "lower is better", "nearer": "nearer to good images is better"
 
 @dataclass(frozen=True)
 class Words:
-    """A cell for people."""
+    """A cell as text."""
 
     value: str
     below: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ def _words(cell: Cell | None, column: Column) -> Words:
 
 
 def _nearness(cell: Cell, column: Column) -> tuple[str, ...]:
-    """Say how far a score is from that of the good images, and whether it lies beyond all of them."""
+    """Return the distance of a score to that of the good images, and whether it lies beyond all of them."""
     if not cell.distances:
         return ()
     text = f"distance {number(cell.distance, column.name)}"
@@ -109,7 +109,7 @@ def _paper(cell: Cell | None, column: Column) -> Words:
 
 
 def legend(found: Comparison) -> list[str]:
-    """Return what the table's numbers mean, a sentence or two each."""
+    """Return the legend of the table's numbers, a sentence or two each."""
     share = percent(CONFIDENCE)
     many = {len(method.runs) for method in found.methods}
     by = f"{found.unit}s"
@@ -153,7 +153,7 @@ def legend(found: Comparison) -> list[str]:
 
 
 def notes(found: Comparison) -> list[str]:
-    """Return what cannot be said, or must be known before the numbers are believed."""
+    """Return the notes on the table: what cannot be concluded, and warnings."""
     return [*_leaks(found), *_ailing(found), *_about_images(found), *_about_classes(found), *_about_methods(found)]
 
 
@@ -167,7 +167,7 @@ def _leaks(found: Comparison) -> Iterator[str]:
 
 
 def _ailing(found: Comparison) -> Iterator[str]:
-    """Say of which runs the weights have a finding of training health."""
+    """Yield the runs whose weights have a finding of training health."""
     problems = [
         f"{method.label}{f', seed {run.seed}' if len(method.runs) > 1 else ''} ({', '.join(run.ailing)})"
         for method in found.methods
@@ -230,7 +230,7 @@ def _about_classes(found: Comparison) -> Iterator[str]:
 
 
 def _constant(found: Comparison) -> Iterator[str]:
-    """Say which classifiers predict one class for every image."""
+    """Yield the classifiers that predict one class for every image."""
     for method in found.predicting:
         for run in method.runs:
             predicted = set(run.test.chances.argmax(1).tolist())
@@ -294,7 +294,7 @@ def _about_methods(found: Comparison) -> Iterator[str]:
 
 
 def _unlike(found: Comparison) -> Iterator[str]:
-    """Say which intervals were left out, for they are of another confidence than the legend says."""
+    """Yield the intervals that were left out, since their confidence differs from that of the legend."""
     for method in found.methods:
         names = [label(c.name) for c in found.columns if (k := found.cells.get((method.label, c.name))) and k.unlike]
         if names:

@@ -1,1 +1,1 @@
-"""A run folder and files to restored files."""
+"""Restoring: a model and files to restored files."""

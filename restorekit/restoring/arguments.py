@@ -1,4 +1,4 @@
-"""Arguments of Python callers, checked like those of the command line: the argument, what was got, what is allowed."""
+"""Checks of arguments of Python callers; errors name the argument, what was got, what is allowed."""
 
 from __future__ import annotations
 

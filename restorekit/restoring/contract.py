@@ -1,4 +1,4 @@
-"""What restoring files needs of a model, in NumPy: whatever runs its networks may implement it. It imports no torch."""
+"""The interface between restoring files and models, in NumPy. It imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDE = 16
 
 @dataclass(frozen=True)
 class Restored:
-    """One restored image, and what the head predicts of the image as given."""
+    """One restored image, and the predictions for the input image."""
 
     image: NDArray[np.float32]
     """(C, *S) in [-1, 1], of the channels of the input."""
@@ -38,7 +38,7 @@ class Restored:
 
 
 class FileModel(ABC):
-    """A restorer of images as files hold them: NumPy arrays (C, *S) of float32 in [-1, 1], at any size."""
+    """A restorer of images of files: NumPy arrays (C, *S) of float32 in [-1, 1], at any size."""
 
     format: Format
     """How files are read and written."""
@@ -56,7 +56,7 @@ class FileModel(ABC):
     @property
     @abstractmethod
     def columns(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold its predictions."""
+        """The names of the columns of its predictions in tables."""
 
     @property
     @abstractmethod
@@ -91,7 +91,7 @@ class FileModel(ABC):
         scale: ScaleMode = "native",
         any_scale: bool = False,
     ) -> Restored:
-        """Restore (C, *S) in [-1, 1], whole or in windows, and predict. `image` stays as it is.
+        """Restore (C, *S) in [-1, 1], whole or in windows, and predict. `image` is not changed.
 
         Raises:
             DataError: if an argument is not allowed, or the image cannot be restored.
@@ -99,11 +99,11 @@ class FileModel(ABC):
 
     @abstractmethod
     def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
-        """Return (C, *S) interpolated to a larger `size`, to be compared with a restored image of that size."""
+        """Return (C, *S) interpolated to a larger `size`, for comparison with a restored image of that size."""
 
 
 def check_plausible(image: NDArray[np.float32], intensity: Intensity) -> None:
-    """Refuse floating point values that a range which nobody gave for them makes all but one gray.
+    """Refuse floating point values that almost vanish in the range that the run's data declares.
 
     Args:
         image: (C, *S) in [-1, 1].

@@ -73,7 +73,7 @@ class _Made:
 
 
 class Model(FileModel):
-    """A restorer for arrays and files: what it was trained on decides how they are read, sized and written.
+    """A restorer for arrays and files; the training data decide how they are read, sized and written.
 
     It works in float32, at the native size and aspect of every image.
 
@@ -108,7 +108,7 @@ class Model(FileModel):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of a table are called that hold its predictions."""
+        """The names of the columns of its predictions in tables."""
         return self.task.columns
 
     @property
@@ -150,7 +150,7 @@ class Model(FileModel):
 
     @property
     def translates(self) -> bool:
-        """False if images come out as they are, as from a classifier."""
+        """False if images are handed through unchanged, as by a classifier."""
         return self._domain is None or self.restorer().translates
 
     @property
@@ -282,7 +282,7 @@ class Model(FileModel):
         return options
 
     def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> _Made:
-        """Restore a copy of the image at the scale of training, and carry the change over to the image."""
+        """Restore a copy of the image at the scale of training, and add the change to the image."""
         size = [*image.shape[1:]]
         small = size if self.scale is None else self.scale.fitted(size)
         if small == size:
@@ -394,7 +394,7 @@ PART, RELEASED = "part:", "model:"
 
 
 def load(model: str | os.PathLike[str]) -> Model:
-    """Load what restores: a run, or a restorer that needs none.
+    """Load a model: a run, or a restorer that needs none.
 
     Args:
         model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
@@ -439,7 +439,7 @@ def _part(spec: Any) -> Model:
 
 
 class _Repeated(Restorer):
-    """A restorer applied several times; 0 leaves images as they are."""
+    """A restorer applied several times; 0 times leaves images unchanged."""
 
     def __init__(self, restorer: Restorer, times: int) -> None:
         self.inner, self.times = restorer, times

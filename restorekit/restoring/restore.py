@@ -1,4 +1,4 @@
-"""Files and folders to restored files: each to its own place below a folder, with a row in its table, or an error."""
+"""Restoring files and folders: each file to its own place below a folder, with a row in its table, or an error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file: restored.csv holds a row for each."""
+    """The result of one file: a row of restored.csv."""
 
     file: str
     written: str
@@ -115,7 +115,7 @@ def restore_files(
     any_scale: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:
-    """Restore files, and the files of folders, to the same names below `folder`, and yield what became of each.
+    """Restore files, and the files of folders, to the same names below `folder`, and yield the result of each.
 
     One bad file does not stop the rest: whatever goes wrong with it becomes its row's error. `folder`/restored.csv gets
     a row as each file is done, and keeps those of earlier calls; it and the files in `folder` agree at every moment.
@@ -367,7 +367,7 @@ def _jobs(model: FileModel, inputs: Sequence[Path], folder: Path, say: Callable[
 
 
 def _report_skipped(format: Format, folder: Path, say: Callable[[str], None]) -> None:
-    """Say which files of a folder look like images and are not read, by reason, with a few names each."""
+    """Report files of a folder that look like images and are not read, by reason, with a few names each."""
     try:
         skipped = format.skipped(folder)
     except OSError as error:
@@ -415,7 +415,7 @@ def _found(format: Format, inputs: Sequence[Path], products: _Products) -> Itera
 
 
 class _Products:
-    """Files that restoring wrote: by the tables that stand beside and above them, and by the folder they go to."""
+    """Files that restoring wrote: by the tables beside and above them, and by the output folder."""
 
     def __init__(self, folder: Path) -> None:
         self._known: dict[Path, set[str] | None] = {}

@@ -1,4 +1,4 @@
-"""The scale at which networks were trained: how far training resampled its images, and what that means for an image.
+"""The scale of training: how far training resampled its images, and what that means for an image.
 
 A network knows structures at the sampling of its training images. An image that is sampled much finer shows the same
 structures many times larger, and what the network makes of it was never scored.
@@ -35,7 +35,7 @@ class TrainedScale:
 
     @classmethod
     def of(cls, state: Mapping[str, Any], size: Sequence[int]) -> TrainedScale:
-        """Return what the state of a checkpoint says; where it says nothing, `data.size` alone is known: `size`."""
+        """Return the scale from the state of a checkpoint; without it, `data.size` alone is known: `size`."""
         known = state.get("scale")
         if known is None:
             return cls(tuple(size), size=tuple(map(float, size)))
@@ -53,7 +53,7 @@ class TrainedScale:
         return self.ratio(size) > LIMIT
 
     def warning(self, size: Sequence[int]) -> str:
-        """Return in a sentence what is wrong with an image of `size`; empty if it is near the training images."""
+        """Return a warning about an image of `size`; empty if it is near the training images."""
         ratio = self.ratio(size)
         if self.too_large(size):
             return f"{_count(ratio)}x larger than the training images: unreliable ({self})"

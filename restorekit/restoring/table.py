@@ -1,4 +1,4 @@
-"""restored.csv: which file of a folder was restored from which source, in agreement with the disk at every moment.
+"""restored.csv: the source of each restored file of a folder, in agreement with the disk at every moment.
 
 A restored file is first written into a hidden folder beside the table. Then its row is added, and then it is moved to
 its place. What a kill leaves of this is completed, or removed, when the folder is opened next: a row whose files still
@@ -109,10 +109,10 @@ def _locked(folder: Path) -> FileLock:
 
 
 class Table:
-    """The rows of restored.csv, and the files that they speak of."""
+    """The rows of restored.csv, and their files."""
 
     def __init__(self, folder: Path, columns: Sequence[str], later: Collection[str] = ()) -> None:
-        """Read the table, and bring it and the disk into agreement.
+        """Read the table, and make it agree with the disk.
 
         Raises:
             DataError: if the table has other columns.
@@ -175,7 +175,7 @@ class Table:
             raise
 
     def close(self) -> None:
-        """Bring the table and the disk into agreement, a row for each file."""
+        """Make the table agree with the disk, one row for each file."""
         self._read()  # an interruption may have come between the file and what is known of it
         self._recover()
 
@@ -191,7 +191,7 @@ class Table:
         return [(path, self.folder / path.relative_to(home)) for path in files]
 
     def _recover(self) -> None:
-        """Complete or remove what was begun, and drop rows whose files are gone."""
+        """Complete or remove unfinished files, and drop rows whose files are gone."""
         with suppress(OSError, ValueError, TypeError):
             cells = json.loads((self._stage / READY).read_text("utf-8"))
             if self._rows.get(self._key(cells)) == cells:
@@ -212,7 +212,7 @@ class Table:
         return cells[self.columns.index(MASK)] if MASK in self.columns else ""
 
     def _places(self, cells: Sequence[str]) -> list[tuple[str, str]]:
-        """Return the places that a row speaks of, each with its source."""
+        """Return the places of a row, each with its source."""
         return [(place_key(Path(place)), cells[0]) for place in (cells[1], self._mask(cells)) if place]
 
     def _forget_masks(self) -> int:
@@ -292,7 +292,7 @@ def _text(path: Path) -> str:
 
 
 def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the complete rows; a row that a kill cut off says nothing."""
+    """Return the header and the complete rows; a row that a kill cut off is left out."""
     rows = list(csv.reader(io.StringIO(text, newline=""), strict=False))
     header = rows[0] if rows else []
     if rows and not text.endswith("\n"):

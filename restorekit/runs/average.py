@@ -1,4 +1,4 @@
-"""An exponential moving average of the translators' weights: adversarial training circles, its average stands still."""
+"""Exponential moving average of the translators' weights, which damps the oscillation of adversarial training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, nets: Nets, step: int) -> None:
-        """Take in the weights of the networks after their step `step`."""
+        """Update the average with the weights after step `step`."""
         share = 1 - min(self.decay, step / (step + 9))
         now = nets.state_dict()
         for name, mean in self.nets.state_dict().items():

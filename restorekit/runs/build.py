@@ -1,4 +1,4 @@
-"""(Recipe, plugins) to a run: images opened and checked, parts made and wired."""
+"""Building a run from a recipe: opens and checks images, makes parts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _read(
     verify: Callable[[str], None] | None,
     allow_leaks: bool,
 ) -> tuple[Splits, Images]:
-    """Read the images of a recipe, whose datasets are listed, and note how; see `build`."""
+    """Read the images of a recipe, whose datasets are listed; see `build`."""
     splits = read_splits(spec, splits, verify=verify)
     if note := batches.cache_note(splits, spec.data):
         engine.notes.append(note)
@@ -209,7 +209,7 @@ def _require_images(spec: Recipe, parts: Parts, images: Images, checked: Mapping
 
 
 def _start(spec: Recipe, nets: Nets, weights: Mapping[str, Tensor], steps: int) -> None:
-    """Give networks the weights that a training of `steps` steps begins with, besides random ones."""
+    """Load the initial weights of networks that are not random, for a training of `steps` steps."""
     _require_unfreezing(spec, nets, steps)
     for net in (*(net.generator for net in nets.translators()), *nets.extra.values()):
         if isinstance(net, Generator | Encoder):
@@ -241,12 +241,12 @@ def _require_unfreezing(spec: Recipe, nets: Nets, steps: int) -> None:
 
 
 def _summary_of(generator: Generator) -> Callable[[Tensor], Tensor | None] | None:
-    """Return a generator's summary for loaders in other processes; it has no parameters, so none go along."""
+    """Return a generator's summary for loaders in other processes; it has no parameters."""
     return deepcopy(generator).to("meta").summary if generator.summarises else None
 
 
 def reopen(folder: Path, plugins: Plugins, root: Path | None = None) -> Run | FittedRun:
-    """Make the run of a run folder again, from its resolved recipe.
+    """Rebuild the run of a run folder from its resolved recipe.
 
     Args:
         folder: the run folder.

@@ -40,7 +40,7 @@ RESERVED = ("generator", "discriminator")
 
 
 def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = None, *, begins: bool = True) -> None:
-    """Hold the recipe's parts against each other, and its networks against its images; no image is read.
+    """Check that the recipe's parts fit each other, and its networks its images; no image is read.
 
     Args:
         spec: the recipe.
@@ -83,7 +83,7 @@ def _of_classifier(error: ErrorRecord) -> ErrorRecord:
 
 
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
-    """Return the domains of a recipe with the tasks that its datasets report, else those assumed.
+    """Return the domains of a recipe with the tasks that its datasets report, else placeholders.
 
     A dataset that holds others may rename their classes, so what is within one says nothing.
     """
@@ -100,7 +100,7 @@ def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
 
 
 def _certain(task: Task) -> bool:
-    """True if a dataset knows what is predicted; one without classes may be said to have some by the one around it."""
+    """True if a dataset declares its task; the classes of one without may come from the dataset around it."""
     return len(task.names) > 1 if task.kind == "class" else task.kind != "none"
 
 
@@ -148,7 +148,7 @@ def _logger_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
 
 
 def _teacher_errors(spec: Recipe) -> Iterator[Found]:
-    """Errors of a teacher that is not there; whether it fits, a run says."""
+    """Errors of a teacher that does not exist; whether it fits is checked by the run."""
     if spec.nets.teacher is not None:
         try:
             recipe.read_resolved(Path(spec.nets.teacher))
@@ -194,7 +194,7 @@ def _run_once(
 ) -> list[Found]:
     shape = (batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device(device), torch.no_grad(), nd.explained_single_values():
+        with torch.device(device), torch.no_grad(), nd.explain_norm_error():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):

@@ -1,4 +1,4 @@
-"""Checkpoints: folders of safetensors and JSON that appear whole or not at all; loading one never runs code from it."""
+"""Checkpoints: folders of safetensors and JSON, written completely or not at all. Loading one never runs code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ KEPT = 2
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a run folder. The system ends the hold of a process that was killed.
+    """Lock a run folder for training. The system releases the lock of a process that was killed.
 
     Raises:
         CheckpointError: if another process trains in it.
@@ -104,7 +104,7 @@ def remove_old(folder: Path, keep: Sequence[int]) -> None:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what a killed run had begun to write."""
+    """Remove incomplete checkpoints of a killed run."""
     for torn in (folder / "checkpoints").glob(".writing-*"):
         shutil.rmtree(torn, ignore_errors=True)
 
@@ -115,7 +115,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def last_good(folder: Path) -> str:
-    """Return words that name the last checkpoint of a run folder."""
+    """Return text that names the last checkpoint of a run folder."""
     found = checkpoints(folder)
     return f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was saved yet"
 

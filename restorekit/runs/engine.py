@@ -1,4 +1,4 @@
-"""Device and precision: where tensors are, in which type forward passes run, and how gradients are applied."""
+"""Device and precision: where tensors are, the type of forward passes, and the scaling of gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Selects device and precision; `notes` says what it chose. It refuses what the device cannot do.
+    """Selects device and precision; `notes` has the choices. Refuses what the device cannot do.
 
     Args:
         precision: fp32, bf16, fp16 or auto.
@@ -71,7 +71,7 @@ class Engine:
         torch.autograd.backward(scaled, inputs=parameters, retain_graph=retain)
 
     def apply(self, optimizer: Optimizer, clip: Any = None) -> None:
-        """Take an optimizer's step with the gradients there are, limited by `clip` (`norm` or `value`) if given."""
+        """Take an optimizer's step with the present gradients, limited by `clip` (`norm` or `value`) if given."""
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         if clip is not None:

@@ -1,4 +1,4 @@
-"""What evaluation, audits and reports need of a run: its recipe, its images, its scores, and what restores them."""
+"""The interface of a run for evaluation, audits and reports: recipe, images, scores, restorer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Experiment(ABC):
     @property
     @abstractmethod
     def restorer(self) -> Restorer:
-        """What is scored, shown and compared."""
+        """The restorer that is scored, shown and compared."""
 
     @property
     def once(self) -> Restorer:
@@ -59,11 +59,11 @@ class Experiment(ABC):
     @property
     @abstractmethod
     def kept(self) -> str:
-        """Which of its states is scored: "last" or "best" of a training."""
+        """The checkpoint that is scored: "last" or "best" of a training."""
 
     @abstractmethod
     def load(self) -> dict[str, Any]:
-        """Take over the saved state that is scored; return what is saved beside it, with its "step".
+        """Load the saved state that is scored; return its metadata, with its "step".
 
         Raises:
             CheckpointError: if there is none, or it is incomplete, of another format, or of another restorer.
@@ -71,7 +71,7 @@ class Experiment(ABC):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients; what was before comes back afterwards."""
+        """Evaluation mode without gradients; the mode before is restored afterwards."""
         with torch.inference_mode():
             yield
 

@@ -22,7 +22,7 @@ __all__ = ["FittedRun", "load_restorer"]
 
 
 class _Repeatable(Iterable[Batch]):
-    """Batches that are made anew each time they are iterated."""
+    """Batches that are made again at each iteration."""
 
     def __init__(self, make: Callable[[], Iterator[Batch]]) -> None:
         self.make = make
@@ -33,7 +33,7 @@ class _Repeatable(Iterable[Batch]):
 
 @dataclass(kw_only=True)
 class FittedRun(Experiment):
-    """A restorer that needs no training, and what it learnt from the training images."""
+    """A restorer that needs no training, fitted to the training images."""
 
     recipe: RestorerRecipe
     part: Restorer
@@ -53,7 +53,7 @@ class FittedRun(Experiment):
         self.part.fit(*(_Repeatable(partial(self.images.scoring, "train", name=name)) for name in "ab"))
 
     def save(self) -> Path:
-        """Write what the part learnt as the checkpoint of step 0, whole or not at all.
+        """Write the fitted state of the part as the checkpoint of step 0, completely or not at all.
 
         Raises:
             TrainingError: if the disk refuses.
@@ -70,7 +70,7 @@ class FittedRun(Experiment):
         return write_checkpoint(self.folder, state, {"restorer": dict(self.part.state())})
 
     def load(self) -> dict[str, Any]:
-        """Take over what was saved.
+        """Load the saved state.
 
         Raises:
             CheckpointError: if there is nothing, or it is not of this restorer.
@@ -86,7 +86,7 @@ class FittedRun(Experiment):
 
 
 def load_restorer(part: Restorer, tensors: dict[str, dict[str, Tensor]], checkpoint: Path) -> None:
-    """Give a part what its run saved.
+    """Load the saved state of a run into a part.
 
     Raises:
         CheckpointError: if it is not of this restorer.

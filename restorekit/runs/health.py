@@ -1,4 +1,4 @@
-"""Training health: when a sign of a run that goes wrong is a finding. It reads events and changes nothing of a run.
+"""Training health: when a sign of a failing training is a finding. It reads events and never changes a run.
 
 Every sign is a number with a stated limit. docs/training-health.md has the reasons for the limits.
 """
@@ -32,7 +32,7 @@ STRETCH_VALUES = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """What a measure means where it is beyond a limit."""
+    """The meaning of a measure beyond its limit."""
 
     name: str
     measure: str
@@ -48,7 +48,7 @@ class Finding:
         return value > self.limit if self.above else value < self.limit
 
     def well_within(self, value: float) -> bool:
-        """True if a value is far on the good side of the limit: what creeps along it is not over."""
+        """True if a value is far on the good side of the limit: a value near the limit does not end a finding."""
         far = abs(self.limit)
         return value < self.limit - far / 2 if self.above else value > self.limit + far
 
@@ -110,7 +110,7 @@ FINDINGS = (
 
 
 def lasting(findings: Iterable[Mapping[str, Any]], step: int | None) -> list[Mapping[str, Any]]:
-    """Return what had begun by a step and was not over, such as that of the weights that are scored; None: the last."""
+    """Return the findings that lasted at a step, such as that of the scored weights; None: the last."""
     begun = [one for one in findings if step is None or one["step"] <= step]
     return [one for one in begun if one["ended"] is None or (step is not None and one["ended"] > step)]
 
@@ -121,7 +121,7 @@ def counts_from(steps: int) -> int:
 
 
 class Health:
-    """Checks values step by step: what begins, what lasts and what is over.
+    """Checks values step by step: which findings begin, last and are over.
 
     The result depends on the values alone, so that the rows of a file give the same findings again.
     """
@@ -137,7 +137,7 @@ class Health:
         self._losses: list[tuple[int, float]] = []
 
     def add(self, step: int, measure: str, value: float) -> list[Noticed]:
-        """Check a value of a measure after `step` steps; return what is over with it, and what begins."""
+        """Check a value of a measure after `step` steps; return the findings that are over, and those that begin."""
         if step < counts_from(self.steps) or not math.isfinite(value):
             return []
         if measure == "discriminator":
@@ -190,7 +190,7 @@ def check_rows(steps: int, rows: Iterable[tuple[int, str, float]]) -> Health:
 
 
 def monitor(events: Iterable[Event], folder: Path) -> Iterator[Event]:
-    """Pass a run's events on, and yield a `Noticed` after those by which something begins or is over.
+    """Pass a run's events on, and yield a `Noticed` after those by which a finding begins or is over.
 
     Writes health.csv, a row a measure and step, and health.json, the findings; a run that goes on keeps those until its
     step.

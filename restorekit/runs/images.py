@@ -1,4 +1,4 @@
-"""What a run knows of its images: their domains, how they are split and counted, and the batches that are scored."""
+"""The images of a run: domains, splits, counts, and the batches that are scored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Images", "examined_images"]
 
 @dataclass(kw_only=True)
 class Images:
-    """The images of a recipe, read or only listed, and what was found of them."""
+    """The images of a recipe, read or only listed, and the findings on them."""
 
     domains: dict[str, Domain]
     """By side, "a" and "b"."""
@@ -57,7 +57,7 @@ class Images:
 
     @property
     def unit(self) -> str:
-        """What groups of images are: patients, or what the dataset calls them."""
+        """The name of groups of images: patients, or that of the dataset."""
         return str(self.counts.get("unit", "patient"))
 
     def write(self, folder: Path) -> None:
@@ -105,7 +105,7 @@ def examined_images(
 
 
 def _checkup(spec: AnyRecipe, splits: Splits, folder: Path, order: Polarity | None, allow_leaks: bool) -> Checkup:
-    """Check the images, and refuse leaks that nobody allowed."""
+    """Check the images, and refuse leaks that were not allowed."""
     found = checks.examine(
         items.recipe_items(splits), classifies=spec.predicts, unseen=items.skipped_files(splits.skipped_files())
     )

@@ -1,4 +1,4 @@
-"""The networks, loss terms and metrics that a recipe names, made: networks from its seed."""
+"""Makes the networks, loss terms and metrics of a recipe; networks from its seed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def one_way(spec: Recipe, terms: list[Term]) -> bool:
 
 
 def placeholder_domains(spec: AnyRecipe) -> dict[str, Domain]:
-    """Return the domains of a recipe whose data nobody has read: any task, of two classes or labels or a number."""
+    """Return placeholder domains of a recipe whose data are not read: any task, two classes or labels or a number."""
     sizes = {name: tuple(size) for name, size in spec.data.sizes.items()}
     return {name: Domain(name, spec.data.channels, size, Task("any", PLACEHOLDERS)) for name, size in sizes.items()}
 

@@ -1,4 +1,4 @@
-"""How the networks of a run learn: optimizers over parameter groups, and the schedules of their learning rates."""
+"""Optimization of a run: optimizers over parameter groups, and schedules of their learning rates."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Optimization:
             _load_optimizer(optimizer, side, tensors, numbers.get(side, {}))
 
     def follow_schedules(self, state: Mapping[str, Any], steps: int, place: Path) -> list[str]:
-        """Set the schedules to those that a checkpoint goes on with.
+        """Set the schedules to those of a resumed checkpoint.
 
         Args:
             state: the state of the checkpoint.

@@ -1,4 +1,4 @@
-"""Whether what a head returns can be trained on and scored for its task: classes, labels, numbers or masks."""
+"""Checks that the output of a head can be trained on and scored for its task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 8
 
 
 class PredictionError(Exception):
-    """What a head returns cannot be trained on or scored; the message goes on from the head's name."""
+    """The output of a head cannot be trained on or scored; the message follows the head's name."""
 
 
 class NeedsNumbers(Exception):

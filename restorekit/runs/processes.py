@@ -1,4 +1,4 @@
-"""How many processes a launcher started. restorekit works in one: several would repeat the same run, file by file."""
+"""The number of processes of a launcher. restorekit works in one: several would repeat the same run."""
 
 from __future__ import annotations
 

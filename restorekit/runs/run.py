@@ -1,4 +1,4 @@
-"""A training: its networks, terms, pools and optimization; what it saves, and how it goes on from a checkpoint."""
+"""A training: networks, terms, pools and optimization; saving, and resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["Run"]
 
 @dataclass(kw_only=True)
 class Run(Experiment):
-    """A training: everything that it needs and changes besides its images."""
+    """A training: everything that it reads and changes besides its images."""
 
     recipe: Recipe
     nets: Nets
@@ -74,7 +74,7 @@ class Run(Experiment):
 
     @property
     def scored_nets(self) -> Nets:
-        """The networks that are scored, shown and restored with: the average if there is one, else those that train."""
+        """The networks that are scored, shown and used to restore: the average if there is one."""
         return self.nets if self.average is None else self.average.nets
 
     @property
@@ -111,7 +111,7 @@ class Run(Experiment):
             nets.train(was)
 
     def load(self) -> dict[str, Any]:
-        """Take over the weights of the kept checkpoint, not what training needs besides; return its state.
+        """Load the weights of the kept checkpoint alone; return its state.
 
         Raises:
             CheckpointError: if there is none, or it is incomplete, of another format, or of other networks.
@@ -122,7 +122,7 @@ class Run(Experiment):
         return state
 
     def save(self) -> Path:
-        """Write a checkpoint of this step, whole or not at all, and remove those no longer kept.
+        """Write a checkpoint of this step, completely or not at all, and remove old ones.
 
         Raises:
             TrainingError: if the disk refuses, or weights are not finite; what was saved before stays.
@@ -158,7 +158,7 @@ class Run(Experiment):
         return made if self.average is None else {**made, "average": dict(self.average.nets.state_dict())}
 
     def _require_finite(self) -> None:
-        """A gradient may overflow though its loss did not: such weights are no good checkpoint."""
+        """Refuse weights that are not finite: a gradient may overflow although its loss is finite."""
         state = self.nets.state_dict()
         wrong = {name.partition(".")[0] for name, tensor in state.items() if not torch.isfinite(tensor).all()}
         if wrong:
@@ -168,7 +168,7 @@ class Run(Experiment):
             )
 
     def resume(self, checkpoint: Path) -> None:
-        """Take over everything that a checkpoint holds, and go on after its step.
+        """Load a whole checkpoint, to continue after its step.
 
         The run may have more steps than the one that saved it. A schedule whose rates depend on the length then begins
         anew, over the steps that are left, if `restart` of it says so. `engine.notes` says how the rates change.

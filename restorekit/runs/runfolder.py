@@ -1,4 +1,4 @@
-"""A run folder as its readers see it: files that may be absent, half written or of an older version."""
+"""Reading a run folder: files may be absent, incomplete or of an older version."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = {
 
 
 class RunFolder:
-    """Reads the files of a run; nothing raises, and `missing` tells what was not there and why."""
+    """Reads the files of a run; nothing raises, and `missing` lists absent files with reasons."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
@@ -124,7 +124,7 @@ class RunFolder:
         return json.dumps(recipe, indent=2, ensure_ascii=False) if recipe else ""
 
     def checkpoints(self) -> list[str]:
-        """Return the names of the checkpoints that stand complete."""
+        """Return the names of the complete checkpoints."""
         return sorted(p.name for p in (self.path / "checkpoints").glob("*") if not p.name.startswith("."))
 
 

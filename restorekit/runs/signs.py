@@ -1,4 +1,4 @@
-"""What images and losses show of a run that goes wrong, as numbers; `health` says what they mean.
+"""Measures of a failing training, from images and losses; `health` interprets them.
 
 docs/training-health.md has their sources.
 """

@@ -1,4 +1,4 @@
-"""The teacher of a run: the translator of another one, whose weights losses read and nothing trains."""
+"""The teacher of a run: the frozen translator of another run, which losses read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Make = Callable[[Recipe, Parts, Mapping[str, Domain]], Translator]
 
 @dataclass(frozen=True)
 class Teacher:
-    """A translator with the weights that its run is scored by, and the SHA-256 digest of the file that holds them."""
+    """A translator with the scored weights of its run, and the SHA-256 digest of the file that holds them."""
 
     net: Translator
     digest: str

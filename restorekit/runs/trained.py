@@ -45,7 +45,7 @@ class TrainedRestorer(Restorer):
         return self.net.state_dict()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over weights.
+        """Load weights.
 
         Raises:
             CheckpointError: if they are not of these networks.

@@ -1,4 +1,4 @@
-"""Weights that a run begins with: a file, its names as the run's networks name them, all of a network or none."""
+"""Initial weights of a run from a file; names are mapped to those of the run, and networks are loaded completely."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _mapped(spec: Recipe, asked: Weights, found: Tensors) -> Tensors:
 
 
 def load_weights(spec: Recipe, nets: Nets, tensors: Mapping[str, Tensor]) -> None:
-    """Give the networks their first weights; networks of which there are none keep those that they have.
+    """Load the initial weights of the networks; networks without any keep their own.
 
     Raises:
         RecipeError: naming the first tensor that no network has, that a network lacks, or whose shape is another.

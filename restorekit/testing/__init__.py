@@ -1,4 +1,4 @@
-"""The conformance kit: what every part of a plugin is held to, for a plugin's own tests and `restorekit plugin check`.
+"""The conformance kit: checks of every part of a plugin, for the plugin's tests and `restorekit plugin check`.
 
 All that a plugin's tests need, beside its pyproject.toml in a folder `tests`:
 

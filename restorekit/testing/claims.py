@@ -1,4 +1,4 @@
-"""In how many dimensions a part can be tried: those that it does not refuse with a RecipeError."""
+"""The dimensions in which a part works: those that it does not refuse with a RecipeError."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NO_DIMS = ("dataset", "format", "optimizer", "schedule")
 
 
 def attempt(subject: Subject) -> None:
-    """Make a part, and use it as far as is needed to see whether it takes so many dimensions; raise what it raises."""
+    """Make and use a part, to see whether it works in so many dimensions; exceptions are raised."""
     try:
         HOW[subject.kind](subject)
     except DataError as error:
@@ -54,7 +54,7 @@ def attempt(subject: Subject) -> None:
 
 
 def everywhere(subject: Subject) -> dict[int, BaseException | None]:
-    """Try a part in 1, 2 and 3 dimensions and return what it raised, or None; 0 stands for kinds that have none."""
+    """Make a part in 1, 2 and 3 dimensions and return what it raised, or None; 0 is for kinds without dimensions."""
     tried = (0,) if subject.kind in NO_DIMS else (1, 2, 3)
     return {dims: _raised(replace(subject, dims=dims)) for dims in tried}
 

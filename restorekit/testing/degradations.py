@@ -1,4 +1,4 @@
-"""What degradations are held to: severity 0 is the identity, and a seed settles all."""
+"""Checks of degradations: severity 0 is the identity, and a seed determines the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What parts are tried on: small domains, images, targets, batches, and networks that cost next to nothing."""
+"""Inputs of the checks: small domains, images, targets, batches and networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What formats are held to: files that are found, read by the rule, and written so that they read the same."""
+"""Checks of formats: files that are found, read by the rule, and written so that they read the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in which a layer, an encoder, a generator, a discriminator or a head is made to be tried."""
+"""The forms of a layer, an encoder, a generator, a discriminator or a head for the checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LADDER = {1: (32, 64, 128, 256, 512, 1024), 2: (16, 24, 32, 48, 64, 128, 256), 3
 
 @dataclass(frozen=True)
 class Form:
-    """A network, fresh, and a batch of two to put in."""
+    """A new network, and a batch of two inputs."""
 
     label: str
     net: nn.Module
@@ -42,7 +42,7 @@ class Form:
     """Make it again, its weights drawn from another seed than 0, or from 0 again."""
 
     def scalar(self, said: Sequence[Tensor]) -> Tensor:
-        """Return a scalar to descend: a head's own loss, or the mean squares of what a network returned."""
+        """Return a scalar to minimise: a head's own loss, or the mean squares of what a network returned."""
         if isinstance(self.net, TaskHead):
             target = examples.targets(self.domain, said[0].shape[2:] if self.net.pixels else None)
             return self.net.loss(said[0], target, torch.ones(len(target), dtype=torch.bool)).mean()
@@ -132,7 +132,7 @@ def allowed(net: nn.Module, side: int) -> int:
 
 
 def weightless(subject: Subject) -> None:
-    """Make and run the part without numbers, which is quick; with numbers, where that does not work.
+    """Make and run the part without numbers, which is fast; with numbers, where that does not work.
 
     Raises:
         RecipeError: if the part refuses so many dimensions, or the options.
@@ -149,6 +149,6 @@ def weightless(subject: Subject) -> None:
 
 
 def outputs(net: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network says: a generator its image and features, an encoder its maps, others one tensor."""
+    """Return what a network returns: a generator its image and features, an encoder its maps, others one tensor."""
     out = net(x)
     return tuple(out) if isinstance(out, tuple | list) else (out,)

@@ -1,4 +1,4 @@
-"""From a plugin to its cases: which of its parts are asked what, in how many dimensions."""
+"""The cases of a plugin: a check of a part in a number of dimensions each."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class Case:
 
     @property
     def exempt(self) -> str | None:
-        """Why the part need not pass, where its factory says so with `conformance_case(exempt=...)`."""
+        """Why the part is exempt, from `conformance_case(exempt=...)` of its factory."""
         return self._subject.conformance.exempt.get(self.check)
 
     def run(self) -> str:
-        """Ask it, and return what is worth telling, such as a figure of speed; mostly nothing.
+        """Run the check, and return a note such as a figure of speed; mostly nothing.
 
         Raises:
-            AssertionError: if the part does not hold: one line of what the contract is, what got, and a hint.
+            AssertionError: if the part does not hold: one line of the contract, what was got, and a hint.
             unittest.SkipTest: if the part is exempt, or something that the check needs is not installed.
         """
         if self.exempt is not None:
@@ -76,7 +76,7 @@ class Case:
             raise AssertionError(f"{place}: must run; raised {type(error).__name__}: {_line(error)}") from error
 
     def outcome(self) -> Outcome:
-        """Ask it, and return how it went; nothing that the part raises gets through."""
+        """Run the check, and return its outcome; no exception of the part is raised."""
         state: State
         began = perf_counter()
         try:
@@ -90,7 +90,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case went."""
+    """The outcome of a case."""
 
     case: Case
     state: State
@@ -100,7 +100,7 @@ class Outcome:
 
 
 def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
-    """Return all that is asked of a plugin's parts, in each number of dimensions that they do not refuse.
+    """Return every check of a plugin's parts, in each number of dimensions that they do not refuse.
 
     What is slow, as compiling and exporting, is asked in one number of dimensions, 2 where it can be.
 

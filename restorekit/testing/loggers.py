@@ -1,4 +1,4 @@
-"""What loggers are held to: they take every event, also those of a resumed run, and write to their folder alone."""
+"""Checks of loggers: they take every event, also those of a resumed run, and write to their folder alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _send_events(subject: Subject, home: Path, scores: tuple[str, ...], first: i
 
 
 def _events(first: int, dims: int, scores: tuple[str, ...], home: Path) -> Iterator[Event]:
-    """Yield everything that a run of four steps says after its first ones."""
+    """Yield the events of a run of four steps, after its first ones."""
     images = examples.images(2, 1, *examples.SIZES[dims])
     yield Started(first, 4, 2, ("cycle", "task"), scores, True, {"task": (0.0, 1.0)}, RECIPE)
     yield Sampled(first, {}, ())

@@ -1,4 +1,4 @@
-"""What losses are held to, on a tiny run of every number of dimensions."""
+"""Checks of losses, on a tiny run of every number of dimensions."""
 
 from __future__ import annotations
 

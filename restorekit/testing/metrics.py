@@ -1,4 +1,4 @@
-"""What metrics are held to: a row an image, whatever the batch, and a number of any rows."""
+"""Checks of metrics: a row an image, whatever the batch, and a number of any rows."""
 
 from __future__ import annotations
 

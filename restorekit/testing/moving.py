@@ -1,4 +1,4 @@
-"""What a network must take along: to another type, another device, a state dict, a checkpoint, a compiler, ONNX."""
+"""Checks of moving a network: to another type, another device, a state dict, a checkpoint, a compiler, ONNX."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["checkpoint", "compiled", "device", "inductor", "onnx", "state_dict"]
 
 
 def device(subject: Subject) -> None:
-    """`.to` takes everything along: to float64 and back, to the GPU if there is one, to the meta device."""
+    """`.to` moves every tensor: to float64 and back, to the GPU if there is one, to the meta device."""
     for form in forms(subject):
         net, x = form.net.eval(), form.x
         left = next(_left_behind(net), None)
@@ -63,7 +63,7 @@ def _require_close(got: tuple[Tensor, ...], wanted: tuple[Tensor, ...], share: f
 
 
 def state_dict(subject: Subject) -> None:
-    """The state dict holds all: a twin that started otherwise and loads it says the same, bit for bit."""
+    """The state dict is complete: another instance that loads it gives the same output, bit for bit."""
     for form in forms(subject):
         twin = form.twin(1)
         twin.load_state_dict(form.net.state_dict())
@@ -81,7 +81,7 @@ def _require_same_output(net: nn.Module, twin: nn.Module, x: Tensor, how: str) -
 
 
 def checkpoint(subject: Subject) -> None:
-    """A twin that started otherwise and reads its checkpoint from the disk says the same, bit for bit."""
+    """Another instance that reads its checkpoint from the disk gives the same output, bit for bit."""
     for form in forms(subject):
         twin = form.twin(1)
         state = {"step": 0, **dict.fromkeys(("steps", "best", "scaler", "domains", "recipe"))}
@@ -139,7 +139,7 @@ def inductor(subject: Subject) -> None:
 
 
 def onnx(subject: Subject) -> None:
-    """torch.onnx.export writes it, and ONNX's reference evaluator says the same."""
+    """torch.onnx.export writes it, and ONNX's reference evaluator gives the same output."""
     absent = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if absent:
         raise NotTried(f"pip install {' '.join(absent)}")
@@ -159,7 +159,7 @@ def onnx(subject: Subject) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what torch itself warns of and prints from the reader: it is not about the part."""
+    """Hide torch's own warnings and prints: they are not about the part."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""What optimizers and schedules are held to: they resume from their state, and are functions of the step."""
+"""Checks of optimizers and schedules: they resume from their state, and are functions of the step."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def steps(subject: Subject) -> None:
 
 
 def resume(subject: Subject) -> None:
-    """Its state, loaded into a new one, goes on bit for bit."""
+    """Its state, loaded into a new one, continues bit for bit."""
     straight = _parameters()
     _descend(one := _optimizer(subject, straight), straight, 3)
     kept, weights = copy.deepcopy(one.state_dict()), [p.detach().clone() for p in straight]

@@ -1,4 +1,4 @@
-"""What every part is held to, whatever its kind: it is documented, it can be made, and it refuses wrong options."""
+"""Checks of every part: it is documented, it can be made, and it refuses wrong options."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def options(subject: Subject) -> None:
 
 
 def refused(subject: Subject, option: str, value: Any) -> None:
-    """Demand an error whose place is the option."""
+    """Require an error whose place is the option."""
     errors = subject.parts.errors(subject.kind, {**subject.spec, option: value})
     named = [error for error in errors if option in error.place]
     got = "; ".join(map(str, errors)) or "no error"
@@ -92,7 +92,7 @@ def _low(schema: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _survives(subject: Subject, option: str, value: int) -> None:
-    """Demand that a value which passes the check of a recipe makes a part, or is refused in plain words."""
+    """Require that a value which passes the check of a recipe makes a part, or is refused with an error."""
     if subject.parts.errors(subject.kind, {**subject.spec, option: value}):
         return
     try:

@@ -1,4 +1,4 @@
-"""What a generator's halo is held to: no output depends on pixels farther away, and a tile with its halo is exact."""
+"""Checks of a generator's halo: no output depends on pixels farther away, and a tile with its halo is exact."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def measured(net: Generator, image: Tensor, summary: Tensor | None, axis: int) -
 
 @torch.no_grad()
 def _tile(long: _Long) -> None:
-    """Hold a tile with its halo to the same place of the whole image."""
+    """Compare a tile with its halo with the same place of the whole image."""
     net, axis = long.net, long.axis
     assert net.halo is not None
     multiple, size = net.multiple, long.image.shape[axis]

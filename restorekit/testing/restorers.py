@@ -1,4 +1,4 @@
-"""What restorers are held to: shapes, range, repeatability, state, and tiles where they claim a halo."""
+"""Checks of restorers: shapes, range, repeatability, state, and tiles where they claim a halo."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _images(subject: Subject, channels: int = 1) -> Tensor:
 
 
 def shapes(subject: Subject) -> None:
-    """Restored images have `scale` times the size, the channels that got, and finite float32 values in [-1, 1]."""
+    """Restored images have `scale` times the size, the channels of the domain, and finite float32 values in [-1, 1]."""
     part = fitted(subject)
     for channels in (1, 3):
         image = _images(subject, channels)
@@ -65,7 +65,7 @@ def untouched(subject: Subject) -> None:
 
 
 def state(subject: Subject) -> None:
-    """A twin that takes over the state of a fitted one restores alike."""
+    """Another instance that loads the state of a fitted one gives the same images."""
     part, image = fitted(subject), _images(subject)
     twin: Restorer = subject.make(examples.domain(subject.dims), seed=1)
     twin.load_state({name: value.clone() for name, value in part.state().items()})

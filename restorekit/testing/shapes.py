@@ -1,4 +1,4 @@
-"""Shapes and ranges of what networks give back."""
+"""Checks of the shapes and ranges of networks' outputs."""
 
 from __future__ import annotations
 

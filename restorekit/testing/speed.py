@@ -55,7 +55,7 @@ def metric(subject: Subject) -> str:
 
 
 def degradation(subject: Subject) -> str:
-    """A figure: milliseconds to make an image worse, with one channel and 64 x 64 pixels or as many values."""
+    """A figure: milliseconds to degrade an image, with one channel and 64 x 64 pixels or as many values."""
     with datasets.root_of(subject) as root:
         part = subject.make(examples.domain(subject.dims, size=SIZES[subject.dims])).for_split(root, "train")
     image = examples.images(1, *SIZES[subject.dims])

@@ -1,4 +1,4 @@
-"""What a check is given, and how it says what is wrong."""
+"""What a check gets, and how it reports an error."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["NotTried", "Subject", "max_relative_error", "require"]
 
 
 class NotTried(unittest.SkipTest):
-    """Something is missing here that a check needs. Test runners, pytest too, take it for a skipped test."""
+    """Something that a check needs is missing here. Test runners, also pytest, report a skipped test."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A part under test and, where its kind has any, the number of dimensions that it is tried in."""
+    """A part under test and, where its kind has any, the number of dimensions."""
 
     parts: Parts
     kind: str
@@ -35,12 +35,12 @@ class Subject:
 
     @property
     def conformance(self) -> ConformanceCase:
-        """How the part wants to be tried."""
+        """The test case of the part."""
         return case_of(self.parts.factory(self.kind, self.name))
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The part as a recipe would name it."""
+        """The part as a recipe names it."""
         return {"name": self.name, **self.conformance.options, **self.given}
 
     def make(self, *core: Any, seed: int = 0) -> Any:
@@ -50,7 +50,7 @@ class Subject:
 
 
 def require(holds: object, otherwise: str) -> None:
-    """Raise an AssertionError that says what the contract is, what got and a hint, unless something holds."""
+    """Raise an AssertionError with the contract, what was got and a hint, unless a condition holds."""
     if not holds:
         raise AssertionError(otherwise)
 

@@ -1,4 +1,4 @@
-"""The table of checks: what is asked of a part of each kind, and in which dimensions."""
+"""The table of checks: for which kinds each is, and in which dimensions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NETWORKS = ("layer", "encoder", "generator", "discriminator", "head")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is asked of parts of some kinds."""
+    """One check of parts of some kinds."""
 
     name: str
     kinds: tuple[str, ...]
@@ -46,7 +46,7 @@ class Check:
 
     @property
     def about(self) -> str:
-        """What is asked, in a sentence."""
+        """What is checked, in a sentence."""
         return " ".join((inspect.getdoc(self.run) or "").partition("\n\n")[0].split())
 
 
@@ -109,5 +109,5 @@ CHECKS = (
 
 
 def checks_of(kind: str) -> list[Check]:
-    """Return what is asked of a kind."""
+    """Return the checks of a kind."""
     return [check for check in CHECKS if kind in check.kinds]

@@ -1,4 +1,4 @@
-"""What training needs of a network: gradients, repeatable starts, a mode for training and one for evaluation."""
+"""Checks of training a network: gradients, repeatable starts, a mode for training and one for evaluation."""
 
 from __future__ import annotations
 

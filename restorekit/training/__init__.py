@@ -1,1 +1,1 @@
-"""The one loop, and sweeps of runs."""
+"""The training loop, and sweeps of runs."""

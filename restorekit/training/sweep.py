@@ -1,4 +1,4 @@
-"""A recipe's variants and seeds to run folders: which there are to be, which are done, and which began otherwise."""
+"""The runs of a sweep: which are needed, which are done, and which began with another recipe."""
 
 from __future__ import annotations
 

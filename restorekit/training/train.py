@@ -1,4 +1,4 @@
-"""The one loop: `step` is the whole of adversarial training, `train` takes steps and says what happens."""
+"""The training loop: `step` is one step of adversarial training, `train` takes steps and yields events."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = [Passes(run.nets, a, b, run.pools, rng, step=run.step, batches=batches) for a, b in batches]
     _unfreeze_groups(run)
-    with _reraise_oom(run), run.recipe.at("nets"), nd.explained_single_values():
+    with _reraise_oom(run), run.recipe.at("nets"), nd.explain_norm_error():
         made = descend(run, "generator", passes) | descend(run, "discriminator", passes)
         return made | descend_extra(run, passes)
 
@@ -127,13 +127,13 @@ def _value(run: Run, term: Term, side: str, passes: Passes) -> Tensor | None:
 
 
 class Unfinite:
-    """Notes the first step at which each loss was not finite, without waiting for the device."""
+    """Records the first step at which each loss was not finite, without waiting for the device."""
 
     def __init__(self) -> None:
         self._first: dict[str, Tensor] = {}
 
     def add(self, step: int, values: Mapping[str, Tensor]) -> None:
-        """Look at the losses of a step, counted from 1."""
+        """Check the losses of a step, counted from 1."""
         for name, value in values.items():
             first = self._first.get(name, torch.zeros((), dtype=torch.long, device=value.device))
             self._first[name] = torch.where((first == 0) & ~value.isfinite(), step, first)
@@ -157,7 +157,7 @@ class Unfinite:
 
 
 def train(run: Run) -> Iterator[Event]:
-    """Train from where the run stands to its last step, and yield what happens and what is noticed of its health.
+    """Train from the current step to the last one, and yield the events and the findings of training health.
 
     Stop it by leaving the loop at a `StepDone`: there everything of a step is done, and `run.save()` is safe.
     """
@@ -212,7 +212,7 @@ def _reraise_oom(run: Run) -> Iterator[None]:
 
 
 def _unfreeze_groups(run: Run) -> None:
-    """Freeze the groups that do not learn yet at this step, and unfreeze the others."""
+    """Freeze the groups that are not trained yet at this step, and unfreeze the others."""
     for group in run.optimization.optimizers["generator"].param_groups:
         learns = run.step >= group["first_step"]
         if group["first_step"] > 0 and group["params"][0].requires_grad != learns:

@@ -234,14 +234,14 @@ def test_a_name_with_its_prefix_is_the_name(cli: Cli, name: str) -> None:
         (("../fog", "--kind", "layer"), "NAME: '../fog' names no package; "),
         (("2fog", "--kind", "layer"), "NAME: '2fog' names no package; "),
         (("fog--2", "--kind", "layer"), "NAME: 'fog--2' names no package; "),
-        (("restorekit-2", "--kind", "layer"), "NAME: 'restorekit-2' leaves no name of its own after restorekit-; "),
-        (("restorekit", "--kind", "layer"), "NAME: 'restorekit' leaves no name of its own after restorekit-; "),
+        (("restorekit-2", "--kind", "layer"), "NAME: 'restorekit-2' has no valid name after restorekit-; "),
+        (("restorekit", "--kind", "layer"), "NAME: 'restorekit' has no valid name after restorekit-; "),
         (("cycle", "--kind", "loss"), f"NAME: loss 'cycle' comes from losses, of restorekit {NOW}; choose another"),
         (("ms-ssim", "--kind", "metric"), f"NAME: metric 'ms_ssim' comes from image_metrics, of restorekit {NOW}; "),
         (("losses", "--kind", "metric"), f"NAME: plugin 'losses' comes from restorekit {NOW}; choose another"),
         (("run", "--kind", "command"), "NAME: command 'run' is restorekit's; choose another"),
-        (("fog", "--kind", "layer", "--out", "full"), "full: is there and not empty; nothing is written over. Give "),
-        (("fog", "--kind", "layer", "--out", "full/a"), "full/a: is there and not empty; nothing is written over. "),
+        (("fog", "--kind", "layer", "--out", "full"), "full: exists and is not empty. Give "),
+        (("fog", "--kind", "layer", "--out", "full/a"), "full/a: exists and is not empty. "),
     ],
 )
 def test_refusals(cli: Cli, args: tuple[str, ...], line: str) -> None:

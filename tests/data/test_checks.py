@@ -181,17 +181,16 @@ def test_source_that_predicts_the_class_gives_a_warning(base: Path) -> None:
 
 
 def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
-    items = manifest_items(base / "m.csv", None, quiet)
-    items = []
-    for item in items:
+    changed = []
+    for item in manifest_items(base / "m.csv", None, quiet):
         assert item.facts is not None
         image = item.load()
         if item.label == "sick":
             image[:, :4] = 1
         seen = facts_of(image.numpy())
         depth = "uint8" if item.label == "sick" else "uint16"
-        items.append(replace(item, facts=replace(seen, depth=depth)))
-    said = " ".join(examine(items).warnings)
+        changed.append(replace(item, facts=replace(seen, depth=depth)))
+    said = " ".join(examine(changed).warnings)
     assert "24 of 48 images have a flat border" in said
     assert "Class and flat borders go together (Cramér's V 1.00)" in said
     assert "Images are stored at several depths: 24 are" in said

@@ -279,7 +279,7 @@ def test_a_classifier_that_may_be_guessing_proves_nothing(audited: Callable[...,
     del found["scores"]["auroc"]
     found["scores"].pop("accuracy", None)
     assert proven(found) == []
-    assert any("scored by neither AUROC nor accuracy" in sentence for sentence in sentences(found))
+    assert any("has no AUROC and no accuracy" in sentence for sentence in sentences(found))
 
 
 def rows(run: Run) -> list[dict[str, str]]:

@@ -750,10 +750,10 @@ def test_what_cannot_be_said_is_said(made: Made) -> None:
     few = compare([made("few", truth=TRUTH[:12])], draws=10)
     noted(few, "There are only 6 patients", "Only 4 test images are yes", "There is one method", "One seed of few")
     fixed = compare([made("fixed", recipe={"restorer": {"name": "tv"}}), made("trained")], draws=10)
-    noted(fixed, "One seed of trained: a difference may be the seed's")
+    noted(fixed, "One seed of trained: a difference may be due to it")
     none = compare([made("none", truth=np.full(IMAGES, -1))], draws=10)
     assert none.known == 0
-    noted(compare([made("x"), made("y", skill=3)], draws=10), "McNemar's test takes every image for a witness")
+    noted(compare([made("x"), made("y", skill=3)], draws=10), "McNemar's test treats images as independent")
     leaked = compare([made("leaky", data={"check": {"leaks": ["p1"]}})], draws=10)
     noted(leaked, "leaky was trained on patients or images of the test set")
     spans = compare([made("u", data={"unit": "span"}), made("v", skill=3, data={"unit": "span"})], draws=10)
@@ -923,7 +923,7 @@ def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
         return run
 
     def notes_of(*runs: Path) -> list[str]:
-        return [note for note in words.notes(compare(list(runs), draws=20)) if "By training health" in note]
+        return [note for note in words.notes(compare(list(runs), draws=20)) if "Training health found problems" in note]
 
     ill, over = with_health(made("ill"), (300, 1000), 1000), with_health(made("over"), (300, 500), 1000)
     best, later = with_health(made("best"), (300, 700), 600), with_health(made("later"), (700, 1000), 500)

@@ -301,7 +301,7 @@ def test_error_is_reported_in_its_row_only(tmp_path: Path) -> None:
     assert 0 < float(good["ms_2_q1"]) <= float(good["ms_2"]) <= float(good["ms_2_q3"])
     assert int(good["peak_bytes_2"]) > 4 * int(good["parameters"])
     assert good["ms_1000000000"] == ""
-    assert good["error"].startswith("batch 1000000000: out of memory: it tried to take ")
+    assert good["error"].startswith("batch 1000000000: out of memory: it tried to allocate ")
     assert (good["does"], good["threads"], good["precision"]) == ("restore", os.environ["OMP_NUM_THREADS"], "fp32")
     assert "nets.generator.width: generator 'resnet': width must be" in rows["tiny wrong"]["error"]
     assert rows["tiny deadly"]["error"] == "the process was killed (signal 9), most likely out of memory"

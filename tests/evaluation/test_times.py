@@ -1,4 +1,4 @@
-"""Restored again and again: each point is what passing an image that often by hand gives, with intervals by patient."""
+"""Repeated restoration: each point is what passing an image that often by hand gives, with intervals by patient."""
 
 import csv
 import json
@@ -140,7 +140,7 @@ def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]
     run = trained(build_run)
     again(run, passes("1..3"))
     evaluate(run)
-    assert "Again and again" in report(run.folder).read_text()
+    assert "Repeated passes" in report(run.folder).read_text()
     path = run.folder / "scores" / "times.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "step": 1}))
     text = report(run.folder).read_text()
@@ -151,7 +151,7 @@ def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]
 def test_times_writes_json_csv_and_summary(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
     before = report(run.folder).read_text()
-    assert "Again and again" not in before
+    assert "Repeated passes" not in before
     assert "scores/times" not in before, "nobody asked, so nothing is missing"
     found = again(run, passes("1..3"))
     assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
@@ -166,7 +166,7 @@ def test_times_writes_json_csv_and_summary(build_run: Callable[..., Run]) -> Non
         nan_ok=True,
     )
     text = report(run.folder).read_text()
-    assert '<h2 id="again">Again and again</h2>' in text
+    assert '<h2 id="passes">Repeated passes</h2>' in text
     assert "restored 1 to 3 times" in text
     assert again(run, passes("1"), "val")["images"] == 4
     assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
@@ -185,7 +185,7 @@ def test_without_truth_and_without_classes(build_run: Callable[..., Run]) -> Non
     found = again(run, passes("2"))
     assert found["curves"]["psnr"]["undefined"] == "the clean image is not known"
     assert found["curves"]["psnr"]["lines"] == {}
-    assert "Again and again" not in report(run.folder).read_text(), "there is nothing to show"
+    assert "Repeated passes" not in report(run.folder).read_text(), "there is nothing to show"
 
 
 class Bright(Metric):

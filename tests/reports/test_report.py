@@ -524,7 +524,7 @@ def test_a_run_without_a_head_is_not_warned_of_accuracy(full):
     [
         ((9, 9), (9, 9), []),
         ((9, 0), (9, 9), ["No training image of domain a is covid, so nothing is learnt of it there; if some should"]),
-        ((9, 0), (9, 0), ["No training image is covid, so nothing is learnt of it; if some should be, check how"]),
+        ((9, 0), (9, 0), ["No training image is covid, so nothing is learnt of it; if some should be, check where"]),
         ((9, 0), (0, 0), ["No training image is covid, so nothing is learnt of it"]),
         ((0, 0), (0, 0), []),
     ],

@@ -115,7 +115,7 @@ def test_a_second_call_and_lost_files(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(said) == 2
     (out / "b.png.mask.png").write_text("mine")
     (row,) = restore_files(model(), Path("in/b.png"), out)
-    assert "b.png.mask.png, which was not written by restoring" in row.error
+    assert "b.png.mask.png, which restorekit did not write" in row.error
     assert (out / "b.png.mask.png").read_text() == "mine"
 
 

@@ -159,9 +159,9 @@ def test_networks_are_checked_once_and_parts_validated_once(
 
 def test_norm_over_a_single_value_error_has_a_hint(spec: Spec, build_run: Callable[..., Run], plugins: Plugins) -> None:
     small = {"data__size": [1, 1], "nets__generator": "late", "nets__discriminator": None, "losses": ["identity"]}
-    said = "a batch norm gets maps of [1, 4, 1, 1], one value a channel, and has no spread; take data.batch: 2 or more"
+    said = "a batch norm gets maps of [1, 4, 1, 1], one value per channel, which cannot be normalised"
     (error,) = errors(spec(**small, data__batch=1), plugins)
-    assert str(error).startswith(f"toy.yaml: nets: {said}, a larger data.size")
+    assert str(error).startswith(f"toy.yaml: nets: {said}; take data.batch: 2 or more, a larger data.size")
     run = build_run(**small, data__batch=2)
     run.nets.train()
     one = Batch(image=torch.zeros(1, 1, 1, 1), key=("x",))

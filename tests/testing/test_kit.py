@@ -196,14 +196,14 @@ def layer_of(wrap: type[Changed]) -> Factory:
         (Changed, {}),
         (Detached, {"gradients": "gradients must pass; .* detach", "gradcheck": "gradient must be the derivative"}),
         (Misled, {"gradcheck": "gradient must be the derivative .* numerical:.* analytical:"}),
-        (LeftBehind, {"device": "the tensor scale stays behind; use register_buffer"}),
+        (LeftBehind, {"device": "scale is left behind; use register_buffer"}),
         (Narrowed, {"device": "output must be float64; got .*float32", "gradcheck": "derivative"}),
         (Lost, {"state_dict": "twin that loads .* bit for bit", "checkpoint": "twin that reads its checkpoint"}),
-        (Random, {"seed": "must settle every weight; it does not settle scale"}),
+        (Random, {"seed": "must determine every weight; it does not determine scale"}),
         (Unlike, {"train_eval": "both modes must agree"}),
         (Counting, {"train_eval": "evaluation must change no state; it changed calls"}),
         (Rough, {"autocast": "bfloat16 must be near float32, within 0.2 .*; got"}),
-        (Compiled, {"compile": "compiled by aot_eager it must say the same"}),
+        (Compiled, {"compile": "compiled by aot_eager it must give the same output"}),
         (Unused, {"gradients": "must reach the parameter spare; got none; use it, or set requires_grad to False"}),
         (Shifted, {"shapes": r"stride 1: a layer's output, .* shape \(2, 6, 8\); got \(2, 6, 7\)"}),
     ],
@@ -466,7 +466,7 @@ class Term(Loss):
     ("say", "says"),
     [
         (lambda p: p.ab.image.square().mean(), {}),
-        (lambda p: None, {"scalar": "must have a value in a run that has everything"}),
+        (lambda p: None, {"scalar": "must return a value in a run with all networks and targets"}),
         (lambda p: p.ab.image.square().mean((0, 1)), {"contract": "must run, or refuse with a RecipeError"}),
         (lambda p: p.ab.image.detach().square().mean(), {"gradients": "generator's gradient must reach the networks"}),
         (lambda p: p.aba.image.square().mean(), {"needs": "both_ways False.*RecipeError: .*; declare what it reads"}),
@@ -862,9 +862,7 @@ def test_options(tried: Try) -> None:
         return nd.conv(dims)
 
     require(failed(tried("loss", anything)), {"options": "option 'margin' accepts anything; annotate it with what it"})
-    require(
-        failed(tried("layer", unbounded)), {"options": "option 'width' lets -1 pass, which then raises RuntimeError"}
-    )
+    require(failed(tried("layer", unbounded)), {"options": "option 'width' accepts -1, which then raises RuntimeError"})
     require(failed(tried("layer", bounded)), {})
 
 
@@ -894,7 +892,9 @@ def test_onnx_sees_another_answer(tried: Try) -> None:
         def after(self, y: torch.Tensor) -> torch.Tensor:
             return y * 2 if torch.compiler.is_compiling() else y
 
-    require(failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must say the same; they are 1 of"})
+    require(
+        failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must give the same output; they are 1 of"}
+    )
 
 
 def test_what_is_slow_is_asked_in_two_dimensions_and_with_full_in_all(monkeypatch: pytest.MonkeyPatch) -> None:

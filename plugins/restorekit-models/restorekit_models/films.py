@@ -55,7 +55,7 @@ class Films(Restorer):
         return {f"{i}.{name}": v for i, one in enumerate(self.networks) for name, v in one.state_dict().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over weights.
+        """Load weights.
 
         Raises:
             CheckpointError: if they are not of these networks.

@@ -44,7 +44,7 @@ class Maps(Encoder):
         self._probe(size)
 
     def _probe(self, size: Sequence[int]) -> None:
-        """Run a copy without numbers, and demand the maps that the model says it gives."""
+        """Run a copy without numbers, and require the maps that the model declares."""
         ghost = copy.deepcopy(self).to("meta").eval()
         sides = [-(-n // self.strides[-1]) * self.strides[-1] for n in size]
         wanted = [(1, w, *(n // r for n in sides)) for w, r in zip(self.widths, self.strides, strict=True)]

@@ -209,7 +209,7 @@ def signal(
     """Recorded signals: WFDB (.hea), EDF and BDF (.edf, .bdf), CSV (.csv, a column a lead), NumPy (.npy, a row a lead).
 
     Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is at the
-    rate and length, and in the unit, that got: CSV as CSV, with its times; the others as WFDB, with the annotations
+    rate and length, and in the unit, of the input: CSV as CSV, with its times; the others as WFDB, with the annotations
     beside it. CSV and NumPy are taken to be in `unit` and, unless a CSV has a column of seconds, at `rate`.
 
     Args:
