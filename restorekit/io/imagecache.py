@@ -2,16 +2,22 @@
 
 It holds what an image file stores, at its own depth, so that an image from here is the one from its file, bit by bit.
 Training reads images in new orders, each once an epoch: dropping old ones for new ones would never pay, so what is in
-stays in, and what no longer fits is read from its file.
+stays in, and what no longer fits is read from its file. An entry is JSON and a NumPy array, never a pickle, so that
+reading one runs no code; one that is damaged is not used.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import json
 import multiprocessing
 import os
-import pickle
 import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import fields
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from struct import Struct
@@ -20,12 +26,13 @@ from typing import Any
 import numpy as np
 
 from restorekit.core.errors import RecipeError
+from restorekit.io import displays
 from restorekit.io.intensity import Stored
 
 __all__ = ["ImageCache"]
 
-_HEAD = Struct("<16sQ")
-"""Before each entry: the digest of its key, and its length."""
+_HEAD = Struct("<16sQII")
+"""Before each entry: the digest of its key, its length, that of its JSON, and the CRC-32 of all of it."""
 _NARROW = ("uint8", "int16", "uint16", "float32")
 
 
@@ -48,31 +55,38 @@ class ImageCache:
         self._file = _unnamed_file(folder)
         self._limit = limit
         self._end: Any = multiprocessing.Value("Q", 0)
-        self._places: dict[bytes, tuple[int, int]] = {}
+        self._places: dict[bytes, tuple[int, int, int, int]] = {}
         self._known = 0
 
     def get(self, key: object) -> tuple[str, Stored] | None:
-        """Return what was put under `key`, a tuple of plain values, if anything was."""
+        """Return what was put under `key`, a tuple of plain values, if anything was and it is not damaged."""
         place = self._place(_digest(key))
         if place is None:
             return None
-        format, stored, dtype = pickle.loads(os.pread(self._file, place[1], place[0]))
-        return format, stored.holding(stored.array.astype(dtype, copy=False))
+        start, length, json_length, checksum = place
+        entry = os.pread(self._file, length, start)
+        if len(entry) != length or zlib.crc32(entry) != checksum:
+            return None
+        return _decoded(entry[:json_length], entry[json_length:])
 
     def put(self, key: object, format: str, stored: Stored) -> None:
-        """Keep an image, unless the limit would be passed or the disk is full."""
-        array = _narrowed(stored.array)
-        text = pickle.dumps((format, stored.holding(array), stored.array.dtype), protocol=5)
-        digest = _digest(key)
+        """Keep an image, unless the limit would be passed or the disk is full.
+
+        Raises:
+            TypeError: if `stored` holds what is neither a plain value nor one of `io/displays.py`.
+        """
+        record, pixels = _encoded(format, stored)
+        entry, digest = record + pixels, _digest(key)
         with self._end.get_lock():
             start = self._end.value + _HEAD.size
-            if start + len(text) > self._limit or self._place(digest) is not None:
+            if start + len(entry) > self._limit or self._place(digest) is not None:
                 return
             try:
-                _write(self._file, _HEAD.pack(digest, len(text)) + text, self._end.value)
+                head = _HEAD.pack(digest, len(entry), len(record), zlib.crc32(entry))
+                _write(self._file, head + entry, self._end.value)
             except OSError:
                 return
-            self._end.value = start + len(text)
+            self._end.value = start + len(entry)
 
     def close(self) -> None:
         """Give the memory or the disk back, when the other processes close theirs."""
@@ -84,12 +98,12 @@ class ImageCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= {**state, "_file": state["_file"].detach()}
 
-    def _place(self, digest: bytes) -> tuple[int, int] | None:
-        """Return where an entry lies and its length; other processes may have put it since we last looked."""
+    def _place(self, digest: bytes) -> tuple[int, int, int, int] | None:
+        """Return where an entry is and what its head says; other processes may have put it since the last call."""
         end = self._end.value
         while self._known < end:
-            found, length = _HEAD.unpack(os.pread(self._file, _HEAD.size, self._known))
-            self._places[found] = (self._known + _HEAD.size, length)
+            found, length, *rest = _HEAD.unpack(os.pread(self._file, _HEAD.size, self._known))
+            self._places[found] = (self._known + _HEAD.size, length, *rest)
             self._known += _HEAD.size + length
         return self._places.get(digest)
 
@@ -109,6 +123,70 @@ def _unnamed_file(folder: Path | None) -> int:
 
 def _digest(key: object) -> bytes:
     return hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+
+
+def _encoded(format: str, stored: Stored) -> tuple[bytes, bytes]:
+    """Return an entry: its JSON, and its pixels as a .npy file."""
+    record = {f.name: _plain(getattr(stored, f.name)) for f in fields(stored) if f.name != "array"}
+    text = json.dumps({"format": format, "dtype": stored.array.dtype.str, "stored": record})
+    return text.encode(), _npy(_narrowed(stored.array))
+
+
+def _decoded(record: bytes, pixels: bytes) -> tuple[str, Stored]:
+    """Undo `_encoded`."""
+    head = json.loads(record)
+    array = _from_npy(pixels).astype(head["dtype"], copy=False)
+    return head["format"], Stored(array, **{name: _value(plain) for name, plain in head["stored"].items()})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it. What JSON does not know becomes a mapping of its type's name to its content."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_plain(one) for one in value]}
+    if isinstance(value, Mapping):
+        return {"mapping": {key: _plain(one) for key, one in value.items()}}
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    if isinstance(value, np.ndarray):
+        return {"array": base64.b64encode(_npy(value)).decode()}
+    name = type(value).__name__
+    if name in displays.__all__:
+        return {name: {f.name: _plain(getattr(value, f.name)) for f in fields(value)}}
+    raise TypeError(f"the image cache cannot keep {value!r}, a {name}")
+
+
+def _value(plain: Any) -> Any:
+    """Undo `_plain`."""
+    if isinstance(plain, list):
+        return [_value(one) for one in plain]
+    if not isinstance(plain, dict):
+        return plain
+    ((kind, content),) = plain.items()
+    if kind == "tuple":
+        return tuple(_value(one) for one in content)
+    if kind == "bytes":
+        return base64.b64decode(content)
+    if kind == "array":
+        return _from_npy(base64.b64decode(content))
+    held = {key: _value(one) for key, one in content.items()}
+    return held if kind == "mapping" else getattr(displays, kind)(**held)
+
+
+def _npy(array: np.ndarray[Any, Any]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _from_npy(data: bytes) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def _narrowed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

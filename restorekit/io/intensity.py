@@ -75,7 +75,8 @@ class Stored:
     display: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     """From `array` to the values that are shown, whose black and white are low and high, as a VOI LUT of DICOM does.
 
-    Not applied where a range is declared: that is of the values of `array`. It may raise DataError. Picklable.
+    Not applied where a range is declared: that is of the values of `array`. It may raise DataError. The image cache
+    keeps those of `io/displays.py` only.
     """
 
     nominal: bool = False

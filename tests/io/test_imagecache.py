@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from restorekit import write_image
+from restorekit.io.displays import Lut, Sigmoid, Unusable
 from restorekit.io.imagecache import ImageCache
 from restorekit.io.images import read_image, reading_through
 from restorekit.io.intensity import Stored
@@ -32,6 +34,49 @@ def test_gives_back_what_was_put_and_nothing_else(cache):
     assert back.array.dtype == np.uint16
     assert np.array_equal(back.array, stored().array)
     assert cache.get(("x", 2)) is None
+
+
+def test_every_kind_of_value_comes_back_with_its_type(cache):
+    details = {
+        "icc": b"\x00\xff",
+        "shape": (1, 2),
+        "list": [1, (2.5, None)],
+        "scale": np.float32(0.1),
+        "nested": {"a": True},
+    }
+    whole = Stored(
+        np.asfortranarray(stored().array), -0.0, float("inf"), "MONOCHROME1", (40.0, 400.0), (0.1, 0.2), details,
+        "int16", 12, None, True, "HU",
+    )  # fmt: skip
+    cache.put("x", "DICOM", whole)
+    back = cache.get("x")[1]
+    assert np.array_equal(back.array, whole.array)
+    assert replace(back, array=whole.array) == whole
+    assert isinstance(back.details["shape"], tuple)
+
+
+def test_what_is_shown_of_values_comes_back(cache):
+    for display in (Lut(-1, np.arange(4, dtype=np.uint8), 8), Sigmoid(40.0, 400.0), Unusable("too wide")):
+        cache.put(type(display), "DICOM", replace(stored(), display=display))
+        back = cache.get(type(display))[1].display
+        assert type(back) is type(display)
+        assert repr(back) == repr(display)
+
+
+def test_refuses_a_value_that_only_a_pickle_would_hold(cache):
+    with pytest.raises(TypeError):
+        cache.put("x", "PNG", replace(stored(), display=np.negative))
+    assert cache.get("x") is None
+
+
+def test_a_damaged_entry_is_read_from_the_file_again(cache, tmp_path):
+    write_image(tmp_path / "x.png", np.linspace(-1, 1, 600).reshape(1, 20, 30))
+    with reading_through(cache):
+        plain, _ = read_image(tmp_path / "x.png")
+        whole = os.pread(cache._file, 10**6, 0)
+        for at in (whole.index(b'"format"'), len(whole) - 1):  # in the JSON, in the pixels
+            os.pwrite(cache._file, bytes([whole[at] ^ 1]), at)
+            assert np.array_equal(read_image(tmp_path / "x.png")[0], plain)
 
 
 def test_never_passes_its_limit_and_keeps_what_it_has(tmp_path):
@@ -98,10 +143,10 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif", "x.bmp", "x.npy", "x.npz"])
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif", "x.bmp", "x.npy", "x.npz", "x.nii"])
 def test_an_image_through_the_cache_is_the_one_from_the_file(cache, tmp_path, name):
     write_image(tmp_path / name, np.linspace(-1, 1, 600).reshape(1, 20, 30))
-    range = (-1, 1) if name.startswith("x.np") else None
+    range = (-1, 1) if name in ("x.npy", "x.npz", "x.nii") else None
     plain, intensity = read_image(tmp_path / name, range=range)
     with reading_through(cache):
         read_image(tmp_path / name, range=range)
