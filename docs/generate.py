@@ -1,6 +1,7 @@
 """Write what the docs hold about the code: parts, commands, recipe keys, kinds, metric definitions, the public API.
 
 `python docs/generate.py` writes it; `python docs/generate.py --check` writes nothing and exits 1 where a page is stale.
+Tables of finished runs are made from the JSON files of benchmarks/xray96.
 Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!-- generated: NAME -->` and
 `<!-- end -->`. Plugins that are not of this repository, though installed, are left out.
 """
@@ -15,6 +16,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +36,15 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 WIDTH = 100
 """Characters in a line of the commands' help."""
+MEASURED = ROOT / "benchmarks" / "xray96"
+"""Numbers of finished runs; `summarize.py` in it wrote them."""
+METHODS = {"q1": "q1", "q3": "q3", "q5": "q5", "cnn_light": r"CNN\*", "cnn": "CNN", "no_task": "q3 without head"}
+CLASSIFIERS = {
+    "resnet50": "ResNet-50",
+    "inception_v3": "Inception-v3",
+    "efficientnet_b4": "EfficientNet-B4",
+    "efficientnet_b5": "EfficientNet-B5",
+}
 SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option
     "generator.resnet.blocks": "residual blocks",
@@ -64,6 +75,7 @@ def pages() -> dict[Path, str]:
         "minimal": minimal,
         "file": example,
         "checks": checks_table,
+        "measured": measured,
     }
     for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
@@ -322,6 +334,96 @@ def departures_table() -> str:
     return table(["key", "r2cgan_xray", "quickstart"], rows)
 
 
+def measured(name: str) -> str:
+    """Return a table of finished runs, from the numbers that `benchmarks/xray96/summarize.py` wrote of them."""
+    tables = {
+        "variants": ("one_seed", variants_table),
+        "seeds": ("three_seeds", seeds_table),
+        "levels": ("three_seeds", levels_table),
+        "audits": ("halves", audits_table),
+    }
+    file, write = tables[name]
+    found = json.loads((MEASURED / f"{file}.json").read_text("utf-8"))["methods"]
+    return write({re.sub(r"(r2cgan|baselines)_xray-", "", method): entry for method, entry in found.items()})
+
+
+def variants_table(found: Mapping[str, Any]) -> str:
+    """Return scores of the recipe's variants and of classifiers, beside the paper's."""
+    rows = []
+    for name, label in {**METHODS, **CLASSIFIERS}.items():
+        if name in found:
+            entry = found[name]
+            size = entry["parameters"] / 1e6
+            scores = [interval(entry["scores"][score]) for score in ("accuracy", "f1", "auroc")]
+            paper = [f"{entry['paper'][score]:.3f}" for score in ("accuracy", "f1")]
+            rows.append([label, f"{size:.{1 if size > 10 else 2}f} M", *scores, *paper])
+    head = ["", "parameters", "accuracy", "F1", "AUROC", "paper: accuracy", "F1"]
+    return table(head, rows).replace("| --- | --- |", "| --- | ---: |", 1)
+
+
+def seeds_table(found: Mapping[str, Any]) -> str:
+    """Return mean and range over seeds of class scores."""
+    shown = {
+        label: found[name]["scores"]
+        for name, label in METHODS.items()
+        if "accuracy" in found.get(name, {}).get("scores", {})
+    }
+    rows = [
+        [label, *(interval(scores[name]) for scores in shown.values())]
+        for name, label in {"accuracy": "accuracy", "f1": "F1", "auroc": "AUROC"}.items()
+    ]
+    return table(["three seeds: mean (range)", *shown], rows)
+
+
+def levels_table(found: Mapping[str, Any]) -> str:
+    """Return mean and range over seeds of what the judge still sees, and of levels, beside those of other images."""
+    methods = [found[name] for name in ("q3", "no_task", "cnn_light")]
+    kept = {"covid": "judge still sees COVID-19, of 48 it saw", "control": "judge still sees no COVID-19, of 106"}
+    rows = [
+        [label, *(interval(entry["scores"][f"judge_keeps_{name}"]) for entry in methods), "", ""]
+        for name, label in kept.items()
+    ]
+    for name, label, digits in (
+        ("blur", "blur level, px", 2),
+        ("noise", "noise level", 3),
+        ("contrast", "contrast level", 3),
+    ):
+        key = f"{name}_level"
+        others = [f"{methods[0][side][key]:.{digits}f}" for side in ("poor", "good")]
+        rows.append([label, *(interval(entry["scores"][key], digits) for entry in methods), *others])
+    return table(["", "q3", METHODS["no_task"], METHODS["cnn_light"], "poor", "good films"], rows)
+
+
+def audits_table(found: Mapping[str, Any]) -> str:
+    """Return what a judge says after restoration by runs that were trained on other patients than it."""
+    entries = [found[name] for name in ("q3", "no_task")]
+    audits = [entry["audits"][0] for entry in entries]
+    before = audits[0]["auroc"]["poor"][0]
+    counts = {
+        "lost": "COVID-19 hidden, of {} recognised (exact, by image)",
+        "invented": "controls turned into COVID-19, of {} (exact, by image)",
+    }
+    rows = [
+        [f"judge's AUROC, {before:.3f} on poor images", *(interval(audit["auroc"]["restored"]) for audit in audits)]
+    ]
+    for name, label in counts.items():
+        rows.append([label.format(audits[0][name][1]), *(counted(*audit[name]) for audit in audits)])
+    rows.append(["judge says the same", *(interval(entry["scores"]["judge_agrees"]) for entry in entries)])
+    return table(["one seed, 95 % intervals by patient", "q3", METHODS["no_task"]], rows)
+
+
+def interval(value: list[float], digits: int = 3) -> str:
+    """Return a number with its interval."""
+    middle, low, high = (f"{one:.{digits}f}" for one in value)
+    return f"{middle} ({low} to {high})"
+
+
+def counted(count: int, of: int, low: float, high: float) -> str:
+    """Return a count with the interval of its share in per cent."""
+    first = f"{100 * low:.1f}" if low else "0"
+    return f"{count} ({first} to {100 * high:.1f} %)"
+
+
 def values_of(path: Path) -> dict[str, Any]:
     """Return a recipe's values by dotted key; a part in a list by its name."""
     found: dict[str, Any] = {}
@@ -370,9 +472,12 @@ def cli_page() -> str:
 def api_page() -> str:
     """Return the reference of the public names, by their home: signature, what it is, shapes, errors."""
     homes: dict[str, list[str]] = {}
-    for name in restorekit.__all__:
-        if name not in restorekit._MODULES:
-            homes.setdefault(restorekit._HOME_OF[name], []).append(name)
+    modules = []
+    for name, home in public_homes().items():
+        if inspect.ismodule(getattr(restorekit, name)):
+            modules.append(name)
+        else:
+            homes.setdefault(home, []).append(name)
     text = [
         "# The public API\n\nThis page is generated from the docstrings. All that a plugin or a script needs is "
         "imported from `restorekit`; `import restorekit` is lazy and imports no torch. What is not here is not "
@@ -383,11 +488,20 @@ def api_page() -> str:
         text += [api_entry(importlib.import_module(f"restorekit.{home}"), name) for name in names]
     text.append("## restorekit.testing\n\nThe conformance kit, see [its page](plugin-check.md).\n")
     text += [api_entry(testing.listing, name) for name in ("cases", "Case", "Outcome")]
-    for name in restorekit._MODULES:
+    for name in modules:
         module = getattr(restorekit, name)
         text.append(f"## restorekit.{name}\n\n{docstring(inspect.getdoc(module) or '')}\n")
         text += [api_entry(module, one) for one in module.__all__]
     return "\n".join(text)
+
+
+@cache
+def public_homes() -> dict[str, str]:
+    """Return by public name the module that it is from, below `restorekit`: constants, classes, then functions."""
+    tree = ast.parse((ROOT / "restorekit" / "__init__.pyi").read_text("utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    found = {alias.name: str(node.module) for node in imports for alias in node.names}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name.islower(), not name.isupper(), name))}
 
 
 def api_entry(module: Any, name: str) -> str:
@@ -513,7 +627,7 @@ def items(body: str) -> list[tuple[str, str]]:
 
 def anchor(name: str) -> str:
     """Return the anchor of a public name on its page."""
-    return f"restorekit.{restorekit._HOME_OF[name]}.{name}"
+    return f"restorekit.{public_homes()[name]}.{name}"
 
 
 def main() -> int:
