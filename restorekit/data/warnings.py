@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from restorekit.core.text import either, listed, split_word
 
@@ -25,20 +26,13 @@ FEW_IMAGES = 10
 """Below so many images of a class, the report warns that they are few."""
 
 
-def cramers_v(table: Sequence[Sequence[float]]) -> float | None:
+def cramers_v(table: Sequence[Sequence[int]]) -> float | None:
     """Return Cramér's V of counts, 0 (independent) to 1, or None where it is not defined (fewer than two rows)."""
-    rows = [list(row) for row in table if sum(row) > 0]
-    columns = [list(column) for column in zip(*rows, strict=True) if sum(column) > 0]
-    if len(rows) < 2 or len(columns) < 2:
-        return None
-    total = sum(map(sum, rows))
-    down, across = [sum(row) for row in rows], [sum(column) for column in columns]
-    chi2 = sum(
-        (columns[j][i] - down[i] * across[j] / total) ** 2 / (down[i] * across[j] / total)
-        for i in range(len(rows))
-        for j in range(len(columns))
-    )
-    return math.sqrt(chi2 / (total * (min(len(rows), len(columns)) - 1)))
+    from scipy.stats.contingency import association  # here, for it takes a second
+
+    counts = np.array(table, dtype=np.int64, ndmin=2)
+    counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
+    return float(association(counts, method="cramer")) if min(counts.shape) > 1 else None
 
 
 def data_warnings(

@@ -59,24 +59,14 @@ def multiply_adds(call: Callable[[], object]) -> int:
     Attention counts every query with every key, masked or not.
     Additions of a bias, norms, activations and powers are not counted, as is usual.
     """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode  # here, for it imports much that times and memory do not need
 
-    aten = torch.ops.aten  # torch counts no attention on a CPU, and on a GPU some versions refuse grouped heads
-    attentions = (
-        aten._scaled_dot_product_flash_attention_for_cpu,
-        aten._scaled_dot_product_flash_attention,
-        aten._scaled_dot_product_efficient_attention,
-        aten._scaled_dot_product_cudnn_attention,
-    )
-    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(attentions, _attention_flops))
-    with counter:
+    # As matrix products, which torch counts: of fused attention it counts none on a CPU, and not all on a GPU.
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH):
         call()
     return int(counter.get_total_flops()) // 2
-
-
-def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
-    """Return the floating point operations of one attention, of shapes (B, heads, places, channels)."""
-    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
 def peak_memory(call: Callable[[], object]) -> int:

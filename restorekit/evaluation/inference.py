@@ -167,10 +167,9 @@ def t_interval(values: Values, confidence: float) -> tuple[float, float] | None:
 
     None for fewer than three, and where all are alike: a width of 0 is no certainty.
     """
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
     if len(values) < 3 or np.ptp(values) <= NARROW * np.abs(values).max():
         return None
-    middle = float(values.mean())
-    half = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return middle - half, middle + half
+    low, high = t.interval(confidence, len(values) - 1, values.mean(), sem(values))
+    return float(low), float(high)

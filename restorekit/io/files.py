@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from platformdirs import user_cache_path
+
 from restorekit.core.errors import DataError, RecipeError
 
 __all__ = [
@@ -219,19 +221,17 @@ def read_own_json(path: Path) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: RESTOREKIT_CACHE, else the user's own folder for caches.
+    """Return the cache folder: RESTOREKIT_CACHE, else the system's folder for caches.
 
     Raises:
         OSError: if there is no such folder, for the user has no home.
     """
     if given := os.environ.get("RESTOREKIT_CACHE"):
         return Path(given)
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "restorekit"
-    try:
-        return Path.home() / ".cache" / "restorekit"
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
+    path = user_cache_path("restorekit", appauthor=False)
+    if not path.is_absolute():  # ~, which the system does not know
+        raise OSError(f"{path}: this user has no home; set RESTOREKIT_CACHE")
+    return path
 
 
 @contextmanager
