@@ -2,8 +2,8 @@
 
 A measure sees a gray image of values from 0 (black) to 1 (white), so that a noise of 0.1 is a tenth of the full range,
 as the severity of the degradation `noise` is. Nothing is random and nothing is learnt: the same pixels give the same
-numbers. No constant is tuned to an image or a kind of image. `plugins/restorekit-kornia/benchmarks/proof.py` holds the
-measures against known amounts of each degradation.
+numbers. No constant is tuned to an image or a kind of image.
+`plugins/restorekit-analysis/benchmarks/proof.py` holds the measures against known amounts of each degradation.
 """
 
 from __future__ import annotations

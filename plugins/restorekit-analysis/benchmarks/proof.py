@@ -1,6 +1,6 @@
 """Hold the blind measures against known amounts of each degradation, and print the table as Markdown.
 
-`python plugins/restorekit-kornia/benchmarks/proof.py FOLDER...` takes images that are good as they are, such as the
+`python plugins/restorekit-analysis/benchmarks/proof.py FOLDER...` takes images that are good as they are, such as the
 folders trainB and valB of a set in the published layout. Each image gets nine levels of one degradation at a time; then
 every image gets one draw of all of them, in the order of the table. No number depends on which image it is: nothing is
 tuned to an image and none is left out.
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from restorekit_kornia.analysis.files import analyse
-from restorekit_kornia.analysis.measures import measure
+from restorekit_analysis.files import analyse
+from restorekit_analysis.measures import measure
 from scipy.stats import spearmanr
 from torch import Tensor
 

@@ -15,8 +15,8 @@ import typer
 from restorekit import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from restorekit_kornia.analysis.files import Row
-    from restorekit_kornia.analysis.sorting import Proposal
+    from restorekit_analysis.files import Row
+    from restorekit_analysis.sorting import Proposal
 
 __all__ = ["app"]
 
@@ -56,7 +56,7 @@ def analyze(
 
     Exit code 3 if some files could not be used; they are named, and the others are measured all the same.
     """
-    from restorekit_kornia.analysis.files import analyse, found_images, write_csv
+    from restorekit_analysis.files import analyse, found_images, write_csv
 
     _check_options(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
     limits = _limits(thresholds)
@@ -123,7 +123,7 @@ def _check_options(
 
 def _limits(texts: list[str]) -> dict[str, tuple[float, float]]:
     """Return (good, poor) by measure from "noise=0.02:0.05" or "noise=0.05"."""
-    from restorekit_kornia.analysis.words import ASPECTS
+    from restorekit_analysis.words import ASPECTS
 
     known = sorted(name for measures in ASPECTS.values() for name in measures)
     limits = {}
@@ -151,7 +151,7 @@ def _pair(text: str, numbers: str) -> tuple[float, float]:
 
 
 def _write_card(card: Path, rows: list[Row], paths: list[Path]) -> None:
-    from restorekit_kornia.analysis.card import write_card
+    from restorekit_analysis.card import write_card
 
     names = [path.resolve().name for path in paths]
     title = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
@@ -163,8 +163,8 @@ def _tell(rows: list[Row]) -> None:
     """Print a line an image, or of many the medians."""
     import numpy as np
 
-    from restorekit_kornia.analysis.measures import MEASURES
-    from restorekit_kornia.analysis.words import sentence
+    from restorekit_analysis.measures import MEASURES
+    from restorekit_analysis.words import sentence
 
     if len(rows) <= LISTED:
         for row in rows:
@@ -203,8 +203,8 @@ def _sorted(
     range: tuple[float, float] | None,
     bits: int | None,
 ) -> Proposal:
-    from restorekit_kornia.analysis import sorting
-    from restorekit_kornia.analysis.files import analyse, found_images
+    from restorekit_analysis import sorting
+    from restorekit_analysis.files import analyse, found_images
 
     if not rows:
         raise DataError("--sort: no image could be measured, so there is nothing to sort")
@@ -223,7 +223,7 @@ def _sorted(
 
 
 def _show(proposal: Proposal, folder: Path, paths: list[Path]) -> None:
-    from restorekit_kornia.analysis.sorting import write_proposal
+    from restorekit_analysis.sorting import write_proposal
 
     listed = paths[0] / "manifest.csv"
     known = listed if len(paths) == 1 and listed.is_file() else None

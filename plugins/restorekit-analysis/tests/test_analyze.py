@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from restorekit_kornia.analysis import files, sorting
-from restorekit_kornia.analysis.card import write_card
-from restorekit_kornia.analysis.files import Row, analyse, found_images, write_csv
-from restorekit_kornia.analysis.measures import MEASURES
-from restorekit_kornia.analysis.words import SCALES
+from restorekit_analysis import files, sorting
+from restorekit_analysis.card import write_card
+from restorekit_analysis.files import Row, analyse, found_images, write_csv
+from restorekit_analysis.measures import MEASURES
+from restorekit_analysis.words import SCALES
 
 from restorekit import DataError, RecipeError, read_image, write_image
 from restorekit.app.cli import main
@@ -314,7 +314,7 @@ def test_a_card_lays_out_without_broken_words_on_a_desktop_and_a_phone(folder, t
 
 
 def test_a_card_of_many_images_shows_the_ends(folder, tmp_path, monkeypatch):
-    from restorekit_kornia.analysis import card
+    from restorekit_analysis import card
 
     monkeypatch.setattr(card, "MOST", 4)
     write_card(tmp_path / "card.html", list(analyse(found_images([folder]))), "many")

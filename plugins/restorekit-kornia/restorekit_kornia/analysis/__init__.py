@@ -1,1 +1,0 @@
-"""What is wrong with an image, measured without its clean one."""
