@@ -228,10 +228,10 @@ def cache_folder() -> Path:
     """
     if given := os.environ.get("RESTOREKIT_CACHE"):
         return Path(given)
-    path = user_cache_path("restorekit", appauthor=False)
-    if not path.is_absolute():  # ~, which the system does not know
-        raise OSError(f"{path}: this user has no home; set RESTOREKIT_CACHE")
-    return path
+    with suppress(RuntimeError):  # without a home, new releases of platformdirs raise it, older ones return ~
+        if (path := user_cache_path("restorekit", appauthor=False)).is_absolute():
+            return path
+    raise OSError("this user has no home folder; set RESTOREKIT_CACHE")
 
 
 @contextmanager

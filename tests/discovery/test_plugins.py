@@ -602,7 +602,8 @@ def test_no_place_for_a_catalogue_only_costs_time(folder: Path, monkeypatch: pyt
         monkeypatch.setenv("RESTOREKIT_CACHE", place or "")
         if place is None:  # and a user without a home
             monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-            monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+            monkeypatch.delenv("HOME", raising=False)
+            monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # KeyError, as of a user that the system lacks
         for _ in range(2):
             loaded = find()
             assert row(loaded, "good").parts == ()
