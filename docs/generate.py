@@ -376,11 +376,14 @@ def seeds_table(found: Mapping[str, Any]) -> str:
 
 
 def levels_table(found: Mapping[str, Any]) -> str:
-    """Return mean and range over seeds of what the judge still sees, and of levels, beside those of other images."""
+    """Return mean and range over seeds of predictions kept in the audit, and of levels, beside other images' levels."""
     methods = [found[name] for name in ("q3", "no_task", "cnn_light")]
-    kept = {"covid": "judge still sees COVID-19, of 48 it saw", "control": "judge still sees no COVID-19, of 106"}
+    kept = {
+        "covid": "COVID-19 still predicted by the audit classifier, of 48",
+        "control": "no COVID-19 still predicted, of 106",
+    }
     rows = [
-        [label, *(interval(entry["scores"][f"judge_keeps_{name}"]) for entry in methods), "", ""]
+        [label, *(interval(entry["scores"][f"audit_keeps_{name}"]) for entry in methods), "", ""]
         for name, label in kept.items()
     ]
     for name, label, digits in (
@@ -395,7 +398,7 @@ def levels_table(found: Mapping[str, Any]) -> str:
 
 
 def audits_table(found: Mapping[str, Any]) -> str:
-    """Return what a judge says after restoration by runs that were trained on other patients than it."""
+    """Return an audit of runs that were trained on other patients than the audit classifier."""
     entries = [found[name] for name in ("q3", "no_task")]
     audits = [entry["audits"][0] for entry in entries]
     before = audits[0]["auroc"]["poor"][0]
@@ -404,11 +407,14 @@ def audits_table(found: Mapping[str, Any]) -> str:
         "invented": "controls turned into COVID-19, of {} (exact, by image)",
     }
     rows = [
-        [f"judge's AUROC, {before:.3f} on poor images", *(interval(audit["auroc"]["restored"]) for audit in audits)]
+        [
+            f"audit classifier's AUROC, {before:.3f} on poor images",
+            *(interval(audit["auroc"]["restored"]) for audit in audits),
+        ]
     ]
     for name, label in counts.items():
         rows.append([label.format(audits[0][name][1]), *(counted(*audit[name]) for audit in audits)])
-    rows.append(["judge says the same", *(interval(entry["scores"]["judge_agrees"]) for entry in entries)])
+    rows.append(["same class predicted", *(interval(entry["scores"]["audit_agrees"]) for entry in entries)])
     return table(["one seed, 95 % intervals by patient", "q3", METHODS["no_task"]], rows)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from restorekit.evaluation.answers import calibrations
+from restorekit.evaluation.class_predictions import calibrations
 from restorekit.evaluation.compare import Cell, Comparison, compare
 from restorekit.evaluation.methods import Method, Scored
 
