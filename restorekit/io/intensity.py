@@ -38,7 +38,7 @@ __all__ = [
 
 LIMIT = 2**27
 """Pixels or voxels that one image may have. A small file can promise any number; this is 512 MiB as float32."""
-LEVELS = 2**24
+FLOAT32_STEPS = 2**24
 """Values of a range that float32 keeps apart."""
 EXACT = 2**53
 """Integers up to here are float64 without rounding, in which wide values are mapped."""
@@ -406,7 +406,7 @@ def _range(
         raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {HINT}")
     if array.dtype.kind in "ui" and max(abs(low), abs(high)) > EXACT:
         raise DataError(f"has a range of {low:g} to {high:g}; whole numbers are exact up to {EXACT:,}")
-    if array.dtype.kind in "ui" and high - low >= LEVELS:
+    if array.dtype.kind in "ui" and high - low >= FLOAT32_STEPS:
         raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 tells apart; declare less")
     return low, high
 
