@@ -379,8 +379,8 @@ def levels_table(found: Mapping[str, Any]) -> str:
     """Return mean and range over seeds of predictions kept in the audit, and of levels, beside other images' levels."""
     methods = [found[name] for name in ("q3", "no_task", "cnn_light")]
     kept = {
-        "covid": "COVID-19 still predicted by the audit classifier, of 48",
-        "control": "no COVID-19 still predicted, of 106",
+        "covid": "COVID-19 still recognised, of 48",
+        "control": "control still recognised, of 106",
     }
     rows = [
         [label, *(interval(entry["scores"][f"audit_keeps_{name}"]) for entry in methods), "", ""]
@@ -408,13 +408,13 @@ def audits_table(found: Mapping[str, Any]) -> str:
     }
     rows = [
         [
-            f"audit classifier's AUROC, {before:.3f} on poor images",
+            f"AUROC of the audit classifier, {before:.3f} on poor images",
             *(interval(audit["auroc"]["restored"]) for audit in audits),
         ]
     ]
     for name, label in counts.items():
         rows.append([label.format(audits[0][name][1]), *(counted(*audit[name]) for audit in audits)])
-    rows.append(["same class predicted", *(interval(entry["scores"]["audit_agrees"]) for entry in entries)])
+    rows.append(["same predicted class", *(interval(entry["scores"]["audit_agrees"]) for entry in entries)])
     return table(["one seed, 95 % intervals by patient", "q3", METHODS["no_task"]], rows)
 
 
