@@ -57,7 +57,18 @@ def splits_of(run: Path) -> dict[str, Counter[str]]:
     return found
 
 
-@pytest.mark.parametrize(("variant", "classes"), [(None, ("",)), ("pairs", ("",)), ("classes", ("control", "finding"))])
+SLOW = pytest.mark.full
+"""Recipes of which another variant is run by the fast tests."""
+
+
+@pytest.mark.parametrize(
+    ("variant", "classes"),
+    [
+        pytest.param(None, ("",), marks=SLOW),
+        pytest.param("pairs", ("",), marks=SLOW),
+        ("classes", ("control", "finding")),
+    ],
+)
 def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, classes: tuple[str, ...]) -> None:  # noqa: F811
     images(tmp_path, classes)
     assert cli("list", "recipes", "own_images", "-o", "my.yaml").code == 0
@@ -73,6 +84,7 @@ def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None,
     assert cli("restore", "degraded", "-o", "restored", "-m", run).code == 0
 
 
+@SLOW
 def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
     seed = 0
     for split, count in (("train", 4), ("test", 3)):
@@ -86,7 +98,10 @@ def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  
     assert splits_of(Path("runs/own_images-1")) == {side: Counter(train=4, test=3) for side in "ab"}
 
 
-@pytest.mark.parametrize(("variant", "suffix"), [(None, ".csv"), ("pairs", ".csv"), ("pairs", ".hea")])
+@pytest.mark.parametrize(
+    ("variant", "suffix"),
+    [pytest.param(None, ".csv", marks=SLOW), pytest.param("pairs", ".csv", marks=SLOW), ("pairs", ".hea")],
+)
 def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, suffix: str) -> None:  # noqa: F811
     signals(tmp_path, suffix)
     assert cli("list", "recipes", "own_signal", "-o", "my.yaml").code == 0
