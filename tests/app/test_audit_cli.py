@@ -143,9 +143,6 @@ def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa:
     assert [one.pop("folder") for one in audits] == ["classifier", "../audited-seed0/classifier"]
     assert audits[0] == audits[1]
     assert "(run folder ../audited-seed0/classifier)" in (second / "report.html").read_text()
-    other = cli("run", recipe, "--seeds", "1", "--out", "others", "--set", "audit.steps=2")
-    assert other.code == 0, other
-    assert Path("others/audited-seed0/classifier").is_dir()
 
 
 def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe: Path) -> None:  # noqa: F811

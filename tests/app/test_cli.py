@@ -199,8 +199,6 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     assert (said.code, said.errors) == (0, [])
     assert "goes on at step 2 of 2" in said.err
     assert cli("run", recipe, "--variant", "x").code == 2
-    assert cli("run", recipe, "--set", "train.steps=1").code == 0
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["tiny-1", "tiny-2"]
     assert cli("run", recipe, "--set", "train.steps=1", "--out", tmp_path / "else").code == 0
     assert (tmp_path / "else" / "tiny-1" / "report.html").is_file()
 
@@ -499,9 +497,7 @@ def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], ["run", "--help"], ["list", "--help"], ["plugin", "check", "--help"], []]
-)
+@pytest.mark.parametrize("args", [["--version"], ["run", "--help"], ["plugin", "check", "--help"], []])
 def test_help_imports_no_torch(args: list[str]) -> None:
     code = (
         "import sys; sys.argv = ['restorekit', *sys.argv[1:]]\n"

@@ -54,8 +54,7 @@ def test_csv_without_validation_writes_no_validation_file(tmp_path):
     assert [*files(tmp_path)] == ["metrics.csv"]
 
 
-@pytest.mark.parametrize("killed", [4, 5, 7, 8, 11])
-@pytest.mark.parametrize("torn", ["", "9", "6,1,0.00", "12,2,0.1,0.2"])
+@pytest.mark.parametrize(("killed", "torn"), [(4, ""), (5, "6,1,0.00"), (7, "9"), (8, ""), (11, "12,2,0.1,0.2")])
 def test_a_killed_and_resumed_run_leaves_the_same_bytes(tmp_path, killed, torn):
     run(tmp_path / "whole", 0, 12)
     run(tmp_path / "killed", 0, killed)
