@@ -293,6 +293,7 @@ def test_own_images_walkthrough_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "trial" / "mine-1" / "report.html").is_file()
 
 
+@pytest.mark.full
 def test_the_way_of_your_own_signal_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = DOCS / "your-own-signal.md"
     go(page, tmp_path, monkeypatch, ("train.steps=20", "train.score_every=20", "nets.generator.width=4"))

@@ -72,6 +72,7 @@ def errors(err: str) -> list[str]:
     return [line.removeprefix("error: ") for line in err.splitlines() if line.startswith("error: ")]
 
 
+@pytest.mark.full
 def test_a_killed_sweep_is_taken_up_and_ends_the_same(cli: Cli, tmp_path: Path) -> None:
     """One error, one kill, and the same command again; beside it one that is never stopped."""
     sweep = ["run", "toy.yaml", "--all-variants", "--seeds", "2", "--out"]

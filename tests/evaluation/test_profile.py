@@ -346,7 +346,7 @@ train: {steps: 2}
 """
 
 
-@pytest.mark.parametrize("job", ["time", "memory"])
+@pytest.mark.parametrize("job", ["time", pytest.param("memory", marks=pytest.mark.full)])
 def test_a_killed_process_costs_one_batch_of_one_work(tmp_path: Path, job: str) -> None:
     """All else is measured, in every round: the other batches of the work, and the other work at that batch."""
     (tmp_path / "tiny.yaml").write_text(GREEDY_RECIPE.replace("job: time", f"job: {job}"))

@@ -84,7 +84,7 @@ def in_new_process(tmp_path: Path, code: str, *arguments: str, **env: str) -> su
     )
 
 
-@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("offline", [pytest.param(True, marks=pytest.mark.full), False])
 def test_weights_that_cannot_be_downloaded_stop_the_run_in_one_line(
     tmp_path: Path, nowhere: str, offline: bool
 ) -> None:
@@ -127,7 +127,7 @@ class Mirror(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.parametrize("served", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("served", ["model.safetensors", pytest.param("pytorch_model.bin", marks=pytest.mark.full)])
 def test_published_weights_come_from_a_mirror_then_from_the_cache_without_one(
     tmp_path: Path, weights: Path, nowhere: str, served: str
 ) -> None:
