@@ -555,8 +555,8 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     home = tmp_path / "kept" / "tiny-1"
     assert cli("run", recipe, "--out", "kept").code == 0
     state = home / "checkpoints" / "step_000000002" / "state.json"
-    before = json.loads(state.read_text())
-    state.write_text(json.dumps({**before, "format": 99, "restorekit": "7.0"}))
+    whole = json.loads(state.read_text())
+    state.write_text(json.dumps({**whole, "format": 99, "restorekit": "7.0"}))
     line = f"{state.parent}: format 99, written by restorekit 7.0; this version reads format 1"
     before = sorted(p.name for p in home.rglob("*"))
     for args in (
@@ -568,7 +568,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     assert sorted(p.name for p in home.rglob("*")) == before, "nothing that was saved is lost"
     assert not (tmp_path / "out").exists()
 
-    state.write_text(json.dumps(before))
+    state.write_text(json.dumps(whole))
     other = cli("run", recipe, "--resume", home, "--set", "train.steps=5", "--set", "data.batch=1")
     refused(
         other,
