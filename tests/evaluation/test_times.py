@@ -15,7 +15,7 @@ from restorekit import UNLABELLED, Batch, DataError, Metric, RecipeError
 from restorekit.app import screen
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.evaluation.measures import LEVELS
-from restorekit.evaluation.times import again, passes
+from restorekit.evaluation.times import evaluate_iterations, passes
 from restorekit.reports.report import report
 from restorekit.runs.run import Run
 
@@ -39,7 +39,7 @@ def trained(build_run: Callable[..., Run], **changes: object) -> Run:
 
 def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
-    found = again(run, passes("0..3"))
+    found = evaluate_iterations(run, passes("0..3"))
     curves = found["curves"]
     (chance,) = curves.keys() - {*METRICS, *LEVELS}
     assert curves.keys() >= LEVELS.keys(), "measured of every image, whatever the recipe lists"
@@ -73,9 +73,9 @@ def test_each_point_is_what_so_many_passes_give(build_run: Callable[..., Run]) -
 def test_it_agrees_with_the_evaluation(build_run: Callable[..., Run]) -> None:
     """Classes are those of 0 passes, image scores those of the recipe's: value and interval, to the last digit."""
     run = trained(build_run)
-    scores, found = evaluate(run)["metrics"], again(run, passes("0..2"))["curves"]
+    scores, found = evaluate(run)["metrics"], evaluate_iterations(run, passes("0..2"))["curves"]
     zero, two = ({n: found[n]["lines"]["all"]["points"][k] for n in METRICS} for k in (0, 2))
-    gain = again(run, [0, 2])["curves"]["psnr"]["lines"]["all"]["change"]
+    gain = evaluate_iterations(run, [0, 2])["curves"]["psnr"]["lines"]["all"]["change"]
     for part, point in (
         (scores["psnr"]["gain"], gain),
         (scores["psnr"]["poor"], zero["psnr"]),
@@ -100,7 +100,7 @@ def test_one_patient_has_no_interval_anywhere(
     )
     run.begin("test")
     run.save()
-    scores, curves = evaluate(run), again(run, passes("0..1"))
+    scores, curves = evaluate(run), evaluate_iterations(run, passes("0..1"))
     assert (scores["groups"], scores["unit"], scores["good"]["images"]) == (1, "patient", 4)
     of_restored = [m[part] for m in scores["metrics"].values() for part in ("score", "restored", "gain") if part in m]
     of_restored += [m["distance"] for m in scores["metrics"].values() if "distance" in m]
@@ -132,13 +132,13 @@ def test_scores_of_classes_count_the_images_whose_class_is_known(build_run: Call
             yield replace(batch, target=target)
 
     run.images.scoring = half_known
-    points = {name: again(run, [0])["curves"][name]["lines"]["all"]["points"] for name in METRICS}
+    points = {name: evaluate_iterations(run, [0])["curves"][name]["lines"]["all"]["points"] for name in METRICS}
     assert {name: point["n"] for name, (point,) in points.items()} == {"psnr": 12, "accuracy": 6, "auroc": 6}
 
 
 def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]) -> None:
     run = trained(build_run)
-    again(run, passes("1..3"))
+    evaluate_iterations(run, passes("1..3"))
     evaluate(run)
     assert "Repeated passes" in report(run.folder).read_text()
     path = run.folder / "scores" / "times.json"
@@ -153,7 +153,7 @@ def test_times_writes_json_csv_and_summary(build_run: Callable[..., Run]) -> Non
     before = report(run.folder).read_text()
     assert "Repeated passes" not in before
     assert "scores/times" not in before, "nobody asked, so nothing is missing"
-    found = again(run, passes("1..3"))
+    found = evaluate_iterations(run, passes("1..3"))
     assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
     with (run.folder / "scores" / "times.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -168,7 +168,7 @@ def test_times_writes_json_csv_and_summary(build_run: Callable[..., Run]) -> Non
     text = report(run.folder).read_text()
     assert '<h2 id="passes">Repeated passes</h2>' in text
     assert "restored 1 to 3 times" in text
-    assert again(run, passes("1"), "val")["images"] == 4
+    assert evaluate_iterations(run, passes("1"), "val")["images"] == 4
     assert json.loads((run.folder / "scores" / "times.json").read_text()) == found
     assert (run.folder / "scores" / "val_times.csv").is_file()
 
@@ -182,7 +182,7 @@ def test_without_truth_and_without_classes(build_run: Callable[..., Run]) -> Non
     )
     run.begin("test")
     run.save()
-    found = again(run, passes("2"))
+    found = evaluate_iterations(run, passes("2"))
     assert found["curves"]["psnr"]["undefined"] == "the clean image is not known"
     assert found["curves"]["psnr"]["lines"] == {}
     assert "Repeated passes" not in report(run.folder).read_text(), "there is nothing to show"
@@ -208,7 +208,7 @@ def test_a_change_is_of_images_where_both_ends_are_defined(
     run = trained(build_run)
     monkeypatch.setattr(Bright, "needs", needs)
     run.metrics = {"bright": Bright()}
-    line = again(run, passes("0..4"))["curves"]["bright"]["lines"]["all"]
+    line = evaluate_iterations(run, passes("0..4"))["curves"]["bright"]["lines"]["all"]
     means = torch.cat([b.image for b in run.images.scoring("test")]).double().flatten(1).mean(1).numpy()
     at = [means * 0.5**k for k in range(5)]
     there = [values > 0.02 for values in at]
@@ -227,7 +227,7 @@ def test_what_hands_its_images_through_is_refused(build_run: Callable[..., Run])
     run = trained(build_run)
     run.nets.ab.generator.translates = False
     with pytest.raises(DataError, match="hands its images through, so passes change nothing; give one that restores"):
-        again(run, passes("0..3"))
+        evaluate_iterations(run, passes("0..3"))
     assert not (run.folder / "scores" / "times.json").exists()
 
 

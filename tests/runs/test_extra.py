@@ -570,7 +570,7 @@ def test_each_choice_has_its_own_values(tmp_path: Path, spec: Spec, plugins: Plu
         "grid-1e-3-2": (1e-3, 2, 5),
         "grid-1e-3-3": (1e-3, 3, 5),
     }
-    made = members(found, 2, tmp_path, "toy", again="")
+    made = members(found, 2, tmp_path, "toy", hint="")
     assert len(made) == 10
     assert (tmp_path / "toy-grid-1e-4-2-seed1") in {member.folder for member in made}
 
