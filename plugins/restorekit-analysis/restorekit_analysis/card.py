@@ -92,7 +92,7 @@ def _measure(name: str, values: Any, *, single: bool) -> dict[str, Any]:
     }
     if known.size and not single:
         low, middle, high = np.quantile(known, (0.05, 0.5, 0.95))
-        found["values"] = f"{number(name, middle)} ({number(name, low)} to {number(name, high)})"
+        found["middle_and_range"] = f"{number(name, middle)} ({number(name, low)} to {number(name, high)})"
     return found
 
 

@@ -3,6 +3,7 @@
 import csv
 import re
 import signal
+import statistics
 import sys
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -286,6 +287,7 @@ def test_the_card_of_a_folder(folder, tmp_path):
     assert "Not for diagnosis" in found.text
     assert found.images == 12
     assert "very noisy" in found.text
+    assert f"{statistics.median(row.values['noise'] for row in rows):.4f} (" in found.text
     first, last = (found.text.index(name) for name in ("11.png", "00.png"))
     assert first < last, "the poorest stands first"
     assert "100 0.1" not in found.text
