@@ -46,6 +46,24 @@ CLASSIFIERS = {
     "efficientnet_b5": "EfficientNet-B5",
 }
 SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+FILM_RESULTS = ROOT / "plugins" / "restorekit-film" / "benchmarks" / "results"
+FILM_METHODS = {
+    "films_test": {
+        "tv08": "total variation, weight 0.08",
+        "structure": "`film_base`, structure alone",
+        "film_base": "`film_base`",
+    },
+    "xray128_test": {"nlm": "non-local means", "restore_xray_128": "`restore_xray_128`"},
+}
+FILM_SCORES = {"psnr": 2, "psnr_aligned": 2, "ssim_aligned": 3, "tone_error": 3}
+"""Scores of films, and their digits."""
+UNSEEN = {
+    "salt_pepper": "salt and pepper",
+    "quantised": "few gray levels",
+    "oversharpened": "over-sharpening",
+    "jpeg2000": "JPEG 2000",
+    "banding": "horizontal banding",
+}
 WORDS = {  # meanings of options that their docstrings do not give, by kind.part.option
     "generator.resnet.blocks": "residual blocks",
     "generator.resnet.downs": "how often the image is halved, and doubled again",
@@ -76,6 +94,8 @@ def pages() -> dict[Path, str]:
         "file": example,
         "checks": checks_table,
         "measured": measured,
+        "film-scores": film_scores,
+        "film-unseen": film_unseen,
     }
     for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
@@ -373,6 +393,35 @@ def seeds_table(found: Mapping[str, Any]) -> str:
         for name, label in {"accuracy": "accuracy", "f1": "F1", "auroc": "AUROC"}.items()
     ]
     return table(["three seeds: mean (range)", *shown], rows)
+
+
+def film_scores(draws: str) -> str:
+    """Return the scores of the methods of a table of draws, as `score_draws.py` wrote them; the input is the first."""
+    rows = []
+    for stem, label in FILM_METHODS[draws].items():
+        found = json.loads((FILM_RESULTS / f"{draws}_{stem}.json").read_text("utf-8"))
+        scores = found["scores"]
+        if not rows:
+            rows.append(["input", *(bracketed(scores[f"input_{name}"], d) for name, d in FILM_SCORES.items()), "", ""])
+        harmed = bracketed({end: 100 * value for end, value in scores["harm"].items()}, 1, " %")
+        worst = f"{found['worst']['gain_psnr']:.2f}"
+        rows.append([label, *(bracketed(scores[name], d) for name, d in FILM_SCORES.items()), harmed, worst])
+    return table(["", "PSNR, dB", "aligned PSNR, dB", "aligned SSIM", "tone error", "harmed", "worst, dB"], rows)
+
+
+def film_unseen(model: str) -> str:
+    """Return what a model gains and loses on degradations that it was not trained on, as `score_unseen.py` wrote it."""
+    kinds = json.loads((FILM_RESULTS / f"films_unseen_{model}.json").read_text("utf-8"))["kinds"]
+    rows = []
+    for kind, label in UNSEEN.items():
+        gain, worst = kinds[kind]["scores"]["gain_psnr"], kinds[kind]["worst"]["gain_psnr"]
+        rows.append([label, bracketed(gain, 2), f"{worst:.2f}", f"{kinds[kind]['warned']} of {kinds[kind]['rows']}"])
+    return table(["", "gain, dB", "worst, dB", "with a warning"], rows)
+
+
+def bracketed(found: Mapping[str, float], digits: int, unit: str = "") -> str:
+    """Return a mean and its interval."""
+    return f"{found['mean']:.{digits}f}{unit} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
 
 
 def levels_table(found: Mapping[str, Any]) -> str:
