@@ -272,10 +272,11 @@ def tried(home: Path, mutant: Mutant, output: Path) -> str:
         code = exit_code(home, [*mutant.tests], output)
     finally:
         file.write_text(text, encoding="utf-8")
-    failed = [line for line in output.read_text("utf-8", "replace").splitlines() if line.startswith("FAILED ")]
+    lines = output.read_text("utf-8", "replace").splitlines()
+    failed = [line.removeprefix("FAILED ") for line in lines if line.startswith("FAILED ")]
     if code == 0:
         return "SURVIVED"
-    return f"caught by {failed[0].split()[1]}" if code == 1 and failed else f"ERROR: pytest ended with {code}, {output}"
+    return f"caught by {failed[0]}" if code == 1 and failed else f"ERROR: pytest ended with {code}, {output}"
 
 
 def main(names: list[str]) -> int:

@@ -12,6 +12,7 @@ from restorekit.restoring.windows import least_window, starts, tiled, windowed
 
 
 @given(size=st.integers(1, 200), window=st.integers(2, 64), data=st.data())
+@settings(deadline=None)
 def test_windows_cover_and_share(size: int, window: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, window - 1))
     found = starts(size, window, overlap)
