@@ -125,7 +125,7 @@ class Blend(Degradation):
         return drawn
 
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
-        """Apply to `image` (C, *S) what was drawn, in that order; names of nobody here are left out."""
+        """Apply to `image` (C, *S) what was drawn, in that order; names of other degradations are ignored."""
         for name, severity in drawn.items():
             if name in self.owner:
                 image = self.owner[name].apply(image, {name: severity}, rng)

@@ -209,7 +209,7 @@ def regress(
     if not numbers:
         raise RecipeError(f"head 'regress': needs numbers; domain {domain.name} has {domain.task.words()}")
     lengths = [len(given) for given in (center, scale) if isinstance(given, list)]
-    # A task that nobody has read has as many numbers as the options say.
+    # A task of data that are not read has as many numbers as the options say.
     count = max(lengths, default=1) if domain.task.kind == "any" else len(numbers)
     for name, given in (("center", center), ("scale", scale)):
         if isinstance(given, list) and len(given) != count:

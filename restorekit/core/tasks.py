@@ -23,7 +23,7 @@ TaskKind = Literal["none", "class", "labels", "numbers", "mask", "any"]
 Target: TypeAlias = "float | tuple[float, ...]"
 """A target as a record holds it: a class or a number, or a tuple of labels or numbers."""
 NUMBER = ("a number",)
-"""Stands for the numbers of data that nobody has read."""
+"""Placeholder for the numbers of data that are not read."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Task:
     """
 
     kind: TaskKind = "none"
-    """`any` stands for data that nobody has read: a head for any task can then be made."""
+    """`any` is the placeholder of data that are not read: a head for any task can then be made."""
     names: tuple[str, ...] = ()
     """What is predicted: classes, labels, or numbers with their units, such as "age, years"."""
 

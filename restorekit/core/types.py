@@ -511,7 +511,7 @@ class Dataset(ABC):
     classes: tuple[str, ...] = ()
     """Names of the classes; the last one is the positive class of two."""
     classes_from: Literal["declared", "names"] = "declared"
-    """names: nobody declared the order of the classes, they are the sorted names of folders or labels."""
+    """names: the order of the classes is not declared; they are the sorted names of folders or labels."""
     regression_target: str = ""
     """What the targets are if they are one number, with the unit, such as "age, years"; then there are no classes."""
     synthetic: bool = False
@@ -673,7 +673,7 @@ class Metric(ABC):
     def marks(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
         """Return the positions that `measure` finds along each signal of `image` (B, C, L), by name.
 
-        Places are in samples from 0, below L. Names are for people, such as "beats missed", the same ones for every
+        Places are in samples from 0, below L. Names are display names, such as "beats missed", the same ones for every
         signal, and drawn in their order by marks of their own; "reference" is where something should be. By default
         there is nothing to see, and nothing is asked of images and volumes.
         """

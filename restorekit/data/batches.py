@@ -250,7 +250,7 @@ def _check_sizes(layers: Sequence[_Layer], key: str) -> None:
 
 
 def _augmented(layers: list[_Layer], data: Data, rng: torch.Generator) -> list[_Layer]:
-    """Cut a window of the training size at random from all layers alike, and mirror them alike."""
+    """Cut a window of the training size at random, the same from all layers, and mirror them the same way."""
     layers = [_padded(layer, data.size) for layer in layers]
     room = [have - want for have, want in zip(layers[0].size, data.size, strict=True)]
     corner = [int(torch.randint(n + 1, (), generator=rng)) for n in room]
@@ -332,7 +332,7 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
             second = alike[self._turn(len(alike), f"b{of}", epoch, index)]
         else:
             second = self._draw(self.b, epoch, index)
-        alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored alike
+        alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored in the same way
         a = _load(self.a, first, self.data, seeds, (*seeds, 1), self.summary)
         return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2), self.summary)
 

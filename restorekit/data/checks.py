@@ -72,7 +72,7 @@ class Checkup:
     unreadable: tuple[str, ...]
     """A line for each image that cannot be used."""
     warnings: tuple[str, ...]
-    """Sentences for whoever trains on these images."""
+    """Warnings for training on these images."""
     data_warnings: tuple[str, ...]
     """Sentences that follow from the counts alone; a report makes them itself."""
     near: tuple[Near, ...]

@@ -71,7 +71,7 @@ class Plugins:
         self._lock = RLock()  # two threads may ask for the same plugin
 
     def missing(self, distribution: str) -> str | None:
-        """Return why a distribution that a recipe needs, a plugin's or another, is not at hand; None if it is."""
+        """Return why a needed distribution, of a plugin or another, is missing or broken; None if it works."""
         self._import(lambda plugin: same_distribution(plugin.distribution, distribution))
         ours = [plugin for plugin in self.found if same_distribution(plugin.distribution, distribution)]
         if not ours and not is_installed(distribution):
@@ -83,7 +83,7 @@ class Plugins:
         """Import and return the plugins that a name stands for: all of a distribution, or one by its own name.
 
         Raises:
-            PluginError: if nobody is called so, with the nearest guess.
+            PluginError: if there is no such name, with the nearest guess.
         """
 
         def called(plugin: Plugin) -> bool:

@@ -1,6 +1,6 @@
 """Comparison of finished runs on the same test images: scores, intervals, and tested differences.
 
-A method is a recipe and a variant; its runs are its seeds. Every score is computed anew from the rows that the runs
+A method is a recipe and a variant; its runs are its seeds. Every score is computed again from the rows that the runs
 wrote, by the same resamples of patients for all, so that methods can be compared. No network is run.
 """
 
@@ -369,8 +369,8 @@ def _column(
 ) -> Column:
     """Return a column, with its direction and its definition from a run.
 
-    Scores of classes are computed anew here, so of them the metric tells it, whatever version wrote the run. Runs of
-    version 1.0 call less noise and blur better; here a level is better when nearer to the good images.
+    Scores of classes are computed again here, so their direction is the metric's, whatever version wrote the run. Runs
+    of version 1.0 call less noise and blur better; here a level is better when nearer to the good images.
     """
     if name in CLASS_SCORES:
         metric: Metric = plugins.load().parts.resolve("metric", name)(Domain("a", 1, (1, 1), Task("class", classes)))

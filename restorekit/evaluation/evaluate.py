@@ -243,7 +243,7 @@ def pictures(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
 
-    Without a split, those of validation, or else of training: nobody should choose by pictures of the test images.
+    Without a split, those of validation, or else of training: test images must not guide a choice.
     """
     split = split or ("val" if run.images.sizes["val"] else "train")
     shown: list[dict[str, Any]] = []
@@ -586,7 +586,7 @@ def _good_table(good: _Measured) -> str:
 
 
 def _harm(run: Experiment, seen: _Measured, over: Resamples) -> dict[str, Any] | None:
-    """Return how many images were made worse; None without PSNR against a truth, and of a run that hands through."""
+    """Return how many images became worse; None without PSNR against a truth, and of a run that hands through."""
     before, after = (seen.rows.get((METRIC, which)) for which in ("poor", "restored"))
     if before is None or after is None or not run.restorer.translates:
         return None

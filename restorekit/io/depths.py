@@ -81,7 +81,7 @@ def survey(files: Sequence[Path]) -> dict[Path, FileDepth]:
 
     A file is decoded once, and remembered in the user's cache folder until its size or one of its times of change is
     another. The time of change of its content can be set, as copying does; that of the file's entry cannot.
-    Files that cannot be read are left out: whoever loads them says why.
+    Files that cannot be read are left out: loading them raises the error.
     """
     found: dict[Path, FileDepth] = {}
     with remembered("depths", _TABLE) as base:

@@ -111,7 +111,7 @@ def stored_image(
 def states_range(path: Path) -> bool:
     """True if the header of a DICOM file says what is black and white, so that its pixels need not be decoded to know.
 
-    A file that cannot be read says it too: whoever loads it says what is wrong.
+    True also of a file that cannot be read: loading it raises the error.
     """
     stated: bool = _module("DICOM").states_range(path)
     return stated

@@ -78,9 +78,9 @@ class Cache(_Model):
     """Where decoded training images are kept for the next epoch. It changes no result."""
 
     place: Literal["none", "memory", "disk"] = "none"
-    """`none`: every image is decoded anew; `disk`: in the user's cache folder, while the run trains."""
+    """`none`: every image is decoded again; `disk`: in the user's cache folder, while the run trains."""
     limit: float = Field(default=4.0, gt=0)
-    """The most that they take, in GiB, each at the depth and size of its file; the rest is decoded anew."""
+    """The most that they take, in GiB, each at the depth and size of its file; the rest is decoded again."""
 
 
 class Data(_Model):
@@ -234,10 +234,10 @@ class Clip(_Model):
 
 
 class ScheduleSpec(PartSpec):
-    """A learning rate schedule, and whether it begins anew when a longer run resumes."""
+    """A learning rate schedule, and whether it restarts when a longer run resumes."""
 
     restart: bool = False
-    """A resumed run with more steps begins the schedule anew, over the steps that are left."""
+    """A resumed run with more steps restarts the schedule over the remaining steps."""
 
 
 class Train(_Model):

@@ -18,7 +18,7 @@ UNITS = {1: "samples", 2: "pixels", 3: "voxels"}
 NAMED = ("data.size", "data.batch", "train.steps", "train.epochs")
 """Keys whose values the sentence says by itself."""
 PLACES = re.compile(r"[/\\~]|\b(root|path|file|labels)\b")
-"""What a setting of a folder or a file holds: where images stand is nobody's business but their owner's."""
+"""What a setting of a folder or a file holds: the location of images is private."""
 
 
 def sentence(recipe: Json, splits: Json, scores: Json, command: str, steps: int | None) -> str:

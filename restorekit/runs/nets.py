@@ -23,7 +23,7 @@ from restorekit.recipes.seeds import seed_of
 __all__ = ["Term", "build_nets", "build_translator", "make_metrics", "make_terms", "one_way", "placeholder_domains"]
 
 PLACEHOLDERS = ("negative", "positive")
-"""Classes that stand for those of data that nobody has read."""
+"""Placeholder classes of data that are not read."""
 
 
 @dataclass(frozen=True, eq=False)  # a loss may be something that has no hash

@@ -43,9 +43,9 @@ class Optimization:
     schedules: dict[str, Schedule]
     """By side: a step to the share of `base_lr`."""
     make_schedules: Callable[[int, Mapping[str, int]], dict[str, Schedule]]
-    """The length of the run, and by side the step from which its schedule begins anew, to the schedules."""
+    """The length of the run, and by side the step from which its schedule restarts, to the schedules."""
     starts: dict[str, int] = field(default_factory=dict)
-    """By side the step at which the schedule began anew, when a resumed run was made longer."""
+    """By side the step at which the schedule restarted, when a resumed run was made longer."""
 
     def rate(self, step: int, side: str = "generator") -> float:
         """Return a side's learning rate at a step, of parameters that learn at the full rate."""

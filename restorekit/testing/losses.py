@@ -26,13 +26,13 @@ def _sides(term: Loss, passes: Passes) -> Sides:
 
 
 def sides(subject: Subject, of: Nets | None = None) -> Sides:
-    """Return what the term says of a run that has everything."""
+    """Return the term's values in a run with all networks and targets."""
     term: Loss = subject.make()
     return _sides(term, examples.passes(of or examples.nets(subject.dims, extra=term.trains), subject.dims))
 
 
 def scalar(subject: Subject) -> None:
-    """It has a value in a run that has everything: finite scalars, values for each image, or sequences of these."""
+    """It has a value in a run with all networks and targets: scalars, values for each image, or sequences of these."""
     term: Loss = subject.make()
     passes = examples.passes(examples.nets(subject.dims, extra=term.trains), subject.dims)
     made: dict[str, Any] = {"generator": term.generator(passes), "discriminator": term.discriminator(passes)}
