@@ -329,7 +329,7 @@ def restore(
             said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
     did = "restored" if restorer.translates else "classified (pixels unchanged)"
-    screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} tells of each")
+    screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} has a row for each")
     if failed:
         raise typer.Exit(3)
 

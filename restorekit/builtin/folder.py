@@ -126,7 +126,7 @@ def _by_folder(
         for path in found[name]
     ]
     names = {parts[0] for _, parts in inner if len(parts) > 1}
-    if classes == [] or (classes is None and len(names) < 2):  # one sub-folder alone tells nothing apart
+    if classes == [] or (classes is None and len(names) < 2):  # a single sub-folder defines no classes
         return {}
     return {
         key.as_posix(): ManifestRow(f"{base / key}", key.as_posix(), label=parts[0])

@@ -43,7 +43,7 @@ def mlflow(folder: Path, *, uri: str | None = None, experiment: str = "restoreki
     opened: list[tuple[MlflowClient, str]] = []
 
     def start(event: Started) -> tuple[MlflowClient, str]:
-        logging.getLogger("mlflow.store").setLevel(logging.WARNING)  # it tells of every table that it creates
+        logging.getLogger("mlflow.store").setLevel(logging.WARNING)  # it logs every table that it creates
         client = MlflowClient(tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}")
         run, begun = _run_id(home / "mlflow.json", event, lambda: _begin(client, experiment, home, uri))
         if begun:

@@ -366,7 +366,7 @@ def _partners(a: Side, b: Side) -> list[int]:
     names = {Path(b.record(i).key).stem: i for i in range(len(b))}
     if len(names) < len(b):
         twin = Counter(Path(b.record(i).key).stem for i in range(len(b))).most_common(1)[0][0]
-        raise DataError(f"data.pairing: key: b has several images called {twin!r}; names must tell pairs apart")
+        raise DataError(f"data.pairing: key: b has several images called {twin!r}; names must identify pairs")
     stems = [Path(a.record(i).key).stem for i in range(len(a))]
     lost = [stem for stem in stems if stem not in names]
     if lost:

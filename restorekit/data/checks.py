@@ -102,7 +102,7 @@ class Checkup:
         more = "; …" if len(self.leaks) > 3 else ""
         return (
             f"data: {count} from train into test: {'; '.join(self.leaks[:3])}{more}; repair the splits (restorekit "
-            "data check tells of each), or go on with --allow-leaks"
+            "data check lists each), or continue with --allow-leaks"
         )
 
     def allowed_in(self, folder: Path) -> bool:
@@ -401,7 +401,7 @@ def _borders(items: Sequence[Item]) -> Iterator[str]:
     has = {id(item) for _, item in framed}
     v = _v([("with" if id(item) in has else "without", item.label) for item in items if item.label is not None])
     if v is not None and v > 0.5:
-        yield f"Class and flat borders go together (Cramér's V {v:.2f}), so a network may tell classes by the border."
+        yield f"Class and flat borders go together (Cramér's V {v:.2f}), so a network may use the border."
 
 
 def _depth_warnings(items: Sequence[Item]) -> Iterator[str]:
@@ -412,7 +412,7 @@ def _depth_warnings(items: Sequence[Item]) -> Iterator[str]:
         yield f"Images are stored at several depths: {listed}."
         v = _v([(depth, label) for depth, label in rows if label is not None])
         if v is not None and v > 0.5:
-            yield f"Class and depth go together (Cramér's V {v:.2f}), so a network may tell classes by the depth."
+            yield f"Class and depth go together (Cramér's V {v:.2f}), so a network may use the depth."
 
 
 def _narrow(items: Sequence[Item]) -> Iterator[str]:

@@ -121,7 +121,7 @@ class _Warning:
     alike: list[tuple[str, str]] = field(default_factory=list)
 
     def like(self, sentence: str, sources: Json) -> bool:
-        """True if it can stand for another sentence: of the same kind, and the same sources tell the same classes."""
+        """True if it covers another sentence: of the same kind, and the same sources predict the same classes."""
         kind, other = (text.partition("{}")[0] for text in (self.sentence, sentence))
         return kind == other and _lean_alike(self.sources, sources)
 

@@ -52,7 +52,7 @@ TARGETS = {"none": "class", "class": "class", "labels": "label", "numbers": "num
 GOOD = 500
 """Good images that are scored beside the poor ones, at most: evenly spread over their split."""
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Quantiles that tell how a score is spread over images."""
+"""Quantiles that describe the spread of a score over images."""
 
 
 @dataclass
@@ -475,7 +475,7 @@ def _entry(
     biased: bool,
     proportion: bool,
 ) -> dict[str, Any] | None:
-    """A score of all images, its interval, and of how many images it tells; None where it is no number."""
+    """A score of all images, its interval, and the number of its images; None where it is no number."""
     entry = estimate(function, over, confidence, biased=biased, proportion=proportion)
     return None if entry is None else {**entry, "n": int(chosen.sum())}
 

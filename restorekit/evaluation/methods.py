@@ -103,7 +103,7 @@ class Method:
     runs: tuple[Scored, ...]
     """In the order of their seeds."""
     differs: Mapping[str, str]
-    """By key of the recipe: what tells it from other methods of the same name and variant."""
+    """By key of the recipe: its differences from other methods of the same name and variant."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -400,7 +400,7 @@ def _making(run: Scored, *, whole: bool) -> dict[str, Any]:
 
     Args:
         run: whose.
-        whole: its images were made, so all of `data.a` tells of them, not only what is degraded.
+        whole: its images are synthetic, so all of `data.a` determines them, not only what is degraded.
     """
     a = _get(run.recipe, "data.a")
     degraded = list(_degraded(a, "data.a"))

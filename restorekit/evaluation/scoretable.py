@@ -50,7 +50,7 @@ def read_scores(path: Path, metrics: Collection[str]) -> ScoreTable:
 
     Args:
         path: the file.
-        metrics: names of the run's scores. Their columns follow those of the classes, so they tell where these end.
+        metrics: names of the run's scores. Their columns follow those of the classes, so they mark where these end.
 
     Raises:
         DataError: if it cannot be read, or is no such table.

@@ -235,7 +235,7 @@ def _point(
     biased: bool,
     proportion: bool = False,
 ) -> dict[str, Any] | None:
-    """A value, its interval, and of how many images it tells; None where it is no number."""
+    """A value, its interval, and the number of its images; None where it is no number."""
 
     def score(rows: Indices) -> float:
         mine = rows[known[rows]]

@@ -165,7 +165,7 @@ class StepTable:
         Raises:
             OSError: naming the file, if the disk is full.
         """
-        # Nine digits tell every float32 from its neighbours.
+        # Nine digits distinguish every float32.
         cells = [v if isinstance(v, str) else "" if v is None else f"{v:.9g}" for v in values]
         left = (",".join([str(step), *cells]) + "\n").encode()
         with _named(self.path), self.path.open("ab", buffering=0) as file:  # a buffer would try once more as it closes

@@ -277,7 +277,7 @@ def stated_bits(intensity: Intensity) -> int | None:
 def ambiguous_depth(stored: Stored) -> bool:
     """True for integers of 16 bits that use 14 or fewer and state neither their bits nor black and white.
 
-    They may be a dark image of 16 bits or one of 12 bits in 16: a single file cannot tell. The whole dataset can, or
+    They may be a dark image of 16 bits or one of 12 bits in 16: a single file cannot decide. The whole dataset can, or
     a declared range, or the bits that a model was trained with.
     """
     array = stored.array
@@ -407,7 +407,7 @@ def _range(
     if array.dtype.kind in "ui" and max(abs(low), abs(high)) > EXACT:
         raise DataError(f"has a range of {low:g} to {high:g}; whole numbers are exact up to {EXACT:,}")
     if array.dtype.kind in "ui" and high - low >= FLOAT32_STEPS:
-        raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 tells apart; declare less")
+        raise DataError(f"has a range of {high - low + 1:.0f} values, more than float32 distinguishes; declare less")
     return low, high
 
 

@@ -43,7 +43,7 @@ FREE = (
     *("variants", "variant", "paper", "paper_note", "data.root", "data.cache", "data.workers", "train.save_every"),
     *("nets.teacher", "train.schedule.restart", "train.discriminator_schedule.restart"),
 )
-"""Keys that may differ when a run goes on, for no result depends on them: where images are, splits.csv tells; which
+"""Keys that may differ when a run goes on, for no result depends on them: splits.csv holds where images are; which
 weights a teacher has, its digest in the checkpoint does; and `restart` counts when the length is raised."""
 LENGTHS = ("train.steps", "train.epochs")
 """Keys that may be raised when a run goes on; whether its schedule allows it, `Run.resume` says."""

@@ -34,7 +34,7 @@ def expanded(variants: Mapping[str, Any], takes_list: Callable[[str], bool]) -> 
 
     Args:
         variants: as the recipe writes them; one of the wrong shape has no values.
-        takes_list: tells of a dotted path whether its value is a list.
+        takes_list: returns whether the value at a dotted path is a list.
 
     Raises:
         RecipeError: if a list is empty, or two variants get the same name.

@@ -144,7 +144,7 @@ def _classifies(recipe: Json) -> bool:
 
 
 def _steps_taken(progress: Mapping[str, int] | None, scores: Json) -> int | None:
-    """Return how many steps were taken, as far as the losses or the scores tell: of those, the best may be early."""
+    """Return how many steps were taken, by the losses or the scores; of those, the best may be early."""
     scored = scores.get("step")
     known = [(progress or {}).get("step"), scored if isinstance(scored, int) else None]
     return max((steps for steps in known if steps is not None), default=None)
@@ -220,7 +220,7 @@ def _undefined(reason: Any) -> str:
 
 
 def _few(entry: Any, of: Any) -> str:
-    """Return of how many images a score tells, if not of all."""
+    """Return the number of images of a score, if not all."""
     scored, images = _mapping(entry).get("n"), _mapping(of).get("images")
     return f"{text.count(scored)} of {text.count(images)} images" if scored and images and scored < images else ""
 
@@ -449,7 +449,7 @@ def _progress(steps: Columns) -> dict[str, int] | None:
 
 
 def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str, str]]:
-    """Return the charts of training, each with a caption and an alternative text that tells its ends."""
+    """Return the charts of training, each with a caption and an alternative text with its ends."""
     best = scores.get("step") if scores.get("kept") == "best" else None
     found = []
     losses = [name for name in steps if name not in {"step", "epoch", "rate"} and _some(steps, name)]

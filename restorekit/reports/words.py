@@ -147,7 +147,7 @@ def legend(found: Comparison) -> list[str]:
             f"A number is bold if every other method of the column has one, and it is better with p < {LEVEL:g} after "
             f"Holm's correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better "
             f"than each seed of the others. A test swaps predictions of whole {by} between two methods ({swaps}), all "
-            f"images of a {found.unit} and all seeds at once; it tells of these trained networks."
+            f"images of a {found.unit} and all seeds at once; it holds for these trained networks."
         )
     return said
 

@@ -534,7 +534,7 @@ def _declared(spec: Mapping[str, Any], option: str) -> Any:
     """Return what a dataset of the recipe declares of its files, itself or those that it is made of; else None.
 
     Raises:
-        RecipeError: if those that it is made of declare one thing and another: no file tells which of them it is like.
+        RecipeError: if those that it is made of declare different values: no file states which of them applies.
     """
     if spec.get(option) is not None:
         return spec[option]

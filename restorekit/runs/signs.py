@@ -37,7 +37,7 @@ ABOUT = {
     "none is known, their inputs: root mean squares over all pairs of images, coarse, without their means.",
     "checkerboard": "Amplitude (root mean square) of a grid with a period of two pixels that the input does not have, "
     "as a share of the restored image's standard deviation.",
-    "discriminator": "The discriminators' loss between its floor (0: they tell every image apart) and chance (1: one "
+    "discriminator": "The discriminators' loss between its floor (0: all images are separated) and chance (1: one "
     "score for every image; above it they are worse); checked by its median over the last tenth of all steps.",
 }
 """What each measure, as in health.csv, is."""

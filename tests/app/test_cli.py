@@ -192,7 +192,7 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     ]
     said = cli("restore", images, "-o", out, "-m", home, "--times", 2)
     assert (said.code, said.errors) == (0, [])
-    assert said.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} tells of each\n"
+    assert said.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} has a row for each\n"
     assert read_image(tmp_path / "out" / "train" / "no" / "1.png")[0].shape == (1, 18, 20)
 
     said = cli("run", recipe, "--resume", home)

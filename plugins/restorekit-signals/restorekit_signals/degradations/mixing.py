@@ -30,7 +30,7 @@ REACH = 0.05
 class Added(SingleDegradation):
     """Noise added to each lead at a ratio drawn uniformly in decibels.
 
-    A recipe tells the ratio of powers, in dB. The severity is the ratio of amplitudes, noise to signal, 10^(-dB / 20):
+    A recipe sets the ratio of powers, in dB. The severity is the ratio of amplitudes, noise to signal, 10^(-dB / 20):
     0 is no noise at all, and twice the severity is twice the noise. So drawn severities are reported like others.
     """
 

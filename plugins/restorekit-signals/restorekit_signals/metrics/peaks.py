@@ -19,7 +19,7 @@ from restorekit_signals.rates import Rate, rate_of_images, signals_only
 __all__ = ["METRICS"]
 
 Reference = Literal["clean", "annotations"]
-_TELLS = {"clean": "the same detector on the clean signal", "annotations": "the annotated beats"}
+_AGAINST = {"clean": "the same detector on the clean signal", "annotations": "the annotated beats"}
 _DETECTORS = {"xqrs": "XQRS of the package wfdb", "neurokit": "the default detector of neurokit2"}
 _FORMULAS = {
     "f1": "F1 = 2 TP / (2 TP + FN + FP)",
@@ -55,7 +55,7 @@ class RPeaks(Metric):
         self.proportion = formula != "f1"
         self.needs = "truth" if reference == "clean" else None
         self.id = (
-            f"R peaks, {_FORMULAS[formula]}: {_DETECTORS[detector]} on the first lead, against {_TELLS[reference]}, "
+            f"R peaks, {_FORMULAS[formula]}: {_DETECTORS[detector]} on the first lead, against {_AGAINST[reference]}, "
             f"within {1000 * TOLERANCE:.0f} ms (ANSI/AAMI EC57); beats nearer than that to an end of the window left "
             "out; counts added over signals"
         )

@@ -19,7 +19,7 @@ def lines(folder: Path, *, digits: Annotated[int, Field(ge=1, le=17)] = 9) -> Ca
 
     Args:
         folder: the run folder.
-        digits: significant digits of a value; 9 tell every float32 from its neighbours.
+        digits: significant digits of a value; 9 distinguish every float32.
     """
     path = folder / "part_name.jsonl"
 
