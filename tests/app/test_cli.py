@@ -953,8 +953,8 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     refused(cli("data", "check", recipe), leak)
     refused(
         cli("run", recipe),
-        f"data: a leak from train into test: {leak}; repair the splits (restorekit data check tells of each), or go on "
-        "with --allow-leaks",
+        f"data: a leak from train into test: {leak}; repair the splits (restorekit data check lists each), or "
+        "continue with --allow-leaks",
     )
     said = cli("run", recipe, "--allow-leaks")
     assert said.code == 0, said.err
