@@ -31,7 +31,7 @@ from restorekit_signals.files.wfdb_files import (
 __all__ = ["SignalFiles", "signal", "write_example"]
 
 STEPS = 65_000
-"""Of the range, in records of the input without a gain."""
+"""Of the range, in records without a gain."""
 MOST = 100
 """How many times faster or slower than `rate` a file may be; beyond that one of the two is taken to be wrong."""
 Rate = Annotated[float, Field(gt=0, le=1e6)]
@@ -85,7 +85,7 @@ class SignalFiles(Format):
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         """Write CSV if `path` is called so, with the times of the input; else WFDB, with the annotations as they were.
 
-        Either way at the rate and length, and in the unit, of the input.
+        Either way with the rate, the length and the unit of the input.
         """
         path, kept = Path(path), dict[str, Any](intensity.details)
         with _naming(path, "written"):
@@ -209,7 +209,7 @@ def signal(
     """Recorded signals: WFDB (.hea), EDF and BDF (.edf, .bdf), CSV (.csv, a column a lead), NumPy (.npy, a row a lead).
 
     Leads are channels. What is read has one rate and one range, whatever each file has; what is restored is at the
-    rate and length, and in the unit, of the input: CSV as CSV, with its times; the others as WFDB, with the annotations
+    rate, length and unit of the input: CSV as CSV, with its times; the others as WFDB, with the annotations
     beside it. CSV and NumPy are taken to be in `unit` and, unless a CSV has a column of seconds, at `rate`.
 
     Args:
