@@ -21,7 +21,7 @@ MARGIN = 0.02
 SIDE = 16
 """Of the thumbnail whose layout is compared."""
 TINY = 1e-6
-LAYOUT = "layout"
+LAYOUT = "likeness to the mean film"
 LOW, HIGH, THUMBNAIL = "low", "high", "thumbnail"
 
 

@@ -51,7 +51,7 @@ def test_other_films_alike_are_inside(ranges: Ranges) -> None:
 @pytest.mark.parametrize(
     ("measure", "changed"),
     [
-        ("layout", lambda x: -x),
+        ("likeness to the mean film", lambda x: -x),
         ("gray levels", lambda x: (x * 3).round() / 3),
         ("outliers", lambda x: torch.where(torch.rand(x.shape, generator=generator(5)) < 0.02, 1.0, x)),
         ("steps of rows", lambda x: x + 0.2 * (torch.arange(128) // 30 % 2)[None, :, None]),

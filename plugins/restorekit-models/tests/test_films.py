@@ -36,8 +36,9 @@ def test_strengths_scale_what_each_network_does() -> None:
     image = noisy(smooth(1, 1, 96, 120)) * 0.5
     for name in ("structure", "tone"):
         other = {"structure": "tone", "tone": "structure"}[name]
-        whole, half = (film_base(GRAY, **{name: s, other: 0.0}).restore(image).image - image for s in (1.0, 0.5))
-        torch.testing.assert_close(half, whole / 2, atol=1e-5, rtol=1e-3)
+        whole, half = (film_base(GRAY, **{name: s, other: 0.0}).restore(image).image for s in (1.0, 0.5))
+        inside = whole.abs() < 1  # what would leave the range is cut
+        torch.testing.assert_close((half - image)[inside], (whole - image)[inside] / 2, atol=1e-5, rtol=1e-3)
 
 
 def test_channels_and_films_are_restored_by_themselves_at_any_size() -> None:
