@@ -273,7 +273,7 @@ def restore(
             "-m",
             "--model",
             metavar="MODEL",
-            help="A run folder, or a restorer: tv, part:tv, 'part:{name: tv, weight: 0.1}'.",
+            help="A run folder, or a restorer: tv, part:tv, 'part:{name: tv, weight: 0.1}'; default: film_base.",
         ),
     ] = None,
     times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
@@ -298,13 +298,12 @@ def restore(
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
     from restorekit.restoring.arguments import check_scale
+    from restorekit.restoring.default import unsuitable
     from restorekit.restoring.model import load
     from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is reported
-    if model is None:
-        raise _without_model(inputs, out)
-    restorer = load(model)
+    restorer = load(model or _default_model(inputs, out))
     failed = done = 0
     known = check_scale(scale)
     rows = restore_files(
@@ -317,6 +316,7 @@ def restore(
         scale=known,
         any_scale=any_scale,
         say=screen.warn,
+        unsuitable=unsuitable if model is None else lambda path: "",
     )
     for row in rows:
         if row.error:
@@ -334,15 +334,25 @@ def restore(
         raise typer.Exit(3)
 
 
-def _without_model(inputs: list[Path], out: Path) -> RecipeError:
-    """Return the error of a call without -m; where a run is named first, as in version 1, it has the new line."""
+def _default_model(inputs: list[Path], out: Path) -> str:
+    """Return the model of a call without -m, and print it.
+
+    Raises:
+        RecipeError: if a run is named first, as in version 1, or the default model is not installed.
+    """
+    from restorekit.restoring.default import ABOUT, MODEL, PACKAGE
+
     first, *images = inputs
-    is_run = (first / "recipe.json").is_file() or (first / "state.json").is_file()
-    if not is_run:
-        return RecipeError("-m: no model given; give -m RUN, a run folder, or -m PART, such as part:tv")
-    listed = shlex.join(map(str, images)) or "IMAGES"
-    new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
-    return RecipeError(f"-m: no model given, and {first} is a run; since version 2, -m names it: {new}")
+    if (first / "recipe.json").is_file() or (first / "state.json").is_file():
+        listed = shlex.join(map(str, images)) or "IMAGES"
+        new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
+        raise RecipeError(f"-m: no model given, and {first} is a run; since version 2, -m names it: {new}")
+    if MODEL not in commands.known().parts.names("restorer"):
+        raise RecipeError(
+            f"-m: no model given; give -m RUN or -m PART, such as part:tv, or install {PACKAGE}"
+        )
+    screen.warn(f"model: {MODEL}, for {ABOUT}. Another: -m MODEL")
+    return MODEL
 
 
 @app.command()

@@ -101,6 +101,7 @@ class _Options:
     range: tuple[float, float] | None
     scale: ScaleMode
     any_scale: bool
+    unsuitable: Callable[[Path], str]
 
 
 def restore_files(
@@ -113,6 +114,7 @@ def restore_files(
     range: Sequence[float] | None = None,
     scale: ScaleMode = "native",
     any_scale: bool = False,
+    unsuitable: Callable[[Path], str] = lambda path: "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield the result of each.
@@ -132,6 +134,7 @@ def restore_files(
             else what each file says.
         scale: "native" or "train", as for `Model.restore`.
         any_scale: restore also images that are much larger than the training images were.
+        unsuitable: called with each file; returns why the model must not restore it, empty if it may.
         say: called with a line for each thing that concerns the whole call, such as how many files were left out.
 
     Raises:
@@ -148,6 +151,7 @@ def restore_files(
         check_range(range),
         check_scale(scale),
         check_flag("any_scale", any_scale),
+        unsuitable,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
     return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, say)
@@ -199,7 +203,7 @@ def _recorded(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     """Restore one file, and add its row to the table."""
     began = perf_counter()
     try:
-        error = job.error or _clash(job, table)
+        error = job.error or options.unsuitable(job.path) or _clash(job, table)
         if error:
             raise DataError(error)
         row = _restored(model, job, options, table)

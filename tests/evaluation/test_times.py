@@ -144,7 +144,7 @@ def test_times_of_another_checkpoint_are_not_shown(build_run: Callable[..., Run]
     path = run.folder / "scores" / "times.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "step": 1}))
     text = report(run.folder).read_text()
-    assert '<h2 id="again">' not in text
+    assert '<h2 id="passes">' not in text
     assert "is of another checkpoint than the scores; evaluate --times again" in text
 
 

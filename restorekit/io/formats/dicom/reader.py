@@ -16,7 +16,7 @@ from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
 from restorekit.io.formats.dicom.values import modality, rescale, voi
 from restorekit.io.intensity import Stored, one_of
 
-__all__ = ["read", "states_range", "write"]
+__all__ = ["modality_of", "read", "states_range", "write"]
 
 _GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -49,6 +49,14 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         raise
     except Exception as error:  # pydicom raises anything on damaged elements
         raise DataError("cannot be read as DICOM: its elements are damaged or cut short") from error
+
+
+def modality_of(path: Path) -> str:
+    """Return Modality (0008,0060), such as CR or CT; empty if it is not stated, or the header cannot be read."""
+    try:
+        return tags.text(dcmread(path, stop_before_pixels=True, specific_tags=["Modality"]), "Modality").strip()
+    except Exception:  # as `read`, which reports why
+        return ""
 
 
 def states_range(path: Path) -> bool:
