@@ -348,9 +348,7 @@ def _default_model(inputs: list[Path], out: Path) -> str:
         new = f"restorekit restore {listed} -o {shlex.quote(str(out))} -m {shlex.quote(str(first))}"
         raise RecipeError(f"-m: no model given, and {first} is a run; since version 2, -m names it: {new}")
     if MODEL not in commands.known().parts.names("restorer"):
-        raise RecipeError(
-            f"-m: no model given; give -m RUN or -m PART, such as part:tv, or install {PACKAGE}"
-        )
+        raise RecipeError(f"-m: no model given; give -m RUN or -m PART, such as part:tv, or install {PACKAGE}")
     screen.warn(f"model: {MODEL}, for {ABOUT}. Another: -m MODEL")
     return MODEL
 

@@ -73,9 +73,7 @@ def test_a_run_without_a_classifier(cli: Cli, recipe: Path) -> None:  # noqa: F8
     (line,) = asked.errors
     assert "restorekit audit runs/audited-1 --train-classifier" in line
     itself = cli("audit", "runs/audited-1", "--classifier", "runs/audited-1")
-    assert itself.errors == [
-        "runs/audited-1: has the generator of the run, 'resnet'; an audit classifier needs another architecture"
-    ]
+    assert itself.errors == ["runs/audited-1: has the generator of the run, 'resnet'; use another architecture"]
 
 
 def test_train_classifier_trains_one_for_a_run_without_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811

@@ -318,7 +318,11 @@ def test_plugin_for_version_1_is_listed_with_its_reason_and_stops_nothing(folder
     assert imported() == {"new"}, "the other is not imported"
     assert loaded.parts.owner("layer", "new") == "new"
     listed = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv[1:] = ['plugins']; from restorekit.app.cli import main; main()"],
+        [
+            sys.executable,
+            "-c",
+            "import sys; from restorekit.app.cli import main; sys.argv[1:] = ['list', 'plugins']; main()",
+        ],
         capture_output=True,
         text=True,
         env={**environment(folder), "COLUMNS": "400"},

@@ -19,9 +19,9 @@ from restorekit import (
     RecipeError,
     Record,
     Sample,
+    conformance_case,
     hookimpl,
     split_of,
-    conformance_case,
     write_text,
 )
 

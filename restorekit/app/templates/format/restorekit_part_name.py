@@ -20,11 +20,11 @@ from restorekit import (
     Format,
     Intensity,
     Stored,
+    conformance_case,
     files_below,
     hookimpl,
     to_stored,
     to_unit,
-    conformance_case,
 )
 
 NAME = "part_name"

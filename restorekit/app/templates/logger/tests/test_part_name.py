@@ -1,7 +1,7 @@
 import json
 import math
 
-from restorekit import Finished, Scored, Started, Stepped, StepDone
+from restorekit import Finished, Scored, Started, StepDone, Stepped
 
 from restorekit_part_name import lines
 
