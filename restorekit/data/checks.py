@@ -416,7 +416,7 @@ def _depth_warnings(items: Sequence[Item]) -> Iterator[str]:
 
 
 def _narrow(items: Sequence[Item]) -> Iterator[str]:
-    """Yield which DICOM images use a small part of their range; other files are judged together, by their bits."""
+    """Yield which DICOM images use a small part of their range; other files are assessed together, by their bits."""
     of: dict[str, list[tuple[float, Item]]] = defaultdict(list)
     for item in items:
         if item.facts is not None and item.facts.format == "DICOM" and not item.facts.constant:

@@ -261,7 +261,7 @@ class Model(FileModel):
                 "own though it is unreliable (--any-scale; in Python, any_scale=True)"
             )
         found = self._restored(image, options["times"], options["window"])
-        return replace(found, note="; ".join(filter(None, [warning, *restorer.warnings(image), found.note])))
+        return replace(found, note="; ".join(filter(None, [warning, found.note])))
 
     def checked_arguments(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restore` by name, checked.
@@ -312,7 +312,9 @@ class Model(FileModel):
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
                 f"got {image.min():.4g} to {image.max():.4g}"
             )
-        found = self._translated(image[None].float().expand(1, channels, *image.shape[1:]), times, window)
+        given = image.float().expand(channels, *image.shape[1:])
+        found = self._translated(given[None], times, window)
+        found = replace(found, note="; ".join(filter(None, [*self._of(given, times).warnings(given), found.note])))
         if image.shape[0] == channels:
             return found
         made = found.image
@@ -391,6 +393,8 @@ class Model(FileModel):
 
 PART, RELEASED = "part:", "model:"
 """What a model's name may begin with, where it could be a path as well."""
+MODELS = "models"
+"""The plugin of restorekit-models, whose restorers are the released models."""
 
 
 def load(model: str | os.PathLike[str]) -> Model:
@@ -399,7 +403,7 @@ def load(model: str | os.PathLike[str]) -> Model:
     Args:
         model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
             "part:tv" is the part even where a path is called so; "part:{name: tv, weight: 0.1}" has options, as
-            in a recipe.
+            in a recipe. "model:film_base" is the released model of restorekit-models.
 
     Raises:
         DataError: if `model` is neither a path nor a text.
@@ -411,12 +415,16 @@ def load(model: str | os.PathLike[str]) -> Model:
     if name.startswith(PART):
         given = name.removeprefix(PART)
         return _part(parse(given, name) if given.startswith("{") else given)
-    if name.startswith(RELEASED):
-        raise RecipeError(f"{name}: no model is released yet; give a run folder or a part, such as {PART}tv")
-    if path.exists():
-        return _run(path)
     parts = plugins.load().parts
     known = parts.names("restorer")
+    if name.startswith(RELEASED):
+        given = name.removeprefix(RELEASED)
+        released = [one for one in known if parts.owner("restorer", one) == MODELS]
+        if given not in released:
+            raise RecipeError(f"{name}: {unknown('released model', given, released)}")
+        return _part(given)
+    if path.exists():
+        return _run(path)
     if name in known:
         return _part(name)
     if len(path.parts) > 1:

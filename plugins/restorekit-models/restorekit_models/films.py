@@ -72,6 +72,8 @@ class Films(Restorer):
         size = image.shape[1:]
         film = image.detach().float().cpu().mean(0, keepdim=True)
         unusual = self.ranges.outside(film) if min(size) >= MEASURED else []
+        if not torch.equal(image, image[:1].expand_as(image)):
+            unusual.append("it has colours, in training none")
         if not SIZES[0] <= max(size) <= SIZES[1]:
             unusual.append(f"longer side is {max(size)}, in training 1024")
         return [f"unlike the films that film_base was trained on: {', '.join(unusual)}"] if unusual else []

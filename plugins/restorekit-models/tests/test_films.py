@@ -82,5 +82,14 @@ def test_a_film_unlike_those_of_training_comes_back_with_a_warning() -> None:
     model = load("film_base")
     small = model.restored(noisy(smooth(1, 1, 96, 120))[0].numpy())
     assert "longer side is 120" in small.note
-    levels = (smooth(1, 1, 600, 520) * 2).round() / 2
-    assert "gray levels" in model.restored(levels[0].numpy()).note
+    levels = ((smooth(1, 1, 600, 520) * 2).round() / 2)[0].numpy()
+    for scale in ("native", "train"):
+        assert "gray levels" in model.restored(levels, scale=scale).note
+    assert "colours" in model.restored(smooth(1, 3, 600, 520)[0].numpy()).note
+
+
+def test_a_released_model_has_a_name_of_its_own() -> None:
+    levels = smooth(1, 1, 96, 120)[0].numpy()
+    assert (load("model:film_base").restored(levels).image == load("film_base").restored(levels).image).all()
+    with pytest.raises(RecipeError, match="film_base"):
+        load("model:tv")
