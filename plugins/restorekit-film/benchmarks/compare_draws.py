@@ -2,7 +2,8 @@
 
     python plugins/restorekit-film/benchmarks/compare_draws.py A.csv B.csv [C.csv ...] [-o OUT.json]
 
-Prints tables in Markdown; -o writes the same numbers, and the curve of every table.
+Prints tables in Markdown; -o writes the same numbers, and the curve of every table. NAME=A0.csv,A1.csv,A2.csv is one
+method trained with several seeds: its rows are pooled, and the mean of every seed is given.
 
 - Differences: the mean of every score of A, and A less each other table, film by film and draw by draw, with 95 %
   bootstrap intervals by patient. Of `tone_error` a lower value is better, of the others a higher one.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,21 @@ CHANGE = "change"
 TOLERANCE = 1e-3
 """Inputs whose PSNR differs by more decibels were degraded in other ways."""
 Estimate = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method to compare: its name, and its tables, one for each seed."""
+
+    name: str
+    tables: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Method:
+        """Return the method that an argument names: [NAME=]TABLE[,TABLE...]; without NAME the first table's name."""
+        name, _, paths = text.rpartition("=")
+        tables = tuple(map(Path, paths.split(",")))
+        return cls(name or tables[0].stem, tables)
 
 
 def matched(tables: Mapping[str, Rows]) -> dict[str, Rows]:
@@ -94,6 +110,27 @@ def curve(rows: Rows, by: str, *, lowest: bool = False) -> list[Covered]:
     return harm_coverage(gains(rows)["gain_psnr"], priority, [row["patient"] for row in rows])
 
 
+def pooled(tables: Sequence[Path]) -> list[dict[str, str]]:
+    """Return the rows of a method's tables, one of each seed; the seed becomes a part of the draw."""
+    if len(tables) == 1:
+        return read(tables[0])
+    return [
+        {**row, "draw": f"{row['draw']}, seed {seed}", "seed": str(seed)}
+        for seed, table in enumerate(tables)
+        for row in read(table)
+    ]
+
+
+def of_seeds(rows: Rows) -> list[dict[str, float]]:
+    """Return the mean of every score and gain for each seed; nothing for a method of one table."""
+    seeds = np.array([row.get("seed", "") for row in rows])
+    found = {name: values for name, values in gains(rows).items() if not name.startswith("input_")}
+    return [
+        {name: float(values[seeds == seed].mean()) for name, values in found.items()}
+        for seed in sorted({*seeds} - {""})
+    ]
+
+
 def compared(tables: Mapping[str, Rows], by: str | None, *, lowest: bool = False) -> dict[str, Any]:
     """Return all that is compared; without `by` no curve."""
     (first, rows), *others = matched(tables).items()
@@ -102,6 +139,7 @@ def compared(tables: Mapping[str, Rows], by: str | None, *, lowest: bool = False
         "first": first,
         "scores": {name: intervals(one, gains(one)) for name, one in [(first, rows), *others]},
         "differences": {name: differences(rows, one) for name, one in others},
+        "seeds": {name: of_seeds(one) for name, one in [(first, rows), *others]},
         "harm": {name: harm(one) for name, one in [(first, rows), *others]},
         "by": by,
         "curves": {
@@ -174,16 +212,17 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("tables", type=Method.of, nargs="+", metavar="[NAME=]TABLE[,TABLE...]")
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--by", metavar="COLUMN", help="of the harm-coverage curve, instead of `change`")
     parser.add_argument("--lowest", action="store_true", help="restore the films of the lowest values of that column")
     asked = parser.parse_args()
-    if absent := [path for path in asked.tables if not path.is_file()]:
+    methods: list[Method] = asked.tables
+    if absent := [path for method in methods for path in method.tables if not path.is_file()]:
         raise SystemExit(f"error: {absent[0]}: there is no such table")
-    alike = len({path.stem for path in asked.tables}) < len(asked.tables)
-    tables = {str(path) if alike else path.stem: read(path) for path in asked.tables}
-    if len(tables) < len(asked.tables):
+    alike = len({method.name for method in methods}) < len(methods)
+    tables = {str(method.tables[0]) if alike else method.name: pooled(method.tables) for method in methods}
+    if len(tables) < len(methods):
         raise SystemExit("error: a table is named twice")
     first = next(iter(tables.values()))
     by = asked.by or (CHANGE if first and CHANGE in first[0] else None)
@@ -192,7 +231,7 @@ def main() -> None:
         write_text(asked.out, as_json(found))
     print(markdown(found), end="")
     if by is None:
-        print(f"no harm-coverage curve: {asked.tables[0]} has no column {CHANGE!r}; see --help", file=sys.stderr)
+        print(f"no harm-coverage curve: {methods[0].name} has no column {CHANGE!r}; see --help", file=sys.stderr)
 
 
 if __name__ == "__main__":

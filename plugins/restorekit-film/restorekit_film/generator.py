@@ -7,7 +7,7 @@ is touched little.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -34,6 +34,10 @@ class Size:
     down: tuple[int, ...]
     up: tuple[int, ...]
     hidden: int
+
+    def scaled(self, width: float) -> Size:
+        """Return this size with a share of its channels; the tone part stays as it is."""
+        return replace(self, widths=tuple(max(1, round(width * each)) for each in self.widths))
 
 
 SIZES = {
@@ -185,6 +189,7 @@ def film_restorer(
     target: Domain,
     *,
     size: Literal["tiny", "base"] = "tiny",
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0,
     tone: Strength = 1.0,
     structure: Strength = 1.0,
     caution: Annotated[float, Field(ge=0, le=100)] = 1.0,
@@ -203,6 +208,7 @@ def film_restorer(
         source: The images that come in.
         target: The images that go out, of as many channels.
         size: "tiny": 0.3 million parameters, 52 GFLOP a megapixel. "base": 1.5 million, 117 GFLOP.
+        width: Share of the size's channels in the structure part; weights grow with its square.
         tone: Strength of the tone part; 0: there is none.
         structure: Strength of the structure part; 0: there is none.
         caution: How much its own variance shrinks the tone curve; 0: not at all.
@@ -222,7 +228,7 @@ def film_restorer(
         raise RecipeError(f"generator 'film_restorer': upsample 'shuffle' takes 2 dimensions; got {source.dims}")
     if haze and source.dims != 2:
         raise RecipeError(f"generator 'film_restorer': haze is of images of 2 dimensions; got {source.dims}")
-    chosen = SIZES[size]
+    chosen = SIZES[size].scaled(width)
     bends = HazeTone(chosen.hidden, caution) if haze else OneTone(source.dims, chosen.hidden, caution)
     net = Structure(layer(source.dims), source.dims, source.channels, chosen, activation, upsample)
     return FilmRestorer(

@@ -122,3 +122,22 @@ def test_command_prints_tables_and_writes_json(
     monkeypatch.setattr(sys, "argv", ["compare_draws", write(tmp_path / "old.csv", old), "--by", "change"])
     with pytest.raises(SystemExit, match="no column 'change'"):
         script.main()
+
+
+def test_several_seeds_of_a_method_are_pooled_and_their_means_given(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ",".join(write(tmp_path / f"a{seed}.csv", rows(more=seed / 2)) for seed in range(3))
+    other = ",".join(write(tmp_path / f"b{seed}.csv", rows()) for seed in range(3))
+    monkeypatch.setattr(
+        sys, "argv", ["compare_draws", f"ours={ours}", f"other={other}", "-o", str(tmp_path / "out.json")]
+    )
+    script.main()
+    found = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert found["rows"] == 3 * len(GAINS)
+    assert found["differences"]["other"]["psnr"]["mean"] == pytest.approx(0.5)
+    mean = float(np.mean(GAINS))
+    assert [one["gain_psnr"] for one in found["seeds"]["ours"]] == pytest.approx([mean, mean + 0.5, mean + 1])
+    monkeypatch.setattr(sys, "argv", ["compare_draws", f"ours={ours}", write(tmp_path / "one.csv", rows())])
+    with pytest.raises(SystemExit, match="films and draws"):
+        script.main()
