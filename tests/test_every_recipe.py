@@ -74,7 +74,7 @@ SMALL = {
 OWN = {"own_images", "own_signal"}
 """Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
 
-CLASSICAL = {"classical_xray"}
+CLASSICAL = {"classical_xray", "score_films"}
 """Recipes that train nothing."""
 
 OF_RUNS = {"restore_xray_both"}
@@ -223,6 +223,19 @@ def test_classical_methods_are_fitted_and_scored(variant: str | None, published:
     run.fit()
     run.save()
     assert evaluate(run)["metrics"]["noise_level"]["restored"]["n"] == 4
+
+
+@pytest.mark.parametrize("variant", variants(ROOT / "recipes" / "score_films.yaml"))
+def test_restorers_are_scored_on_a_folder_of_good_films(variant: str | None, films: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = [f"data.root={films / 'train'}", "evaluate.resamples=20"]
+    spec = recipe.load(ROOT / "recipes" / "score_films.yaml", known, sets=sets, variant=variant)
+    assert isinstance(spec, RestorerRecipe)
+    run = build.build_fitted(spec, known, tmp_path / "run")
+    run.begin("test")
+    run.fit()
+    run.save()
+    assert evaluate(run)["metrics"]["psnr"]["restored"]["n"] == 4
 
 
 def test_structure_and_tone_are_scored_in_a_row(films: Path, tmp_path: Path) -> None:

@@ -90,11 +90,14 @@ class Smaller(SingleDegradation):
 class Blend(Degradation):
     """A random subset of degradations in random order, each with its own severity."""
 
-    def __init__(self, parts: list[Degradation], least: int) -> None:
+    def __init__(self, parts: list[Degradation], least: int, most: int | None = None) -> None:
         if least > len(parts):
             text = f"degradation 'blend': least is 0 to {len(parts)}, its degradations; got {least}"
             raise RecipeError(text, option="least")
-        self.parts, self.least = parts, least
+        if most is not None and not least <= most <= len(parts):
+            text = f"degradation 'blend': most is {least}, as least, to {len(parts)}, its degradations; got {most}"
+            raise RecipeError(text, option="most")
+        self.parts, self.least, self.most = parts, least, len(parts) if most is None else most
         self.owner: dict[str, Degradation] = {}
         for part in parts:
             for name in part.names:
@@ -105,7 +108,7 @@ class Blend(Degradation):
 
     def for_split(self, root: Path | None, split: str) -> Degradation:
         """Return a blend of its degradations for that split."""
-        return Blend([part.for_split(root, split) for part in self.parts], self.least)
+        return Blend([part.for_split(root, split) for part in self.parts], self.least, self.most)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,8 +116,8 @@ class Blend(Degradation):
         return tuple(self.owner)
 
     def draw(self, rng: torch.Generator) -> dict[str, float]:
-        """Draw how many, `least` or more, then which and in what order, then how severe."""
-        count = int(torch.randint(self.least, len(self.parts) + 1, (), generator=rng)) if self.parts else 0
+        """Draw how many, `least` to `most`, then which and in what order, then how severe."""
+        count = int(torch.randint(self.least, self.most + 1, (), generator=rng)) if self.parts else 0
         order = torch.randperm(len(self.parts), generator=rng)[:count].tolist()
         drawn: dict[str, float] = {}
         for part in (self.parts[at] for at in order):
@@ -159,11 +162,22 @@ def bicubic(domain: Domain, *, scale: Annotated[int, Field(ge=2, le=16)]) -> Deg
 
 
 def blend(
-    domain: Domain, *, degradations: list[Factory] | None = None, least: Annotated[int, Field(ge=0)] = 1
+    domain: Domain,
+    *,
+    degradations: list[Factory] | None = None,
+    least: Annotated[int, Field(ge=0)] = 1,
+    most: Annotated[int, Field(ge=0)] | None = None,
 ) -> Degradation:
-    """A random subset, `least` or more, of `degradations` in random order. None: noise, blur and exposure."""
+    """A random subset of `degradations`, `least` to `most` of them, in random order.
+
+    Args:
+        domain: The images.
+        degradations: What is drawn from; null: noise, blur and exposure.
+        least: The least number of degradations of an image.
+        most: The largest; null: all of them.
+    """
     factories: list[Callable[[Domain], Degradation]] = [noise, blur, exposure] if degradations is None else degradations
-    return Blend([make(domain) for make in factories], least)
+    return Blend([make(domain) for make in factories], least, most)
 
 
 def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:

@@ -41,7 +41,7 @@ from restorekit import (
 __all__ = ["folder"]
 
 Bits = Annotated[int, Field(ge=8, le=16)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Folder(FileDataset):

@@ -241,7 +241,7 @@ def opened(recipe: AnyRecipe, parts: Parts) -> Splits:
     """Open the datasets of a recipe; no image is read, but 16-bit files that do not state their bits.
 
     Raises:
-        DataError: if a training side is empty or the classes or the depths of the sides differ.
+        DataError: if a side to be trained on has no images, or the classes or the depths of the sides differ.
     """
     splits = listed(recipe, parts)
     _check_depths(splits.sides)
@@ -252,7 +252,7 @@ def listed(recipe: AnyRecipe, parts: Parts) -> Splits:
     """Open the datasets of a recipe; no file of an image is read.
 
     Raises:
-        DataError: if a training side is empty or the classes of the sides differ.
+        DataError: if a side to be trained on has no images, or the classes of the sides differ.
     """
     data = recipe.data
     root = None if data.root is None else Path(data.root)
@@ -277,8 +277,10 @@ def listed(recipe: AnyRecipe, parts: Parts) -> Splits:
     if recipe.half is not None:
         _keep_half(sides, recipe.half, paired=data.pairing == "key")
     for name in SIDES:
-        if not len(sides["train", name]):
-            raise DataError(f"data.{name}: the training split has no images; look at data.root and the part's options")
+        needed = ("train",) if recipe.trains else SPLITS
+        if not any(len(sides[split, name]) for split in needed):
+            which = "the training split has no images" if recipe.trains else "there are no images"
+            raise DataError(f"data.{name}: {which}; look at data.root and the part's options")
     return Splits(sides)
 
 

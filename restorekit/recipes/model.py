@@ -343,6 +343,11 @@ class _Recipe(_Model):
         return False
 
     @property
+    def trains(self) -> bool:
+        """True if it trains networks, and so needs training images of both sides."""
+        return False
+
+    @property
     def metric_names(self) -> list[str]:
         """Names under which the evaluated metrics are reported; the second `psnr` is `psnr_2`."""
         return numbered([metric.name for metric in self.evaluate.metrics])
@@ -417,6 +422,11 @@ class Recipe(_Recipe):
     def predicts(self) -> bool:
         """True if it has a head."""
         return self.nets.head is not None
+
+    @property
+    def trains(self) -> bool:
+        """True."""
+        return True
 
     @property
     def loss_names(self) -> list[str]:

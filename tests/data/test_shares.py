@@ -31,6 +31,12 @@ def test_each_stratum_gives_its_share(count: int, share: float) -> None:
         assert taken.count("train") >= 1
 
 
-def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"0\.6 and 0\.4"):
-        split_shares(["a"], test=0.6, val=0.4)
+@given(NAMES, st.floats(0, 1))
+def test_shares_of_one_in_all_leave_nothing_to_train_on(names: list[str], val: float) -> None:
+    assert "train" not in split_shares(names, test=1 - val, val=1 - (1 - val))
+    assert set(split_shares(names, test=1, val=0)) == {"test"}
+
+
+def test_shares_above_one_in_all_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"0\.6 and 0\.5"):
+        split_shares(["a"], test=0.6, val=0.5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restorekit import Batch, CheckpointError, Output, RecipeError, Restorer, load, write_image
+from restorekit import Batch, CheckpointError, DataError, Output, RecipeError, Restorer, load, write_image
 from restorekit.core.errors import dotted
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
@@ -229,3 +229,26 @@ def test_a_batch_is_taken_apart_image_by_image() -> None:
     assert part.image.flatten().tolist() == [2, 0]
     assert part.target is not None
     assert part.target.tolist() == [2, 0]
+
+
+@pytest.fixture
+def of_test_images_alone(tmp_path: Path) -> dict[str, Any]:
+    """What a recipe has as data: four good files, all of them in the test split."""
+    for i in range(4):
+        write_image(tmp_path / "films" / f"{i}.png", np.random.default_rng(i).random([1, *SIZE]) * 2 - 1)
+    films = {"name": "folder", "path": "films", "test": 1}
+    return {"root": str(tmp_path), "size": SIZE, "a": {**DEGRADED, "dataset": films}, "b": "same"}
+
+
+def test_a_restorer_without_fit_needs_no_training_images(
+    fitted: Callable[..., Any], of_test_images_alone: dict[str, Any]
+) -> None:
+    run = fitted(data=of_test_images_alone, restorer="identity")
+    assert evaluate(run)["metrics"]["psnr"]["gain"]["value"] == 0
+
+
+def test_a_restorer_that_is_fitted_refuses_to_do_without_training_images(
+    fitted: Callable[..., Any], of_test_images_alone: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=r"data\.b"):
+        fitted(data=of_test_images_alone)
