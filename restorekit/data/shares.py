@@ -14,8 +14,8 @@ def split_shares(groups: Sequence[str], strata: Sequence[str] | None = None, *, 
     """Return the split of each item of a dataset, so that items of one group are in one split.
 
     The draw depends on the names alone: the same groups in another folder are split alike. Each stratum gives its
-    share, rounded, to each split; at least one group if it has three or more, and at least one stays for training. Shares of
-    1 in all leave none: for recipes that train nothing.
+    share, rounded, to each split; at least one group if it has three or more, and at least one stays for training.
+    Shares of 1 in all leave none: for recipes that train nothing.
 
     Args:
         groups: the group of each item, such as the patient or, where that is not known, the file.
