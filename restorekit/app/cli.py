@@ -235,6 +235,21 @@ def evaluate(
 
 
 @app.command()
+def card(
+    run: RunFolder,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="A folder; default: RUN/card.")] = None,
+    about: Annotated[
+        Path | None,
+        typer.Option("--about", metavar="FILE.yaml", help="summary, modality, trained_on, licence, limits, not_for."),
+    ] = None,
+) -> None:
+    """Write a model card: what the model is, its test scores with intervals, its worst images, its limits."""
+    from restorekit.reports.card import card, read_about
+
+    screen.say(f"card: {card(run, out, None if about is None else read_about(about)).resolve()}")
+
+
+@app.command()
 def audit(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     classifier: Annotated[

@@ -20,7 +20,7 @@ __all__ = ["Commands", "known", "rows", "versions"]
 GROUPS = {
     "Prepare": ("data", "check"),
     "Train": ("run", "resume"),
-    "Evaluate": ("evaluate", "audit", "compare", "profile"),
+    "Evaluate": ("evaluate", "audit", "compare", "profile", "card"),
     "Restore": ("restore",),
     "Extend": ("list", "plugin"),
 }

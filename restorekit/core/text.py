@@ -51,10 +51,12 @@ _MINUS = "\u2212"
 
 def label(name: str) -> str:
     """Return the display name of a metric."""
+    if name in _LABELS:
+        return _LABELS[name]
     base, _, number = name.rpartition("_")
-    if number.isdigit() and base in _LABELS:  # psnr_2, the second of the name
-        return f"{_LABELS[base]} {number}"
-    return _LABELS.get(name, name.replace("_", " "))
+    if number.isdigit():  # psnr_2, the second of the name
+        return f"{label(base)} {number}"
+    return " ".join(_LABELS.get(word, word) for word in name.split("_"))
 
 
 def split_word(split: str) -> str:
@@ -90,8 +92,7 @@ def short(value: float) -> str:
 
 def in_decibels(metric: str) -> bool:
     """True for scores in dB."""
-    base, _, number = metric.rpartition("_")
-    return (base if number.isdigit() else metric) in _DECIBELS
+    return any(word in _DECIBELS for word in metric.split("_"))
 
 
 def p_value(value: Any) -> str:

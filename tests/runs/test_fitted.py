@@ -1,6 +1,7 @@
 """Recipes that name a restorer: fitted, scored, saved, loaded and restored with, without any training."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from restorekit import Batch, CheckpointError, DataError, Output, RecipeError, Restorer, load, write_image
 from restorekit.core.errors import dotted
+from restorekit.core.text import number
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
+from restorekit.reports.card import card, read_about
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.runs.check import check_restorer
@@ -252,3 +256,36 @@ def test_a_restorer_that_is_fitted_refuses_to_do_without_training_images(
 ) -> None:
     with pytest.raises(DataError, match=r"data\.b"):
         fitted(data=of_test_images_alone)
+
+
+def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
+    fitted: Callable[..., Any], of_test_images_alone: dict[str, Any], tmp_path: Path
+) -> None:
+    run = fitted(data=of_test_images_alone, restorer={"name": "identity"})
+    found = evaluate(run)["metrics"]["psnr"]["restored"]
+    about = tmp_path / "about.yaml"
+    about.write_text("licence: CC0-1.0\nlimits: [Lines are lost.]\n", encoding="utf-8")
+    page = card(run.folder, tmp_path / "card", read_about(about))
+    text = page.read_text("utf-8")
+    for stated in (
+        "CC0-1.0",
+        "Lines are lost.",
+        number(found["value"], "psnr"),
+        number(found["low"], "psnr", unit=False),
+    ):
+        assert stated in text
+    pictures = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(pictures) == 4
+    for name in pictures:
+        with Image.open(page.parent / name) as strip:
+            assert strip.width == 3 * 320  # degraded, restored, good
+
+
+def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
+    fitted: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="no test scores"):
+        card(fitted().folder)
+    (tmp_path / "about.yaml").write_text("lmits: [none]", encoding="utf-8")
+    with pytest.raises(RecipeError, match="lmits"):
+        read_about(tmp_path / "about.yaml")
