@@ -29,7 +29,15 @@ out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty()
 err = Console(soft_wrap=True, highlight=False, stderr=True)
 GAP = 2
 """Columns of the screen between two of a table."""
-IMAGES = {"score": "", "poor": "degraded", "restored": "restored", "gain": "gain", "good": "good"}
+IMAGES = {
+    "score": "",
+    "poor": "degraded",
+    "restored": "restored",
+    "gain": "gain",
+    "baseline": "baseline",
+    "over_baseline": "over baseline",
+    "good": "good",
+}
 """The parts of a metric, and how each is called in the table of scores."""
 LONG = 24 * 3600
 """Seconds of training from which a hint says how to shorten a run."""

@@ -49,6 +49,8 @@ __all__ = [
 Rows = NDArray[np.float64]
 TARGETS = {"none": "class", "class": "class", "labels": "label", "numbers": "number", "mask": "mask"}
 """What a target is called, by the kind of task."""
+GAINS = {"poor": "gain", "baseline": "over_baseline"}
+"""What restored images are compared with, and how the difference is called."""
 GOOD = 500
 """Good images that are scored beside the poor ones, at most: evenly spread over their split."""
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -57,7 +59,7 @@ SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass
 class _Measured:
-    """Rows of each metric for the images of a split before restoration, "poor" or "good", and after it, "restored"."""
+    """Rows of each metric by which images: "poor", before restoration; "restored"; "baseline", by that; or "good"."""
 
     metrics: Mapping[str, Metric]
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
@@ -187,6 +189,8 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
     if not run.images.sizes.get(split):
         raise DataError(f"data.a: has no images in split {split!r}, so there is nothing to evaluate")
     state = run.load()
+    if run.baseline is not None:
+        run.fit_to_training_images(run.baseline)
     metrics = all_metrics(run)
     seen = _measure(run, split, metrics, before=True, say=say)
     say("intervals")
@@ -214,6 +218,7 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
         "task": asdict(domain.task) if run.recipe.predicts else None,
         "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
         "metrics": found,
+        "baseline": None if run.recipe.evaluate.baseline is None else run.recipe.evaluate.baseline.name,
         "confusion": _confusion(seen, domain.classes),
         "constant": _constant(seen, domain.classes, over, run.recipe.evaluate.confidence),
         "channel_spread": _channel_spread(seen),
@@ -305,11 +310,15 @@ def _measure(
 
 def _measure_batch(run: Experiment, seen: _Measured, batch: Batch, output: Output, *, before: bool) -> None:
     prediction, task = output.prediction, run.images.domains["a"].task
+    compared = {"poor": enlarged(batch.image, output.image)}
+    if before and run.baseline is not None:
+        compared["baseline"] = run.baseline.restore(batch.image).image.float()
     for name, metric in seen.metrics.items():
         known = batch.with_truth.tolist() if metric.needs == "truth" else [True] * len(batch.key)
         seen.note(name, "restored", metric, output.image.float(), prediction, batch, known)
         if before and metric.needs != "target":
-            seen.note(name, "poor", metric, enlarged(batch.image, output.image), prediction, batch, known)
+            for which, image in compared.items():
+                seen.note(name, which, metric, image, prediction, batch, known)
     seen.targets += targets(batch, task)
     if prediction is not None and task.kind != "mask":  # masks of a whole split would fill the memory
         seen.predictions += list(prediction.cpu())
@@ -353,7 +362,7 @@ def _beside(
     over_good = resamples(units(good.groups), len(over.rows), seed_of(run.recipe.seed, drawn), unit)
     for (name, _), rows in good.rows.items():
         metric = good.metrics[name]
-        parts = _parts(metric, rows, None, np.array([]))
+        parts = _parts(metric, rows, {}, np.array([]))
         found[name]["good"] = _entry(
             *parts["restored"], over_good, confidence, biased=metric.biased, proportion=metric.proportion
         )
@@ -450,18 +459,18 @@ def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dic
     known = known_targets(task, seen.targets)
     if metric.needs == "target" and not known.any():
         return entry | {"undefined": f"no image of this split has a known {TARGETS[task.kind]}", "score": None}
-    after, before = seen.rows[name, "restored"], seen.rows.get((name, "poor"))
-    for part, (function, chosen) in _parts(metric, after, before, known).items():
+    after, others = seen.rows[name, "restored"], {which: seen.rows.get((name, which)) for which in GAINS}
+    for part, (function, chosen) in _parts(metric, after, others, known).items():
         entry[part] = _entry(
             function,
             chosen,
             over,
             run.recipe.evaluate.confidence,
             biased=metric.biased,
-            proportion=metric.proportion and part != "gain",
+            proportion=metric.proportion and part not in GAINS.values(),
         )
         if entry[part] is None:
-            endless = any(rows is not None and np.isinf(rows).any() for rows in (after, before))
+            endless = any(rows is not None and np.isinf(rows).any() for rows in (after, *others.values()))
             entry["undefined"] = "infinite for one image or more" if endless else metric.undefined
     return entry
 
@@ -481,18 +490,28 @@ def _entry(
 
 
 def _parts(
-    metric: Metric, after: Rows, before: Rows | None, known: NDArray[np.bool_]
+    metric: Metric, after: Rows, others: Mapping[str, Rows | None], known: NDArray[np.bool_]
 ) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
     """What is reported of a metric: functions of which images count, and the images for which each is defined."""
     done = defined(metric, after, known)
     if metric.needs == "target":
         return {"score": (lambda rows: metric.reduce(after[rows]), done)}
     parts: dict[str, Any] = {"restored": (lambda rows: metric.reduce(after[rows]), done)}
-    if before is not None:
-        had = ~np.isnan(before[:, 0])
-        parts["poor"] = (lambda rows: metric.reduce(before[rows]), had)
-        parts["gain"] = (lambda rows: _gain(metric, after, before, rows[(done & had)[rows]]), done & had)
+    for which, other in others.items():
+        if other is not None:
+            parts |= _against(metric, after, other, done, which)
     return parts
+
+
+def _against(
+    metric: Metric, after: Rows, other: Rows, done: NDArray[np.bool_], which: str
+) -> dict[str, tuple[Callable[[Indices], float], NDArray[np.bool_]]]:
+    """What is reported of other images, and of the restored ones less those."""
+    had = ~np.isnan(other[:, 0])
+    return {
+        which: (lambda rows: metric.reduce(other[rows]), had),
+        GAINS[which]: (lambda rows: _gain(metric, after, other, rows[(done & had)[rows]]), done & had),
+    }
 
 
 def defined(metric: Metric, rows: Rows, known: NDArray[np.bool_]) -> NDArray[np.bool_]:

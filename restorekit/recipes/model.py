@@ -284,6 +284,8 @@ class Evaluate(_Model):
 
     metrics: list[PartSpec] = []
     """The scores."""
+    baseline: PartSpec | None = None
+    """A restorer that is scored on the same images; scores less its scores are reported. Null: none."""
     times: int = Field(default=1, ge=1)
     """How often the restoring translator is applied. Classes always come from the first pass."""
     resamples: int = Field(default=1000, ge=10)

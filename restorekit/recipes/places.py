@@ -30,6 +30,7 @@ PART_PLACES: Mapping[Place, str] = {
     ("train", "discriminator_schedule"): "schedule",
     ("losses",): "loss",
     ("evaluate", "metrics"): "metric",
+    ("evaluate", "baseline"): "restorer",
     ("watch",): "logger",
 }
 """Where a recipe names parts; losses, metrics and loggers are lists, and `*` stands for any key."""

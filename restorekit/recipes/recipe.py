@@ -259,4 +259,7 @@ def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
     if isinstance(recipe, RestorerRecipe):  # a run folder keeps the paths of other runs, wherever it is loaded from
         part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.restorer.spec))
         recipe = recipe.model_copy(update={"restorer": part})
+    if recipe.evaluate.baseline is not None:
+        part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.evaluate.baseline.spec))
+        recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"baseline": part})})
     return recipe.with_origins(origins, parts)

@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from restorekit.core import text
 from restorekit.core.errors import DataError, RecipeError
@@ -17,6 +18,7 @@ from restorekit.core.text import label, number, value_of
 from restorekit.evaluation import gallery
 from restorekit.io.files import replacing, write_text
 from restorekit.reports import findings, towards
+from restorekit.reports.report import image_columns
 from restorekit.runs.runfolder import Json, RunFolder
 
 __all__ = ["About", "card", "read_about"]
@@ -132,12 +134,12 @@ def _tested_on(scores: Json) -> str:
 
 
 def _scores(scores: Json) -> tuple[list[str], list[list[str]]]:
-    rows = []
+    rows, columns = [], image_columns(scores)
     for name, metric in scores["metrics"].items():
         single = metric.get("score")
-        entries = [None, single, None] if single else [metric.get(key) for key in ("poor", "restored", "gain")]
-        rows.append([label(name), *(_cell(entry, name) for entry in entries)])
-    return ["score", "input", "restored", "gain"], rows
+        entries = {"restored": single} if single else metric
+        rows.append([label(name), *(_cell(entries.get(column), name) for column in columns)])
+    return ["Score", *columns.values()], rows
 
 
 def _cell(entry: Any, name: str) -> str:

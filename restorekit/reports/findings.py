@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restorekit.core.text import bounds, count, label, number, split_word, value_of, with_interval, within
+from restorekit.core.text import bounds, count, difference, label, number, split_word, value_of, with_interval, within
 from restorekit.data.warnings import few_images
 from restorekit.evaluation.changes import classify
 from restorekit.runs.runfolder import Json
@@ -26,6 +26,7 @@ def score_sentences(scores: Json) -> list[str]:
     confidence = scores.get("confidence")
     restored = [n for n, m in metrics.items() if value_of(m.get("restored")) is not None and "good" not in m]
     sentences = [*(_restored(name, metrics[name], confidence) for name in restored[:3]), *_harmed(scores)]
+    sentences += [_over(name, metrics[name], scores) for name in restored[:3] if "over_baseline" in metrics[name]]
     found = [n for n in _LEADING if n in metrics and value_of(metrics[n].get("score")) is not None]
     found = found or [n for n, m in metrics.items() if value_of(m.get("score")) is not None]
     sentences += [_classified(name, metrics[name], scores) for name in found[:1]]
@@ -95,6 +96,21 @@ def _restored(name: str, metric: Json, confidence: Any) -> str:
         return f"{_capital(what)} went {values}; of the images where both are defined, restoration {verb} it."
     ends = {"worse": ", which is worse", "improved": ", and lower is better" if verb == "lowered" else ""}
     return f"Restoration {verb} {what} {values}{ends.get(change.quality, '')}."
+
+
+def _over(name: str, metric: Json, scores: Json) -> str:
+    """Return whether restored images are better than those of the baseline by a metric."""
+    by, entry = scores.get("baseline"), metric.get("over_baseline") or {}
+    value = value_of(entry)
+    if value is None:
+        return f"{_capital(label(name))} of {by} is not defined on these images."
+    interval = bounds(entry, name)
+    found = difference(value, name) + (f" ({within(interval, scores.get('confidence'))})" if interval else "")
+    low, high = value_of(entry.get("low")), value_of(entry.get("high"))
+    if low is None or high is None or low <= 0 <= high:
+        return f"No significant difference in {label(name)} to {by} on the same images: {found}."
+    word = "better" if (value > 0) == (metric.get("better") != "lower") else "worse"
+    return f"{_capital(label(name))} is {word} than that of {by} on the same images: {found}."
 
 
 def _harmed(scores: Json) -> list[str]:

@@ -23,7 +23,7 @@ from restorekit.runs import health as training_health
 from restorekit.runs import signs
 from restorekit.runs.runfolder import FILES, Columns, Json, RunFolder
 
-__all__ = ["report"]
+__all__ = ["image_columns", "report"]
 
 COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
 """What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
@@ -92,6 +92,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "scores": scores,
         "untested": untested,
         "score_rows": _score_rows(scores),
+        "image_columns": list(image_columns(scores).values()),
         "harm": _harm(scores),
         "task": _task(scores),
         "charts": _score_charts(scores, recipe),
@@ -169,12 +170,20 @@ def _mapping(value: Any) -> Json:
     return value if isinstance(value, Mapping) else {}
 
 
+def image_columns(scores: Json) -> dict[str, str]:
+    """Return the columns of the table of image metrics, with their titles."""
+    columns = {"poor": "Degraded", "restored": "Restored", "gain": "Gain"}
+    if scores.get("baseline"):
+        columns |= {"baseline": str(scores["baseline"]), "over_baseline": f"Over {scores['baseline']}"}
+    return columns
+
+
 def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of three tables: image metrics, those by which good images were scored too, class metrics."""
     rows: dict[str, list[dict[str, Any]]] = {"images": [], "domains": [], "classes": []}
     for name, metric in _mapping(scores.get("metrics")).items():
         kind = "classes" if "score" in metric else "domains" if "good" in metric else "images"
-        keys = {"classes": ("score",), "domains": towards.KINDS, "images": ("poor", "restored", "gain")}[kind]
+        keys = {"classes": ("score",), "domains": towards.KINDS, "images": tuple(image_columns(scores))}[kind]
         cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
         last = _mapping(metric.get(keys[0]) or metric.get("restored"))
         row = {"name": label(name), "unit": metric.get("unit", ""), "cells": cells}

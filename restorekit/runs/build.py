@@ -27,7 +27,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.average import Average
-from restorekit.runs.check import check, check_restorer, untrained_head
+from restorekit.runs.check import check, check_restorer, make_baseline, untrained_head
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import FittedRun
@@ -99,6 +99,7 @@ def build_fitted(
         folder=folder,
         libraries=_libraries(spec, plugins),
         part=check_restorer(spec, parts, images.domains),
+        baseline=make_baseline(spec, parts, images.domains["a"]),
         metrics=make_metrics(spec, parts, images.domains["a"]),
     )
 
@@ -155,6 +156,7 @@ def build(
         folder=folder,
         libraries=_libraries(spec, plugins),
         metrics=metrics,
+        baseline=make_baseline(spec, parts, images.domains["a"]),
         nets=nets,
         terms=terms,
         optimization=make_optimization(spec, parts, nets, steps),

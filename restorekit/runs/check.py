@@ -27,11 +27,11 @@ from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes import recipe
 from restorekit.recipes.audit_classifier import classifier_recipe, needs_classes
-from restorekit.recipes.model import IncompatibleRecipeError, Recipe, RestorerRecipe
+from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.nets import Term, build_nets, make_metrics, make_terms, placeholder_domains
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, lacks_numbers, require_prediction
 
-__all__ = ["check", "check_restorer", "untrained_head"]
+__all__ = ["check", "check_restorer", "make_baseline", "untrained_head"]
 
 Found = ErrorRecord | tuple[Place, str]
 """An error, or the place and the text of something that does not fit."""
@@ -57,6 +57,7 @@ def check(spec: Recipe, parts: Parts, domains: Mapping[str, Domain] | None = Non
     errors += [*_misfits(spec, terms), *_metric_errors(spec, parts, domains["a"])]
     errors += [] if errors else _shape_errors(spec, parts, domains, terms)
     errors += _audit_errors(spec, parts, domains)
+    make_baseline(spec, parts, domains["a"])
     if errors:
         raise IncompatibleRecipeError(spec, *errors)
 
@@ -308,6 +309,22 @@ def _of_images(spec: Recipe, parts: Parts, domain: Domain, terms: list[Term]) ->
             yield ("evaluate", "metrics", i), f"{metric.name} scores restored images; {why}; remove it"
 
 
+def make_baseline(spec: AnyRecipe, parts: Parts, domain: Domain) -> Restorer | None:
+    """Return the restorer that a recipe compares its own with; None: there is none.
+
+    Raises:
+        RecipeError: if it cannot be made for the images, or makes them of another size.
+    """
+    if spec.evaluate.baseline is None:
+        return None
+    with spec.at("evaluate", "baseline"):
+        part: Restorer = spec.part(parts, "evaluate", "baseline")(domain)
+    if part.scale != spec.data.scale:
+        why = f"must have data.scale, {spec.data.scale}; {spec.evaluate.baseline.name!r} has {part.scale}"
+        raise IncompatibleRecipeError(spec, (("evaluate", "baseline"), why))
+    return part
+
+
 def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Domain] | None = None) -> Restorer:
     """Check a recipe that names a restorer, and return that; no data is read.
 
@@ -326,4 +343,5 @@ def check_restorer(spec: RestorerRecipe, parts: Parts, domains: Mapping[str, Dom
             name = spec.restorer.name
             why = f"{spec.evaluate.metrics[i].name} scores predictions, and the restorer {name!r} makes none"
             raise IncompatibleRecipeError(spec, (("evaluate", "metrics", i), why))
+    make_baseline(spec, parts, domain)
     return part

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor
 
 import restorekit
+from restorekit.core.errors import DataError
 from restorekit.core.restorer import Restorer
-from restorekit.core.types import Metric
+from restorekit.core.types import Batch, Metric
+from restorekit.data.splits import SIDES, SideName
 from restorekit.discovery import plugins
 from restorekit.io.files import read_own_json, write_text
 from restorekit.recipes.model import AnyRecipe
@@ -25,6 +28,20 @@ from restorekit.runs.engine import Engine
 from restorekit.runs.images import Images
 
 __all__ = ["Experiment"]
+
+
+class _TrainingImages(Iterable[Batch]):
+    """Batches of a side's training images, made again at each iteration."""
+
+    def __init__(self, name: SideName, make: Callable[[], Iterator[Batch]]) -> None:
+        self.name, self.make = name, make
+
+    def __iter__(self) -> Iterator[Batch]:
+        batch = None
+        for batch in self.make():
+            yield batch
+        if batch is None:
+            raise DataError(f"data.{self.name}: the training split has no images, and the restorer is fitted to them")
 
 
 @dataclass(kw_only=True)
@@ -38,6 +55,8 @@ class Experiment(ABC):
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries of restorekit and of the plugins whose parts are used."""
+    baseline: Restorer | None = None
+    """What its scores are compared with, of `evaluate.baseline`."""
     step: int = 0
     """Training steps that were taken; 0 of what needs none."""
 
@@ -74,6 +93,14 @@ class Experiment(ABC):
         """Evaluation mode without gradients; the mode before is restored afterwards."""
         with torch.inference_mode():
             yield
+
+    def fit_to_training_images(self, part: Restorer) -> None:
+        """Fit a restorer to the training images of both sides.
+
+        Raises:
+            DataError: if it is fitted to images of a side that has none.
+        """
+        part.fit(*(_TrainingImages(name, partial(self.images.scoring, "train", name=name)) for name in SIDES))
 
     @abstractmethod
     def networks(self) -> dict[str, Any]:

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from restorekit.core.errors import CheckpointError, DataError
+from restorekit.core.errors import CheckpointError
 from restorekit.core.restorer import Restorer
-from restorekit.core.types import Batch
-from restorekit.data.splits import SIDES, SideName
 from restorekit.recipes.model import RestorerRecipe
 from restorekit.runs.checkpoint import kept_checkpoint, read_checkpoint, write_checkpoint
 from restorekit.runs.experiment import Experiment
 
 __all__ = ["FittedRun", "load_restorer"]
-
-
-class _TrainingImages(Iterable[Batch]):
-    """Batches of a side's training images, made again at each iteration."""
-
-    def __init__(self, name: SideName, make: Callable[[], Iterator[Batch]]) -> None:
-        self.name, self.make = name, make
-
-    def __iter__(self) -> Iterator[Batch]:
-        batch = None
-        for batch in self.make():
-            yield batch
-        if batch is None:
-            raise DataError(f"data.{self.name}: the training split has no images, and the restorer is fitted to them")
 
 
 @dataclass(kw_only=True)
@@ -59,7 +41,7 @@ class FittedRun(Experiment):
         Raises:
             DataError: if it is fitted to images of a side that has none.
         """
-        self.part.fit(*(_TrainingImages(name, partial(self.images.scoring, "train", name=name)) for name in SIDES))
+        self.fit_to_training_images(self.part)
 
     def save(self) -> Path:
         """Write the fitted state of the part as the checkpoint of step 0, completely or not at all.

@@ -19,6 +19,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.reports.card import card, read_about
+from restorekit.reports.report import report
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.runs.check import check_restorer
@@ -289,3 +290,23 @@ def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
     (tmp_path / "about.yaml").write_text("lmits: [none]", encoding="utf-8")
     with pytest.raises(RecipeError, match="lmits"):
         read_about(tmp_path / "about.yaml")
+
+
+@pytest.mark.parametrize("baseline", ["identity", "to_mean"])
+def test_scores_over_a_baseline_are_those_of_the_run_less_those_of_the_baseline(
+    fitted: Callable[..., Any], baseline: str
+) -> None:
+    run = fitted(restorer={"name": "to_mean", "noise": 0.1}, evaluate={"metrics": ["psnr"], "baseline": baseline})
+    found = evaluate(run)["metrics"]["psnr"]
+    alone = evaluate(fitted("alone", restorer={"name": baseline}))["metrics"]["psnr"]
+    assert found["baseline"]["value"] == pytest.approx(alone["restored"]["value"])
+    over = found["restored"]["value"] - alone["restored"]["value"]
+    assert found["over_baseline"]["value"] == pytest.approx(over)
+    assert found["over_baseline"]["low"] <= over <= found["over_baseline"]["high"]
+    page = report(run.folder).read_text("utf-8")
+    assert f"Over {baseline}" in page
+
+
+def test_a_baseline_of_another_scale_is_refused(fitted: Callable[..., Any]) -> None:
+    with pytest.raises(RecipeError, match=r"evaluate\.baseline"):
+        fitted(evaluate={"metrics": ["psnr"], "baseline": {"name": "bicubic", "scale": 2}})

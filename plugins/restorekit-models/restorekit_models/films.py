@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from restorekit_film.generator import film_restorer
 from restorekit_film.ranges import Ranges
-from safetensors.torch import load
 from torch import Tensor
 
 from restorekit import CheckpointError, Domain, Generator, Output, RecipeError, Restorer, nd
+from restorekit_models.registry import FILM_BASE_RANGES, FILM_BASE_STRUCTURE, FILM_BASE_TONE, File, tensors
 
 __all__ = ["film_base"]
 
-STRUCTURE = "film_base_structure.safetensors"
-TONE = "film_base_tone.safetensors"
-RANGES = "film_base_ranges.safetensors"
-DIGESTS = {
-    STRUCTURE: "8c45db4dd9a108d368f81f4846fe78e4bfd04a41e71347576e98dd62275fc131",
-    TONE: "d2dd9d1820a3311111e3770e54954f4e421bc18caa174b5ebf2d44a435794d36",
-    RANGES: "ed9ee38385016f95dd0a9b7e497122c085ea1003f7d8bdbedfbb464e1500daed",
-}
-"""SHA-256 of the files."""
 SIZES = (512, 2048)
 """Longer sides of films that are as fine as those of training, 1024, within a factor of two."""
 MEASURED = 32
@@ -110,27 +99,15 @@ def film_base(domain: Domain, *, structure: Strength = 1.0, tone: Strength = 1.0
     gray = Domain(domain.name, 1, domain.size)
     networks = []
     if structure > 0:
-        networks.append(_loaded(film_restorer(gray, gray, size="base", tone=0, structure=structure), STRUCTURE))
+        network = film_restorer(gray, gray, size="base", tone=0, structure=structure)
+        networks.append(_loaded(network, FILM_BASE_STRUCTURE))
     if tone > 0:
-        networks.append(
-            _loaded(film_restorer(gray, gray, size="tiny", structure=0, haze=True, tone=tone, caution=caution), TONE)
-        )
-    return Films(networks, Ranges.load(_tensors(RANGES)))
+        network = film_restorer(gray, gray, size="tiny", structure=0, haze=True, tone=tone, caution=caution)
+        networks.append(_loaded(network, FILM_BASE_TONE))
+    return Films(networks, Ranges.load(tensors(FILM_BASE_RANGES)))
 
 
-def _loaded(network: Generator, name: str) -> Generator:
-    """Return the network with the weights of a file of this package."""
-    network.load_state_dict(_tensors(name))
+def _loaded(network: Generator, file: File) -> Generator:
+    """Return the network with the weights of a file."""
+    network.load_state_dict(tensors(file))
     return network
-
-
-def _tensors(name: str) -> dict[str, Tensor]:
-    """Return the tensors of a file of this package.
-
-    Raises:
-        CheckpointError: if the file is damaged.
-    """
-    data = (files("restorekit_models") / "weights" / name).read_bytes()
-    if (digest := hashlib.sha256(data).hexdigest()) != DIGESTS[name]:
-        raise CheckpointError(f"{name}: SHA-256 must be {DIGESTS[name]}; got {digest}; install restorekit-models again")
-    return load(data)

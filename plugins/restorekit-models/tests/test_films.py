@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from restorekit_models import films
+from restorekit_models import registry
 from restorekit_models.films import film_base
 from torch import Tensor
 
@@ -58,11 +58,11 @@ def test_it_is_loaded_by_its_name() -> None:
 def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "restorekit_models"
     shutil.copytree(Path(str(files("restorekit_models"))), copy)
-    file = copy / "weights" / films.STRUCTURE
+    file = copy / "weights" / registry.FILM_BASE_STRUCTURE.name
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    monkeypatch.setattr(films, "files", lambda package: tmp_path / package)
+    monkeypatch.setattr(registry, "files", lambda package: tmp_path / package)
     with pytest.raises(CheckpointError, match="SHA-256"):
         film_base(GRAY)
 
