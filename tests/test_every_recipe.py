@@ -56,6 +56,13 @@ SMALL = {
         "data.batch=2",
         "train.schedule.warmup=0",
     ],
+    "own_films": [
+        "data.window=[48, 48]",
+        "data.size=[48, 48]",
+        "data.a.crop=56",
+        "data.batch=2",
+        "train.schedule.warmup=0",
+    ],
     **{
         name: [
             "data.size=[32, 32]",
@@ -163,9 +170,12 @@ def test_fits_the_schema_of_recipes_and_with_a_wrong_key_does_not(path: Path, va
     data = YAML(typ="safe").load(text)
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(data)] == []
     wrong = YAML(typ="safe").load(text)
-    part, place = (
-        (wrong["restorer"], "$.restorer") if "restorer" in wrong else (wrong["nets"]["generator"], "$.nets.generator")
-    )
+    places = {
+        "$.restorer": wrong.get("restorer"),
+        "$.nets.generator": wrong.get("nets", {}).get("generator"),
+        "$.evaluate.baseline": wrong.get("evaluate", {}).get("baseline"),
+    }
+    place, part = next((place, part) for place, part in places.items() if part is not None)
     part["wdth"] = 3
     assert [error.json_path for error in validator.iter_errors(wrong)] == [place]
     assert [error.json_path for error in validator.iter_errors({**data, "sed": 1})] == ["$"]
@@ -266,7 +276,7 @@ def test_trains_two_steps(
     sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
     if recipe.load(path, known).data.a.name == "r2cgan_folders":
         sets.append(f"data.root={published}")
-    elif path.stem.startswith(("restore_xray", "denoise_")):
+    elif path.stem.startswith(("restore_xray", "denoise_", "own_films")):
         sets.append(f"data.root={request.getfixturevalue('films')}")
     elif path.stem == "r2cgan_ecg":
         sets.append(f"data.root={request.getfixturevalue('stressed')}")

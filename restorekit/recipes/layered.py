@@ -26,6 +26,8 @@ EXCLUSIVE = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("tra
 """Setting the one in a later layer takes back the other."""
 PATHS: Sequence[Place] = (("data", "root"), ("nets", "teacher"), ("nets", "weights"), ("nets", "weights", "file"))
 """Values that are paths: a relative one starts where the file that names it is."""
+OF_PACKAGE = re.compile(r"([A-Za-z_]\w+):(?!\\)(.+)")
+"""`PACKAGE:PATH`, a file of an installed package; a Windows drive has one letter."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def name_of(spec: Any) -> str | None:
 def _placed(place: Place, value: Any, start: Path) -> Any:
     """Return the value at a place of a recipe, `start` before its relative paths: that of the file that names them."""
     for path in PATHS:
-        if place == path and isinstance(value, str):
+        if place == path and isinstance(value, str) and not OF_PACKAGE.match(value):
             return str((start / Path(value).expanduser()).resolve())
     if isinstance(value, dict) and any(path[: len(place)] == place for path in PATHS):
         return {key: _placed((*place, key), inner, start) for key, inner in value.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from restorekit.core.types import Nets
+from restorekit.recipes.layered import OF_PACKAGE
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, Weights
 
 __all__ = ["load_weights", "read_weights"]
@@ -34,9 +37,13 @@ def read_weights(spec: Recipe) -> Tensors:
     assert asked is not None
     path = Path(asked.file)
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else _of_torch(path)
+        with _on_disk(asked.file) as path:
+            found = load_file(path) if path.suffix == ".safetensors" else _of_torch(path)
     except FileNotFoundError as error:
         raise IncompatibleRecipeError(spec, ((*AT, "file"), f"{path}: no such file")) from error
+    except ModuleNotFoundError as error:
+        why = f"{asked.file}: the package {error.name} is not installed"
+        raise IncompatibleRecipeError(spec, ((*AT, "file"), why)) from error
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         why = str(error).partition("\n")[0]
         hint = "write it as safetensors if it holds more than tensors"
@@ -50,6 +57,18 @@ def read_weights(spec: Recipe) -> Tensors:
         why = f"no name in {path} begins with {unused[0]!r}; the first is {min(found)!r}"
         raise IncompatibleRecipeError(spec, ((*AT, "map"), why))
     return _mapped(spec, asked, found)
+
+
+@contextmanager
+def _on_disk(file: str) -> Iterator[Path]:
+    """Yield the path of a file, which may be one of an installed package."""
+    found = OF_PACKAGE.fullmatch(file)
+    if found is None:
+        yield Path(file)
+        return
+    package, path = found.groups()
+    with as_file(files(package).joinpath(path)) as place:
+        yield place
 
 
 def _of_torch(path: Path) -> Tensors:

@@ -416,6 +416,8 @@ def test_weights_that_do_not_fit_are_named(build_run: Build, tmp_path: Path) -> 
     _, file = given_weights(build_run, tmp_path, ".safetensors")
     wanted: list[tuple[Any, str]] = [
         (str(file), r"nets\.weights: .*extra\.step"),
+        ("no_such_package:w.safetensors", r"nets\.weights\.file: .*no_such_package"),
+        ("restorekit:w.safetensors", r"nets\.weights\.file: .*w\.safetensors: no such file"),
         ({"file": str(file), "map": {"modle.": "ab.generator."}}, r"nets\.weights\.map: .*'modle\.'"),
         ({"file": str(file), "map": {"model.": "ab.", "extra.": None}}, r"nets\.weights: .*ab\."),
         (str(tmp_path / "none.pth"), r"none\.pth"),
