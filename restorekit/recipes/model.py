@@ -195,8 +195,7 @@ class Weights(_Model):
 
     file: str
     """A `.safetensors` file, or one of torch.save, read without running code. A path is relative to the recipe;
-    `PACKAGE:PATH` is a file of an installed package, such as `restorekit_models:weights/film_base_structure.safetensors`.
-    """
+    `PACKAGE:PATH` is a file of an installed package: `restorekit_models:weights/film_base_structure.safetensors`."""
     map: dict[str, str | None] = {}
     """Beginnings of the file's names, and what stands there instead, such as `{model.: ab.generator.}`; the longest
     that fits counts. Null: what begins so is left out."""
