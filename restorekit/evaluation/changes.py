@@ -18,6 +18,8 @@ Quality = Literal["improved", "worse", "same", "untested", "undirected"]
 Place = Literal["nearer", "farther", "mixed", "same", "untested", "absent"]
 Side = Literal["", "below", "above"]
 
+FEW_GOOD = 5
+"""Below so many good images, nothing is said of what lies beyond all of them."""
 OVER_SMOOTHED = {("noise_level", "below"), ("resolution_level", "below"), ("blur_level", "above")}
 """A smoothing filter moves images there: less noise, less detail or more blur than any good image has."""
 
@@ -129,7 +131,9 @@ def _beyond(metric: Mapping[str, Any]) -> Side:
     spread, ends = metric.get("spread"), metric.get("range")
     restored = spread.get("restored") if isinstance(spread, Mapping) else None
     poor = spread.get("poor") if isinstance(spread, Mapping) else None
-    if not restored or not ends:
+    good = metric.get("good")
+    few = isinstance(good, Mapping) and (good.get("n") or FEW_GOOD) < FEW_GOOD
+    if not restored or not ends or few:
         return ""
     middle = len(restored) // 2
     side = beyond(restored[middle], *ends)

@@ -20,7 +20,9 @@ __all__ = ["COLUMNS", "SHOWN", "chosen", "evenly", "read", "write"]
 
 SHOWN = 6
 INDEX = "pictures.csv"
-COLUMNS = ("poor", "restored", "truth")
+COLUMNS = ("poor", "restored", "truth", "change")
+CHANGE = 2
+"""How many times larger a change is shown than it is; the middle gray is none."""
 SYNTHETIC = "-synthetic"
 """Ends the names of pictures of phantoms."""
 PHANTOM = "Synthetic phantom, no patient image"
@@ -39,7 +41,7 @@ def evenly(count: int, most: int = SHOWN) -> list[int]:
 
 
 def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, synthetic: bool = False) -> None:
-    """Write a PNG file each of poor, restored and, where it is known, the truth, and last the table that names them.
+    """Write a PNG file each of poor, restored, the change, and where it is known the truth; last the table of them.
 
     Args:
         folder: where; what stood there of an earlier evaluation counts no more.
@@ -49,6 +51,7 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, sy
             that they can be laid side by side.
     """
     (folder / INDEX).unlink(missing_ok=True)  # a kill leaves no table, and without it there are no pictures
+    images = _with_change(images)
     columns = [name for name in COLUMNS if name in images]
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
@@ -61,6 +64,13 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, sy
             draw_picture(folder / name, shown[column], like=shown.get("poor"), about=PHANTOM if synthetic else "")
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())
+
+
+def _with_change(images: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the images and what restoration changed; of signals, whose curves lie one below the other, nothing."""
+    if not {"poor", "restored"} <= set(images) or images["poor"].ndim == 3:
+        return images
+    return {**images, "change": (CHANGE * (images["restored"] - images["poor"])).clamp(-1, 1)}
 
 
 def read(folder: Path) -> dict[str, dict[str, Path]]:

@@ -27,6 +27,8 @@ __all__ = ["image_columns", "report"]
 
 COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
 """What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
+SHOWN = {"poor": "degraded", "change": f"change, {gallery.CHANGE} times"}
+"""What stands beneath a picture of a column, where it is not the name of the column."""
 NETWORKS = {
     "ab": "restores: a to b",
     "ba": "degrades: b to a",
@@ -123,7 +125,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
         "traces": traced(_traces(run, scores), synthetic),
         "has_rows": (folder / "scores/test.csv").is_file(),
-        "one_way": bool(networks) and "ba" not in networks,
+        "one_way": "restorer" in recipe or (bool(networks) and "ba" not in networks),
         "translates": translates,
         "recipe": recipe,
         "recipe_text": run.recipe_text(recipe),
@@ -420,7 +422,7 @@ def _shots(run: RunFolder, scores: Json) -> list[dict[str, Any]]:
     shots = []
     for key, of in files.items():
         pictures = {name: run.picture(path.relative_to(run.path).as_posix()) for name, path in of.items()}
-        shown = {name: picture for name, picture in pictures.items() if picture}
+        shown = {SHOWN.get(name, name): picture for name, picture in pictures.items() if picture}
         if shown:
             worst = f"lost most: {lost['name']} {lost['gain']}" if lost and key == lost["worst"] else ""
             shots.append({"key": key, "pictures": shown, "answer": predicted.get(key, ""), "worst": worst})

@@ -137,7 +137,7 @@ def test_the_same_scores_twice(saved: Build) -> None:
     run = saved("psnr", "accuracy", data__a=toy(), nets__head=HEAD)
     evaluate(run)
     first = {p.name: p.read_bytes() for p in (run.folder / "scores").rglob("*.*")}
-    singles = {f"{i}_{name}.png" for i in range(SHOWN) for name in ("poor", "restored", "truth")}
+    singles = {f"{i}_{name}.png" for i in range(SHOWN) for name in ("poor", "restored", "truth", "change")}
     assert set(first) == {"test.csv", "test.json", "test.png", "test_good.csv", "pictures.csv"} | singles
     evaluate(run)
     assert {p.name: p.read_bytes() for p in (run.folder / "scores").rglob("*.*")} == first
