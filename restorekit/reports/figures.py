@@ -59,6 +59,9 @@ STYLE: Any = {
     "ytick.color": "#52606d",
 }
 
+KINDS = {"poor": "degraded"}
+"""What images are called in figures, where it is not their name in the scores."""
+
 
 def downsample(x: NDArray[np.float64], y: NDArray[np.float64], points: int = POINTS) -> tuple[Any, Any]:
     """Return at most `points` means of neighbours, over the values that are finite."""
@@ -164,7 +167,7 @@ def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]])
                 colour = AMBER if kind == "poor" else TEAL
                 axes.plot([low, high], [at, at], color=colour, lw=5, alpha=0.4, solid_capstyle="butt")
                 axes.plot(value, at, "s" if kind == "poor" else "o", color=colour, ms=6)
-            axes.set_yticks(range(len(pair)), list(pair))
+            axes.set_yticks(range(len(pair)), [KINDS.get(kind, kind) for kind in pair])
             axes.set_ylim(len(pair) - 0.4, -0.6)
             axes.margins(x=0.15)
             axes.grid(axis="y", visible=False)
@@ -190,7 +193,7 @@ def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
                     axes.plot([found[0], found[4]], [at, at], color=colour, lw=1.2)
                     axes.plot([found[1], found[3]], [at, at], color=colour, lw=6, alpha=0.45, solid_capstyle="butt")
                     axes.plot(found[2], at, mark, color=colour, ms=5.5)
-            axes.set_yticks(range(len(marks)), list(marks))
+            axes.set_yticks(range(len(marks)), [KINDS.get(kind, kind) for kind in marks])
             axes.set_ylim(len(marks) - 0.4, -0.6)
             axes.margins(x=0.1)
             axes.grid(axis="y", visible=False)

@@ -69,7 +69,7 @@ def score_warnings(scores: Json) -> list[str]:
     """Return the warnings of the scores: measures by which restoration did harm, and small numbers of patients."""
     metrics: Json = scores.get("metrics") or {}
     names = [n for n, m in metrics.items() if classify(m).quality == "worse" and "good" not in m]
-    harm = f"Restored images are worse than the poor ones by {', '.join(map(label, names))}"
+    harm = f"Restored images are worse than the degraded ones by {', '.join(map(label, names))}"
     sentences = [f"{harm}: look at the pictures before you use this run."] if names else []
     sentences += few_units((scores.get("groups") or 0) + (scores.get("ungrouped") or 0), scores.get("unit") or "image")
     confusion = scores.get("confusion") or {}

@@ -27,6 +27,8 @@ __all__ = ["image_columns", "report"]
 
 COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parameters to classify"}
 """What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
+OF_TRAINING = ("metrics.csv", "validation.csv", "health.csv", "health.json", "samples")
+"""Files of a run folder that a recipe without training does not write."""
 SHOWN = {"poor": "degraded", "change": f"change, {gallery.CHANGE} times"}
 """What stands beneath a picture of a column, where it is not the name of the column."""
 NETWORKS = {
@@ -72,8 +74,10 @@ def _view(folder: Path) -> dict[str, Any]:
     if audit and audit.get("step") != scores.get("step"):
         run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
         audit = {}
+    trained = "restorer" not in recipe
     return {
         "name": _name(folder, recipe),
+        "trained": trained,
         "synthetic": synthetic,
         "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
         "leaks": checked.get("leaks") or [],
@@ -102,6 +106,7 @@ def _view(folder: Path) -> dict[str, Any]:
         "audit": audit,
         "paired": _mapping(recipe.get("data")).get("pairing") == "key",
         "size": _mapping(recipe.get("data")).get("size") or [],
+        "whole": _mapping(recipe.get("data")).get("window") is not None,
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
         "again": _iterations(folder, run, scores),
         "paper": _paper(
@@ -125,14 +130,18 @@ def _view(folder: Path) -> dict[str, Any]:
         "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
         "traces": traced(_traces(run, scores), synthetic),
         "has_rows": (folder / "scores/test.csv").is_file(),
-        "one_way": "restorer" in recipe or (bool(networks) and "ba" not in networks),
+        "one_way": not trained or (bool(networks) and "ba" not in networks),
         "translates": translates,
         "recipe": recipe,
         "recipe_text": run.recipe_text(recipe),
         "networks": [(key, _does(key, _mapping(net)), _mapping(net)) for key, net in networks.items() if net],
         "environment": environment,
         "checkpoints": run.checkpoints(),
-        "missing": [(name, FILES.get(name, "a picture"), why) for name, why in run.missing.items()],
+        "missing": [
+            (name, FILES.get(name, "a picture"), why)
+            for name, why in run.missing.items()
+            if trained or name not in OF_TRAINING
+        ],
     }
 
 

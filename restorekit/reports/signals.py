@@ -61,7 +61,11 @@ def _why(signal: Json, found: Json) -> str:
 def _score(signal: Json, found: Json) -> str:
     """Return the score by which signals were chosen, poor and restored; empty where there is none."""
     metric, score = str(found.get("judge") or ""), signal.get("score") or {}
-    values = [f"{which} {number(score[which], metric)}" for which in ("poor", "restored") if finite(score.get(which))]
+    values = [
+        f"{figures.KINDS.get(which, which)} {number(score[which], metric)}"
+        for which in ("poor", "restored")
+        if finite(score.get(which))
+    ]
     return f"; {label(metric)} {', '.join(values)}" if values else ""
 
 

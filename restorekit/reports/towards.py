@@ -20,7 +20,7 @@ def sentence(name: str, metric: Json) -> str:
     """Return whether restoration moved the images towards the good ones by a metric, for its row of the table."""
     distance = metric.get("distance")
     if not isinstance(distance, Mapping):
-        return "Not known: the measure is not defined for the poor, the restored or the good images."
+        return "Not known: the measure is not defined for the degraded, the restored or the good images."
     change = classify(metric)
     values = f"distance {number(distance['poor'], name)} to {number(distance['restored'], name)}"
     said = {
@@ -79,8 +79,8 @@ def warnings(scores: Json) -> list[str]:
     """Return the warnings of the scores: metrics by which restoration moved the images away."""
     names = [label(name) for name, metric in _scored(scores).items() if classify(metric).place == "farther"]
     away = (
-        f"Restored images are farther from the good ones than the poor images were, by {listed(names)}: look at the "
-        "pictures before you use this run."
+        f"Restored images are farther from the good ones than the degraded images were, by {listed(names)}: look at "
+        "the pictures before you use this run."
     )
     return [*([away] if names else []), *_beyond(scores)]
 
