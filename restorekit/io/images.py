@@ -180,7 +180,7 @@ def write_image(path: str | os.PathLike[str], image: ArrayLike, intensity: Inten
     known = replace(known, bits=stated_bits(known))
     try:
         writer = _module(format)
-        stored = to_stored(array, known)
+        stored = getattr(writer, "to_stored", to_stored)(array, known)
         with replacing(path) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             writer.write(stream, stored, format, known)
@@ -196,7 +196,7 @@ def write_image(path: str | os.PathLike[str], image: ArrayLike, intensity: Inten
 def restored_name(path: Path, name: Path) -> tuple[Path, str]:
     """Return the name under which a restored copy of the file `path` is written, and what there is to say of that.
 
-    It is `name`, unless that says another format than the file's content, or DICOM, which is written as PNG.
+    It is `name`, unless that says another format than the file's content, or a DICOM class that is not written.
     """
     try:
         format = format_by_content(path)
@@ -209,10 +209,12 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
         if stem.lower().endswith(suffix):
             stem = stem[: -len(suffix)]
             break
-    if format == "DICOM":
-        return name.with_name(f"{stem}.png"), "DICOM is written as PNG: black is 0, white the highest value"
+    if format == "DICOM" and not _module("DICOM").is_written(path):
+        return name.with_name(f"{stem}.png"), "this DICOM class is written as PNG: black is 0, white the highest value"
     if format_by_name(name) == format:
         return name, ""
+    if format == "DICOM":  # often without a suffix
+        return name.with_name(f"{name.name}.dcm"), ""
     right = name.with_name(stem + FORMATS[format].suffixes[0])
     return right, f"its content is {format}, whatever its name says; written as {right.name}"
 

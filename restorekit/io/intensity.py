@@ -117,8 +117,9 @@ def to_unit(
             float32 cannot keep its values apart.
     """
     array = stored.array.astype(stored.array.dtype.newbyteorder("="), copy=False)
+    details = stored.details
     if stored.display is not None and declared is None:
-        array = stored.display(array)
+        array, details = stored.display(array), {**details, "shown": True}
     low, high = _range(array, stored, declared, bits)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("holds values that are not finite")
@@ -155,7 +156,7 @@ def to_unit(
         photometric=photometric,
         window=None if declared is not None else stored.window,
         spacing=stored.spacing,
-        details=stored.details,
+        details=details,
         note="; ".join(filter(None, notes)),
         bits=stored.bits,
     )

@@ -97,6 +97,10 @@ class FileModel(ABC):
             DataError: if an argument is not allowed, or the image cannot be restored.
         """
 
+    def about(self, image: NDArray[np.float32]) -> str:
+        """Return what restores images like (C, *S), in words that a restored file may keep: without a path."""
+        return type(self).__name__
+
     @abstractmethod
     def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
         """Return (C, *S) interpolated to a larger `size`, for comparison with a restored image of that size."""

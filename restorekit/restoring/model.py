@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -100,6 +101,7 @@ class Model(FileModel):
         self._domain, self._data = domain, data
         self.scale, self.format, self.name = scale, format, name
         self._bytes_at: float | None = None
+        self._about: dict[tuple[int, int], str] = {}
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -241,6 +243,18 @@ class Model(FileModel):
         made = self._at_scale(_tensor(image), options)
         mask = None if made.mask is None else made.mask.cpu().numpy()
         return Restored(made.image.cpu().numpy(), made.prediction, made.spread, mask, made.note)
+
+    def about(self, image: NDArray[np.float32]) -> str:
+        """Return the name of the part or of the run's folder, and the first digits of the hash of its weights."""
+        kind = image.ndim, image.shape[0]
+        if kind not in self._about:
+            name = Path(self.name).resolve().name if self._domain is not None else self.name.removeprefix(PART)
+            state = self._of(_tensor(image), None).state()
+            hashed = hashlib.sha256()
+            for key in sorted(state):
+                hashed.update(key.encode() + state[key].detach().cpu().contiguous().numpy().tobytes())
+            self._about[kind] = f"{name}, weights SHA-256 {hashed.hexdigest()[:16]}" if state else name
+        return self._about[kind]
 
     def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
         """Return (C, *S) at another size, by cubic interpolation."""

@@ -270,7 +270,8 @@ def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> R
     if before.shape != stored.shape:
         before = model.enlarged(before, stored.shape[1:])
     staged = table.stage(job.target)
-    format.write(staged, stored, _spaced(intensity, image, stored))
+    written = replace(intensity, details={**intensity.details, "derivation": model.about(image)})
+    format.write(staged, stored, _spaced(written, image, stored))
     mask = ""
     if made.mask is not None:
         if job.mask is None:

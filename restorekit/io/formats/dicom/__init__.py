@@ -1,5 +1,9 @@
-"""DICOM: `tags` reads elements, `codecs` and `pixels` give stored values, `values` what they mean, `reader` a frame."""
+"""DICOM: `tags` reads elements, `codecs` and `pixels` give stored values, `values` what they mean, `reader` a frame.
 
-from restorekit.io.formats.dicom.reader import modality_of, read, states_range, write
+`writer` makes a derived object of a restored image.
+"""
 
-__all__ = ["modality_of", "read", "states_range", "write"]
+from restorekit.io.formats.dicom.reader import modality_of, read, states_range
+from restorekit.io.formats.dicom.writer import is_written, to_stored, write
+
+__all__ = ["is_written", "modality_of", "read", "states_range", "to_stored", "write"]

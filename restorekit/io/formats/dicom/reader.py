@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, uid
 from pydicom.datadict import tag_for_keyword
 
 from restorekit.core.errors import DataError
-from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
-from restorekit.io.formats.dicom.values import modality, rescale, voi
+from restorekit.io.formats.dicom.values import modality, rescale, transformed, voi
 from restorekit.io.intensity import Stored, one_of
 
-__all__ = ["modality_of", "read", "states_range", "write"]
+__all__ = ["modality_of", "read", "states_range"]
 
 _GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -75,11 +72,6 @@ def states_range(path: Path) -> bool:
         return True
 
 
-def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Refuse: a derived DICOM object is more than its pixels."""
-    raise DataError("DICOM files are not written yet; a restored one is written as PNG")
-
-
 def _read(path: Path, frame: int | None) -> Stored:
     data = dcmread(path)
     layout = layout_of(data)
@@ -90,7 +82,7 @@ def _read(path: Path, frame: int | None) -> Stored:
     array = frame_values(data, layout, index)
     dtype, spacing = array.dtype.name, _spacing(data)
     bits = None if layout.floating else layout.stored
-    details = {"transfer": str(layout.syntax), "units": _units(data)}
+    details = {"transfer": str(layout.syntax), "units": _units(data), "source": str(path.absolute()), "frame": index}
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
         rgb = array.transpose(2, 0, 1)
@@ -99,6 +91,7 @@ def _read(path: Path, frame: int | None) -> Stored:
         low, high = (layout.span if known else None) or (None, None)
         return Stored(rgb, low, high, "RGB", spacing=spacing, details=details, dtype=dtype, bits=bits)
     array, span = modality(array[None], data, layout.span)
+    details |= transformed(data)
     shown = voi(data, span)
     if shown is not None:
         span = shown.span

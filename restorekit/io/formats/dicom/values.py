@@ -18,7 +18,7 @@ from restorekit.core.errors import DataError
 from restorekit.io.displays import Lut, Sigmoid, Unusable
 from restorekit.io.formats.dicom import tags
 
-__all__ = ["Span", "Voi", "modality", "rescale", "voi"]
+__all__ = ["Span", "Voi", "modality", "rescale", "transformed", "voi"]
 
 _ANGIOGRAPHY = (
     uid.XRayAngiographicImageStorage,
@@ -45,7 +45,7 @@ def modality(array: NDArray[Any], data: Dataset, span: Span | None) -> tuple[NDA
         DataError: if both are there, if either cannot be applied, or if it leaves no range of values.
     """
     slope, intercept = rescale(data)
-    luts = [] if _maps_to_intensity(data) else tags.items(data, "ModalityLUTSequence")
+    luts = _modality_luts(data)
     if luts:
         if (slope, intercept) != (1, 0):
             raise DataError(f"has a ModalityLUTSequence and a RescaleSlope of {slope:g}; one of both is allowed")
@@ -58,6 +58,18 @@ def modality(array: NDArray[Any], data: Dataset, span: Span | None) -> tuple[NDA
         if not (np.isfinite(span).all() and span[0] < span[1]):
             raise DataError(f"has RescaleSlope {slope:g} and RescaleIntercept {intercept:g}, which leave no range")
     return array.astype(np.float64) * slope + intercept, span
+
+
+def transformed(data: Dataset) -> dict[str, Any]:
+    """Return how `modality` transforms stored values, for the way back: "lut_bits", or "rescale" (slope, intercept)."""
+    luts = _modality_luts(data)
+    if luts:
+        return {"lut_bits": tags.integers(luts[0], "LUTDescriptor", 3)[2]}
+    return {"rescale": list(rescale(data))}
+
+
+def _modality_luts(data: Dataset) -> list[Dataset]:
+    return [] if _maps_to_intensity(data) else tags.items(data, "ModalityLUTSequence")
 
 
 def voi(data: Dataset, span: Span | None) -> Voi | None:

@@ -1,0 +1,316 @@
+"""A restored image as a derived DICOM object: what PS3.3 asks of one, not a copy of its source with other pixels.
+
+The header is that of the source file, which is read again. New are the pixels and their description, the identity of
+object and series, what the image was derived from and by what, and the distance of pixels if there are more of them.
+What no longer holds is left out: icons, signatures, the range of the source's pixels, private elements.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread, dcmwrite, uid
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.sr.coding import Code
+
+import restorekit
+from restorekit.core.errors import DataError
+from restorekit.core.formats import Intensity
+from restorekit.io.formats.dicom import tags
+from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
+from restorekit.io.intensity import as_array, cast
+
+__all__ = ["is_written", "to_stored", "write"]
+
+WRITTEN = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.DigitalMammographyXRayImageStorageForPresentation,
+        uid.DigitalMammographyXRayImageStorageForProcessing,
+        uid.CTImageStorage,
+        uid.MRImageStorage,
+        uid.PositronEmissionTomographyImageStorage,
+        uid.SecondaryCaptureImageStorage,
+        uid.UltrasoundImageStorage,
+        uid.XRayAngiographicImageStorage,
+        uid.XRayRadiofluoroscopicImageStorage,
+    }
+)
+"""SOP classes whose restored images are written as DICOM, if they have one frame."""
+KEPT_SYNTAXES = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
+GONE = (
+    "IconImageSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "SmallestImagePixelValueInPlane",
+    "LargestImagePixelValueInPlane",
+    "PixelData",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PixelDataProviderURL",
+    "OriginalAttributesSequence",
+)
+"""Elements that no longer hold of the restored pixels."""
+LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")
+VOI = ("VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
+SOURCE = Code("121322", "DCM", "Source image for image processing operation")
+EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+RESAMPLING = Code("113085", "DCM", "Spatial resampling")
+SMOOTHING = Code("113087", "DCM", "Smoothing")
+WARNING = "Restored by restorekit. Not for primary diagnosis."
+ROOM = {"DerivationDescription": 1024, "SeriesDescription": 64, "ManufacturerModelName": 64}
+"""The most characters of an element."""
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a restored copy of a DICOM file is written as DICOM: one frame of a class in `WRITTEN`."""
+    try:
+        data = dcmread(path, stop_before_pixels=True)
+    except Exception:  # as `read`, which reports why
+        return True
+    several = "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data
+    return data.get("SOPClassUID") in WRITTEN and not several and tags.integer(data, "NumberOfFrames", 1) == 1
+
+
+def to_stored(image: Any, intensity: Intensity) -> NDArray[Any]:
+    """Map (C, H, W) in [-1, 1] to the stored values of its source: those before rescaling, or those that are shown.
+
+    Raises:
+        DataError: if `image` is no array of floating point.
+    """
+    unit: NDArray[Any] = np.clip(as_array(image), -1, 1).astype(np.float64)
+    if intensity.photometric == "MONOCHROME1":
+        unit = -unit
+    if intensity.details.get("shown"):
+        bits = _shown_bits(intensity)
+        return cast((unit + 1) / 2 * (2**bits - 1), np.uint8 if bits == 8 else np.uint16)
+    values = (unit + 1) * ((intensity.high - intensity.low) / 2) + intensity.low
+    if bits := intensity.details.get("lut_bits"):
+        return cast(values, np.uint8 if bits == 8 else np.uint16)
+    slope, intercept = intensity.details.get("rescale", (1.0, 0.0))
+    return cast((values - intercept) / slope, np.dtype(intensity.dtype))
+
+
+def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -> None:
+    """Write stored values (C, H, W) as an object that is derived from the file that `intensity.details` names.
+
+    Raises:
+        DataError: if the image does not come from a DICOM file, or that is no longer there, or is of another class.
+    """
+    path = intensity.details.get("source")
+    if path is None:
+        raise DataError("is to be written as DICOM and does not come from a DICOM file; write it as PNG or TIFF")
+    if not Path(path).is_file():
+        raise DataError(f"its source {path}, whose header it takes, is no longer there")
+    data = dcmread(path)
+    layout = layout_of(data)
+    if data.get("SOPClassUID") not in WRITTEN:
+        raise DataError(f"is of class {data.get('SOPClassUID')}, which is not written as DICOM")
+    array = _with_padding(array, data, layout, intensity)
+    old = (layout.rows, layout.columns)
+    syntax = layout.syntax
+    for name in GONE:
+        data.pop(name, None)
+    data.remove_private_tags()
+    _describe_pixels(data, array, layout, intensity)
+    _space(data, old, array.shape[1:])
+    _derive(data, array, old, intensity)
+    _set_pixels(data, array, layout, syntax)
+    buffer = BytesIO()
+    dcmwrite(buffer, data, enforce_file_format=True)
+    stream.write(buffer.getvalue())
+
+
+def _shown_bits(intensity: Intensity) -> int:
+    return int(min(max(intensity.bits or 16, 8), 16))
+
+
+def _with_padding(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
+    """Return the values with the source's padding where it had padding, as far as pixels are at the same places."""
+    values = tags.numbers(data, "PixelPaddingValue")
+    if len(values) != 1 or array.shape[1:] != (layout.rows, layout.columns) or array.shape[0] != 1:
+        return array
+    if intensity.details.get("shown") or intensity.details.get("lut_bits"):
+        data.pop("PixelPaddingValue", None)
+        data.pop("PixelPaddingRangeLimit", None)
+        return array
+    limit = tags.numbers(data, "PixelPaddingRangeLimit") or values
+    low, high = sorted((int(values[0]), int(limit[0])))
+    source = frame_values(data, layout, int(intensity.details.get("frame", 0)))[None]
+    padding = (source >= low) & (source <= high)
+    made: NDArray[Any] = np.where(padding, source.astype(array.dtype), array)
+    return made
+
+
+def _describe_pixels(data: Dataset, array: NDArray[Any], layout: Layout, intensity: Intensity) -> None:
+    """Write the Image Pixel module, and take away how values were shown if they are now those that are shown."""
+    channels, rows, columns = array.shape
+    data.Rows, data.Columns, data.SamplesPerPixel = rows, columns, channels
+    data.BitsAllocated = 8 * array.dtype.itemsize
+    if intensity.details.get("shown"):
+        bits = _shown_bits(intensity)
+        _take_away(data, (*LUTS, *VOI))
+        data.WindowCenter, data.WindowWidth = 2 ** (bits - 1), 2**bits  # all of it: some classes require one
+    elif bits := intensity.details.get("lut_bits", 0):
+        _take_away(data, LUTS)
+    else:
+        bits = 8 * array.dtype.itemsize if layout.floating else layout.stored
+    data.BitsStored, data.HighBit = bits, bits - 1
+    data.PixelRepresentation = int(array.dtype.kind == "i")
+    if channels == 3:
+        data.PhotometricInterpretation, data.PlanarConfiguration = "RGB", 0
+    else:
+        data.pop("PlanarConfiguration", None)
+
+
+def _take_away(data: Dataset, names: Sequence[str]) -> None:
+    """Delete how values are transformed; where a rescale was stated, state that there is none."""
+    stated = "RescaleSlope" in data
+    for name in names:
+        data.pop(name, None)
+    if stated:
+        data.RescaleIntercept, data.RescaleSlope, data.RescaleType = 0, 1, "US"
+
+
+def _space(data: Dataset, old: Sequence[int], new: Sequence[int]) -> None:
+    """Write the distance of pixels, and the place of the first one, of an image with more or fewer pixels."""
+    if tuple(old) == tuple(new):
+        return
+    ratios = [before / after for before, after in zip(old, new, strict=True)]
+    spacing = [float(step) for step in tags.numbers(data, "PixelSpacing")]
+    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        if (steps := tags.numbers(data, name)) and len(steps) == 2:
+            setattr(data, name, [_decimal(step * ratio) for step, ratio in zip(steps, ratios, strict=True)])
+    place, turned = (
+        [float(one) for one in tags.numbers(data, name)] for name in ("ImagePositionPatient", "ImageOrientationPatient")
+    )
+    if len(spacing) == 2 and len(place) == 3 and len(turned) == 6:
+        # the corner of the image stays, so the centre of its first pixel moves by half the change of spacing
+        down, right = (step * (ratio - 1) / 2 for step, ratio in zip(spacing, ratios, strict=True))
+        moved = [p + right * x + down * y for p, x, y in zip(place, turned[:3], turned[3:], strict=True)]
+        data.ImagePositionPatient = [_decimal(one) for one in moved]
+
+
+def _decimal(value: float) -> str:
+    """Return a number as DS, of 16 characters at most."""
+    return next(text for digits in range(10, 0, -1) if len(text := f"{value:.{digits}g}") <= 16)
+
+
+def _derive(data: Dataset, array: NDArray[Any], old: Sequence[int], intensity: Intensity) -> None:
+    """Write the identity of the object, what it was derived from and how, and by which equipment."""
+    by = str(intensity.details.get("derivation") or "restorekit")
+    source_class, source = data.SOPClassUID, data.SOPInstanceUID
+    content = hashlib.sha256(array.tobytes()).hexdigest()
+    data.SOPInstanceUID = uid.generate_uid(entropy_srcs=[str(source), by, content])
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.SeriesInstanceUID = uid.generate_uid(entropy_srcs=[str(data.get("SeriesInstanceUID", "")), by])
+    kind = list(data.get("ImageType") or ["ORIGINAL", "PRIMARY"])
+    data.ImageType = ["DERIVED", "SECONDARY", *kind[2:]]
+    now = datetime.datetime.now()
+    data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
+    data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
+    size = "" if tuple(old) == array.shape[1:] else f" {old[0]} x {old[1]} to {array.shape[1]} x {array.shape[2]}."
+    data.DerivationDescription = _cut("DerivationDescription", f"{WARNING} Model: {by}.{size}")
+    codes = [_code(SMOOTHING), *([_code(RESAMPLING)] if size else [])]
+    data.DerivationCodeSequence = codes
+    data.SeriesDescription = _cut("SeriesDescription", f"{data.get('SeriesDescription', '')} restored".strip())
+    data.SourceImageSequence = [_source(str(source_class), str(source))]
+    data.ContributingEquipmentSequence = [*data.get("ContributingEquipmentSequence", []), _equipment(by, now)]
+
+
+def _source(of_class: str, instance: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = of_class, instance
+    item.PurposeOfReferenceCodeSequence = [_code(SOURCE)]
+    return item
+
+
+def _equipment(by: str, now: datetime.datetime) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [_code(EQUIPMENT)]
+    item.Manufacturer, item.ManufacturerModelName = "restorekit", _cut("ManufacturerModelName", by)
+    item.SoftwareVersions = restorekit.__version__
+    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDescription = WARNING
+    return item
+
+
+def _code(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
+
+
+def _cut(name: str, text: str) -> str:
+    return text[: ROOM[name]]
+
+
+def _set_pixels(data: Dataset, array: NDArray[Any], layout: Layout, syntax: uid.UID) -> None:
+    """Write the pixels in the transfer syntax of the source where that keeps every value, else as they are."""
+    samples = np.ascontiguousarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0))
+    if layout.floating:
+        name = {4: "FloatPixelData", 8: "DoubleFloatPixelData"}[samples.dtype.itemsize]
+        for unused in ("BitsStored", "HighBit", "PixelRepresentation"):
+            data.pop(unused, None)
+        setattr(data, name, samples.tobytes())
+        data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        return
+    encoded = _encoded(samples, int(data.BitsStored), syntax)
+    if encoded is not None:
+        data.PixelData = encapsulate([encoded])
+        data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+        data.file_meta.TransferSyntaxUID = syntax
+        return
+    pixels = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
+    data.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    data["PixelData"].VR = "OB" if samples.dtype.itemsize == 1 else "OW"
+    data.file_meta.TransferSyntaxUID = syntax if syntax in KEPT_SYNTAXES else uid.ExplicitVRLittleEndian
+
+
+def _encoded(samples: NDArray[Any], bits: int, syntax: uid.UID) -> bytes | None:
+    """Return one frame compressed without loss in a transfer syntax; None: it cannot be, or comes back otherwise."""
+    if syntax == uid.RLELossless:
+        return _rle(samples, bits)
+    if samples.dtype.kind != "u" or samples.ndim == 3:
+        return None
+    if syntax == uid.JPEGLSLossless:
+        stream, back = imagecodecs.jpegls_encode(samples), imagecodecs.jpegls_decode
+    elif syntax == uid.JPEG2000Lossless:
+        stream = imagecodecs.jpeg2k_encode(samples, reversible=True, codecformat="J2K", bitspersample=bits)
+        back = imagecodecs.jpeg2k_decode
+    else:
+        return None
+    return stream if np.array_equal(back(stream), samples) else None
+
+
+def _rle(samples: NDArray[Any], bits: int) -> bytes:
+    found: bytes = RLELosslessEncoder.encode(
+        samples,
+        rows=samples.shape[0],
+        columns=samples.shape[1],
+        samples_per_pixel=3 if samples.ndim == 3 else 1,
+        number_of_frames=1,
+        bits_allocated=8 * samples.dtype.itemsize,
+        bits_stored=bits,
+        pixel_representation=int(samples.dtype.kind == "i"),
+        photometric_interpretation="RGB" if samples.ndim == 3 else "MONOCHROME2",
+        planar_configuration=0,
+    )
+    return found
