@@ -10,14 +10,15 @@ EDITABLE := $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 $(VENV)/.installed: pyproject.toml $(PLUGINS)
 	@echo "installing restorekit, its plugins, PyTorch and what they need into $(VENV): minutes, some GB to download"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard]' $(EDITABLE)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard,demo]' $(EDITABLE)
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard,test,docs]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard,demo,test,docs]'
 	touch $@
 
-demo: $(VENV)/.installed  ## train, score and report on phantoms: minutes on a CPU
+demo: $(VENV)/.installed  ## restore a real film, then train, score and report on phantoms: minutes on a CPU
+	$(BIN)/restorekit models demo
 	$(BIN)/restorekit run recipes/quickstart.yaml
 
 lint: $(VENV)/.tools

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydicom import Dataset, dcmread, uid
 from pydicom.datadict import tag_for_keyword
@@ -82,7 +83,13 @@ def _read(path: Path, frame: int | None) -> Stored:
     array = frame_values(data, layout, index)
     dtype, spacing = array.dtype.name, _spacing(data)
     bits = None if layout.floating else layout.stored
-    details = {"transfer": str(layout.syntax), "units": _units(data), "source": str(path.absolute()), "frame": index}
+    details: dict[str, Any] = {
+        "transfer": str(layout.syntax),
+        "units": _units(data),
+        "source": str(path.absolute()),
+        "frame": index,
+    }
+    details["bits"] = layout.stored
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
         rgb = array.transpose(2, 0, 1)

@@ -102,8 +102,8 @@ def to_stored(image: Any, intensity: Intensity) -> NDArray[Any]:
         bits = _shown_bits(intensity)
         return cast((unit + 1) / 2 * (2**bits - 1), np.uint8 if bits == 8 else np.uint16)
     values = (unit + 1) * ((intensity.high - intensity.low) / 2) + intensity.low
-    if bits := intensity.details.get("lut_bits"):
-        return cast(values, np.uint8 if bits == 8 else np.uint16)
+    if "lut_bits" in intensity.details:
+        return cast(values, np.uint8 if intensity.details["lut_bits"] == 8 else np.uint16)
     slope, intercept = intensity.details.get("rescale", (1.0, 0.0))
     return cast((values - intercept) / slope, np.dtype(intensity.dtype))
 
@@ -123,7 +123,7 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
     layout = layout_of(data)
     if data.get("SOPClassUID") not in WRITTEN:
         raise DataError(f"is of class {data.get('SOPClassUID')}, which is not written as DICOM")
-    array = _with_padding(array, data, layout, intensity)
+    array = _with_what_was_not_seen(array, data, layout, intensity)
     old = (layout.rows, layout.columns)
     syntax = layout.syntax
     for name in GONE:
@@ -139,24 +139,40 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
 
 
 def _shown_bits(intensity: Intensity) -> int:
-    return int(min(max(intensity.bits or 16, 8), 16))
+    return int(min(max(intensity.details["bits"], 8), 16))
 
 
-def _with_padding(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
-    """Return the values with the source's padding where it had padding, as far as pixels are at the same places."""
-    values = tags.numbers(data, "PixelPaddingValue")
-    if len(values) != 1 or array.shape[1:] != (layout.rows, layout.columns) or array.shape[0] != 1:
-        return array
-    if intensity.details.get("shown") or intensity.details.get("lut_bits"):
+def _with_what_was_not_seen(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
+    """Return the values with those of the source where it had padding, or values beyond the window that stayed there.
+
+    An image of another size, or of values as they are shown, has none of them; its padding is then no longer stated.
+    """
+    same = array.shape == (1, layout.rows, layout.columns)
+    if not same or intensity.details.get("shown") or "lut_bits" in intensity.details:
         data.pop("PixelPaddingValue", None)
         data.pop("PixelPaddingRangeLimit", None)
         return array
-    limit = tags.numbers(data, "PixelPaddingRangeLimit") or values
-    low, high = sorted((int(values[0]), int(limit[0])))
-    source = frame_values(data, layout, int(intensity.details.get("frame", 0)))[None]
-    padding = (source >= low) & (source <= high)
-    made: NDArray[Any] = np.where(padding, source.astype(array.dtype), array)
+    source = frame_values(data, layout, int(intensity.details["frame"]))[None]
+    kept = np.zeros(source.shape, bool)
+    values = tags.numbers(data, "PixelPaddingValue")
+    if len(values) == 1:
+        low, high = sorted((int(values[0]), int((tags.numbers(data, "PixelPaddingRangeLimit") or values)[0])))
+        kept |= (source >= low) & (source <= high)
+    if intensity.window is not None:
+        kept |= _beyond_window(source, array, intensity)
+    made: NDArray[Any] = np.where(kept, source.astype(array.dtype), array)
     return made
+
+
+def _beyond_window(source: NDArray[Any], array: NDArray[Any], intensity: Intensity) -> NDArray[np.bool_]:
+    """Return where a value of the source lay beyond the window, and the restored one is at that end of it."""
+    slope, intercept = intensity.details["rescale"]
+    before, after = (one.astype(np.float64) * slope + intercept for one in (source, array))
+    half = abs(slope) / 2 if array.dtype.kind in "iu" else 0.0
+    low = (before <= intensity.low) & (after <= intensity.low + half)
+    high = (before >= intensity.high) & (after >= intensity.high - half)
+    found: NDArray[np.bool_] = low | high
+    return found
 
 
 def _describe_pixels(data: Dataset, array: NDArray[Any], layout: Layout, intensity: Intensity) -> None:
@@ -168,7 +184,8 @@ def _describe_pixels(data: Dataset, array: NDArray[Any], layout: Layout, intensi
         bits = _shown_bits(intensity)
         _take_away(data, (*LUTS, *VOI))
         data.WindowCenter, data.WindowWidth = 2 ** (bits - 1), 2**bits  # all of it: some classes require one
-    elif bits := intensity.details.get("lut_bits", 0):
+    elif "lut_bits" in intensity.details:
+        bits = int(intensity.details["lut_bits"])
         _take_away(data, LUTS)
     else:
         bits = 8 * array.dtype.itemsize if layout.floating else layout.stored
@@ -297,7 +314,7 @@ def _encoded(samples: NDArray[Any], bits: int, syntax: uid.UID) -> bytes | None:
         back = imagecodecs.jpeg2k_decode
     else:
         return None
-    return stream if np.array_equal(back(stream), samples) else None
+    return bytes(stream) if np.array_equal(back(stream), samples) else None
 
 
 def _rle(samples: NDArray[Any], bits: int) -> bytes:
