@@ -3,8 +3,8 @@
     python plugins/restorekit-models/benchmarks/bench_command.py FILMS [--films 20] [--model film_base] [-o OUT.json]
 
 FILMS are images of one size. The command is timed in a process of its own: start, reading, measuring, restoring,
-writing and the table. The networks are timed here on the same arrays, already read, one after the other, with as many threads.
-Both are run in turn, --rounds times; the medians are printed, and their ratio.
+writing and the table. The networks are timed here on the same arrays, already read, one after the other, with as many
+threads. Both are run in turn, --rounds times; the medians are printed, and their ratio.
 """
 
 from __future__ import annotations
