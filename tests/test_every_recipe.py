@@ -73,6 +73,13 @@ SMALL = {
         ]
         for name in ("restore_xray_128", "restore_xray_tone")
     },
+    "r2c_plus_xray": [
+        "data.size=[32, 32]",
+        "data.a.datasets.0.dataset.size=[40, 40]",
+        "data.a.datasets.0.crop=32",
+        "data.batch=4",
+        "train.schedule.warmup=0",
+    ],
     "denoise_pediatric": ["data.window=[48, 48]", "data.size=[48, 48]", "data.batch=2", "train.schedule.warmup=0"],
     "baselines_xray": ["data.size=[80, 80]", "data.batch=2", "nets.generator.pretrained=false"],
 }
@@ -183,12 +190,15 @@ def test_fits_the_schema_of_recipes_and_with_a_wrong_key_does_not(path: Path, va
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """The published layout, with a few random pictures in place of radiographs."""
-    rng = torch.Generator().manual_seed(0)
+    """The published layout and a table of it, with a few random pictures in place of radiographs."""
+    rng, rows = torch.Generator().manual_seed(0), ["path,split,domain,label,patient"]
     for folder, count in (("trainA", 4), ("trainB", 4), ("testA", 4)):
         for i in range(count):
             name = f"{'covid' if i % 2 else 'control'}_{i}.png"
             write_image(tmp_path / "set" / folder / name, (torch.rand(1, 40, 36, generator=rng) * 2 - 1).numpy())
+            domain = "high" if folder.endswith("B") else "poor"
+            rows.append(f"{folder}/{name},{folder[:-1]},{domain},{name.partition('_')[0]},p{folder}{i}")
+    (tmp_path / "set" / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return tmp_path / "set"
 
 
@@ -274,7 +284,7 @@ def test_trains_two_steps(
 ) -> None:
     known = plugins.load()
     sets = [*SMALL.get(path.stem, []), "train.steps=2", "train.log_every=1", "evaluate.resamples=20"]
-    if recipe.load(path, known).data.a.name == "r2cgan_folders":
+    if path.stem in ("r2c_plus_xray", "r2cgan_xray", "baselines_xray"):
         sets.append(f"data.root={published}")
     elif path.stem.startswith(("restore_xray", "denoise_", "own_films")):
         sets.append(f"data.root={request.getfixturevalue('films')}")
