@@ -240,7 +240,9 @@ def card(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="A folder; default: RUN/card.")] = None,
     about: Annotated[
         Path | None,
-        typer.Option("--about", metavar="FILE.yaml", help="summary, modality, trained_on, licence, limits, not_for."),
+        typer.Option(
+            "--about", metavar="FILE.yaml", help="summary, modality, trained_on, licence, pictures, limits, not_for."
+        ),
     ] = None,
 ) -> None:
     """Write a model card: what the model is, its test scores with intervals, its worst images, its limits."""

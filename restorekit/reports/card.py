@@ -43,6 +43,8 @@ class About(BaseModel):
     """The training images, their source and licence."""
     licence: str = ""
     """Of the weights."""
+    pictures: str = ""
+    """Whose images the card shows, and their licence."""
     limits: list[str] = []
     """What goes wrong, and for which images it was not scored."""
     not_for: list[str] = []
@@ -101,7 +103,10 @@ def _lines(run: RunFolder, scores: Json, about: About, pictures: Sequence[tuple[
         yield from ("", "Warnings:", "", *(f"- {line}" for line in warnings))
     yield from ("", "## What goes wrong", "", *(_listed(about.limits)))
     if pictures:
-        yield from ("", "Degraded, restored, and the good image where it is known:")
+        yield from (
+            "",
+            f"Degraded, restored, and the good image where it is known. Source: {about.pictures or NOT_STATED}.",
+        )
         for words, name in pictures:
             yield from ("", f"![{words}]({name})", "", words)
     yield from ("", "## Not for", "", *_listed(about.not_for))

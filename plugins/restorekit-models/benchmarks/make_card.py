@@ -38,6 +38,7 @@ def main() -> None:
         "modality": found.modality,
         "trained_on": found.trained_on,
         "licence": found.licence,
+        "pictures": found.pictures,
         "limits": list(found.limits),
         "not_for": list(found.not_for),
     }

@@ -49,6 +49,7 @@ class Model:
         files: its weights, and what else it reads.
         trained_on: the training images, their source and licence.
         licence: of the weights.
+        pictures: the source of the images that its card shows.
         limits: what goes wrong, and what it was not scored on.
         not_for: uses that are ruled out.
         recipe: the shipped recipe that scores it on a folder of good images.
@@ -62,6 +63,7 @@ class Model:
     files: tuple[File, ...]
     trained_on: str
     licence: str
+    pictures: str
     limits: tuple[str, ...]
     not_for: tuple[str, ...]
     recipe: str
@@ -95,6 +97,7 @@ MODELS: Mapping[str, Model] = {
             files=(FILM_BASE_STRUCTURE, FILM_BASE_TONE, FILM_BASE_RANGES),
             trained_on=f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}.",
             licence="Apache-2.0",
+            pictures=NIH,
             limits=(
                 "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone.",
                 "Lines one pixel wide that are as faint as the noise are removed.",
