@@ -97,7 +97,7 @@ def pages() -> dict[Path, str]:
         "departures": departures_table,
         "contract": contract,
         "minimal": minimal,
-        "file": example,
+        "realistic": realistic,
         "checks": checks_table,
         "measured": measured,
         "film-scores": film_scores,
@@ -142,14 +142,15 @@ def recipe_page() -> str:
     """Return the reference of recipes: every key, then every part by kind."""
     known = known_parts()
     text = [
-        "# Recipe reference: keys and parts\n\nYou write a recipe and look for a key or a part. [Train](train.md#write-a-recipe) "
-        "explains how recipes work. This page is generated from the code.\n\n## Keys\n\n\"See below\" means that the "
-        "keys under it have defaults. `restorekit list schema` prints a JSON schema (draft 2020-12) for editors.\n",
+        "# Recipe reference: keys and parts\n\nYou write a recipe and look for a key or a part. "
+        "[Train](train.md#write-a-recipe) explains how recipes work. This page is generated from the code.\n\n"
+        '## Keys\n\n"See below" means that the keys under it have defaults. `restorekit list schema` prints a JSON '
+        "schema (draft 2020-12) for editors.\n",
         keys_table(),
-        "## Parts\n\nA recipe names a part alone, `lsgan`, or with options, `{name: lsgan, fakes: fresh}`. An option that is "
-        "called like a kind is itself a part: `layer: {name: selfonn, q: 3}`. `restorekit list parts`, `restorekit list "
-        "parts KIND` and `restorekit list parts KIND NAME` print the same, with the parts of other plugins that you have "
-        f"installed. The kinds: {', '.join(f'[{kind}](#{kind})' for kind in KINDS)}.\n",
+        "## Parts\n\nA recipe names a part alone, `lsgan`, or with options, `{name: lsgan, fakes: fresh}`. An option "
+        "that is called like a kind is itself a part: `layer: {name: selfonn, q: 3}`. `restorekit list parts`, "
+        "`restorekit list parts KIND` and `restorekit list parts KIND NAME` print the same, with the parts of other "
+        f"plugins that you have installed. The kinds: {', '.join(f'[{kind}](#{kind})' for kind in KINDS)}.\n",
     ]
     for kind, contract in KINDS.items():
         text.append(f"## {kind}\n\nA {kind}: {contract.about}.\n")
@@ -300,7 +301,8 @@ def returned(kind: str) -> str:
 def minimal(kind: str) -> str:
     """Return the module that `restorekit plugin new example` writes."""
     package = scaffold.render(kind, scaffold.Name.of("example"))
-    return code("restorekit_example.py", package.files["restorekit_example.py"])
+    title = f"A minimal example: what <code>restorekit plugin new example --kind {kind}</code> writes"
+    return folded(title, code("restorekit_example.py", package.files["restorekit_example.py"]))
 
 
 def checks_table() -> str:
@@ -314,10 +316,22 @@ def checks_table() -> str:
     return table(["check", "of", "asks", "how often"], rows)
 
 
-def example(name: str) -> str:
-    """Return a file of docs/examples under the name that it has in its package."""
-    title = {"test_": f"tests/{name}", ".yaml": "recipe.yaml"}.get(name[:5] if name.startswith("test_") else name[-5:])
-    return code(title or name, (DOCS / "examples" / name).read_text("utf-8"))
+def realistic(name: str) -> str:
+    """Return a package of docs/examples: its module, its tests, and a recipe that uses it."""
+    files = {
+        f"restorekit_{name}.py": f"restorekit_{name}.py",
+        f"test_{name}.py": f"tests/test_{name}.py",
+        f"{name}.yaml": "recipe.yaml",
+    }
+    texts = {path: (DOCS / "examples" / file).read_text("utf-8") for file, path in files.items()}
+    about = (ast.get_docstring(ast.parse(next(iter(texts.values())))) or "").partition("\n")[0]
+    blocks = "\n".join(code(path, text) for path, text in texts.items())
+    return folded(f"A realistic example, with tests and a recipe. {about}", blocks)
+
+
+def folded(title: str, text: str) -> str:
+    """Return a text that is shown when its title, which may hold HTML, is clicked."""
+    return f"\n<details markdown>\n<summary>{title}</summary>\n\n{text}\n</details>\n\n"
 
 
 def code(title: str, text: str) -> str:
@@ -540,8 +554,8 @@ def api_page() -> str:
             homes.setdefault(home, []).append(name)
     text = [
         "# Python API\n\nYou write a script or a plugin. All that it needs is imported from `restorekit`; `import "
-        "restorekit` is lazy and imports no torch. What is not here may change in any version. This page is generated from "
-        "the docstrings: signatures, shapes, units and errors.\n"
+        "restorekit` is lazy and imports no torch. What is not here may change in any version. This page is generated "
+        "from the docstrings: signatures, shapes, units and errors.\n"
     ]
     for home, names in homes.items():
         text.append(f"## restorekit.{home}\n")
@@ -552,7 +566,7 @@ def api_page() -> str:
         module = getattr(restorekit, name)
         text.append(f"## restorekit.{name}\n\n{docstring(inspect.getdoc(module) or '')}\n")
         text += [api_entry(module, one) for one in module.__all__]
-    return "\n".join(text)
+    return "\n".join(text).replace("*scale*S", r"*scale\*S")  # Markdown would take it for emphasis
 
 
 @cache

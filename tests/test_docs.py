@@ -37,6 +37,8 @@ DOCS = ROOT / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("restorekit_*.py"))
 README = ROOT / "README.md"
 PAGES = [*sorted(DOCS.rglob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
+SITE = "https://restorekit.github.io/restorekit/"
+"""Where the pages are published: the READMEs of plugins, which are shown elsewhere too, link there."""
 SIGNATURES = DOCS / "api.md"
 """Its Python blocks are signatures, which do not run."""
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -422,7 +424,7 @@ def test_readme_gives_both_make_commands_and_the_lines_behind_them() -> None:
         assert f"make {target}" in readme
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     for page in (README, DOCS / "index.md"):
-        (listing,) = re.findall(r"\$ pip install -e '\.\[tensorboard\]' \$\((printf .*)\) ", page.read_text("utf-8"))
+        (listing,) = re.findall(r"\$ pip install -e '\.\[tensorboard\]' \$\((printf .*)\)\n", page.read_text("utf-8"))
         listed = subprocess.run(["sh", "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         projects = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
         assert listed.split() == [word for project in projects for word in ("-e", f"{project}/")]
@@ -441,10 +443,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text("utf-8")))
     links = re.findall(r"\]\(\s*<?([^)\s>]+)>?(?:\s+[^)]*)?\)", text)  # images too, with a title or without
     for target in [*links, *re.findall(r"<(?:img|a)\b[^>]*?\b(?:src|href)=[\"']([^\"']+)", text)]:
-        if re.match(r"https?://", target):
-            continue
         name, _, anchor = target.partition("#")
-        other = (page.parent / name).resolve() if name else page
+        if name.startswith(SITE):
+            other = DOCS / f"{name.removeprefix(SITE).strip('/') or 'index'}.md"
+        elif re.match(r"https?://", target):
+            continue
+        else:
+            other = (page.parent / name).resolve() if name else page
         assert other.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
             assert anchor in headings(other), f"{page.name} links to {target}, which has no such heading"
