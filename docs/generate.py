@@ -2,7 +2,7 @@
 
 `python docs/generate.py` writes it; `python docs/generate.py --check` writes nothing and exits 1 where a page is stale.
 Tables of finished runs are made from the JSON files of benchmarks/xray96.
-Whole pages: parts.md, cli.md, api.md. Sections of other pages stand between `<!-- generated: NAME -->` and
+Whole pages: recipe-reference.md, cli.md, api.md. Sections of other pages stand between `<!-- generated: NAME -->` and
 `<!-- end -->`. Plugins that are not of this repository, though installed, are left out.
 """
 
@@ -45,6 +45,13 @@ CLASSIFIERS = {
     "efficientnet_b4": "EfficientNet-B4",
     "efficientnet_b5": "EfficientNet-B5",
 }
+EXIT_CODES = [
+    ["0", "good"],
+    ["1", "an internal error"],
+    ["2", "the user's error, one line each"],
+    ["3", "some files, rows or runs failed, or some parts break their contract; the others are done"],
+    ["130", "stopped by Ctrl-C"],
+]
 SECTION = re.compile(r"(<!-- generated: ([a-z-]+) ?([\w.]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 FILM_RESULTS = ROOT / "plugins" / "restorekit-film" / "benchmarks" / "results"
 FILM_METHODS = {
@@ -83,15 +90,14 @@ WORDS = {  # meanings of options that their docstrings do not give, by kind.part
 
 def pages() -> dict[Path, str]:
     """Return the full text of every page that is generated, wholly or in part."""
-    made = {DOCS / "parts.md": parts_page(), DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page()}
+    made = {DOCS / "recipe-reference.md": recipe_page(), DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page()}
     sections = {
         "kinds": kinds_table,
         "metrics": metrics_table,
-        "recipe-keys": keys_table,
         "departures": departures_table,
         "contract": contract,
         "minimal": minimal,
-        "file": example,
+        "realistic": realistic,
         "checks": checks_table,
         "measured": measured,
         "film-scores": film_scores,
@@ -132,14 +138,19 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def parts_page() -> str:
-    """Return the catalogue of parts."""
+def recipe_page() -> str:
+    """Return the reference of recipes: every key, then every part by kind."""
     known = known_parts()
     text = [
-        "# Parts\n\nThis page is generated from the code: `restorekit list parts`, `restorekit list parts KIND` and "
-        "`restorekit list parts KIND NAME` print the same, with the parts of other plugins that you have installed.\n\n"
-        "A recipe names a part alone, `lsgan`, or with options, `{name: lsgan, fakes: fresh}`. An option that is "
-        "called like a kind is itself a part: `layer: {name: selfonn, q: 3}`.\n"
+        "# Recipe reference: keys and parts\n\nYou write a recipe and look for a key or a part. "
+        "[Train](train.md#write-a-recipe) explains how recipes work. This page is generated from the code.\n\n"
+        '## Keys\n\n"See below" means that the keys under it have defaults. `restorekit list schema` prints a JSON '
+        "schema (draft 2020-12) for editors.\n",
+        keys_table(),
+        "## Parts\n\nA recipe names a part alone, `lsgan`, or with options, `{name: lsgan, fakes: fresh}`. An option "
+        "that is called like a kind is itself a part: `layer: {name: selfonn, q: 3}`. `restorekit list parts`, "
+        "`restorekit list parts KIND` and `restorekit list parts KIND NAME` print the same, with the parts of other "
+        f"plugins that you have installed. The kinds: {', '.join(f'[{kind}](#{kind})' for kind in KINDS)}.\n",
     ]
     for kind, contract in KINDS.items():
         text.append(f"## {kind}\n\nA {kind}: {contract.about}.\n")
@@ -266,7 +277,7 @@ def kinds_table() -> str:
     """Return the table of kinds and their contracts."""
     rows = []
     for kind, contract in KINDS.items():
-        rows.append([f"`{kind}`", f"`({', '.join(contract.gives)})`", returned(kind, "api.md"), contract.about])
+        rows.append([f"`{kind}`", f"`({', '.join(contract.gives)})`", returned(kind), contract.about])
     return table(["kind", "the core gives, by position", "must return", "is"], rows)
 
 
@@ -276,42 +287,51 @@ def contract(kind: str) -> str:
     to = "Callable" if returns == "callable" else returns
     head = f"def NAME({', '.join([*gives, '*', 'option: int = 1'])}) -> {to}: ..."
     given = " and ".join(f"`{name}`" for name in gives) or "nothing"
-    return (
-        f"```python\n{head}\n```\n\nA factory of kind `{kind}` takes {given} by position, the recipe's options by "
-        f"annotated keyword, and returns {returned(kind, '../api.md')}.\n"
-    )
+    return f"```python\n{head}\n```\n\nIt takes {given} by position and returns {returned(kind)}.\n"
 
 
-def returned(kind: str, api: str) -> str:
-    """Return what a kind's factory must return, linked to the page of the public API at `api` where it stands there."""
+def returned(kind: str) -> str:
+    """Return what a kind's factory must return, linked to the page of the public API where it stands there."""
     name = KINDS[kind].returns
     if name == "callable":
         return "a callable"
-    return f"a `{name}`" if "." in name else f"a [`{name}`]({api}#{anchor(name)})"
+    return f"a `{name}`" if "." in name else f"a [`{name}`](api.md#{anchor(name)})"
 
 
 def minimal(kind: str) -> str:
     """Return the module that `restorekit plugin new example` writes."""
     package = scaffold.render(kind, scaffold.Name.of("example"))
-    return code("restorekit_example.py", package.files["restorekit_example.py"])
+    title = f"A minimal example: what <code>restorekit plugin new example --kind {kind}</code> writes"
+    return folded(title, code("restorekit_example.py", package.files["restorekit_example.py"]))
 
 
-def checks_table(kind: str = "") -> str:
-    """Return what the conformance kit asks of a kind, or of all."""
-    asked = testing.CHECKS if not kind else [check for check in testing.CHECKS if kind in check.kinds]
+def checks_table() -> str:
+    """Return what the conformance kit checks of each kind."""
+    where = {"part": "once", "each": "in each number of dimensions", "one": "in one of them; in each with `--full`"}
     rows = []
-    for check in asked:
+    for check in testing.CHECKS:
         full = ", only with `--full`" if check.full else ""
-        where = {"part": "once", "each": "in each number of dimensions", "one": "in one of them; in each with `--full`"}
-        of = [] if kind else [", ".join(check.kinds) if len(check.kinds) < len(KINDS) else "all"]
-        rows.append([f"`{check.name}`", *of, check.about, f"{where[check.where]}{full}"])
-    return table(["check", *([] if kind else ["of"]), "asks", "how often"], rows)
+        kinds = ", ".join(check.kinds) if len(check.kinds) < len(KINDS) else "all"
+        rows.append([f"`{check.name}`", kinds, check.about, f"{where[check.where]}{full}"])
+    return table(["check", "of", "asks", "how often"], rows)
 
 
-def example(name: str) -> str:
-    """Return a file of docs/examples under the name that it has in its package."""
-    title = {"test_": f"tests/{name}", ".yaml": "recipe.yaml"}.get(name[:5] if name.startswith("test_") else name[-5:])
-    return code(title or name, (DOCS / "examples" / name).read_text("utf-8"))
+def realistic(name: str) -> str:
+    """Return a package of docs/examples: its module, its tests, and a recipe that uses it."""
+    files = {
+        f"restorekit_{name}.py": f"restorekit_{name}.py",
+        f"test_{name}.py": f"tests/test_{name}.py",
+        f"{name}.yaml": "recipe.yaml",
+    }
+    texts = {path: (DOCS / "examples" / file).read_text("utf-8") for file, path in files.items()}
+    about = (ast.get_docstring(ast.parse(next(iter(texts.values())))) or "").partition("\n")[0]
+    blocks = "\n".join(code(path, text) for path, text in texts.items())
+    return folded(f"A realistic example, with tests and a recipe. {about}", blocks)
+
+
+def folded(title: str, text: str) -> str:
+    """Return a text that is shown when its title, which may hold HTML, is clicked."""
+    return f"\n<details markdown>\n<summary>{title}</summary>\n\n{text}\n</details>\n\n"
 
 
 def code(title: str, text: str) -> str:
@@ -443,7 +463,7 @@ def levels_table(found: Mapping[str, Any]) -> str:
         key = f"{name}_level"
         others = [f"{methods[0][side][key]:.{digits}f}" for side in ("poor", "good")]
         rows.append([label, *(interval(entry["scores"][key], digits) for entry in methods), *others])
-    return table(["", "q3", METHODS["no_task"], METHODS["cnn_light"], "poor", "good films"], rows)
+    return table(["", "q3", METHODS["no_task"], METHODS["cnn_light"], "degraded", "good films"], rows)
 
 
 def audits_table(found: Mapping[str, Any]) -> str:
@@ -457,7 +477,7 @@ def audits_table(found: Mapping[str, Any]) -> str:
     }
     rows = [
         [
-            f"AUROC of the audit classifier, {before:.3f} on poor images",
+            f"AUROC of the audit classifier, {before:.3f} on degraded images",
             *(interval(audit["auroc"]["restored"]) for audit in audits),
         ]
     ]
@@ -503,11 +523,10 @@ def values_of(path: Path) -> dict[str, Any]:
 def cli_page() -> str:
     """Return the help of every command, without the commands of plugins."""
     text = [
-        "# Commands\n\nThis page is generated from the commands' own help. Exit codes: 0 good, 1 internal error, 2 the "
-        "user's (one clear line each), 3 some files could not be restored, some parts do not hold, some rows or "
-        "runs failed, 130 stopped by "
-        "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
-        "bring are listed by `restorekit --help`.\n",
+        "# Command line\n\nYou look for a command or an option. This page is generated from the commands' own help; "
+        "`restorekit --help` lists the commands of plugins too. Results go to standard output; progress, warnings and "
+        "errors to standard error.\n",
+        table(["exit code", "meaning"], EXIT_CODES),
     ]
     with patch.object(commands, "_sources", lambda own: {}):
         group = typer.main.get_command(cli.app)
@@ -534,20 +553,20 @@ def api_page() -> str:
         else:
             homes.setdefault(home, []).append(name)
     text = [
-        "# The public API\n\nThis page is generated from the docstrings. All that a plugin or a script needs is "
-        "imported from `restorekit`; `import restorekit` is lazy and imports no torch. What is not here is not "
-        "promised.\n"
+        "# Python API\n\nYou write a script or a plugin. All that it needs is imported from `restorekit`; `import "
+        "restorekit` is lazy and imports no torch. What is not here may change in any version. This page is generated "
+        "from the docstrings: signatures, shapes, units and errors.\n"
     ]
     for home, names in homes.items():
         text.append(f"## restorekit.{home}\n")
         text += [api_entry(importlib.import_module(f"restorekit.{home}"), name) for name in names]
-    text.append("## restorekit.testing\n\nThe conformance kit, see [its page](plugin-check.md).\n")
+    text.append("## restorekit.testing\n\nThe conformance kit, see [Test it](write-a-plugin.md#test-it).\n")
     text += [api_entry(testing.listing, name) for name in ("cases", "Case", "Outcome")]
     for name in modules:
         module = getattr(restorekit, name)
         text.append(f"## restorekit.{name}\n\n{docstring(inspect.getdoc(module) or '')}\n")
         text += [api_entry(module, one) for one in module.__all__]
-    return "\n".join(text)
+    return "\n".join(text).replace("*scale*S", r"*scale\*S")  # Markdown would take it for emphasis
 
 
 @cache

@@ -37,6 +37,8 @@ DOCS = ROOT / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("restorekit_*.py"))
 README = ROOT / "README.md"
 PAGES = [*sorted(DOCS.rglob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
+SITE = "https://restorekit.github.io/restorekit/"
+"""Where the pages are published: the READMEs of plugins, which are shown elsewhere too, link there."""
 SIGNATURES = DOCS / "api.md"
 """Its Python blocks are signatures, which do not run."""
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -115,9 +117,9 @@ def test_generated_pages_are_fresh() -> None:
 def test_check_tells_a_stale_page(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
     assert generate.main() == 0
-    monkeypatch.setattr(generate, "parts_page", lambda: "other")
+    monkeypatch.setattr(generate, "recipe_page", lambda: "other")
     assert generate.main() == 1
-    assert "docs/parts.md is stale; run: python docs/generate.py" in capsys.readouterr().err
+    assert "docs/recipe-reference.md is stale; run: python docs/generate.py" in capsys.readouterr().err
 
 
 def test_every_command_is_documented() -> None:
@@ -136,7 +138,7 @@ def test_every_hook_has_a_heading() -> None:
 
 
 def test_every_kind_and_part_is_documented() -> None:
-    text, known = (DOCS / "parts.md").read_text("utf-8"), generate.known_parts()
+    text, known = (DOCS / "recipe-reference.md").read_text("utf-8"), generate.known_parts()
     for kind in KINDS:
         assert f"\n## {kind}\n" in text
         assert f"| `{kind}` |" in (DOCS / "write-a-plugin.md").read_text("utf-8")
@@ -164,7 +166,7 @@ def test_every_recipe_key_has_a_meaning() -> None:
     keys = {key: rest for key, *rest in generate.recipe_keys()}
     assert {"data.augment.flip", "train.clip.norm", "train.schedule.restart", "restorer", "variants"} <= set(keys)
     assert all(all(rest) for rest in keys.values()), [key for key, rest in keys.items() if not all(rest)]
-    text = (DOCS / "recipes.md").read_text("utf-8")
+    text = (DOCS / "recipe-reference.md").read_text("utf-8")
     assert all(f"| `{key}` |" in text for key in keys)
 
 
@@ -193,7 +195,7 @@ def test_the_api_page_tells_arguments_and_errors() -> None:
 
 
 def test_every_metric_is_defined() -> None:
-    text, known = (DOCS / "metrics.md").read_text("utf-8"), generate.known_parts()
+    text, known = (DOCS / "evaluate.md").read_text("utf-8"), generate.known_parts()
     assert all(f"| `{name}` |" in text for name in known.names("metric"))
 
 
@@ -255,11 +257,16 @@ SMALL = ("train.steps=2", "nets.generator.width=4", "nets.generator.blocks=1", "
 """So that a run of a page takes seconds."""
 
 
-def go(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[str, ...]) -> None:
-    """Do in `folder` what a page says, from top to bottom: blocks with a title are files, console lines are run."""
+def section(page: Path, heading: str) -> str:
+    """Return the text below a heading of the second level, up to the next one."""
+    return page.read_text("utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def go(steps: str, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[str, ...]) -> None:
+    """Do in `folder` the steps of a text, from top to bottom: blocks with a title are files, console lines are run."""
     monkeypatch.chdir(folder)
     done = 0
-    for language, head, text in FENCE.findall(page.read_text("utf-8")):
+    for language, head, text in FENCE.findall(steps):
         if title_of(head):
             (folder / title_of(head)).write_text(text, "utf-8")
         for line in text.splitlines() if language == "console" else ():
@@ -283,25 +290,25 @@ def go(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[s
 
 
 def test_own_images_walkthrough_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = DOCS / "your-own-images.md"
-    go(page, tmp_path, monkeypatch, SMALL)
-    (shown,) = [text for found, text in blocks("csv") if found == page]
+    steps = section(DOCS / "data.md", "From your images to restored files")
+    go(steps, tmp_path, monkeypatch, SMALL)
+    (shown,) = [text for language, _, text in FENCE.findall(steps) if language == "csv"]
     with (tmp_path / "images" / "manifest.csv").open() as table:
         assert table.readline() == shown.splitlines(True)[0]
-    names = {path.name for path in (tmp_path / "images" / "poor").iterdir()}
+    names = {path.name for path in (tmp_path / "images" / "degraded").iterdir()}
     assert {path.name for path in (tmp_path / "restored").rglob("p*")} == names
     assert (tmp_path / "trial" / "mine-1" / "report.html").is_file()
 
 
 @pytest.mark.full
-def test_the_way_of_your_own_signal_can_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = DOCS / "your-own-signal.md"
-    go(page, tmp_path, monkeypatch, ("train.steps=20", "train.score_every=20", "nets.generator.width=4"))
+def test_own_signal_walkthrough_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = section(DOCS / "signals.md", "Your own signal")
+    go(steps, tmp_path, monkeypatch, ("train.steps=20", "train.score_every=20", "nets.generator.width=4"))
     for name in ("signal", "pairs", "unpaired"):
         assert (tmp_path / "runs" / f"{name}-1" / "report.html").is_file()
     got = sorted((tmp_path / "signals" / "wrist").iterdir())
     assert len(got) == 12
-    (shown,) = [text for found, text in blocks("csv") if found == page]
+    (shown,) = [text for language, _, text in FENCE.findall(steps) if language == "csv"]
     assert (tmp_path / "signals" / "finger" / got[0].name).read_text().startswith(shown)
     for path in got:
         was, now = (np.loadtxt(file, delimiter=",", skiprows=1) for file in (path, tmp_path / "restored" / path.name))
@@ -416,10 +423,19 @@ def test_readme_gives_both_make_commands_and_the_lines_behind_them() -> None:
     for target in ("demo", "test"):
         assert f"make {target}" in readme
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-    projects = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
-    for page in (README, DOCS / "first-run.md"):
-        assert all(f"-e {project}" in page.read_text("utf-8") for project in projects)
-    for line in ("ruff check .", "ruff format --check .", "restorekit run recipes/quickstart.yaml"):
+    for page in (README, DOCS / "index.md"):
+        (listing,) = re.findall(
+            r"\$ pip install -e '\.\[tensorboard,demo\]' \$\((printf .*)\)\n", page.read_text("utf-8")
+        )
+        listed = subprocess.run(["sh", "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        projects = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+        assert listed.split() == [word for project in projects for word in ("-e", f"{project}/")]
+    for line in (
+        "ruff check .",
+        "ruff format --check .",
+        "restorekit models demo",
+        "restorekit run recipes/quickstart.yaml",
+    ):
         assert line in readme
         assert f"$(BIN)/{line}" in makefile
     (line,) = re.findall(r"\$\(BIN\)/(python -m pytest -m \"not full\".*)", makefile)
@@ -434,10 +450,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text("utf-8")))
     links = re.findall(r"\]\(\s*<?([^)\s>]+)>?(?:\s+[^)]*)?\)", text)  # images too, with a title or without
     for target in [*links, *re.findall(r"<(?:img|a)\b[^>]*?\b(?:src|href)=[\"']([^\"']+)", text)]:
-        if re.match(r"https?://", target):
-            continue
         name, _, anchor = target.partition("#")
-        other = (page.parent / name).resolve() if name else page
+        if name.startswith(SITE):
+            other = DOCS / f"{name.removeprefix(SITE).strip('/') or 'index'}.md"
+        elif re.match(r"https?://", target):
+            continue
+        else:
+            other = (page.parent / name).resolve() if name else page
         assert other.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
             assert anchor in headings(other), f"{page.name} links to {target}, which has no such heading"

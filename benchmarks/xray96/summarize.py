@@ -1,4 +1,4 @@
-"""Reduce finished runs to the numbers that docs/results.md states, in a small JSON file.
+"""Reduce finished runs to the numbers that docs/r2cgan.md states, in a small JSON file.
 
 `python benchmarks/xray96/summarize.py OUT.json RUN... --scores SCORE,...` compares the runs as `restorekit compare`
 does, and adds what only the run folders hold: the levels of degraded and good images, the audit, and the

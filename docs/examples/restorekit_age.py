@@ -104,7 +104,7 @@ def absolute_error(domain: Domain) -> Metric:
 def write_example(folder: Path) -> None:
     """Write images as bright as somebody is old, and ages.csv, which names them."""
     lines = ["path,domain,label,patient,split"]
-    for domain, noise in (("good", 0.0), ("poor", 0.2)):
+    for domain, noise in (("good", 0.0), ("degraded", 0.2)):
         for i in range(12):
             age, rng = 20 + 5 * i, torch.Generator().manual_seed(i)
             image = torch.full((1, 32, 32), age / 100 - 0.5) + noise * torch.randn(1, 32, 32, generator=rng)

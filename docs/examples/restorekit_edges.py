@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Edges(Loss):
-    """How far edges of the restored image point elsewhere than those of the poor one.
+    """How far edges of the restored image point elsewhere than those of the degraded one.
 
     Normalised gradient fields (Haber and Modersitzki 2006, doi:10.1007/11866763_89): the mean over the image of
     1 - (<g, h> + eps^2)^2 / ((|g|^2 + eps^2) (|h|^2 + eps^2)) for the gradients g of ab and h of a. Where both are

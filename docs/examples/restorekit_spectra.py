@@ -61,13 +61,13 @@ class Spectra(Dataset):
 
 
 def write_example(folder: Path) -> None:
-    """Write a table of spectra with one peak, elsewhere for each class; poor ones have a sloping background."""
+    """Write a table of spectra with one peak, elsewhere for each class; degraded ones have a sloping background."""
     lines = [",".join([*KNOWN, *(f"{600 + 8 * i}" for i in range(64))])]
-    for side in ("good", "poor"):
+    for side in ("good", "degraded"):
         for patient in range(8):
             for label, peak in (("benign", 20), ("malignant", 40)):
                 split = ("train", "train", "train", "train", "train", "val", "test", "test")[patient]
-                slope = 2.0 if side == "poor" else 0.0
+                slope = 2.0 if side == "degraded" else 0.0
                 height = 80 + patient
                 counts = [100 + slope * i + height * math.exp(-(((i - peak) / 3) ** 2)) for i in range(64)]
                 words = (f"{side}-{patient}-{label}", f"{side}-p{patient}", label, side, split)
@@ -75,7 +75,7 @@ def write_example(folder: Path) -> None:
     write_text(folder / "spectra.csv", "\n".join(lines) + "\n")
 
 
-@conformance_case(options={"file": "spectra.csv", "side": "poor", "range": [0, 400]}, files=write_example)
+@conformance_case(options={"file": "spectra.csv", "side": "degraded", "range": [0, 400]}, files=write_example)
 def spectra(root: Path | None, split: str, *, file: str, side: str, range: tuple[float, float]) -> Dataset:
     """Spectra from one table: columns id, patient, label, side and split, then the intensities.
 

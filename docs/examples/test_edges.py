@@ -8,8 +8,8 @@ from restorekit import Batch, Domain
 from restorekit_edges import edges, residual_error
 
 
-def between(restored, poor):
-    passes = SimpleNamespace(a=SimpleNamespace(image=poor), ab=SimpleNamespace(image=restored))
+def between(restored, degraded):
+    passes = SimpleNamespace(a=SimpleNamespace(image=degraded), ab=SimpleNamespace(image=restored))
     return float(edges(eps=0.01).generator(passes))
 
 

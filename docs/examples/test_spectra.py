@@ -21,15 +21,17 @@ def test_counts_come_back_from_the_range(root):
 
 
 def test_patients_keep_to_one_split(root):
-    made = [spectra(root, split, file="spectra.csv", side="poor", range=(0, 400)) for split in ("train", "val", "test")]
+    made = [
+        spectra(root, split, file="spectra.csv", side="degraded", range=(0, 400)) for split in ("train", "val", "test")
+    ]
     groups = [{record.group for record in part.records} for part in made]
     assert [len(part.records) for part in made] == [10, 2, 4]
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
 
 
 def test_what_is_wrong_is_named(root):
-    with pytest.raises(DataError, match=r"poor-0-benign: holds values outside of 0 to 10"):
-        spectra(root, "train", file="spectra.csv", side="poor", range=(0, 10)).load(0, torch.Generator())
+    with pytest.raises(DataError, match=r"degraded-0-benign: holds values outside of 0 to 10"):
+        spectra(root, "train", file="spectra.csv", side="degraded", range=(0, 10)).load(0, torch.Generator())
     (root / "other.csv").write_text("id,patient\n1,2\n")
     with pytest.raises(DataError, match=r"other.csv:1: has no column 'label'"):
-        spectra(root, "train", file="other.csv", side="poor", range=(0, 10))
+        spectra(root, "train", file="other.csv", side="degraded", range=(0, 10))

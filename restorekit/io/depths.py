@@ -1,7 +1,7 @@
 """The significant bits of 16-bit files of a dataset that do not state them: all files together decide.
 
 Values of 12 bits in files of 16 are a sixteenth as bright as they should be, and nothing in the file says so. A dark
-image of 16 bits looks the same. One file cannot distinguish the two; all files of a dataset can. docs/intensities.md
+image of 16 bits looks the same. One file cannot distinguish the two; all files of a dataset can. docs/data.md
 states the rule for users.
 """
 

@@ -1,4 +1,4 @@
-"""Stored values to [-1, 1] and back: the intensity rule of docs/intensities.md."""
+"""Stored values to [-1, 1] and back: the intensity rule of docs/data.md."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def to_unit(
     beyond: Beyond = "refuse",
     bits: int | None = None,
 ) -> tuple[NDArray[np.float32], Intensity]:
-    """Map what a file holds to a NumPy array of float32 in [-1, 1]. docs/intensities.md has the rule.
+    """Map what a file holds to a NumPy array of float32 in [-1, 1]. docs/data.md has the rule.
 
     Args:
         stored: what the file holds.

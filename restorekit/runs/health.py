@@ -1,6 +1,6 @@
 """Training health: when a sign of a failing training is a finding. It reads events and never changes a run.
 
-Every sign is a number with a stated limit. docs/training-health.md has the reasons for the limits.
+Every sign is a number with a stated limit. docs/train.md has the reasons for the limits.
 """
 
 from __future__ import annotations

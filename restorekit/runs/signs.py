@@ -1,6 +1,6 @@
 """Measures of a failing training, from images and losses; `health` interprets them.
 
-docs/training-health.md has their sources.
+docs/train.md has their sources.
 """
 
 from __future__ import annotations

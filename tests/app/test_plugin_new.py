@@ -95,7 +95,7 @@ def test_every_kind_can_be_begun() -> None:
     assert scaffold.kinds() == sorted(NAMES)
     page = (ROOT / "docs" / "write-a-plugin.md").read_text("utf-8")
     section = page.partition("## Begin with")[2].partition("\n## ")[0]
-    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(kinds/\1\.md\) \|", section, re.MULTILINE)) == scaffold.kinds()
+    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(plugin-kinds\.md#\1\) \|", section, re.MULTILINE)) == scaffold.kinds()
 
 
 @pytest.mark.parametrize(
