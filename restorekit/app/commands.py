@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from restorekit.app import screen
 from restorekit.core.errors import PluginError, RecipeError, unknown
-from restorekit.discovery.installed import PluginSource, find, is_slow
+from restorekit.discovery.installed import Plugin, find
 
 if TYPE_CHECKING:
-    from restorekit.discovery.plugins import Plugin, Plugins
+    from restorekit.discovery.plugins import Plugins
 
 __all__ = ["Commands", "known", "rows", "versions"]
 
@@ -44,39 +44,89 @@ def known() -> Plugins:
     return loaded
 
 
-def rows(own: Collection[str]) -> Iterator[list[str]]:
-    """Import every plugin and command; yield name, distribution, seconds, and its parts or its error.
+def rows(own: Collection[str], *, load: bool) -> Iterator[list[str]]:
+    """Yield name, version, seconds of import, and parts and commands or the error of every plugin.
 
     Args:
         own: the names of restorekit's own commands.
+        load: import every part and command.
     """
     loaded = known()
-    loaded.load_installed()
+    if load:
+        loaded.load_installed()
+    sources = _sources(own)
     for plugin in loaded.found:
-        yield _row(plugin, plugin.error or _adds(plugin, loaded.refused(plugin)))
-    for source in find("command", own):
-        text = f"command {source.name}"
-        try:
-            _app(source)
-        except PluginError as error:
-            text = str(error)
-        yield _row(source, text)
+        errors = [plugin.refusal] if plugin.refusal else [*plugin.errors.values()]
+        errors += [f"refused: {why}" for why in loaded.refused(plugin).values()]
+        commands = [sources[name] for name in plugin.commands if plugin.refusal is None]
+        refused = {source.name: _error(source, load=load) for source in commands}
+        lost = {*plugin.errors, *loaded.refused(plugin)}
+        adds = [f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in lost and plugin.refusal is None]
+        adds += [f"command {name}" for name, why in refused.items() if why is None]
+        took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
+        text = "; ".join(filter(None, [", ".join(adds), *errors, *(why for why in refused.values() if why)]))
+        yield [plugin.name, plugin.version, took, text]
 
 
 def versions() -> dict[str, str]:
-    """Return the version of every distribution that brings plugins or commands, by its name; none is imported."""
-    return {source.distribution: source.version for what in ("plugin", "command") for source in find(what, ())}
+    """Return the version of every distribution that brings parts or commands, by its name; none is imported."""
+    return {plugin.distribution: plugin.version for plugin in find()}
 
 
-def _row(plugin: Plugin | PluginSource, text: str) -> list[str]:
-    took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
-    slow = ", slow" if is_slow(plugin.seconds) else ""
-    return [plugin.name, f"{plugin.distribution} {plugin.version}", took + slow, text]
+class _Source(NamedTuple):
+    """A command of an installed plugin, or of several, which is then refused."""
+
+    name: str
+    plugins: list[Plugin]
+    own: bool
+    """Whether it is the name of one of restorekit's own."""
+
+    @property
+    def distributions(self) -> str:
+        return " and from ".join(plugin.distribution for plugin in self.plugins)
 
 
-def _adds(plugin: Plugin, refused: dict[tuple[str, str], str]) -> str:
-    taken = ", ".join(f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in refused)
-    return "; ".join([*([taken] if taken else []), *(f"refused: {why}" for why in refused.values())])
+def _sources(own: Collection[str]) -> dict[str, _Source]:
+    """Return the commands of plugins by name, from metadata."""
+    found: dict[str, _Source] = {}
+    for plugin in find():
+        for name in plugin.commands:
+            found.setdefault(name, _Source(name, [], name in own)).plugins.append(plugin)
+    return found
+
+
+def _app(source: _Source) -> typer.Typer:
+    """Import a plugin's command.
+
+    Raises:
+        PluginError: if it is refused, breaks, or is no command.
+    """
+    if source.own:
+        raise PluginError(
+            f"command {source.name!r} is restorekit's own; {source.distributions} must rename its entry point"
+        )
+    if len(source.plugins) > 1:
+        raise PluginError(
+            f"command {source.name!r} comes from {source.distributions}; uninstall one of them, or have one rename it"
+        )
+    plugin = source.plugins[0]
+    entry = plugin.commands[source.name]
+    app = plugin.load(entry, f"command {source.name!r}", screen.warn)
+    if not isinstance(app, typer.Typer):
+        text = f"command {source.name!r}: {entry.value} is a {type(app).__name__}, must be a typer.Typer"
+        raise PluginError(text, plugin=plugin.name)
+    return app
+
+
+def _error(source: _Source, *, load: bool) -> str | None:
+    """Return why a command cannot be used, as far as its metadata say, or its import."""
+    if not load and not source.own and len(source.plugins) == 1:
+        return source.plugins[0].refusal
+    try:
+        _app(source)
+    except PluginError as error:
+        return str(error)
+    return None
 
 
 class Commands(TyperGroup):
@@ -89,7 +139,7 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all, the built-in ones first."""
         own = self.own(ctx)
-        return [*own, *(name for name in _sources(own) if name not in own)]
+        return [*own, *sorted(name for name in _sources(own) if name not in own)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; a built-in one goes before a plugin's."""
@@ -118,32 +168,13 @@ class Commands(TyperGroup):
 class _Command(TyperCommand):
     """A plugin's command: until it is called, its help names its distribution alone."""
 
-    def __init__(self, source: PluginSource) -> None:
-        owners = " and ".join(sorted({one.distribution for one in (source, *source.rivals)}))
+    def __init__(self, source: _Source) -> None:
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        super().__init__(source.name, help=f"From {owners}.", context_settings=settings, add_help_option=False)
+        text = f"From {source.distributions}."
+        super().__init__(source.name, help=text, context_settings=settings, add_help_option=False)
         self._source = source
 
     def invoke(self, ctx: Any) -> Any:
         command = typer.main.get_command(_app(self._source))
-        if self._source.slow is not None:
-            screen.warn(self._source.slow)
         with command.make_context(f"restorekit {self.name}", [*ctx.args]) as inner:
             command.invoke(inner)  # what it returns is no exit code; typer.Exit is one
-
-
-def _sources(own: Collection[str]) -> dict[str, PluginSource]:
-    """Return plugins' commands by name; two of one name are both refused."""
-    return {source.name: source for source in find("command", own)}
-
-
-def _app(source: PluginSource) -> typer.Typer:
-    """Import a plugin's command.
-
-    Raises:
-        PluginError: if it is refused, breaks, or is no command.
-    """
-    app = source.load()
-    if not isinstance(app, typer.Typer):
-        raise PluginError(f"{source.who}: {source.entry.value} is a {type(app).__name__}, must be a typer.Typer")
-    return app

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from restorekit import __version__
 from restorekit.core.errors import RecipeError
-from restorekit.discovery.plugins import COMMANDS, GROUP
+from restorekit.discovery.installed import COMMANDS, GROUP
 from restorekit.io.files import write_text
 
 __all__ = ["COMMAND", "Name", "Package", "kinds", "render", "requirement", "write"]
@@ -117,9 +117,9 @@ def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
             "part_use": "restorekit part-name RUN",
         }
     return words | {
-        "part_group": GROUP,
+        "part_group": f"{GROUP}.{kind}",
         "part_entry": "part_name",
-        "part_target": "restorekit_part_name",
+        "part_target": "restorekit_part_name:part_name",
         "part_help": f"restorekit list parts {kind} part_name",
         "part_use": _line(recipe, "{name: part_name"),
     }

@@ -509,7 +509,7 @@ def _check_signature(part: _Part) -> None:
 
     gives = KINDS[part.kind].gives
     if not callable(part.factory):
-        raise error(f"add(kind, name, factory) takes a callable; got {part.factory!r}")
+        raise error(f"must be a callable; got {part.factory!r}")
     parameters = list(inspect.signature(part.factory).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):

@@ -16,7 +16,8 @@ import torch
 from restorekit.core.errors import PluginError, RecipeError
 from restorekit.core.parts import KINDS, Parts
 from restorekit.discovery import plugins
-from restorekit.discovery.plugins import Plugin, Plugins
+from restorekit.discovery.installed import Plugin
+from restorekit.discovery.plugins import Plugins
 from restorekit.testing.claims import claimed
 from restorekit.testing.subject import Subject
 from restorekit.testing.table import Check, checks_of
@@ -105,8 +106,8 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     What is slow, as compiling and exporting, is asked in one number of dimensions, 2 where it can be.
 
     Args:
-        plugin: A distribution (restorekit-selfonn), an entry point (selfonn), a built-in module (losses), or the folder
-            of a project with a pyproject.toml, which need not be installed.
+        plugin: A distribution (restorekit-selfonn, or selfonn), a built-in module (losses), or the folder of a project
+            with a pyproject.toml, which need not be installed.
         full: Ask the slow checks in every number of dimensions, and torch.compile's inductor too.
 
     Raises:
@@ -114,11 +115,11 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
         DataError: if the folder is no project.
     """
     known = plugins.load()
-    found = _plugins(known, plugin)
-    broken = [why for one in found for why in (one.error, *known.refused(one).values()) if why is not None]
+    found = _plugin(known, plugin)
+    broken = [why for why in (found.refusal, *found.errors.values(), *known.refused(found).values()) if why is not None]
     if broken:
-        raise PluginError("\n".join(broken))
-    return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]
+        raise PluginError(*dict.fromkeys(broken))
+    return [case for kind, name in found.parts for case in _cases(known.parts, kind, name, full)]
 
 
 def _line(error: BaseException) -> str:
@@ -126,7 +127,7 @@ def _line(error: BaseException) -> str:
     return shorten(str(error), 400, placeholder=" ...")
 
 
-def _plugins(known: Plugins, plugin: str | Path) -> list[Plugin]:
+def _plugin(known: Plugins, plugin: str | Path) -> Plugin:
     if isinstance(plugin, str):
         try:
             return known.named(plugin)
