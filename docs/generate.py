@@ -27,7 +27,8 @@ import restorekit
 from restorekit import Domain, Metric, RecipeError, Task, testing
 from restorekit.app import cli, commands, scaffold
 from restorekit.discovery import plugins
-from restorekit.core.parts import KINDS, Parts
+from restorekit.core.parts import KINDS
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, RestorerRecipe
 from restorekit.recipes.places import PART_PLACES

@@ -14,7 +14,7 @@ from restorekit.core.errors import RecipeError, RestorekitError, unknown
 from restorekit.io.files import write_text
 
 if TYPE_CHECKING:
-    from restorekit.core.parts import Parts
+    from restorekit.parts.registry import Parts
 
 __all__ = ["app"]
 

@@ -15,7 +15,7 @@ from restorekit.core.errors import RecipeError, unknown
 
 if TYPE_CHECKING:
     from restorekit.app.scaffold import Name
-    from restorekit.core.parts import Parts
+    from restorekit.parts.registry import Parts
     from restorekit.testing import Case, Outcome
 
 __all__ = ["app"]

@@ -13,17 +13,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.errors import DataError, RestorekitError, either
 from restorekit.core.formats import Depths
-from restorekit.core.parts import Parts
 from restorekit.core.tasks import Target, Task
-from restorekit.core.text import either
 from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.facts import Facts, Memory, facts_of, remembering
 from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text
 from restorekit.io.images import expecting
 from restorekit.io.vocabulary import SPLITS
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError
 from restorekit.recipes.seeds import rng_of, seed_of
 

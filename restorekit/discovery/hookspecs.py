@@ -20,7 +20,8 @@ from typing import Any
 import pluggy
 
 from restorekit.core.errors import PluginError
-from restorekit.core.parts import Factory, Parts
+from restorekit.core.parts import Factory
+from restorekit.parts.registry import Parts
 
 __all__ = ["ask", "hookimpl", "hookspec", "register_parts"]
 

@@ -12,7 +12,6 @@ from threading import RLock
 from typing import Any
 
 from restorekit.core.errors import PluginError, unknown
-from restorekit.core.parts import Parts
 from restorekit.discovery.hookspecs import ask
 from restorekit.discovery.installed import (
     Key,
@@ -25,6 +24,7 @@ from restorekit.discovery.installed import (
     put_on_path,
     same_distribution,
 )
+from restorekit.parts.registry import Parts
 
 __all__ = ["Plugins", "load"]
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core import text
 from restorekit.core.errors import DataError
 from restorekit.core.tasks import Task
-from restorekit.core.text import label, number, value_of
 from restorekit.data import warnings as data_warnings
-from restorekit.evaluation import gallery
+from restorekit.data.text import label, number, value_of
+from restorekit.evaluation import gallery, text
 from restorekit.io.files import write_text
 from restorekit.reports import conditions, figures, findings, towards
 from restorekit.reports.page import render

@@ -21,7 +21,6 @@ from torch.profiler import ProfilerActivity, profile
 from restorekit.core import nd
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
 from restorekit.core.formats import Format
-from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
 from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Nets, Output, Translator
@@ -29,6 +28,7 @@ from restorekit.discovery import plugins
 from restorekit.io.files import as_path
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import Stored, as_array, require_depth, to_stored, to_unit
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.layered import name_of, parse
 from restorekit.recipes.model import Data, Recipe, RestorerRecipe

@@ -11,7 +11,6 @@ from pathlib import Path
 from torch import Tensor
 
 from restorekit.core.errors import DataError, ErrorRecord, RestorekitError
-from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
@@ -24,6 +23,7 @@ from restorekit.core.types import (
 from restorekit.data import batches
 from restorekit.data.splits import SIDES, Splits, listed, read_splits
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.average import Average

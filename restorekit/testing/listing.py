@@ -14,10 +14,11 @@ from typing import Literal
 import torch
 
 from restorekit.core.errors import PluginError, RecipeError
-from restorekit.core.parts import KINDS, Parts
+from restorekit.core.parts import KINDS
 from restorekit.discovery import plugins
 from restorekit.discovery.installed import Plugin
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
 from restorekit.testing.claims import claimed
 from restorekit.testing.subject import Subject
 from restorekit.testing.table import Check, checks_of

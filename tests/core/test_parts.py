@@ -9,7 +9,9 @@ from torch import nn
 
 from restorekit import Factory, Loss, PluginError, RecipeError
 from restorekit.core.errors import ErrorRecord, Origin
-from restorekit.core.parts import KINDS, Nested, Option, Parts
+from restorekit.core.parts import KINDS
+from restorekit.parts.part import Nested, Option
+from restorekit.parts.registry import Parts
 
 
 def layer(dims: int, *, q: int = 3, act: Literal["tanh", "none"] = "tanh") -> Any:
