@@ -124,7 +124,8 @@ def known_parts() -> Parts:
 
 def distribution(plugin: str) -> str:
     """Return the package that a plugin comes in."""
-    return next(p.distribution for p in plugins.load().found if p.name == plugin)
+    loaded = plugins.load()
+    return next(p.distribution for p in (*loaded.found, *loaded.own) if p.name == plugin)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

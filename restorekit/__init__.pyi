@@ -47,9 +47,9 @@ from .core.types import Output as Output
 from .core.types import ParameterGroup as ParameterGroup
 from .core.types import Record as Record
 from .core.types import Sample as Sample
-from .core.types import SingleDegradation as SingleDegradation
 from .core.types import TaskHead as TaskHead
 from .core.types import Translator as Translator
+from .data.degradation import SingleDegradation as SingleDegradation
 from .data.filedataset import FileDataset as FileDataset
 from .data.images import read_image as read_image
 from .data.shares import split_shares as split_shares

@@ -82,9 +82,7 @@ def _owner(kind: str, name: Name, ctx: Any) -> str | None:
         owners = {name: plugin.distribution for plugin in loaded.found for name in plugin.commands}
         known = ctx.find_root().command.list_commands(ctx)
         return f"command {name.dashed!r} is {owners.get(name.dashed, 'restorekit')}'s" if name.dashed in known else None
-    if (kind, name.part) in loaded.parts:
-        return f"{kind} {name.part!r} comes from restorekit"
-    owned = [plugin for plugin in loaded.found if (kind, name.part) in plugin.parts]
+    owned = [plugin for plugin in (*loaded.own, *loaded.found) if (kind, name.part) in plugin.parts]
     return f"{kind} {name.part!r} comes from {owned[0].distribution} {owned[0].version}" if owned else None
 
 

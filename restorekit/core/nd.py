@@ -68,20 +68,10 @@ def conv(dims: int) -> MakeLayer:
     """Return a maker of plain convolutions, or transposed ones, in `dims` dimensions."""
 
     def make(
-        c_in: int,
-        c_out: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        output_padding: int = 0,
-        groups: int = 1,
-        bias: bool = True,
-        transposed: bool = False,
+        c_in: int, c_out: int, kernel: int, *, output_padding: int = 0, transposed: bool = False, **options: Any
     ) -> nn.Module:
         extra = {"output_padding": output_padding} if transposed else {}
-        layer = _CONV[dims, transposed]
-        made: nn.Module = layer(c_in, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=bias, **extra)
+        made: nn.Module = _CONV[dims, transposed](c_in, c_out, kernel, **options, **extra)
         return made
 
     return make

@@ -60,19 +60,22 @@ class Plugins:
         broken = [plugin.error for plugin in ours if plugin.error is not None]
         return f"{distribution} is installed but did not load: {broken[0]}" if broken else None
 
-    def named(self, name: str) -> Plugin:
-        """Import and return a plugin: a distribution, with or without restorekit-, or a module of restorekit's own.
+    def named(self, name: str) -> list[Plugin]:
+        """Import and return the plugin of a distribution, with or without restorekit-, or modules of restorekit's own.
 
         Raises:
             PluginError: if there is no such name, with the nearest guess.
         """
         self._load_own()
-        wanted = (name, f"restorekit-{name}")
-        for plugin in [*self.found, *self.own]:
-            if any(same_distribution(plugin.name, one) for one in wanted):
-                self._load_all([plugin])
-                return plugin
-        raise PluginError(unknown("plugin", name, {plugin.name for plugin in (*self.found, *self.own)}))
+        every = [*self.found, *self.own]
+        ours = [p for p in every if any(same_distribution(p.distribution, one) for one in (name, f"restorekit-{name}"))]
+        ours = ours or [plugin for plugin in self.own if plugin.name == name]
+        if not ours:
+            raise PluginError(
+                unknown("plugin", name, {n for plugin in every for n in (plugin.name, plugin.distribution)})
+            )
+        self._load_all(ours)
+        return ours
 
     def libraries(self, parts: Iterable[Key], needs: Iterable[str] = ()) -> dict[str, str]:
         """Return the versions of the libraries that restorekit, and the plugins that bring parts, ask for.

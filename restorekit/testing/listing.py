@@ -116,11 +116,11 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
         DataError: if the folder is no project.
     """
     known = plugins.load()
-    found = _plugin(known, plugin)
-    broken = [why for why in (found.refusal, *found.errors.values(), *known.refused(found).values()) if why is not None]
+    found = _plugins(known, plugin)
+    broken = [why for one in found for why in (one.refusal, *one.errors.values(), *known.refused(one).values()) if why]
     if broken:
         raise PluginError(*dict.fromkeys(broken))
-    return [case for kind, name in found.parts for case in _cases(known.parts, kind, name, full)]
+    return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]
 
 
 def _line(error: BaseException) -> str:
@@ -128,14 +128,14 @@ def _line(error: BaseException) -> str:
     return shorten(str(error), 400, placeholder=" ...")
 
 
-def _plugin(known: Plugins, plugin: str | Path) -> Plugin:
+def _plugins(known: Plugins, plugin: str | Path) -> list[Plugin]:
     if isinstance(plugin, str):
         try:
             return known.named(plugin)
         except PluginError:
             if os.sep not in plugin and not (Path(plugin) / "pyproject.toml").is_file():
                 raise
-    return known.load_folder(Path(plugin).expanduser())
+    return [known.load_folder(Path(plugin).expanduser())]
 
 
 def _cases(parts: Parts, kind: str, name: str, full: bool) -> Iterator[Case]:

@@ -81,7 +81,7 @@ def unresolved(dims: int, *, q: "Nowhere" = 3) -> Any: ...  # type: ignore[name-
             unresolved,
             "layer 'x': an annotation cannot be resolved (name 'Nowhere' is not defined); import it at run time",
         ),
-        ("layer", 3, "layer 'x': add(kind, name, factory) takes a callable; got 3"),
+        ("layer", 3, "layer 'x': must be a callable; got 3"),
     ],
 )
 def test_a_broken_contract_is_refused_at_load(kind: str, factory: Any, text: str) -> None:
