@@ -1053,7 +1053,8 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder),
-        f"plugin restorekit-torn: module restorekit_torn failed to import: OSError: gone ({folder}/restorekit_torn.py:1)",
+        "plugin restorekit-torn: module restorekit_torn failed to import: OSError: gone "
+        f"({folder}/restorekit_torn.py:1)",
     )
 
 
