@@ -16,7 +16,7 @@ TEMPLATES = PACKAGE / "app" / "templates"
 HOMES = {
     "ruamel": {"recipes/layered.py"},
     "pluggy": {"discovery/hookspecs.py"},
-    "packaging": {"discovery/installed.py"},
+    "packaging": {"discovery/installed.py", "runs/libraries.py"},
     "pydantic": {"parts/", "recipes/", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -45,26 +45,28 @@ def known() -> Plugins:
 
 
 def rows(own: Collection[str], *, load: bool) -> Iterator[list[str]]:
-    """Yield name, version, seconds of import, and parts and commands or the error of every plugin.
+    """Yield name, version, seconds of import, and parts and commands or the errors of every plugin.
 
     Args:
         own: the names of restorekit's own commands.
         load: import every part and command.
     """
     loaded = known()
+    holders = _holders(loaded.found)
     if load:
         loaded.load_installed()
-    sources = _sources(own)
     for plugin in loaded.found:
-        errors = [plugin.refusal] if plugin.refusal else [*plugin.errors.values()]
-        errors += [f"refused: {why}" for why in loaded.refused(plugin).values()]
-        commands = [sources[name] for name in plugin.commands if plugin.refusal is None]
-        refused = {source.name: _error(source, load=load) for source in commands}
-        lost = {*plugin.errors, *loaded.refused(plugin)}
-        adds = [f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in lost and plugin.refusal is None]
-        adds += [f"command {name}" for name, why in refused.items() if why is None]
+        lost: dict[Any, str] = {**plugin.errors}
+        lost |= {key: f"refused: {why}" for key, why in loaded.refused(plugin).items()}
+        adds = [f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in lost]
+        for name in plugin.commands if plugin.refusal is None else ():
+            try:
+                _app(name, holders[name], own) if load else _check(name, holders[name], own)
+                adds.append(f"command {name}")
+            except PluginError as error:
+                lost[name] = str(error)
         took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
-        text = "; ".join(filter(None, [", ".join(adds), *errors, *(why for why in refused.values() if why)]))
+        text = plugin.refusal or "; ".join(filter(None, [", ".join(adds), *lost.values()]))
         yield [plugin.name, plugin.version, took, text]
 
 
@@ -73,60 +75,42 @@ def versions() -> dict[str, str]:
     return {plugin.distribution: plugin.version for plugin in find()}
 
 
-class _Source(NamedTuple):
-    """A command of an installed plugin, or of several, which is then refused."""
-
-    name: str
-    plugins: list[Plugin]
-    own: bool
-    """Whether it is the name of one of restorekit's own."""
-
-    @property
-    def distributions(self) -> str:
-        return " and from ".join(plugin.distribution for plugin in self.plugins)
-
-
-def _sources(own: Collection[str]) -> dict[str, _Source]:
-    """Return the commands of plugins by name, from metadata."""
-    found: dict[str, _Source] = {}
-    for plugin in find():
+def _holders(plugins: Iterable[Plugin]) -> dict[str, list[Plugin]]:
+    """Return the plugins that have a command of a name, from metadata."""
+    found: dict[str, list[Plugin]] = {}
+    for plugin in plugins:
         for name in plugin.commands:
-            found.setdefault(name, _Source(name, [], name in own)).plugins.append(plugin)
+            found.setdefault(name, []).append(plugin)
     return found
 
 
-def _app(source: _Source) -> typer.Typer:
+def _check(name: str, plugins: Sequence[Plugin], own: Collection[str]) -> None:
+    """Require that a command has a name of its own.
+
+    Raises:
+        PluginError: if restorekit or another plugin has one of that name.
+    """
+    named = " and from ".join(plugin.distribution for plugin in plugins)
+    if name in own:
+        raise PluginError(f"command {name!r} is restorekit's own; {named} must rename its entry point")
+    if len(plugins) > 1:
+        raise PluginError(f"command {name!r} comes from {named}; uninstall one of them, or have one rename it")
+
+
+def _app(name: str, plugins: Sequence[Plugin], own: Collection[str]) -> typer.Typer:
     """Import a plugin's command.
 
     Raises:
         PluginError: if it is refused, breaks, or is no command.
     """
-    if source.own:
-        raise PluginError(
-            f"command {source.name!r} is restorekit's own; {source.distributions} must rename its entry point"
-        )
-    if len(source.plugins) > 1:
-        raise PluginError(
-            f"command {source.name!r} comes from {source.distributions}; uninstall one of them, or have one rename it"
-        )
-    plugin = source.plugins[0]
-    entry = plugin.commands[source.name]
-    app = plugin.load(entry, f"command {source.name!r}", screen.warn)
+    _check(name, plugins, own)
+    (plugin,) = plugins
+    entry = plugin.commands[name]
+    app = plugin.load(entry, f"command {name!r}", screen.warn)
     if not isinstance(app, typer.Typer):
-        text = f"command {source.name!r}: {entry.value} is a {type(app).__name__}, must be a typer.Typer"
+        text = f"command {name!r}: {entry.value} is a {type(app).__name__}, must be a typer.Typer"
         raise PluginError(text, plugin=plugin.name)
     return app
-
-
-def _error(source: _Source, *, load: bool) -> str | None:
-    """Return why a command cannot be used, as far as its metadata say, or its import."""
-    if not load and not source.own and len(source.plugins) == 1:
-        return source.plugins[0].refusal
-    try:
-        _app(source)
-    except PluginError as error:
-        return str(error)
-    return None
 
 
 class Commands(TyperGroup):
@@ -139,19 +123,19 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all, the built-in ones first."""
         own = self.own(ctx)
-        return [*own, *sorted(name for name in _sources(own) if name not in own)]
+        return [*own, *sorted(_holders(find()).keys() - set(own))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; a built-in one goes before a plugin's."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        source = _sources(self.own(ctx)).get(cmd_name)
-        if source is None and cmd_name in RENAMED:
+        plugins = _holders(find()).get(cmd_name)
+        if plugins is None and cmd_name in RENAMED:
             raise RecipeError(f"{cmd_name}: since version 2 this is restorekit {RENAMED[cmd_name]}")
-        if source is None:
+        if plugins is None:
             raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
-        return _Command(source)
+        return _Command(cmd_name, plugins)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands of the help, by what they are for; those of plugins last."""
@@ -168,13 +152,13 @@ class Commands(TyperGroup):
 class _Command(TyperCommand):
     """A plugin's command: until it is called, its help names its distribution alone."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, name: str, plugins: Sequence[Plugin]) -> None:
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        text = f"From {source.distributions}."
-        super().__init__(source.name, help=text, context_settings=settings, add_help_option=False)
-        self._source = source
+        text = f"From {' and '.join(plugin.distribution for plugin in plugins)}."
+        super().__init__(name, help=text, context_settings=settings, add_help_option=False)
+        self._plugins = plugins
 
     def invoke(self, ctx: Any) -> Any:
-        command = typer.main.get_command(_app(self._source))
+        command = typer.main.get_command(_app(str(self.name), self._plugins, ()))
         with command.make_context(f"restorekit {self.name}", [*ctx.args]) as inner:
             command.invoke(inner)  # what it returns is no exit code; typer.Exit is one

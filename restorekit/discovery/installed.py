@@ -7,11 +7,11 @@ import os
 import sys
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -33,7 +33,6 @@ __all__ = [
     "find",
     "find_in",
     "is_installed",
-    "libraries",
     "own_version",
     "put_on_path",
     "same_distribution",
@@ -44,8 +43,6 @@ GROUP = "restorekit"
 COMMANDS = f"{GROUP}.commands"
 SLOW = 2.0
 """Seconds of import from which the user is warned."""
-DEVELOPERS = {"dev", "doc", "docs", "test", "tests"}
-"""Extras for those who work on a distribution; no run uses what they ask for."""
 Key = tuple[str, str]
 """Kind and name of a part."""
 
@@ -102,53 +99,46 @@ class Plugin:
                 )
         return None
 
-    def load(self, entry: EntryPoint, what: str, warn: Callable[[str], None]) -> Any:
-        """Import what an entry point names.
+    def load(
+        self, entry: EntryPoint, what: str, warn: Callable[[str], None], use: Callable[[Any], Any] = lambda made: made
+    ) -> Any:
+        """Import what an entry point names. Its prints go to standard error, and no exception but Ctrl-C is let out.
 
         Args:
             entry: of this plugin.
             what: names it in an error.
-            warn: is called with a line if the import takes long.
+            warn: is called with a line if it takes long.
+            use: is called with what was imported, as a part of loading it.
 
         Raises:
-            PluginError: if the plugin is refused or the import fails: what, where and, where it is known, a hint.
+            PluginError: in one line, if the plugin is refused or its code fails: what, where and, if known, a hint.
         """
         if self.refusal is not None:
             raise PluginError(self.refusal)
         began = perf_counter()
         try:
-            with self.contained(f"{what} failed to import", entry):
-                return entry.load()
-        finally:
-            took = perf_counter() - began
-            self.seconds = (self.seconds or 0.0) + took
-            if took > SLOW:
-                warn(f"plugin {self.name}: {what} took {took:.1f} s to import")
-
-    @contextmanager
-    def contained(self, doing: str, entry: EntryPoint) -> Iterator[None]:
-        """Turn any exception of its code into a one-line PluginError; its prints go to standard error.
-
-        Only Ctrl-C goes through.
-        """
-        try:
             with redirect_stdout(sys.stderr), _warnings_raise_nothing():
-                yield
+                return use(entry.load())
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit too; it must not take others with it
             if isinstance(error, PluginError) and error.plugin == self.name:  # its text names the plugin
                 raise
-            raise PluginError(self._explained(doing, entry, error), plugin=self.name) from error
+            raise PluginError(self._explained(what, entry, error), plugin=self.name) from error
+        finally:
+            took = perf_counter() - began
+            self.seconds = (self.seconds or 0.0) + took
+            if took > SLOW:
+                warn(f"plugin {self.name}: {what} took {took:.1f} s to load")
 
-    def _explained(self, doing: str, entry: EntryPoint, error: BaseException) -> str:
+    def _explained(self, what: str, entry: EntryPoint, error: BaseException) -> str:
         top = entry.value.partition(":")[0].partition(".")[0].strip()
         lacking = self._lacking(error.name, top) if isinstance(error, ModuleNotFoundError) and error.name else None
         if lacking is not None:
             return lacking
         line = next(line for line in format_exception_only(error) if not line.startswith(" "))  # not a line of source
         place = _place(error, top)
-        return f"{doing}: {' '.join(line.split())}{place and f' ({place})'}"
+        return f"{what} failed to load: {' '.join(line.split())}{place and f' ({place})'}"
 
     def _lacking(self, module: str, own: str) -> str | None:
         """Return which library is absent, and a hint; None if it is there, or is a module of the plugin's own."""
@@ -217,25 +207,6 @@ def own_version() -> str | None:
         return version("restorekit")
     except PackageNotFoundError:
         return None
-
-
-def libraries(distributions: Iterable[str]) -> dict[str, str]:
-    """Return the version here of everything that installed distributions ask for, by its name.
-
-    What only an extra asks for is listed where it is installed; what must be there and is not, is "absent".
-    """
-    found: dict[str, str] = {}
-    for name in distributions:
-        try:
-            metadata = distribution(name).metadata
-        except PackageNotFoundError:  # a checkout that was never installed
-            continue
-        extras = ["", *(set(metadata.get_all("Provides-Extra", [])) - DEVELOPERS)]
-        for wanted in map(Requirement, metadata.get_all("Requires-Dist", [])):
-            asking = [extra for extra in extras if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
-            if "" in asking or (asking and is_installed(wanted.name)):
-                found[canonicalize_name(wanted.name)] = version(wanted.name) if is_installed(wanted.name) else "absent"
-    return dict(sorted(found.items()))
 
 
 def same_distribution(one: str, other: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from threading import RLock
@@ -19,7 +19,6 @@ from restorekit.discovery.installed import (
     find,
     find_in,
     is_installed,
-    libraries,
     own_version,
     put_on_path,
     same_distribution,
@@ -76,18 +75,6 @@ class Plugins:
             )
         self._load_all(ours)
         return ours
-
-    def libraries(self, parts: Iterable[Key], needs: Iterable[str] = ()) -> dict[str, str]:
-        """Return the versions of the libraries that restorekit, and the plugins that bring parts, ask for.
-
-        Args:
-            parts: (kind, name) of each part that is used.
-            needs: distributions that are used besides.
-        """
-        owners = {self.parts.owner(kind, name) for kind, name in parts}
-        found = libraries({"restorekit", *needs, *(p.distribution for p in self.found if p.name in owners)})
-        ours = {"restorekit", *(plugin.distribution for plugin in self.found)}
-        return {name: v for name, v in found.items() if not any(same_distribution(name, one) for one in ours)}
 
     def load_folder(self, folder: Path) -> Plugin:
         """Return the plugin of a project's folder, which need not be installed; it is imported.
@@ -222,9 +209,7 @@ class Plugins:
 
     def _ask(self, plugin: Plugin, entry: EntryPoint) -> None:
         try:
-            module = plugin.load(entry, f"module {entry.value}", self.warn)
-            with plugin.contained("register_parts raised", entry):
-                plugin.added |= ask(plugin.name, module)
+            plugin.added |= plugin.load(entry, f"module {entry.value}", self.warn, partial(ask, plugin.name))
         except PluginError as error:
             plugin.errors[entry.value] = str(error)
         except KeyboardInterrupt:

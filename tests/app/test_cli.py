@@ -362,7 +362,7 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
         f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin restorekit-sad: module "
-        f"plugin_sad failed to import: OSError: no such library ({site / 'plugin_sad.py'}:1)",
+        f"plugin_sad failed to load: OSError: no such library ({site / 'plugin_sad.py'}:1)",
         f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install "
         "restorekit-gone, or pip install its folder",
     )
@@ -475,13 +475,11 @@ def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> Non
     assert shell("hello", "world", "--code", 7, path=tmp_path).code == 7
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
     said = shell("sour", path=tmp_path)
-    message = (
-        f"plugin restorekit-sour: command 'sour' failed to import: OSError: gone ({tmp_path / 'plugin_sour.py'}:1)"
-    )
+    message = f"plugin restorekit-sour: command 'sour' failed to load: OSError: gone ({tmp_path / 'plugin_sour.py'}:1)"
     assert (said.code, said.errors) == (2, [message])
     assert len(shell("hello", path=tmp_path).errors) == 1
     install_plugin(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
-    assert "From restorekit-hello and from restorekit-hullo." in shell("--help", path=tmp_path).out
+    assert "From restorekit-hello and restorekit-hullo." in shell("--help", path=tmp_path).out
     assert shell("hello", "world", path=tmp_path).errors == [
         "command 'hello' comes from restorekit-hello and from restorekit-hullo; uninstall one of them, or have one "
         "rename it"
@@ -1053,8 +1051,7 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder),
-        "plugin restorekit-torn: module restorekit_torn failed to import: OSError: gone "
-        f"({folder}/restorekit_torn.py:1)",
+        f"plugin restorekit-torn: module restorekit_torn failed to load: OSError: gone ({folder}/restorekit_torn.py:1)",
     )
 
 

@@ -19,6 +19,7 @@ from restorekit import PluginError, RecipeError, hookimpl
 from restorekit.discovery import installed, plugins
 from restorekit.discovery.installed import Plugin, find
 from restorekit.discovery.plugins import Plugins
+from restorekit.runs.libraries import libraries
 
 GOOD = """
 def plain(dims, *, strength: float = 1.0):
@@ -128,35 +129,35 @@ def test_only_modules_of_used_parts_are_imported_and_a_broken_one_leaves_the_oth
     assert loaded.parts.owner("layer", "good") == "restorekit-pack"
     assert imported() == {"inner"}
     (error,) = messages(loaded, "pack")
-    assert error == f"plugin restorekit-pack: layer 'pack' failed to import: OSError ({folder / 'plugin_pack.py'}:1)"
+    assert error == f"plugin restorekit-pack: layer 'pack' failed to load: OSError ({folder / 'plugin_pack.py'}:1)"
     assert loaded.parts.names("layer") == ["good"]
     assert row(loaded, "pack").error == error
 
 
 BROKEN = {
-    "raises": ("\nraise OSError('no such\\nlibrary')", "failed to import: OSError: no such library ({file}:2)"),
-    "exits": ("import sys\nsys.exit(3)", "failed to import: SystemExit: 3 ({file}:2)"),
-    "base": ("raise BaseException", "failed to import: BaseException ({file}:1)"),
+    "raises": ("\nraise OSError('no such\\nlibrary')", "failed to load: OSError: no such library ({file}:2)"),
+    "exits": ("import sys\nsys.exit(3)", "failed to load: SystemExit: 3 ({file}:2)"),
+    "base": ("raise BaseException", "failed to load: BaseException ({file}:1)"),
     "deep": (
         "import json\ndef read():\n    json.loads('{')\nread()",
-        "failed to import: json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 "
+        "failed to load: json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1) ({file}:3)",
     ),
     "odd": (
         "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd",
-        "failed to import: plugin_odd.Odd: <exception str() failed> ({file}:4)",
+        "failed to load: plugin_odd.Odd: <exception str() failed> ({file}:4)",
     ),
-    "syntax": ("x = 1\ndef (", "failed to import: SyntaxError: invalid syntax ({file}:2)"),
+    "syntax": ("x = 1\ndef (", "failed to load: SyntaxError: invalid syntax ({file}:2)"),
     "own": (
         "import plugin_own.inner",
-        "failed to import: ModuleNotFoundError: No module named 'plugin_own.inner'; 'plugin_own' is not a package "
+        "failed to load: ModuleNotFoundError: No module named 'plugin_own.inner'; 'plugin_own' is not a package "
         "({file}:1)",
     ),
     "newer": (
         "from restorekit.nothing import x",
-        "failed to import: ModuleNotFoundError: No module named 'restorekit.nothing' ({file}:1)",
+        "failed to load: ModuleNotFoundError: No module named 'restorekit.nothing' ({file}:1)",
     ),
-    "absent": ("x = 1", "failed to import: AttributeError: module 'plugin_absent' has no attribute 'plain'"),
+    "absent": ("x = 1", "failed to load: AttributeError: module 'plugin_absent' has no attribute 'plain'"),
     "library": (
         "import no_such_library.inner",
         "needs the library 'no_such_library', which is not installed; run: pip install no_such_library",
@@ -170,7 +171,7 @@ BROKEN = {
 HOOKS = {
     "hook": (
         "from restorekit import hookimpl\n@hookimpl\ndef register_parts(add):\n    add('layer', 'x', None.x)",
-        "register_parts raised: AttributeError: 'NoneType' object has no attribute 'x' ({file}:4)",
+        "module plugin_hook failed to load: AttributeError: 'NoneType' object has no attribute 'x' ({file}:4)",
     ),
     "argument": (
         "from restorekit import hookimpl\n@hookimpl\ndef register_parts(parts): ...",
@@ -191,7 +192,7 @@ HOOKS = {
         "brings no part; give each an entry point in the group of its kind, such as "
         '[project.entry-points."restorekit.loss"] NAME = "MODULE:FACTORY", and install the plugin again',
     ),
-    "gone": ("raise OSError", "module plugin_gone failed to import: OSError ({file}:1)"),
+    "gone": ("raise OSError", "module plugin_gone failed to load: OSError ({file}:1)"),
 }
 
 
@@ -292,7 +293,7 @@ def test_slow_import_is_reported_with_its_time(folder: Path, monkeypatch: pytest
         "plugin restorekit-slow: layer 'slow'",
         "plugin restorekit-stuck: layer 'stuck'",
     ]
-    assert all(0.2 <= float(line.rpartition(" took ")[2].removesuffix(" s to import")) < 5 for line in reported)
+    assert all(0.2 <= float(line.rpartition(" took ")[2].removesuffix(" s to load")) < 5 for line in reported)
     assert 0.2 <= (row(loaded, "slow").seconds or 0) < 5
     reported.clear()
     again = found()
@@ -464,12 +465,12 @@ def test_libraries_are_those_required_by_plugins_of_used_parts(folder: Path) -> 
     install(folder, "one", GOOD, *asked)
     install(folder, "other", GOOD, "restorekit", "ruff")
     loaded = found()
-    own = loaded.libraries([])
+    own = libraries(loaded, [])
     wanted = {"hypothesis": version("hypothesis"), "not-there": "absent", "pytest": version("pytest")}
-    assert {name: v for name, v in loaded.libraries([("layer", "one")]).items() if name not in own} == wanted
-    assert loaded.libraries([("layer", "one")], ["restorekit-other"])["ruff"] == version("ruff")
+    assert {name: v for name, v in libraries(loaded, [("layer", "one")]).items() if name not in own} == wanted
+    assert libraries(loaded, [("layer", "one")], ["restorekit-other"])["ruff"] == version("ruff")
     assert {"numpy", "torch"} <= set(own)
-    assert not any(name.startswith("restorekit") for name in loaded.libraries([("layer", "one")]))
+    assert not any(name.startswith("restorekit") for name in libraries(loaded, [("layer", "one")]))
 
 
 def test_builtin_part_imports_no_plugin(folder: Path) -> None:

@@ -982,7 +982,7 @@ def test_what_cannot_be_found_or_loaded(fresh: Plugins, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project")
     with pytest.raises(DataError, match=r"pyproject.toml: cannot be read"):
         cases(tmp_path)
-    with pytest.raises(PluginError, match="plugin restorekit-torn: layer 'plain' failed to import: SyntaxError"):
+    with pytest.raises(PluginError, match="plugin restorekit-torn: layer 'plain' failed to load: SyntaxError"):
         cases(project(tmp_path / "torn", "torn", "def ("))
     old = project(tmp_path / "old", "old")
     (old / "pyproject.toml").write_text(
