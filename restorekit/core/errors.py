@@ -186,7 +186,7 @@ class RecipeError(RestorekitError):
 
 
 class PluginError(RestorekitError):
-    """A plugin is absent, failed to import, or a part of it breaks its contract.
+    """A plugin is absent, failed to load, or a part of it breaks its contract.
 
     Args:
         errors: a text or a record each.

@@ -393,8 +393,8 @@ class Model(FileModel):
 
 PART, RELEASED = "part:", "model:"
 """What a model's name may begin with, where it could be a path as well."""
-MODELS = "models"
-"""The plugin of restorekit-models, whose restorers are the released models."""
+MODELS = "restorekit-models"
+"""The plugin whose restorers are the released models."""
 
 
 def load(model: str | os.PathLike[str]) -> Model:
@@ -415,16 +415,16 @@ def load(model: str | os.PathLike[str]) -> Model:
     if name.startswith(PART):
         given = name.removeprefix(PART)
         return _part(parse(given, name) if given.startswith("{") else given)
-    parts = plugins.load().parts
-    known = parts.names("restorer")
     if name.startswith(RELEASED):
         given = name.removeprefix(RELEASED)
-        released = [one for one in known if parts.owner("restorer", one) == MODELS]
+        ours = [plugin for plugin in plugins.load().found if plugin.name == MODELS]
+        released = [part for plugin in ours for kind, part in plugin.parts if kind == "restorer"]
         if given not in released:
             raise RecipeError(f"{name}: {unknown('released model', given, released)}")
         return _part(given)
     if path.exists():
         return _run(path)
+    known = plugins.load().parts.names("restorer")
     if name in known:
         return _part(name)
     if len(path.parts) > 1:
