@@ -138,8 +138,9 @@ class Plugins:
             if (kind, name) in self.parts:
                 return None
             declaring = [plugin for plugin in self.found if (kind, name) in plugin.declared]
-            for plugin in [plugin for plugin in declaring if plugin.refusal is None] or declaring:
-                return self.clash(kind, name) or self._load((kind, name), plugin)
+            if declaring:
+                first = next((plugin for plugin in declaring if plugin.refusal is None), declaring[0])
+                return self.clash(kind, name) or self._load((kind, name), first)
             self._load_hooks()
             clash = self.clash(kind, name)
             hooks = [p for p in self.found if p.hooks or any(isinstance(key, str) for key in p.errors)]
