@@ -113,13 +113,11 @@ def stale() -> list[str]:
 
 def known_parts() -> Parts:
     """Return the parts of this repository's plugins."""
-    plugins.load().load_installed()
-    known = plugins.load().parts
-    ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
-    for plugin in plugins.load().found:
-        if plugin.distribution not in ours:
-            known.remove(plugin.name)
-    return known
+    loaded = plugins.load()
+    ours = {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")}
+    loaded.found = [plugin for plugin in loaded.found if plugin.distribution in ours]
+    loaded.load_installed()
+    return loaded.parts
 
 
 def distribution(plugin: str) -> str:
@@ -511,7 +509,7 @@ def cli_page() -> str:
         "Ctrl-C. Results go to standard output; progress, warnings and errors to standard error. Commands that plugins "
         "bring are listed by `restorekit --help`.\n",
     ]
-    with patch.object(commands, "_sources", lambda own: {}):
+    with patch.object(commands, "_holders", lambda plugins: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH
