@@ -27,7 +27,8 @@ import restorekit
 from restorekit import Domain, Metric, RecipeError, Task, testing
 from restorekit.app import cli, commands, scaffold
 from restorekit.discovery import plugins
-from restorekit.core.parts import KINDS, Parts
+from restorekit.core.parts import KINDS
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, RestorerRecipe
 from restorekit.recipes.places import PART_PLACES
@@ -118,18 +119,17 @@ def stale() -> list[str]:
 
 def known_parts() -> Parts:
     """Return the parts of this repository's plugins."""
-    plugins.load().load_installed()
-    known = plugins.load().parts
-    ours = {"restorekit", *(p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml"))}
-    for plugin in plugins.load().found:
-        if plugin.distribution not in ours:
-            known.remove(plugin.name)
-    return known
+    loaded = plugins.load()
+    ours = {path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")}
+    loaded.found = [plugin for plugin in loaded.found if plugin.distribution in ours]
+    loaded.load_installed()
+    return loaded.parts
 
 
 def distribution(plugin: str) -> str:
     """Return the package that a plugin comes in."""
-    return next(p.distribution for p in plugins.load().found if p.name == plugin)
+    loaded = plugins.load()
+    return next(p.distribution for p in (*loaded.found, *loaded.own) if p.name == plugin)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -528,7 +528,7 @@ def cli_page() -> str:
         "errors to standard error.\n",
         table(["exit code", "meaning"], EXIT_CODES),
     ]
-    with patch.object(commands, "_sources", lambda own: {}):
+    with patch.object(commands, "_holders", lambda plugins: {}):
         group = typer.main.get_command(cli.app)
         top = group.make_context("restorekit", ["--help"], resilient_parsing=True)
         top.terminal_width = WIDTH

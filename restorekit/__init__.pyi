@@ -1,7 +1,6 @@
 """The public names and where they are from: read by type checkers, and by lazy_loader when one is first used."""
 
 from .core import nd as nd
-from .core.conformance import conformance_case as conformance_case
 from .core.errors import CheckpointError as CheckpointError
 from .core.errors import DataError as DataError
 from .core.errors import ErrorRecord as ErrorRecord
@@ -48,9 +47,9 @@ from .core.types import Output as Output
 from .core.types import ParameterGroup as ParameterGroup
 from .core.types import Record as Record
 from .core.types import Sample as Sample
-from .core.types import SingleDegradation as SingleDegradation
 from .core.types import TaskHead as TaskHead
 from .core.types import Translator as Translator
+from .data.degradation import SingleDegradation as SingleDegradation
 from .data.filedataset import FileDataset as FileDataset
 from .data.images import read_image as read_image
 from .data.shares import split_shares as split_shares
@@ -76,6 +75,7 @@ from .io.vocabulary import refuse_split_folders as refuse_split_folders
 from .io.vocabulary import sorted_classes as sorted_classes
 from .io.vocabulary import split_folders as split_folders
 from .io.vocabulary import split_of as split_of
+from .parts.conformance import conformance_case as conformance_case
 from .restoring.model import load as load
 
 __version__: str

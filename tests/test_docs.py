@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ import restorekit
 from restorekit.core.errors import PluginError
 from restorekit.core.parts import KINDS
 from restorekit.discovery import hookspecs, plugins
+from restorekit.discovery.installed import find
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import RestorerRecipe
@@ -35,6 +37,14 @@ from restorekit.testing import cases
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("restorekit_*.py"))
+PARTS = {
+    "restorekit_age": [("head", "age"), ("metric", "absolute_error")],
+    "restorekit_chebyshev": [("layer", "chebyshev")],
+    "restorekit_edges": [("loss", "edges"), ("metric", "residual_error")],
+    "restorekit_pnp": [("restorer", "pnp")],
+    "restorekit_spectra": [("dataset", "spectra")],
+}
+"""The parts of each example, which are entry points of its package."""
 README = ROOT / "README.md"
 PAGES = [*sorted(DOCS.rglob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
 SITE = "https://restorekit.github.io/restorekit/"
@@ -83,14 +93,13 @@ def the_block(language: str, title: str) -> str:
 @pytest.fixture
 def with_examples() -> Plugins:
     """What is installed, and the packages of docs/examples as if they were."""
-    loaded = Plugins()
-    loaded.load_builtins()
-    loaded.load_installed()
+    loaded = Plugins(find(), own=True)
     for path in EXAMPLES:
         module = ModuleType(path.stem)
         sys.modules[path.stem] = module  # where dataclasses look for annotations
         exec(compile(path.read_text("utf-8"), str(path), "exec"), vars(module))
-        loaded.register(path.stem.removeprefix("restorekit_"), module)
+        for kind, name in PARTS[path.stem]:
+            loaded.parts.add(kind, name, vars(module)[name], owner=path.stem)
     return loaded
 
 
@@ -333,7 +342,7 @@ def test_the_iterative_restorer_passes_the_conformance_kit(tmp_path: Path, monke
     monkeypatch.setattr(sys, "path", [*sys.path])
     shutil.copy(DOCS / "examples" / "restorekit_pnp.py", tmp_path)
     (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "restorekit-pnp"\n[project.entry-points.restorekit]\npnp = "restorekit_pnp"\n'
+        '[project]\nname = "restorekit-pnp"\n[project.entry-points."restorekit.restorer"]\npnp = "restorekit_pnp:pnp"\n'
     )
     found = cases(tmp_path)
     assert {case.check for case in found} >= {"shapes", "seed", "untouched", "state", "halo"}
@@ -358,9 +367,9 @@ def example_plugin(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_two_file_plugin_registers_its_loss(example_plugin: ModuleType) -> None:
     project = tomllib.loads(the_block("toml", "pyproject.toml"))["project"]
-    assert project["entry-points"]["restorekit"] == {"example": example_plugin.__name__}
+    ((name, target),) = project["entry-points"]["restorekit.loss"].items()
     loaded = Plugins()
-    assert loaded.register("example", example_plugin) == [("loss", "brightness")]
+    loaded.parts.add("loss", name, EntryPoint(name, target, "restorekit.loss").load(), owner="restorekit-example")
     (option,) = loaded.parts.options("loss", "brightness")
     assert (option.name, option.type, option.default) == ("margin", "float", "0.0")
     term: Any = loaded.parts.resolve("loss", {"name": "brightness", "margin": 0.1})()
@@ -411,7 +420,7 @@ def test_contract_errors_read_as_documented() -> None:
         ("loss", "cycle", cycle),
     ):
         with pytest.raises(PluginError) as caught:
-            loaded.parts.add(kind, name, factory, owner="example")
+            loaded.parts.add(kind, name, factory, owner="restorekit-example")
         messages.append(str(caught.value))
     (text,) = [text for page, text in blocks("text") if page.name == "write-a-plugin.md"]
     for message, line in zip(messages, text.splitlines(), strict=True):

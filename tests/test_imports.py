@@ -15,9 +15,9 @@ TEMPLATES = PACKAGE / "app" / "templates"
 
 HOMES = {
     "ruamel": {"recipes/layered.py"},
-    "pluggy": {"discovery/hookspecs.py", "discovery/plugins.py"},
-    "packaging": {"discovery/installed.py"},
-    "pydantic": {"core/parts.py", "recipes/", "builtin/"},
+    "pluggy": {"discovery/hookspecs.py"},
+    "packaging": {"discovery/installed.py", "runs/libraries.py"},
+    "pydantic": {"parts/", "recipes/", "builtin/"},
     "typer": {"app/"},
     "rich": {"app/"},
     "safetensors": {"runs/checkpoint.py", "runs/weights.py"},
@@ -115,6 +115,7 @@ def test_the_kit_imports_contracts_and_one_run_module() -> None:
     assert {folder for path in sources("testing") for folder in folders(path)} == {
         "core",
         "discovery",
+        "parts",
         "runs",
         "testing",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +15,9 @@ from restorekit import (
     Batch,
     DataError,
     Domain,
-    Factory,
     Metric,
     RecipeError,
     TaskHead,
-    hookimpl,
     write_image,
     write_text,
 )
@@ -111,13 +108,6 @@ def write_example(folder: Path) -> None:
             write_image(folder / domain / f"{i}.png", image.clamp(-1, 1).numpy())
             lines.append(f"{domain}/{i}.png,{domain},{age},{domain}-p{i},{'test' if i % 3 == 2 else 'train'}")
     write_text(folder / "ages.csv", "\n".join(lines) + "\n")
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the task and its score."""
-    add("head", "age", age)
-    add("metric", "absolute_error", absolute_error)
 
 
 if __name__ == "__main__":

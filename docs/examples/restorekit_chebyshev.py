@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from restorekit import Factory, MakeLayer, hookimpl, nd
+from restorekit import MakeLayer, nd
 from torch import Tensor, nn
 
 
@@ -46,9 +45,3 @@ def chebyshev(dims: int, *, order: Annotated[int, Field(ge=1, le=20)] = 3) -> Ma
         return Chebyshev(plain(c_in * order, c_out, kernel, **numbers), order)
 
     return make
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the layer."""
-    add("layer", "chebyshev", chebyshev)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from restorekit import Batch, DataError, Domain, Factory, Loss, Metric, Passes, hookimpl, wide
+from restorekit import Batch, DataError, Domain, Loss, Metric, Passes, wide
 from torch import Tensor
 
 
@@ -72,10 +71,3 @@ def edges(*, eps: Annotated[float, Field(gt=0, le=2)] = 0.05) -> Loss:
 def residual_error(domain: Domain) -> Metric:
     """The normalised root mean squared error against the truth; 0 is perfect, 1 is no better than a flat image."""
     return ResidualError()
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the loss and the score."""
-    add("loss", "edges", edges)
-    add("metric", "residual_error", residual_error)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, hookimpl, conformance_case
+from restorekit import Batch, Domain, Factory, Output, RecipeError, Restorer, conformance_case
 from torch import Tensor
 
 
@@ -74,9 +74,3 @@ def pnp(
     if made.scale != 1:
         raise RecipeError(f"restorer 'pnp': restorer must keep sizes; got a scale of {made.scale}")
     return PlugAndPlay(made, blur, steps)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the restorer."""
-    add("restorer", "pnp", pnp)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from restorekit import (
     UNLABELLED,
     DataError,
     Dataset,
-    Factory,
     Intensity,
     RecipeError,
     Record,
     Sample,
-    hookimpl,
     conformance_case,
     write_text,
 )
@@ -110,12 +107,6 @@ def _rows(path: Path) -> list[Row]:
             ]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as a table of spectra ({error})") from error
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the dataset."""
-    add("dataset", "spectra", spectra)
 
 
 if __name__ == "__main__":

@@ -314,6 +314,7 @@ def restore(
     ] = False,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
+    from restorekit.data.targets import predicted_text
     from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.default import unsuitable
     from restorekit.restoring.model import load
@@ -342,7 +343,7 @@ def restore(
         else:
             done += 1
             values = [*(row.prediction or {}).values()]
-            said = f"  {restorer.task.predicted(values)}" if values else ""
+            said = f"  {predicted_text(restorer.task, values)}" if values else ""
             said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
             screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
     did = "restored" if restorer.translates else "classified (pixels unchanged)"

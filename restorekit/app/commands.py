@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,10 +10,10 @@ from typer.core import TyperCommand, TyperGroup
 
 from restorekit.app import screen
 from restorekit.core.errors import PluginError, RecipeError, unknown
-from restorekit.discovery.installed import PluginSource, find, is_slow
+from restorekit.discovery.installed import Plugin, find
 
 if TYPE_CHECKING:
-    from restorekit.discovery.plugins import Plugin, Plugins
+    from restorekit.discovery.plugins import Plugins
 
 __all__ = ["Commands", "known", "rows", "versions"]
 
@@ -44,39 +44,73 @@ def known() -> Plugins:
     return loaded
 
 
-def rows(own: Collection[str]) -> Iterator[list[str]]:
-    """Import every plugin and command; yield name, distribution, seconds, and its parts or its error.
+def rows(own: Collection[str], *, load: bool) -> Iterator[list[str]]:
+    """Yield name, version, seconds of import, and parts and commands or the errors of every plugin.
 
     Args:
         own: the names of restorekit's own commands.
+        load: import every part and command.
     """
     loaded = known()
-    loaded.load_installed()
+    holders = _holders(loaded.found)
+    if load:
+        loaded.load_installed()
     for plugin in loaded.found:
-        yield _row(plugin, plugin.error or _adds(plugin, loaded.refused(plugin)))
-    for source in find("command", own):
-        text = f"command {source.name}"
-        try:
-            _app(source)
-        except PluginError as error:
-            text = str(error)
-        yield _row(source, text)
+        lost: dict[Any, str] = {**plugin.errors}
+        lost |= {key: f"refused: {why}" for key, why in loaded.refused(plugin).items()}
+        adds = [f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in lost]
+        for name in plugin.commands if plugin.refusal is None else ():
+            try:
+                _app(name, holders[name], own) if load else _check(name, holders[name], own)
+                adds.append(f"command {name}")
+            except PluginError as error:
+                lost[name] = str(error)
+        took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
+        text = plugin.refusal or "; ".join(filter(None, [", ".join(adds), *lost.values()]))
+        yield [plugin.name, plugin.version, took, text]
 
 
 def versions() -> dict[str, str]:
-    """Return the version of every distribution that brings plugins or commands, by its name; none is imported."""
-    return {source.distribution: source.version for what in ("plugin", "command") for source in find(what, ())}
+    """Return the version of every distribution that brings parts or commands, by its name; none is imported."""
+    return {plugin.distribution: plugin.version for plugin in find()}
 
 
-def _row(plugin: Plugin | PluginSource, text: str) -> list[str]:
-    took = "not imported" if plugin.seconds is None else f"{plugin.seconds:.2f} s"
-    slow = ", slow" if is_slow(plugin.seconds) else ""
-    return [plugin.name, f"{plugin.distribution} {plugin.version}", took + slow, text]
+def _holders(plugins: Iterable[Plugin]) -> dict[str, list[Plugin]]:
+    """Return the plugins that have a command of a name, from metadata."""
+    found: dict[str, list[Plugin]] = {}
+    for plugin in plugins:
+        for name in plugin.commands:
+            found.setdefault(name, []).append(plugin)
+    return found
 
 
-def _adds(plugin: Plugin, refused: dict[tuple[str, str], str]) -> str:
-    taken = ", ".join(f"{kind} {name}" for kind, name in plugin.parts if (kind, name) not in refused)
-    return "; ".join([*([taken] if taken else []), *(f"refused: {why}" for why in refused.values())])
+def _check(name: str, plugins: Sequence[Plugin], own: Collection[str]) -> None:
+    """Require that a command has a name of its own.
+
+    Raises:
+        PluginError: if restorekit or another plugin has one of that name.
+    """
+    named = " and from ".join(plugin.distribution for plugin in plugins)
+    if name in own:
+        raise PluginError(f"command {name!r} is restorekit's own; {named} must rename its entry point")
+    if len(plugins) > 1:
+        raise PluginError(f"command {name!r} comes from {named}; uninstall one of them, or have one rename it")
+
+
+def _app(name: str, plugins: Sequence[Plugin], own: Collection[str]) -> typer.Typer:
+    """Import a plugin's command.
+
+    Raises:
+        PluginError: if it is refused, breaks, or is no command.
+    """
+    _check(name, plugins, own)
+    (plugin,) = plugins
+    entry = plugin.commands[name]
+    app = plugin.load(entry, f"command {name!r}", screen.warn)
+    if not isinstance(app, typer.Typer):
+        text = f"command {name!r}: {entry.value} is a {type(app).__name__}, must be a typer.Typer"
+        raise PluginError(text, plugin=plugin.name)
+    return app
 
 
 class Commands(TyperGroup):
@@ -89,19 +123,19 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all, the built-in ones first."""
         own = self.own(ctx)
-        return [*own, *(name for name in _sources(own) if name not in own)]
+        return [*own, *sorted(_holders(find()).keys() - set(own))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; a built-in one goes before a plugin's."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        source = _sources(self.own(ctx)).get(cmd_name)
-        if source is None and cmd_name in RENAMED:
+        plugins = _holders(find()).get(cmd_name)
+        if plugins is None and cmd_name in RENAMED:
             raise RecipeError(f"{cmd_name}: since version 2 this is restorekit {RENAMED[cmd_name]}")
-        if source is None:
+        if plugins is None:
             raise RecipeError(unknown("command", cmd_name, self.list_commands(ctx)))
-        return _Command(source)
+        return _Command(cmd_name, plugins)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands of the help, by what they are for; those of plugins last."""
@@ -118,32 +152,13 @@ class Commands(TyperGroup):
 class _Command(TyperCommand):
     """A plugin's command: until it is called, its help names its distribution alone."""
 
-    def __init__(self, source: PluginSource) -> None:
-        owners = " and ".join(sorted({one.distribution for one in (source, *source.rivals)}))
+    def __init__(self, name: str, plugins: Sequence[Plugin]) -> None:
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        super().__init__(source.name, help=f"From {owners}.", context_settings=settings, add_help_option=False)
-        self._source = source
+        text = f"From {' and '.join(plugin.distribution for plugin in plugins)}."
+        super().__init__(name, help=text, context_settings=settings, add_help_option=False)
+        self._plugins = plugins
 
     def invoke(self, ctx: Any) -> Any:
-        command = typer.main.get_command(_app(self._source))
-        if self._source.slow is not None:
-            screen.warn(self._source.slow)
+        command = typer.main.get_command(_app(str(self.name), self._plugins, ()))
         with command.make_context(f"restorekit {self.name}", [*ctx.args]) as inner:
             command.invoke(inner)  # what it returns is no exit code; typer.Exit is one
-
-
-def _sources(own: Collection[str]) -> dict[str, PluginSource]:
-    """Return plugins' commands by name; two of one name are both refused."""
-    return {source.name: source for source in find("command", own)}
-
-
-def _app(source: PluginSource) -> typer.Typer:
-    """Import a plugin's command.
-
-    Raises:
-        PluginError: if it is refused, breaks, or is no command.
-    """
-    app = source.load()
-    if not isinstance(app, typer.Typer):
-        raise PluginError(f"{source.who}: {source.entry.value} is a {type(app).__name__}, must be a typer.Typer")
-    return app

@@ -14,7 +14,7 @@ from restorekit.core.errors import RecipeError, RestorekitError, unknown
 from restorekit.io.files import write_text
 
 if TYPE_CHECKING:
-    from restorekit.core.parts import Parts
+    from restorekit.parts.registry import Parts
 
 __all__ = ["app"]
 
@@ -41,7 +41,7 @@ def parts(
         raise RecipeError(f"--set: is of a network whose parameters are counted, {allowed}; got {got}")
     plugins = commands.known()
     if kind is not None and name is None:
-        plugins.load_installed()  # their words are listed too
+        plugins.load_installed(kind)  # for their first lines; one that breaks is left out
     known = plugins.parts
     if kind is None:
         rows = [[k, c.about, ", ".join(known.names(k))] for k, c in KINDS.items()]
@@ -54,15 +54,20 @@ def parts(
 
 
 @app.command()
-def plugins(ctx: typer.Context) -> None:
-    """List installed plugins: versions, import times, what each adds, what broke and why.
+def plugins(
+    ctx: typer.Context,
+    load: Annotated[
+        bool, typer.Option("--import", help="Import every part and command: times, and errors of what breaks.")
+    ] = False,
+) -> None:
+    """List installed plugins: versions, what each adds, what is refused and why.
 
-    Plugins' commands are listed too. All are imported. Exit code 0 also if one broke, for the others go on.
+    None is imported without --import. Exit code 0 also if one broke, for the others go on.
     """
     root = ctx.find_root()
     group: Any = root.command
-    rows = commands.rows(group.own(root))
-    screen.table("", ["plugin", "from", "import", "adds, or its error"], rows)
+    rows = commands.rows(group.own(root), load=load)
+    screen.table("", ["plugin", "version", "import", "adds, or its error"], rows)
 
 
 @app.command()

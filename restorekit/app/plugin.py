@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from restorekit.core.errors import RecipeError, unknown
 
 if TYPE_CHECKING:
     from restorekit.app.scaffold import Name
-    from restorekit.core.parts import Parts
+    from restorekit.parts.registry import Parts
     from restorekit.testing import Case, Outcome
 
 __all__ = ["app"]
@@ -71,24 +71,19 @@ def new(
 def _owner(kind: str, name: Name, ctx: Any) -> str | None:
     """Return what already has the name and its origin, or None."""
     from restorekit.app.scaffold import COMMAND
-    from restorekit.discovery import plugins
 
+    loaded = commands.known()
+    loaded.parts.names("loss")  # names that only code can say are known from now on
     try:
         return f"package {name.distribution!r} is installed, version {version(name.distribution)}"
     except PackageNotFoundError:
         pass
     if kind == COMMAND:
-        owners = {entry.name: entry.dist.name for entry in entry_points(group=plugins.COMMANDS) if entry.dist}
+        owners = {name: plugin.distribution for plugin in loaded.found for name in plugin.commands}
         known = ctx.find_root().command.list_commands(ctx)
         return f"command {name.dashed!r} is {owners.get(name.dashed, 'restorekit')}'s" if name.dashed in known else None
-    loaded = plugins.load()
-    loaded.load_installed()  # one that was never imported has not said what it brings
-    for plugin in loaded.found:
-        if (kind, name.part) in plugin.parts:
-            return f"{kind} {name.part!r} comes from {plugin.name}, of {plugin.distribution} {plugin.version}"
-        if plugin.name == name.part:
-            return f"plugin {name.part!r} comes from {plugin.distribution} {plugin.version}"
-    return None
+    owned = [plugin for plugin in (*loaded.own, *loaded.found) if (kind, name.part) in plugin.parts]
+    return f"{kind} {name.part!r} comes from {owned[0].distribution} {owned[0].version}" if owned else None
 
 
 @app.command()

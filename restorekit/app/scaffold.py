@@ -14,7 +14,8 @@ from pathlib import Path
 
 from restorekit import __version__
 from restorekit.core.errors import RecipeError
-from restorekit.discovery.plugins import COMMANDS, GROUP
+from restorekit.core.parts import KINDS
+from restorekit.discovery.installed import COMMANDS, GROUP
 from restorekit.io.files import write_text
 
 __all__ = ["COMMAND", "Name", "Package", "kinds", "render", "requirement", "write"]
@@ -117,12 +118,19 @@ def _words(kind: str, module: str, recipe: str) -> dict[str, str]:
             "part_use": "restorekit part-name RUN",
         }
     return words | {
-        "part_group": GROUP,
+        "part_group": f"{GROUP}.{kind}",
         "part_entry": "part_name",
-        "part_target": "restorekit_part_name",
+        "part_target": f"restorekit_part_name:{_factory(kind, module)}",
         "part_help": f"restorekit list parts {kind} part_name",
         "part_use": _line(recipe, "{name: part_name"),
     }
+
+
+def _factory(kind: str, module: str) -> str:
+    """Return the name of a module's factory: the function that takes by position what its kind gives."""
+    functions = [node for node in ast.parse(module).body if isinstance(node, ast.FunctionDef)]
+    given = [one.name for one in functions if tuple(argument.arg for argument in one.args.args) == KINDS[kind].gives]
+    return given[-1]
 
 
 def requirement(version: str) -> str:

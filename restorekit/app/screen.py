@@ -160,7 +160,7 @@ class ProgressDisplay:
             note(f"trained {event.step} steps in {duration(monotonic() - self._began)}")
 
     def _notice(self, event: Noticed) -> None:
-        from restorekit.core.text import short  # imports numpy, which no help needs
+        from restorekit.data.text import short  # imports numpy, which no help needs
 
         values = f"{short(event.value)}, limit {short(event.limit)}"
         if event.over:
@@ -222,7 +222,7 @@ def _short(name: str) -> str:
 
 def scores(summary: Mapping[str, Any]) -> None:
     """Print the scores of a split, and their sentences of the report."""
-    from restorekit.core.text import percent
+    from restorekit.data.text import percent
     from restorekit.reports import towards
     from restorekit.reports.findings import score_sentences
 
@@ -282,7 +282,7 @@ def _pieces(widths: Sequence[int], room: int) -> Iterator[list[int]]:
 
 def _interval(part: Mapping[str, Any] | None, reason: str | None, unit: str) -> tuple[str, str]:
     """Return a score and its interval, or why there is none."""
-    from restorekit.core.text import bounds
+    from restorekit.data.text import bounds
 
     if part is None:
         return "-", reason or "not defined"

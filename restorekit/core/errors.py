@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
-
-from restorekit.core.text import either
 
 __all__ = [
     "CODES",
@@ -33,6 +31,8 @@ __all__ = [
     "RestorekitError",
     "TrainingError",
     "dotted",
+    "either",
+    "listed",
     "message_of",
     "nearest",
     "render",
@@ -186,7 +186,7 @@ class RecipeError(RestorekitError):
 
 
 class PluginError(RestorekitError):
-    """A plugin is absent, failed to import, or a part of it breaks its contract.
+    """A plugin is absent, failed to load, or a part of it breaks its contract.
 
     Args:
         errors: a text or a record each.
@@ -238,3 +238,14 @@ def unknown_record(
     names = sorted(known)
     hint = nearest(name, names).strip()
     return ErrorRecord(f"no {what} is called {name!r}", code, place, got=name, allowed=tuple(names), hint=hint)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def either(words: Sequence[str], most: int = 5) -> str:
+    """Return alternatives: "a, b or c"; of more than `most`, the number of the others."""
+    shown = [*words[:most], *([f"another {len(words) - most}"] if len(words) > most else [])]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

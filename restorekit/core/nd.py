@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,14 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restorekit.core.errors import RecipeError
-
 __all__ = [
     "MakeLayer",
     "Span",
     "conv",
     "crop",
-    "explain_norm_error",
     "halo_of",
     "init_normal",
     "is_local",
@@ -46,8 +41,6 @@ _CONV: dict[tuple[int, bool], Any] = {
     (3, True): nn.ConvTranspose3d,
 }
 _INSTANCE: dict[int, Any] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-_SINGLE = re.compile(r"Expected more than 1 (.+) when training, got input size torch\.Size\((.+)\)")
-"""What torch's norms say of a single value."""
 _BATCH: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -75,20 +68,10 @@ def conv(dims: int) -> MakeLayer:
     """Return a maker of plain convolutions, or transposed ones, in `dims` dimensions."""
 
     def make(
-        c_in: int,
-        c_out: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        output_padding: int = 0,
-        groups: int = 1,
-        bias: bool = True,
-        transposed: bool = False,
+        c_in: int, c_out: int, kernel: int, *, output_padding: int = 0, transposed: bool = False, **options: Any
     ) -> nn.Module:
         extra = {"output_padding": output_padding} if transposed else {}
-        layer = _CONV[dims, transposed]
-        made: nn.Module = layer(c_in, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=bias, **extra)
+        made: nn.Module = _CONV[dims, transposed](c_in, c_out, kernel, **options, **extra)
         return made
 
     return make
@@ -108,26 +91,6 @@ def norm(
     table = _INSTANCE if kind == "instance" else _BATCH
     made: nn.Module = table[dims](channels, affine=affine, eps=eps)
     return made
-
-
-@contextmanager
-def explain_norm_error() -> Iterator[None]:
-    """Replace the error of a norm over one value per channel, which cannot be normalised, by one with a hint.
-
-    Raises:
-        RecipeError: instead of torch's ValueError, whatever network the norm is in.
-    """
-    try:
-        yield
-    except ValueError as error:
-        found = _SINGLE.match(str(error))
-        if found is None:
-            raise
-        kind, more = ("a batch", "data.batch: 2 or more, ") if found[1] == "value per channel" else ("an instance", "")
-        hint = f"take {more}a larger data.size, fewer halvings or another norm"
-        raise RecipeError(
-            f"{kind} norm gets maps of {found[2]}, one value per channel, which cannot be normalised; {hint}"
-        ) from error
 
 
 def pad(image: Tensor, amounts: Sequence[tuple[int, int]], mode: PadMode = "reflect") -> Tensor:

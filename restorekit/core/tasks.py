@@ -74,15 +74,6 @@ class Task:
             return ()
         return self.names if self.kind == "numbers" else tuple(f"p_{name}" for name in self.names)
 
-    @property
-    def truths(self) -> tuple[str, ...]:
-        """The names of the columns of targets in tables."""
-        if self.kind == "mask":
-            return ()
-        if not self.single:
-            return tuple(f"true_{name}" for name in self.names)
-        return ("number",) if self.kind == "numbers" else ("class",)
-
     def words(self) -> str:
         """Return the task as text, such as "the labels effusion, nodule"."""
         listed = ", ".join(self.names)
@@ -101,42 +92,7 @@ class Task:
 
     def is_labelled(self, target: Target) -> bool:
         """True if any of a target is known; of masks, which are loaded with the images, if there is one."""
-        return any(self._known(value) for value in self.values(target))
-
-    def format_target(self, target: Target) -> str:
-        """Return a target as text: the class, the labels that are present, or the numbers; empty if unknown."""
-        if self.kind in ("none", "mask") or not self.is_labelled(target):
-            return ""
-        values = self.values(target)
-        if self.kind == "labels":
-            return ", ".join(name for name, value in zip(self.names, values, strict=True) if value == 1) or "none"
-        if self.kind == "numbers" and len(values) > 1:
-            pairs = zip(self.names, values, strict=True)
-            return "; ".join(f"{name}: {value:.6g}" for name, value in pairs if self._known(value))
-        return self.cells(target)[0]
-
-    def cells(self, target: Target) -> list[str]:
-        """Return a target as `truths` of a table hold it, empty where it is not known."""
-        if self.kind == "mask":
-            return []
-        return [self._cell(value) if self._known(value) else "" for value in self.values(target)]
-
-    def predicted(self, prediction: Sequence[float]) -> str:
-        """Return a prediction of K values as text: the likeliest class, the labels from 1/2 on, or the numbers."""
-        if self.kind in ("none", "mask"):
-            return ""
-        if self.kind == "class":
-            return self.format_target(max(range(len(prediction)), key=prediction.__getitem__))  # the first on a tie
-        found = tuple(int(chance >= 0.5) for chance in prediction) if self.kind == "labels" else tuple(prediction)
-        return self.format_target(found[0] if self.single else found)
-
-    def read(self, cells: Sequence[str]) -> Target:
-        """Return a target from cells of a table, as `cells` wrote them; of a class its name."""
-        if self.kind == "class":
-            return self.names.index(cells[0]) if cells[0] in self.names else UNLABELLED
-        unknown = math.nan if self.kind == "numbers" else UNLABELLED
-        found = tuple(float(cell) if cell else unknown for cell in cells)
-        return found[0] if self.single else found
+        return any(self.knows(value) for value in self.values(target))
 
     def tensor(self, target: Target) -> Tensor:
         """Return a target as a batch holds it, without the first axis; masks are read with the images."""
@@ -174,10 +130,6 @@ class Task:
             listed = f"0 to {count - 1}, or {UNLABELLED} where it is not known"
             raise DataError(f"{key}: a target of {self.words()} is {listed}; got {wrong[0]!r}")
 
-    def _known(self, value: float) -> bool:
+    def knows(self, value: float) -> bool:
+        """True if one value of a target, which is not that of masks, is known."""
         return not math.isnan(value) if self.kind == "numbers" else value >= 0
-
-    def _cell(self, value: float) -> str:
-        if self.kind == "class":
-            return self.names[int(value)]
-        return f"{value:.6g}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -40,7 +40,6 @@ __all__ = [
     "ParameterGroup",
     "Record",
     "Sample",
-    "SingleDegradation",
     "TaskHead",
     "Translator",
 ]
@@ -145,43 +144,20 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on `device`."""
-
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
-        return replace(
-            self,
-            image=self.image.to(device, non_blocking=True),
-            target=move(self.target),
-            truth=move(self.truth),
-            known=move(self.known),
-            mask=move(self.mask),
-            summary=move(self.summary),
-        )
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True), lambda values: values)
 
     def take(self, places: Sequence[int]) -> Batch:
         """Return the batch of the images at these places, one or more."""
         at = torch.tensor(places, device=self.image.device)
+        return self._with(lambda tensor: tensor[at.to(tensor.device)], lambda values: tuple(values[i] for i in places))
 
-        def cut(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[at.to(tensor.device)]
-
-        def of(values: tuple[Any, ...] | None) -> Any:
-            return None if values is None else tuple(values[i] for i in places)
-
-        return Batch(
-            image=self.image[at],
-            key=tuple(self.key[i] for i in places),
-            target=cut(self.target),
-            truth=cut(self.truth),
-            known=cut(self.known),
-            mask=cut(self.mask),
-            summary=cut(self.summary),
-            group=of(self.group),
-            source=of(self.source),
-            intensity=of(self.intensity),
-            drawn=of(self.drawn),
-        )
+    def _with(self, tensor: Callable[[Tensor], Tensor], values: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Batch:
+        """Return it with functions applied to its tensors and to its tuples; what is None stays None."""
+        held = {of.name: getattr(self, of.name) for of in fields(self)}
+        changed: dict[str, Any] = {
+            n: tensor(v) if isinstance(v, Tensor) else values(v) for n, v in held.items() if v is not None
+        }
+        return replace(self, **changed)
 
     @property
     def with_truth(self) -> Tensor:
@@ -587,47 +563,6 @@ class Degradation(ABC):
     @abstractmethod
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
         """Return `image` (C, *S) in [-1, 1] degraded as drawn, in the drawn order, clipped to [-1, 1]."""
-
-
-class SingleDegradation(Degradation):
-    """One degradation under one name. Its severity is drawn uniformly from [low, high].
-
-    Raises:
-        RecipeError: if low <= high does not hold.
-    """
-
-    name: str
-    clips: bool = True
-    """Whether what then lies beyond -1 and 1 is cut, as a recorder does; else it is kept, as formats that exceed do."""
-
-    def __init__(self, severity: tuple[float, float]) -> None:
-        low, high = severity
-        if not low <= high:
-            text = f"degradation {self.name!r}: severity is [low, high], low <= high; got {[low, high]}"
-            raise RecipeError(text, option="severity")
-        self.low, self.high = low, high
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its one name."""
-        return (self.name,)
-
-    def draw(self, rng: torch.Generator) -> dict[str, float]:
-        """Draw {name: severity}."""
-        share = float(torch.rand((), generator=rng, dtype=torch.float64))
-        return {self.name: self.low + (self.high - self.low) * share}
-
-    def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
-        """Return `image` (C, *S) degraded with the drawn severity; other names are not for this part."""
-        severity = drawn.get(self.name, 0.0)
-        if severity == 0:
-            return image
-        worse = self.worsen(image, severity, rng)
-        return worse.clamp(-1, 1) if self.clips else worse
-
-    @abstractmethod
-    def worsen(self, image: Tensor, severity: float, rng: torch.Generator) -> Tensor:
-        """Return `image` (C, *S) degraded by a severity other than 0, not yet clipped; `image` is not changed."""
 
 
 class Metric(ABC):

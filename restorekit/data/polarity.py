@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from restorekit.core.errors import Place, dotted
-from restorekit.core.parts import Parts, split
 from restorekit.core.types import Dataset
 from restorekit.data.splits import SIDES, SideName, Splits
 from restorekit.io.vocabulary import sorted_classes
+from restorekit.parts.part import split
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe, Recipe
 
 __all__ = ["Polarity", "is_negative", "opened_leaves", "polarity", "polarity_of_names"]

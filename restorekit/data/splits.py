@@ -13,17 +13,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from restorekit.core.errors import DataError, RestorekitError
+from restorekit.core.errors import DataError, RestorekitError, either
 from restorekit.core.formats import Depths
-from restorekit.core.parts import Parts
 from restorekit.core.tasks import Target, Task
-from restorekit.core.text import either
 from restorekit.core.types import Dataset, Domain, Record, Sample
 from restorekit.data.facts import Facts, Memory, facts_of, remembering
+from restorekit.data.targets import target_cells, target_text
 from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text
 from restorekit.io.images import expecting
 from restorekit.io.vocabulary import SPLITS
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError
 from restorekit.recipes.seeds import rng_of, seed_of
 
@@ -159,7 +159,7 @@ class Side:
 
     def label(self, record: Record) -> str | None:
         """Return the name of a record's class; None where that is not known, and where targets are no classes."""
-        return self.domain.task.format_target(record.target) or None if self.domain.classes else None
+        return target_text(self.domain.task, record.target) or None if self.domain.classes else None
 
 
 def count_rows(rows: Sequence[tuple[str | None, str | None, str | None]], classes: Sequence[str]) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Splits:
                 continue  # not images of their own
             for r in map(side.record, range(len(side))):
                 rows.writerow(
-                    [r.key, name, side.domain.task.format_target(r.target), r.group or "", split, r.source or ""]
+                    [r.key, name, target_text(side.domain.task, r.target), r.group or "", split, r.source or ""]
                 )
         return text.getvalue()
 
@@ -352,7 +352,7 @@ def _require_known(task: Task, targets: Sequence[Target]) -> None:
     if task.kind == "mask":
         lost = [] if any(map(task.is_labelled, targets)) else ["mask"]
     else:
-        cells = [task.cells(target) for target in targets]
+        cells = [target_cells(task, target) for target in targets]
         lost = [repr(name) for i, name in enumerate(task.names) if not any(row[i] for row in cells)]
     if lost:
         raise DataError(

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core.text import either, listed, split_word
+from restorekit.core.errors import either, listed
+from restorekit.data.text import split_word
 
 __all__ = [
     "class_and_source",

@@ -24,6 +24,7 @@ from torch import Tensor
 from restorekit.core import nd
 from restorekit.core.errors import DataError
 from restorekit.core.types import Batch, Domain, Metric
+from restorekit.data.targets import target_text
 from restorekit.evaluation.evaluate import enlarged, restored
 from restorekit.evaluation.intervals import (
     Indices,
@@ -371,5 +372,5 @@ def _table(seen: _Seen, domain: Domain) -> str:
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for of in seen.predictions.values() for p in of[i]]
         inside = [f"{values[i]:.6g}" for values in contrasts.values()]
-        writer.writerow([key, seen.groups[i] or "", domain.task.format_target(seen.targets[i]), *said, *inside])
+        writer.writerow([key, seen.groups[i] or "", target_text(domain.task, seen.targets[i]), *said, *inside])
     return stream.getvalue()

@@ -20,6 +20,7 @@ from restorekit.core import nd
 from restorekit.core.errors import DataError
 from restorekit.core.tasks import HAS_MASK, UNLABELLED, Target, Task
 from restorekit.core.types import Batch, Metric, Output
+from restorekit.data.targets import predicted_text, target_cells, target_text, truths
 from restorekit.evaluation import gallery, traces
 from restorekit.evaluation.classification import class_score
 from restorekit.evaluation.distances import distance, distances, quantiles
@@ -438,7 +439,7 @@ def _prediction_texts(run: Experiment, batch: Batch, output: Output) -> list[str
     if prediction is None or task.kind in ("none", "mask"):
         return [""] * len(batch.key)
     return [
-        f"true: {task.format_target(target) or 'unknown'}, predicted: {task.predicted(one.tolist())}"
+        f"true: {target_text(task, target) or 'unknown'}, predicted: {predicted_text(task, one.tolist())}"
         for target, one in zip(targets(batch, task), prediction, strict=True)
     ]
 
@@ -581,13 +582,13 @@ def _table(seen: _Measured, task: Task) -> str:
     heads = [*(["called"] if task.kind == "class" else []), *task.columns] if seen.predictions else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["key", "group", "source", *task.truths, *heads, *single])
+    writer.writerow(["key", "group", "source", *truths(task), *heads, *single])
     for i, key in enumerate(seen.keys):
         said = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
         if "called" in heads:
-            said.insert(0, task.predicted(seen.predictions[i].tolist()))
+            said.insert(0, predicted_text(task, seen.predictions[i].tolist()))
         values = [f"{column[i]:.6g}" for column in single.values()]
-        truth = task.cells(seen.targets[i])
+        truth = target_cells(task, seen.targets[i])
         writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", *truth, *said, *values])
     return stream.getvalue()
 

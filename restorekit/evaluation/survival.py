@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from restorekit.core.text import count, number, percent, with_interval
+from restorekit.data.text import count, number, percent, with_interval
 from restorekit.evaluation.intervals import ALIKE
 
 __all__ = ["headline", "proven", "sentences"]

@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from restorekit.core.errors import ErrorRecord, Place, unknown_record
-from restorekit.core.parts import OptionNames, Parts, explain
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
+from restorekit.parts.validation import explain
 from restorekit.recipes.layered import name_of
-from restorekit.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe, Train
+from restorekit.recipes.model import AnyRecipe, Audit, PartSpec, Recipe, RestorerRecipe, Train
 from restorekit.recipes.places import PART_PLACES, Resolved, held, named
 from restorekit.recipes.suggestions import did_you_mean, key_places, part_options
 from restorekit.recipes.upgrade import old_keys
@@ -56,12 +57,21 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     whole = data if recipe is None else recipe.model_dump()  # with the parts that it leaves out
     for place, kind in PART_PLACES.items():
         for at, spec in named(whole, place):
-            factory, errors = plugins.parts.read(kind, spec, at)
-            found += [_option_error(one, options, known, data) for one in errors if one.place not in reported]
-            if factory is not None:
-                parts.keep(at, spec, factory)
+            read = plugins.parts.read(kind, spec, at)
+            found += [_option_error(one, options, known, data) for one in read.errors if one.place not in reported]
+            if read.factory is not None:
+                parts.keep(at, read.spec if kind == "restorer" else spec, read.factory)
+            if recipe is not None and kind == "restorer" and read.factory is not None:
+                recipe = _with_restorer(recipe, at, PartSpec.model_validate(read.spec))
     found += _joint_errors(data, plugins.parts)  # after the parts, which had their plugins imported
     return Checked(recipe, parts, found)
+
+
+def _with_restorer(recipe: AnyRecipe, place: Place, part: PartSpec) -> AnyRecipe:
+    """Return a recipe with the paths of other runs as they are kept, wherever its run folder is loaded from."""
+    if place == ("restorer",):
+        return recipe.model_copy(update={"restorer": part})
+    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"baseline": part})})
 
 
 def _beside_restorer(error: ErrorRecord, data: dict[str, Any]) -> ErrorRecord:
@@ -107,13 +117,13 @@ def _needs(data: dict[str, Any], plugins: Plugins) -> Iterator[ErrorRecord]:
 
 
 def _option_error(
-    error: ErrorRecord, options: dict[Place, OptionNames], known: list[Place], data: dict[str, Any]
+    error: ErrorRecord, options: dict[Place, list[str]], known: list[Place], data: dict[str, Any]
 ) -> ErrorRecord:
     """Return the error of a part; of an option that it does not have, with the nearest key of the whole recipe."""
     of = options.get(error.place[:-1])
     if of is None or error.code != "unknown-key":
         return error
-    return replace(error, allowed=tuple(sorted(of.options)), hint=did_you_mean(error.place, known, data).strip())
+    return replace(error, allowed=tuple(sorted(of)), hint=did_you_mean(error.place, known, data).strip())
 
 
 def _joint_errors(data: dict[str, Any], parts: Parts) -> Iterator[ErrorRecord]:

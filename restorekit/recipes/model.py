@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from restorekit.core.errors import ErrorRecord, Place, RecipeError
-from restorekit.core.parts import Factory, Parts
+from restorekit.core.parts import Factory
+from restorekit.parts.registry import Parts
 from restorekit.recipes.layered import Origins, name_of
 from restorekit.recipes.places import SAME, Resolved, kind_at
 from restorekit.recipes.variants import numbered

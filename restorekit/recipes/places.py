@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from restorekit.core.errors import Place
-from restorekit.core.parts import Factory, split
+from restorekit.core.parts import Factory
+from restorekit.parts.part import split
 from restorekit.recipes.layered import name_of
 
 __all__ = ["OWN_KEYS", "PART_PLACES", "SAME", "Resolved", "held", "kind_at", "named"]

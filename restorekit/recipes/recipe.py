@@ -16,11 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from restorekit.core.errors import ErrorRecord, Origin, RecipeError, unknown
-from restorekit.core.parts import Parts
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.part import split
+from restorekit.parts.registry import Parts
 from restorekit.recipes.errors import checked
 from restorekit.recipes.layered import Layered, Origins, read, to_yaml
-from restorekit.recipes.model import AnyRecipe, PartSpec, RestorerRecipe
+from restorekit.recipes.model import AnyRecipe
 from restorekit.recipes.places import PART_PLACES, held, named
 from restorekit.recipes.upgrade import upgraded
 
@@ -184,7 +185,7 @@ def parts_of(recipe: AnyRecipe, parts: Parts) -> Iterator[tuple[str, str]]:
     data = json.loads(recipe.model_dump_json())
     for place, kind in PART_PLACES.items():
         for _, spec in named(data, place):
-            yield from parts.used(kind, spec)
+            yield from ((inner, split(one)[0]) for _, inner, one in parts.within(kind, spec))
 
 
 def read_resolved(folder: Path) -> dict[str, Any]:
@@ -235,13 +236,12 @@ def reopened(folder: Path, plugins: Plugins, root: Path | None = None, sets: Seq
                 f"and these may change: {', '.join(FREE)}. Start a new run for other changes"
             )
         data = json.loads(changed.model_dump_json())
-    spec = resolved(data, str(folder / "recipe.json"), plugins)
     if root is not None:
         if not root.expanduser().is_dir():
             raise RecipeError(f"--root {root}: no such folder")
-        moved = {**data["data"], "root": str(root.expanduser().resolve())}
-        return resolved({**data, "data": moved}, str(folder / "recipe.json"), plugins)
-    if spec.data.root is not None and not Path(spec.data.root).is_dir():
+        data = {**data, "data": {**data["data"], "root": str(root.expanduser().resolve())}}
+    spec = resolved(data, str(folder / "recipe.json"), plugins)
+    if root is None and spec.data.root is not None and not Path(spec.data.root).is_dir():
         raise RecipeError(f"{folder}: its images were in {spec.data.root}, which does not exist; give --root FOLDER")
     return spec
 
@@ -256,10 +256,4 @@ def _validate(layered: Layered, plugins: Plugins) -> AnyRecipe:
     origins = Origins(layered.origins)
     if recipe is None or errors:
         raise RecipeError(*(replace(error, origin=origins.where(error.place)) for error in errors))
-    if isinstance(recipe, RestorerRecipe):  # a run folder keeps the paths of other runs, wherever it is loaded from
-        part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.restorer.spec))
-        recipe = recipe.model_copy(update={"restorer": part})
-    if recipe.evaluate.baseline is not None:
-        part = PartSpec.model_validate(plugins.parts.normalized("restorer", recipe.evaluate.baseline.spec))
-        recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"baseline": part})})
     return recipe.with_origins(origins, parts)

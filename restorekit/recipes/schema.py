@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from restorekit.core.parts import KINDS, Parts, Place
+from restorekit.core.errors import Place
+from restorekit.core.parts import KINDS
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe, Audit, Recipe, RestorerRecipe
 from restorekit.recipes.places import PART_PLACES, SAME
 

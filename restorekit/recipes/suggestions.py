@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from restorekit.core.errors import Place, dotted
-from restorekit.core.parts import OptionNames, Parts
+from restorekit.parts.part import split
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import key_fields
 from restorekit.recipes.places import OWN_KEYS, PART_PLACES, held, named
 
@@ -47,20 +48,20 @@ SAME_LETTERS = 0.97
 """Similarity of a key to one of the same letters in another order: `windosw` means `windows`, not `window`."""
 
 
-def part_options(data: Mapping[str, Any], parts: Parts) -> dict[Place, OptionNames]:
+def part_options(data: Mapping[str, Any], parts: Parts) -> dict[Place, list[str]]:
     """Return, for every part that plain data names, its place and its options; a loss has `weight` besides."""
     found = {}
     for place, kind in PART_PLACES.items():
         for at, spec in named(data, place):
-            for where, options in parts.option_names(kind, spec, at):
+            for where, inner, one in parts.within(kind, spec, at):
                 own = [OWN_KEYS[kind]] if where == at and kind in OWN_KEYS else []
-                found[where] = options._replace(options=[*options.options, *own])
+                found[where] = [*parts.option_names(inner, split(one)[0]), *own]
     return found
 
 
-def key_places(options: Mapping[Place, OptionNames]) -> list[Place]:
+def key_places(options: Mapping[Place, list[str]]) -> list[Place]:
     """Return the place of every key that a recipe may have, and of every option of the parts that this one names."""
-    return [*key_fields(), *((*at, option) for at, of in options.items() for option in of.options)]
+    return [*key_fields(), *((*at, option) for at, of in options.items() for option in of)]
 
 
 def suggested(place: Place, known: list[Place], data: Mapping[str, Any]) -> Place | None:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from restorekit.core import text
 from restorekit.core.errors import DataError, RecipeError
-from restorekit.core.text import label, number, value_of
+from restorekit.data import text
+from restorekit.data.text import label, number, value_of
 from restorekit.evaluation import gallery
 from restorekit.io.files import replacing, write_text
 from restorekit.reports import findings, towards

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from restorekit.core.text import bounds, count, difference, label, number, split_word, value_of, with_interval, within
+from restorekit.data.text import bounds, count, difference, label, number, split_word, value_of, with_interval, within
 from restorekit.data.warnings import few_images
 from restorekit.evaluation.changes import classify
 from restorekit.runs.runfolder import Json

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.core import text
+from restorekit.data import text
 from restorekit.reports import findings
 
 __all__ = ["render"]

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.text import count, difference, finite, label, listed, number, percent
+from restorekit.core.errors import listed
+from restorekit.data.text import count, difference, finite, label, number, percent
 from restorekit.evaluation import gallery
 from restorekit.evaluation.class_predictions import (
     AT_THRESHOLD,

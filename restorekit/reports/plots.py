@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from restorekit.core.text import finite, label
+from restorekit.data.text import finite, label
 from restorekit.evaluation.class_predictions import GRID, Calibration, Curve
 from restorekit.evaluation.compare import Comparison
 from restorekit.reports.figures import AMBER, FAINT, INK, TEAL, drawn, panels

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core import text
 from restorekit.core.errors import DataError
 from restorekit.core.tasks import Task
-from restorekit.core.text import label, number, value_of
 from restorekit.data import warnings as data_warnings
-from restorekit.evaluation import gallery
+from restorekit.data.targets import predicted_text, read_target, target_text, truths
+from restorekit.data.text import label, number, value_of
+from restorekit.evaluation import gallery, text
 from restorekit.io.files import write_text
 from restorekit.reports import conditions, figures, findings, towards
 from restorekit.reports.page import render
@@ -457,8 +457,8 @@ def _predicted(path: Path, scores: Json) -> dict[str, str]:
 
 def _row_words(task: Task, row: Mapping[str, str]) -> tuple[str, str]:
     """Return the target and the prediction of a row of scores/test.csv."""
-    target = task.read([row[name] for name in task.truths])
-    return task.format_target(target), task.predicted([float(row[name]) for name in task.columns])
+    target = read_target(task, [row[name] for name in truths(task)])
+    return target_text(task, target), predicted_text(task, [float(row[name]) for name in task.columns])
 
 
 def _progress(steps: Columns) -> dict[str, int] | None:

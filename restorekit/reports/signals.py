@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core.text import count, finite, label, number
+from restorekit.data.text import count, finite, label, number
 from restorekit.reports import figures
 from restorekit.runs.runfolder import Json
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restorekit.core.text import bounds, count, label, listed, number, split_word, value_of
+from restorekit.core.errors import listed
+from restorekit.data.text import bounds, count, label, number, split_word, value_of
 from restorekit.evaluation.changes import Change, beyond_words, classify
 from restorekit.evaluation.measures import LEVELS
 from restorekit.runs.runfolder import Json

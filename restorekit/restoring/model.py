@@ -22,7 +22,6 @@ from torch.profiler import ProfilerActivity, profile
 from restorekit.core import nd
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
 from restorekit.core.formats import Format
-from restorekit.core.parts import Parts
 from restorekit.core.restorer import Restorer
 from restorekit.core.tasks import Task
 from restorekit.core.types import Domain, Nets, Output, Translator
@@ -30,6 +29,7 @@ from restorekit.discovery import plugins
 from restorekit.io.files import as_path
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import Stored, as_array, require_depth, to_stored, to_unit
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.layered import name_of, parse
 from restorekit.recipes.model import Data, Recipe, RestorerRecipe
@@ -407,8 +407,8 @@ class Model(FileModel):
 
 PART, RELEASED = "part:", "model:"
 """What a model's name may begin with, where it could be a path as well."""
-MODELS = "models"
-"""The plugin of restorekit-models, whose restorers are the released models."""
+MODELS = "restorekit-models"
+"""The plugin whose restorers are the released models."""
 
 
 def load(model: str | os.PathLike[str]) -> Model:
@@ -429,16 +429,16 @@ def load(model: str | os.PathLike[str]) -> Model:
     if name.startswith(PART):
         given = name.removeprefix(PART)
         return _part(parse(given, name) if given.startswith("{") else given)
-    parts = plugins.load().parts
-    known = parts.names("restorer")
     if name.startswith(RELEASED):
         given = name.removeprefix(RELEASED)
-        released = [one for one in known if parts.owner("restorer", one) == MODELS]
+        ours = [plugin for plugin in plugins.load().found if plugin.name == MODELS]
+        released = [part for plugin in ours for kind, part in plugin.parts if kind == "restorer"]
         if given not in released:
             raise RecipeError(f"{name}: {unknown('released model', given, released)}")
         return _part(given)
     if path.exists():
         return _run(path)
+    known = plugins.load().parts.names("restorer")
     if name in known:
         return _part(name)
     if len(path.parts) > 1:

@@ -11,7 +11,6 @@ from pathlib import Path
 from torch import Tensor
 
 from restorekit.core.errors import DataError, ErrorRecord, RestorekitError
-from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
@@ -24,6 +23,7 @@ from restorekit.core.types import (
 from restorekit.data import batches
 from restorekit.data.splits import SIDES, Splits, listed, read_splits
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.average import Average
@@ -32,6 +32,7 @@ from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import FittedRun
 from restorekit.runs.images import Images, examined_images
+from restorekit.runs.libraries import libraries
 from restorekit.runs.nets import Term, build_nets, build_translator, make_metrics, make_terms
 from restorekit.runs.optimization import make_optimization
 from restorekit.runs.processes import require_single_process
@@ -62,7 +63,7 @@ def _read(
 
 def _libraries(spec: AnyRecipe, plugins: Plugins) -> Mapping[str, str]:
     """Return the versions of the libraries of restorekit and of the plugins whose parts a recipe names."""
-    return plugins.libraries(recipe.parts_of(spec, plugins.parts), spec.needs)
+    return libraries(plugins, recipe.parts_of(spec, plugins.parts), spec.needs)
 
 
 def build_experiment(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from restorekit.core import nd
 from restorekit.core.errors import ErrorRecord, Place, RestorekitError, dotted, unknown_record
-from restorekit.core.parts import Parts
 from restorekit.core.passes import HistoryPool, Loss, Passes
 from restorekit.core.restorer import Restorer
 from restorekit.core.tasks import Task
@@ -25,10 +24,12 @@ from restorekit.core.types import (
 )
 from restorekit.data.polarity import opened_leaves
 from restorekit.data.splits import SIDES, SideName
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.audit_classifier import classifier_recipe, needs_classes
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError, Recipe, RestorerRecipe
 from restorekit.runs.nets import Term, build_nets, make_metrics, make_terms, placeholder_domains
+from restorekit.runs.norms import explain_norm_error
 from restorekit.runs.predictions import NeedsNumbers, PredictionError, lacks_numbers, require_prediction
 
 __all__ = ["check", "check_restorer", "make_baseline", "untrained_head"]
@@ -195,7 +196,7 @@ def _run_once(
 ) -> list[Found]:
     shape = (batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device(device), torch.no_grad(), nd.explain_norm_error():
+        with torch.device(device), torch.no_grad(), explain_norm_error():
             nets = build_nets(spec, parts, domains, terms)
             multiple = nets.ab.generator.multiple
             if any(n % multiple for n in spec.data.size):

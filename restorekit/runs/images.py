@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
-from restorekit.core.parts import Parts
 from restorekit.core.types import Batch, Domain
 from restorekit.data import batches, checks, items
 from restorekit.data.checks import Checkup
 from restorekit.data.polarity import Polarity, polarity
 from restorekit.data.splits import SIDES, SPLITS, Splits, changes
 from restorekit.io.files import write_text
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe
 
 __all__ = ["Images", "examined_images"]

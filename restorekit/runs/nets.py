@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from restorekit.core.parts import Parts
 from restorekit.core.passes import Loss
 from restorekit.core.tasks import Task
 from restorekit.core.types import (
@@ -17,6 +16,7 @@ from restorekit.core.types import (
     Nets,
     Translator,
 )
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe, Recipe
 from restorekit.recipes.seeds import seed_of
 

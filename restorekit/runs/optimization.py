@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from restorekit.core.errors import CheckpointError, Place
-from restorekit.core.parts import Parts
 from restorekit.core.types import (
     Nets,
     ParameterGroup,
 )
+from restorekit.parts.registry import Parts
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, ScheduleSpec
 from restorekit.runs.nets import make_terms
 

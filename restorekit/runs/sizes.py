@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from restorekit.core.parts import Parts
 from restorekit.core.types import Domain, Nets, Translator
+from restorekit.parts.registry import Parts
 
 __all__ = ["describe", "part_sizes", "prediction_parameters", "trainable"]
 

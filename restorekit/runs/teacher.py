@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorekit.core.errors import RestorekitError
-from restorekit.core.parts import Parts
 from restorekit.core.types import Domain, Nets, Translator
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import IncompatibleRecipeError, Recipe, require_training
 from restorekit.runs.checkpoint import kept_checkpoint, load_nets, read_state, read_tensors

@@ -14,9 +14,11 @@ from typing import Literal
 import torch
 
 from restorekit.core.errors import PluginError, RecipeError
-from restorekit.core.parts import KINDS, Parts
+from restorekit.core.parts import KINDS
 from restorekit.discovery import plugins
-from restorekit.discovery.plugins import Plugin, Plugins
+from restorekit.discovery.installed import Plugin
+from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
 from restorekit.testing.claims import claimed
 from restorekit.testing.subject import Subject
 from restorekit.testing.table import Check, checks_of
@@ -105,8 +107,8 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     What is slow, as compiling and exporting, is asked in one number of dimensions, 2 where it can be.
 
     Args:
-        plugin: A distribution (restorekit-selfonn), an entry point (selfonn), a built-in module (losses), or the folder
-            of a project with a pyproject.toml, which need not be installed.
+        plugin: A distribution (restorekit-selfonn, or selfonn), a built-in module (losses), or the folder of a project
+            with a pyproject.toml, which need not be installed.
         full: Ask the slow checks in every number of dimensions, and torch.compile's inductor too.
 
     Raises:
@@ -115,9 +117,9 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     """
     known = plugins.load()
     found = _plugins(known, plugin)
-    broken = [why for one in found for why in (one.error, *known.refused(one).values()) if why is not None]
+    broken = [why for one in found for why in (one.refusal, *one.errors.values(), *known.refused(one).values()) if why]
     if broken:
-        raise PluginError("\n".join(broken))
+        raise PluginError(*dict.fromkeys(broken))
     return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]
 
 
@@ -133,7 +135,7 @@ def _plugins(known: Plugins, plugin: str | Path) -> list[Plugin]:
         except PluginError:
             if os.sep not in plugin and not (Path(plugin) / "pyproject.toml").is_file():
                 raise
-    return known.load_folder(Path(plugin).expanduser())
+    return [known.load_folder(Path(plugin).expanduser())]
 
 
 def _cases(parts: Parts, kind: str, name: str, full: bool) -> Iterator[Case]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restorekit.core.conformance import ConformanceCase, case_of
-from restorekit.core.parts import Parts
+from restorekit.parts.conformance import ConformanceCase, case_of
+from restorekit.parts.registry import Parts
 
 __all__ = ["NotTried", "Subject", "max_relative_error", "require"]
 

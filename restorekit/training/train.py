@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from restorekit.core import nd
 from restorekit.core.errors import RecipeError, TrainingError
 from restorekit.core.events import Event, Finished, Sampled, Saved, Scored, Started, StepDone, Stepped
 from restorekit.core.passes import Passes
@@ -19,6 +18,7 @@ from restorekit.recipes.seeds import seed_of
 from restorekit.runs.checkpoint import last_good
 from restorekit.runs.health import monitor
 from restorekit.runs.nets import Term
+from restorekit.runs.norms import explain_norm_error
 from restorekit.runs.run import Run
 
 __all__ = ["Unfinite", "step", "train"]
@@ -39,7 +39,7 @@ def step(run: Run, batches: Sequence[tuple[Batch, Batch]]) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(seed_of(run.recipe.seed, "pool", run.step))
     passes = [Passes(run.nets, a, b, run.pools, rng, step=run.step, batches=batches) for a, b in batches]
     _unfreeze_groups(run)
-    with _reraise_oom(run), run.recipe.at("nets"), nd.explain_norm_error():
+    with _reraise_oom(run), run.recipe.at("nets"), explain_norm_error():
         made = descend(run, "generator", passes) | descend(run, "discriminator", passes)
         return made | descend_extra(run, passes)
 

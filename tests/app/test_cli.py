@@ -218,8 +218,7 @@ def test_listings(cli: Cli) -> None:
     assert "fakes" in cli("list", "parts", "loss", "lsgan").out
     assert "must be given" in cli("list", "parts", "dataset", "folder").out
     said = cli("list", "plugins")
-    assert "losses" in said.out
-    assert "loss lsgan" in said.out
+    assert "layer selfonn" in said.out
     assert json.loads(cli("list", "schema").out)["title"] == "Recipe"
     refused(cli("list", "parts", "losses"), cli("list", "parts", "losses").errors[0])
     assert (
@@ -362,8 +361,8 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
     recipe.write_text(RECIPE + "needs: [restorekit-sad, restorekit-gone]\n")
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
-        f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin sad: failed to import: OSError: "
-        f"no such library ({site / 'plugin_sad.py'}:1)",
+        f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin restorekit-sad: module "
+        f"plugin_sad failed to load: OSError: no such library ({site / 'plugin_sad.py'}:1)",
         f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install "
         "restorekit-gone, or pip install its folder",
     )
@@ -388,7 +387,7 @@ def rows(table: str) -> dict[str, list[str]]:
     return {" ".join(row[:2]): row[2:] for row in cells}
 
 
-def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
+def test_plugins_are_listed_with_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     install_plugin(tmp_path, "good", LAYER.replace("NAMES", "['first', 'second']"))
     install_plugin(tmp_path, "bold", LAYER.replace("NAMES", "['third', 'conv', 'second']"))
     install_plugin(
@@ -396,48 +395,41 @@ def test_plugins_tells_what_each_adds_and_what_broke(tmp_path: Path) -> None:
     )
     install_plugin(tmp_path, "lost", "import no_such_library")
     install_plugin(tmp_path, "later", LAYER, needs="restorekit>=9,<10")
-    install_plugin(tmp_path, "twin", LAYER, called="good2")
-    install_plugin(tmp_path, "twain", LAYER, called="good2")
     install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
     install_plugin(tmp_path, "number", "app = 3", "restorekit.commands")
     install_plugin(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
-    said = shell("list", "plugins", path=tmp_path)
+    said = shell("list", "plugins", "--import", path=tmp_path)
     assert (said.code, said.errors) == (0, [])
     assert "hello" not in said.out.splitlines(), "what a plugin prints is no result"
-    assert "plugin slow of restorekit-slow took 2." in said.err
+    assert "plugin restorekit-slow: module plugin_slow took " in said.err
     listed = rows(said.out)
-    assert listed["plugin from"] == ["import", "adds, or its error"]
-    assert listed[f"layers restorekit {version('restorekit')}"][1] == "layer conv"
+    assert listed["plugin version"] == ["import", "adds, or its error"]
     clash = (
-        "layer 'second' comes from restorekit-bold (plugin bold) and from restorekit-good (plugin good); uninstall one "
-        "of them, or have one rename it"
+        "layer 'second' comes from restorekit-bold and from restorekit-good; uninstall one of them, or have one "
+        "rename it"
     )
     own = "layer 'conv' is restorekit's own; restorekit-bold must rename it"
-    assert listed["good restorekit-good 1.2"][1] == f"layer first; refused: {clash}"
-    assert listed["bold restorekit-bold 1.2"][1] == f"layer third; refused: {own}; refused: {clash}"
-    assert re.fullmatch(r"2\.\d\d s, slow", listed["slow restorekit-slow 1.2"][0])
-    assert listed["slow restorekit-slow 1.2"][1] == "layer fourth"
-    assert listed["lost restorekit-lost 1.2"][1] == (
-        "plugin lost: needs the library 'no_such_library', which is not installed; run: pip install no_such_library"
+    assert listed["restorekit-good 1.2"][1] == f"layer first; refused: {clash}"
+    assert listed["restorekit-bold 1.2"][1] == f"layer third; refused: {own}; refused: {clash}"
+    assert re.fullmatch(r"\d+\.\d\d s", listed["restorekit-slow 1.2"][0])
+    assert listed["restorekit-slow 1.2"][1] == "layer fourth"
+    assert listed["restorekit-lost 1.2"][1] == (
+        "plugin restorekit-lost: needs the library 'no_such_library', which is not installed; run: pip install "
+        "no_such_library"
     )
-    assert listed["later restorekit-later 1.2"] == [
+    later = [
         "not imported",
-        f"plugin later: restorekit-later 1.2 is for restorekit<10,>=9, this is restorekit {version('restorekit')}; "
+        f"plugin restorekit-later: version 1.2 is for restorekit<10,>=9, this is restorekit {version('restorekit')}; "
         "run: pip install --upgrade restorekit restorekit-later",
     ]
-    twins = (
-        "plugin good2: comes from restorekit-twain 1.2 and from restorekit-twin 1.2; uninstall one, or have one rename"
-    )
-    assert listed["good2 restorekit-twin 1.2"] == listed["good2 restorekit-twain 1.2"]
-    assert listed["good2 restorekit-twin 1.2"][1] == f"{twins} its entry point"
-    assert listed["hello restorekit-hello 1.2"][1] == "command hello"
-    assert (
-        listed["number restorekit-number 1.2"][1] == "command number: plugin_number:app is a int, must be a typer.Typer"
-    )
-    assert listed["run restorekit-runner 1.2"] == [
-        "not imported",
-        "command run: is a name of restorekit's own; restorekit-runner must rename its entry point",
-    ]
+    runner = ["not imported", "command 'run' is restorekit's own; restorekit-runner must rename its entry point"]
+    assert (listed["restorekit-later 1.2"], listed["restorekit-runner 1.2"]) == (later, runner)
+    assert listed["restorekit-hello 1.2"][1] == "command hello"
+    number = "plugin restorekit-number: command 'number': plugin_number:app is a int, must be a typer.Typer"
+    assert listed["restorekit-number 1.2"][1] == number
+    listed = rows(shell("list", "plugins", path=tmp_path).out)
+    assert listed["restorekit-number 1.2"] == ["not imported", "command number"]
+    assert (listed["restorekit-later 1.2"], listed["restorekit-runner 1.2"]) == (later, runner)
     said = shell("list", "parts", "layer", path=tmp_path)
     assert re.findall(r"^\w+", said.out, re.MULTILINE)[1:-1] == ["conv", "first", "fourth", "selfonn"]
     assert shell("list", "parts", "layer", "second", path=tmp_path).errors == [clash]
@@ -483,14 +475,14 @@ def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> Non
     assert shell("hello", "world", "--code", 7, path=tmp_path).code == 7
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
     said = shell("sour", path=tmp_path)
-    message = f"command sour: failed to import: OSError: gone ({tmp_path / 'plugin_sour.py'}:1)"
+    message = f"plugin restorekit-sour: command 'sour' failed to load: OSError: gone ({tmp_path / 'plugin_sour.py'}:1)"
     assert (said.code, said.errors) == (2, [message])
     assert len(shell("hello", path=tmp_path).errors) == 1
     install_plugin(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
     assert "From restorekit-hello and restorekit-hullo." in shell("--help", path=tmp_path).out
     assert shell("hello", "world", path=tmp_path).errors == [
-        "command hello: comes from restorekit-hello 1.2 and from restorekit-hullo 1.2; uninstall one, or have one "
-        "rename its entry point"
+        "command 'hello' comes from restorekit-hello and from restorekit-hullo; uninstall one of them, or have one "
+        "rename it"
     ]
 
 
@@ -1027,7 +1019,7 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
     ]
     assert rows[5] == "checks: contract, options, identity, range, seed, untouched, speed"
     assert rows[6].startswith("15 passed, 0 failed, 0 exempt, 0 not tried, in ")
-    assert f"plugin dim: {folder / 'restorekit_dim.py'}\n" in said.err
+    assert f"plugin restorekit-dim: {folder / 'restorekit_dim.py'}\n" in said.err
     assert cli("plugin", "check", "restorekit-dim").code == 0
 
 
@@ -1058,7 +1050,8 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     assert (said.code, said.out) == (0, f"{tmp_path}: has commands only, no part to check\n")
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
-        cli("plugin", "check", folder), f"plugin torn: failed to import: OSError: gone ({folder}/restorekit_torn.py:1)"
+        cli("plugin", "check", folder),
+        f"plugin restorekit-torn: module restorekit_torn failed to load: OSError: gone ({folder}/restorekit_torn.py:1)",
     )
 
 

@@ -129,7 +129,7 @@ def test_each_brings_a_part_of_its_kind_or_a_command(packages: dict[str, Path]) 
         if kind == "command":
             assert name in commands
         else:
-            assert [part, [[kind, part]], None] in found
+            assert [f"restorekit-{name}", [[kind, part]], None] in found
 
 
 def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
@@ -219,7 +219,7 @@ def test_a_name_with_its_prefix_is_the_name(cli: Cli, name: str) -> None:
     assert cli(name, "--kind", "degradation", "--out", "here").code == 0
     project = tomllib.loads(Path("here/pyproject.toml").read_text("utf-8"))["project"]
     assert project["name"] == "restorekit-fog"
-    assert project["entry-points"] == {"restorekit": {"fog": "restorekit_fog"}}
+    assert project["entry-points"] == {"restorekit.degradation": {"fog": "restorekit_fog:shading"}}
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,8 @@ def test_a_name_with_its_prefix_is_the_name(cli: Cli, name: str) -> None:
         (("fog--2", "--kind", "layer"), "NAME: 'fog--2' names no package; "),
         (("restorekit-2", "--kind", "layer"), "NAME: 'restorekit-2' has no valid name after restorekit-; "),
         (("restorekit", "--kind", "layer"), "NAME: 'restorekit' has no valid name after restorekit-; "),
-        (("cycle", "--kind", "loss"), f"NAME: loss 'cycle' comes from losses, of restorekit {NOW}; choose another"),
-        (("ms-ssim", "--kind", "metric"), f"NAME: metric 'ms_ssim' comes from image_metrics, of restorekit {NOW}; "),
-        (("losses", "--kind", "metric"), f"NAME: plugin 'losses' comes from restorekit {NOW}; choose another"),
+        (("cycle", "--kind", "loss"), f"NAME: loss 'cycle' comes from restorekit {NOW}; choose another"),
+        (("ms-ssim", "--kind", "metric"), f"NAME: metric 'ms_ssim' comes from restorekit {NOW}; "),
         (("run", "--kind", "command"), "NAME: command 'run' is restorekit's; choose another"),
         (("fog", "--kind", "layer", "--out", "full"), "full: exists and is not empty. Give "),
         (("fog", "--kind", "layer", "--out", "full/a"), "full/a: exists and is not empty. "),

@@ -12,7 +12,7 @@ from torchmetrics.functional import classification as functional
 
 from restorekit import Batch, DataError, Domain, RecipeError, Task, class_score
 from restorekit.builtin import class_metrics
-from restorekit.core.parts import Parts
+from restorekit.parts.registry import Parts
 
 NAMES = ["accuracy", "auroc", "f1", "f2", "precision", "sensitivity", "specificity"]
 

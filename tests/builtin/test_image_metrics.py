@@ -13,7 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 
 from restorekit import Batch, DataError, Domain
 from restorekit.builtin import image_metrics
-from restorekit.core.parts import Parts
+from restorekit.parts.registry import Parts
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import torch
 
 from restorekit import DataError, Finished, RecipeError, Sampled, Saved, Scored, Started, Stepped
 from restorekit.builtin import loggers, trackers
-from restorekit.core.parts import Parts
 from restorekit.io.images import read_image
+from restorekit.parts.registry import Parts
 
 
 def make(name, folder, **options):

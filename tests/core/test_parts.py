@@ -9,7 +9,9 @@ from torch import nn
 
 from restorekit import Factory, Loss, PluginError, RecipeError
 from restorekit.core.errors import ErrorRecord, Origin
-from restorekit.core.parts import KINDS, Nested, Option, Parts
+from restorekit.core.parts import KINDS
+from restorekit.parts.part import Nested, Option
+from restorekit.parts.registry import Parts
 
 
 def layer(dims: int, *, q: int = 3, act: Literal["tanh", "none"] = "tanh") -> Any:
@@ -79,7 +81,7 @@ def unresolved(dims: int, *, q: "Nowhere" = 3) -> Any: ...  # type: ignore[name-
             unresolved,
             "layer 'x': an annotation cannot be resolved (name 'Nowhere' is not defined); import it at run time",
         ),
-        ("layer", 3, "layer 'x': add(kind, name, factory) takes a callable; got 3"),
+        ("layer", 3, "layer 'x': must be a callable; got 3"),
     ],
 )
 def test_a_broken_contract_is_refused_at_load(kind: str, factory: Any, text: str) -> None:

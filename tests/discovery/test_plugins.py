@@ -1,7 +1,6 @@
 """Plugins: real modules with real dist-info on the path. The error of one is kept, and the others still load."""
 
 import importlib
-import json
 import os
 import pickle
 import subprocess
@@ -18,26 +17,30 @@ import pytest
 
 from restorekit import PluginError, RecipeError, hookimpl
 from restorekit.discovery import installed, plugins
-from restorekit.discovery.plugins import Plugin, Plugins
-from restorekit.io.files import cache_folder
+from restorekit.discovery.installed import Plugin, find
+from restorekit.discovery.plugins import Plugins
+from restorekit.runs.libraries import libraries
 
 GOOD = """
-from restorekit import hookimpl
-
 def plain(dims, *, strength: float = 1.0):
     return print
+"""
+HOOK = (
+    GOOD
+    + """
+from restorekit import hookimpl
 
 @hookimpl
 def register_parts(add):
     add("layer", "{name}", plain)
 """
+)
 SLOW = "import time\ntime.sleep(0.2)\n" + GOOD
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path, and a catalogue of its own."""
-    monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
+    """A folder on the path."""
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     forget()
@@ -49,40 +52,50 @@ def forget() -> None:
         del sys.modules[name]
 
 
-def install(
-    folder: Path, name: str, code: str, *requires: str, plugin: str = "", group: str = "restorekit", target: str = ""
-) -> None:
-    """Put an installed distribution `restorekit-NAME` with one module on the path."""
+def install(folder: Path, name: str, code: str, *requires: str, kind: str = "layer", also: str = "") -> None:
+    """Put an installed distribution `restorekit-NAME` on the path, with a module and the part `KIND NAME`.
+
+    Args:
+        folder: on the path.
+        name: of the distribution, the module and the part.
+        code: of the module.
+        requires: its requirements.
+        kind: of the part; empty: the module implements the hook.
+        also: further lines of its entry points.
+    """
     (folder / f"plugin_{name}.py").write_text(code.replace("{name}", name))
     info = folder / f"restorekit_{name}-1.2.dist-info"
     info.mkdir(exist_ok=True)
     needs = "".join(f"Requires-Dist: {text}\n" for text in requires or ["restorekit"])
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: restorekit-{name}\nVersion: 1.2\n{needs}")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{plugin or name} = plugin_{name}{target}\n")
+    entry = f"[restorekit.{kind}]\n{name} = plugin_{name}:plain" if kind else f"[restorekit]\n{name} = plugin_{name}"
+    (info / "entry_points.txt").write_text(f"{entry}\n{also}\n")
     importlib.invalidate_caches()
 
 
-def find() -> Plugins:
-    """Return what a new process knows: all plugins, none imported."""
+def found() -> Plugins:
+    """Return what a new process knows: all plugins, none imported, without those of the tests' environment."""
     forget()
-    found = Plugins()
-    found.find_installed()
-    return found
+    return Plugins(plugin for plugin in find() if plugin.version == "1.2")
 
 
 def load(name: str) -> tuple[Plugins, Plugin]:
-    loaded = find()
+    loaded = found()
     loaded.load_installed()
     return loaded, row(loaded, name)
 
 
 def row(loaded: Plugins, name: str) -> Plugin:
-    """Return the plugin of the distribution restorekit-NAME."""
-    return next(plugin for plugin in loaded.found if plugin.distribution == f"restorekit-{name}")
+    return next(plugin for plugin in loaded.found if plugin.name == f"restorekit-{name}")
 
 
 def imported() -> set[str]:
     return {name.removeprefix("plugin_") for name in sys.modules if name.startswith("plugin_")}
+
+
+def messages(loaded: Plugins, spec: object) -> list[str]:
+    """Return the errors of a layer as a recipe names it."""
+    return [str(error) for error in loaded.parts.errors("layer", spec)]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -93,88 +106,125 @@ def environment(folder: Path) -> dict[str, str]:
 # What a plugin adds, and how it may break
 
 
-def test_a_plugin_adds_its_part(folder: Path) -> None:
-    install(folder, "good", GOOD)
-    loaded, plugin = load("good")
-    assert (plugin.name, plugin.version, plugin.parts, plugin.error) == ("good", "1.2", (("layer", "good"),), None)
-    assert loaded.parts.owner("layer", "good") == "good"
-    assert loaded.missing("restorekit-good") is None
+def test_names_are_known_without_an_import_and_a_part_is_imported_when_it_is_used(folder: Path) -> None:
+    for name in ("one", "two", "three"):
+        install(folder, name, GOOD)
+    loaded = found()
+    assert loaded.parts.names("layer") == ["one", "three", "two"]
+    assert (row(loaded, "one").parts, row(loaded, "one").error) == ([("layer", "one")], None)
+    assert messages(loaded, "twoo")[0].startswith("no layer is called 'twoo'. Did you mean 'two'? Known: one, three, ")
+    assert imported() == set()
+    assert messages(loaded, {"name": "one", "strength": 2.0}) == []
+    assert loaded.parts.owner("layer", "one") == "restorekit-one"
+    assert imported() == {"one"}
+    assert loaded.missing("Restorekit.Three") is None
+    assert imported() == {"one", "three"}, "what a recipe needs is imported"
     assert loaded.missing("absent") == "absent is not installed; run: pip install absent, or pip install its folder"
 
 
+def test_only_modules_of_used_parts_are_imported_and_a_broken_one_leaves_the_others(folder: Path) -> None:
+    install(folder, "pack", "raise OSError", also="good = plugin_inner:plain")
+    (folder / "plugin_inner.py").write_text(GOOD)
+    loaded = found()
+    assert loaded.parts.owner("layer", "good") == "restorekit-pack"
+    assert imported() == {"inner"}
+    (error,) = messages(loaded, "pack")
+    assert error == f"plugin restorekit-pack: layer 'pack' failed to load: OSError ({folder / 'plugin_pack.py'}:1)"
+    assert loaded.parts.names("layer") == ["good"]
+    assert row(loaded, "pack").error == error
+
+
 BROKEN = {
-    "raises": ("\nraise OSError('no such\\nlibrary')", "failed to import: OSError: no such library ({file}:2)"),
-    "exits": ("import sys\nsys.exit(3)", "failed to import: SystemExit: 3 ({file}:2)"),
-    "base": ("raise BaseException", "failed to import: BaseException ({file}:1)"),
+    "raises": ("\nraise OSError('no such\\nlibrary')", "failed to load: OSError: no such library ({file}:2)"),
+    "exits": ("import sys\nsys.exit(3)", "failed to load: SystemExit: 3 ({file}:2)"),
+    "base": ("raise BaseException", "failed to load: BaseException ({file}:1)"),
     "deep": (
         "import json\ndef read():\n    json.loads('{')\nread()",
-        "failed to import: json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 "
+        "failed to load: json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1) ({file}:3)",
     ),
     "odd": (
         "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd",
-        "failed to import: plugin_odd.Odd: <exception str() failed> ({file}:4)",
+        "failed to load: plugin_odd.Odd: <exception str() failed> ({file}:4)",
     ),
-    "syntax": ("x = 1\ndef (", "failed to import: SyntaxError: invalid syntax ({file}:2)"),
-    "library": (
-        "import no_such_library.inner",
-        "needs the library 'no_such_library', which is not installed; run: pip install no_such_library",
-    ),
+    "syntax": ("x = 1\ndef (", "failed to load: SyntaxError: invalid syntax ({file}:2)"),
     "own": (
         "import plugin_own.inner",
-        "failed to import: ModuleNotFoundError: No module named 'plugin_own.inner'; 'plugin_own' is not a package "
+        "failed to load: ModuleNotFoundError: No module named 'plugin_own.inner'; 'plugin_own' is not a package "
         "({file}:1)",
     ),
     "newer": (
         "from restorekit.nothing import x",
-        "failed to import: ModuleNotFoundError: No module named 'restorekit.nothing' ({file}:1)",
+        "failed to load: ModuleNotFoundError: No module named 'restorekit.nothing' ({file}:1)",
     ),
+    "absent": ("x = 1", "failed to load: AttributeError: module 'plugin_absent' has no attribute 'plain'"),
+    "library": (
+        "import no_such_library.inner",
+        "needs the library 'no_such_library', which is not installed; run: pip install no_such_library",
+    ),
+    "number": ("plain = 3", "must be a callable; got 3"),
+    "signature": (
+        GOOD.replace("dims, *, strength", "size, *, strength"),
+        "factory takes ('size',) by position, must take ('dims',); options go after a *",
+    ),
+}
+HOOKS = {
     "hook": (
         "from restorekit import hookimpl\n@hookimpl\ndef register_parts(add):\n    add('layer', 'x', None.x)",
-        "register_parts raised: AttributeError: 'NoneType' object has no attribute 'x' ({file}:4)",
+        "module plugin_hook failed to load: AttributeError: 'NoneType' object has no attribute 'x' ({file}:4)",
     ),
     "argument": (
         "from restorekit import hookimpl\n@hookimpl\ndef register_parts(parts): ...",
-        "Plugin 'argument' for hook 'register_parts' hookimpl definition: register_parts(parts) "
+        "Plugin 'restorekit-argument' for hook 'register_parts' hookimpl definition: register_parts(parts) "
         "Argument(s) {'parts'} are declared in the hookimpl but can not be found in the hookspec",
     ),
-    "signature": (
-        GOOD.replace("dims, *, strength", "size, *, strength"),
-        "layer 'signature': factory takes ('size',) by position, must take ('dims',); options go after a *",
-    ),
     "kind": (
-        GOOD.replace('"layer"', '"layers"'),
+        HOOK.replace('"layer"', '"layers"'),
         "no kind of part is called 'layers'. Did you mean 'layer'? Known: dataset, degradation, discriminator, "
         "encoder, format, generator, head, layer, logger, loss, metric, optimizer, restorer, schedule",
     ),
     "duplicate": (
-        GOOD + '    add("layer", "{name}", plain)',
-        "layer 'duplicate' already comes from duplicate; one must rename it",
+        HOOK + '    add("layer", "{name}", plain)',
+        "layer 'duplicate' already comes from restorekit-duplicate; one must rename it",
     ),
     "nothing": (
         "def register_parts(add): ...",
-        "brings no part; mark its function `@hookimpl def register_parts(add)`",
+        "brings no part; give each an entry point in the group of its kind, such as "
+        '[project.entry-points."restorekit.loss"] NAME = "MODULE:FACTORY", and install the plugin again',
     ),
+    "gone": ("raise OSError", "module plugin_gone failed to load: OSError ({file}:1)"),
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_plugin_is_remembered_and_the_others_go_on(folder: Path, name: str) -> None:
-    code, text = BROKEN[name]
-    install(folder, name, code)
+@pytest.mark.parametrize("name", [*BROKEN, *HOOKS])
+def test_a_broken_plugin_is_named_with_the_reason_and_the_others_go_on(folder: Path, name: str) -> None:
+    code, text = {**BROKEN, **HOOKS}[name]
+    install(folder, name, code, kind="layer" if name in BROKEN else "")
     install(folder, "zgood", GOOD)
-    message = f"plugin {name}: " + text.replace("{file}", str(folder / f"plugin_{name}.py"))
-    for _ in range(2):  # the catalogue changes nothing
-        loaded, plugin = load(name)
-        assert plugin.error is not None
-        assert plugin.error.split("Argument(s)") == message.split("Argument(s)") or plugin.error.startswith(message)
-        assert "\n" not in plugin.error
-        assert plugin.parts == ()
-        assert (
-            loaded.missing(f"Restorekit_{name}") == f"Restorekit_{name} is installed but did not load: {plugin.error}"
-        )
-        assert "zgood" in loaded.parts.names("layer")
-        assert name not in loaded.parts.names("layer"), "nothing of a broken plugin is kept"
+    text = text.replace("{file}", str(folder / f"plugin_{name}.py"))
+    if text.startswith("failed"):
+        text = f"layer {name!r} {text}"
+    elif name in ("number", "signature"):
+        text = f"layer {name!r}: {text}"
+    loaded, plugin = load(name)
+    assert plugin.error is not None
+    assert plugin.error.startswith(f"plugin restorekit-{name}: {text}")
+    assert "\n" not in plugin.error
+    assert loaded.missing(f"Restorekit_{name}") == f"Restorekit_{name} is installed but did not load: {plugin.error}"
+    assert loaded.parts.names("layer") == ["zgood"]
+    (error,) = messages(loaded, name)
+    assert error == plugin.error if name in BROKEN else error.endswith(f" Known: zgood. Broken: {plugin.error}")
+
+
+def test_a_group_that_is_no_kind_is_an_error_of_the_plugin(folder: Path) -> None:
+    install(folder, "plural", GOOD, kind="layers")
+    loaded, plugin = load("plural")
+    assert plugin.error is not None
+    assert plugin.error.startswith(
+        "plugin restorekit-plural: entry points restorekit.layers: no kind of part is called 'layers'. "
+        "Did you mean 'layer'?"
+    )
+    assert loaded.parts.names("layer") == []
 
 
 def test_a_library_is_named_as_the_plugin_requires_it(folder: Path) -> None:
@@ -183,25 +233,24 @@ def test_a_library_is_named_as_the_plugin_requires_it(folder: Path) -> None:
     install(folder, "two", code, "restorekit>=1", "other-lost", "Sklurn>=2", 'lost; extra == "dev"')
     for name, library in (("one", "scikit-lurn"), ("two", "Sklurn")):
         assert load(name)[1].error == (
-            f"plugin {name}: needs the library 'sklurn', which is not installed; run: pip install {library}"
+            f"plugin restorekit-{name}: needs the library 'sklurn', which is not installed; run: pip install {library}"
         )
 
 
 def test_ctrl_c_stops_and_the_plugin_can_be_asked_again(folder: Path) -> None:
     install(folder, "stop", "raise KeyboardInterrupt")
-    loaded = find()
+    loaded = found()
     with pytest.raises(KeyboardInterrupt):
         loaded.load_installed()
     install(folder, "stop", GOOD)
-    assert loaded.parts.owner("layer", "stop") == "stop"
+    assert loaded.parts.owner("layer", "stop") == "restorekit-stop"
 
 
 def test_a_distribution_without_metadata_is_contained(folder: Path) -> None:
     install(folder, "torn", GOOD)
     (folder / "restorekit_torn-1.2.dist-info" / "METADATA").unlink()
-    loaded = find()
-    loaded.load_installed()
-    assert loaded.parts.owner("layer", "torn") == "torn"
+    forget()
+    assert Plugins(find()).parts.owner("layer", "torn") == "plugin_torn"
 
 
 def test_what_a_plugin_prints_stays_out_of_our_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,19 +286,19 @@ def test_slow_import_is_reported_with_its_time(folder: Path, monkeypatch: pytest
     install(folder, "stuck", "import time\ntime.sleep(0.2)\nraise OSError")
     install(folder, "quick", GOOD)
     reported: list[str] = []
-    loaded = find()
+    loaded = found()
     loaded.warn = reported.append
     loaded.load_installed()
     assert [line.rpartition(" took ")[0] for line in reported] == [
-        "plugin slow of restorekit-slow",
-        "plugin stuck of restorekit-stuck",
+        "plugin restorekit-slow: layer 'slow'",
+        "plugin restorekit-stuck: layer 'stuck'",
     ]
-    assert all(0.2 <= float(line.rpartition(" took ")[2].removesuffix(" s to import")) < 5 for line in reported)
+    assert all(0.2 <= float(line.rpartition(" took ")[2].removesuffix(" s to load")) < 5 for line in reported)
     assert 0.2 <= (row(loaded, "slow").seconds or 0) < 5
     reported.clear()
-    again = find()
+    again = found()
     again.warn = reported.append
-    assert again.parts.owner("layer", "quick") == "quick"
+    assert again.parts.owner("layer", "quick") == "restorekit-quick"
     assert reported == [], "what is not imported takes no time"
 
 
@@ -262,14 +311,13 @@ def test_a_plugin_for_another_version_is_not_imported(folder: Path, requires: st
     loaded, plugin = load("later")
     limits = requires.lower().removeprefix("restorekit").removeprefix("[parquet]")
     assert plugin.error == (
-        f"plugin later: restorekit-later 1.2 is for restorekit{limits}, this is restorekit {version('restorekit')}; "
+        f"plugin restorekit-later: version 1.2 is for restorekit{limits}, this is restorekit {version('restorekit')}; "
         "run: pip install --upgrade restorekit restorekit-later"
     )
     assert plugin.seconds is None
     assert "later" not in imported()
-    (error,) = [str(error) for error in loaded.parts.errors("layer", "later")]
-    assert error.endswith("Broken: later; restorekit list plugins says why")
-    assert error.startswith("no layer is called 'later'.")
+    assert messages(loaded, "later") == [plugin.error]
+    assert loaded.parts.names("layer") == []
 
 
 @pytest.mark.parametrize(
@@ -290,7 +338,7 @@ def test_other_requirements_of_a_plugin_are_not_checked(folder: Path, requires: 
 def test_invalid_requirement_of_a_plugin_is_reported(folder: Path) -> None:
     install(folder, "torn", GOOD, "restorekit>=one")
     message = load("torn")[1].error or ""
-    assert message.startswith("plugin torn: a requirement of restorekit-torn cannot be read (")
+    assert message.startswith("plugin restorekit-torn: a requirement cannot be read (")
     assert "torn" not in imported()
 
 
@@ -307,16 +355,16 @@ def test_plugin_for_version_1_is_listed_with_its_reason_and_stops_nothing(folder
     pretend(folder, "2.0.0")
     install(folder, "old", GOOD, "restorekit>=1,<2")
     install(folder, "new", GOOD, "restorekit>=2,<3")
-    loaded = find()
+    loaded = found()
     loaded.load_installed()
     reason = (
-        "plugin old: restorekit-old 1.2 is for restorekit<2,>=1, this is restorekit 2.0.0; run: pip install --upgrade "
-        "restorekit restorekit-old"
+        "plugin restorekit-old: version 1.2 is for restorekit<2,>=1, this is restorekit 2.0.0; run: pip install "
+        "--upgrade restorekit restorekit-old"
     )
     assert row(loaded, "old").error == reason
     assert row(loaded, "new").error is None
     assert imported() == {"new"}, "the other is not imported"
-    assert loaded.parts.owner("layer", "new") == "new"
+    assert loaded.parts.owner("layer", "new") == "restorekit-new"
     listed = subprocess.run(
         [
             sys.executable,
@@ -329,8 +377,8 @@ def test_plugin_for_version_1_is_listed_with_its_reason_and_stops_nothing(folder
         check=False,
     )
     assert listed.returncode == 0, listed.stderr
-    (line,) = [line for line in listed.stdout.splitlines() if "restorekit-old 1.2" in line]
-    assert line.split() == ["old", "restorekit-old", "1.2", "not", "imported", *reason.split()]
+    (line,) = [line for line in listed.stdout.splitlines() if line.startswith("restorekit-old ")]
+    assert line.split() == ["restorekit-old", "1.2", "not", "imported", *reason.split()]
 
 
 @pytest.mark.parametrize(
@@ -352,96 +400,59 @@ def test_a_pre_release_of_ours_is_inside(folder: Path, ours: str, limits: str, i
 
 # Two with one name
 
-PAIR = GOOD + '    add("layer", "shared", plain)\n'
-CLASH = (
-    "layer 'shared' comes from restorekit-one (plugin one) and from restorekit-two (plugin two); "
-    "uninstall one of them, or have one rename it"
-)
+SHARED = "shared = plugin_{name}:plain"
+CLASH = "layer 'shared' comes from restorekit-one and from restorekit-two; uninstall one of them, or have one rename it"
 
 
-@pytest.mark.parametrize("catalogued", [False, True])
+@pytest.mark.parametrize("hooks", [False, True])
 @pytest.mark.parametrize("order", list(permutations(["one", "two", "shared"])))
-def test_part_of_two_plugins_is_refused_in_every_import_order(folder: Path, order: list[str], catalogued: bool) -> None:
-    install(folder, "two", PAIR)
-    install(folder, "one", PAIR)
-    if catalogued:
-        find().load_installed()
-    loaded = find()
+def test_part_of_two_plugins_is_refused_in_every_import_order(folder: Path, order: list[str], hooks: bool) -> None:
+    for name in ("two", "one"):
+        if hooks:
+            install(folder, name, HOOK + '    add("layer", "shared", plain)\n', kind="")
+        else:
+            install(folder, name, GOOD, also=SHARED.replace("{name}", name))
+    loaded = found()
     for name in order:
-        errors = [str(error) for error in loaded.parts.errors("layer", name)]
-        assert errors == ([CLASH] if name == "shared" else [])
-    assert {"one", "two"} <= set(loaded.parts.names("layer"))
-    assert "shared" not in loaded.parts.names("layer")
+        assert messages(loaded, name) == ([CLASH] if name == "shared" else [])
+    assert loaded.parts.names("layer") == ["one", "two"]
     with pytest.raises(RecipeError, match="comes from restorekit-one"):
         loaded.parts.resolve("layer", "shared")
     for name in ("one", "two"):
-        assert row(loaded, name).error is None
         assert loaded.missing(f"restorekit-{name}") is None
         assert loaded.refused(row(loaded, name)) == {("layer", "shared"): CLASH}
 
 
-def test_a_new_plugin_is_looked_at_before_the_name_of_a_known_one_is_given_away(folder: Path) -> None:
-    install(folder, "one", PAIR)
-    find().load_installed()
-    install(folder, "two", PAIR)
-    assert [str(error) for error in find().parts.errors("layer", "shared")] == [CLASH]
-    loaded = find()
-    assert loaded.missing("restorekit-one") is None
-    assert [str(error) for error in loaded.parts.errors("layer", "shared")] == [CLASH]
+@pytest.mark.parametrize("asked", ["shared", "hooked"])
+def test_a_part_with_an_entry_point_goes_before_one_that_a_hook_adds(folder: Path, asked: str) -> None:
+    install(folder, "hooked", HOOK + '    add("layer", "shared", plain)\n', kind="")
+    install(folder, "shared", GOOD)
+    loaded = found()
+    assert messages(loaded, asked) == []
+    assert loaded.parts.owner("layer", "shared") == "restorekit-shared"
+    assert loaded.parts.owner("layer", "hooked") == "restorekit-hooked"
 
 
-def test_a_name_that_one_plugin_no_longer_brings_goes_to_the_other(folder: Path) -> None:
-    changing = PAIR.replace(
-        '    add("layer", "shared"', '    import os\n    if not os.getenv(\'ALONE\'): add("layer", "shared"'
-    )
-    install(folder, "one", changing)
-    install(folder, "two", PAIR)
-    assert load("one")[0].clash("layer", "shared") == CLASH
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALONE", "1")
-        assert find().parts.owner("layer", "shared") == "two", "what the catalogue says of a clash is looked at again"
-        forget()
-        assert row(find(), "one").parts == (("layer", "one"),), "and corrected"
+def test_a_plugin_of_the_hook_is_imported_only_for_a_name_that_has_no_entry_point(folder: Path) -> None:
+    install(folder, "hooked", HOOK, kind="")
+    install(folder, "good", GOOD)
+    loaded = found()
+    assert loaded.parts.owner("layer", "good") == "restorekit-good"
+    assert imported() == {"good"}
+    assert loaded.parts.owner("layer", "hooked") == "restorekit-hooked"
+    assert loaded.parts.names("layer") == ["good", "hooked"]
 
 
 def test_a_plugin_cannot_take_a_name_of_restorekits_own(folder: Path) -> None:
-    install(folder, "bold", GOOD.replace("    add(", '    add("layer", "conv", plain)\n    add('))
-    loaded = Plugins()
-    loaded.load_builtins()
-    loaded.load_installed()
-    plugin = row(loaded, "bold")
+    install(folder, "bold", GOOD, also="conv = plugin_bold:plain")
+    forget()
+    loaded = Plugins(find(), own=True)
     assert loaded.parts.owner("layer", "conv") == "layers"
-    assert loaded.parts.owner("layer", "bold") == "bold"
-    assert plugin.error is None
-    assert loaded.refused(plugin) == {
+    assert loaded.parts.owner("layer", "bold") == "restorekit-bold"
+    assert row(loaded, "bold").error is None
+    assert loaded.refused(row(loaded, "bold")) == {
         ("layer", "conv"): "layer 'conv' is restorekit's own; restorekit-bold must rename it"
     }
-
-
-def test_two_plugins_of_one_name_are_both_refused(folder: Path) -> None:
-    install(folder, "two", GOOD, plugin="same")
-    install(folder, "one", GOOD, plugin="same")
-    install(folder, "good", GOOD)
-    loaded = find()
-    loaded.load_installed()
-    message = (
-        "plugin same: comes from restorekit-one 1.2 and from restorekit-two 1.2; "
-        "uninstall one, or have one rename its entry point"
-    )
-    assert [row(loaded, name).error for name in ("one", "two", "good")] == [message, message, None]
-    assert loaded.missing("restorekit-two") == f"restorekit-two is installed but did not load: {message}"
-    assert imported() == {"good"}
-
-
-def test_a_plugin_cannot_have_the_name_of_a_built_in_one(folder: Path) -> None:
-    install(folder, "bold", GOOD, plugin="losses")
-    loaded = Plugins()
-    loaded.load_builtins()
-    loaded.load_installed()
-    assert row(loaded, "bold").error == (
-        "plugin losses: is a name of restorekit's own; restorekit-bold must rename its entry point"
-    )
-    assert "lsgan" in loaded.parts.names("loss")
 
 
 # What is imported, and when
@@ -453,47 +464,43 @@ def test_libraries_are_those_required_by_plugins_of_used_parts(folder: Path) -> 
     asked += ['pytest; extra == "more"', 'not-there-either; extra == "more"', f'mypy; extra == "test"\n{extra}']
     install(folder, "one", GOOD, *asked)
     install(folder, "other", GOOD, "restorekit", "ruff")
-    loaded = find()
-    own = loaded.libraries([])
+    loaded = found()
+    own = libraries(loaded, [])
     wanted = {"hypothesis": version("hypothesis"), "not-there": "absent", "pytest": version("pytest")}
-    assert {name: v for name, v in loaded.libraries([("layer", "one")]).items() if name not in own} == wanted
-    assert loaded.libraries([("layer", "one")], ["restorekit-other"])["ruff"] == version("ruff")
+    assert {name: v for name, v in libraries(loaded, [("layer", "one")]).items() if name not in own} == wanted
+    assert libraries(loaded, [("layer", "one")], ["restorekit-other"])["ruff"] == version("ruff")
     assert {"numpy", "torch"} <= set(own)
-    assert not any(name.startswith("restorekit") for name in loaded.libraries([("layer", "one")]))
-
-
-def test_only_plugins_of_used_parts_are_imported(folder: Path) -> None:
-    for name in ("one", "two", "three", "four"):
-        install(folder, name, GOOD)
-    find().load_installed()
-    loaded = find()
-    assert row(loaded, "one").parts == (("layer", "one"),)
-    assert {"four", "one", "three", "two"} <= set(loaded.parts.names("layer"))
-    assert imported() == set(), "names are known without an import"
-    assert loaded.parts.errors("layer", {"name": "one", "strength": 2.0}) == []
-    assert loaded.parts.owner("layer", "one") == "one"
-    assert imported() == {"one"}
-    assert loaded.missing("Restorekit.Three") is None
-    assert imported() == {"one", "three"}
-    (error,) = [str(error) for error in loaded.parts.errors("layer", "twoo")]
-    assert error.startswith("no layer is called 'twoo'. Did you mean 'two'? Known: four, one, ")
-    assert imported() == {"four", "one", "three", "two"}, "a name is unknown when all were asked"
+    assert not any(name.startswith("restorekit") for name in libraries(loaded, [("layer", "one")]))
 
 
 def test_builtin_part_imports_no_plugin(folder: Path) -> None:
     install(folder, "new", GOOD)
-    loaded = Plugins()
-    loaded.load_builtins()
-    loaded.find_installed()
     forget()
+    loaded = Plugins(find(), own=True)
     assert loaded.parts.owner("layer", "conv") == "layers"
     assert loaded.parts.errors("loss", {"name": "cycle"}) == []
     assert imported() == set()
 
 
+def test_listing_plugins_imports_neither_plugins_nor_torch(folder: Path) -> None:
+    install(folder, "good", "print('imported')\n" + GOOD)
+    install(folder, "hooked", "print('imported')\n" + HOOK, kind="")
+    code = (
+        "import sys; from restorekit.app.cli import main\ntry: main()\nexcept SystemExit as stop: code = stop.code\n"
+        "print(code, sorted({'torch', 'plugin_good', 'plugin_hooked'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, "list", "plugins"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert "layer good" in done.stdout
+    done = subprocess.run([*command, "--import"], capture_output=True, text=True, env=environment(folder), check=True)
+    assert done.stdout.splitlines()[-1] == "0 ['plugin_good', 'plugin_hooked', 'torch']"
+    assert "layer hooked" in done.stdout
+
+
 def test_recipe_imports_only_plugins_of_its_parts(folder: Path) -> None:
     for name in ("asked", "needed", "third"):
-        install(folder, name, GOOD + f'    add("generator", "{name}", generator)\n' + GENERATOR)
+        install(folder, name, GENERATOR, kind="generator")
     (folder / "r.yaml").write_text(
         "name: r\nneeds: [restorekit-needed]\n"
         "data: {size: [16, 16], a: {name: degraded, dataset: {name: phantom, side: a}, degradation: noise}, "
@@ -501,7 +508,6 @@ def test_recipe_imports_only_plugins_of_its_parts(folder: Path) -> None:
         "nets: {generator: {name: asked}, discriminator: {name: patch, width: 4, layers: 1}}\n"
         "losses: [lsgan]\ntrain: {steps: 1}\n"
     )
-    find().load_installed()
     code = (
         "import sys; from restorekit.app.cli import main\ntry: main()\nexcept SystemExit as stop: code = stop.code\n"
         "print(code, sorted(n for n in sys.modules if n.startswith(('plugin_', 'restorekit_'))))"
@@ -526,157 +532,37 @@ class Same(Generator):
         return image * self.by, image
     def decode(self, state):
         return state
-def generator(source, target):
+def plain(source, target):
     """Unchanged."""
     return Same()
 '''
 
 
-def test_an_edit_is_seen(folder: Path) -> None:
-    package = folder / "plugin_pack" / "deep"
-    package.mkdir(parents=True)
-    install(folder, "pack", "")
-    (folder / "plugin_pack.py").unlink()
-    (package.parent / "__init__.py").write_text("from plugin_pack.deep.inner import register_parts, NAME")
-    (package / "__init__.py").write_text("")
-    (package / "inner.py").write_text("NAME = 'first'\n" + GOOD.replace('"{name}"', "NAME"))
-    assert find().parts.owner("layer", "first") == "pack"
-    assert row(find(), "pack").parts == (("layer", "first"),)
-    (package / "inner.py").write_text("NAME = 'another'\n" + GOOD.replace('"{name}"', "NAME"))
-    forget()
-    importlib.invalidate_caches()
-    loaded = find()
-    assert row(loaded, "pack").parts == (), "nothing is taken for granted of what was edited"
-    assert loaded.parts.owner("layer", "another") == "pack"
-    assert "first" not in loaded.parts.names("layer")
-
-
-@pytest.mark.parametrize("asked", ["before", "after"])
-def test_a_stale_entry_is_corrected(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
-    monkeypatch.setenv("PLUGIN_PART", "before")
-    install(folder, "moody", GOOD.replace('"{name}"', "__import__('os').environ['PLUGIN_PART']"))
-    install(folder, "quiet", GOOD)
-    find().load_installed()
-    monkeypatch.setenv("PLUGIN_PART", "after")
-    loaded = find()
-    assert row(loaded, "moody").parts == (("layer", "before"),)
-    errors = [str(error) for error in loaded.parts.errors("layer", asked)]
-    if asked == "after":
-        assert errors == []
-    else:
-        assert errors[0].startswith("no layer is called 'before'. ")
-        assert "after" in errors[0]
-    assert row(find(), "moody").parts == (("layer", "after"),)
-
-
-def test_a_plugin_that_broke_is_tried_again_but_not_for_the_parts_of_others(folder: Path) -> None:
-    install(folder, "poor", "import plugin_library\n" + GOOD)
-    install(folder, "good", GOOD)
-    assert "needs the library 'plugin_library'" in (load("poor")[1].error or "")
-    (folder / "plugin_library.py").write_text("")
-    importlib.invalidate_caches()
-    loaded = find()
-    assert loaded.parts.owner("layer", "good") == "good"
-    assert imported() == {"good"}
-    assert loaded.parts.owner("layer", "poor") == "poor", "an error is never believed without a look"
-    assert loaded.missing("restorekit-poor") is None
-
-
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}', '{"a": {"home": 1}}', "\xff", None])
-def test_a_catalogue_that_cannot_be_read_only_costs_time(folder: Path, content: str | None) -> None:
-    install(folder, "good", GOOD)
-    find().load_installed()
-    path = cache_folder() / "plugins.json"
-    assert json.loads(path.read_text())
-    if content is None:
-        path.unlink()
-        path.mkdir()
-    else:
-        path.write_bytes(content.encode("latin-1"))
-    loaded = find()
-    assert row(loaded, "good").parts == ()
-    assert loaded.parts.owner("layer", "good") == "good"
-    assert row(find(), "good").parts == (() if content is None else (("layer", "good"),))
-
-
-def test_no_place_for_a_catalogue_only_costs_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(folder, "good", GOOD)
-    (folder / "file").write_text("")
-    for place in (str(folder / "file" / "cache"), None):
-        monkeypatch.setenv("RESTOREKIT_CACHE", place or "")
-        if place is None:  # and a user without a home
-            monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-            monkeypatch.delenv("HOME", raising=False)
-            monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # KeyError, as of a user that the system lacks
-        for _ in range(2):
-            loaded = find()
-            assert row(loaded, "good").parts == ()
-            assert loaded.parts.owner("layer", "good") == "good"
-
-
-def test_processes_that_write_at_once_leave_a_whole_catalogue(folder: Path) -> None:
-    for name in ("one", "two", "three"):
-        install(folder, name, GOOD)
-    code = (
-        "import sys; from restorekit.discovery.catalogue import Catalogue, Known\n"
-        "from restorekit.discovery.installed import find\n"
-        "plugins = [g for g in find('plugin', ()) if g.home[0].startswith(sys.argv[1])]\n"
-        "for step in range(40):\n"
-        "    catalogue = Catalogue()\n"
-        "    for g in plugins: catalogue.known(g), catalogue.remember(g, Known((('layer', 'x' * step),), 0.0, None))\n"
-    )
-    running = [subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment(folder)) for _ in range(3)]
-    path, looks = cache_folder() / "plugins.json", 0
-    while any(process.poll() is None for process in running):
-        if path.is_file():
-            assert json.loads(path.read_text()), "it is whole at every moment"
-            looks += 1
-    assert [process.returncode for process in running] == [0, 0, 0]
-    assert looks > 10
-    assert {name.partition(" ")[0] for name in json.loads(path.read_text())} == {"one", "two", "three"}
-    assert [p.name for p in path.parent.iterdir()] == ["plugins.json"], "no half of a file is left behind"
-
-
-def test_a_plugin_that_is_gone_leaves_the_catalogue(folder: Path) -> None:
-    install(folder, "gone", GOOD)
-    find().load_installed()
-    (folder / "plugin_gone.py").unlink()
-    for path in (folder / "restorekit_gone-1.2.dist-info").iterdir():
-        path.unlink()
-    (folder / "restorekit_gone-1.2.dist-info").rmdir()
-    install(folder, "new", GOOD)
-    loaded = find()
-    assert loaded.parts.errors("layer", "gone") != []
-    cached = (cache_folder() / "plugins.json").read_text()
-    assert "plugin_new.py" in cached
-    assert "plugin_gone.py" not in cached
-
-
 def test_plugin_is_imported_once_by_several_threads(folder: Path) -> None:
     install(folder, "slow", SLOW)
-    find().load_installed()
-    loaded, owners = find(), []
+    loaded: Plugins = found()
+    owners: list[str] = []
     threads = [threading.Thread(target=lambda: owners.append(loaded.parts.owner("layer", "slow"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert owners == ["slow"] * 4
+    assert owners == ["restorekit-slow"] * 4
 
 
 def test_a_plugin_may_ask_for_parts_while_it_is_imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(folder, "base", GOOD)
-    install(folder, "asks", "import asked\nassert asked.parts.owner('layer', 'base') == 'base'\n" + GOOD)
-    loaded = find()
+    install(folder, "asks", "import asked\nassert asked.parts.owner('layer', 'base') == 'restorekit-base'\n" + GOOD)
+    loaded = found()
     asked = ModuleType("asked")
     asked.parts = loaded.parts  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "asked", asked)
-    assert loaded.parts.owner("layer", "asks") == "asks"
+    assert loaded.parts.owner("layer", "asks") == "restorekit-asks"
 
 
 def test_a_resolved_part_goes_to_another_process(folder: Path) -> None:
     install(folder, "good", GOOD)
-    loaded = find()
+    loaded = found()
     factory = pickle.loads(pickle.dumps(loaded.parts.resolve("layer", {"name": "good", "strength": 2.0})))
     assert factory(2) is print
 
@@ -719,8 +605,8 @@ def test_every_built_in_comes_through_the_same_door() -> None:
     names = {
         path.stem for path in Path(importlib.import_module("restorekit.builtin").__file__ or "").parent.glob("*.py")
     }
-    assert {plugin.name for plugin in loaded.found} == names - {"__init__"}
-    assert all(plugin.parts and plugin.error is None for plugin in loaded.found)
+    assert {plugin.name for plugin in loaded.own} == names - {"__init__"}
+    assert all(plugin.parts and plugin.error is None for plugin in loaded.own)
 
 
 def test_plugins_are_loaded_once() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restorekit.core.text import label, number
+from restorekit.data.text import label, number
 from restorekit.evaluation.changes import classify
 from restorekit.reports import findings, towards
 

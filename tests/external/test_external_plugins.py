@@ -137,6 +137,9 @@ def test_plugin_page_gives_a_plugin_that_passes_check_and_trains(
     for title in (f"restorekit_{name}.py", f"tests/test_{name}.py", "recipe.yaml"):
         assert (package / title).is_file(), f"plugin new wrote no {title}, which the page replaces"
         (package / title).write_text(page.found[title], "utf-8")
+    project = package / "pyproject.toml"
+    entries = re.compile(r"^\[project\.entry-points.*?\n\n", re.MULTILINE | re.DOTALL)
+    project.write_text(entries.sub(f"{page.found['pyproject.toml']}\n", project.read_text("utf-8"), count=1), "utf-8")
     own.install("--no-deps", package, cwd=tmp_path)
     own.run("restorekit", "plugin", "check", f"restorekit-{name}", cwd=tmp_path)
     own.run("python", "-m", "pytest", "-p", "no:cacheprovider", cwd=package)

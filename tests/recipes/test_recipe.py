@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from restorekit import RecipeError, hookimpl, nd
 from restorekit.core.errors import ErrorRecord, Origin, dotted
 from restorekit.core.parts import KINDS
-from restorekit.discovery.plugins import Plugin, Plugins
+from restorekit.discovery.installed import Plugin
+from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
 from restorekit.recipes.schema import schema
@@ -401,7 +402,8 @@ def test_a_null_variant_takes_back_an_inherited_one(load: Load, errors: Errors, 
 def broken_plugins() -> Plugins:
     loaded = Plugins()
     loaded.load_builtins()
-    loaded.found.append(Plugin("sad", "restorekit-sad", "1", 0.0, error="plugin sad: failed to import: OSError: gone"))
+    errors: dict[tuple[str, str] | str, str] = {"plugin_sad": "plugin restorekit-sad: failed to import: OSError: gone"}
+    loaded.found.append(Plugin("restorekit-sad", "restorekit-sad", "1", errors=errors))
     return loaded
 
 

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from restorekit.core import text
-from restorekit.core.errors import DataError
+from restorekit.core.errors import DataError, either
+from restorekit.data import text
 from restorekit.data import warnings as data_warnings
 from restorekit.reports import figures, findings
 from restorekit.reports.report import report
@@ -546,7 +546,7 @@ def test_class_without_training_images_gives_a_sentence(a, b, expected):
     ],
 )
 def test_words_of_which_one_is_meant(words, expected):
-    assert text.either(words) == expected
+    assert either(words) == expected
 
 
 def test_balanced_data_raise_no_warning():

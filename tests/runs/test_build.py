@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from restorekit.core.errors import Code, ErrorRecord, Origin, Place, RecipeError
-from restorekit.core.parts import Parts
 from restorekit.core.types import Batch
 from restorekit.discovery.plugins import Plugins
+from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
 from restorekit.runs import check as check_module

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restorekit import Batch, CheckpointError, DataError, Output, RecipeError, Restorer, load, write_image
 from restorekit.core.errors import dotted
-from restorekit.core.text import number
+from restorekit.data.text import number
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe

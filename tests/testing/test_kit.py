@@ -44,7 +44,7 @@ from restorekit import (
     to_unit,
 )
 from restorekit.discovery import plugins
-from restorekit.discovery.plugins import Plugin, Plugins
+from restorekit.discovery.plugins import Plugins
 from restorekit.testing import Outcome, cases
 from restorekit.testing.table import CHECKS
 
@@ -59,8 +59,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Try:
         own = Plugins()
         module = ModuleType("broken")
         module.register_parts = hookimpl(lambda add: add(kind, "broken", factory))  # type: ignore[attr-defined]
-        added = own.register("broken", module)
-        own.found.append(Plugin("broken", "restorekit-broken", "1.0", 0.0, tuple(added)))
+        own.register("broken", module)
         monkeypatch.setattr(plugins, "load", lambda: own)
         found = cases("broken", full=full)
         assert len({str(case) for case in found}) == len(found)
@@ -928,26 +927,22 @@ def test_every_check_says_what_it_asks() -> None:
 # Names and folders
 
 GOOD = '''
-from restorekit import hookimpl, nd
+from restorekit import nd
 
 def plain(dims):
     """Plain convolutions."""
     return nd.conv(dims)
-
-@hookimpl
-def register_parts(add):
-    add("layer", "plain", plain)
 '''
 
 
-def project(folder: Path, name: str, code: str = GOOD, *, src: bool = False) -> Path:
+def project(folder: Path, name: str, code: str = GOOD, *, src: bool = False, part: str = "plain") -> Path:
     """Write a project that nobody installed."""
     home = folder / "src" if src else folder
     home.mkdir(parents=True, exist_ok=True)
     (home / f"restorekit_{name}.py").write_text(code)
     (folder / "pyproject.toml").write_text(
         f'[project]\nname = "restorekit-{name}"\nversion = "0.1"\ndependencies = ["restorekit"]\n'
-        f'[project.entry-points.restorekit]\n{name} = "restorekit_{name}"\n'
+        f'[project.entry-points."restorekit.layer"]\n{part} = "restorekit_{name}:plain"\n'
     )
     return folder
 
@@ -966,7 +961,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Plugins:
 def test_a_folder_need_not_be_installed(fresh: Plugins, tmp_path: Path, src: bool) -> None:
     folder = project(tmp_path, f"loose{int(src)}", src=src)
     found = cases(folder)
-    assert {(case.kind, case.name, case.plugin) for case in found} == {("layer", "plain", f"loose{int(src)}")}
+    assert {(case.kind, case.name, case.plugin) for case in found} == {
+        ("layer", "plain", f"restorekit-loose{int(src)}")
+    }
     assert {str(case) for case in cases(str(folder))} == {str(case) for case in found}, "loaded once, and found again"
     assert {str(case) for case in cases(f"restorekit_loose{int(src)}")} == {str(case) for case in found}
     assert fresh.found[-1].version == "0.1"
@@ -978,26 +975,25 @@ def test_what_cannot_be_found_or_loaded(fresh: Plugins, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent: has no pyproject\.toml; give a plugin's name"):
         cases(tmp_path / "absent")
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
-    with pytest.raises(PluginError, match=r"pyproject.toml: names no plugin; add \[project.entry-points.restorekit\]"):
+    with pytest.raises(
+        PluginError, match=r"pyproject.toml: names no part; add \[project.entry-points.\"restorekit.KIND\"\]"
+    ):
         cases(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project")
     with pytest.raises(DataError, match=r"pyproject.toml: cannot be read"):
         cases(tmp_path)
-    with pytest.raises(PluginError, match="plugin torn: failed to import: SyntaxError"):
+    with pytest.raises(PluginError, match="plugin restorekit-torn: layer 'plain' failed to load: SyntaxError"):
         cases(project(tmp_path / "torn", "torn", "def ("))
     old = project(tmp_path / "old", "old")
     (old / "pyproject.toml").write_text(
         (old / "pyproject.toml").read_text().replace('"restorekit"]', '"restorekit>=9"]')
     )
-    with pytest.raises(PluginError, match=r"plugin old: restorekit-old 0\.1 is for restorekit>=9"):
+    with pytest.raises(PluginError, match=r"plugin restorekit-old: version 0\.1 is for restorekit>=9"):
         cases(old)
 
 
 def test_names_that_others_have_are_refused(fresh: Plugins, tmp_path: Path) -> None:
-    taken = project(tmp_path / "one", "losses")
-    with pytest.raises(PluginError, match="plugin losses: is a name that restorekit has; rename its entry point"):
-        cases(taken)
-    part = project(tmp_path / "two", "second", GOOD.replace('"plain"', '"conv"'))
+    part = project(tmp_path / "two", "second", part="conv")
     with pytest.raises(PluginError, match="layer 'conv' is restorekit's own; restorekit-second must rename it"):
         cases(part)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit import Factory, measures
+from restorekit import measures
 
-__all__ = ["LEVELS", "MEASURES", "measure"]
+__all__ = ["MEASURES", "blockiness_level", "grid_level", "measure", "resolution_level"]
 
 Values = NDArray[np.float64]
 
@@ -153,10 +153,10 @@ MEASURES: Mapping[str, measures.Measure] = {
     "resolution": measures.Measure(resolution, "of Nyquist", "nearer"),
 }
 """Every measure by its name: a column of the CSV file."""
-LEVELS: Mapping[str, Factory] = {
-    f"{name}_level": measures.level(name, MEASURES[name]) for name in ("blockiness", "grid", "resolution")
-}
-"""Those that are metrics of a recipe."""
+blockiness_level, grid_level, resolution_level = (
+    measures.level(name, MEASURES[name]) for name in ("blockiness", "grid", "resolution")
+)
+"""Factories of those that are metrics of a recipe."""
 
 
 def measure(x: measures.Gray, *names: str) -> dict[str, float]:

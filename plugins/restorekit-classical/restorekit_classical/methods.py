@@ -19,9 +19,8 @@ from torch import Tensor
 
 from restorekit import Domain, Output, RecipeError, Restorer
 
-__all__ = ["PARTS", "clahe", "median", "nlm", "richardson_lucy", "tv", "wavelet"]
+__all__ = ["clahe", "median", "nlm", "richardson_lucy", "tv", "wavelet"]
 
-PARTS = ("clahe", "median", "nlm", "richardson_lucy", "tv", "wavelet")
 Image = NDArray[np.float32]
 """One channel (*S) in [0, 1]."""
 

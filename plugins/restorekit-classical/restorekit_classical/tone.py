@@ -10,9 +10,8 @@ from torch import Tensor
 
 from restorekit import Batch, CheckpointError, Domain, Output, Restorer
 
-__all__ = ["PARTS", "histogram_match"]
+__all__ = ["histogram_match"]
 
-PARTS = ("histogram_match",)
 LEVELS = 256
 """Quantiles that describe a histogram."""
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import restorekit_kornia
 import torch
 from restorekit_kornia import degradations
 from torch import Generator, Tensor
@@ -11,6 +10,7 @@ from torch import Generator, Tensor
 from restorekit import Batch, Degradation, Domain, RecipeError
 from restorekit.data.batches import scoring_batches, training_batches
 from restorekit.data.splits import open_splits
+from restorekit.discovery.installed import find
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 
@@ -34,11 +34,9 @@ def made(name: str, shape: tuple[int, ...] = (1, 40, 33), **options: Any) -> Deg
 
 @pytest.fixture(scope="module")
 def plugins() -> Plugins:
-    loaded = Plugins()
-    loaded.load_builtins()
-    added = loaded.register("kornia", restorekit_kornia)
-    assert {name for kind, name in added if kind == "degradation"} == set(EVERY)
-    return loaded
+    (kornia,) = [plugin for plugin in find() if plugin.distribution == "restorekit-kornia"]
+    assert set(kornia.parts) == {("degradation", name) for name in EVERY}
+    return Plugins([kornia], own=True)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

@@ -7,11 +7,6 @@ Generators and discriminators `r2cgan_compact` (operational, or convolutional wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from restorekit import hookimpl
-from restorekit_r2cgan import compact, deep, folders
 from restorekit_r2cgan.compact import CompactDiscriminator, CompactGenerator
 from restorekit_r2cgan.deep import DeepDiscriminator, DeepGenerator
 from restorekit_r2cgan.folders import Folders
@@ -26,15 +21,4 @@ __all__ = [
     "export_weights",
     "import_nets",
     "import_weights",
-    "register_parts",
 ]
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
-    """Bring the paper's networks and its data layout."""
-    add("generator", "r2cgan_compact", compact.generator)
-    add("discriminator", "r2cgan_compact", compact.discriminator)
-    add("generator", "r2cgan_cnn", deep.generator)
-    add("discriminator", "r2cgan_cnn", deep.discriminator)
-    add("dataset", "r2cgan_folders", folders.r2cgan_folders)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from restorekit import MakeLayer, hookimpl
+from restorekit import MakeLayer
 from restorekit_selfonn.layer import Operational
 
-__all__ = ["Operational", "register_parts", "selfonn"]
+__all__ = ["Operational", "selfonn"]
 
 
 def selfonn(
@@ -55,9 +54,3 @@ def selfonn(
         )
 
     return make
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
-    """Bring the layer `selfonn`."""
-    add("layer", "selfonn", selfonn)

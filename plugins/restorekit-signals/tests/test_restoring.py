@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import restorekit_signals
 import torch
 import wfdb
 import wfdb.processing
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from restorekit import Domain, Generator, Stepped, hookimpl
 from restorekit.discovery import plugins
+from restorekit.discovery.installed import find
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
@@ -81,9 +81,8 @@ def scaled(source: Domain, target: Domain) -> Generator:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Plugins:
-    own = Plugins()
+    own = Plugins([plugin for plugin in find() if plugin.distribution == "restorekit-signals"])
     own.load_builtins()
-    own.register("signals", restorekit_signals)
     module = ModuleType("toy")
     module.register_parts = hookimpl(lambda add: add("generator", "scaled", scaled))  # type: ignore[attr-defined]
     own.register("toy", module)

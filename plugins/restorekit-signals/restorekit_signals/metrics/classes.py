@@ -12,7 +12,7 @@ from torch import Tensor
 from restorekit import UNLABELLED, Batch, DataError, Domain, Factory, Metric, RecipeError
 from restorekit_signals.rates import signals_only
 
-__all__ = ["METRICS"]
+__all__ = ["sveb_precision", "sveb_sensitivity", "veb_precision", "veb_sensitivity"]
 
 _PARDONED = {"S": ("Q",), "V": ("F", "Q")}
 """Beats whose call as that class is held against nobody."""
@@ -75,9 +75,6 @@ def _maker(name: str, beat: str, formula: str) -> Factory:
     return make
 
 
-METRICS: dict[str, Factory] = {
-    f"{word}_{formula}": _maker(f"{word}_{formula}", beat, formula)
-    for word, beat in (("sveb", "S"), ("veb", "V"))
-    for formula in _FORMULAS
-}
-"""Metrics by the name under which a recipe asks for them."""
+sveb_sensitivity, sveb_precision, veb_sensitivity, veb_precision = (
+    _maker(f"{word}_{formula}", beat, formula) for word, beat in (("sveb", "S"), ("veb", "V")) for formula in _FORMULAS
+)

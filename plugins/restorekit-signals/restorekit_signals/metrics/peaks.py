@@ -16,7 +16,7 @@ from restorekit_signals.beats import TOLERANCE, Detector, Match, Places, check_d
 from restorekit_signals.files.recording import VOLTS, stretches
 from restorekit_signals.rates import Rate, rate_of_images, signals_only
 
-__all__ = ["METRICS"]
+__all__ = ["r_peak_f1", "r_peak_precision", "r_peak_sensitivity"]
 
 Reference = Literal["clean", "annotations"]
 _AGAINST = {"clean": "the same detector on the clean signal", "annotations": "the annotated beats"}
@@ -147,5 +147,4 @@ def _maker(formula: str) -> Factory:
     return make
 
 
-METRICS: dict[str, Factory] = {f"r_peak_{formula}": _maker(formula) for formula in _FORMULAS}
-"""Metrics by the name under which a recipe asks for them."""
+r_peak_f1, r_peak_sensitivity, r_peak_precision = map(_maker, _FORMULAS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from restorekit import Batch, DataError, Domain, Factory, Intensity, Metric
 from restorekit_signals.rates import signals_only
 
-__all__ = ["METRICS"]
+__all__ = ["prd", "rmse", "snr"]
 
 _MEAN = "the truth's mean taken from both, a lead each; mean over leads, then over signals"
 
@@ -101,5 +101,4 @@ def _maker(name: str, metric: type[Waveform]) -> Factory:
     return make
 
 
-METRICS: dict[str, Factory] = {"snr": _maker("snr", Snr), "prd": _maker("prd", Prd), "rmse": _maker("rmse", Rmse)}
-"""Metrics by the name under which a recipe asks for them."""
+snr, prd, rmse = (_maker(name, metric) for name, metric in (("snr", Snr), ("prd", Prd), ("rmse", Rmse)))

@@ -6,7 +6,6 @@ PATH/SPLIT/CLASS/PATIENT_*.csv, such as good/train/slow/p07_2.csv. `python -m re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +14,10 @@ from pydantic import Field
 from restorekit import (
     DataError,
     Dataset,
-    Factory,
     RecipeError,
     Record,
     Sample,
     conformance_case,
-    hookimpl,
     split_of,
     write_text,
 )
@@ -93,12 +90,6 @@ def signals(
     if low >= high:
         raise RecipeError(f"dataset {NAME!r}: range is [low, high], low < high; got {[low, high]}", option="range")
     return Signals((root or Path()) / Path(path).expanduser(), split, low, high)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the dataset."""
-    add("dataset", NAME, signals)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import Degradation, Domain, Factory, RecipeError, hookimpl
+from restorekit import Degradation, Domain, RecipeError
 from torch import Tensor
 
 NAME = "part_name"
@@ -45,9 +45,3 @@ def shading(domain: Domain, *, severity: tuple[Share, Share] = (0.0, 0.8)) -> De
         text = f"degradation {NAME!r}: severity is [low, high], low <= high; got {[low, high]}"
         raise RecipeError(text, option="severity")
     return Shading(low, high)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the degradation."""
-    add("degradation", NAME, shading)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
-from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, hookimpl, nd
+from restorekit import Discriminator, Domain, Factory, MakeLayer, RecipeError, nd
 from torch import Tensor, nn
 
 NAME = "part_name"
@@ -48,9 +47,3 @@ def patches(
         text = f"discriminator {NAME!r}: {needed}, data.size is {list(domain.size)}; use fewer halvings"
         raise RecipeError(text, option="halvings")
     return Patches(domain.channels, nd.normal_start(layer(domain.dims)), width, halvings)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the discriminator."""
-    add("discriminator", NAME, patches)

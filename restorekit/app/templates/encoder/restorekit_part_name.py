@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
-from restorekit import Domain, Encoder, Factory, hookimpl, nd
+from restorekit import Domain, Encoder, nd
 from torch import Tensor, nn
 
 
@@ -43,9 +42,3 @@ def averaging(
         levels: how many maps there are.
     """
     return Averaging(domain, width, levels)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the encoder."""
-    add("encoder", "part_name", averaging)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from restorekit import (
     DataError,
-    Factory,
     Format,
     Intensity,
     Stored,
     conformance_case,
     files_below,
-    hookimpl,
     to_stored,
     to_unit,
 )
@@ -96,12 +94,6 @@ def graymap(*, suffix: Annotated[str, Field(pattern=r"^\.\w+$")] = ".pgm") -> Fo
         suffix: what their names end in.
     """
     return Graymaps(suffix)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the format."""
-    add("format", NAME, graymap)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
-from restorekit import Domain, Factory, Generator, MakeLayer, hookimpl, nd
+from restorekit import Domain, Factory, Generator, MakeLayer, nd
 from torch import Tensor, nn
 
 
@@ -64,9 +63,3 @@ def residual(
         blocks: residual blocks.
     """
     return Residual(source, target, nd.normal_start(layer(source.dims)), width, blocks)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the generator."""
-    add("generator", "part_name", residual)

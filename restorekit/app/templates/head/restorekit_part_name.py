@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
-from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, wide
+from restorekit import UNLABELLED, Domain, RecipeError, TaskHead, wide
 from torch import Tensor, nn
 
 NAME = "part_name"
@@ -42,9 +41,3 @@ def two_layer(features: int, domain: Domain, *, hidden: Annotated[int, Field(ge=
         got = f"domain {domain.name} has {len(domain.classes)} classes"
         raise RecipeError(f"head {NAME!r}: {got}, needs at least 2; label its data")
     return TwoLayer(features, hidden, len(domain.classes))
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the head."""
-    add("head", NAME, two_layer)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from restorekit import Factory, MakeLayer, hookimpl, nd
+from restorekit import MakeLayer, nd
 from torch import Tensor, nn
 
 
@@ -39,9 +38,3 @@ def gated(dims: int, *, opened: Annotated[float, Field(gt=0, lt=1)] = 0.5) -> Ma
         return Gated(plain(c_in, c_out, kernel, **numbers), plain(c_in, c_out, kernel, **numbers), opened)
 
     return make
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the layer."""
-    add("layer", "part_name", gated)

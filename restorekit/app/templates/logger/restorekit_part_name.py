@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from restorekit import Event, Factory, Scored, Started, Stepped, hookimpl, write_text
+from restorekit import Event, Scored, Started, Stepped, write_text
 
 
 def lines(folder: Path, *, digits: Annotated[int, Field(ge=1, le=17)] = 9) -> Callable[[Event], None]:
@@ -44,9 +44,3 @@ def _lines_until(path: Path, step: int) -> list[str]:
         return []
     whole = path.read_text("utf-8").split("\n")[:-1]
     return [line for line in whole if json.loads(line)["step"] <= step]
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the logger."""
-    add("logger", "part_name", lines)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import Factory, Loss, Passes, hookimpl, wide
+from restorekit import Loss, Passes, wide
 from torch import Tensor
 
 
@@ -32,9 +31,3 @@ def total_variation(*, margin: Annotated[float, Field(ge=0, le=2)] = 0.0) -> Los
         margin: a difference between neighbours that costs nothing; values run from -1 to 1.
     """
     return TotalVariation(margin)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the loss."""
-    add("loss", "part_name", total_variation)

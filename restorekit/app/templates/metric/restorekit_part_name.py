@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from restorekit import Batch, DataError, Domain, Factory, Metric, hookimpl
+from restorekit import Batch, DataError, Domain, Metric
 from torch import Tensor
 
 NAME = "part_name"
@@ -60,9 +59,3 @@ def mean_absolute_error(domain: Domain, *, border: Annotated[int, Field(ge=0, le
         border: pixels that are left out along every border.
     """
     return MeanAbsoluteError(border)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the metric."""
-    add("metric", NAME, mean_absolute_error)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from restorekit import Factory, hookimpl
 from torch.optim import Optimizer
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -53,9 +51,3 @@ def lion(
         weight_decay: the share of a weight that a step at rate 1 removes.
     """
     return Lion(groups, lr, betas, weight_decay)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the optimizer."""
-    add("optimizer", "part_name", lion)

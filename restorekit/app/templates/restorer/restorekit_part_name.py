@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from restorekit import Batch, CheckpointError, Domain, Factory, Output, Restorer, hookimpl
+from restorekit import Batch, CheckpointError, Domain, Output, Restorer
 from torch import Tensor
 
 NAME = "part_name"
@@ -65,9 +65,3 @@ def gamma(domain: Domain, *, strength: Annotated[float, Field(ge=0, le=1)] = 1.0
         strength: 1 goes all the way, 0 leaves images as they are.
     """
     return Gamma(strength)
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the restorer."""
-    add("restorer", NAME, gamma)

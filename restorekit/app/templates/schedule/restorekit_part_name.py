@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
-from restorekit import Factory, hookimpl
 
 
 def inverse_square_root(steps: int, *, warmup: Annotated[int, Field(ge=1, le=10**9)] = 10) -> Callable[[int], float]:
@@ -24,9 +23,3 @@ def inverse_square_root(steps: int, *, warmup: Annotated[int, Field(ge=1, le=10*
         return min(taken / warmup, math.sqrt(warmup / taken))
 
     return share
-
-
-@hookimpl
-def register_parts(add: Callable[[str, str, Factory], None]) -> None:
-    """Bring the schedule."""
-    add("schedule", "part_name", inverse_square_root)

@@ -1,21 +1,19 @@
-"""Numbers, intervals and lists as text."""
+"""Scores and intervals as text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 __all__ = [
     "bounds",
     "count",
     "difference",
-    "either",
     "finite",
     "in_decibels",
     "interval",
     "label",
-    "listed",
     "number",
     "p_value",
     "percent",
@@ -146,14 +144,3 @@ def within(interval: str, confidence: Any, of: str = "") -> str:
     if interval.startswith("no interval"):
         return interval
     return f"{percent(confidence)} interval {f'{of} ' if of else ''}{interval}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a list in a sentence: "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def either(words: Sequence[str], most: int = 5) -> str:
-    """Return alternatives: "a, b or c"; of more than `most`, the number of the others."""
-    shown = [*words[:most], *([f"another {len(words) - most}"] if len(words) > most else [])]
-    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
