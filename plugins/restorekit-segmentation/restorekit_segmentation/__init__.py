@@ -1,0 +1,19 @@
+"""Segmentation for restorekit: segmentation_models_pytorch's networks, and whether a segmenter sees the same masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from restorekit import hookimpl
+from restorekit_segmentation import agreement, generator, head
+
+__all__ = ["register_parts"]
+
+
+@hookimpl
+def register_parts(add: Callable[[str, str, Callable[..., Any]], None]) -> None:
+    """Add the generator, the head and the metric."""
+    add("generator", "smp", generator.smp)
+    add("head", "smp", head.smp)
+    add("metric", "mask_agreement", agreement.mask_agreement)
