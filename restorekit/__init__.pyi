@@ -54,6 +54,7 @@ from .core.types import Translator as Translator
 from .data.facts import pixels_digest as pixels_digest
 from .data.filedataset import FileDataset as FileDataset
 from .data.images import read_image as read_image
+from .data.runimages import images_of as images_of
 from .data.shares import split_shares as split_shares
 from .discovery.hookspecs import hookimpl as hookimpl
 from .evaluation import measures as measures

@@ -168,8 +168,8 @@ def write_image(
     but JPEG, of quality 95. With `derived` the file says what the image was made from.
 
     Raises:
-        DataError: if the suffix is not known, the format holds no mark of a derived image, the format does not hold such values, a value is not finite, or `image`
-            is no array of floating point.
+        DataError: if the suffix is not known, the format does not hold such values or no mark of a derived image, a
+            value is not finite, or `image` is no array of floating point.
     """
     path = Path(path)
     format = format_by_name(path)

@@ -239,8 +239,8 @@ def _run_once(
     for discriminator in nets.discriminators():
         if discriminator.conditional and not spec.data.alike:
             why = (
-                "is conditional: it scores an image beside its pair; set data.pairing: key, or data.augment.alike: true "
-                "if random pairs are meant"
+                "is conditional: it scores an image beside its pair; set data.pairing: key, or, if random pairs "
+                "are meant, data.augment.alike: true"
             )
             found.append((("nets", "discriminator"), why))
             break
