@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -111,9 +112,11 @@ def agreement_of(one: Tensor, other: Tensor, classes: int) -> Rows:
     paired = (sizes > 0).all(0)
     if not paired.any():
         return np.array([dice.mean().item() if len(dice) else np.nan, np.nan])
-    distances = compute_hausdorff_distance(
-        masks[0][:, paired], masks[1][:, paired], include_background=True, percentile=PERCENTILE
-    )
+    with warnings.catch_warnings():  # MONAI warns of an argument that it gives itself
+        warnings.filterwarnings("ignore", "monai.metrics.utils get_mask_edges", FutureWarning)
+        distances = compute_hausdorff_distance(
+            masks[0][:, paired], masks[1][:, paired], include_background=True, percentile=PERCENTILE
+        )
     return np.array([dice.mean().item(), float(distances.double().mean())])
 
 
