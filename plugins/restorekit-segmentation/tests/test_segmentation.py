@@ -136,7 +136,7 @@ def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     spec = {
         "name": "masks",
-        "data": {"root": str(films), "size": [SIZE, SIZE], "a": side, "b": side},
+        "data": {"root": str(films), "size": [SIZE, SIZE], "batch": 2, "a": side, "b": side},
         "nets": {"generator": NETWORK, "head": {"name": "smp"}, "one_way": True},
         "losses": [{"name": "task", "passes": ["ab"]}],
         "train": {"steps": 1},
