@@ -68,18 +68,18 @@ def plain_norm(x: Tensor, weights: dict[str, Tensor], name: str, norm: str) -> T
 
 
 def plain_unet(x: Tensor, w: dict[str, Tensor], depth: int, norm: str, level: int = 0) -> Tensor:
-    """A level of the U-Net: leaky ReLU, down, norm, the next level, ReLU, up, norm; and beside it what came in."""
+    """A level of the U-Net: leaky ReLU, down, norm, the next level, ReLU, up, norm; and beside it what it got."""
     name = unet_names(depth)[level]
     outer, inner = level == 0, level == depth - 1
     down, up = (0, 3) if outer else (1, 3 if inner else 5)
-    came = x if outer else torch.where(x > 0, x, 0.2 * x)
-    y = F.conv2d(came, w[f"{name}.{down}.weight"], w.get(f"{name}.{down}.bias"), 2, 1)
+    given = x if outer else torch.where(x > 0, x, 0.2 * x)
+    y = F.conv2d(given, w[f"{name}.{down}.weight"], w.get(f"{name}.{down}.bias"), 2, 1)
     if not outer and not inner:
         y = plain_norm(y, w, f"{name}.2", norm)
     if not inner:
         y = plain_unet(y, w, depth, norm, level + 1)
     y = F.conv_transpose2d(y.clamp(min=0), w[f"{name}.{up}.weight"], w.get(f"{name}.{up}.bias"), 2, 1)
-    return y.tanh() if outer else torch.cat([came, plain_norm(y, w, f"{name}.{up + 1}", norm)], 1)
+    return y.tanh() if outer else torch.cat([given, plain_norm(y, w, f"{name}.{up + 1}", norm)], 1)
 
 
 def resnet_weights(blocks: int) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class Segmenter:
 
     Args:
         folder: the run folder.
-        patient: a pattern whose groups tell what two names of one patient have in common; empty: the whole name.
+        patient: a pattern whose groups are what two names of one patient have in common; empty: the whole name.
     """
 
     def __init__(self, folder: str, patient: str) -> None:
@@ -85,8 +85,8 @@ class Segmenter:
         seen = image.float()
         if seen.shape[1] != channels:
             seen = seen.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-        seen = nd.resize(seen, self.model.size).clamp(-1, 1).numpy()
-        found = [torch.from_numpy(self.model.restored(one).mask) for one in seen]
+        sized = nd.resize(seen, self.model.size).clamp(-1, 1)
+        found = [torch.from_numpy(self.model.restored(one.numpy()).mask) for one in sized]
         return nd.resize_classes(torch.stack(found), [*image.shape[2:]])
 
 
@@ -102,7 +102,7 @@ def agreement_of(one: Tensor, other: Tensor, classes: int) -> Rows:
         (2,): Dice, and the distance in pixels; means over the classes but the background. A class in neither mask is
         left out; of one that is in a single mask Dice is 0 and the distance not defined. NaN where nothing is left.
     """
-    from monai.metrics import compute_hausdorff_distance
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
     masks = [torch.stack([mask == at for at in range(1, classes)]).float()[None] for mask in (one, other)]
     sizes = torch.stack([mask[0].flatten(1).sum(1) for mask in masks])
