@@ -28,6 +28,7 @@ from restorekit import Domain, Metric, RecipeError, Task, testing
 from restorekit.app import cli, commands, scaffold
 from restorekit.discovery import plugins
 from restorekit.core.parts import KINDS
+from restorekit.parts.conformance import case_of
 from restorekit.parts.registry import Parts
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, RestorerRecipe
@@ -353,11 +354,12 @@ def metrics_table() -> str:
 
 def _made_metric(known: Parts, name: str) -> tuple[Metric, str]:
     """Return a metric for the first images or signals that it does not refuse, and the kind of their task."""
+    spec = {"name": name, **case_of(known.factory("metric", name)).options}  # a metric may have options that it needs
     names = {"class": ("negative", "positive"), "labels": ("one", "two"), "numbers": ("one", "two")}
     for kind, of in {**names, "mask": ("background", "one", "two")}.items():
         for size in ((256, 256), (256,)):
             try:
-                return known.resolve("metric", name)(Domain("a", 1, size, Task(kind, of))), kind
+                return known.resolve("metric", spec)(Domain("a", 1, size, Task(kind, of))), kind
             except RecipeError:
                 continue
     raise RecipeError(f"metric {name!r} is for none of the tasks")

@@ -50,13 +50,17 @@ from .core.types import Sample as Sample
 from .core.types import TaskHead as TaskHead
 from .core.types import Translator as Translator
 from .data.degradation import SingleDegradation as SingleDegradation
+from .data.facts import pixels_digest as pixels_digest
 from .data.filedataset import FileDataset as FileDataset
 from .data.images import read_image as read_image
+from .data.runimages import images_of as images_of
 from .data.shares import split_shares as split_shares
 from .discovery.hookspecs import hookimpl as hookimpl
 from .evaluation import measures as measures
 from .evaluation.classification import class_score as class_score
 from .io.depths import depths_of as depths_of
+from .io.derived import Derived as Derived
+from .io.derived import derived_from as derived_from
 from .io.files import StepTable as StepTable
 from .io.files import files_below as files_below
 from .io.files import write_text as write_text

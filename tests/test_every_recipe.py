@@ -94,6 +94,9 @@ CLASSICAL = {"classical_xray", "score_films"}
 OF_RUNS = {"restore_xray_both"}
 """Recipes of runs of other recipes, which must be there: a test of their own makes them."""
 
+OF_PLUGINS = {"lungs_unet", "pix2pix_covid", "resnet50_regimes"}
+"""Recipes of masks and classes, whose parts the tests of their plugins train on data of their own."""
+
 SLOW = {"baselines_xray"}
 """Recipes whose variants are large networks; they train in `make test-full`."""
 
@@ -108,7 +111,7 @@ def variants(path: Path) -> list[str | None]:
 
 def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
-    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL | OF_RUNS):
+    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL | OF_RUNS | OF_PLUGINS):
         for variant in variants(path):
             slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
             yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -25,6 +26,7 @@ __all__ = [
     "pad_to_multiple",
     "resize",
     "resize_classes",
+    "rotate",
     "source_of_conv",
     "source_of_resize",
 ]
@@ -169,6 +171,25 @@ def resize_classes(classes: Tensor, size: Sequence[int]) -> Tensor:
             nearest = ((torch.arange(n, device=classes.device) + 0.5) * (old / n)).long().clamp(max=old - 1)
             classes = classes.index_select(axis, nearest)
     return classes
+
+
+def rotate(image: Tensor, degrees: float, *, nearest: bool = False) -> Tensor:
+    """Turn the last two axes of (B, C, *S), two spatial sizes or three, about the middle, counter-clockwise.
+
+    Args:
+        image: the images; real numbers.
+        degrees: the angle.
+        nearest: each pixel takes the value of the nearest one, and 0 from outside; else values are interpolated
+            linearly, and beyond its border the image is reflected.
+    """
+    height, width = image.shape[-2:]
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # In the coordinates of grid_sample both sides are 2 long, so an angle of pixels needs their ratio.
+    turn = image.new_tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
+    flat = image.flatten(0, -4).reshape(-1, 1, height, width) if image.ndim == 5 else image
+    grid = F.affine_grid(turn.expand(len(flat), 2, 3), list(flat.shape), align_corners=False)
+    how, beyond = ("nearest", "zeros") if nearest else ("bilinear", "reflection")
+    return F.grid_sample(flat, grid, mode=how, padding_mode=beyond, align_corners=False).reshape(image.shape)
 
 
 def source_of_conv(

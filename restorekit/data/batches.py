@@ -236,6 +236,13 @@ class _Layer:
         mine = ([n * self.scale for n in of] for of in (corner, size))
         return replace(self, image=nd.crop(self.image, *mine))
 
+    def turned(self, degrees: float) -> _Layer:
+        """Return it turned about its middle; classes of pixels that come from outside are not known."""
+        if self.image.is_floating_point():
+            return replace(self, image=nd.rotate(self.image[None], degrees)[0])
+        known = nd.rotate(self.image[None].double() - UNLABELLED, degrees, nearest=True)[0]
+        return replace(self, image=(known.round() + UNLABELLED).to(self.image.dtype))
+
     @property
     def size(self) -> list[int]:
         """The size of the degraded image that it belongs to."""
@@ -250,7 +257,10 @@ def _check_sizes(layers: Sequence[_Layer], key: str) -> None:
 
 
 def _augmented(layers: list[_Layer], data: Data, rng: torch.Generator) -> list[_Layer]:
-    """Cut a window of the training size at random, the same from all layers, and mirror them the same way."""
+    """Turn all layers by the same angle, cut the same window of the training size, and mirror them the same way."""
+    if data.augment.rotate:
+        share = float(torch.rand((), generator=rng, dtype=torch.float64))
+        layers = [layer.turned(data.augment.rotate * (2 * share - 1)) for layer in layers]
     layers = [_padded(layer, data.size) for layer in layers]
     room = [have - want for have, want in zip(layers[0].size, data.size, strict=True)]
     corner = [int(torch.randint(n + 1, (), generator=rng)) for n in room]
@@ -332,7 +342,7 @@ class _Pairs(TorchDataset["tuple[Fitted, Fitted] | DataError"]):
             second = alike[self._turn(len(alike), f"b{of}", epoch, index)]
         else:
             second = self._draw(self.b, epoch, index)
-        alike_draws = self.data.pairing == "key"  # true pairs are cut and mirrored in the same way
+        alike_draws = self.data.alike  # pairs are cut, turned and mirrored in the same way
         a = _load(self.a, first, self.data, seeds, (*seeds, 1), self.summary)
         return a, _load(self.b, second, self.data, seeds, (*seeds, 1 if alike_draws else 2), self.summary)
 

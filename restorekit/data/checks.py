@@ -165,15 +165,17 @@ def examine(
     patient_leaks, patient_warnings = _patients(used)
     pixel_leaks, pixel_warnings = _repeats(seen)
     near, near_count, near_leaks = _near(seen, distance)
+    derived_leaks, derived_warnings = _derived(seen)
     tables = _tables(used)
     return Checkup(
         images=len(items),
-        leaks=(*patient_leaks, *pixel_leaks),
+        leaks=(*patient_leaks, *pixel_leaks, *derived_leaks),
         unreadable=tuple(item.error for item in items if item.error is not None),
         warnings=(
             *_skipped(items),
             *unseen,
             *pixel_warnings,
+            *derived_warnings,
             *_near_warnings(near, near_count, distance),
             *_constants(seen),
             *_borders(seen),
@@ -307,6 +309,35 @@ def _repeats(items: Sequence[Item]) -> tuple[list[str], list[str]]:
         within += [" = ".join(item.name for item in same) for same in by_split.values() if len(same) > 1]
     repeats = [_many("image stands", "images stand", across, "in two splits with the same pixels")] if across else []
     return leaks, [*repeats, *([_many("image is", "images are", within, "repeated within a split")] if within else [])]
+
+
+def _derived(items: Sequence[Item]) -> tuple[list[str], list[str]]:
+    """Return leaks of images that were made from others: held-out ones, and those whose source is held out.
+
+    The source is known by its pixels, under any name; where it is not among the images, its own split is not known.
+    """
+    made = [(item, item.facts) for item in items if item.facts is not None and item.facts.source]
+    held = [
+        f"{item.name} ({item.split}) is made from {facts.source}, not recorded, and would be scored as if it were"
+        for item, facts in made
+        if item.split in ("val", "test")
+    ]
+    of: dict[str, dict[str, Item]] = defaultdict(dict)
+    for item in items:
+        if item.facts is not None and item.split is not None:
+            of[item.facts.pixels].setdefault(item.split, item)
+    across = [
+        f"{item.name} ({item.split}) is made from {source.name} ({split})"
+        for item, facts in made
+        for split, source in of.get(facts.source_pixels, {}).items()
+        if {item.split, split} == {"train", "test"}
+    ]
+    trained = [item.name for item, _ in made if item.split == "train"]
+    return [*held, *across], (
+        [_many("training image is", "training images are", trained, "made from others, not recorded")]
+        if trained
+        else []
+    )
 
 
 def _near(items: Sequence[Item], distance: int) -> tuple[list[Near], int, int]:

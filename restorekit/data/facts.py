@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.formats import Intensity
+from restorekit.io.derived import derived_from
 from restorekit.io.files import remembered
 from restorekit.io.images import read_image
 
-__all__ = ["Facts", "Memory", "facts_of", "remembering"]
+__all__ = ["Facts", "Memory", "facts_of", "pixels_digest", "remembering"]
 
-FORMAT = 7
+FORMAT = 8
 """Goes up when `read_image` or a fact changes its meaning: what was remembered before is then read again."""
 _TABLE = (
     f"facts_{FORMAT} (path TEXT, dims INTEGER, size INTEGER, time INTEGER, entry INTEGER, facts TEXT"
@@ -61,6 +62,10 @@ class Facts:
     """The stored value that became -1, or 1 in MONOCHROME1."""
     white: float | None = None
     """The stored value that became 1, or -1 in MONOCHROME1."""
+    source: str = ""
+    """The name of the image that it was made from, as its file has it; empty: it is recorded, as far as known."""
+    source_pixels: str = ""
+    """The digest of the values of that image."""
 
     @property
     def used(self) -> float:
@@ -81,19 +86,29 @@ def facts_of(values: NDArray[Any], intensity: Intensity | None = None) -> Facts:
         values = values[:1]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     finite = bool(np.isfinite(low) and np.isfinite(high))  # NaN and infinity show in the ends
-    digest = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
-    steps = ((values + 1) * 32767.5 + 0.5).astype(np.uint16) if finite else np.ascontiguousarray(values)
-    digest.update(steps.tobytes())
     look = mirrored = ""
     border: tuple[float, ...] = ()
     if finite and low < high and values.ndim == 3:
         flat = values[0] if gray else values.mean(axis=0)
         (look, mirrored), border = _looks(flat, low, high), _border(flat)
-    size, pixels = tuple(int(n) for n in values.shape[1:]), digest.hexdigest()
+    size, pixels = tuple(int(n) for n in values.shape[1:]), _digest(values, finite=finite)
     if intensity is None:
         return Facts(size, channels, gray, finite, "", low, high, pixels, look, mirrored, border)
     ends = (intensity.format, float(intensity.low), float(intensity.high))
     return Facts(size, channels, gray, finite, intensity.dtype, low, high, pixels, look, mirrored, border, *ends)
+
+
+def pixels_digest(values: NDArray[Any]) -> str:
+    """Return `Facts.pixels` of an image (C, *S) in [-1, 1]: equal for equal pixels in files of any format."""
+    gray = values.shape[0] == 1 or bool((values == values[:1]).all())
+    return _digest(values[:1] if gray else values, finite=bool(np.isfinite(values).all()))
+
+
+def _digest(values: NDArray[Any], *, finite: bool) -> str:
+    digest = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
+    steps = ((values + 1) * 32767.5 + 0.5).astype(np.uint16) if finite else np.ascontiguousarray(values)
+    digest.update(steps.tobytes())
+    return digest.hexdigest()
 
 
 def _looks(values: NDArray[Any], low: float, high: float) -> tuple[str, str]:
@@ -145,6 +160,8 @@ class Memory:
         if known is not None:
             return known
         found = facts_of(*read_image(path, dims=dims))
+        if (derived := derived_from(path)) is not None:
+            found = replace(found, source=derived.source, source_pixels=derived.pixels)
         self.new.append((*of, json.dumps(asdict(found))))
         if len(self.new) >= 500:
             self.keep()

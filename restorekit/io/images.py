@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from restorekit.core.errors import STOPPING, DataError, message_of, unknown
 from restorekit.core.formats import Format, Intensity
+from restorekit.io.derived import Derived
 from restorekit.io.files import replacing
 from restorekit.io.filetypes import (
     FORMATS,
@@ -154,15 +155,21 @@ def reading_through(cache: ImageCache | None) -> Iterator[None]:
         _cache.reset(token)
 
 
-def write_image(path: str | os.PathLike[str], image: ArrayLike, intensity: Intensity | None = None) -> None:
+def write_image(
+    path: str | os.PathLike[str],
+    image: ArrayLike,
+    intensity: Intensity | None = None,
+    *,
+    derived: Derived | None = None,
+) -> None:
     """Write an image (C, *S) in [-1, 1], a NumPy array or a tensor on the CPU, atomically, in the format of the suffix.
 
     It has the type and range of `intensity`; without, it is written in 8 bits, NumPy files as float32. All is lossless
-    but JPEG, of quality 95.
+    but JPEG, of quality 95. With `derived` the file says what the image was made from.
 
     Raises:
-        DataError: if the suffix is not known, the format does not hold such values, a value is not finite, or `image`
-            is no array of floating point.
+        DataError: if the suffix is not known, the format does not hold such values or no mark of a derived image, a
+            value is not finite, or `image` is no array of floating point.
     """
     path = Path(path)
     format = format_by_name(path)
@@ -178,6 +185,10 @@ def write_image(path: str | os.PathLike[str], image: ArrayLike, intensity: Inten
     if known.format != format:
         known = carried_over(known)
     known = replace(known, bits=stated_bits(known))
+    if derived is not None:
+        if format not in ("PNG", "TIFF"):
+            raise DataError(f"{path}: a {format} file cannot say that it is derived; write PNG or TIFF")
+        known = replace(known, details={**known.details, "derived": derived.text})
     try:
         writer = _module(format)
         stored = getattr(writer, "to_stored", to_stored)(array, known)

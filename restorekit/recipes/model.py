@@ -73,6 +73,10 @@ class Augment(_Model):
     """Images are resized to `load` times the size, a factor, then a random window of the size is cut."""
     flip: bool = False
     """Mirror the last axis (left and right) with probability 1/2."""
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    """Turn images by an angle drawn uniformly from -`rotate` to `rotate` degrees; of volumes, their last two axes."""
+    alike: bool | None = None
+    """Change a and b of a pair alike, by the same draws. Null: if `data.pairing` is `key`."""
 
 
 class Cache(_Model):
@@ -134,6 +138,14 @@ class Data(_Model):
             raise ValueError(f"size is for images that are resized; leave it out beside window; got {size}")
         return {**value, "size": size}
 
+    @model_validator(mode="after")
+    def _axes_to_turn(self) -> Self:
+        if self.augment.rotate and len(self.size) < 2:
+            raise ValueError(
+                f"augment.rotate turns images and volumes; a signal has one axis; got {self.augment.rotate}"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _pairs_of_truth(cls, value: Any) -> Any:
@@ -151,6 +163,11 @@ class Data(_Model):
     def b_is_truth(self) -> bool:
         """True if side b is the truth of side a."""
         return self.b.name == SAME
+
+    @property
+    def alike(self) -> bool:
+        """True if an image of a and the image of b that is shown with it are a pair, changed by the same draws."""
+        return self.pairing == "key" if self.augment.alike is None else self.augment.alike
 
     @property
     def sizes(self) -> dict[str, list[int]]:
@@ -196,7 +213,8 @@ class Weights(_Model):
 
     file: str
     """A `.safetensors` file, or one of torch.save, read without running code. A path is relative to the recipe;
-    `PACKAGE:PATH` is a file of an installed package: `restorekit_models:weights/film_base_structure.safetensors`."""
+    `PACKAGE:PATH` is a file of an installed package: `restorekit_models:weights/film_base_structure.safetensors`.
+    Without `map`, names that begin with none of the run's networks (`ab.generator.`, `d_b.`) are the generator's."""
     map: dict[str, str | None] = {}
     """Beginnings of the file's names, and what stands there instead, such as `{model.: ab.generator.}`; the longest
     that fits counts. Null: what begins so is left out."""

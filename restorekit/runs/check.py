@@ -239,8 +239,11 @@ def _run_once(
         return [(("nets",), f"cannot take images of {shape}: {why}")]
     must = (*shape[:2], *spec.data.sizes["b"])
     for discriminator in nets.discriminators():
-        if discriminator.conditional and spec.data.pairing != "key":
-            why = "is conditional: it scores an image beside its pair; set data.pairing: key"
+        if discriminator.conditional and not spec.data.alike:
+            why = (
+                "is conditional: it scores an image beside its pair; set data.pairing: key, or, if random pairs "
+                "are meant, data.augment.alike: true"
+            )
             found.append((("nets", "discriminator"), why))
             break
     wrong = [other for other in made if other != must]

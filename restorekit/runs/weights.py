@@ -21,6 +21,8 @@ from restorekit.recipes.model import IncompatibleRecipeError, Recipe, Weights
 __all__ = ["load_weights", "read_weights"]
 
 AT = ("nets", "weights")
+GENERATOR = "ab.generator"
+"""Whose weights a file holds that names none of the run's networks, where no map is given."""
 Tensors = dict[str, Tensor]
 
 
@@ -102,10 +104,15 @@ def _mapped(spec: Recipe, asked: Weights, found: Tensors) -> Tensors:
 def load_weights(spec: Recipe, nets: Nets, tensors: Mapping[str, Tensor]) -> None:
     """Load the initial weights of the networks; networks without any keep their own.
 
+    A file of a single network, whose names begin with none of the run's networks, is the generator's.
+
     Raises:
         RecipeError: naming the first tensor that no network has, that a network lacks, or whose shape is another.
     """
     own = nets.state_dict()
+    known = {_network(name) for name in own}
+    if spec.nets.weights is not None and not spec.nets.weights.map and not any(_network(n) in known for n in tensors):
+        tensors = {f"{GENERATOR}.{name}": tensor for name, tensor in tensors.items()}
     begun = {_network(name) for name in tensors}
     for name in sorted({*(name for name in own if _network(name) in begun), *tensors}):
         got = tuple(tensors[name].shape) if name in tensors else "nothing"

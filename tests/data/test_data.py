@@ -510,3 +510,19 @@ def test_changed_images_stop_resume_and_warn_at_scoring(spec: Spec, plugins: Plu
     assert build(more, plugins, tmp_path / "run").images.changed == message
     with pytest.raises(DataError, match=f"{message}. Restore them, or start a new run"):
         build(more, plugins, tmp_path / "run", verify=lambda line: None)
+
+
+@pytest.mark.parametrize(("alike", "pairing"), [(True, "random"), (False, "random"), (None, "random")])
+def test_pairs_are_changed_by_the_same_draws_where_alike_is_true(
+    spec: Spec, plugins: Plugins, alike: bool | None, pairing: str
+) -> None:
+    side = {"name": "toy", "side": "b", "count": 1}
+    made = spec(
+        data__a=side,
+        data__b=side,
+        data__pairing=pairing,
+        data__augment={"load": 1.5, "flip": True, "rotate": 20, "alike": alike},
+    )
+    shown = pairs(made, plugins, 0, 4)
+    assert all(torch.equal(a.image, b.image) for a, b in shown) is bool(alike)
+    assert not torch.equal(shown[0][0].image, shown[1][0].image)

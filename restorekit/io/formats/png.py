@@ -25,7 +25,7 @@ from restorekit.core.formats import Intensity
 from restorekit.io.formats.colour import require_display_exif, require_display_gamma, require_display_profile
 from restorekit.io.intensity import Stored, check_size, one_of, upright
 
-__all__ = ["read", "write"]
+__all__ = ["mark_of", "read", "write"]
 
 _START = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -39,6 +39,8 @@ _DISPLAY_TRANSFERS = (1, 6, 13, 14, 15)
 """Transfer characteristics of cICP (ITU-T H.273) that are near gamma 2.2: BT.709, BT.601, sRGB, BT.2020."""
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row and column, and steps, of the passes of Adam7."""
+_KEYWORD = b"Comment"
+"""The keyword of the text by which a derived image is marked; the specification has it, so viewers show it."""
 _PROFILE = 2**24
 """Bytes that a colour profile may unpack to."""
 
@@ -105,9 +107,23 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         stream.write(_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile)))
     if intensity.bits and (array.dtype == np.uint16 or intensity.bits < 8) and intensity.bits <= 16:
         stream.write(_chunk(b"sBIT", bytes([intensity.bits] * array.shape[0])))
+    if mark := intensity.details.get("derived"):
+        stream.write(_chunk(b"tEXt", _KEYWORD + b"\0" + mark.encode("ascii")))
     if resolution := _per_metre(intensity.spacing):
         stream.write(_chunk(b"pHYs", pack(">IIB", *resolution, 1)))
     stream.write(content[header:])
+
+
+def mark_of(path: Path) -> str:
+    """Return the comment of a file; empty if there is none."""
+    content, at, begins = path.read_bytes(), len(_START), _KEYWORD + b"\0"
+    while at + 8 <= len(content):
+        length, name = unpack_from(">I4s", content, at)
+        body = content[at + 8 : at + 8 + length]
+        if name == b"tEXt" and body.startswith(begins):
+            return body.removeprefix(begins).decode("latin-1")
+        at += length + 12
+    return ""
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

@@ -21,7 +21,7 @@ from restorekit.core.formats import Intensity
 from restorekit.io.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
 from restorekit.io.intensity import Stored, ambiguous_depth, cast, check_size, upright
 
-__all__ = ["read", "write"]
+__all__ = ["mark_of", "read", "write"]
 
 _KINDS = {"MINISBLACK": "MONOCHROME2", "MINISWHITE": "MONOCHROME1", "RGB": "RGB", "YCBCR": "RGB"}
 _LOSSLESS = ("NONE", "LZW", "ADOBE_DEFLATE", "PACKBITS", "ZSTD")
@@ -124,6 +124,10 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         tags = _range_tags(array.shape[0], intensity.low, intensity.high, 11)
     elif array.dtype.kind == "u" and intensity.bits:
         tags = _range_tags(array.shape[0], 0, 2**intensity.bits - 1, 3 if intensity.bits <= 16 else 4)
+    if mark := details.get("derived"):
+        if "description" in options:
+            raise DataError("has a calibration in its description, where a mark would stand; write it without")
+        options["description"] = mark
     planar = array.shape[0] == 3 and details.get("planar") == 2
     ordered = array if planar else np.ascontiguousarray(array.transpose(1, 2, 0))
     kind = "rgb" if array.shape[0] == 3 else "minisblack"
@@ -148,6 +152,12 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
             extratags=tags,
             **options,
         )
+
+
+def mark_of(path: Path) -> str:
+    """Return the description of the first image; empty if there is none."""
+    with tifffile.TiffFile(path) as file:
+        return str(_tag(file.pages[0], "ImageDescription", ""))
 
 
 def _tag(page: Any, name: str, default: Any) -> Any:

@@ -1,0 +1,97 @@
+"""Train the translator, translate, train the classifiers of resnet50_regimes, and print their table.
+
+It goes on where it was stopped.
+
+    python plugins/restorekit-pix2pix/benchmarks/regimes.py PATH --translator small --count 400 --size 128
+
+PATH holds classes.csv (see classes.py). Runs are kept in PATH/runs, translated films in PATH/translated. A step that is
+done is not done again; a run that was stopped is resumed. Arms whose weights cannot be had print "not run", with their
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ARMS = ("original_scratch", "augmented_scratch", "augmentation_scratch")
+TRANSFER = ("original_transfer", "augmented_transfer")
+LITE = ("lite0_original", "lite0_augmented", "lite0_augmentation")
+TESTED = 30
+"""Translated films that the paper has among its 60 test films of the class."""
+
+
+def call(*words: object) -> None:
+    """Run a command of restorekit; its errors end this script."""
+    line = [sys.executable, "-m", "restorekit", *map(str, words)]
+    print("$", shlex.join(["restorekit", *line[3:]]), flush=True)
+    done = subprocess.run(line, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def trained(out: Path, recipe: str, variant: str, *options: object) -> Path:
+    """Return the run folder of a recipe's variant: a sweep of one run, which goes on where it was stopped."""
+    call("run", f"recipes/{recipe}.yaml", "--variants", variant, "--out", out, *options)
+    return out / f"{recipe}-{variant}-seed0"
+
+
+def class_sets(arm: str, classes: str) -> list[str]:
+    """Return the settings of an arm's datasets for other classes than the recipe's, given as A,B,C."""
+    joined = "augmented" in arm or arm == "as_paper"
+    places = [f"datasets.{at}." for at in range(2)] if joined else [""]
+    return [
+        word for side in "ab" for at in places if classes for word in ("--set", f"data.{side}.{at}classes=[{classes}]")
+    ]
+
+
+def write_as_paper(folder: Path) -> None:
+    """Write as_paper.csv: the manifest of the translated films, of which the first 30 are for testing."""
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "as_paper.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows({**row, "split": "test" if at < TESTED else "train"} for at, row in enumerate(rows))
+
+
+def main() -> None:
+    """Do what is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--translator", default="small", help="variant of pix2pix_covid")
+    parser.add_argument("--class", dest="label", default="covid", help="the rare class")
+    parser.add_argument("--classes", metavar="A,B,C", default="", help="other classes than the recipe's, in order")
+    parser.add_argument("--count", type=int, default=1100, help="translated films")
+    parser.add_argument("--size", type=int, default=224, help="pixels of the classifiers' films")
+    parser.add_argument("--epochs", type=int, help="of the arms from scratch; default: the recipe's")
+    parser.add_argument("--lite0", type=Path, help="file of python -m restorekit_timm.lite 0 FILE")
+    given = parser.parse_args()
+    root, out = f"data.root={given.path}", given.path / "runs"
+    run = trained(out, "pix2pix_covid", given.translator, "--set", root)
+    folder = given.path / "translated"
+    if not (folder / "manifest.csv").is_file():
+        call("augment", run, "--class", given.label, "--count", given.count, "-o", folder)
+    write_as_paper(folder)
+    shared = ["--set", root, "--set", f"data.size=[{given.size},{given.size}]"]
+    scratch = [*shared, *(["--set", f"train.epochs={given.epochs}"] if given.epochs else [])]
+    arms = [trained(out, "resnet50_regimes", arm, *scratch, *class_sets(arm, given.classes)) for arm in ARMS]
+    leaky = [*scratch, *class_sets("as_paper", given.classes), "--allow-leaks"]
+    arms.append(trained(out, "resnet50_regimes", "as_paper", *leaky))
+    for arm in LITE if given.lite0 else ():
+        weights = f"nets.generator.checkpoint={given.lite0.resolve()}"
+        arms.append(trained(out, "resnet50_regimes", arm, *shared, *class_sets(arm, given.classes), "--set", weights))
+    table = Path(__file__).with_name("table.py")
+    subprocess.run([sys.executable, str(table), *map(str, arms)], check=True)
+    for arm in (*TRANSFER, *(() if given.lite0 else LITE)):
+        weights = "nets.generator.checkpoint=FILE"
+        words = ["restorekit", "run", "recipes/resnet50_regimes.yaml", "--variant", arm, *shared, "--set", weights]
+        print(f"{arm}: not run: weights absent; {shlex.join(words)}")
+
+
+if __name__ == "__main__":
+    main()

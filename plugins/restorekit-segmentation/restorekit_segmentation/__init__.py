@@ -1,0 +1,1 @@
+"""Segmentation for restorekit: segmentation_models_pytorch's networks, and whether a segmenter sees the same masks."""

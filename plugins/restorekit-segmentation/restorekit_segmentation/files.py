@@ -1,0 +1,150 @@
+"""Files to masks: each image on its own, so that one that cannot be used stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restorekit import DataError, Intensity, find_images, load, nd, read_image, write_image
+
+__all__ = ["Area", "Row", "found_images", "opened", "outlined", "segment_files"]
+
+MOST = 255
+"""The highest index of a class that a mask of 8 bits holds."""
+COLOURS = ((1.0, -0.3, -1.0), (-1.0, 0.6, 1.0), (0.4, 1.0, -1.0), (1.0, -1.0, 0.8), (-0.6, -1.0, 1.0), (1.0, 1.0, 0.0))
+"""RGB in [-1, 1] of the classes behind the background, again from the first where there are more."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """How large a class is in an image."""
+
+    pixels: int
+    mm2: float | None
+    """Square millimetres; None: the file does not state its spacing."""
+
+    @property
+    def text(self) -> str:
+        """The area as text, in both units where they are known."""
+        return f"{self.pixels} px" + ("" if self.mm2 is None else f" ({self.mm2:.1f} mm2)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one image."""
+
+    image: Path
+    mask: Path | None = None
+    overlay: Path | None = None
+    areas: Mapping[str, Area] = field(default_factory=dict)
+    """Of each class but the background."""
+    note: str = ""
+    error: str = ""
+
+
+def opened(run: Path) -> Any:
+    """Return the model of a run that predicts masks of images.
+
+    Raises:
+        DataError: if it does not.
+    """
+    model = load(run)
+    if not model.masks or model.dims != 2:
+        what = f"images of {model.dims} sizes" if model.masks else "no masks"
+        raise DataError(f"{run}: predicts {what}; segment needs a run of recipes/lungs_unet.yaml or another with masks")
+    if len(model.outputs) > MOST:
+        raise DataError(f"{run}: predicts {len(model.outputs)} classes; a mask holds {MOST} at most")
+    return model
+
+
+def found_images(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Return the images, each with the name that its results get below the folder of masks.
+
+    Raises:
+        DataError: if a path is absent, a folder holds no image, or two images would have one name.
+    """
+    found: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+        inside = [one for one in find_images(path) if not one.is_relative_to(out)] if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path}: holds no image")
+        for one in inside:
+            name = (one.relative_to(path) if path.is_dir() else Path(one.name)).with_name(f"{one.name}.png")
+            if owners.setdefault(name, one) != one:
+                raise DataError(f"{one}: its mask would be called {name}, as that of {owners[name]}; give them apart")
+            found[one] = name
+    return found
+
+
+def segment_files(
+    model: Any, images: Mapping[Path, Path], out: Path, *, range: tuple[float, float] | None, native: bool
+) -> Iterator[Row]:
+    """Write mask and overlay of each image, and yield its row.
+
+    Args:
+        model: what `opened` returned.
+        images: files, and the names of their results below `out`/masks and `out`/overlays.
+        out: the folder of the results.
+        range: the values of black and white; None: those that the run's data declares, or else what each file says.
+        native: see images at their own size; else at the size of training.
+    """
+    for path, name in images.items():
+        try:
+            yield _segmented(model, path, name, out, range or model.range, native=native)
+        except (DataError, OSError) as error:
+            text = str(error)
+            yield Row(path, error=text if str(path) in text else f"{path}: {text}")
+
+
+def _segmented(model: Any, path: Path, name: Path, out: Path, range: Sequence[float] | None, *, native: bool) -> Row:
+    image, intensity = read_image(path, range=range, dims=2)
+    classes, note = _classes(model, image, native=native)
+    mask, overlay = out / "masks" / name, out / "overlays" / name
+    plain = Intensity("uint8", 0, MOST, 1, "PNG", spacing=intensity.spacing)
+    write_image(mask, classes[None].astype(np.float32) * (2 / MOST) - 1, plain)
+    write_image(overlay, outlined(image.numpy(), classes))
+    square = None if intensity.spacing is None else prod(intensity.spacing)
+    areas = {
+        called: Area(count, None if square is None else count * square)
+        for at, called in enumerate(model.outputs)
+        if at and (count := int((classes == at).sum())) >= 0
+    }
+    return Row(path, mask, overlay, areas, "; ".join(filter(None, [intensity.note, note])))
+
+
+def _classes(model: Any, image: Tensor, *, native: bool) -> tuple[NDArray[np.int64], str]:
+    """Return the class of each pixel of an image (C, H, W), and what there is to say of it."""
+    size = [*image.shape[1:]]
+    gray = image.shape[0] == 3 and bool((image == image[:1]).all())
+    seen = image[:1] if gray and model.channels == 1 else image
+    if not native:
+        seen = nd.resize(seen[None], model.size)[0].clamp(-1, 1)
+    made = model.restored(seen.numpy())
+    found = nd.resize_classes(torch.from_numpy(made.mask), size).numpy()
+    return found, made.note
+
+
+def outlined(image: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return (3, H, W): an image (1 or 3, H, W), and in colour the pixels of a class that border on another one."""
+    made = np.broadcast_to(image, (3, *image.shape[1:])).astype(np.float32)
+    edge = np.zeros(classes.shape, dtype=bool)
+    for axis in (0, 1):
+        differ = np.diff(classes, axis=axis) != 0
+        before, after = [slice(None)] * 2, [slice(None)] * 2
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        edge[tuple(before)] |= differ
+        edge[tuple(after)] |= differ
+    for at in np.unique(classes[edge & (classes > 0)]):
+        made[:, edge & (classes == at)] = np.array(COLOURS[(int(at) - 1) % len(COLOURS)], dtype=np.float32)[:, None]
+    return made
