@@ -77,6 +77,9 @@ OWN = {"own_images", "own_signal"}
 CLASSICAL = {"classical_xray"}
 """Recipes that train nothing."""
 
+ELSEWHERE = {"sr", "sr_xray"}
+"""Recipes whose variants train in the tests of their plugin, by networks of fewer layers."""
+
 OF_RUNS = {"restore_xray_both"}
 """Recipes of runs of other recipes, which must be there: a test of their own makes them."""
 
@@ -94,7 +97,7 @@ def variants(path: Path) -> list[str | None]:
 
 def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
-    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL | OF_RUNS):
+    for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL | OF_RUNS | ELSEWHERE):
         for variant in variants(path):
             slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
             yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)

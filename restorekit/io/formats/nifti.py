@@ -119,15 +119,16 @@ def _laid_out(pixels: NDArray[Any], shape: tuple[int, ...], header: Any) -> NDAr
 def _resample(header: Any, old: Sequence[int], new: Sequence[int]) -> None:
     """Let a header describe an image of other sizes in the same space: its steps and both of its affines follow."""
     steps = [before / after for before, after in zip(old, new, strict=False)]
-    header["pixdim"][1 : len(steps) + 1] *= steps
     # Places of the new image in the old one: the first voxels begin at the same border, not at the same centre.
     places = np.eye(4)
     for axis, step in enumerate(steps):
         places[axis, axis], places[axis, 3] = step, (step - 1) / 2
-    for read_form, write_form in ((header.get_qform, header.set_qform), (header.get_sform, header.set_sform)):
-        affine, code = read_form(coded=True)
-        if code:
-            write_form(affine @ places, code)
+    (qform, qcode), (sform, scode) = header.get_qform(coded=True), header.get_sform(coded=True)
+    header["pixdim"][1 : len(steps) + 1] *= steps  # after the first form was read, which is made of them too
+    if qcode:
+        header.set_qform(qform @ places, int(qcode))
+    if scode:
+        header.set_sform(sform @ places, int(scode))
 
 
 def _header(kind: Any, head: bytes) -> Any:
