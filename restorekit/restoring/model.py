@@ -286,7 +286,7 @@ class Model(FileModel):
         size = [*image.shape[1:]]
         larger = self._of(image, times).scale
         if larger > 1:
-            raise DataError(f"scale: got 'train'; allowed: 'native', for this model makes images {larger} times as large")
+            raise DataError(f"scale: got 'train'; allowed: 'native', for this model makes images {larger} times larger")
         small = size if self.scale is None else self.scale.fitted(size)
         if small == size:
             return self._restored(image, times, window)

@@ -31,7 +31,8 @@ def _toys(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
 def enlarger(build_run: Callable[..., Run]) -> Callable[..., Model]:
     def make(scale: int, size: tuple[int, ...] = (16, 16)) -> Model:
         """A run that was never trained, of small images of `size`, to `scale` times as much."""
-        good = {"name": "phantom", "side": "b", "count": 4, "val": 2, "test": 2, "size": [n * scale for n in size]}
+        name = "phantom" if len(size) == 2 else "phantom_volume"
+        good = {"name": name, "side": "b", "count": 4, "val": 2, "test": 2, "size": [n * scale for n in size]}
         run = build_run(
             data__size=[*size],
             data__scale=scale,
@@ -119,5 +120,5 @@ def test_the_scale_of_training_is_refused_for_a_model_that_enlarges(
     enlarger: Callable[..., Model], tmp_path: Path
 ) -> None:
     model = enlarger(2)
-    with pytest.raises(DataError, match="allowed: 'native', for this model makes images 2 times as large"):
+    with pytest.raises(DataError, match="allowed: 'native', for this model makes images 2 times larger"):
         model.restore(np.zeros((64, 64), np.uint8), scale="train")

@@ -100,7 +100,9 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
             pixels = cast((pixels - details["inter"]) / details["slope"], header.get_data_dtype())
         header.set_data_dtype(pixels.dtype)  # as given, unless the record of the image says another
         pixels = _laid_out(pixels, details["shape"], header)
+        steps = header["pixdim"].copy()
         header.set_data_shape(pixels.shape)
+        header["pixdim"] = steps  # nibabel resets those of axes that an image of two has not, and with them its place
     image = kind(pixels, None if header is not None else np.eye(4), header)
     image.header.set_slope_inter(details.get("slope", 1), details.get("inter", 0))  # an image begins without
     data = image.to_bytes()
