@@ -14,7 +14,7 @@ the paper (torch's cache, or `--vgg19 FILE`), VGG-16 of a package (`--vgg16 FILE
 OUT/films.csv is the table of films, OUT/runs holds a run folder for each row with scores/test.csv, a row for each film;
 OUT/table.json and OUT/table.md have means, 95 % intervals by patient, and gains over cubic interpolation on the same
 films. The same call goes on where it was stopped. `--steps N` takes N steps and scores, to try it out; `--time N`
-trains nothing and prints seconds of a step, the mean of N steps after a first one: elapsed, and of the processor.
+trains nothing and prints the mean seconds of N steps: elapsed, and of the processor.
 """
 
 from __future__ import annotations
@@ -164,20 +164,20 @@ def train(row: Row, given: Sequence[str], out: Path) -> None:
 
 
 def seconds(row: Row, given: Sequence[str], folder: Path, count: int) -> tuple[float, float]:
-    """Return the mean seconds of a step after a first one: elapsed, and of the processor."""
+    """Return the mean seconds of a step: elapsed, and of the processor."""
     known = plugins.load()
     spec = recipe.load(RECIPES / f"{row.stem}.yaml", known, sets=given, variant=row.variant)
     assert isinstance(spec, Recipe)
     run = build.build(spec, known, folder)
     run.nets.train()
-    elapsed, of_processor = [], []
-    for batches in run.batches(0, count + 1):
+    elapsed = of_processor = 0.0
+    for batches in run.batches(0, count):
         began = time.perf_counter(), time.process_time()
         step(run, batches)
-        elapsed.append(time.perf_counter() - began[0])
-        of_processor.append(time.process_time() - began[1])
+        elapsed += time.perf_counter() - began[0]
+        of_processor += time.process_time() - began[1]
         run.step += 1
-    return sum(elapsed[1:]) / count, sum(of_processor[1:]) / count
+    return elapsed / count, of_processor / count
 
 
 def scored(row: Row, out: Path) -> dict[str, Any]:
