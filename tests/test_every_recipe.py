@@ -94,7 +94,7 @@ CLASSICAL = {"classical_xray", "score_films"}
 OF_RUNS = {"restore_xray_both"}
 """Recipes of runs of other recipes, which must be there: a test of their own makes them."""
 
-OF_PLUGINS = {"lungs_unet", "pix2pix_covid", "resnet50_regimes"}
+OF_PLUGINS = {"lungs_unet", "pix2pix_covid", "resnet50_regimes", "sr", "sr_xray"}
 """Recipes of masks and classes, whose parts the tests of their plugins train on data of their own."""
 
 SLOW = {"baselines_xray"}

@@ -43,6 +43,7 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
     found = [*outdated, *_needs(data, plugins)]
     data = _with_default_names(data)
     recipe: AnyRecipe | None = None
+    data = _without_taken_back(data)
     model = RestorerRecipe if "restorer" in data else Recipe
     options = part_options(_with_default_parts(data), plugins.parts)
     known = key_places(options)
@@ -72,6 +73,14 @@ def _with_restorer(recipe: AnyRecipe, place: Place, part: PartSpec) -> AnyRecipe
     if place == ("restorer",):
         return recipe.model_copy(update={"restorer": part})
     return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"baseline": part})})
+
+
+def _without_taken_back(data: dict[str, Any]) -> dict[str, Any]:
+    """Return plain data without the null keys of a training beside a restorer: a variant takes the training back so."""
+    if data.get("restorer") is None:
+        return data
+    of_training = Recipe.model_fields.keys() - RestorerRecipe.model_fields.keys()
+    return {key: value for key, value in data.items() if value is not None or key not in of_training}
 
 
 def _beside_restorer(error: ErrorRecord, data: dict[str, Any]) -> ErrorRecord:

@@ -298,6 +298,9 @@ class Model(FileModel):
     def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> _Made:
         """Restore a copy of the image at the scale of training, and add the change to the image."""
         size = [*image.shape[1:]]
+        larger = self._of(image, times).scale
+        if larger > 1:
+            raise DataError(f"scale: got 'train'; allowed: 'native', for this model makes images {larger} times larger")
         small = size if self.scale is None else self.scale.fitted(size)
         if small == size:
             return self._restored(image, times, window)

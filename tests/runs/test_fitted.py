@@ -18,6 +18,7 @@ from restorekit.data.text import number
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
+from restorekit.recipes.model import Recipe, RestorerRecipe
 from restorekit.reports.card import card, read_about
 from restorekit.reports.report import report
 from restorekit.restoring.restore import restore_files
@@ -89,6 +90,29 @@ def fitted(known: Plugins, tmp_path: Path) -> Callable[..., Any]:
         return run
 
     return make
+
+
+def test_a_variant_with_a_restorer_takes_the_training_of_its_recipe_back_by_nulls(
+    known: Plugins, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.yaml"
+    training = {"nets": {"generator": {"name": "resnet", "width": 4}}, "losses": ["paired"], "train": {"steps": 2}}
+    nulls = dict.fromkeys((*training, "watch", "audit"))
+    variants = {
+        "fitted": {**nulls, "restorer": "to_mean"},
+        "half": {**nulls, "train.steps": 3, "restorer": "to_mean"},
+        "none": nulls,
+    }
+    whole = {key: value for key, value in SPEC.items() if key != "restorer"}
+    path.write_text(json.dumps({**whole, **training, "variants": variants}))
+    spec = recipe.load(path, known, variant="fitted")
+    assert isinstance(spec, RestorerRecipe)
+    assert spec.restorer.name == "to_mean"
+    assert isinstance(recipe.load(path, known), Recipe)
+    for variant, places in (("half", {("train",)}), ("none", {("nets",), ("losses",), ("train",)})):
+        with pytest.raises(RecipeError) as error:
+            recipe.load(path, known, variant=variant)
+        assert {one.place for one in error.value.errors} >= places
 
 
 def test_a_restorer_is_fitted_to_the_good_images_and_scored(fitted: Callable[..., Any]) -> None:

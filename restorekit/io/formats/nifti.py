@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,13 +99,38 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         if (details["slope"], details["inter"]) != (1, 0):
             pixels = cast((pixels - details["inter"]) / details["slope"], header.get_data_dtype())
         header.set_data_dtype(pixels.dtype)  # as given, unless the record of the image says another
-        if int(np.prod(details["shape"])) == pixels.size:
-            pixels = pixels.reshape(details["shape"])
+        pixels = _laid_out(pixels, details["shape"], header)
+        steps = header["pixdim"].copy()
         header.set_data_shape(pixels.shape)
+        header["pixdim"] = steps  # nibabel resets those of axes that an image of two has not, and with them its place
     image = kind(pixels, None if header is not None else np.eye(4), header)
     image.header.set_slope_inter(details.get("slope", 1), details.get("inter", 0))  # an image begins without
     data = image.to_bytes()
     stream.write(gzip.compress(data, 6, mtime=0) if details.get("packed") else data)
+
+
+def _laid_out(pixels: NDArray[Any], shape: tuple[int, ...], header: Any) -> NDArray[Any]:
+    """Return an image with the axes of the input; if it has other sizes, the header gets other steps."""
+    if int(np.prod(shape)) == pixels.size:
+        return pixels.reshape(shape)
+    _resample(header, shape[: pixels.ndim], pixels.shape)
+    rest = shape[pixels.ndim :]
+    return pixels.reshape(*pixels.shape, *rest) if all(n == 1 for n in rest) else pixels
+
+
+def _resample(header: Any, old: Sequence[int], new: Sequence[int]) -> None:
+    """Let a header describe an image of other sizes in the same space: its steps and both of its affines follow."""
+    steps = [before / after for before, after in zip(old, new, strict=False)]
+    # Places of the new image in the old one: the first voxels begin at the same border, not at the same centre.
+    places = np.eye(4)
+    for axis, step in enumerate(steps):
+        places[axis, axis], places[axis, 3] = step, (step - 1) / 2
+    (qform, qcode), (sform, scode) = header.get_qform(coded=True), header.get_sform(coded=True)
+    header["pixdim"][1 : len(steps) + 1] *= steps  # after the first form was read, which is made of them too
+    if qcode:
+        header.set_qform(qform @ places, int(qcode))
+    if scode:
+        header.set_sform(sform @ places, int(scode))
 
 
 def _header(kind: Any, head: bytes) -> Any:

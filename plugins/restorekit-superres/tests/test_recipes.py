@@ -1,0 +1,141 @@
+"""The recipes, tiny: each variant takes steps, is scored beside cubic interpolation, and restores a larger file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from restorekit import Stepped, read_image, write_image
+from restorekit.discovery import plugins
+from restorekit.evaluation.evaluate import evaluate
+from restorekit.recipes import recipe
+from restorekit.recipes.model import RestorerRecipe
+from restorekit.restoring.model import load
+from restorekit.restoring.restore import restore_files
+from restorekit.runs import build
+from restorekit.training.train import train
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "xray_table.py"
+SR_XRAY = ROOT / "recipes" / "sr_xray.yaml"
+VARIANTS = YAML(typ="safe").load(SR_XRAY.read_text("utf-8"))["variants"]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good films of 48 x 44 pixels with edges, of seven patients, and a table of them."""
+    folder, rng = tmp_path_factory.mktemp("films"), torch.Generator().manual_seed(0)
+    lines = ["path,split,patient,label"]
+    for at, split in enumerate(("train", "train", "train", "train", "val", "test", "test")):
+        coarse = torch.rand(1, 1, 6, 6, generator=rng) * 1.6 - 0.8
+        image = torch.nn.functional.interpolate(coarse, (48, 44))[0]
+        write_image(folder / split / f"{at}.png", image.numpy())
+        lines.append(f"{split}/{at}.png,{split},p{at},{'yes' if at != 3 else 'no'}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def small(variant: str, films: Path) -> list[str]:
+    """Return what makes a variant of sr_xray tiny: 48 pixels in place of 256, narrow networks, drawn features."""
+    scale = next((int(end) for end in "23" if variant.endswith(f"_x{end}")), 4)
+    made = [f"data.root={films}", f"data.size=[{48 // scale}, {48 // scale}]", "data.a.dataset.size=[48, 48]"]
+    made.append("evaluate.resamples=20")
+    if variant.startswith("bicubic"):
+        return made
+    if "srgan" in variant:
+        made += ["nets.discriminator.width=2", "nets.discriminator.dense=4", "losses.perceptual_vgg.weights=drawn"]
+        made += ["losses.perceptual_vgg.convolution=conv1_2"]
+    else:
+        made += ["nets.generator.depth=3"]
+    deep = {"srgan": ["blocks=1"], "vdsr_srgan": ["blocks=1", "depth=1"]}.get(variant.partition("_x")[0], [])
+    return [*made, *(f"nets.generator.{one}" for one in [*deep, "width=4"]), "train.log_every=1"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_takes_an_epoch_and_is_scored(variant: str, films: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = small(variant, films)
+    sets += [] if variant.startswith("bicubic") else ["train.epochs=2"]
+    spec = recipe.load(SR_XRAY, known, sets=sets, variant=variant)
+    if isinstance(spec, RestorerRecipe):
+        run = build.build_fitted(spec, known, tmp_path / "run")
+        run.begin("test")
+        run.fit()
+        run.save()
+    else:
+        run = build.build(spec, known, tmp_path / "run")
+        run.begin("test")
+        before = {name: value.clone() for name, value in run.nets.named_parameters()}
+        events = [event for event in train(run) if isinstance(event, Stepped)]
+        assert [event.step for event in events] == [1, 2]
+        assert all(np.isfinite(list(event.values.values())).all() for event in events)
+        still = [name for name, value in run.nets.named_parameters() if torch.equal(value, before[name])]
+        assert still == []
+    scores = evaluate(run)["metrics"]["psnr"]
+    assert scores["restored"]["n"] == 2
+    if variant.startswith("bicubic"):  # what degraded images are enlarged by, too
+        assert scores["gain"]["value"] == pytest.approx(0, abs=1e-4)
+
+
+def test_ours_learns_more_than_cubic_interpolation_and_restores_a_larger_file(films: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = [f"data.root={films}", "data.window=[8, 8]", "data.size=[8, 8]", "data.batch=4", "evaluate.resamples=20"]
+    sets += ["nets.generator.blocks=2", "nets.generator.width=16", "train.steps=40", "train.schedule.warmup=0"]
+    sets += ["train.optimizer.lr=3e-3", "train.ema=0.5", "evaluate.metrics=[psnr, ssim]"]
+    run = build.build(recipe.load(ROOT / "recipes" / "sr.yaml", known, sets=sets), known, tmp_path / "run")
+    run.begin("test")
+    list(train(run))
+    assert evaluate(run)["metrics"]["psnr"]["gain"]["value"] > 0.5
+    good, intensity = read_image(films / "test" / "5.png")
+    write_image(tmp_path / "film.png", good[:, :20, :12], intensity)
+    (row,) = restore_files(load(run.folder), tmp_path / "film.png", tmp_path / "out")
+    assert row.error == ""
+    assert read_image(Path(row.written))[0].shape == (1, 80, 48)
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("xray_table", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["xray_table"] = module  # where dataclasses look for annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_films_has_those_asked_for_and_none_of_test_in_train(films: Path, tmp_path: Path) -> None:
+    script().films(films, tmp_path / "films.csv", {"label": "yes"}, 2)
+    rows = [line.split(",") for line in (tmp_path / "films.csv").read_text("utf-8").splitlines()[1:]]
+    assert [split for _, split, _ in rows] == ["train", "train", "test", "test", "test"]
+    assert {path for path, split, _ in rows if split == "test"} == {"val/4.png", "test/5.png", "test/6.png"}
+    assert "train/3.png" not in {path for path, _, _ in rows}
+    with pytest.raises(SystemExit, match="no such films"):
+        script().films(films, tmp_path / "none.csv", {"label": "maybe"}, 2)
+
+
+def test_the_script_makes_the_row_of_cubic_interpolation_and_names_rows_without_weights(
+    films: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, SCRIPT, films, "-o", tmp_path, "--rows", "bicubic", "srgan", "--train", "3"]
+    for _ in range(2):  # the second call has nothing left to do
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=without_torch_cache(tmp_path))
+        assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "table.json").read_text("utf-8"))
+    assert table["cubic interpolation"]["films"] == 3
+    assert table["cubic interpolation"]["metrics"]["psnr"]["gain"]["value"] == pytest.approx(0, abs=1e-4)
+    assert all("weights absent" in table[f"SRGAN, VGG-{number}"]["absent"] for number in (16, 19))
+    assert "27.24 / .957 / .801 / .953" in (tmp_path / "table.md").read_text("utf-8")
+
+
+def without_torch_cache(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TORCH_HOME": f"{folder / 'torch'}"}
