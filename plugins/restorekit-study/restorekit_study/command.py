@@ -55,7 +55,8 @@ def make(
     ] = "4",
     queries: Annotated[int, typer.Option("--queries", min=2, help="Films that are drawn and count.")] = 200,
     task: Annotated[
-        str, typer.Option("--task", metavar="prefer|visible", help="Choose a column, or rate whether a finding is seen.")
+        str,
+        typer.Option("--task", metavar="prefer|visible", help="Choose a column, or rate whether a finding is seen."),
     ] = "prefer",
     common: Annotated[
         float,
@@ -75,7 +76,9 @@ def make(
     ] = "",
     window: Annotated[
         tuple[float, float] | None,
-        typer.Option("--window", metavar="LOW HIGH", help="Fixed black and white in [-1, 1]; default: of each original."),
+        typer.Option(
+            "--window", metavar="LOW HIGH", help="Fixed black and white in [-1, 1]; default: of each original."
+        ),
     ] = None,
     same_size: Annotated[
         bool, typer.Option("--same-size", help="Reduce the columns of a film to the smallest of them.")
@@ -85,7 +88,9 @@ def make(
     ] = None,
     mask: Annotated[
         list[str],
-        typer.Option("--mask", metavar="L,T,R,B", help="Make this part black, as for burned-in names; may be repeated."),
+        typer.Option(
+            "--mask", metavar="L,T,R,B", help="Make this part black, as for burned-in names; may be repeated."
+        ),
     ] = [],  # noqa: B006 (typer copies it)
     show_class: Annotated[
         bool, typer.Option("--show-class", help="Show each film's class above it, as the R2C-GAN paper did.")
@@ -134,7 +139,10 @@ def make(
         margin=margin,
         seed=seed,
         display=Display(
-            _window(window), same_size, _box("--crop", crop) if crop else None, tuple(_box("--mask", one) for one in mask)
+            _window(window),
+            same_size,
+            _box("--crop", crop) if crop else None,
+            tuple(_box("--mask", one) for one in mask),
         ),
         range=range,
         title=title,
@@ -229,7 +237,9 @@ def score(
 @app.command()
 def plan(
     margin: Annotated[float, typer.Option("--margin", help="Half width of the 95 % interval that is wanted.")] = 0.05,
-    ratio: Annotated[float, typer.Option("--ratio", help="The selection ratio that is expected; 0.5 asks for most.")] = 0.5,
+    ratio: Annotated[
+        float, typer.Option("--ratio", help="The selection ratio that is expected; 0.5 asks for most.")
+    ] = 0.5,
     against: Annotated[
         float | None, typer.Option("--against", help="The ratio of another method, to show their difference.")
     ] = None,
@@ -251,8 +261,8 @@ def plan(
         typer.echo(f"{count} choices show {ratio:g} against {against:g} with a power of {power:g} (level 0.05)")
     reached = planning.random_reader_margin(readers, needed, ratio, spread)
     typer.echo(
-        f"for readers like these: {readers} readers with {needed} choices in all give +- {reached:.3f}, if the ratio has "
-        f"a standard deviation of {spread:g} among readers"
+        f"for readers like these: {readers} readers with {needed} choices in all give +- {reached:.3f}, if the ratio "
+        f"has a standard deviation of {spread:g} among readers"
     )
     least = planning.readers_for_margin(margin, ratio, spread)
     typer.echo(
@@ -273,7 +283,9 @@ def export(
     ] = None,
     offline: Annotated[
         Path | None,
-        typer.Option("--offline", metavar="FOLDER", help="Write one HTML file a reader, for computers without network."),
+        typer.Option(
+            "--offline", metavar="FOLDER", help="Write one HTML file a reader, for computers without network."
+        ),
     ] = None,
     take: Annotated[
         list[Path],
@@ -364,6 +376,8 @@ def _receipts(texts: Sequence[str], study: Study) -> dict[str, str]:
     for text in texts:
         reader, _, receipt = text.partition("=")
         if reader not in study.queries or not receipt:
-            raise RecipeError(f"--receipt: got {text!r}; expected READER=RECEIPT with one of {', '.join(study.queries)}")
+            raise RecipeError(
+                f"--receipt: got {text!r}; expected READER=RECEIPT with one of {', '.join(study.queries)}"
+            )
         found[reader] = receipt.strip()
     return found

@@ -75,10 +75,10 @@ def share_out(
 
 
 def column_orders(methods: Sequence[str], count: int, rng: random.Random) -> list[tuple[str, ...]]:
-    """Return `count` orders of columns; each method is in each column equally often, and has each other method on its
-    left as often as on its right.
+    """Return `count` orders of columns, balanced.
 
-    They come in blocks of twice as many orders as methods: the rotations of a random order and of its reverse. A last
+    Each method is in each column equally often, and has each other method on its left as often as on its right. They
+    come in blocks of twice as many orders as methods: the rotations of a random order and of its reverse. A last
     block that is cut short is as near to balance as its length allows.
     """
     orders: list[tuple[str, ...]] = []

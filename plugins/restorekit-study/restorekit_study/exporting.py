@@ -66,7 +66,9 @@ def take_file(path: Path, study: Study, store: Store) -> tuple[str, int]:
     there = store.state(reader)["choices"]
     for query, value, _, _ in sent:
         if query in there and there[query] != value:
-            raise DataError(f"{path}: query {query}: {value} was chosen here and {there[query]} is stored; nothing is taken")
+            raise DataError(
+                f"{path}: query {query}: {value} was chosen here and {there[query]} is stored; nothing is taken"
+            )
     store.consent(reader)
     try:
         new = [store.choose(reader, *one) for one in sent if one[0] not in there]

@@ -1,4 +1,4 @@
-"""The files of a study: `study.json`, which readers' pages are made from, and the sealed key, which names what is shown.
+"""The files of a study: `study.json`, which readers' pages are made from, and the sealed key, which names the images.
 
 The key holds a random salt and stays away from the readers. `study.json` holds its SHA-256 from the first moment on, so
 that nobody can exchange the key once choices are known; the key in turn holds the SHA-256 of what `study.json` shows.
@@ -101,7 +101,8 @@ class Study:
         try:
             found["queries"] = {
                 reader: tuple(
-                    Query(**{**one, "columns": tuple(one["columns"]), "window": tuple(one["window"])}) for one in queries
+                    Query(**{**one, "columns": tuple(one["columns"]), "window": tuple(one["window"])})
+                    for one in queries
                 )
                 for reader, queries in found["queries"].items()
             }

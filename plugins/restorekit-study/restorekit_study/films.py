@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,19 @@ __all__ = ["ORIGINAL", "Method", "check_matched", "found_films", "parse_methods"
 
 ORIGINAL = "original"
 """The method whose pictures are the films as they are."""
-NAMED = {"path": ("path", "file", "name", "film"), "label": ("class", "label"), "quality": ("quality",), "patient": ("patient",)}
+NAMED = {
+    "path": ("path", "file", "name", "film"),
+    "label": ("class", "label"),
+    "quality": ("quality",),
+    "patient": ("patient",),
+}
 """Columns of a table of films, and as what each is known."""
 STRATA = ("low", "middle", "high")
 """Names of the thirds of a quality that is a number."""
 
 
 class _Restores(Protocol):
-    def restore(self, array: NDArray[np.float32], *, range: Sequence[float] | None) -> NDArray[np.float32]: ...
+    def restore(self, array: NDArray[Any], *, range: Sequence[float] | None = None) -> Any: ...
 
 
 @dataclass(frozen=True)

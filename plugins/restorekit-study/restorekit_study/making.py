@@ -26,8 +26,8 @@ QUESTIONS: Mapping[Task, str] = {
     "visible": "Is the finding visible in this image?",
 }
 CONSENT = (
-    "Your choices, the time that each takes, and the window and zoom that you use are recorded under the name that your "
-    "link stands for. You may stop at any time; what you have chosen until then is kept. The images are shown for "
+    "Your choices, the time that each takes, and the window and zoom that you use are recorded under the name that "
+    "your link stands for. You may stop at any time; what you have chosen until then is kept. The images are shown for "
     "research and must not be used for diagnosis."
 )
 

@@ -1,4 +1,4 @@
-"""The page of a reader and the page of scores: templates, with the style of restorekit's own pages, to one file each."""
+"""The page of a reader and the page of scores: templates, with the style of restorekit's pages, to one file each."""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ class Display:
         sized = " All columns of a film have the size of its smallest one." if self.same_size else ""
         hidden = f" {len(self.masks)} area(s) are black in all columns." if self.masks else ""
         cut = " All columns are cropped alike." if self.crop else ""
-        return f"{how}; it is the same for all columns, and a reader's changes apply to all of them.{sized}{hidden}{cut}"
+        return (
+            f"{how}; it is the same for all columns, and a reader's changes apply to all of them.{sized}{hidden}{cut}"
+        )
 
     def columns(self, images: dict[str, NDArray[np.float32]], film: str) -> dict[str, NDArray[np.float32]]:
         """Return the images of a film as readers see them, by method.
@@ -68,7 +70,7 @@ class Display:
         for name, (h, w) in sizes.items():
             if abs(w / h - width / height) > PROPORTION * width / height:
                 raise DataError(
-                    f"{film}: {name} has {w}x{h} pixels and {first} has {width}x{height}; columns need equal proportions"
+                    f"{film}: {name} has {w}x{h} pixels, {first} {width}x{height}; columns need equal proportions"
                 )
         if len(set(sizes.values())) > 1:
             if not self.same_size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 from restorekit import RecipeError
@@ -35,7 +36,7 @@ def choices_for_margin(margin: float, ratio: float = 0.5, level: float = 0.05) -
     _check_share("--margin", margin)
     _check_share("--ratio", ratio)
     z = stats.norm.ppf(1 - level / 2)
-    return math.ceil(z**2 * ratio * (1 - ratio) / margin**2)
+    return int(np.ceil(z**2 * ratio * (1 - ratio) / margin**2))
 
 
 def choices_for_difference(one: float, other: float, risks: Power | None = None) -> int:
@@ -53,7 +54,7 @@ def choices_for_difference(one: float, other: float, risks: Power | None = None)
     if gap == 0 or one + other > 1:
         raise RecipeError(f"--against: got ratios {one} and {other}; they must differ and add up to 1 at most")
     z = stats.norm.ppf(1 - risks.level / 2) + stats.norm.ppf(risks.power)
-    return math.ceil(z**2 * (one + other - gap**2) / gap**2)
+    return int(np.ceil(z**2 * (one + other - gap**2) / gap**2))
 
 
 def random_reader_margin(readers: int, choices: int, ratio: float, spread: float, level: float = 0.05) -> float:

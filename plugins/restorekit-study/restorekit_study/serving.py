@@ -6,6 +6,7 @@ page sends in a header. The server knows tokens by their SHA-256, and never read
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import ssl
@@ -108,10 +109,8 @@ def serve(
         with server:
             shown = host if ":" not in host else f"[{host}]"
             ready(f"{'https' if tls else 'http'}://{shown}:{server.server_address[1]}/")
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever(poll_interval=0.2)
-            except KeyboardInterrupt:
-                pass
 
 
 def shown_state(study: Study, reader: str) -> dict[str, Any]:
@@ -228,7 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"image {name} cannot be read"})
             return
         if digest(data) != self.server.study.images[name]:
-            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"image {name} was changed since the study was made"})
+            self._json(
+                HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"image {name} was changed since the study was made"}
+            )
             return
         self._send(HTTPStatus.OK, data, "image/png")
 

@@ -202,7 +202,12 @@ class Store:
         for _, at, reader, event, body, _, _ in entries:
             if event in ("choice", "change"):
                 said = _loaded(body)
-                replayed[reader, said.get("query", "")] = (said.get("value"), said.get("seconds"), at, said.get("number"))
+                replayed[reader, said.get("query", "")] = (
+                    said.get("value"),
+                    said.get("seconds"),
+                    at,
+                    said.get("number"),
+                )
         stored = {(row[0], row[1]): tuple(row[2:]) for row in rows}
         for name in sorted({*replayed, *stored}):
             if replayed.get(name) != stored.get(name):
