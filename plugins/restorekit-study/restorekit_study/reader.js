@@ -51,7 +51,7 @@ const file = {
     const choices = Object.fromEntries(kept.choices.map(one => [one.query, one.value]));
     return {consented: kept.consented, choices, receipt: kept.choices.length + " choices in this browser"};
   },
-  async state() { return {...OFFLINE, images: undefined, ...this.answer(this.kept())}; },
+  async state() { return {...OFFLINE, images: undefined, ...this.stored(this.kept())}; },
   async consent() { const kept = this.kept(); kept.consented = new Date().toISOString(); return this.keep(kept); },
   async choose(choice) {
     const kept = this.kept();
@@ -240,7 +240,7 @@ function show(name) {
 function say(text) { $("message").textContent = text; }
 
 function fail(error) {
-  $("why").textContent = error instanceof Refused ? error.message : "The server does not respond. " + error.message;
+  $("why").textContent = error instanceof Refused || OFFLINE ? error.message : "The server does not respond. " + error.message;
   show("problem");
 }
 

@@ -26,25 +26,25 @@ from restorekit_study.table import Row, clusters, counted, joined, repeated, sam
 __all__ = ["PAPER", "write_score"]
 
 PAPER_METHODS = ("Original", "R2C-GAN (CNN)", "R2C-GAN (CNN*)", "R2C-GAN (Q = 3)", "R2C-GAN (Q = 5)")
-PAPER: Mapping[str, tuple[str, Mapping[str, tuple[float, ...]]]] = {
+PAPER: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
     "quality": (
         "Table III",
         {
-            "I": (0.4323, 0.2085, 0.0502, 0.2329, 0.0761),
-            "II": (0.5162, 0.2130, 0.0090, 0.2491, 0.0126),
-            "III": (0.210, 0.160, 0.0640, 0.5580, 0.0080),
-            "IV": (0.0433, 0.3258, 0.0557, 0.5629, 0.0124),
-            "Overall": (0.3169, 0.2245, 0.0442, 0.3839, 0.0305),
+            "I": ("0.4323", "0.2085", "0.0502", "0.2329", "0.0761"),
+            "II": ("0.5162", "0.2130", "0.0090", "0.2491", "0.0126"),
+            "III": ("0.210", "0.160", "0.0640", "0.5580", "0.0080"),
+            "IV": ("0.0433", "0.3258", "0.0557", "0.5629", "0.0124"),
+            "Overall": ("0.3169", "0.2245", "0.0442", "0.3839", "0.0305"),
         },
     ),
     "segmentation": (
         "Table IV",
         {
-            "I": (0.3837, 0.3531, 0.0323, 0.1732, 0.0577),
-            "II": (0.2271, 0.2310, 0.1564, 0.2167, 0.1687),
-            "III": (0.3691, 0.4787, 0.0716, 0.1186, 0.0313),
-            "IV": (0.7085, 0.0583, 0.0135, 0.2152, 0.0045),
-            "Overall": (0.3497, 0.2660, 0.0986, 0.1935, 0.1025),
+            "I": ("0.3837", "0.3531", "0.0323", "0.1732", "0.0577"),
+            "II": ("0.2271", "0.2310", "0.1564", "0.2167", "0.1687"),
+            "III": ("0.3691", "0.4787", "0.0716", "0.1186", "0.0313"),
+            "IV": ("0.7085", "0.0583", "0.0135", "0.2152", "0.0045"),
+            "Overall": ("0.3497", "0.2660", "0.0986", "0.1935", "0.1025"),
         },
     ),
 }
@@ -190,7 +190,7 @@ def _short(score: _Score, rows: Sequence[Row]) -> list[str]:
     study, found = score.study, []
     if len(rows) < study.needed:
         found.append(
-            f"{len(rows)} choices count; the planner asked for {study.needed}, for intervals of +- {study.margin:g}. "
+            f"{len(rows)} choices count; the planner asked for {study.needed}, for intervals of ± {study.margin:g}. "
             "The intervals below are wider than planned."
         )
     for reader, queries in study.queries.items():
@@ -374,16 +374,19 @@ def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _area_table(
     score: _Score, found: mrmc.Mrmc, readers: Sequence[str], films: Sequence[str], truth: Any
 ) -> dict[str, Any]:
-    rows = []
+    rows: list[list[Any]] = []
     for at, reader in enumerate(readers):
         for m, method in enumerate(score.methods):
             score.lines.append(_Line("area", reader, "", method, "AUROC", float(found.values[m, at]), n=len(films)))
         rows.append([reader, *((f"{value:.4f}", "") for value in found.values[:, at])])
     names = {"both": "Mean, other readers and films", "cases": "Mean, these readers, other films"}
     for kind, name in names.items():
+        line: list[Any] = [name]
         for method, one in zip(score.methods, found.means[kind], strict=True):
-            score.lines.append(_Line("area", name, "", method, "mean AUROC", one.value, one.interval, n=len(films)))
-        rows.append([name, *((f"{one.value:.4f}", _span(one.interval, 4)) for one in found.means[kind])])
+            span = max(0.0, one.interval[0]), min(1.0, one.interval[1])
+            score.lines.append(_Line("area", name, "", method, "mean AUROC", one.value, span, n=len(films)))
+            line.append((f"{one.value:.4f}", _span(span, 4)))
+        rows.append(line)
     best = max(range(len(score.methods)), key=lambda m: found.means["both"][m].value)
     score.lead.append(
         f"Largest mean area under the curve: {score.methods[best]}, {found.means['both'][best].value:.4f}; equal areas "
@@ -606,7 +609,7 @@ def _paper(name: str) -> dict[str, Any]:
         "caption": "As printed, for comparison of the layout: other films, readers and methods; no intervals are "
         "printed there.",
         "head": ["Reader", *PAPER_METHODS],
-        "rows": [[reader, *((f"{value:.4f}", "") for value in values)] for reader, values in rows.items()],
+        "rows": [[reader, *values] for reader, values in rows.items()],
     }
 
 
