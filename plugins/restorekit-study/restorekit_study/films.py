@@ -152,9 +152,9 @@ def without_missing(films: Iterable[Film], methods: Iterable[Method]) -> list[Fi
 
 
 def _stem(name: str) -> str:
-    """Return a name without its suffix; two suffixes of an archive count as one."""
+    """Return a name without its suffix; .nii.gz counts as one, and numbers, as of a DICOM UID, as none."""
     path = Path(name.removesuffix(".gz"))
-    return path.with_suffix("").as_posix()
+    return path.as_posix() if path.suffix[1:].isdigit() else path.with_suffix("").as_posix()
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

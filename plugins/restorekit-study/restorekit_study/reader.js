@@ -43,7 +43,7 @@ const server = {
 };
 
 const file = {
-  pendingName: "restorekit-study-pending-file",
+  pendingName: OFFLINE && "restorekit-study-pending-" + OFFLINE.study.slice(0, 16) + "-" + OFFLINE.reader,
   name: OFFLINE && "restorekit-study-" + OFFLINE.study.slice(0, 16) + "-" + OFFLINE.reader,
   kept() { return JSON.parse(localStorage.getItem(this.name) || '{"consented": false, "choices": [], "changes": []}'); },
   keep(kept) { localStorage.setItem(this.name, JSON.stringify(kept)); return this.stored(kept); },
@@ -248,8 +248,8 @@ async function begin() {
   busy = true;
   try {
     state = await place.state();
-    const pending = JSON.parse(localStorage.getItem(place.pendingName) || "null");
-    if (pending) await send(pending);  // it was chosen before the page was loaded anew, and may not be stored
+    const pending = remembered();
+    if (pending && !await send(pending)) return;  // it was chosen before the page was loaded anew, and may not be stored
   } catch (error) {
     fail(error);
     return;
@@ -352,26 +352,45 @@ async function choose(value) {
     seconds: (performance.now() - shownAt - hiddenFor) / 1000,
     view: {low: +view.low.toFixed(3), high: +view.high.toFixed(3), zoom: +view.zoom.toFixed(2)},
   };
-  localStorage.setItem(place.pendingName, JSON.stringify(choice));
-  await send(choice);
-  next();
+  remember(choice);
+  if (await send(choice)) next();
 }
 
-async function send(choice) {
+async function send(choice) {  // returns whether the page may go on
   for (;;) {
     try {
       Object.assign(state, await place.choose(choice));
-      break;
     } catch (error) {
-      if (error instanceof Refused && error.status < 500) {  // another page of this reader was faster
-        Object.assign(state, error.status === 409 ? error.body : await place.state());
-        break;
+      const known = error instanceof Refused && error.status < 500;
+      if (OFFLINE && !known || known && error.status !== 409) {  // no room in the browser, or a wrong token
+        fail(error);
+        return false;
       }
-      say("Not stored yet: the server does not respond. Trying again; do not close this page.");
-      await new Promise(resolve => setTimeout(resolve, RETRY));
+      if (!known) {
+        say("Not stored yet: the server does not respond. Trying again; do not close this page.");
+        await new Promise(resolve => setTimeout(resolve, RETRY));
+        continue;
+      }
+      Object.assign(state, error.body);  // another page of this reader was faster
     }
+    remember(null);
+    return true;
   }
-  localStorage.removeItem(place.pendingName);
+}
+
+function remember(choice) {  // for a page that is loaded anew before its choice is stored
+  try {
+    if (choice) localStorage.setItem(place.pendingName, JSON.stringify(choice));
+    else localStorage.removeItem(place.pendingName);
+  } catch { /* a browser that keeps nothing: the choice is sent as long as the page is open */ }
+}
+
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem(place.pendingName) || "null");
+  } catch {
+    return null;
+  }
 }
 
 async function undo() {

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import socket
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from http import HTTPStatus
@@ -55,14 +57,14 @@ class StudyServer(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection; the TLS handshake is made in its thread, so that a slow one stops nobody."""
         request.settimeout(60)
-        if self.tls is not None:
-            request = self.tls.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        with self.tls.wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore connections that readers' browsers break off."""
-        import sys
-
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)):
             super().handle_error(request, client_address)
@@ -107,7 +109,8 @@ def serve(
         except OSError as error:
             raise DataError(f"{host}:{port}: cannot be listened at ({error}); choose another --port") from error
         with server:
-            shown = host if ":" not in host else f"[{host}]"
+            named = socket.gethostname() if host in ("0.0.0.0", "::") else host
+            shown = named if ":" not in named else f"[{named}]"
             ready(f"{'https' if tls else 'http'}://{shown}:{server.server_address[1]}/")
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever(poll_interval=0.2)
@@ -164,8 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take consent or a choice."""
         body = self._body()
+        if body is None:
+            return
         reader = self._reader()
-        if reader is None or body is None:
+        if reader is None:
             return
         if self.path == "/consent":
             self.server.store.consent(reader)
