@@ -100,6 +100,7 @@ def make(
         DataError: if a picture cannot be read or made, or a place is taken.
     """
     _check(plan, films, folder, key_path)
+    needed = planning.choices_for_margin(plan.margin)
     rng = random.Random(f"{plan.seed}")
     by_name = {film.name: film for film in films}
 
@@ -126,7 +127,7 @@ def make(
             consent=plan.consent,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             display=plan.display.sentence(),
-            needed=planning.choices_for_margin(plan.margin),
+            needed=needed if plan.task == "prefer" else 0,  # there is no planner for areas
             margin=plan.margin,
             images=hashes,
             queries=queries,

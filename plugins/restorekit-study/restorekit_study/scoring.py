@@ -281,7 +281,8 @@ def _lead(
     shares = totals / totals.sum()
     score.lead.append(f"{a} was chosen most often: {shares[first]:.3f} of all choices; {b} next: {shares[second]:.3f}.")
     here = fixed[at].p is not None and corrected["fixed"][at] < LEVEL
-    there = others[at].p is not None and corrected["random"][at] < LEVEL
+    sign = 1 if first < second else -1  # of the pair, in its order
+    there = others[at].p is not None and corrected["random"][at] < LEVEL and sign * others[at].value > 0
     if here and there:
         score.lead.append(
             f"{a} is preferred to {b} by these readers, and by readers like these (Holm, level {LEVEL:g})."
