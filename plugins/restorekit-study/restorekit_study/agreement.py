@@ -40,7 +40,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Repeats:
-    """How a reader chose when a film came again."""
+    """How a reader chose when a film was shown again."""
 
     count: int
     same: Estimate
@@ -110,8 +110,8 @@ def repeats(first: Floats, again: Floats, scale: Scale) -> Repeats | None:
     """Return how one reader agrees with themselves; None without repeats.
 
     Args:
-        first: (n,) choices when the films came first.
-        again: (n,) choices when they came again.
+        first: (n,) choices when the films were shown first.
+        again: (n,) choices when they were shown again.
         scale: as for `agreement`.
     """
     if len(first) == 0:

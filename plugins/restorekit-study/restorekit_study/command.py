@@ -217,7 +217,7 @@ def score(
 ) -> None:
     """Open the key and write score.html, choices.csv and tables.csv.
 
-    Exit code 3 if the choices, the key or the images are not as they were made or chosen; the page says so first.
+    Exit code 3 if the choices, the key or the images are not as they were made or chosen; the page states it first.
     """
     from restorekit_study.files import Key, Study
     from restorekit_study.scoring import PAPER, write_score

@@ -120,7 +120,7 @@ def random_readers(sample: Sample, values: Floats, *, share: bool) -> Estimate:
     shared = float((covariances.sum() - np.trace(covariances)) / (readers * (readers - 1)))
     among = float(means.var(ddof=1)) / readers
     variance = among + max(shared, 0.0)
-    if among <= 0:  # all readers have the same ratio: nothing says how others differ
+    if among <= 0:  # all readers have the same ratio: how others differ is unknown
         return Estimate(mean, None)
     reach = float(stats.t.ppf(1 - LEVEL / 2, readers - 1)) * math.sqrt(variance)
     low, high = mean - reach, mean + reach

@@ -477,7 +477,7 @@ def _agreement_tables(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]
         tables.append(
             {
                 "title": "Agreement of readers with themselves",
-                "caption": "Films that came again, unmarked: the share that was chosen alike, with Wilson's 95 % "
+                "caption": "Films that were shown again, unmarked: the share that was chosen alike, with Wilson's 95 % "
                 "interval, and Cohen's kappa.",
                 "head": ["Reader", "Repeats", "Chosen alike", "Kappa"],
                 "rows": own,

@@ -73,7 +73,7 @@ class StudyServer(ThreadingHTTPServer):
         """Return whose token it is."""
         got = digest(token.encode())
         found = None
-        for reader, known in self.study.tokens.items():  # all of them, so that time says nothing
+        for reader, known in self.study.tokens.items():  # all of them, so that the time is the same
             if hmac.compare_digest(known, got):
                 found = reader
         return found

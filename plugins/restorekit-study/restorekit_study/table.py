@@ -81,7 +81,7 @@ def joined(study: Study, key: Key, choices: Sequence[Choice]) -> list[Row]:
 
 
 def counted(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that count: no practice, and of a film that came twice the first time."""
+    """Return the rows that count: no practice, and of a film that was shown twice the first time."""
     return [row for row in rows if not row.practice and not row.repeats]
 
 

@@ -93,7 +93,7 @@ def example(films: Path, tmp_path: Path) -> Callable[..., Example]:
 
 
 @dataclass
-class Said:
+class Printed:
     """What a command printed."""
 
     code: int
@@ -102,17 +102,17 @@ class Said:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Printed]:
     """Return a function that runs `restorekit study` and returns its exit code, output and errors."""
     from restorekit.app.cli import main
 
-    def call(*arguments: Any) -> Said:
+    def call(*arguments: Any) -> Printed:
         monkeypatch.setattr(sys, "argv", ["restorekit", "study", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return Said(int(stopped.value.code or 0), said.out, said.err)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return Printed(int(stopped.value.code or 0), printed.out, printed.err)
 
     return call
 

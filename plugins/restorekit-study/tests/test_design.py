@@ -130,9 +130,9 @@ def test_study_of_folders_and_a_restorer_is_made_by_the_command(films, run, tmp_
         )
     )
     folders = [f"blurred={films / 'soft'}", "part:tv"]
-    said = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s", "--table", table, "--queries", 12)
-    assert said.code == 0, said.err
-    assert said.out.index("SHA-256 of the sealed key") < said.out.index("class c0, quality high: 2 films")
+    printed = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s", "--table", table, "--queries", 12)
+    assert printed.code == 0, printed.err
+    assert printed.out.index("SHA-256 of the sealed key") < printed.out.index("class c0, quality high: 2 films")
     key = json.loads((tmp_path / "s.key.json").read_text())
     assert list(key["sources"]) == ["original", "blurred", "part:tv"]
     again = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s")
@@ -144,10 +144,10 @@ def test_method_that_lacks_a_film_is_refused_and_may_be_left_out(films, run, tmp
     for at in range(1, 10):
         image = np.zeros((1, 24, 24), np.float32)
         write_image(tmp_path / "few" / ("ill" if at % 3 == 0 else "well") / f"{at:03d}.tif", image)
-    said = run("make", tmp_path / "few", "--films", films / "films", "-o", tmp_path / "s", "--queries", 4)
-    assert said.code == 2
-    assert "lacks 51 of 60 films" in said.err
-    assert "ill/000.png" in said.err
+    printed = run("make", tmp_path / "few", "--films", films / "films", "-o", tmp_path / "s", "--queries", 4)
+    assert printed.code == 2
+    assert "lacks 51 of 60 films" in printed.err
+    assert "ill/000.png" in printed.err
     assert not (tmp_path / "s").exists()
     arguments = ("--films", films / "films", "-o", tmp_path / "s", "--queries", 4, "--skip-missing")
     assert run("make", tmp_path / "few", *arguments).code == 0
@@ -167,7 +167,7 @@ def test_method_that_lacks_a_film_is_refused_and_may_be_left_out(films, run, tmp
 )
 def test_plan_that_cannot_be_kept_is_refused_in_one_line(films, run, tmp_path, options, named):
     options = [str(one).replace("STUDY", str(tmp_path / "s")) for one in options]
-    said = run("make", films / "soft", "--films", films / "films", "-o", tmp_path / "s", "--queries", 20, *options)
-    assert said.code != 0
-    assert named in said.err
+    printed = run("make", films / "soft", "--films", films / "films", "-o", tmp_path / "s", "--queries", 20, *options)
+    assert printed.code != 0
+    assert named in printed.err
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Scores against a calculation by hand from the CSV, what is said first, and what was changed."""
+"""Scores against a calculation by hand from the CSV, what is printed first, and what was changed."""
 
 import csv
 import json
@@ -19,8 +19,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_score_of_a_preference_study_agrees_with_a_calculation_from_the_csv(example, run, tmp_path, fond_of):
     one = example()
     one.choose(fond_of(sharp=4, soft=1, original=2))
-    said = run("score", one.folder, "-o", tmp_path / "out")
-    assert said.code == 0, said.err
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 0, printed.err
     choices = [
         row for row in rows(tmp_path / "out" / "choices.csv") if row["practice"] == "False" and not row["repeats"]
     ]
@@ -96,8 +96,8 @@ def test_visible_study_gives_areas_of_one_and_a_half_where_ratings_are_perfect_a
         return 3 if shown["methods"][0] == "soft" else 5 if shown["film"].label == "ill" else 1
 
     one.choose(rule)
-    said = run("score", one.folder, "-o", tmp_path / "out")
-    assert said.code == 0, said.err
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 0, printed.err
     areas = {
         (r["reader"], r["method"]): float(r["value"])
         for r in rows(tmp_path / "out" / "tables.csv")
@@ -130,9 +130,9 @@ def test_changed_database_is_seen(example, run, tmp_path, statement, fond_of):
     one = example()
     one.choose(fond_of())
     corrupt(one.folder / "choices.db", statement)
-    said = run("score", one.folder, "-o", tmp_path / "out")
-    assert said.code == 3
-    assert "choice" in said.err or "log entry" in said.err
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 3
+    assert "choice" in printed.err or "log entry" in printed.err
     page = (tmp_path / "out" / "score.html").read_text()
     assert page.index("Something was changed") < page.index('<ul class="lead">')
 
@@ -148,9 +148,9 @@ def test_log_that_is_cut_off_is_seen_by_a_receipt_alone(example, run, tmp_path, 
     corrupt(one.folder / "choices.db", f"DELETE FROM choice WHERE query = '{last}'")
     corrupt(one.folder / "choices.db", "DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
     assert run("score", one.folder, "-o", tmp_path / "unseen").code == 0
-    said = run("score", one.folder, "-o", tmp_path / "out", "--receipt", f"cleo={receipt}")
-    assert said.code == 3
-    assert receipt in said.err
+    printed = run("score", one.folder, "-o", tmp_path / "out", "--receipt", f"cleo={receipt}")
+    assert printed.code == 3
+    assert receipt in printed.err
 
 
 def test_exchanged_key_and_changed_image_are_seen(example, run, tmp_path, fond_of):
@@ -163,13 +163,13 @@ def test_exchanged_key_and_changed_image_are_seen(example, run, tmp_path, fond_o
     one.key.write_text(json.dumps(key))
     image = one.folder / "images" / f"{name}.png"
     image.write_bytes(image.read_bytes() + b"x")
-    said = run("score", one.folder, "-o", tmp_path / "out")
-    assert said.code == 3
-    assert "is not the key whose SHA-256 was published" in said.err
-    assert f"{name}.png: was changed" in said.err
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 3
+    assert "is not the key whose SHA-256 was published" in printed.err
+    assert f"{name}.png: was changed" in printed.err
 
 
 def test_score_without_choices_is_refused(example, run, tmp_path):
-    said = run("score", example().folder, "-o", tmp_path / "out")
-    assert said.code == 2
+    printed = run("score", example().folder, "-o", tmp_path / "out")
+    assert printed.code == 2
     assert not (tmp_path / "out").exists()

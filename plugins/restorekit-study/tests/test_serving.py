@@ -1,4 +1,4 @@
-"""The server: no token, nothing; only a reader's own turn; TLS; and what is said of a network without it."""
+"""The server: no token, nothing; only a reader's own turn; TLS; and what is printed of a network without it."""
 
 import http.client
 import json
@@ -130,7 +130,7 @@ def test_offline_file_of_another_study_is_refused(example, run, tmp_path):
     choice = {"query": first, "value": 1, "seconds": 1.0, "number": "a"}
     saved = {"study": one.study.key_sha256, "reader": "anna", "consented": "now", "choices": [choice]}
     (tmp_path / "file.json").write_text(json.dumps(saved))
-    said = run("export", other.folder, "--take", tmp_path / "file.json")
-    assert said.code == 2
-    assert "is of another study" in said.err
+    printed = run("export", other.folder, "--take", tmp_path / "file.json")
+    assert printed.code == 2
+    assert "is of another study" in printed.err
     assert run("export", one.folder, "--take", tmp_path / "file.json").code == 0
