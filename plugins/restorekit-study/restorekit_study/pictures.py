@@ -119,7 +119,7 @@ def packed(image: NDArray[np.float32]) -> bytes:
     values = np.round((np.clip(image, -1, 1) + 1) / 2 * WHITE).astype(np.uint16)
     pixels = np.stack([values >> 8, values & 255, np.zeros_like(values)], -1).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=6)
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=3)
     return stream.getvalue()
 
 

@@ -82,7 +82,8 @@ function picture(name) {
     const found = place.image(name).then(decoded);
     found.catch(() => pictures.delete(name));
     pictures.set(name, found);
-    if (pictures.size > 24) pictures.delete(pictures.keys().next().value);
+    const most = 2 * state.queries[0].columns.length + 2;  // those shown and those that come next
+    if (pictures.size > most) pictures.delete(pictures.keys().next().value);
   }
   return pictures.get(name);
 }
@@ -94,8 +95,9 @@ async function decoded(blob) {
   canvas.height = bitmap.height;
   const context = canvas.getContext("2d", {willReadFrequently: true});
   context.drawImage(bitmap, 0, 0);
-  const bytes = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
-  const values = new Uint16Array(bitmap.width * bitmap.height);
+  bitmap.close();
+  const bytes = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  const values = new Uint16Array(canvas.width * canvas.height);
   let blue = 0;
   for (let i = 0; i < values.length; i++) {
     values[i] = bytes[4 * i] << 8 | bytes[4 * i + 1];
@@ -103,7 +105,7 @@ async function decoded(blob) {
   }
   if (blue) throw new Refused("This browser changes the pixels that a page reads, as some do for privacy. " +
     "Allow it for this page, or use another browser.", 0);
-  return {width: bitmap.width, height: bitmap.height, values, drawn: canvas, window: ""};
+  return {width: canvas.width, height: canvas.height, values, drawn: canvas, window: ""};
 }
 
 function applyWindow(one) {
