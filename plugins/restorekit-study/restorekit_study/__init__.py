@@ -1,0 +1,1 @@
+"""Blind reader studies: readers compare or rate images without knowing which method made them; `restorekit study`."""

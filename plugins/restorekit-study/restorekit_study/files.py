@@ -1,0 +1,192 @@
+"""The files of a study: `study.json`, which readers' pages are made from, and the sealed key, which names the images.
+
+The key holds a random salt and stays away from the readers. `study.json` holds its SHA-256 from the first moment on, so
+that nobody can exchange the key once choices are known; the key in turn holds the SHA-256 of what `study.json` shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from restorekit import DataError, write_text
+
+__all__ = ["FORMAT", "RATINGS", "Film", "Key", "Query", "Sealed", "Study", "Task", "canonical", "digest", "file_digest"]
+
+FORMAT = 1
+"""The version of both files."""
+RATINGS = ("surely not visible", "probably not visible", "unsure", "probably visible", "surely visible")
+"""What ratings 1 to 5 of the task "visible" say."""
+Task = Literal["prefer", "visible"]
+"""What readers do: choose one of several columns, or rate whether the finding is visible in one image."""
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of bytes in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a reader is shown at once."""
+
+    id: str
+    """Random digits, which say nothing of the film."""
+    columns: tuple[str, ...]
+    """Names of images in the order of the columns; one for the task "visible"."""
+    window: tuple[float, float]
+    """Black and white at first, in [-1, 1]; the same for all columns."""
+    practice: bool = False
+    """True: it comes first and does not count."""
+    caption: str = ""
+    """What is written above the columns, such as the class; empty: nothing."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What readers' pages are made from; it names no film and no method."""
+
+    title: str
+    task: Task
+    question: str
+    consent: str
+    made: str
+    """Time in UTC, ISO 8601."""
+    display: str
+    """How images are displayed, in a sentence."""
+    needed: int
+    """Choices of the whole study that its planner asked for; 0: it was not asked."""
+    margin: float
+    """The half width of a 95 % interval that the planner was asked for."""
+    images: Mapping[str, str]
+    """SHA-256 of each file images/NAME.png."""
+    queries: Mapping[str, tuple[Query, ...]]
+    """By reader, in the order in which they are shown."""
+    tokens: Mapping[str, str]
+    """SHA-256 of each reader's token."""
+    key_sha256: str = ""
+    format: int = FORMAT
+
+    def shown_digest(self) -> str:
+        """Return the SHA-256 of everything but the key's digest."""
+        return digest(canonical(asdict(self) | {"key_sha256": ""}))
+
+    def write(self, folder: Path) -> None:
+        """Write `folder`/study.json."""
+        write_text(folder / "study.json", json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read `folder`/study.json.
+
+        Raises:
+            DataError: if it is absent, damaged or of another version.
+        """
+        found = _json(folder / "study.json", "a folder that restorekit study make wrote")
+        try:
+            found["queries"] = {
+                reader: tuple(
+                    Query(**{**one, "columns": tuple(one["columns"]), "window": tuple(one["window"])})
+                    for one in queries
+                )
+                for reader, queries in found["queries"].items()
+            }
+            return cls(**found)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{folder / 'study.json'}: is no study ({error})") from error
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that readers see, and what is known of it."""
+
+    name: str
+    """Its path below the folder of the originals."""
+    label: str = ""
+    """Its class; empty: unknown."""
+    quality: str = ""
+    """Its quality stratum; empty: unknown."""
+    patient: str = ""
+    """Empty: unknown; each film then counts as a patient."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What a query shows."""
+
+    reader: str
+    film: str
+    practice: bool = False
+    repeats: str = ""
+    """The id of the reader's earlier query with this film; empty: it is the first."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is behind the names of a study."""
+
+    salt: str
+    """Random, so that the key cannot be guessed from its SHA-256."""
+    seed: int
+    shown_sha256: str
+    """The SHA-256 of what study.json shows."""
+    sources: Mapping[str, str]
+    """The folder, run or restorer of each method, by name; the first are the originals."""
+    films: tuple[Film, ...]
+    images: Mapping[str, tuple[str, str]]
+    """Film and method of each image, by its name."""
+    queries: Mapping[str, Sealed]
+    """By id."""
+    positive: str = ""
+    """The class in which the finding is present, for the task "visible"."""
+    notes: tuple[str, ...] = field(default=())
+    """What readers of the results must know of how films were drawn."""
+    format: int = FORMAT
+
+    def text(self) -> str:
+        """Return the content of the key's file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a key.
+
+        Raises:
+            DataError: if it is absent, damaged or of another version.
+        """
+        found = _json(path, "the key that restorekit study make wrote; --key names it")
+        try:
+            found["films"] = tuple(Film(**film) for film in found["films"])
+            found["images"] = {name: (film, source) for name, (film, source) in found["images"].items()}
+            found["queries"] = {name: Sealed(**query) for name, query in found["queries"].items()}
+            found["notes"] = tuple(found["notes"])
+            return cls(**found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: is no key of a study ({error})") from error
+
+
+def _json(path: Path, expected: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; expected {expected}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise DataError(f"{path}: is not of version {FORMAT} of a study; make it again with this version of the plugin")
+    return found

@@ -1,0 +1,269 @@
+"""`restorekit study make`: films and methods to a study's folder and its sealed key."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from restorekit import DataError, RecipeError, write_text
+from restorekit_study import design, planning
+from restorekit_study.files import Film, Key, Query, Sealed, Study, Task, digest
+from restorekit_study.films import ORIGINAL, Method
+from restorekit_study.pictures import Display, gray, packed
+
+__all__ = ["CONSENT", "Made", "Plan", "make"]
+
+QUESTIONS: Mapping[Task, str] = {
+    "prefer": "Which image would you prefer for the diagnosis?",
+    "visible": "Is the finding visible in this image?",
+}
+CONSENT = (
+    "Your choices, the time that each takes, and the window and zoom that you use are recorded under the name that "
+    "your link stands for. You may stop at any time; what you have chosen until then is kept. The images are shown for "
+    "research and must not be used for diagnosis."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study is to be."""
+
+    readers: Sequence[str]
+    queries: int
+    """Films that are drawn and count."""
+    task: Task = "prefer"
+    common: float = 1.0
+    """Share of the films that all readers see; the others are dealt out."""
+    repeats: float = 0.05
+    """Share of a reader's queries that come twice."""
+    practice: int = 3
+    margin: float = 0.05
+    """The half width of a 95 % interval that is wanted."""
+    seed: int = 0
+    display: Display = field(default_factory=Display)
+    range: tuple[float, float] | None = None
+    """Values of black and white in the files, where they do not state them."""
+    title: str = "Reader study"
+    question: str = ""
+    consent: str = CONSENT
+    positive: str = ""
+    """The class in which the finding is present, for the task "visible"."""
+    show_class: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made."""
+
+    study: Study
+    key: Path
+    tokens: Mapping[str, str]
+    strata: Mapping[tuple[str, str], int]
+    """Films by class and quality."""
+
+
+def make(
+    plan: Plan,
+    films: Sequence[Film],
+    originals: Path,
+    methods: Sequence[Method],
+    folder: Path,
+    key_path: Path,
+    publish: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Made:
+    """Write a study's folder and its key.
+
+    The key is written, and its SHA-256 handed to `publish`, before a reader can be shown anything. The folder appears
+    whole or not at all.
+
+    Args:
+        plan: what is wanted.
+        films: all that may be drawn, of each of which every method has a picture.
+        originals: the folder that their names are below.
+        methods: what readers compare with the originals.
+        folder: where the study goes; it must not be there.
+        key_path: where the key goes; it must not be there, nor be inside of `folder`.
+        publish: gets the SHA-256 of the key.
+        progress: gets the films that are done, and all.
+
+    Raises:
+        RecipeError: if the plan does not fit the films.
+        DataError: if a picture cannot be read or made, or a place is taken.
+    """
+    _check(plan, films, folder, key_path)
+    needed = planning.choices_for_margin(plan.margin)
+    rng = random.Random(f"{plan.seed}")
+    by_name = {film.name: film for film in films}
+
+    def stratum(name: str) -> tuple[str, str]:
+        return by_name[name].label, by_name[name].quality
+
+    taken = design.drawn(list(by_name), stratum, plan.queries, rng)
+    spare = [name for name in by_name if name not in set(taken)]
+    practice = rng.sample(spare, min(plan.practice, len(spare)))
+    names = [ORIGINAL, *(method.name for method in methods)]
+    slots = _slots(plan, taken, practice, names, stratum, rng)
+    opaque = {(film, name): secrets.token_hex(8) for film in [*taken, *practice] for name in names}
+    half = folder.resolve().with_name(f".{folder.name}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    (half / "images").mkdir(parents=True)
+    try:
+        windows, hashes = _write_pictures(plan, originals, methods, [*taken, *practice], opaque, half, progress)
+        queries, sealed = _queries(plan, slots, opaque, windows, by_name)
+        tokens = {reader: secrets.token_urlsafe(18) for reader in plan.readers}
+        study = Study(
+            title=plan.title,
+            task=plan.task,
+            question=plan.question or QUESTIONS[plan.task],
+            consent=plan.consent,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            display=plan.display.sentence(),
+            needed=needed if plan.task == "prefer" else 0,  # there is no planner for areas
+            margin=plan.margin,
+            images=hashes,
+            queries=queries,
+            tokens={reader: digest(token.encode()) for reader, token in tokens.items()},
+        )
+        key = Key(
+            salt=secrets.token_hex(32),
+            seed=plan.seed,
+            shown_sha256=study.shown_digest(),
+            sources={ORIGINAL: str(originals), **{method.name: method.place for method in methods}},
+            films=tuple(by_name[name] for name in [*taken, *practice]),
+            images={name: pair for pair, name in opaque.items()},
+            queries=sealed,
+            positive=plan.positive,
+            notes=_notes(plan, films, practice),
+        )
+        study = replace(study, key_sha256=digest(key.text().encode()))
+        publish(study.key_sha256)
+        write_text(key_path, key.text())
+        key_path.chmod(0o600)
+        study.write(half)
+        _write_tokens(half / "tokens.csv", tokens)
+        half.rename(folder)
+    except BaseException:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+    return Made(study, key_path, tokens, Counter(map(stratum, taken)))
+
+
+def _check(plan: Plan, films: Sequence[Film], folder: Path, key_path: Path) -> None:
+    if folder.exists():
+        raise DataError(f"{folder}: is already there; a study is not made over another one; give another folder")
+    if key_path.exists():
+        raise DataError(f"{key_path}: is already there; a key is not replaced; give another place with --key")
+    if key_path.resolve().is_relative_to(folder.resolve()):
+        raise RecipeError(f"--key: {key_path} is inside of the study's folder, which is served; give a place elsewhere")
+    if plan.queries > len(films):
+        raise RecipeError(f"--queries: {plan.queries} films are asked for, there are {len(films)}; ask for fewer")
+    if plan.queries < 2:
+        raise RecipeError(f"--queries: got {plan.queries}; at least 2, so that no film comes twice in a row")
+    if plan.queries < len(plan.readers) and plan.common < 1:
+        raise RecipeError(f"--queries: {plan.queries} films cannot be shared out to {len(plan.readers)} readers")
+    if plan.task == "visible":
+        labels = sorted({film.label for film in films})
+        if plan.common != 1:
+            raise RecipeError("--common: for --task visible every reader sees every film; leave it at 1")
+        if plan.positive not in labels or len(labels) < 2:
+            raise RecipeError(
+                f"--positive: got {plan.positive!r}; the class in which the finding is present, one of "
+                f"{', '.join(map(repr, labels))}, beside which there must be another class"
+            )
+        if plan.show_class:
+            raise RecipeError("--show-class: would state what --task visible asks; leave it out")
+
+
+def _slots(
+    plan: Plan,
+    films: Sequence[str],
+    practice: Sequence[str],
+    names: Sequence[str],
+    stratum: Callable[[str], tuple[str, str]],
+    rng: random.Random,
+) -> dict[str, list[design.Slot]]:
+    order = design.preference_slots if plan.task == "prefer" else design.rating_slots
+    shares = design.share_out(films, plan.readers, plan.common, stratum)
+    return {
+        reader: order(seen, practice, names, plan.repeats, stratum, random.Random(f"{rng.random()} {reader}"))
+        for reader, seen in shares.items()
+    }
+
+
+def _write_pictures(
+    plan: Plan,
+    originals: Path,
+    methods: Sequence[Method],
+    films: Sequence[str],
+    opaque: Mapping[tuple[str, str], str],
+    half: Path,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """Write every picture under its opaque name; return windows by film, and SHA-256 by name."""
+    windows: dict[str, tuple[float, float]] = {}
+    hashes: dict[str, str] = {}
+    with ThreadPoolExecutor(2) as pool:  # packing a picture takes longer than reading it
+        for done, film in enumerate(films, 1):
+            original = gray(originals / film, plan.range)
+            made = {ORIGINAL: original}
+            made |= {method.name: method.picture(film, original, plan.range) for method in methods}
+            columns = plan.display.columns(made, film)
+            windows[film] = plan.display.first_window(columns[ORIGINAL])
+            for name, data in zip(columns, pool.map(packed, columns.values()), strict=True):
+                hidden = opaque[film, name]
+                (half / "images" / f"{hidden}.png").write_bytes(data)
+                hashes[hidden] = digest(data)
+            progress(done, len(films))
+    return windows, dict(sorted(hashes.items()))  # sorted: their order would give films away
+
+
+def _queries(
+    plan: Plan,
+    slots: Mapping[str, Sequence[design.Slot]],
+    opaque: Mapping[tuple[str, str], str],
+    windows: Mapping[str, tuple[float, float]],
+    films: Mapping[str, Film],
+) -> tuple[dict[str, tuple[Query, ...]], dict[str, Sealed]]:
+    queries: dict[str, tuple[Query, ...]] = {}
+    sealed: dict[str, Sealed] = {}
+    for reader, seen in slots.items():
+        first: dict[tuple[str, frozenset[str]], str] = {}
+        shown = []
+        for slot in seen:
+            name = secrets.token_hex(6)
+            caption = films[slot.film].label if plan.show_class else ""
+            columns = tuple(opaque[slot.film, method] for method in slot.columns)
+            shown.append(Query(name, columns, windows[slot.film], slot.practice, caption))
+            same = slot.film, frozenset(slot.columns)
+            sealed[name] = Sealed(reader, slot.film, slot.practice, first[same] if slot.repeat else "")
+            first.setdefault(same, name)
+        queries[reader] = tuple(shown)
+    return queries, sealed
+
+
+def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    if not any(film.label for film in films):
+        notes.append("Classes of the films are unknown, so films were not drawn by class.")
+    if not any(film.quality for film in films):
+        notes.append("The quality of the films is unknown, so films were not drawn by quality.")
+    if not any(film.patient for film in films):
+        notes.append("Patients are unknown: intervals take every film for another patient.")
+    if len(practice) < plan.practice:
+        notes.append(f"{len(practice)} practice queries instead of {plan.practice}: all other films count.")
+    return tuple(notes)
+
+
+def _write_tokens(path: Path, tokens: Mapping[str, str]) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write("reader,token\n" + "".join(f"{reader},{token}\n" for reader, token in tokens.items()))

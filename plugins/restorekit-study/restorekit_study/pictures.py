@@ -1,0 +1,138 @@
+"""Images as readers get them: every column of a film at the same size, in the same window, with 16 bits.
+
+A file images/NAME.png holds 16 bits in two channels of 8: red is the high byte, green the low one, blue is 0. A browser
+reads such a file without loss, which it does not do with PNG of 16 bits. 0 is -1 (black) and 65535 is 1 (white).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from restorekit import DataError, read_image
+
+__all__ = ["Box", "Display", "gray", "packed", "unpacked"]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom as shares of the width and the height, 0 to 1."""
+WHITE = 65535
+PROPORTION = 0.01
+"""By how much the proportions of columns may differ."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """How the columns of a film are displayed; the same for all of them."""
+
+    window: tuple[float, float] | None = None
+    """Black and white in [-1, 1], for every film; None: from each original."""
+    same_size: bool = False
+    """All columns get the size of the smallest one."""
+    crop: Box | None = None
+    """What is kept."""
+    masks: tuple[Box, ...] = ()
+    """What is made black, such as names that are burned in; shares of the uncropped image."""
+
+    def sentence(self) -> str:
+        """Return what was done, for the pages."""
+        how = (
+            "The window at first is that of the original film, from its 0.5 to its 99.5 percentile"
+            if self.window is None
+            else f"The window at first is {self.window[0]:g} to {self.window[1]:g}, where the range is -1 to 1"
+        )
+        sized = " All columns of a film have the size of its smallest one." if self.same_size else ""
+        hidden = f" {len(self.masks)} area(s) are black in all columns." if self.masks else ""
+        cut = " All columns are cropped alike." if self.crop else ""
+        return (
+            f"{how}; it is the same for all columns, and a reader's changes apply to all of them.{sized}{hidden}{cut}"
+        )
+
+    def columns(self, images: dict[str, NDArray[np.float32]], film: str) -> dict[str, NDArray[np.float32]]:
+        """Return the images of a film as readers see them, by method.
+
+        Args:
+            images: (H, W) in [-1, 1] by method, the original first.
+            film: its name, for messages.
+
+        Raises:
+            DataError: if their proportions differ, or their sizes while `same_size` is False: readers would see
+                which is which.
+        """
+        sizes = {name: image.shape for name, image in images.items()}
+        first, (height, width) = next(iter(sizes.items()))
+        for name, (h, w) in sizes.items():
+            if abs(w / h - width / height) > PROPORTION * width / height:
+                raise DataError(
+                    f"{film}: {name} has {w}x{h} pixels, {first} {width}x{height}; columns need equal proportions"
+                )
+        if len(set(sizes.values())) > 1:
+            if not self.same_size:
+                listed = ", ".join(f"{name} {w}x{h}" for name, (h, w) in sizes.items())
+                raise DataError(
+                    f"{film}: sizes differ ({listed}), by which readers could see which is which; add --same-size to "
+                    "reduce all columns to the smallest"
+                )
+            least = min(sizes.values())
+            images = {name: _resized(image, least) for name, image in images.items()}
+        return {name: self._hidden(image) for name, image in images.items()}
+
+    def first_window(self, original: NDArray[np.float32]) -> tuple[float, float]:
+        """Return black and white for a film, from its original as readers see it."""
+        if self.window is not None:
+            return self.window
+        low, high = (round(float(v), 4) for v in np.percentile(original, (0.5, 99.5)))
+        return (low, high) if high - low > 0.01 else (-1.0, 1.0)
+
+    def _hidden(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        height, width = image.shape
+        image = image.copy()
+        for left, top, right, bottom in self.masks:
+            rows = slice(math.floor(top * height), math.ceil(bottom * height))
+            image[rows, math.floor(left * width) : math.ceil(right * width)] = -1
+        if self.crop is not None:
+            left, top, right, bottom = self.crop
+            image = image[int(top * height) : round(bottom * height), int(left * width) : round(right * width)]
+        return image
+
+
+def gray(path: Path, range: Sequence[float] | None = None) -> NDArray[np.float32]:
+    """Read a file as (H, W) in [-1, 1]; of three channels the mean is taken.
+
+    Raises:
+        DataError: if it cannot be read or is no plane image.
+    """
+    image = read_image(path, range=range)[0].numpy()
+    if image.ndim != 3:
+        raise DataError(f"{path}: has {image.ndim - 1} spatial sizes; readers can be shown plane images alone")
+    return np.asarray(image.mean(0), np.float32)
+
+
+def packed(image: NDArray[np.float32]) -> bytes:
+    """Return the PNG file of an image (H, W) in [-1, 1]."""
+    values = np.round((np.clip(image, -1, 1) + 1) / 2 * WHITE).astype(np.uint16)
+    pixels = np.stack([values >> 8, values & 255, np.zeros_like(values)], -1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def unpacked(data: bytes) -> NDArray[np.float32]:
+    """Return the image (H, W) in [-1, 1] of such a file, to 1/65535 of the range."""
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.asarray(image, np.uint16)
+    values = (pixels[..., 0] << 8) | pixels[..., 1]
+    return (values / WHITE * 2 - 1).astype(np.float32)
+
+
+def _resized(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if image.shape == size:
+        return image
+    small = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.clip(np.asarray(small, np.float32), -1, 1)

@@ -1,0 +1,173 @@
+"""The design of a study: balanced, never the same film twice in a row, blind, and refused where it cannot be kept."""
+
+import json
+import random
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from restorekit_study.design import column_orders, drawn, preference_slots, rating_slots, share_out
+from restorekit_study.files import digest
+from restorekit_study.pictures import Display, packed, unpacked
+
+from restorekit import DataError, write_image
+
+
+def stratum(name):
+    return int(name) % 3
+
+
+@given(st.integers(2, 6), st.integers(0, 40), st.integers())
+def test_columns_are_balanced_in_every_block(methods, count, seed):
+    names = [str(at) for at in range(methods)]
+    orders = column_orders(names, count, random.Random(seed))
+    assert len(orders) == count
+    whole = orders[: count - count % (2 * methods)]
+    for column in range(methods):
+        seen = Counter(order[column] for order in whole)
+        assert set(seen.values()) <= {len(whole) // methods}
+    left = Counter((a, b) for order in whole for at, a in enumerate(order) for b in order[at + 1 :])
+    assert all(n == left[b, a] for (a, b), n in left.items())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(4, 60), st.integers(2, 5), st.floats(0, 0.5), st.integers(), st.sampled_from(["prefer", "visible"]))
+def test_no_film_comes_twice_in_a_row_and_every_film_comes_as_planned(count, methods, repeats, seed, task):
+    films, names = [str(at) for at in range(count)], [f"m{at}" for at in range(methods)]
+    order = preference_slots if task == "prefer" else rating_slots
+    slots = order(films, ["p1", "p2"], names, repeats, stratum, random.Random(seed))
+    assert all(one.film != other.film for one, other in pairwise(slots))
+    assert [slot.practice for slot in slots[:3]] == [True, True, False]
+    once = [slot for slot in slots if not slot.practice and not slot.repeat]
+    if task == "prefer":
+        assert sorted(slot.film for slot in once) == sorted(films)
+    else:
+        expected = sorted((film, (name,)) for film in films for name in names)
+        assert sorted((slot.film, slot.columns) for slot in once) == expected
+    for at, slot in enumerate(slots):
+        if slot.repeat:
+            before = [one for one in slots[:at] if one.film == slot.film and set(one.columns) == set(slot.columns)]
+            assert len(before) == 1
+            assert task == "visible" or before[0].columns != slot.columns
+
+
+@given(st.integers(1, 200), st.data())
+def test_drawn_films_have_the_shares_of_the_strata(count, data):
+    films = [str(at) for at in range(count)]
+    take = data.draw(st.integers(1, count))
+    found = drawn(films, stratum, take, random.Random(0))
+    assert len(set(found)) == take
+    for value in range(3):
+        exact = take * len([film for film in films if stratum(film) == value]) / count
+        assert abs(sum(stratum(film) == value for film in found) - exact) < 1
+
+
+@given(st.integers(4, 100), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+def test_common_films_are_seen_by_all_and_others_by_one(count, common):
+    shares = share_out([str(at) for at in range(count)], ["a", "b", "c"], common, stratum)
+    seen = Counter(film for films in shares.values() for film in films)
+    assert Counter(seen.values())[3] == round(common * count)
+    assert len(seen) == count
+    assert set(seen.values()) <= {1, 3}
+
+
+def test_key_is_published_first_and_readers_get_no_names(example):
+    one = example()
+    assert one.published == [digest(one.key.read_bytes())] == [one.study.key_sha256]
+    shown = (one.folder / "study.json").read_text()
+    assert not any(word in shown for word in ("soft", "sharp", "ill/", "well/", ".png", "films/"))
+    assert one.opened().shown_sha256 == one.study.shown_digest()
+    assert one.key.stat().st_mode & 0o077 == (one.folder / "tokens.csv").stat().st_mode & 0o077 == 0
+
+
+def test_same_seed_gives_the_same_design_and_readers_have_orders_of_their_own(example):
+    def design(one):
+        key = one.opened()
+        return {
+            reader: [(key.queries[q.id].film, [key.images[name][1] for name in q.columns]) for q in queries]
+            for reader, queries in one.study.queries.items()
+        }
+
+    first, second, other = design(example("a", seed=3)), design(example("b", seed=3)), design(example("c", seed=4))
+    assert first == second != other
+    assert first["anna"] != first["ben"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_packed_picture_keeps_16_bits(seed):
+    image = np.random.default_rng(seed).uniform(-1, 1, (7, 9)).astype(np.float32)
+    assert np.abs(unpacked(packed(image)) - image).max() <= 1 / 65535 + 1e-6
+
+
+def test_mask_and_crop_hide_the_same_part_of_every_column():
+    display = Display(masks=((0, 0, 0.5, 0.25),), crop=(0, 0, 1, 0.5))
+    found = display.columns({"original": np.ones((8, 8), np.float32), "other": np.full((8, 8), 0.5, np.float32)}, "f")
+    for image, value in ((found["original"], 1), (found["other"], 0.5)):
+        assert image.shape == (4, 8)
+        assert (image[:2, :4] == -1).all()
+        assert (image[2:] == value).all()
+
+
+def test_sizes_that_differ_are_refused_or_reduced_to_the_smallest():
+    images = {"original": np.zeros((8, 16), np.float32), "small": np.zeros((4, 8), np.float32)}
+    with pytest.raises(DataError, match="--same-size"):
+        Display().columns(images, "f")
+    assert {image.shape for image in Display(same_size=True).columns(images, "f").values()} == {(4, 8)}
+    with pytest.raises(DataError, match="equal proportions"):
+        Display(same_size=True).columns({**images, "tall": np.zeros((16, 8), np.float32)}, "f")
+
+
+def test_study_of_folders_and_a_restorer_is_made_by_the_command(films, run, tmp_path):
+    table = tmp_path / "films.csv"
+    table.write_text(
+        "path,class,quality,patient\n"
+        + "".join(
+            f"{'ill' if at % 3 == 0 else 'well'}/{at:03d}.png,c{at % 2},{at / 60},p{at // 2}\n" for at in range(60)
+        )
+    )
+    folders = [f"blurred={films / 'soft'}", "part:tv"]
+    printed = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s", "--table", table, "--queries", 12)
+    assert printed.code == 0, printed.err
+    assert printed.out.index("SHA-256 of the sealed key") < printed.out.index("class c0, quality high: 2 films")
+    key = json.loads((tmp_path / "s.key.json").read_text())
+    assert list(key["sources"]) == ["original", "blurred", "part:tv"]
+    again = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s")
+    assert again.code == 2
+    assert "already there" in again.err
+
+
+def test_method_that_lacks_a_film_is_refused_and_may_be_left_out(films, run, tmp_path):
+    for at in range(1, 10):
+        image = np.zeros((1, 24, 24), np.float32)
+        write_image(tmp_path / "few" / ("ill" if at % 3 == 0 else "well") / f"{at:03d}.tif", image)
+    printed = run("make", tmp_path / "few", "--films", films / "films", "-o", tmp_path / "s", "--queries", 4)
+    assert printed.code == 2
+    assert "lacks 51 of 60 films" in printed.err
+    assert "ill/000.png" in printed.err
+    assert not (tmp_path / "s").exists()
+    arguments = ("--films", films / "films", "-o", tmp_path / "s", "--queries", 4, "--skip-missing")
+    assert run("make", tmp_path / "few", *arguments).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--queries", 100], "--queries"),
+        (["--readers", "anna,anna"], "--readers"),
+        (["--mask", "0,0,1"], "--mask"),
+        (["--window", 1, 0], "--window"),
+        (["--task", "visible"], "--positive"),
+        (["--task", "guess"], "--task"),
+        (["--key", "STUDY/key.json"], "--key"),
+    ],
+)
+def test_plan_that_cannot_be_kept_is_refused_in_one_line(films, run, tmp_path, options, named):
+    options = [str(one).replace("STUDY", str(tmp_path / "s")) for one in options]
+    printed = run("make", films / "soft", "--films", films / "films", "-o", tmp_path / "s", "--queries", 20, *options)
+    assert printed.code != 0
+    assert named in printed.err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,175 @@
+"""Scores against a calculation by hand from the CSV, what is printed first, and what was changed."""
+
+import csv
+import json
+import math
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_score_of_a_preference_study_agrees_with_a_calculation_from_the_csv(example, run, tmp_path, fond_of):
+    one = example()
+    one.choose(fond_of(sharp=4, soft=1, original=2))
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 0, printed.err
+    choices = [
+        row for row in rows(tmp_path / "out" / "choices.csv") if row["practice"] == "False" and not row["repeats"]
+    ]
+    assert len(choices) == 90
+    table = rows(tmp_path / "out" / "tables.csv")
+    ratio = {(row["reader"], row["method"]): row for row in table if row["table"] == "selection ratio"}
+    for reader in ("anna", "ben", "cleo"):
+        counts = Counter(row["method"] for row in choices if row["reader"] == reader)
+        for method in ("original", "soft", "sharp"):
+            assert float(ratio[reader, method]["value"]) == pytest.approx(counts[method] / 30)
+    overall = Counter(row["method"] for row in choices)
+    assert float(ratio["Overall, these readers", "sharp"]["value"]) == pytest.approx(overall["sharp"] / 90)
+
+    # Fleiss' kappa, written out: films x methods counts of three readers
+    films = sorted({row["film"] for row in choices})
+    table_of = [Counter(row["method"] for row in choices if row["film"] == film) for film in films]
+    agreed = sum((sum(n * n for n in counts.values()) - 3) / 6 for counts in table_of) / len(films)
+    chance = sum((overall[method] / 90) ** 2 for method in overall)
+    (fleiss,) = [row for row in table if row["table"] == "agreement" and row["reader"] == "Fleiss' kappa"]
+    assert float(fleiss["value"]) == pytest.approx((agreed - chance) / (1 - chance))
+
+    # the interval for one reader of independent films: Wilson's with t and the variance of n - 1
+    p = Counter(row["method"] for row in choices if row["reader"] == "ben")["sharp"] / 30
+    z, n = stats.t.ppf(0.975, 29), 29
+    centre, reach = (
+        (p + z * z / 2 / n) / (1 + z * z / n),
+        z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n**2),
+    )
+    assert float(ratio["ben", "sharp"]["low"]) == pytest.approx(centre - reach)
+    assert float(ratio["ben", "sharp"]["high"]) == pytest.approx(centre + reach)
+
+
+def test_page_states_first_that_there_are_fewer_choices_than_planned(example, run, tmp_path, fond_of):
+    one = example()
+    one.choose(fond_of(), most=10)
+    assert run("score", one.folder, "-o", tmp_path / "out").code == 0
+    page = (tmp_path / "out" / "score.html").read_text()
+    assert page.index("the planner asked for 385") < page.index('<ul class="lead">')
+    assert one.study.key_sha256 in page
+    assert "http" not in page.replace("http://www.w3.org", "")  # it needs no network
+
+
+def test_page_of_scores_is_readable_on_a_desktop_and_a_phone(example, run, tmp_path, browsed, fond_of):
+    one = example()
+    one.choose(fond_of(sharp=3))
+    assert run("score", one.folder, "-o", tmp_path / "out", "--paper", "quality").code == 0
+    for looked in browsed(tmp_path / "out" / "score.html"):
+        assert looked["findings"] == []
+        assert looked["tables"] >= 8
+
+
+def test_reader_who_always_takes_one_column_is_reported_and_no_method_gains(example, run, tmp_path):
+    one = example(queries=36, repeats=0)
+    one.choose(lambda shown: 0)
+    assert run("score", one.folder, "-o", tmp_path / "out").code == 0
+    ratios = [row for row in rows(tmp_path / "out" / "tables.csv") if row["table"] == "selection ratio"]
+    assert {round(float(row["value"]), 6) for row in ratios} == {round(1 / 3, 6)}  # 36 is whole blocks of 6 orders
+    assert "prefers some columns" in (tmp_path / "out" / "score.html").read_text()
+
+
+def test_repeats_measure_a_reader_against_themselves(example, run, tmp_path):
+    one = example(repeats=0.2)
+    one.choose(lambda shown: shown["methods"].index("soft" if shown["repeats"] else "sharp"))
+    assert run("score", one.folder, "-o", tmp_path / "out").code == 0
+    table = [row for row in rows(tmp_path / "out" / "tables.csv") if row["table"] == "repeats"]
+    assert {(row["value"], row["n"]) for row in table} == {("0", "6")}
+
+
+def test_visible_study_gives_areas_of_one_and_a_half_where_ratings_are_perfect_and_constant(example, run, tmp_path):
+    one = example(task="visible", positive="ill", queries=12)
+
+    def rule(shown):
+        return 3 if shown["methods"][0] == "soft" else 5 if shown["film"].label == "ill" else 1
+
+    one.choose(rule)
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 0, printed.err
+    areas = {
+        (r["reader"], r["method"]): float(r["value"])
+        for r in rows(tmp_path / "out" / "tables.csv")
+        if r["table"] == "area"
+    }
+    assert areas["anna", "sharp"] == 1
+    assert areas["cleo", "soft"] == 0.5
+
+
+def corrupt(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as connection:
+        for name in ("log_is_not_changed", "log_is_not_deleted"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE choice SET value = (value + 1) % 3 WHERE rowid = 5",
+        "DELETE FROM choice WHERE rowid = 5",
+        "DELETE FROM log WHERE seq = 7",
+        "UPDATE log SET body = replace(body, '\"value\":0', '\"value\":1') WHERE seq = (SELECT min(seq) FROM log "
+        "WHERE body LIKE '%\"value\":0%')",
+        "UPDATE log SET at = '2020-01-01' WHERE seq = 3",
+    ],
+)
+def test_changed_database_is_seen(example, run, tmp_path, statement, fond_of):
+    one = example()
+    one.choose(fond_of())
+    corrupt(one.folder / "choices.db", statement)
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 3
+    assert "choice" in printed.err or "log entry" in printed.err
+    page = (tmp_path / "out" / "score.html").read_text()
+    assert page.index("Something was changed") < page.index('<ul class="lead">')
+
+
+def test_log_that_is_cut_off_is_seen_by_a_receipt_alone(example, run, tmp_path, fond_of):
+    one = example()
+    one.choose(fond_of())
+    last = one.study.queries["cleo"][-1].id
+    with sqlite3.connect(one.folder / "choices.db") as connection:
+        (receipt,) = connection.execute("SELECT substr(digest, 1, 16) FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+    connection.close()
+    assert run("score", one.folder, "-o", tmp_path / "before", "--receipt", f"cleo={receipt}").code == 0
+    corrupt(one.folder / "choices.db", f"DELETE FROM choice WHERE query = '{last}'")
+    corrupt(one.folder / "choices.db", "DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
+    assert run("score", one.folder, "-o", tmp_path / "unseen").code == 0
+    printed = run("score", one.folder, "-o", tmp_path / "out", "--receipt", f"cleo={receipt}")
+    assert printed.code == 3
+    assert receipt in printed.err
+
+
+def test_exchanged_key_and_changed_image_are_seen(example, run, tmp_path, fond_of):
+    one = example()
+    one.choose(fond_of())
+    key = json.loads(one.key.read_text())
+    name, (film, method) = next(iter(key["images"].items()))
+    other = next(n for n, (f, m) in key["images"].items() if f == film and m != method)
+    key["images"][name], key["images"][other] = key["images"][other], key["images"][name]
+    one.key.write_text(json.dumps(key))
+    image = one.folder / "images" / f"{name}.png"
+    image.write_bytes(image.read_bytes() + b"x")
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 3
+    assert "is not the key whose SHA-256 was published" in printed.err
+    assert f"{name}.png: was changed" in printed.err
+
+
+def test_score_without_choices_is_refused(example, run, tmp_path):
+    printed = run("score", example().folder, "-o", tmp_path / "out")
+    assert printed.code == 2
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,136 @@
+"""The server: no token, nothing; only a reader's own turn; TLS; and what is printed of a network without it."""
+
+import http.client
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+from contextlib import contextmanager
+
+import pytest
+from restorekit_study.serving import StudyServer, _context
+from restorekit_study.store import Store
+
+
+@contextmanager
+def running(one, certificate=None):
+    with Store.open(one.folder, one.study) as store:
+        tls = _context(certificate, None) if certificate else None
+        with StudyServer(("127.0.0.1", 0), one.study, one.folder, store, tls) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            try:
+                yield server.server_address[1]
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+def ask(port, path, token=None, body=None, raw=None, tls=None):
+    """Return status, headers and body of a request."""
+    made = http.client.HTTPSConnection if tls else http.client.HTTPConnection
+    connection = made("localhost", port, timeout=20, **({"context": tls} if tls else {}))
+    try:
+        data = raw if raw is not None else None if body is None else json.dumps(body)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        connection.request("GET" if data is None else "POST", path, data, headers)
+        got = connection.getresponse()
+        return got.status, got.headers, got.read()
+    finally:
+        connection.close()
+
+
+def test_nothing_but_the_empty_page_is_sent_without_a_token(example):
+    one = example(queries=4)
+    image = next(iter(one.study.images))
+    with running(one) as port:
+        status, headers, page = ask(port, "/")
+        assert status == 200
+        assert not any(name.encode() in page for name in one.study.images)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        for path in ("/state", f"/image/{image}", "/nothing"):
+            assert ask(port, path)[0] == 401
+            assert ask(port, path, "wrong")[0] == 401
+        assert ask(port, "/choice", "wrong", {"query": "x"})[0] == 401
+
+
+def test_reader_gets_their_own_queries_and_no_file_outside_of_the_study(example):
+    one = example(queries=4)
+    with running(one) as port:
+        state = json.loads(ask(port, "/state", one.tokens["ben"])[2])
+        assert [query["id"] for query in state["queries"]] == [query.id for query in one.study.queries["ben"]]
+        assert ask(port, f"/image/{state['queries'][0]['columns'][0]}", one.tokens["ben"])[0] == 200
+        for path in ("/image/../study.json", "/image/..%2Ftokens.csv", "/image/", "/tokens.csv"):
+            assert ask(port, path, one.tokens["ben"])[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"), [("{", 400), ("[]", 400), ("{}", 400), ("x" * 20_000, 413), ('{"query": 1, "value": 0}', 400)]
+)
+def test_request_that_makes_no_sense_is_refused_and_the_server_goes_on(example, raw, status):
+    one = example(queries=4)
+    with running(one) as port:
+        assert ask(port, "/consent", one.tokens["anna"], {})[0] == 200
+        assert ask(port, "/choice", one.tokens["anna"], raw=raw)[0] == status
+        assert ask(port, "/state", one.tokens["anna"])[0] == 200
+
+
+def test_choice_without_consent_or_out_of_turn_is_a_conflict(example):
+    one = example(queries=4)
+    first, second, *_ = one.study.queries["anna"]
+    with running(one) as port:
+        body = {"query": first.id, "value": 0, "seconds": 1, "number": "a"}
+        assert ask(port, "/choice", one.tokens["anna"], body)[0] == 409
+        ask(port, "/consent", one.tokens["anna"], {})
+        assert ask(port, "/choice", one.tokens["anna"], {**body, "query": second.id})[0] == 409
+        assert ask(port, "/choice", one.tokens["ben"], body)[0] == 409
+        assert ask(port, "/choice", one.tokens["anna"], body)[0] == 200
+        assert ask(port, "/choice", one.tokens["anna"], body)[0] == 200  # sent twice
+        assert json.loads(ask(port, "/state", one.tokens["anna"])[2])["choices"] == {first.id: 0}
+
+
+def test_changed_image_is_not_shown(example):
+    one = example(queries=4)
+    name = one.study.queries["anna"][0].columns[0]
+    (one.folder / "images" / f"{name}.png").write_bytes(b"another picture")
+    with running(one) as port:
+        assert ask(port, f"/image/{name}", one.tokens["anna"])[0] == 500
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed; it makes a certificate")
+def test_pages_are_encrypted_with_a_certificate(example, tmp_path):
+    pem, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    call = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    options = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(pem)]
+    subprocess.run([*call, *options], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + key.read_text())
+    one = example(queries=4)
+    with running(one, pem) as port:
+        trusted = ssl.create_default_context(cafile=str(pem))
+        assert ask(port, "/state", one.tokens["anna"], tls=trusted)[0] == 200
+        with pytest.raises((http.client.HTTPException, OSError)):
+            ask(port, "/state", one.tokens["anna"])
+
+
+def test_export_writes_blind_choices_and_is_refused_without_an_option(example, run, tmp_path):
+    one = example(queries=4)
+    one.choose(lambda shown: 1)
+    assert run("export", one.folder).code == 2
+    assert run("export", one.folder, "--csv", tmp_path / "c.csv", "--backup", tmp_path / "b.db").code == 0
+    text = (tmp_path / "c.csv").read_text()
+    assert len(text.splitlines()) == 1 + 3 * 7
+    assert not any(name in text for name in ("soft", "sharp", ".png"))
+    assert run("export", one.folder, "--backup", tmp_path / "b.db").code == 2
+
+
+def test_offline_file_of_another_study_is_refused(example, run, tmp_path):
+    one, other = example("one", queries=4), example("other", queries=4)
+    first = one.study.queries["anna"][0].id
+    choice = {"query": first, "value": 1, "seconds": 1.0, "number": "a"}
+    saved = {"study": one.study.key_sha256, "reader": "anna", "consented": "now", "choices": [choice]}
+    (tmp_path / "file.json").write_text(json.dumps(saved))
+    printed = run("export", other.folder, "--take", tmp_path / "file.json")
+    assert printed.code == 2
+    assert "is of another study" in printed.err
+    assert run("export", one.folder, "--take", tmp_path / "file.json").code == 0

@@ -1,0 +1,310 @@
+"""Every statistic against closed forms, other libraries, printed examples and simulated readers."""
+
+import math
+
+import numpy as np
+import pytest
+from restorekit_study import planning
+from restorekit_study.agreement import agreement, cohen, fleiss, krippendorff_alpha
+from restorekit_study.mrmc import analyse, areas, from_areas
+from restorekit_study.preference import Sample, bradley_terry, fixed_readers, random_readers, wilson
+from restorekit_study.simulation import PreferenceModel, RatingModel
+from scipy import special, stats
+from sklearn.metrics import roc_auc_score
+
+from restorekit import DataError, RecipeError
+
+# ---------------------------------------------------------------- multi-reader multi-case
+
+VAN_DYKE = np.array(
+    [
+        [0.91964573, 0.85877617, 0.90386473, 0.97310789, 0.82979066],
+        [0.94782609, 0.90531401, 0.92173913, 0.99935588, 0.92995169],
+    ]
+)
+"""Areas of five readers by two methods: Van Dyke's study, as OR-DBM MRMC 2.51 prints them (jackknife, trapezoidal)."""
+VAR, COV1, COV2, COV3 = 0.00080229, 0.00034661, 0.00034407, 0.00023903
+"""What it prints of their covariances."""
+
+
+def covariances(methods, readers):
+    matrix = np.empty((methods, readers, methods, readers))
+    for i, j, k, m in np.ndindex(matrix.shape):
+        matrix[i, j, k, m] = (VAR if j == m else COV2) if i == k else (COV1 if j == m else COV3)
+    return matrix.reshape(methods * readers, methods * readers)
+
+
+def test_analysis_gives_the_printed_digits_of_the_van_dyke_study():
+    found = from_areas(VAN_DYKE, covariances(2, 5))
+    assert [f"{found.squares[name]:.8f}" for name in ("T", "R", "TR")] == ["0.00479617", "0.00383620", "0.00055103"]
+    assert f"{found.both.statistic:.2f}" == "4.46"
+    assert f"{found.both.freedom[1]:.2f}" == "15.26"
+    assert f"{found.both.p:.4f}" == "0.0517"
+    assert f"{found.cases.statistic:.3f}" == "5.476"  # printed: 5.47595, of covariances with more digits
+    assert f"{found.cases.p:.4f}" == "0.0193"
+    assert f"{found.readers.statistic:.2f}" == "8.70"
+    assert f"{found.readers.p:.4f}" == "0.0420"
+    printed = {
+        "both": (0.02075, -0.08796, 0.00036),
+        "cases": (0.01872, -0.08049, -0.00711),
+        "readers": (0.01485, -0.08502, -0.00258),
+    }
+    for name, numbers in printed.items():
+        one = found.differences[name][0, 1]
+        assert f"{one.value:.5f}" == "-0.04380"
+        assert [one.error, *one.interval] == pytest.approx(numbers, abs=6e-6)  # covariances have 8 digits
+    means = [(f"{one.value:.8f}", f"{one.error:.8f}") for one in found.means["readers"]]
+    assert means == [("0.89703704", "0.02482994"), ("0.94083736", "0.01615303")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dbm_of_pseudovalues_is_obuchowski_rockette_with_jackknife(seed):
+    ratings, truth = RatingModel((1.0, 1.3, 1.6)).study(4, 15, 25, np.random.default_rng(seed))
+    found = analyse(np.round(ratings), truth)
+    assert found.dbm.statistic == pytest.approx(found.both.statistic)
+    assert found.dbm.freedom == pytest.approx(found.both.freedom)
+
+
+def test_areas_and_their_covariance_are_those_of_the_definitions():
+    ratings, truth = RatingModel((1.0, 1.5)).study(3, 8, 11, np.random.default_rng(5))
+    ratings = np.round(2 * ratings)
+    found = areas(ratings, truth)
+    left = np.empty((2, 3, 19))
+    for m, r in np.ndindex(2, 3):
+        assert found.values[m, r] == pytest.approx(roc_auc_score(truth, ratings[m, r]))
+        for case in range(19):
+            rest = np.arange(19) != case
+            left[m, r, case] = roc_auc_score(truth[rest], ratings[m, r, rest])
+    assert found.covariance == pytest.approx(18 / 19 * 19 * np.cov(left.reshape(6, 19), bias=True))
+    assert found.pseudovalues.mean(-1) == pytest.approx(found.values)
+    # DeLong: the placements of the two classes, written out for one area
+    high, low = ratings[0, 0, truth], ratings[0, 0, ~truth]
+    above = (high[:, None] > low) + 0.5 * (high[:, None] == low)
+    expected = above.mean(1).var(ddof=1) / 8 + above.mean(0).var(ddof=1) / 11
+    assert areas(ratings, truth, "delong").covariance[0, 0] == pytest.approx(expected)
+
+
+def test_readers_only_analysis_is_a_paired_t_test():
+    found = from_areas(VAN_DYKE, covariances(2, 5))
+    expected = stats.ttest_rel(*VAN_DYKE)
+    assert found.readers.p == pytest.approx(expected.pvalue)
+
+
+def test_one_reader_or_one_case_of_a_class_is_refused():
+    with pytest.raises(DataError, match="at least 2 of each"):
+        from_areas(VAN_DYKE[:, :1], np.zeros((2, 2)))
+    with pytest.raises(DataError, match="1 cases with the finding"):
+        areas(np.zeros((2, 2, 5)), np.arange(5) == 0)
+
+
+# ---------------------------------------------------------------- preferences and agreement
+
+
+def test_interval_of_one_reader_is_wilsons():
+    choices = np.arange(50) % 5 == 0
+    sample = Sample(np.zeros(50, int), choices.astype(int), np.arange(50), 1, 2)
+    one = fixed_readers(sample, sample.chosen(1), share=True)
+    assert one.interval == pytest.approx(wilson(0.2, 49, stats.t.ppf(0.975, 49)))
+    from statsmodels.stats.proportion import proportion_confint
+
+    assert wilson(0.2, 50) == pytest.approx(proportion_confint(10, 50, method="wilson"))
+
+
+def test_interval_of_readers_who_share_no_film_is_the_t_test_of_their_ratios():
+    rng = np.random.default_rng(0)
+    sample = PreferenceModel((0, 1), reader_spread=0.5).study(rng.normal(0, 0.5, (5, 2)), 200, rng, common=0).sample
+    ratios = sample.counts()[:, 1] / sample.counts().sum(1)
+    one = random_readers(sample, sample.chosen(1), share=True)
+    low, high = stats.ttest_1samp(ratios, 0).confidence_interval(0.95)
+    slope = 1 / one.value / (1 - one.value)  # of the logit
+    assert special.logit(one.interval) == pytest.approx(
+        special.logit(one.value) + slope * (np.array([low, high]) - one.value)
+    )
+    gap = random_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert gap.p == pytest.approx(stats.ttest_1samp(2 * ratios - 1, 0).pvalue)
+
+
+def test_films_of_one_patient_widen_the_interval():
+    choices = np.repeat(np.arange(20) % 2, 5)
+    apart = Sample(np.zeros(100, int), choices, np.arange(100), 1, 2)
+    together = Sample(np.zeros(100, int), choices, np.repeat(np.arange(20), 5), 1, 2)
+    low, high = fixed_readers(apart, apart.chosen(1), share=True).interval
+    wide_low, wide_high = fixed_readers(together, together.chosen(1), share=True).interval
+    assert wide_high - wide_low > 2 * (high - low)
+
+
+def test_bradley_terry_strengths_are_the_logs_of_the_ratios():
+    method = np.repeat([0, 1, 2], [50, 30, 20])
+    found, damped = bradley_terry(Sample(np.zeros(100, int), method, np.arange(100), 1, 3))
+    logs = np.log([0.5, 0.3, 0.2])
+    assert [one.value for one in found] == pytest.approx(list(logs - logs.mean()), abs=1e-6)
+    assert not damped
+    assert bradley_terry(Sample(np.zeros(9, int), np.zeros(9, int), np.arange(9), 1, 3))[1]
+
+
+def test_kappas_of_two_readers_are_those_of_their_definitions():
+    one = np.array([0, 0, 1, 1, 2, 2, 0, 1, 2, 0.0])
+    other = np.array([0, 1, 1, 1, 2, 0, 0, 1, 2, 0.0])
+    agreed = (one == other).mean()
+    chance = sum((one == c).mean() * (other == c).mean() for c in range(3))
+    assert cohen(one, other, "nominal") == pytest.approx((agreed - chance) / (1 - chance))
+    pooled = sum((np.concatenate([one, other]) == c).mean() ** 2 for c in range(3))
+    scott = (agreed - pooled) / (1 - pooled)  # Fleiss' kappa of two readers is Scott's pi
+    assert fleiss(np.array([one, other])) == pytest.approx(scott)
+    # Krippendorff: nominal alpha of n films and two readers is Scott's pi with a correction for 2 n values
+    assert krippendorff_alpha(np.array([one, other]), "nominal") == pytest.approx(1 - (1 - scott) * (1 - 1 / 20))
+
+
+def test_agreement_needs_shared_films():
+    nan = math.nan
+    found = agreement(np.array([[0, 1, nan, nan], [nan, nan, 1, 0]]), np.arange(4), "nominal")
+    assert found.fleiss is None
+    assert found.alpha is None
+    assert found.pairs == {(0, 1): (0, None)}
+
+
+# ---------------------------------------------------------------- simulated readers
+
+
+def test_simulated_readers_without_spread_choose_by_the_softmax():
+    rng = np.random.default_rng(1)
+    model = PreferenceModel((0.0, 0.5, 1.0))
+    sample = model.study(np.zeros((2, 3)), 4000, rng).sample
+    expected = np.exp([0, 0.5, 1]) / np.exp([0, 0.5, 1]).sum()
+    assert sample.counts().sum(0) / 8000 == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 8000))
+    assert model.ratios(np.zeros((1, 3)), rng)[0] == pytest.approx(expected)
+
+
+def test_bias_for_a_column_favours_no_method_and_fatigue_shows_at_the_end():
+    rng = np.random.default_rng(2)
+    biased = PreferenceModel((0.0, 0.0, 0.0), column_bias=(2.0, 0.0, 0.0)).study(np.zeros((2, 3)), 3000, rng)
+    assert (biased.column == 0).mean() > 0.7
+    assert biased.sample.counts().sum(0) / 6000 == pytest.approx([1 / 3] * 3, abs=0.03)
+    tired = PreferenceModel((0.0, 3.0), fatigue=1.0).study(np.zeros((1, 2)), 6000, rng)
+    best = tired.sample.method == 1
+    assert best[tired.order < 1000].mean() > best[tired.order >= 5000].mean() + 0.2
+
+
+SCENARIOS = {
+    "films shared by all": (PreferenceModel((0.0, 0.5, 1.0), 0.6, 0.5), 4, 200, 1.0),
+    "films dealt out": (PreferenceModel((0.0, 0.5, 1.0), 0.4, 0.7), 4, 400, 0.0),
+    "five methods, two hardly ever chosen": (PreferenceModel((0.9, 0.5, -1.0, 1.0, -1.0), 0.4, 0.5), 4, 400, 0.0),
+}
+"""Model, readers, films, and the share of films that all see."""
+
+
+def coverage(model, readers, films, common, studies, rng):
+    """Return, by statistic, errors of estimates and the share of intervals that hold the truth."""
+    methods = len(model.quality)
+    others = model.ratios(model.tastes(20_000, rng), rng, films=20).mean(0)
+    tastes = model.tastes(readers, rng)
+    these = model.ratios(tastes, rng, films=20_000)
+    errors, held = {}, {}
+    for _ in range(studies):
+        fixed = model.study(tastes, films, rng, common=common).sample
+        drawn = model.study(model.tastes(readers, rng), films, rng, common=common).sample
+        pooled = np.bincount(fixed.reader, minlength=readers) @ these / len(fixed.reader)
+        for name, sample, truth, estimate in (
+            ("these readers", fixed, pooled, fixed_readers),
+            ("readers like these", drawn, others, random_readers),
+        ):
+            found = [estimate(sample, sample.chosen(m), share=True) for m in range(methods)]
+            true = list(truth)
+            found.append(estimate(sample, sample.chosen(0) - sample.chosen(1), share=False))
+            true.append(truth[0] - truth[1])
+            for at, (one, value) in enumerate(zip(found, true, strict=True)):
+                errors.setdefault((name, at), []).append(one.value - value)
+                inside = one.interval is not None and one.interval[0] <= value <= one.interval[1]
+                held.setdefault((name, at), []).append(inside)
+    return errors, held
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    ("studies", "low", "high"),
+    [
+        (40, 0.8, 1.0),
+        pytest.param(1000, 0.93, 0.97, marks=[pytest.mark.full, pytest.mark.timeout(2000)]),
+    ],
+)
+def test_intervals_of_ratios_hold_the_truth_as_often_as_they_state(scenario, studies, low, high):
+    errors, held = coverage(*SCENARIOS[scenario], studies, np.random.default_rng(7))
+    for name, found in held.items():
+        assert low <= np.mean(found) <= high, (name, np.mean(found))
+    for name, found in errors.items():  # bias within what chance allows, at 4 standard errors
+        assert abs(np.mean(found)) < 4 * np.std(found) / math.sqrt(studies) + 0.003, (name, np.mean(found))
+
+
+@pytest.mark.parametrize(
+    ("studies", "low", "high"),
+    [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.98, marks=[pytest.mark.full, pytest.mark.timeout(2000)])],
+)
+def test_intervals_of_area_differences_hold_the_truth(studies, low, high):
+    rng = np.random.default_rng(3)
+    model = RatingModel((1.2, 1.2))
+    found = [analyse(*model.study(5, 40, 40, rng)) for _ in range(studies)]
+    one = [study.differences["both"][0, 1] for study in found]
+    assert low <= np.mean([each.interval[0] <= 0 <= each.interval[1] for each in one]) <= high
+    means = [study.means["both"][0] for study in found]
+    variance = model.case + model.method_case + model.reader_case + model.rest
+    area = stats.norm.cdf(1.2 / math.sqrt(2 * variance + 4 * model.reader))
+    assert abs(np.mean([one.value for one in means]) - area) < 0.01
+    assert low <= np.mean([one.interval[0] <= area <= one.interval[1] for one in means]) <= high
+
+
+@pytest.mark.full
+@pytest.mark.timeout(2500)
+def test_intervals_of_agreement_hold_the_truth():
+    rng = np.random.default_rng(4)
+    model = PreferenceModel((0.0, 0.5, 1.0), reader_spread=0.3, film_spread=1.5)
+    tastes = model.tastes(3, rng)
+
+    def choices(films):
+        sample = model.study(tastes, films, rng).sample
+        values = np.empty((3, films))
+        values[sample.reader, sample.cluster] = sample.method
+        return values
+
+    large = choices(60_000)
+    truth = {"fleiss": fleiss(large), "alpha": krippendorff_alpha(large, "nominal")}
+    truth["cohen"] = cohen(large[0], large[1], "nominal")
+    held = {name: [] for name in truth}
+    for _ in range(1000):
+        found = agreement(choices(100), np.arange(100), "nominal")
+        for name, one in (("fleiss", found.fleiss), ("alpha", found.alpha), ("cohen", found.pairs[0, 1][1])):
+            held[name].append(one.interval[0] <= truth[name] <= one.interval[1])
+    for name, inside in held.items():
+        assert 0.93 <= np.mean(inside) <= 0.97, (name, np.mean(inside))
+
+
+# ---------------------------------------------------------------- planner
+
+
+def test_planned_choices_reach_the_margin_and_no_fewer_do():
+    count = planning.choices_for_margin(0.05)
+    assert count == 385  # 1.96^2 / 4 / 0.05^2 = 384.1
+    low, high = wilson(0.5, count)
+    assert (high - low) / 2 <= 0.05
+
+
+def test_planned_power_is_reached_in_simulated_studies():
+    rng = np.random.default_rng(6)
+    count = planning.choices_for_difference(0.45, 0.30)
+    drawn = rng.multinomial(count, [0.45, 0.30, 0.25], size=4000)
+    gap = (drawn[:, 0] - drawn[:, 1]) / count
+    error = np.sqrt((drawn[:, 0] + drawn[:, 1]) / count - gap**2) / math.sqrt(count)
+    assert np.mean(np.abs(gap) / error > 1.96) == pytest.approx(0.8, abs=0.03)
+
+
+def test_spread_of_readers_bounds_what_more_films_can_give():
+    endless = planning.random_reader_margin(4, 10**9, 0.5, 0.1)
+    assert endless == pytest.approx(stats.t.ppf(0.975, 3) * 0.1 / 2, rel=1e-3)
+    least = planning.readers_for_margin(0.05, 0.5, 0.1)
+    assert planning.random_reader_margin(least, 10**9, 0.5, 0.1) < 0.05
+    assert planning.random_reader_margin(least - 1, 10**9, 0.5, 0.1) > 0.05
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, 2])
+def test_margin_that_is_no_share_is_refused(value):
+    with pytest.raises(RecipeError, match="--margin"):
+        planning.choices_for_margin(value)

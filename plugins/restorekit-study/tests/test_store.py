@@ -1,0 +1,140 @@
+"""Choices in the database: one a query, in order, none lost when the server is killed."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from itertools import count
+
+import pytest
+from restorekit_study.store import Conflict, Store
+
+
+@pytest.fixture
+def opened(example):
+    one = example(queries=10, repeats=0, practice=0)
+    with Store.open(one.folder, one.study) as store:
+        yield one, store
+
+
+def test_choice_that_is_sent_again_is_stored_once(opened):
+    one, store = opened
+    query = one.study.queries["anna"][0].id
+    assert store.choose("anna", query, 1, 2.0, "a")
+    assert not store.choose("anna", query, 1, 2.0, "a")
+    assert store.state("anna")["choices"] == {query: 1}
+    with pytest.raises(Conflict, match="turn of query 2"):
+        store.choose("anna", query, 2, 2.0, "b")
+
+
+def test_last_choice_alone_can_be_changed_and_both_stay_in_the_log(opened):
+    one, store = opened
+    first, second, *_ = one.study.queries["anna"]
+    store.choose("anna", first.id, 1, 2.0, "a")
+    store.choose("anna", second.id, 1, 2.0, "b")
+    store.choose("anna", second.id, 2, 1.0, "c", change=True)
+    with pytest.raises(Conflict):
+        store.choose("anna", first.id, 0, 1.0, "d", change=True)
+    assert [(choice.value, choice.changes) for choice in store.choices()] == [(1, 0), (2, 1)]
+    assert store.problems() == []
+
+
+@pytest.mark.parametrize("value", [-1, 3, True, "1", 1.0, None])
+def test_impossible_value_is_refused(opened, value):
+    one, store = opened
+    with pytest.raises(Conflict, match="allowed: 0 to 2"):
+        store.choose("anna", one.study.queries["anna"][0].id, value, 1.0, "a")
+    assert store.choices() == []
+
+
+def test_query_of_another_reader_or_out_of_turn_is_refused(opened):
+    one, store = opened
+    with pytest.raises(Conflict):
+        store.choose("anna", one.study.queries["ben"][0].id, 1, 1.0, "a")
+    with pytest.raises(Conflict, match="turn of query 1"):
+        store.choose("anna", one.study.queries["anna"][3].id, 1, 1.0, "a")
+
+
+def test_readers_at_once_make_one_unbroken_log(opened):
+    one, store = opened
+
+    def all_of(reader):
+        with Store.open(one.folder, one.study) as own:  # as another process has it
+            for query in one.study.queries[reader]:
+                own.choose(reader, query.id, 1, 1.0, query.id)
+
+    threads = [threading.Thread(target=all_of, args=(reader,)) for reader in one.study.queries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.choices()) == 30
+    assert store.problems() == []
+
+
+def test_log_cannot_be_changed_by_mistake_and_backup_is_whole(opened, tmp_path):
+    one, store = opened
+    store.choose("anna", one.study.queries["anna"][0].id, 1, 2.0, "a")
+    store.backup(tmp_path / "copy.db")
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        assert copy.execute("SELECT COUNT(*) FROM choice").fetchone() == (1,)
+        with pytest.raises(sqlite3.IntegrityError, match="the log is fixed"):
+            copy.execute("UPDATE log SET body = '{}'")
+    copy.close()
+
+
+def start(folder):
+    """Start a server in its own process; return it and its port."""
+    call = [sys.executable, "-m", "restorekit", "study", "serve", str(folder), "--port", "0"]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    for line in process.stdout:
+        if found := re.search(r"127\.0\.0\.1:(\d+)/", line):
+            return process, int(found[1])
+    raise AssertionError(f"the server ended: {process.wait()}")
+
+
+def send(port, token, path, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {token}"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.full, pytest.mark.timeout(3000)])])
+def test_killed_server_loses_and_doubles_no_choice(example, kills):
+    one = example(queries=60, repeats=0, practice=0)
+    queries = [query.id for query in one.study.queries["anna"]]
+    token, sent, stored = one.tokens["anna"], 0, []
+    for kill in range(kills):
+        process, port = start(one.folder)
+        assert send(port, token, "/consent", {}) == 200
+        timer = threading.Timer(0.02 + 0.013 * (kill % 11), process.send_signal, [signal.SIGKILL])
+        timer.start()
+        try:
+            for _ in count():
+                at = len(stored) % 60
+                if len(stored) < 60:
+                    body = {"query": queries[at], "value": at % 3, "seconds": 1, "number": f"n{at}"}
+                else:  # all are chosen: go on by changing the last
+                    body = {"query": queries[-1], "value": sent % 3, "seconds": 1, "number": f"c{sent}", "change": True}
+                sent += 1
+                if send(port, token, "/choice", body) == 200 and len(stored) < 60:
+                    stored.append(at % 3)
+        except (OSError, http.client.HTTPException):
+            pass
+        timer.join()
+        assert process.wait(20) == -signal.SIGKILL
+        process.stdout.close()
+        with Store.open(one.folder, one.study) as store:
+            found = [choice.value for choice in store.choices()]
+            assert found[: min(len(stored), 59)] == stored[:59]  # what was confirmed is there
+            assert len(found) <= len(stored) + 1  # and at most the one under way
+            assert store.problems() == []
+    assert stored
