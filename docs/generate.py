@@ -66,6 +66,14 @@ FILM_METHODS = {
 }
 FILM_SCORES = {"psnr": 2, "psnr_aligned": 2, "ssim_aligned": 3, "tone_error": 3}
 """Scores of films, and their digits."""
+DENOISED = {
+    "noisy": "noisy",
+    "part:tv": "total variation, weight 0.1",
+    "part:nlm": "non-local means",
+    "runs/denoise_pediatric-dncnn-1": "`dncnn`, 1,030 steps",
+    "runs/denoise_pediatric-1": "`film_restorer`, 4,200 steps",
+}
+"""Models of the denoising benchmark, as its scores name them."""
 UNSEEN = {
     "salt_pepper": "salt and pepper",
     "quantised": "few gray levels",
@@ -103,6 +111,7 @@ def pages() -> dict[Path, str]:
         "checks": checks_table,
         "measured": measured,
         "film-scores": film_scores,
+        "film-denoising": film_denoising,
         "film-unseen": film_unseen,
     }
     for page in sorted(DOCS.rglob("*.md")):
@@ -439,6 +448,28 @@ def film_unseen(model: str) -> str:
         gain, worst = kinds[kind]["scores"]["gain_psnr"], kinds[kind]["worst"]["gain_psnr"]
         rows.append([label, bracketed(gain, 2), f"{worst:.2f}", f"{kinds[kind]['warned']} of {kinds[kind]['rows']}"])
     return table(["", "gain, dB", "worst, dB", "with a warning"], rows)
+
+
+def film_denoising() -> str:
+    """Return the scores of the public denoising benchmark, and how far the first network is ahead."""
+    found = json.loads((FILM_RESULTS / "pediatric_test.json").read_text("utf-8"))
+    over = {one["over"]: one for one in found["differences"] if one["model"] == "runs/denoise_pediatric-1"}
+    over |= {
+        one["model"]: {**one, **{name: _negated(one[name]) for name in ("psnr", "ssim")}}
+        for one in found["differences"]
+        if one["over"] == "runs/denoise_pediatric-1"
+    }
+    rows = []
+    for name, label in DENOISED.items():
+        scores, ahead = found["models"][name], over.get(name)
+        cells = [bracketed(scores["psnr"], 2), bracketed(scores["ssim"], 4)]
+        cells += ["", ""] if ahead is None else [bracketed(ahead["psnr"], 2), bracketed(ahead["ssim"], 4)]
+        rows.append([label, *cells])
+    return table(["", "PSNR, dB", "SSIM", "`film_restorer` ahead by, dB", "SSIM"], rows)
+
+
+def _negated(one: Mapping[str, float]) -> dict[str, float]:
+    return {"mean": -one["mean"], "low": -one["high"], "high": -one["low"]}
 
 
 def bracketed(found: Mapping[str, float], digits: int, unit: str = "") -> str:
