@@ -159,7 +159,7 @@ def find() -> list[Plugin]:
     """Return every installed plugin, by the name of its distribution."""
     found: dict[str, Plugin] = {}
     every = entry_points()
-    for group in [group for group in every.groups if group.partition(".")[0] == GROUP]:
+    for group in sorted(group for group in every.groups if group.partition(".")[0] == GROUP):
         for entry in every.select(group=group):
             name, version, requires = _metadata(entry)
             _enter(found.setdefault(canonicalize_name(name), Plugin(name, name, version, requires)), entry)

@@ -11,10 +11,11 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 from restorekit.core.tasks import Task
+from restorekit.data import text
 from restorekit.data import warnings as data_warnings
 from restorekit.data.targets import predicted_text, read_target, target_text, truths
 from restorekit.data.text import label, number, value_of
-from restorekit.evaluation import gallery, text
+from restorekit.evaluation import gallery
 from restorekit.io.files import write_text
 from restorekit.reports import conditions, figures, findings, towards
 from restorekit.reports.page import render
