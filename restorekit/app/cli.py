@@ -246,9 +246,10 @@ def card(
     ] = None,
 ) -> None:
     """Write a model card: what the model is, its test scores with intervals, its worst images, its limits."""
-    from restorekit.reports.card import card, read_about
+    from restorekit.recipes.about import read_about
+    from restorekit.reports.card import card as write_card
 
-    screen.say(f"card: {card(run, out, None if about is None else read_about(about)).resolve()}")
+    screen.say(f"card: {write_card(run, out, None if about is None else read_about(about)).resolve()}")
 
 
 @app.command()

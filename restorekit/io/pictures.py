@@ -16,7 +16,7 @@ from restorekit.io.files import as_path, replacing
 from restorekit.io.images import write_image
 from restorekit.io.intensity import as_array
 
-__all__ = ["draw_grid", "draw_picture"]
+__all__ = ["draw_grid", "draw_picture", "draw_strip"]
 
 Values = NDArray[np.floating[Any]]
 
@@ -68,6 +68,19 @@ def draw_picture(path: Path, image: Values, *, like: Values | None = None, pixel
         texts.add_text("Description", about)
     with replacing(path) as stream:
         _picture(image, pixels, like).save(stream, format="PNG", pnginfo=texts)
+
+
+def draw_strip(path: Path, pictures: Sequence[Path], *, width: int) -> None:
+    """Write pictures from files side by side as one JPEG file, each `width` pixels wide; written atomically."""
+    images = []
+    for each in pictures:
+        with Image.open(each) as opened:
+            images.append(opened.convert("RGB").resize((width, round(width * opened.height / opened.width))))
+    strip = Image.new("RGB", (width * len(images), max(image.height for image in images)))
+    for at, image in enumerate(images):
+        strip.paste(image, (at * width, 0))
+    with replacing(path) as stream:
+        strip.save(stream, "JPEG", quality=85)
 
 
 def _picture(image: Values, pixels: int, like: Values | None = None) -> Image.Image:

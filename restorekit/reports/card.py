@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from restorekit.core.errors import DataError, RecipeError
+from restorekit.core.errors import DataError
 from restorekit.data import text
 from restorekit.data.text import label, number, value_of
 from restorekit.evaluation import gallery
-from restorekit.io.files import replacing, write_text
+from restorekit.io.files import write_text
+from restorekit.io.pictures import draw_strip
+from restorekit.recipes.about import About
 from restorekit.reports import findings, towards
 from restorekit.reports.report import image_columns
 from restorekit.runs.runfolder import Json, RunFolder
 
-__all__ = ["About", "card", "read_about"]
+__all__ = ["card"]
 
 PICTURES = 4
 """Test images that are shown; the first is the one that lost most, where one did."""
@@ -29,42 +25,6 @@ SIDE = 320
 """Width of a picture, in pixels."""
 NOT_STATED = "not stated"
 FOLDER = "card"
-
-
-class About(BaseModel):
-    """What no run folder knows of a model; what is left out is printed as not stated."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    summary: str = ""
-    """What it does, in a sentence."""
-    modality: str = ""
-    trained_on: str = ""
-    """The training images, their source and licence."""
-    licence: str = ""
-    """Of the weights."""
-    pictures: str = ""
-    """Whose images the card shows, and their licence."""
-    limits: list[str] = []
-    """What goes wrong, and for which images it was not scored."""
-    not_for: list[str] = []
-    """Uses that are ruled out."""
-
-
-def read_about(path: Path) -> About:
-    """Return what a YAML file says of a model.
-
-    Raises:
-        RecipeError: if it cannot be read, or has other keys or values.
-    """
-    try:
-        return About.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RecipeError(f"{path}: {place}: {first['msg']}; allowed: {', '.join(About.model_fields)}") from error
 
 
 def card(folder: Path, out: Path | None = None, about: About | None = None) -> Path:
@@ -161,23 +121,8 @@ def _pictures(folder: Path, scores: Json, place: Path) -> Iterator[tuple[str, st
         if at == PICTURES:
             break
         name = f"{at}.jpg"
-        with replacing(place / name) as stream:
-            stream.write(_strip(list(files.values())))
+        draw_strip(place / name, list(files.values()), width=SIDE)
         yield key + (", which lost most" if key == worst else ""), name
-
-
-def _strip(files: Sequence[Path]) -> bytes:
-    """Return pictures side by side as JPEG."""
-    images = []
-    for path in files:
-        with Image.open(path) as opened:
-            images.append(opened.convert("RGB").resize((SIDE, round(SIDE * opened.height / opened.width))))
-    strip = Image.new("RGB", (SIDE * len(images), max(image.height for image in images)))
-    for at, image in enumerate(images):
-        strip.paste(image, (at * SIDE, 0))
-    stream = BytesIO()
-    strip.save(stream, "JPEG", quality=85)
-    return stream.getvalue()
 
 
 def _listed(lines: Sequence[str]) -> list[str]:

@@ -70,7 +70,8 @@ def _score(signal: Json, found: Json) -> str:
 
 
 def _counts(by: Sequence[str], on: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Return "Marks by r peak f1, poor / restored: beats found 3 / 4; beats missed 1 / 0."."""
+    """Return "Marks by r peak F1, degraded / restored: beats found 3 / 4; beats missed 1 / 0."."""
     names = dict.fromkeys(name for of in on.values() for name in of if name != figures.REFERENCE)
     counts = [f"{name} {' / '.join(str(len(of.get(name, ()))) for of in on.values())}" for name in names]
-    return f"Marks by {label(by[0])}, {' / '.join(on)}: {'; '.join(counts)}." if counts else ""
+    whose = " / ".join(figures.KINDS.get(name, name) for name in on)
+    return f"Marks by {label(by[0])}, {whose}: {'; '.join(counts)}." if counts else ""

@@ -201,7 +201,7 @@ def test_measure_of_too_small_images_is_refused_with_reason(saved: Build) -> Non
     assert found["exposure_level"]["good"]["n"] == 3
     text = page(run)
     assert text.count("not defined (images of less than 32 pixels a side)") == 6
-    assert text.count("the measure is not defined for the poor, the restored or the good images") == 2
+    assert text.count("the measure is not defined for the degraded, the restored or the good images") == 2
 
 
 def page(run: Run) -> str:
@@ -245,7 +245,7 @@ def test_pairs_show_the_same_patients(saved: Build, pairing: str, said: bool) ->
     run = saved(data__a=toy(test=3), data__b=toy("b", test=3), data__pairing=pairing)
     run.begin("test")
     evaluate(run)
-    assert ("Good and poor images show different patients" in page(run)) is said
+    assert ("Good and degraded images show different patients" in page(run)) is said
 
 
 def test_a_gain_is_of_the_images_where_both_are_defined(saved: Build) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 from scipy.stats import wasserstein_distance
@@ -115,6 +115,7 @@ def test_without_the_same_good_images_levels_are_shown_and_not_ranked(made: Call
 FLOATS = st.lists(st.floats(0, 5).map(lambda x: round(x, 3)), min_size=3, max_size=20).map(np.array)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(FLOATS, st.floats(0.01, 0.99))
 def test_no_smoothed_set_is_nearer_than_the_good_images_themselves(aim: Any, share: float) -> None:
     smoothed = share * aim

@@ -415,7 +415,7 @@ def test_a_run_begins_with_the_weights_of_a_file(build_run: Build, tmp_path: Pat
 def test_weights_that_do_not_fit_are_named(build_run: Build, tmp_path: Path) -> None:
     _, file = given_weights(build_run, tmp_path, ".safetensors")
     wanted: list[tuple[Any, str]] = [
-        (str(file), r"nets\.weights: .*extra\.step"),
+        (str(file), r"nets\.weights: .*ab\.generator\."),
         ("no_such_package:w.safetensors", r"nets\.weights\.file: .*no_such_package"),
         ("restorekit:w.safetensors", r"nets\.weights\.file: .*w\.safetensors: no such file"),
         ({"file": str(file), "map": {"modle.": "ab.generator."}}, r"nets\.weights\.map: .*'modle\.'"),

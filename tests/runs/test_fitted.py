@@ -18,8 +18,9 @@ from restorekit.data.text import number
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
+from restorekit.recipes.about import read_about
 from restorekit.recipes.model import Recipe, RestorerRecipe
-from restorekit.reports.card import card, read_about
+from restorekit.reports.card import card
 from restorekit.reports.report import report
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
@@ -303,7 +304,7 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
     assert len(pictures) == 4
     for name in pictures:
         with Image.open(page.parent / name) as strip:
-            assert strip.width == 3 * 320  # degraded, restored, good
+            assert strip.width == 4 * 320  # degraded, restored, good, change
 
 
 def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(

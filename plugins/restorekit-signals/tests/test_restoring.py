@@ -313,4 +313,4 @@ def test_traces_are_the_windows_in_millivolts_with_the_beats_that_xqrs_finds(beg
     drawn = base64.b64decode(text.partition("data:image/svg+xml;base64,")[2].partition('"')[0]).decode()
     for words in ("MLII (mV)", "time (s)", "reference", "beats found"):
         assert f"<!-- {words} -->" in drawn
-    assert "Marks by r peak f1, poor / restored / truth: beats found" in text
+    assert "Marks by r peak F1, degraded / restored / truth: beats found" in text

@@ -1,4 +1,4 @@
-"""Compressed DICOM pixels: the bytes of one frame to samples, by imagecodecs.
+"""Compressed DICOM pixels: the bytes of one frame to samples, by imagecodecs, and back where nothing is lost.
 
 Each stream is parsed as far as its own header first: its size must be the one that DICOM promises, and its end must be
 there, for libjpeg fills what is cut short with gray. GDCM is not used: it aborts the process on some damaged files.
@@ -13,13 +13,14 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
+from pydicom.pixels.encoders import RLELosslessEncoder
 
 from restorekit.core.errors import DataError
 
 if TYPE_CHECKING:
     from restorekit.io.formats.dicom.pixels import Layout
 
-__all__ = ["FRAMES_OF_ONE_FRAGMENT", "Decoded", "decode", "is_decoded", "starts_frame"]
+__all__ = ["FRAMES_OF_ONE_FRAGMENT", "Decoded", "decode", "encode", "is_decoded", "starts_frame"]
 
 _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
@@ -239,3 +240,35 @@ def _segment(packed: bytes, layout: Layout) -> NDArray[Any]:
     if len(found) < size or len(found) >= size + layout.columns or any(found[size:]):
         raise DataError(f"has RLE pixels with a segment of {len(found)} bytes where {size} are promised")
     return np.frombuffer(found, np.uint8, size).reshape(layout.rows, layout.columns)
+
+
+def encode(samples: NDArray[Any], bits: int, syntax: uid.UID) -> bytes | None:
+    """Return one frame compressed without loss in a transfer syntax; None: it cannot be, or comes back otherwise."""
+    if syntax == uid.RLELossless:
+        return _rle_encoded(samples, bits)
+    if samples.dtype.kind != "u" or samples.ndim == 3:
+        return None
+    if syntax == uid.JPEGLSLossless:
+        stream, back = imagecodecs.jpegls_encode(samples), imagecodecs.jpegls_decode
+    elif syntax == uid.JPEG2000Lossless:
+        stream = imagecodecs.jpeg2k_encode(samples, reversible=True, codecformat="J2K", bitspersample=bits)
+        back = imagecodecs.jpeg2k_decode
+    else:
+        return None
+    return bytes(stream) if np.array_equal(back(stream), samples) else None
+
+
+def _rle_encoded(samples: NDArray[Any], bits: int) -> bytes:
+    found: bytes = RLELosslessEncoder.encode(
+        samples,
+        rows=samples.shape[0],
+        columns=samples.shape[1],
+        samples_per_pixel=3 if samples.ndim == 3 else 1,
+        number_of_frames=1,
+        bits_allocated=8 * samples.dtype.itemsize,
+        bits_stored=bits,
+        pixel_representation=int(samples.dtype.kind == "i"),
+        photometric_interpretation="RGB" if samples.ndim == 3 else "MONOCHROME2",
+        planar_configuration=0,
+    )
+    return found

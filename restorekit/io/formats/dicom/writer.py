@@ -14,18 +14,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, dcmwrite, uid
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sr.coding import Code
 
 import restorekit
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
+from restorekit.io.formats.dicom.codecs import encode
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
 from restorekit.io.intensity import as_array, cast
 
@@ -289,7 +288,7 @@ def _set_pixels(data: Dataset, array: NDArray[Any], layout: Layout, syntax: uid.
         setattr(data, name, samples.tobytes())
         data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         return
-    encoded = _encoded(samples, int(data.BitsStored), syntax)
+    encoded = encode(samples, int(data.BitsStored), syntax)
     if encoded is not None:
         data.PixelData = encapsulate([encoded])
         data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
@@ -299,35 +298,3 @@ def _set_pixels(data: Dataset, array: NDArray[Any], layout: Layout, syntax: uid.
     data.PixelData = pixels + b"\0" * (len(pixels) % 2)
     data["PixelData"].VR = "OB" if samples.dtype.itemsize == 1 else "OW"
     data.file_meta.TransferSyntaxUID = syntax if syntax in KEPT_SYNTAXES else uid.ExplicitVRLittleEndian
-
-
-def _encoded(samples: NDArray[Any], bits: int, syntax: uid.UID) -> bytes | None:
-    """Return one frame compressed without loss in a transfer syntax; None: it cannot be, or comes back otherwise."""
-    if syntax == uid.RLELossless:
-        return _rle(samples, bits)
-    if samples.dtype.kind != "u" or samples.ndim == 3:
-        return None
-    if syntax == uid.JPEGLSLossless:
-        stream, back = imagecodecs.jpegls_encode(samples), imagecodecs.jpegls_decode
-    elif syntax == uid.JPEG2000Lossless:
-        stream = imagecodecs.jpeg2k_encode(samples, reversible=True, codecformat="J2K", bitspersample=bits)
-        back = imagecodecs.jpeg2k_decode
-    else:
-        return None
-    return bytes(stream) if np.array_equal(back(stream), samples) else None
-
-
-def _rle(samples: NDArray[Any], bits: int) -> bytes:
-    found: bytes = RLELosslessEncoder.encode(
-        samples,
-        rows=samples.shape[0],
-        columns=samples.shape[1],
-        samples_per_pixel=3 if samples.ndim == 3 else 1,
-        number_of_frames=1,
-        bits_allocated=8 * samples.dtype.itemsize,
-        bits_stored=bits,
-        pixel_representation=int(samples.dtype.kind == "i"),
-        photometric_interpretation="RGB" if samples.ndim == 3 else "MONOCHROME2",
-        planar_configuration=0,
-    )
-    return found

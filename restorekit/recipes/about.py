@@ -1,0 +1,48 @@
+"""What no run folder knows of a model, as a user states it in YAML for the card of the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from restorekit.core.errors import RecipeError
+from restorekit.recipes.layered import parse
+
+__all__ = ["About", "read_about"]
+
+
+class About(BaseModel):
+    """What no run folder knows of a model; what is left out is printed as not stated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    summary: str = ""
+    """What it does, in a sentence."""
+    modality: str = ""
+    trained_on: str = ""
+    """The training images, their source and licence."""
+    licence: str = ""
+    """Of the weights."""
+    pictures: str = ""
+    """Whose images the card shows, and their licence."""
+    limits: list[str] = []
+    """What goes wrong, and for which images it was not scored."""
+    not_for: list[str] = []
+    """Uses that are ruled out."""
+
+
+def read_about(path: Path) -> About:
+    """Return what a YAML file says of a model.
+
+    Raises:
+        RecipeError: if it cannot be read, or has other keys or values.
+    """
+    try:
+        return About.model_validate(parse(path.read_text(encoding="utf-8"), str(path)) or {})
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"{path}: {place}: {first['msg']}; allowed: {', '.join(About.model_fields)}") from error
