@@ -133,6 +133,26 @@ def test_twice_the_pixels_have_half_the_spacing_and_the_same_corner(tmp_path: Pa
     assert {code.CodeValue for code in data.DerivationCodeSequence} >= {"113085"}
 
 
+def test_what_names_pixels_of_the_old_size_is_left_out_of_a_larger_image(tmp_path: Path) -> None:
+    region = Dataset()
+    region.RegionLocationMaxX1, region.PhysicalDeltaX = 7, 0.01
+    extra = {
+        "SequenceOfUltrasoundRegions": Sequence([region]),
+        "ShutterShape": "RECTANGULAR",
+        "ShutterLeftVerticalEdge": 2,
+    }
+    source = made(tmp_path / "x.dcm", VALUES, bits=12, **extra)
+    data = dcmread(source)
+    data.add_new((0x6000, 0x0010), "US", 6)
+    data.save_as(source)
+    (row,) = restore_files(load("part:{name: bicubic, scale: 2}"), source, tmp_path / "out")
+    larger = dcmread(row.written)
+    assert not {*extra} & {*larger.dir()}
+    assert (0x6000, 0x0010) not in larger
+    same = copied(source, tmp_path / "y.dcm")
+    assert {*extra} <= {*same.dir()}
+
+
 def test_padding_stays_padding(tmp_path: Path) -> None:
     array = VALUES.astype(np.int16) - 1000
     array[:2] = -2000

@@ -111,7 +111,8 @@ def test_dicom_and_tiff_say_that_they_are_derived(augment, tmp_path: Path) -> No
     assert "not recorded" in data.ContributingEquipmentSequence[0].ContributionDescription
     with tifffile.TiffFile(tiff) as file:
         assert "not recorded" in file.pages[0].description
-    assert derived_from(dicom) == derived_from(tiff) != None  # noqa: E711
+    assert derived_from(tiff) is not None
+    assert derived_from(dicom) == derived_from(tiff)
     assert torch.equal(read_image(dicom)[0], read_image(tiff)[0])
 
 

@@ -67,6 +67,15 @@ GONE = (
     "OriginalAttributesSequence",
 )
 """Elements that no longer hold of the restored pixels."""
+PLACES = ("Shutter", "Collimator", "VerticesOf", "CenterOfCircular", "RadiusOfCircular")
+"""How the keywords begin of elements that name pixels by row and column."""
+PLACED = (
+    "SequenceOfUltrasoundRegions",
+    "GraphicAnnotationSequence",
+    "DisplayShutterSequence",
+    "MaskSubtractionSequence",
+)
+"""Sequences whose items do so."""
 LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")
 VOI = ("VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
 SOURCE = Code("121322", "DCM", "Source image for image processing operation")
@@ -209,6 +218,7 @@ def _space(data: Dataset, old: Sequence[int], new: Sequence[int]) -> None:
     """Write the distance of pixels, and the place of the first one, of an image with more or fewer pixels."""
     if tuple(old) == tuple(new):
         return
+    _take_away_places(data)
     ratios = [before / after for before, after in zip(old, new, strict=True)]
     spacing = [float(step) for step in tags.numbers(data, "PixelSpacing")]
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -222,6 +232,14 @@ def _space(data: Dataset, old: Sequence[int], new: Sequence[int]) -> None:
         down, right = (step * (ratio - 1) / 2 for step, ratio in zip(spacing, ratios, strict=True))
         moved = [p + right * x + down * y for p, x, y in zip(place, turned[:3], turned[3:], strict=True)]
         data.ImagePositionPatient = [_decimal(one) for one in moved]
+
+
+def _take_away_places(data: Dataset) -> None:
+    """Delete what names pixels of the old size: shutters, collimators, regions, overlays."""
+    for element in list(data):
+        overlay = 0x6000 <= element.tag.group <= 0x60FF
+        if overlay or element.keyword in PLACED or element.keyword.startswith(PLACES):
+            del data[element.tag]
 
 
 def _decimal(value: float) -> str:
