@@ -30,7 +30,7 @@ test: lint  ## lint, types, and every test that is not slow
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile
 
 test-full: $(VENV)/.tools  ## the slow ones: kill loops, slow recipes
-	$(BIN)/python -m pytest -m full -n 2 --timeout 2400
+	$(BIN)/python -m pytest -m full -n 2 --dist loadfile --timeout 2400
 
 fix: $(VENV)/.tools
 	$(BIN)/ruff check --fix .

@@ -327,16 +327,17 @@ def checks_table() -> str:
 
 
 def realistic(name: str) -> str:
-    """Return a package of docs/examples: its module, its tests, and a recipe that uses it."""
+    """Return a package of docs/examples: its entry points, its module, its tests, and a recipe that uses it."""
     files = {
+        f"{name}.toml": "pyproject.toml",
         f"restorekit_{name}.py": f"restorekit_{name}.py",
         f"test_{name}.py": f"tests/test_{name}.py",
         f"{name}.yaml": "recipe.yaml",
     }
     texts = {path: (DOCS / "examples" / file).read_text("utf-8") for file, path in files.items()}
-    about = (ast.get_docstring(ast.parse(next(iter(texts.values())))) or "").partition("\n")[0]
+    about = (ast.get_docstring(ast.parse(texts[f"restorekit_{name}.py"])) or "").partition("\n")[0]
     blocks = "\n".join(code(path, text) for path, text in texts.items())
-    return folded(f"A realistic example, with tests and a recipe. {about}", blocks)
+    return folded(f"A realistic example, with entry points, tests and a recipe. {about}", blocks)
 
 
 def folded(title: str, text: str) -> str:
@@ -346,7 +347,8 @@ def folded(title: str, text: str) -> str:
 
 def code(title: str, text: str) -> str:
     """Return a code block with the name of its file."""
-    return f'```{"yaml" if title.endswith(".yaml") else "python"} title="{title}"\n{text}```\n'
+    language = {".toml": "toml", ".yaml": "yaml"}.get(Path(title).suffix, "python")
+    return f'```{language} title="{title}"\n{text}```\n'
 
 
 def metrics_table() -> str:

@@ -37,14 +37,6 @@ from restorekit.testing import cases
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("restorekit_*.py"))
-PARTS = {
-    "restorekit_age": [("head", "age"), ("metric", "absolute_error")],
-    "restorekit_chebyshev": [("layer", "chebyshev")],
-    "restorekit_edges": [("loss", "edges"), ("metric", "residual_error")],
-    "restorekit_pnp": [("restorer", "pnp")],
-    "restorekit_spectra": [("dataset", "spectra")],
-}
-"""The parts of each example, which are entry points of its package."""
 README = ROOT / "README.md"
 PAGES = [*sorted(DOCS.rglob("*.md")), README, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("plugins/*/README.md"))]
 SITE = "https://restorekit.github.io/restorekit/"
@@ -98,8 +90,11 @@ def with_examples() -> Plugins:
         module = ModuleType(path.stem)
         sys.modules[path.stem] = module  # where dataclasses look for annotations
         exec(compile(path.read_text("utf-8"), str(path), "exec"), vars(module))
-        for kind, name in PARTS[path.stem]:
-            loaded.parts.add(kind, name, vars(module)[name], owner=path.stem)
+        entries = tomllib.loads(path.with_name(f"{path.stem.removeprefix('restorekit_')}.toml").read_text("utf-8"))
+        for group, named in entries["project"]["entry-points"].items():
+            for name, value in named.items():
+                target = vars(module)[value.removeprefix(f"{path.stem}:")]
+                loaded.parts.add(group.removeprefix("restorekit."), name, target, owner=path.stem)
     return loaded
 
 

@@ -24,27 +24,33 @@ EXTERNAL = {
     "head": "age",
     "loss": "edges",
     "dataset": "spectra",
+    "restorer": "pnp",
 }
-"""Kinds of docs pages, and the plugin that each brings."""
+"""Kinds, and the realistic example that the docs have of each."""
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 
 class Blocks(HTMLParser):
-    """The code blocks of a page that have a title, by title."""
+    """The code blocks of a page that have a title, with their titles."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[str, str] = {}
+        self.found: list[tuple[str, str]] = []
         self._title: str | None = None
+        self._text = ""
         self._in = ""
+
+    def package(self, module: str) -> dict[str, str]:
+        """Return the files of a package by name: the project file is before its module, tests and recipe after it."""
+        (at,) = [i for i, (title, _) in enumerate(self.found) if title == module]
+        return dict(self.found[at - 1 : at + 3])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "span" and ("class", "filename") in attrs:
             self._in, self._title = "title", ""
         elif tag == "code" and self._title:
-            self._in = "code"
-            self.found[self._title] = ""
+            self._in, self._text = "code", ""
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "code" and self._in == "code":
@@ -56,7 +62,7 @@ class Blocks(HTMLParser):
         if self._in == "title" and self._title is not None:
             self._title += data
         elif self._in == "code" and self._title:
-            self.found[self._title] += data
+            self._text += data
 
 
 class Environment:
@@ -129,24 +135,25 @@ def test_plugin_page_gives_a_plugin_that_passes_check_and_trains(
     kind: str, name: str, base: Environment, wheels: dict[str, Path], site: Path, tmp_path: Path
 ) -> None:
     page = Blocks()
-    page.feed((site / "kinds" / kind / "index.html").read_text("utf-8"))
+    page.feed((site / "plugin-kinds" / "index.html").read_text("utf-8"))
+    files = page.package(f"restorekit_{name}.py")
     own = Environment(tmp_path / "env").over(base, wheels["restorekit"], tmp_path)
     began = time.monotonic()
     own.run("restorekit", "plugin", "new", name, "--kind", kind, cwd=tmp_path)
     package = tmp_path / f"restorekit-{name}"
     for title in (f"restorekit_{name}.py", f"tests/test_{name}.py", "recipe.yaml"):
         assert (package / title).is_file(), f"plugin new wrote no {title}, which the page replaces"
-        (package / title).write_text(page.found[title], "utf-8")
+        (package / title).write_text(files[title], "utf-8")
     project = package / "pyproject.toml"
     entries = re.compile(r"^\[project\.entry-points.*?\n\n", re.MULTILINE | re.DOTALL)
-    project.write_text(entries.sub(f"{page.found['pyproject.toml']}\n", project.read_text("utf-8"), count=1), "utf-8")
+    project.write_text(entries.sub(f"{files['pyproject.toml']}\n", project.read_text("utf-8"), count=1), "utf-8")
     own.install("--no-deps", package, cwd=tmp_path)
     own.run("restorekit", "plugin", "check", f"restorekit-{name}", cwd=tmp_path)
     own.run("python", "-m", "pytest", "-p", "no:cacheprovider", cwd=package)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "recipe.yaml").write_text(page.found["recipe.yaml"], "utf-8")
-    (line,) = re.findall(r"^# Run: (.+)$", page.found["recipe.yaml"], re.MULTILINE)
+    (elsewhere / "recipe.yaml").write_text(files["recipe.yaml"], "utf-8")
+    (line,) = re.findall(r"^# Run: (.+)$", files["recipe.yaml"], re.MULTILINE)
     for command in line.split(" && "):
         own.run(*command.split(), cwd=elsewhere)
     assert (elsewhere / "runs" / f"{name}-1" / "report.html").is_file()
