@@ -89,7 +89,7 @@ SMALL = {
 OWN = {"own_images", "own_signal"}
 """Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
 
-CLASSICAL = {"classical_xray", "score_films"}
+CLASSICAL = {"classical_xray", "score_denoising", "score_films"}
 """Recipes that train nothing."""
 
 OF_RUNS = {"restore_xray_both"}

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--variant")
     asked = parser.parse_args()
     found = model(asked.model)
-    name = f"card_{found.name}"
+    name = found.name
     sets = [f"data.root={asked.good}", f"restorer.name={found.name}", f"name={name}"]
     command = ["run", found.recipe, *(piece for one in sets for piece in ("--set", one))]
     restorekit(*command, *([] if asked.variant is None else ["--variant", asked.variant]))
@@ -46,6 +46,8 @@ def main() -> None:
         YAML(typ="safe").dump(about, stream)
     restorekit("card", str(run), "-o", str(place), "--about", str(run / "about.yaml"))
     shutil.copy(run / "scores" / "test.json", place / "scores.json")
+    card = place / "card.md"
+    card.write_text(card.read_text(encoding="utf-8").replace(str(asked.good), "GOOD"), encoding="utf-8")
 
 
 def restorekit(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""The model `film_base`: structure, then tone, of radiographs. The card is in README.md."""
+"""The released models of radiographs. README.md says how each was made; `restorekit models card` prints its card."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from restorekit_film.ranges import Ranges
 from torch import Tensor
 
 from restorekit import CheckpointError, Domain, Generator, Output, RecipeError, Restorer, nd
-from restorekit_models.registry import FILM_BASE_RANGES, FILM_BASE_STRUCTURE, FILM_BASE_TONE, File, tensors
+from restorekit_models.registry import (
+    FILM_BASE_RANGES,
+    FILM_BASE_STRUCTURE,
+    FILM_TONE,
+    PEDIATRIC_DENOISE,
+    PEDIATRIC_DENOISE_RANGES,
+    File,
+    tensors,
+)
 
-__all__ = ["film_base"]
+__all__ = ["film_base", "pediatric_denoise"]
 
-SIZES = (512, 2048)
-"""Longer sides of films that are as fine as those of training, 1024, within a factor of two."""
 MEASURED = 32
 """The least size that is measured."""
 
@@ -26,17 +32,19 @@ Caution = Annotated[float, Field(ge=0, le=100)]
 
 
 class Films(Restorer):
-    """Two trained networks in a row; each channel of an image is restored as a film of its own.
+    """Trained networks in a row; each channel of an image is restored as a film of its own.
 
     Args:
+        name: of the model.
         networks: what is applied, in order.
         ranges: of measures of the training films.
+        side: the longer side of the training films, in pixels. A film of half or twice of it is as fine as they are.
     """
 
     trained = True
 
-    def __init__(self, networks: list[Generator], ranges: Ranges) -> None:
-        self.ranges = ranges
+    def __init__(self, name: str, networks: list[Generator], ranges: Ranges, side: int) -> None:
+        self.name, self.ranges, self.side = name, ranges, side
         self.networks = [one.eval().requires_grad_(False) for one in networks]
 
     def state(self) -> Mapping[str, Tensor]:
@@ -50,7 +58,7 @@ class Films(Restorer):
             CheckpointError: if they are not of these networks.
         """
         if set(state) != set(self.state()):
-            raise CheckpointError(f"film_base: requires {len(self.state())} weights; got others, {len(state)}")
+            raise CheckpointError(f"{self.name}: requires {len(self.state())} weights; got others, {len(state)}")
         for i, one in enumerate(self.networks):
             one.load_state_dict(
                 {name.removeprefix(f"{i}."): v for name, v in state.items() if name.startswith(f"{i}.")}
@@ -63,9 +71,9 @@ class Films(Restorer):
         unusual = self.ranges.outside(film) if min(size) >= MEASURED else []
         if not torch.equal(image, image[:1].expand_as(image)):
             unusual.append("it has colours, in training none")
-        if not SIZES[0] <= max(size) <= SIZES[1]:
-            unusual.append(f"longer side is {max(size)}, in training 1024")
-        return [f"unlike the films that film_base was trained on: {', '.join(unusual)}"] if unusual else []
+        if not self.side / 2 <= max(size) <= self.side * 2:
+            unusual.append(f"longer side is {max(size)}, in training {self.side}")
+        return [f"unlike the films that {self.name} was trained on: {', '.join(unusual)}"] if unusual else []
 
     @torch.no_grad()
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
@@ -92,19 +100,48 @@ def film_base(domain: Domain, *, structure: Strength = 1.0, tone: Strength = 1.0
             1.5, 2 and 3 with which every good validation film stays as it is, within 45 dB, and at most one of 200
             degraded ones loses more than 0.5 dB.
     """
-    if domain.dims != 2:
-        raise RecipeError(f"restorer 'film_base': takes images of 2 dimensions; got {domain.dims}")
+    return _both("film_base", domain, "base", FILM_BASE_STRUCTURE, structure, tone, caution)
+
+
+def pediatric_denoise(domain: Domain, *, strength: Strength = 1.0) -> Restorer:
+    """Noisy radiographs of children's chests of 256 x 256 pixels: Poisson and Gaussian noise is taken away.
+
+    Trained on films of Kermany et al. 2018 under the noise of SharpXR (arXiv:2508.08518). Tones stay as they are.
+    Research use; not for diagnosis.
+
+    Args:
+        domain: The images, of two dimensions.
+        strength: How much of the change is made.
+    """
+    gray = _gray("pediatric_denoise", domain)
+    network = film_restorer(gray, gray, size="base", tone=0, structure=strength)
+    ranges = Ranges.load(tensors(PEDIATRIC_DENOISE_RANGES))
+    return Films("pediatric_denoise", [_loaded(network, PEDIATRIC_DENOISE)], ranges, side=256)
+
+
+def _both(name: str, domain: Domain, size: str, file: File, structure: float, tone: float, caution: float) -> Restorer:
+    """Return structure, of a size and with the weights of a file, then tone."""
+    gray = _gray(name, domain)
     if structure == 0 and tone == 0:
-        raise RecipeError("restorer 'film_base': structure and tone are both 0; one must be above 0")
-    gray = Domain(domain.name, 1, domain.size)
+        raise RecipeError(f"restorer {name!r}: structure and tone are both 0; one must be above 0")
     networks = []
     if structure > 0:
-        network = film_restorer(gray, gray, size="base", tone=0, structure=structure)
-        networks.append(_loaded(network, FILM_BASE_STRUCTURE))
+        networks.append(_loaded(film_restorer(gray, gray, size=size, tone=0, structure=structure), file))
     if tone > 0:
         network = film_restorer(gray, gray, size="tiny", structure=0, haze=True, tone=tone, caution=caution)
-        networks.append(_loaded(network, FILM_BASE_TONE))
-    return Films(networks, Ranges.load(tensors(FILM_BASE_RANGES)))
+        networks.append(_loaded(network, FILM_TONE))
+    return Films(name, networks, Ranges.load(tensors(FILM_BASE_RANGES)), side=1024)
+
+
+def _gray(name: str, domain: Domain) -> Domain:
+    """Return the domain of one channel.
+
+    Raises:
+        RecipeError: if its images are not of two dimensions.
+    """
+    if domain.dims != 2:
+        raise RecipeError(f"restorer {name!r}: takes images of 2 dimensions; got {domain.dims}")
+    return Domain(domain.name, 1, domain.size)
 
 
 def _loaded(network: Generator, file: File) -> Generator:

@@ -77,12 +77,19 @@ class Model:
 FILM_BASE_STRUCTURE = File(
     "film_base_structure.safetensors", "8c45db4dd9a108d368f81f4846fe78e4bfd04a41e71347576e98dd62275fc131"
 )
-FILM_BASE_TONE = File("film_base_tone.safetensors", "d2dd9d1820a3311111e3770e54954f4e421bc18caa174b5ebf2d44a435794d36")
+FILM_TONE = File("film_base_tone.safetensors", "d2dd9d1820a3311111e3770e54954f4e421bc18caa174b5ebf2d44a435794d36")
 FILM_BASE_RANGES = File(
     "film_base_ranges.safetensors", "ed9ee38385016f95dd0a9b7e497122c085ea1003f7d8bdbedfbb464e1500daed"
 )
+PEDIATRIC_DENOISE = File(
+    "pediatric_denoise.safetensors", "6884f1c7339e64826d7c56498d0bfa1a0a4067c38b2ec7f3192915a9503a2438"
+)
+PEDIATRIC_DENOISE_RANGES = File(
+    "pediatric_denoise_ranges.safetensors", "2451e1ab57d1db6d1743388bc526d9ca00fc7b976f1e42b4319370ba026c0e60"
+)
 NIH = "NIH ChestX-ray14 (Wang et al., CVPR 2017, doi:10.1109/CVPR.2017.369; no restrictions on use, to be cited)"
 HANNOVER = "the Hannover COVID-19 image repository (Winther et al. 2020, doi:10.6084/m9.figshare.12275009; CC BY 3.0)"
+KERMANY = "the paediatric films of Kermany et al. 2018 (doi:10.17632/rscbjbr9sj; CC BY 4.0)"
 NOT_FOR = ("Diagnosis.", "Deciding that a finding is absent because the restored image does not show it.")
 
 MODELS: Mapping[str, Model] = {
@@ -94,7 +101,7 @@ MODELS: Mapping[str, Model] = {
             modality="frontal chest radiographs of adults, CR and DX",
             scale=1,
             trained_at="1024 x 1024",
-            files=(FILM_BASE_STRUCTURE, FILM_BASE_TONE, FILM_BASE_RANGES),
+            files=(FILM_BASE_STRUCTURE, FILM_TONE, FILM_BASE_RANGES),
             trained_on=f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}.",
             licence="Apache-2.0",
             pictures=NIH,
@@ -107,6 +114,26 @@ MODELS: Mapping[str, Model] = {
             ),
             not_for=NOT_FOR,
             recipe="score_films",
+        ),
+        Model(
+            name="pediatric_denoise",
+            task="takes away Poisson and Gaussian noise; leaves tones as they are",
+            modality="frontal chest radiographs of children, 256 x 256 pixels",
+            scale=1,
+            trained_at="256 x 256",
+            files=(PEDIATRIC_DENOISE, PEDIATRIC_DENOISE_RANGES),
+            trained_on=f"609 films of {KERMANY}.",
+            licence="Apache-2.0",
+            pictures=KERMANY,
+            limits=(
+                "Noise alone was trained, drawn by a formula: 50 to 300 photons at white, then 5 to 25 gray levels. "
+                "Noise of other sources, blur and compression were not scored.",
+                "Lung markings and soft opacities below the noise are smoothed away: compare the pictures of the card.",
+                "A film without noise gets a warning: it is not what the network was trained on.",
+                "Not scored: adults, other parts of the body, other views, other sizes than 256 x 256 pixels.",
+            ),
+            not_for=NOT_FOR,
+            recipe="score_denoising",
         ),
     )
 }
