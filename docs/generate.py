@@ -74,6 +74,20 @@ DENOISED = {
     "runs/denoise_pediatric-1": "`film_restorer`, 4,200 steps",
 }
 """Models of the denoising benchmark, as its scores name them."""
+ABLATIONS = {
+    "losses": {
+        "tiny": "`decibels` and `gradients`, as in the recipe",
+        "decibels": "`decibels` alone",
+        "charbonnier": "Charbonnier and `gradients`",
+        "similar": "`decibels`, `gradients` and `ms_ssim`",
+    },
+    "degree": {
+        "bounded": "degree 1, tanh",
+        "operational": "degree 3, tanh, as many weights and steps",
+        "operational_same_time": "degree 3, tanh, as many weights and as much time",
+    },
+}
+"""Networks that differ in one thing, by the file and the names of `compare_draws.py`."""
 UNSEEN = {
     "salt_pepper": "salt and pepper",
     "quantised": "few gray levels",
@@ -113,6 +127,7 @@ def pages() -> dict[Path, str]:
         "film-scores": film_scores,
         "film-denoising": film_denoising,
         "film-unseen": film_unseen,
+        "film-ablation": film_ablation,
     }
     for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
@@ -440,6 +455,20 @@ def film_scores(draws: str) -> str:
         worst = f"{found['worst']['gain_psnr']:.2f}"
         rows.append([label, *(bracketed(scores[name], d) for name, d in FILM_SCORES.items()), harmed, worst])
     return table(["", "PSNR, dB", "aligned PSNR, dB", "aligned SSIM", "tone error", "harmed", "worst, dB"], rows)
+
+
+def film_ablation(of: str) -> str:
+    """Return gains of networks that differ in one thing, three seeds each, and how far the first is ahead."""
+    found = json.loads((FILM_RESULTS / f"films_val_{of}.json").read_text("utf-8"))
+    rows = []
+    for name, label in ABLATIONS[of].items():
+        scores, seeds = found["scores"][name], found["seeds"][name]
+        each = ", ".join(f"{one['gain_psnr_aligned']:.2f}" for one in seeds)
+        ahead = found["differences"].get(name)
+        less = ["", ""] if ahead is None else [bracketed(ahead["psnr_aligned"], 2), bracketed(ahead["ssim_aligned"], 3)]
+        rows.append([label, bracketed(scores["gain_psnr_aligned"], 2), each, *less])
+    head = ["", "gain, aligned PSNR, dB", "of each seed", "the first is ahead by, dB", "aligned SSIM"]
+    return table(head, rows)
 
 
 def film_unseen(model: str) -> str:

@@ -88,11 +88,17 @@ class _Lung:
 
 
 def render(
-    rng: np.random.Generator, size: tuple[int, int], opacity: bool, heart: float = 1.0, dose: float = 1.0
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    opacity: bool,
+    heart: float = 1.0,
+    dose: float = 1.0,
+    texture: float = 0.6,
 ) -> tuple[Array, Array]:
     """Draw a subject: image (H, W) in [-1, 1] and mask (H, W) of its opacities, 0 or 1.
 
-    Its heart is `heart` times as wide and high as it would be, and it absorbs `dose` times as much.
+    Its heart is `heart` times as wide and high as it would be, and it absorbs `dose` times as much. `texture` is the
+    strength of the fine texture of opacities.
     """
     g = _Grid.of(size)
     lungs = [_draw_lung(rng, -1), _draw_lung(rng, 1)]
@@ -106,7 +112,7 @@ def render(
     mask = np.zeros(size, np.float32)
     if opacity:
         haze = _haze(g, rng, lungs)
-        density += 0.27 * haze * lung * (1 + 0.6 * _waves(g, rng, 2.4, 4.2, 48))
+        density += 0.27 * haze * lung * (1 + texture * _waves(g, rng, 2.4, 4.2, 48))
         mask = ((haze > 0.35) & (lung > 0.5)).astype(np.float32)
     density += 0.02 * body * _waves(g, rng, 6, 20, 24)
     image = 1 - np.exp(-dose * rng.uniform(1.35, 1.65) * np.maximum(density, 0))
@@ -374,6 +380,7 @@ def phantom(
     size: tuple[Side, Side] = (64, 64),
     seed: Seed = 0,
     task: TaskName = "class",
+    texture: Annotated[float, Field(ge=0, le=1)] = 0.6,
 ) -> Dataset:
     """Synthetic chest phantoms, good images of classes "control" and "opacity", half each, with masks.
 
@@ -392,9 +399,11 @@ def phantom(
         task: What is known of a subject: its class; `labels`: whether it has opacities and a large heart, each half of
             the subjects; `numbers`: the size of its heart and how much it absorbs, over the usual; `mask`: where its
             opacities are.
+        texture: Strength of the fine texture of opacities, by which they are recognised in small images; 0: opacities
+            are smooth.
     """
     counts = {"train": count, "val": val, "test": test}
-    return Phantom(split, side, counts.get(split, 0), partial(render, size=size), seed, task)
+    return Phantom(split, side, counts.get(split, 0), partial(render, size=size, texture=texture), seed, task)
 
 
 @conformance_case(options={"side": "a", "count": 3, "val": 2, "test": 1, "size": [16, 18, 20]})

@@ -53,7 +53,8 @@ class Blocks(HTMLParser):
             self._in, self._text = "code", ""
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "code" and self._in == "code":
+        if tag == "code" and self._in == "code" and self._title:
+            self.found.append((self._title, self._text))
             self._in, self._title = "", None
         elif tag == "span" and self._in == "title":
             self._in = ""

@@ -56,14 +56,17 @@ def degraded(clean: Tensor, steps: Rows) -> Tensor:
     return image
 
 
-def draws(table: Path, films: int | None) -> Iterator[tuple[str, str, Rows]]:
-    """Yield (file, draw, steps) in the table's order, of the first `films` films."""
+def draws(table: Path, films: int | None, each: int | None = None) -> Iterator[tuple[str, str, Rows]]:
+    """Yield (file, draw, steps) in the table's order: the first `each` draws of the first `films` films."""
     found: dict[tuple[str, str], list[Mapping[str, str]]] = defaultdict(list)
     with table.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             found[row["file"], row["draw"]].append(row)
-    wanted = list(dict.fromkeys(file for file, _ in found))[:films]
-    yield from ((file, draw, steps) for (file, draw), steps in found.items() if file in set(wanted))
+    of: dict[str, list[str]] = defaultdict(list)
+    for file, draw in found:
+        of[file].append(draw)
+    wanted = {(file, draw) for file in list(of)[:films] for draw in of[file][:each]}
+    yield from ((file, draw, steps) for (file, draw), steps in found.items() if (file, draw) in wanted)
 
 
 def manifest(folder: Path) -> dict[str, dict[str, str]]:
@@ -164,10 +167,11 @@ def counts(rows: Rows) -> dict[str, int]:
 
 
 def arguments(about: str | None, *, table: bool = True) -> argparse.ArgumentParser:
-    """Return what every script is called with: [DRAWS.csv] FILMS -m MODEL -o OUT, --size and --first."""
+    """Return what every script is called with: [DRAWS.csv] FILMS -m MODEL -o OUT, --size, --first and --each."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     if table:
         parser.add_argument("draws", type=Path)
+        parser.add_argument("--each", type=int, metavar="DRAWS", help="score the first draws of each film alone")
     parser.add_argument("films", type=Path)
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)

@@ -88,7 +88,7 @@ def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
         made = classifier.restored(image.clamp(-1, 1).numpy(), scale="train").prediction
         return float(made[wanted])
 
-    todo = [one for one in draws(asked.draws, asked.first) if one[:2] not in seen]
+    todo = [one for one in draws(asked.draws, asked.first, asked.each) if one[:2] not in seen]
     known, label = patients(asked.films), labels(asked.films, [file for file, *_ in todo])
     reference: dict[str, float] = {}
     for file, draw, steps in todo:

@@ -49,7 +49,7 @@ def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
     seen = {(row["file"], row["draw"]) for row in done}
     model = restorekit.load(asked.model)
     known = patients(asked.films)
-    for file, draw, steps in draws(asked.draws, asked.first):
+    for file, draw, steps in draws(asked.draws, asked.first, asked.each):
         if (file, draw) in seen:
             continue
         clean = film(asked.films / file, sized(asked))

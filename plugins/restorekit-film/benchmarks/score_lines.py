@@ -82,7 +82,7 @@ def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
     model = restorekit.load(asked.model)
     known = patients(asked.films)
     indices: dict[str, float] = {}
-    for file, draw, steps in draws(asked.draws, asked.first):
+    for file, draw, steps in draws(asked.draws, asked.first, asked.each):
         clean = film(asked.films / file, sized(asked))
         head = {"file": file, "patient": known.get(file, file)}
         if {(file, CLEAN), (file, draw)} <= seen:

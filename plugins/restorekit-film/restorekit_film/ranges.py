@@ -21,6 +21,8 @@ MARGIN = 0.02
 SIDE = 16
 """Of the thumbnail whose layout is compared."""
 TINY = 1e-6
+LEAST_STEP = 2e-4
+"""What a step between lines counts for at least: in films of 8 bits most median steps are 0."""
 LAYOUT = "likeness to the mean film"
 LOW, HIGH, THUMBNAIL = "low", "high", "thumbnail"
 
@@ -108,9 +110,13 @@ def _overshoot(image: Tensor) -> Tensor:
 
 def _bands(axis: int) -> Callable[[Tensor], Tensor]:
     def measure(image: Tensor) -> Tensor:
-        """Return large steps of the mean profile along an axis over the median step, log10."""
-        steps = _step(image.mean(3 - axis, keepdim=True), axis, 1).abs().flatten()
-        return (steps.quantile(0.98) / (steps.median() + TINY) + TINY).log10()
+        """Return the largest steps that a whole line makes to the next over the median step, log10.
+
+        The median over a line leaves anatomy and noise out; the steps before and after leave gradients out.
+        """
+        steps = _step(image, axis, 1).median(3 - axis).values[0]
+        alone = (steps[1:-1] - (steps[2:] + steps[:-2]) / 2).abs()
+        return (alone.quantile(0.985) / (alone.median() + LEAST_STEP) + TINY).log10()
 
     return measure
 
