@@ -71,6 +71,8 @@ def test_part_passes_the_checks(kind: str, name: str) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("kind", "name"), [key for key in PARTS if key not in IN_DETAIL.items()], ids=lambda value: value)
+@pytest.mark.parametrize(
+    ("kind", "name"), [key for key in PARTS if key not in IN_DETAIL.items()], ids=lambda value: value
+)
 def test_part_passes_the_whole_kit(kind: str, name: str) -> None:
     assert failures(cases_of(KNOWN.parts, kind, name)) == []
