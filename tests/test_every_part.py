@@ -1,20 +1,78 @@
-"""Every part of our own plugins, the built-ins and those in `plugins`, passes the conformance kit."""
+"""Every part of our own plugins, the built-ins and those in `plugins`, passes the conformance kit.
+
+One part of each kind passes the whole kit here. The others pass it without the slow checks, and beside their main
+number of dimensions only what concerns shapes, ranges and gradients; `make test-full` runs the whole kit on them too.
+"""
 
 from pathlib import Path
 
 import pytest
 
 from restorekit.core.parts import KINDS
-from restorekit.testing import Case, cases
+from restorekit.discovery import plugins
+from restorekit.discovery.installed import Plugin
+from restorekit.testing import Case, cases_of
 
-PLUGINS = [path.parent for path in sorted(Path(__file__).parents[1].glob("plugins/*/pyproject.toml"))]
-CASES = [case for plugin in ("restorekit", *PLUGINS) for case in cases(plugin)]
+KNOWN = plugins.load()
+FOLDERS = [path.parent for path in sorted(Path(__file__).parents[1].glob("plugins/*/pyproject.toml"))]
+PLUGINS: list[Plugin] = [*KNOWN.named("restorekit"), *map(KNOWN.load_folder, FOLDERS)]
+PARTS = [key for plugin in PLUGINS for key in plugin.parts]
+IN_DETAIL = {
+    "layer": "selfonn",
+    "encoder": "timm",
+    "generator": "unet",
+    "discriminator": "patch",
+    "head": "classify",
+    "loss": "lsgan",
+    "metric": "ssim",
+    "degradation": "noise",
+    "dataset": "folder",
+    "format": "signal",
+    "restorer": "bicubic",
+    "optimizer": "adam",
+    "schedule": "cosine",
+    "logger": "csv",
+}
+"""By kind, the part that passes the whole kit also in the fast suite."""
+SLOW = {"compile", "onnx", "speed"}
+EVERYWHERE = {"shapes", "gradients", "scalar", "rows", "range", "events"}
+"""Checks in every number of dimensions that a part works in."""
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_conformance(case: Case) -> None:
-    case.run()
+def reduced(cases: list[Case]) -> list[Case]:
+    """Return the checks in the main number of dimensions without the slow ones, and few in the others."""
+    dims = sorted({case.dims for case in cases if case.dims is not None})
+    main = 2 if 2 in dims else (dims or [None])[0]
+    return [
+        case
+        for case in cases
+        if case.dims is None or (case.dims == main and case.check not in SLOW) or case.check in EVERYWHERE
+    ]
 
 
-def test_there_is_a_part_of_every_kind() -> None:
-    assert {case.kind for case in CASES} == set(KINDS)
+def failures(cases: list[Case]) -> list[str]:
+    """Run the checks, and return what fails."""
+    assert cases
+    return [outcome.text for outcome in (case.outcome() for case in cases) if outcome.state == "failed"]
+
+
+def test_plugins_load_without_an_error_and_have_a_part_of_every_kind() -> None:
+    errors = {plugin.name: [plugin.error, *KNOWN.refused(plugin).values()] for plugin in PLUGINS}
+    assert {name: found for name, found in errors.items() if any(found)} == {}
+    assert {kind for kind, _ in PARTS} == set(KINDS) == set(IN_DETAIL)
+    assert set(IN_DETAIL.items()) <= set(PARTS)
+    assert len(set(PARTS)) == len(PARTS)
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS, ids=lambda value: value)
+def test_part_passes_the_checks(kind: str, name: str) -> None:
+    cases = cases_of(KNOWN.parts, kind, name)
+    assert failures(cases if IN_DETAIL[kind] == name else reduced(cases)) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("kind", "name"), [key for key in PARTS if key not in IN_DETAIL.items()], ids=lambda value: value
+)
+def test_part_passes_the_whole_kit(kind: str, name: str) -> None:
+    assert failures(cases_of(KNOWN.parts, kind, name)) == []

@@ -16,7 +16,7 @@ it is tried, and what it is exempt from, its factory says with `restorekit.confo
 
 from __future__ import annotations
 
-from restorekit.testing.listing import Case, Outcome, cases
+from restorekit.testing.listing import Case, Outcome, cases, cases_of
 from restorekit.testing.table import CHECKS, Check
 
-__all__ = ["CHECKS", "Case", "Check", "Outcome", "cases"]
+__all__ = ["CHECKS", "Case", "Check", "Outcome", "cases", "cases_of"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import unittest
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
@@ -25,7 +24,7 @@ from restorekit.testing.table import Check, checks_of
 
 State = Literal["passed", "failed", "exempt", "not tried"]
 
-__all__ = ["Case", "Outcome", "cases"]
+__all__ = ["Case", "Outcome", "cases", "cases_of"]
 
 
 class Case:
@@ -120,7 +119,20 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     broken = [why for one in found for why in (one.refusal, *one.errors.values(), *known.refused(one).values()) if why]
     if broken:
         raise PluginError(*dict.fromkeys(broken))
-    return [case for one in found for kind, name in one.parts for case in _cases(known.parts, kind, name, full)]
+    return [case for one in found for kind, name in one.parts for case in cases_of(known.parts, kind, name, full=full)]
+
+
+def cases_of(parts: Parts, kind: str, name: str, *, full: bool = False) -> list[Case]:
+    """Return every check of one part, as `cases` does for all parts of a plugin."""
+    asked = checks_of(kind)
+    part = Subject(parts, kind, name, checks=tuple(check.name for check in asked))
+    dims = claimed(part)
+    if not dims:  # why it works nowhere is for these to say
+        asked = [check for check in asked if len(check.kinds) == len(KINDS)]
+    once = dims if full else [n for n in dims if n == 2] or dims[:1]
+    where = {"part": [0], "each": dims, "one": once}
+    chosen = [check for check in asked if full or not check.full]
+    return [Case(check, replace(part, dims=n)) for check in chosen for n in where[check.where]]
 
 
 def _line(error: BaseException) -> str:
@@ -136,16 +148,3 @@ def _plugins(known: Plugins, plugin: str | Path) -> list[Plugin]:
             if os.sep not in plugin and not (Path(plugin) / "pyproject.toml").is_file():
                 raise
     return [known.load_folder(Path(plugin).expanduser())]
-
-
-def _cases(parts: Parts, kind: str, name: str, full: bool) -> Iterator[Case]:
-    asked = checks_of(kind)
-    part = Subject(parts, kind, name, checks=tuple(check.name for check in asked))
-    dims = claimed(part)
-    if not dims:  # why it works nowhere is for these to say
-        asked = [check for check in asked if len(check.kinds) == len(KINDS)]
-    once = dims if full else [n for n in dims if n == 2] or dims[:1]
-    for check in asked:
-        if full or not check.full:
-            where = {"part": [0], "each": dims, "one": once}[check.where]
-            yield from (Case(check, replace(part, dims=n)) for n in where)

