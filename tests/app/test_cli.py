@@ -62,6 +62,7 @@ class Said:
 
 
 Cli = Callable[..., Said]
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +101,50 @@ def shell(*args: Any, path: Path | None = None, folder: Path | None = None) -> S
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """A recipe beside its images: two sides, two classes, a test split of side a."""
+    return write_recipe(tmp_path)
+
+
+def finished_folder(home: Path, write: Callable[[Path], Path], *args: str) -> Path:
+    """Write a recipe into `home`/work, run it there with further arguments, keep a copy, and return the folder."""
+    folder = home / "work"
+    folder.mkdir()
+    recipe = write(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setattr(sys, "argv", ["restorekit", "run", str(recipe), *args])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
+    shutil.copytree(folder, home / "copy")
+    return folder
+
+
+def restored_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder what it was when its run was finished, and go into it: paths in a run are absolute."""
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("copy"), folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recipe, its images and a run of it, `kept/tiny-1`, for all tests of a file."""
+    return finished_folder(tmp_path_factory.mktemp("finished"), write_recipe, "--out", "kept")
+
+
+@pytest.fixture
+def trained(finished: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished folder, which a test may change, and is in."""
+    return restored_folder(finished, monkeypatch)
+
+
+def write_recipe(folder: Path) -> Path:
+    """Write a recipe and its images."""
     rng = torch.Generator().manual_seed(0)
     for name in ("a/train/no/1", "a/train/yes/2", "a/test/no/3", "a/test/yes/4", "b/train/no/5", "b/train/yes/6"):
-        write_image(tmp_path / "images" / f"{name}.png", (torch.rand(1, 18, 20, generator=rng) * 2 - 1).numpy())
-    path = tmp_path / "tiny.yaml"
+        write_image(folder / "images" / f"{name}.png", (torch.rand(1, 18, 20, generator=rng) * 2 - 1).numpy())
+    path = folder / "tiny.yaml"
     path.write_text(RECIPE)
     return path
 
@@ -540,9 +581,8 @@ def test_help_imports_no_heavy_library() -> None:
     assert not imported & {"torch", "numpy", "scipy", "matplotlib", "PIL", "pydantic"}
 
 
-def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    home = tmp_path / "kept" / "tiny-1"
-    assert cli("run", recipe, "--out", "kept").code == 0
+def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, trained: Path) -> None:
+    tmp_path, home, recipe = trained, trained / "kept" / "tiny-1", trained / "tiny.yaml"
     state = home / "checkpoints" / "step_000000002" / "state.json"
     whole = json.loads(state.read_text())
     state.write_text(json.dumps({**whole, "format": 99, "restorekit": "7.0"}))
@@ -572,9 +612,8 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     assert len(cli("restore", tmp_path / "images", "-o", tmp_path / "out", "-m", empty).errors) == 1
 
 
-def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    assert cli("run", recipe).code == 0
-    home = tmp_path / "runs" / "tiny-1"
+def test_restore_tells_what_failed_with_code_3(cli: Cli, trained: Path) -> None:
+    tmp_path, home = trained, trained / "kept" / "tiny-1"
     torn(tmp_path / "images" / "a" / "test" / "no" / "3.png")
     said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "out", "-m", home)
     assert said.code == 3
@@ -665,9 +704,8 @@ def test_a_full_disk_names_the_table_and_half_a_row_does_not_stay(cli: Cli, reci
     assert table.read_text() == whole + "".join(rows[2:])
 
 
-def test_a_full_disk_while_a_run_is_scored(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    assert cli("run", recipe).code == 0
-    home = tmp_path / "runs" / "tiny-1"
+def test_a_full_disk_while_a_run_is_scored(cli: Cli, trained: Path) -> None:
+    home = trained / "kept" / "tiny-1"
     scores = (home / "scores" / "test.csv").read_bytes()
     with small_disk(10):
         said = cli("evaluate", home)
@@ -751,13 +789,12 @@ TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE
 
 
 def test_every_command_that_computes_refuses_several_processes(
-    cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli("run", recipe).code == 0
-    before = sorted(Path("runs").rglob("*"))
+    recipe, before = trained / "tiny.yaml", sorted(Path("kept").rglob("*"))
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    home = "runs/tiny-1"
+    home = "kept/tiny-1"
     for command in (
         ("run", recipe),
         ("run", recipe, "--seeds", "2"),
@@ -770,7 +807,8 @@ def test_every_command_that_computes_refuses_several_processes(
         assert said.code == 2, command
         (line,) = said.errors
         assert "WORLD_SIZE=2" in line
-    assert sorted(Path("runs").rglob("*")) == before
+    assert sorted(Path("kept").rglob("*")) == before
+    assert not Path("runs").exists()
     assert not Path("restored").exists()
 
 

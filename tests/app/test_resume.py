@@ -4,7 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.app.test_cli import RECIPE, Cli, cli, elsewhere, recipe, refused  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -47,6 +47,12 @@ def table(positive: Any, truth: Any, columns: dict[str, Any], groups: Sequence[s
     return "\n".join(lines) + "\n"
 
 
+@pytest.fixture(autouse=True)
+def fewer_swaps(monkeypatch: pytest.MonkeyPatch, unrendered_figures: None) -> None:
+    """A tenth of the swaps of each test; its smallest p is 0.001. test_inference.py checks the test itself."""
+    monkeypatch.setattr("restorekit.evaluation.compare.SWAPS", 999)
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
     """Return a function that writes a run folder as a finished run leaves it."""

@@ -184,7 +184,7 @@ def test_damaged_objects_never_end_in_a_traceback(place: Path) -> None:
     content = path.read_bytes()
 
     @given(at=st.integers(128, len(content) - 1), byte=st.integers(0, 255))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def holds(at: int, byte: int) -> None:
         path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
         try:

@@ -471,7 +471,7 @@ def test_every_coding_gives_the_stored_values(
     case=st.sampled_from([case for case in VOIS if "VOILUTSequence" not in case.elements]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_coding_with_every_window(
     place: Path,
     coding: str,
@@ -1002,7 +1002,7 @@ def test_rle_segments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_flipped_byte_gives_an_image_or_a_data_error(place: Path, data: st.DataObject) -> None:
     coding = data.draw(st.sampled_from(sorted(CODINGS)))
     path = coded(

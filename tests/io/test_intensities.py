@@ -318,7 +318,7 @@ def test_damaged_files_never_end_in_a_traceback(place: Path, suffix: str) -> Non
     content, path = whole(suffix), place / f"damaged{suffix}"
 
     @given(at=st.integers(0, len(content) - 1), byte=st.integers(0, 255), head=st.booleans())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def holds(at: int, byte: int, head: bool) -> None:
         at = at % 400 if head else at
         path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])

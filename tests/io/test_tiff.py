@@ -248,7 +248,7 @@ def ycbcr(draw: st.DrawFn) -> tuple[list[float], list[float]]:
 
 
 @given(known=ycbcr(), stated=st.booleans(), packed=st.booleans(), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_ycbcr_is_converted_by_the_formula_of_tiff(
     tmp_path_factory: pytest.TempPathFactory, known: Any, stated: bool, packed: bool, data: st.DataObject
 ) -> None:

@@ -354,7 +354,7 @@ def test_a_loss_counts_by_its_median_over_a_stretch() -> None:
     assert over == [runaway, (560, "runaway", True), (560, "saturated", False)], "from one to the other"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=30), st.integers(0, 30))
 def test_rows_checked_again_give_the_same_findings(values: list[float], cut: int) -> None:
     whole, again = Health(3000), Health(3000)
