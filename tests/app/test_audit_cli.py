@@ -102,8 +102,8 @@ def test_train_classifier_trains_one_for_a_run_without_audit(
     restored_folder(unaudited, monkeypatch)
     run = Path("runs/audited-1")
     scores = (run / "scores/test.csv").read_bytes()
-    said = cli("audit", run, "--train-classifier")
-    assert (said.code, said.errors) == (0, [])
+    result = cli("audit", run, "--train-classifier")
+    assert (result.code, result.errors) == (0, [])
     classifier = json.loads((run / "classifier/recipe.json").read_text())
     assert (classifier["data"]["half"], classifier["train"]["steps"], classifier["nets"]["generator"]["name"]) == (
         None,
@@ -153,8 +153,8 @@ def test_audit_asks_on_a_terminal_before_it_trains(
 
 
 def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli("run", recipe, "--seeds", "2")
-    assert said.code == 0, said
+    result = cli("run", recipe, "--seeds", "2")
+    assert result.code == 0, result
     first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
     assert (first / "classifier").is_dir()
     assert not (second / "classifier").exists(), "that of the first was asked"
@@ -173,9 +173,9 @@ def test_a_run_that_cannot_be_audited_does_not_stop_the_others(
     scores = Path("runs/audited-1/scores/audit.json")
     before = scores.read_text()
     scores.unlink()
-    said = cli("audit", "runs/nothing", "runs/audited-1")
-    assert said.code == 3
-    assert said.errors == [
+    result = cli("audit", "runs/nothing", "runs/audited-1")
+    assert result.code == 3
+    assert result.errors == [
         "runs/nothing: is no run folder: it has no recipe.json",
         "1 of 2 could not be audited",
     ]
@@ -186,12 +186,12 @@ def test_a_run_that_cannot_be_audited_does_not_stop_the_others(
 
 
 def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli(
+    result = cli(
         "run", recipe, "--set", "audit.classifier={name: timm, model: test_efficientnet, checkpoint: weights.pth}"
     )
-    assert said.code == 2
-    assert len(said.errors) == 1
-    assert "weights.pth" in said.errors[0], said
+    assert result.code == 2
+    assert len(result.errors) == 1
+    assert "weights.pth" in result.errors[0], result
     assert not list(Path("runs").glob("*/checkpoints"))
 
 
@@ -207,7 +207,7 @@ def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: C
     ],
 )
 def test_what_cannot_be_asked(cli: Cli, recipe: Path, key: str, line: str) -> None:  # noqa: F811
-    said = cli("check", recipe, "--set", key)
-    assert said.code == 2
-    assert len(said.errors) == 1
-    assert said.errors[0].endswith(line), said
+    result = cli("check", recipe, "--set", key)
+    assert result.code == 2
+    assert len(result.errors) == 1
+    assert result.errors[0].endswith(line), result

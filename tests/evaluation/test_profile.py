@@ -205,13 +205,13 @@ def test_timing_is_the_middle_and_the_quartiles(seconds: list[float], batch: int
 
 def test_what_is_asked_for_and_not_there(tmp_path: Path, spec: Any) -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(RecipeError, match="torch sees no GPU here; take --device cpu"):
+        with pytest.raises(RecipeError, match="--device cpu"):
             check_device("cuda")
-    with pytest.raises(RecipeError, match="takes cpu or cuda; got 'gpu'"):
+    with pytest.raises(RecipeError, match="'gpu'"):
         check_device("gpu")
-    with pytest.raises(RecipeError, match=r"gone: no such recipe or run folder"):
+    with pytest.raises(RecipeError, match="gone"):
         targets([tmp_path / "gone"], load(), [])
-    with pytest.raises(RecipeError, match=r"--variants: no variant is called 'q33'. Did you mean 'q3'\?"):
+    with pytest.raises(RecipeError, match=r"--variants: .*'q33'.*'q3'"):
         targets([XRAY], load(), ["q33"])
     plain = tmp_path / "plain.yaml"
     plain.write_text("extends: " + str(XRAY) + "\nname: plain\nvariants: {}\n")
@@ -457,7 +457,7 @@ def test_tables_of_every_format(tmp_path: Path) -> None:
     tex = (tmp_path / "t.tex").read_text()
     assert r'a$|$b \& $<$i$>$50 \%$<$/i$>$ of \$x\_1\$ \textbackslash{} "q"' in tex
     assert tex.count(" \\\\\n") == 3
-    with pytest.raises(RecipeError, match=r"t.xlsx: ends with none of .md, .csv, .tex, .html"):
+    with pytest.raises(RecipeError, match=r"t\.xlsx: .*\.md, \.csv, \.tex, \.html"):
         write_table(tmp_path / "t.xlsx", made)
 
 

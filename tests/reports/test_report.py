@@ -535,7 +535,7 @@ def test_harm_that_an_audit_proves_is_the_first_warning(full):
     assert "Scored on other images" in page(full).text
     write(full, "scores/audit.json", audit | {"proven": ["Restoration does harm."]})
     text = page(full).text
-    at = [text.index(said) for said in ("Read this before", "Restoration does harm.", "Scored on other images")]
+    at = [text.index(result) for result in ("Read this before", "Restoration does harm.", "Scored on other images")]
     assert at == sorted(at)
 
 
@@ -755,7 +755,9 @@ def test_numbered_metric_is_labelled_like_the_first():
 def test_one_spike_does_not_hide_the_rest_of_a_curve(spike, decades, monkeypatch):
     scales = []
     finish = figures._finish
-    monkeypatch.setattr(figures, "_finish", lambda axes, *said: (scales.append(axes.get_yscale()), finish(axes, *said)))
+    monkeypatch.setattr(
+        figures, "_finish", lambda axes, *result: (scales.append(axes.get_yscale()), finish(axes, *result))
+    )
     y = np.r_[np.linspace(1, 3, 20), spike]
     columns = {"step": np.arange(len(y), dtype=float), "loss": y}
     uri = figures.curves(columns, ["loss"], dots=True, limits={"loss": 10})

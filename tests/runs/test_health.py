@@ -215,12 +215,12 @@ def test_the_screen_tells_what_is_left_and_what_shortens_a_long_run(
         yield Stepped(2000, 0, 1e-4, {"generator.cycle": 0.5})
 
     list(screen.ProgressDisplay().over(events()))
-    said = capsys.readouterr().err
-    assert "step 10/2000  0.01 steps/s  g.cycle 0.500\n" in said
-    assert "step 20/2000  0.01 steps/s  2.3 days left  g.cycle 0.500\n" in said
-    assert "2000 steps take about 2.3 days" in said
-    assert "fewer steps (--set train.steps=860 takes about a day)" in said
-    assert said.count("left") == 1
+    result = capsys.readouterr().err
+    assert "step 10/2000  0.01 steps/s  g.cycle 0.500\n" in result
+    assert "step 20/2000  0.01 steps/s  2.3 days left  g.cycle 0.500\n" in result
+    assert "2000 steps take about 2.3 days" in result
+    assert "fewer steps (--set train.steps=860 takes about a day)" in result
+    assert result.count("left") == 1
 
 
 def collapsing(build_run: Build, folder: str) -> Run:
