@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 if "--benchmark-only" not in sys.argv:  # benchmarks use the machine as a user does
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, and by every child process
 
+settings.register_profile("suite", max_examples=25, deadline=None)  # machines differ; a test may ask for fewer or more
+settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that Ctrl-C is ignored
 
 

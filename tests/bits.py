@@ -26,7 +26,7 @@ def check_flipped_bits(path: Path, content: bytes, places: range | None = None, 
     places = range(len(content)) if places is None else places
 
     @given(at=st.sampled_from(places), bit=st.integers(0, 7))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def holds(at: int, bit: int) -> None:
         broken = bytearray(content)
         broken[at] ^= 1 << bit

@@ -30,6 +30,7 @@ from restorekit import (
 from restorekit.discovery.plugins import Plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
+from restorekit.reports import figures, plots
 from restorekit.runs import build
 from restorekit.runs.run import Run
 
@@ -51,6 +52,19 @@ def compiled(tmp_path: Path) -> Callable[[str], str]:
         return done.stdout + (tmp_path / "table.log").read_text(errors="replace")
 
     return compile
+
+
+@pytest.fixture
+def unrendered_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the figures of reports without rendering them, which is half the time of a small run and its report."""
+    from matplotlib.figure import Figure
+
+    def drawn(draw: Any, size: tuple[float, float]) -> str:
+        draw(Figure(figsize=size))
+        return "data:image/svg+xml;base64,"
+
+    for module in (figures, plots):
+        monkeypatch.setattr(module, "drawn", drawn)
 
 
 class Toy(Dataset):

@@ -1,7 +1,8 @@
 """Wrong versions of the code, each of which the named tests must catch: `python tests/mutants.py [NAME ...]`.
 
-The project is copied, so the checkout is never changed. The tests must pass on the plain copy. Then each mutant
-replaces a text of one file, and its tests must fail. The exit code is 1 if a mutant survives or its old text is gone.
+The project is copied, so the checkout is never changed. Each mutant replaces a text of one file of the copy; one of its
+tests must then fail, and the same test must pass when the text is as it was. A table shows a line for each mutant. The
+exit code is 1 if a mutant survives, its old text is gone, or its tests cannot be run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -261,45 +263,55 @@ def exit_code(home: Path, tests: list[str], output: Path) -> int:
     return process.exitcode if process.exitcode is not None else -1
 
 
-def tried(home: Path, mutant: Mutant, output: Path) -> str:
-    """Apply a mutant to the copy, run its tests, take it back, and return how it went."""
+def failed_test(output: Path) -> str:
+    """Return the first test that failed by pytest's summary, or an empty text."""
+    lines = output.read_text("utf-8", "replace").splitlines()
+    found = [line.removeprefix("FAILED ").partition(" - ")[0] for line in lines if line.startswith("FAILED ")]
+    return found[0] if found else ""
+
+
+def tried(home: Path, mutant: Mutant, output: Path) -> tuple[str, str]:
+    """Apply a mutant to the copy, run its tests, take it back; return "caught" and the test, or what is wrong."""
     file = home / mutant.file
     text = file.read_text("utf-8")
     if (count := text.count(mutant.old)) != 1:
-        return f"ERROR: {mutant.file} has the old text {count} times"
+        return "error", f"{mutant.file} has the old text {count} times"
     file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
         code = exit_code(home, [*mutant.tests], output)
     finally:
         file.write_text(text, encoding="utf-8")
-    lines = output.read_text("utf-8", "replace").splitlines()
-    failed = [line.removeprefix("FAILED ") for line in lines if line.startswith("FAILED ")]
     if code == 0:
-        return "SURVIVED"
-    return f"caught by {failed[0]}" if code == 1 and failed else f"ERROR: pytest ended with {code}, {output}"
+        return "survived", " ".join(mutant.tests)
+    test = failed_test(output)
+    if code != 1 or not test:
+        return "error", f"pytest ended with {code}, {output}"
+    if exit_code(home, [test], output):
+        return "error", f"{test} fails without the mutant too, {output}"
+    return "caught", test
 
 
 def main(names: list[str]) -> int:
-    """Try the mutants of these names, or all; return the exit code."""
+    """Try the mutants of these names, or all; print a line for each, and return the exit code."""
     if unknown := set(names) - {mutant.name for mutant in MUTANTS}:
         print(f"no mutant is called {', '.join(sorted(unknown))}")
         return 1
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     folder = Path(tempfile.mkdtemp(prefix="restorekit-mutants-"))
-    home, output = copied(folder / "copy"), folder / "output.txt"
-    tests = sorted({test for mutant in chosen for test in mutant.tests})
-    if exit_code(home, tests, output):
-        print(f"the tests do not pass without a mutant: {output}")
-        return 1
-    results = []
+    home = copied(folder / "copy")
+    width = max(len(mutant.name) for mutant in chosen)
+    print(f"{'mutant':<{width}}  {'result':<8}  {'time':>7}  test")
+    states = []
     for mutant in chosen:
-        results.append(tried(home, mutant, output))
-        print(f"{mutant.name}: {results[-1]}", flush=True)
-    wrong = [result for result in results if not result.startswith("caught")]
-    print(f"{len(results) - len(wrong)} of {len(results)} caught")
-    if not wrong:
-        shutil.rmtree(folder)
-    return 1 if wrong else 0
+        began = time.monotonic()
+        state, place = tried(home, mutant, folder / f"{mutant.name}.txt")
+        states.append(state)
+        print(f"{mutant.name:<{width}}  {state:<8}  {time.monotonic() - began:5.0f} s  {place}", flush=True)
+    print(f"{states.count('caught')} of {len(states)} caught")
+    if states.count("caught") < len(states):
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -98,8 +98,13 @@ OF_RUNS = {"restore_xray_both"}
 OF_PLUGINS = {"lungs_unet", "pix2pix_covid", "resnet50_regimes", "sr", "sr_xray"}
 """Recipes of masks and classes, whose parts the tests of their plugins train on data of their own."""
 
-SLOW = {"baselines_xray"}
-"""Recipes whose variants are large networks; they train in `make test-full`."""
+SLOW = {
+    "baselines_xray": {"resnet50", "inception_v3", "efficientnet_b4", "efficientnet_b5"},
+    "r2cgan_xray": {"q1", "q5", "cnn_light"},
+    "restore_xray": {"charbonnier", "similar", "decibels", "bounded"},
+    "restore_xray_128": {"curve", "structure"},
+}
+"""Variants that differ from others in an option or in a large network; they train in `make test-full`."""
 
 
 def variants(path: Path) -> list[str | None]:
@@ -114,7 +119,7 @@ def every() -> Iterator[Any]:
     assert RECIPES, "no recipe was found: these tests would check nothing"
     for path in (path for path in RECIPES if path.stem not in OWN | CLASSICAL | OF_RUNS | OF_PLUGINS):
         for variant in variants(path):
-            slow = [pytest.mark.full] if variant is not None and path.stem in SLOW else []
+            slow = [pytest.mark.full] if variant in SLOW.get(path.stem, ()) else []
             yield pytest.param(path, variant, id=f"{path.stem}-{variant or 'plain'}", marks=slow)
 
 
@@ -125,6 +130,7 @@ def test_the_published_recipes_are_found() -> None:
     baselines = next(path for path in RECIPES if path.stem == "baselines_xray")
     assert set(variants(baselines)) == {None, "resnet50", "inception_v3", "efficientnet_b4", "efficientnet_b5"}
     assert set(SMALL) <= {path.stem for path in RECIPES}
+    assert all(named <= set(variants(path)) for path in RECIPES if (named := SLOW.get(path.stem)))
 
 
 @pytest.mark.parametrize(

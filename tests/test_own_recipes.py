@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from restorekit import write_image
 from tests.app.test_cli import Cli, cli, elsewhere  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 SMALL = [word for one in ("train.steps=2", "evaluate.resamples=20") for word in ("--set", one)]
 
 
@@ -74,8 +75,8 @@ def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None,
     assert cli("list", "recipes", "own_images", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
     assert cli("check", "my.yaml", *chosen).code == 0
-    said = cli("run", "my.yaml", *chosen, *SMALL)
-    assert (said.code, said.errors) == (0, [])
+    result = cli("run", "my.yaml", *chosen, *SMALL)
+    assert (result.code, result.errors) == (0, [])
     (run,) = Path("runs").iterdir()
     whole = len(classes)
     assert splits_of(run) == {side: Counter(train=7 * whole, val=whole, test=2 * whole) for side in "ab"}
@@ -106,8 +107,8 @@ def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None,
     signals(tmp_path, suffix)
     assert cli("list", "recipes", "own_signal", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
-    said = cli("run", "my.yaml", *chosen, *SMALL)
-    assert (said.code, said.errors) == (0, [])
+    result = cli("run", "my.yaml", *chosen, *SMALL)
+    assert (result.code, result.errors) == (0, [])
     (run,) = Path("runs").iterdir()
     windows = 8 * 250 // 512
     assert splits_of(run) == {side: Counter(train=7 * windows, val=windows, test=2 * windows) for side in "ab"}

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.test_cli import Cli, cli  # noqa: F401 (a fixture)
+from tests.app.test_cli import Cli, cli, finished_folder, restored_folder  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 RECIPE = """\
 name: audited
@@ -32,17 +34,33 @@ watch: [csv]
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The recipe, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "audited.yaml"
+    return write_recipe(tmp_path)
+
+
+def write_recipe(folder: Path) -> Path:
+    """Write the recipe."""
+    path = folder / "audited.yaml"
     path.write_text(RECIPE)
     return path
 
 
-def test_a_run_with_an_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli("run", recipe)
-    assert said.code == 0, said
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run that has an audit."""
+    return finished_folder(tmp_path_factory.mktemp("audited"), write_recipe)
+
+
+@pytest.fixture(scope="module")
+def unaudited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run without an audit, and a checkpoint of every step."""
+    sets = ("--set", "audit=null", "--set", "train.save_every=1")
+    return finished_folder(tmp_path_factory.mktemp("unaudited"), write_recipe, *sets)
+
+
+def test_a_run_with_an_audit(cli: Cli, audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    recipe = restored_folder(audited, monkeypatch) / "audited.yaml"
     run = Path("runs/audited-1")
     found = json.loads((run / "scores/audit.json").read_text())
-    assert all(sentence in said.out for sentence in found["sentences"])
     assert found["images"] == found["contrast"]["images"] * 2, "every other phantom has an opacity"
     assert found["judge"]["shared"] == 0
     assert json.loads((run / "classifier/recipe.json").read_text())["data"]["half"] == "second"
@@ -55,6 +73,7 @@ def test_a_run_with_an_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
     before = (run / "scores/audit.csv").read_bytes(), found
     again = cli("audit", run)
     assert again.code == 0, again
+    assert all(sentence in again.out for sentence in found["sentences"])
     assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
     other = cli("audit", run, "--classifier", run / "classifier")
     assert other.code == 0, other
@@ -63,9 +82,8 @@ def test_a_run_with_an_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
     assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
 
 
-def test_a_run_without_a_classifier(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli("run", recipe, "--set", "audit=null")
-    assert said.code == 0, said
+def test_a_run_without_a_classifier(cli: Cli, unaudited: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    restored_folder(unaudited, monkeypatch)
     assert "Did restoration keep the disease?" not in Path("runs/audited-1/report.html").read_text()
     asked = cli("audit", "runs/audited-1")
     assert asked.code == 2
@@ -76,13 +94,16 @@ def test_a_run_without_a_classifier(cli: Cli, recipe: Path) -> None:  # noqa: F8
     assert itself.errors == ["runs/audited-1: has the generator of the run, 'resnet'; use another architecture"]
 
 
-def test_train_classifier_trains_one_for_a_run_without_audit(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    small = ("--set", "audit=null", "--set", "train.save_every=1")
-    assert cli("run", recipe, *small).code == 0
+def test_train_classifier_trains_one_for_a_run_without_audit(
+    cli: Cli,  # noqa: F811
+    unaudited: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restored_folder(unaudited, monkeypatch)
     run = Path("runs/audited-1")
     scores = (run / "scores/test.csv").read_bytes()
-    said = cli("audit", run, "--train-classifier")
-    assert (said.code, said.errors) == (0, [])
+    result = cli("audit", run, "--train-classifier")
+    assert (result.code, result.errors) == (0, [])
     classifier = json.loads((run / "classifier/recipe.json").read_text())
     assert (classifier["data"]["half"], classifier["train"]["steps"], classifier["nets"]["generator"]["name"]) == (
         None,
@@ -132,8 +153,8 @@ def test_audit_asks_on_a_terminal_before_it_trains(
 
 
 def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli("run", recipe, "--seeds", "2")
-    assert said.code == 0, said
+    result = cli("run", recipe, "--seeds", "2")
+    assert result.code == 0, result
     first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
     assert (first / "classifier").is_dir()
     assert not (second / "classifier").exists(), "that of the first was asked"
@@ -143,30 +164,34 @@ def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa:
     assert "(run folder ../audited-seed0/classifier)" in (second / "report.html").read_text()
 
 
-def test_a_run_that_cannot_be_audited_does_not_stop_the_others(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    assert cli("run", recipe).code == 0
-    audited = Path("runs/audited-1/scores/audit.json")
-    before = audited.read_text()
-    audited.unlink()
-    said = cli("audit", "runs/nothing", "runs/audited-1")
-    assert said.code == 3
-    assert said.errors == [
+def test_a_run_that_cannot_be_audited_does_not_stop_the_others(
+    cli: Cli,  # noqa: F811
+    audited: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restored_folder(audited, monkeypatch)
+    scores = Path("runs/audited-1/scores/audit.json")
+    before = scores.read_text()
+    scores.unlink()
+    result = cli("audit", "runs/nothing", "runs/audited-1")
+    assert result.code == 3
+    assert result.errors == [
         "runs/nothing: is no run folder: it has no recipe.json",
         "1 of 2 could not be audited",
     ]
     mistyped = cli("audit", "runs/audited-1", "runs/audited-1", "--classifier", "runs/typo")
     assert mistyped.code == 2
     assert mistyped.errors == ["runs/typo: is no run folder: it has no recipe.json"]
-    assert audited.read_text() == before
+    assert scores.read_text() == before
 
 
 def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
-    said = cli(
+    result = cli(
         "run", recipe, "--set", "audit.classifier={name: timm, model: test_efficientnet, checkpoint: weights.pth}"
     )
-    assert said.code == 2
-    assert len(said.errors) == 1
-    assert "weights.pth" in said.errors[0], said
+    assert result.code == 2
+    assert len(result.errors) == 1
+    assert "weights.pth" in result.errors[0], result
     assert not list(Path("runs").glob("*/checkpoints"))
 
 
@@ -182,7 +207,7 @@ def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: C
     ],
 )
 def test_what_cannot_be_asked(cli: Cli, recipe: Path, key: str, line: str) -> None:  # noqa: F811
-    said = cli("check", recipe, "--set", key)
-    assert said.code == 2
-    assert len(said.errors) == 1
-    assert said.errors[0].endswith(line), said
+    result = cli("check", recipe, "--set", key)
+    assert result.code == 2
+    assert len(result.errors) == 1
+    assert result.errors[0].endswith(line), result

@@ -49,7 +49,7 @@ watch: [csv]
 
 
 @dataclass
-class Said:
+class Result:
     code: int
     out: str
     err: str
@@ -61,7 +61,8 @@ class Said:
         return [line.removeprefix("error: ") for line in self.err.splitlines() if line.startswith("error: ")]
 
 
-Cli = Callable[..., Said]
+Cli = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Return a function that calls the command line in this process, in the test's own folder."""
     monkeypatch.setenv("COLUMNS", "400")
 
-    def call(*args: Any) -> Said:
+    def call(*args: Any) -> Result:
         monkeypatch.setattr(sys, "argv", ["restorekit", *map(str, args)])
         code = 0
         try:
@@ -83,35 +84,75 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
         seen = capsys.readouterr()
-        return Said(code, seen.out, seen.err)
+        return Result(code, seen.out, seen.err)
 
     return call
 
 
-def shell(*args: Any, path: Path | None = None, folder: Path | None = None) -> Said:
+def shell(*args: Any, path: Path | None = None, folder: Path | None = None) -> Result:
     """Call the command line in a process of its own; `path` is put before all on its path."""
     places = [str(path or ""), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "COLUMNS": "400", "PYTHONPATH": os.pathsep.join(filter(None, places))}
     command = [str(SCRIPT), *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=120, check=False)
-    return Said(done.returncode, done.stdout, done.stderr)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """A recipe beside its images: two sides, two classes, a test split of side a."""
+    return write_recipe(tmp_path)
+
+
+def finished_folder(home: Path, write: Callable[[Path], Path], *args: str) -> Path:
+    """Write a recipe into `home`/work, run it there with further arguments, keep a copy, and return the folder."""
+    folder = home / "work"
+    folder.mkdir()
+    recipe = write(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setattr(sys, "argv", ["restorekit", "run", str(recipe), *args])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
+    shutil.copytree(folder, home / "copy")
+    return folder
+
+
+def restored_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder what it was when its run was finished, and go into it: paths in a run are absolute."""
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("copy"), folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recipe, its images and a run of it, `kept/tiny-1`, for all tests of a file."""
+    return finished_folder(tmp_path_factory.mktemp("finished"), write_recipe, "--out", "kept")
+
+
+@pytest.fixture
+def trained(finished: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished folder, which a test may change, and is in."""
+    return restored_folder(finished, monkeypatch)
+
+
+def write_recipe(folder: Path) -> Path:
+    """Write a recipe and its images."""
     rng = torch.Generator().manual_seed(0)
     for name in ("a/train/no/1", "a/train/yes/2", "a/test/no/3", "a/test/yes/4", "b/train/no/5", "b/train/yes/6"):
-        write_image(tmp_path / "images" / f"{name}.png", (torch.rand(1, 18, 20, generator=rng) * 2 - 1).numpy())
-    path = tmp_path / "tiny.yaml"
+        write_image(folder / "images" / f"{name}.png", (torch.rand(1, 18, 20, generator=rng) * 2 - 1).numpy())
+    path = folder / "tiny.yaml"
     path.write_text(RECIPE)
     return path
 
 
-def refused(said: Said, *lines: str, code: int = 2) -> None:
+def refused(result: Result, *lines: str, code: int = 2) -> None:
     """Exactly these lines, and nothing was made."""
-    assert said.errors == list(lines), said
-    assert said.code == code
+    assert result.errors == list(lines), result
+    assert result.code == code
     assert not Path("runs").exists(), "no run folder is left behind"
 
 
@@ -123,12 +164,12 @@ def test_compare_runs_on_the_same_test_images(cli: Cli, recipe: Path, tmp_path: 
     assert cli("run", recipe, "--variant", "wide").code == 0
     home = tmp_path / "runs" / "tiny-1" / "scores"
     assert {p.name for p in home.iterdir()} >= {"val.csv", "val.json", "test.csv", "pictures"}
-    said = cli("compare", "runs", "-o", "out")
-    assert (said.code, said.errors) == (0, [])
-    assert "2 methods, 2 runs, 2 test images" in said.out
-    assert f"page: {tmp_path / 'out' / 'compare.html'}" in said.out
-    assert "tiny-wide" in said.out
-    assert "The patient is not known of every test image" in said.err
+    result = cli("compare", "runs", "-o", "out")
+    assert (result.code, result.errors) == (0, [])
+    assert "2 methods, 2 runs, 2 test images" in result.out
+    assert f"page: {tmp_path / 'out' / 'compare.html'}" in result.out
+    assert "tiny-wide" in result.out
+    assert "The patient is not known of every test image" in result.err
     page = (tmp_path / "out" / "compare.html").read_text()
     assert page.count("3.png, restored by tiny") == page.count("restored by tiny-wide") == 2
 
@@ -150,16 +191,16 @@ def test_compare_runs_on_the_same_test_images(cli: Cli, recipe: Path, tmp_path: 
 
 
 def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    said = cli("check", recipe)
-    assert (said.code, said.out.splitlines()[0]) == (0, f"{recipe}: good. resnet, lsgan, task, 2 steps")
+    result = cli("check", recipe)
+    assert (result.code, result.out.splitlines()[0]) == (0, f"{recipe}: good. resnet, lsgan, task, 2 steps")
     assert not (tmp_path / "runs").exists()
 
-    said = cli("run", recipe)
-    assert (said.code, said.errors) == (0, [])
+    result = cli("run", recipe)
+    assert (result.code, result.errors) == (0, [])
     home = tmp_path / "runs" / "tiny-1"
-    assert f"report: {home / 'report.html'}" in said.out
-    assert "accuracy" in said.out
-    assert "step 2/2" in said.err
+    assert f"report: {home / 'report.html'}" in result.out
+    assert "accuracy" in result.out
+    assert "step 2/2" in result.err
     kept = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()}
     assert kept >= {"recipe.yaml", "recipe.json", "environment.json", "data.json", "networks.json", "metrics.csv"}
     assert kept >= {"scores/test.json", "scores/test.csv", "scores/test.png", "report.html"}
@@ -169,16 +210,16 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     scores = (home / "scores" / "test.json").read_bytes()
     shutil.rmtree(home / "scores")
     (home / "report.html").unlink()
-    said = cli("evaluate", home)
-    assert said.code == 0
+    result = cli("evaluate", home)
+    assert result.code == 0
     assert (home / "scores" / "test.json").read_bytes() == scores
     (home / "report.html").unlink()
     assert cli("evaluate", home, "--report").out == f"report: {home / 'report.html'}\n"
     assert (home / "report.html").read_text().startswith("<!DOCTYPE html>")
 
-    said = cli("evaluate", home, "--times", "0..2")
-    assert (said.code, said.errors) == (0, [])
-    assert len(rows(said.out)["accuracy all"]) == 3
+    result = cli("evaluate", home, "--times", "0..2")
+    assert (result.code, result.errors) == (0, [])
+    assert len(rows(result.out)["accuracy all"]) == 3
     assert (home / "scores" / "test.json").read_bytes() == scores
     assert 'id="passes"' in (home / "report.html").read_text()
     assert cli("evaluate", home, "--times", "2..1").code == 2
@@ -187,14 +228,14 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
     refused = cli("restore", home, images, "-o", out, "--times", 2)
     assert (refused.code, out.exists()) == (2, False)
     assert refused.errors[0].endswith(f"restorekit restore {images} -o {out} -m {home}")
-    said = cli("restore", images, "-o", out, "-m", home, "--times", 2)
-    assert (said.code, said.errors) == (0, [])
-    assert said.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} has a row for each\n"
+    result = cli("restore", images, "-o", out, "-m", home, "--times", 2)
+    assert (result.code, result.errors) == (0, [])
+    assert result.out == f"4 restored, 0 failed; {tmp_path / 'out' / 'restored.csv'} has a row for each\n"
     assert read_image(tmp_path / "out" / "train" / "no" / "1.png")[0].shape == (1, 18, 20)
 
-    said = cli("run", recipe, "--resume", home)
-    assert (said.code, said.errors) == (0, [])
-    assert "goes on at step 2 of 2" in said.err
+    result = cli("run", recipe, "--resume", home)
+    assert (result.code, result.errors) == (0, [])
+    assert "goes on at step 2 of 2" in result.err
     assert cli("run", recipe, "--variant", "x").code == 2
     assert cli("run", recipe, "--set", "train.steps=1", "--out", tmp_path / "else").code == 0
     assert (tmp_path / "else" / "tiny-1" / "report.html").is_file()
@@ -202,23 +243,23 @@ def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Pa
 
 def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "images" / "a" / "test")
-    said = cli("run", recipe)
-    assert said.code == 0
-    assert "data.a has no test split: nothing is scored" in said.err
+    result = cli("run", recipe)
+    assert result.code == 0
+    assert "data.a has no test split: nothing is scored" in result.err
     refused_evaluate = cli("evaluate", tmp_path / "runs" / "tiny-1")
     assert refused_evaluate.errors == ["data.a: has no images in split 'test', so there is nothing to evaluate"]
 
 
 def test_listings(cli: Cli) -> None:
-    said = cli("list", "parts")
-    assert said.code == 0
+    result = cli("list", "parts")
+    assert result.code == 0
     for kind in KINDS:
-        assert kind in said.out
+        assert kind in result.out
     assert "lsgan" in cli("list", "parts", "loss").out
     assert "fakes" in cli("list", "parts", "loss", "lsgan").out
     assert "must be given" in cli("list", "parts", "dataset", "folder").out
-    said = cli("list", "plugins")
-    assert "layer selfonn" in said.out
+    result = cli("list", "plugins")
+    assert "layer selfonn" in result.out
     assert json.loads(cli("list", "schema").out)["title"] == "Recipe"
     refused(cli("list", "parts", "losses"), cli("list", "parts", "losses").errors[0])
     assert (
@@ -236,9 +277,9 @@ def test_usage(cli: Cli, recipe: Path) -> None:
     assert cli("chek", recipe).errors[0].startswith("no command is called 'chek'. Did you mean 'check'? Known: ")
     assert cli("chek", recipe).code == 2
     for args in (["run"], ["run", recipe, "--varant", "x"], ["restore", "x", "y", "-o", "z", "--times", "0"]):
-        said = cli(*args)
-        assert said.code == 2, args
-        assert len(said.errors) == 1
+        result = cli(*args)
+        assert result.code == 2, args
+        assert len(result.errors) == 1
     formats = "costs.xlsx: ends with none of .md, .csv, .tex, .html"
     refused(cli("profile", recipe, "-o", "costs.xlsx"), formats)
     refused(cli("profile", "gone.yaml", "--device", "cpu"), "gone.yaml: no such recipe. Did you mean 'tiny.yaml'?")
@@ -262,13 +303,13 @@ def test_a_recipe_that_is_not_there(cli: Cli, recipe: Path) -> None:
 
 def test_missing_folder_and_empty_domain(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    said = cli("run", recipe, "--set", f"data.root={gone}")
-    refused(said, f"{gone / 'a'}: no such folder; expected a folder with images, or with train/, val/ and test/")
+    result = cli("run", recipe, "--set", f"data.root={gone}")
+    refused(result, f"{gone / 'a'}: no such folder; expected a folder with images, or with train/, val/ and test/")
     (tmp_path / "empty").mkdir()
-    said = cli("run", recipe, "--set", "data.b.path=../empty")
-    (line,) = said.errors
+    result = cli("run", recipe, "--set", "data.b.path=../empty")
+    (line,) = result.errors
     assert line.endswith("holds no image file; expected images, or a sub-folder for each class")
-    refused(said, line)
+    refused(result, line)
 
 
 def torn(path: Path) -> None:
@@ -282,21 +323,21 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
     for name in ("a/train/no/7.png", "a/test/no/8.png"):
         write_image(tmp_path / "images" / name, torch.rand(1, 18, 20).numpy())
         torn(tmp_path / "images" / name)
-    said = cli("run", recipe)
-    (line,) = said.errors
+    result = cli("run", recipe)
+    (line,) = result.errors
     assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: ")
     assert line.endswith("; repair or remove it, or set data.unreadable: skip")
-    refused(said, line)
+    refused(result, line)
 
-    said = cli("run", recipe, "--set", "data.unreadable=skip")
-    assert (said.code, said.errors) == (0, [])
+    result = cli("run", recipe, "--set", "data.unreadable=skip")
+    assert (result.code, result.errors) == (0, [])
     home = tmp_path / "runs" / "tiny-1"
     counts = json.loads((home / "data.json").read_text())["splits"]
     assert (counts["train"]["a"]["images"], counts["train"]["a"]["skipped"]) == (2, 1)
     assert (counts["test"]["a"]["images"], counts["test"]["a"]["skipped"]) == (2, 1)
     unchecked = json.loads((home / "data.json").read_text())["check"]["unchecked"]
     assert any(line.startswith("2 of ") for line in unchecked), unchecked
-    assert [line for line in unchecked if said.err.count(f"not checked: {line}") != 1] == []
+    assert [line for line in unchecked if result.err.count(f"not checked: {line}") != 1] == []
     page = html.unescape((home / "report.html").read_text("utf-8")).replace("\xa0", " ")
     assert [line for line in unchecked if page.count(line) != 1] == []
     assert cli("evaluate", home).code == 0, "what was skipped in training is skipped here too"
@@ -314,9 +355,9 @@ def test_wrong_channel_count(cli: Cli, recipe: Path, tmp_path: Path) -> None:
 def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     real = tmp_path / "images/a/train/no/1.tif"
     Image.new("F", (20, 18)).save(real)
-    said = cli("run", recipe)
+    result = cli("run", recipe)
     refused(
-        said,
+        result,
         f"data.a: {real}: holds float32 values, here from 0 to 0, and says nothing of black and white; declare their"
         " range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH));"
         " repair or remove it, or set data.unreadable: skip",
@@ -329,14 +370,14 @@ def test_check_reports_parts_that_do_not_fit_without_data(cli: Cli, recipe: Path
         cli("check", recipe),
         f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or remove it",
     )
-    said = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
-    assert f"{recipe}:12: losses[1]: task needs nets.head, which is not set" in said.errors
-    said = cli("run", recipe, "--set", "losses.paired=lsgan", "--set", "nets.discriminator.layers=3")
-    (line,) = said.errors
+    result = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
+    assert f"{recipe}:12: losses[1]: task needs nets.head, which is not set" in result.errors
+    result = cli("run", recipe, "--set", "losses.paired=lsgan", "--set", "nets.discriminator.layers=3")
+    (line,) = result.errors
     assert line.startswith(
         "--set nets.discriminator.layers: nets.discriminator.layers: discriminator 'patch': 3 layers"
     )
-    assert said.code == 2
+    assert result.code == 2
     assert not Path("runs").exists(), "no run folder is left behind"
 
 
@@ -357,7 +398,6 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
     site = tmp_path / "site"
     site.mkdir()
     install_plugin(site, "sad", "raise OSError('no such library')")
-    assert shell("check", recipe, path=site, folder=tmp_path).code == 0, "a broken plugin stops nobody who needs it not"
     recipe.write_text(RECIPE + "needs: [restorekit-sad, restorekit-gone]\n")
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
@@ -398,11 +438,11 @@ def test_plugins_are_listed_with_what_each_adds_and_what_broke(tmp_path: Path) -
     install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
     install_plugin(tmp_path, "number", "app = 3", "restorekit.commands")
     install_plugin(tmp_path, "runner", COMMAND, "restorekit.commands", called="run")
-    said = shell("list", "plugins", "--import", path=tmp_path)
-    assert (said.code, said.errors) == (0, [])
-    assert "hello" not in said.out.splitlines(), "what a plugin prints is no result"
-    assert "plugin restorekit-slow: module plugin_slow took " in said.err
-    listed = rows(said.out)
+    result = shell("list", "plugins", "--import", path=tmp_path)
+    assert (result.code, result.errors) == (0, [])
+    assert "hello" not in result.out.splitlines(), "what a plugin prints is no result"
+    assert "plugin restorekit-slow: module plugin_slow took " in result.err
+    listed = rows(result.out)
     assert listed["plugin version"] == ["import", "adds, or its error"]
     clash = (
         "layer 'second' comes from restorekit-bold and from restorekit-good; uninstall one of them, or have one "
@@ -430,9 +470,6 @@ def test_plugins_are_listed_with_what_each_adds_and_what_broke(tmp_path: Path) -
     listed = rows(shell("list", "plugins", path=tmp_path).out)
     assert listed["restorekit-number 1.2"] == ["not imported", "command number"]
     assert (listed["restorekit-later 1.2"], listed["restorekit-runner 1.2"]) == (later, runner)
-    said = shell("list", "parts", "layer", path=tmp_path)
-    assert re.findall(r"^\w+", said.out, re.MULTILINE)[1:-1] == ["conv", "first", "fourth", "selfonn"]
-    assert shell("list", "parts", "layer", "second", path=tmp_path).errors == [clash]
 
 
 COMMAND = """
@@ -464,19 +501,21 @@ def test_a_command_of_version_1_gives_its_new_name(cli: Cli, old: str, new: str)
 def test_command_of_a_plugin_is_imported_only_when_called(tmp_path: Path) -> None:
     install_plugin(tmp_path, "hello", COMMAND, "restorekit.commands")
     install_plugin(tmp_path, "sour", "raise OSError('gone')", "restorekit.commands")
-    said = shell("--help", path=tmp_path)
-    assert said.code == 0
-    assert "From restorekit-hello." in said.out
-    assert "imported" not in said.out
+    result = shell("--help", path=tmp_path)
+    assert result.code == 0
+    assert "From restorekit-hello." in result.out
+    assert "imported" not in result.out
     for name in ("run", "check", "evaluate", "restore", "list", "hello", "sour"):
-        assert f"\n  {name} " in said.out
-    said = shell("hello", "world", "--loud", path=tmp_path)
-    assert (said.code, said.out, said.err) == (0, "HELLO world\n", "imported\n"), "what it returns is no exit code"
+        assert f"\n  {name} " in result.out
+    result = shell("hello", "world", "--loud", path=tmp_path)
+    assert (result.code, result.out, result.err) == (0, "HELLO world\n", "imported\n"), (
+        "what it returns is no exit code"
+    )
     assert shell("hello", "world", "--code", 7, path=tmp_path).code == 7
     assert "--loud" in shell("hello", "--help", path=tmp_path).out
-    said = shell("sour", path=tmp_path)
+    result = shell("sour", path=tmp_path)
     message = f"plugin restorekit-sour: command 'sour' failed to load: OSError: gone ({tmp_path / 'plugin_sour.py'}:1)"
-    assert (said.code, said.errors) == (2, [message])
+    assert (result.code, result.errors) == (2, [message])
     assert len(shell("hello", path=tmp_path).errors) == 1
     install_plugin(tmp_path, "hullo", COMMAND, "restorekit.commands", called="hello")
     assert "From restorekit-hello and restorekit-hullo." in shell("--help", path=tmp_path).out
@@ -511,9 +550,9 @@ def test_versions_are_those_of_restorekit_and_of_what_plugins_are_installed(tmp_
 def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, recipe: Path) -> None:
     ours = ROOT / "recipes" / "quickstart.yaml"
     for name in ("quickstart", "quickstart.yaml"):
-        said = cli("check", name)
-        assert (said.code, said.out.partition(": good")[0]) == (0, str(ours))
-        assert f"recipe: {ours}" in said.err, "it is said which file was taken"
+        result = cli("check", name)
+        assert (result.code, result.out.partition(": good")[0]) == (0, str(ours))
+        assert f"recipe: {ours}" in result.err, "it is said which file was taken"
     listed = cli("list", "recipes")
     names = sorted(path.stem for path in ours.parent.glob("*.yaml"))
     assert [line.split()[0] for line in listed.out.splitlines()[1:]] == names
@@ -523,9 +562,9 @@ def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, reci
     refused(cli("list", "recipes", "quickstart", "-o", "my.yaml"), "my.yaml: exists and is not overwritten")
     known = f"Did you mean 'quickstart'? Known: {', '.join(names)}"
     refused(cli("list", "recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
-    said = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
+    result = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
     for command in ("check", "run", "profile"):
-        refused(cli(command, "quickstat"), f"{said} {known}")
+        refused(cli(command, "quickstat"), f"{result} {known}")
     Path("mine.yaml").write_text("extends: quickstart\nname: mine\n")
     assert cli("check", "mine.yaml").code == 0
     shutil.copy(recipe, "quickstart")  # a path that is there goes before a name
@@ -540,9 +579,8 @@ def test_help_imports_no_heavy_library() -> None:
     assert not imported & {"torch", "numpy", "scipy", "matplotlib", "PIL", "pydantic"}
 
 
-def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    home = tmp_path / "kept" / "tiny-1"
-    assert cli("run", recipe, "--out", "kept").code == 0
+def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, trained: Path) -> None:
+    tmp_path, home, recipe = trained, trained / "kept" / "tiny-1", trained / "tiny.yaml"
     state = home / "checkpoints" / "step_000000002" / "state.json"
     whole = json.loads(state.read_text())
     state.write_text(json.dumps({**whole, "format": 99, "restorekit": "7.0"}))
@@ -572,39 +610,38 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, re
     assert len(cli("restore", tmp_path / "images", "-o", tmp_path / "out", "-m", empty).errors) == 1
 
 
-def test_restore_tells_what_failed_with_code_3(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    assert cli("run", recipe).code == 0
-    home = tmp_path / "runs" / "tiny-1"
+def test_restore_tells_what_failed_with_code_3(cli: Cli, trained: Path) -> None:
+    tmp_path, home = trained, trained / "kept" / "tiny-1"
     torn(tmp_path / "images" / "a" / "test" / "no" / "3.png")
-    said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "out", "-m", home)
-    assert said.code == 3
-    (line,) = said.errors
+    result = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "out", "-m", home)
+    assert result.code == 3
+    (line,) = result.errors
     assert line.startswith(f"{tmp_path / 'images/a/test/no/3.png'}: ")
-    assert said.out.startswith("3 restored, 1 failed; ")
-    said = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "images" / "a", "-m", home)
-    assert said.code == 2
-    assert said.errors[0].endswith("would be overwritten; choose another -o FOLDER")
+    assert result.out.startswith("3 restored, 1 failed; ")
+    result = cli("restore", tmp_path / "images" / "a", "-o", tmp_path / "images" / "a", "-m", home)
+    assert result.code == 2
+    assert result.errors[0].endswith("would be overwritten; choose another -o FOLDER")
     np.save(tmp_path / "x.npy", np.full((18, 20), 7, np.float32))
-    said = cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "-m", home)
-    assert said.code == 3
-    assert "holds float32 values, here from 7 to 7" in said.errors[0]
+    result = cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "-m", home)
+    assert result.code == 3
+    assert "holds float32 values, here from 7 to 7" in result.errors[0]
     assert cli("restore", tmp_path / "x.npy", "-o", tmp_path / "out", "--range", "0", "9", "-m", home).code == 0
     assert np.load(tmp_path / "out" / "x.npy").shape == (18, 20)
 
 
 def test_a_loss_that_is_not_finite_is_one_line(cli: Cli, recipe: Path) -> None:
-    said = cli(
+    result = cli(
         "run", recipe, "--set", "train.optimizer.lr=1e30", "--set", "train.steps=9", "--set", "train.save_every=1"
     )
-    (line,) = said.errors
-    assert said.code in (1, 2)
+    (line,) = result.errors
+    assert result.code in (1, 2)
     assert "not finite" in line
     assert "last good checkpoint is" in line or "no checkpoint was saved yet" in line
 
 
 def test_the_paper_without_its_data_says_where_to_get_it(cli: Cli, tmp_path: Path) -> None:
-    said = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml")
-    (line,) = said.errors
+    result = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml")
+    (line,) = result.errors
     for words in (
         "data.root is not set",
         "trainA",
@@ -616,17 +653,17 @@ def test_the_paper_without_its_data_says_where_to_get_it(cli: Cli, tmp_path: Pat
         "restorekit run quickstart",
     ):
         assert words in line
-    refused(said, line)
-    said = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml", "--set", f"data.root={tmp_path}")
-    assert said.errors[0].startswith(f"r2cgan_folders: {tmp_path} has no folder trainA; expected ROOT/trainA")
-    refused(said, said.errors[0])
+    refused(result, line)
+    result = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml", "--set", f"data.root={tmp_path}")
+    assert result.errors[0].startswith(f"r2cgan_folders: {tmp_path} has no folder trainA; expected ROOT/trainA")
+    refused(result, result.errors[0])
 
 
 def test_an_output_folder_that_is_a_file(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    said = cli("run", recipe, "--out", tmp_path / "taken")
-    assert (said.code, len(said.errors)) == (2, 1)
-    assert str(tmp_path / "taken") in said.errors[0]
+    result = cli("run", recipe, "--out", tmp_path / "taken")
+    assert (result.code, len(result.errors)) == (2, 1)
+    assert str(tmp_path / "taken") in result.errors[0]
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_path: Path) -> None:
@@ -636,9 +673,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(cli: Cli, recipe: Path, tmp_p
     shutil.rmtree(home / "checkpoints" / "step_000000004")  # as if it had been stopped after step 2
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     with small_disk(8000):
-        said = cli("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2", "--resume", home)
-    (line,) = said.errors
-    assert said.code in (1, 2)
+        result = cli("run", recipe, "--set", "train.steps=4", "--set", "train.save_every=2", "--resume", home)
+    (line,) = result.errors
+    assert result.code in (1, 2)
     assert line.startswith(f"{home / 'checkpoints' / 'step_000000004'}: cannot be written (")
     assert line.endswith(f"the last good checkpoint is {kept}. Make room, then: restorekit resume {home}")
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
@@ -655,26 +692,25 @@ def test_a_full_disk_names_the_table_and_half_a_row_does_not_stay(cli: Cli, reci
     whole = "".join([head, *rows[:1] * 20_000, *rows[:2]])  # longer than a checkpoint's files, which find room
     table.write_text(whole)
     with small_disk(len(whole) + 10):  # there is room for ten characters of a row
-        said = cli(*run, "--resume", home)
+        result = cli(*run, "--resume", home)
     hint = f"Make room, then: restorekit resume {home}"
     line = f"{table}: File too large; the last good checkpoint is {kept}. {hint}"
-    assert (said.code, said.errors) == (2, [line])
+    assert (result.code, result.errors) == (2, [line])
     assert table.read_text() == whole
     table.write_text(whole + rows[2][:10])  # as a kill would leave it
     assert cli(*run, "--resume", home).code == 0
     assert table.read_text() == whole + "".join(rows[2:])
 
 
-def test_a_full_disk_while_a_run_is_scored(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    assert cli("run", recipe).code == 0
-    home = tmp_path / "runs" / "tiny-1"
+def test_a_full_disk_while_a_run_is_scored(cli: Cli, trained: Path) -> None:
+    home = trained / "kept" / "tiny-1"
     scores = (home / "scores" / "test.csv").read_bytes()
     with small_disk(10):
-        said = cli("evaluate", home)
+        result = cli("evaluate", home)
     last = home / "checkpoints" / "step_000000002"
     hint = f"Make room, then: restorekit evaluate {home}"
     line = f"{home / 'scores' / 'test.csv'}: File too large; the last good checkpoint is {last}. {hint}"
-    assert (said.code, said.errors) == (2, [line])
+    assert (result.code, result.errors) == (2, [line])
     assert (home / "scores" / "test.csv").read_bytes() == scores
 
 
@@ -686,16 +722,16 @@ def test_ctrl_c_while_a_trained_run_is_scored_says_how_to_go_on(cli: Cli, tmp_pa
     (tmp_path / "tiny.yaml").write_text(text)
     command = [str(SCRIPT), "run", "tiny.yaml"]
     scoring = "scoring the validation images"
-    said: list[str] = []
+    result: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.rstrip() == scoring and scoring not in said:  # it may be printed anew, if its printing is stopped
+            if line.rstrip() == scoring and scoring not in result:  # it may be printed anew, if its printing is stopped
                 process.send_signal(signal.SIGINT)
-            said.append(line.rstrip())
+            result.append(line.rstrip())
     home = Path("runs") / "tiny-1"
     message = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
-    assert (process.returncode, said[-2:]) == (130, [scoring, message]), "\n".join(said)
+    assert (process.returncode, result[-2:]) == (130, [scoring, message]), "\n".join(result)
     assert not (home / "scores").exists()
     again = cli("run", "tiny.yaml", "--resume", home)
     assert (again.code, again.errors) == (0, [])
@@ -723,8 +759,8 @@ def test_ctrl_c_in_any_command_is_one_line(cli: Cli, recipe: Path, monkeypatch: 
         (("run", recipe), "stopped"),
         (("check", recipe), "stopped"),
     ):
-        said = cli(*args)
-        assert (said.code, said.errors, said.err.splitlines()) == (130, [], [line])
+        result = cli(*args)
+        assert (result.code, result.errors, result.err.splitlines()) == (130, [], [line])
     assert [path.name for path in Path("runs").iterdir()] == [home.name], "nothing is left of what had not begun"
 
 
@@ -736,10 +772,10 @@ def test_a_second_ctrl_c_stops_within_a_step(cli: Cli, recipe: Path, monkeypatch
     home = Path("runs") / "tiny-1"
     with monkeypatch.context() as patched:
         patched.setattr("restorekit.training.train.step", interrupted)
-        said = cli("run", recipe)
+        result = cli("run", recipe)
     asked = "stopping after this step; once more stops at once"
     message = f"stopped; what is saved in {home} is kept. To go on: restorekit resume {home}"
-    assert (said.code, said.errors, said.err.splitlines()[-2:]) == (130, [], [asked, message])
+    assert (result.code, result.errors, result.err.splitlines()[-2:]) == (130, [], [asked, message])
     assert not (home / "checkpoints").exists()
     assert cli("run", recipe, "--resume", home).code == 0
 
@@ -751,13 +787,12 @@ TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE
 
 
 def test_every_command_that_computes_refuses_several_processes(
-    cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli("run", recipe).code == 0
-    before = sorted(Path("runs").rglob("*"))
+    recipe, before = trained / "tiny.yaml", sorted(Path("kept").rglob("*"))
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    home = "runs/tiny-1"
+    home = "kept/tiny-1"
     for command in (
         ("run", recipe),
         ("run", recipe, "--seeds", "2"),
@@ -766,11 +801,12 @@ def test_every_command_that_computes_refuses_several_processes(
         ("audit", home, "--classifier", home),
         ("restore", "images/a/test", "-o", "restored", "-m", home),
     ):
-        said = cli(*command)
-        assert said.code == 2, command
-        (line,) = said.errors
+        result = cli(*command)
+        assert result.code == 2, command
+        (line,) = result.errors
         assert "WORLD_SIZE=2" in line
-    assert sorted(Path("runs").rglob("*")) == before
+    assert sorted(Path("kept").rglob("*")) == before
+    assert not Path("runs").exists()
     assert not Path("restored").exists()
 
 
@@ -809,30 +845,30 @@ b/train/yes/6.png,yes,train,p6
 COLUMNS = ("--column", "path=file", "--column", "label=finding")
 
 
-def incomplete(said: Said, *named: str) -> None:
+def incomplete(result: Result, *named: str) -> None:
     """Nothing wrong was found, but not all was looked at: no line says that there is no leak."""
-    assert said.code == 3, said
-    assert "no leak" not in said.out + said.err
-    assert said.errors
+    assert result.code == 3, result
+    assert "no leak" not in result.out + result.err
+    assert result.errors
     for name in named:
-        assert any(name in line for line in said.errors), (name, said.errors)
+        assert any(name in line for line in result.errors), (name, result.errors)
 
 
 def test_data_check_of_a_recipe_a_folder_and_a_manifest(cli: Cli, recipe: Path) -> None:
     incomplete(cli("data", "check", recipe), "6 of 6 images in train and test")
     assert Path("data-check/check.json").is_file()
-    said = cli("data", "check", "images", "-o", "other")
-    incomplete(said, "6 of 6 images in train and test")
-    assert re.search(r"test +a .* 2 ", said.out)
+    result = cli("data", "check", "images", "-o", "other")
+    incomplete(result, "6 of 6 images in train and test")
+    assert re.search(r"test +a .* 2 ", result.out)
     assert Path("other/check.json").is_file()
     Path("images/m.csv").write_text(PATIENTS)
-    said = cli("data", "check", "images/m.csv", *COLUMNS)
-    assert (said.code, said.errors) == (0, [])
-    assert "6 images: no leak, 0 unreadable" in said.out
+    result = cli("data", "check", "images/m.csv", *COLUMNS)
+    assert (result.code, result.errors) == (0, [])
+    assert "6 images: no leak, 0 unreadable" in result.out
     Path("images/m.csv").rename("images/manifest.csv")
-    said = cli("data", "check", "images", *COLUMNS)
-    assert (said.code, said.errors) == (0, [])
-    assert "6 images: no leak, 0 unreadable" in said.out
+    result = cli("data", "check", "images", *COLUMNS)
+    assert (result.code, result.errors) == (0, [])
+    assert "6 images: no leak, 0 unreadable" in result.out
     refused(
         cli("data", "check", "images"),
         "images/manifest.csv:1: has no column 'path'; columns are file, finding, split, patient",
@@ -845,9 +881,9 @@ def test_data_check_of_a_recipe_whose_patients_are_known_is_clean(cli: Cli, reci
         table = [f"{row[0].removeprefix(side + '/')},{row[1]},{row[3]}" for row in rows[1:] if row[0].startswith(side)]
         Path(f"images/{side}/labels.csv").write_text("\n".join(["file,label,patient", *table]) + "\n")
     sets = [arg for side in "ab" for arg in ("--set", f"data.{side}.labels=labels.csv")]
-    said = cli("data", "check", recipe, *sets)
-    assert (said.code, said.errors) == (0, []), said
-    assert "6 images: no leak, 0 unreadable" in said.out
+    result = cli("data", "check", recipe, *sets)
+    assert (result.code, result.errors) == (0, []), result
+    assert "6 images: no leak, 0 unreadable" in result.out
     Path("images/a/test/yes/9.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
     incomplete(cli("data", "check", recipe, *sets), "9.jp2")
 
@@ -855,11 +891,11 @@ def test_data_check_of_a_recipe_whose_patients_are_known_is_clean(cli: Cli, reci
 def test_data_check_finds_a_planted_film_that_no_row_of_the_manifest_names(cli: Cli, recipe: Path) -> None:
     Path("images/manifest.csv").write_text(PATIENTS)
     shutil.copy("images/a/train/no/1.png", "images/a/test/no/planted.png")
-    said = cli("data", "check", "images", *COLUMNS)
-    assert said.code == 2
-    assert "no leak" not in said.out + said.err
-    assert any("a/train/no/1.png" in line and "planted.png" in line for line in said.errors)
-    assert any("6 of 7 images" in line and "planted.png" in line for line in said.errors)
+    result = cli("data", "check", "images", *COLUMNS)
+    assert result.code == 2
+    assert "no leak" not in result.out + result.err
+    assert any("a/train/no/1.png" in line and "planted.png" in line for line in result.errors)
+    assert any("6 of 7 images" in line and "planted.png" in line for line in result.errors)
 
 
 @pytest.mark.parametrize(
@@ -887,10 +923,10 @@ def test_data_check_that_did_not_look_at_all_exits_with_three(
 def test_data_check_with_an_unreadable_file_is_not_clean(cli: Cli, recipe: Path) -> None:
     Path("images/manifest.csv").write_text(PATIENTS)
     Path("images/a/test/no/3.png").write_bytes(b"")
-    said = cli("data", "check", "images", *COLUMNS)
-    assert said.code == 2
-    assert "no leak" not in said.out + said.err
-    assert "1 unreadable" in said.out
+    result = cli("data", "check", "images", *COLUMNS)
+    assert result.code == 2
+    assert "no leak" not in result.out + result.err
+    assert "1 unreadable" in result.out
 
 
 def test_check_and_data_check_state_the_positive_class_and_the_line_to_write(cli: Cli, recipe: Path) -> None:
@@ -899,19 +935,19 @@ def test_check_and_data_check_state_the_positive_class_and_the_line_to_write(cli
             for folder in Path(f"images/{side}").glob(f"*/{old}"):
                 folder.rename(folder.with_name(new))
     for command in (("check",), ("data", "check"), ("run",)):
-        said = cli(*command, recipe)
+        result = cli(*command, recipe)
         for line in ("[normal, covid]", "[covid, normal]"):
             for side in "ab":
-                assert f"data.{side}.classes: {line}" in said.err, command
-        assert "positive class: normal" in said.out + said.err
+                assert f"data.{side}.classes: {line}" in result.err, command
+        assert "positive class: normal" in result.out + result.err
     sets = [arg for side in "ab" for arg in ("--set", f"data.{side}.classes=[normal, covid]")]
     for command in (("check",), ("data", "check"), ("run",)):
-        said = cli(*command, recipe, *sets)
-        assert "classes:" not in said.err
-        assert "positive class: covid" in said.out + said.err
+        result = cli(*command, recipe, *sets)
+        assert "classes:" not in result.err
+        assert "positive class: covid" in result.out + result.err
     assert json.loads(Path("runs/tiny-2/data.json").read_text())["positive"] == "covid"
-    said = cli("data", "check", "images/a")
-    assert "positive class: normal" in said.out
+    result = cli("data", "check", "images/a")
+    assert "positive class: normal" in result.out
 
 
 def test_data_check_sums_up_numbers(cli: Cli, recipe: Path) -> None:
@@ -919,9 +955,9 @@ def test_data_check_sums_up_numbers(cli: Cli, recipe: Path) -> None:
         shutil.copy("images/a/train/no/1.png", f"images/{at}.png")
     rows = [f"{at}.png,{at / 4}" for at in range(12)]
     Path("images/m.csv").write_text("\n".join(["path,label", *rows]) + "\n")
-    said = cli("data", "check", "images/m.csv")
-    assert re.search(r"images +min +median +max +patients\n.* 12 +0 +1\.375 +2\.75 ", said.out), said.out
-    assert "task: a number; " in said.out
+    result = cli("data", "check", "images/m.csv")
+    assert re.search(r"images +min +median +max +patients\n.* 12 +0 +1\.375 +2\.75 ", result.out), result.out
+    assert "task: a number; " in result.out
 
 
 def test_data_check_refuses_in_one_line(cli: Cli, recipe: Path) -> None:
@@ -945,9 +981,9 @@ def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
         f"data: a leak from train into test: {leak}; repair the splits (restorekit data check lists each), or "
         "continue with --allow-leaks",
     )
-    said = cli("run", recipe, "--allow-leaks")
-    assert said.code == 0, said.err
-    assert f"leak, allowed: {leak}" in said.err
+    result = cli("run", recipe, "--allow-leaks")
+    assert result.code == 0, result.err
+    assert f"leak, allowed: {leak}" in result.err
     page = Path("runs/tiny-1/report.html").read_text("utf-8")
     assert 'class="leak"' in page
     assert "hold the same pixels" in page
@@ -1007,9 +1043,9 @@ def uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Path]) -> None:
     folder = uninstalled("dim", DIM)
-    said = cli("plugin", "check", folder)
-    assert (said.code, said.errors) == (0, [])
-    rows = [re.sub(r" \d+\.\d (s|ms)", " T", " ".join(line.split())) for line in said.out.splitlines()]
+    result = cli("plugin", "check", folder)
+    assert (result.code, result.errors) == (0, [])
+    rows = [re.sub(r" \d+\.\d (s|ms)", " T", " ".join(line.split())) for line in result.out.splitlines()]
     assert rows[:5] == [
         "part in passed not passed time speed",
         "degradation dim 2 of 2 T",
@@ -1019,7 +1055,7 @@ def test_plugin_check_of_a_folder(cli: Cli, uninstalled: Callable[[str, str], Pa
     ]
     assert rows[5] == "checks: contract, options, identity, range, seed, untouched, speed"
     assert rows[6].startswith("15 passed, 0 failed, 0 exempt, 0 not tried, in ")
-    assert f"plugin restorekit-dim: {folder / 'restorekit_dim.py'}\n" in said.err
+    assert f"plugin restorekit-dim: {folder / 'restorekit_dim.py'}\n" in result.err
     assert cli("plugin", "check", "restorekit-dim").code == 0
 
 
@@ -1027,27 +1063,27 @@ def test_plugin_check_lists_every_error_and_exits_with_3(cli: Cli, uninstalled: 
     broken = DIM.replace(".clamp(-1, 1)", "").replace(
         "def dim(", "@conformance_case(exempt={'identity': 'it is never light'})\ndef dim("
     )
-    said = cli("plugin", "check", uninstalled("broken", broken))
-    assert said.code == 3
-    assert [re.sub(r"to 1\.\d+", "to 1.5", line) for line in said.errors] == [
+    result = cli("plugin", "check", uninstalled("broken", broken))
+    assert result.code == 3
+    assert [re.sub(r"to 1\.\d+", "to 1.5", line) for line in result.errors] == [
         f"degradation 'dim' {dims}-D range: a degraded image must lie in [-1, 1]; got values to 1.5; clamp it"
         for dims in (1, 2, 3)
     ]
-    rows = " ".join(said.out.split())  # a long figure of speed narrows the other columns
+    rows = " ".join(result.out.split())  # a long figure of speed narrows the other columns
     assert "degradation dim 1-D 2 of 4 identity exempt, range" in rows
-    assert "exempt: it is never light (degradation-dim-1d-identity, degradation-dim-2d-identity" in said.err
-    assert "\n9 passed, 3 failed, 3 exempt, 0 not tried, in " in said.out
+    assert "exempt: it is never light (degradation-dim-1d-identity, degradation-dim-2d-identity" in result.err
+    assert "\n9 passed, 3 failed, 3 exempt, 0 not tried, in " in result.out
 
 
 def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, str], Path], tmp_path: Path) -> None:
-    said = cli("plugin", "check", "losess")
-    assert said.code == 2
-    assert said.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
+    result = cli("plugin", "check", "losess")
+    assert result.code == 2
+    assert result.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
     hint = "has no pyproject.toml; give a plugin's name, or the folder of its project"
     refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {hint}")
     (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
-    said = cli("plugin", "check", tmp_path)
-    assert (said.code, said.out) == (0, f"{tmp_path}: has commands only, no part to check\n")
+    result = cli("plugin", "check", tmp_path)
+    assert (result.code, result.out) == (0, f"{tmp_path}: has commands only, no part to check\n")
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder),

@@ -4,7 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.app.test_cli import RECIPE, Cli, cli, elsewhere, recipe, refused  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -23,8 +27,8 @@ def test_resumed_run_needs_no_recipe_and_ends_the_same(cli: Cli, recipe: Path, t
     shutil.rmtree(home / "checkpoints" / "step_000000004")  # as if it had been stopped after step 2
     shutil.rmtree(home / "scores")
     recipe.unlink()
-    said = cli("resume", home)
-    assert (said.code, said.errors) == (0, [])
+    result = cli("resume", home)
+    assert (result.code, result.errors) == (0, [])
     assert results(home) == before
     assert json.loads((home / "recipe.json").read_text())["variant"] == "wide"
     assert (home / "report.html").is_file()
@@ -36,15 +40,15 @@ def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) 
     scores = (home / "scores" / "test.csv").read_bytes()
     images.rename(moved)
     for command in ("evaluate", "resume"):  # the second keeps the new root
-        said = cli(command, home)
-        assert said.code == 2
-        (line,) = said.errors
+        result = cli(command, home)
+        assert result.code == 2
+        (line,) = result.errors
         assert f"{images}," in line
         assert "--root" in line
-        said = cli(command, home, "--root", tmp_path / "nowhere")
-        assert said.errors == [f"--root {tmp_path / 'nowhere'}: no such folder"]
-        said = cli(command, home, "--root", "moved")
-        assert (said.code, said.errors) == (0, [])
+        result = cli(command, home, "--root", tmp_path / "nowhere")
+        assert result.errors == [f"--root {tmp_path / 'nowhere'}: no such folder"]
+        result = cli(command, home, "--root", "moved")
+        assert (result.code, result.errors) == (0, [])
     assert (home / "scores" / "test.csv").read_bytes() == scores
     assert json.loads((home / "recipe.json").read_text())["data"]["root"] == str(moved)
     assert cli("resume", home).code == 0, "where the images are now is kept"
@@ -59,23 +63,23 @@ def test_a_run_is_made_longer_by_set_and_by_run_resume(cli: Cli, recipe: Path, t
     assert cli("run", recipe, "--set", "train.steps=2").code == 0
     home = tmp_path / "runs" / "tiny-1"
     assert cli("run", recipe, "--set", "train.steps=3", "--resume", home).code == 0
-    said = cli("resume", home, "--set", "train.steps=4")
-    assert (said.code, said.errors) == (0, [])
-    assert "train.steps: raised from 3 to 4 at step 3" in said.err
+    result = cli("resume", home, "--set", "train.steps=4")
+    assert (result.code, result.errors) == (0, [])
+    assert "train.steps: raised from 3 to 4 at step 3" in result.err
     state = json.loads((home / "checkpoints" / "step_000000004" / "state.json").read_text())
     assert state["steps"] == 4
     straight = tmp_path / "straight"
     assert cli("run", recipe, "--set", "train.steps=4", "--out", straight).code == 0
     assert results(home) == results(straight / "tiny-1")
     for wrong in ("train.steps=3", "train.log_every=9"):
-        said = cli("resume", home, "--set", wrong)
-        assert said.code == 2
-        assert wrong.partition("=")[0] in said.errors[0]
+        result = cli("resume", home, "--set", wrong)
+        assert result.code == 2
+        assert wrong.partition("=")[0] in result.errors[0]
 
 
 def test_a_sweep_goes_on_when_its_runs_are_made_longer(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
     for steps in (2, 4):
         assert cli("run", recipe, "--seeds", 1, "--set", f"train.steps={steps}").code == 0
         assert (tmp_path / "runs" / "tiny-seed0" / "checkpoints" / f"step_{steps:09d}").is_dir()
-    said = cli("run", recipe, "--seeds", 1, "--set", "train.steps=4")
-    assert "done before" in said.out
+    result = cli("run", recipe, "--seeds", 1, "--set", "train.steps=4")
+    assert "done before" in result.out

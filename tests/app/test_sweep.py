@@ -41,6 +41,7 @@ variants:
 GOOD = ("toy-seed0", "toy-gentle-seed0", "toy-seed1", "toy-gentle-seed1")
 
 Cli = Callable[..., tuple[int, str, str]]
+pytestmark = pytest.mark.usefixtures("unrendered_figures")
 
 
 @pytest.fixture
@@ -54,9 +55,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.setattr(sys, "argv", ["restorekit", *map(str, args)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return int(stop.value.code or 0), said.out, said.err
+        result = capsys.readouterr()
+        assert "Traceback" not in result.err
+        return int(stop.value.code or 0), result.out, result.err
 
     return call
 
@@ -155,7 +156,7 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
     hint = "Give the same recipe and --set, or another --out"
     assert (code, errors(err)) == (2, [f"runs/{name}: {began}. {hint}" for name in folders])
     assert {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()} == before
-    for args, said in (
+    for args, result in (
         (
             ["--variants", "gentel"],
             "toy.yaml: no variant is called 'gentel'. Did you mean 'gentle'? Known: broken, gentle",
@@ -165,7 +166,7 @@ def test_a_sweep_of_another_recipe_is_refused(cli: Cli, tmp_path: Path) -> None:
         (["--seeds", "2", "--resume", "runs"], "--resume: not needed for a sweep; give the same command without it"),
     ):
         code, _, err = cli("run", "toy.yaml", *args)
-        assert (code, errors(err)) == (2, [said])
+        assert (code, errors(err)) == (2, [result])
 
 
 def test_ctrl_c_outside_a_step_prints_one_message(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

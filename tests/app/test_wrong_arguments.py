@@ -79,11 +79,11 @@ def wrong(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     def call(place: str, *args: object) -> None:
         monkeypatch.chdir(made)
         before = sorted(made.rglob("*"))
-        said = cli(*args)
-        assert said.code == 2, (args, said)
-        assert said.errors, args
-        assert said.out == "", args
-        assert any(place in line for line in said.errors), (place, said.errors)
+        result = cli(*args)
+        assert result.code == 2, (args, result)
+        assert result.errors, args
+        assert result.out == "", args
+        assert any(place in line for line in result.errors), (place, result.errors)
         assert sorted(made.rglob("*")) == before, "nothing is made"
 
     return call
@@ -100,9 +100,9 @@ def test_group_without_arguments_prints_help_on_stdout(cli: Cli, group: list[str
 
 @pytest.mark.parametrize("command", ["run", "restore", "data check", "plugin new"])
 def test_missing_argument_is_one_error_line_that_names_the_help(cli: Cli, command: str) -> None:  # noqa: F811
-    said = cli(*command.split())
-    assert (said.code, said.out) == (2, "")
-    (line,) = said.errors
+    result = cli(*command.split())
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.errors
     assert line.endswith(f"{command} --help")
 
 
@@ -135,17 +135,17 @@ def test_what_is_no_run_folder_is_refused_by_name(wrong: Callable[..., None], co
 
 @pytest.mark.parametrize("what", ["state_cut", "weights", "data", "splits", "environment", "losses"])
 def test_resume_of_a_damaged_run_names_the_file(cli: Cli, made: Path, what: str) -> None:  # noqa: F811
-    said = cli("resume", made / what)
-    assert said.code == 2, said
-    (line,) = said.errors
+    result = cli("resume", made / what)
+    assert result.code == 2, result
+    (line,) = result.errors
     assert str((made / what / DAMAGES[what][0]).parent) in line
 
 
 def test_two_processes_do_not_train_one_run(cli: Cli, made: Path) -> None:  # noqa: F811
     with run_lock(made / "tiny-1"):
-        said = cli("resume", made / "tiny-1")
-    assert said.code == 2
-    assert str(made / "tiny-1") in said.errors[-1]
+        result = cli("resume", made / "tiny-1")
+    assert result.code == 2
+    assert str(made / "tiny-1") in result.errors[-1]
 
 
 @pytest.fixture
@@ -178,14 +178,14 @@ def test_what_may_not_be_read_is_refused_by_name(
             folder.chmod(0o755)
     path.chmod(0)
     request.getfixturevalue("unprivileged")
-    said = cli(*[str(path) if word == "X" else word for word in command])
-    assert said.code == 2, said
-    assert any(str(path) in line for line in said.errors), said
+    result = cli(*[str(path) if word == "X" else word for word in command])
+    assert result.code == 2, result
+    assert any(str(path) in line for line in result.errors), result
 
 
 def test_file_names_that_are_no_unicode_are_printed(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
-    said = cli("evaluate", tmp_path / os.fsdecode(b"caf\xe9"), "--report")
-    assert (said.code, len(said.errors)) == (2, 1)
+    result = cli("evaluate", tmp_path / os.fsdecode(b"caf\xe9"), "--report")
+    assert (result.code, len(result.errors)) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,6 @@ def test_on_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert "generator 'resnet': width must be at least 1; got 0" in " ".join(said.split())
-    assert "Traceback" not in said
+    result = capsys.readouterr().err
+    assert "generator 'resnet': width must be at least 1; got 0" in " ".join(result.split())
+    assert "Traceback" not in result

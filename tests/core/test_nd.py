@@ -63,7 +63,7 @@ def test_pad_is_by_axis_in_order() -> None:
 
 
 @given(size=st.integers(1, 6), before=st.integers(0, 9), after=st.integers(0, 9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_reflection_works_at_any_size(size: int, before: int, after: int) -> None:
     x = torch.arange(float(size))[None, None]
     wanted = np.pad(np.arange(float(size)), (before, after), mode="reflect")
@@ -71,7 +71,7 @@ def test_reflection_works_at_any_size(size: int, before: int, after: int) -> Non
 
 
 @given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=3), multiple=st.sampled_from([1, 2, 4, 8]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_pad_to_multiple_keeps_the_image_and_adds_less_than_one_multiple(sizes: list[int], multiple: int) -> None:
     x = torch.randn(1, 2, *sizes)
     padded = nd.pad_to_multiple(x, multiple)

@@ -271,9 +271,9 @@ def test_parts_describe_themselves(parts: Parts) -> None:
     schema = parts.schema("layer", "plain")
     assert schema["properties"]["q"] == {"default": 3, "title": "Q", "type": "integer"}
     assert schema["additionalProperties"] is False
-    with pytest.raises(RecipeError, match=r"no kind of part is called 'lyer'. Did you mean 'layer'"):
+    with pytest.raises(RecipeError, match=r"'lyer'.*'layer'"):
         parts.names("lyer")
-    with pytest.raises(RecipeError, match=r"no layer is called 'plan'. Did you mean 'plain'"):
+    with pytest.raises(RecipeError, match=r"layer .*'plan'.*'plain'"):
         parts.about("layer", "plan")
 
 

@@ -140,14 +140,14 @@ def test_all_that_is_planted_is_found(base: Path) -> None:
     assert len(found.unreadable) == 1
     assert "torn.png: " in found.unreadable[0]
     assert found.data_warnings[0] == "1 patient stands in val and another split: p2."
-    said = " ".join(found.warnings)
-    assert f"1 image stands in two splits with the same pixels: train/08.png (train) = {other} (val)." in said
-    assert f"1 image is repeated within a split: train/09.png = {colour}." in said
+    result = " ".join(found.warnings)
+    assert f"1 image stands in two splits with the same pixels: train/08.png (train) = {other} (val)." in result
+    assert f"1 image is repeated within a split: train/09.png = {colour}." in result
     assert [(pair.one.name, pair.other.name) for pair in found.near] == [("test/06.png", near)]
-    assert "1 pair of images looks alike (4 bits of 64 at most), 1 of them across splits, such as test/06.png" in said
-    assert "2 images are constant, one value everywhere: x/flat.png, x/flat-too.png." in said
-    assert "1 of 57 images have a flat border" in said
-    assert "the widest takes 20 % of x/framed.png" in said
+    assert "1 pair of images looks alike (4 bits of 64 at most), 1 of them across splits, such as test/06.png" in result
+    assert "2 images are constant, one value everywhere: x/flat.png, x/flat-too.png." in result
+    assert "1 of 57 images have a flat border" in result
+    assert "the widest takes 20 % of x/framed.png" in result
     found.write(base / "out")
     written = json.loads((base / "out/check.json").read_text())
     assert written["near"] == [["test/06.png", near, "test", "train", found.near[0].distance]]
@@ -190,11 +190,11 @@ def test_borders_and_depths_that_tell_the_class(base: Path) -> None:
         seen = facts_of(image.numpy())
         depth = "uint8" if item.label == "sick" else "uint16"
         changed.append(replace(item, facts=replace(seen, depth=depth)))
-    said = " ".join(examine(changed).warnings)
-    assert "24 of 48 images have a flat border" in said
-    assert "Class and flat borders go together (Cramér's V 1.00)" in said
-    assert "Images are stored at several depths: 24 are" in said
-    assert "Class and depth go together (Cramér's V 1.00)" in said
+    result = " ".join(examine(changed).warnings)
+    assert "24 of 48 images have a flat border" in result
+    assert "Class and flat borders go together (Cramér's V 1.00)" in result
+    assert "Images are stored at several depths: 24 are" in result
+    assert "Class and depth go together (Cramér's V 1.00)" in result
 
 
 def test_the_distance_is_an_option(base: Path) -> None:
@@ -703,5 +703,5 @@ def test_the_splits_of_a_run_are_stored_and_held(spec: Spec, plugins: Plugins, b
         f"data__{s}": {"name": "manifest", "file": "m.csv", "domain": d, "seed": 1}
         for s, d in (("a", "poor"), ("b", "good"))
     }
-    with pytest.raises(DataError, match=r"splits.csv: \d+ images stand in another split than when the run began"):
+    with pytest.raises(DataError, match=r"splits\.csv: \d+ "):
         build.build(manifest_spec(spec, base, **sides), plugins, base / "run")

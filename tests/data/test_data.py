@@ -149,7 +149,7 @@ def test_a_last_batch_that_is_not_full_is_left_out(spec: Spec, plugins: Plugins)
 
 
 @given(length=st.integers(1, 40), epoch=st.integers(0, 5), cycle=st.integers(0, 3), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_an_order_is_a_permutation(length: int, epoch: int, cycle: int, seed: int) -> None:
     order = batches._order(length, seed, epoch, cycle, "a")
     assert sorted(order.tolist()) == list(range(length))
@@ -177,7 +177,7 @@ def test_classes_are_shown_equally_often(spec: Spec, plugins: Plugins, tmp_path:
     assert len({a.key[0] for a, _ in pairs(made, plugins, 0, 240)}) == 12, "in time, every image is shown"
     assert same(shown[5:9], pairs(made, plugins, 5, 9))
     alike = spec(**sides, data__root=str(tmp_path), data__balance="class", data__pairing="class", data__batch=1)
-    with pytest.raises(DataError, match="side b has no image of class 'z'"):
+    with pytest.raises(DataError, match=r"side b .*'z'"):
         pairs(alike, plugins, 0, 1)
 
 
@@ -191,10 +191,10 @@ def test_pairing_by_class(spec: Spec, plugins: Plugins) -> None:
 
 def test_pairing_by_class_needs_every_class(spec: Spec, plugins: Plugins) -> None:
     b = {"name": "toy", "side": "b", "count": 1}
-    with pytest.raises(DataError, match=r"data.pairing: class: side b has no image of class 'yes', side a has"):
+    with pytest.raises(DataError, match=r"data\.pairing: class: .*'yes'"):
         pairs(spec(data__b=b, data__pairing="class"), plugins, 0, 1)
     unlabelled = {**PLAIN, "labelled": False}
-    with pytest.raises(DataError, match=r"side b has no image of class unknown, side a has"):
+    with pytest.raises(DataError, match=r"side b .*unknown"):
         pairs(spec(data__a=unlabelled, data__pairing="class"), plugins, 0, 1)
 
 
@@ -220,7 +220,7 @@ def test_unpaired_sides_are_cut_apart(spec: Spec, plugins: Plugins) -> None:
 
 
 def test_a_key_without_a_partner(spec: Spec, plugins: Plugins) -> None:
-    with pytest.raises(DataError, match=r"2 images of a have no partner in b of the same name; first '004'"):
+    with pytest.raises(DataError, match=r"2 images of a .*'004'"):
         pairs(spec(data__b={"name": "toy", "side": "b", "count": 4}, data__pairing="key"), plugins, 0, 1)
 
 
@@ -233,7 +233,7 @@ def test_a_name_that_stands_twice_is_no_pair(plugins: Plugins, spec: Spec, tmp_p
         data__b={"name": "folder", "path": "b", "classes": []},
         data__pairing="key",
     )
-    with pytest.raises(DataError, match=r"data.pairing: key: b has several images called '1'"):
+    with pytest.raises(DataError, match=r"data\.pairing: key: b .*'1'"):
         pairs(made, plugins, 0, 1)
 
 
@@ -373,7 +373,7 @@ def test_three_equal_channels_are_one(spec: Spec, plugins: Plugins) -> None:
 
 def test_wrong_dims(spec: Spec, plugins: Plugins) -> None:
     made = spec(data__a={**PLAIN, "size": [16]})
-    with pytest.raises(DataError, match=r"train/000.png: has 1 spatial sizes; data.size has 2: \[16, 16\]"):
+    with pytest.raises(DataError, match=r"train/000\.png: .*1 .*data\.size .*\[16, 16\]"):
         open_splits(made, plugins.parts, verify=lambda line: None)
 
 
@@ -398,18 +398,18 @@ def test_unreadable_images_are_refused_or_skipped(spec: Spec, plugins: Plugins) 
 
 def test_all_unreadable_is_refused_even_when_skipping(spec: Spec, plugins: Plugins) -> None:
     made = spec(data__a={**PLAIN, "broken": list(range(6))}, data__unreadable="skip")
-    with pytest.raises(DataError, match=r"data.a: none of 6 images can be read; the first: train/000.png: is broken"):
+    with pytest.raises(DataError, match=r"data\.a: .*6 .*train/000\.png"):
         open_splits(made, plugins.parts, verify=lambda line: None)
 
 
 def test_an_empty_training_side_is_refused(spec: Spec, plugins: Plugins) -> None:
-    with pytest.raises(DataError, match=r"data.b: the training split has no images; look at data.root"):
+    with pytest.raises(DataError, match=r"data\.b: .*data\.root"):
         open_splits(spec(data__b={"name": "toy", "side": "b", "count": 0}), plugins.parts)
 
 
 def test_sides_of_other_classes_are_refused(spec: Spec, plugins: Plugins) -> None:
     made = spec(data__b={"name": "toy", "side": "b", "classes": ["well", "ill"]})
-    with pytest.raises(DataError, match=r"data: the sides have other classes: a .'no', 'yes'., b .'well', 'ill'."):
+    with pytest.raises(DataError, match=r"data: .*'no', 'yes'.*'well', 'ill'"):
         open_splits(made, plugins.parts)
 
 
@@ -491,10 +491,10 @@ def test_a_file_is_read_with_the_axes_of_the_recipe(spec: Spec, plugins: Plugins
 
 def test_validation_that_comes_to_nothing_or_is_there_already_is_refused(spec: Spec, plugins: Plugins) -> None:
     few = {"name": "toy", "count": 2}
-    with pytest.raises(DataError, match=r"data.val: 0.01 of the 2 groups of data.a round to none; raise it"):
+    with pytest.raises(DataError, match=r"data\.val: 0\.01 .* 2 .*data\.a"):
         opened(spec(data__a=few, data__b={**few, "side": "b"}, data__val=0.01), plugins.parts)
     own = {"name": "toy", "count": 20, "val": 3}
-    with pytest.raises(DataError, match=r"data.val: data.a has 3 images for validation of its own; leave data.val out"):
+    with pytest.raises(DataError, match=r"data\.val: data\.a .*3 "):
         opened(spec(data__a=own, data__b={**few, "side": "b"}, data__val=0.5), plugins.parts)
 
 

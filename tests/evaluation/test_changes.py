@@ -50,20 +50,20 @@ def side(entry: dict[str, Any]) -> int | None:
 
 @given(tables(good=False))
 def test_a_sentence_about_a_metric_agrees_with_the_interval_of_the_gain(metric: dict[str, Any]) -> None:
-    (said,) = findings.score_sentences({"metrics": {"psnr": metric}, "confidence": 0.95})
+    (result,) = findings.score_sentences({"metrics": {"psnr": metric}, "confidence": 0.95})
     poor, restored, gain = (metric[kind]["value"] for kind in ("poor", "restored", "gain"))
-    assert number(poor, "psnr") in said
-    assert number(restored, "psnr") in said
+    assert number(poor, "psnr") in result
+    assert number(restored, "psnr") in result
     where = side(metric["gain"])
     no_change = where == 0 or (where is None and poor == restored)
-    assert ("No significant difference" in said) is no_change
-    assert ("raised" in said) is (where == 1)
-    assert ("lowered" in said) is (where == -1)
-    assert ("not tested" in said) is (where is None and not no_change)
+    assert ("No significant difference" in result) is no_change
+    assert ("raised" in result) is (where == 1)
+    assert ("lowered" in result) is (where == -1)
+    assert ("not tested" in result) is (where is None and not no_change)
     warned = bool(findings.score_warnings({"metrics": {"psnr": metric}}))
     worse = {"higher": -1, "lower": 1}.get(metric["better"])
     assert warned is (worse is not None and where == worse)
-    assert ("worse" in said) is warned
+    assert ("worse" in result) is warned
     assert gain * (where or 0) >= 0
 
 
@@ -73,28 +73,28 @@ def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, An
     for name, metric in metrics.items():
         before, after, aim = (number(metric[kind]["value"], name) for kind in towards.KINDS)
         shown = f"{label(name)} ({before} to {after}, good images {aim})"
-        (said,) = (sentence for sentence in sentences if shown in sentence)
+        (result,) = (sentence for sentence in sentences if shown in sentence)
         poor, restored, good = (metric[kind]["value"] for kind in towards.KINDS)
         gain, distance = side(metric["gain"]), side(metric["distance"])
-        if "No significant difference by" in said:
+        if "No significant difference by" in result:
             assert gain in (0, None)
             assert distance in (0, None)
             assert (gain, distance) != (None, None) or poor == restored
-        if "nearer to the good ones" in said:
+        if "nearer to the good ones" in result:
             assert distance == -1 or (gain and abs(restored - good) < abs(poor - good))
             assert not (gain and _left(metric))
-        if "farther from the good ones" in said:
+        if "farther from the good ones" in result:
             assert distance == 1 or (gain and _left(metric))
-        if said.startswith("Higher"):
+        if result.startswith("Higher"):
             assert gain == 1
-        if said.startswith("Lower"):
+        if result.startswith("Lower"):
             assert gain == -1
         if gain and _left(metric) and distance != -1:
-            assert "farther" in said, "the mean changed significantly, away from the good images"
+            assert "farther" in result, "the mean changed significantly, away from the good images"
         row = towards.sentence(name, metric)
         for word in ("earer to", "arther from", "o significant difference"):
             same = word in row
-            assert same is (word in said.replace("ithout a", "ithout no") or (word[0] == "o" and "without a" in said))
+            assert same is (word in row.replace("ithout a", "ithout no") or (word[0] == "o" and "without a" in result))
 
 
 def _left(metric: dict[str, Any]) -> bool:
@@ -116,8 +116,8 @@ def test_blur_that_rose_away_from_good_images_is_not_called_unchanged() -> None:
     }
     change = classify(metric)
     assert (change.direction, change.place) == ("rose", "farther")
-    (said,) = towards.summary({"metrics": {"blur_level": metric}})
-    assert all(text in said for text in ("farther", "0.520", "1.250", "0.410"))
+    (result,) = towards.summary({"metrics": {"blur_level": metric}})
+    assert all(text in result for text in ("farther", "0.520", "1.250", "0.410"))
     assert towards.warnings({"metrics": {"blur_level": metric}})
 
 
@@ -143,9 +143,9 @@ def test_images_beyond_every_good_image_are_reported(
     }
     metric["spread"] = {"poor": [poor] * 5, "restored": restored, "good": [0.02] * 5}
     assert classify(metric).beyond == side_of_good
-    said = " ".join(towards.summary({"metrics": {name: metric}}))
-    assert ("every good image" in said) is bool(side_of_good)
-    assert ("over-smoothed" in said) is smooth
+    result = " ".join(towards.summary({"metrics": {name: metric}}))
+    assert ("every good image" in result) is bool(side_of_good)
+    assert ("over-smoothed" in result) is smooth
     metric["spread"]["poor"] = restored
     assert classify(metric).beyond == "", "the poor images were there before"
 
@@ -156,10 +156,10 @@ def test_a_constant_classifier_is_named_and_no_other(matrix: list[list[int]]) ->
     auroc = {"score": {"value": 0.612, "low": 0.5, "high": 0.7}}
     found = {"metrics": {"auroc": auroc}, "confusion": confusion, "confidence": 0.95}
     columns = [matrix[0][i] + matrix[1][i] for i in range(2)]
-    said = findings.constant_classifier(found)
+    result = findings.constant_classifier(found)
     if sum(columns) >= 2 and 0 in columns:
-        assert confusion["classes"][columns.index(max(columns))] in said[0]
-        assert "0.612" in said[0]
-        assert said[0] in findings.score_sentences(found)
+        assert confusion["classes"][columns.index(max(columns))] in result[0]
+        assert "0.612" in result[0]
+        assert result[0] in findings.score_sentences(found)
     else:
-        assert said == []
+        assert result == []

@@ -39,12 +39,18 @@ def table(positive: Any, truth: Any, columns: dict[str, Any], groups: Sequence[s
     heads = [] if positive is None else ["called", *(f"p_{name}" for name in classes)]
     lines = [",".join(["key", "group", "source", "class", *heads, *columns])]
     for i, true in enumerate(truth):
-        said = [] if positive is None else [classes[int(positive[i] > 0.5)], str(1 - float(positive[i]))]
-        said += [] if positive is None else [str(float(positive[i]))]
+        result = [] if positive is None else [classes[int(positive[i] > 0.5)], str(1 - float(positive[i]))]
+        result += [] if positive is None else [str(float(positive[i]))]
         name = "" if true < 0 else classes[int(true)]
         values = [f"{column[i]:.6g}" for column in columns.values()]
-        lines.append(",".join([f"x{i:03d}.png", groups[i], "s", name, *said, *values]))
+        lines.append(",".join([f"x{i:03d}.png", groups[i], "s", name, *result, *values]))
     return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def fewer_swaps(monkeypatch: pytest.MonkeyPatch, unrendered_figures: None) -> None:
+    """A tenth of the swaps of each test; its smallest p is 0.001. test_inference.py checks the test itself."""
+    monkeypatch.setattr("restorekit.evaluation.compare.SWAPS", 999)
 
 
 @pytest.fixture
@@ -410,7 +416,7 @@ def test_a_seed_twice_over_is_no_more_than_once(made: Made) -> None:
 
 def test_no_number_is_bold_that_rests_on_fewer_runs(made: Made, tmp_path: Path) -> None:
     runs = [made("a", 0, chances(4.0)), made("a", 1, chances(4.0, 1)), made("b", 0, chances(0.1))]
-    with pytest.raises(DataError, match="b: has seeds 0, others have 0, 1; missing: 1"):
+    with pytest.raises(DataError, match=r"b: .* 0, .*0, 1; .*1"):
         compare(runs)
     found = compare(runs, allow_unequal=True)
     assert not any(cell.best for cell in found.cells.values())
@@ -722,7 +728,7 @@ def test_a_folder_of_runs_is_its_runs(made: Made) -> None:
 def test_a_column_that_is_not_there_is_named(made: Made) -> None:
     found = compare([made()], draws=10)
     assert check_column(found, "f2") == "f2"
-    with pytest.raises(DataError, match=r"--metric: no column of this table is called 'f3'"):
+    with pytest.raises(DataError, match=r"--metric: .*'f3'"):
         check_column(found, "f3")
 
 
@@ -906,9 +912,9 @@ def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Ca
         ]
     found = compare([runs[0].parent], draws=50)
     assert len(found.methods) == 3
-    said = compiled(words.latex(found))
-    assert "Overfull" not in said
-    assert "Missing character" not in said
+    result = compiled(words.latex(found))
+    assert "Overfull" not in result
+    assert "Missing character" not in result
 
 
 def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:

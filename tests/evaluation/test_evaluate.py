@@ -358,9 +358,9 @@ def test_the_kept_checkpoint_is_scored(build_run: Build) -> None:
 
 
 def test_what_cannot_be_evaluated(build_run: Build) -> None:
-    with pytest.raises(DataError, match=r"data.a: has no images in split 'test', so there is nothing to evaluate"):
+    with pytest.raises(DataError, match=r"data\.a: .*'test'"):
         evaluate(build_run())
-    with pytest.raises(CheckpointError, match=r"has no checkpoint; train it first"):
+    with pytest.raises(CheckpointError, match="checkpoint"):
         evaluate(build_run(data__a=toy()))
 
 

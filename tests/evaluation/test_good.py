@@ -240,12 +240,12 @@ def test_score_of_some_images_states_their_number(saved: Build) -> None:
     assert text.count(f"{found['poor']['n']} of 12 images") == 2, "of poor and good, which are the same"
 
 
-@pytest.mark.parametrize(("pairing", "said"), [("random", True), ("key", False)])
-def test_pairs_show_the_same_patients(saved: Build, pairing: str, said: bool) -> None:
+@pytest.mark.parametrize(("pairing", "result"), [("random", True), ("key", False)])
+def test_pairs_show_the_same_patients(saved: Build, pairing: str, result: bool) -> None:
     run = saved(data__a=toy(test=3), data__b=toy("b", test=3), data__pairing=pairing)
     run.begin("test")
     evaluate(run)
-    assert ("Good and degraded images show different patients" in page(run)) is said
+    assert ("Good and degraded images show different patients" in page(run)) is result
 
 
 def test_a_gain_is_of_the_images_where_both_are_defined(saved: Build) -> None:
@@ -325,7 +325,7 @@ def test_a_change_is_classified_by_distance_and_mean(metric: dict[str, Any], exp
 
 
 @pytest.mark.parametrize(
-    ("good", "said"),
+    ("good", "result"),
     [
         ({"split": "test", "images": 1200}, "1,200 test images of domain b"),
         ({"split": "val", "images": 3}, "3 validation images of domain b; domain b has no test images"),
@@ -335,8 +335,8 @@ def test_a_change_is_classified_by_distance_and_mean(metric: dict[str, Any], exp
         ),
     ],
 )
-def test_whose_images_the_good_ones_are(good: dict[str, Any], said: str) -> None:
-    assert towards.good_images({"split": "test", "good": good}) == said
+def test_whose_images_the_good_ones_are(good: dict[str, Any], result: str) -> None:
+    assert towards.good_images({"split": "test", "good": good}) == result
 
 
 def test_the_report_lays_them_side_by_side(saved: Build) -> None:
@@ -357,7 +357,7 @@ SAME = measured(0.2, 0.2, 0.2, (0.1, 0.1), (-0.1, 0.1), gain=(-0.1, 0.1))
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said", "warned"),
+    ("metrics", "result", "warned"),
     [
         (
             {"noise_level": NEAR, "grain": NEAR, "blur_level": FAR, "contrast_level": SAME},
@@ -371,11 +371,11 @@ SAME = measured(0.2, 0.2, 0.2, (0.1, 0.1), (-0.1, 0.1), gain=(-0.1, 0.1))
     ],
 )
 def test_the_headline_says_by_what_the_images_moved(
-    metrics: dict[str, Any], said: list[tuple[str, ...]], warned: str
+    metrics: dict[str, Any], result: list[tuple[str, ...]], warned: str
 ) -> None:
     sentences = towards.summary({"metrics": metrics})
-    assert len(sentences) == len(said)
-    for sentence, parts in zip(sentences, said, strict=True):
+    assert len(sentences) == len(result)
+    for sentence, parts in zip(sentences, result, strict=True):
         assert all(part in sentence for part in parts)
     (warning,) = towards.warnings({"metrics": metrics}) or [""]
     assert warned in warning
@@ -391,8 +391,8 @@ def test_neither_way_is_no_praise_and_no_blame() -> None:
         "gain": {"low": 0.1, "high": 0.3},
     }
     found = {"metrics": {"level": metric}, "confidence": 0.95}
-    (said,) = findings.score_sentences(found)
-    assert said == "Restoration raised level from 0.200 to 0.400 (95 % interval of the gain 0.100 to 0.300)."
+    (result,) = findings.score_sentences(found)
+    assert result == "Restoration raised level from 0.200 to 0.400 (95 % interval of the gain 0.100 to 0.300)."
     assert findings.score_warnings(found) == []
 
 

@@ -61,7 +61,7 @@ def test_the_full_swap_is_as_large_as_what_was_seen(scale: float) -> None:
         assert inference.swap_test([found], 6, 9999, 0)[1][0] == 2 / 64
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6))
 def test_areas_are_those_of_swapped_ranks(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -158,7 +158,7 @@ def test_metrics_are_the_measures(name):
     assert metric.reduce(rows) == pytest.approx(np.nanmean(wanted))
     assert metric.needs is None
     assert metric.id.startswith(f"{name}: ")
-    with pytest.raises(DataError, match=r"0\.png: holds a value that is not finite"):
+    with pytest.raises(DataError, match=r"0\.png"):
         metric.measure(torch.full((1, 1, 64, 64), math.nan), None, batch)
 
 

@@ -205,13 +205,13 @@ def test_timing_is_the_middle_and_the_quartiles(seconds: list[float], batch: int
 
 def test_what_is_asked_for_and_not_there(tmp_path: Path, spec: Any) -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(RecipeError, match="torch sees no GPU here; take --device cpu"):
+        with pytest.raises(RecipeError, match="--device cpu"):
             check_device("cuda")
-    with pytest.raises(RecipeError, match="takes cpu or cuda; got 'gpu'"):
+    with pytest.raises(RecipeError, match="'gpu'"):
         check_device("gpu")
-    with pytest.raises(RecipeError, match=r"gone: no such recipe or run folder"):
+    with pytest.raises(RecipeError, match="gone"):
         targets([tmp_path / "gone"], load(), [])
-    with pytest.raises(RecipeError, match=r"--variants: no variant is called 'q33'. Did you mean 'q3'\?"):
+    with pytest.raises(RecipeError, match=r"--variants: .*'q33'.*'q3'"):
         targets([XRAY], load(), ["q33"])
     plain = tmp_path / "plain.yaml"
     plain.write_text("extends: " + str(XRAY) + "\nname: plain\nvariants: {}\n")
@@ -346,7 +346,8 @@ train: {steps: 2}
 """
 
 
-@pytest.mark.parametrize("job", ["time", pytest.param("memory", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("job", ["time", "memory"])
 def test_a_killed_process_costs_one_batch_of_one_work(tmp_path: Path, job: str) -> None:
     """All else is measured, in every round: the other batches of the work, and the other work at that batch."""
     (tmp_path / "tiny.yaml").write_text(GREEDY_RECIPE.replace("job: time", f"job: {job}"))
@@ -410,21 +411,17 @@ def test_a_classifier_has_no_restoring_to_measure(tmp_path: Path) -> None:
     """From the command, with times and memory: one row, to classify; without a head, nothing and one line."""
     (tmp_path / "tiny.yaml").write_text(CLASSIFIER)
     plugin(tmp_path, "handing", HANDING)
-    options = ["--batch", "1", "--batch", "2", "--rounds", "2", "--device", "cpu"]
-    done = profiled(tmp_path, *options)
-    assert done.returncode == 0, done.stderr
+    done = profiled(tmp_path, "--variants", "all", "--batch", "1", "--batch", "2", "--rounds", "1", "--device", "cpu")
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
     with (tmp_path / "costs.csv").open(newline="") as stream:
-        (found,) = csv.DictReader(stream)
+        found, headless = csv.DictReader(stream)
     assert (found["does"], found["parameters"], found["published"], found["error"]) == (CLASSIFY, "6", "6.0", "")
     assert int(found["multiply_adds"]) == 8 * 8 + 2, "a pixel once, and two classes"
     assert all(float(found[f"ms_{batch}"]) > 0 and int(found[f"calls_{batch}"]) >= 2 for batch in (1, 2))
     assert all(int(found[f"peak_bytes_{batch}"]) > 4 * 64 * batch for batch in (1, 2))
-    done = profiled(tmp_path, "--variants", "headless", *options)
-    assert done.returncode == 3, done.stderr
-    assert "Traceback" not in done.stderr
-    with (tmp_path / "costs.csv").open(newline="") as stream:
-        (found,) = csv.DictReader(stream)
-    assert found["error"].startswith("nets.head: the generator hands its images through")
+    assert headless["network"] == "tiny headless"
+    assert headless["error"].startswith("nets.head: the generator hands its images through")
 
 
 NASTY = 'a|b & <i>50 %</i> of $x_1$ \\ "q"\n#'
@@ -460,7 +457,7 @@ def test_tables_of_every_format(tmp_path: Path) -> None:
     tex = (tmp_path / "t.tex").read_text()
     assert r'a$|$b \& $<$i$>$50 \%$<$/i$>$ of \$x\_1\$ \textbackslash{} "q"' in tex
     assert tex.count(" \\\\\n") == 3
-    with pytest.raises(RecipeError, match=r"t.xlsx: ends with none of .md, .csv, .tex, .html"):
+    with pytest.raises(RecipeError, match=r"t\.xlsx: .*\.md, \.csv, \.tex, \.html"):
         write_table(tmp_path / "t.xlsx", made)
 
 

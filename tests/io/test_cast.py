@@ -20,7 +20,7 @@ REALS = ["float16", "float32", "float64"]
     target=st.sampled_from(INTEGERS),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_reals_are_rounded_and_clipped_to_integers(source: str, target: str, data: st.DataObject) -> None:
     values = data.draw(
         hnp.arrays(source, (4,), elements=st.floats(width=8 * np.dtype(source).itemsize, allow_nan=False))
@@ -34,7 +34,7 @@ def test_reals_are_rounded_and_clipped_to_integers(source: str, target: str, dat
 
 
 @given(source=st.sampled_from(INTEGERS), target=st.sampled_from(INTEGERS), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_integers_are_clipped_to_integers(source: str, target: str, data: st.DataObject) -> None:
     values = data.draw(hnp.arrays(source, (4,)))
     known = np.iinfo(target)
@@ -42,7 +42,7 @@ def test_integers_are_clipped_to_integers(source: str, target: str, data: st.Dat
 
 
 @given(source=st.sampled_from([*REALS, *INTEGERS]), target=st.sampled_from(REALS), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_reals_keep_what_is_not_finite_and_clip_the_rest(source: str, target: str, data: st.DataObject) -> None:
     values, most = data.draw(hnp.arrays(source, (4,))), float(np.finfo(target).max)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -74,7 +74,7 @@ def test_other_types_are_refused(source: str, target: str) -> None:
     unit=hnp.arrays("float32", (1, 5), elements=st.floats(-2, 2, width=32)),
     photometric=st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_restored_image_is_the_rounded_and_clipped_image(
     dtype: str, ends: tuple[int, int], unit: Any, photometric: str
 ) -> None:

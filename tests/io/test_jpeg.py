@@ -168,7 +168,7 @@ def test_zeros_before_the_end_marker_do_no_harm(tmp_path: Path) -> None:
 
 
 @given(at=st.integers(2, len(encoded(COLOUR)) - 1), byte=st.integers(0, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_damaged_file_ends_in_an_error_or_an_image(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int
 ) -> None:
@@ -204,7 +204,7 @@ def test_density_that_nobody_states_is_unknown(tmp_path: Path) -> None:
 
 
 @given(dpi=st.floats(1e-2, 1e7), suffix=st.sampled_from([".jpg", ".bmp"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_resolution_is_written_right_or_not_at_all(
     tmp_path_factory: pytest.TempPathFactory, dpi: float, suffix: str
 ) -> None:

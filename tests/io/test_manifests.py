@@ -48,7 +48,7 @@ def test_parquet_says_the_same(base: Path) -> None:
     ]
     assert there == {"path", "patient", "split"}
     (base / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"bad.parquet: cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"bad\.parquet: .*Parquet"):
         read_manifest(base / "bad.parquet")
 
 
@@ -75,13 +75,13 @@ def test_errors(base: Path, text: str | bytes, says: str) -> None:
 
 def test_errors_of_columns_and_of_the_file(base: Path) -> None:
     (base / "m.csv").write_text(TABLE)
-    with pytest.raises(DataError, match=r"no column of a manifest is called 'class'"):
+    with pytest.raises(DataError, match="'class'"):
         read_manifest(base / "m.csv", {"class": "label"})
-    with pytest.raises(DataError, match=r"m.csv:1: has no column 'finding'"):
+    with pytest.raises(DataError, match=r"m\.csv:1: .*'finding'"):
         read_manifest(base / "m.csv", {"label": "finding"})
-    with pytest.raises(DataError, match=r"none.csv: no such file"):
+    with pytest.raises(DataError, match=r"none\.csv"):
         read_manifest(base / "none.csv")
-    with pytest.raises(DataError, match=r"none.pq: no such file"):
+    with pytest.raises(DataError, match=r"none\.pq"):
         read_manifest(base / "none.pq")
 
 

@@ -218,7 +218,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, packed: bool) -> None:
     content = gzip.compress(nifti()) if packed else nifti()
 
     @given(length=st.integers(0, len(content) - 1))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def holds(length: int) -> None:
         refused(saved(tmp_path / "x.nii", content[:length]))
 

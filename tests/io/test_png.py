@@ -257,7 +257,7 @@ def test_spacing_is_that_of_phys_or_scal(tmp_path: Path) -> None:
 
 
 @given(dpi=st.floats(1e-3, 1e8), dtype=st.sampled_from(["uint8", "uint16"]), channels=st.sampled_from([1, 3]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_resolution_is_written_right_or_not_at_all(
     tmp_path_factory: pytest.TempPathFactory, dpi: float, dtype: str, channels: int
 ) -> None:

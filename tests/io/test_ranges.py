@@ -61,7 +61,7 @@ def test_a_declared_range_that_the_type_cannot_hold_is_refused(tmp_path: Path, d
     array=hnp.arrays("int16", (1, 3, 3), elements=st.integers(-3000, 3000)),
     photometric=st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_values_beyond_are_clipped_and_counted(array: Any, photometric: str) -> None:
     image, known = to_unit(Stored(array, photometric=photometric), "", (-1000, 1000), beyond="clip")
     clipped = array.clip(-1000, 1000)
@@ -165,7 +165,7 @@ def test_bits_are_stated_only_where_they_are_the_range(dtype: str, ends: Any, bi
     data=st.data(),
     photometric=st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_bits_of_dicom_stay_in_another_container(bits: int, data: st.DataObject, photometric: str) -> None:
     """Values of a DICOM file go to another container with their bits: 12 bits from 0 to 4095."""
     most = 2**bits - 1

@@ -212,9 +212,9 @@ def test_a_volume_in_one_page_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_other_meanings_are_refused(tmp_path: Path, name: str, tags: dict[int, Any], data: Any) -> None:
-    said = refused(saved(tmp_path / "x.tif", tiff(np.asarray(data).tobytes(), tags)))
+    result = refused(saved(tmp_path / "x.tif", tiff(np.asarray(data).tobytes(), tags)))
     if name.isupper() and name != "SEPARATED":
-        assert name in said
+        assert name in result
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def ycbcr(draw: st.DrawFn) -> tuple[list[float], list[float]]:
 
 
 @given(known=ycbcr(), stated=st.booleans(), packed=st.booleans(), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_ycbcr_is_converted_by_the_formula_of_tiff(
     tmp_path_factory: pytest.TempPathFactory, known: Any, stated: bool, packed: bool, data: st.DataObject
 ) -> None:
@@ -303,9 +303,9 @@ def test_significant_bits_come_back(tmp_path: Path, bits: int, dtype: Any) -> No
 
 def test_ome_states_significant_bits_and_spacing(tmp_path: Path) -> None:
     stored = np.array([[0, 4095, 77]], np.uint16)
-    said = {"axes": "YX", "SignificantBits": 12, "PhysicalSizeX": 0.5, "PhysicalSizeY": 250.0}
-    said |= {"PhysicalSizeYUnit": "nm"}
-    tifffile.imwrite(tmp_path / "x.ome.tif", stored, ome=True, metadata=said)
+    result = {"axes": "YX", "SignificantBits": 12, "PhysicalSizeX": 0.5, "PhysicalSizeY": 250.0}
+    result |= {"PhysicalSizeYUnit": "nm"}
+    tifffile.imwrite(tmp_path / "x.ome.tif", stored, ome=True, metadata=result)
     known = read_image(tmp_path / "x.ome.tif")[1]
     assert known.bits == 12
     assert known.spacing == pytest.approx((0.00025, 0.0005))
@@ -343,8 +343,8 @@ def test_a_range_that_is_none_is_refused_but_may_be_declared(tmp_path: Path, end
 )
 def test_what_is_not_certain_is_refused_without_a_message_of_python(tmp_path: Path, tags: Any, data: bytes) -> None:
     (tmp_path / "x.tif").write_bytes(tiff(data, tags))
-    said = refused(tmp_path / "x.tif", range=(0, 255))
-    assert "cannot be read (" not in said
+    result = refused(tmp_path / "x.tif", range=(0, 255))
+    assert "cannot be read (" not in result
 
 
 @pytest.mark.parametrize(("bits", "samples"), [(12, 1), (10, 3), (14, 1)])
@@ -388,8 +388,8 @@ def test_linear_calibrations_are_applied_and_written_back(tmp_path: Path, origin
 
 
 def test_calibrations_that_are_no_line_are_refused(tmp_path: Path) -> None:
-    for said in ("cf=1\nc0=0\nc1=1\nc2=3", "cf=21", "cf=0\nc0=0\nc1=0"):
-        tifffile.imwrite(tmp_path / "x.tif", GRAY, description=f"ImageJ=1.53t\nimages=1\n{said}\n", metadata=None)
+    for result in ("cf=1\nc0=0\nc1=1\nc2=3", "cf=21", "cf=0\nc0=0\nc1=0"):
+        tifffile.imwrite(tmp_path / "x.tif", GRAY, description=f"ImageJ=1.53t\nimages=1\n{result}\n", metadata=None)
         refused(tmp_path / "x.tif")
     items = "".join(f'<Item sample="{at}" role="scale">{value}</Item>' for at, value in ((0, 1.0), (1, 2.0)))
     tags = [(42112, 2, 0, f"<GDALMetadata>{items}</GDALMetadata>", True)]

@@ -193,7 +193,7 @@ def test_a_key_twice_is_an_error(lines: Lines) -> None:
 
 def test_a_missing_file_guesses(plugins: Plugins, tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text(GOOD)
-    with pytest.raises(RecipeError, match=r"quikstart.yaml: no such recipe. Did you mean '.*quickstart.yaml'\?"):
+    with pytest.raises(RecipeError, match=r"quikstart\.yaml: .*quickstart\.yaml"):
         recipe.load(tmp_path / "quikstart.yaml", plugins)
     with pytest.raises(RecipeError, match="no such recipe"):
         recipe.load(tmp_path / "nowhere" / "r.yaml", plugins)
@@ -586,7 +586,7 @@ def test_the_schema_asks_nothing_of_a_recipe_that_extends(plugins: Plugins) -> N
 
 
 def test_steps_and_epochs_are_not_both_set(load: Load) -> None:
-    with pytest.raises(RecipeError, match=r"--set train.steps and --set train.epochs: give one of the two"):
+    with pytest.raises(RecipeError, match=r"--set train\.steps and --set train\.epochs: "):
         load("name: toy", "train.steps=3", "train.epochs=2")
     assert load(GOOD, "train.steps=3", "train.epochs=null").train.steps == 3
 

@@ -98,5 +98,5 @@ def test_it_resumes_exactly(build_run: Build, stop: int) -> None:
 def test_a_checkpoint_without_it_is_refused(build_run: Build) -> None:
     plain = build_run(folder="plain", **OPTIONS)
     list(train(plain))
-    with pytest.raises(CheckpointError, match=r"holds no moving average, which train.ema asks for"):
+    with pytest.raises(CheckpointError, match=r"train\.ema"):
         build_run(folder="with", **WITH).resume(checkpoints(plain.folder)[-1])

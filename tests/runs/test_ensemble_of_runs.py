@@ -72,7 +72,7 @@ def test_ensemble_is_the_mean_of_its_runs_scored_saved_and_loaded(
         mean = sum(load(tmp_path / f"run-{seed}").restorer().restore(batch.image).prediction for seed in (0, 1))
         expected += (mean.argmax(1) == batch.target).tolist()
     assert scores["accuracy"]["score"]["value"] == pytest.approx(sum(expected) / len(expected))
-    with pytest.raises(DataError, match="larger than the training images"):
+    with pytest.raises(DataError, match="training images"):
         load(run.folder).restored(torch.zeros(1, 200, 200))
 
 
@@ -88,7 +88,7 @@ def test_ensemble_refuses_a_run_whose_weights_changed_since(
     (tmp_path / "run-1").rename(tmp_path / "old")
     other.save()
     other.folder.rename(tmp_path / "run-1")
-    with pytest.raises(CheckpointError, match="run-1: has other weights than when this was saved"):
+    with pytest.raises(CheckpointError, match=r"run-1: .*weights"):
         load(run.folder)
 
 
@@ -111,7 +111,7 @@ def test_run_of_another_task_with_the_same_names_is_refused(made: Callable[..., 
     made(0, **HEAD)
     task = load(tmp_path / "run-0").task
     assert of_run(Domain("a", 1, (16, 16), task), path=str(tmp_path / "run-0")).predicts
-    with pytest.raises(RecipeError, match="predictions must be those of the data, the labels no, yes; got the classes"):
+    with pytest.raises(RecipeError, match=r"labels no, yes; .*classes"):
         of_run(Domain("a", 1, (16, 16), Task("labels", task.names)), path=str(tmp_path / "run-0"))
 
 
@@ -138,7 +138,7 @@ def halves(domain: Domain) -> Metric:
 def test_a_metric_of_predictions_that_a_restorer_lacks_is_named(made: Callable[..., Any], plugins: Plugins) -> None:
     if "halves" not in plugins.parts.names("metric"):
         plugins.parts.add("metric", "halves", halves, owner="tests")
-    with pytest.raises(RecipeError, match=r"evaluate.metrics\[1\]: accuracy scores predictions"):
+    with pytest.raises(RecipeError, match=r"evaluate\.metrics\[1\]: accuracy"):
         check_restorer(made(0, metrics=["halves", "accuracy"]), plugins.parts)
 
 
@@ -159,5 +159,5 @@ def test_run_that_is_not_there_is_refused_with_its_place(made: Callable[..., Any
     spec = recipe.resolved(
         {**json.loads(spec.model_dump_json()), "restorer": {"name": "run", "path": "runs/absent"}}, "r.yaml", plugins
     )
-    with pytest.raises(RecipeError, match=r"restorer.path: .*runs/absent: is neither a run folder nor"):
+    with pytest.raises(RecipeError, match=r"restorer\.path: .*runs/absent"):
         check_restorer(spec, plugins.parts)

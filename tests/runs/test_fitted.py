@@ -310,7 +310,7 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
 def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
     fitted: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="no test scores"):
+    with pytest.raises(DataError, match="scores"):
         card(fitted().folder)
     (tmp_path / "about.yaml").write_text("lmits: [none]", encoding="utf-8")
     with pytest.raises(RecipeError, match="lmits"):

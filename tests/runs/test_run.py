@@ -60,24 +60,25 @@ def same_checkpoints(one: Path, other: Path) -> None:
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
 
 
-@pytest.mark.parametrize("stop", [1, 5, 7, 11])
-def test_a_resumed_run_is_the_run_that_never_stopped(build_run: Build, plugins: Plugins, stop: int) -> None:
+def test_a_resumed_run_is_the_run_that_never_stopped(build_run: Build, plugins: Plugins) -> None:
+    """Stopped before the first checkpoint, at one, and after the second."""
     straight = go(build_run(folder="straight", **FULL), plugins)
-    go(build_run(folder="broken", **FULL), plugins, stop)
-    again = build_run(folder="broken", **FULL)
-    found = checkpoints(again.folder)
-    assert found or stop == 1
-    if found:
-        again.resume(found[-1])
-        assert 0 < again.step <= stop
-    go(again, plugins)
-    assert again.selection.best == straight.selection.best
-    for one, other in zip(straight.pools, again.pools, strict=True):
-        assert len(one.images) == 3
-        assert all(torch.equal(x, y) for x, y in zip(one.images, other.images, strict=True))
-    same_checkpoints(checkpoints(straight.folder)[-1], checkpoints(again.folder)[-1])
-    for name in ("metrics.csv", "validation.csv"):
-        assert (straight.folder / name).read_text() == (again.folder / name).read_text()
+    for stop, resumed_at in ((1, 0), (5, 5), (11, 10)):
+        folder = f"stopped at {stop}"
+        go(build_run(folder=folder, **FULL), plugins, stop)
+        again = build_run(folder=folder, **FULL)
+        found = checkpoints(again.folder)
+        if found:
+            again.resume(found[-1])
+        assert again.step == resumed_at
+        go(again, plugins)
+        assert again.selection.best == straight.selection.best
+        for one, other in zip(straight.pools, again.pools, strict=True):
+            assert len(one.images) == 3
+            assert all(torch.equal(x, y) for x, y in zip(one.images, other.images, strict=True))
+        same_checkpoints(checkpoints(straight.folder)[-1], checkpoints(again.folder)[-1])
+        for name in ("metrics.csv", "validation.csv"):
+            assert (straight.folder / name).read_text() == (again.folder / name).read_text(), folder
 
 
 def test_a_checkpoint_tells_everything_of_itself(build_run: Build, plugins: Plugins) -> None:
@@ -136,11 +137,11 @@ def test_the_last_two_and_the_best_are_kept(build_run: Build, monkeypatch: pytes
 
 def test_no_checkpoint_and_nothing_scored(build_run: Build) -> None:
     run = build_run()
-    with pytest.raises(CheckpointError, match=r"has no checkpoint; train it first: restorekit resume"):
+    with pytest.raises(CheckpointError, match="restorekit resume"):
         kept_checkpoint(run.folder, "last")
     run.step = 1
     run.save()
-    with pytest.raises(CheckpointError, match=r"train.keep is best, but nothing was scored yet"):
+    with pytest.raises(CheckpointError, match=r"train\.keep"):
         kept_checkpoint(run.folder, "best")
 
 
@@ -285,7 +286,7 @@ def test_a_row_is_added_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_precision_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("this is of machines without a GPU")
-    with pytest.raises(RecipeError, match=r"fp16 needs a GPU, this is a cpu; use bf16, fp32 or auto"):
+    with pytest.raises(RecipeError, match=r"fp16 .*cpu; .*bf16, fp32 or auto"):
         Engine("fp16")
     assert (Engine("fp32").precision, Engine("fp32").notes) == ("fp32", [])
     monkeypatch.setattr("restorekit.runs.engine._has_bf16", lambda device: False)
@@ -319,11 +320,11 @@ def test_a_run_folder_says_what_was_run(build_run: Build, plugins: Plugins) -> N
     names = {path.name for path in run.folder.iterdir()}
     whole = {"recipe.yaml", "recipe.json", "environment.json", "data.json", "splits.csv", "networks.json"}
     assert names == whole
-    said = json.loads((run.folder / "environment.json").read_text())
-    assert said["command"] == "restorekit run toy.yaml"
-    assert (said["seed"], said["precision"], said["torch"]) == (0, "fp32", torch.__version__)
-    assert said["libraries"]["numpy"] == np.__version__
-    assert "pytest" not in said["libraries"]  # of an extra for developers
+    result = json.loads((run.folder / "environment.json").read_text())
+    assert result["command"] == "restorekit run toy.yaml"
+    assert (result["seed"], result["precision"], result["torch"]) == (0, "fp32", torch.__version__)
+    assert result["libraries"]["numpy"] == np.__version__
+    assert "pytest" not in result["libraries"]  # of an extra for developers
     data = json.loads((run.folder / "data.json").read_text())
     assert data["splits"]["test"]["a"]["images"] == 2
     nets = json.loads((run.folder / "networks.json").read_text())

@@ -863,7 +863,7 @@ def test_an_exempt_check_is_not_asked_and_says_why(tried: Try) -> None:
     exempt = [outcome for outcome in outcomes if outcome.state == "exempt"]
     assert {outcome.case.check for outcome in exempt} == {"train_eval"}
     assert {outcome.text for outcome in exempt} == {"exempt: doubles in training, as the paper does"}
-    with pytest.raises(unittest.SkipTest, match="exempt: doubles in training"):
+    with pytest.raises(unittest.SkipTest, match="doubles in training"):
         exempt[0].case.run()
 
 
@@ -959,9 +959,9 @@ def test_a_folder_need_not_be_installed(fresh: Plugins, tmp_path: Path, src: boo
 
 
 def test_what_cannot_be_found_or_loaded(fresh: Plugins, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"no plugin is called 'losess'\. Did you mean 'losses'"):
+    with pytest.raises(PluginError, match=r"'losess'.*'losses'"):
         cases("losess")
-    with pytest.raises(DataError, match=r"absent: has no pyproject\.toml; give a plugin's name"):
+    with pytest.raises(DataError, match=r"absent: .*pyproject\.toml"):
         cases(tmp_path / "absent")
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
     with pytest.raises(
@@ -969,21 +969,21 @@ def test_what_cannot_be_found_or_loaded(fresh: Plugins, tmp_path: Path) -> None:
     ):
         cases(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project")
-    with pytest.raises(DataError, match=r"pyproject.toml: cannot be read"):
+    with pytest.raises(DataError, match=r"pyproject\.toml"):
         cases(tmp_path)
-    with pytest.raises(PluginError, match="plugin restorekit-torn: layer 'plain' failed to load: SyntaxError"):
+    with pytest.raises(PluginError, match=r"plugin restorekit-torn: layer 'plain' .*SyntaxError"):
         cases(project(tmp_path / "torn", "torn", "def ("))
     old = project(tmp_path / "old", "old")
     (old / "pyproject.toml").write_text(
         (old / "pyproject.toml").read_text().replace('"restorekit"]', '"restorekit>=9"]')
     )
-    with pytest.raises(PluginError, match=r"plugin restorekit-old: version 0\.1 is for restorekit>=9"):
+    with pytest.raises(PluginError, match=r"plugin restorekit-old: .*0\.1.*restorekit>=9"):
         cases(old)
 
 
 def test_names_that_others_have_are_refused(fresh: Plugins, tmp_path: Path) -> None:
     part = project(tmp_path / "two", "second", part="conv")
-    with pytest.raises(PluginError, match="layer 'conv' is restorekit's own; restorekit-second must rename it"):
+    with pytest.raises(PluginError, match=r"layer 'conv' .*restorekit-second"):
         cases(part)
 
 

@@ -98,14 +98,14 @@ def test_true_halo_passes_also_beside_a_summary(dims: int) -> None:
 
 @pytest.mark.parametrize("net", [Near, Closed])
 def test_halo_that_is_too_small_fails(net: type[Two]) -> None:
-    with pytest.raises(AssertionError, match=r"farther away than the halo, 4; some 5 away have gradients along axis 0"):
+    with pytest.raises(AssertionError, match=r"4; .*5 .*axis 0"):
         reach.halo(subject(net, 2))
 
 
 def test_halo_of_what_reads_the_whole_image_fails() -> None:
-    with pytest.raises(AssertionError, match="leave it None where the whole image is read"):
+    with pytest.raises(AssertionError, match="None"):
         reach.halo(subject(Centred, 1))
-    with pytest.raises(AssertionError, match="a tile with a halo of 5 must equal the whole image"):
+    with pytest.raises(AssertionError, match="halo of 5"):
         reach.halo(subject(Hidden, 1))
 
 

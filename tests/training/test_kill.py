@@ -55,7 +55,7 @@ class Trainer:
         self.recipe.write_text(RECIPE.replace("STEPS", str(steps)).replace("WORKERS", str(workers)))
         self.home, self.steps = home, steps
         self.folder = home / "runs" / "killed-1"
-        self.said = ""
+        self.result = ""
 
     def start(self) -> subprocess.Popen[str]:
         command = [str(SCRIPT), "run", str(self.recipe), "--out", str(self.home / "runs")]
@@ -67,9 +67,9 @@ class Trainer:
 
     def finish(self) -> None:
         process = self.start()
-        self.said, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, self.said
-        assert "Traceback" not in self.said
+        self.result, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, self.result
+        assert "Traceback" not in self.result
 
     def step(self) -> int:
         """The last step that is logged, 0 before the first."""
@@ -122,17 +122,17 @@ def test_killed_once_and_stopped_once(tmp_path: Path) -> None:
     while broken.step() < 8 and process.poll() is None:
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    lines = said.splitlines()
+    result, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, result
+    assert "Traceback" not in result
+    lines = result.splitlines()
     assert lines.count("stopping after this step; once more stops at once") == 1
     assert lines[-1].startswith("stopped after step ")
     assert lines[-1].endswith(f" and saved. To go on: restorekit resume {broken.folder}")
     stopped = int(lines[-1].split()[3])
     assert (broken.folder / "checkpoints" / f"step_{stopped:09d}").is_dir()
     broken.finish()
-    assert f"training goes on at step {stopped} of 14" in broken.said
+    assert f"training goes on at step {stopped} of 14" in broken.result
     same(straight, broken)
 
 
@@ -180,10 +180,10 @@ def test_ctrl_c_with_loading_processes(tmp_path: Path) -> None:
     while broken.step() < 5 and process.poll() is None:
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert said.count("stopping after this step") == 1, "the loading processes leave Ctrl-C to the main one"
+    result, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, result
+    assert "Traceback" not in result
+    assert result.count("stopping after this step") == 1, "the loading processes leave Ctrl-C to the main one"
     broken.finish()
     for name in ("metrics.csv", "validation.csv", "scores/test.csv"):
         assert (straight.folder / name).read_bytes() == (broken.folder / name).read_bytes()

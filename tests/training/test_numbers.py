@@ -160,18 +160,18 @@ def test_counts_and_splits_hold_numbers(root: Path, plugins: Plugins) -> None:
 
 @pytest.mark.parametrize("change", [{"balance": "class"}, {"pairing": "class"}])
 def test_classes_of_numbers_are_refused(root: Path, plugins: Plugins, change: dict[str, str]) -> None:
-    with pytest.raises(DataError, match=r"data.[ab]: has the number 'age, years' for targets; .* need classes"):
+    with pytest.raises(DataError, match=r"data\.[ab]: .*'age, years'"):
         build.build(spec(root, plugins, **change), plugins, root / "run")
 
 
 def test_sides_with_other_targets_are_refused(root: Path, plugins: Plugins) -> None:
     b = {"name": "manifest", "file": "table.csv", "domain": "good"}
-    with pytest.raises(DataError, match="the sides have other targets: a the number 'age, years', b the classes"):
+    with pytest.raises(DataError, match="'age, years'"):
         build.build(spec(root, plugins, b=b), plugins, root / "run")
 
 
 def test_a_label_that_is_no_number_is_named(root: Path, plugins: Plugins) -> None:
     (root / "table.csv").write_text("path,label\ngood1.png,old\n")
     dataset = plugins.parts.resolve("dataset", {"name": "manifest", "file": "table.csv", "target": "age", "test": 0})
-    with pytest.raises(DataError, match=r"table.csv:2: age is a number; got 'old'"):
+    with pytest.raises(DataError, match=r"table\.csv:2: age .*'old'"):
         dataset(root, "train")

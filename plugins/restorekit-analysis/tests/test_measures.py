@@ -133,8 +133,8 @@ def test_the_same_pixels_give_the_same_numbers_and_are_left_as_they_are():
 def test_words_follow_the_limits():
     clean = {name: scale.edges[-1] if not scale.words[-1] else 0.0 for name, scale in SCALES.items()}
     assert sentence(clean) == "no flaw by these measures"
-    said = sentence({**clean, "exposure": 1.4, "noise": 0.05})
-    assert said == "moderately noisy, under-exposed"
+    result = sentence({**clean, "exposure": 1.4, "noise": 0.05})
+    assert result == "moderately noisy, under-exposed"
     assert flaws({**clean, "noise": 0.005, "noise_variation": 0.9}) == {}, "where there is no noise, it cannot vary"
     assert flaws({**clean, "noise": 0.02, "noise_variation": 0.9})["noise_variation"] == "unevenly noisy"
     assert flaws({**clean, "blur": math.nan}) == {}

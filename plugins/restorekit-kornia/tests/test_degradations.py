@@ -44,7 +44,7 @@ def plugins() -> Plugins:
 def test_severity_zero_is_the_exact_identity_and_the_default_is_not(name: str, dims: int) -> None:
     shape = SHAPES[dims]
     if dims != 2 and name not in ANY_DIMS:
-        with pytest.raises(RecipeError, match=f"degradation '{name}': is for images, of 2 dimensions; 'a' has {dims}"):
+        with pytest.raises(RecipeError, match=f"degradation '{name}': .*2 dimensions; 'a' .*{dims}"):
             made(name, shape)
         return
     part, good = made(name, shape), image(shape)

@@ -112,5 +112,5 @@ def test_without_data_it_says_where_to_get_it(tmp_path, side):
 def test_poor_images_alone_are_not_enough(root):
     (root / "trainB" / "control_4.png").unlink()
     (root / "trainB").rmdir()
-    with pytest.raises(DataError, match="has no folder trainB"):
+    with pytest.raises(DataError, match="trainB"):
         dataset(root, "train", "B")

@@ -100,7 +100,7 @@ def batch(golden: Any, at: int, side: str) -> Batch:
 
 
 @torch.no_grad()
-def said(run: Run, a: Batch, b: Batch) -> dict[str, np.ndarray]:
+def result(run: Run, a: Batch, b: Batch) -> dict[str, np.ndarray]:
     """What the networks say before a step, by the golden names, channels last."""
     ab, ba = run.nets.ab(a.image), run.nets.ba(b.image)
     return {
@@ -131,7 +131,7 @@ def replay(name: str, folder: Path, optimizer: str) -> tuple[list[dict[str, floa
     outputs = []
     for at in range(3):
         a, b = batch(golden, at, "A"), batch(golden, at, "B")
-        outputs.append({key: distance(key, v, golden[f"step{at}/{key}"]) for key, v in said(run, a, b).items()})
+        outputs.append({key: distance(key, v, golden[f"step{at}/{key}"]) for key, v in result(run, a, b).items()})
         step(run, [(a, b)])
         run.step += 1
     difference = []

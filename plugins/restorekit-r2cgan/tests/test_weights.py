@@ -61,7 +61,7 @@ def test_the_head_may_stand_anywhere():
 def test_what_does_not_fit_changes_nothing():
     net = translator("operational")
     arrays = export_weights(net)
-    with pytest.raises(DataError, match=f"{len(arrays) - 1} arrays got, this network holds {len(arrays)}"):
+    with pytest.raises(DataError, match=f"{len(arrays) - 1} .*{len(arrays)}"):
         import_weights(net, arrays[:-1])
     wrong = [np.zeros_like(array) for array in arrays]
     wrong[2] = np.zeros(7, np.float32)
@@ -77,5 +77,5 @@ def test_nets_by_the_authors_names():
     import_nets(nets, {"G_A2B": export_weights(other)})
     assert torch.equal(nets.ab.head.dense.weight, other.head.dense.weight)
     for name in ("G_B2A", "unknown"):
-        with pytest.raises(DataError, match=f"these nets have no '{name}'; known: G_A2B"):
+        with pytest.raises(DataError, match=f"'{name}'; .*G_A2B"):
             import_nets(nets, {name: []})

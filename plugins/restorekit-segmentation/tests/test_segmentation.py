@@ -77,7 +77,7 @@ def test_encoder_starts_from_a_file_and_refuses_that_of_another(tmp_path: Path) 
     pairs = zip(ours.encoder.state_dict().values(), donor.encoder.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     other = part("generator", {**NETWORK, "backbone": "tu-test_resnet", "weights": ours.weights}, DOMAIN, DOMAIN)
-    with pytest.raises(RestorekitError, match=r"does not fit 'tu-test_resnet'"):
+    with pytest.raises(RestorekitError, match="'tu-test_resnet'"):
         other.warm_start()
 
 

@@ -114,7 +114,7 @@ def test_units_are_brought_to_one_and_written_as_they_came(tmp_path: Path) -> No
     made().write(tmp_path / "out/r1.hea", image, intensity)
     assert wfdb.rdrecord(str(tmp_path / "out/r1")).units == ["mV", "uV"]
     np.testing.assert_allclose(wfdb.rdrecord(str(tmp_path / "out/r1")).p_signal.T, values, atol=3)
-    with pytest.raises(DataError, match=r"r1\.hea: lead MLII is in mV, the recipe's format in mmHg; set its unit"):
+    with pytest.raises(DataError, match=r"r1\.hea: lead MLII .*mV.*mmHg"):
         made(unit="mmHg").read(source)
 
 
@@ -146,7 +146,7 @@ def test_resampling_keeps_a_constant_and_the_length_that_is_asked_for() -> None:
 def test_an_offset_is_taken_out_and_given_back(tmp_path: Path) -> None:
     values = waves() + np.array([[-5.12], [3.0]])
     source = put(tmp_path / "r1", values)
-    with pytest.raises(DataError, match="outside its range"):
+    with pytest.raises(DataError, match="range"):
         made().read(source)
     files = made(offset="remove")
     image, intensity = files.read(source)
@@ -192,7 +192,7 @@ def test_values_beyond_the_range_are_refused_or_cut_and_counted(tmp_path: Path) 
     values = waves(leads=1)
     values[0, 10:13] = 3
     source = put(tmp_path / "r1", values)
-    with pytest.raises(DataError, match=r"r1\.hea: holds values from -1 to 3, outside its range of -2 to 2"):
+    with pytest.raises(DataError, match=r"r1\.hea: .*-1 to 3.*-2 to 2"):
         made().read(source)
     image, intensity = made(beyond="clip").read(source)
     assert intensity.note == "3 values beyond -2 to 2 mV were cut"
@@ -230,9 +230,9 @@ def test_edf_is_read_in_millivolts_and_written_as_wfdb(tmp_path: Path) -> None:
 def test_of_edf_only_the_named_leads_must_have_one_rate(tmp_path: Path) -> None:
     source = edf(tmp_path / "x.edf", (RATE, 10))
     assert made(leads=["MLII"]).read(source)[0].shape == (1, 600)
-    with pytest.raises(DataError, match=r"x\.edf: its leads have unequal rates \(MLII 100 Hz, resp 10 Hz\)"):
+    with pytest.raises(DataError, match=r"x\.edf: .*MLII 100 Hz, resp 10 Hz"):
         made().read(source)
-    with pytest.raises(DataError, match=r"x\.edf: has no lead 'V1'; its leads are MLII, resp"):
+    with pytest.raises(DataError, match=r"x\.edf: .*'V1'; .*MLII, resp"):
         made(leads=["V1"]).read(source)
 
 
@@ -280,7 +280,7 @@ def test_columns_of_a_csv_keep_their_order_and_names(tmp_path: Path) -> None:
     assert (tmp_path / "b.csv").read_text().splitlines()[0] == '"lead, left",V1,time'
     np.testing.assert_allclose(np.loadtxt(tmp_path / "b.csv", delimiter=",", skiprows=1), rows, atol=1e-6)
     np.savetxt(tmp_path / "c.csv", rows, delimiter=",", header="a,a,time", comments="")
-    with pytest.raises(DataError, match="names 'a' twice"):
+    with pytest.raises(DataError, match="'a'"):
         made().read(tmp_path / "c.csv")
 
 
@@ -320,7 +320,7 @@ def test_one_lost_sample_is_seen_wherever_it_is(
     path = tmp_path_factory.getbasetemp() / "lost.csv"
     table = np.column_stack([np.arange(600) / rate, waves()[0]])
     np.savetxt(path, np.delete(table, lost, 0), delimiter=",", header="time,pulse", comments="")
-    with pytest.raises(DataError, match=r"its column time must grow in even steps of seconds; row \d+ does not"):
+    with pytest.raises(DataError, match=r"column time .*row \d+"):
         made(rate=rate).read(path)
 
 
@@ -430,14 +430,14 @@ def test_a_bad_table_is_one_clear_line(tmp_path: Path, name: str, data: bytes, s
 
 def test_a_column_of_time_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("t,b\n0,1\n1,2\n")
-    with pytest.raises(DataError, match=r"has no column 'Time', which time names; its columns are t, b"):
+    with pytest.raises(DataError, match=r"'Time', .*t, b"):
         made(time="Time").read(tmp_path / "x.csv")
 
 
 def test_a_numpy_file_of_other_things_is_refused(tmp_path: Path) -> None:
     for array in (np.zeros((2, 3, 4)), np.array(["a"]), np.zeros(0)):
         np.save(tmp_path / "x.npy", array)
-        with pytest.raises(DataError, match=r"numbers of \(samples,\) or \(leads, samples\) are expected"):
+        with pytest.raises(DataError, match=r"\(samples,\) or \(leads, samples\)"):
             made().read(tmp_path / "x.npy")
 
 
@@ -450,7 +450,7 @@ def test_a_range_upside_down_is_refused() -> None:
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     image, intensity = made().read(put(tmp_path / "r1", waves()))
     header = {**intensity.details["header"], "adc_gain": [1e12, 200.0]}
-    with pytest.raises(DataError, match=r"bad\.hea: holds values of .* steps, which no WFDB format does"):
+    with pytest.raises(DataError, match=r"bad\.hea: .*WFDB"):
         made().write(tmp_path / "bad.hea", image, replace(intensity, details={**intensity.details, "header": header}))
     assert not list(tmp_path.glob("*bad*"))
 
@@ -473,7 +473,7 @@ def test_annotations_that_count_frames_are_refused(tmp_path: Path) -> None:
     wfdb.wrsamp("r", RATE, ["mV"], ["MLII"], e_p_signal=[waves(1200)[0]], samps_per_frame=[2], **options)
     assert made(rate=2 * RATE).read(source)[0].shape == (1, 1200)
     wfdb.wrann("r", "atr", np.array([5, 100]), ["N", "V"], write_dir=str(tmp_path))
-    with pytest.raises(DataError, match=r"r\.atr: counts frames, of which each holds several samples; xform"):
+    with pytest.raises(DataError, match=r"r\.atr: .*xform"):
         made(rate=2 * RATE).read(source)
 
 

@@ -69,13 +69,13 @@ def test_what_has_no_score_says_so() -> None:
     assert math.isnan(score("snr", wave, truth=flat))
     assert math.isnan(score("prd", wave, truth=flat))
     assert score("snr", wave, truth=wave) == math.inf
-    with pytest.raises(DataError, match="r0: there is no truth to compare with"):
+    with pytest.raises(DataError, match=r"r0: .*truth"):
         score("rmse", wave)
-    with pytest.raises(DataError, match=r"differ in shape: \(1, 100\) and \(1, 50\)"):
+    with pytest.raises(DataError, match=r"\(1, 100\) and \(1, 50\)"):
         score("rmse", wave, truth=wave[..., :50])
     with pytest.raises(DataError, match="a value that is not finite"):
         score("rmse", wave * math.nan, truth=wave)
-    with pytest.raises(RecipeError, match="metric 'snr': is for signals, of 1 dimension; 'a' has 2"):
+    with pytest.raises(RecipeError, match=r"metric 'snr': .*1 dimension; 'a' .*2"):
         load().parts.resolve("metric", "snr")(Domain("a", 1, (8, 8)))
 
 
@@ -207,7 +207,7 @@ def test_without_reference_or_rate() -> None:
     assert math.isnan(annotated.reduce(annotated.measure(clean, None, batch(clean))))
     short = clean[..., :300]
     assert np.isnan(metric("r_peak_f1").measure(short, None, batch(short, truth=short))).all()
-    with pytest.raises(DataError, match="r0: R peaks need the samples a second, which these data do not say; set rate"):
+    with pytest.raises(DataError, match=r"r0: .*rate"):
         metric("r_peak_f1").measure(clean, None, batch(clean, truth=clean, intensity=None))
     rated = metric("r_peak_f1", rate=RATE)
     assert rated.reduce(rated.measure(clean, None, batch(clean, truth=clean, intensity=None))) == 1.0
@@ -221,7 +221,7 @@ def test_a_detector_that_is_not_installed_is_one_clear_line(monkeypatch: pytest.
     import sys
 
     monkeypatch.setitem(sys.modules, "neurokit2", None)
-    with pytest.raises(RecipeError, match=r"not installed; run: pip install 'restorekit-signals\[neurokit\]'"):
+    with pytest.raises(RecipeError, match=r"pip install 'restorekit-signals\[neurokit\]'"):
         metric("r_peak_f1", detector="neurokit")
 
 
@@ -250,11 +250,9 @@ def test_a_class_that_is_not_there_has_no_score() -> None:
     one = metric("sveb_sensitivity", ("N", "V"))
     image = torch.zeros(2, 1, 8)
     assert math.isnan(one.reduce(one.measure(image, torch.eye(2), batch(image, target=torch.tensor([0, 1])))))
-    with pytest.raises(
-        RecipeError, match="metric 'veb_precision': needs two beat classes or more; the data have: none"
-    ):
+    with pytest.raises(RecipeError, match=r"metric 'veb_precision': .*none"):
         metric("veb_precision", ())
-    with pytest.raises(DataError, match="r0: a prediction of 5 classes is needed; got none"):
+    with pytest.raises(DataError, match=r"r0: .*5 classes"):
         metric("veb_precision").measure(image, None, batch(image))
 
 

