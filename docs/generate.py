@@ -71,6 +71,7 @@ DENOISED = {
     "part:tv": "total variation, weight 0.1",
     "part:nlm": "non-local means",
     "runs/denoise_pediatric-dncnn-1": "`dncnn`, 1,030 steps",
+    "runs/denoise_pediatric-nafnet-1": "`nafnet`, 1,730 steps",
     "runs/denoise_pediatric-1": "`film_restorer`, 4,200 steps",
 }
 """Models of the denoising benchmark, as its scores name them."""

@@ -81,8 +81,12 @@ def tensorboard(folder: Path) -> Logger:
     return log
 
 
+TITLES = {"poor": "degraded", "back again": "degraded again"}
+"""Of columns whose names are kept for the files of earlier versions."""
+
+
 def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logger:
-    """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of poor, restored, ...
+    """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of degraded, restored, ...
 
     The longer side of a picture is about `pixels`: small images are enlarged by a
     whole factor, large ones reduced.
@@ -96,7 +100,7 @@ def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logg
             case Sampled(step, images, keys) if images:
                 title = f"step {step}" + (", synthetic phantoms" if synthetic[0] else "")
                 path = folder / "samples" / f"step_{step:08d}.png"
-                arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
+                arrays = {TITLES.get(name, name): shown.float().cpu().numpy() for name, shown in images.items()}
                 draw_grid(path, arrays, title=title, captions=keys, pixels=pixels)
 
     return log
