@@ -62,7 +62,7 @@ class Result:
 
 
 Cli = Callable[..., Result]
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.app.test_cli import RECIPE, Cli, cli, elsewhere, recipe, refused  # noqa: F401 (fixtures)
 
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -34,6 +34,8 @@ from restorekit.recipes.model import Recipe
 from restorekit.reports import report
 from restorekit.runs import build
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Spec = Callable[..., Recipe]
 
 

@@ -23,6 +23,8 @@ from restorekit.runs.run import Run
 from restorekit.runs.signs import change, checkerboard, correlation, discriminator, measured, variation
 from restorekit.training.train import train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Build = Callable[..., Run]
 SIZES = {1: [64], 2: [32, 32], 3: [8, 16, 16]}
 IMAGE_MEASURES = (change, correlation, variation, checkerboard)
