@@ -294,7 +294,7 @@ def go(steps: str, folder: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[s
     assert done >= 5
 
 
-@pytest.mark.usefixtures("unrendered_figures")
+@pytest.mark.usefixtures("without_figures")
 def test_own_images_walkthrough_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = section(DOCS / "data.md", "From your images to restored files")
     go(steps, tmp_path, monkeypatch, SMALL)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from restorekit import write_image
 from tests.app.test_cli import Cli, cli, elsewhere  # noqa: F401 (fixtures)
 
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 SMALL = [word for one in ("train.steps=2", "evaluate.resamples=20") for word in ("--set", one)]
 
 

@@ -54,9 +54,11 @@ def attempt(subject: Subject) -> None:
 
 
 def everywhere(subject: Subject) -> dict[int, BaseException | None]:
-    """Make a part in 1, 2 and 3 dimensions and return what it raised, or None; 0 is for kinds without dimensions."""
-    tried = (0,) if subject.kind in NO_DIMS else (1, 2, 3)
-    return {dims: _raised(replace(subject, dims=dims)) for dims in tried}
+    """Make a part in 1, 2 and 3 dimensions, once, and return what it raised, or None; 0: its kind has no dimensions."""
+    if not subject.tried:
+        every = (0,) if subject.kind in NO_DIMS else (1, 2, 3)
+        subject.tried.update({dims: _raised(replace(subject, dims=dims)) for dims in every})
+    return dict(subject.tried)
 
 
 def claimed(subject: Subject) -> list[int]:
@@ -69,5 +71,5 @@ def _raised(subject: Subject) -> BaseException | None:
         with torch.random.fork_rng(devices=[]):
             attempt(subject)
     except (Exception, SystemExit) as error:
-        return error
+        return error.with_traceback(None)  # its frames would keep the network
     return None

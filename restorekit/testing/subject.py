@@ -32,6 +32,8 @@ class Subject:
     """Names of the checks of its kind."""
     given: Mapping[str, Any] = field(default_factory=dict)
     """Options beside those of its test case."""
+    tried: dict[int, BaseException | None] = field(default_factory=dict, repr=False, compare=False)
+    """What it raised in each number of dimensions, once it was tried; all cases of a part share it."""
 
     @property
     def conformance(self) -> ConformanceCase:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.app.test_cli import Cli, cli, finished_folder, restored_folder  # noqa: F401 (a fixture)
 
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 RECIPE = """\
 name: audited

@@ -62,7 +62,7 @@ class Result:
 
 
 Cli = Callable[..., Result]
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -149,9 +149,12 @@ def write_recipe(folder: Path) -> Path:
     return path
 
 
-def refused(result: Result, *lines: str, code: int = 2) -> None:
-    """Exactly these lines, and nothing was made."""
-    assert result.errors == list(lines), result
+def refused(result: Result, *lines: tuple[object, ...], code: int = 2) -> None:
+    """An error line for each of `lines`, which has its place and its names in this order, and nothing was made."""
+    assert len(result.errors) == len(lines), result
+    for error, names in zip(result.errors, lines, strict=True):
+        assert error.startswith(str(names[0])), result
+        assert re.search(".*".join(re.escape(str(name)) for name in names), error), (error, names)
     assert result.code == code
     assert not Path("runs").exists(), "no run folder is left behind"
 
@@ -261,16 +264,10 @@ def test_listings(cli: Cli) -> None:
     result = cli("list", "plugins")
     assert "layer selfonn" in result.out
     assert json.loads(cli("list", "schema").out)["title"] == "Recipe"
-    refused(cli("list", "parts", "losses"), cli("list", "parts", "losses").errors[0])
-    assert (
-        cli("list", "parts", "losses").errors[0].startswith("no kind of part is called 'losses'. Did you mean 'loss'?")
-    )
-    assert (
-        cli("list", "parts", "loss", "lsgam").errors[0].startswith("no loss is called 'lsgam'. Did you mean 'lsgan'?")
-    )
-    counted = "--set: is of a network whose parameters are counted, generator or discriminator NAME"
-    refused(cli("list", "parts", "loss", "lsgan", "--set", "x=1"), f"{counted}; got loss lsgan")
-    refused(cli("list", "parts", "generator", "--set", "x=1"), f"{counted}; got generator")
+    refused(cli("list", "parts", "losses"), ("", "'losses'", "'loss'"))
+    refused(cli("list", "parts", "loss", "lsgam"), ("", "'lsgam'", "'lsgan'"))
+    refused(cli("list", "parts", "loss", "lsgan", "--set", "x=1"), ("--set: ", "loss lsgan"))
+    refused(cli("list", "parts", "generator", "--set", "x=1"), ("--set: ", "generator"))
 
 
 def test_usage(cli: Cli, recipe: Path) -> None:
@@ -280,36 +277,30 @@ def test_usage(cli: Cli, recipe: Path) -> None:
         result = cli(*args)
         assert result.code == 2, args
         assert len(result.errors) == 1
-    formats = "costs.xlsx: ends with none of .md, .csv, .tex, .html"
-    refused(cli("profile", recipe, "-o", "costs.xlsx"), formats)
-    refused(cli("profile", "gone.yaml", "--device", "cpu"), "gone.yaml: no such recipe. Did you mean 'tiny.yaml'?")
-    refused(cli("evaluate", "x", "--split", "train"), "--split: no scored split is called 'train'. Known: test, val")
+    refused(cli("profile", recipe, "-o", "costs.xlsx"), ("costs.xlsx: ", ".md, .csv, .tex, .html"))
+    refused(cli("profile", "gone.yaml", "--device", "cpu"), ("gone.yaml: ", "'tiny.yaml'"))
+    refused(cli("evaluate", "x", "--split", "train"), ("--split: ", "'train'", "test, val"))
 
 
 def test_unknown_key_wrong_type_and_unknown_part(cli: Cli, recipe: Path) -> None:
     text = RECIPE.replace("lsgan", "lsgam").replace("batch: 2", "batch: two").replace("log_every", "log_evry")
     recipe.write_text(text)
-    lines = cli("run", recipe).errors
-    assert len(lines) == 3
-    starts = [f"{recipe}:{n}: {key}: " for n, key in ((7, "data.batch"), (13, "train.log_evry"), (12, "losses[0]"))]
-    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
-    refused(cli("run", recipe), *lines)
-    refused(cli("check", recipe), *lines)
+    places = [(f"{recipe}:{n}: {key}: ",) for n, key in ((7, "data.batch"), (13, "train.log_evry"), (12, "losses[0]"))]
+    refused(cli("run", recipe), *places)
+    refused(cli("check", recipe), *places)
 
 
 def test_a_recipe_that_is_not_there(cli: Cli, recipe: Path) -> None:
-    refused(cli("run", "tinny.yaml"), "tinny.yaml: no such recipe. Did you mean 'tiny.yaml'?")
+    refused(cli("run", "tinny.yaml"), ("tinny.yaml: ", "'tiny.yaml'"))
 
 
 def test_missing_folder_and_empty_domain(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     result = cli("run", recipe, "--set", f"data.root={gone}")
-    refused(result, f"{gone / 'a'}: no such folder; expected a folder with images, or with train/, val/ and test/")
+    refused(result, (f"{gone / 'a'}: ", "train/, val/ and test/"))
     (tmp_path / "empty").mkdir()
     result = cli("run", recipe, "--set", "data.b.path=../empty")
-    (line,) = result.errors
-    assert line.endswith("holds no image file; expected images, or a sub-folder for each class")
-    refused(result, line)
+    refused(result, ("", "empty: "))
 
 
 def torn(path: Path) -> None:
@@ -324,10 +315,7 @@ def test_a_truncated_image_is_refused_before_training_or_skipped_and_counted(
         write_image(tmp_path / "images" / name, torch.rand(1, 18, 20).numpy())
         torn(tmp_path / "images" / name)
     result = cli("run", recipe)
-    (line,) = result.errors
-    assert line.startswith(f"data.a: {tmp_path / 'images/a/train/no/7.png'}: ")
-    assert line.endswith("; repair or remove it, or set data.unreadable: skip")
-    refused(result, line)
+    refused(result, (f"data.a: {tmp_path / 'images/a/train/no/7.png'}: ", "data.unreadable: skip"))
 
     result = cli("run", recipe, "--set", "data.unreadable=skip")
     assert (result.code, result.errors) == (0, [])
@@ -347,8 +335,7 @@ def test_wrong_channel_count(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "images/b/train/no/5.png", (torch.rand(3, 18, 20) * 2 - 1).numpy())
     refused(
         cli("run", recipe),
-        "data.b: train/no/5.png: has 3 channels, data.channels is 1; only one channel is repeated; "
-        "repair or remove it, or set data.unreadable: skip",
+        ("data.b: train/no/5.png: ", "3", "data.channels", "data.unreadable: skip"),
     )
 
 
@@ -358,9 +345,7 @@ def test_a_file_without_a_range_is_refused_by_name(cli: Cli, recipe: Path, tmp_p
     result = cli("run", recipe)
     refused(
         result,
-        f"data.a: {real}: holds float32 values, here from 0 to 0, and says nothing of black and white; declare their"
-        " range (--range LOW HIGH; in a recipe, range: [LOW, HIGH]; in Python, range=(LOW, HIGH));"
-        " repair or remove it, or set data.unreadable: skip",
+        (f"data.a: {real}: ", "float32", "--range LOW HIGH", "range: [LOW, HIGH]", "data.unreadable: skip"),
     )
 
 
@@ -368,10 +353,10 @@ def test_check_reports_parts_that_do_not_fit_without_data(cli: Cli, recipe: Path
     recipe.write_text(RECIPE.replace("losses: [lsgan, {", "losses: [paired, {"))
     refused(
         cli("check", recipe),
-        f"{recipe}:10: nets.discriminator: no loss trains it; add one such as lsgan, or remove it",
+        (f"{recipe}:10: nets.discriminator: ", "lsgan"),
     )
     result = cli("check", recipe, "--set", "nets.head=null", "--set", "losses.paired=lsgan")
-    assert f"{recipe}:12: losses[1]: task needs nets.head, which is not set" in result.errors
+    assert any(line.startswith(f"{recipe}:12: losses[1]: task needs nets.head") for line in result.errors)
     result = cli("run", recipe, "--set", "losses.paired=lsgan", "--set", "nets.discriminator.layers=3")
     (line,) = result.errors
     assert line.startswith(
@@ -401,10 +386,8 @@ def test_plugins_that_are_broken_or_absent(recipe: Path, tmp_path: Path) -> None
     recipe.write_text(RECIPE + "needs: [restorekit-sad, restorekit-gone]\n")
     refused(
         shell("run", recipe, path=site, folder=tmp_path),
-        f"{recipe}:16: needs[0]: restorekit-sad is installed but did not load: plugin restorekit-sad: module "
-        f"plugin_sad failed to load: OSError: no such library ({site / 'plugin_sad.py'}:1)",
-        f"{recipe}:16: needs[1]: restorekit-gone is not installed; run: pip install "
-        "restorekit-gone, or pip install its folder",
+        (f"{recipe}:16: needs[0]: ", "restorekit-sad", "OSError: no such library", f"({site / 'plugin_sad.py'}:1)"),
+        (f"{recipe}:16: needs[1]: ", "restorekit-gone", "pip install restorekit-gone"),
     )
 
 
@@ -559,12 +542,11 @@ def test_a_recipe_that_comes_with_restorekit_is_known_by_its_name(cli: Cli, reci
     assert cli("list", "recipes", "quickstart").out == ours.read_text("utf-8")
     assert cli("list", "recipes", "quickstart", "-o", "my.yaml").code == 0
     assert Path("my.yaml").read_bytes() == ours.read_bytes()
-    refused(cli("list", "recipes", "quickstart", "-o", "my.yaml"), "my.yaml: exists and is not overwritten")
-    known = f"Did you mean 'quickstart'? Known: {', '.join(names)}"
-    refused(cli("list", "recipes", "quickstat"), f"NAME: no recipe is called 'quickstat'. {known}")
-    result = "quickstat: no such file, and no recipe of restorekit is called 'quickstat'."
+    refused(cli("list", "recipes", "quickstart", "-o", "my.yaml"), ("my.yaml: ",))
+    known = ("'quickstat'", "'quickstart'", ", ".join(names))
+    refused(cli("list", "recipes", "quickstat"), ("NAME: ", *known))
     for command in ("check", "run", "profile"):
-        refused(cli(command, "quickstat"), f"{result} {known}")
+        refused(cli(command, "quickstat"), ("quickstat: ", *known))
     Path("mine.yaml").write_text("extends: quickstart\nname: mine\n")
     assert cli("check", "mine.yaml").code == 0
     shutil.copy(recipe, "quickstart")  # a path that is there goes before a name
@@ -584,7 +566,7 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, tr
     state = home / "checkpoints" / "step_000000002" / "state.json"
     whole = json.loads(state.read_text())
     state.write_text(json.dumps({**whole, "format": 99, "restorekit": "7.0"}))
-    line = f"{state.parent}: format 99, written by restorekit 7.0; this version reads format 1"
+    line = (f"{state.parent}: ", "format 99", "restorekit 7.0", "format 1")
     before = sorted(p.name for p in home.rglob("*"))
     for args in (
         ["run", recipe, "--resume", home],
@@ -599,14 +581,13 @@ def test_checkpoints_of_another_version_and_folders_that_are_no_run(cli: Cli, tr
     other = cli("run", recipe, "--resume", home, "--set", "train.steps=5", "--set", "data.batch=1")
     refused(
         other,
-        f"--resume {home}: the recipe is not the one it began with; differing: data.batch. "
-        f"Go on with its own (restorekit resume {home}), or start a new run",
+        (f"--resume {home}: ", "data.batch", f"restorekit resume {home}"),
     )
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(cli("run", recipe, "--resume", empty), f"{empty}: is no run folder: it has no recipe.json")
-    refused(cli("evaluate", empty), f"{empty}: is no run folder: it has no recipe.json")
-    refused(cli("evaluate", empty, "--report"), f"{empty}: is no run folder: it has no recipe.json")
+    refused(cli("run", recipe, "--resume", empty), (f"{empty}: ", "recipe.json"))
+    refused(cli("evaluate", empty), (f"{empty}: ", "recipe.json"))
+    refused(cli("evaluate", empty, "--report"), (f"{empty}: ", "recipe.json"))
     assert len(cli("restore", tmp_path / "images", "-o", tmp_path / "out", "-m", empty).errors) == 1
 
 
@@ -653,10 +634,9 @@ def test_the_paper_without_its_data_says_where_to_get_it(cli: Cli, tmp_path: Pat
         "restorekit run quickstart",
     ):
         assert words in line
-    refused(result, line)
+    refused(result, ("",))
     result = cli("run", ROOT / "recipes" / "r2cgan_xray.yaml", "--set", f"data.root={tmp_path}")
-    assert result.errors[0].startswith(f"r2cgan_folders: {tmp_path} has no folder trainA; expected ROOT/trainA")
-    refused(result, result.errors[0])
+    refused(result, (f"r2cgan_folders: {tmp_path} ", "trainA", "ROOT/trainA"))
 
 
 def test_an_output_folder_that_is_a_file(cli: Cli, recipe: Path, tmp_path: Path) -> None:
@@ -871,7 +851,7 @@ def test_data_check_of_a_recipe_a_folder_and_a_manifest(cli: Cli, recipe: Path) 
     assert "6 images: no leak, 0 unreadable" in result.out
     refused(
         cli("data", "check", "images"),
-        "images/manifest.csv:1: has no column 'path'; columns are file, finding, split, patient",
+        ("images/manifest.csv:1: ", "'path'", "file, finding, split, patient"),
     )
 
 
@@ -961,25 +941,22 @@ def test_data_check_sums_up_numbers(cli: Cli, recipe: Path) -> None:
 
 
 def test_data_check_refuses_in_one_line(cli: Cli, recipe: Path) -> None:
-    refused(cli("data", "check", "none"), "none: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
-    refused(cli("data", "check", "none.csv"), "none.csv: no such file; a manifest is expected")
-    refused(cli("data", "check", "images", "--variant", "x"), "images: --set and --variant are for recipes (.yaml)")
+    refused(cli("data", "check", "none"), ("none: ", ".yaml", ".csv, .parquet"))
+    refused(cli("data", "check", "none.csv"), ("none.csv: ",))
+    refused(cli("data", "check", "images", "--variant", "x"), ("images: ", "--variant", ".yaml"))
     Path("m.csv").write_text("path\n")
-    refused(
-        cli("data", "check", "m.csv", "--column", "x"), "--column: takes OURS=THEIRS, such as label=finding; got 'x'"
-    )
-    refused(cli("data", "check", "m.csv"), "m.csv: names no image; a row an image is expected")
+    refused(cli("data", "check", "m.csv", "--column", "x"), ("--column: ", "OURS=THEIRS", "'x'"))
+    refused(cli("data", "check", "m.csv"), ("m.csv: ",))
 
 
 def test_a_leak_stops_a_run_and_may_be_allowed(cli: Cli, recipe: Path) -> None:
     shutil.copy("images/a/train/no/1.png", "images/a/test/no/7.png")
     shutil.copy("images/a/train/no/1.png", "images/b/train/no/8.png")
     leak = "a: train/no/1.png (train) and a: test/no/7.png (test) hold the same pixels"
-    refused(cli("data", "check", recipe), leak)
+    refused(cli("data", "check", recipe), (leak,))
     refused(
         cli("run", recipe),
-        f"data: a leak from train into test: {leak}; repair the splits (restorekit data check lists each), or "
-        "continue with --allow-leaks",
+        ("data: ", leak, "restorekit data check", "--allow-leaks"),
     )
     result = cli("run", recipe, "--allow-leaks")
     assert result.code == 0, result.err
@@ -1079,15 +1056,14 @@ def test_plugin_check_refuses_in_one_line(cli: Cli, uninstalled: Callable[[str, 
     result = cli("plugin", "check", "losess")
     assert result.code == 2
     assert result.errors[0].startswith("no plugin is called 'losess'. Did you mean 'losses'? Known: class_metrics, ")
-    hint = "has no pyproject.toml; give a plugin's name, or the folder of its project"
-    refused(cli("plugin", "check", tmp_path / "absent"), f"{tmp_path / 'absent'}: {hint}")
+    refused(cli("plugin", "check", tmp_path / "absent"), (f"{tmp_path / 'absent'}: ", "pyproject.toml"))
     (tmp_path / "pyproject.toml").write_text('[project]\n[project.entry-points."restorekit.commands"]\nx = "x:app"\n')
     result = cli("plugin", "check", tmp_path)
     assert (result.code, result.out) == (0, f"{tmp_path}: has commands only, no part to check\n")
     folder = uninstalled("torn", "raise OSError('gone')")
     refused(
         cli("plugin", "check", folder),
-        f"plugin restorekit-torn: module restorekit_torn failed to load: OSError: gone ({folder}/restorekit_torn.py:1)",
+        ("plugin restorekit-torn: ", "OSError: gone", f"({folder}/restorekit_torn.py:1)"),
     )
 
 

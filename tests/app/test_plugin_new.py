@@ -138,7 +138,8 @@ def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
     assert len(settings) == 1
     folders = [str(folder / "tests") for folder in packages.values()]
     config = str(packages["loss"] / "pyproject.toml")
-    options = ("-q", "-p", "no:cacheprovider", "-c", config, "-k", "not test_the_recipe_runs", "-W", "error")
+    some = "not (test_the_recipe_runs or compile or onnx)"  # slow checks of networks like those of the core
+    options = ("-q", "-p", "no:cacheprovider", "-c", config, "-k", some, "-W", "error")
     result = python(packages, "-m", "pytest", *options, *folders)
     counts = {what: int(count) for count, what in re.findall(r"(\d+) (\w+)", result.splitlines()[-1])}
     assert counts["passed"] >= 5 * len(packages), result

@@ -8,7 +8,7 @@ import pytest
 
 from tests.app.test_cli import RECIPE, Cli, cli, elsewhere, recipe, refused  # noqa: F401 (fixtures)
 
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -56,7 +56,7 @@ def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) 
 
 def test_resume_of_a_folder_that_is_no_run_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
     for folder in (tmp_path / "nothing", tmp_path / "images", recipe):
-        refused(cli("resume", folder), f"{folder}: is no run folder: it has no recipe.json")
+        refused(cli("resume", folder), (f"{folder}: ", "recipe.json"))
 
 
 def test_a_run_is_made_longer_by_set_and_by_run_resume(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811

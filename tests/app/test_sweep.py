@@ -41,7 +41,7 @@ variants:
 GOOD = ("toy-seed0", "toy-gentle-seed0", "toy-seed1", "toy-gentle-seed1")
 
 Cli = Callable[..., tuple[int, str, str]]
-pytestmark = pytest.mark.usefixtures("unrendered_figures")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ from restorekit.recipes.model import Recipe
 from restorekit.reports import report
 from restorekit.runs import build
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Spec = Callable[..., Recipe]
 
 
@@ -49,8 +51,15 @@ def film(seed: int, size: tuple[int, int] = (48, 40)) -> Tensor:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
+def base(written: Path, tmp_path: Path) -> Path:
+    """A copy of the images and their table, which a test may change."""
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two domains, two sources with the same mix of classes, three splits; nothing wrong with them."""
+    tmp_path = tmp_path_factory.mktemp("written")
     rows = ["path,domain,label,patient,split,source"]
     for at in range(48):
         split = ("train", "train", "val", "test")[at // 2 % 4]

@@ -26,6 +26,8 @@ from restorekit.reports.report import report
 from restorekit.runs.run import Run
 from restorekit.training.train import train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Build = Callable[..., Run]
 SCALE: dict[str, Any] = {"nets__generator": {"name": "scale", "by": 0.8}}
 

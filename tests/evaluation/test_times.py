@@ -19,6 +19,8 @@ from restorekit.evaluation.times import evaluate_iterations, passes
 from restorekit.reports.report import report
 from restorekit.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 METRICS = ["psnr", "accuracy", "auroc"]
 
 

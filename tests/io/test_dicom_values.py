@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -233,10 +234,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_values_are_those_of_the_formulas(place: Path, syntax: str, case: Case) -> None:
-    for allocated, stored, signed in [(8, 8, False), (8, 7, True), (16, 12, False), (16, 12, True), (16, 16, True)]:
+    """Every case meets every depth and every rescaling; all pairs of these are met by cases that follow each other."""
+    depths = [(8, 8, False), (8, 7, True), (16, 12, False), (16, 12, True), (16, 16, True)]
+    for i, (allocated, stored, signed) in enumerate(depths, start=VOIS.index(case)):
         span = stored_range(stored, signed)
         values = some_values(stored, signed)
-        for at, (slope, intercept) in enumerate(RESCALES):
+        for at in (i % len(RESCALES), (i + 2) % len(RESCALES)):
+            slope, intercept = RESCALES[at]
             low = min(end * slope + intercept for end in span)
             if "VOILUTSequence" in case.elements and low >= 0:
                 first = int(case.elements["VOILUTSequence"][0].LUTDescriptor[1])
@@ -254,31 +258,22 @@ def test_values_are_those_of_the_formulas(place: Path, syntax: str, case: Case) 
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
-@pytest.mark.parametrize(
-    ("count", "bits", "data_vr"),
-    [
-        (256, 8, "OW"),
-        (301, 8, "OW"),
-        (301, 8, "US"),
-        (1, 16, "US"),
-        (4096, 12, "US"),
-        (4096, 16, "OW"),
-        (65536, 16, "OW"),
-    ],
-)
-@pytest.mark.parametrize(("signed", "first"), [(False, 0), (False, 40000), (True, -2048), (True, 17)])
-def test_modality_luts(place: Path, syntax: str, data_vr: str, count: int, bits: int, signed: bool, first: int) -> None:
-    values, entries = some_values(16, signed), np.random.default_rng(count).integers(0, 2**bits, count).tolist()
+def test_modality_luts(place: Path, syntax: str) -> None:
     order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
-    item = lut(entries, first, bits, vr="SS" if signed else "US", data_vr=data_vr, order=order)
-    item.ModalityLUTType = "US"
-    path = written(
-        place / "m.dcm", cells_of(values, 16, 16), 16, signed=signed, syntax=syntax, ModalityLUTSequence=[item]
-    )
-    image, known = read_image(path)
-    wanted = [looked_up(v, first, entries) / (2**bits - 1) * 2 - 1 for v in values.ravel().tolist()]
-    np.testing.assert_allclose(image[0].ravel(), wanted, atol=1e-6)
-    assert (known.low, known.high) == (0, 2**bits - 1)
+    luts = [(256, 8, "OW"), (301, 8, "OW"), (301, 8, "US"), (1, 16, "US"), (4096, 12, "US"), (4096, 16, "OW")]
+    firsts = [(False, 0), (False, 40000), (True, -2048), (True, 17)]
+    for (count, bits, data_vr), (signed, first) in [*product(luts, firsts), ((65536, 16, "OW"), (True, -2048))]:
+        values, entries = some_values(16, signed), np.random.default_rng(count).integers(0, 2**bits, count).tolist()
+        item = lut(entries, first, bits, vr="SS" if signed else "US", data_vr=data_vr, order=order)
+        item.ModalityLUTType = "US"
+        path = written(
+            place / "m.dcm", cells_of(values, 16, 16), 16, signed=signed, syntax=syntax, ModalityLUTSequence=[item]
+        )
+        image, known = read_image(path)
+        wanted = [looked_up(v, first, entries) / (2**bits - 1) * 2 - 1 for v in values.ravel().tolist()]
+        case = f"{count} entries of {bits} bits in {data_vr} from {first}"
+        np.testing.assert_allclose(image[0].ravel(), wanted, atol=1e-6, err_msg=case)
+        assert (known.low, known.high) == (0, 2**bits - 1), case
 
 
 def test_modality_lut_then_voi_lut_then_inversion(tmp_path: Path) -> None:
@@ -444,22 +439,20 @@ def coded(path: Path, coding: str, values: Array, allocated: int, stored: int, s
     return written(path, cells, stored, syntax=syntax, signed=signed, streams=streams, **elements)
 
 
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("allocated", "stored"), [(8, 8), (8, 6), (16, 8), (16, 10), (16, 12), (16, 15), (16, 16)])
 @pytest.mark.parametrize("coding", CODINGS)
-def test_every_coding_gives_the_stored_values(
-    place: Path, coding: str, allocated: int, stored: int, signed: bool
-) -> None:
-    values = some_values(stored, signed, (9, 7))  # an odd number of bytes too
-    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+def test_every_coding_gives_the_stored_values(place: Path, coding: str) -> None:
+    depths = [(8, 8), (8, 6), (16, 8), (16, 10), (16, 12), (16, 15), (16, 16)]
+    for (allocated, stored), signed, inverted in product(depths, (False, True), (False, True)):
+        values = some_values(stored, signed, (9, 7))  # an odd number of bytes too
+        photometric = "MONOCHROME1" if inverted else "MONOCHROME2"
         path = coded(place / "c.dcm", coding, values, allocated, stored, signed, photometric=photometric)
         image, known = read_image(path)
         low, high = stored_range(stored, signed)
-        assert (known.low, known.high, known.bits) == (low, high, stored)
-        assert known.dtype == f"{'' if signed else 'u'}int{allocated}"
-        unit = -image[0] if photometric == "MONOCHROME1" else image[0]
-        got = (unit.astype(np.float64) + 1) / 2 * (high - low) + low
-        np.testing.assert_array_equal(got.round(), values)
+        case = f"{stored} of {allocated} bits, signed {signed}, {photometric}"
+        assert (known.low, known.high, known.bits) == (low, high, stored), case
+        assert known.dtype == f"{'' if signed else 'u'}int{allocated}", case
+        got = ((-image[0] if inverted else image[0]).astype(np.float64) + 1) / 2 * (high - low) + low
+        np.testing.assert_array_equal(got.round(), values, err_msg=case)
 
 
 @given(
@@ -560,22 +553,21 @@ def test_unread_transfer_syntaxes_are_refused(tmp_path: Path, syntax: str) -> No
 # Bits that are no pixel
 
 
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("allocated", "stored", "high"), [(16, 12, 15), (16, 12, 13), (16, 10, 9), (8, 5, 6)])
 @pytest.mark.parametrize("coding", ["little endian", "big endian", "RLE"])
-def test_bits_outside_high_bit_and_bits_stored_are_left_out(
-    place: Path, coding: str, allocated: int, stored: int, high: int, signed: bool
-) -> None:
-    values = some_values(stored, signed)
-    shift = high + 1 - stored
-    garbage = np.random.default_rng(1).integers(0, 2**allocated, values.shape)
-    used = (2**stored - 1) << shift
-    cells = (garbage & ~used | (values & (2**stored - 1)) << shift).astype(f"u{allocated // 8}")
-    syntax = CODINGS[coding][0]
-    streams = [rle(cells)] if coding == "RLE" else None
-    path = written(place / "h.dcm", cells, stored, syntax=syntax, signed=signed, streams=streams, HighBit=high)
-    low, top = stored_range(stored, signed)
-    np.testing.assert_allclose(read_image(path)[0][0], (values - low) / (top - low) * 2 - 1, atol=1e-6)
+def test_bits_outside_high_bit_and_bits_stored_are_left_out(place: Path, coding: str) -> None:
+    depths = [(16, 12, 15), (16, 12, 13), (16, 10, 9), (8, 5, 6)]
+    for (allocated, stored, high), signed in product(depths, (False, True)):
+        values = some_values(stored, signed)
+        shift = high + 1 - stored
+        garbage = np.random.default_rng(1).integers(0, 2**allocated, values.shape)
+        used = (2**stored - 1) << shift
+        cells = (garbage & ~used | (values & (2**stored - 1)) << shift).astype(f"u{allocated // 8}")
+        syntax = CODINGS[coding][0]
+        streams = [rle(cells)] if coding == "RLE" else None
+        path = written(place / "h.dcm", cells, stored, syntax=syntax, signed=signed, streams=streams, HighBit=high)
+        low, top = stored_range(stored, signed)
+        wanted, case = (values - low) / (top - low) * 2 - 1, f"{stored} of {allocated} bits to {high}, signed {signed}"
+        np.testing.assert_allclose(read_image(path)[0][0], wanted, atol=1e-6, err_msg=case)
 
 
 @pytest.mark.parametrize("coding", ["JPEG-LS", "JPEG lossless", "JPEG 2000"])

@@ -26,6 +26,8 @@ from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.runs.check import check_restorer
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 SIZE = [16, 16]
 DEGRADED = {
     "name": "degraded",

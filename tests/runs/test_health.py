@@ -23,6 +23,8 @@ from restorekit.runs.run import Run
 from restorekit.runs.signs import change, checkerboard, correlation, discriminator, measured, variation
 from restorekit.training.train import train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Build = Callable[..., Run]
 SIZES = {1: [64], 2: [32, 32], 3: [8, 16, 16]}
 IMAGE_MEASURES = (change, correlation, variation, checkerboard)
@@ -52,11 +54,10 @@ def from_step(run: Run, step: int) -> Run:
 # Runs that fail
 
 
-@pytest.mark.parametrize("dims", SIZES)
-def test_a_huge_identity_weight_without_an_adversary_is_identity_collapse(build_run: Build, dims: int) -> None:
+def test_a_huge_identity_weight_without_an_adversary_is_identity_collapse(build_run: Build) -> None:
     run = short(
         build_run,
-        dims,
+        dims=1,
         nets__generator={"name": "scale"},
         nets__discriminator=None,
         losses=[{"name": "identity", "weight": 1000}],
@@ -66,11 +67,10 @@ def test_a_huge_identity_weight_without_an_adversary_is_identity_collapse(build_
     assert noticed(run) == [("identity collapse", False)]
 
 
-@pytest.mark.parametrize("dims", SIZES)
-def test_two_translators_that_both_invert_satisfy_the_cycle_and_are_found(build_run: Build, dims: int) -> None:
+def test_two_translators_that_both_invert_satisfy_the_cycle_and_are_found(build_run: Build) -> None:
     run = short(
         build_run,
-        dims,
+        dims=3,
         nets__generator={"name": "scale", "by": -0.7},
         nets__discriminator=None,
         losses=["cycle"],
@@ -79,11 +79,10 @@ def test_two_translators_that_both_invert_satisfy_the_cycle_and_are_found(build_
     assert noticed(run) == [("inverted contrast", False)]
 
 
-@pytest.mark.parametrize("dims", SIZES)
-def test_a_translator_that_is_taught_one_image_is_mode_collapse(build_run: Build, dims: int) -> None:
+def test_a_translator_that_is_taught_one_image_is_mode_collapse(build_run: Build) -> None:
     run = short(
         build_run,
-        dims,
+        dims=2,
         data__b={"name": "alike"},
         data__pairing="key",
         nets__discriminator=None,
@@ -95,7 +94,7 @@ def test_a_translator_that_is_taught_one_image_is_mode_collapse(build_run: Build
     assert noticed(run) == [("mode collapse", False)]
 
 
-@pytest.mark.parametrize("loss", ["lsgan", "vanilla", "hinge"])
+@pytest.mark.parametrize("loss", ["lsgan", "vanilla"])
 def test_a_discriminator_that_learns_much_faster_than_its_opponent_is_saturated(build_run: Build, loss: str) -> None:
     run = short(
         build_run,
@@ -108,21 +107,19 @@ def test_a_discriminator_that_learns_much_faster_than_its_opponent_is_saturated(
     assert ("saturated discriminator", False) in noticed(run)
 
 
-@pytest.mark.parametrize("loss", ["lsgan", "vanilla", "hinge"])
-def test_networks_that_learn_much_too_fast_run_away(build_run: Build, loss: str) -> None:
+def test_networks_that_learn_much_too_fast_run_away(build_run: Build) -> None:
     run = short(
         build_run,
         nets__generator={"name": "scale"},
         nets__discriminator={"name": "patch", "width": 8, "layers": 1},
         data__a=dict(GOOD),  # discriminators of equal domains cannot saturate
-        losses=[loss, {"name": "cycle", "weight": 10}],
+        losses=["hinge", {"name": "cycle", "weight": 10}],
         train__optimizer={"lr": 10.0},
     )
     assert ("runaway discriminator", False) in noticed(run)
 
 
-@pytest.mark.parametrize("dims", SIZES)
-@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize(("dims", "upsample"), [(1, "transpose"), (2, "transpose"), (2, "resize")])
 def test_a_transposed_layer_makes_a_checkerboard_and_resizing_none(build_run: Build, dims: int, upsample: str) -> None:
     run = short(
         build_run,
@@ -138,13 +135,10 @@ def test_a_transposed_layer_makes_a_checkerboard_and_resizing_none(build_run: Bu
 # Runs that are sane
 
 
-@pytest.mark.parametrize("dims", SIZES)
-def test_a_run_that_restores_has_no_finding_and_its_report_says_what_was_looked_for(
-    build_run: Build, dims: int
-) -> None:
+def test_a_run_that_restores_has_no_finding_and_its_report_says_what_was_looked_for(build_run: Build) -> None:
     run = short(
         build_run,
-        dims,
+        dims=2,
         data__a={"name": "toy", "smooth": 8, "noise": 0.2},
         data__pairing="key",
         nets__discriminator=None,

@@ -27,6 +27,8 @@ from restorekit.runs import build
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.training.train import train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 DATA = Path(__file__).parent / "data"
 CLOSE = {"rtol": 0, "atol": 2e-6}
 """Another processor may add in another order; on one processor the numbers are equal."""

@@ -25,6 +25,8 @@ from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.training.train import train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 class Regress(TaskHead):
     """The mean of each feature, and one dense layer to a number."""

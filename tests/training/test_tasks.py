@@ -33,6 +33,8 @@ from restorekit.runs.check import check
 from restorekit.runs.run import Run
 from restorekit.training.train import train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Build = Callable[..., Run]
 SMALL = {"name": "resnet", "width": 8, "blocks": 2, "downs": 1, "norm": "instance"}
 HEADS: dict[str, Any] = {
