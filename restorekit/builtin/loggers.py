@@ -82,7 +82,7 @@ def tensorboard(folder: Path) -> Logger:
 
 
 def samples(folder: Path, *, pixels: Annotated[int, Field(ge=16)] = 256) -> Logger:
-    """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of poor, restored, ...
+    """Write a grid of pictures to `samples/step_00000100.png`: a row an image, a column each of degraded, restored, ...
 
     The longer side of a picture is about `pixels`: small images are enlarged by a
     whole factor, large ones reduced.

@@ -29,7 +29,7 @@ def draw_grid(
     captions: Sequence[str] = (),
     pixels: int = 256,
 ) -> None:
-    """Write a grid: a row an image, a column each of poor, restored, ...
+    """Write a grid: a row an image, a column each of degraded, restored, ...
 
     Args:
         path: a PNG file; written atomically.

@@ -35,7 +35,7 @@ class Case:
         kind: The part's kind.
         name: The part's name.
         dims: 1, 2 or 3; None where the number of dimensions does not matter.
-        check: What is asked.
+        check: What is checked.
         plugin: Who brings the part.
     """
 
@@ -97,14 +97,14 @@ class Outcome:
     case: Case
     state: State
     text: str
-    """A figure, or nothing; what is wrong; why it was not asked."""
+    """A figure, or nothing; what is wrong; why it was not checked."""
     seconds: float
 
 
 def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     """Return every check of a plugin's parts, in each number of dimensions that they do not refuse.
 
-    What is slow, as compiling and exporting, is asked in one number of dimensions, 2 where it can be.
+    Slow checks, such as compiling and exporting, run in one number of dimensions, 2 where possible.
 
     Args:
         plugin: A distribution (restorekit-selfonn, or selfonn), a built-in module (losses), or the folder of a project
@@ -124,7 +124,7 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
 
 
 def _line(error: BaseException) -> str:
-    """Return what an error says in one line, not too long."""
+    """Return the text of an error in one line, not too long."""
     return shorten(str(error), 400, placeholder=" ...")
 
 
@@ -142,7 +142,7 @@ def _cases(parts: Parts, kind: str, name: str, full: bool) -> Iterator[Case]:
     asked = checks_of(kind)
     part = Subject(parts, kind, name, checks=tuple(check.name for check in asked))
     dims = claimed(part)
-    if not dims:  # why it works nowhere is for these to say
+    if not dims:  # these report why it works nowhere
         asked = [check for check in asked if len(check.kinds) == len(KINDS)]
     once = dims if full else [n for n in dims if n == 2] or dims[:1]
     for check in asked:

@@ -24,7 +24,7 @@ losses: [lsgan]
 train: {steps: 2}
 evaluate: {resamples: 20}
 audit: {name: split, classifier: {name: unet, width: 4}, steps: 3}
-watch: [csv]
+loggers: [csv]
 """
 
 

@@ -343,7 +343,7 @@ class Hasty(Halves):
     ("net", "says"),
     [
         (Halves, {}),
-        (OneMap, {"shapes": "an encoder must give 2 maps, as its widths say; got 1"}),
+        (OneMap, {"shapes": "an encoder must give a map for each of its 2 widths; got 1"}),
         (OtherWidths, {"shapes": r"map 1 must have the shape \(2, 5, 8\); got \(2, 3, 8\)"}),
         (OtherStrides, {"shapes": r"each stride a multiple of the one before; got \[2, 3\] and \[2, 3\]"}),
         (Hasty, {"groups": "must have factors above 0"}),
