@@ -93,7 +93,7 @@ def iteration(variant: str) -> Callable[[], Any]:
                 {"name": "task", "weight": 0.1},
             ],
             "train": {"steps": 1_000_000, "precision": precision},
-            "watch": [],
+            "loggers": [],
         },
         "bench",
         plugins,

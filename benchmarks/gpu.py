@@ -92,7 +92,7 @@ def made(size: int, steps: int, precision: str, folder: Path, device: str) -> Ru
         f"data.b={{{phantom}, side: b}}",
         f"train.steps={max(steps, 10)}",
         f"train.precision={precision}",
-        "watch=[]",
+        "loggers=[]",
     ]
     spec = recipe.load(ROOT / "recipes" / "r2cgan_xray.yaml", known, sets=sets, variant="q3")
     assert isinstance(spec, Recipe)

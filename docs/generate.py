@@ -581,7 +581,7 @@ def values_of(path: Path) -> dict[str, Any]:
             found[key] = value
 
     spec = recipe.load(path, plugins.load()).model_dump(mode="json")
-    walk({key: value for key, value in spec.items() if key not in ("variants", "needs", "watch")}, "")
+    walk({key: value for key, value in spec.items() if key not in ("variants", "needs", "loggers")}, "")
     return found
 
 

@@ -53,6 +53,7 @@ from .data.degradation import SingleDegradation as SingleDegradation
 from .data.facts import pixels_digest as pixels_digest
 from .data.filedataset import FileDataset as FileDataset
 from .data.images import read_image as read_image
+from .data.rotation import rotate as rotate
 from .data.runimages import images_of as images_of
 from .data.shares import split_shares as split_shares
 from .discovery.hookspecs import hookimpl as hookimpl

@@ -336,7 +336,7 @@ BASE: dict[str, Any] = {
     },
     "losses": ["lsgan"],
     "train": {"steps": 4, "save_every": 100, "score_every": 100, "sample_every": 100, "log_every": 1},
-    "watch": ["csv"],
+    "loggers": ["csv"],
 }
 
 

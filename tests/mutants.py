@@ -58,8 +58,8 @@ MUTANTS = [
     Mutant(
         "pool-without-condition",
         "restorekit/core/passes.py",
-        "        return old, old_condition",
-        "        return old, condition",
+        "None if conditions is None else self._swap(conditions, places, self.conditions)",
+        "conditions",
         ("tests/core/test_passes.py",),
     ),
     Mutant(

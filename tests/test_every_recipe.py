@@ -304,7 +304,7 @@ def test_trains_two_steps(
     run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")
     run.begin("test")
     before = {name: value.clone() for name, value in run.nets.state_dict().items()}
-    loggers = [known.parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.watch]
+    loggers = [known.parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.loggers]
     stepped = []
     for event in train(run):
         for logger in loggers:

@@ -85,7 +85,7 @@ class Auditing:
             if not isinstance(classifier, Run):
                 raise RecipeError(f"{folder}: trains no network, so it predicts no class; give a run with nets.head")
             training.audit_run(made, classifier)
-            screen.say(f"report: {report.report(run).resolve()}")
+            screen.show(f"report: {report.report(run).resolve()}")
 
     def _train(self, made: Run, beside: Sequence[Path]) -> Path:
         """Train the audit classifier of a run and return its folder; without `--train-classifier`, ask first."""
@@ -134,7 +134,7 @@ def _is_trained(folder: Path) -> bool:
 
 
 def _asks_people() -> bool:
-    """True where somebody can answer: a terminal on both sides."""
+    """True where a user can respond: a terminal on both sides."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

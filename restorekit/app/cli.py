@@ -56,9 +56,9 @@ app.add_typer(plugin.app, name="plugin")
 
 def _print_versions(asked: bool) -> None:
     if asked:
-        screen.say(f"restorekit {restorekit.__version__}")
+        screen.show(f"restorekit {restorekit.__version__}")
         for name, number in sorted(commands.versions().items()):
-            screen.say(f"{name} {number}")
+            screen.show(f"{name} {number}")
         raise typer.Exit
 
 
@@ -177,14 +177,14 @@ def check(recipe: RecipeFile, sets: Sets = [], variant: Variant = None) -> None:
         length = f"{spec.train.steps} steps" if spec.train.steps else f"{spec.train.epochs} epochs"
         what = f"{spec.nets.generator.name}, {', '.join(term.name for term in spec.losses)}, {length}"
     depths = depth_notes(spec, plugins.parts)
-    screen.say(f"{recipe}: good. {what}")
+    screen.show(f"{recipe}: good. {what}")
     order = polarity(spec, plugins.parts)
     if order is not None and order.statement():
-        screen.say(order.statement())
+        screen.show(order.statement())
     if order is not None and order.warning():
         screen.warn(order.warning())
     for text in depths:
-        screen.say(text)
+        screen.show(text)
 
 
 @app.command()
@@ -215,7 +215,7 @@ def evaluate(
             raise RecipeError("--report: scores nothing; leave --split, --times and --root out")
         read_resolved(run)
         with training.going_on(run, training.this_command()):
-            screen.say(f"report: {report.report(run).resolve()}")
+            screen.show(f"report: {report.report(run).resolve()}")
         return
     with training.going_on(run, training.this_command()):
         made = build.reopen(run, commands.known(), root)
@@ -223,15 +223,15 @@ def evaluate(
             screen.warn(made.images.changed)
             screen.warn(screen.UNCHECKED)
         if wanted is None:
-            screen.scores(stage.evaluate(made, split, say=screen.quietly(screen.note)))
+            screen.scores(stage.evaluate(made, split, report=screen.throttled(screen.note)))
             written = f"{split}.json"
         else:
-            screen.times(repeated.evaluate_iterations(made, wanted, split, say=screen.quietly(screen.note)))
+            screen.times(repeated.evaluate_iterations(made, wanted, split, report=screen.throttled(screen.note)))
             written = f"{split}_times.json"
         if split == "test":
-            screen.say(f"report: {report.report(run).resolve()}")
+            screen.show(f"report: {report.report(run).resolve()}")
         else:
-            screen.say(f"scores: {(run / 'scores' / written).resolve()}; the report covers the test split only")
+            screen.show(f"scores: {(run / 'scores' / written).resolve()}; the report covers the test split only")
 
 
 @app.command()
@@ -249,7 +249,7 @@ def card(
     from restorekit.recipes.about import read_about
     from restorekit.reports.card import card as write_card
 
-    screen.say(f"card: {write_card(run, out, None if about is None else read_about(about)).resolve()}")
+    screen.show(f"card: {write_card(run, out, None if about is None else read_about(about)).resolve()}")
 
 
 @app.command()
@@ -387,7 +387,7 @@ def profile(
 ) -> None:
     """Count parameters and multiply-adds, and measure time and memory, of recipes' networks and runs. No data is read.
 
-    Exit code 3 if something could not be measured; its row says why.
+    Exit code 3 if something could not be measured; its row has the reason.
     """
     from restorekit.app.profiling import show
     from restorekit.evaluation import costs
@@ -427,7 +427,7 @@ def compare(
         screen.note(text)
     for text in words.notes(found):
         screen.warn(text)
-    screen.say(f"page: {pages.write_all(found, out, metric).resolve()}")
+    screen.show(f"page: {pages.write_all(found, out, metric).resolve()}")
 
 
 def main() -> None:

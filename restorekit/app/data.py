@@ -57,8 +57,8 @@ def check(
     if not what.exists():
         what = shipped().get(str(what), what)
     require_folder(out)
-    with screen.telling() as say:
-        looked = _items(what, sets, variant, columns, say)
+    with screen.progress() as report:
+        looked = _items(what, sets, variant, columns, report)
         found = checks.examine(looked.items, distance=distance, classifies=looked.classifies, unseen=looked.unseen)
     found.write(out)
     _show(found, out, looked)
@@ -83,7 +83,7 @@ class _Looked:
     """What was decided of the bits of 16-bit files, a line each."""
 
 
-def _items(what: Path, sets: list[str], variant: str | None, columns: list[str], say: screen.Say) -> _Looked:
+def _items(what: Path, sets: list[str], variant: str | None, columns: list[str], report: screen.Report) -> _Looked:
     """Return the images of a recipe, a manifest or a folder."""
     from restorekit.data.items import folder_items, listed_folder_items, manifest_items, skipped_files
     from restorekit.io.images import skipped_images
@@ -92,7 +92,7 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
     if what.suffix.lower() in (".yaml", ".yml"):
         if ours:
             raise RecipeError(f"{what}: --column is for manifests; a recipe has columns of its dataset manifest")
-        return _of_recipe(what, sets, variant, say)
+        return _of_recipe(what, sets, variant, report)
     if sets or variant:
         raise RecipeError(f"{what}: --set and --variant are for recipes (.yaml)")
     if what.is_dir():
@@ -100,18 +100,18 @@ def _items(what: Path, sets: list[str], variant: str | None, columns: list[str],
         errors: list[str] = []
         if listed.is_file():
             screen.note(f"{listed} has what is known of the images")
-            items, errors = listed_folder_items(what, listed, ours, say)
+            items, errors = listed_folder_items(what, listed, ours, report)
         elif ours:
             raise RecipeError(f"{what}: --column is for manifests; there is no {listed}")
         else:
-            items = folder_items(what, say)
+            items = folder_items(what, report)
         return _of_files(items, [*errors, *skipped_files(skipped_images(what))])
     if what.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise DataError(f"{what}: is no recipe (.yaml), manifest (.csv, .parquet) or folder")
-    return _of_files(manifest_items(what, ours, say), [])
+    return _of_files(manifest_items(what, ours, report), [])
 
 
-def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say) -> _Looked:
+def _of_recipe(what: Path, sets: list[str], variant: str | None, report: screen.Report) -> _Looked:
     from restorekit.data import splits
     from restorekit.data.items import recipe_items, skipped_files
     from restorekit.data.polarity import polarity
@@ -119,7 +119,7 @@ def _of_recipe(what: Path, sets: list[str], variant: str | None, say: screen.Say
 
     known = commands.known()
     spec = recipe.load(what, known, sets=sets, variant=variant)
-    opened = splits.look(splits.opened(spec, known.parts), say)
+    opened = splits.look(splits.opened(spec, known.parts), report)
     return _Looked(
         recipe_items(opened),
         skipped_files(opened.skipped_files()),
@@ -162,16 +162,16 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
                 rows.append(["", "", source, str(sum(row.values())), *shares, ""])
     screen.table("", ["split", "domain", "source", "images", *classes, *ends, "patients"], rows)
     if ends:
-        screen.say("\ntask: a number; of each side its least, median and greatest")
-    screen.say(f"\nsizes: {_most(found.sizes)}\ndepths: {_most(found.depths)}")
+        screen.show("\ntask: a number; of each side its least, median and greatest")
+    screen.show(f"\nsizes: {_most(found.sizes)}\ndepths: {_most(found.depths)}")
     if found.associations:
         listed = ", ".join(f"{pair} {v:.2f}" for pair, v in found.associations.items())
-        screen.say(f"association of two properties (Cramér's V, 0 to 1): {listed}")
+        screen.show(f"association of two properties (Cramér's V, 0 to 1): {listed}")
     for text in looked.depths:
-        screen.say(text)
+        screen.show(text)
     order = looked.order
     if order is not None and order.statement():
-        screen.say(order.statement())
+        screen.show(order.statement())
     if order is not None and order.warning():
         screen.warn(order.warning())
     for text in (*found.data_warnings, *found.warnings):
@@ -185,7 +185,7 @@ def _show(found: Checkup, out: Path, looked: _Looked) -> None:
     stopped = bool(found.leaks or found.unreadable)
     for text in found.unchecked:
         (screen.warn if stopped and text not in found.warnings else screen.fail)(f"not checked: {text}")
-    screen.say(
+    screen.show(
         f"{found.images} images: {found.verdict()}, {len(found.unreadable)} unreadable; details: {out / 'check.json'}"
     )
 

@@ -77,7 +77,7 @@ def recipes(
 ) -> None:
     """List the recipes that come with restorekit; print one, or write a copy of it.
 
-    Their names stand for them wherever a recipe is asked for, unless a file is called so: restorekit run quickstart.
+    A name can be given wherever a recipe file can, unless a file has this name: restorekit run quickstart.
     """
     from restorekit.recipes import shipped
 
@@ -96,7 +96,7 @@ def recipes(
         raise RecipeError(f"{out}: exists and is not overwritten")
     else:
         write_text(out, text)
-        screen.say(f"written: {out.resolve()}")
+        screen.show(f"written: {out.resolve()}")
 
 
 @app.command()
@@ -110,7 +110,7 @@ def schema() -> None:
 
 
 def _describe(known: Parts, kind: str, name: str, sets: list[str]) -> None:
-    screen.say(f"{kind} {name}, from {known.owner(kind, name)}\n\n{known.about(kind, name)}\n")
+    screen.show(f"{kind} {name}, from {known.owner(kind, name)}\n\n{known.about(kind, name)}\n")
     options = known.options(kind, name)
     if options:
         rows = [[o.name, o.type, "must be given" if o.default is None else o.default] for o in options]

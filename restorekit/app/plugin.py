@@ -56,7 +56,7 @@ def new(
     folder = out if out is not None else Path(named.distribution)
     package = scaffold.render(kind, named)
     scaffold.write(folder, package)
-    screen.say(f"{folder}: {', '.join(sorted(package.files))}\n\nnext:")
+    screen.show(f"{folder}: {', '.join(sorted(package.files))}\n\nnext:")
     for line in (
         f"cd {quote(str(folder))}",
         "pip install -e '.[test]'",
@@ -64,8 +64,8 @@ def new(
         "pytest",
         package.run,
     ):
-        screen.say(f"  {line}")
-    screen.say(f"\nto use it:\n  {package.use}")
+        screen.show(f"  {line}")
+    screen.show(f"\nto use it:\n  {package.use}")
 
 
 def _owner(kind: str, name: Name, ctx: Any) -> str | None:
@@ -73,7 +73,7 @@ def _owner(kind: str, name: Name, ctx: Any) -> str | None:
     from restorekit.app.scaffold import COMMAND
 
     loaded = commands.known()
-    loaded.parts.names("loss")  # names that only code can say are known from now on
+    loaded.parts.names("loss")  # from now on names that only code adds are known
     try:
         return f"package {name.distribution!r} is installed, version {version(name.distribution)}"
     except PackageNotFoundError:
@@ -101,25 +101,25 @@ def check(
     from restorekit.testing import cases
 
     known = commands.known()
-    asked = cases(what, full=full)
-    if not asked:
-        screen.say(f"{what}: has commands only, no part to check")
+    chosen = cases(what, full=full)
+    if not chosen:
+        screen.show(f"{what}: has commands only, no part to check")
         return
-    for line in _origins(asked, known.parts):
+    for line in _origins(chosen, known.parts):
         screen.note(line)
     outcomes = []
-    with screen.telling() as say:
-        for at, case in enumerate(asked, start=1):
-            say(f"{at}/{len(asked)} {case}")
+    with screen.progress() as report:
+        for at, case in enumerate(chosen, start=1):
+            report(f"{at}/{len(chosen)} {case}")
             outcomes.append(case.outcome())
     _show(outcomes)
     if any(outcome.state == "failed" for outcome in outcomes):
         raise typer.Exit(3)
 
 
-def _origins(asked: list[Case], known: Parts) -> list[str]:
+def _origins(chosen: list[Case], known: Parts) -> list[str]:
     """Print which files are checked: the plugin of a folder may be installed from another place."""
-    modules = {case.plugin: sys.modules[known.factory(case.kind, case.name).__module__] for case in asked}
+    modules = {case.plugin: sys.modules[known.factory(case.kind, case.name).__module__] for case in chosen}
     return [f"plugin {name}: {module.__file__}" for name, module in modules.items()]
 
 
@@ -129,7 +129,7 @@ def _show(outcomes: list[Outcome]) -> None:
         rows.setdefault((outcome.case.kind, outcome.case.name, outcome.case.dims), []).append(outcome)
     columns = ["part", "in", "passed", "not passed", "time", "speed"]
     screen.table("", columns, [_row(kind, name, dims, of) for (kind, name, dims), of in rows.items()])
-    screen.say(f"checks: {', '.join(dict.fromkeys(outcome.case.check for outcome in outcomes))}")
+    screen.show(f"checks: {', '.join(dict.fromkeys(outcome.case.check for outcome in outcomes))}")
     failures: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.state in ("exempt", "not tried"):
@@ -140,7 +140,7 @@ def _show(outcomes: list[Outcome]) -> None:
         if outcome.state == "failed":
             screen.fail(outcome.text)
     counts = [f"{sum(o.state == s for o in outcomes)} {s}" for s in ("passed", "failed", "exempt", "not tried")]
-    screen.say(f"{', '.join(counts)}, in {screen.duration(sum(o.seconds for o in outcomes))}")
+    screen.show(f"{', '.join(counts)}, in {screen.duration(sum(o.seconds for o in outcomes))}")
 
 
 def _row(kind: str, name: str, dims: int | None, of: list[Outcome]) -> list[str]:

@@ -30,18 +30,18 @@ def show(profile: Profile, rounds: int, out: Path | None) -> None:
             if name not in seen:
                 seen.add(name)
                 for row in (row for row in made.rows if row[0] == name):
-                    said = zip(made.head[2:], row[2:], strict=True)
-                    screen.note(f"{name}, {row[1]}: " + "; ".join(f"{what} {value}" for what, value in said if value))
+                    cells = zip(made.head[2:], row[2:], strict=True)
+                    screen.note(f"{name}, {row[1]}: " + "; ".join(f"{what} {value}" for what, value in cells if value))
                 if len(seen) == len(profile.rows) and rounds > 1:
                     screen.note(f"all measured once; {rounds - 1} more rounds of times")
     finally:
         made = table(profile)
         screen.table("", *summary(profile))
-        screen.say("\nG: multiply-adds; ms/N, MiB/N: milliseconds an image and peak memory, in batches of N")
+        screen.show("\nG: multiply-adds; ms/N, MiB/N: milliseconds an image and peak memory, in batches of N")
         for one in profile:
             for error in one.errors:
                 screen.fail(f"{one.name}: {error}")
         for note in made.notes:
-            screen.say(f"\n{note}")
+            screen.show(f"\n{note}")
         if out is not None:
-            screen.say(f"\ntable: {out.resolve()}")
+            screen.show(f"\ntable: {out.resolve()}")

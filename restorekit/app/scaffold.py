@@ -72,7 +72,7 @@ class Package:
 
 
 def kinds() -> list[str]:
-    """Return the kinds that `plugin new` knows: those of parts, and `command`."""
+    """Return the kinds of `plugin new`: those of parts, and `command`."""
     return sorted(path.parent.name for path in TEMPLATES.glob("*/restorekit_part_name.py"))
 
 

@@ -11,17 +11,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from restorekit.app.pace import Pace
 from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, StepDone, Stepped
 
-__all__ = ["ProgressDisplay", "Say", "fail", "note", "quietly", "say", "table", "telling", "warn"]
+__all__ = ["ProgressDisplay", "Report", "fail", "note", "progress", "show", "table", "throttled", "warn"]
 
 UNCHECKED = "new images were not checked for leaks; restorekit data check does"
-"""What is said of a run whose images have changed."""
+"""A note on a run whose images have changed."""
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
+"""Is called with a line of text."""
 
 BOUNDLESS = 100_000
 """Columns of an output that is no terminal."""
@@ -40,12 +42,15 @@ IMAGES = {
 }
 """The parts of a metric, and how each is called in the table of scores."""
 LONG = 24 * 3600
-"""Seconds of training from which a hint says how to shorten a run."""
+"""Seconds of training from which a hint shows how to shorten a run."""
 
 
-def say(text: str) -> None:
+def show(text: str) -> None:
     """Print a line of the result."""
     out.print(escape(text))
+
+
+say = show  # its name in the command `restore`
 
 
 def note(text: str) -> None:
@@ -75,23 +80,23 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 
 
 @contextmanager
-def telling() -> Iterator[Say]:
+def progress() -> Iterator[Report]:
     """Show progress: on one line that is updated on a terminal, else by a line every few seconds."""
     if not err.is_terminal:
-        yield quietly(note)
+        yield throttled(note)
         return
     with err.status("") as status:
         yield lambda line: status.update(escape(line))
 
 
-def quietly(say: Say) -> Say:
-    """Print a line of progress, at most every few seconds."""
+def throttled(report: Report) -> Report:
+    """Return `report` for lines of progress, called at most every few seconds."""
     last = [monotonic()]
 
     def maybe(line: str) -> None:
         if monotonic() - last[0] > 5:
             last[0] = monotonic()
-            say(line)
+            report(line)
 
     return maybe
 
@@ -114,13 +119,12 @@ class ProgressDisplay:
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[text]}"),
             console=err,
         )
         self._task: Any = None
-        self._began = self._timed = 0.0
+        self._began = 0.0
+        self._pace = Pace(0)
         self._first = 0
         self._steps = 0
         self._values = ""
@@ -142,14 +146,9 @@ class ProgressDisplay:
             self._tick(event.step)
         elif isinstance(event, Stepped):
             self._values = "  ".join(f"{_short(name)} {value:.3f}" for name, value in event.values.items())
+            self._pace.end(event.step)
             if not self._live:
-                parts = (
-                    f"step {event.step}/{self._steps}",
-                    self._pace(event.step),
-                    self._left(event.step),
-                    self._values,
-                )
-                note("  ".join(filter(None, parts)))
+                note(f"step {event.step}/{self._steps}  {self._text(event.step)}")
         elif isinstance(event, Scored):
             note(f"step {event.step}: validation  " + "  ".join(f"{n} {v:.3f}" for n, v in event.values.items()))
         elif isinstance(event, Noticed):
@@ -169,7 +168,7 @@ class ProgressDisplay:
             warn(f"step {event.step}: {event.name}: {event.means} ({values}). {event.hint}")
 
     def _start(self, event: Started) -> None:
-        self._began = self._timed = monotonic()
+        self._began, self._pace = monotonic(), Pace(event.step)
         self._first, self._steps = event.step, event.steps
         epochs = event.steps / event.steps_per_epoch
         begins = "goes on" if event.step else "begins"
@@ -178,34 +177,32 @@ class ProgressDisplay:
             note("synthetic phantoms: no patient images are used")
         if self._live:
             self._progress.start()
-            self._task = self._progress.add_task("", total=event.steps, completed=event.step, rate="", values="")
+            self._task = self._progress.add_task("", total=event.steps, completed=event.step, text="")
 
     def _tick(self, step: int) -> None:
         done = step - self._first
         if done == 1:
-            self._timed = monotonic()  # the first step warms up and says little about the others
+            self._pace.begin(step)  # the first step also compiles and allocates
         if done == 10:
+            self._pace.end(step)
             self._estimate(step)
         if self._live:
-            self._progress.update(self._task, completed=step, rate=self._pace(step), values=self._values)
+            self._progress.update(self._task, completed=step, text=self._text(step))
 
-    def _pace(self, step: int) -> str:
-        passed = monotonic() - self._timed
-        return f"{(step - self._first - 1) / passed:.2f} steps/s" if step - self._first > 1 and passed > 0 else ""
-
-    def _left(self, step: int) -> str:
-        """Return the remaining time at the current speed, from the eleventh step on."""
-        done = step - self._first
-        if done <= 10 or step == self._steps:
-            return ""
-        return f"{duration((monotonic() - self._timed) / (done - 1) * (self._steps - step))} left"
+    def _text(self, step: int) -> str:
+        """Return the speed, from the eleventh step on the time left, and the last losses."""
+        each, parts = self._pace.seconds, [self._values]
+        if each and step - self._first > 10 and step < self._steps:
+            parts.insert(0, f"{duration(each * (self._steps - step))} left")
+        if each:
+            parts.insert(0, f"{1 / each:.2f} steps/s")
+        return "  ".join(filter(None, parts))
 
     def _estimate(self, step: int) -> None:
-        each = (monotonic() - self._timed) / 9
-        left = each * (self._steps - step)
-        whole = duration(each * self._steps)
-        note(f"{each:.2f} s a step: {self._steps} steps take about {whole}; {duration(left)} to go")
-        if left > LONG:
+        each = self._pace.seconds or 0.0
+        left = duration(each * (self._steps - step))
+        note(f"{each:.2f} s a step: {self._steps} steps take about {duration(each * self._steps)}; {left} left")
+        if each * (self._steps - step) > LONG:
             day = float(f"{max(1, LONG / each):.1e}")
             warn(
                 f"that is long. To shorten it: fewer steps (--set train.steps={day:.0f} takes about a day), smaller "
@@ -237,7 +234,7 @@ def scores(summary: Mapping[str, Any]) -> None:
         title += f"; positive class: {summary['positive']}"
     table(title, ["metric", "images", "value", f"{share} interval by {summary['unit']}"], rows)
     for sentence in [*score_sentences(summary), *towards.summary(summary)]:
-        say(sentence)
+        show(sentence)
 
 
 def times(summary: Mapping[str, Any]) -> None:
@@ -265,7 +262,7 @@ def comparison(title: str, columns: Sequence[Any], lines: Iterable[Any]) -> None
     widths = [max(map(len, "\n".join(column).split("\n"))) for column in zip(heads, *rows, strict=True)]
     for i, chosen in enumerate(_pieces(widths, out.width)):
         if i:
-            say("")
+            show("")
         table("" if i else title, [heads[k] for k in chosen], [[row[k] for k in chosen] for row in rows])
 
 

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says of a disk that takes no more."""
+"""Error numbers of the system for a disk that is full."""
 
 
 def refused(error: OSError) -> str:
@@ -152,8 +152,8 @@ def _run_one(
     from restorekit.runs import build
     from restorekit.runs.run import Run
 
-    with screen.telling() as say:
-        made = build.build_experiment(spec, plugins, folder, verify=say, allow_leaks=allow_leaks)
+    with screen.progress() as log:
+        made = build.build_experiment(spec, plugins, folder, verify=log, allow_leaks=allow_leaks)
     for text in made.engine.notes:
         screen.warn(text)
     if made.images.checkup is not None:
@@ -171,15 +171,15 @@ def _run_one(
         _fitted(made)
     if made.images.sizes["val"]:
         screen.note("scoring the validation images")
-        evaluate.evaluate(made, "val", say=screen.quietly(screen.note))
+        evaluate.evaluate(made, "val", report=screen.throttled(screen.note))
     if made.images.sizes["test"]:
-        screen.scores(evaluate.evaluate(made, "test", say=screen.quietly(screen.note)))
+        screen.scores(evaluate.evaluate(made, "test", report=screen.throttled(screen.note)))
         if classifier is not None:
             report.report(folder)  # should the audit fail, the report exists
             audit_run(made, train_classifier(classifier, plugins, place, resume_with))
     else:
         screen.warn("data.a has no test split: nothing is scored")
-    screen.say(f"report: {report.report(folder).resolve()}")
+    screen.show(f"report: {report.report(folder).resolve()}")
 
 
 def _show(checkup: Checkup) -> None:
@@ -205,8 +205,8 @@ def audit_run(made: Experiment, classifier: Run) -> None:
     """Audit the test images of a run by a classifier, and print the findings."""
     from restorekit.evaluation.audit import audit
 
-    for sentence in audit(made, classifier, say=screen.quietly(screen.note))["sentences"]:
-        screen.say(sentence)
+    for sentence in audit(made, classifier, report=screen.throttled(screen.note))["sentences"]:
+        screen.show(sentence)
 
 
 def run_all(members: Sequence[Member], plugins: Plugins, *, allow_leaks: bool) -> None:
@@ -284,7 +284,7 @@ def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, resume_with: 
     _trained(
         classifier, plugins, "audit classifier", resume=(folder / "recipe.json").is_file(), resume_with=resume_with
     )
-    evaluate.evaluate(classifier, "test", say=screen.quietly(screen.note))
+    evaluate.evaluate(classifier, "test", report=screen.throttled(screen.note))
     report.report(folder)
     return classifier
 
@@ -319,7 +319,7 @@ def _train(made: Run, plugins: Plugins, resume_with: str) -> None:
     from restorekit.core.events import Finished, StepDone
     from restorekit.training.train import train
 
-    loggers = [made.recipe.part(plugins.parts, "watch", i)(made.folder) for i in range(len(made.recipe.watch))]
+    loggers = [made.recipe.part(plugins.parts, "loggers", i)(made.folder) for i in range(len(made.recipe.loggers))]
     with _stop_asked() as stopped:
         for event in screen.ProgressDisplay().over(train(made)):
             for logger in loggers:
@@ -333,17 +333,17 @@ def _train(made: Run, plugins: Plugins, resume_with: str) -> None:
 @contextmanager
 def _stop_asked() -> Iterator[Callable[[], int]]:
     """Turn the first Ctrl-C or SIGTERM into an exit code; a second Ctrl-C stops at once."""
-    asked: list[int] = []
+    signals: list[int] = []
 
     def ask(number: int, frame: object) -> None:
-        if asked:
+        if signals:
             raise KeyboardInterrupt
-        asked.append(128 + number)
+        signals.append(128 + number)
         screen.warn("stopping after this step; once more stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked[0] if asked else 0
+        yield lambda: signals[0] if signals else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

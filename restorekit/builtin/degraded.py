@@ -34,9 +34,9 @@ class Degraded(Dataset):
             self.degradation = made.for_split(root, split)
 
     def _first(self) -> Sample | None:
-        """Return the first image that can be read: it says what the domain looks like. None where there is none."""
+        """Return the first image that can be read: it shows the form of the domain. None where there is none."""
         for index in range(len(self.records)):
-            with suppress(DataError):  # what to do about it, the recipe says later
+            with suppress(DataError):  # the recipe decides later what to do about it
                 return self.inner.load(index, torch.Generator().manual_seed(0))
         return None
 

@@ -182,7 +182,7 @@ def folder(
             unlabelled.
         classes: The classes in order, the positive one last; default: their names sorted, numbers by value. An
             empty list: sub-folders are no classes.
-        range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
+        range: The values of black and white, [LOW, HIGH], of every file; default: as each file states.
         format: What the files are; default: images that restorekit reads itself.
         bits: The significant bits of 16-bit files that do not state them; default: the values of all files decide.
         beyond: Of values beyond the range: `refuse` the file, or `clip` them.

@@ -128,7 +128,7 @@ def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight:
 
     Args:
         features: Channels of the features.
-        domain: The images; their dataset knows classes.
+        domain: The images; their dataset has classes.
         pool: `max`: the strongest value a channel; `avg`: the mean; `mix`: half of each; `center`: the value in the
             middle, for images about what stands there.
         class_weight: How much an image counts in the loss, by its class. A list: a weight a class, in the order of
@@ -174,7 +174,7 @@ def multilabel(features: int, domain: Domain, *, pool: Pool = "mix") -> TaskHead
 
     Args:
         features: Channels of the features.
-        domain: The images; their dataset knows labels.
+        domain: The images; their dataset has labels.
         pool: As in `classify`.
     """
     labels = domain.task.named("labels")
@@ -199,7 +199,7 @@ def regress(
 
     Args:
         features: Channels of the features.
-        domain: The images; their dataset knows numbers.
+        domain: The images; their dataset has numbers.
         pool: As in `classify`.
         center: A number near the mean; a list: one for each number, in their order.
         scale: A number near the spread, likewise.
@@ -209,7 +209,7 @@ def regress(
     if not numbers:
         raise RecipeError(f"head 'regress': needs numbers; domain {domain.name} has {domain.task.words()}")
     lengths = [len(given) for given in (center, scale) if isinstance(given, list)]
-    # A task of data that are not read has as many numbers as the options say.
+    # A task of data that are not read has as many numbers as the options give.
     count = max(lengths, default=1) if domain.task.kind == "any" else len(numbers)
     for name, given in (("center", center), ("scale", scale)):
         if isinstance(given, list) and len(given) != count:

@@ -21,7 +21,7 @@ class Joined(Dataset):
         self.parts = parts
         self.task, self.classes, self.regression_target = parts[0].task, parts[0].classes, parts[0].regression_target
         self.classes_from = "names" if any(part.classes_from == "names" for part in parts) else "declared"
-        # A dataset without images of the split says nothing of those that are there.
+        # A dataset without images of the split has no facts about images.
         self.synthetic = all(part.synthetic for part in [part for part in parts if len(part.records)] or parts)
         self.unit = parts[0].unit
         self.has_truth = any(part.has_truth for part in parts)

@@ -82,7 +82,7 @@ class Masks:
         if (found < UNLABELLED).any():
             wrong = int(stored[0][found < UNLABELLED][0])
             listed = ", ".join(map(str, self.values))
-            hint = "say the value of each class in mask_values, or that of unknown pixels in mask_ignore"
+            hint = "give the value of each class in mask_values, or that of unknown pixels in mask_ignore"
             raise DataError(f"{path}: holds {wrong}; the values of the classes are {listed}; {hint}")
         return found
 
@@ -225,7 +225,7 @@ def manifest(
             image; `classes` then are those of the pixels, the background first. An empty cell is not known.
         mask_values: The value of each class in masks, such as [0, 255]; default: 0, 1 and so on.
         mask_ignore: The value of pixels in masks whose class is not known; default: there is none.
-        range: The values of black and white, [LOW, HIGH], of every file; default: what each file says.
+        range: The values of black and white, [LOW, HIGH], of every file; default: as each file states.
         format: What the files are; default: images that restorekit reads itself.
         bits: The significant bits of 16-bit files that do not state them; default: the values of all files that the
             table names decide.
@@ -265,10 +265,10 @@ def _task(
     mask: str | None,
     classes: list[str] | None,
 ) -> Task:
-    """Return what the options say is predicted.
+    """Return what is predicted, by the options.
 
     Raises:
-        RecipeError: if they say two things.
+        RecipeError: if they contradict each other.
     """
     given = {"target": target, "numbers": numbers, "labels": labels, "mask": mask}
     chosen = [name for name, value in given.items() if value]

@@ -384,7 +384,7 @@ def phantom(
 ) -> Dataset:
     """Synthetic chest phantoms, good images of classes "control" and "opacity", half each, with masks.
 
-    No subject is in two splits or on two sides. For a poor side, put `degraded` around it. They are images;
+    No subject is in two splits or on two sides. For a degraded side, put `degraded` around it. They are images;
     `phantom_volume` has volumes.
 
     Args:

@@ -74,7 +74,7 @@ def segment(
 
     Args:
         features: Channels of the features.
-        domain: The images; their dataset knows masks.
+        domain: The images; their dataset has masks.
         width: Channels between the two convolutions.
         dice: Weight of the Dice loss; 0: none.
     """

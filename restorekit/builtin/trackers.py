@@ -87,7 +87,7 @@ def wandb(
     Args:
         folder: The run folder.
         project: The project that the run is logged in.
-        mode: Null: as the environment variable WANDB_MODE says, or else offline.
+        mode: Null: as in the environment variable WANDB_MODE, or else offline.
     """
     try:
         import wandb as library

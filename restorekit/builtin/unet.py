@@ -54,7 +54,7 @@ class Unet(Generator):
     stride is r, and the kernel 2 r, or 2 r + 1 where r is odd. Skips carry what leaky ReLU 0.2 activated, as the
     authors' in-place layers do. Dropout acts in the three innermost decoders, as in the original Lua code. Convolutions
     that a norm follows have no bias; norms have scale and shift. Weights start as N(0, 0.02), those of another encoder
-    as it says. Departure: dropout and batch norm are not kept in training mode when images are restored.
+    as it states. Departure: dropout and batch norm are not kept in training mode when images are restored.
     """
 
     def __init__(

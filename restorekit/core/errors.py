@@ -15,10 +15,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple, Self, get_args
+from typing import Any, Final, Literal, NamedTuple, Self
 
 __all__ = [
-    "CODES",
     "STOPPING",
     "CheckpointError",
     "Code",
@@ -32,7 +31,6 @@ __all__ = [
     "TrainingError",
     "dotted",
     "either",
-    "listed",
     "message_of",
     "nearest",
     "render",
@@ -41,40 +39,27 @@ __all__ = [
 ]
 
 STOPPING = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What stops a program on purpose. All else is an error, also the panic of a Rust library, which is no Exception."""
+"""What stops a program on purpose. All else is an error, also a panic of a Rust library, which is not an Exception."""
 
 Place = tuple[str | int, ...]
 """The keys and indexes on the way to a value of a recipe, such as ("losses", 1, "norm")."""
 
 Code = Literal[
-    "unknown-key",
+    "unknown-key",  # a key or an option that does not exist
     "unknown-part",
     "unknown-name",
-    "unusable-part",
-    "missing",
+    "unusable-part",  # its plugin is broken, or two plugins have the name
+    "missing",  # a value that must be given
     "wrong-type",
     "out-of-range",
-    "not-allowed",
-    "conflict",
-    "outdated-key",
-    "not-installed",
-    "does-not-fit",
-    "invalid",
+    "not-allowed",  # none of the choices
+    "conflict",  # values that exclude each other
+    "outdated-key",  # of an older version
+    "not-installed",  # a distribution that the recipe needs
+    "does-not-fit",  # parts that do not fit each other or the data
+    "invalid",  # all else
 ]
-"""What kind of error it is; these names stay the same from version to version.
-
-- `unknown-key`: a key or an option that does not exist; `unknown-part`: a part; `unknown-name`: another name.
-- `unusable-part`: a part whose plugin is broken, or whose name two plugins have.
-- `missing`: a value that must be given.
-- `wrong-type`, `out-of-range`, `not-allowed`: a value of another type, beyond its bounds, or none of the choices.
-- `conflict`: values that exclude each other.
-- `outdated-key`: a key of an older version.
-- `not-installed`: a distribution that the recipe needs.
-- `does-not-fit`: parts that do not fit each other or the data.
-- `invalid`: all else.
-"""
-CODES: tuple[str, ...] = get_args(Code)
-"""All codes."""
+"""What kind of error it is; these names stay the same from version to version."""
 
 
 class _Absent(Enum):
@@ -113,9 +98,9 @@ class ErrorRecord:
     message: str
     """What is wrong, without the fields below."""
     code: Code = "invalid"
-    """What kind of error it is, such as "unknown-key"; all are in `restorekit.core.errors.CODES`."""
+    """What kind of error it is, such as "unknown-key"; the type `Code` lists all."""
     place: Place = ()
-    """Where in the recipe; without an origin, below the part that the error is about, whose name is in the message."""
+    """Where in the recipe; without an origin: within the part that the message names."""
     origin: Origin | None = None
     """Where the value at `place` was written; None: not known, as for a part that no recipe names."""
     got: Any = ABSENT
@@ -163,9 +148,8 @@ class RestorekitError(Exception):
     exit_code = 2
 
     def __init__(self, *errors: str | ErrorRecord) -> None:
-        records = [error if isinstance(error, ErrorRecord) else ErrorRecord(str(error)) for error in errors]
-        self.errors: tuple[ErrorRecord, ...] = tuple(records)
-        super().__init__("\n".join(dict.fromkeys(map(render, records))))
+        self.errors = _records(errors)
+        super().__init__("\n".join(dict.fromkeys(map(render, self.errors))))
 
 
 class RecipeError(RestorekitError):
@@ -177,8 +161,7 @@ class RecipeError(RestorekitError):
     """
 
     def __init__(self, *errors: str | ErrorRecord, option: str = "") -> None:
-        records = [error if isinstance(error, ErrorRecord) else ErrorRecord(error) for error in errors]
-        super().__init__(*(one.within((option,)) if option else one for one in records))
+        super().__init__(*(one.within((option,)) if option else one for one in _records(errors)))
 
     def within(self, place: Place) -> Self:
         """Return the error of a part as one of what holds the part at `place`."""
@@ -195,8 +178,8 @@ class PluginError(RestorekitError):
 
     def __init__(self, *errors: str | ErrorRecord, plugin: str = "") -> None:
         self.plugin = plugin
-        records = [error if isinstance(error, ErrorRecord) else ErrorRecord(str(error)) for error in errors]
-        super().__init__(*(replace(r, message=f"plugin {plugin}: {r.message}") if plugin else r for r in records))
+        start = f"plugin {plugin}: " if plugin else ""
+        super().__init__(*(replace(one, message=start + one.message) for one in _records(errors)))
 
 
 class DataError(RestorekitError):
@@ -209,6 +192,10 @@ class CheckpointError(RestorekitError):
 
 class TrainingError(RestorekitError):
     """A run had to stop; the message names the last good checkpoint."""
+
+
+def _records(errors: Iterable[str | ErrorRecord]) -> tuple[ErrorRecord, ...]:
+    return tuple(error if isinstance(error, ErrorRecord) else ErrorRecord(str(error)) for error in errors)
 
 
 def message_of(error: BaseException) -> str:
@@ -238,11 +225,6 @@ def unknown_record(
     names = sorted(known)
     hint = nearest(name, names).strip()
     return ErrorRecord(f"no {what} is called {name!r}", code, place, got=name, allowed=tuple(names), hint=hint)
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a list in a sentence: "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def either(words: Sequence[str], most: int = 5) -> str:

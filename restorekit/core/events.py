@@ -1,4 +1,4 @@
-"""The events of a training. Listeners print, write or stop; none of them can change the run."""
+"""The events of a training. Whoever gets them prints, writes or stops; nobody can change the run by them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Started:
     """Names that every `Scored` carries; empty without validation."""
     synthetic: bool = False
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """(floor, chance) of the discriminators' losses, where known: those of `Loss.discriminator_range`, summed."""
+    """(least, chance) of the discriminators' losses, where known: those of `Loss.discriminator_range`, summed."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """The resolved recipe as plain data, as recipe.json of the run folder holds it."""
+    """The resolved recipe as plain data, as in recipe.json of the run folder."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Pictures of fixed images after `step` steps: columns such as poor, restored, back again; each (B, C, *S)."""
+    """Pictures of fixed images after `step` steps: columns such as degraded, restored, cycle; each (B, C, *S)."""
 
     step: int
     images: Mapping[str, Tensor]
@@ -72,12 +72,12 @@ class Noticed:
 
     step: int
     name: str
-    """What it is called, such as "identity collapse"."""
+    """Its name, such as "identity collapse"."""
     value: float
     limit: float
     """The value at which it begins."""
     means: str
-    """What it is, in a sentence."""
+    """What the problem is, in a sentence."""
     hint: str
     """What to do, in a sentence or two."""
     over: bool = False

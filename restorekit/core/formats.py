@@ -29,21 +29,21 @@ class Intensity:
     """The value that became 1; -1 in MONOCHROME1."""
     channels: int
     format: str = ""
-    """What the file was by its content: PNG, TIFF, DICOM, ..."""
+    """The format of the file, by its content: PNG, TIFF, DICOM, ..."""
     photometric: str = ""
-    """MONOCHROME1, MONOCHROME2 or RGB, in DICOM's words."""
+    """MONOCHROME1, MONOCHROME2 or RGB, as in DICOM."""
     window: tuple[float, float] | None = None
     """Centre and width of the DICOM window, if one was used; what lay outside it is lost."""
     spacing: tuple[float, ...] | None = None
     """From one value to the next along each spatial axis, where known: millimetres, of time seconds."""
     unit: str = ""
-    """What `low` and `high` are in, such as mV; empty: not known."""
+    """The unit of `low` and `high`, such as mV; empty: not known."""
     names: tuple[str, ...] = ()
-    """What the channels are called, such as the leads of an ECG; empty: not known."""
+    """The names of the channels, such as the leads of an ECG; empty: not known."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else the format's own writer needs, such as the compression."""
+    """Anything else that the writer of the format needs, such as the compression."""
     note: str = ""
-    """What there is to say of how it was read, such as that values were cut."""
+    """A remark on how it was read, such as that values were cut; empty: none."""
     bits: int | None = None
     """Significant bits of a stored value, as the file states them or its dataset shows them; None: not known."""
 
@@ -78,35 +78,30 @@ class Depths:
         if not self.decided:
             return ""
         held = ", ".join(f"{count} {format}" for format, count in self.formats)
-        black, most = self.ends
-        white = f"their largest value is {self.most}, so black is {black} and white {most}"
+        ends = "their largest value is {}, so black is {} and white {}".format(self.most, *self.ends)
         dark = f"; dark: {', '.join(self.dark)}" if self.dark else ""
-        change = "; if that is wrong, set bits or range of the dataset"
-        return f"16-bit files ({held}) are taken to hold {self.bits} bits: {white}{dark}{change}"
+        hint = "if that is wrong, set bits or range of the dataset"
+        return f"16-bit files ({held}) are taken to hold {self.bits} bits: {ends}{dark}; {hint}"
 
 
 class Format(ABC):
     """A file format: finds files, reads one as an image, and writes a restored image the same way.
 
-    A recipe's dataset names it (`format:`), and `restorekit restore` reads and writes files by it, for runs of that
-    recipe alone.
+    A dataset of a recipe names it (`format:`); `restorekit restore` uses it for runs of that recipe alone.
     """
 
     windows: bool = False
-    """True if a file is far longer than what networks are trained on, at the same scale, as a record of hours is: it is
+    """True if files are far longer than the training images, at the same scale, as records of hours are: they are
     then restored in overlapping windows of `data.size`."""
     exceeds: bool = False
-    """True if what it reads may lie beyond -1 and 1, as noise many times the signal does; what it writes does not."""
+    """True if values that it reads may lie beyond -1 and 1, as of noise many times the signal; those written do not."""
 
     @abstractmethod
     def find(self, folder: Path) -> list[Path]:
         """Return every file of the format below `folder`, sorted by relative path; hidden files are left out."""
 
     def skipped(self, folder: Path) -> list[tuple[Path, str]]:
-        """Return files below `folder` that look like the format but that `find` leaves out, each with the reason.
-
-        They are reported to the user, so that no file is left out silently. None by default.
-        """
+        """Return files below `folder` that look like the format but that `find` leaves out, with reasons to report."""
         return []
 
     @abstractmethod
@@ -117,7 +112,7 @@ class Format(ABC):
 
         Args:
             path: the file.
-            range: the values that become -1 and 1, in the file's own; None: those that the format or the file says.
+            range: the stored values that become -1 and 1; None: those of the format or the file.
             dims: how many spatial sizes S has, where that is known.
 
         Raises:
@@ -126,9 +121,7 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
-        """Write a NumPy array (C, *S) in [-1, 1] with the type, the range and whatever else `intensity` keeps.
-
-        The file appears whole or not at all.
+        """Write a NumPy array (C, *S) in [-1, 1] as `intensity` describes; the file appears whole or not at all.
 
         Raises:
             DataError: if it cannot be written so.

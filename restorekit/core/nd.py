@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -26,28 +25,23 @@ __all__ = [
     "pad_to_multiple",
     "resize",
     "resize_classes",
-    "rotate",
     "source_of_conv",
     "source_of_resize",
 ]
 
 PadMode = Literal["reflect", "replicate", "zeros"]
+NormKind = Literal["instance", "batch", "none"]
 Span = tuple[int, int]
 """The first and the last of some positions along an axis."""
-_CONV: dict[tuple[int, bool], Any] = {
-    (1, False): nn.Conv1d,
-    (2, False): nn.Conv2d,
-    (3, False): nn.Conv3d,
-    (1, True): nn.ConvTranspose1d,
-    (2, True): nn.ConvTranspose2d,
-    (3, True): nn.ConvTranspose3d,
-}
-_INSTANCE: dict[int, Any] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-_BATCH: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_PLAIN: Sequence[Any] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED: Sequence[Any] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONV = (*_PLAIN, *_TRANSPOSED)
+_INSTANCE: Sequence[Any] = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_BATCH: Sequence[Any] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class MakeLayer(Protocol):
-    """What a part of kind `layer` returns for a number of dimensions: a maker of convolution-like layers."""
+    """A maker of convolution-like layers in some number of dimensions, as a part of kind `layer` returns it."""
 
     def __call__(
         self,
@@ -62,8 +56,7 @@ class MakeLayer(Protocol):
         bias: bool = True,
         transposed: bool = False,
     ) -> nn.Module:
-        """Return a layer from (B, c_in, *S) to (B, c_out, *S'), S' as a convolution with these numbers gives."""
-        ...
+        """Return a layer from (B, c_in, *S) to (B, c_out, *S'), S' as of a convolution with these arguments."""
 
 
 def conv(dims: int) -> MakeLayer:
@@ -72,26 +65,19 @@ def conv(dims: int) -> MakeLayer:
     def make(
         c_in: int, c_out: int, kernel: int, *, output_padding: int = 0, transposed: bool = False, **options: Any
     ) -> nn.Module:
-        extra = {"output_padding": output_padding} if transposed else {}
-        made: nn.Module = _CONV[dims, transposed](c_in, c_out, kernel, **options, **extra)
+        if transposed:
+            options["output_padding"] = output_padding
+        made: nn.Module = (_TRANSPOSED if transposed else _PLAIN)[dims - 1](c_in, c_out, kernel, **options)
         return made
 
     return make
 
 
-def norm(
-    dims: int,
-    channels: int,
-    kind: Literal["instance", "batch", "none"] = "instance",
-    *,
-    affine: bool = True,
-    eps: float = 1e-5,
-) -> nn.Module:
+def norm(dims: int, channels: int, kind: NormKind = "instance", *, affine: bool = True, eps: float = 1e-5) -> nn.Module:
     """Return a normalisation over (B, channels, *S)."""
     if kind == "none":
         return nn.Identity()
-    table = _INSTANCE if kind == "instance" else _BATCH
-    made: nn.Module = table[dims](channels, affine=affine, eps=eps)
+    made: nn.Module = (_INSTANCE if kind == "instance" else _BATCH)[dims - 1](channels, affine=affine, eps=eps)
     return made
 
 
@@ -123,7 +109,7 @@ def pad_to_multiple(image: Tensor, multiple: int, least: int = 1) -> Tensor:
 
 
 def _reflect(image: Tensor, axis: int, pair: tuple[int, int]) -> Tensor:
-    # torch cannot reflect by more than it holds; NumPy reflects again and again, and repeats a single value.
+    # torch reflects at most once; NumPy reflects as often as needed, and repeats a single value.
     if pair == (0, 0):
         return image
     index = np.pad(np.arange(image.shape[axis]), pair, mode="reflect")
@@ -145,18 +131,15 @@ def resize(
     Args:
         image: the images.
         size: their new spatial sizes.
-        antialias: filter before making smaller; cubic interpolation always does.
+        antialias: filter before reducing; cubic interpolation always does.
         mode: linear, or cubic interpolation (Keys, a = -0.5), which may leave the range of the values.
     """
     how = {"linear": "bilinear", "cubic": "bicubic"}[mode]
-    # torch's cubic kernel has a = -0.75, which does not keep a ramp, unless it may filter; it has nothing to filter
-    # where an image is enlarged.
-    antialias = antialias or mode == "cubic"
+    antialias = antialias or mode == "cubic"  # without it torch takes a = -0.75, which does not keep a ramp
     for axis, n in enumerate(size, start=2):
         if image.shape[axis] == n:
             continue
-        # Always along the last axis: torch 2.15's antialias is wrong down a picture that is one pixel wide.
-        moved = image.movedim(axis, -1)
+        moved = image.movedim(axis, -1)  # the last axis: torch 2.15's antialias is wrong down an image one pixel wide
         rows = moved.reshape(-1, 1, *moved.shape[-2:])
         rows = F.interpolate(rows, (rows.shape[-2], n), mode=how, align_corners=False, antialias=antialias)
         image = rows.reshape(*moved.shape[:-1], n).movedim(-1, axis)
@@ -173,33 +156,11 @@ def resize_classes(classes: Tensor, size: Sequence[int]) -> Tensor:
     return classes
 
 
-def rotate(image: Tensor, degrees: float, *, nearest: bool = False) -> Tensor:
-    """Turn the last two axes of (B, C, *S), two spatial sizes or three, about the middle, counter-clockwise.
-
-    Args:
-        image: the images; real numbers.
-        degrees: the angle.
-        nearest: each pixel takes the value of the nearest one, and 0 from outside; else values are interpolated
-            linearly, and beyond its border the image is reflected.
-    """
-    height, width = image.shape[-2:]
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    # In the coordinates of grid_sample both sides are 2 long, so an angle of pixels needs their ratio.
-    turn = image.new_tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
-    flat = image.flatten(0, -4).reshape(-1, 1, height, width) if image.ndim == 5 else image
-    grid = F.affine_grid(turn.expand(len(flat), 2, 3), list(flat.shape), align_corners=False)
-    how, beyond = ("nearest", "zeros") if nearest else ("bilinear", "reflection")
-    return F.grid_sample(flat, grid, mode=how, padding_mode=beyond, align_corners=False).reshape(image.shape)
-
-
 def source_of_conv(
     outputs: Span, kernel: int, *, stride: int = 1, padding: int = 0, output_padding: int = 0, transposed: bool = False
 ) -> Span:
-    """Return the input positions on which outputs of a convolution depend, along one axis; they may lie in the padding.
-
-    `output_padding` of a transposed convolution adds outputs at the end and moves none.
-    """
-    first, last = outputs
+    """Return the input positions on which convolution outputs depend, along one axis; they may lie in the padding."""
+    first, last = outputs  # output_padding adds outputs at the end and moves none
     if transposed:
         return -(-(first + padding - kernel + 1) // stride), (last + padding) // stride
     return first * stride - padding, last * stride - padding + kernel - 1
@@ -215,9 +176,8 @@ def halo_of(source: Callable[[Span], Span], multiple: int, scale: int = 1) -> in
     """Return how many input pixels around a tile its output depends on, per side: a generator's `halo`.
 
     Args:
-        source: the input positions on which output positions depend, by `source_of_conv` and the like, from the last
-            layer to the first.
-        multiple: of the sizes; tiles start on one, so as many positions stand for all others.
+        source: from output positions to the input positions on which they depend, by `source_of_conv` and the like.
+        multiple: tiles start on a multiple of this, so all positions within one are tried.
         scale: output size over input size.
     """
     sources = [(at // scale, *source((at, at))) for at in range(multiple * scale)]
@@ -225,22 +185,19 @@ def halo_of(source: Callable[[Span], Span], multiple: int, scale: int = 1) -> in
 
 
 def is_local(layer: nn.Module) -> bool:
-    """True if an output of a layer depends on the inputs alone that its kernel covers.
+    """True if an output of a layer depends only on the inputs that its kernel covers.
 
-    So it is with plain convolutions, and with layers of others whose class says `local = True`.
+    True for plain convolutions, and for layers of other classes that declare `local = True`.
     """
-    return isinstance(layer, tuple(_CONV.values())) or getattr(layer, "local", False) is True
+    return isinstance(layer, _CONV) or getattr(layer, "local", False) is True
 
 
 def normal_start(make: MakeLayer, std: float = 0.02) -> MakeLayer:
-    """Return `make` so that plain convolutions start as CycleGAN's (`init_normal`).
-
-    Layers of other kinds keep their own start, even those that hold convolutions.
-    """
+    """Return `make` with plain convolutions started by `init_normal`; other layers keep their own start."""
 
     def made(c_in: int, c_out: int, kernel: int, **options: Any) -> nn.Module:
         layer = make(c_in, c_out, kernel, **options)
-        if isinstance(layer, tuple(_CONV.values())):
+        if isinstance(layer, _CONV):
             init_normal(layer, std)
         return layer
 
@@ -250,6 +207,6 @@ def normal_start(make: MakeLayer, std: float = 0.02) -> MakeLayer:
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
     """Draw the weights of every convolution in a module from N(0, std) and zero their biases (CycleGAN's start)."""
     for child in module.modules():
-        if isinstance(child, tuple(_CONV.values())):
+        if isinstance(child, _CONV):
             for name, parameter in child.named_parameters(recurse=False):
                 nn.init.zeros_(parameter) if name == "bias" else nn.init.normal_(parameter, 0.0, std)

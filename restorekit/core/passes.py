@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
@@ -23,8 +23,8 @@ PASSES = ("ab", "ba", "aba", "bab", "aa", "bb")
 class HistoryPool:
     """Past fakes shown to a discriminator again (Shrivastava et al., arXiv:1612.07828, as used by CycleGAN).
 
-    Until `size` images are stored, an image is stored and returned as it is; then, with probability 1/2, it is swapped
-    with a random stored one. `size` 0 returns every image as it is. An image is kept with its condition, if any.
+    The first `size` images are stored and returned; each later one is swapped with a random stored one with probability
+    1/2. `size` 0 returns every image. An image is stored with its condition, if any.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,12 +34,10 @@ class HistoryPool:
         """A condition for each image, where the discriminator takes one."""
 
     def plan(self, count: int, rng: torch.Generator) -> list[int | None]:
-        """Draw, for each of the next `count` images, the place it is swapped with once the pool is full; None: none.
-
-        Drawn apart from `query`, so that nothing of a step waits for random numbers.
-        """
+        """Draw, for each of the next `count` images, the place it is swapped with once the pool is full; None: none."""
         if not self.size:
             return [None] * count
+        # not in `query`, so that no step waits for random numbers
         swapped = (torch.rand(count, generator=rng) >= 0.5).tolist()
         places = torch.randint(self.size, (count,), generator=rng).tolist()
         return [at if swap else None for swap, at in zip(swapped, places, strict=True)]
@@ -50,26 +48,19 @@ class HistoryPool:
         """Return the images (B, C, *S), and their conditions, to show in place of these, as `plan` drew."""
         if not self.size:
             return images, conditions
-        shown = [
-            self._one(image, at, None if conditions is None else conditions[i])
-            for i, (image, at) in enumerate(zip(images, places, strict=True))
-        ]
-        kept = [condition for _, condition in shown if condition is not None]
-        return torch.stack([image for image, _ in shown]), torch.stack(kept) if kept else None
+        shown = self._swap(images, places, self.images)
+        return shown, None if conditions is None else self._swap(conditions, places, self.conditions)
 
-    def _one(self, image: Tensor, at: int | None, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if len(self.images) < self.size:
-            self.images.append(image.clone())
-            if condition is not None:
-                self.conditions.append(condition.clone())
-            return image, condition
-        if at is None:
-            return image, condition
-        old, self.images[at] = self.images[at], image.clone()
-        if condition is None:
-            return old, None
-        old_condition, self.conditions[at] = self.conditions[at], condition.clone()
-        return old, old_condition
+    def _swap(self, images: Tensor, places: Sequence[int | None], stored: list[Tensor]) -> Tensor:
+        shown = []
+        for image, at in zip(images, places, strict=True):
+            full = len(stored) == self.size
+            shown.append(stored[at] if full and at is not None else image)
+            if not full:
+                stored.append(image.clone())
+            elif at is not None:
+                stored[at] = image.clone()
+        return torch.stack(shown)
 
 
 @dataclass(frozen=True)
@@ -79,24 +70,23 @@ class Known:
     mask: Tensor
     """(B,) bool."""
     count: Tensor | int
-    """At least 1, so that a mean over no image is 0. A tensor stays on its device: no step waits for its value."""
+    """At least 1, so that a mean over no image is 0. A tensor, so that no step waits for a value of the device."""
 
 
 class PerImage(NamedTuple):
     """A loss by image: the term is the mean over the images that are known, of all batches of the step."""
 
     values: Tensor
-    """(B,). What stands where an image is not known does not count, but must be finite."""
+    """(B,). Values of images that are not known do not count, but must be finite."""
     known: Known
 
 
 LossValue: TypeAlias = "Tensor | PerImage | Sequence[Tensor | PerImage] | None"
-"""What a side of a loss returns: a scalar; (B,), a value for each image; values with the images that count; a sequence
-of these, which are added; or None."""
+"""The value of a side of a loss: a scalar, (B,), values with the images that count, several of these, or None."""
 
 
 class Passes:
-    """The passes of one step: `a` and `b` are its batches, and every pass below is run when it is first read.
+    """The passes of one step from its batches `a` and `b`; each is run when it is first read.
 
     | name  | translators  | R2C-GAN      |
     | ----- | ------------ | ------------ |
@@ -124,9 +114,9 @@ class Passes:
         Args:
             nets: the networks.
             a: the batch of degraded images.
-            b: the batch of high-quality images.
+            b: the batch of good images.
             pools: past degraded and past restored images.
-            rng: for whatever a loss draws; the pools' draws are made from it now.
+            rng: for the random numbers of losses; those of the pools are drawn now.
             step: the number of the step, from 0.
             batches: all batches of the step, where gradients are accumulated over several; None: this one.
         """
@@ -142,59 +132,56 @@ class Passes:
         """Return which images of a side count: all, those with a known truth, or those with a known target."""
         if (what, side) not in self._known:
             every = [_mask(pair["ab".index(side)], what) for pair in self._batches]
-            count = sum(len(mask) for mask in every) if what == "image" else sum(mask.sum() for mask in every)
+            count = sum(len(mask) if what == "image" else mask.sum() for mask in every)
             least = count.clamp(min=1) if isinstance(count, Tensor) else max(1, count)
-            self._known[what, side] = Known(_mask(self.a if side == "a" else self.b, what), least)
+            self._known[what, side] = Known(_mask(self.start(side), what), least)
         return self._known[what, side]
 
     def mean(self, value: LossValue) -> Tensor | None:
-        """Return what a loss contributes to its mean over all batches of the step; the sum over them is the term."""
+        """Return the share of a value in its mean over all batches of the step; the sum over them is the term."""
         if value is None:
             return None
         if isinstance(value, PerImage):
-            # where, not a product: nothing that stands for an unknown image reaches the sum
+            # where, not a product: no value of an unknown image reaches the sum, not even NaN
             return torch.where(value.known.mask, value.values, 0).sum() / value.known.count
         if isinstance(value, Tensor):
-            return (
-                value / len(self._batches) if value.ndim == 0 else self.mean(PerImage(value, self.known("image", "a")))
-            )
-        return _total(self.mean(one) for one in value)
+            every = PerImage(value, self.known("image", "a"))
+            return self.mean(every) if value.ndim else value / len(self._batches)
+        means = [mean for one in value if (mean := self.mean(one)) is not None]
+        return sum(means[1:], means[0]) if means else None
 
     @cached_property
     def ab(self) -> Output:
-        """Poor images restored."""
+        """Degraded images restored."""
         return self._run(self.nets.ab, self.a.image, self.a)
 
     @cached_property
     def ba(self) -> Output:
-        """High-quality images degraded."""
+        """Good images degraded."""
         return self._run(self._backward, self.b.image)
 
     @cached_property
     def aba(self) -> Output:
-        """Poor images restored and degraded again."""
+        """Degraded images restored and degraded again."""
         return self._run(self._backward, self.ab.image)
 
     @cached_property
     def bab(self) -> Output:
-        """High-quality images degraded and restored again."""
+        """Good images degraded and restored again."""
         return self._run(self.nets.ab, self.ba.image)
 
     @cached_property
     def aa(self) -> Output:
-        """Poor images through the degrading translator, which should keep them."""
+        """Degraded images through the degrading translator, which should keep them."""
         return self._run(self._backward, self.a.image)
 
     @cached_property
     def bb(self) -> Output:
-        """High-quality images through the restoring translator, which should keep them."""
+        """Good images through the restoring translator, which should keep them."""
         return self._run(self.nets.ab, self.b.image, self.b)
 
     def translated_scores(self) -> Iterator[Sequence[Tensor]]:
-        """Yield each discriminator's scores of the translated images, with gradients to the translators.
-
-        Scores are (B, 1, *s), one tensor for each scale of the discriminator.
-        """
+        """Yield each discriminator's scores of translated images, with gradients: (B, 1, *s) for each of its scales."""
         if self.nets.d_b is not None:
             yield _scores(self.nets.d_b, self.ab.image, self.a.image)
         if self.nets.d_a is not None:
@@ -204,8 +191,7 @@ class Passes:
         """Yield each discriminator's scores of real images and of fakes, without gradient to the translators.
 
         Args:
-            fresh: fakes are made anew by the generators as they are now (Algorithm 1 of R2C-GAN); else they are those
-                of the generators' step, through the history pool.
+            fresh: take `fresh_a` and `fresh_b` (Algorithm 1 of R2C-GAN) in place of `fake_a` and `fake_b`.
         """
         if self.nets.d_b is not None:
             fakes, conditions = self.fresh_b if fresh else self.fake_b
@@ -216,25 +202,25 @@ class Passes:
 
     @cached_property
     def fake_a(self) -> tuple[Tensor, Tensor | None]:
-        """Degraded images to show `d_a`, and their conditions if it takes any, through the history pool."""
+        """Degraded images for `d_a`, from the history pool, and their conditions if it takes any."""
         given = self.b.image if self.nets.d_a is not None and self.nets.d_a.conditional else None
         return self._pool_a.query(wide(self.ba.image.detach()), self._places_a, given)
 
     @cached_property
     def fake_b(self) -> tuple[Tensor, Tensor | None]:
-        """Restored images to show `d_b`, and their conditions if it takes any, through the history pool."""
+        """Restored images for `d_b`, from the history pool, and their conditions if it takes any."""
         given = self.a.image if self.nets.d_b is not None and self.nets.d_b.conditional else None
         return self._pool_b.query(wide(self.ab.image.detach()), self._places_b, given)
 
     @cached_property
     def fresh_a(self) -> tuple[Tensor, Tensor]:
-        """Degraded images made by the generators as they are when this is first read, and what they were made of."""
+        """Degraded images made by the generators as they are at the first read, and their sources."""
         with torch.no_grad():
             return self._run(self._backward, self.b.image).image, self.b.image
 
     @cached_property
     def fresh_b(self) -> tuple[Tensor, Tensor]:
-        """Restored images made by the generators as they are when this is first read, and what they were made of."""
+        """Restored images made by the generators as they are at the first read, and their sources."""
         with torch.no_grad():
             return self._run(self.nets.ab, self.a.image, self.a).image, self.a.image
 
@@ -249,37 +235,28 @@ class Passes:
         return self.nets.ba
 
     def _run(self, translator: Translator, image: Tensor, start: Batch | None = None) -> Output:
-        """Translate images: those of the batch `start`, or those that another pass made."""
-        if not translator.generator.summarises:
-            output: Output = translator(image)
-            return output
-        if start is None:
-            raise RecipeError(
-                "a term reads a pass through a generator with a summary that does not begin with an image of the data; "
-                "only ab and bb do"
-            )
-        output = translator(image, start.summary)
+        """Translate images: those of the batch `start`, or those of another pass."""
+        summarises = translator.generator.summarises
+        if summarises and start is None:
+            raise RecipeError("a term reads a pass that a generator with a summary does not make; only ab and bb")
+        output: Output = translator(image, start.summary) if start is not None and summarises else translator(image)
         return output
 
 
 class Loss:
-    """A term of the objective. Override one side or both; the recipe, not the term, holds the weight.
-
-    A term reads what it needs of the passes, and nothing else is run.
-    """
+    """A term of the objective, without its weight. Override one side or both; only the passes that it reads are run."""
 
     both_ways: ClassVar[bool] = False
-    """True if the term has no meaning without the way back, `ba`."""
+    """True if the term needs the translator `ba`."""
     needs_discriminator: ClassVar[bool] = False
     """True if the term needs discriminators."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """What the batches must know: "target" for what heads predict, "truth" for the clean images, "pairs" for a and b of
-    the same object."""
+    """What batches must have: "target" of heads, "truth", the clean images, "pairs", a and b of the same object."""
     trains: Sequence[str] = ()
     """Names of networks of `nets.extra` that the term trains, by `extra`; often an option of the part."""
     discriminator_range: tuple[float, float] | None = None
-    """(floor, chance) of `discriminator`, for one discriminator: its value where real and fake are separated perfectly,
-    and the least that it can be where both get the same score. None: there is no such scale."""
+    """(least, chance) of `discriminator`, for one discriminator: its value where real and fake are separated perfectly,
+    and its least value where both get the same score. None: there is no such scale."""
 
     def generator(self, p: Passes) -> LossValue:
         """Return what the translators minimise, or None."""
@@ -290,10 +267,9 @@ class Loss:
         return None
 
     def extra(self, p: Passes) -> Mapping[str, LossValue]:
-        """Return what each network of `nets.extra` that is named in `trains` minimises.
+        """Return, by name, what each network of `nets.extra` in `trains` minimises; a value trains that network alone.
 
-        A value trains the network of its name alone, after the translators and the discriminators took their step.
-        The passes are those of that step; their images need no `detach`.
+        They are trained after translators and discriminators, from the same passes, whose images need no `detach`.
         """
         return {}
 
@@ -311,18 +287,6 @@ def _mask(batch: Batch, what: str) -> Tensor:
 
 def _scores(discriminator: Discriminator, image: Tensor, condition: Tensor | None) -> Sequence[Tensor]:
     """Return the scores of images, one tensor for each scale; a condition of another size is resized to theirs."""
-    if not discriminator.conditional or condition is None:
-        scores = discriminator(image)
-    else:
-        if condition.shape[2:] != image.shape[2:]:
-            condition = nd.resize(condition, image.shape[2:])
-        scores = discriminator(image, condition)
+    given = () if condition is None or not discriminator.conditional else (nd.resize(condition, image.shape[2:]),)
+    scores = discriminator(image, *given)
     return [scores] if isinstance(scores, Tensor) else scores
-
-
-def _total(values: Iterable[Tensor | None]) -> Tensor | None:
-    total: Tensor | None = None
-    for value in values:
-        if value is not None:
-            total = value if total is None else total + value
-    return total

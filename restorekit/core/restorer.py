@@ -1,4 +1,4 @@
-"""The interface of everything that restores images, for evaluate, compare, audit, report, restore and Python."""
+"""The interface of all that restores images, for evaluate, compare, audit, report, restore and Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Restorer"]
 class Restorer(ABC):
     """Restores images: a trained generator, a classical or iterative method, or several of these.
 
-    What an instance needs of its images stands in its attributes; a caller pads, tiles and refuses by them.
+    Its attributes state what it needs of images; callers pad, tile and refuse by them.
     """
 
     scale: int = 1
@@ -29,10 +29,9 @@ class Restorer(ABC):
     halo: int | None = None
     """Pixels around a tile, per side, on which its output depends; None: only whole images are exact."""
     translates: bool = True
-    """False where images come out as they are, as a classifier's do: nothing is then said of restoring."""
-
+    """False where it returns the images themselves, as of a classifier; reports then leave out restoring."""
     predicts: bool = False
-    """True if its outputs have predictions, of what the targets of the images say."""
+    """True if its outputs have predictions of the images' targets."""
     trained: bool = False
     """True if it holds trained networks, which are reliable at the scale of their training images alone."""
 
@@ -58,11 +57,11 @@ class Restorer(ABC):
             raise CheckpointError(f"{type(self).__name__}: has no state; got {', '.join(sorted(state))}")
 
     def summary(self, image: Tensor) -> Tensor | None:
-        """Return (B, K), what a tile must know of its whole image (B, C, *S); None: nothing. It has no parameters."""
+        """Return (B, K), what a tile needs of its whole image (B, C, *S); None: nothing. It has no parameters."""
         return None
 
     def warnings(self, image: Tensor) -> Sequence[str]:
-        """Return what a person must know of the restored whole image (C, *S), such as that it is unusual.
+        """Return warnings of the restored whole image (C, *S) for a person, such as that it is unusual.
 
         Each is a short sentence without a full stop; `restorekit restore` prints it and writes it to restored.csv.
         """
@@ -80,8 +79,8 @@ class Restorer(ABC):
         Args:
             image: (B, C, *S) float32 in [-1, 1]; it stays as it is.
             summary: of the whole images, where `image` are tiles of them; None: computed from `image`.
-            rng: for whatever is random; None: from a fixed seed, so that the same image gives the same result.
+            rng: for random numbers; None: from a fixed seed, so that the same image gives the same result.
 
         Returns:
-            The images (B, C, *scale*S) in [-1, 1]; `prediction` as `TaskHead.predict` says, or None.
+            The images (B, C, *scale*S) in [-1, 1]; `prediction` as of `TaskHead.predict`, or None.
         """

@@ -7,28 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import torch
-from torch import Tensor
-
 from restorekit.core.errors import DataError
 
 __all__ = ["HAS_MASK", "UNLABELLED", "Target", "Task", "TaskKind"]
 
 UNLABELLED = -1
-"""What stands for a class, a label or a pixel's class that is not known; task losses and metrics leave it out."""
+"""A class, a label or a pixel's class that is not known; task losses and metrics leave it out."""
 HAS_MASK = 0
-"""The target in the record of an image with a mask, which is loaded with the image; UNLABELLED where there is none."""
+"""The target in the record of an image with a mask, which is loaded with the image; UNLABELLED: it has none."""
 
 TaskKind = Literal["none", "class", "labels", "numbers", "mask", "any"]
 Target: TypeAlias = "float | tuple[float, ...]"
 """A target as a record holds it: a class or a number, or a tuple of labels or numbers."""
-NUMBER = ("a number",)
-"""Placeholder for the numbers of data that are not read."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is predicted of an image, and so what its target is.
+    """What is predicted of an image, and the form of its target.
 
     | kind      | names           | a target                                           | a batch of them          |
     | --------- | --------------- | -------------------------------------------------- | ------------------------ |
@@ -40,9 +35,9 @@ class Task:
     """
 
     kind: TaskKind = "none"
-    """`any` is the placeholder of data that are not read: a head for any task can then be made."""
+    """`any`: of data that are not read, so that a head for any task can be made."""
     names: tuple[str, ...] = ()
-    """What is predicted: classes, labels, or numbers with their units, such as "age, years"."""
+    """The classes, labels, or numbers with their units, such as "age, years"."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Task:
@@ -51,16 +46,18 @@ class Task:
 
     @classmethod
     def of_version_1(cls, classes: Sequence[str], regression_target: str) -> Task:
-        """Return the task of a run of version 1.0, which knew classes and one number."""
-        if regression_target:
-            return cls("numbers", (regression_target,))
-        return cls("class", tuple(classes)) if classes else cls()
+        """Return the task of a run of version 1.0, which had classes or one number."""
+        return (
+            cls("numbers", (regression_target,))
+            if regression_target
+            else cls("class" if classes else "none", tuple(classes))
+        )
 
     def named(self, kind: TaskKind) -> tuple[str, ...]:
-        """Return what is predicted by a task of this kind; empty if the task is of another."""
-        if self.kind == "any":
-            return NUMBER if kind == "numbers" else self.names
-        return self.names if self.kind == kind else ()
+        """Return the names of a task of this kind; empty if the task is of another."""
+        if self.kind == "any" and kind == "numbers":
+            return ("a number",)
+        return self.names if self.kind in (kind, "any") else ()
 
     @property
     def single(self) -> bool:
@@ -70,9 +67,8 @@ class Task:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns of predictions in tables; masks have none."""
-        if self.kind == "mask":
-            return ()
-        return self.names if self.kind == "numbers" else tuple(f"p_{name}" for name in self.names)
+        names = () if self.kind == "mask" else self.names
+        return names if self.kind == "numbers" else tuple(f"p_{name}" for name in names)
 
     def words(self) -> str:
         """Return the task as text, such as "the labels effusion, nodule"."""
@@ -91,17 +87,8 @@ class Task:
         return target if isinstance(target, tuple) else (target,)
 
     def is_labelled(self, target: Target) -> bool:
-        """True if any of a target is known; of masks, which are loaded with the images, if there is one."""
-        return any(self.knows(value) for value in self.values(target))
-
-    def tensor(self, target: Target) -> Tensor:
-        """Return a target as a batch holds it, without the first axis; masks are read with the images."""
-        of = torch.float32 if self.kind == "numbers" else torch.int64
-        return torch.tensor(target, dtype=of)
-
-    def blank(self, size: Sequence[int]) -> Tensor:
-        """Return the mask of an image of which no pixel's class is known."""
-        return torch.full(tuple(size), UNLABELLED, dtype=torch.int64)
+        """True if a target is known, at least in part; of masks, if there is one."""
+        return any(map(self.is_known, self.values(target)))
 
     def require(self, target: Target, key: str) -> None:
         """Require that a target is one of this task.
@@ -111,25 +98,18 @@ class Task:
         """
         if self.kind in ("none", "any"):
             return
+        values, allowed = self.values(target), ""
+        count = {"numbers": 0, "labels": 2}.get(self.kind, len(self.names))
         if self.kind == "mask":
             if target not in (HAS_MASK, UNLABELLED):
-                raise DataError(
-                    f"{key}: a target of {self.words()} is {HAS_MASK} where there is a mask, else {UNLABELLED}; the "
-                    f"mask itself is the target of the sample; got {target!r}"
-                )
-            return
-        values = self.values(target)
-        wanted = 1 if self.single else len(self.names)
-        if len(values) != wanted or isinstance(target, tuple) is self.single:
-            one = "one value" if wanted == 1 and self.single else f"a tuple of {wanted}"
-            raise DataError(f"{key}: a target of {self.words()} is {one}; got {target!r}")
-        count = {"numbers": 0, "labels": 2}.get(self.kind, len(self.names))
-        allowed = range(count)
-        wrong = [value for value in values if count and value not in allowed and value != UNLABELLED]
-        if wrong:
-            listed = f"0 to {count - 1}, or {UNLABELLED} where it is not known"
-            raise DataError(f"{key}: a target of {self.words()} is {listed}; got {wrong[0]!r}")
+                allowed = f"{HAS_MASK} where there is a mask, else {UNLABELLED}; the sample holds the mask"
+        elif isinstance(target, tuple) is self.single or len(values) != (1 if self.single else len(self.names)):
+            allowed = "one value" if self.single else f"a tuple of {len(self.names)}"
+        elif count and not {UNLABELLED, *range(count)}.issuperset(values):
+            allowed = f"0 to {count - 1}, or {UNLABELLED} where it is not known"
+        if allowed:
+            raise DataError(f"{key}: a target of {self.words()} is {allowed}; got {target!r}")
 
-    def knows(self, value: float) -> bool:
-        """True if one value of a target, which is not that of masks, is known."""
+    def is_known(self, value: float) -> bool:
+        """True if one value of a target, which is not a mask, is known."""
         return not math.isnan(value) if self.kind == "numbers" else value >= 0

@@ -1,8 +1,8 @@
 """The central types: data, and the contracts of networks, metrics and datasets.
 
 "Image" means a signal, an image or a volume: shape (C, *S) with one, two or three spatial sizes S and values in
-[-1, 1]; a batch of them is (B, C, *S). Domain a is the poor quality (Y in the R2C-GAN paper), domain b the high
-quality (X); `ab` is the translator that restores (G), `ba` the one that degrades (F).
+[-1, 1]; a batch of them is (B, C, *S). Domain a is degraded (Y in the R2C-GAN paper), domain b good (X); `ab` is the
+translator that restores (G), `ba` the one that degrades (F).
 """
 
 from __future__ import annotations
@@ -53,28 +53,24 @@ class Domain:
     channels: int
     size: tuple[int, ...]
     task: Task = field(default_factory=Task)
-    """What is predicted of its images, and so what their targets are."""
+    """What is predicted of its images."""
     counts: tuple[int, ...] = ()
     """Training images of each class; empty where they are not known, as before any data is read."""
     spacing: tuple[float, ...] | None = None
-    """From one value to the next along each spatial axis, where it is known and alike in all images: millimetres, of
-    time seconds."""
+    """Millimetres (of time: seconds) between values along each spatial axis, if known and the same in all images."""
     bits: int | None = None
-    """Significant bits of its 16-bit files that do not state them; restored files that do not either are read so."""
+    """Significant bits of its 16-bit files that do not state them, and of such files to restore."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Domain:
         """Return a domain from its fields as JSON holds them, also those of version 1.0."""
-        given = dict(fields)
-        if "task" in given:
-            given["task"] = Task.of(given["task"])
-        else:
-            given["task"] = Task.of_version_1(given.pop("classes", ()), given.pop("quantity", ""))
-        lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list | tuple)}
-        return cls(**{**given, **lists})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        old = given.pop("classes", ()), given.pop("quantity", "")
+        task = Task.of(given.pop("task")) if "task" in given else Task.of_version_1(*old)
+        return cls(**given, task=task)
 
     def __post_init__(self) -> None:
-        """Refuse names alone, which were the classes in version 1."""
+        """Refuse names of classes, which version 1 took."""
         if not isinstance(self.task, Task):
             raise TypeError(f"Domain: task: got {self.task!r}; allowed: a Task, such as Task('class', ('no', 'yes'))")
 
@@ -96,9 +92,7 @@ class Record:
     key: str
     """Its name: a file path, or a record's id; unique within a dataset."""
     target: Target = UNLABELLED
-    """What its dataset's `task` says: the index of its class; a number, NaN where it is not known; or a tuple of labels
-    or numbers. Of masks HAS_MASK, or UNLABELLED where there is none: a mask is loaded with the image, as
-    `Sample.target`."""
+    """Of the form that `Task` gives for the task of its dataset."""
     group: str | None = None
     """The patient or record it comes from; never in two splits, and the unit of the bootstrap."""
     source: str | None = None
@@ -115,8 +109,8 @@ class Sample:
     mask: Tensor | None = None
     """Where the finding is, where it is known: (1, *S), 0 or 1."""
     target: Tensor | None = None
-    """Of a task with masks: the class of each pixel, (*S) int64 of the size of the image or, if it is larger, of its
-    truth; UNLABELLED where it is not known. None: nowhere."""
+    """Of a task with masks: the class of each pixel, UNLABELLED where it is not known; None: not known anywhere. (*S)
+    int64, of the size of the image or, if it is larger, of its truth."""
     intensity: Intensity | None = None
     drawn: Mapping[str, float] = field(default_factory=dict)
     """The degradations that made `image` from `truth`, in order, with their severities."""
@@ -129,11 +123,11 @@ class Batch:
     image: Tensor
     key: tuple[str, ...]
     target: Tensor | None = None
-    """Of the shape and type that `Task` says; masks are of the size of the truth and of restored images."""
+    """Of the shape and type that `Task` gives; masks are of the size of the truth and of restored images."""
     truth: Tensor | None = None
     """The clean images, of the shape of `image`; zeros where one is not known."""
     known: Tensor | None = None
-    """(B,) bool: whose truth is known; None: everyone's, where `truth` is given at all."""
+    """(B,) bool: the images with a known truth; None: all, where `truth` is given at all."""
     mask: Tensor | None = None
     summary: Tensor | None = None
     """(B, K), of the whole images where `image` are windows of them, for a generator that has a summary."""
@@ -152,27 +146,24 @@ class Batch:
         return self._with(lambda tensor: tensor[at.to(tensor.device)], lambda values: tuple(values[i] for i in places))
 
     def _with(self, tensor: Callable[[Tensor], Tensor], values: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Batch:
-        """Return it with functions applied to its tensors and to its tuples; what is None stays None."""
-        held = {of.name: getattr(self, of.name) for of in fields(self)}
-        changed: dict[str, Any] = {
-            n: tensor(v) if isinstance(v, Tensor) else values(v) for n, v in held.items() if v is not None
-        }
-        return replace(self, **changed)
+        """Return it with functions applied to its tensors and to its tuples; fields that are None stay None."""
+        held = {of.name: value for of in fields(self) if (value := getattr(self, of.name)) is not None}
+        new: dict[str, Any] = {n: tensor(v) if isinstance(v, Tensor) else values(v) for n, v in held.items()}
+        return replace(self, **new)
+
+    def _every(self, value: bool) -> Tensor:
+        return torch.full((len(self.key),), value, device=self.image.device)
 
     @property
     def with_truth(self) -> Tensor:
         """(B,) bool: the images whose truth is known."""
-        if self.truth is None:
-            return torch.zeros(len(self.key), dtype=torch.bool, device=self.image.device)
-        if self.known is None:
-            return torch.ones(len(self.key), dtype=torch.bool, device=self.image.device)
-        return self.known
+        return self._every(self.truth is not None) if self.truth is None or self.known is None else self.known
 
     @property
     def with_target(self) -> Tensor:
-        """(B,) bool: the images of whose target anything is known."""
+        """(B,) bool: the images with a target that is known, at least in part."""
         if self.target is None:
-            return torch.zeros(len(self.key), dtype=torch.bool, device=self.image.device)
+            return self._every(False)
         known = ~self.target.isnan() if self.target.is_floating_point() else self.target != UNLABELLED
         return known if known.ndim == 1 else known.flatten(1).any(1)
 
@@ -184,19 +175,19 @@ class Output:
     image: Tensor
     """(B, C, *S) in [-1, 1]."""
     features: Tensor | None = None
-    """(B, F, *s), unpooled: what the head read; None from a restorer."""
+    """(B, F, *s), unpooled: the input of the head; None from a restorer."""
     raw: Tensor | None = None
-    """What the head returned, for its loss: such as logits (B, classes); None without a head."""
+    """The output of the head, for its loss: such as logits (B, classes); None without a head."""
     prediction: Tensor | None = None
-    """What a restorer predicts of the images, as `TaskHead.predict` says: (B, K), or (B, K, *scale*S) for masks."""
+    """The predictions of a restorer, as of `TaskHead.predict`: (B, K), or (B, K, *scale*S) for masks."""
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
     """Parameters with their own learning rate, or trained from a later step on.
 
-    Until `first_step` they are frozen: they have no gradient, and running statistics of modules all of whose own
-    parameters are frozen stay as they are. What learns is a function of the step alone, so a resumed run is exact.
+    Until `first_step` they are frozen: they have no gradient, and modules that hold no other parameters keep their
+    running statistics. The step alone decides, so a resumed run is exact.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -207,18 +198,15 @@ class ParameterGroup:
 
 
 class Encoder(nn.Module, ABC):
-    """Computes feature maps of an image, from fine to coarse, for the decoder of a generator.
-
-    It maps (B, C, *S) to a map (B, widths[i], *S / strides[i]) for each i, where S is a multiple of the last stride.
-    """
+    """Computes maps of images for a decoder, from fine to coarse: (B, C, *S) to (B, widths[i], *S / strides[i])."""
 
     widths: Sequence[int]
     """Channels of each map."""
     strides: Sequence[int]
-    """How many times coarser each map is than the image; each a multiple of the one before it."""
+    """How many times coarser each map is than the image; each a multiple of the one before it. S is one of the last."""
 
     def groups(self) -> Sequence[ParameterGroup]:
-        """Return every parameter that is trained, once; by default all in one group, that learns from the start."""
+        """Return every trained parameter once; by default all in one group, which learns from the start."""
         return [ParameterGroup([p for p in self.parameters() if p.requires_grad])]
 
     def warm_start(self) -> None:
@@ -230,10 +218,7 @@ class Encoder(nn.Module, ABC):
 
 
 class Generator(nn.Module, ABC):
-    """Translates images, and exposes the features that a task head may read.
-
-    A generator maps (B, C, *S) to (B, C', *scale*S) for any S that is a multiple of `multiple`.
-    """
+    """Maps images (B, C, *S) to (B, C', *scale*S), S a multiple of `multiple`, and exposes features for a task head."""
 
     features: int
     """Channels F of the features."""
@@ -242,19 +227,16 @@ class Generator(nn.Module, ABC):
     halo: int | None = None
     """Pixels around a tile, per side, on which its output depends; None: only whole images are exact."""
     multiple: int = 1
-    """Spatial sizes must be a multiple of this; restoring pads and cuts back."""
+    """Spatial sizes must be a multiple of this; restoring pads and crops."""
     least: int = 1
     """Spatial sizes must be this or more; a norm over one value has no meaning."""
     translates: bool = True
-    """False where `decode` hands the image through, as a classifier does: nothing is then said of restoring."""
+    """False where `decode` returns the input image, as of a classifier; reports then leave out restoring."""
     any_scale: bool = False
-    """True where the sampling of an image does not matter, as of a network that sees thumbnails and single values."""
+    """True where the sampling of an image does not matter, as for a network of thumbnails and single values."""
 
     def groups(self) -> Sequence[ParameterGroup]:
-        """Return every parameter that is trained, once.
-
-        By default those of the encoders within it in their groups, and all others in one that learns from the start.
-        """
+        """Return every trained parameter once; by default the groups of encoders within, and all others in one."""
         within = self._encoders()
         theirs = {id(p) for encoder in within for p in encoder.parameters()}
         own = [p for p in self.parameters() if p.requires_grad and id(p) not in theirs]
@@ -266,29 +248,29 @@ class Generator(nn.Module, ABC):
     def warm_start(self) -> None:
         """Load initial weights that are not random, such as pretrained ones; by default those of encoders within.
 
-        Called once, when a run begins: not when it goes on, nor when it is loaded, where a checkpoint has all weights.
+        Called once, as a run begins; a run that is resumed or loaded has all weights in its checkpoint.
 
         Raises:
-            RestorekitError: if they cannot be had; weights that were drawn never stand in for them.
+            RestorekitError: if they are not available; random weights never replace them.
         """
         for encoder in self._encoders():
             encoder.warm_start()
 
     def summary(self, image: Tensor) -> Tensor | None:
-        """Return (B, K), what a window must know of the whole image (B, C, *S) that it is cut from; None: nothing.
+        """Return (B, K), what a window needs of its whole image (B, C, *S); None: nothing. It has no parameters.
 
-        It has no parameters: where training cuts windows, the loader computes it of the whole degraded image.
+        Where training cuts windows, the loader computes it of the whole degraded image.
         """
         return None
 
     @property
     def summarises(self) -> bool:
-        """True if it has a summary; it is then trained by passes that begin with an image of the data: ab and bb."""
+        """True if it has a summary; only the passes ab and bb, which begin with images of the data, then train it."""
         return type(self).summary is not Generator.summary
 
     @abstractmethod
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Any, Tensor]:
-        """Return (state, features): whatever `decode` needs, and (B, F, *s) for the head.
+        """Return (state, features): the input of `decode`, and (B, F, *s) for the head.
 
         Args:
             image: (B, C, *S) in [-1, 1].
@@ -309,7 +291,7 @@ class Discriminator(nn.Module, ABC):
     """Scores images of a domain as real or translated."""
 
     conditional: bool = False
-    """True if it scores an image beside the one it was translated from, as in pix2pix; training then takes pairs."""
+    """True if it scores an image with the one it was translated from, as in pix2pix; training then takes pairs."""
 
     @abstractmethod
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor | Sequence[Tensor]:
@@ -317,26 +299,25 @@ class Discriminator(nn.Module, ABC):
 
         Args:
             image: (B, C, *S) in [-1, 1].
-            condition: (B, C', *S), what was translated, of the size of `image`, for a conditional one; else None.
+            condition: (B, C', *S), the translated images, of the size of `image`, for a conditional one; else None.
         """
 
 
 class TaskHead(nn.Module, ABC):
-    """Reads a generator's features and predicts what the domain's task asks for, such as the class."""
+    """Predicts the target of the domain's task, such as the class, from a generator's features."""
 
     pixels: bool = False
-    """True if it predicts for each pixel: what `forward` returns, (B, K, *s) with as many spatial sizes as the image,
-    is then resized linearly to the size of the restored image before `loss` and `predict` get it."""
+    """True if it predicts for each pixel: the output of `forward`, (B, K, *s), is then resized linearly to the size of
+    the restored image for `loss` and `predict`."""
     balances: str = ""
-    """The option by which its loss evens out rare classes by their counts, as it stands in a recipe; empty: none."""
+    """The option that weights rare classes in its loss by their counts, as written in a recipe; empty: none."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Return what `loss` and `predict` take, such as logits (B, K).
+        """Return the input of `loss` and `predict`, such as logits (B, K).
 
         Args:
-            features: (B, F, *s), unpooled: the generator's. Their sizes s are those of the image over a factor that is
-                the generator's own, such as 1, 4 or 16; a head takes any.
+            features: (B, F, *s) of the generator, unpooled; s is the image's size over any factor, such as 1, 4 or 16.
         """
 
     @abstractmethod
@@ -344,21 +325,18 @@ class TaskHead(nn.Module, ABC):
         """Return a value for each image, (B,).
 
         Args:
-            raw: what `forward` returned.
-            target: of the batch that the pass started from, of the shape that `Task` says.
-            known: (B,) bool, whether anything of a target is known. What stands where it is False is left out, but is
-                finite. Labels, numbers or pixels that are not known within a target are for the loss to leave out.
+            raw: the output of `forward`.
+            target: of the batch that the pass started from, of the shape that `Task` gives.
+            known: (B,) bool, whether a target is known, at least in part. Values where it is False are left out, but
+                must be finite. The loss itself leaves out labels, numbers or pixels that are not known in a target.
         """
 
     def predict(self, raw: Tensor) -> Tensor:
-        """Convert raw output to predictions: by default the probability of each class, (B, classes).
+        """Return predictions: by default the probability of each class, (B, K), the softmax of logits.
 
-        Of labels it is the probability of each, (B, K); of numbers they are the numbers in their units, (B, K); of
-        masks the probability of each class at each pixel, (B, K, *S).
-
-        The default is for logits, in float64 and so on the CPU, that no two predictions become alike.
+        Of labels: the probability of each; of numbers: the numbers in their units; of masks: (B, K, *S).
         """
-        return raw.cpu().double().softmax(1)
+        return raw.cpu().double().softmax(1)  # float64, which MPS lacks: close logits stay different
 
 
 class Translator(nn.Module):
@@ -373,23 +351,23 @@ class Translator(nn.Module):
         """Return the generator's groups, and the head's parameters as one that learns from the start.
 
         Raises:
-            PluginError: if the generator's are not its trained parameters, each once, or cannot learn as they say.
+            PluginError: if the generator's are not its trained parameters, each once, or have values out of range.
         """
-        own, head = self.generator.groups(), [] if self.head is None else [*self.head.parameters()]
+        own = self.generator.groups()
         where = f"generator {type(self.generator).__name__}: groups()"
         names = {id(p): name for name, p in self.generator.named_parameters() if p.requires_grad}
         held = Counter(id(p) for group in own for p in group.parameters)
         wrong = [name for key, name in names.items() if held[key] != 1]
         if wrong or held.keys() - names:
-            listed = ", ".join(wrong[:3]) or "one that is not trained"
-            raise PluginError(f"{where} must hold every parameter that is trained, once; not so: {listed}")
+            wrong = wrong[:3] or ["one that is not trained"]
+            raise PluginError(f"{where} must hold every trained parameter once; not so: {', '.join(wrong)}")
         if any(group.factor <= 0 or group.first_step < 0 for group in own):
             raise PluginError(f"{where} must have factors above 0 and first steps from 0 on")
-        every = [*own, ParameterGroup([p for p in head if p.requires_grad])]
-        return [group for group in every if group.parameters]
+        head = [] if self.head is None else [p for p in self.head.parameters() if p.requires_grad]
+        return [group for group in (*own, ParameterGroup(head)) if group.parameters]
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; modules that hold parameters and train none of them, such as frozen norms, stay as they are."""
+        """Set the mode; modules whose own parameters are all frozen, such as frozen norms, stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             own = [p.requires_grad for p in module.parameters(recurse=False)]
@@ -397,12 +375,12 @@ class Translator(nn.Module):
         return self
 
     def forward(self, image: Tensor, summary: Tensor | None = None) -> Output:
-        """Translate (B, C, *S), tiles or windows of images with this summary; `raw` is what the head returns."""
+        """Translate (B, C, *S), tiles or windows of images with this summary; `raw` is the head's output."""
         translated, features = self.generator(image, summary)
         return Output(translated, features, None if self.head is None else self._raw(self.head, features, image))
 
     def raw(self, image: Tensor, summary: Tensor | None = None) -> Tensor | None:
-        """Return what the head returns of (B, C, *S) without translating: `encode` and the head alone."""
+        """Return the head's output for (B, C, *S) without translating: `encode` and the head alone."""
         if self.head is None:
             return None
         encoded = self.generator.encode(image) if summary is None else self.generator.encode(image, summary)
@@ -433,13 +411,8 @@ class Nets(nn.Module):
     """The networks of a run: `ab` restores; `ba` degrades; `d_a` and `d_b` discriminate images of a and b.
 
     `extra` holds those that only losses use, by name. `teacher` is a trained translator for losses; it is frozen, and
-    no part of what is trained, saved or counted.
+    neither trained nor saved nor counted.
     """
-
-    ab: Translator
-    ba: Translator | None
-    d_a: Discriminator | None
-    d_b: Discriminator | None
 
     def __init__(
         self,
@@ -452,7 +425,7 @@ class Nets(nn.Module):
         super().__init__()
         self.ab, self.ba, self.d_a, self.d_b = ab, ba, d_a, d_b
         self.extra = Extra(extra)
-        self._teacher: list[Translator] = []  # a list, so that it is none of the modules of this one
+        self._teacher: list[Translator] = []  # a list, so that torch does not register it as a module
 
     @property
     def teacher(self) -> Translator:
@@ -479,46 +452,39 @@ class Nets(nn.Module):
 
 
 class Dataset(ABC):
-    """One side of one split. `records` is known at once; `load` reads an image when it is needed.
-
-    A dataset of a split that does not exist is empty: no records.
-    """
+    """One side of one split: `records` of all images, without reading them; none of a split that does not exist."""
 
     classes: tuple[str, ...] = ()
     """Names of the classes; the last one is the positive class of two."""
     classes_from: Literal["declared", "names"] = "declared"
-    """names: the order of the classes is not declared; they are the sorted names of folders or labels."""
+    """names: the classes are the sorted names of folders or labels, so nobody declared their order."""
     regression_target: str = ""
-    """What the targets are if they are one number, with the unit, such as "age, years"; then there are no classes."""
+    """Name and unit of the targets if they are one number, such as "age, years"; then there are no classes."""
     synthetic: bool = False
-    """True if the images are made, not recorded: every picture and page then says so."""
+    """True if the images are made, not recorded: every picture and page then states it."""
     has_truth: bool = False
     """True if `load` gives the truth of some images at least."""
     unit: str = "patient"
-    """What the groups of its records are, in one word: who or what intervals are drawn over."""
+    """What a group of its records is, in one word: intervals resample these units."""
     records: Sequence[Record]
 
     @cached_property
     def task(self) -> Task:
         """What is predicted of its images; by default from `classes` or `regression_target`. Set it for others."""
-        if self.classes and self.regression_target:
-            raise DataError(
-                f"{type(self).__name__}: targets are classes or the number {self.regression_target!r}, not both"
-            )
+        if self.classes and (number := self.regression_target):
+            raise DataError(f"{type(self).__name__}: targets are classes or the number {number!r}, not both")
         return Task.of_version_1(self.classes, self.regression_target)
 
     @abstractmethod
     def load(self, index: int, rng: torch.Generator) -> Sample:
-        """Return image `index`. Whatever is random must come from `rng`, seeded from (seed, epoch, index).
+        """Return image `index`. All random numbers must come from `rng`, seeded from (seed, epoch, index).
 
         Raises:
             DataError: if the image cannot be read; the message names the file.
         """
 
     def depths(self) -> Sequence[Depths]:
-        """Return what the bits of 16-bit files are, for each collection of files that it is made of.
-
-        They are those of all its splits. `restorekit.FileDataset` knows them.
+        """Return the bits of 16-bit files in all its splits, for each collection of files; see `FileDataset`.
 
         Raises:
             DataError: if files are of different depths and nothing decides.
@@ -526,14 +492,14 @@ class Dataset(ABC):
         return ()
 
     def file(self, index: int) -> Path | None:
-        """The file whose image, as `read_image` gives it, image `index` is or is made from; None if there is none.
+        """The file that image `index` is made from, readable by `read_image`; None if there is none.
 
-        The data check reads such files itself, several at a time, and remembers what it found until a file changes.
+        The data check reads these files itself, several at a time, and keeps the results until a file changes.
         """
         return None
 
     def skipped(self) -> Sequence[tuple[Path, str]]:
-        """Return the files that look like images of this dataset, in any split, and are left out, with the reasons."""
+        """Return files that look like images of this dataset, in any split, but are left out, with the reasons."""
         return []
 
 
@@ -541,24 +507,24 @@ class Degradation(ABC):
     """Degrades images. Severity 0 is the identity; more is worse."""
 
     scale: int = 1
-    """How many times smaller than the image its result is, along every axis; the image's sizes are multiples of it."""
+    """Image size over result size, along every axis; the image's sizes are multiples of it."""
 
     def for_split(self, root: Path | None, split: str) -> Degradation:
         """Return this degradation for the images of a split; called before any is degraded.
 
-        One that needs files reads them now; their relative paths start at `root`. What it takes from recordings, such
-        as noise, must differ from split to split: else a network is tested on noise that it was trained on.
+        One that needs files reads them now; relative paths start at `root`. Noise and the like that it takes from
+        recordings must differ between splits, so that no network is tested on noise of its training.
         """
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that it may draw; those of one draw, if it always draws the same."""
+        """All names that it may draw; by default those of one draw."""
         return tuple(self.draw(torch.Generator().manual_seed(0)))
 
     @abstractmethod
     def draw(self, rng: torch.Generator) -> dict[str, float]:
-        """Draw severities: an ordered mapping of degradation names to severities, for one image."""
+        """Draw the severities of one image, by the names of the degradations, in their order."""
 
     @abstractmethod
     def apply(self, image: Tensor, drawn: Mapping[str, float], rng: torch.Generator) -> Tensor:
@@ -566,35 +532,30 @@ class Degradation(ABC):
 
 
 class Metric(ABC):
-    """A metric. `measure` returns a row for each image; `reduce` returns the score of many rows.
-
-    Because `reduce` takes rows, any subset of images can be scored again without the images: that is what confidence
-    intervals are made of.
-    """
+    """A metric: `measure` returns a row for each image, `reduce` the score of any rows, as intervals need."""
 
     id: str
     """The definition in one line, with its source: printed in every report."""
     better: Literal["higher", "lower", "nearer", "neither"] = "higher"
-    """What is good. nearer: the nearer its values are to those of the good images (domain b), the better, so that the
-    least noise is not the best; such a metric needs nothing but an image. neither: the score says what an image is
-    like, and no checkpoint is chosen by it."""
+    """Which values are good. nearer: those near the values of good images (domain b), so the least noise need not be
+    best; such a metric needs an image alone. neither: the score describes, and selects no checkpoint."""
     unit: str = ""
-    """What the score is counted in, such as "px"; empty for a plain number. The report prints it beside the name."""
+    """The unit of the score, such as "px", which the report prints beside the name; empty for a plain number."""
     needs: Literal["truth", "target"] | None = None
-    """What a batch must know for the metric to be defined; None: nothing, so good images are scored too."""
+    """What a batch must have for the metric to be defined; None: nothing, so good images are scored too."""
     undefined: str = "not defined"
     """What a report prints where the score is NaN: the reason in a few words."""
     biased: bool = False
-    """True: of resampled images it comes out worse or better than of all, so it is reported without an interval."""
+    """True: scores of resampled images are systematically worse or better, so it is reported without an interval."""
     proportion: bool = False
-    """True: the score is a count divided by a count of the same things, such as images. Where all bootstrap resamples
-    are equal, as for 0 of 10, it gets the exact interval (Clopper and Pearson) over patients."""
+    """True: the score is a share of a count, such as of images. Where all bootstrap resamples are equal, as of 0 in 10,
+    it gets the exact interval (Clopper and Pearson) over patients."""
 
     @abstractmethod
     def measure(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> NDArray[np.float64]:
-        """Return one row per image, (B, k), from `image` (B, C, *S), the predictions and the batch.
+        """Return one row per image, (B, k), from `image` (B, C, *S) and the batch.
 
-        `prediction` is what `TaskHead.predict` returned, such as probabilities (B, classes); None without a head.
+        `prediction` is that of `TaskHead.predict`, such as probabilities (B, classes); None without a head.
         """
 
     @abstractmethod
@@ -602,14 +563,13 @@ class Metric(ABC):
         """Return the score of rows (N, k); NaN where it is not defined."""
 
     def parts(self) -> Mapping[str, Metric]:
-        """Return scores that are reported beside this one as NAME_PART, such as that of each label; by default none."""
+        """Return scores reported beside this one as NAME_PART, such as that of each label; by default none."""
         return {}
 
     def marks(self, image: Tensor, prediction: Tensor | None, batch: Batch) -> Sequence[Mapping[str, Sequence[float]]]:
-        """Return the positions that `measure` finds along each signal of `image` (B, C, L), by name.
+        """Return the samples that `measure` finds along each signal of `image` (B, C, L), by name; by default none.
 
-        Places are in samples from 0, below L. Names are display names, such as "beats missed", the same ones for every
-        signal, and drawn in their order by marks of their own; "reference" is where something should be. By default
-        there is nothing to see, and nothing is asked of images and volumes.
+        Their names, such as "beats missed", are the same for all signals and drawn in their order, each with marks of
+        its own; "reference" is where something should be. Called for signals alone.
         """
         return [{} for _ in batch.key]

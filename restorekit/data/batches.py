@@ -28,6 +28,7 @@ from restorekit.core.formats import Intensity
 from restorekit.core.tasks import UNLABELLED
 from restorekit.core.types import Batch, Sample
 from restorekit.data.facts import Facts
+from restorekit.data.rotation import rotate
 from restorekit.data.splits import SIDES, Side, SideName, Splits, TruthOf
 from restorekit.io.files import cache_folder
 from restorekit.io.imagecache import ImageCache
@@ -44,7 +45,7 @@ MEASURED = 32
 
 @dataclass(frozen=True)
 class Fitted:
-    """A sample at the recipe's size and channels, with what its record says."""
+    """A sample at the recipe's size and channels, with the facts of its record."""
 
     sample: Sample
     key: str
@@ -106,7 +107,7 @@ def trained_scale(side: Side, data: Data) -> dict[str, Any] | None:
 
     Args:
         side: the side; up to `MEASURED` of its images, spread over all, are read.
-        data: the recipe's data, which say how images become `data.size`.
+        data: the recipe's data, by which images become `data.size`.
 
     Returns:
         `factor`, the median over images of the geometric mean over axes of the factor by which they are reduced (4 if
@@ -118,7 +119,7 @@ def trained_scale(side: Side, data: Data) -> dict[str, Any] | None:
     size = [round(n * data.augment.load) for n in data.size]
     factors, sizes = [], []
     for position in range(0, len(side), max(1, -(-len(side) // MEASURED))):
-        with suppress(DataError, OSError):  # a file that cannot be read says nothing of scale; training reports it
+        with suppress(DataError, OSError):  # an unreadable file has no scale; training reports it
             native = side.load(position, 0).image.shape[1:]
             ratios = _ratios(native, size, data.fit)
             factors.append(prod(ratios) ** (-1 / len(ratios)))
@@ -183,9 +184,9 @@ def _load(
     if sample.target is not None:
         target = next(pieces)[0]
     elif task.kind == "mask":
-        target = task.blank([n * data.scale // own for n in image.shape[1:]])
+        target = torch.full([n * data.scale // own for n in image.shape[1:]], UNLABELLED)
     else:
-        target = task.tensor(record.target)
+        target = torch.tensor(record.target, dtype=torch.float32 if task.kind == "numbers" else torch.int64)
     own_summary, truth_summary = (None if of is None else of[0] for of in (known, of_truth))
     return Fitted(fitted, record.key, target, record.group, record.source, own_summary, truth_summary)
 
@@ -239,8 +240,8 @@ class _Layer:
     def turned(self, degrees: float) -> _Layer:
         """Return it turned about its middle; classes of pixels that come from outside are not known."""
         if self.image.is_floating_point():
-            return replace(self, image=nd.rotate(self.image[None], degrees)[0])
-        known = nd.rotate(self.image[None].double() - UNLABELLED, degrees, nearest=True)[0]
+            return replace(self, image=rotate(self.image[None], degrees)[0])
+        known = rotate(self.image[None].double() - UNLABELLED, degrees, nearest=True)[0]
         return replace(self, image=(known.round() + UNLABELLED).to(self.image.dtype))
 
     @property
@@ -494,7 +495,7 @@ def _cache(recipe: Recipe) -> Iterator[ImageCache | None]:
 
 
 def cache_note(splits: Splits, data: Data) -> str:
-    """Return what there is to say if the cache cannot hold the training images, as far as they were looked at."""
+    """Return a note if the cache cannot hold the training images, as far as they were examined; else None."""
     if data.cache.place == "none":
         return ""
     seen = [found for name in SIDES for found in splits.looks.get(("train", name), {}).values()]

@@ -2,7 +2,7 @@
 
 `examine` looks at items, whatever they come from: a recipe's datasets, a manifest or a folder. A patient or the same
 pixels in both train and test are leaks, which stop a run; everything else is reported. What could not be looked at is
-listed too: only a check without such a list may say that there is no leak.
+listed too: only a check without such a list shows that there is no leak.
 """
 
 from __future__ import annotations
@@ -505,7 +505,7 @@ def _confounding(items: Sequence[Item], tables: Mapping[str, Any], *, classifies
             sources[item.source][item.label] += 1
     whole = data_warnings.class_and_source("the images", sources, classifies=classifies)
     warnings = data_warnings.data_warnings({"splits": tables}, classifies=classifies)
-    # One sentence for all images says what those of each split and domain would.
+    # One sentence for all images stands for those of each split and domain.
     return [*whole, *(line for line in warnings if not (whole and line.startswith("Class and source")))]
 
 

@@ -154,7 +154,7 @@ class Memory:
         try:
             stat = os.stat(place)
         except OSError:
-            return facts_of(*read_image(path))  # which says what is wrong
+            return facts_of(*read_image(path))  # which reports what is wrong
         of = (place, dims or 0, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         known = self._known(*of)
         if known is not None:

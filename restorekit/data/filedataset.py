@@ -25,7 +25,7 @@ class FileDataset(Dataset):
 
     Args:
         base: the folder.
-        range: the values of black and white, [LOW, HIGH], of every file; None: what each file says.
+        range: the values of black and white, [LOW, HIGH], of every file; None: as each file states.
         format: what the files are; None: the images that restorekit reads itself.
         bits: the significant bits of 16-bit integers, for files that do not state them; None: the values of all files
             decide.
@@ -60,7 +60,7 @@ class FileDataset(Dataset):
             except DataError as error:
                 raise RecipeError(f"dataset: {error}", option="range") from error
         if range is not None and bits is not None:
-            text = "dataset: range and bits both say what black and white are; give one of them"
+            text = "dataset: range and bits both declare black and white; give one of them"
             raise RecipeError(text, option="range")
         if not self._images and (bits is not None or beyond != "refuse"):
             text = "dataset: bits and beyond are for images that restorekit reads itself, not for a format"

@@ -24,18 +24,18 @@ def read_image(
     beyond: Beyond = "refuse",
     bits: int | None = None,
 ) -> tuple[Tensor, Intensity]:
-    """Read a file as (C, *S) float32 in [-1, 1], 1 channel or 3 as it is stored, turned as EXIF says.
+    """Read a file as (C, *S) float32 in [-1, 1], 1 channel or 3 as it is stored, oriented by EXIF.
 
     Args:
-        path: the file; what it is, its content says.
+        path: the file; its content decides its format.
         range: the values of black and white, in the file's own values (after a DICOM or NIfTI rescale). Needed for
-            floating point and for integers of more than 16 bits, unless the file says it; goes before a DICOM window.
+            floating point and for integers of more than 16 bits, unless the file states it; goes before a DICOM window.
         frame: which of several frames, pages or volumes, from 0.
         dims: spatial sizes of a NumPy or NIfTI image: whether a first axis holds channels, a last one of 1 counts.
             None: those that are expected, if any are.
         beyond: values beyond the range are refused, or clipped to it and counted in the `note` of the result.
         bits: the significant bits of 16-bit integers, for files that do not state them. None: all 16, and the `note`
-            of the result says so where a file uses 14 or fewer: it may be dark, or of 12 bits in 16.
+            of the result states where a file uses 14 or fewer: it may be dark, or of 12 bits in 16.
 
     Raises:
         DataError: if it is missing, damaged, of a format that is not read, or its range is unknown or left.

@@ -31,9 +31,9 @@ __all__ = [
     "skipped_files",
 ]
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 MOST_CLASSES = 10
-"""A manifest does not say what its labels are: more numbers than this are a regression target, not classes."""
+"""A manifest does not state the kind of its labels: more numbers than this are a regression target, not classes."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _of_side(side: Side, position: int) -> Tensor:
     return side.load(position, 0).image
 
 
-def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> list[Item]:
+def manifest_items(file: Path, columns: Mapping[str, str] | None, report: Report) -> list[Item]:
     """Return the images that a manifest names, all of them, and read each.
 
     Labels that are more than ten different numbers, and nothing else, are a regression target.
@@ -113,13 +113,13 @@ def manifest_items(file: Path, columns: Mapping[str, str] | None, say: Say) -> l
         DataError: if the manifest cannot be used.
     """
     rows, _ = read_manifest(file, columns)
-    return _with_targets(_read((_of_row(row, file.parent) for row in rows), len(rows), say))
+    return _with_targets(_read((_of_row(row, file.parent) for row in rows), len(rows), report))
 
 
 def listed_folder_items(
-    folder: Path, file: Path, columns: Mapping[str, str] | None, say: Say
+    folder: Path, file: Path, columns: Mapping[str, str] | None, report: Report
 ) -> tuple[list[Item], list[str]]:
-    """Return the images below a folder, with what a manifest in it says of them, and read each.
+    """Return the images below a folder, with the facts of a manifest in it, and read each.
 
     What the manifest leaves open, and images that no row names, are known by their folders, as in `folder_items`.
 
@@ -144,14 +144,14 @@ def listed_folder_items(
         )
     if differing:
         errors.append(
-            f"{file} says another split than the folder of {len(differing)} of {len(rows)} images, such as "
+            f"{file} gives another split than the folder of {len(differing)} of {len(rows)} images, such as "
             f"{differing[0].name} ({differing[0].split}): only the manifest's splits were checked"
         )
-    return _with_targets(_read(found, len(found), say)), errors
+    return _with_targets(_read(found, len(found), report)), errors
 
 
 def _completed(item: Item, place: Item) -> Item:
-    """Return an item with what its folder says where a manifest says nothing, if the folder is one of a split."""
+    """Return an item with the facts of its folder where a manifest has none, if the folder is one of a split."""
     if place.split is None:
         return item
     return replace(
@@ -160,7 +160,7 @@ def _completed(item: Item, place: Item) -> Item:
 
 
 def depth_lines(items: Iterable[Item]) -> tuple[list[str], list[str]]:
-    """Return what the values of all 16-bit files say of their bits, in a line, and why they say nothing, in another."""
+    """Return the bits of all 16-bit files by their values, as a line, and why they are unknown, as another."""
     files = [item.file for item in items if item.file is not None and item.error is None and _may_be_deep(item)]
     try:
         return [*filter(None, [decide(survey(files)).sentence()])], []
@@ -206,7 +206,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def folder_items(folder: Path, say: Say) -> list[Item]:
+def folder_items(folder: Path, report: Report) -> list[Item]:
     """Return the images below a folder, and read each.
 
     Splits are folders called train, val and test, or another word for these, with A or B behind the name where there
@@ -219,7 +219,7 @@ def folder_items(folder: Path, say: Say) -> list[Item]:
     paths = find_images(folder)
     if not paths:
         raise DataError("; ".join([f"{folder}: holds no image", *skipped_files(skipped_images(folder))]))
-    return list(_read((_placed(path, path.relative_to(folder)) for path in paths), len(paths), say))
+    return list(_read((_placed(path, path.relative_to(folder)) for path in paths), len(paths), report))
 
 
 def _placed(path: Path, inner: Path) -> Item:
@@ -237,11 +237,11 @@ def _of_file(path: Path) -> Callable[[], Tensor]:
     return lambda: torch.from_numpy(read_image(path)[0])
 
 
-def _read(items: Iterable[Item], count: int, say: Say) -> Iterator[Item]:
+def _read(items: Iterable[Item], count: int, report: Report) -> Iterator[Item]:
     with remembering() as memory:
         for at, item in enumerate(items):
             if at % 100 == 0 and at:
-                say(f"read {at} of {count} images")
+                report(f"read {at} of {count} images")
             assert item.file is not None
             try:
                 seen = memory.read(item.file)

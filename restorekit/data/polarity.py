@@ -127,7 +127,7 @@ def opened_leaves(spec: AnyRecipe, parts: Parts, name: SideName) -> Iterator[tup
         try:
             made = spec.part(parts, *place) if place == ("data", name) else parts.resolve("dataset", part)
             yield place, made(root, "train")
-        except Exception:  # its data may not be there yet; whatever is wrong, a run says
+        except Exception:  # its data may not be there yet; a run reports what is wrong
             if place in lacking:
                 yield place, None
 

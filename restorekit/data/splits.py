@@ -269,7 +269,7 @@ def listed(recipe: AnyRecipe, parts: Parts) -> Splits:
             _check_targets(name, dataset)
             sides[split, name] = Side(name, dataset, tuple(range(len(dataset.records))), domain)
     if data.b_is_truth and len(sides["train", "a"]) and not sides["train", "a"].dataset.has_truth:
-        why = f"same needs a dataset of a that knows the truth of its images, such as degraded; got {data.a.name}"
+        why = f"same needs a dataset of a that has the truth of its images, such as degraded; got {data.a.name}"
         raise IncompatibleRecipeError(recipe, (("data", "b"), why))
     _check_tasks(sides["train", "a"], sides["train", "b"])
     if data.val is not None:
@@ -294,7 +294,7 @@ def depth_notes(recipe: AnyRecipe, parts: Parts) -> list[str]:
         return opened(recipe, parts).depth_notes()
     except DepthError:
         raise
-    except RestorekitError:  # what else is wrong with the data, opening them for a run says
+    except RestorekitError:  # opening them for a run reports what else is wrong with the data
         return []
 
 
@@ -310,7 +310,7 @@ def read_splits(recipe: AnyRecipe, splits: Splits, *, verify: Callable[[str], No
         recipe: the recipe.
         splits: its datasets, as `listed` opens them.
         verify: if given, every recorded image is read once before anything is trained, and this is called with a
-            line of progress now and then. What cannot be read is refused, or skipped, as `data.unreadable` says.
+            line of progress now and then. Unreadable images are refused or skipped, by `data.unreadable`.
 
     Raises:
         DataError: if the depths of the sides differ, images cannot be read, or, before a training, no training image
@@ -407,7 +407,7 @@ def _places(listing: str) -> dict[tuple[str, str], str]:
     return {(row["domain"], row["path"]): row["split"] for row in csv.DictReader(io.StringIO(listing, newline=""))}
 
 
-def look(splits: Splits, say: Callable[[str], None]) -> Splits:
+def look(splits: Splits, report: Callable[[str], None]) -> Splits:
     """Read every image once; of synthetic images the first alone."""
     looks: dict[tuple[str, SideName], dict[int, Facts | DataError]] = {}
     with remembering() as memory:
@@ -416,7 +416,7 @@ def look(splits: Splits, say: Callable[[str], None]) -> Splits:
             todo = range(min(1, len(side)) if side.dataset.synthetic else len(side))
             for position in todo:
                 if position % 100 == 0 and position:
-                    say(f"checked {position} of {len(todo)} {key[0]} images of data.{side.name}")
+                    report(f"checked {position} of {len(todo)} {key[0]} images of data.{side.name}")
                 try:
                     seen[side.indices[position]] = side.facts(position, memory)
                 except DataError as error:

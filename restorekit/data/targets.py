@@ -23,7 +23,7 @@ def target_cells(task: Task, target: Target) -> list[str]:
     """Return a target as the columns `truths` hold it, empty where it is not known."""
     if task.kind == "mask":
         return []
-    return [_cell(task, value) if task.knows(value) else "" for value in task.values(target)]
+    return [_cell(task, value) if task.is_known(value) else "" for value in task.values(target)]
 
 
 def read_target(task: Task, cells: Sequence[str]) -> Target:
@@ -44,7 +44,7 @@ def target_text(task: Task, target: Target) -> str:
         return ", ".join(name for name, value in zip(task.names, values, strict=True) if value == 1) or "none"
     if task.kind == "numbers" and len(values) > 1:
         pairs = zip(task.names, values, strict=True)
-        return "; ".join(f"{name}: {value:.6g}" for name, value in pairs if task.knows(value))
+        return "; ".join(f"{name}: {value:.6g}" for name, value in pairs if task.is_known(value))
     return target_cells(task, target)[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "in_decibels",
     "interval",
     "label",
+    "listed",
     "number",
     "p_value",
     "percent",
@@ -45,6 +46,11 @@ _REASONS = {
 """Reasons why there is no interval, as runs of version 1.0 wrote them, in today's words."""
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _MINUS = "\u2212"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence: "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def label(name: str) -> str:
@@ -123,7 +129,7 @@ def interval(entry: Any, metric: str = "") -> str:
 def bounds(entry: Any, metric: str = "") -> str:
     """Return the interval, or why there is none: "no interval: one patient"; the empty string where it is not known.
 
-    An exact interval says so, for it is not one of the bootstrap.
+    An exact interval is marked, for it is not one of the bootstrap.
     """
     if not isinstance(entry, Mapping):
         return ""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from restorekit.core.errors import either, listed
-from restorekit.data.text import split_word
+from restorekit.core.errors import either
+from restorekit.data.text import listed, split_word
 
 __all__ = [
     "class_and_source",

@@ -1,1 +1,1 @@
-"""Installed plugins: found by entry point, imported when one of their parts is asked for."""
+"""Installed plugins: found by entry point, imported when one of their parts is used."""

@@ -1,7 +1,7 @@
 """Does the class of an image survive restoration? An audit classifier predicts it before and after.
 
 The audit classifier is a run of its own: a classifier of another architecture, trained by the same loop on good and
-poor images alike. What it says of a test image and of its restoration is compared, image by image.
+degraded images alike. Its predictions for a test image and for its restoration are compared, image by image.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Seen:
 
 
 def audit(
-    run: Experiment, classifier: Run, split: str = "test", *, say: Callable[[str], None] = lambda line: None
+    run: Experiment, classifier: Run, split: str = "test", *, report: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Classify a split before and after restoration; write scores/audit.json and .csv of the run.
 
@@ -77,7 +77,7 @@ def audit(
     """
     check_fit(run, classifier, split)
     steps = [one.load()["step"] for one in (run, classifier)]
-    seen = _look(run, classifier, split, say)
+    seen = _look(run, classifier, split, report)
     unit = unit_word(seen.groups, run.images.unit)
     over = resamples(units(seen.groups), run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "audit"), unit)
     found = {"step": steps[0], "judge_step": steps[1], **_summary(run, classifier, split, seen, over)}
@@ -184,14 +184,14 @@ def _units_of(listing: str) -> dict[str, set[tuple[bool, str]]]:
     return found
 
 
-def _look(run: Experiment, classifier: Run, split: str, say: Callable[[str], None]) -> _Seen:
+def _look(run: Experiment, classifier: Run, split: str, report: Callable[[str], None]) -> _Seen:
     seen = _Seen()
     with run.evaluating(), classifier.evaluating():
         for batch in run.images.scoring(split):
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             _note(classifier, seen, moved, output.image.float())
-            say(f"{len(seen.keys)} of {run.images.sizes[split]} images classified")
+            report(f"{len(seen.keys)} of {run.images.sizes[split]} images classified")
     if len(seen.predictions.get("truth", [])) < len(seen.keys):
         # A score of some of the images would not be the split's.
         seen.predictions.pop("truth", None)
@@ -370,7 +370,7 @@ def _table(seen: _Seen, domain: Domain) -> str:
     contrasts = {which: values for which, values in seen.contrasts.items() if np.isfinite(values).any()}
     writer.writerow(["key", "group", "class", *names, *(f"{which}_contrast" for which in contrasts)])
     for i, key in enumerate(seen.keys):
-        said = [str(float(p)) for of in seen.predictions.values() for p in of[i]]
+        cells = [str(float(p)) for of in seen.predictions.values() for p in of[i]]
         inside = [f"{values[i]:.6g}" for values in contrasts.values()]
-        writer.writerow([key, seen.groups[i] or "", target_text(domain.task, seen.targets[i]), *said, *inside])
+        writer.writerow([key, seen.groups[i] or "", target_text(domain.task, seen.targets[i]), *cells, *inside])
     return stream.getvalue()

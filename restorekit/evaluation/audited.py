@@ -22,12 +22,12 @@ NEAR = 1e-3
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Audited:
     """scores/audit.csv, in the order of the keys."""
 
     classes: tuple[str, ...]
     truth: NDArray[np.str_]
-    poor: Values
+    degraded: Values
     """(N, classes): the audit classifier's probabilities before restoration."""
     restored: Values
 
@@ -43,12 +43,12 @@ def with_audit(methods: Sequence[Method]) -> tuple[list[Method], str]:
     Raises:
         DataError: if an audit cannot be read.
     """
-    said = {run.folder: _read(run) for method in methods for run in method.runs if run.restores}
-    known = {folder: one for folder, one in said.items() if one is not None}
+    audits = {run.folder: _read(run) for method in methods for run in method.runs if run.restores}
+    known = {folder: one for folder, one in audits.items() if one is not None}
     if not known:
         return [*methods], ""
     first = next(iter(known))
-    for folder, one in said.items():
+    for folder, one in audits.items():
         if one is None:
             return [*methods], f"{folder} was not audited as it is now, and {first} was"
         if not _alike(known[first], one):
@@ -57,12 +57,12 @@ def with_audit(methods: Sequence[Method]) -> tuple[list[Method], str]:
     return [replace(method, runs=of) for method, of in zip(methods, runs, strict=True)], ""
 
 
-def _alike(one: _Said, other: _Said) -> bool:
-    same = one.classes == other.classes and one.poor.shape == other.poor.shape
-    return same and np.allclose(one.poor, other.poor, rtol=0, atol=NEAR)
+def _alike(one: _Audited, other: _Audited) -> bool:
+    same = one.classes == other.classes and one.degraded.shape == other.degraded.shape
+    return same and np.allclose(one.degraded, other.degraded, rtol=0, atol=NEAR)
 
 
-def _read(run: Scored) -> _Said | None:
+def _read(run: Scored) -> _Audited | None:
     """Return the audit of the run's scored weights; None where there is none."""
     summary, table = (run.folder / "scores" / f"audit.{kind}" for kind in ("json", "csv"))
     if not summary.is_file() or not table.is_file():
@@ -71,26 +71,26 @@ def _read(run: Scored) -> _Said | None:
         if json.loads(summary.read_text("utf-8"))["step"] != run.scores["step"]:
             return None
         with table.open(newline="", encoding="utf-8") as stream:
-            return _said(sorted(csv.DictReader(stream), key=lambda row: row["key"]), run.test.keys)
+            return _audited(sorted(csv.DictReader(stream), key=lambda row: row["key"]), run.test.keys)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{table}: is no audit of {run.folder} ({error}); restorekit audit {run.folder}") from error
 
 
-def _said(rows: list[dict[str, str]], keys: Sequence[str]) -> _Said:
+def _audited(rows: list[dict[str, str]], keys: Sequence[str]) -> _Audited:
     if [row["key"] for row in rows] != [*keys]:
         raise ValueError("it is of other images than the scores")
     classes = [head.removeprefix("poor_p_") for head in rows[0] if head.startswith("poor_p_")]
-    poor, restored = (
+    degraded, restored = (
         np.array([[float(row[f"{which}_p_{name}"]) for name in classes] for row in rows])
         for which in ("poor", "restored")
     )
-    return _Said(tuple(classes), np.array([row["class"] for row in rows]), poor, restored)
+    return _Audited(tuple(classes), np.array([row["class"] for row in rows]), degraded, restored)
 
 
-def _with(run: Scored, said: _Said | None) -> Scored:
-    if said is None:
+def _with(run: Scored, audit: _Audited | None) -> Scored:
+    if audit is None:
         return run
-    columns = dict(_columns(said))
+    columns = dict(_columns(audit))
     entries = {name: _entry(definition, values) for name, (definition, values) in columns.items()}
     table = replace(
         run.test, columns={**run.test.columns, **{f"{name}_restored": values for name, (_, values) in columns.items()}}
@@ -98,14 +98,14 @@ def _with(run: Scored, said: _Said | None) -> Scored:
     return replace(run, test=table, scores={**run.scores, "metrics": {**run.scores["metrics"], **entries}})
 
 
-def _columns(said: _Said) -> Iterator[tuple[str, tuple[str, Values]]]:
+def _columns(audit: _Audited) -> Iterator[tuple[str, tuple[str, Values]]]:
     """Yield name, definition and (N,) values: 1, 0, or NaN where the image does not count."""
-    names = np.array(said.classes)
-    before, after = names[said.poor.argmax(1)], names[said.restored.argmax(1)]
+    names = np.array(audit.classes)
+    before, after = names[audit.degraded.argmax(1)], names[audit.restored.argmax(1)]
     meaning = "share of images for which the audit classifier predicts the same class before and after restoration"
     yield "audit_agrees", (meaning, (before == after).astype(np.float64))
-    for name in said.classes:
-        counts = (said.truth == name) & (before == name)
+    for name in audit.classes:
+        counts = (audit.truth == name) & (before == name)
         meaning = f"share of the {name} images recognised before restoration that the audit classifier still recognises"
         yield f"audit_keeps_{name}", (meaning, np.where(counts, (after == name).astype(np.float64), np.nan))
 

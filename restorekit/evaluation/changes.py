@@ -1,7 +1,7 @@
 """The change of a score by restoration, classified once for every sentence about it.
 
-It reads the numbers that the tables show (the means of poor, restored and good images, the interval of the gain, the
-distance to the good images and its interval), so that a sentence cannot say other than the table.
+It reads the numbers of the tables (the means of degraded, restored and good images, the interval of the gain, the
+distance to the good images and its interval), so that a sentence cannot contradict the table.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Place = Literal["nearer", "farther", "mixed", "same", "untested", "absent"]
 Side = Literal["", "below", "above"]
 
 FEW_GOOD = 5
-"""Below so many good images, nothing is said of what lies beyond all of them."""
+"""Below this number of good images, no sentence compares with their extremes."""
 OVER_SMOOTHED = {("noise_level", "below"), ("resolution_level", "below"), ("blur_level", "above")}
 """A smoothing filter moves images there: less noise, less detail or more blur than any good image has."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """How poor images differ from what restoration made of them, by one score. same: no significant difference."""
+    """How restored images differ from the degraded ones, by one score. same: no significant difference."""
 
     direction: Direction
     """Of the mean: the side of zero on which the interval of the gain lies. untested: there is no interval."""
     quality: Quality
-    """Whether that is better, by `Metric.better`. undirected: the metric does not say what is better."""
+    """Whether that is better, by `Metric.better`. undirected: the metric does not state what is better."""
     place: Place
     """Nearer to the good images, or farther from them. mixed: the mean moved one way, the distribution the other.
 
@@ -39,7 +39,7 @@ class Change:
     changed significantly and moved towards or out of the interval of the good images' mean. absent: no good images.
     """
     past: bool = False
-    """The restored mean is on the other side of the good images' mean than the poor one, outside its interval."""
+    """The restored mean is on the other side of the good images' mean than the degraded one, outside its interval."""
     beyond: Side = ""
     """The median restored image is below, or above, every good image."""
 

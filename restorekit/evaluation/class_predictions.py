@@ -245,7 +245,7 @@ def _decided(chances: Values, cut: float | None) -> Values:
 def cases(found: Comparison) -> list[Case]:
     """Return the test images on which methods disagree, the most evenly split first, then the farthest apart.
 
-    A method with several seeds says the mean of their probabilities.
+    A method with several seeds predicts the mean of their probabilities.
     """
     if len(found.predicting) < 2:
         return []

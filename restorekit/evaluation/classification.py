@@ -1,6 +1,6 @@
 """How well classes are predicted: the formulas, for one set of images or for thousands of weightings of it at once.
 
-A weighting says how often each image counts: a bootstrap resample is one. No library scores many of them in one call,
+A weighting is how often each image counts: a bootstrap resample is one. No library scores many of them in one call,
 which is why the formulas stand here; tests hold them against scikit-learn and torchmetrics. Of two classes the last is
 the positive one. Of more, each is scored against the rest and the score is the plain mean over classes. A ratio that
 has nothing to divide by is NaN, never 0.
@@ -74,8 +74,8 @@ def summed(name: str, chances: Values, target: NDArray[np.int64]) -> tuple[Value
         terms = np.eye(BINS)[at] * (sure - right)[:, None]
         return np.concatenate([terms, np.ones((len(terms), 1))], axis=1), _calibration_error
     of = np.array(_scored(classes))
-    said, true = chances.argmax(1)[:, None] == of, target[:, None] == of
-    counts = np.stack([said & true, said & ~true, ~said & ~true, ~said & true], axis=-1)
+    predicted, true = chances.argmax(1)[:, None] == of, target[:, None] == of
+    counts = np.stack([predicted & true, predicted & ~true, ~predicted & ~true, ~predicted & true], axis=-1)
     return counts.astype(np.float64), _every if name == "accuracy" and classes > 2 else _rate(name)
 
 

@@ -323,12 +323,12 @@ def _dropped(runs: Sequence[Scored]) -> dict[str, Path]:
     A run without a head lacks no score of predictions, one that hands images through none of images; those of Table II
     come from the rows.
     """
-    telling = any(run.test.classes for run in runs)
+    classifies = any(run.test.classes for run in runs)
     lacking: dict[str, Path] = {}
     for name, entry in _entries(runs).items():
         able = [run for run in runs if run.may_have(of_predictions=_of_predictions(name, entry))]
         without = [run.folder for run in able if name not in run.scores["metrics"]]
-        if without and not (telling and name in TABLE):
+        if without and not (classifies and name in TABLE):
             lacking[name] = without[0]
     return lacking
 
@@ -526,7 +526,7 @@ def _check_stored_score(run: Scored, name: str, value: float) -> None:
     written = (entry.get("score") or entry.get("restored") or {}).get("value") if entry else None
     if written is not None and not abs(written - value) < NEAR * max(1, abs(written)):
         raise DataError(
-            f"{run.folder}: scores/test.json says {name} {written:.4f}, the rows of test.csv {value:.4f}: "
+            f"{run.folder}: scores/test.json has {name} {written:.4f}, the rows of test.csv {value:.4f}: "
             f"they are not of one evaluation; restorekit evaluate {run.folder}"
         )
 

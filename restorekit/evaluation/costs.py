@@ -150,12 +150,12 @@ def order(
                     begun = found["begun"]
                 else:
                     yield {**begun, **found} if "error" in found else found
-            said = child.stderr.read().strip().splitlines()
+            lines = child.stderr.read().strip().splitlines()
             if child.wait() < 0:
                 killed = f"the process was killed (signal {-child.returncode}), most likely out of memory"
                 yield {**begun, "error": killed}
             elif child.returncode:
-                yield {**begun, "error": said[-1] if said else f"the process ended with exit code {child.returncode}"}
+                yield {**begun, "error": lines[-1] if lines else f"the process ended with exit code {child.returncode}"}
         finally:
             child.kill()
 

@@ -91,17 +91,17 @@ def grid(sets: Sequence[Values], aim: Values, most: int = STEPS) -> Grid:
 def distances(
     values: Mapping[str, Values], over: Resamples, over_good: Resamples, confidence: float
 ) -> dict[str, Any] | None:
-    """Return how far poor and restored images are from good ones, by `distance`.
+    """Return how far degraded and restored images are from good ones, by `distance`.
 
     Args:
-        values: of "poor", "restored" and "good" images, (N,) each; poor and restored are the same images.
-        over: resamples of the poor and the restored images.
+        values: of "poor", "restored" and "good" images, (N,) each; "poor" are the degraded images of the restored ones.
+        over: resamples of the degraded and the restored images.
         over_good: as many resamples of the good ones.
         confidence: of the interval.
 
     Returns:
         "poor" and "restored", in the score's unit, and "low" and "high" of what restoration added to the distance,
-        None where the poor or the good images are of one unit, which "why" then names; None where a score is defined
+        None where degraded or good images are of one unit, which "why" then names; None where a score is defined
         for no image.
     """
     if not all(np.isfinite(one).any() for one in values.values()):

@@ -53,7 +53,7 @@ TARGETS = {"none": "class", "class": "class", "labels": "label", "numbers": "num
 GAINS = {"poor": "gain", "baseline": "over_baseline"}
 """What restored images are compared with, and how the difference is called."""
 GOOD = 500
-"""Good images that are scored beside the poor ones, at most: evenly spread over their split."""
+"""Good images that are scored beside the degraded ones, at most: evenly spread over their split."""
 SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles that describe the spread of a score over images."""
 
@@ -173,7 +173,9 @@ def all_metrics(run: Experiment) -> dict[str, Metric]:
     return {**run.metrics, **{name: make(domain) for name, make in levels.items() if name not in run.metrics}}
 
 
-def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def evaluate(
+    run: Experiment, split: str = "test", *, report: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """Score a split with the kept checkpoint and write scores/SPLIT.json, .csv and .png, of test also pictures/.
 
     Where PSNR against a known truth is scored, SPLIT.json has as `harm` the share of images that lost more than 0.5 dB,
@@ -193,8 +195,8 @@ def evaluate(run: Experiment, split: str = "test", *, say: Callable[[str], None]
     if run.baseline is not None:
         run.fit_to_training_images(run.baseline)
     metrics = all_metrics(run)
-    seen = _measure(run, split, metrics, before=True, say=say)
-    say("intervals")
+    seen = _measure(run, split, metrics, before=True, report=report)
+    report("intervals")
     unit = unit_word(seen.groups, run.images.unit)
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
@@ -295,7 +297,7 @@ def _measure(
     metrics: Mapping[str, Metric],
     *,
     before: bool,
-    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> _Measured:
     seen = _Measured(metrics)
     with run.evaluating():
@@ -304,7 +306,7 @@ def _measure(
             output = restored(run, moved)
             _measure_batch(run, seen, moved, output, before=before)
             seen.who(batch)
-            say(f"{len(seen.keys)} of {run.images.sizes[split]} images scored")
+            report(f"{len(seen.keys)} of {run.images.sizes[split]} images scored")
     seen.finish()
     return seen
 
@@ -338,7 +340,7 @@ def targets(batch: Batch, task: Task) -> list[Target]:
 
 
 def measure_good(run: Experiment, split: str, metrics: Mapping[str, Metric]) -> tuple[str, _Measured] | None:
-    """Score good images, and say of which split: that one, or else validation or training. None: nothing to score."""
+    """Score good images of that split, else of validation or training; return the split. None: nothing to score."""
     chosen = {name: metric for name, metric in metrics.items() if metric.needs is None}
     there = [name for name in (split, "val", "train") if run.images.good_sizes.get(name)]
     if not chosen or not there:
@@ -584,12 +586,12 @@ def _table(seen: _Measured, task: Task) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "source", *truths(task), *heads, *single])
     for i, key in enumerate(seen.keys):
-        said = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
+        cells = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
         if "called" in heads:
-            said.insert(0, predicted_text(task, seen.predictions[i].tolist()))
+            cells.insert(0, predicted_text(task, seen.predictions[i].tolist()))
         values = [f"{column[i]:.6g}" for column in single.values()]
         truth = target_cells(task, seen.targets[i])
-        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", *truth, *said, *values])
+        writer.writerow([key, seen.groups[i] or "", seen.sources[i] or "", *truth, *cells, *values])
     return stream.getvalue()
 
 

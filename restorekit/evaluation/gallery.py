@@ -41,13 +41,13 @@ def evenly(count: int, most: int = SHOWN) -> list[int]:
 
 
 def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, synthetic: bool = False) -> None:
-    """Write a PNG file each of poor, restored, the change, and where it is known the truth; last the table of them.
+    """Write a PNG file each of degraded, restored, the change, and where it is known the truth; last the table of them.
 
     Args:
         folder: where; what stood there of an earlier evaluation counts no more.
         images: by column, (B, C, *S) in [-1, 1].
         keys: B names.
-        synthetic: the images are phantoms. Their files say so, in their names and within; the pictures stay bare, so
+        synthetic: the images are phantoms. Their files state it, in their names and within; the pictures stay bare, so
             that they can be laid side by side.
     """
     (folder / INDEX).unlink(missing_ok=True)  # a kill leaves no table, and without it there are no pictures
@@ -60,7 +60,7 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, sy
         shown = {name: images[name][i].float().cpu().numpy() for name in columns}
         names = [f"{i}_{column}{SYNTHETIC if synthetic else ''}.png" for column in columns]
         for name, column in zip(names, columns, strict=True):
-            (folder / f"{i}_{column}.png").unlink(missing_ok=True)  # of a version that did not say so
+            (folder / f"{i}_{column}.png").unlink(missing_ok=True)  # of a version that did not state it
             draw_picture(folder / name, shown[column], like=shown.get("poor"), about=PHANTOM if synthetic else "")
         rows.writerow([key, *names])
     write_text(folder / INDEX, stream.getvalue())

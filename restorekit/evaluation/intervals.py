@@ -1,7 +1,7 @@
 """Bootstrap intervals: percentiles of a score over resamples of patients where they are known, else of images.
 
 Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 (clustered data) and 13 (percentiles). A score
-that needs one unit, as the AUROC of a single positive patient does, has no interval: it says nothing of others like
+that needs one unit, as the AUROC of a single positive patient does, has no interval: it shows nothing of others like
 that one. Where all resamples are equal, as where no positive image was predicted positive, a width of 0 would look like
 certainty. A proportion then gets the exact binomial interval (Clopper and Pearson) over units, each counted once
 however many images it has; another score has none.
@@ -180,7 +180,7 @@ def estimate(
 ) -> dict[str, Any] | None:
     """Return a score of all rows with its interval: "value", "low" and "high"; None where it is no number.
 
-    Where there is no interval, low and high are None, and "why" says it in words: "one patient". Where the interval is
+    Where there is no interval, low and high are None, and "why" is the reason: "one patient". Where the interval is
     the exact one, "exact" is the number of units that it is of.
 
     Args:

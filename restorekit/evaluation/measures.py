@@ -62,7 +62,7 @@ _FLATTEST = 0.1
 _FLATTEST_BIAS = 0.85
 """That quantile for white noise of standard deviation 1."""
 _ENOUGH = 16
-"""Blocks from which such a quantile says something."""
+"""Blocks from which such a quantile is meaningful."""
 _NARROW, _WIDE = 1.0, 2.5
 """Standard deviations of the two Gaussians through which edges are seen."""
 _DIFFERENCE = 1 / 3
@@ -132,7 +132,7 @@ def noise(look: Look) -> float:
     """Standard deviation of the noise, as if it were white, in fractions of the full range; 0 or more.
 
     Immerkaer's kernel, the second difference along both axes (doi:10.1006/cviu.1996.0060), takes structure away. Its
-    root mean square says the noise of a block, the median over blocks that of the image. Clipping makes noise look
+    root mean square is the noise of a block, the median over blocks that of the image. Clipping makes noise look
     smaller: each block is corrected by the law of a Gaussian that is clipped at one end (Foi 2009,
     doi:10.1016/j.sigpro.2009.04.035), and blocks that are mostly clipped are left out. JPEG and resizing take the
     finest noise away: so the same is done at half the resolution in the flattest tenth of the blocks, as texture would

@@ -25,7 +25,7 @@ __all__ = ["Method", "Scored", "find_runs", "methods", "read_run"]
 
 Json = Mapping[str, Any]
 
-LABELS = ("name", "seed", "needs", "paper", "paper_note", "variants", "variant", "watch")
+LABELS = ("name", "seed", "needs", "paper", "paper_note", "variants", "variant", "loggers", "watch")
 HOUSEKEEPING = (
     *("data.root", "data.cache", "data.workers", "data.unreadable"),
     *("train.log_every", "train.save_every", "train.sample_every"),
@@ -35,7 +35,7 @@ HOUSEKEEPING = (
 FOR_THE_BEST = ("train.best", "train.score_every")
 """Keys that matter only where the best checkpoint is kept."""
 RANKING = ("higher", "lower", "nearer")
-"""What `Metric.better` may say of a metric that can name the best checkpoint."""
+"""Values of `Metric.better` of a metric that can name the best checkpoint."""
 NO_PIXELS = ("root", "path", "file", "images", "labels", "train", "val", "count")
 """Options of datasets that make no test pixel: where files lie, and how much is trained and validated on."""
 
@@ -208,7 +208,7 @@ def methods(runs: Sequence[Scored], *, allow_unequal: bool = False) -> list[Meth
         allow_unequal: take methods that were trained with other seeds than each other.
 
     Raises:
-        DataError: if the runs cannot be compared; a line says why.
+        DataError: if the runs cannot be compared, with the reason.
     """
     for run in runs[1:]:
         _check_same_task(runs, run)
@@ -277,12 +277,12 @@ def _settings(run: Scored) -> dict[str, Any]:
 
 
 def _half(run: Scored) -> Any:
-    """The half of the training patients that it was trained on, as `Recipe.half` says, of a recipe of any version."""
+    """The half of the training patients that it was trained on, as `Recipe.half`, of a recipe of any version."""
     return _get(run.recipe, "data.half") or ("first" if _get(run.recipe, "audit.name") == "split" else None)
 
 
 def _best(run: Scored) -> Any:
-    """The metric that names the best checkpoint: `train.best`, else the first that knows what is better."""
+    """The metric that names the best checkpoint: `train.best`, else the first with a direction."""
     listed = [str(metric.get("name")) for metric in _get(run.recipe, "evaluate.metrics") or ()]
     usable = (name for name in listed if run.scores["metrics"].get(name, {}).get("better") in RANKING)
     return _get(run.recipe, "train.best") or next(usable, None)
@@ -333,8 +333,8 @@ def _check_same_task(runs: Sequence[Scored], run: Scored) -> None:
     predicting = next((other for other in runs if other.task != Task()), None)
     if predicting is None or run.task in (predicting.task, Task()):
         return
-    said = [_task_words(other) for other in (predicting, run)]
-    raise DataError(f"{predicting.folder} and {run.folder}: have other tasks: {said[0]}; {said[1]}")
+    tasks = [_task_words(other) for other in (predicting, run)]
+    raise DataError(f"{predicting.folder} and {run.folder}: have other tasks: {tasks[0]}; {tasks[1]}")
 
 
 def _task_words(run: Scored) -> str:
@@ -378,7 +378,7 @@ def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
         if differing.any():
             i = int(np.argmax(differing))
             raise DataError(
-                f"{where}: {int(differing.sum())} of {len(mine)} poor test images have equal keys but other pixels, "
+                f"{where}: {int(differing.sum())} of {len(mine)} test images have equal keys but other pixels, "
                 f"such as {first.test.keys[i]!r}: {name} is {mine[i]:.5g} and {theirs[i]:.5g}"
             )
 
@@ -387,11 +387,12 @@ def _check_same_making(first: Scored, run: Scored, where: str) -> None:
     whole = first.synthetic or run.synthetic
     mine, theirs = (_making(one, whole=whole) for one in (first, run))
     for key in sorted(mine.keys() | theirs.keys()):
-        said = [json.dumps(one[key]) if key in one else "not set" for one in (mine, theirs)]
-        if said[0] != said[1]:
+        values = [json.dumps(one[key]) if key in one else "not set" for one in (mine, theirs)]
+        if values[0] != values[1]:
             why = "; with fresh: true the seed draws them: give runs of one seed" if key == "seed" else ""
             raise DataError(
-                f"{where}: were tested on images that were made in another way: {key} is {said[0]} and {said[1]}{why}"
+                f"{where}: were tested on images that were made in another way: {key} is {values[0]} and "
+                f"{values[1]}{why}"
             )
 
 

@@ -278,7 +278,7 @@ def slower_though_smaller(profile: Profile) -> list[str]:
 
 
 def table(profile: Profile) -> Table:
-    """Return what was found so far, with the machine, what was measured how, and what the numbers say, beneath."""
+    """Return what was found so far, with the machine, the methods, and conclusions from the numbers, beneath."""
     faulty = profile.failed
     published = any(row.paper for row in profile)
     head = ["network", "does", "parameters", *(["published"] if published else []), "multiply-adds"]

@@ -63,7 +63,11 @@ def _able(found: Mapping[str, Any]) -> Iterator[str]:
     if entry.get("poor"):
         values = ", ".join(
             f"{with_interval(entry[which], name, found['confidence'])} on {what}"
-            for which, what in (("poor", "poor images"), ("restored", "restored ones"), ("truth", "the clean truth"))
+            for which, what in (
+                ("poor", "degraded images"),
+                ("restored", "restored ones"),
+                ("truth", "the clean truth"),
+            )
             if entry.get(which)
         )
         yield f"Its {LABELS[name]} is {values}."
@@ -91,7 +95,7 @@ def _doubt(found: Mapping[str, Any]) -> str:
     if poor["low"] is None and poor["why"] != ALIKE:
         return f"its {LABELS[name]} rests on {poor['why']} alone, so the audit classifier itself may be guessing"
     if (poor["value"] if poor["low"] is None else poor["low"]) <= found["chance"][name]:
-        return f"by its {LABELS[name]} on poor images, the classifier itself may be guessing"
+        return f"by its {LABELS[name]} on degraded images, the classifier itself may be guessing"
     return ""
 
 
@@ -153,7 +157,7 @@ class _Harm:
 
 
 def _harms(found: Mapping[str, Any]) -> Iterator[_Harm]:
-    """Yield the harm in both ways, each bound the one that says less.
+    """Yield the harm in both ways, each bound the more cautious one.
 
     At least: of the exact bounds, which take images for independent but hold for few of them, and of the bootstrap's by
     patient, of what was lost less what was gained: a classifier that wavers at its threshold proves nothing. At most:

@@ -64,18 +64,18 @@ def passes(text: str) -> range:
 
 
 def evaluate_iterations(
-    run: Experiment, times: Sequence[int], split: str = "test", *, say: Callable[[str], None] = lambda line: None
+    run: Experiment, times: Sequence[int], split: str = "test", *, report: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Measure the images of a split after each number of passes; write scores/times.json and .csv, or SPLIT_times.
 
-    After 0 passes an image is as given, and its class is that which `evaluate` scores: what the head says of the
-    image, not of what became of it.
+    After 0 passes an image is as given, and its class is that which `evaluate` scores: the head's prediction for the
+    image, not for its restoration.
 
     Args:
         run: a trained run.
         times: numbers of passes, ascending.
         split: whose images.
-        say: called with the progress.
+        report: called with a line for each report of progress.
 
     Raises:
         DataError: if the split has no images, or the run hands its images through.
@@ -90,8 +90,8 @@ def evaluate_iterations(
     with run.evaluating():
         for batch in run.images.scoring(split):
             _measure(run, seen, batch.to(run.engine.device), times)
-            say(f"{len(seen.groups)} of {run.images.sizes[split]} images restored {times[-1]} times")
-    say("intervals")
+            report(f"{len(seen.groups)} of {run.images.sizes[split]} images restored {times[-1]} times")
+    report("intervals")
     unit = unit_word(seen.groups, run.images.unit)
     patients = units(seen.groups)
     over = resamples(patients, run.recipe.evaluate.resamples, seed_of(run.recipe.seed, "bootstrap"), unit)
@@ -134,7 +134,7 @@ def _measure(run: Experiment, seen: _Seen, batch: Batch, times: Sequence[int]) -
 def _curves(
     run: Experiment, seen: _Seen, split: str, times: Sequence[int], over: Resamples
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (name, curve): first what the head says, then each metric."""
+    """Yield (name, curve): first the head's predictions, then each metric."""
     confidence = run.recipe.evaluate.confidence
     labelled = known_targets(run.images.domains["a"].task, seen.targets)
     good = read_good(run.folder / "scores" / f"{split}_good.csv")[1]  # as `evaluate` measured them

@@ -1,6 +1,6 @@
 """The significant bits of 16-bit files of a dataset that do not state them: all files together decide.
 
-Values of 12 bits in files of 16 are a sixteenth as bright as they should be, and nothing in the file says so. A dark
+Values of 12 bits in files of 16 are a sixteenth as bright as they should be, and nothing in the file states it. A dark
 image of 16 bits looks the same. One file cannot distinguish the two; all files of a dataset can. docs/data.md
 states the rule for users.
 """
@@ -26,7 +26,7 @@ from restorekit.io.intensity import DEPTHS, HINT, depth_of, hint_for, values_of
 __all__ = ["DepthError", "FileDepth", "decide", "depths_of", "survey"]
 
 FORMAT = 4
-"""Goes up when a format's reader changes what it says of its values: what was remembered before is then read again."""
+"""Goes up when a format's reader returns other facts of values: files that are remembered are then read again."""
 _TABLE = (
     f"depths_{FORMAT} (path TEXT PRIMARY KEY, size INTEGER, time INTEGER, entry INTEGER"
     ", format TEXT, least INTEGER, most INTEGER, kind TEXT, unit TEXT)"
@@ -55,7 +55,7 @@ class FileDepth:
     kind: str = "u"
     """u: unsigned; i: signed; scaled: neither black nor white is known."""
     unit: str = ""
-    """Of scaled values, such as HU, where the file says it."""
+    """Of scaled values, such as HU, where the file states it."""
 
 
 _seen: dict[_Key, FileDepth | None] = {}

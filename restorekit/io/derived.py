@@ -52,7 +52,7 @@ class Derived:
 
 
 def derived_from(path: str | os.PathLike[str]) -> Derived | None:
-    """Return what an image file says that it was made from; None if it says nothing, or cannot be read."""
+    """Return the mark of what an image file was made from; None if it has none, or cannot be read."""
     try:
         format = format_by_content(Path(path))
         if format not in MARKED:

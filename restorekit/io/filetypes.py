@@ -114,8 +114,7 @@ def skipped_images(folder: str | os.PathLike[str]) -> list[tuple[Path, str]]:
     """Return the image files below `folder` that `find_images` leaves out, sorted, each with the reason in a few words.
 
     These are files of formats that are not read, by content or suffix; images whose names have a suffix of no image;
-    files without a suffix that cannot be opened, so that nobody knows; and masks beside their images. Hidden files are
-    left out.
+    files without a suffix that cannot be opened; and masks beside their images. Hidden files are left out.
     """
     unknown = sorted(path for path in files_below(folder) if not _is_found(path))
     reasons = ((path, _reason(path)) for path in unknown)
@@ -138,7 +137,7 @@ def format_by_content(path: Path) -> str | None:
         head = stream.read(_HEAD)
     if head[:2] == b"\x1f\x8b":
         unpacked = _unpacked_head(path)
-        if not unpacked:  # damaged: the reader says how
+        if not unpacked:  # damaged: the reader reports how
             return "NIFTI" if format_by_name(path) == "NIFTI" else None
         return "NIFTI" if _is_nifti(unpacked) else None
     return _known(head)
@@ -217,7 +216,7 @@ def _reason(path: Path) -> str:
         format = None
     if format is not None:
         suffix = ".nii.gz" if packed and format == "NIFTI" else FORMATS[format].suffixes[0]
-        found = f"its content is {format}, its name does not say so"
+        found = f"its content is {format}, unlike its name"
         return f"{found}; unpack it" if packed and format != "NIFTI" else f"{found}; rename it to end in {suffix}"
     other = _other_format(head)
     suffix = path.with_suffix("").suffix if path.suffix.lower() in _PACKED else path.suffix

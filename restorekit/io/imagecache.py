@@ -99,7 +99,7 @@ class ImageCache:
         self.__dict__ |= {**state, "_file": state["_file"].detach()}
 
     def _place(self, digest: bytes) -> tuple[int, int, int, int] | None:
-        """Return where an entry is and what its head says; other processes may have put it since the last call."""
+        """Return the position of an entry and its head; other processes may have written it since the last call."""
         end = self._end.value
         while self._known < end:
             found, length, *rest = _HEAD.unpack(os.pread(self._file, _HEAD.size, self._known))

@@ -72,18 +72,18 @@ def read_image(
     beyond: Beyond = "refuse",
     bits: int | None = None,
 ) -> tuple[NDArray[np.float32], Intensity]:
-    """Read a file as a NumPy array (C, *S) of float32 in [-1, 1], 1 channel or 3 as it is stored, turned as EXIF says.
+    """Read a file as a NumPy array (C, *S) of float32 in [-1, 1], 1 channel or 3 as it is stored, oriented by EXIF.
 
     Args:
-        path: the file; what it is, its content says.
+        path: the file; its content decides its format.
         range: the values of black and white, in the file's own values (after a DICOM or NIfTI rescale). Needed for
-            floating point and for integers of more than 16 bits, unless the file says it; goes before a DICOM window.
+            floating point and for integers of more than 16 bits, unless the file states it; goes before a DICOM window.
         frame: which of several frames, pages or volumes, from 0.
         dims: spatial sizes of a NumPy or NIfTI image: whether a first axis holds channels, a last one of 1 counts.
             None: those that are expected, if any are.
         beyond: values beyond the range are refused, or clipped to it and counted in the `note` of the result.
         bits: the significant bits of 16-bit integers, for files that do not state them. None: all 16, and the `note`
-            of the result says so where a file uses 14 or fewer: it may be dark, or of 12 bits in 16.
+            of the result states where a file uses 14 or fewer: it may be dark, or of 12 bits in 16.
 
     Raises:
         DataError: if it is missing, damaged, of a format that is not read, or its range is unknown or left.
@@ -110,7 +110,7 @@ def stored_image(
 
 
 def states_range(path: Path) -> bool:
-    """True if the header of a DICOM file says what is black and white, so that its pixels need not be decoded to know.
+    """True if the header of a DICOM file states black and white, so that its pixels need not be decoded to know.
 
     True also of a file that cannot be read: loading it raises the error.
     """
@@ -125,7 +125,7 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except DataError as error:  # what a damaged file says of itself may be of many lines
+    except DataError as error:  # the message of a damaged file may have many lines
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
     except MemoryError as error:
         raise DataError(f"{path}: does not fit into memory") from error
@@ -165,7 +165,7 @@ def write_image(
     """Write an image (C, *S) in [-1, 1], a NumPy array or a tensor on the CPU, atomically, in the format of the suffix.
 
     It has the type and range of `intensity`; without, it is written in 8 bits, NumPy files as float32. All is lossless
-    but JPEG, of quality 95. With `derived` the file says what the image was made from.
+    but JPEG, of quality 95. With `derived` the file states what the image was made from.
 
     Raises:
         DataError: if the suffix is not known, the format does not hold such values or no mark of a derived image, a
@@ -180,14 +180,14 @@ def write_image(
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if not np.isfinite(array).all():
-        raise DataError(f"{path}: holds values that are not finite, which no image file can say")
+        raise DataError(f"{path}: holds values that are not finite, which no image file can hold")
     known = intensity or _plain(format, array.shape[0])
     if known.format != format:
         known = carried_over(known)
     known = replace(known, bits=stated_bits(known))
     if derived is not None:
         if format not in ("PNG", "TIFF"):
-            raise DataError(f"{path}: a {format} file cannot say that it is derived; write PNG or TIFF")
+            raise DataError(f"{path}: a {format} file cannot state that it is derived; write PNG or TIFF")
         known = replace(known, details={**known.details, "derived": derived.text})
     try:
         writer = _module(format)
@@ -205,9 +205,9 @@ def write_image(
 
 
 def restored_name(path: Path, name: Path) -> tuple[Path, str]:
-    """Return the name under which a restored copy of the file `path` is written, and what there is to say of that.
+    """Return the name under which a restored copy of the file `path` is written, and a note on it.
 
-    It is `name`, unless that says another format than the file's content, or a DICOM class that is not written.
+    It is `name`, unless that is of another format than the file's content, or a DICOM class that is not written.
     """
     try:
         format = format_by_content(path)

@@ -56,10 +56,10 @@ class Stored:
     array: NDArray[Any]
     """(C, *S)."""
     low: float | None = None
-    """The value that becomes -1, where the file or its type says so."""
+    """The value that becomes -1, where the file or its type states it."""
     high: float | None = None
     photometric: str = ""
-    """MONOCHROME1, MONOCHROME2 or RGB; in MONOCHROME1 the lowest is white. Empty: the channels say it."""
+    """MONOCHROME1, MONOCHROME2 or RGB; in MONOCHROME1 the lowest is white. Empty: by the channels."""
     window: tuple[float, float] | None = None
     """Centre and width of the DICOM window that gave low and high; what lies outside is cut, as on a screen."""
     spacing: tuple[float, ...] | None = None
@@ -70,7 +70,7 @@ class Stored:
     """Significant bits of a stored value, where the file states them, as PNG's sBIT and DICOM's BitsStored do.
 
     Of unsigned integers of 16 bits without `low` and `high`, 0 is black and 2**bits - 1 is white. A reader whose file
-    states the bits of a source that was scaled to all 16, as a PNG may, says 16.
+    states the bits of a source that was scaled to all 16, as a PNG may, counts as 16.
     """
     display: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     """From `array` to the values that are shown, whose black and white are low and high, as a VOI LUT of DICOM does.
@@ -80,12 +80,12 @@ class Stored:
     """
 
     nominal: bool = False
-    """Whether low and high are only the ends of the stored integer type, scaled as the file says.
+    """Whether low and high are only the ends of the stored integer type, scaled as in the file.
 
     No file states them as black and white: values of Hounsfield units in 16 bits use a small part of them.
     """
     unit: str = ""
-    """What nominal values are in, such as HU, where the file says it."""
+    """The unit of nominal values, such as HU, where the file states it."""
 
     def holding(self, array: NDArray[Any]) -> Stored:
         """Return the same record with another array."""
@@ -106,11 +106,11 @@ def to_unit(
     Args:
         stored: what the file holds.
         format: what the file is, such as PNG.
-        declared: the values of black and white; goes before what the file says.
+        declared: the values of black and white; goes before those of the file.
         exceeds: map values beyond the range likewise, to beyond -1 and 1.
         beyond: what to do with values beyond the range; if they are clipped, `note` of the result has their count.
         bits: the significant bits of 16-bit integers that state none, as the whole dataset shows them; None: all 16,
-            and `note` of the result says so where fewer are used (see `require_depth`).
+            and `note` of the result states where fewer are used (see `require_depth`).
 
     Raises:
         DataError: if no range is known, or it is not one, its type cannot hold it, it does not hold every value, or
@@ -341,7 +341,7 @@ def checked_range(ends: Sequence[float], source: str = "") -> tuple[float, float
 
     Args:
         ends: the two.
-        source: who says so, for the message; empty: the user.
+        source: who declared it, for the message; empty: the user.
 
     Raises:
         DataError: if they are not two finite numbers, the first below the second.
@@ -380,7 +380,7 @@ def one_of(count: int, frame: int | None, what: str) -> int:
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn (C, H, W) as the EXIF and TIFF tag Orientation, 1 to 8, says."""
+    """Turn (C, H, W) as the EXIF and TIFF tag Orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(1, 2)
     across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
@@ -390,7 +390,7 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _range(
     array: NDArray[Any], stored: Stored, declared: Sequence[float] | None, bits: int | None
 ) -> tuple[float, float]:
-    """Return black and white: as declared; as the file says; as its dataset shows; else as its type says."""
+    """Return black and white: as declared, else by the file, else by its dataset, else by its type."""
     if array.dtype.kind not in "uif":
         raise DataError(f"holds values of type {array.dtype}; integers and real numbers are read")
     if declared is not None:

@@ -17,7 +17,7 @@ from restorekit.io.vocabulary import SPLITS, split_of
 __all__ = ["COLUMNS", "ManifestRow", "read_manifest"]
 
 COLUMNS = ("path", "domain", "label", "patient", "split", "source", "low", "high")
-"""What a manifest may say of an image; only `path` must be there."""
+"""Columns of a manifest; only `path` must be there."""
 PARQUET = (".parquet", ".pq")
 
 
@@ -175,5 +175,5 @@ def _parquet(file: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({' '.join(str(error).split())})") from error
     rows = table.to_pylist()
-    said = ({n: "" if cell is None or cell != cell else str(cell) for n, cell in row.items()} for row in rows)
-    return list(table.column_names), enumerate(said, start=2)  # as if a head line stood before them
+    texts = ({n: "" if cell is None or cell != cell else str(cell) for n, cell in row.items()} for row in rows)
+    return list(table.column_names), enumerate(texts, start=2)  # as if a head line stood before them

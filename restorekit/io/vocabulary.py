@@ -65,12 +65,14 @@ def split_folders(base: Path, classes: Collection[str] = (), *, sides: bool = Fa
     """
     found: dict[str, Path] = {}
     for path in sorted(base.iterdir()) if base.is_dir() else ():
-        said = split_and_side(path.name)
-        if said is None or bool(said[1]) != sides or path.name in classes or not path.is_dir():
+        meaning = split_and_side(path.name)
+        if meaning is None or bool(meaning[1]) != sides or path.name in classes or not path.is_dir():
             continue
-        other = found.setdefault("".join(said), path)
+        other = found.setdefault("".join(meaning), path)
         if other != path:
-            raise DataError(f"{base}: {other.name} and {path.name} both mean {''.join(said)}; put them into one folder")
+            raise DataError(
+                f"{base}: {other.name} and {path.name} both mean {''.join(meaning)}; put them into one folder"
+            )
     return found
 
 
@@ -93,7 +95,7 @@ def refuse_split_folders(place: Path, files: Iterable[Path], classes: Collection
                 split = "".join(split_and_side(part) or ())
                 raise DataError(
                     f"{inner}: is called like the split {split} and is not used as one; splits are the first folders, "
-                    f"as {split}/CLASS/IMAGE. Move it, rename it, name it in classes, or say the splits in a manifest"
+                    f"as {split}/CLASS/IMAGE. Move it, rename it, name it in classes, or give the splits in a manifest"
                 )
 
 
@@ -118,13 +120,13 @@ def refuse_split_classes(base: Path, names: Iterable[str]) -> None:
     found: dict[str, str] = {}
     for name in sorted(names):
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
-        said = {_ABBREVIATED.get(word.casefold()) or split_of(word) for word in words}
+        meaning = {_ABBREVIATED.get(word.casefold()) or split_of(word) for word in words}
         if _MEDICAL_DECATHLON.fullmatch(name):
-            said = {"train" if name.endswith("Tr") else "test"}
-        found |= {split: name for split in said - {None} if split is not None}
+            meaning = {"train" if name.endswith("Tr") else "test"}
+        found |= {split: name for split in meaning - {None} if split is not None}
     if "train" in found and len(found) > 1:
         other = next(split for split in ("test", "val") if split in found)
         raise DataError(
             f"{base}: {found['train']} and {found[other]} look like splits and would be classes; call the folders "
-            "train, val and test, or say that they are classes by naming all classes in classes"
+            "train, val and test, or declare them classes by naming all classes in classes"
         )

@@ -183,7 +183,7 @@ class Parts:
                     yield from self.within(nested.kind, item, (*place, *at))
 
     def _lacking(self, kind: str, name: str) -> ErrorRecord | None:
-        """Return why there is no such part, though the source was asked for it; None if there is."""
+        """Return why the source does not add such a part; None if it does."""
         if (kind, name) in self._parts:
             return None
         why = self._source.bring(kind, name) if self._source is not None and kind in KINDS else None

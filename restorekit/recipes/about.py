@@ -1,4 +1,4 @@
-"""What no run folder knows of a model, as a user states it in YAML for the card of the model."""
+"""Facts of a model that no run folder has, as a user gives them in YAML for the card of the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["About", "read_about"]
 
 
 class About(BaseModel):
-    """What no run folder knows of a model; what is left out is printed as not stated."""
+    """Facts of a model that no run folder has; those left out are printed as not stated."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,7 +33,7 @@ class About(BaseModel):
 
 
 def read_about(path: Path) -> About:
-    """Return what a YAML file says of a model.
+    """Return the facts of a model from a YAML file.
 
     Raises:
         RecipeError: if it cannot be read, or has other keys or values.

@@ -64,7 +64,7 @@ def classifier_recipe(spec: Recipe, steps: int) -> Recipe | None:
                 "resamples": spec.evaluate.resamples,
                 "confidence": spec.evaluate.confidence,
             },
-            "watch": ["csv"],
+            "loggers": ["csv"],
         }
     )
     return made.with_origins(Origins({(): spec.origins.where(("audit", "classifier"))}))

@@ -32,7 +32,7 @@ OF_PACKAGE = re.compile(r"([A-Za-z_]\w+):(?!\\)(.+)")
 
 @dataclass(frozen=True)
 class Origins:
-    """The place that each value of a recipe comes from. All are equal: two recipes that say the same are the same."""
+    """The origin of each value of a recipe. All are equal, so that recipes with the same content are equal."""
 
     of: Mapping[Place, Origin] = field(default_factory=dict, compare=False)
 
@@ -123,7 +123,7 @@ def parse(text: str, origin: str) -> Any:
     """Return YAML as plain Python values.
 
     Raises:
-        RecipeError: if it is no YAML 1.2; `origin` says where the text stands.
+        RecipeError: if it is no YAML 1.2; `origin` is where the text was written.
     """
     return _plain(_parse(text, origin))
 

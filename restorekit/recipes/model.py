@@ -108,7 +108,7 @@ class Data(_Model):
     antialias: bool = True
     """Filter before making smaller. The R2C-GAN authors' resize does not."""
     a: PartSpec
-    """The dataset of poor quality (the paper's Y)."""
+    """The dataset of degraded images (the paper's Y)."""
     b: PartSpec
     """The dataset of high quality (the paper's X); `same`: the truth of side a, image by image, for paired recipes."""
     cache: Cache = Field(default_factory=Cache)
@@ -284,7 +284,7 @@ class Train(_Model):
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of a moving average of the translators' weights; if set, the average is scored, shown and restored with."""
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
-    """`auto` is bf16 where the processor has it, else fp32, and says which."""
+    """`auto` is bf16 where the processor has it, else fp32, and reports which."""
     keep: Literal["last", "best"] = "last"
     """Which weights are evaluated and restored with."""
     best: str | None = None
@@ -318,7 +318,7 @@ class Audit(_Model):
     """Whether restoration keeps the class of an image, as predicted by an audit classifier of another architecture."""
 
     name: Literal["split", "same"] = "split"
-    """`split`: run and classifier train on the two halves of the patients; `same`: both on all, and the report says
+    """`split`: run and classifier train on the two halves of the patients; `same`: both on all, and the report states
     so."""
     classifier: PartSpec = PartSpec.model_validate({"name": "unet", "width": 32})
     """The generator whose features the head of the audit classifier reads; another than that of the run."""
@@ -431,8 +431,8 @@ class Recipe(_Recipe):
     train: Train
     audit: Audit | None = None
     """Null: none. `split` or `same` alone takes the usual classifier."""
-    watch: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
-    """Who writes down what the run says."""
+    loggers: list[PartSpec] = [PartSpec(name="csv"), PartSpec(name="samples")]
+    """Parts that get every event of the training and write it."""
 
     @property
     def half(self) -> Literal["first", "second"] | None:
@@ -481,7 +481,7 @@ class IncompatibleRecipeError(RecipeError):
     """Errors of a recipe that is valid by itself: its parts do not fit each other or the data.
 
     Args:
-        recipe: the recipe, which knows where its values were written.
+        recipe: the recipe, which has the places of its values.
         errors: a record each, or the place and the text of something that does not fit.
     """
 

@@ -32,7 +32,7 @@ PART_PLACES: Mapping[Place, str] = {
     ("losses",): "loss",
     ("evaluate", "metrics"): "metric",
     ("evaluate", "baseline"): "restorer",
-    ("watch",): "logger",
+    ("loggers",): "logger",
 }
 """Where a recipe names parts; losses, metrics and loggers are lists, and `*` stands for any key."""
 SAME = "same"
@@ -45,7 +45,7 @@ OWN_KEYS: Mapping[str, str] = {"loss": "weight", "schedule": "restart"}
 class Resolved:
     """Factories of a recipe's parts by place, each with the spec that it was made from.
 
-    All are equal: two recipes that say the same are the same. In another process it is empty, and filled again.
+    All are equal, so that recipes with the same content are equal. In another process it is empty, and filled again.
     """
 
     of: dict[Place, tuple[dict[str, Any], Factory]] = field(default_factory=dict, compare=False)
@@ -101,7 +101,7 @@ def named(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     if isinstance(data, list):
         for i, item in enumerate(data):
             yield (*place, i), _without(item, own)
-    elif data is not None and place not in {("losses",), ("watch",), ("evaluate", "metrics")}:
+    elif data is not None and place not in {("losses",), ("loggers",), ("evaluate", "metrics")}:
         yield place, _without(data, own)
 
 

@@ -1,7 +1,7 @@
 """YAML to a frozen, validated Recipe: every error at once, each with its file, its line and a hint.
 
 A recipe is built in layers: the file it `extends`, the file itself, a variant, then every `--set`. What a later layer
-sets replaces what an earlier one said, and an error names the layer that the value comes from.
+sets replaces the value of an earlier one, and an error names the layer that the value comes from.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FREE = (
 """Keys that may differ when a run goes on, for no result depends on them: splits.csv holds where images are; which
 weights a teacher has, its digest in the checkpoint does; and `restart` counts when the length is raised."""
 LENGTHS = ("train.steps", "train.epochs")
-"""Keys that may be raised when a run goes on; whether its schedule allows it, `Run.resume` says."""
+"""Keys that may be raised when a run goes on; `Run.resume` checks whether its schedule allows it."""
 
 
 def load(path: Path, plugins: Plugins, *, sets: Sequence[str] = (), variant: str | None = None) -> AnyRecipe:

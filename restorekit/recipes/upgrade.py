@@ -21,6 +21,9 @@ def old_keys(data: Mapping[str, Any]) -> Iterator[ErrorRecord]:
         if "quantity" in spec:
             text = f"is target since version 2; write target: {spec['quantity']!r}"
             yield ErrorRecord(text, "outdated-key", (*place, "quantity"))
+    if "watch" in data:
+        text = f"is loggers since version 2; write loggers: {_part(data['watch'])}"
+        yield ErrorRecord(text, "outdated-key", ("watch",))
     train = data.get("train")
     if not isinstance(train, dict):
         return
@@ -42,6 +45,8 @@ def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
     for _, spec in _manifests(made.get("data"), ("data",)):
         if "quantity" in spec:
             spec["target"] = spec.pop("quantity")
+    if "watch" in made:
+        made["loggers"] = made.pop("watch")
     train = made.get("train")
     if not isinstance(train, dict):
         return made
@@ -77,7 +82,9 @@ def _manifests(data: Any, place: Place) -> Iterator[tuple[Place, dict[str, Any]]
 
 
 def _part(spec: Any) -> str:
-    return _flow(spec) if isinstance(spec, Mapping) else str(spec)
+    if isinstance(spec, list):
+        return f"[{', '.join(map(_part, spec))}]"
+    return "null" if spec is None else _flow(spec) if isinstance(spec, Mapping) else str(spec)
 
 
 def _flow(spec: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ class Choice:
     base: str
     """The variant of the recipe that it comes from."""
     values: tuple[tuple[str, Any, Place], ...]
-    """Dotted path, value, and where the recipe says it."""
+    """Dotted path, value, and where the recipe has it."""
 
 
 def expanded(variants: Mapping[str, Any], takes_list: Callable[[str], bool]) -> dict[str, Choice]:

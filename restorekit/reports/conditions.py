@@ -16,7 +16,7 @@ __all__ = ["sentence"]
 
 UNITS = {1: "samples", 2: "pixels", 3: "voxels"}
 NAMED = ("data.size", "data.batch", "train.steps", "train.epochs")
-"""Keys whose values the sentence says by itself."""
+"""Keys with values that the sentence has already."""
 PLACES = re.compile(r"[/\\~]|\b(root|path|file|labels)\b")
 """What a setting of a folder or a file holds: the location of images is private."""
 

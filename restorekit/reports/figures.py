@@ -159,7 +159,7 @@ def class_scores(scores: Mapping[str, tuple[float, float, float]], paper: Mappin
 
 
 def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
-    """Draw a panel for each metric: poor beside restored, with intervals."""
+    """Draw a panel for each metric: degraded beside restored, with intervals."""
 
     def draw(figure: Figure) -> None:
         for axes, (name, pair) in zip(panels(figure, len(scores)), scores.items(), strict=False):
@@ -177,7 +177,7 @@ def image_scores(scores: Mapping[str, Mapping[str, tuple[float, float, float]]])
 
 
 def spreads(spread: Mapping[str, Mapping[str, Sequence[float] | None]]) -> str:
-    """Draw a panel for each metric: how poor, restored and good images are spread.
+    """Draw a panel for each metric: how degraded, restored and good images are spread.
 
     Args:
         spread: by metric and kind five quantiles: a thin line between the first and the last, a thick one between the
@@ -245,7 +245,7 @@ def traces(
 
     Args:
         columns: by column, such as "poor" and "restored", the channels, each (L,). A channel has one scale throughout,
-            but for a column of more than `OWN` times the others' span, which has one of its own and says so.
+            but for a column of more than `OWN` times the others' span, which has a scale of its own, and a note.
         marks: by column and name the samples to mark, drawn above the first channel; those of `REFERENCE` are lines.
         unit: of the values; empty: plain numbers.
         names: of the channels, where they are known.

@@ -13,7 +13,7 @@ from restorekit.runs.runfolder import Json
 __all__ = ["constant_classifier", "few_units", "part_words", "score_sentences", "score_warnings"]
 
 FEW_UNITS = 30
-"""Below so many patients, a warning says that they are few."""
+"""Below this number of patients, a warning states that they are few."""
 _LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
 
 

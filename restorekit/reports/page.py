@@ -20,7 +20,7 @@ def render(template: str, view: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,  # names of classes, files and sources come from users' disks
-        undefined=ChainableUndefined,  # a run of an older version lacks keys; its report says so
+        undefined=ChainableUndefined,  # a run of an older version lacks keys; its report states it
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restorekit.core.errors import listed
-from restorekit.data.text import count, difference, finite, label, number, percent
+from restorekit.data.text import count, difference, finite, label, listed, number, percent
 from restorekit.evaluation import gallery
 from restorekit.evaluation.class_predictions import (
     AT_THRESHOLD,
@@ -100,12 +99,12 @@ def _best(found: Comparison) -> list[str]:
     for (method, column), cell in found.cells.items():
         if cell.best:
             best.setdefault(method, []).append(column)
-    said = [_better(found, name, columns) for name, columns in best.items()]
+    sentences = [_better(found, name, columns) for name, columns in best.items()]
     even = [label(name) for name in dict.fromkeys(test.column for test in found.tests) if name not in found.uneven]
     if not best and (even or not found.uneven):
         which = listed(even) if found.uneven else "any score"
-        said.append(f"No method is better than all others in {which}: no significant difference.")
-    return said + _uneven(found, all_columns=not even)
+        sentences.append(f"No method is better than all others in {which}: no significant difference.")
+    return sentences + _uneven(found, all_columns=not even)
 
 
 def _better(found: Comparison, name: str, columns: list[str]) -> str:
@@ -114,9 +113,9 @@ def _better(found: Comparison, name: str, columns: list[str]) -> str:
     near = [column.name for column in found.columns if column.better == "nearer"]
     better = listed([label(column) for column in columns if column not in near])
     nearer = listed([label(column) for column in columns if column in near])
-    said = [f"is better than {others} in {better}"] if better else []
-    said += [f"is nearer to the good images than {others} by {nearer}"] if nearer else []
-    return f"{name} {' and '.join(said)}."
+    sentences = [f"is better than {others} in {better}"] if better else []
+    sentences += [f"is nearer to the good images than {others} by {nearer}"] if nearer else []
+    return f"{name} {' and '.join(sentences)}."
 
 
 def _uneven(found: Comparison, *, all_columns: bool) -> list[str]:

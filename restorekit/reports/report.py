@@ -235,7 +235,7 @@ def _cell(entry: Any, name: str, undefined: Any) -> dict[str, str]:
 
 
 def _undefined(reason: Any) -> str:
-    """Return that a score is not defined, and why; some metrics say both in one."""
+    """Return that a score is not defined, and why; the reason of some metrics has both."""
     text = str(reason or "no reason was recorded")
     return text if text.startswith("not defined") else f"not defined ({text})"
 

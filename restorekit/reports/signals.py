@@ -59,7 +59,7 @@ def _why(signal: Json, found: Json) -> str:
 
 
 def _score(signal: Json, found: Json) -> str:
-    """Return the score by which signals were chosen, poor and restored; empty where there is none."""
+    """Return the score by which signals were chosen, degraded and restored; empty where there is none."""
     metric, score = str(found.get("judge") or ""), signal.get("score") or {}
     values = [
         f"{figures.KINDS.get(which, which)} {number(score[which], metric)}"

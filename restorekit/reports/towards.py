@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restorekit.core.errors import listed
-from restorekit.data.text import bounds, count, label, number, split_word, value_of
+from restorekit.data.text import bounds, count, label, listed, number, split_word, value_of
 from restorekit.evaluation.changes import Change, beyond_words, classify
 from restorekit.evaluation.measures import LEVELS
 from restorekit.runs.runfolder import Json
@@ -24,7 +23,7 @@ def sentence(name: str, metric: Json) -> str:
         return "Not known: the measure is not defined for the degraded, the restored or the good images."
     change = classify(metric)
     values = f"distance {number(distance['poor'], name)} to {number(distance['restored'], name)}"
-    said = {
+    phrases = {
         "nearer": f"Nearer to the good images: {values}.",
         "farther": f"Farther from the good images: {values}.",
         "mixed": f"Mixed: the mean moved one way, the distribution the other: {values}.",
@@ -33,7 +32,7 @@ def sentence(name: str, metric: Json) -> str:
     }
     past = " The mean went past theirs." if change.past else ""
     beyond = f" The median image is {beyond_words(name, change.beyond)}." if change.beyond else ""
-    return f"{said[change.place]}{past}{beyond}"
+    return f"{phrases[change.place]}{past}{beyond}"
 
 
 def _moved(change: Change) -> str:
@@ -48,7 +47,7 @@ def summary(scores: Json) -> list[str]:
             change = classify(metric)
             group = change.direction if change.place == "same" and change.direction in CHANGED else change.place
             by.setdefault(group, []).append(f"{label(name)} {_values(name, metric)}")
-    said = {
+    phrases = {
         "nearer": "Restored images are nearer to the good ones by",
         "farther": "Restored images are farther from the good ones by",
         "mixed": "The mean moved one way and the distribution the other by",
@@ -57,7 +56,7 @@ def summary(scores: Json) -> list[str]:
         "same": "No significant difference by",
         "untested": "Not tested, for there is no interval:",
     }
-    sentences = [f"{words} {listed(by[group])}." for group, words in said.items() if group in by]
+    sentences = [f"{words} {listed(by[group])}." for group, words in phrases.items() if group in by]
     return [*sentences, *_beyond(scores)]
 
 

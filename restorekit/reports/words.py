@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restorekit.core.errors import listed
 from restorekit.core.tasks import Task
-from restorekit.data.text import count, difference, finite, label, number, percent
+from restorekit.data.text import count, difference, finite, label, listed, number, percent
 from restorekit.data.warnings import class_and_source, few_images
 from restorekit.evaluation.changes import beyond_words
 from restorekit.evaluation.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison, run_score
@@ -22,7 +21,7 @@ __all__ = ["RANKS", "Line", "Words", "latex", "legend", "lines", "markdown", "no
 
 
 RANKS = {"lower": "lower is better", "nearer": "nearer to good images is better", "neither": "not ranked"}
-"""What is said at the head of a column of which higher is not better."""
+"""The note at the head of a column where higher is not better."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _intervals(cell: Cell, name: str) -> tuple[str, ...]:
 
 
 def _is_of_one(found: Comparison, name: str, cell: Cell) -> bool:
-    """True if a score might have an interval but has none; of a score without rows only its run knows why."""
+    """True if a score might have an interval but has none; of a score without rows only its run has the reason."""
     column = next(column for column in found.columns if column.name == name)
     rows = (found.units == 1 or column.rows) and not column.biased
     return rows and finite(cell.value) and len(cell.values) == 1 and cell.patients is None and not cell.unlike
@@ -114,9 +113,9 @@ def legend(found: Comparison) -> list[str]:
     share = percent(CONFIDENCE)
     many = {len(method.runs) for method in found.methods}
     by = f"{found.unit}s"
-    said = []
+    sentences = []
     if 1 in many:
-        said.append(
+        sentences.append(
             f"Where there is one seed, the interval is the {share} bootstrap interval over {by} ({count(found.draws)} "
             f"resamples): the same trained networks, other {by}."
         )
@@ -125,32 +124,32 @@ def legend(found: Comparison) -> list[str]:
             f"; t is Student's {share} interval of the mean over seeds, which may leave the scale and is missing where "
             "all seeds give the same value"
         )
-        said.append(
+        sentences.append(
             "Where there are several seeds, the number is their mean and behind it stands the range from the least to "
             f"the largest{student if max(many) > 2 else ''}: "
             f"the same {by}, networks trained again."
         )
     if any(cell.exact for cell in found.cells.values()):
-        said.append(
+        sentences.append(
             f"Where all resamples of a proportion are equal, its interval is the exact one (Clopper and Pearson): each "
             f"{found.unit} is counted once, however many images it has."
         )
     if any(column.better == "nearer" for column in found.columns):
-        said.append(
+        sentences.append(
             "Of noise, blur, exposure and contrast the nearer to the good images is better, not the less: the distance "
             "is that of the two distributions (Wasserstein-1), and methods are ordered and tested by it."
         )
     if any(finite(cell.paper) for cell in found.cells.values()):
-        said.append("Below a method stand the paper's numbers for it, and ours minus the paper's.")
+        sentences.append("Below a method stand the paper's numbers for it, and ours minus the paper's.")
     if found.tests:
         swaps = f"{count(found.swaps)} random swaps" if found.swaps else "all possible swaps"
-        said.append(
+        sentences.append(
             f"A number is bold if every other method of the column has one, and it is better with p < {LEVEL:g} after "
             f"Holm's correction over all {count(len(found.tests))} tests of the table, and each of its seeds is better "
             f"than each seed of the others. A test swaps predictions of whole {by} between two methods ({swaps}), all "
             f"images of a {found.unit} and all seeds at once; it holds for these trained networks."
         )
-    return said
+    return sentences
 
 
 def notes(found: Comparison) -> list[str]:
@@ -210,7 +209,7 @@ def _about_images(found: Comparison) -> Iterator[str]:
 def _about_classes(found: Comparison) -> Iterator[str]:
     if not found.classes:
         if all(run.task == Task() for method in found.methods for run in method.runs):
-            yield "No method has a head, so no class is predicted: nothing is said of classes."
+            yield "No method has a head, so no class is predicted and no class score is given."
         return
     target = found.truth()[1]
     if found.known < found.images:
@@ -268,7 +267,7 @@ def _about_methods(found: Comparison) -> Iterator[str]:
         yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
     if found.unranked:
         yield (
-            "Noise, blur, exposure and contrast are not ranked: without the same good images nobody can say which "
+            "Noise, blur, exposure and contrast are not ranked: without the same good images nobody can know which "
             f"level is better; {found.unranked}. restorekit evaluate RUN measures them."
         )
     for (name, column), cell in found.cells.items():
@@ -307,7 +306,7 @@ def _unlike(found: Comparison) -> Iterator[str]:
 
 
 def _heads(found: Comparison) -> list[tuple[str, str]]:
-    """The name of each column, and what is to be said where more is not better."""
+    """The name of each column, with a note where higher is not better."""
     return [(_capital(label(column.name)), RANKS.get(column.better, "")) for column in found.columns]
 
 
@@ -325,8 +324,8 @@ def markdown(found: Comparison) -> str:
     safe = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     table = [f"| {' | '.join(row)} |" for row in safe]
     table.insert(1, f"|{' --- |' * len(rows[0])}")
-    said = [*legend(found), *(f"Note: {note}" for note in notes(found))]
-    return "\n".join([*table, "", *(f"- {text}" for text in said), ""])
+    sentences = [*legend(found), *(f"Note: {note}" for note in notes(found))]
+    return "\n".join([*table, "", *(f"- {text}" for text in sentences), ""])
 
 
 def latex(found: Comparison) -> str:

@@ -129,7 +129,7 @@ def build(
         RecipeError: if the parts do not fit each other, a teacher or weights that the recipe names cannot be used, or a
             launcher started several processes.
         DataError: if the data cannot be used, leak from train into test, or are not what the run began with. A run
-            that is only scored again, without `verify`, may have others in the same splits: `Images.changed` says so.
+            that is only scored again, without `verify`, may have others in the same splits: `Images.changed` states it.
     """
     require_single_process()
     parts = plugins.parts
@@ -195,11 +195,11 @@ def _require_known(spec: Recipe, terms: list[Term], splits: Splits, domains: Map
             if "truth" in term.loss.needs:
                 why = (
                     f"{spec.losses[i].name} needs images of a whose truth is known; set data.pairing: key, or take a "
-                    "dataset that knows the truth, such as degraded"
+                    "dataset that has the truth, such as degraded"
                 )
                 raise IncompatibleRecipeError(spec, (("losses", i), why))
     if any("target" in term.loss.needs for term in terms) and domains["a"].task == Task():
-        raise DataError("data.a: knows no classes, labels, numbers or masks, one of which the task loss needs")
+        raise DataError("data.a: has no classes, labels, numbers or masks, one of which the task loss needs")
 
 
 def _require_images(spec: Recipe, parts: Parts, images: Images, checked: Mapping[str, Domain]) -> None:

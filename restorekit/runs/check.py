@@ -87,7 +87,7 @@ def _of_classifier(error: ErrorRecord) -> ErrorRecord:
 def _reported(spec: Recipe, parts: Parts) -> dict[str, Domain]:
     """Return the domains of a recipe with the tasks that its datasets report, else placeholders.
 
-    A dataset that holds others may rename their classes, so what is within one says nothing.
+    A dataset that holds others may rename their classes, so what is within one does not decide.
     """
     domains = placeholder_domains(spec)
     if spec.nets.head is None:
@@ -141,10 +141,10 @@ def _loss_errors(spec: Recipe, at: Place, name: str, loss: Loss) -> Iterator[Fou
 
 def _logger_errors(spec: Recipe, parts: Parts) -> Iterator[Found]:
     """Errors of loggers that cannot be made, as one whose library is not installed."""
-    for i in range(len(spec.watch)):
+    for i in range(len(spec.loggers)):
         try:
-            with TemporaryDirectory() as folder, spec.at("watch", i):
-                spec.part(parts, "watch", i)(Path(folder))
+            with TemporaryDirectory() as folder, spec.at("loggers", i):
+                spec.part(parts, "loggers", i)(Path(folder))
         except IncompatibleRecipeError as error:
             yield from error.errors
 
@@ -167,7 +167,7 @@ def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found
                 made = spec.part(parts, *at)(domain)
         except IncompatibleRecipeError as error:
             yield from error.errors
-            usable.append(name)  # of it, all is said
+            usable.append(name)  # its errors are reported already
         else:
             if made.needs == "target" and spec.nets.head is None:
                 yield ErrorRecord(f"{metric.name} scores predictions; set nets.head", "missing", at)
@@ -177,7 +177,7 @@ def _metric_errors(spec: Recipe, parts: Parts, domain: Domain) -> Iterator[Found
         why = f"of {spec.train.best}, neither more nor less is better; those that know are {listed}"
         yield ErrorRecord(why, "not-allowed", ("train", "best"))
     elif spec.train.keep == "best" and spec.metric_names and not usable:
-        yield ("train", "keep"), "best needs a metric that knows what is better; of these, neither more nor less is"
+        yield ("train", "keep"), "best needs a metric with a direction; of these, none has one"
 
 
 def _shape_errors(spec: Recipe, parts: Parts, domains: Mapping[str, Domain], terms: list[Term]) -> list[Found]:

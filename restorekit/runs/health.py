@@ -61,7 +61,7 @@ FINDINGS = (
         above=False,
         means="restored images equal their inputs",
         hint="Lower the weights of identity and cycle against the adversarial loss, and look whether good images "
-        "differ from poor ones at all.",
+        "differ from degraded ones at all.",
     ),
     Finding(
         "inverted contrast",

@@ -72,7 +72,7 @@ class Images:
 def examined_images(
     spec: AnyRecipe, parts: Parts, splits: Splits, folder: Path, *, check: bool, allow_leaks: bool
 ) -> Images:
-    """Return what a run knows of its images, which are read.
+    """Return the facts of a run's images, which are read.
 
     Args:
         spec: the recipe.

@@ -31,7 +31,7 @@ def explain_norm_error() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        # torch raises a plain ValueError: the function that raised it says which norm it is, and what it was given.
+        # torch raises a plain ValueError: the function that raised it shows which norm it is, and what it was given.
         frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code in _NORMS]
         if not frames:
             raise

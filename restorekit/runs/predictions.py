@@ -33,7 +33,7 @@ def lacks_numbers(error: Exception) -> bool:
 
     torch has no class for this: a function without a meta version raises NotImplementedError, and what reads a number
     or mixes devices a RuntimeError whose text names the device. This is the one place that reads the text of an error;
-    an error about a shape that happens to say "meta" costs no more than the same run on the CPU.
+    an error about a shape that happens to contain "meta" costs no more than the same run on the CPU.
     """
     return isinstance(error, NotImplementedError) or "meta" in str(error).partition("\n")[0]
 
@@ -44,7 +44,7 @@ def require_prediction(head: TaskHead, raw: Any, domain: Domain, batch: int) -> 
     Args:
         head: the head.
         raw: what it returned for a batch; on the meta device its shape is enough.
-        domain: where the images come from. Of a task that nobody has read any predictions are accepted.
+        domain: where the images come from. Of a task that is not known yet, any predictions are accepted.
         batch: how many images there were.
 
     Raises:
@@ -84,10 +84,10 @@ def _on_cpu(head: TaskHead, raw: Tensor, rows: int) -> tuple[TaskHead, Tensor]:
 
 @torch.no_grad()
 def _tried(head: TaskHead, sample: Tensor, task: Task) -> tuple[Tensor, Tensor | None]:
-    """Return the prediction of what a head returned, and its loss where that can be asked for."""
+    """Return the prediction from a head's output, and its loss where it has one."""
     prediction = head.predict(sample)
     picture = prediction.ndim > 2
-    if task.kind == "any" or picture != (task.kind == "mask"):  # no loss says it better than the shape
+    if task.kind == "any" or picture != (task.kind == "mask"):  # the shape explains it better than a loss
         return prediction, None
     width = len(task.names) if task.single else prediction.shape[1]
     target = _target(task, len(sample), width, prediction.shape[2:]).to(sample.device)

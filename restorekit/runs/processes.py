@@ -19,7 +19,7 @@ COUNTS = (
     "JSM_NAMESPACE_SIZE",
     "HOROVOD_SIZE",
 )
-"""Variables in which launchers say how many processes they started.
+"""Variables in which launchers count the processes that they started.
 
 torchrun and accelerate, Open MPI, MPICH and Intel MPI (two), MVAPICH, srun, jsrun, Horovod. SLURM_NTASKS is not one of
 them: it is also set in the batch script itself, which is a single process.

@@ -171,7 +171,7 @@ class Run(Experiment):
         """Load a whole checkpoint, to continue after its step.
 
         The run may have more steps than the one that saved it. A schedule whose rates depend on the length then begins
-        anew, over the steps that are left, if `restart` of it says so. `engine.notes` says how the rates change.
+        anew, over the steps that are left, if its `restart` is true. `engine.notes` reports how the rates change.
 
         Raises:
             CheckpointError: if it is incomplete, of another format, of other networks, or of a run of another length

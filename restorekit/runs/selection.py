@@ -12,7 +12,7 @@ __all__ = ["Selection", "distance_name"]
 
 
 def distance_name(metric: str) -> str:
-    """Return the name of the validation score that says how far the restored images are from the good ones."""
+    """Return the name of the validation score that measures how far the restored images are from the good ones."""
     return f"{metric}_distance"
 
 
@@ -23,7 +23,7 @@ class Selection:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     """The metrics of the recipe by name, in its order."""
     chosen: str | None = None
-    """The metric that the recipe names in `train.best`; None: the first that knows what is good."""
+    """The metric that the recipe names in `train.best`; None: the first with a direction."""
     best: dict[str, Any] | None = None
     """{"score", "value", "step"} of the best validation so far."""
 

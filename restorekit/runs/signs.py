@@ -43,30 +43,30 @@ ABOUT = {
 """What each measure, as in health.csv, is."""
 
 
-def change(poor: Tensor, restored: Tensor) -> float:
-    """Return the largest relative change of an image: |restored - poor| / sd(poor), root mean squares.
+def change(degraded: Tensor, restored: Tensor) -> float:
+    """Return the largest relative change of an image: |restored - degraded| / sd(degraded), root mean squares.
 
     Args:
-        poor: (B, C, *S).
+        degraded: (B, C, *S).
         restored: the same images restored.
 
     Returns:
         0 where every restored image equals its input; NaN if all inputs are constant.
     """
-    before, after = _rows(poor), _rows(restored)
+    before, after = _rows(degraded), _rows(restored)
     spread = before.std(1, correction=0)
     change = (after - before).square().mean(1).sqrt()
     varied = spread > CONSTANT
     return float((change[varied] / spread[varied]).max()) if varied.any() else math.nan
 
 
-def correlation(poor: Tensor, restored: Tensor) -> float:
+def correlation(degraded: Tensor, restored: Tensor) -> float:
     """Return Pearson's correlation of (B, C, *S) with the same images restored, the median over the images.
 
     Returns:
         -1 to 1; NaN if no pair of images is without a constant.
     """
-    before, after = _rows(poor), _rows(restored)
+    before, after = _rows(degraded), _rows(restored)
     varied = (before.std(1, correction=0) > CONSTANT) & (after.std(1, correction=0) > CONSTANT)
     if not varied.any():
         return math.nan
@@ -87,20 +87,20 @@ def variation(reference: Tensor, restored: Tensor) -> float:
     return after / before if before > CONSTANT else math.nan
 
 
-def checkerboard(poor: Tensor, restored: Tensor) -> float:
+def checkerboard(degraded: Tensor, restored: Tensor) -> float:
     """Return the amplitude of a grid of period two that restored images (B, C, *S) have beyond that of their inputs.
 
     Upsampling repeats the spectrum of an image around the Nyquist frequencies (Zhang et al., arXiv:1907.06515); a
     transposed convolution need not take the copies away, and they are seen as a checkerboard (Odena et al.,
     doi:10.23915/distill.00003). The Nyquist frequencies are those at 1/2 cycle a pixel along one axis or more and 0
     along the others. Of the energy within 1/16 of them, a grid's is what is beyond twice that of as many neighbours
-    (1/16 to 3/16 away). Its share of the variance counts: that of the restored images less that of the poor ones.
+    (1/16 to 3/16 away). Its share of the variance counts: that of the restored images less that of the degraded ones.
 
     Returns:
         The square root of that share, 0 to 1; NaN if the images are small and few (under 50 such frequencies in all),
         or all images of a side are constant.
     """
-    return math.sqrt(max(0.0, share)) if math.isfinite(share := _grid(restored) - _grid(poor)) else math.nan
+    return math.sqrt(max(0.0, share)) if math.isfinite(share := _grid(restored) - _grid(degraded)) else math.nan
 
 
 def discriminator(values: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> float:
@@ -119,11 +119,11 @@ def measured(images: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the measures of a sample with columns "poor" and "restored" (B, C, *S), where they are defined."""
     if not {"poor", "restored"} <= images.keys() or images["poor"].shape != images["restored"].shape:
         return {}
-    poor, restored = images["poor"].float(), images["restored"].float()
-    found = {f.__name__: f(poor, restored) for f in (change, correlation, checkerboard)}
+    degraded, restored = images["poor"].float(), images["restored"].float()
+    found = {f.__name__: f(degraded, restored) for f in (change, correlation, checkerboard)}
     # Noise of many times the signal makes inputs differ far more than what they show does.
-    truth = images.get("truth", poor).float()
-    found["variation"] = variation(truth if _mean_distance(truth) > CONSTANT else poor, restored)
+    truth = images.get("truth", degraded).float()
+    found["variation"] = variation(truth if _mean_distance(truth) > CONSTANT else degraded, restored)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

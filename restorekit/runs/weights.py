@@ -35,16 +35,16 @@ def read_weights(spec: Recipe) -> Tensors:
         RecipeError: if it is not there, holds no tensors, or can only be read by running code from it; or if no name
             has a beginning that is to be mapped.
     """
-    asked = spec.nets.weights
-    assert asked is not None
-    path = Path(asked.file)
+    wanted = spec.nets.weights
+    assert wanted is not None
+    path = Path(wanted.file)
     try:
-        with _on_disk(asked.file) as path:
+        with _on_disk(wanted.file) as path:
             found = load_file(path) if path.suffix == ".safetensors" else _of_torch(path)
     except FileNotFoundError as error:
         raise IncompatibleRecipeError(spec, ((*AT, "file"), f"{path}: no such file")) from error
     except ModuleNotFoundError as error:
-        why = f"{asked.file}: the package {error.name} is not installed"
+        why = f"{wanted.file}: the package {error.name} is not installed"
         raise IncompatibleRecipeError(spec, ((*AT, "file"), why)) from error
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         why = str(error).partition("\n")[0]
@@ -54,11 +54,11 @@ def read_weights(spec: Recipe) -> Tensors:
         ) from error
     if not found:
         raise IncompatibleRecipeError(spec, ((*AT, "file"), f"{path}: holds no tensors"))
-    unused = [start for start in asked.map if not any(name.startswith(start) for name in found)]
+    unused = [start for start in wanted.map if not any(name.startswith(start) for name in found)]
     if unused:
         why = f"no name in {path} begins with {unused[0]!r}; the first is {min(found)!r}"
         raise IncompatibleRecipeError(spec, ((*AT, "map"), why))
-    return _mapped(spec, asked, found)
+    return _mapped(spec, wanted, found)
 
 
 @contextmanager
@@ -85,17 +85,17 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             yield from _flat(inner, f"{name}.{key}" if name else str(key))
 
 
-def _mapped(spec: Recipe, asked: Weights, found: Tensors) -> Tensors:
+def _mapped(spec: Recipe, wanted: Weights, found: Tensors) -> Tensors:
     made: Tensors = {}
     for name, tensor in sorted(found.items()):
-        start = max((start for start in asked.map if name.startswith(start)), key=len, default=None)
-        after = "" if start is None else asked.map[start]
+        start = max((start for start in wanted.map if name.startswith(start)), key=len, default=None)
+        after = "" if start is None else wanted.map[start]
         if after is None:
             continue
         new = after + name[len(start or "") :]
         if new in made:
             raise IncompatibleRecipeError(
-                spec, ((*AT, "map"), f"two tensors of {asked.file} are both to be {new}, the second is {name}")
+                spec, ((*AT, "map"), f"two tensors of {wanted.file} are both to be {new}, the second is {name}")
             )
         made[new] = tensor
     return made

@@ -10,8 +10,8 @@ All that a plugin's tests need, beside its pyproject.toml in a folder `tests`:
     def test_conformance(case):
         case.run()
 
-A part claims the dimensions, 1, 2 and 3, that it does not refuse with a RecipeError, and must claim one at least. How
-it is tried, and what it is exempt from, its factory says with `restorekit.conformance_case`.
+A part claims the dimensions, 1, 2 and 3, that it does not refuse with a RecipeError, and must claim one at least.
+`restorekit.conformance_case` declares how the kit makes it, and checks that it is exempt from.
 """
 
 from __future__ import annotations

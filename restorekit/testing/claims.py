@@ -50,7 +50,7 @@ def attempt(subject: Subject) -> None:
     except DataError as error:
         if subject.kind != "metric":
             raise
-        raise RecipeError(str(error)) from error  # a metric that is not defined for such images says it so
+        raise RecipeError(str(error)) from error  # how a metric refuses images for which it is not defined
 
 
 def everywhere(subject: Subject) -> dict[int, BaseException | None]:
@@ -62,7 +62,7 @@ def everywhere(subject: Subject) -> dict[int, BaseException | None]:
 
 
 def claimed(subject: Subject) -> list[int]:
-    """Return the numbers of dimensions in which a part works; why it does not in others is for `contract` to say."""
+    """Return the numbers of dimensions in which a part works; `contract` reports why it does not in others."""
     return [dims for dims, error in everywhere(subject).items() if error is None]
 
 

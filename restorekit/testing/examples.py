@@ -83,7 +83,7 @@ def unknown(of: Domain, size: Sequence[int] | None = None) -> Tensor:
 
 
 def predictions(of: Domain) -> Tensor:
-    """Return what a head predicts of two images, as `TaskHead.predict` says."""
+    """Return the predictions of a head for two images, as `TaskHead.predict` does."""
     width = len(of.task.names)
     if of.task.kind == "numbers":
         return torch.tensor([[30.0], [50.0]]) + torch.arange(width)
@@ -95,7 +95,7 @@ def predictions(of: Domain) -> Tensor:
 
 
 def batch(image: Tensor, target: Tensor | None = None, *, truth: bool = False) -> Batch:
-    """Return a batch of two images; each other's is its truth, where one is asked for."""
+    """Return a batch of two images; the truth of each is the other, if a truth is wanted."""
     return Batch(image, ("1", "2"), target, image.flip(0) if truth else None)
 
 
@@ -145,7 +145,7 @@ def translator(dims: int, head: TaskHead | None = None) -> Translator:
 
 
 def nets(dims: int, *, back: bool = True, discriminators: bool = True, extra: Sequence[str] = ()) -> Nets:
-    """Return networks of one or two layers, always with the same weights; the way back and discriminators if asked for.
+    """Return networks of one or two layers, always with the same weights; the way back and discriminators if wanted.
 
     `extra` are names of further networks, which score images as the discriminators do. There is a teacher for losses to
     read.

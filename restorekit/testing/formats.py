@@ -44,12 +44,12 @@ def files(subject: Subject) -> None:
         part = made(subject)
         for path in _files(part, root):
             image, intensity = part.read(path)
-            said = f"{path.name}: an image is a NumPy array (C, *S), 1 to 3 sizes S, float32"
-            require(isinstance(image, np.ndarray), f"{said}; got {type(image).__name__}")
-            require(image.ndim in (2, 3, 4) and image.dtype == np.float32, f"{said}; got {image.dtype} {image.shape}")
+            must = f"{path.name}: an image is a NumPy array (C, *S), 1 to 3 sizes S, float32"
+            require(isinstance(image, np.ndarray), f"{must}; got {type(image).__name__}")
+            require(image.ndim in (2, 3, 4) and image.dtype == np.float32, f"{must}; got {image.dtype} {image.shape}")
             most = float(np.abs(image).max())
             require(most <= 1, f"{path.name}: an image must lie in [-1, 1]; got values to {most:.3g}")  # NaN too
-            require(intensity.low < intensity.high, f"{path.name}: intensity must say what -1 and 1 are, low < high")
+            require(intensity.low < intensity.high, f"{path.name}: the intensity's low must be below its high")
             require(intensity.channels == image.shape[0], f"{path.name}: intensity must have the image's channels")
             require(np.array_equal(image, part.read(path)[0]), f"{path.name}: read again it must be the same")
 

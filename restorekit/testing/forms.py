@@ -24,7 +24,7 @@ LAYERS: Mapping[str, Mapping[str, Any]] = {
     "groups": {"padding": 1, "groups": 2},
     "transposed": {"stride": 2, "padding": 1, "output_padding": 1, "transposed": True},
 }
-"""What a layer from 4 to 6 channels with kernels of 3 is asked for."""
+"""The arguments of a layer from 4 to 6 channels with kernels of 3."""
 CHANNELS = (1, 3)
 LADDER = {1: (32, 64, 128, 256, 512, 1024), 2: (16, 24, 32, 48, 64, 128, 256), 3: (8, 12, 16, 24, 32, 64)}
 """Sizes by number of dimensions. A generator or a discriminator is tried at the first that it does not refuse."""
@@ -41,12 +41,12 @@ class Form:
     twin: Callable[[int], nn.Module]
     """Make it again, its weights drawn from another seed than 0, or from 0 again."""
 
-    def scalar(self, said: Sequence[Tensor]) -> Tensor:
+    def scalar(self, made: Sequence[Tensor]) -> Tensor:
         """Return a scalar to minimise: a head's own loss, or the mean squares of what a network returned."""
         if isinstance(self.net, TaskHead):
-            target = examples.targets(self.domain, said[0].shape[2:] if self.net.pixels else None)
-            return self.net.loss(said[0], target, torch.ones(len(target), dtype=torch.bool)).mean()
-        return torch.stack([out.float().square().mean() for out in said]).sum()
+            target = examples.targets(self.domain, made[0].shape[2:] if self.net.pixels else None)
+            return self.net.loss(made[0], target, torch.ones(len(target), dtype=torch.bool)).mean()
+        return torch.stack([out.float().square().mean() for out in made]).sum()
 
 
 def forms(subject: Subject) -> Iterator[Form]:
@@ -125,7 +125,7 @@ def _remake(subject: Subject, core: tuple[Domain, ...], seed: int) -> nn.Module:
 
 
 def allowed(net: nn.Module, side: int) -> int:
-    """Return the next side that a network takes: generators and encoders say of which multiple it must be."""
+    """Return the next side that a network takes: a multiple of what generators and encoders declare."""
     least = net.least if isinstance(net, Generator) else 1
     multiple = net.multiple if isinstance(net, Generator) else net.strides[-1] if isinstance(net, Encoder) else 1
     return -(-max(side, least) // multiple) * multiple

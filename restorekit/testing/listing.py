@@ -34,7 +34,7 @@ class Case:
         kind: The part's kind.
         name: The part's name.
         dims: 1, 2 or 3; None where the number of dimensions does not matter.
-        check: What is asked.
+        check: What is checked.
         plugin: Who brings the part.
     """
 
@@ -96,14 +96,14 @@ class Outcome:
     case: Case
     state: State
     text: str
-    """A figure, or nothing; what is wrong; why it was not asked."""
+    """A figure, or nothing; what is wrong; why it was not checked."""
     seconds: float
 
 
 def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
     """Return every check of a plugin's parts, in each number of dimensions that they do not refuse.
 
-    What is slow, as compiling and exporting, is asked in one number of dimensions, 2 where it can be.
+    Slow checks, such as compiling and exporting, run in one number of dimensions, 2 where possible.
 
     Args:
         plugin: A distribution (restorekit-selfonn, or selfonn), a built-in module (losses), or the folder of a project
@@ -136,7 +136,7 @@ def cases_of(parts: Parts, kind: str, name: str, *, full: bool = False) -> list[
 
 
 def _line(error: BaseException) -> str:
-    """Return what an error says in one line, not too long."""
+    """Return the text of an error in one line, not too long."""
     return shorten(str(error), 400, placeholder=" ...")
 
 

@@ -97,13 +97,13 @@ def needs(subject: Subject) -> None:
         metric.measure(image, prediction, replace(batch, target=target, truth=truth))
     except Exception as error:
         raise AssertionError(
-            f"with needs {metric.needs!r} it must measure a batch that knows no more; "
+            f"with needs {metric.needs!r} it must measure a batch with nothing more; "
             f"got {type(error).__name__}: {error}; declare what it reads"
         ) from error
 
 
 def marks(subject: Subject) -> None:
-    """`marks` gives places within each signal under the same names; of images and volumes nothing is asked."""
+    """`marks` gives places within each signal under the same names; not checked of images and volumes."""
     if subject.dims != 1:
         return
     metric, domain = _made(subject)

@@ -31,19 +31,21 @@ def device(subject: Subject) -> None:
         net, x = form.net.eval(), form.x
         with torch.no_grad():
             before = list(_plain_tensors(net))
-            said = outputs(net, x)
+            expected = outputs(net, x)
             left = next((name for name, held in _plain_tensors(net) if any(held is one for _, one in before)), None)
             require(left is None, f"a part must move with all its tensors; {left} is left behind; use register_buffer")
             wide = outputs(net.double(), x.double())
             got = {str(out.dtype) for out in wide}
             require(got == {"torch.float64"}, f"after .to(torch.float64) the output must be float64; got {got}")
-            _require_close(wide, said, 1e-3, "float64 must give the same output as float32")
-            _require_close(outputs(net.float(), x), said, 1e-6, "after float64 and back it must give the same output")
+            _require_close(wide, expected, 1e-3, "float64 must give the same output as float32")
+            _require_close(
+                outputs(net.float(), x), expected, 1e-6, "after float64 and back it must give the same output"
+            )
             if torch.cuda.is_available():
                 there = outputs(net.to("cuda"), x.to("cuda"))
-                _require_close(there, said, 1e-2, "the GPU must give the same output as the CPU")
+                _require_close(there, expected, 1e-2, "the GPU must give the same output as the CPU")
             ghosts = outputs(net.to("meta"), x.to("meta"))
-            ours, theirs = ([tuple(out.shape) for out in outs] for outs in (ghosts, said))
+            ours, theirs = ([tuple(out.shape) for out in outs] for outs in (ghosts, expected))
             require(ours == theirs, f"on the meta device the shapes must be {theirs}; got {ours}")
 
 
@@ -110,7 +112,7 @@ def compiled(subject: Subject, backend: str = "aot_eager") -> None:
     """torch.compile with the backend aot_eager gives the same output and the same gradients."""
     form = plain(subject)
     net = form.net.eval()
-    said, grads = _step(net, form)
+    expected, grads = _step(net, form)
     torch.compiler.reset()
     with _silence():
         try:
@@ -119,7 +121,7 @@ def compiled(subject: Subject, backend: str = "aot_eager") -> None:
             raise NotTried(f"torch {torch.__version__} does not compile here: {error}") from error
         ours, theirs = _step(quick, form)
     torch.compiler.reset()
-    _require_close(ours, said, 1e-3, f"compiled by {backend} it must give the same output")
+    _require_close(ours, expected, 1e-3, f"compiled by {backend} it must give the same output")
     _require_close((theirs,), (grads,), 1e-3, f"compiled by {backend} it must have the same gradients")
 
 
@@ -127,12 +129,12 @@ def _step(call: Callable[[Tensor], Any], form: Form) -> tuple[tuple[Tensor, ...]
     """Return the outputs and, as one vector, all gradients."""
     given = form.x.clone().requires_grad_()
     form.net.zero_grad()
-    said = outputs(call, given)
-    loss = form.scalar(said)
+    expected = outputs(call, given)
+    loss = form.scalar(expected)
     if loss.requires_grad:
         torch.autograd.backward(loss)
     grads = [p.grad.flatten() for p in (given, *form.net.parameters()) if p.grad is not None]
-    return said, torch.cat([torch.zeros(1), *grads])
+    return expected, torch.cat([torch.zeros(1), *grads])
 
 
 def inductor(subject: Subject) -> None:
@@ -152,13 +154,13 @@ def onnx(subject: Subject) -> None:
     form = plain(subject)
     net = form.net.eval()
     with torch.no_grad():
-        said = outputs(net, form.x)
+        expected = outputs(net, form.x)
     with _silence():
         program = torch.onnx.export(net, (form.x,), dynamo=True, verbose=False)
         assert program is not None
         reader = ReferenceEvaluator(program.model_proto)
         got = reader.run(None, {reader.input_names[0]: form.x.numpy()})
-    _require_close(tuple(map(torch.as_tensor, got)), said, 1e-3, "the ONNX model must give the same output")
+    _require_close(tuple(map(torch.as_tensor, got)), expected, 1e-3, "the ONNX model must give the same output")
 
 
 @contextlib.contextmanager

@@ -74,10 +74,10 @@ def resume(subject: Subject) -> None:
 
 
 def schedule(subject: Subject) -> None:
-    """It is a function of the step: a share of the full rate, from 0 to 1, the same however often it is asked."""
+    """It is a function of the step: a share of the full rate, from 0 to 1, the same however often it is called."""
     share = subject.make(STEPS)
     values = [float(share(step)) for step in range(STEPS)]
     require(all(math.isfinite(v) and 0 <= v <= 1 for v in values), f"shares must lie from 0 to 1; got {values}")
     require(max(values) > 0, "a schedule must not be 0 at every step")
     again = [float(share(step)) for step in reversed(range(STEPS))][::-1]
-    require(values == again, "a schedule must depend on the step alone; asked in another order it differs")
+    require(values == again, "a schedule must depend on the step alone; called in another order it differs")

@@ -40,8 +40,8 @@ def contract(subject: Subject) -> None:
     tried = everywhere(subject)
     for dims, error in tried.items():
         if error is not None and not isinstance(error, RecipeError):
-            said = f"raised {type(error).__name__}: {error}"
-            require(False, f"{f'in {dims}-D ' if dims else ''}it must run, or refuse with a RecipeError; {said}")
+            failure = f"raised {type(error).__name__}: {error}"
+            require(False, f"{f'in {dims}-D ' if dims else ''}it must run, or refuse with a RecipeError; {failure}")
     if all(error is not None and isinstance(error.__cause__, ImportError) for error in tried.values()):
         raise NotTried(str(next(iter(tried.values()))))  # its library is an extra that is not installed
     why = "; ".join(dict.fromkeys(str(error) for error in tried.values()))
@@ -100,7 +100,7 @@ def _survives(subject: Subject, option: str, value: int) -> None:
     except RestorekitError:
         return
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise AssertionError(
-            f"option {option!r} accepts {value}, which then raises {said}; bound it: Annotated[int, Field(ge=1)]"
+            f"option {option!r} accepts {value}, which then raises {failure}; bound it: Annotated[int, Field(ge=1)]"
         ) from error

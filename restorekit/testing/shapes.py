@@ -52,7 +52,8 @@ def _encoder(subject: Subject, form: Form) -> None:
     for x in (form.x, form.x[:1], examples.images(1, form.x.shape[1], *sides[:-1], sides[-1] + strides[-1])):
         maps = net(x)
         require(
-            len(maps) == len(widths), f"an encoder must give {len(widths)} maps, as its widths say; got {len(maps)}"
+            len(maps) == len(widths),
+            f"an encoder must give a map for each of its {len(widths)} widths; got {len(maps)}",
         )
         for i, (width, stride) in enumerate(zip(widths, strides, strict=True)):
             _require_shape(f"map {i}", maps[i], (len(x), width, *(n // stride for n in x.shape[2:])))

@@ -24,7 +24,7 @@ def layer(subject: Subject) -> str:
     """A figure: milliseconds forward and backward, beside torch's convolution of the same sizes."""
     x = examples.images(1, 16, *SIZES[subject.dims])
     ours, peer = (make(16, 16, 3, padding=1) for make in (subject.make(subject.dims), nd.conv(subject.dims)))
-    one, other = (_step(net, x, lambda said: said[0].square().mean()) for net in (ours, peer))
+    one, other = (_step(net, x, lambda made: made[0].square().mean()) for net in (ours, peer))
     return f"{one:.1f} ms a step, nn.{type(peer).__name__} {other:.1f} ms"
 
 
@@ -80,7 +80,7 @@ def _step(net: nn.Module, x: Tensor, scalar: Callable[[tuple[Tensor, ...]], Tens
 
 
 def _descend(value: Tensor) -> None:
-    if value.requires_grad:  # that it must is for `gradients` to say
+    if value.requires_grad:  # `gradients` reports that it must
         torch.autograd.backward(value.mean())
 
 

@@ -38,11 +38,11 @@ class Check:
     name: str
     kinds: tuple[str, ...]
     run: Callable[[Subject], str | None]
-    """Raise an AssertionError if the part does not hold; return what is worth telling, such as a figure."""
+    """Raise an AssertionError if the part does not hold; return a note, such as a figure."""
     where: Literal["part", "each", "one"] = "each"
     """Once a part, in each number of dimensions that it claims, or in one of them: 2 if it can be."""
     full: bool = False
-    """Asked only where all is asked."""
+    """Run only with `--full`."""
 
     @property
     def about(self) -> str:

@@ -57,16 +57,16 @@ def gradcheck(subject: Subject) -> None:
     does not grow with the network. A kink, as ReLU has, may lie at one point: three are tried.
     """
     for form in forms(subject):
-        said = ""
+        made = ""
         for seed in range(3):
             along, start = _line(form.twin(seed).double().eval(), form.x[:1].double(), seed)
             try:
                 torch.autograd.gradcheck(along, (start,), fast_mode=True, eps=1e-7, atol=1e-6, rtol=1e-3)
                 break
             except GradcheckError as error:
-                said = str(error).partition("The above")[0]
+                made = str(error).partition("The above")[0]
         else:
-            raise AssertionError(f"the gradient must be the derivative of what forward computes; got: {said}")
+            raise AssertionError(f"the gradient must be the derivative of what forward computes; got: {made}")
 
 
 def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], Tensor]:
@@ -85,8 +85,8 @@ def _line(net: nn.Module, x: Tensor, seed: int) -> tuple[Callable[[Tensor], tupl
 
     def along(far: Tensor) -> tuple[Tensor, ...]:
         moved = {name: p + far[i] * way for i, (name, (p, way)) in enumerate(moving.items(), start=1)}
-        said = outputs(lambda image: torch.func.functional_call(net, moved, (image,)), x + far[0] * step)
-        return tuple(side @ out.double().flatten() for side, out in zip(sides, said, strict=True))
+        made = outputs(lambda image: torch.func.functional_call(net, moved, (image,)), x + far[0] * step)
+        return tuple(side @ out.double().flatten() for side, out in zip(sides, made, strict=True))
 
     return along, torch.zeros(len(moving) + 1, dtype=torch.float64, requires_grad=True)
 
@@ -109,8 +109,8 @@ def train_eval(subject: Subject) -> None:
         net, x = form.net.eval(), form.x
         kept = copy.deepcopy(net.state_dict())
         with torch.no_grad():
-            said, again = outputs(net, x), outputs(net, x)
-            require(_equal(said, again), "in evaluation the same image must give the same output; got another")
+            made, again = outputs(net, x), outputs(net, x)
+            require(_equal(made, again), "in evaluation the same image must give the same output; got another")
             moved = [name for name, value in net.state_dict().items() if not torch.equal(value, kept[name])]
             require(not moved, f"evaluation must change no state; it changed {', '.join(moved)}; check self.training")
             net.train()
@@ -118,11 +118,11 @@ def train_eval(subject: Subject) -> None:
             train = outputs(net, x)
             torch.manual_seed(2)
             chance = not _equal(train, outputs(net, x))
-        got, must = ([tuple(out.shape) for out in outs] for outs in (train, said))
+        got, must = ([tuple(out.shape) for out in outs] for outs in (train, made))
         require(got == must, f"training must give evaluation's shapes {must}; got {got}")
         statistics = any(name.endswith("running_mean") for name, _ in net.named_buffers())
         if not chance and not statistics:
-            off = max(max_relative_error(one, other) for one, other in zip(train, said, strict=True))
+            off = max(max_relative_error(one, other) for one, other in zip(train, made, strict=True))
             require(
                 off < 1e-5,
                 f"without dropout and batch statistics both modes must agree; they differ by {off:.2g}",

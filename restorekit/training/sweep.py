@@ -82,7 +82,7 @@ def is_done(folder: Path, recipe: AnyRecipe | None = None) -> bool:
         state = read_state(found[-1]) if found else None
         kept = read_state(kept_checkpoint(folder, keep_of(state["recipe"]))) if state else None
     except CheckpointError:
-        return False  # going on says what is wrong
+        return False  # resuming reports what is wrong
     if state is not None and isinstance(recipe, Recipe):
         lengths = [state["recipe"]["train"].get(key) for key in ("steps", "epochs")]
         if lengths != [recipe.train.steps, recipe.train.epochs]:

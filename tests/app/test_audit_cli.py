@@ -26,7 +26,7 @@ losses: [lsgan]
 train: {steps: 2}
 evaluate: {resamples: 20}
 audit: {name: split, classifier: {name: unet, width: 4}, steps: 3}
-watch: [csv]
+loggers: [csv]
 """
 
 

@@ -44,7 +44,7 @@ nets:
 losses: [lsgan, {name: task, passes: [ab, bb]}]
 train: {steps: 2, log_every: 1}
 evaluate: {metrics: [accuracy], resamples: 20}
-watch: [csv]
+loggers: [csv]
 """
 
 

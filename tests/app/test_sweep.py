@@ -33,7 +33,7 @@ nets:
 losses: [lsgan, {name: cycle, weight: 10}]
 train: {steps: 6, log_every: 1, save_every: 2}
 evaluate: {metrics: [psnr], resamples: 20}
-watch: [csv]
+loggers: [csv]
 variants:
   gentle: {losses.cycle.weight: 1}
   broken: {nets.generator.width: 0}

@@ -28,7 +28,7 @@ nets: {{generator: {{name: resnet, width: 4, blocks: 1, upsample: resize}}, disc
 losses: [lsgan, {{name: cycle, weight: 10}}]
 train: {{steps: 1}}
 evaluate: {{metrics: []}}
-watch: []
+loggers: []
 """
 
 

@@ -295,7 +295,7 @@ def test_a_classifier_that_may_be_guessing_proves_nothing(audited: Callable[...,
     assert len(proven(found)) == 1
     found["scores"]["auroc"]["poor"] |= {"value": 0.6, "low": 0.4, "high": 0.8}
     assert proven(found) == []
-    assert "Inconclusive: by its AUROC on poor images, the classifier itself may be guessing." in sentences(found)
+    assert "Inconclusive: by its AUROC on degraded images, the classifier itself may be guessing." in sentences(found)
     del found["scores"]["auroc"]
     found["scores"].pop("accuracy", None)
     assert proven(found) == []

@@ -659,7 +659,7 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
         "task": (pair(classes=("no", "sick")), "other tasks: the classes no, yes, positive yes; the classes no, sick"),
         "pixels": (
             lambda made: [made("one", columns=poor), made("two", columns=other_poor)],
-            "1 of 60 poor test images have equal keys but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
+            "1 of 60 test images have equal keys but other pixels, such as 'x009.png': psnr_poor is 1 and 2",
         ),
         "phantoms": (
             lambda made: [made("one", recipe=made_so, data=synthetic), made("two", recipe=made_else, data=synthetic)],

@@ -420,7 +420,7 @@ def test_best_checkpoint_is_chosen_by_first_metric_with_a_direction(build_run: B
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (metrics("mean", keep="best"), "train.keep: best needs a metric that knows what is better"),
+        (metrics("mean", keep="best"), "train.keep: best needs a metric with a direction"),
         (metrics("mean", "psnr", best="mean"), "train.best: of mean, neither more nor less is better; .* psnr"),
     ],
 )

@@ -616,6 +616,9 @@ def test_keys_of_version_1_are_refused_with_the_new_ones(errors: Errors) -> None
     (old,) = errors(f"{GOOD}audit: {{judge: {{name: unet, width: 8}}}}\n")
     assert (old.place, old.code) == (("audit", "judge"), "outdated-key")
     assert "classifier: {name: unet, width: 8}" in old.message
+    (old,) = errors(f"{GOOD}watch: [csv, {{name: samples, every: 2}}]\n")
+    assert (old.place, old.code) == (("watch",), "outdated-key")
+    assert "loggers: [csv, {name: samples, every: 2}]" in old.message
     table = "{name: manifest, file: m.csv, quantity: age}"
     (old,) = errors(GOOD.replace("{name: toy, side: a}", f"{{name: join, datasets: [{table}]}}"))
     assert (old.place, old.code) == (("data", "a", "datasets", 0, "quantity"), "outdated-key")
@@ -629,6 +632,7 @@ def test_a_resolved_recipe_of_version_1_is_read(load: Load, plugins: Plugins) ->
     for key in ("optimizer", "schedule", "discriminator_optimizer", "discriminator_schedule", "clip", "accumulate"):
         del old["train"][key]
     old["train"] |= {"adam": {"lr": 1e-4, "eps_hat": True}, "decay_from": 0.5}
+    old["watch"] = old.pop("loggers")
     assert recipe.resolved(old, "recipe.json", plugins) == now
     assert recipe.differences(old, now) == []
     audited = load(GOOD, "audit={classifier: {name: unet, width: 8}}")

@@ -146,7 +146,7 @@ def recipe():
             "keep": "last",
         },
         "evaluate": {"metrics": ["psnr", "ssim", "f1"], "times": 3},
-        "watch": ["csv", "samples"],
+        "loggers": ["csv", "samples"],
         "paper": {"accuracy": 0.9586, "f1": 0.8785, "auroc": 0.97, "f2": 0.8834, "parameters": 0.907e6},
         "paper_note": "The paper trained for 2,000 epochs, this run for 15.",
     }

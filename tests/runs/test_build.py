@@ -254,9 +254,9 @@ def test_logger_that_cannot_be_made_is_refused_before_reading_data(
     spec: Spec, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    made = spec(watch=["csv", "tensorboard"], losses=["lsgan", "cycle"], nets__one_way=True)
+    made = spec(loggers=["csv", "tensorboard"], losses=["lsgan", "cycle"], nets__one_way=True)
     found = errors(made, plugins)
-    assert [error.place for error in found] == [("watch", 1), ("losses", 1)]
+    assert [error.place for error in found] == [("loggers", 1), ("losses", 1)]
     assert "pip install 'restorekit[tensorboard]'" in found[0].message
 
 

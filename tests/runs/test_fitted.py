@@ -100,7 +100,7 @@ def test_a_variant_with_a_restorer_takes_the_training_of_its_recipe_back_by_null
 ) -> None:
     path = tmp_path / "r.yaml"
     training = {"nets": {"generator": {"name": "resnet", "width": 4}}, "losses": ["paired"], "train": {"steps": 2}}
-    nulls = dict.fromkeys((*training, "watch", "audit"))
+    nulls = dict.fromkeys((*training, "loggers", "audit"))
     variants = {
         "fitted": {**nulls, "restorer": "to_mean"},
         "half": {**nulls, "train.steps": 3, "restorer": "to_mean"},

@@ -42,7 +42,7 @@ train:
   score_every: 4
   sample_every: 10
 evaluate: {metrics: [psnr, accuracy], resamples: 50}
-watch: [csv, samples]
+loggers: [csv, samples]
 """
 
 

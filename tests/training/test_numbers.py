@@ -120,7 +120,7 @@ def spec(root: Path, plugins: Plugins, **changes: Any) -> Recipe:
         "losses": ["cycle", "task"],
         "train": {"steps": 400, "optimizer": {"lr": 0.2}, "save_every": 400, "sample_every": 400},
         "evaluate": {"metrics": ["mae"]},
-        "watch": ["csv"],
+        "loggers": ["csv"],
     }
     return recipe.resolved(data, "age.yaml", plugins)
 

@@ -64,7 +64,7 @@ def write_card(path: Path, rows: Sequence[Row], title: str) -> None:
 
 
 def _counted(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    """Return each word and of how many images it is said, the most frequent first."""
+    """Return each word and the number of its images, the most frequent first."""
     counts = Counter(word for row in rows for word in flaws(row.values).values())
     return [*counts.most_common(), ("no flaw by these measures", sum(not flaws(row.values) for row in rows))]
 
@@ -98,7 +98,7 @@ def _measure(name: str, values: Any, *, single: bool) -> dict[str, Any]:
 
 def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int) -> dict[str, Any]:
     """Return what the page shows of an image."""
-    said = flaws(row.values)
+    words = flaws(row.values)
     numbers = []
     for name, value in row.values.items():
         known = np.isfinite(value)
@@ -111,8 +111,8 @@ def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int) -> d
                 "value": number(name, value),
                 "place": f"{100 * scale.place(value):.1f}" if known else "",
                 "percentile": f"{100 * below:.0f}" if known and len(everyone) > 1 else "",
-                "word": said.get(name, ""),
-                "severity": scale.severity(scale.band(value)) if name in said else 0,
+                "word": words.get(name, ""),
+                "severity": scale.severity(scale.band(value)) if name in words else 0,
             }
         )
     return {
@@ -121,7 +121,7 @@ def _image(row: Row, score: float, columns: Mapping[str, Any], pixels: int) -> d
         "size": f"{row.size[1]} {TIMES} {row.size[0]}",
         "picture": _picture(row, pixels),
         "words": sentence(row.values),
-        "clean": not said,
+        "clean": not words,
         "score": f"{score:.2f}",
         "numbers": numbers,
     }

@@ -116,7 +116,7 @@ def _check_options(
         if value
     ]
     if given and not sort:
-        raise RecipeError(f"{given[0]}: says how to sort; add --sort")
+        raise RecipeError(f"{given[0]}: is an option of sorting; add --sort")
     if len(given) > 1:
         raise RecipeError(f"{' and '.join(given)}: one way of sorting at a time")
 
@@ -178,7 +178,7 @@ def _print_rows(rows: list[Row]) -> None:
 
 
 def _bits(files: list[Path]) -> int | None:
-    """Let all files, examples too, decide how many bits those of 16 bits hold, and say so: levels are compared.
+    """Let all files, examples too, decide how many bits those of 16 bits hold, and print it: levels are compared.
 
     Where they disagree, nothing is decided: the files whose black and white are unknown then cannot be measured.
     """

@@ -31,7 +31,7 @@ class Row:
     error: str = ""
     """One line that names the file; empty if all is well."""
     range: tuple[float, float] | None = None
-    """The values of black and white by which it was read; None: those that the file says."""
+    """The values of black and white by which it was read; None: those of the file."""
 
     def image(self) -> Tensor:
         """Read the image again, (1 or 3, H, W) in [-1, 1].
@@ -67,7 +67,7 @@ def analyse(
     Args:
         paths: image files.
         jobs: how many are read and measured at the same time, in threads.
-        range: the values of black and white in the files; None: what each file says.
+        range: the values of black and white in the files; None: as each file states.
         bits: the significant bits of 16-bit files that do not state them; see `restorekit.depths_of`.
     """
     waiting: deque[Future[Row]] = deque()
@@ -107,7 +107,7 @@ def _range(path: Path, bits: int | None) -> tuple[float, float] | None:
 
 
 def _require_depth(path: Path) -> None:
-    """Refuse a file whose black and white nobody states: its levels would be those of another scale.
+    """Refuse a file that does not state its black and white: its levels would be those of another scale.
 
     Raises:
         DataError: for scaled values, and for 16-bit ones that may be of fewer bits.

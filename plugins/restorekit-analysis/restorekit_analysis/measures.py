@@ -56,7 +56,7 @@ def noise_variation(look: measures.Look) -> float:
     """How far the noise differs over the image: (high - low) / (high + low), from 0, alike everywhere, to 1.
 
     High and low are the 0.9 and 0.1 quantiles of the noise of sixteen parts of the image, each the median of its blocks
-    (see `noise`). Fine texture counts, so the number says little where there is hardly any noise. Our definition.
+    (see `noise`). Fine texture counts, so the number means little where there is hardly any noise. Our definition.
     """
     blocks = look.once(measures.block_noise)
     if min(blocks.shape) < 4:

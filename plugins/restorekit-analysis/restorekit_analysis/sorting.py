@@ -73,8 +73,8 @@ def by_thresholds(rows: Sequence[Row], limits: Mapping[str, tuple[float, float]]
 
     Args:
         rows: images.
-        limits: by measure (good, poor): (0.02, 0.05) of noise, (0.2, 0.12) of contrast; which is greater says which
-            way is worse. Both may be equal; then the measure's words say it. Of exposure it is the size that counts.
+        limits: by measure (good, poor): (0.02, 0.05) of noise, (0.2, 0.12) of contrast; values get worse from good to
+            poor, or, where both are equal, in the measure's own direction. Of exposure the absolute value counts.
 
     Raises:
         RecipeError: if a limit of exposure is negative.
@@ -138,7 +138,7 @@ def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) 
     Args:
         proposal: what to write.
         folder: where to; paths in the manifest start there.
-        known: a manifest that says more of these images: label, patient, split and source are taken over.
+        known: a manifest with more facts of these images: label, patient, split and source are taken over.
 
     Returns:
         True if the patient of every image is known.
@@ -168,7 +168,7 @@ COLUMNS = ("label", "patient", "split", "source")
 
 
 def _known(file: Path | None) -> dict[Path, list[str]]:
-    """Return what a manifest says of each of its images, by absolute path."""
+    """Return the rows of a manifest, by the absolute path of the image."""
     if file is None:
         return {}
     rows, _ = read_manifest(file)

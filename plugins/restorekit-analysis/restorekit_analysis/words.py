@@ -21,24 +21,24 @@ class Scale:
     edges: tuple[float, ...]
     """One more than there are bands; a value beyond the ends belongs to the last band there."""
     words: tuple[str, ...]
-    """For each band what is said of it; empty: nothing."""
+    """The word of each band; empty: none."""
 
     def band(self, value: float) -> int:
         """Return the band of a value; one that stands on an edge belongs to the upper band."""
         return min(max(bisect_right(self.edges, value) - 1, 0), len(self.words) - 1)
 
     def word(self, value: float) -> str:
-        """Return what is said of a value; empty: nothing, also where it is not defined."""
+        """Return the word of a value; empty: none, also where it is not defined."""
         return "" if math.isnan(value) else self.words[self.band(value)]
 
     def severity(self, band: int) -> int:
-        """Return how many bands lie between a band and the nearest of which nothing is said."""
+        """Return how many bands lie between a band and the nearest one without a word."""
         return min(abs(band - at) for at, word in enumerate(self.words) if not word)
 
     def badness(self, value: float) -> float:
         """Return how far a value is from the best of the scale, 0 to 1; NaN where it is not defined.
 
-        The best is the far end of the band of which nothing is said, or its middle if flaws lie on both sides.
+        The best is the far end of the band without a word, or its middle if flaws lie on both sides.
         """
         if math.isnan(value):
             return math.nan
@@ -86,7 +86,7 @@ _UNEVEN = 0.01
 
 
 def flaws(values: Mapping[str, float]) -> dict[str, str]:
-    """Return what is said of an image, by measure."""
+    """Return the words of an image, by measure."""
     found = {name: word for name, scale in SCALES.items() if (word := scale.word(values.get(name, math.nan)))}
     if not values.get("noise", 0.0) >= _UNEVEN:
         found.pop("noise_variation", None)

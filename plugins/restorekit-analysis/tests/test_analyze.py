@@ -210,7 +210,7 @@ def test_wrong_options_give_one_line_errors(run, folder, tmp_path):
     for arguments, line in (
         ([tmp_path / "absent"], "absent: no such file or folder"),
         ([tmp_path / "none"], "none: holds no image"),
-        ([folder, "--quantiles", "0.1", "0.2"], "--quantiles: says how to sort; add --sort"),
+        ([folder, "--quantiles", "0.1", "0.2"], "--quantiles: is an option of sorting; add --sort"),
         ([folder, "--sort", "--quantiles", "0.6", "0.2"], "0 <= LOW <= HIGH <= 1; got 0.6 0.2"),
         (
             [folder, "--sort", "--threshold", "noize=1"],

@@ -31,7 +31,7 @@ SEVEREST: Mapping[str, float] = {
     "grid": 0.03,
     "jpeg": 70.0,
 }
-"""The most that is drawn of each step; what a severity is, `film` says."""
+"""The greatest severity of each step; `film` explains severities."""
 CURVES = ("exposure", "contrast", "clipping")
 """Steps that map each value to another one, wherever it lies."""
 TONE = (*CURVES, "scatter")

@@ -2,7 +2,7 @@
 
 Each takes an image (C, H, W) in [-1, 1], a severity above 0 and a generator of random numbers, and returns a new image,
 which may leave [-1, 1]. They compute what the parts of the same names of restorekit-kornia compute, except where their
-docstrings say otherwise, in a fraction of the time: on one core, a film of 1024 x 1024 pixels passes through a whole
+docstrings state otherwise, in a fraction of the time: on one core, a film of 1024 x 1024 pixels passes through a whole
 chain for every sample of a training. kornia convolves by FFT, at sizes that an FFT is fast at; imagecodecs codes JPEG
 in memory, by libjpeg-turbo as Pillow does, in half its time. kornia's spatial filters take four times as long as its
 FFT at these sizes, and its JPEG and noise do something else, see restorekit-kornia.

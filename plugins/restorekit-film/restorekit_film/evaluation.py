@@ -156,7 +156,7 @@ def insert_lines(
 
 
 def line_contrast(with_lines: Image, without: Image, lines: Sequence[Line]) -> float:
-    """Return the mean contrast of lines: what a filter matched to a one-pixel line says of both images, subtracted.
+    """Return the mean contrast of lines: the difference of two images' responses to a filter for one-pixel lines.
 
     The filter is the mean along the line less the mean along its flanks, three to five pixels aside. `without` is the
     same image made without the lines, from the same random numbers: its own structures cancel.

@@ -39,7 +39,7 @@ class PsnrRegressor(Pair):
     def extra(self, p: Passes) -> Mapping[str, LossValue]:
         """Return the square error of the prediction, in (10 dB)², of restored images and of ones nearer to the truth.
 
-        The latter lie at a drawn place between the restored image and its truth. So the network knows what is better
+        The latter lie at a drawn place between the restored image and its truth. So the network learns what is better
         than all that the generator makes yet, and the way there.
         """
         made = wide(p.ab.image.detach())

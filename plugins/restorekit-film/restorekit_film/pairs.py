@@ -58,7 +58,7 @@ class FilmPairs(Dataset):
                 made = chain(Domain("film_pairs", image.shape[0], tuple(image.shape[1:])))
                 if not isinstance(made, FilmChain):
                     raise RecipeError(
-                        f"dataset 'film_pairs': degradation must be `film`, which knows its tone truth; got "
+                        f"dataset 'film_pairs': degradation must be `film`, which has a tone truth; got "
                         f"{type(made).__name__}; for others take the dataset `degraded`"
                     )
                 return made

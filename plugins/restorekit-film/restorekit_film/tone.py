@@ -130,7 +130,7 @@ class HazeTone(Tone):
     """A curve, then haze is taken away, then another curve: all from a thumbnail of a whole film of two dimensions.
 
     Haze is scattered radiation as `film` adds it, the exposure of the film blurred by a tenth of its longer side, and
-    one number says how much of it there is. The curves take back what happened to tones after it and before it.
+    one number is its amount. The curves take back what happened to tones after it and before it.
     """
 
     def __init__(self, hidden: int, caution: float) -> None:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Relationship = Literal["log", "linear"]
-"""How values depend on exposure, as DICOM's Pixel Intensity Relationship (0028,1040) says it by LOG and LIN (PS3.3,
+"""How values depend on exposure, as DICOM's Pixel Intensity Relationship (0028,1040) states it by LOG and LIN (PS3.3,
 C.8.11.3.1.2).
 
 log: black had ten times the photons of white, as in a radiograph. linear: black had none.

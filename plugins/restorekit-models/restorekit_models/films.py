@@ -1,4 +1,4 @@
-"""The released models of radiographs. README.md says how each was made; `restorekit models card` prints its card."""
+"""The released models of radiographs. README.md states how each was made; `restorekit models card` prints its card."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def augment(
         Path | None, typer.Option("--root", metavar="FOLDER", help="Where data.root of the run is now, if it moved.")
     ] = None,
 ) -> None:
-    """Translate training images of the run's side a, and say in each file and in a manifest what it was made from.
+    """Translate training images of the run's side a, and state in each file and in a manifest what it was made from.
 
     The images are for training alone: the data check refuses them in validation and testing, and a translation in
     training whose source is tested (--allow-leaks continues). Where more are wanted than there are sources, sources are

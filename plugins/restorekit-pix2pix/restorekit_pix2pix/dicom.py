@@ -21,7 +21,7 @@ MOST = 1024
 
 
 def write_derived(path: Path, image: Tensor, derived: Derived) -> None:
-    """Write an image (1 or 3, H, W) in [-1, 1] in 8 bits, as a file that says what it was made from.
+    """Write an image (1 or 3, H, W) in [-1, 1] in 8 bits, as a file that states what it was made from.
 
     Patient and study are new: it shows no patient. The file appears whole or not at all.
 

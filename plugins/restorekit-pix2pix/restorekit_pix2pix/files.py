@@ -1,4 +1,4 @@
-"""Sources to translated files: each says what it was made from, and so does a row of the manifest."""
+"""Sources to translated files: each states what it was made from, and so does a row of the manifest."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from restorekit import (
     nd,
     pixels_digest,
     read_image,
+    rotate,
     write_image,
     write_text,
 )
@@ -83,7 +84,7 @@ class _Change:
     def of(self, image: Tensor) -> Tensor:
         """Return (C, H, W) changed."""
         image = image.flip(-1) if self.mirrored else image
-        return nd.rotate(image[None], self.degrees)[0] if self.degrees else image
+        return rotate(image[None], self.degrees)[0] if self.degrees else image
 
 
 def translate_all(

@@ -53,7 +53,7 @@ def run_of(folder: Path) -> Run:
             "pool": 0,
             "optimizer": {"name": "adam", "lr": RATE, "betas": [BETA_1, BETA_2], "eps": EPS},
         },
-        "watch": [],
+        "loggers": [],
     }
     recipe, parts = resolved(spec, "golden", load()), load().parts
     domains = {name: Domain(name, 3, (SIZE, SIZE)) for name in "ab"}

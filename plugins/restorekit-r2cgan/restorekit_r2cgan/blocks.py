@@ -36,7 +36,7 @@ def check_size(domain: Domain, name: str) -> None:
 
 
 def glorot(module: nn.Module) -> None:
-    """Start plain convolutions as Keras does, Glorot uniform and zero biases; other layers start as they say."""
+    """Start plain convolutions as Keras does, Glorot uniform and zero biases; other layers keep their own start."""
     for child in module.modules():
         if isinstance(child, PLAIN):
             nn.init.xavier_uniform_(child.weight)

@@ -25,7 +25,7 @@ from restorekit import (
 __all__ = ["Folders", "r2cgan_folders"]
 
 HOW = (
-    "expected ROOT/trainA (poor quality), ROOT/trainB (high quality) and ROOT/testA, image files with 'covid' in the"
+    "expected ROOT/trainA (degraded), ROOT/trainB (good) and ROOT/testA, image files with 'covid' in the"
     " name of a positive file. The images are QaTa-COV19 (https://www.kaggle.com/datasets/aysendegerli/qatacov19-dataset),"
     " the authors' quality annotations https://github.com/meteahishali/R2C-GAN. To see restorekit at once without data:"
     " restorekit run quickstart"
@@ -35,8 +35,8 @@ HOW = (
 class Folders(FileDataset):
     """The images of one folder, such as trainA; the class is read from the file's name, never from its path.
 
-    A `manifest.csv` at the root adds what a name cannot say: the columns `path`, `patient` and `source`. Every path in
-    it must be an image's; an image that it does not name has no known patient. Columns `low` and `high` are the values
+    A `manifest.csv` at the root adds the columns `path`, `patient` and `source`. Every path in it must be an image's;
+    an image that it does not name has no known patient. Columns `low` and `high` are the values
     of black and white of a file.
     """
 
@@ -85,8 +85,8 @@ def r2cgan_folders(
     Args:
         root: the folder that holds trainA.
         split: train, val or test; a split without a folder, as testB, is empty.
-        side: A, poor quality (the paper's Y), or B, high quality (X).
-        range: the values of black and white, [LOW, HIGH], of every file; default: what each file says.
+        side: A, degraded (the paper's Y), or B, good (X).
+        range: the values of black and white, [LOW, HIGH], of every file; default: as each file states.
         bits: the significant bits of 16-bit files that do not state them; default: the values of all files decide.
         beyond: of values beyond the range: `refuse` the file, or `clip` them.
     """

@@ -49,7 +49,7 @@ def recipe_of(options: dict[str, Any], optimizer: str) -> Any:
         ],
         # ten epochs of one step, the rate falling from the second
         "train": {"steps": 10, "schedule": {"name": "linear", "start": 0.1}, "optimizer": {"name": optimizer, **ADAM}},
-        "watch": [],
+        "loggers": [],
     }
     return resolved(spec, "golden", load())
 

@@ -60,7 +60,7 @@ class Segmenter:
         """The patients of its training images."""
         table = Path(self.folder) / "splits.csv"
         if not table.is_file():
-            raise DataError(f"{table}: no such file; it says on which patients the segmenter was trained")
+            raise DataError(f"{table}: no such file; it lists the patients on which the segmenter was trained")
         with table.open(encoding="utf-8", newline="") as file:
             return frozenset(
                 self._person(row["patient"])
@@ -68,7 +68,7 @@ class Segmenter:
                 if row["split"] == "train" and row["patient"]
             )
 
-    def knows(self, patient: str | None) -> bool:
+    def was_trained_on(self, patient: str | None) -> bool:
         """True if it was trained on images of this patient."""
         return patient is not None and self._person(patient) in self.trained_on
 
@@ -158,7 +158,7 @@ class Agreement(Metric):
             raise DataError(f"{batch.key[0]}: there is no good image to compare with, which {WHERE} needs")
         groups = batch.group or (None,) * len(batch.key)
         rows = np.full((len(batch.key), len(COLUMNS)), np.nan)
-        rows[:, 2] = [self.segmenter.knows(group) for group in groups]
+        rows[:, 2] = [self.segmenter.was_trained_on(group) for group in groups]
         places = np.flatnonzero(rows[:, 2] == 0)
         if len(places):
             at = torch.from_numpy(places)

@@ -96,7 +96,7 @@ def segment_files(
         model: what `opened` returned.
         images: files, and the names of their results below `out`/masks and `out`/overlays.
         out: the folder of the results.
-        range: the values of black and white; None: those that the run's data declares, or else what each file says.
+        range: the values of black and white; None: those that the run's data declares, else those of each file.
         native: see images at their own size; else at the size of training.
     """
     for path, name in images.items():
@@ -124,7 +124,7 @@ def _segmented(model: Any, path: Path, name: Path, out: Path, range: Sequence[fl
 
 
 def _classes(model: Any, image: Tensor, *, native: bool) -> tuple[NDArray[np.int64], str]:
-    """Return the class of each pixel of an image (C, H, W), and what there is to say of it."""
+    """Return the class of each pixel of an image (C, H, W), and a note on it."""
     size = [*image.shape[1:]]
     gray = image.shape[0] == 3 and bool((image == image[:1]).all())
     seen = image[:1] if gray and model.channels == 1 else image

@@ -88,7 +88,7 @@ def smp(
 
     Args:
         features: channels of the features.
-        domain: the images; their dataset knows masks.
+        domain: the images; their dataset has masks.
         kernel: side of the convolution; the library has 3 for U-Nets and 1 for coarser decoders.
         terms: `cross_entropy` over pixels; `dice`, the library's soft Dice loss, a mean over classes; `tversky`, the
             same where a missed pixel weighs 0.7 and a false one 0.3.

@@ -71,7 +71,7 @@ class Operational(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new weights, as the convention says."""
+        """Draw new weights, by the convention."""
         if self.convention == "fastonn":
             nn.init.xavier_uniform_(self.weight, gain=nn.init.calculate_gain("tanh"))
             if self.bias is not None:
@@ -98,7 +98,7 @@ class Operational(nn.Module):
         if x.ndim != self.dims + 2:
             raise ValueError(f"an operational layer of {self.dims} dimensions reads (B, C, *S); got {tuple(x.shape)}")
         kind = x.device.type
-        if kind == "meta" or not torch.is_autocast_enabled(kind):  # the meta device knows no autocast
+        if kind == "meta" or not torch.is_autocast_enabled(kind):  # the meta device has no autocast
             return self._apply_in(x, torch.float32 if x.dtype == torch.float16 else x.dtype).to(x.dtype)
         low = torch.get_autocast_dtype(kind)
         work = x.dtype if x.dtype == torch.float64 else torch.float32 if low == torch.float16 else low

@@ -83,7 +83,7 @@ def ecg_unet(
         layer: What its convolutions are; the paper's: {name: selfonn, q: 3, convention: fastonn}.
         width: Channels after the first layer; they double to at most eight times as many.
         depth: How often the size is halved.
-        center: Take each channel's mean out of what comes in, for drift slower than a window says nothing of the heart.
+        center: Subtract each channel's mean from the input: drift slower than a window has no information on the heart.
     """
     least = 2 ** (depth + 1)
     if min(source.size) < least:

@@ -1,4 +1,4 @@
-"""Samples a second: what the data say, or else what the recipe says."""
+"""Samples a second: those of the recipe, else those of the data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def signals_only(domain: Domain, what: str) -> None:
 
 
 def rate_of(domain: Domain, given: float | None, what: str) -> float:
-    """Return the samples a second of a domain of signals; what is given goes before what the data say.
+    """Return the samples a second of a domain of signals; what is given goes before those of the data.
 
     Raises:
         RecipeError: if neither is known.
@@ -33,12 +33,12 @@ def rate_of(domain: Domain, given: float | None, what: str) -> float:
     if given is not None:
         return given
     if domain.spacing is None:
-        raise RecipeError(f"{what}: needs the samples a second, which these data do not say; set rate")
+        raise RecipeError(f"{what}: needs the samples a second, which these data do not state; set rate")
     return 1 / domain.spacing[0]
 
 
 def rate_of_images(intensity: Intensity | None, given: float | None) -> float | None:
-    """Return the samples a second of one signal of a batch; None where nobody says them."""
+    """Return the samples a second of one signal of a batch; None where they are not known."""
     if given is not None or intensity is None or intensity.spacing is None:
         return given
     return 1 / intensity.spacing[0]

@@ -69,7 +69,7 @@ class Opened:
         """Samples a second."""
         spacing = self.intensity.spacing
         if spacing is None or len(spacing) != 1:
-            raise DataError("its format says no rate; a format of signals is needed")
+            raise DataError("its format gives no rate; a format of signals is needed")
         return 1 / spacing[0]
 
 
@@ -250,7 +250,7 @@ def records(
     truth: dict[str, str] = {},  # noqa: B006
     shift: Annotated[float, Field(ge=0)] = 0.0,
 ) -> Dataset:
-    """Windows of recorded signals. Which records, and which minutes of them, are in a split, the recipe says.
+    """Windows of recorded signals; the recipe decides which records, and which minutes of them, are in a split.
 
     Where annotations mark the beats, a window's mask marks them too, for metrics of R peaks. With `beats` there is a
     window for each annotated beat, which stands in its middle and whose class is the target: as many images as beats,

@@ -232,7 +232,7 @@ def test_hum_is_the_mains_and_its_odd_harmonics(folder: Path) -> None:
 
 
 def test_hum_needs_a_rate_that_can_carry_it() -> None:
-    with pytest.raises(RecipeError, match="needs the samples a second, which these data do not say; set rate"):
+    with pytest.raises(RecipeError, match="needs the samples a second, which these data do not state; set rate"):
         made("mains_hum", Path(), spacing=None)
     with pytest.raises(RecipeError) as caught:
         made("mains_hum", Path(), rate=90)

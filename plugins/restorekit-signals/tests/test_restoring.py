@@ -52,7 +52,7 @@ train: {steps: 2, log_every: 1}
 evaluate:
   metrics: [snr, rmse, {name: r_peak_f1, reference: annotations}]
   resamples: 20
-watch: [samples]
+loggers: [samples]
 """
 
 

@@ -20,7 +20,7 @@ __all__ = ["FORMAT", "RATINGS", "Film", "Key", "Query", "Sealed", "Study", "Task
 FORMAT = 1
 """The version of both files."""
 RATINGS = ("surely not visible", "probably not visible", "unsure", "probably visible", "surely visible")
-"""What ratings 1 to 5 of the task "visible" say."""
+"""The meanings of ratings 1 to 5 of the task "visible"."""
 Task = Literal["prefer", "visible"]
 """What readers do: choose one of several columns, or rate whether the finding is visible in one image."""
 
@@ -46,7 +46,7 @@ class Query:
     """What a reader is shown at once."""
 
     id: str
-    """Random digits, which say nothing of the film."""
+    """Random digits, which reveal nothing of the film."""
     columns: tuple[str, ...]
     """Names of images in the order of the columns; one for the task "visible"."""
     window: tuple[float, float]

@@ -132,7 +132,7 @@ def write_score(
         choices = store.choices()
     unknown = [one.query for one in choices if one.query not in key.queries]
     if unknown:
-        raise DataError(f"{key_path}: knows no query {unknown[0]}; it is the key of another study")
+        raise DataError(f"{key_path}: has no query {unknown[0]}; it is the key of another study")
     rows = joined(study, key, choices)
     if not counted(rows):
         raise DataError(f"{folder}: no choice that counts was made yet; practice does not count")
@@ -334,7 +334,7 @@ def _strengths(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "title": "Bradley-Terry strengths",
         "caption": "Log strengths, their mean 0, of each choice as won against every other column (choix); 95 % "
-        "intervals by the jackknife, for these readers. Every query has all methods, so the strengths say the same as "
+        "intervals by the jackknife, for these readers. Every query has all methods, so the strengths show the same as "
         f"the selection ratios, on a scale of log odds.{note}",
         "head": ["Method", "Log strength"],
         "rows": [[method, _cell(one)] for method, one in zip(score.methods, found, strict=True)],

@@ -1,7 +1,7 @@
 """`restorekit study serve`: the pages of a study over HTTP or HTTPS, with the standard library alone.
 
 A reader is known by a token, which stands behind the # of the link, so that no log of a proxy holds it, and which the
-page sends in a header. The server knows tokens by their SHA-256, and never reads the key.
+page sends in a header. The server keeps the SHA-256 of each token, and never reads the key.
 """
 
 from __future__ import annotations

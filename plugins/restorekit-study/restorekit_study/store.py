@@ -201,12 +201,12 @@ class Store:
         replayed: dict[tuple[str, str], tuple[Any, ...]] = {}
         for _, at, reader, event, body, _, _ in entries:
             if event in ("choice", "change"):
-                said = _loaded(body)
-                replayed[reader, said.get("query", "")] = (
-                    said.get("value"),
-                    said.get("seconds"),
+                choice = _loaded(body)
+                replayed[reader, choice.get("query", "")] = (
+                    choice.get("value"),
+                    choice.get("seconds"),
                     at,
-                    said.get("number"),
+                    choice.get("number"),
                 )
         stored = {(row[0], row[1]): tuple(row[2:]) for row in rows}
         for name in sorted({*replayed, *stored}):

@@ -68,7 +68,7 @@ class Maps(Encoder):
             load_checkpoint(WHERE, whole, Path(self.file).expanduser())
         else:
             load_published(WHERE, whole, self.name, self.known.size)
-        # The names of maps' weights differ from the whole model's in places; timm's own loading knows them.
+        # The names of maps' weights differ from the whole model's in places; timm's own loading maps them.
         taken = make_maps(WHERE, self.name, pretrained=True, pretrained_cfg_overlay={"state_dict": whole.state_dict()})
         self.model.load_state_dict(taken.state_dict())
 

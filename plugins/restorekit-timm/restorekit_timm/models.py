@@ -52,7 +52,7 @@ class Input:
 
 
 def check_known(where: str, name: str) -> None:
-    """Check that timm knows a model, and its tag if the name has one.
+    """Check that timm has a model, and its tag if the name has one.
 
     Raises:
         RecipeError: with the nearest name, or the tags.
@@ -88,7 +88,7 @@ def input_of(name: str) -> Input:
 
 
 def check_unfreeze(where: str, freeze: bool, unfreeze_at: int | None, **given: bool) -> None:
-    """Require a step from which a frozen model learns, where it is said how it learns then.
+    """Require a step from which a frozen model learns, where options set how it learns then.
 
     Args:
         where: what an error begins with.
@@ -102,7 +102,7 @@ def check_unfreeze(where: str, freeze: bool, unfreeze_at: int | None, **given: b
     named = next((name for name, is_given in given.items() if is_given), None)
     if freeze and unfreeze_at is None and named is not None:
         raise RecipeError(
-            f"{where}: {named} says how the model learns, but with freeze: true and no unfreeze_at it never does; "
+            f"{where}: {named} sets how the model learns, but with freeze: true and no unfreeze_at it never does; "
             f"set unfreeze_at to a step from 1 on, or leave {named} out",
             option=named,
         )
@@ -201,7 +201,7 @@ def _check_reachable(repository: str, files: Sequence[str]) -> None:
     """Ask once for the first of the files, if none is in the cache: without a network the hub tries for a minute.
 
     Raises:
-        Exception: of the hub's HTTP library, if no server can be reached. What a server answers is left to the load.
+        Exception: of the hub's HTTP library, if no server can be reached. Responses of a server are left to the load.
     """
     import huggingface_hub as hub  # as slow to import as timm, which needs it
     from huggingface_hub.errors import HfHubHTTPError
@@ -213,10 +213,10 @@ def _check_reachable(repository: str, files: Sequence[str]) -> None:
     try:
         hub.get_hf_file_metadata(hub.hf_hub_url(name, files[0], revision=revision))
     except HfHubHTTPError:
-        return  # a server that has not this file may have the next, and a busy one is asked again
+        return  # a server without this file may have the next one, and a busy one is tried again
     except Exception as error:
         if type(error).__name__ != "ReadTimeout":  # by its name, which every HTTP library of the hub gave it
-            raise  # who is only slow to answer can be reached
+            raise  # a server that is only slow can be reached
 
 
 @contextmanager
@@ -276,7 +276,7 @@ def blocks_of(where: str, model: nn.Module) -> Mapping[str, int]:
     """Return the block that each parameter is in, counted from the image, as timm groups them.
 
     Raises:
-        RecipeError: if timm does not say.
+        RecipeError: if timm does not state it.
     """
     if not hasattr(model, "group_matcher"):
         raise RecipeError(f"{where}: timm names no blocks of this model; leave unfreeze_blocks and layer_decay out")

@@ -192,7 +192,7 @@ def test_gray_is_three_equal_channels_and_a_whole_view_keeps_the_corners() -> No
             (
                 {"pretrained": True, "freeze": True, name: value},
                 None,
-                f"{name} says how the model learns, but with freeze: true and no unfreeze_at it never does; set "
+                f"{name} sets how the model learns, but with freeze: true and no unfreeze_at it never does; set "
                 f"unfreeze_at to a step from 1 on, or leave {name} out",
             )
             for name, value in (("unfreeze_blocks", 2), ("lr_factor", 0.1), ("layer_decay", 0.8))

@@ -79,7 +79,7 @@ def test_a_restorer_begins_with_it_frozen(tmp_path: Path) -> None:
         ({"unfreeze_at": 2}, "unfreeze_at needs freeze: true"),
         (
             {"pretrained": True, "freeze": True, "lr_factor": 0.1},
-            "lr_factor says how the model learns, but with freeze: true and no unfreeze_at it never does; set",
+            "lr_factor sets how the model learns, but with freeze: true and no unfreeze_at it never does; set",
         ),
     ],
 )

@@ -44,7 +44,7 @@ nets:
 losses: [{name: task, passes: [ab, bb]}]
 train: {steps: 6, log_every: 1, save_every: 1}
 evaluate: {metrics: [accuracy, auroc], resamples: 20}
-watch: [csv]
+loggers: [csv]
 """
 
 
@@ -232,9 +232,9 @@ def test_unfreeze_step_beyond_the_run_is_refused(tmp_path: Path, weights: Path) 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("finished")
-    run = built(home, "run", "nets.generator.pretrained=false", "watch=[csv, samples]")
+    run = built(home, "run", "nets.generator.pretrained=false", "loggers=[csv, samples]")
     run.begin("test")
-    loggers = [plugins.load().parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.watch]
+    loggers = [plugins.load().parts.resolve("logger", spec.spec)(run.folder) for spec in run.recipe.loggers]
     for event in train(run):
         for logger in loggers:
             logger(event)

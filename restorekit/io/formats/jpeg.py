@@ -1,4 +1,4 @@
-"""JPEG streams: their markers, as ITU-T T.81 and JFIF say, and their pixels, of whole and sound streams alone.
+"""JPEG streams: their markers, by ITU-T T.81 and JFIF, and their pixels, of whole and sound streams alone.
 
 libjpeg fills what is missing with gray and decodes damaged data, with no more than a warning. TurboJPEG, in kornia_rs,
 makes an error of that warning.
@@ -34,7 +34,7 @@ _GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/", b"HDRGainMap", b"urn:iso:std
 
 @dataclass
 class Jpeg:
-    """What the markers of one stream say."""
+    """The facts in the markers of one stream."""
 
     frame: int = 0
     """The marker of its frame header."""
@@ -61,7 +61,7 @@ def images(data: bytes) -> list[bytes]:
     Thumbnails and gain maps, which restate the first image, are left out.
 
     Raises:
-        DataError: if a stream is cut short, or the file says that it holds more pictures.
+        DataError: if a stream is cut short, or the file states more pictures than it holds.
     """
     first = parse(data, 0)
     found, at, whole = [data[: first.end]], first.end, 1
@@ -78,7 +78,7 @@ def images(data: bytes) -> list[bytes]:
                 found.append(stream)
         at = end
     if whole < first.pictures:
-        raise DataError(f"is cut short: it says that it holds {first.pictures} pictures, and has {whole}")
+        raise DataError(f"is cut short: it states {first.pictures} pictures, and has {whole}")
     return found
 
 
@@ -191,7 +191,7 @@ def _require_read(known: Jpeg, sent: dict[int, list[int]]) -> None:
     if len(known.components) not in (1, 3):
         raise DataError(f"has {len(known.components)} components; gray or RGB is read")
     if len(known.components) == 3 and (known.transform == 2 or (known.jfif and known.transform == 0)):
-        raise DataError("says both YCbCr (JFIF) and RGB or YCCK (Adobe), so that its colours are unknown; convert it")
+        raise DataError("states both YCbCr (JFIF) and RGB or YCCK (Adobe), so that its colours are unknown; convert it")
     if lost := [name for name in known.components if name not in sent or sent[name][0] > 0]:
         raise DataError(f"is cut short: component {lost[0]} is not whole")
     if known.frame in _PROGRESSIVE and any(0 < low < 255 for bits in sent.values() for low in bits):

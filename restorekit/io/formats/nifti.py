@@ -39,11 +39,11 @@ _OTHER_INTENTS = {
     range(3000, 3100): "a CIFTI file",
 }
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""Millimetres of the units of length, by the lowest three bits of xyzt_units: not said, metre, millimetre, micron."""
+"""Millimetres of the units of length, by the lowest three bits of xyzt_units: unknown, metre, millimetre, micron."""
 
 
 def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored:
-    """Read one volume of (X, Y, Z), or image of (X, Y): rescaled if the header says so, in the order of the file.
+    """Read one volume of (X, Y, Z), or image of (X, Y): rescaled by the header, in the order of the file.
 
     A gzip file is unpacked to its end, so that its checksums and lengths are verified.
     """
@@ -98,7 +98,7 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         header = kind.header_class(details["header"], endianness=details["endian"])
         if (details["slope"], details["inter"]) != (1, 0):
             pixels = cast((pixels - details["inter"]) / details["slope"], header.get_data_dtype())
-        header.set_data_dtype(pixels.dtype)  # as given, unless the record of the image says another
+        header.set_data_dtype(pixels.dtype)  # as given, unless the record of the image has another
         pixels = _laid_out(pixels, details["shape"], header)
         steps = header["pixdim"].copy()
         header.set_data_shape(pixels.shape)
@@ -137,7 +137,7 @@ def _header(kind: Any, head: bytes) -> Any:
     """Return the header as it is stored: nibabel would repair it, and what it repairs is a guess.
 
     Raises:
-        DataError: if it is short, contradicts itself, or says that the values are no intensities of one channel.
+        DataError: if it is short, contradicts itself, or its values are not intensities of one channel.
     """
     if len(head) < kind.header_class.sizeof_hdr:
         raise DataError(f"is cut short: its header has {len(head)} bytes")
@@ -146,9 +146,9 @@ def _header(kind: Any, head: bytes) -> Any:
     if code not in _TYPES:
         raise DataError(f"has values of the type {_OTHER_TYPES.get(code, code)}; integers and real numbers are read")
     if int(header["bitpix"]) != header.get_data_dtype().itemsize * 8:
-        raise DataError(f"says {int(header['bitpix'])} bits a value (bitpix) and type {header.get_data_dtype()}")
+        raise DataError(f"states {int(header['bitpix'])} bits a value (bitpix) and type {header.get_data_dtype()}")
     if not 1 <= int(header["dim"][0]) <= 7:
-        raise DataError(f"says that it has {int(header['dim'][0])} axes (dim[0])")
+        raise DataError(f"states {int(header['dim'][0])} axes (dim[0])")
     intent = int(header["intent_code"])
     if intent not in _INTENSITIES:
         what = next((name for codes, name in _OTHER_INTENTS.items() if intent in codes), "no intensities")
@@ -162,7 +162,7 @@ def _start(header: Any) -> int:
     if offset == 0:
         return int(least)
     if not least <= offset <= 2**31 or offset != int(offset):
-        raise DataError(f"says that its values begin at byte {offset:g} (vox_offset); at least {least} is allowed")
+        raise DataError(f"states that its values begin at byte {offset:g} (vox_offset); at least {least} is allowed")
     return int(offset)
 
 
@@ -170,14 +170,14 @@ def _require_end(stream: Any, rest: bytes) -> None:
     """Read to the end, where the checksum of gzip is. Refuse values beyond the header's sizes; zeros pad."""
     while rest:
         if rest.strip(b"\0"):
-            raise DataError("holds more than its header says; its sizes (dim) or type are wrong, or it is damaged")
+            raise DataError("holds more than its header states; its sizes (dim) or type are wrong, or it is damaged")
         rest = stream.read(2**20)
     if stream.read(2**20).strip(b"\0"):
-        raise DataError("holds more than its header says; its sizes (dim) or type are wrong, or it is damaged")
+        raise DataError("holds more than its header states; its sizes (dim) or type are wrong, or it is damaged")
 
 
 def _scale(header: Any) -> tuple[float, float]:
-    """Return scl_slope and scl_inter; a slope of 0 or NaN says that values are not scaled."""
+    """Return scl_slope and scl_inter; a slope of 0 or NaN means that values are not scaled."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or math.isnan(slope):
         return 1.0, 0.0
@@ -187,7 +187,7 @@ def _scale(header: Any) -> tuple[float, float]:
 
 
 def _spacing(header: Any, axes: int) -> tuple[float, ...] | None:
-    """Return millimetres along each axis by pixdim and xyzt_units; units that are not said are millimetres."""
+    """Return millimetres along each axis by pixdim and xyzt_units; unknown units are millimetres."""
     unit = _UNITS.get(int(header["xyzt_units"]) & 7)
     if unit is None:
         raise DataError(

@@ -1,7 +1,7 @@
-"""PNG: its chunks, as the specification (third edition) says, each with its checksum.
+"""PNG: its chunks, by the specification (third edition), each with its checksum.
 
 Pillow cuts 16-bit colour to 8 bits: imagecodecs decodes it. kornia_rs decodes gray in half the time; it looks neither
-at orientation nor at transparency, which the chunks say here.
+at orientation nor at transparency, which the chunks give here.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Png:
 
 
 def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored:
-    """Read one image, gray or RGB, turned as EXIF says."""
+    """Read one image, gray or RGB, oriented by EXIF."""
     content = path.read_bytes()
     known = _parse(content)
     _require_plain(known)
@@ -88,7 +88,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
     """Write (1 or 3, H, W) of 8 or 16 bits, with the significant bits, the resolution and the colour profile.
 
-    The resolution is left out where whole pixels per metre do not say it within 1 %.
+    The resolution is left out where whole pixels per metre do not give it within 1 %.
     """
     if array.ndim != 3 or array.shape[0] not in (1, 3):
         raise DataError(f"an image file holds (1 or 3, H, W); got {array.shape}")
@@ -185,7 +185,7 @@ def _count_frames(known: _Png) -> None:
     """Count the frames of an animation, and the still image if it is none of them."""
     stated = unpack_from(">I", known.chunks[b"acTL"])[0]
     if stated != known.controls:
-        raise DataError(f"is damaged: it says that it has {stated} frames, and has {known.controls}")
+        raise DataError(f"is damaged: it states {stated} frames, and has {known.controls}")
     known.frames = known.controls + known.still
 
 

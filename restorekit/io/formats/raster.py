@@ -1,6 +1,6 @@
 """JPEG, BMP and WebP, of 8 bits: Pillow reads their metadata, and the pixels of BMP and WebP.
 
-What Pillow leaves unsaid, such as how many pictures a JPEG holds and whether it is whole, their bytes say here and in
+What Pillow does not report, such as how many images a JPEG holds and if it is whole, is read from the bytes here and in
 `jpeg.py`.
 """
 
@@ -41,7 +41,7 @@ _EXACT = 0.01
 
 
 def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored:
-    """Read one image, gray or RGB, turned as EXIF says."""
+    """Read one image, gray or RGB, oriented by EXIF."""
     content = path.read_bytes()
     if format == "JPEG":
         return _read_jpeg(content, frame)
@@ -100,7 +100,7 @@ def _read_bmp(content: bytes, frame: int | None) -> Stored:
         width, height, _, bits, packing, _, across, down = unpack_from("<iiHHIIii", content, 18)
         spacing = (1000 / down, 1000 / across) if across > 0 and down > 0 else None
     else:
-        raise DataError(f"is damaged: its header says that it has {header} bytes")
+        raise DataError(f"is damaged: its header states {header} bytes")
     check_size((abs(height), width))
     if packing not in (0, 3, 6):
         raise DataError(f"has the compression {packing}, such as run lengths; save it uncompressed")
@@ -130,7 +130,7 @@ def _bmp_profile(content: bytes, header: int) -> bytes | None:
 
 def _read_webp(content: bytes, frame: int | None) -> Stored:
     if len(content) < 12 or (size := int(unpack_from("<I", content, 4)[0]) + 8) > len(content):
-        raise DataError(f"is cut short: it has {len(content)} bytes, fewer than its header says")
+        raise DataError(f"is cut short: it has {len(content)} bytes, fewer than its header states")
     at = 12
     while at + 8 <= size:
         at += 8 + (unpack_from("<I", content, at + 4)[0] + 1) // 2 * 2
@@ -189,7 +189,7 @@ def _fits(exact: list[float], most: int) -> bool:
 
 
 def _bmp_resolution(spacing: tuple[float, ...] | None) -> tuple[float, ...]:
-    """Return dots an inch that Pillow turns into pixels a metre, by its own factor; zeros say nothing."""
+    """Return dots an inch that Pillow turns into pixels a metre, by its own factor; zeros mean unknown."""
     exact = [1000 / step for step in (_usable(spacing) or ())[::-1]]
     return tuple(value / 39.3701 for value in exact) if exact and _fits(exact, 2**31 - 1) else (0, 0)
 

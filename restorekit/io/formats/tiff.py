@@ -1,6 +1,6 @@
 """TIFF by tifffile: integers of 8 and 16 bits and floating point, gray or RGB, a page at a time.
 
-What tifffile leaves as it is stored is converted here, as the TIFF 6.0 specification says, or refused by name.
+What tifffile leaves as it is stored is converted here, by the TIFF 6.0 specification, or refused by name.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Line:
 
 
 def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored:
-    """Read one page, turned as its tag Orientation says, calibrated as ImageJ or GDAL say."""
+    """Read one page, turned by its tag Orientation, calibrated by the values of ImageJ or GDAL."""
     with tifffile.TiffFile(path) as file:
         page, index = choose(file, frame)
         kind = _kind(page)
@@ -252,7 +252,7 @@ def _coefficients(page: Any) -> tuple[list[float], list[float]]:
 
 
 def _rgb(array: NDArray[Any], luma: Sequence[float], ends: Sequence[float]) -> NDArray[Any]:
-    """Convert YCbCr (3, H, W) as TIFF 6.0 says, section 21."""
+    """Convert YCbCr (3, H, W) by TIFF 6.0, section 21."""
     spans = [white - black for black, white in zip(ends[::2], ends[1::2], strict=True)]
     if not all(spans) or not all(luma):
         raise DataError(f"has YCbCrCoefficients {luma} and ReferenceBlackWhite {ends}, which leave no colour")
@@ -270,7 +270,7 @@ def _rgb(array: NDArray[Any], luma: Sequence[float], ends: Sequence[float]) -> N
 def _ends(page: Any) -> tuple[float | None, float | None]:
     """Return the range of SMinSampleValue and SMaxSampleValue, if it is one for all channels.
 
-    Of unsigned integers the lowest value is 0 where the tag is absent, as TIFF 6.0 says.
+    Of unsigned integers the lowest value is 0 where the tag is absent, as in TIFF 6.0.
     """
     found = [_tag(page, name, None) for name in ("SMinSampleValue", "SMaxSampleValue")]
     if found[0] is None and page.dtype.kind == "u":
@@ -292,30 +292,30 @@ def _bits(file: Any, page: Any) -> int | None:
     low, high = _ends(page)
     if high is not None and low == 0 and high > 0 and float(high + 1).is_integer() and (int(high) + 1) & int(high) == 0:
         return int(high).bit_length()
-    if file.is_ome and (said := re.search(r'SignificantBits="(\d+)"', file.ome_metadata)):
-        bits = int(said[1])
+    if file.is_ome and (stated := re.search(r'SignificantBits="(\d+)"', file.ome_metadata)):
+        bits = int(stated[1])
         return bits if 0 < bits <= page.bitspersample else None
     return None
 
 
-def _refuse_missing(array: NDArray[Any], said: Any) -> None:
+def _refuse_missing(array: NDArray[Any], stated: Any) -> None:
     """Refuse pixels that GDAL_NODATA calls missing."""
-    if said is None:
+    if stated is None:
         return
     try:
-        value = float(str(said).replace(",", ".").strip().rstrip("\0"))
+        value = float(str(stated).replace(",", ".").strip().rstrip("\0"))
     except ValueError as error:
-        raise DataError(f"has a tag GDAL_NODATA of {said!r}, which is no number") from error
+        raise DataError(f"has a tag GDAL_NODATA of {stated!r}, which is no number") from error
     count = int(np.count_nonzero(np.isnan(array) if np.isnan(value) else array == value))
     if count:
         raise DataError(f"has {count} values {value:g} that it calls missing (GDAL_NODATA)")
 
 
 def _require_plain_levels(page: Any) -> None:
-    """Refuse levels of DNG that are not the ends of the type, and what NIH Image says of other values or slices.
+    """Refuse levels of DNG that are not the ends of the type, and other values or slices that NIH Image states.
 
     Raises:
-        DataError: with what the file says.
+        DataError: with the values of the file.
     """
     full = 2 ** int(page.bitspersample if isinstance(page.bitspersample, int) else 0) - 1
     for code, name, plain in ((_BLACK_LEVEL, "BlackLevel", 0), (_WHITE_LEVEL, "WhiteLevel", full)):
@@ -323,10 +323,10 @@ def _require_plain_levels(page: Any) -> None:
             raise DataError(f"has {name} {', '.join(f'{v:g}' for v in levels[:3])}, which is not applied; convert it")
     if _NIH_IMAGE in page.tags:
         header = page.tags[_NIH_IMAGE].value
-        said: Mapping[str, Any] = header if isinstance(header, Mapping) else {}
-        if (slices := int(said.get("nSlices", 0))) > 1:
+        stated: Mapping[str, Any] = header if isinstance(header, Mapping) else {}
+        if (slices := int(stated.get("nSlices", 0))) > 1:
             raise DataError(f"holds {slices} slices of NIH Image behind one page; split it")
-        if int(said.get("nCoefficients", 0)):
+        if int(stated.get("nCoefficients", 0)):
             raise DataError("has a calibration of NIH Image, which is not applied; convert it")
 
 
@@ -356,14 +356,14 @@ def _calibration(file: Any, page: Any) -> _Line | None:
     return None if (slope, inter) == (1, 0) else _checked(_Line(slope, inter, "GDAL"))
 
 
-def _imagej_line(said: Mapping[str, Any]) -> _Line | None:
-    function = int(said.get("cf", _NO_FUNCTION))
+def _imagej_line(stated: Mapping[str, Any]) -> _Line | None:
+    function = int(stated.get("cf", _NO_FUNCTION))
     if function == _NO_FUNCTION:
         return None
     if function != _STRAIGHT:
         raise DataError(f"has an ImageJ calibration by the function {function}, which is no straight line; convert it")
-    slope, inter = float(said.get("c1", 1)), float(said.get("c0", 0))
-    return None if (slope, inter) == (1, 0) else _checked(_Line(slope, inter, "IMAGEJ", str(said.get("vunit", ""))))
+    slope, inter = float(stated.get("c1", 1)), float(stated.get("c0", 0))
+    return None if (slope, inter) == (1, 0) else _checked(_Line(slope, inter, "IMAGEJ", str(stated.get("vunit", ""))))
 
 
 def _checked(line: _Line) -> _Line:
@@ -394,7 +394,7 @@ def _calibrated(stored: Stored, line: _Line) -> Stored:
 
 
 def _written(line: _Line) -> tuple[str | None, list[tuple[Any, ...]]]:
-    """Return the description and the tags that say a calibration."""
+    """Return the description and the tags of a calibration."""
     if line.origin == "IMAGEJ":
         vunit = f"vunit={line.unit}\n" if line.unit else ""
         return f"ImageJ=1.54f\ncf=0\nc0={line.inter!r}\nc1={line.slope!r}\n{vunit}", []
@@ -415,8 +415,8 @@ def _spacing(file: Any, page: Any) -> tuple[float, ...] | None:
         return _ome_spacing(file.ome_metadata)
     code = int(_tag(page, "ResolutionUnit", 2))
     unit = _UNITS.get(code)
-    if file.is_imagej and (said := (file.imagej_metadata or {}).get("unit")):
-        unit = _NAMED_UNITS.get(str(said).encode().decode("unicode_escape") if "\\u" in str(said) else str(said))
+    if file.is_imagej and (stated := (file.imagej_metadata or {}).get("unit")):
+        unit = _NAMED_UNITS.get(str(stated).encode().decode("unicode_escape") if "\\u" in str(stated) else str(stated))
     found = [_tag(page, name, None) for name in ("YResolution", "XResolution")]
     if unit is None or any(pair is None or pair[0] <= 0 or pair[1] <= 0 for pair in found):
         return None

@@ -1,6 +1,6 @@
-"""Which images a TIFF holds, by all that can say so, and whether the file is complete.
+"""Which images a TIFF holds, by all parts of the file that state it, and whether the file is complete.
 
-A TIFF holds a chain of image file directories (IFDs), each of which may point to further ones (SubIFDs). What is said
+A TIFF holds a chain of image file directories (IFDs), each of which may point to further ones (SubIFDs). What is stated
 in words counts too: ImageJ, tifffile and OME-TIFF may store a stack behind a single IFD. The objects are those of
 tifffile.
 """
@@ -149,33 +149,33 @@ def _fits(page: Any, big: Any) -> bool:
 
 
 def _described(file: Any, full: list[Any]) -> int:
-    """Return how many images the descriptions of the file say that it holds.
+    """Return how many images the descriptions of the file state that it holds.
 
     Raises:
-        DataError: if they say more than there are bytes for.
+        DataError: if they state more than there are bytes for.
     """
     if file.is_ome:
         return _ome_images(file.ome_metadata, len(full))
     first = file.pages[0]
-    said = 1
+    stated = 1
     if file.is_imagej:
-        said = int((file.imagej_metadata or {}).get("images") or 1)
+        stated = int((file.imagej_metadata or {}).get("images") or 1)
     elif file.is_shaped:
         shapes = [tuple(one.get("shape", ())) for one in file.shaped_metadata]
-        said = sum(math.prod(shape[: -first.ndim]) for shape in shapes if shape[-first.ndim :] == first.shape)
+        stated = sum(math.prod(shape[: -first.ndim]) for shape in shapes if shape[-first.ndim :] == first.shape)
     places = {page.offset for page in full}
     planes: int = sum(
         math.prod(series.shape) // math.prod(series.keyframe.shape)
         for series in file.series
         if series.keyframe.offset in places
     )
-    if said > max(planes, len(full)):
-        raise DataError(f"says that it holds {said} images, and has {max(planes, len(full))}")
+    if stated > max(planes, len(full)):
+        raise DataError(f"states {stated} images, and has {max(planes, len(full))}")
     return planes
 
 
 def _ome_images(text: str, pages: int) -> int:
-    """Return how many planes OME-XML says are in this file: all, but those that it places in other files."""
+    """Return how many planes are in this file by OME-XML: all, but those that it places in other files."""
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

@@ -53,7 +53,7 @@ def dropouts(
         domain: What the signals look like.
         severity: The share of the time that is lost.
         seconds: How long a gap is, [low, high]; drawn for each, and gaps may touch.
-        rate: Samples a second; default: what the data say.
+        rate: Samples a second; default: as the data state.
     """
     known = rate_of(domain, rate, "degradation 'dropouts'")
     low, high = (max(1, round(span * known)) for span in seconds)

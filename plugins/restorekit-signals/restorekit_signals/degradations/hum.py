@@ -54,7 +54,7 @@ def mains_hum(
             amplitudes, noise to signal, so that 0 is no noise.
         frequency: Of the mains in Hz: 50, or 60.
         harmonics: How many odd harmonics, the first being the mains itself; those beyond half the rate are left out.
-        rate: Samples a second; default: what the data say.
+        rate: Samples a second; default: as the data state.
         beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
             than the range, as the format's `beyond: keep` lets it, must be trained on more.
     """

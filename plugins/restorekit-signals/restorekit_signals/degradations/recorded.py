@@ -126,7 +126,7 @@ def recorded_noise(
         definition: `power`: of the variances of this signal and of this piece of noise, which is exact in each window.
             `nst`: as in that database, from the height of the QRS complexes and the mean amplitude of all the noise of
             the split, so that quiet noise stays quiet (nst(1), WFDB Applications Guide; doi:10.13026/C2HS3T).
-        rate: Samples a second, for `nst`; default: what the data say.
+        rate: Samples a second, for `nst`; default: as the data state.
         called: The name of its severities in reports; a `blend` of several noises needs another name for each.
         beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
             than the range, as the format's `beyond: keep` lets it, must be trained on more.

@@ -1,6 +1,6 @@
 """EDF, EDF+, BDF and BDF+, read by their specifications (Kemp 1992; Kemp and Olivan 2003; biosemi.com for BDF).
 
-A library reads them too, but joins what is discontinuous, pads what is cut, and says so by a Python warning at most.
+A library reads them too, but joins what is discontinuous, pads what is cut, and reports it by a Python warning at most.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TEXT = re.compile(rb"\x14[^\x14\x00]+(?=\x14)")
 
 @dataclass(frozen=True)
 class _Signal:
-    """A signal as its header says it."""
+    """A signal as its header describes it."""
 
     label: str
     transducer: str
@@ -45,7 +45,7 @@ class _Signal:
         """Return units for a digital step, and the digital and the physical minimum, which belong together.
 
         Raises:
-            DataError: if the header does not say them, or says that all values are one.
+            DataError: if the header does not state them, or states one value for both.
         """
         try:
             low, high = (int(text) for text in self.digital)
@@ -87,7 +87,7 @@ def read_edf(path: Path, leads: tuple[str, ...] | None) -> Recording:
     Where the time stamps of EDF+ leave gaps, the values in between are NaN.
 
     Raises:
-        DataError: if it is damaged, shorter or longer than its header says, a lead is missing or its name not unique,
+        DataError: if it is damaged, shorter or longer than its header states, a lead is missing or its name not unique,
             its range is none, the leads have unequal rates, or the data records overlap.
     """
     try:
@@ -104,9 +104,9 @@ def read_edf(path: Path, leads: tuple[str, ...] | None) -> Recording:
     onsets, texts = _onsets(table, header)
     values, notes = [], [note]
     for at in taken:
-        row, said = _values(table, header, at)
+        row, note = _values(table, header, at)
         values.append(row)
-        notes.append(said)
+        notes.append(note)
     joined = _placed(np.stack(values), header, onsets, header.signals[taken[0]].samples)
     if texts:
         notes.append(f"{texts} annotations of the file are not written")
@@ -159,7 +159,7 @@ def _text(field: bytes) -> str:
 
 
 def _records(raw: NDArray[np.uint8], header: _Header) -> tuple[int, str]:
-    """Return how many data records there are, and a note if only the length of the file says it."""
+    """Return how many data records there are, and a note if only the length of the file shows it."""
     size = header.width * sum(signal.samples for signal in header.signals)
     data = len(raw) - 256 * (len(header.signals) + 1)
     if not size or not data:
@@ -224,15 +224,15 @@ def _values(table: NDArray[np.uint8], header: _Header, at: int) -> tuple[Values,
 
 
 def _onsets(table: NDArray[np.uint8], header: _Header) -> tuple[list[Decimal] | None, int]:
-    """Return when each data record starts, in seconds, where EDF+ says it, and how many annotations have a text.
+    """Return when each data record starts, in seconds, where EDF+ states it, and how many annotations have a text.
 
     Raises:
-        DataError: if a discontinuous file does not say it.
+        DataError: if a discontinuous file does not state it.
     """
     places = [at for at, signal in enumerate(header.signals) if signal.label in _ANNOTATIONS]
     if not places:
         if header.plus == "D":
-            raise DataError("is discontinuous and has no annotations, which say when its data records start")
+            raise DataError("is discontinuous and has no annotations, which give the starts of its data records")
         return None, 0
     rows = [_bytes(table, header, at) for at in places]
     texts = sum(len(_TEXT.findall(row.tobytes())) for part in rows for row in part)
@@ -240,7 +240,7 @@ def _onsets(table: NDArray[np.uint8], header: _Header) -> tuple[list[Decimal] | 
     known = [Decimal(match[1].decode()) for match in found if match]
     if len(known) < len(found):
         if header.plus == "D" or known:
-            raise DataError(f"data record {found.index(None)} does not say when it starts, as those of EDF+ must")
+            raise DataError(f"data record {found.index(None)} does not state its start, as those of EDF+ must")
         return None, texts
     return known, texts
 

@@ -30,12 +30,12 @@ class Recording:
     """The leads of one file that a recipe takes."""
 
     values: Values
-    """(leads, samples) in `units`; NaN where the file says that a value is not known."""
+    """(leads, samples) in `units`; NaN where the file marks a value as not known."""
     leads: tuple[str, ...]
     units: tuple[str, ...]
     """One for each lead. Empty: the format has no place for a unit. NU: plain numbers."""
     rate: float | None
-    """Samples a second; None where the file does not say it."""
+    """Samples a second; None where the file does not state it."""
     header: Mapping[str, Any] = field(default_factory=dict)
     """What the writer keeps of it."""
     notes: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ def named_leads(labels: Sequence[str], leads: Sequence[str] | None) -> list[int]
     """Return where the named leads are among `labels`, in the order of `leads`; None: all of them.
 
     Raises:
-        DataError: if a name is not there, or several leads have it, so that it does not say which is meant.
+        DataError: if a name is not there, or several leads have it, so that it is ambiguous.
     """
     if leads is None:
         return list(range(len(labels)))

@@ -72,7 +72,7 @@ class SignalFiles(Format):
     ) -> tuple[NDArray[np.float32], Intensity]:
         """Read a record as (leads, samples) at `rate`.
 
-        Stretches that the file says are not known are bridged by straight lines. `details` of the intensity says where
+        Stretches that the file marks as not known are bridged by straight lines. `details` of the intensity lists where
         they are (`unknown`, samples at `rate`), and holds the annotations by annotator (`annotations`, likewise).
         """
         file = _file(Path(path))
@@ -217,10 +217,10 @@ def signal(
         range: The values that become -1 and 1, [LOW, HIGH], in `unit`.
         leads: Which leads, in this order; default: all of the file.
         unit: What the range is in. Files in V, mV, uV or nV are brought to it if it is one of them.
-        offset: `remove`: the median of each lead of a record becomes 0, for offsets of electrodes and recorders say
+        offset: `remove`: the median of each lead of a record becomes 0, for offsets of electrodes and recorders mean
             nothing; a restored record has it again.
-        beyond: Of values beyond the range: `refuse` the record; `clip` them and say how many; `keep` them beyond -1 and
-            1, for noise that is many times what good signals hold. What is restored is within the range in any case.
+        beyond: Of values beyond the range: `refuse` the record; `clip` them and report how many; `keep` them beyond -1
+            and 1, for noise much larger than good signals. Restored signals are always within the range.
         annotators: Suffixes of annotation files that are read, and carried along with a restored record.
         time: The column of a CSV that holds seconds, in even steps; default: `time`, if there is one.
     """
@@ -261,7 +261,7 @@ def _file(path: Path) -> Path:
 
 
 def _bridged(values: Values, missing: NDArray[np.bool_], leads: Sequence[str], rate: float) -> str:
-    """Put straight lines, in place, where values are missing, and return what there is to say of it."""
+    """Put straight lines, in place, where values are missing, and return a note on them."""
     if not missing.any():
         return ""
     for lead, row, lost in zip(leads, values, missing, strict=True):

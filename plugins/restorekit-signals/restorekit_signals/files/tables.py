@@ -1,4 +1,4 @@
-"""Signals in CSV and NumPy files, which mostly say neither their unit nor their rate."""
+"""Signals in CSV and NumPy files, which mostly state neither their unit nor their rate."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def write_csv(path: Path, values: Values, leads: Sequence[str], header: Mapping[
 
 
 def _digits(row: Values) -> int:
-    """Return how many digits keep seven of the variation of a row: of a large offset the first ones say nothing."""
+    """Return how many digits keep seven of the variation of a row; the first digits of a large offset do not vary."""
     known = row[np.isfinite(row)]
     most, span = (float(np.abs(known).max()), float(np.ptp(known))) if known.size else (0.0, 0.0)
     return 7 if most <= span or not span else min(17, 7 + ceil(log10(most / span)))
@@ -218,7 +218,7 @@ def _numbers(text: str, style: _Style, first: int) -> NDArray[np.float64]:
 
 
 def _refuse_decimal_commas(text: str, style: _Style) -> None:
-    """Refuse 1,5 in a file without a head: one number with a decimal comma, or two columns; nobody can know."""
+    """Refuse 1,5 in a file without a head: one number with a decimal comma, or two columns: it is ambiguous."""
     lines = text.removesuffix("\n").split("\n")
     if style.comma == "," and all(re.fullmatch(r"[ ]*-?\d+,\d+[ ]*", line) for line in lines):
         raise DataError("has lines such as 1,5 and no head: one column with decimal commas, or two; add a head line")
@@ -298,7 +298,7 @@ def _refuse_clocks(values: Values, names: Sequence[str]) -> None:
 
 
 def _refuse_other_rate(table: NDArray[np.float64], names: Sequence[str], rate: float) -> None:
-    """Refuse times that nobody named and that are not at the rate of the recipe, in whatever unit they are."""
+    """Refuse times without a name that do not have the rate of the recipe in any unit."""
     for at, name in enumerate(names):
         row = table[:, at]
         if _unit(name)[0].casefold() in CLOCKS and len(row) > 1 and np.isfinite(row).all():

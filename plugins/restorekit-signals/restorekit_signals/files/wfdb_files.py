@@ -36,7 +36,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class _Lead:
-    """A signal of a record, with what its header says of it."""
+    """A signal of a record, with the facts of its header."""
 
     line: SignalLine
     values: Values | None
@@ -226,7 +226,7 @@ def _physical(digital: NDArray[Any], line: SignalLine) -> Values:
 
 
 def _segmented(folder: Path, header: Header) -> list[_Lead]:
-    """Read a record of several segments. The first of no length says which leads there are (variable layout)."""
+    """Read a record of several segments. A first one of no length lists the leads (variable layout)."""
     parts = list(header.segments)
     total = sum(part.samples for part in parts)
     if header.samples is not None and header.samples != total:

@@ -1,4 +1,4 @@
-"""The header of a WFDB record, read and written as header(5) of the WFDB Applications Guide says.
+"""The header of a WFDB record, read and written by header(5) of the WFDB Applications Guide.
 
 Own code, since the package wfdb reads a header by patterns that skip what they do not expect: of the unit µV it keeps
 V, of a rate of 2.5e2 it keeps 2.5, and of what is behind either nothing.
@@ -80,7 +80,7 @@ def read_header(path: Path) -> Header:
     """Read a header.
 
     Raises:
-        DataError: if it is not there, or a line of it is not as header(5) says.
+        DataError: if it is not there, or a line of it breaks header(5).
     """
     try:
         raw = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Signal files of WFDB: bytes to samples and back, as signal(5) of the WFDB Applications Guide says."""
+"""Signal files of WFDB: bytes to samples and back, by signal(5) of the WFDB Applications Guide."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _flac(path: Path, layout: _Layout, samples: int | None) -> Samples:
 def _checked(lines: Sequence[SignalLine], signals: Sequence[Samples], samples: int | None) -> bool:
     """Refuse samples that are not those of the checksums, and return whether all are proven by one.
 
-    header(5): without a number of samples a checksum says nothing. A checksum of 0 may be a placeholder, unless the
+    header(5): without a number of samples a checksum checks nothing. A checksum of 0 may be a placeholder, unless the
     header was made from the samples: its initial values are the first samples, and not all 0.
     """
     if samples is None:

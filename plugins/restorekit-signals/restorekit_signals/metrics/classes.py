@@ -15,7 +15,7 @@ from restorekit_signals.rates import signals_only
 __all__ = ["sveb_precision", "sveb_sensitivity", "veb_precision", "veb_sensitivity"]
 
 _PARDONED = {"S": ("Q",), "V": ("F", "Q")}
-"""Beats whose call as that class is held against nobody."""
+"""Beats that count neither for nor against a prediction of that class."""
 _WORDS = {"S": "supraventricular ectopic (S)", "V": "ventricular ectopic (V)"}
 _FORMULAS = {"sensitivity": "TP / (TP + FN)", "precision": "TP / (TP + FP), EC57's +P"}
 

@@ -1,4 +1,4 @@
-"""Are the R peaks found: by a detector that nobody here wrote, against annotations or the clean signal's peaks."""
+"""Whether R peaks are found, by a detector of another library, against annotations or the clean signal's peaks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class RPeaks(Metric):
         """Return (B, 3): true positives, missed, false; NaN where a signal has no reference.
 
         Raises:
-            DataError: if nobody says the samples a second, or a value is not finite.
+            DataError: if the samples a second are not known, or a value is not finite.
         """
         nothing = (math.nan,) * 3
         rows = [nothing if one is None else one.match.counts for one in self._looks(image, batch)]
@@ -83,7 +83,7 @@ class RPeaks(Metric):
         for i, (key, intensity) in enumerate(zip(batch.key, known, strict=True)):
             rate = rate_of_images(intensity, self.rate)
             if rate is None:
-                raise DataError(f"{key}: R peaks need the samples a second, which these data do not say; set rate")
+                raise DataError(f"{key}: R peaks need the samples a second, which these data do not state; set rate")
             signal = _lead(image[i], key, intensity)
             reference = self._reference(batch, i, rate, intensity)
             found = None if reference is None else detect(signal, rate, self.detector)
@@ -134,15 +134,15 @@ def _maker(formula: str) -> Factory:
 
     make.__doc__ = f"""R peaks that are found, {_FORMULAS[formula]}, within 150 ms (ANSI/AAMI EC57).
 
-    The score of poor and of restored signals side by side says whether restoring helps a detector that was made by
-    others and knows nothing of it. A detector learns from what it sees: windows of ten seconds are better than of two.
+    The score of degraded and of restored signals side by side shows whether restoring helps a detector that was made by
+    others and is independent of it. A detector learns from what it sees: windows of ten seconds are better than of two.
 
     Args:
         domain: What the signals look like.
         reference: `clean`: the peaks that the same detector finds in the truth; `annotations`: the beats that people
             marked, as the dataset `records` brings them.
         detector: `xqrs` of the package wfdb, or `neurokit`, with the extra of that name.
-        rate: Samples a second; default: what the data say.
+        rate: Samples a second; default: as the data state.
     """
     return make
 

@@ -59,7 +59,7 @@ class Signals(Dataset):
 
 
 def write_example(folder: Path) -> None:
-    """Write some signals of two classes, slow and fast waves: good ones, and poor ones in which the mains hum."""
+    """Write some signals of two classes, slow and fast waves: good ones, and degraded ones with mains hum."""
     for side, hum in (("good", 0.0), ("poor", 0.5)):
         for at, name in enumerate(("train/p1", "train/p2", "train/p3", "val/p4", "test/p5", "test/p6")):
             for kind, waves in (("slow", 2), ("fast", 5)):

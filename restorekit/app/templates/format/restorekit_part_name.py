@@ -75,7 +75,7 @@ class Graymaps(Format):
 
 
 def write_example(folder: Path) -> None:
-    """Write a few gray ramps: good ones, and poor ones with noise."""
+    """Write a few gray ramps: good ones, and degraded ones with noise."""
     rng = np.random.default_rng(0)
     files = Graymaps(".pgm")
     known = Intensity("uint16", 0, 4095, 1)

@@ -33,7 +33,7 @@ _SOS, _EOI = 0xDA, b"\xff\xd9"
 
 @dataclass(frozen=True)
 class Decoded:
-    """The samples of one frame, and what its stream says of them."""
+    """The samples of one frame, and the facts that its stream states."""
 
     array: NDArray[Any]
     """(H, W) or (H, W, 3)."""
@@ -42,7 +42,7 @@ class Decoded:
     signed: bool = False
     lossy: bool = False
     colour: str = ""
-    """RGB or YBR, where the stream says it."""
+    """RGB or YBR, where the stream states it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Jpeg:
 
     @property
     def colour(self) -> str:
-        """What the stream says of its colours: by Adobe's marker, its component ids, JFIF, or halved chroma."""
+        """The colours that the stream states: by Adobe's marker, its component ids, JFIF, or halved chroma."""
         if self.frame in _SOF_LS or len(self.ids) != 3:
             return ""
         if self.adobe is not None:
@@ -87,7 +87,7 @@ def decode(stream: bytes, layout: Layout) -> Decoded:
     """Decode one frame.
 
     Raises:
-        DataError: if it is damaged, cut short, of another coding, or of another size than `layout` says.
+        DataError: if it is damaged, cut short, of another coding, or of another size than in `layout`.
     """
     if layout.syntax == uid.RLELossless:
         return Decoded(_rle(stream, layout), 0)
@@ -198,7 +198,7 @@ def _codestream(stream: bytes, layout: Layout) -> bytes:
     start = stream.find(b"jp2c\xff\x4f\xff\x51") + 4
     if not layout.gray or start < 4 or b"pclr" in stream[:start]:
         raise DataError(
-            f"has pixels of {layout.syntax.name} in a JP2 file, which may say other colours; it is not read"
+            f"has pixels of {layout.syntax.name} in a JP2 file, which may state other colours; it is not read"
         )
     return stream[start:]
 

@@ -78,7 +78,7 @@ def layout_of(data: Dataset) -> Layout:
     """Return the checked Image Pixel module.
 
     Raises:
-        DataError: if an element is missing, contradicts another, or says what is not read; it is named.
+        DataError: if an element is missing, contradicts another, or has what is not read; it is named.
     """
     element = _pixel_element(data)
     syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
@@ -107,7 +107,7 @@ def frame_values(data: Dataset, layout: Layout, index: int) -> NDArray[Any]:
     """Return the stored values of one frame, (H, W) or RGB of (H, W, 3), in the type of BitsAllocated.
 
     Raises:
-        DataError: if the pixels are not as the header says, or cannot be decoded.
+        DataError: if the pixels do not fit the header, or cannot be decoded.
     """
     content = data[layout.element]
     undefined = bool(getattr(content, "is_undefined_length", False))
@@ -170,7 +170,7 @@ def _bits(data: Dataset, element: str) -> dict[str, Any]:
 
 
 def _planar(data: Dataset, samples: int, syntax: uid.UID) -> bool:
-    if samples == 1 or syntax not in _NATIVE:  # a compressed stream says its own order
+    if samples == 1 or syntax not in _NATIVE:  # a compressed stream has its own order
         return False
     planar = tags.integer(data, "PlanarConfiguration")
     if planar not in (0, 1):
@@ -220,7 +220,7 @@ def _trimmed(value: bytes, expected: int, row: int, element: str) -> bytes:
 def _frame(value: bytes, layout: Layout, index: int) -> bytes:
     """Return the bytes of one frame.
 
-    A frame is one fragment, or all of them, or what the offset table says; without one it begins where a fragment
+    A frame is one fragment, or all of them, or as in the offset table; without one it begins where a fragment
     begins with the head of a stream.
     """
     table, starts, fragments = _fragments(value)
@@ -291,7 +291,7 @@ def _refuse_padding_outside(cells: NDArray[Any], data: Dataset, layout: Layout) 
 def _of_stream(decoded: Decoded, layout: Layout) -> NDArray[Any]:
     """Return the stored values of a decoded stream, whose precision and sign may differ from the header's.
 
-    JPEG and JPEG-LS know no sign, and a JPEG 2000 stream may say another one than the header: then its bits are what
+    JPEG and JPEG-LS have no sign, and a JPEG 2000 stream may have another one than the header: then its bits are what
     counts. Where the stream has more bits than are stored, the ones above are no pixel. Where it has fewer and the sign
     differs, two readings are possible, and it is refused, unless both are the same.
     """
@@ -324,7 +324,7 @@ def _of_stream(decoded: Decoded, layout: Layout) -> NDArray[Any]:
 
 
 def _rgb(array: NDArray[Any], layout: Layout, colour: str) -> NDArray[Any]:
-    """Return RGB; `colour` is what a compressed stream says of its own colours, which goes before the header."""
+    """Return RGB; `colour` is that of a compressed stream, which goes before the header."""
     kind = layout.photometric
     if kind in ("YBR_ICT", "YBR_RCT"):  # the inverse of these is part of decoding JPEG 2000
         if colour != "RGB":

@@ -28,7 +28,7 @@ _MAY_FOLLOW = (0xFFFA, 0xFFFC)
 """Groups of elements behind the pixels: digital signatures and padding."""
 _FRAMES = "FunctionalGroupsSequence"
 _PLAIN = ("", "US")
-"""RescaleType of values without a unit: not said, and unspecified."""
+"""RescaleType of values without a unit: absent, and unspecified."""
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """In the patient, at the detector, on the film; the first that is there counts."""
 _SPACING_LIMITS = (1e-5, 1e3)
@@ -39,7 +39,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     """Read one frame: modality LUT or rescale, then the first VOI LUT or the first window.
 
     Raises:
-        DataError: if it is damaged, contradicts itself or says what is not read; the element is named.
+        DataError: if it is damaged, contradicts itself or has what is not read; the element is named.
     """
     try:
         return _read(path, frame)
@@ -58,9 +58,9 @@ def modality_of(path: Path) -> str:
 
 
 def states_range(path: Path) -> bool:
-    """Return whether the header says what is black and white, as far as the header alone can say.
+    """Return whether the header states black and white, as far as the header alone can.
 
-    Objects of several frames keep what they say of each elsewhere: they are read to know it.
+    Objects of several frames keep it for each frame elsewhere: they are read to know it.
     """
     try:
         data = dcmread(path, stop_before_pixels=True)
@@ -69,7 +69,7 @@ def states_range(path: Path) -> bool:
         if tags.integer(data, "SamplesPerPixel", 1) != 1 or voi(data, None) is not None:
             return True
         return not _of_a_unit(data, tags.integer(data, "BitsStored"))
-    except Exception:  # as `read`, which says why
+    except Exception:  # as `read`, which reports why
         return True
 
 
@@ -140,7 +140,7 @@ def _require_image(data: Dataset, layout: Layout) -> None:
 
 
 def _take_groups(data: Dataset, layout: Layout, index: int) -> None:
-    """Put what the functional groups say of one frame at the top of the data set."""
+    """Put the elements of one frame's functional groups at the top of the data set."""
     shared = tags.items(data, "Shared" + _FRAMES)
     single = tags.items(data, "PerFrame" + _FRAMES)
     if single and len(single) != layout.frames:
@@ -156,7 +156,7 @@ def _take_groups(data: Dataset, layout: Layout, index: int) -> None:
 
 
 def _inverted(data: Dataset, layout: Layout) -> bool:
-    """Return whether the lowest value is white. PresentationLUTShape says the same a second time: PS3.3 C.8.11.3."""
+    """Return whether the lowest value is white. PresentationLUTShape states the same a second time: PS3.3 C.8.11.3."""
     inverted, shape = layout.photometric == "MONOCHROME1", tags.text(data, "PresentationLUTShape")
     if layout.gray and shape and shape != ("INVERSE" if inverted else "IDENTITY"):
         raise DataError(f"has PresentationLUTShape {shape} with {layout.photometric}: which end is white is not clear")
@@ -164,10 +164,10 @@ def _inverted(data: Dataset, layout: Layout) -> bool:
 
 
 def _units(data: Dataset) -> str:
-    """Return what the rescaled values are, as HU or BQML, where the file says it; of CT it need not (C.8.2.1)."""
-    said = next((found for name in ("RescaleType", "Units", "DoseUnits") if (found := tags.text(data, name))), "")
-    if said or tags.text(data, "Modality") != "CT":
-        return said
+    """Return what the rescaled values are, as HU or BQML, where the file states it; of CT it need not (C.8.2.1)."""
+    unit = next((found for name in ("RescaleType", "Units", "DoseUnits") if (found := tags.text(data, name))), "")
+    if unit or tags.text(data, "Modality") != "CT":
+        return unit
     return "CT numbers" if tags.number(data, "RescaleSlope") is None else "HU"
 
 

@@ -2,7 +2,7 @@
 
 pydicom has functions for this, which are not used: it reads the first input value of a LUT by the VR alone, where the
 standard derives its sign from the values that can come in; it truncates what is not an integer; it leaves out a rescale
-of which one element is absent; and it knows no range of the result.
+of which one element is absent; and it has no range of the result.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _lut(item: Dataset, data: Dataset, sequence: str, *, signed: bool) -> Lut:
 
 
 def _entries(item: Dataset, data: Dataset, sequence: str, count: int, bits: int) -> NDArray[Any]:
-    """Return the entries, of 8 or 16 bits as the length of LUTData says: C.11.1.1.1, its note."""
+    """Return the entries, of 8 or 16 bits by the length of LUTData: C.11.1.1.1, its note."""
     value = item.get("LUTData")
     if isinstance(value, bytes):
         little = bool(data.original_encoding[1])
