@@ -203,8 +203,11 @@ class Table:
     def close(self) -> None:
         """Make the table agree with the disk, one row for each file."""
         self._agree()  # an interruption may have come between the file and what is known of it
-        with suppress(OSError):
-            self._stage.rmdir()
+
+    @property
+    def unpack(self) -> Path:
+        """A hidden folder for files that are needed until the table is closed."""
+        return self._stage / "unpacked"
 
     def _agree(self) -> None:
         self._read()
