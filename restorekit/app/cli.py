@@ -352,9 +352,7 @@ def restore(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(
-            "--jobs", min=1, help="Threads that read, and that write; default: by cores.", rich_help_panel=SPEED
-        ),
+        typer.Option("--jobs", min=1, help="Threads that read and write; default: by cores.", rich_help_panel=SPEED),
     ] = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size in one call.", rich_help_panel=SPEED)

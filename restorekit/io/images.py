@@ -219,7 +219,9 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
         if stem.lower().endswith(suffix):
             stem = stem[: -len(suffix)]
             break
-    if format == "DICOM" and not _module("DICOM").is_written(path):
+    with without_warnings():
+        written = format != "DICOM" or _module("DICOM").is_written(path)
+    if not written:
         return name.with_name(f"{stem}.png"), "this DICOM class is written as PNG: black is 0, white the highest value"
     if format_by_name(name) == format:
         return name, ""

@@ -11,7 +11,7 @@ __all__ = ["without_warnings"]
 
 _lock = Lock()
 _inside = 0
-_catching: warnings.catch_warnings | None = None  # type: ignore[type-arg]
+_catching: warnings.catch_warnings | None = None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import glob
 import os
+import shutil
 import stat
 import sys
 import zipfile
@@ -86,8 +87,8 @@ def _named(path: Path, format: Format, unpack: Path, searched: Callable[[Path], 
         yield Source(path, Path(path.name), str(path))
 
 
-def _refused(path: Path, why: str) -> Source:
-    shown = str(path)
+def _refused(path: Path, why: str, member: str = "") -> Source:
+    shown = f"{path}/{member}" if member else str(path)
     return Source(path, Path(path.name), shown, error=why if why.startswith(shown) else f"{shown}: {why}")
 
 
@@ -182,15 +183,8 @@ def _archive(path: Path, format: Format, unpack: Path) -> Iterator[Source]:
         _check_archive(path, members)
         unpack.mkdir(parents=True)
         for member in members:
-            if why := _unsafe(member):
-                yield _refused(path / member.filename.replace("\0", "?"), why)
-            else:
-                try:
-                    _unpack(archive, member, unpack)
-                except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, EOFError, ValueError) as error:
-                    yield _refused(path / member.filename, f"cannot be unpacked ({message_of(error)})")
-                except Exception as error:  # zlib.error and its like are exceptions of their libraries
-                    yield _refused(path / member.filename, f"cannot be unpacked ({type(error).__name__}: {error})")
+            if why := _unsafe(member) or _unpacked(archive, member, unpack):
+                yield _refused(path, why, member.filename)
     for file in format.find(unpack):
         name = file.relative_to(unpack)
         yield Source(file, name, str(path / name))
@@ -226,20 +220,19 @@ def _unsafe(member: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
-    """Write a file of an archive below `folder`; never more than its header states, which was checked."""
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> str:
+    """Write a file of an archive below `folder`, and return why it cannot be; empty: it is there.
+
+    Its size was checked; the library yields no more than the header states.
+    """
     target = folder.joinpath(*PurePosixPath(member.filename.replace("\\", "/")).parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    left = member.file_size
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(member) as packed, target.open("xb") as stream:
-            while part := packed.read(min(CHUNK, left + 1)):
-                left -= len(part)
-                if left < 0:
-                    raise DataError("is larger than its header states")
-                stream.write(part)
-    except FileExistsError as error:
-        raise DataError("another file of the archive has this name") from error
-    except BaseException:
+            shutil.copyfileobj(packed, stream, CHUNK)
+    except FileExistsError:
+        return "another file of the archive has this name"
+    except Exception as error:  # a damaged member makes the library raise anything, and half of it may be there
         target.unlink(missing_ok=True)
-        raise
+        return f"cannot be unpacked ({message_of(error)})"
+    return ""

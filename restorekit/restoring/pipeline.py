@@ -56,17 +56,19 @@ class Pipeline(Generic[Item, Read, Made, Done]):
                 for item, read, made in self._made(self._batch(ahead)):
                     behind.append((item, writers.submit(self._written, item, read, made)))
                 while behind and (len(behind) > most or behind[0][1].done()):
-                    yield _finished(*behind.popleft())
+                    done = _finished(*behind.popleft())
+                    yield done
             while behind:
-                yield _finished(*behind.popleft())
+                done = _finished(*behind.popleft())
+                yield done
         finally:  # what is being read or written ends; what waits is dropped
             for pool in (readers, writers):
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _batch(self, ahead: deque[tuple[Item, Future[Read]]]) -> list[tuple[Item, Read | BaseException]]:
         """Take the next items that are alike; one that could not be read is alone."""
-        found = [_finished(*ahead.popleft())]
-        first = found[0][1]
+        head = _finished(*ahead.popleft())
+        found, first = [head], head[1]
         while ahead and len(found) < self.batch and not isinstance(first, BaseException):
             item, read = _finished(*ahead[0])
             if isinstance(read, BaseException) or self.alike(read) != self.alike(first):
