@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from restorekit_signals.files.signal_format import signal
 
-from restorekit import DataError, read_image, write_image
+from restorekit import DataError, Intensity, read_image, write_image
+from restorekit.io.images import ImageFiles
 from restorekit.restoring.model import load
 from restorekit.restoring.restore import Row, restore_files
 
@@ -59,6 +62,40 @@ def test_what_is_done_is_skipped_and_what_differs_is_restored_again(tmp_path: Pa
         assert all(row.skipped for row in call(home, out, **options)), options
     assert not any(row.skipped for row in call(home, out, "part:{name: median, size: 5}")), "another model"
     assert len(table(out)) == 4
+
+
+class Paired(ImageFiles):
+    """A picture beside a file of the same name that belongs to it."""
+
+    def files(self, path: Path) -> list[Path]:
+        return [path, path.with_suffix(".more")]
+
+    def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
+        super().write(path, image, intensity)
+        path.with_suffix(".more").write_text("written")
+
+
+def test_every_file_that_an_image_is_made_of_decides_whether_it_is_done(tmp_path: Path) -> None:
+    home, out, model = pictures(tmp_path / "in", 1), tmp_path / "out", load(MEDIAN)
+    model.format = Paired()
+    for at, path in enumerate((home, home, out, out)):
+        path.mkdir(exist_ok=True)
+        if at in (0, 1, 2):
+            (path / "0.more").write_text(f"{at}" if at < 3 else "")
+        if at == 2:
+            (path / "0.more").unlink()
+        (row,) = restore_files(model, home, out)
+        assert (row.error, row.skipped) == ("", at == 3), at
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_a_record_is_made_of_its_header_samples_segments_and_annotations(tmp_path: Path, segments: bool) -> None:
+    (tmp_path / "part.hea").write_text("part 1 250 4\npart_1.dat 16 200 16 0 0 0 0 MLII\n")
+    (tmp_path / "whole.hea").write_text("whole/2 1 250 8\npart 4\nwhole 4\n")  # names itself
+    (tmp_path / "part.atr").write_bytes(b"")
+    found = signal(rate=250, range=[-5, 5]).files(tmp_path / ("whole" if segments else "part"))
+    own = ["whole.hea", "part.hea", "part_1.dat"] if segments else ["part.hea", "part_1.dat", "part.atr"]
+    assert [path.name for path in found] == own
 
 
 def test_an_error_is_tried_again_and_files_of_archives_are_skipped(tmp_path: Path) -> None:
