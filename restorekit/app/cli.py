@@ -281,9 +281,18 @@ def audit(
     auditing.Auditing(commands.known(), classifier, root, train_classifier).audit_all(runs)
 
 
-@app.command()
+PIXELS, FILES, SPEED = "What is changed", "Which values and files", "Speed"
+
+
+@app.command(cls=commands.Grouped)
 def restore(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files, or folders that are searched.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files, folders, patterns, ZIP archives, manifests (.csv), lists of names (.txt), - for such a list.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where restored files go.")],
     model: Annotated[
         str | None,
@@ -294,37 +303,80 @@ def restore(
             help="A run folder, or a restorer: tv, part:tv, 'part:{name: tv, weight: 0.1}'; default: film_base.",
         ),
     ] = None,
-    times: Annotated[int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.")] = None,
-    window: Annotated[
-        int | None, typer.Option("--window", min=1, help="Side of overlapping windows, for images beyond memory.")
-    ] = None,
-    range: Annotated[
-        tuple[float, float] | None,
+    strength: Annotated[
+        float,
         typer.Option(
-            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+            "--strength", min=0, max=1, help="Share of the change; 0: nothing changes.", rich_help_panel=PIXELS
         ),
+    ] = 1.0,
+    keep_text: Annotated[
+        bool, typer.Option("--keep-text", help="Leave burned-in text as it is, where found.", rich_help_panel=PIXELS)
+    ] = False,
+    times: Annotated[
+        int | None, typer.Option("--times", min=1, help="Passes; default: as evaluated.", rich_help_panel=PIXELS)
     ] = None,
     scale: Annotated[
         str,
         typer.Option(
-            "--scale", metavar="native|train", help="train: restore at the scale of training and transfer the change."
+            "--scale",
+            metavar="native|train",
+            help="train: restore at the scale of training and transfer the change.",
+            rich_help_panel=PIXELS,
         ),
     ] = "native",
     any_scale: Annotated[
-        bool, typer.Option("--any-scale", help="Restore images far larger than the training images too: unreliable.")
+        bool,
+        typer.Option(
+            "--any-scale",
+            help="Restore images far larger than the training images too: unreliable.",
+            rich_help_panel=PIXELS,
+        ),
     ] = False,
+    range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--range",
+            metavar="LOW HIGH",
+            help="Values of black and white, where the files do not state them.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="png|tiff|dicom|nifti|npy",
+            help="Of restored images; default: as the source. dicom: of DICOM sources.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Threads that read and write; default: by cores.", rich_help_panel=SPEED),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Images of one size in one call.", rich_help_panel=SPEED)
+    ] = 1,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window", min=1, help="Side of overlapping windows, for images beyond memory.", rich_help_panel=SPEED
+        ),
+    ] = None,
 ) -> None:
-    """Restore files at their own size, under the same names. Exit code 3 if some could not be restored."""
-    from restorekit.data.targets import predicted_text
+    """Restore files at their own size, under the same names. Exit code 3 if some could not be restored.
+
+    The same command again skips what is done: the same bytes, model and options.
+    """
+    from restorekit.app.restoring import show
     from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.default import unsuitable
     from restorekit.restoring.model import load
     from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is reported
-    restorer = load(model or _default_model(inputs, out))
-    failed = done = 0
-    known = check_scale(scale)
+    restorer = load(model or _default_model([*map(Path, inputs)], out))
+    display = screen.Files()
     rows = restore_files(
         restorer,
         inputs,
@@ -332,24 +384,18 @@ def restore(
         times=times,
         window=window,
         range=range,
-        scale=known,
+        scale=check_scale(scale),
         any_scale=any_scale,
+        strength=strength,
+        keep_text=keep_text,
+        format=format,
+        jobs=jobs,
+        batch=batch,
         say=screen.warn,
+        planned=display.start,
         unsuitable=unsuitable if model is None else lambda path: "",
     )
-    for row in rows:
-        if row.error:
-            failed += 1
-            screen.fail(row.error)
-        else:
-            done += 1
-            values = [*(row.prediction or {}).values()]
-            said = f"  {predicted_text(restorer.task, values)}" if values else ""
-            said += f" {max(values):.4g}" if values and restorer.task.kind == "class" else ""
-            screen.note(f"{row.written}{said}{f'  ({row.note})' if row.note else ''}")
-    did = "restored" if restorer.translates else "classified (pixels unchanged)"
-    screen.say(f"{done} {did}, {failed} failed; {out / 'restored.csv'} has a row for each")
-    if failed:
+    if show(rows, display, restorer, out):
         raise typer.Exit(3)
 
 

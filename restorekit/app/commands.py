@@ -15,7 +15,7 @@ from restorekit.discovery.installed import Plugin, find
 if TYPE_CHECKING:
     from restorekit.discovery.plugins import Plugins
 
-__all__ = ["Commands", "known", "rows", "versions"]
+__all__ = ["Commands", "Grouped", "known", "rows", "versions"]
 
 GROUPS = {
     "Prepare": ("data", "check"),
@@ -147,6 +147,22 @@ class Commands(TyperGroup):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in rows])
+
+
+class Grouped(TyperCommand):
+    """A command whose options are listed by what they are for: the panel of each."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options of each group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            title = "Arguments" if param.param_type_name == "argument" else "Options"
+            if record is not None:
+                groups.setdefault(getattr(param, "rich_help_panel", None) or title, []).append(record)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 class _Command(TyperCommand):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress
+from statistics import median
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +19,7 @@ from rich.table import Table
 from restorekit.app.pace import Pace
 from restorekit.core.events import Event, Finished, Noticed, Saved, Scored, Started, StepDone, Stepped
 
-__all__ = ["ProgressDisplay", "Report", "fail", "note", "progress", "show", "table", "throttled", "warn"]
+__all__ = ["Files", "ProgressDisplay", "Report", "fail", "note", "progress", "show", "table", "throttled", "warn"]
 
 UNCHECKED = "new images were not checked for leaks; restorekit data check does"
 """A note on a run whose images have changed."""
@@ -41,6 +43,8 @@ IMAGES = {
     "good": "good",
 }
 """The parts of a metric, and how each is called in the table of scores."""
+RECENT = 51
+"""Files whose median time gives the rate of restoring."""
 LONG = 24 * 3600
 """Seconds of training from which a hint shows how to shorten a run."""
 
@@ -107,6 +111,48 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size or (size == 60 and seconds >= 60):
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.0f} s"
+
+
+class Files:
+    """Shows how many of several files are done, how fast, and the time that is left: a line that is updated.
+
+    Where the output is no terminal, a line every few seconds. The rate is the median of the last files, so that a few
+    that are skipped or far larger than others do not change it.
+    """
+
+    def __init__(self) -> None:
+        self._total = self._done = 0
+        self._spent: deque[float] = deque(maxlen=RECENT)
+        self._last = 0.0
+        self._status = err.status("") if err.is_terminal else None
+        self._report = throttled(note)
+
+    def __enter__(self) -> Self:
+        self._last = monotonic()
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def start(self, total: int) -> None:
+        """Take the number of files."""
+        self._total, self._last = total, monotonic()
+
+    def step(self) -> None:
+        """Count a file."""
+        now = monotonic()
+        self._spent.append(now - self._last)
+        self._last, self._done = now, self._done + 1
+        each = max(median(self._spent), 1e-6)
+        left = duration(each * (self._total - self._done))
+        line = f"{self._done} of {self._total} files, {1 / each:.3g} a second, {left} left"
+        if self._status is not None:
+            self._status.update(escape(line))
+        else:
+            self._report(line)
 
 
 class ProgressDisplay:

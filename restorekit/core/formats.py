@@ -127,6 +127,13 @@ class Format(ABC):
             DataError: if it cannot be written so.
         """
 
+    def files(self, path: Path) -> Sequence[Path]:
+        """Return every file that holds the image `path`: it, and others beside it that it is made of.
+
+        Restoring knows by their bytes whether the image is the one that was restored before.
+        """
+        return [path]
+
     def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
         """Return the file name of a restored copy of `path`, and a note about it."""
         return name, ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -44,6 +43,7 @@ from restorekit.io.intensity import (
     to_stored,
     to_unit,
 )
+from restorekit.io.quiet import without_warnings
 
 __all__ = [
     "SUFFIXES",
@@ -192,8 +192,7 @@ def write_image(
     try:
         writer = _module(format)
         stored = getattr(writer, "to_stored", to_stored)(array, known)
-        with replacing(path) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with replacing(path) as stream, without_warnings():
             writer.write(stream, stored, format, known)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -220,7 +219,9 @@ def restored_name(path: Path, name: Path) -> tuple[Path, str]:
         if stem.lower().endswith(suffix):
             stem = stem[: -len(suffix)]
             break
-    if format == "DICOM" and not _module("DICOM").is_written(path):
+    with without_warnings():
+        written = format != "DICOM" or _module("DICOM").is_written(path)
+    if not written:
         return name.with_name(f"{stem}.png"), "this DICOM class is written as PNG: black is 0, white the highest value"
     if format_by_name(name) == format:
         return name, ""
@@ -293,8 +294,7 @@ def _decoded(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stor
     if format is None:
         head = "is empty" if not path.stat().st_size else other_format(path)
         raise DataError(f"cannot be read as an image ({head}); read are {_listed()}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a flaw in the metadata does not make an image unreadable
+    with without_warnings():
         stored: Stored = _module(format).read(path, format, frame, dims)
     return format, stored
 

@@ -47,6 +47,7 @@ def read_manifest(
     *,
     take: Collection[str] = COLUMNS,
     more: Collection[str] = (),
+    must_exist: bool = True,
 ) -> tuple[list[ManifestRow], set[str]]:
     """Read a manifest.
 
@@ -56,6 +57,7 @@ def read_manifest(
         base: where the paths start; None: the folder of the manifest.
         take: the columns to read; others, of whatever content, are passed over.
         more: further columns, by their own names; they must be there.
+        must_exist: refuse the manifest if one of its files is not there.
 
     Returns:
         The rows in their order, and which of `take` there are.
@@ -86,7 +88,7 @@ def read_manifest(
         row = _row(f"{file}:{number}", {name: line.get(called[name], "") for name in there}, found)
         if row.path in rows:
             raise DataError(f"{row.where}: {row.path!r} is named twice; one row an image is expected")
-        if not (folder / row.path).is_file():
+        if must_exist and not (folder / row.path).is_file():
             lost.append(row)
         rows[row.path] = row
     if lost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -11,7 +12,24 @@ import numpy as np
 
 from restorekit.core.errors import DataError
 
-__all__ = ["ScaleMode", "check_flag", "check_range", "check_scale", "check_times", "check_window"]
+__all__ = [
+    "OUTPUTS",
+    "ScaleMode",
+    "check_count",
+    "check_flag",
+    "check_format",
+    "check_range",
+    "check_scale",
+    "check_strength",
+    "check_times",
+    "check_window",
+    "default_jobs",
+]
+
+OUTPUTS = {"png": "PNG", "tiff": "TIFF", "dicom": "DICOM", "nifti": "NIFTI", "npy": "NPY"}
+"""Formats that a call may ask for, and how `io` calls them."""
+MOST_JOBS = 4
+"""Threads by default, at most: more of them take memory, and the networks are slower than all of them."""
 
 ScaleMode = Literal["native", "train"]
 """At which scale an image is restored: its own, or the one that the networks were trained at."""
@@ -63,6 +81,51 @@ def check_scale(scale: object) -> ScaleMode:
             found: ScaleMode = known
             return found
     raise DataError(f"scale: got {scale!r}; allowed: {_listed(get_args(ScaleMode))}")
+
+
+def check_strength(strength: object) -> float:
+    """Return a share.
+
+    Raises:
+        DataError: if it is no number from 0 to 1.
+    """
+    if isinstance(strength, numbers.Real) and _is_number(strength) and 0 <= float(strength) <= 1:
+        return float(strength)
+    raise DataError(f"strength: got {strength!r}; allowed: a number from 0 to 1")
+
+
+def check_count(name: str, count: object) -> int:
+    """Return a number of things.
+
+    Raises:
+        DataError: if it is no integer from 1 on.
+    """
+    return _integer(name, count, 1)
+
+
+def default_jobs() -> int:
+    """Return how many threads read: as many as there are cores beside that of the networks, 1 to 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(1, cores - 1), MOST_JOBS)
+
+
+def check_format(format: object, *, own: bool) -> str | None:
+    """Return the format in which restored images are written, as `io` calls it; None stays None.
+
+    Args:
+        format: what the caller gave.
+        own: the model reads image files; a format of a plugin writes its own files alone.
+
+    Raises:
+        DataError: if it is unknown, or the model reads no image files.
+    """
+    if format is None:
+        return None
+    if not isinstance(format, str) or format not in OUTPUTS:
+        raise DataError(f"format: got {format!r}; allowed: {_listed([*OUTPUTS])}")
+    if not own:
+        raise DataError(f"format: got {format!r}; allowed: none, for this model has a format of files of its own")
+    return OUTPUTS[format]
 
 
 def check_flag(name: str, value: object) -> bool:

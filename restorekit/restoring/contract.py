@@ -14,7 +14,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.formats import Format, Intensity
 from restorekit.restoring.arguments import ScaleMode
 
-__all__ = ["FileModel", "Restored", "check_plausible"]
+__all__ = ["FileModel", "Prepared", "Restored", "check_plausible"]
 
 WIDE = 16
 """A range that is so wide is not that of floating point values which all lie in [-1, 1]."""
@@ -35,6 +35,15 @@ class Restored:
     """(*scale*S): the class of each pixel, an index into `FileModel.outputs`; None but of a run that predicts masks."""
     note: str = ""
     """What makes the result unreliable or partial, such as the scale; empty: nothing."""
+
+
+class Prepared(ABC):
+    """One image, checked and brought to what the networks take."""
+
+    @property
+    @abstractmethod
+    def alike(self) -> object:
+        """Images for which this is equal may be restored in one batch."""
 
 
 class FileModel(ABC):
@@ -96,6 +105,37 @@ class FileModel(ABC):
         Raises:
             DataError: if an argument is not allowed, or the image cannot be restored.
         """
+
+    @abstractmethod
+    def prepared(
+        self,
+        image: NDArray[np.float32],
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        scale: ScaleMode = "native",
+        any_scale: bool = False,
+    ) -> Prepared:
+        """Check (C, *S) in [-1, 1] and measure it, which any thread may do while another restores.
+
+        Raises:
+            DataError: as `restored`, but for what shows only in the networks.
+        """
+
+    @abstractmethod
+    def restored_batch(self, images: Sequence[Prepared]) -> list[Restored]:
+        """Restore images that are `alike`, which were prepared with the same arguments, in one call of the networks.
+
+        Raises:
+            DataError: if one of them cannot be restored.
+        """
+
+    def settings(self) -> str:
+        """Return what decides how an image is restored, but for the arguments of `prepared`: parts, options, weights.
+
+        The same text means the same result for the same image.
+        """
+        return type(self).__name__
 
     def about(self, image: NDArray[np.float32]) -> str:
         """Return what restores images like (C, *S), in words that a restored file may keep: without a path."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from restorekit.io.filetypes import format_by_content, format_by_name
 from restorekit.io.formats.dicom import modality_of
+from restorekit.io.quiet import without_warnings
 
 __all__ = ["ABOUT", "MODEL", "PACKAGE", "unsuitable"]
 
@@ -33,7 +34,8 @@ def unsuitable(path: Path) -> str:
         return (
             f"is {format}; without -m, allowed: DICOM of modality CR or DX, {', '.join(PICTURES)}; name a model by -m"
         )
-    modality = modality_of(path)
+    with without_warnings():
+        modality = modality_of(path)
     if modality in MODALITIES:
         return ""
     allowed = " or ".join(MODALITIES)

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from restorekit import __version__
 from restorekit.core import nd
-from restorekit.core.errors import CheckpointError, DataError, RecipeError, unknown
+from restorekit.core.errors import CheckpointError, DataError, RecipeError, RestorekitError, unknown
 from restorekit.core.formats import Format
 from restorekit.core.restorer import Restorer
 from restorekit.core.tasks import Task
@@ -41,7 +44,7 @@ from restorekit.restoring.arguments import (
     check_times,
     check_window,
 )
-from restorekit.restoring.contract import FileModel, Restored, check_plausible
+from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
 from restorekit.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.restoring.windows import least_window, tiled, windowed
 from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
@@ -63,12 +66,31 @@ MARGIN = 1.5
 
 
 @dataclass(frozen=True)
+class _Prepared(Prepared):
+    """An image on its way to the networks."""
+
+    image: Tensor
+    """(C, *S), as it was given."""
+    given: Tensor
+    """(c, *s), what the networks take: at the scale of training, perhaps, and of their channels."""
+    gray: bool
+    """It has three equal channels, and the networks take one."""
+    times: int | None
+    window: int | None
+    note: str = ""
+
+    @property
+    def alike(self) -> object:
+        """Their shapes."""
+        return self.image.shape, self.given.shape, self.gray
+
+
+@dataclass(frozen=True)
 class _Made:
     """`Restored`, before its image leaves torch."""
 
     image: Tensor
     prediction: dict[str, float] | None
-    spread: float | None
     mask: Tensor | None = None
     note: str = ""
 
@@ -85,6 +107,7 @@ class Model(FileModel):
         scale: how large training images were; None: of no importance.
         format: how files are read and written.
         name: for people.
+        spec: the part with its options, or what else than the weights decides a result.
     """
 
     def __init__(
@@ -96,8 +119,9 @@ class Model(FileModel):
         scale: TrainedScale | None,
         format: Format,
         name: str,
+        spec: object = None,
     ) -> None:
-        self._make = make
+        self._make, self._spec, self._making = make, spec, RLock()
         self._domain, self._data = domain, data
         self.scale, self.format, self.name = scale, format, name
         self._bytes_at: float | None = None
@@ -148,7 +172,16 @@ class Model(FileModel):
         known = self._domain or domain
         if known is None:
             raise DataError(f"{self.name}: takes images of any domain; name it: restorer(domain)")
-        return self._make(known, times)
+        with self._making:  # images are prepared by several threads, and a network is loaded once
+            return self._make(known, times)
+
+    @cached_property
+    def _hash(self) -> str:
+        """The hash of the weights, of a part of those for gray images; empty: there are none."""
+        try:
+            return _hash(self.restorer(Domain("a", 1, (64, 64))))
+        except RestorekitError:  # it takes no such images
+            return ""
 
     @property
     def translates(self) -> bool:
@@ -237,35 +270,71 @@ class Model(FileModel):
             DataError: if an argument is not allowed, or the image does not fit the networks, is more than four times
                 larger than the training images were, or is too large for the memory there is.
         """
+        return self.restored_batch(
+            [self.prepared(image, times=times, window=window, scale=scale, any_scale=any_scale)]
+        )[0]
+
+    @torch.no_grad()
+    def prepared(
+        self,
+        image: NDArray[np.float32],
+        *,
+        times: int | None = None,
+        window: int | None = None,
+        scale: ScaleMode = "native",
+        any_scale: bool = False,
+    ) -> _Prepared:
+        """Check (C, *S) in [-1, 1] and measure it; the arguments are those of `restore`."""
         options = self.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
         image = as_array(image)
         self._check_axes(image.shape)
-        made = self._at_scale(_tensor(image), options)
-        mask = None if made.mask is None else made.mask.cpu().numpy()
-        return Restored(made.image.cpu().numpy(), made.prediction, made.spread, mask, made.note)
+        own = _tensor(image)
+        self._check_values(own)
+        sized, note = self._at_scale(own, options)
+        channels = own.shape[0] if self._domain is None else self._domain.channels
+        gray = channels == 1 and own.shape[0] == 3 and bool((own == own[:1]).all())  # gray, stored as RGB
+        if not gray and own.shape[0] not in (1, channels):
+            known = "1 channel" if channels == 1 else f"1 or {channels} channels"
+            raise DataError(f"an image of this run has {known}, before its sizes; got {own.shape[0]}")
+        given = (sized[:1] if gray else sized).float().expand(channels, *sized.shape[1:])
+        notes = [note, *self._of(given, options["times"]).warnings(given)]
+        return _Prepared(own, given, gray, options["times"], options["window"], "; ".join(filter(None, notes)))
+
+    @torch.no_grad()
+    def restored_batch(self, images: Sequence[Prepared]) -> list[Restored]:
+        """Restore what `prepared` returned, of equal shapes, in one call of the networks."""
+        batch = [image for image in images if isinstance(image, _Prepared)]
+        first = batch[0]
+        found = self._translated(torch.stack([image.given for image in batch]), first.times, first.window)
+        return [self._finished(image, made) for image, made in zip(batch, found, strict=True)]
+
+    def settings(self) -> str:
+        """Return the part with its options, or the recipe's passes, the version of restorekit and a hash of weights."""
+        return json.dumps([__version__, self._spec, self._hash], sort_keys=True, default=str)
 
     def about(self, image: NDArray[np.float32]) -> str:
         """Return the name of the part or of the run's folder, and the first digits of the hash of its weights."""
         kind = image.ndim, image.shape[0]
         if kind not in self._about:
             name = Path(self.name).resolve().name if self._domain is not None else self.name.removeprefix(PART)
-            state = self._of(_tensor(image), None).state()
-            hashed = hashlib.sha256()
-            for key in sorted(state):
-                hashed.update(key.encode() + state[key].detach().cpu().contiguous().numpy().tobytes())
-            self._about[kind] = f"{name}, weights SHA-256 {hashed.hexdigest()[:16]}" if state else name
+            hashed = _hash(self._of(_tensor(image), None))
+            self._about[kind] = f"{name}, weights SHA-256 {hashed[:16]}" if hashed else name
         return self._about[kind]
 
     def enlarged(self, image: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
         """Return (C, *S) at another size, by cubic interpolation."""
         return nd.resize(_tensor(image)[None], size, mode="cubic")[0].numpy()
 
-    def _at_scale(self, image: Tensor, options: Mapping[str, Any]) -> _Made:
-        """Restore (C, *S) at its own scale, or at that of training."""
+    def _at_scale(self, image: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, str]:
+        """Return (C, *S) at its own scale or at that of training, and a note about it.
+
+        Raises:
+            DataError: if it is far larger than the training images were.
+        """
         size = [*image.shape[1:]]
-        if options["scale"] == "train":
-            return self._at_trained_scale(image, options["times"], options["window"])
         restorer = self._of(image, options["times"])
+        if options["scale"] == "train":
+            return self._at_trained_scale(image, restorer)
         sees_all = self.format.windows or not restorer.translates  # at its own scale, whatever comes
         trained = None if sees_all else self.scale
         warning = "" if trained is None else trained.warning(size)
@@ -274,8 +343,19 @@ class Model(FileModel):
                 f"{warning}. Restore it at the scale of training (--scale train; in Python, scale='train'), or at its "
                 "own though it is unreliable (--any-scale; in Python, any_scale=True)"
             )
-        found = self._restored(image, options["times"], options["window"])
-        return replace(found, note="; ".join(filter(None, [warning, found.note])))
+        return image, warning
+
+    def _at_trained_scale(self, image: Tensor, restorer: Restorer) -> tuple[Tensor, str]:
+        size = [*image.shape[1:]]
+        if restorer.scale > 1:
+            larger = restorer.scale
+            raise DataError(f"scale: got 'train'; allowed: 'native', for this model makes images {larger} times larger")
+        small = size if self.scale is None else self.scale.fitted(size)
+        if small == size:
+            return image, ""
+        sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
+        note = f"restored at the scale of training ({sizes}); native details are as they were"
+        return reduced(image.float(), small, antialias=self._data is None or self._data.antialias), note
 
     def checked_arguments(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restore` by name, checked.
@@ -295,48 +375,32 @@ class Model(FileModel):
             raise DataError("any_scale: got True beside scale='train'; allowed: one of the two")
         return options
 
-    def _at_trained_scale(self, image: Tensor, times: int | None, window: int | None) -> _Made:
-        """Restore a copy of the image at the scale of training, and add the change to the image."""
-        size = [*image.shape[1:]]
-        larger = self._of(image, times).scale
-        if larger > 1:
-            raise DataError(f"scale: got 'train'; allowed: 'native', for this model makes images {larger} times larger")
-        small = size if self.scale is None else self.scale.fitted(size)
-        if small == size:
-            return self._restored(image, times, window)
-        before = reduced(image.float(), small, antialias=self._data is None or self._data.antialias)
-        found = self._restored(before, times, window)
-        if found.image.shape != before.shape:
-            raise DataError(f"scale: 'train' needs as many channels out as in; got {tuple(found.image.shape)}")
-        sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
-        note = f"restored at the scale of training ({sizes}); native details are as they were"
-        change = with_change(image.float(), before, found.image)
-        mask = None if found.mask is None else nd.resize_classes(found.mask, size)
-        return replace(found, image=change, mask=mask, note="; ".join(filter(None, [note, found.note])))
+    def _finished(self, image: _Prepared, found: _Made) -> Restored:
+        """Return what networks made of an image, with its channels and at its size."""
+        spread, channels, size = None, image.image.shape[0], image.image.shape[1:]
+        made, mask = found.image, found.mask
+        if image.gray:
+            made = made.expand(channels, *made.shape[1:])
+        elif channels < made.shape[0]:
+            spread = float((made.amax(0) - made.amin(0)).mean()) / 2
+            made = made.mean(0, keepdim=True)
+        if image.given.shape[1:] != size:  # at the scale of training
+            before = image.given.expand(channels, *image.given.shape[1:]) if image.gray else image.given[:channels]
+            if made.shape != before.shape:
+                raise DataError(f"scale: 'train' needs as many channels out as in; got {tuple(made.shape)}")
+            made = with_change(image.image.float(), before, made.cpu())
+            mask = None if mask is None else nd.resize_classes(mask, size)
+        note = "; ".join(filter(None, [image.note, found.note]))
+        classes = None if mask is None else mask.cpu().numpy()
+        return Restored(made.cpu().numpy(), found.prediction, spread, classes, note)
 
-    @torch.no_grad()
-    def _restored(self, image: Tensor, times: int | None, window: int | None) -> _Made:
-        channels = image.shape[0] if self._domain is None else self._domain.channels
-        if channels == 1 and image.shape[0] == 3 and bool((image == image[:1]).all()):  # gray, stored as RGB
-            gray = self._restored(image[:1], times, window)
-            return replace(gray, image=gray.image.expand_as(image))
-        if image.shape[0] not in (1, channels):
-            known = "1 channel" if channels == 1 else f"1 or {channels} channels"
-            raise DataError(f"an image of this run has {known}, before its sizes; got {image.shape[0]}")
+    def _check_values(self, image: Tensor) -> None:
         beyond = image.abs().max() > 1 and not self.format.exceeds
         if beyond or not torch.isfinite(image).all():
             raise DataError(
                 f"values must be finite and in [-1, 1], or black and white be named (in Python, range=(LOW, HIGH)); "
                 f"got {image.min():.4g} to {image.max():.4g}"
             )
-        given = image.float().expand(channels, *image.shape[1:])
-        found = self._translated(given[None], times, window)
-        found = replace(found, note="; ".join(filter(None, [*self._of(given, times).warnings(given), found.note])))
-        if image.shape[0] == channels:
-            return found
-        made = found.image
-        spread = float((made.amax(0) - made.amin(0)).mean()) / 2
-        return replace(found, image=made.mean(0, keepdim=True), spread=spread)
 
     def _check_axes(self, shape: Sequence[int]) -> None:
         dims = len(shape) - 1 if self.dims is None else self.dims
@@ -347,15 +411,15 @@ class Model(FileModel):
         """Return the restorer of images like (C, *S)."""
         return self.restorer(Domain("a", image.shape[0], tuple(image.shape[1:])), times)
 
-    def _translated(self, image: Tensor, times: int | None, window: int | None) -> _Made:
-        """Return (C, *scale*S) restored, with the prediction or the mask, for (1, C, *S)."""
+    def _translated(self, image: Tensor, times: int | None, window: int | None) -> list[_Made]:
+        """Return (C, *scale*S) restored, with the prediction or the mask, for each of (B, C, *S)."""
         restorer = self._of(image[0], times)
         side = max(image.shape[2:]) if window is None else -(-window // restorer.multiple) * restorer.multiple
         span = [side] * (image.ndim - 2)
         padded = [-(-n // restorer.multiple) * restorer.multiple for n in image.shape[2:]]
         if isinstance(restorer, TrainedRestorer):
             taken = [min(n, w) for n, w in zip(padded, span if window else padded, strict=True)]
-            self._check_memory(restorer, taken, image.shape[1:])
+            self._check_memory(restorer, taken, image.shape)
         whole = all(n <= w for n, w in zip(image.shape[2:], span, strict=True))
         summary = restorer.summary(image)
         predictions: list[Tensor | None] = []
@@ -386,26 +450,35 @@ class Model(FileModel):
         if made.shape[1] > pictures:  # what follows them is the prediction
             if halo is None and not whole:
                 note = f"windows of {side} are blended: the image and the mask differ from those of the whole image"
-            return _Made(made[0, :pictures], None, None, made[0, pictures:].argmax(0), note)
+            return [_Made(one[:pictures], None, one[pictures:].argmax(0), note) for one in made]
         if predictions[0] is None or not whole:
-            return _Made(made[0], None, None, note=note)
-        return _Made(made[0], dict(zip(self.outputs, predictions[0][0].tolist(), strict=True)), None)
+            return [_Made(one, None, note=note) for one in made]
+        values = predictions[0].tolist()
+        return [_Made(one, dict(zip(self.outputs, v, strict=True))) for one, v in zip(made, values, strict=True)]
 
     def _check_memory(self, restorer: TrainedRestorer, size: Sequence[int], shape: Sequence[int]) -> None:
-        """Refuse an image (C, *S) that the networks take in pieces of `size`, if memory does not hold one."""
-        channels, *sides = shape
+        """Refuse images (B, C, *S) that the networks take in pieces of `size`, if memory does not hold one of each."""
+        count, channels, *sides = shape
         if self._bytes_at is None:
             self._bytes_at = _bytes_at(restorer.net, channels, len(size), restorer.device)
         free = _free_memory(restorer.device)
-        need = self._bytes_at * MARGIN * prod(size)
+        need = self._bytes_at * MARGIN * prod(size) * count
         if need > free:
             multiple = restorer.multiple  # what is padded to it must fit
-            side = int((free / MARGIN / self._bytes_at) ** (1 / len(size))) // multiple * multiple
+            side = int((free / MARGIN / self._bytes_at / count) ** (1 / len(size))) // multiple * multiple
             fits = "x".join([str(side)] * len(size))
             raise DataError(
                 f"{'x'.join(map(str, sides))} needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
                 f"about {fits} fits. Restore it in windows: --window {max(64, side // 2)}"
             )
+
+
+def _hash(restorer: Restorer) -> str:
+    state = restorer.state()
+    hashed = hashlib.sha256()
+    for key in sorted(state):
+        hashed.update(key.encode() + state[key].detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest() if state else ""
 
 
 PART, RELEASED = "part:", "model:"
@@ -460,7 +533,8 @@ def _part(spec: Any) -> Model:
             made[kind] = make(domain)
         return _Repeated(made[kind], 1 if times is None else times)
 
-    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=f"{PART}{name_of(spec)}")
+    name = f"{PART}{name_of(spec)}"
+    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=name, spec=spec)
 
 
 class _Repeated(Restorer):
@@ -534,7 +608,8 @@ def _run(folder: Path) -> Model:
             return TrainedRestorer(net, spec.evaluate.times if times is None else times)
 
         scale = TrainedScale.of(state, spec.data.size) if made(domain, None).trained else None
-    return Model(made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder))
+    kept = {"data": spec.data.a.spec, "times": spec.evaluate.times}
+    return Model(made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder), spec=kept)
 
 
 def _translator(

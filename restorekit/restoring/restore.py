@@ -1,10 +1,12 @@
-"""Restoring files and folders: each file to its own place below a folder, with a row in its table, or an error."""
+"""Restoring files: each to its own place below a folder, with a row in its table, or an error."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import ceil, log2
 from pathlib import Path
 from time import perf_counter
@@ -13,22 +15,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit.core.errors import STOPPING, DataError, PluginError, RestorekitError, message_of
-from restorekit.core.formats import Format, Intensity
+from restorekit.core.errors import STOPPING, DataError, PluginError
+from restorekit.core.formats import Intensity
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
+from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import carried_over
 from restorekit.restoring.arguments import (
     ScaleMode,
+    check_count,
     check_flag,
+    check_format,
     check_range,
     check_scale,
+    check_strength,
     check_times,
     check_window,
+    default_jobs,
 )
-from restorekit.restoring.contract import FileModel, check_plausible
-from restorekit.restoring.masks import mask_place, write_mask
-from restorekit.restoring.table import LOCK, MASK, STAGE, TABLE, Table, opened, place_key, written_below
+from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
+from restorekit.restoring.masks import write_mask
+from restorekit.restoring.pipeline import Pipeline
+from restorekit.restoring.plan import Job, jobs_of, line_of, same_file
+from restorekit.restoring.table import HASHES, MASK, TABLE, Table, opened
+from restorekit.restoring.text import Box, text_boxes, with_kept
 
 __all__ = ["COLUMNS", "Row", "restore_files"]
 
@@ -44,15 +54,15 @@ COLUMNS = (
     "clipped",
     "scale",
     "change",
+    *HASHES,
 )
 """Of restored.csv, before those of the prediction."""
 LATER = COLUMNS[6:]
 """Those that the tables of version 1.0.0 lack."""
 
 
+CHUNK = 2**20
 Image = NDArray[np.float32]
-NAMED = 3
-"""Files that are named of each reason for which files are left out."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +89,10 @@ class Row:
     """Where the predicted mask was written; empty: none was."""
     change: float | None = None
     """Mean absolute difference between the restored and the read image, as a fraction of the range."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One file to restore."""
-
-    path: Path
-    target: Path
-    note: str = ""
-    mask: Path | None = None
-    """Where the mask goes that is predicted of it; None: none is."""
-    error: str = ""
-    """Why it cannot be restored, where that is known beforehand."""
+    hashes: tuple[str, str, str] = ("", "", "")
+    """SHA-256 of the source, of model and options, and of the restored file; empty: it was not restored."""
+    skipped: bool = False
+    """An earlier call restored it in the same way; the table has its row."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,35 @@ class _Options:
     range: tuple[float, float] | None
     scale: ScaleMode
     any_scale: bool
+    strength: float
+    keep_text: bool
     unsuitable: Callable[[Path], str]
+
+    def hashed(self, model: FileModel, range: tuple[float, float] | None) -> str:
+        """Return a hash of the model and of every option that decides what a file becomes."""
+        kept = (self.times, self.window, range, self.scale, self.any_scale, self.strength, self.keep_text)
+        return sha256(json.dumps([model.settings(), *kept]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that was read."""
+
+    image: Image
+    intensity: Intensity
+    prepared: Prepared
+    text: tuple[Box, ...]
+    hashes: tuple[str, str]
+    """Of its bytes, and of the model and the options."""
+    seconds: float
+
+
+def _alike(read: _Opened) -> object:
+    return read.prepared.alike
+
+
+class _Kept(Exception):
+    """A file that an earlier call restored in the same way."""
 
 
 def restore_files(
@@ -114,18 +143,29 @@ def restore_files(
     range: Sequence[float] | None = None,
     scale: ScaleMode = "native",
     any_scale: bool = False,
+    strength: float = 1.0,
+    keep_text: bool = False,
+    format: str | None = None,
+    jobs: int | None = None,
+    batch: int = 1,
     unsuitable: Callable[[Path], str] = lambda path: "",
     say: Callable[[str], None] = lambda line: None,
+    planned: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield the result of each.
 
     One bad file does not stop the rest: whatever goes wrong with it becomes its row's error. `folder`/restored.csv gets
     a row as each file is done, and keeps those of earlier calls; it and the files in `folder` agree at every moment.
-    A file that was restored from another source is not replaced. What an earlier call wrote is not restored again.
+    A file that was restored from another source is not replaced. What an earlier call wrote is not restored again. What
+    it restored from the same bytes, by the same model and options, is skipped: its row has `skipped`.
+
+    Files are read and written by threads while the networks run.
 
     Args:
         model: what `load` returned.
-        inputs: a file or a folder, or several; folders are searched to the bottom.
+        inputs: a file or a folder, or several; folders are searched to the bottom. Also patterns, such as
+            "scans/**/*.png", ZIP archives, CSV manifests with a column `path`, lists (.txt) with a name in each line,
+            and "-", such a list on standard input.
         folder: where restored files go.
         times: how often the translator is applied, from 1 on; None: as the recipe evaluates.
         window: the side of overlapping windows, for images larger than memory allows; None: each image whole, or, where
@@ -134,8 +174,14 @@ def restore_files(
             else what each file says.
         scale: "native" or "train", as for `Model.restore`.
         any_scale: restore also images that are much larger than the training images were.
+        strength: share of the change that is made, from 0 to 1; 0: every value stays as it was.
+        keep_text: leave places with burned-in text as they were; see `text_boxes` for how they are found.
+        format: "png", "tiff", "dicom", "nifti" or "npy"; None: that of the source. "dicom" is for DICOM sources only.
+        jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4.
+        batch: images of one size in one call of the networks. More than 1 may change results by rounding.
         unsuitable: called with each file; returns why the model must not restore it, empty if it may.
         say: called with a line for each thing that concerns the whole call, such as how many files were left out.
+        planned: called with the number of files, before the first is restored.
 
     Raises:
         DataError: if an argument is not allowed, there is nothing to restore, every file would be written over itself,
@@ -151,10 +197,14 @@ def restore_files(
         check_range(range),
         check_scale(scale),
         check_flag("any_scale", any_scale),
+        check_strength(strength),
+        check_flag("keep_text", keep_text),
         unsuitable,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
-    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, say)
+    size = check_count("jobs", jobs or default_jobs()), check_count("batch", batch)
+    kept = check_format(format, own=isinstance(model.format, ImageFiles))
+    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, kept, size, (say, planned))
 
 
 def _paths(inputs: object) -> list[Path]:
@@ -169,17 +219,33 @@ def _paths(inputs: object) -> list[Path]:
 
 
 def _restore_all(
-    model: FileModel, inputs: Sequence[Path], folder: Path, options: _Options, say: Callable[[str], None]
+    model: FileModel,
+    inputs: Sequence[Path],
+    folder: Path,
+    options: _Options,
+    as_format: str | None,
+    size: tuple[int, int],
+    calls: tuple[Callable[[str], None], Callable[[int], None]],
 ) -> Iterator[Row]:
-    columns = _columns(model, folder / TABLE)
-    jobs = _jobs(model, inputs, folder, say)
-    with opened(folder, columns, LATER) as table:
+    say, planned = calls
+    with opened(folder, _columns(model, folder / TABLE), LATER) as table:
         if table.gone:
             say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone; so are masks that they named")
         if table.unmasked:
             say(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
-        for job in jobs:
-            yield _recorded(model, job, options, table)
+        jobs = jobs_of(model, inputs, folder, as_format, table.unpack, say)
+        planned(len(jobs))
+        restoring = _Restoring(model, options, table)
+        pipeline = Pipeline(
+            restoring.read,
+            lambda read: read.prepared.alike,
+            restoring.run,
+            restoring.write,
+            jobs=size[0],
+            batch=size[1],
+        )
+        for job, made in pipeline.over(jobs):
+            yield restoring.recorded(job, made)
 
 
 def _columns(model: FileModel, table: Path) -> list[str]:
@@ -199,104 +265,160 @@ def _columns(model: FileModel, table: Path) -> list[str]:
     return [*COLUMNS, *([MASK] if model.masks else model.columns)]
 
 
-def _recorded(model: FileModel, job: _Job, options: _Options, table: Table) -> Row:
-    """Restore one file, and add its row to the table."""
-    began = perf_counter()
-    try:
-        error = job.error or options.unsuitable(job.path) or _clash(job, table)
+class _Restoring:
+    """The stages of one call."""
+
+    def __init__(self, model: FileModel, options: _Options, table: Table) -> None:
+        self.model, self.options, self.table = model, options, table
+        self._settings = options.hashed(model, options.range)
+
+    def read(self, job: Job) -> _Opened:
+        """Read a file and measure it.
+
+        Raises:
+            _Kept: if an earlier call restored it in the same way.
+            DataError: if it cannot be restored.
+        """
+        began, model, options = perf_counter(), self.model, self.options
+        error = job.error or options.unsuitable(job.path) or _clash(job, self.table)
         if error:
             raise DataError(error)
-        row = _restored(model, job, options, table)
-        row = replace(row, seconds=perf_counter() - began)
-        table.add(_cells(row, model))
+        given = options.range or job.range
+        settings = self._settings if given == options.range else options.hashed(model, given)
+        hashes = _hashed(model.format.files(job.path)), settings
+        if self._is_done(job, hashes):
+            raise _Kept
+        known = given or model.range
+        image, intensity = model.format.read(job.path, range=known, dims=model.dims)
+        if given is None and known is not None:
+            check_plausible(image, intensity)
+            note = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares"
+            intensity = replace(intensity, note="; ".join(filter(None, [intensity.note, note])))
+        window = max(model.size) if options.window is None and model.format.windows and model.size else options.window
+        prepared = model.prepared(
+            image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale
+        )
+        text = tuple(text_boxes(image)) if options.keep_text else ()
+        return _Opened(image, intensity, prepared, text, hashes, perf_counter() - began)
+
+    def _is_done(self, job: Job, hashes: tuple[str, str]) -> bool:
+        """True if the file was restored from the same bytes by the same settings, and the result is as it was."""
+        known = self.table.done(job.target)
+        return (
+            known is not None
+            and known[1:3] == hashes
+            and job.target.is_file()
+            and (job.mask is None or job.mask.is_file())
+            and known[3] == _hashed(self.model.format.files(job.target))
+        )
+
+    def run(self, batch: list[_Opened]) -> list[tuple[Restored, float]]:
+        """Restore images of one size, and return with each its share of the time."""
+        began = perf_counter()
+        made = self.model.restored_batch([one.prepared for one in batch])
+        return [(one, (perf_counter() - began) / len(batch)) for one in made]
+
+    def write(self, job: Job, read: _Opened, found: tuple[Restored, float]) -> Row:
+        """Write a restored image to where the table moves it from."""
+        began, options, (made, spent) = perf_counter(), self.options, found
+        image, intensity = read.image, read.intensity
+        stored, before = _as_stored(made.image, intensity), _as_stored(image, intensity)
+        if before.shape != stored.shape:
+            before = self.model.enlarged(before, stored.shape[1:])
+        if options.strength < 1:
+            stored = before + np.float32(options.strength) * (stored - before)
+        if read.text:
+            stored = with_kept(stored, before, read.text, image.shape[1:])
+        notes = [
+            f"blended with the source: strength {options.strength:g}" if options.strength < 1 else "",
+            f"{len(read.text)} places with text left as they were" if read.text else "",
+        ]
+        about = "; ".join(filter(None, [self.model.about(image), *notes]))
+        staged = self.table.stage(job.target)
+        written = replace(intensity, details={**intensity.details, "derivation": about})
+        self.model.format.write(staged, stored, _spaced(written, image, stored))
+        digest = _hashed(self.model.format.files(staged))
+        mask = ""
+        if made.mask is not None:
+            if job.mask is None:
+                what = type(self.model).__name__
+                raise PluginError(f"{what}: got a mask; allowed: where `masks` is True and `dims` is known")
+            write_mask(staged.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
+            mask = str(job.mask)
+        bits = not self.model.format.windows
+        return Row(
+            job.shown,
+            str(job.target),
+            "",
+            read.seconds + spent + perf_counter() - began,
+            made.prediction,
+            made.spread,
+            "; ".join(filter(None, [job.note, intensity.note, made.note, *notes])),
+            bits_read=_bits(intensity) if bits else None,
+            bits_written=_bits(_written_as(job.target, intensity)) if bits else None,
+            clipped=int((np.abs(stored) > 1).sum()),
+            scale=options.scale,
+            change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
+            mask=mask,
+            hashes=(*read.hashes, digest),
+        )
+
+    def recorded(self, job: Job, made: Row | BaseException) -> Row:
+        """Bring a restored file to its place and add its row, or the row of its error."""
+        if isinstance(made, _Kept):
+            return Row(job.shown, str(job.target), "", 0.0, None, None, skipped=True)
+        if isinstance(made, Row):
+            try:
+                if error := _clash(job, self.table):
+                    raise DataError(error)
+                self.table.add(_cells(made, self.model))
+                return made
+            except STOPPING:
+                raise
+            except BaseException as error:
+                made = error
+        self.table.discard(job.target)
+        row = Row(job.shown, "", line_of(job.path, job.shown, made), 0.0, None, None)
+        self.table.add(_cells(row, self.model))
         return row
-    except STOPPING:
-        raise
-    except BaseException as error:  # a library can raise anything, and the next file may be good
-        table.discard()
-        row = Row(str(job.path), "", _said(job.path, error), perf_counter() - began, None, None)
-    table.add(_cells(row, model))
-    return row
 
 
-def _said(path: Path, error: BaseException) -> str:
-    """Return an error as one line that names the file."""
-    text = message_of(error)
-    if isinstance(error, MemoryError):
-        text = "does not fit into memory"
-    elif not isinstance(error, RestorekitError | OSError):
-        text = f"cannot be restored ({type(error).__name__}: {text[:200]})"
-    return text if text.startswith(str(path)) or f"'{path}'" in text else f"{path}: {text}"
+def _hashed(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the bytes of files, one after the other; empty: one of them is not there."""
+    hashed = sha256()
+    try:
+        for path in files:
+            with path.open("rb") as stream:
+                while part := stream.read(CHUNK):
+                    hashed.update(part)
+    except FileNotFoundError:  # the reader has the right words
+        return ""
+    return hashed.hexdigest()
 
 
-def _clash(job: _Job, table: Table) -> str:
+def _clash(job: Job, table: Table) -> str:
     """Return why a file may not be written to its place; empty: it may."""
     places = [path for path in (job.target, job.mask) if path is not None]
     named = {os.path.abspath(path) for path in places}  # `staged` are absolute, and those may be relative
-    for target in [*places, *(t for t in table.staged() if str(t) not in named)]:
+    for target in [*places, *(t for t in table.staged(job.target) if str(t) not in named)]:
         if not os.path.lexists(target) and table.owner(target) is None:
             continue
         source = table.owner(target) or _main_owner(job, target, table)
         if source is None:
             return f"would overwrite {target}, which restorekit did not write; choose another -o FOLDER"
-        if not _same_file(source, job.path):
+        if not same_file(source, job.shown):
             moved = "" if os.path.lexists(source) else f", or delete it if {source}, no longer there, was moved"
             return f"would overwrite {target}, which was restored from {source}; choose another -o FOLDER{moved}"
     return ""
 
 
-def _main_owner(job: _Job, target: Path, table: Table) -> str | None:
+def _main_owner(job: Job, target: Path, table: Table) -> str | None:
     """Return the source of a file that stands beside a restored one, as the samples of a record beside its header."""
     if target == job.mask:  # has an owner of its own
         return None
     beside = os.path.abspath(target.parent) == os.path.abspath(job.target.parent)
     same = target.name.partition(".")[0] == job.target.name.partition(".")[0]
     return table.owner(job.target) if beside and same else None
-
-
-def _same_file(one: str, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _restored(model: FileModel, job: _Job, options: _Options, table: Table) -> Row:
-    known, format = options.range or model.range, model.format
-    window = max(model.size) if options.window is None and format.windows and model.size else options.window
-    image, intensity = format.read(job.path, range=known, dims=model.dims)
-    if options.range is None and known is not None:
-        check_plausible(image, intensity)
-    made = model.restored(image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale)
-    stored = _as_stored(made.image, intensity)
-    before = _as_stored(image, intensity)
-    if before.shape != stored.shape:
-        before = model.enlarged(before, stored.shape[1:])
-    staged = table.stage(job.target)
-    written = replace(intensity, details={**intensity.details, "derivation": model.about(image)})
-    format.write(staged, stored, _spaced(written, image, stored))
-    mask = ""
-    if made.mask is not None:
-        if job.mask is None:
-            raise PluginError(f"{type(model).__name__}: got a mask; allowed: where `masks` is True and `dims` is known")
-        write_mask(staged.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
-        mask = str(job.mask)
-    if error := _clash(job, table):
-        raise DataError(error)
-    ranged = known is not None and options.range is None
-    declared = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares" if known and ranged else ""
-    return Row(
-        str(job.path),
-        str(job.target),
-        "",
-        0.0,
-        made.prediction,
-        made.spread,
-        "; ".join(filter(None, [job.note, intensity.note, declared, made.note])),
-        bits_read=None if format.windows else _bits(intensity),
-        bits_written=None if format.windows else _bits(_written_as(job.target, intensity)),
-        clipped=int((np.abs(stored) > 1).sum()),
-        scale=options.scale,
-        change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
-        mask=mask,
-    )
 
 
 def _spaced(intensity: Intensity, image: Image, made: Image) -> Intensity:
@@ -326,127 +448,6 @@ def _bits(intensity: Intensity) -> int | None:
     return min(8 * dtype.itemsize, max(1, ceil(log2(intensity.high - intensity.low + 1))))
 
 
-def _jobs(model: FileModel, inputs: Sequence[Path], folder: Path, say: Callable[[str], None]) -> list[_Job]:
-    """Return what is to be restored, each file once, with its place or the reason why it has none."""
-    format, dims = model.format, model.dims if model.masks else None
-    products = _Products(folder)
-    jobs: list[_Job] = []
-    named: dict[str, str] = {}
-    places: dict[str, Path] = {}
-    left_out = repeated = 0
-    for path, name in _found(format, inputs, products):
-        if isinstance(name, str):
-            jobs.append(_Job(path, folder, error=name))
-            continue
-        if products.holds(path):
-            left_out += 1
-            continue
-        job = _job(format, path, name, folder)
-        real, key = os.path.realpath(path), place_key(job.target)
-        if os.path.abspath(path) in named or named.get(real) == key:
-            repeated += 1
-            continue
-        named |= {os.path.abspath(path): key, real: key}
-        if dims is not None and not job.error:
-            job = replace(job, mask=mask_place(job.target, dims))
-        targets = {place_key(target): target for target in (job.target, job.mask) if target is not None}
-        if not job.error and (taken := next((at for at in targets if at in places), None)):
-            said = f"would be written to {targets[taken]}, as {places[taken]} is; choose another -o FOLDER"
-            job = replace(job, error=said)
-        if not job.error:
-            places |= dict.fromkeys(targets, path)
-        jobs.append(job)
-    for path in inputs:
-        if path.is_dir():
-            _report_skipped(format, path, say)
-    if left_out:
-        say(f"{left_out} files left out: they were written by restoring (see {TABLE})")
-    if repeated:
-        say(f"{repeated} files are named more than once; each is restored once")
-    if not jobs:
-        why = f"; {left_out} files there were written by restoring" if left_out else ""
-        raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
-    if all(_same_file(str(job.path), job.target) for job in jobs):
-        raise DataError(f"{jobs[0].path}: would be overwritten; choose another -o FOLDER")
-    return jobs
-
-
-def _report_skipped(format: Format, folder: Path, say: Callable[[str], None]) -> None:
-    """Report files of a folder that look like images and are not read, by reason, with a few names each."""
-    try:
-        skipped = format.skipped(folder)
-    except OSError as error:
-        say(f"{folder}: cannot be searched for files that are left out ({error})")
-        return
-    reasons: dict[str, list[str]] = {}
-    for path, reason in skipped:
-        reasons.setdefault(reason, []).append(path.relative_to(folder).as_posix())
-    for reason, names in reasons.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        say(f"{folder}: {len(names)} files left out ({reason}): {', '.join(names[:NAMED])}{more}")
-
-
-def _job(format: Format, path: Path, name: Path, folder: Path) -> _Job:
-    try:
-        if path.exists() and not path.is_file():
-            return _Job(path, folder / name, error="is no regular file")
-        name, note = format.restored_name(path, name)
-    except STOPPING:
-        raise
-    except BaseException as error:  # a name may need a look into the file
-        return _Job(path, folder / name, error=_said(path, error))
-    target = folder / name
-    if _same_file(str(path), target):
-        return _Job(path, target, error="would be overwritten; choose another -o FOLDER")
-    first = name.parts[0] if name.parts else ""
-    if place_key(Path(first)) in map(place_key, map(Path, (TABLE, LOCK, STAGE))):
-        return _Job(path, target, error=f"would be written to {target}, a name that restoring needs itself; rename it")
-    return _Job(path, target, note)
-
-
-def _found(format: Format, inputs: Sequence[Path], products: _Products) -> Iterator[tuple[Path, Path | str]]:
-    """Yield every file with the name that its restored copy gets, or the reason why a folder cannot be searched."""
-    for path in inputs:
-        if not path.is_dir():
-            yield path, Path(path.name)
-            continue
-        try:
-            found = format.find(path)
-        except OSError as error:
-            yield path, f"cannot be searched ({error})"
-            continue
-        products.look_inside(path)
-        yield from ((file, file.relative_to(path)) for file in found)
-
-
-class _Products:
-    """Files that restoring wrote: by the tables beside and above them, and by the output folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._known: dict[Path, set[str] | None] = {}
-        self._home = os.path.realpath(folder)
-        self._inside = False
-
-    def look_inside(self, searched: Path) -> None:
-        """Take all files of the output folder for restored ones if it lies inside a folder that is searched."""
-        real = os.path.realpath(searched)
-        self._inside |= real != self._home and Path(self._home).is_relative_to(real)
-
-    def holds(self, path: Path) -> bool:
-        """True if `path` is a restored file, or a table of such."""
-        real = Path(os.path.realpath(path))
-        if self._inside and real.is_relative_to(self._home):
-            return True
-        if path.name == TABLE and self._written(real.parent) is not None:
-            return True
-        return any(str(real) in (self._written(above) or ()) for above in real.parents)
-
-    def _written(self, folder: Path) -> set[str] | None:
-        if folder not in self._known:
-            self._known[folder] = written_below(folder)
-        return self._known[folder]
-
-
 def _cells(row: Row, model: FileModel) -> dict[str, str]:
     """Return a row as the table holds it: with absolute paths, for the table may be read from anywhere."""
     cells: dict[str, Any] = {
@@ -461,6 +462,7 @@ def _cells(row: Row, model: FileModel) -> dict[str, str]:
         "clipped": row.clipped,
         "scale": row.scale,
         "change": None if row.change is None else f"{row.change:.6f}",
+        **dict(zip(HASHES, row.hashes, strict=True)),
     }
     found = [f"{row.prediction[name]:.6f}" if row.prediction else "" for name in model.outputs] if model.columns else []
     cells |= dict(zip(model.columns, found, strict=True))

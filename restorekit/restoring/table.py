@@ -1,13 +1,17 @@
 """restored.csv: the source of each restored file of a folder, in agreement with the disk at every moment.
 
-A restored file is first written into a hidden folder beside the table. Then its row is added, and then it is moved to
-its place. What a kill leaves of this is completed, or removed, when the folder is opened next: a row whose files still
-wait is moved on, files without a row are removed. One process has the folder at a time.
+A restored file is first written into a hidden folder of its own, beside the table. Then its row is added, and then it
+is moved to its place. What a kill leaves of this is completed, or removed, when the folder is opened next: a row whose
+files still wait is moved on, files without a row are removed. One process has the folder at a time; any of its threads
+may write into hidden folders, one thread adds rows.
+
+Rows are read when the folder is opened and when it is closed. In between, memory holds the source of each place alone.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -22,7 +26,7 @@ from filelock import FileLock, Timeout
 from restorekit.core.errors import DataError
 from restorekit.io.files import replacing
 
-__all__ = ["LOCK", "MASK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
+__all__ = ["HASHES", "LOCK", "MASK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
 
 TABLE = "restored.csv"
 """In the folder of restored files: a row for each."""
@@ -30,10 +34,12 @@ FIRST = ["file", "written", "error"]
 """Columns of every such table, whatever the run."""
 MASK = "mask"
 """The column of the mask that was written beside a restored file, of runs that predict masks."""
+HASHES = ("input_sha256", "settings_sha256", "written_sha256")
+"""Columns by which a later call knows what is done: of the source, of model and options, and of the restored file."""
 LOCK = ".restored.lock"
 STAGE = ".restoring"
 READY = "row.json"
-"""In the hidden folder: the row of the files that are complete there."""
+"""In a hidden folder: the row of the files that are complete there."""
 ENCODING, ERRORS = "utf-8", "surrogateescape"
 """File names may hold bytes that are no UTF-8; they must come back as they were."""
 MARK = "\ufeff"
@@ -81,18 +87,26 @@ def opened(folder: Path, columns: Sequence[str], later: Collection[str] = ()) ->
         DataError: if another process has it, or its columns are others.
         OSError: if it cannot be written.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = _locked(folder)
     try:
+        new = not os.path.lexists(folder / TABLE)
         table = Table(folder, columns, later)
         try:
             yield table
         finally:
             table.close()
+            if new and table.empty:
+                with suppress(OSError):
+                    (folder / TABLE).unlink()
     finally:
         with suppress(OSError):  # removed while it is held, so that nothing is left among the restored files
             (folder / LOCK).unlink()
         lock.release()
+        if made:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 def _locked(folder: Path) -> FileLock:
@@ -124,33 +138,41 @@ class Table:
         self._rows: dict[tuple[str, str], list[str]] = {}
         """By place, ("", place); rows without a file by source, (source, "")."""
         self._owners: dict[str, str] = {}
+        self._failed: set[str] = set()
+        """Sources whose row has an error."""
+        self._done: dict[str, tuple[str, ...]] = {}
+        """By place: the source and `HASHES`, of rows that were there at the start."""
+        self.empty = True
         self._outdated = False
         """The file does not say what `_rows` does: it holds rows that later ones replace, other places or columns."""
         self.gone = 0
         """Rows that were removed because their files are gone; their masks are removed with them."""
         self.unmasked = 0
         """Rows whose mask alone is gone; they name none now."""
-        self._read()
-        self._recover()
+        self._agree()
 
     def owner(self, target: Path) -> str | None:
         """Return the source from which `target`, a restored file or a mask, was made; None if it was not."""
         return self._owners.get(place_key(target))
 
+    def done(self, target: Path) -> tuple[str, ...] | None:
+        """Return the source and `HASHES` of a restored file, as the table had them at the start; None: not known."""
+        return self._done.get(place_key(target))
+
     def stage(self, target: Path) -> Path:
         """Return where to write the file that will be `target`."""
-        shutil.rmtree(self._stage, ignore_errors=True)
-        path = self._stage / "files" / Path(os.path.abspath(target)).relative_to(self.folder)
+        self.discard(target)
+        path = self._stage_of(target) / "files" / Path(os.path.abspath(target)).relative_to(self.folder)
         path.parent.mkdir(parents=True)
         return path
 
-    def staged(self) -> list[Path]:
-        """Return the places that the files written to `stage` will take."""
-        return [target for _, target in self._moves()]
+    def staged(self, target: Path) -> list[Path]:
+        """Return the places that the files written to `stage(target)` will take."""
+        return [place for _, place in self._moves(self._stage_of(target))]
 
-    def discard(self) -> None:
-        """Remove what was written to `stage`."""
-        shutil.rmtree(self._stage, ignore_errors=True)
+    def discard(self, target: Path) -> None:
+        """Remove what was written to `stage(target)`."""
+        shutil.rmtree(self._stage_of(target), ignore_errors=True)
 
     def add(self, row: Mapping[str, str]) -> None:
         """Add a row and bring the files written to `stage`, if any, to their places: both, or on an error neither.
@@ -159,53 +181,94 @@ class Table:
             OSError: naming the file, if the disk is full or a place cannot be taken.
         """
         cells = [row[column] for column in self.columns]
-        before = dict(self._rows)
+        stage = self._stage_of(Path(cells[1])) if cells[1] else None
         try:
-            if cells[1]:
-                with replacing(self._stage / READY) as stream:
-                    stream.write(json.dumps(cells).encode())
-            else:
-                self.discard()
-            self._append(cells)
-            self._move()
-        except OSError:
-            self.discard()
-            self._rows = before
-            self._write()
+            if stage is not None:  # no fsync: should it be lost, its row is removed, and the source restored again
+                stage.mkdir(parents=True, exist_ok=True)
+                (stage / READY).write_bytes(json.dumps(cells).encode())
+            whole = self._append(cells)
+        except OSError as error:
+            self._drop(stage)
+            error.filename = error.filename or str(self._path)
             raise
+        try:
+            if stage is not None:
+                self._move(stage)
+        except OSError:
+            self._drop(stage)
+            os.truncate(self._path, whole)
+            raise
+        self._note(cells)
 
     def close(self) -> None:
         """Make the table agree with the disk, one row for each file."""
-        self._read()  # an interruption may have come between the file and what is known of it
-        self._recover()
+        self._agree()  # an interruption may have come between the file and what is known of it
 
-    def _move(self) -> None:
-        for staged, target in self._moves():
+    @property
+    def unpack(self) -> Path:
+        """A hidden folder for files that are needed until the table is closed."""
+        return self._stage / "unpacked"
+
+    def _agree(self) -> None:
+        self._read()
+        self._recover()
+        self.empty = not self._rows
+        self._rows.clear()
+
+    def _note(self, cells: Sequence[str]) -> None:
+        """Remember what a new row replaces and has."""
+        places = self._places(cells)
+        self._outdated |= cells[0] in self._failed or any(key in self._owners for key, _ in places)
+        self._owners |= places
+        if not cells[1]:
+            self._failed.add(cells[0])
+
+    def _stage_of(self, target: Path) -> Path:
+        """Return the hidden folder of the files that will be `target` and what belongs to it."""
+        return self._stage / hashlib.sha256(os.fsencode(place_key(target))).hexdigest()[:20]
+
+    def _drop(self, stage: Path | None) -> None:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+    def _move(self, stage: Path) -> None:
+        for staged, target in self._moves(stage):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staged, target)
-        self.discard()
+        self._drop(stage)
 
-    def _moves(self) -> list[tuple[Path, Path]]:
-        home = self._stage / "files"
+    def _moves(self, stage: Path) -> list[tuple[Path, Path]]:
+        home = stage / "files"
         files = sorted(path for path in home.rglob("*") if path.is_file())
         return [(path, self.folder / path.relative_to(home)) for path in files]
 
     def _recover(self) -> None:
         """Complete or remove unfinished files, and drop rows whose files are gone."""
-        with suppress(OSError, ValueError, TypeError):
-            cells = json.loads((self._stage / READY).read_text("utf-8"))
-            if self._rows.get(self._key(cells)) == cells:
-                self._move()
-        self.discard()
+        for ready in self._stage.glob(f"*/{READY}"):
+            with suppress(OSError, ValueError, TypeError):
+                cells = json.loads(ready.read_text("utf-8"))
+                if self._rows.get(self._key(cells)) == cells:
+                    self._move(ready.parent)
+        shutil.rmtree(self._stage, ignore_errors=True)
         lost = [key for key, cells in self._rows.items() if cells[1] and not os.path.lexists(cells[1])]
         orphans = [mask for key in lost if (mask := self._mask(self._rows.pop(key)))]
         self.gone += len(lost)
         unmasked = self._forget_masks()
         self._owners = {place: owner for cells in self._rows.values() for place, owner in self._places(cells)}
+        self._failed = {cells[0] for cells in self._rows.values() if not cells[1]}
+        self._done = self._known()
         for mask in orphans:  # before its row: after a kill in between, the row is removed next time
             self._remove(Path(mask))
         if lost or unmasked or self._outdated or not self._path.is_file():
             self._write()
+
+    def _known(self) -> dict[str, tuple[str, ...]]:
+        """Return the source and the hashes of each place, of rows that have them."""
+        if not set(HASHES) <= set(self.columns):
+            return {}
+        at = [self.columns.index(name) for name in HASHES]
+        hashed = ((cells, [cells[i] for i in at]) for cells in self._rows.values() if cells[1])
+        return {place_key(Path(cells[1])): (cells[0], *hashes) for cells, hashes in hashed if all(hashes)}
 
     def _mask(self, cells: Sequence[str]) -> str:
         """Return the mask that a row names; empty: none."""
@@ -270,7 +333,8 @@ class Table:
             self._outdated |= self._rows.pop(old, None) is not None
         self._rows[key] = cells
 
-    def _append(self, cells: list[str]) -> None:
+    def _append(self, cells: list[str]) -> int:
+        """Append a row, whole or not at all, and return where it begins."""
         left = _csv(cells)
         with self._path.open("ab", buffering=0) as file:  # a buffer would be written once more as it closes
             whole = file.tell()
@@ -278,13 +342,11 @@ class Table:
                 while left:
                     left = left[file.write(left) :]
                 os.fsync(file.fileno())
-            except OSError as error:
+            except OSError:
                 with suppress(OSError):
                     file.truncate(whole)
-                error.filename = error.filename or str(self._path)
                 raise
-        self._keep(cells)
-        self._owners |= self._places(cells)
+        return whole
 
 
 def _text(path: Path) -> str:

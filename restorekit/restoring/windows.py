@@ -110,6 +110,8 @@ def windowed(
     """
     size = image.shape[2:]
     spans = [min(n, w) for n, w in zip(size, window, strict=True)]
+    if spans == list(size):
+        return apply(image).cpu()
     corners = [starts(n, w, o) for n, w, o in zip(size, spans, overlap, strict=True)]
     total: Tensor | None = None
     large = [n * scale for n in size]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -119,7 +119,15 @@ def pediatric_denoise(domain: Domain, *, strength: Strength = 1.0) -> Restorer:
     return Films("pediatric_denoise", [_loaded(network, PEDIATRIC_DENOISE)], ranges, side=256)
 
 
-def _both(name: str, domain: Domain, size: str, file: File, structure: float, tone: float, caution: float) -> Restorer:
+def _both(
+    name: str,
+    domain: Domain,
+    size: Literal["tiny", "base"],
+    file: File,
+    structure: float,
+    tone: float,
+    caution: float,
+) -> Restorer:
     """Return structure, of a size and with the weights of a file, then tone."""
     gray = _gray(name, domain)
     if structure == 0 and tone == 0:

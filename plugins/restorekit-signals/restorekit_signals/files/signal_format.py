@@ -24,6 +24,7 @@ from restorekit_signals.files.wfdb_files import (
     Annotations,
     read_annotations,
     read_wfdb,
+    record_files,
     write_annotations,
     write_wfdb,
 )
@@ -98,6 +99,12 @@ class SignalFiles(Format):
             note = f" Restored by restorekit {restorekit.__version__}: a network's guess, not for diagnosis"
             header = {**kept["header"], "comments": [*(kept["header"].get("comments") or []), note]}
             write_wfdb(path, values, kept["rate"], kept["leads"], kept["units"], header)
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the file, of WFDB the header and what it names, and the annotations beside it that are read."""
+        file = _file(Path(path))
+        marks = (file.with_suffix(f".{name}") for name in self.annotators)
+        return [*(record_files(file) if file.suffix.lower() == ".hea" else [file]), *filter(Path.is_file, marks)]
 
     def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
         """Return NAME.csv for CSV; else NAME.hea, of WFDB, whose names hold letters, digits, - and _ alone."""

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +21,15 @@ from restorekit_signals.files.recording import VOLTS, Recording, Values, common_
 from restorekit_signals.files.wfdb_header import Header, SignalLine, header_text, read_header, signal_line
 from restorekit_signals.files.wfdb_signals import INVALID, WRITTEN, encoded, read_group, sum_of, to_digital
 
-__all__ = ["Annotations", "read_annotations", "read_wfdb", "segment_files", "write_annotations", "write_wfdb"]
+__all__ = [
+    "Annotations",
+    "read_annotations",
+    "read_wfdb",
+    "record_files",
+    "segment_files",
+    "write_annotations",
+    "write_wfdb",
+]
 
 _GAP = "~"
 _CLOCK = re.compile(rb"## time resolution: (\d+\.?\d*)")
@@ -89,6 +98,16 @@ def segment_files(path: Path) -> list[Path]:
     except (DataError, OSError):
         return []
     return [path.with_name(f"{part.name}.hea") for part in segments if part.name != _GAP]
+
+
+def record_files(path: Path) -> list[Path]:
+    """Return the header `path`, its segments' headers, and the files of samples that they name, each once."""
+    headers = [path, *segment_files(path)]
+    samples = []
+    for header in headers:
+        with suppress(DataError, OSError):  # reading it has the right words
+            samples += [header.with_name(line.file) for line in read_header(header).signals]
+    return list(dict.fromkeys([*headers, *samples]))
 
 
 def read_annotations(path: Path, annotator: str, recording: Recording) -> Annotations | None:

@@ -1,0 +1,202 @@
+"""What a call will restore: each file once, with its place below the output folder, or the reason why it has none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
+from restorekit.core.formats import Format
+from restorekit.io.filetypes import FORMATS, SUFFIXES, format_by_name
+from restorekit.restoring.contract import FileModel
+from restorekit.restoring.inputs import Source, sources
+from restorekit.restoring.masks import mask_place
+from restorekit.restoring.table import LOCK, STAGE, TABLE, place_key, written_below
+
+__all__ = ["Job", "jobs_of", "line_of", "same_file"]
+
+NAMED = 3
+"""Files that are named of each reason for which files are left out."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore."""
+
+    path: Path
+    """Where its bytes are."""
+    shown: str
+    """How the table and messages call it."""
+    target: Path
+    note: str = ""
+    mask: Path | None = None
+    """Where the mask goes that is predicted of it; None: none is."""
+    range: tuple[float, float] | None = None
+    """Its values of black and white, where a manifest states them."""
+    error: str = ""
+    """Why it cannot be restored, where that is known beforehand."""
+
+
+def jobs_of(
+    model: FileModel,
+    inputs: Sequence[Path],
+    folder: Path,
+    as_format: str | None,
+    unpack: Path,
+    say: Callable[[str], None],
+) -> list[Job]:
+    """Return what is to be restored, each file once.
+
+    Args:
+        model: its format finds files and names restored copies.
+        inputs: what the user named.
+        folder: where restored files go.
+        as_format: the format of restored images, a key of `FORMATS`; None: that of the source.
+        unpack: a folder for the files of archives.
+        say: called with a line for what is left out.
+
+    Raises:
+        DataError: if there is nothing, or every file would be written over itself.
+    """
+    format, dims = model.format, model.dims if model.masks else None
+    products = _Products(folder)
+    jobs: list[Job] = []
+    named: dict[str, str] = {}
+    places: dict[str, str] = {}
+    left_out = repeated = 0
+    for source in sources(inputs, format, unpack, products.look_inside):
+        path = source.path
+        if source.error:
+            jobs.append(Job(path, source.shown, folder, error=source.error))
+            continue
+        if products.holds(Path(source.shown)):
+            left_out += 1
+            continue
+        job = _job(format, source, folder, as_format)
+        real, key = os.path.realpath(path), place_key(job.target)
+        if os.path.abspath(path) in named or named.get(real) == key:
+            repeated += 1
+            continue
+        named |= {os.path.abspath(path): key, real: key}
+        if dims is not None and not job.error:
+            job = replace(job, mask=mask_place(job.target, dims))
+        targets = {place_key(target): target for target in (job.target, job.mask) if target is not None}
+        if not job.error and (taken := next((at for at in targets if at in places), None)):
+            said = f"would be written to {targets[taken]}, as {places[taken]} is; choose another -o FOLDER"
+            job = replace(job, error=said)
+        if not job.error:
+            places |= dict.fromkeys(targets, source.shown)
+        jobs.append(job)
+    for path in inputs:
+        if path.is_dir():
+            _report_skipped(format, path, say)
+    if left_out:
+        say(f"{left_out} files left out: they were written by restoring (see {TABLE})")
+    if repeated:
+        say(f"{repeated} files are named more than once; each is restored once")
+    if not jobs:
+        why = f"; {left_out} files there were written by restoring" if left_out else ""
+        raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
+    if all(same_file(str(job.path), job.target) for job in jobs):
+        raise DataError(f"{jobs[0].path}: would be overwritten; choose another -o FOLDER")
+    return jobs
+
+
+def same_file(one: str, other: str | Path) -> bool:
+    """True if two paths are of one file, links followed."""
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def line_of(path: Path, shown: str, error: BaseException) -> str:
+    """Return an error as one line that names the file."""
+    text = message_of(error)
+    if isinstance(error, MemoryError):
+        text = "does not fit into memory"
+    elif not isinstance(error, RestorekitError | OSError):
+        text = f"cannot be restored ({type(error).__name__}: {text[:200]})"
+    if shown != str(path):
+        text = text.replace(str(path), shown)
+    return text if text.startswith(shown) or f"'{shown}'" in text else f"{shown}: {text}"
+
+
+def _report_skipped(format: Format, folder: Path, say: Callable[[str], None]) -> None:
+    """Report files of a folder that look like images and are not read, by reason, with a few names each."""
+    try:
+        skipped = format.skipped(folder)
+    except OSError as error:
+        say(f"{folder}: cannot be searched for files that are left out ({error})")
+        return
+    reasons: dict[str, list[str]] = {}
+    for path, reason in skipped:
+        reasons.setdefault(reason, []).append(path.relative_to(folder).as_posix())
+    for reason, names in reasons.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        say(f"{folder}: {len(names)} files left out ({reason}): {', '.join(names[:NAMED])}{more}")
+
+
+def _job(format: Format, source: Source, folder: Path, as_format: str | None) -> Job:
+    path, name, shown = source.path, source.name, source.shown
+    try:
+        if path.exists() and not path.is_file():
+            return Job(path, shown, folder / name, error="is no regular file")
+        name, note = format.restored_name(path, name)
+        if as_format is not None:
+            name, note = _renamed(name, note, as_format)
+    except STOPPING:
+        raise
+    except BaseException as error:  # a name may need a look into the file
+        return Job(path, shown, folder / name, error=line_of(path, shown, error))
+    target = folder / name
+    if same_file(str(path), target):
+        return Job(path, shown, target, error="would be overwritten; choose another -o FOLDER")
+    first = name.parts[0] if name.parts else ""
+    if place_key(Path(first)) in map(place_key, map(Path, (TABLE, LOCK, STAGE))):
+        why = f"would be written to {target}, a name that restoring needs itself; rename it"
+        return Job(path, shown, target, error=why)
+    return Job(path, shown, target, note, range=source.range)
+
+
+def _renamed(name: Path, note: str, as_format: str) -> tuple[Path, str]:
+    """Return the name of a copy in another format, and a note.
+
+    Raises:
+        DataError: if it would be DICOM, and the source is not, or of a class that is not written.
+    """
+    before = format_by_name(name)
+    if before == as_format:
+        return name, note
+    if as_format == "DICOM":
+        raise DataError(f"format: got dicom; allowed for {before or 'this file'}: png, tiff, nifti, npy")
+    stem = next((name.name[: -len(end)] for end in sorted(SUFFIXES, key=len, reverse=True)
+                 if name.name.lower().endswith(end)), name.name)  # fmt: skip
+    return name.with_name(stem + FORMATS[as_format].suffixes[0]), f"{before} written as {as_format}"
+
+
+class _Products:
+    """Files that restoring wrote: by the tables beside and above them, and by the output folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._known: dict[Path, set[str] | None] = {}
+        self._home = os.path.realpath(folder)
+        self._inside = False
+
+    def look_inside(self, searched: Path) -> None:
+        """Take all files of the output folder for restored ones if it lies inside a folder that is searched."""
+        real = os.path.realpath(searched)
+        self._inside |= real != self._home and Path(self._home).is_relative_to(real)
+
+    def holds(self, path: Path) -> bool:
+        """True if `path` is a restored file, or a table of such."""
+        real = Path(os.path.realpath(path))
+        if self._inside and real.is_relative_to(self._home):
+            return True
+        if path.name == TABLE and self._written(real.parent) is not None:
+            return True
+        return any(str(real) in (self._written(above) or ()) for above in real.parents)
+
+    def _written(self, folder: Path) -> set[str] | None:
+        if folder not in self._known:
+            self._known[folder] = written_below(folder)
+        return self._known[folder]
