@@ -59,8 +59,8 @@ class Pipeline(Generic[Item, Read, Made, Done]):
                     done = _finished(*behind.popleft())  # named, for the type checker
                     yield done
             while behind:
-                done = _finished(*behind.popleft())
-                yield done
+                last = _finished(*behind.popleft())
+                yield last
         finally:  # what is being read or written ends; what waits is dropped
             for pool in (readers, writers):
                 pool.shutdown(wait=True, cancel_futures=True)
