@@ -19,7 +19,7 @@ $(VENV)/.tools: $(VENV)/.installed
 
 demo: $(VENV)/.installed  ## restore a real film, then train, score and report on phantoms: minutes on a CPU
 	$(BIN)/restorekit models demo
-	$(BIN)/restorekit run recipes/quickstart.yaml
+	$(BIN)/restorekit run recipes/quickstart_paired.yaml
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

@@ -42,6 +42,20 @@ SMALL = {
         'data.b.train={"100": [[0, 0.2]], "118e24": [[0, 0.2]]}',
     ],
     "quickstart_ecg": ["train.schedule.warmup=0"],
+    "quickstart_paired": [
+        "data.size=[32, 32]",
+        "data.a.dataset.size=[32, 32]",
+        "data.a.dataset.count=8",
+        "data.a.dataset.test=4",
+        "data.a.dataset.val=4",
+        "train.schedule.warmup=0",
+    ],
+    "restore_volume": [
+        "data.size=[16, 16, 16]",
+        "data.a.dataset.count=8",
+        "data.a.dataset.test=4",
+        "train.schedule.warmup=0",
+    ],
     "quickstart_volume": [
         "data.size=[16, 16, 16]",
         "data.a.dataset.count=8",
