@@ -107,8 +107,8 @@ MUTANTS = [
     Mutant(
         "pairs-cut-apart",
         "restorekit/data/batches.py",
-        'alike_draws = self.data.pairing == "key"',
-        'alike_draws = self.data.pairing != "key"',
+        "alike_draws = self.data.alike",
+        "alike_draws = not self.data.alike",
         ("tests/data/test_data.py",),
     ),
     Mutant(
