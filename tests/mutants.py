@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "row-without-its-file",
         "restorekit/restoring/table.py",
-        "            self._append(cells)\n            self._move()\n",
-        "            self._append(cells)\n            self.discard()\n",
+        "                self._move(stage)\n        except OSError:",
+        "                self._drop(stage)\n        except OSError:",
         ("tests/restoring/test_restored_table.py",),
     ),
     Mutant(
