@@ -107,8 +107,8 @@ MUTANTS = [
     Mutant(
         "pairs-cut-apart",
         "restorekit/data/batches.py",
-        'alike_draws = self.data.pairing == "key"',
-        'alike_draws = self.data.pairing != "key"',
+        "alike_draws = self.data.alike",
+        "alike_draws = not self.data.alike",
         ("tests/data/test_data.py",),
     ),
     Mutant(
@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "row-without-its-file",
         "restorekit/restoring/table.py",
-        "            self._append(cells)\n            self._move()\n",
-        "            self._append(cells)\n            self.discard()\n",
+        "                self._move(stage)\n        except OSError:",
+        "                self._drop(stage)\n        except OSError:",
         ("tests/restoring/test_restored_table.py",),
     ),
     Mutant(

@@ -128,12 +128,12 @@ def test_rows_are_the_target_and_the_probabilities():
 
 def test_what_cannot_be_scored_is_named():
     metric = METRICS[2]["f1"]
-    for prediction, says in [
+    for prediction, named in [
         (None, "no prediction"),
         (torch.zeros(2, 3), "2 classes"),
         (torch.full((2, 2), math.nan), "finite"),
     ]:
-        with pytest.raises(DataError, match=says):
+        with pytest.raises(DataError, match=named):
             metric.measure(torch.zeros(2, 1, 8, 8), prediction, Batch(torch.zeros(1), ("x", "y"), torch.tensor([0, 1])))
 
 

@@ -115,7 +115,7 @@ def test_blends_nest():
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "named"),
     [
         (partial(blur, severity=(2.0, 1.0)), r"\[2.0, 1.0\]"),
         (partial(exposure, severity=(0.0, math.nan)), "low <= high"),
@@ -123,8 +123,8 @@ def test_blends_nest():
         (partial(blend, degradations=[noise, noise]), "'noise' is given twice"),
     ],
 )
-def test_errors_name_the_option(make, says):
-    with pytest.raises(RecipeError, match=says):
+def test_errors_name_the_option(make, named):
+    with pytest.raises(RecipeError, match=named):
         make(domain((1, 8)))
 
 

@@ -84,7 +84,7 @@ def test_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "named"),
     [
         ("file,name\n", r"labels.csv:1: has no column 'label'; columns are file, name"),
         ("", r"labels.csv:1: has no column 'file'; columns are none"),
@@ -93,10 +93,10 @@ def test_table(tmp_path):
         ("file,label\n1.png,wel\n", r"labels.csv:2: .*Did you mean 'well'"),
     ],
 )
-def test_table_errors(tmp_path, text, says):
+def test_table_errors(tmp_path, text, named):
     put(tmp_path, "1.png")
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=named) as caught:
         folder(tmp_path, "train", path=".", labels="labels.csv", classes=["sick", "well"])
     assert "\n" not in str(caught.value)
 

@@ -92,7 +92,7 @@ def test_images_without_a_patient_stand_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "says"),
+    ("rows", "options", "named"),
     [
         (["1.png,a,x,p,train,s", "2.png,a,x,p,,s"], {}, r"m.csv:3: names no split, and other rows do"),
         (["1.png,a,x,p,train,s"], {"domain": "b"}, r"m.csv: no image is of domain 'b'. Known: a"),
@@ -100,9 +100,9 @@ def test_images_without_a_patient_stand_alone(tmp_path: Path) -> None:
         (["1.png,a,x,p,,s", "2.png,a,x,p,,s"], {}, r"m.csv: 1 patients are too few for shares of 0.2 and 0.0"),
     ],
 )
-def test_errors(tmp_path: Path, rows: list[str], options: dict[str, Any], says: str) -> None:
+def test_errors(tmp_path: Path, rows: list[str], options: dict[str, Any], named: str) -> None:
     table(tmp_path, *rows)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=named):
         manifest(tmp_path, "train", file="m.csv", **options)
 
 
@@ -172,7 +172,7 @@ def test_masks_of_every_type_hold_the_classes_that_were_written(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("row", "options", "says"),
+    ("row", "options", "named"),
     [
         ("1.png,,train,old,1,,,", {"numbers": ["age", "weight"]}, "m.csv:2: age is a number; got 'old'"),
         ("1.png,,train,,,2,0,", {"labels": ["effusion"]}, "m.csv:2: effusion is 1 where the label is present"),
@@ -182,7 +182,7 @@ def test_masks_of_every_type_hold_the_classes_that_were_written(tmp_path: Path, 
         ("1.png,,train,,,,,", {"mask": "lung"}, "mask needs classes"),
     ],
 )
-def test_errors_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], says: str) -> None:
+def test_errors_of_several_targets(tmp_path: Path, row: str, options: dict[str, Any], named: str) -> None:
     several(tmp_path, row)
-    with pytest.raises((DataError, RecipeError), match=says):
+    with pytest.raises((DataError, RecipeError), match=named):
         manifest(tmp_path, "train", file="m.csv", **options)

@@ -583,7 +583,7 @@ def test_class_without_training_images_warns_and_with_a_head_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("option", "head", "says"),
+    ("option", "head", "named"),
     [
         ({"numbers": ["age", "dose"]}, "regress", "'dose' is known of no training image"),
         ({"numbers": ["dose"]}, "regress", "'dose' is known of no training image"),
@@ -592,7 +592,7 @@ def test_class_without_training_images_warns_and_with_a_head_is_refused(
     ],
 )
 def test_a_head_without_a_known_target_is_refused(
-    spec: Spec, plugins: Plugins, base: Path, option: dict[str, Any], head: str, says: str
+    spec: Spec, plugins: Plugins, base: Path, option: dict[str, Any], head: str, named: str
 ) -> None:
     rows = ["path,split,age,dose,sign,mask", "train/00.png,train,50,,,", "train/01.png,train,51,,-1,"]
     (base / "targets.csv").write_text("\n".join(rows) + "\n")
@@ -601,7 +601,7 @@ def test_a_head_without_a_known_target_is_refused(
         spec, base, data__a=side, data__b=side, nets__head=head, losses=["lsgan", "task"], evaluate={"metrics": []}
     )
     assert splits.opened(made, plugins.parts)["train", "a"].counts()["unlabelled"] == (0 if "age" in str(option) else 2)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=named):
         splits.open_splits(made, plugins.parts, verify=quiet)
 
 

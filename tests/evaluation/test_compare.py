@@ -710,10 +710,10 @@ def refusals() -> dict[str, tuple[Callable[[Made], list[Path]], str]]:
 
 @pytest.mark.parametrize("name", refusals())
 def test_refused_with_a_line(name: str, made: Made) -> None:
-    paths, says = refusals()[name]
+    paths, named = refusals()[name]
     with pytest.raises(RestorekitError) as caught:
         compare(paths(made), draws=10)
-    assert says in str(caught.value)
+    assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, DataError | RecipeError)
 

@@ -151,7 +151,7 @@ def test_colour_and_spacing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "named"),
     [
         ({"NumberOfFrames": 4}, "holds 4 frames, and one is read at a time"),
         ({"Rows": 60000, "Columns": 60000}, "60000x60000 pixels, more than"),
@@ -162,9 +162,9 @@ def test_colour_and_spacing(tmp_path: Path) -> None:
         ({"BitsAllocated": 7}, "BitsAllocated 7"),
     ],
 )
-def test_objects_that_are_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+def test_objects_that_are_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     path = made(tmp_path / "x.dcm", np.zeros((4, 4), np.uint16), **change)
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=named) as caught:
         read_image(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

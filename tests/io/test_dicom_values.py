@@ -1101,15 +1101,15 @@ def test_object_without_its_preamble_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("elements", "says"),
+    ("elements", "expected"),
     [
         ({"SOPClassUID": uid.SegmentationStorage}, "labels"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.7"}, "labels"),
         ({"RecommendedViewingMode": "SUB"}, "RecommendedViewingMode"),
     ],
 )
-def test_values_that_are_no_intensities_are_refused(tmp_path: Path, elements: dict[str, Any], says: str) -> None:
-    with pytest.raises(DataError, match=says):
+def test_values_that_are_no_intensities_are_refused(tmp_path: Path, elements: dict[str, Any], expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
         read_image(written(tmp_path / "x.dcm", np.zeros((2, 2), np.uint8), 8, **elements))
 
 

@@ -43,12 +43,12 @@ def test_jpeg_round_trip_is_close(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "says"),
+    ("mode", "named"),
     [("P", "palette"), ("RGBA", "alpha"), ("LA", "alpha"), ("1", "1 bit")],
 )
-def test_other_modes_are_refused(tmp_path, mode, says):
+def test_other_modes_are_refused(tmp_path, mode, named):
     pixels(mode).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match=rf"x.png: has .*{says}"):
+    with pytest.raises(DataError, match=rf"x.png: has .*{named}"):
         read_image(tmp_path / "x.png")
 
 
@@ -151,7 +151,7 @@ def test_exif_orientation_is_applied(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "says"),
+    ("name", "shape", "named"),
     [
         ("x.gif", (1, 4, 4), "files are written as"),
         ("x", (1, 4, 4), "no suffix"),
@@ -159,8 +159,8 @@ def test_exif_orientation_is_applied(tmp_path, suffix):
         ("x.png", (4, 4), "got"),
     ],
 )
-def test_what_cannot_be_written(tmp_path, name, shape, says):
-    with pytest.raises(DataError, match=says):
+def test_what_cannot_be_written(tmp_path, name, shape, named):
+    with pytest.raises(DataError, match=named):
         write_image(tmp_path / name, np.zeros(shape))
     assert list(tmp_path.iterdir()) == []
 

@@ -275,8 +275,8 @@ def test_other_format_gets_range_and_spacing(tmp_path: Path) -> None:
 # Files that are not as they should be: one line each, with the file's name
 
 
-def refused(path: Path, says: str, **options: Any) -> None:
-    with pytest.raises(DataError, match=says) as caught:
+def refused(path: Path, named: str, **options: Any) -> None:
+    with pytest.raises(DataError, match=named) as caught:
         read_image(path, **options)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

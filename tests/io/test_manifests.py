@@ -53,7 +53,7 @@ def test_parquet_says_the_same(base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "named"),
     [
         ("", r"m.csv:1: has no column 'path'; columns are none"),
         ("file\na.png\n", r"m.csv:1: has no column 'path'; columns are file"),
@@ -66,9 +66,9 @@ def test_parquet_says_the_same(base: Path) -> None:
         (b"path\na\xff.png\n", r"m.csv:2: holds a byte that is not UTF-8"),
     ],
 )
-def test_errors(base: Path, text: str | bytes, says: str) -> None:
+def test_errors(base: Path, text: str | bytes, named: str) -> None:
     (base / "m.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=named) as caught:
         read_manifest(base / "m.csv")
     assert "\n" not in str(caught.value)
 

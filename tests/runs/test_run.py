@@ -344,9 +344,9 @@ def test_a_tensor_that_is_missing_is_named(build_run: Build, saved: Path) -> Non
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
-    says = "another process is training in it; wait for it, or stop it"
+    named = "another process is training in it; wait for it, or stop it"
     folder = tmp_path / "run"
-    with stage.run_lock(folder), pytest.raises(CheckpointError, match=says), stage.run_lock(folder):
+    with stage.run_lock(folder), pytest.raises(CheckpointError, match=named), stage.run_lock(folder):
         pass
     with stage.run_lock(folder):
         pass

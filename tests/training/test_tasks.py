@@ -179,13 +179,13 @@ def test_the_border_that_pads_an_image_has_no_known_class(build_run: Build) -> N
 
 
 def test_audits_of_other_tasks_are_refused(build_run: Build, plugins: Plugins) -> None:
-    says = "an audit needs images with classes; the data have the labels opacity, large heart"
-    with pytest.raises(RecipeError, match=rf"audit: {says}"):
+    named = "an audit needs images with classes; the data have the labels opacity, large heart"
+    with pytest.raises(RecipeError, match=rf"audit: {named}"):
         build_run(**on_phantoms("labels", audit="same"))
     run = build_run(**on_phantoms("labels"))
     run.begin("test")
     run.save()
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=named):
         Auditing(plugins, None, None, True)._train(run, [])
 
 
@@ -211,7 +211,7 @@ def test_masks_of_super_resolution_have_the_larger_size(build_run: Build) -> Non
 
 
 @pytest.mark.parametrize(
-    ("task", "changes", "says"),
+    ("task", "changes", "named"),
     [
         ("mask", {"nets__head": "classify"}, r"nets.head: head 'classify'"),
         ("labels", {"nets__head": "segment"}, "nets.head: head 'segment': needs masks"),
@@ -225,9 +225,9 @@ def test_masks_of_super_resolution_have_the_larger_size(build_run: Build) -> Non
     ],
 )
 def test_heads_and_metrics_of_another_task_are_refused(
-    build_run: Build, task: str, changes: dict[str, Any], says: str
+    build_run: Build, task: str, changes: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(RecipeError, match=says):
+    with pytest.raises(RecipeError, match=named):
         build_run(**on_phantoms(task, **changes))
 
 

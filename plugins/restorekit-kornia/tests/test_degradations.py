@@ -81,7 +81,7 @@ def test_the_relationship_says_where_photons_are_few(relationship: str, ratio: f
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "says"),
+    ("name", "options", "named"),
     [
         ("jpeg", {"severity": [60, 10]}, r"severity is \[low, high\], low <= high; got \[60.0, 10.0\]"),
         ("grid", {"period": [9, 4]}, r"period is \[low, high\], low <= high; got \[9.0, 4.0\]"),
@@ -91,8 +91,8 @@ def test_the_relationship_says_where_photons_are_few(relationship: str, ratio: f
         ("poisson", {"dose": 3}, "no option is called 'dose'"),
     ],
 )
-def test_errors_name_the_option(plugins: Plugins, name: str, options: dict[str, Any], says: str) -> None:
-    with pytest.raises(RecipeError, match=says):
+def test_errors_name_the_option(plugins: Plugins, name: str, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(RecipeError, match=named):
         plugins.parts.resolve("degradation", {"name": name, **options})(Domain("a", 1, (8, 8)))
 
 

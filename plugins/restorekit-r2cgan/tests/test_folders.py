@@ -55,7 +55,7 @@ GOOD = b"path,patient\ntrainA/covid_1.png,1\n"
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "named"),
     [
         (b"file,patient\nx,1\n", r"csv:1: has no column 'path'; columns are file, patient"),
         (b"", r"csv:1: has no column 'path'; columns are none"),
@@ -74,9 +74,9 @@ GOOD = b"path,patient\ntrainA/covid_1.png,1\n"
     ],
     ids=lambda value: value if isinstance(value, str) else "manifest",
 )
-def test_a_manifest_that_would_lose_patients(root, content, says):
+def test_a_manifest_that_would_lose_patients(root, content, named):
     (root / "manifest.csv").write_bytes(content)
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=named) as caught:
         dataset(root, "train", "A")
     assert "\n" not in str(caught.value)
 

@@ -231,7 +231,7 @@ def test_cuda(dtype):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "says"),
+    ("numbers", "named"),
     [
         ({"q": 0}, "q must be 1 or more; got 0"),
         ({"kernel": 0}, "kernel must be 1 or more"),
@@ -242,8 +242,8 @@ def test_cuda(dtype):
         ({"convention": "other"}, "convention must be"),
     ],
 )
-def test_errors_are_one_line(numbers, says):
-    with pytest.raises(RecipeError, match=says) as caught:
+def test_errors_are_one_line(numbers, named):
+    with pytest.raises(RecipeError, match=named) as caught:
         Operational(**{"dims": 2, "c_in": 2, "c_out": 4, "kernel": 3, "q": 3, **numbers})
     assert "\n" not in str(caught.value)
 

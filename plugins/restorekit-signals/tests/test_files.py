@@ -379,7 +379,7 @@ def break_marks(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "named"),
     [
         (lambda path: path.unlink(), r"r1\.hea: no such file; a WFDB record is a header, \.hea, and the signal files"),
         (lambda path: path.with_suffix(".dat").unlink(), r"r1\.hea: names the signal file r1\.dat, which is not there"),
@@ -395,17 +395,17 @@ def break_marks(path: Path) -> None:
         (break_marks, r"r1\.atr: cannot be read as annotations \("),
     ],
 )
-def test_a_bad_record_is_one_clear_line(tmp_path: Path, spoil: Any, says: str) -> None:
+def test_a_bad_record_is_one_clear_line(tmp_path: Path, spoil: Any, named: str) -> None:
     source = put(tmp_path / "r1", waves())
     spoil(source)
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=named) as caught:
         made().read(source)
     assert "\n" not in str(caught.value)
     assert str(caught.value).count("r1.hea") <= 1
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "says"),
+    ("name", "data", "named"),
     [
         ("x.csv", b"", "holds no numbers"),
         ("x.csv", b"a,b\n", "holds no rows"),
@@ -419,9 +419,9 @@ def test_a_bad_record_is_one_clear_line(tmp_path: Path, spoil: Any, says: str) -
         ("x.edf", b"0", "cannot be read as EDF"),
     ],
 )
-def test_a_bad_table_is_one_clear_line(tmp_path: Path, name: str, data: bytes, says: str) -> None:
+def test_a_bad_table_is_one_clear_line(tmp_path: Path, name: str, data: bytes, named: str) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(DataError, match=rf"x\.\w+: ({says})"):
+    with pytest.raises(DataError, match=rf"x\.\w+: ({named})"):
         made().read(tmp_path / name)
     (tmp_path / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: no such file"):

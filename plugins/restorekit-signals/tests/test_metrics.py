@@ -257,10 +257,10 @@ def test_a_class_that_is_not_there_has_no_score() -> None:
 
 
 def test_a_rate_that_the_detector_cannot_take_is_refused_at_once() -> None:
-    says = "detector 'xqrs' needs more than 40 samples a second, for it filters 5 to 20 Hz; got 32"
-    with pytest.raises(RecipeError, match=says):
+    named = "detector 'xqrs' needs more than 40 samples a second, for it filters 5 to 20 Hz; got 32"
+    with pytest.raises(RecipeError, match=named):
         metric("r_peak_f1", rate=32)
-    with pytest.raises(RecipeError, match=says):
+    with pytest.raises(RecipeError, match=named):
         load().parts.resolve("metric", "r_peak_f1")(Domain("a", 1, (1000,), Task("class", AAMI), spacing=(1 / 32,)))
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=named):
         detect(np.sin(np.arange(640) / 5.0), 32)

@@ -164,7 +164,7 @@ def test_a_window_that_holds_what_is_not_known_or_is_flat_is_refused_alone(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "says"),
+    ("options", "error", "named"),
     [
         ({"path": "no"}, DataError, r"no: no such folder; one with records is expected"),
         ({"train": {"r9": None}}, DataError, r"r9\.hea: no such file"),
@@ -187,9 +187,9 @@ def test_a_window_that_holds_what_is_not_known_or_is_flat_is_refused_alone(tmp_p
     ],
 )
 def test_what_cannot_be_is_one_clear_line(
-    ramp: Path, options: dict[str, Any], error: type[Exception], says: str
+    ramp: Path, options: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    with pytest.raises(error, match=says) as caught:
+    with pytest.raises(error, match=named) as caught:
         dataset(ramp, **options)
     assert "\n" not in str(caught.value)
 

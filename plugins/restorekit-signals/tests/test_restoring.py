@@ -204,7 +204,7 @@ def test_one_bad_record_does_not_stop_the_rest(begun: Callable[..., Any], tmp_pa
     (home / "i_other_lead.hea").write_text(text)
     found = {Path(row.file).stem: row for row in rows(run.folder, [home], tmp_path / "out")}
     assert {name for name, row in found.items() if not row.error} == {"a_good", "f_other_rate", "g"}
-    for name, says in {
+    for name, named in {
         "b_no_signals": "names the signal file b_no_signals.dat, which is not there",
         "c_wide": "outside its range of -2 to 2",
         "d_marked": "marks sample 9999, and the record ends at 640",
@@ -212,7 +212,7 @@ def test_one_bad_record_does_not_stop_the_rest(begun: Callable[..., Any], tmp_pa
         "h": "cannot be read as EDF",
         "i_other_lead": "has no lead 'MLII'; its leads are V5",
     }.items():
-        assert says in found[name].error
+        assert named in found[name].error
         assert "\n" not in found[name].error
     assert found["f_other_rate"].note == "resampled from 250 to 128 Hz, restored, and back"
     assert found["g"].note == ""

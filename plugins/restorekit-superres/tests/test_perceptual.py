@@ -115,27 +115,27 @@ def test_drawn_weights_are_the_same_in_every_run_and_leave_the_draws_of_a_run_al
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "expected"),
     [
         ({"weights": "random"}, "weights: got 'random'; allowed: torchvision, file:PATH, drawn"),
         ({"weights": "file:gone.pth"}, "gone.pth: no such file; a relative path starts at"),
         ({"net": "vgg16", "convolution": "conv5_4"}, "got 'conv5_4'; allowed for vgg16: conv1_1,"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_read(options: Mapping[str, Any], says: str) -> None:
-    with pytest.raises(RecipeError, match=says):
+def test_wrong_options_are_refused_before_anything_is_read(options: Mapping[str, Any], expected: str) -> None:
+    with pytest.raises(RecipeError, match=expected):
         perceptual_vgg(**options)
 
 
 def test_files_that_are_no_such_weights_are_refused(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "short.safetensors")
     (tmp_path / "broken.pth").write_bytes(b"PK no")
-    for name, says in (
+    for name, expected in (
         ("short.safetensors", "features.0.bias is not there"),
         ("broken.pth", "cannot be read as weights"),
     ):
         loss = perceptual_vgg(net="vgg16", convolution="conv1_1", weights=f"file:{tmp_path / name}")
-        with pytest.raises(RecipeError, match=says):
+        with pytest.raises(RecipeError, match=expected):
             loss.generator(passes(images(1, 1, 16, 16), images(1, 1, 16, 16)))
 
 
@@ -205,7 +205,7 @@ def test_the_command_writes_the_packages_weights_and_runs_no_code_of_them(tmp_pa
         load_file(tmp_path / "w.safetensors")["features.0.bias"], convert(flax_weights())["features.0.bias"]
     )
     (place / "vgg16.ckpt").write_bytes(pickle.dumps(Evil()))
-    for words, says in (
+    for words, expected in (
         (("w.safetensors",), "names builtins.print; allowed are NumPy arrays"),
         (("w.pth",), "FILE ends with .safetensors; got w.pth"),
         ((), "takes a file; got nothing"),
@@ -213,4 +213,4 @@ def test_the_command_writes_the_packages_weights_and_runs_no_code_of_them(tmp_pa
         done = run(*words)
         assert (done.returncode, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
-        assert says in line
+        assert expected in line
