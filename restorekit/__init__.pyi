@@ -56,6 +56,7 @@ from .data.images import read_image as read_image
 from .data.rotation import rotate as rotate
 from .data.runimages import images_of as images_of
 from .data.shares import split_shares as split_shares
+from .data.wrapped import WrappedDataset as WrappedDataset
 from .discovery.hookspecs import hookimpl as hookimpl
 from .evaluation import measures as measures
 from .evaluation.classification import class_score as class_score

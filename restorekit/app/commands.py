@@ -126,7 +126,7 @@ class Commands(TyperGroup):
         return [*own, *sorted(_holders(find()).keys() - set(own))]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; a built-in one goes before a plugin's."""
+        """Return a command; a built-in one wins over a plugin's."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own

@@ -36,7 +36,7 @@ class Name:
         """Return the name of `text`, such as total-variation, total_variation or restorekit-total-variation.
 
         Raises:
-            RecipeError: if a package cannot be called so.
+            RecipeError: if it is not a valid name of a package.
         """
         if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", text):
             raise RecipeError(

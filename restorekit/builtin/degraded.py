@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Degradation, Depths, Domain, Factory, Sample, conformance_case, hookimpl, nd
+from restorekit import Dataset, Degradation, Domain, Factory, Sample, WrappedDataset, conformance_case, hookimpl, nd
 
 __all__ = ["degraded"]
 
 
-class Degraded(Dataset):
+class Degraded(WrappedDataset):
     """Images of `inner` after a degradation, with the good image as their truth."""
 
     def __init__(self, inner: Dataset, degradation: Factory, root: Path | None, split: str, fresh: bool) -> None:
-        self.inner, self.split, self.fresh = inner, split, fresh
-        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
-        self.classes_from = inner.classes_from
-        self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
+        super().__init__(inner)
+        self.split, self.fresh = split, fresh
         self.has_truth = True
         self.degradation: Degradation | None = None
-        first = self._first()
+        first = self.first()
         if first is not None:
             spacing = None if first.intensity is None else first.intensity.spacing
             size = tuple(first.image.shape[1:])
             domain = Domain("degraded", first.image.shape[0], size, inner.task, spacing=spacing)
             made: Degradation = degradation(domain)
             self.degradation = made.for_split(root, split)
-
-    def _first(self) -> Sample | None:
-        """Return the first image that can be read: it shows the form of the domain. None where there is none."""
-        for index in range(len(self.records)):
-            with suppress(DataError):  # the recipe decides later what to do about it
-                return self.inner.load(index, torch.Generator().manual_seed(0))
-        return None
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` degraded; `truth` is the image of the inner dataset, or the truth of that image."""
@@ -59,18 +49,6 @@ class Degraded(Dataset):
             intensity=sample.intensity,
             drawn={**sample.drawn, **drawn},
         )
-
-    def depths(self) -> Sequence[Depths]:
-        """Those of the good images."""
-        return self.inner.depths()
-
-    def file(self, index: int) -> Path | None:
-        """The file of the good image."""
-        return self.inner.file(index)
-
-    def skipped(self) -> Sequence[tuple[Path, str]]:
-        """The files that the dataset of good images leaves out."""
-        return self.inner.skipped()
 
 
 @conformance_case(

@@ -170,8 +170,8 @@ def folder(
 
     With sub-folders named train, val or test these are the splits, and one that is missing is empty; without any of
     them the whole folder is for training. Other words for them are known, in any case: Training, valid, dev, Testing,
-    test_set. A folder that is called so and stands elsewhere is refused. Two or more sub-folders of a split are its
-    classes; a table goes before.
+    test_set. A folder of such a name elsewhere is refused. Two or more sub-folders of a split are its
+    classes; a table overrides them.
 
     Args:
         root: Where a relative path starts; None: the working folder.

@@ -97,8 +97,8 @@ def render(
 ) -> tuple[Array, Array]:
     """Draw a subject: image (H, W) in [-1, 1] and mask (H, W) of its opacities, 0 or 1.
 
-    Its heart is `heart` times as wide and high as it would be, and it absorbs `dose` times as much. `texture` is the
-    strength of the fine texture of opacities.
+    Its heart is `heart` times as wide and high as usual, and it absorbs `dose` times as much. `texture` is the strength
+    of the fine texture of opacities.
     """
     g = _Grid.of(size)
     lungs = [_draw_lung(rng, -1), _draw_lung(rng, 1)]
@@ -390,7 +390,7 @@ def phantom(
     Args:
         root: Not read: phantoms need no files.
         split: "train", "val" or "test".
-        side: Whose subjects: those of domain a or those of domain b.
+        side: Take the subjects of domain a or those of domain b.
         count: Subjects to train on.
         val: Subjects to validate on.
         test: Subjects to test on.
@@ -426,7 +426,7 @@ def phantom_volume(
     Args:
         root: Not read: phantoms need no files.
         split: "train", "val" or "test".
-        side: Whose subjects: those of domain a or those of domain b.
+        side: Take the subjects of domain a or those of domain b.
         count: Subjects to train on.
         val: Subjects to validate on.
         test: Subjects to test on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,20 +11,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import Dataset, Depths, Factory, RecipeError, Sample, conformance_case, hookimpl, nd
+from restorekit import Dataset, Factory, RecipeError, Sample, WrappedDataset, conformance_case, hookimpl, nd
 
 Sizes = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=3)]
 
 
-class Resized(Dataset):
+class Resized(WrappedDataset):
     """The images of `inner`, stretched to a size."""
 
     def __init__(self, inner: Dataset, size: list[int], antialias: bool) -> None:
-        self.inner, self.size, self.antialias = inner, size, antialias
-        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
-        self.classes_from = inner.classes_from
-        self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
-        self.has_truth = inner.has_truth
+        super().__init__(inner)
+        self.size, self.antialias = size, antialias
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return image `index` at the size; the distance of its pixels changes likewise."""
@@ -49,14 +46,6 @@ class Resized(Dataset):
 
     def _at_size(self, image: Tensor) -> Tensor:
         return nd.resize(image[None], self.size, antialias=self.antialias)[0]
-
-    def file(self, index: int) -> Path | None:
-        """The file of the image."""
-        return self.inner.file(index)
-
-    def depths(self) -> Sequence[Depths]:
-        """Those of the inner dataset."""
-        return self.inner.depths()
 
 
 @conformance_case(

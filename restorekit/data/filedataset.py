@@ -30,7 +30,7 @@ class FileDataset(Dataset):
         bits: the significant bits of 16-bit integers, for files that do not state them; None: the values of all files
             decide.
         beyond: what becomes of values beyond the range, `refuse` or `clip`.
-        ranges: by key, the range of single files; it goes before `range`.
+        ranges: by key, the range of single files; it overrides `range`.
         files: every file of the dataset, in all its splits: those that decide the bits; None: those of its records.
 
     Raises:

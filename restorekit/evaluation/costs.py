@@ -184,7 +184,7 @@ def _main() -> None:
 
 
 def _meaningful(net: Translator, works: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Return what to measure: a network that hands its images through does not restore."""
+    """Return what to measure: a network that returns its input images does not restore."""
     if net.generator.translates:
         return [*works]
     if net.head is None:

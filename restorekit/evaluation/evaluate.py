@@ -383,7 +383,7 @@ def _gray(batch: Batch) -> bool:
 
 
 def _columns(run: Experiment, batch: Batch, output: Output) -> dict[str, Tensor]:
-    """Return images by column, (B, C, *S): "poor" and "restored", or what is handed through, and the truth if known."""
+    """Return images by column, (B, C, *S): "poor" and "restored", or the input alone, and the truth if known."""
     handed = not run.restorer.translates
     poor = enlarged(batch.image, output.image)
     columns = {"image": batch.image} if handed else {"poor": poor, "restored": output.image.float()}

@@ -76,7 +76,7 @@ def _with_change(images: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def read(folder: Path) -> dict[str, dict[str, Path]]:
     """Return the files of each restored image by key and column; empty where there is no table, or a file is not there.
 
-    A generator that hands its images through restores none, so there are none of it.
+    A generator that returns its input images restores none, so there are none of it.
     """
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as stream:

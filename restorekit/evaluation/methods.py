@@ -400,7 +400,7 @@ def _making(run: Scored, *, whole: bool) -> dict[str, Any]:
     """How the recipe makes its test pixels, by dotted key; empty where it reads them from files.
 
     Args:
-        run: whose.
+        run: the run.
         whole: its images are synthetic, so all of `data.a` determines them, not only what is degraded.
     """
     a = _get(run.recipe, "data.a")

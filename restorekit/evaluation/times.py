@@ -74,7 +74,7 @@ def evaluate_iterations(
     Args:
         run: a trained run.
         times: numbers of passes, ascending.
-        split: whose images.
+        split: the split that is measured.
         report: called with a line for each report of progress.
 
     Raises:

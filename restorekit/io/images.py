@@ -77,7 +77,7 @@ def read_image(
     Args:
         path: the file; its content decides its format.
         range: the values of black and white, in the file's own values (after a DICOM or NIfTI rescale). Needed for
-            floating point and for integers of more than 16 bits, unless the file states it; goes before a DICOM window.
+            floating point and for integers of more than 16 bits, unless the file states it; overrides a DICOM window.
         frame: which of several frames, pages or volumes, from 0.
         dims: spatial sizes of a NumPy or NIfTI image: whether a first axis holds channels, a last one of 1 counts.
             None: those that are expected, if any are.

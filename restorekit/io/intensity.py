@@ -106,7 +106,7 @@ def to_unit(
     Args:
         stored: what the file holds.
         format: what the file is, such as PNG.
-        declared: the values of black and white; goes before those of the file.
+        declared: the values of black and white; overrides those of the file.
         exceeds: map values beyond the range likewise, to beyond -1 and 1.
         beyond: what to do with values beyond the range; if they are clipped, `note` of the result has their count.
         bits: the significant bits of 16-bit integers that state none, as the whole dataset shows them; None: all 16,

@@ -16,11 +16,11 @@ __all__ = ["classifier_folder", "classifier_place", "classifier_recipe", "needs_
 
 OTHER = {"first": "second", "second": "first"}
 OTHER_GENERATOR = {"name": "resnet", "width": 32, "blocks": 4}
-"""Of the audit classifier of a run whose own generator is the usual one of audit classifiers."""
+"""The generator of the audit classifier, where the run itself has the usual one."""
 
 
 def usual_audit(spec: Recipe) -> Audit:
-    """Return the audit of a run whose recipe asks for none: what `audit: split` or `audit: same` would have asked.
+    """Return the audit of a run without one in its recipe, as of `audit: split` or `audit: same`.
 
     A run on one half of the training patients is audited from the other half; a run on all of them, from the same. The
     audit classifier has the usual generator, or another where that is the run's own.
@@ -80,7 +80,7 @@ def classifier_place(classifier: Recipe, run: Path, beside: Sequence[Path]) -> t
 
     One beside it serves where nothing but the seed differs, for which half it learns from does not depend on the seed;
     the recipe then has that one's seed. It has that one's steps too if they are fewer, as they are after a run was made
-    longer. The run's own goes before others'.
+    longer. The run's own is taken first.
 
     Args:
         classifier: its recipe.

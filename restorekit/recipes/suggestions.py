@@ -41,7 +41,7 @@ OTHER_WORDS: Mapping[str, str] = {
 NEAR, FAR = 0.6, 0.75
 """The least similarity (`difflib`, 0 to 1) of a key of the same mapping, and of a key elsewhere."""
 SAME_PLACE = 0.1
-"""What a key of the same mapping gains, so that it goes before an equally similar key elsewhere."""
+"""The bonus of a key of the same mapping, so that it wins over an equally similar key elsewhere."""
 BEGINNING = 0.85
 """Similarity of a key to one that it is the beginning of: `log` to `log_every`."""
 SAME_LETTERS = 0.97

@@ -229,7 +229,7 @@ def summary(found: Comparison) -> str:
 
 
 def _whose(found: Comparison) -> str:
-    """Return whose the test images are: " of 73 patients"; nothing where no patient is known."""
+    """Return the number of patients of the test images: " of 73 patients"; empty where no patient is known."""
     if found.unit == "image":
         return ""
     more = f", and {count(found.ungrouped)} of unknown ones" if found.ungrouped else ""

@@ -111,7 +111,7 @@ def cases(plugin: str | Path, *, full: bool = False) -> list[Case]:
         full: Ask the slow checks in every number of dimensions, and torch.compile's inductor too.
 
     Raises:
-        PluginError: if no plugin is called so, or it did not load, or another brings the same part.
+        PluginError: if no plugin has this name, or it did not load, or another brings the same part.
         DataError: if the folder is no project.
     """
     known = plugins.load()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from restorekit import DataError, Dataset, Depths, Domain, Factory, RecipeError, Sample, conformance_case, nd
+from restorekit import Dataset, Domain, Factory, RecipeError, Sample, WrappedDataset, conformance_case, nd
 from restorekit_film import effects
 from restorekit_film.chain import CURVES, SEVEREST, TONE, FilmChain, film
 from restorekit_film.variety import with_lines
@@ -27,10 +26,8 @@ VARIED = FilmChain({name: SEVEREST[name] for name in CURVES}, steps=(1, 2), unto
 """What makes tones of good films unusual. Without scatter: haze is never a feature of a good film."""
 
 
-class FilmPairs(Dataset):
+class FilmPairs(WrappedDataset):
     """Films of `inner` after a chain; the truth is the film itself, or what the tone changes alone make of it."""
-
-    has_truth = True
 
     def __init__(
         self,
@@ -43,26 +40,24 @@ class FilmPairs(Dataset):
         lines: float,
         tones: float,
     ) -> None:
-        self.inner, self.truth, self.split, self.fresh, self.crop = inner, truth, split, fresh, crop
+        super().__init__(inner)
+        self.truth, self.split, self.fresh, self.crop = truth, split, fresh, crop
         self.lines, self.tones = lines, tones
-        self.task, self.classes, self.regression_target = inner.task, inner.classes, inner.regression_target
-        self.classes_from = inner.classes_from
-        self.records, self.synthetic, self.unit = inner.records, inner.synthetic, inner.unit
+        self.has_truth = True
         self.chain = self._made(chain)
 
     def _made(self, chain: Callable[[Domain], Any]) -> FilmChain | None:
         """Return the chain for images as the first that can be read; None where there is none."""
-        for index in range(len(self.records)):
-            with suppress(DataError):  # a file that cannot be read is reported when it is loaded
-                image = self.inner.load(index, torch.Generator().manual_seed(0)).image
-                made = chain(Domain("film_pairs", image.shape[0], tuple(image.shape[1:])))
-                if not isinstance(made, FilmChain):
-                    raise RecipeError(
-                        f"dataset 'film_pairs': degradation must be `film`, which has a tone truth; got "
-                        f"{type(made).__name__}; for others take the dataset `degraded`"
-                    )
-                return made
-        return None
+        first = self.first()
+        if first is None:
+            return None
+        made = chain(Domain("film_pairs", first.image.shape[0], tuple(first.image.shape[1:])))
+        if not isinstance(made, FilmChain):
+            raise RecipeError(
+                f"dataset 'film_pairs': degradation must be `film`, which has a tone truth; got "
+                f"{type(made).__name__}; for others take the dataset `degraded`"
+            )
+        return made
 
     def load(self, index: int, rng: torch.Generator) -> Sample:
         """Return film `index`, or a part of it, degraded; `truth` is the film, clean or with tone changes."""
@@ -95,18 +90,6 @@ class FilmPairs(Dataset):
         if self.lines and effects.uniform(rng) < self.lines:
             clean = with_lines(clean, rng)
         return clean
-
-    def depths(self) -> Sequence[Depths]:
-        """Those of the films."""
-        return self.inner.depths()
-
-    def file(self, index: int) -> Path | None:
-        """The file of the film."""
-        return self.inner.file(index)
-
-    def skipped(self) -> Sequence[tuple[Path, str]]:
-        """What the films' dataset leaves out."""
-        return self.inner.skipped()
 
 
 @conformance_case(

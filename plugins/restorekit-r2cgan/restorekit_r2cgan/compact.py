@@ -104,7 +104,7 @@ def generator(
 
     Args:
         source: the domain of the images that come in.
-        target: the domain of the images that come out.
+        target: the domain of the output images.
         layer: `{name: selfonn, q: 3}` for the paper's operational generator, `conv` for CNN*.
         width: filters; the paper has 128.
         activation: "tanh" for operational layers, which need bounded inputs; "relu" for CNN*.

@@ -108,7 +108,7 @@ def generator(source: Domain, target: Domain, *, layer: Factory = nd.conv) -> Ge
 
     Args:
         source: the domain of the images that come in.
-        target: the domain of the images that come out.
+        target: the domain of the output images.
         layer: `conv`, as the paper.
     """
     return DeepGenerator(source, target, layer=layer)

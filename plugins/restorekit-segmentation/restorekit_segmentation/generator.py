@@ -1,4 +1,4 @@
-"""The generator `smp`: encoder and decoder of segmentation_models_pytorch; the image is handed through."""
+"""The generator `smp`: encoder and decoder of segmentation_models_pytorch; it returns the input image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Segmenter(Generator):
     """Encoder and decoder of a model of segmentation_models_pytorch; its features are what the decoder makes.
 
-    `decode` hands the image through: nothing is restored. Gray becomes three equal channels, and values get the mean
+    `decode` returns the input image: nothing is restored. Gray becomes three equal channels, and values get the mean
     and the standard deviation that the encoder's published weights expect.
     """
 
@@ -151,7 +151,7 @@ def smp(
 ) -> Generator:
     """A network of segmentation_models_pytorch (Iakubovskii, 2019) up to its decoder, for a head that predicts masks.
 
-    The head `smp` completes it as the library does. Images are handed through: the run segments and restores nothing.
+    The head `smp` completes it as the library does. It returns its input images: the run segments and restores nothing.
     Images of one channel or three, in two dimensions.
 
     Args:

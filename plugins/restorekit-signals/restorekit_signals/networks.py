@@ -79,7 +79,7 @@ def ecg_unet(
 
     Args:
         source: What comes in.
-        target: What comes out.
+        target: The domain of the output.
         layer: What its convolutions are; the paper's: {name: selfonn, q: 3, convention: fastonn}.
         width: Channels after the first layer; they double to at most eight times as many.
         depth: How often the size is halved.

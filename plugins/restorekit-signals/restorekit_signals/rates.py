@@ -24,7 +24,7 @@ def signals_only(domain: Domain, what: str) -> None:
 
 
 def rate_of(domain: Domain, given: float | None, what: str) -> float:
-    """Return the samples a second of a domain of signals; what is given goes before those of the data.
+    """Return the samples a second of a domain of signals; a given rate overrides that of the data.
 
     Raises:
         RecipeError: if neither is known.

@@ -76,7 +76,7 @@ def fixed_readers(sample: Sample, values: Floats, *, share: bool) -> Estimate:
     """Return the mean of values over all choices, with the interval for these readers.
 
     Args:
-        sample: whose choices the values are of.
+        sample: the choices of these values.
         values: (N,) 0 or 1 of a share; 1, 0 or -1 of a difference of two shares.
         share: True: Wilson's interval at the effective number of choices, which keeps within [0, 1]; False: t.
     """
@@ -104,7 +104,7 @@ def random_readers(sample: Sample, values: Floats, *, share: bool) -> Estimate:
     """Return the mean over readers of their means, with the interval for readers like these; None below two readers.
 
     Args:
-        sample: whose choices the values are of.
+        sample: the choices of these values.
         values: (N,) as for `fixed_readers`.
         share: True: the interval is symmetric in the logit; False: in the values.
     """

@@ -1,4 +1,4 @@
-"""The generator `timm`: a classifier's features for a task head; the image is handed through."""
+"""The generator `timm`: a classifier's features for a task head; it returns the input image."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def timm(
     lr_factor: Annotated[float, Field(gt=0)] = 1.0,
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0,
 ) -> Generator:
-    """A timm model (Wightman, 10.5281/zenodo.4414861) as a classifier: features for a head; images are handed through.
+    """A timm model (Wightman, 10.5281/zenodo.4414861) as a classifier: features for a head, input images unchanged.
 
     Mean, standard deviation, size, interpolation and crop are those of the model's `pretrained_cfg`. Images of one
     channel or of the model's number, in two dimensions.

@@ -84,7 +84,7 @@ class SignalFiles(Format):
             return self._mapped(file, recording, {n: m for n, m in marks.items() if m is not None}, range)
 
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
-        """Write CSV if `path` is called so, with the times of the input; else WFDB, with the annotations as they were.
+        """Write CSV if `path` has this suffix, with the times of the input; else WFDB, with the input's annotations.
 
         Either way with the rate, the length and the unit of the input.
         """

@@ -324,7 +324,7 @@ def _of_stream(decoded: Decoded, layout: Layout) -> NDArray[Any]:
 
 
 def _rgb(array: NDArray[Any], layout: Layout, colour: str) -> NDArray[Any]:
-    """Return RGB; `colour` is that of a compressed stream, which goes before the header."""
+    """Return RGB; `colour` is that of a compressed stream, which overrides the header."""
     kind = layout.photometric
     if kind in ("YBR_ICT", "YBR_RCT"):  # the inverse of these is part of decoding JPEG 2000
         if colour != "RGB":
