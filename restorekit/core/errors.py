@@ -212,9 +212,9 @@ class TrainingError(RestorekitError):
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error in one line; its type if there is no message."""
+    """Return the message of an error in one line, without the traceback that a library put there; else its type."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).partition("Traceback (most recent call last)")[0].rstrip()
     except Exception:
         text = ""
     return text or type(error).__name__
