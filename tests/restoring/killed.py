@@ -95,10 +95,10 @@ def main() -> None:
             print(f"killed after {len(rows(out))} rows", flush=True)
         before, began = len(rows(out)), perf_counter()
         process, memory = command(folder, out), list[tuple[int, int]]()
-        watcher = threading.Thread(target=watched, args=(process, out, memory))
-        watcher.start()
+        noting = threading.Thread(target=watched, args=(process, out, memory))
+        noting.start()
         said, _ = process.communicate()
-        watcher.join()
+        noting.join()
         seconds = perf_counter() - began
         print(said.strip())
         assert process.returncode == 3
@@ -113,7 +113,7 @@ def main() -> None:
             assert np.array_equal(np.asarray(Image.open(path)), expected), path
         rate = (count - before) / seconds
         print(f"{count} files, {len(bad)} bad, all once; the last call restored {rate:.1f} files a second")
-        later = [(done, size) for done, size in memory[:-2] if done >= before + FIRST]
+        later = [(done, size) for done, size in memory if before + FIRST <= done < count]  # before the table is closed
         if len(later) > 1:
             (first, low), (last, high) = later[0], later[-1]
             print(f"memory {low / 2**20:.1f} MiB after {first} rows, {high / 2**20:.1f} MiB after {last}: "
