@@ -22,6 +22,7 @@ Item = TypeVar("Item")
 Read = TypeVar("Read")
 Made = TypeVar("Made")
 Done = TypeVar("Done")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -55,28 +56,30 @@ class Pipeline(Generic[Item, Read, Made, Done]):
                     break
                 for item, read, made in self._made(self._batch(ahead)):
                     behind.append((item, writers.submit(self._written, item, read, made)))
-                while behind and (len(behind) > most or behind[0][1].done()):
-                    done = _finished(*behind.popleft())  # named, for the type checker
-                    yield done
-            while behind:
-                last = _finished(*behind.popleft())
-                yield last
+                # Ahead is empty at the end alone, for it holds more than a batch.
+                while behind and (not ahead or len(behind) > most or behind[0][1].done()):
+                    item, done = behind.popleft()
+                    yield item, _result(done)
         finally:  # what is being read or written ends; what waits is dropped
             for pool in (readers, writers):
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _batch(self, ahead: deque[tuple[Item, Future[Read]]]) -> list[tuple[Item, Read | BaseException]]:
         """Take the next items that are alike; one that could not be read is alone."""
-        head = _finished(*ahead.popleft())
-        found, first = [head], head[1]
-        while ahead and len(found) < self.batch and not isinstance(first, BaseException):
-            following = _finished(*ahead[0])
-            item, read = following
-            if isinstance(read, BaseException) or self.alike(read) != self.alike(first):
+        found: list[tuple[Item, Read | BaseException]] = []
+        while ahead and len(found) < self.batch:
+            item, future = ahead[0]
+            read = _result(future)
+            if found and not self._share(found[0][1], read):
                 break
             found.append((item, read))
             ahead.popleft()
         return found
+
+    def _share(self, first: Read | BaseException, other: Read | BaseException) -> bool:
+        if isinstance(first, BaseException) or isinstance(other, BaseException):
+            return False
+        return self.alike(first) == self.alike(other)
 
     def _made(
         self, batch: list[tuple[Item, Read | BaseException]]
@@ -109,10 +112,11 @@ class Pipeline(Generic[Item, Read, Made, Done]):
         return self.write(item, read, made)
 
 
-def _finished(item: Item, future: Future[Done]) -> tuple[Item, Done | BaseException]:
+def _result(future: Future[Value]) -> Value | BaseException:
+    """Return what a thread returned or raised; what stops a program is raised here too."""
     try:
-        return item, future.result()
+        return future.result()
     except STOPPING:
         raise
     except BaseException as error:
-        return item, error
+        return error

@@ -183,7 +183,7 @@ def test_a_source_is_known_by_its_place_however_it_is_named(
     monkeypatch.chdir(tmp_path / "B")
     found, _ = call(made, ["a.png"], Path("../out"))
     assert found["a.png"].error.startswith("a.png: ")
-    assert str(tmp_path / "link" / "a.png") in found["a.png"].error, "the name by which it was last restored"
+    assert str(tmp_path / "A" / "a.png") in found["a.png"].error, "the name by which it was restored"
 
 
 def test_a_source_that_was_moved_is_refused_until_its_old_result_is_deleted(made: Model, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@
 
 FILMS are images of one size. The command is timed in a process of its own: start, reading, measuring, restoring,
 writing and the table. The networks are timed here on the same arrays, already read, one after the other, with as many
-threads. Both are run in turn, --rounds times; the medians are printed, and their ratio.
+threads. Both are run in turn, --rounds times; the medians are printed, and their ratio. Beside them stand the seconds
+of all cores together, which depend less on what else the machine does, and the share of them that only starts the
+command: that of a call without a file.
 """
 
 from __future__ import annotations
@@ -17,32 +19,40 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 
 from restorekit import Domain, find_images, load, read_image
 
+NONE = Path("no-such-film.png")
+"""A call with it alone starts, loads the model and restores nothing."""
 
-def command(films: list[Path], model: str) -> float:
-    """Return the seconds that the command takes."""
+
+def command(films: list[Path], model: str) -> tuple[float, float]:
+    """Return the seconds that the command takes, and those of all cores."""
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, "-m", "restorekit", "restore", *map(str, films), "-o", folder, "-m", model]
-        began = perf_counter()
-        subprocess.run(call, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seconds = perf_counter() - began
-    return seconds
+        began, cores = perf_counter(), _cores()
+        subprocess.run(call, check=films != [NONE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return perf_counter() - began, _cores() - cores
 
 
-def networks(images: list[torch.Tensor], model: str) -> float:
-    """Return the seconds that the restorer takes for the images, after one to warm up."""
+def _cores() -> float:
+    """Return the seconds of all cores that ended processes of ours took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def networks(images: list[torch.Tensor], model: str) -> tuple[float, float]:
+    """Return the seconds that the restorer takes for the images, after one to warm up, and those of all cores."""
     restorer = load(model).restorer(Domain("films", 1, tuple(images[0].shape[2:])))
     with torch.inference_mode():
         restorer.restore(images[0])
-        began = perf_counter()
+        began, cores = perf_counter(), process_time()
         for image in images:
             restorer.restore(image)
-        return perf_counter() - began
+        return perf_counter() - began, process_time() - cores
 
 
 def main() -> None:
@@ -56,8 +66,9 @@ def main() -> None:
     asked = parser.parse_args()
     films = find_images(asked.folder)[: asked.films]
     images = [read_image(path)[0][None].mean(1, keepdim=True) for path in films]
-    rounds = [(command(films, asked.model), networks(images, asked.model)) for _ in range(asked.rounds)]
-    whole, bare = (median(times) for times in zip(*rounds, strict=True))
+    rounds = [(*command(films, asked.model), *networks(images, asked.model)) for _ in range(asked.rounds)]
+    whole, whole_cores, bare, bare_cores = (median(times) for times in zip(*rounds, strict=True))
+    start_cores = command([NONE], asked.model)[1]
     found = {
         "model": asked.model,
         "films": len(films),
@@ -66,6 +77,11 @@ def main() -> None:
         "command_seconds": round(whole, 2),
         "networks_seconds": round(bare, 2),
         "ratio": round(whole / bare, 3),
+        "command_core_seconds": round(whole_cores, 2),
+        "start_core_seconds": round(start_cores, 2),
+        "networks_core_seconds": round(bare_cores, 2),
+        "core_ratio": round(whole_cores / bare_cores, 3),
+        "core_ratio_without_start": round((whole_cores - start_cores) / bare_cores, 3),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
     print(json.dumps(found, indent=1))
