@@ -33,7 +33,7 @@ HOMES = {
     "platformdirs": {"io/files.py"},
     "pyarrow": {"io/manifests.py"},
     "sklearn": {"builtin/"},
-    "scipy": {"data/warnings.py", "evaluation/"},
+    "scipy": {"data/warnings.py", "evaluation/", "restoring/text.py"},
     "statsmodels": {"evaluation/inference.py"},
     "jinja2": {"reports/page.py"},
     "matplotlib": {"reports/figures.py"},

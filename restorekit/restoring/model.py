@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from restorekit import __version__
+import restorekit
 from restorekit.core import nd
 from restorekit.core.errors import CheckpointError, DataError, RecipeError, RestorekitError, unknown
 from restorekit.core.formats import Format
@@ -310,7 +310,7 @@ class Model(FileModel):
 
     def settings(self) -> str:
         """Return the part with its options, or the recipe's passes, the version of restorekit and a hash of weights."""
-        return json.dumps([__version__, self._spec, self._hash], sort_keys=True, default=str)
+        return json.dumps([restorekit.__version__, self._spec, self._hash], sort_keys=True, default=str)
 
     def about(self, image: NDArray[np.float32]) -> str:
         """Return the name of the part or of the run's folder, and the first digits of the hash of its weights."""

@@ -58,8 +58,9 @@ class Pipeline(Generic[Item, Read, Made, Done]):
                     behind.append((item, writers.submit(self._written, item, read, made)))
                 # Ahead is empty at the end alone, for it holds more than a batch.
                 while behind and (not ahead or len(behind) > most or behind[0][1].done()):
-                    item, done = behind.popleft()
-                    yield item, _result(done)
+                    item, future = behind.popleft()
+                    result = _result(future)
+                    yield item, result
         finally:  # what is being read or written ends; what waits is dropped
             for pool in (readers, writers):
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -95,10 +95,10 @@ def main() -> None:
             print(f"killed after {len(rows(out))} rows", flush=True)
         before, began = len(rows(out)), perf_counter()
         process, memory = command(folder, out), list[tuple[int, int]]()
-        watcher = threading.Thread(target=watched, args=(process, out, memory))
-        watcher.start()
+        noting = threading.Thread(target=watched, args=(process, out, memory))
+        noting.start()
         said, _ = process.communicate()
-        watcher.join()
+        noting.join()
         seconds = perf_counter() - began
         print(said.strip())
         assert process.returncode == 3
