@@ -21,6 +21,7 @@ from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import carried_over
+from restorekit.io.quiet import without_warnings
 from restorekit.restoring.arguments import (
     ScaleMode,
     check_count,
@@ -202,7 +203,8 @@ def restore_files(
         unsuitable,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
-    size = check_count("jobs", jobs or default_jobs()), check_count("batch", batch)
+    threads = default_jobs() if jobs is None else jobs
+    size = check_count("jobs", threads), check_count("batch", batch)
     kept = check_format(format, own=isinstance(model.format, ImageFiles))
     return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, kept, size, (say, planned))
 
@@ -272,6 +274,7 @@ class _Restoring:
         self.model, self.options, self.table = model, options, table
         self._settings = options.hashed(model, options.range)
 
+    @without_warnings()
     def read(self, job: Job) -> _Opened:
         """Read a file and measure it.
 
@@ -318,6 +321,7 @@ class _Restoring:
         made = self.model.restored_batch([one.prepared for one in batch])
         return [(one, (perf_counter() - began) / len(batch)) for one in made]
 
+    @without_warnings()
     def write(self, job: Job, read: _Opened, found: tuple[Restored, float]) -> Row:
         """Write a restored image to where the table moves it from."""
         began, options, (made, spent) = perf_counter(), self.options, found

@@ -113,7 +113,7 @@ def main() -> None:
             assert np.array_equal(np.asarray(Image.open(path)), expected), path
         rate = (count - before) / seconds
         print(f"{count} files, {len(bad)} bad, all once; the last call restored {rate:.1f} files a second")
-        later = [(done, size) for done, size in memory[:-2] if done >= before + FIRST]
+        later = [(done, size) for done, size in memory if before + FIRST <= done < count]  # before the table is closed
         if len(later) > 1:
             (first, low), (last, high) = later[0], later[-1]
             print(f"memory {low / 2**20:.1f} MiB after {first} rows, {high / 2**20:.1f} MiB after {last}: "

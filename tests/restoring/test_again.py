@@ -160,7 +160,7 @@ def test_jobs_and_batches_change_no_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("strength", 2), ("strength", "1"), ("strength", True), ("jobs", -1), ("batch", 0), ("format", "gif")],
+    [("strength", 2), ("strength", "1"), ("strength", True), ("jobs", 0), ("batch", 0), ("format", "gif")],
 )
 def test_wrong_arguments_are_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
     options: dict[str, Any] = {name: value}
