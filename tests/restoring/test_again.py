@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from restorekit_signals.files.signal_format import signal
+from torch import Tensor
 
-from restorekit import DataError, Intensity, read_image, write_image
+from restorekit import DataError, Domain, Intensity, Output, Restorer, Task, read_image, write_image
 from restorekit.io.images import ImageFiles
-from restorekit.restoring.model import load
+from restorekit.restoring.model import Model, load
 from restorekit.restoring.restore import Row, restore_files
 
 MEDIAN = "part:median"
@@ -156,6 +158,31 @@ def test_jobs_and_batches_change_no_value(tmp_path: Path) -> None:
         assert [bool(row.error) for row in rows] == [i == 3 for i in range(7)]
     for path in (tmp_path / "one").glob("*.png"):
         assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes()
+
+
+class Mean(Restorer):
+    """Halves the values, and predicts the mean of each image."""
+
+    predicts = True
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return them."""
+        mean = (image.mean((1, 2, 3)) + 1) / 2
+        return Output(image / 2, prediction=torch.stack([1 - mean, mean], 1))
+
+
+def test_each_image_of_a_batch_has_its_own_prediction(tmp_path: Path) -> None:
+    domain = Domain("a", 1, (8, 8), Task("class", ("no", "yes")))
+    model = Model(lambda *_: Mean(), domain=domain, data=None, scale=None, format=ImageFiles(), name="run")
+    for i in range(5):
+        write_image(tmp_path / "in" / f"{i}.png", np.full((1, 6, 6), i / 4 - 0.5))
+    found = {
+        batch: [row.prediction for row in restore_files(model, tmp_path / "in", tmp_path / f"{batch}", batch=batch)]
+        for batch in (1, 3)
+    }
+    assert found[1] == found[3]
+    values = [one["yes"] for one in found[3] if one is not None]
+    assert values == pytest.approx([(np.rint((i / 4 + 0.5) * 127.5)) / 255 for i in range(5)], abs=1e-5)
 
 
 @pytest.mark.parametrize(
