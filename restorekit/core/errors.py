@@ -199,9 +199,9 @@ def _records(errors: Iterable[str | ErrorRecord]) -> tuple[ErrorRecord, ...]:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error in one line; its type if there is no message."""
+    """Return the message of an error in one line, without the traceback that a library put there; else its type."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).partition("Traceback (most recent call last)")[0].rstrip()
     except Exception:
         text = ""
     return text or type(error).__name__

@@ -199,8 +199,7 @@ def write_image(
     except OSError:  # of the disk, and names the file
         raise
     except Exception as error:  # of a library, for values or metadata that its format does not hold
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be written as {format} ({why[:200]})") from error
+        raise DataError(f"{path}: cannot be written as {format} ({message_of(error)[:200]})") from error
 
 
 def restored_name(path: Path, name: Path) -> tuple[Path, str]:

@@ -382,7 +382,10 @@ class _Restoring:
             except BaseException as error:
                 made = error
         self.table.discard(job.target)
-        row = Row(job.shown, "", line_of(job.path, job.shown, made), 0.0, None, None)
+        line = line_of(job.path, job.shown, made)
+        if not job.error:
+            line = line.replace(str(self.table.staged_path(job.target)), str(job.target))
+        row = Row(job.shown, "", line, 0.0, None, None)
         self.table.add(_cells(row, self.model))
         return row
 

@@ -162,9 +162,13 @@ class Table:
     def stage(self, target: Path) -> Path:
         """Return where to write the file that will be `target`."""
         self.discard(target)
-        path = self._stage_of(target) / "files" / Path(os.path.abspath(target)).relative_to(self.folder)
+        path = self.staged_path(target)
         path.parent.mkdir(parents=True)
         return path
+
+    def staged_path(self, target: Path) -> Path:
+        """Return what `stage` returns, and make nothing."""
+        return self._stage_of(target) / "files" / Path(os.path.abspath(target)).relative_to(self.folder)
 
     def staged(self, target: Path) -> list[Path]:
         """Return the places that the files written to `stage(target)` will take."""
