@@ -89,7 +89,7 @@ def _named(path: Path, format: Format, unpack: Path, searched: Callable[[Path], 
 
 def _refused(path: Path, why: str, member: str = "") -> Source:
     shown = f"{path}/{member}" if member else str(path)
-    return Source(path, Path(path.name), shown, error=why if why.startswith(shown) else f"{shown}: {why}")
+    return Source(Path(shown), Path(path.name), shown, error=why if why.startswith(shown) else f"{shown}: {why}")
 
 
 def _folder(path: Path, base: Path, format: Format, searched: Callable[[Path], None]) -> Iterator[Source]:

@@ -106,12 +106,20 @@ def test_an_error_is_tried_again_and_files_of_archives_are_skipped(tmp_path: Pat
     (home / "0.png").write_bytes(good[:40])
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.writestr("sub/z.png", good)
+        archive.writestr("../y.png", good)
     inputs = [home, tmp_path / "more.zip"]
-    assert [bool(row.error) for row in call(inputs, out)] == [True, False, False]
+    rows = call(inputs, out)
+    assert [bool(row.error) for row in rows] == [True, False, True, False]
+    assert rows[2].error.startswith(f"{tmp_path}/more.zip/../y.png: its name")
     (home / "0.png").write_bytes(good)
     rows = call(inputs, out)
-    assert [(bool(row.error), row.skipped) for row in rows] == [(False, False), (False, True), (False, True)]
-    assert rows[2].file == str(tmp_path / "more.zip" / "sub" / "z.png")
+    assert [(bool(row.error), row.skipped) for row in rows] == [
+        (False, False),
+        (False, True),
+        (True, False),
+        (False, True),
+    ]
+    assert rows[3].file == str(tmp_path / "more.zip" / "sub" / "z.png")
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == [
         "0.png", "1.png", "restored.csv", "sub/z.png"
     ]  # fmt: skip
