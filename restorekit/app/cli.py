@@ -391,7 +391,7 @@ def restore(
         format=format,
         jobs=jobs,
         batch=batch,
-        say=screen.warn,
+        report=screen.warn,
         planned=display.start,
         unsuitable=unsuitable if model is None else lambda path: "",
     )

@@ -1,4 +1,4 @@
-"""What `restorekit restore` shows: a line for each file that there is something to say of, and the count at the end."""
+"""What `restorekit restore` shows: a line for each file with a note or an error, and the count at the end."""
 
 from __future__ import annotations
 

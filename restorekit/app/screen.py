@@ -54,9 +54,6 @@ def show(text: str) -> None:
     out.print(escape(text))
 
 
-say = show  # its name in the command `restore`
-
-
 def note(text: str) -> None:
     """Print a line of progress."""
     err.print(f"[dim]{escape(text)}[/dim]")

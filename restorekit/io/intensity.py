@@ -404,7 +404,7 @@ def _range(
     else:
         shown = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         seen = f", here from {shown.min():g} to {shown.max():g}," if shown.size else ""
-        raise DataError(f"holds {array.dtype} values{seen} and says nothing of black and white; {HINT}")
+        raise DataError(f"holds {array.dtype} values{seen} and does not state which are black and white; {HINT}")
     if array.dtype.kind in "ui" and max(abs(low), abs(high)) > EXACT:
         raise DataError(f"has a range of {low:g} to {high:g}; whole numbers are exact up to {EXACT:,}")
     if array.dtype.kind in "ui" and high - low >= FLOAT32_STEPS:

@@ -80,7 +80,7 @@ class FileModel(ABC):
     @property
     @abstractmethod
     def range(self) -> list[float] | None:
-        """The values of black and white that the training data declares; None: what each file says."""
+        """The values of black and white that the training data declares; None: what each file states."""
 
     @abstractmethod
     def checked_arguments(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
@@ -164,5 +164,5 @@ def check_plausible(image: NDArray[np.float32], intensity: Intensity) -> None:
     if -room <= least < most <= room:
         raise DataError(
             f"holds {intensity.dtype} values from {least:.3g} to {most:.3g}, and the run's data declares {low:g} to "
-            f"{high:g}; say which values are black and white (--range LOW HIGH; in Python, range=(LOW, HIGH))"
+            f"{high:g}; state which values are black and white (--range LOW HIGH; in Python, range=(LOW, HIGH))"
         )

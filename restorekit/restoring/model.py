@@ -103,7 +103,7 @@ class Model(FileModel):
     Args:
         make: the restorer of images of so many spatial sizes and channels, applied so often (None: as usual).
         domain: the degraded images; None: whatever is given.
-        data: what the recipe says of the images; None: nothing.
+        data: what the recipe declares of the images; None: nothing.
         scale: how large training images were; None: of no importance.
         format: how files are read and written.
         name: for people.
@@ -216,9 +216,9 @@ class Model(FileModel):
             window: the side of overlapping windows; None: the image whole. They are exact where the restorer states its
                 halo and the window has room for it, else blended.
             range: the values of black and white, as (0, 4095) for 12 bits; None: those that the run's data declares, or
-                else those of the type, for integers of 8 or 16 bits. Floating point says nothing of black and white, so
-                one of the two must say it: `range=(0, 1)`, `range=(-1, 1)`. So it is with integers of 16 bits that use
-                14 bits or fewer.
+                else those of the type, for integers of 8 or 16 bits. Floating point does not state black and white, so
+                one of the two must state it: `range=(0, 1)`, `range=(-1, 1)`. The same holds for integers of 16 bits
+                that use 14 bits or fewer.
             scale: "native": at the size of the array; "train": at the scale of the training images, and the change is
                 carried back to the size of the array, whose details stay.
             any_scale: restore natively though the array is much larger than the training images were; the result is
@@ -644,7 +644,7 @@ def _declared(spec: Mapping[str, Any], option: str) -> Any:
     first = next((value for value in found if value is not None), None)
     if other := [value for value in found if value not in (None, first)]:
         both = f"{first!r} and {other[0]!r}"
-        raise RecipeError(f"data.a: its datasets declare {option} {both}; to restore, say which")
+        raise RecipeError(f"data.a: its datasets declare {option} {both}; to restore, state which")
     return first
 
 

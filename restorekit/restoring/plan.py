@@ -45,7 +45,7 @@ def jobs_of(
     folder: Path,
     as_format: str | None,
     unpack: Path,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> list[Job]:
     """Return what is to be restored, each file once.
 
@@ -55,7 +55,7 @@ def jobs_of(
         folder: where restored files go.
         as_format: the format of restored images, a key of `FORMATS`; None: that of the source.
         unpack: a folder for the files of archives.
-        say: called with a line for what is left out.
+        report: called with a line for what is left out.
 
     Raises:
         DataError: if there is nothing, or every file would be written over itself.
@@ -84,18 +84,18 @@ def jobs_of(
             job = replace(job, mask=mask_place(job.target, dims))
         targets = {place_key(target): target for target in (job.target, job.mask) if target is not None}
         if not job.error and (taken := next((at for at in targets if at in places), None)):
-            said = f"would be written to {targets[taken]}, as {places[taken]} is; choose another -o FOLDER"
-            job = replace(job, error=said)
+            error = f"would be written to {targets[taken]}, as {places[taken]} is; choose another -o FOLDER"
+            job = replace(job, error=error)
         if not job.error:
             places |= dict.fromkeys(targets, source.shown)
         jobs.append(job)
     for path in inputs:
         if path.is_dir():
-            _report_skipped(format, path, say)
+            _report_skipped(format, path, report)
     if left_out:
-        say(f"{left_out} files left out: they were written by restoring (see {TABLE})")
+        report(f"{left_out} files left out: they were written by restoring (see {TABLE})")
     if repeated:
-        say(f"{repeated} files are named more than once; each is restored once")
+        report(f"{repeated} files are named more than once; each is restored once")
     if not jobs:
         why = f"; {left_out} files there were written by restoring" if left_out else ""
         raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
@@ -121,19 +121,19 @@ def line_of(path: Path, shown: str, error: BaseException) -> str:
     return text if text.startswith(shown) or f"'{shown}'" in text else f"{shown}: {text}"
 
 
-def _report_skipped(format: Format, folder: Path, say: Callable[[str], None]) -> None:
+def _report_skipped(format: Format, folder: Path, report: Callable[[str], None]) -> None:
     """Report files of a folder that look like images and are not read, by reason, with a few names each."""
     try:
         skipped = format.skipped(folder)
     except OSError as error:
-        say(f"{folder}: cannot be searched for files that are left out ({error})")
+        report(f"{folder}: cannot be searched for files that are left out ({error})")
         return
     reasons: dict[str, list[str]] = {}
     for path, reason in skipped:
         reasons.setdefault(reason, []).append(path.relative_to(folder).as_posix())
     for reason, names in reasons.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        say(f"{folder}: {len(names)} files left out ({reason}): {', '.join(names[:NAMED])}{more}")
+        report(f"{folder}: {len(names)} files left out ({reason}): {', '.join(names[:NAMED])}{more}")
 
 
 def _job(format: Format, source: Source, folder: Path, as_format: str | None) -> Job:

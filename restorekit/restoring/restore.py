@@ -77,7 +77,7 @@ class Row:
     prediction: dict[str, float] | None
     spread: float | None
     note: str = ""
-    """What there is to say of how it was read and written, such as another name than the source has."""
+    """Notes on how it was read and written, such as another name than the source has."""
     bits_read: int | None = None
     """Significant bits of an integer in the source; None: the values are no integers, or it was not read."""
     bits_written: int | None = None
@@ -150,7 +150,7 @@ def restore_files(
     jobs: int | None = None,
     batch: int = 1,
     unsuitable: Callable[[Path], str] = lambda path: "",
-    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
     planned: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Row]:
     """Restore files, and the files of folders, to the same names below `folder`, and yield the result of each.
@@ -170,9 +170,9 @@ def restore_files(
         folder: where restored files go.
         times: how often the translator is applied, from 1 on; None: as the recipe evaluates.
         window: the side of overlapping windows, for images larger than memory allows; None: each image whole, or, where
-            the run's format says so, in windows of the size of training.
+            the run's format declares it, in windows of the size of training.
         range: the values of black and white in the files; None: those that the run's data declares, if it does, and
-            else what each file says.
+            else what each file states.
         scale: "native" or "train", as for `Model.restore`.
         any_scale: restore also images that are much larger than the training images were.
         strength: share of the change that is made, from 0 to 1; 0: every value stays as it was.
@@ -181,7 +181,7 @@ def restore_files(
         jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4.
         batch: images of one size in one call of the networks. More than 1 may change results by rounding.
         unsuitable: called with each file; returns why the model must not restore it, empty if it may.
-        say: called with a line for each thing that concerns the whole call, such as how many files were left out.
+        report: called with a line for each thing that concerns the whole call, such as how many files were left out.
         planned: called with the number of files, before the first is restored.
 
     Raises:
@@ -206,7 +206,7 @@ def restore_files(
     threads = default_jobs() if jobs is None else jobs
     size = check_count("jobs", threads), check_count("batch", batch)
     kept = check_format(format, own=isinstance(model.format, ImageFiles))
-    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, kept, size, (say, planned))
+    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, kept, size, (report, planned))
 
 
 def _paths(inputs: object) -> list[Path]:
@@ -229,13 +229,15 @@ def _restore_all(
     size: tuple[int, int],
     calls: tuple[Callable[[str], None], Callable[[int], None]],
 ) -> Iterator[Row]:
-    say, planned = calls
+    report, planned = calls
     with opened(folder, _columns(model, folder / TABLE), LATER) as table:
         if table.gone:
-            say(f"{folder / TABLE}: {table.gone} rows removed, for their files are gone; so are masks that they named")
+            report(
+                f"{folder / TABLE}: {table.gone} rows removed, for their files are gone; so are masks that they named"
+            )
         if table.unmasked:
-            say(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
-        jobs = jobs_of(model, inputs, folder, as_format, table.unpack, say)
+            report(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
+        jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
         planned(len(jobs))
         restoring = _Restoring(model, options, table)
         pipeline = Pipeline(

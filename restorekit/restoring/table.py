@@ -52,7 +52,7 @@ def place_key(path: Path) -> str:
 
 
 def written_below(folder: Path) -> set[str] | None:
-    """Return the real paths of the files that the table in `folder` says were written; None without such a table."""
+    """Return the real paths of the files that the table in `folder` lists as written; None without such a table."""
     try:
         header, rows = _parsed(_text(folder / TABLE))
     except (OSError, ValueError, csv.Error):
@@ -144,7 +144,7 @@ class Table:
         """By place: the source and `HASHES`, of rows that were there at the start."""
         self.empty = True
         self._outdated = False
-        """The file does not say what `_rows` does: it holds rows that later ones replace, other places or columns."""
+        """The file differs from `_rows`: it holds rows that later ones replace, other places or columns."""
         self.gone = 0
         """Rows that were removed because their files are gone; their masks are removed with them."""
         self.unmasked = 0

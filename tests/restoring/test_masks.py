@@ -107,7 +107,7 @@ def test_a_second_call_and_lost_files(tmp_path: Path, monkeypatch: pytest.Monkey
     (out / "a.png").unlink()
     (out / "b.png.mask.png").unlink()
     said: list[str] = []
-    list(restore_files(model(), picture(Path("c.png")), out, say=said.append))
+    list(restore_files(model(), picture(Path("c.png")), out, report=said.append))
     assert sorted(path.name for path in out.iterdir()) == ["b.png", "c.png", "c.png.mask.png", "restored.csv"]
     with (out / "restored.csv").open(newline="") as stream:
         masks = {Path(row["written"]).name: Path(row["mask"]).name for row in csv.DictReader(stream)}

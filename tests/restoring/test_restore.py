@@ -190,7 +190,7 @@ def test_of_two_ranges_that_the_data_declares_none_is_guessed(saved: Build, tmp_
 
 
 def test_a_wide_integer_must_say_its_range(restorer: Load) -> None:
-    with pytest.raises(DataError, match="holds int32 values, here from 0 to 0, and says nothing of black and white"):
+    with pytest.raises(DataError, match="int32 values"):
         restorer(nets__generator=SCALE).restore(np.zeros((4, 4), np.int32))
 
 

@@ -60,7 +60,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 def call(made: Model, inputs: Any, out: Path, **options: Any) -> tuple[dict[str, Row], list[str]]:
     """Return the rows by source, and what was said of the whole call."""
     said: list[str] = []
-    rows = list(restore_files(made, inputs, out, say=said.append, **options))
+    rows = list(restore_files(made, inputs, out, report=said.append, **options))
     kept = [row for row in table(out) if row["written"]]
     files = {path.resolve() for path in out.rglob("*") if path.is_file() and path.name != "restored.csv"}
     assert {Path(row["written"]).resolve() for row in kept} <= files, "every row has its file"
