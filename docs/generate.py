@@ -62,7 +62,11 @@ FILM_METHODS = {
         "structure": "`film_base`, structure alone",
         "film_base": "`film_base`",
     },
-    "xray128_test": {"nlm": "non-local means", "restore_xray_128": "`restore_xray_128`"},
+    "xray128_test": {
+        "nlm": "non-local means",
+        "r2cgan": "R2C-GAN, three passes",
+        "restore_xray_128": "`restore_xray_128`",
+    },
 }
 FILM_SCORES = {"psnr": 2, "psnr_aligned": 2, "ssim_aligned": 3, "tone_error": 3}
 """Scores of films, and their digits."""
