@@ -440,7 +440,7 @@ def test_readme_gives_both_make_commands_and_the_lines_behind_them() -> None:
         "ruff check .",
         "ruff format --check .",
         "restorekit models demo",
-        "restorekit run recipes/quickstart.yaml",
+        "restorekit run recipes/quickstart_paired.yaml",
     ):
         assert line in readme
         assert f"$(BIN)/{line}" in makefile
