@@ -15,8 +15,10 @@ import json
 import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -590,11 +592,10 @@ def values_of(path: Path) -> dict[str, Any]:
 
 
 def cli_page() -> str:
-    """Return the help of every command, without the commands of plugins."""
+    """Return the help of every command, those of this repository's plugins last."""
     text = [
-        "# Command line\n\nYou look for a command or an option. This page is generated from the commands' own help; "
-        "`restorekit --help` lists the commands of plugins too. Results go to standard output; progress, warnings and "
-        "errors to standard error.\n",
+        "# Command line\n\nYou look for a command or an option. This page is generated from the commands' own help. "
+        "Results go to standard output; progress, warnings and errors to standard error.\n",
         table(["exit code", "meaning"], EXIT_CODES),
     ]
     with patch.object(commands, "_holders", lambda plugins: {}):
@@ -603,13 +604,23 @@ def cli_page() -> str:
         top.terminal_width = WIDTH
         text.append(f"```text\n{group.get_help(top).rstrip()}\n```\n")
         for name in group.list_commands(top):
-            command = group.get_command(top, name)
-            ctx = type(top)(command, info_name=name, parent=top, terminal_width=WIDTH)
-            text.append(f"## {name}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n")
-            for inner, sub in getattr(command, "commands", {}).items():
-                below = type(top)(sub, info_name=inner, parent=ctx, terminal_width=WIDTH)
-                text.append(f"### {name} {inner}\n\n```text\n{sub.get_help(below).rstrip()}\n```\n")
+            text += helps(group.get_command(top, name), name, top)
+    for file in sorted(ROOT.glob("plugins/*/pyproject.toml")):
+        project = tomllib.loads(file.read_text("utf-8"))["project"]
+        for name, value in project.get("entry-points", {}).get("restorekit.commands", {}).items():
+            app = EntryPoint(name, value, "restorekit.commands").load()
+            head, *rest = helps(typer.main.get_command(app), name, top)
+            text += [head.replace("\n\n", f"\n\nFrom `{project['name']}`.\n\n", 1), *rest]
     return "\n".join(text)
+
+
+def helps(command: Any, name: str, top: Any) -> Iterator[str]:
+    """Yield the help of a command, then of the commands below it."""
+    ctx = type(top)(command, info_name=name, parent=top, terminal_width=WIDTH)
+    yield f"## {name}\n\n```text\n{command.get_help(ctx).rstrip()}\n```\n"
+    for inner, sub in getattr(command, "commands", {}).items():
+        below = type(top)(sub, info_name=inner, parent=ctx, terminal_width=WIDTH)
+        yield f"### {name} {inner}\n\n```text\n{sub.get_help(below).rstrip()}\n```\n"
 
 
 def api_page() -> str:
