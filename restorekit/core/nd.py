@@ -205,8 +205,12 @@ def normal_start(make: MakeLayer, std: float = 0.02) -> MakeLayer:
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Draw the weights of every convolution in a module from N(0, std) and zero their biases (CycleGAN's start)."""
+    """Draw the weights of every convolution in a module from N(0, std) and zero their biases (CycleGAN's start).
+
+    Weights without values, on the device "meta", stay so: to draw them would import PyTorch's compiler, over a second.
+    """
     for child in module.modules():
         if isinstance(child, _CONV):
             for name, parameter in child.named_parameters(recurse=False):
-                nn.init.zeros_(parameter) if name == "bias" else nn.init.normal_(parameter, 0.0, std)
+                if not parameter.is_meta:
+                    nn.init.zeros_(parameter) if name == "bias" else nn.init.normal_(parameter, 0.0, std)
