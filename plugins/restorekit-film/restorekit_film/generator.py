@@ -52,19 +52,22 @@ class Block(nn.Module):
     def __init__(self, make: MakeLayer, width: int, activation: Activation) -> None:
         super().__init__()
         self.first, self.second = (make(width, width, 3, padding=1) for _ in range(2))
-        self.act = _activation(activation)
+        self.act, self.bound = _activation(activation), _bound(activation)
 
     def forward(self, state: Tensor) -> Tensor:
         """Return the state after the block."""
-        made: Tensor = state + self.second(self.act(self.first(state)))
+        made: Tensor = state + self.second(self.act(self.first(self.bound(state))))
         return made
 
 
 class Up(nn.Module):
     """Twice the size: a layer at the coarse size, then linear interpolation or a pixel shuffle."""
 
-    def __init__(self, make: MakeLayer, dims: int, wide_in: int, wide_out: int, upsample: Upsample) -> None:
+    def __init__(
+        self, make: MakeLayer, dims: int, wide_in: int, wide_out: int, activation: Activation, upsample: Upsample
+    ) -> None:
         super().__init__()
+        self.bound = _bound(activation)
         shuffled = upsample == "shuffle"
         self.layer = make(wide_in, wide_out * 4 if shuffled else wide_out, 3, padding=1)
         self.shuffle = nn.PixelShuffle(2) if shuffled else None
@@ -72,7 +75,7 @@ class Up(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """Return (B, F', *2s) for (B, F, *s)."""
-        made: Tensor = self.layer(state)
+        made: Tensor = self.layer(self.bound(state))
         larger: Tensor = (
             F.interpolate(made, scale_factor=2.0, mode=self.mode) if self.shuffle is None else self.shuffle(made)
         )
@@ -88,10 +91,10 @@ class Structure(nn.Module):
         super().__init__()
         widths = size.widths
         pairs = list(pairwise(widths))
-        self.act = _activation(activation)
+        self.act, self.bound = _activation(activation), _bound(activation)
         self.first = make(channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(make(one, other, 3, stride=2, padding=1) for one, other in pairs)
-        self.up = nn.ModuleList(Up(make, dims, other, one, upsample) for one, other in pairs)
+        self.up = nn.ModuleList(Up(make, dims, other, one, activation, upsample) for one, other in pairs)
         self.encoder, self.decoder = (
             nn.ModuleList(
                 nn.Sequential(*(Block(make, width, activation) for _ in range(count)))
@@ -110,7 +113,7 @@ class Structure(nn.Module):
             state = state.contiguous(memory_format=torch.channels_last)
         states = [self.encoder[0](state)]
         for down, blocks in zip(self.down, list(self.encoder)[1:], strict=True):
-            states.append(blocks(self.act(down(states[-1]))))
+            states.append(blocks(self.act(down(self.bound(states[-1])))))
         return states
 
     def decode(self, states: Sequence[Tensor]) -> Tensor:
@@ -118,7 +121,7 @@ class Structure(nn.Module):
         state = states[-1]
         for at in reversed(range(len(self.up))):
             state = self.decoder[at](self.act(states[at] + self.up[at](state)))
-        made: Tensor = self.last(state)
+        made: Tensor = self.last(self.bound(state))
         return made
 
 
@@ -215,7 +218,8 @@ def film_restorer(
         haze: The tone part takes haze away as well: scattered radiation as the degradation `film` adds it. It needs
             whole films of two dimensions, and cannot be trained on windows.
         layer: What the layers of structure are.
-        activation: What follows a layer; operational layers take tanh, as powers require a bounded input.
+        activation: What follows a layer. "tanh" is also applied to sums of states before a layer, so that the input of
+            every layer lies within -1 and 1: operational layers need it, as they take powers.
         upsample: How structure gets back to the full size: "resize", or "shuffle" for images of two dimensions.
     """
     if source.channels != target.channels:
@@ -250,6 +254,11 @@ def _halo(size: Size) -> int:
 
 def _activation(name: Activation) -> nn.Module:
     return nn.ReLU() if name == "relu" else nn.Tanh()
+
+
+def _bound(name: Activation) -> nn.Module:
+    """Return what a sum of states passes through before a layer: powers of what has no bound would explode."""
+    return nn.Tanh() if name == "tanh" else nn.Identity()
 
 
 def _zero(module: nn.Module) -> None:

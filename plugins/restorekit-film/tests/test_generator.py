@@ -54,6 +54,18 @@ def test_sizes_hold_what_is_stated(size: str, millions: float, most: float) -> N
     assert counter.get_total_flops() / 1e9 / (256 * 256 / 1e6) <= most
 
 
+def test_input_of_every_operational_layer_is_within_one() -> None:
+    net = drawn(make(tone=0, **SELFONN), scale=1)
+    largest: list[float] = []
+    for layer in net.modules():
+        if type(layer).__name__ == "Operational":
+            layer.register_forward_pre_hook(lambda _, inputs: largest.append(float(inputs[0].abs().max())))
+    with torch.no_grad():
+        net(image(1, 1, 64, 64))
+    assert len(largest) == 20
+    assert max(largest) <= 1
+
+
 @pytest.mark.parametrize("options", [{"size": "tiny"}, {"size": "base"}, {"upsample": "shuffle"}])
 def test_gradients_reach_no_farther_than_the_halo(options: dict[str, object]) -> None:
     net = drawn(make(tone=0, **options))
