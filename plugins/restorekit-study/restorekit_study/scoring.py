@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from restorekit import DataError, write_text
 from restorekit_study import mrmc
 from restorekit_study.agreement import Agreement, Repeats, Scale, agreement, repeats
+from restorekit_study.area_planning import Components
 from restorekit_study.files import RATINGS, Key, Study, file_digest
 from restorekit_study.page import render
 from restorekit_study.preference import Estimate, Interval, bradley_terry, fixed_readers, random_readers
 from restorekit_study.store import Store
 from restorekit_study.table import Row, clusters, counted, joined, repeated, sample_of, write_rows
 
-__all__ = ["PAPER", "write_score"]
+__all__ = ["PAPER", "pilot_components", "write_score"]
 
 PAPER_METHODS = ("Original", "R2C-GAN (CNN)", "R2C-GAN (CNN*)", "R2C-GAN (Q = 3)", "R2C-GAN (Q = 5)")
 PAPER: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
@@ -189,9 +191,10 @@ def _short(score: _Score, rows: Sequence[Row]) -> list[str]:
     """Return how the choices fall short of what was planned; it stands first on the page."""
     study, found = score.study, []
     if len(rows) < study.needed:
+        what = "selection ratios within" if study.task == "prefer" else "differences of areas, for readers like these,"
         found.append(
-            f"{len(rows)} choices count; the planner asked for {study.needed}, for intervals of ± {study.margin:g}. "
-            "The intervals below are wider than planned."
+            f"{len(rows)} choices count; the planner asked for {study.needed}, for {what} ± {study.margin:g}. "
+            "Expect intervals that are wider than planned."
         )
     for reader, queries in study.queries.items():
         done = sum(row.reader == reader for row in score.rows)
@@ -344,26 +347,79 @@ def _strengths(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
 # ---------------------------------------------------------------- ratings
 
 
-def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return tables of the multi-reader multi-case analysis, over films that all readers rated by all methods."""
+@dataclass(frozen=True)
+class _Rated:
+    """The films that all readers have rated by every method."""
+
+    readers: list[str]
+    films: list[str]
+    truth: NDArray[np.bool_]
+    """(films,) whether it has the finding."""
+    ratings: NDArray[np.float64]
+    """(methods, readers, films)"""
+
+    def is_small(self) -> bool:
+        """Return whether there are too few for an area."""
+        return len(self.readers) < 2 or min(self.truth.sum(), (~self.truth).sum()) < 2
+
+
+def _rated(score: _Score, rows: Sequence[Row]) -> _Rated:
     readers = [reader for reader in score.readers if any(row.reader == reader for row in rows)]
-    cells = {(row.method, row.reader, row.film): (row.rating, row.label) for row in rows}
+    cells = {(row.method, row.reader, row.film): row.rating for row in rows}
+    labels = {row.film: row.label for row in rows}
     films = [
         film
-        for film in dict.fromkeys(row.film for row in rows)
+        for film in labels
         if all((method, reader, film) in cells for method in score.methods for reader in readers)
     ]
-    labels = [cells[score.methods[0], readers[0], film][1] for film in films]
-    truth = np.array([label == score.key.positive for label in labels], bool)
-    if len(readers) < 2 or min(truth.sum(), (~truth).sum(), 2) < 2:
+    truth = np.array([labels[film] == score.key.positive for film in films], bool)
+    ratings = np.array([[[cells[m, r, f] for f in films] for r in readers] for m in score.methods], np.float64)
+    return _Rated(readers, films, truth, ratings)
+
+
+def pilot_components(folder: Path, study: Study, key_path: Path, key: Key) -> Components:
+    """Return how areas vary in a study of the task "visible", to plan another one from.
+
+    Args:
+        folder: the study's.
+        study: what is in it.
+        key_path: the key's file.
+        key: what is in it.
+
+    Raises:
+        DataError: if the study has another task, too few ratings, or was changed.
+    """
+    if study.task != "visible":
+        raise DataError(f"{folder}: has the task {study.task!r}; a pilot of areas needs one of --task visible")
+    problems = [*_changed(folder, study, key_path, key)]
+    with Store.open(folder, study) as store:
+        problems += store.problems()
+        choices = store.choices()
+    if problems:
+        raise DataError(f"{folder}: was changed, so nothing is planned from it: {problems[0]}")
+    score = _Score(study, key, joined(study, key, choices))
+    whole = _rated(score, counted(score.rows))
+    if whole.is_small() or len(score.methods) < 2:
+        raise DataError(
+            f"{folder}: {len(whole.films)} films were rated by all of {len(whole.readers)} readers by every method, "
+            f"{int(whole.truth.sum())} with the finding; a pilot needs at least 2 readers and 2 films of each kind"
+        )
+    source = f"{folder} ({len(whole.readers)} readers, {len(whole.films)} films)"
+    return Components.of(mrmc.analyse(whole.ratings, whole.truth), len(whole.films), source)
+
+
+def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return tables of the multi-reader multi-case analysis, over films that all readers rated by all methods."""
+    whole = _rated(score, rows)
+    readers, films, truth = whole.readers, whole.films, whole.truth
+    if whole.is_small():
         score.cannot.append(
             f"No area under the curve: {len(films)} films were rated by all of {len(readers)} readers by every method, "
             f"{int(truth.sum())} of them of class {score.key.positive}; at least 2 readers and 2 films of each kind "
             "are needed."
         )
         return []
-    ratings = np.array([[[cells[m, r, f][0] for f in films] for r in readers] for m in score.methods], np.float64)
-    found = mrmc.analyse(ratings, truth)
+    found = mrmc.analyse(whole.ratings, truth)
     left = len({row.film for row in rows}) - len(films)
     if left:
         score.cannot.append(f"{left} films are left out of the areas: not all readers rated them by every method.")
