@@ -28,9 +28,10 @@ from restorekit_study.store import Store
 from restorekit import Domain, write_image
 from restorekit.discovery import plugins
 
-SIDE, COUNT, QUERIES = 384, 44, 40
+SIDE, COUNT, QUERIES = 256, 44, 40
 IMAGES = Path(__file__).parent / "images"
-DESKTOP, TABLET, PHONE = (1280, 800), (820, 1180), (390, 844)
+DESKTOP, TABLET = (1280, 800), (820, 1180)
+WIDTH = 900
 READERS = ("anna", "ben", "cleo", "dora")
 ODDS = {"original": 2.0, "median": 2.0, "tv": 5.0}
 RESTOREKIT = [sys.executable, "-m", "restorekit"]
@@ -43,7 +44,9 @@ def main() -> None:
         films(folder / "films")
         run("restore", folder / "films", "-o", folder / "restored", "-m", "median")
         options = ["--readers", ",".join(READERS), "--queries", QUERIES, "--margin", 0.09]
-        run("make", f"median={folder / 'restored'}", "tv", "--films", folder / "films", "-o", folder / "study", *options)
+        run(
+            "make", f"median={folder / 'restored'}", "tv", "--films", folder / "films", "-o", folder / "study", *options
+        )
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             with served(folder / "study") as link:
@@ -60,12 +63,11 @@ def films(folder: Path) -> None:
     options = {"name": "phantom", "side": "b", "count": COUNT, "size": [SIDE, SIDE], "task": "class"}
     subject = parts.resolve("dataset", options)(None, "train")
     for at in range(COUNT):
-        sample = subject.load(at, torch.Generator().manual_seed(at))
-        image = sample.image
-        for name, severity in (("blur", 0.8), ("poisson", 0.06 + 0.08 * (at % 3))):
-            part = parts.resolve("degradation", name)(domain)
-            image = part.apply(image, {name: severity}, torch.Generator().manual_seed(at)).clamp(-1, 1)
-        write_image(folder / ("opacity" if sample.target == 1 else "control") / f"{at:03d}.png", image)
+        rng = torch.Generator().manual_seed(at)
+        image = subject.load(at, rng).image
+        for name, severity in (("blur", 0.8), ("poisson", 0.03 + 0.03 * (at % 3))):
+            image = parts.resolve("degradation", name)(domain).apply(image, {name: severity}, rng).clamp(-1, 1)
+        write_image(folder / subject.classes[subject.records[at].target] / f"{at:03d}.png", image)
 
 
 def run(command: str, *arguments: object) -> None:
@@ -87,7 +89,7 @@ def served(study: Path) -> Iterator[str]:
 
 
 def draw_reading(browser: Browser, link: str) -> None:
-    """Draw the first page, a practice query, and a query on a desktop, a tablet and a phone."""
+    """Draw the first page, and a query on a desktop and a tablet."""
     page = opened(browser, DESKTOP)
     page.goto(link)
     page.wait_for_selector("#start")
@@ -96,16 +98,14 @@ def draw_reading(browser: Browser, link: str) -> None:
     page.click("#start")
     for at in range(4):  # three are for practice
         page.wait_for_selector("body[data-query]")
-        if at in (0, 3):
-            shot(page, "study_query" if at else "study_practice")
         if at < 3:
             query = page.get_attribute("body", "data-query")
             page.keyboard.press("1")
             page.wait_for_selector(f"body:not([data-query='{query}'])")
-    for name, (width, height) in (("tablet", TABLET), ("phone", PHONE)):
-        page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(300)
-        shot(page, f"study_{name}")
+    shot(page, "study_query")
+    page.set_viewport_size({"width": TABLET[0], "height": TABLET[1]})
+    page.wait_for_timeout(300)
+    shot(page, "study_tablet")
 
 
 def choose(folder: Path) -> None:
@@ -126,7 +126,7 @@ def choose(folder: Path) -> None:
 
 def draw_score(browser: Browser, path: Path) -> None:
     """Draw the first tables of the page of scores."""
-    page = opened(browser, (1280, 1500))
+    page = opened(browser, (1280, 1240))
     page.goto(path.resolve().as_uri())
     shot(page, "study_score")
 
@@ -137,11 +137,13 @@ def opened(browser: Browser, size: tuple[int, int]) -> Page:
 
 
 def shot(page: Page, name: str) -> None:
-    """Draw what is seen of a page, in 64 colours: small, and text stays sharp."""
+    """Draw what is seen of a page, at most WIDTH pixels wide and in 64 colours: small, and text stays sharp."""
     path = IMAGES / f"{name}.png"
     page.screenshot(path=path)
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+        small = picture.convert("RGB")
+        small.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
+        small.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -315,6 +315,8 @@ def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str], needed: i
         notes.append("The quality of the films is unknown, so films were not drawn by quality.")
     if not any(film.patient for film in films):
         notes.append("Patients are unknown: intervals take every film for another patient.")
+    if plan.show_class:
+        notes.append("Readers saw the class of each film above it, so they knew the finding that was looked for.")
     if len(practice) < plan.practice:
         notes.append(f"{len(practice)} practice queries instead of {plan.practice}: all other films count.")
     return tuple(notes)

@@ -54,6 +54,11 @@ PAPER: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 PARTS = 4
 """Parts of a session that are compared."""
 LEVEL = 0.05
+LEAST_EXPECTED = 5
+"""Choices that are expected in a cell of a table, below which chi squared is not to be trusted."""
+REPEATS = 10
+"""Repeats of a reader, below which their kappa is not shown: it would be chance."""
+FEW = "none: too few choices for it"
 
 
 @dataclass(frozen=True)
@@ -169,11 +174,14 @@ def _view(score: _Score, problems: Sequence[str], paper: str) -> dict[str, Any]:
     if study.task == "prefer":
         tables += [*_strata(score, rows), _strengths(score, rows)]
     tables += _habits(score)
+    score.cannot.append(
+        "Names of methods were hidden; whether readers recognised a method, as by its smoothness, is not measured."
+    )
     score.cannot += score.key.notes
     return {
         "title": study.title,
         "sub": f"{len(rows)} choices of {len({row.reader for row in rows})} readers on "
-        f"{len({row.film for row in rows})} films; {study.question}",
+        f"{len({row.film for row in rows})} films; the question: {study.question}",
         "problems": problems,
         "short": short,
         "lead": score.lead,
@@ -234,28 +242,23 @@ def _preferences(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _differences(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
-    from statsmodels.stats.multitest import multipletests
-
     sample = sample_of(rows, score.readers, score.methods)
     pairs = list(combinations(range(sample.methods), 2))
     fixed = [fixed_readers(sample, sample.chosen(a) - sample.chosen(b), share=False) for a, b in pairs]
     others = [random_readers(sample, sample.chosen(a) - sample.chosen(b), share=False) for a, b in pairs]
-    corrected = {
-        name: multipletests([1.0 if one.p is None else one.p for one in found], method="holm")[1]
-        for name, found in (("fixed", fixed), ("random", others))
-    }
+    corrected = {name: _holm([one.p for one in found]) for name, found in (("fixed", fixed), ("random", others))}
     lines = []
     for at, (a, b) in enumerate(pairs):
         name = f"{score.methods[a]} - {score.methods[b]}"
         for who, found, kind in (("these readers", fixed[at], "fixed"), ("readers like these", others[at], "random")):
-            score.add("difference", who, name, "difference of ratios", found, p=float(corrected[kind][at]))
+            score.add("difference", who, name, "difference of ratios", found, p=corrected[kind][at])
         lines.append(
             [
                 name,
                 _cell(fixed[at]),
-                _p(corrected["fixed"][at] if fixed[at].p is not None else None),
+                _p(corrected["fixed"][at]),
                 _cell(others[at]),
-                _p(corrected["random"][at] if others[at].p is not None else None),
+                _p(corrected["random"][at]),
             ]
         )
     _lead(score, sample, pairs, fixed, others, corrected)
@@ -274,7 +277,7 @@ def _lead(
     pairs: Sequence[tuple[int, int]],
     fixed: Sequence[Estimate],
     others: Sequence[Estimate],
-    corrected: Mapping[str, Any],
+    corrected: Mapping[str, Sequence[float | None]],
 ) -> None:
     """State the most chosen method, and whether it stands out, for these readers and for others."""
     totals = sample.counts().sum(0)
@@ -283,9 +286,9 @@ def _lead(
     a, b = score.methods[first], score.methods[second]
     shares = totals / totals.sum()
     score.lead.append(f"{a} was chosen most often: {shares[first]:.3f} of all choices; {b} next: {shares[second]:.3f}.")
-    here = fixed[at].p is not None and corrected["fixed"][at] < LEVEL
+    here = _is_shown(corrected["fixed"][at])
     sign = 1 if first < second else -1  # of the pair, in its order
-    there = others[at].p is not None and corrected["random"][at] < LEVEL and sign * others[at].value > 0
+    there = _is_shown(corrected["random"][at]) and sign * others[at].value > 0
     if here and there:
         score.lead.append(
             f"{a} is preferred to {b} by these readers, and by readers like these (Holm, level {LEVEL:g})."
@@ -300,7 +303,14 @@ def _lead(
     else:
         score.cannot.append(f"It is not shown that these readers prefer {a} to {b}, the two that were chosen most.")
         score.cannot.append("That a difference is not shown does not mean that there is none.")
-    score.cannot.append("A preference is no proof that a diagnosis becomes more correct; --task visible measures that.")
+    if any(_width(other) < _width(one) for one, other in zip(fixed, others, strict=True)):
+        score.cannot.append(
+            "Some intervals for readers like these are narrower than those for these readers. Other readers are not "
+            "better known: the few readers of this study are alike by chance. Take the wider interval."
+        )
+    score.cannot.append(
+        "A preference is no proof that a diagnosis becomes more correct; a study of --task visible measures that."
+    )
 
 
 def _strata(score: _Score, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -534,7 +544,7 @@ def _agreement_tables(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]
             {
                 "title": "Agreement of readers with themselves",
                 "caption": "Films that were shown again, unmarked: the share that was chosen alike, with Wilson's 95 % "
-                "interval, and Cohen's kappa.",
+                f"interval, and Cohen's kappa of {REPEATS} repeats or more.",
                 "head": ["Reader", "Repeats", "Chosen alike", "Kappa"],
                 "rows": own,
             }
@@ -577,7 +587,7 @@ def _repeat_lines(score: _Score) -> list[list[Any]]:
         if found is not None:
             score.add("repeats", reader, "", "chosen alike", found.same, n=found.count)
             kappa = "not defined" if found.kappa is None else f"{found.kappa:.3f}"
-            lines.append([reader, str(found.count), _cell(found.same), kappa])
+            lines.append([reader, str(found.count), _cell(found.same), kappa if found.count >= REPEATS else "too few"])
     return lines
 
 
@@ -586,74 +596,108 @@ def _habits(score: _Score) -> Iterator[dict[str, Any]]:
     rows = counted(score.rows)
     if score.study.task == "prefer":
         yield _columns(score, rows)
-    lines: list[list[Any]] = []
+    sessions = {}
     for reader in score.readers:
         own = [row for row in rows if row.reader == reader]
-        if len(own) < 2 * PARTS:
-            continue
-        parts = [list(part) for part in np.array_split(np.array(own, dtype=object), PARTS)]
-        counts = np.array(
-            [[sum(row.method == method for row in part) for method in score.methods] for part in parts]
-            if score.study.task == "prefer"
-            else [[sum(row.rating == value for row in part) for value in range(1, 6)] for part in parts]
-        )
-        used = counts[:, counts.sum(0) > 0]
-        p = float(stats.chi2_contingency(used).pvalue) if used.shape[1] > 1 else math.nan
-        if p < LEVEL:
+        if len(own) >= 2 * PARTS:
+            sessions[reader] = [list(part) for part in np.array_split(np.array(own, dtype=object), PARTS)]
+    if sessions:
+        yield _drift(score, sessions)
+
+
+def _drift(score: _Score, sessions: Mapping[str, Sequence[Sequence[Row]]]) -> dict[str, Any]:
+    found = [_chi_squared([list(_kinds(score, part).values()) for part in parts]) for parts in sessions.values()]
+    lines: list[list[Any]] = []
+    for (reader, parts), p in zip(sessions.items(), _holm(found), strict=True):
+        if _is_shown(p):
             score.cannot.append(
                 f"The choices of {reader} changed over the session (p = {_p(p)[0]}); the ratios mix both."
             )
         for at, part in enumerate(parts, 1):
-            seconds = float(np.median([row.seconds for row in part]))
-            shown = _drift_cells(score, part)
-            score.lines.append(
-                _Line("drift", reader, f"part {at} of {PARTS}", "", "median seconds", seconds, n=len(part))
-            )
-            for name, value in shown:
-                score.lines.append(_Line("drift", reader, f"part {at} of {PARTS}", name, "share", value, n=len(part)))
+            name, seconds = f"part {at} of {PARTS}", float(np.median([row.seconds for row in part]))
+            shares = {kind: count / len(part) for kind, count in _kinds(score, part).items()}
+            score.lines.append(_Line("drift", reader, name, "", "median seconds", seconds, p=p, n=len(part)))
+            for kind, value in shares.items():
+                score.lines.append(_Line("drift", reader, name, kind, "share", value, n=len(part)))
             named = [reader, f"{at} of {PARTS}", str(len(part)), f"{seconds:.1f}"]
-            lines.append([*named, *(f"{value:.3f}" for _, value in shown), _p(p) if at == 1 else ""])
-    if lines:
-        heads = [name for name, _ in _drift_cells(score, rows)]
-        yield {
-            "title": "Drift over the session",
-            "caption": "Choices in equal parts of each reader's session, the median time of a choice, and the shares; "
-            "p of equal shares in all parts (chi squared), by reader.",
-            "head": ["Reader", "Part", "Choices", "Seconds", *heads, "p"],
-            "rows": lines,
-        }
+            lines.append([*named, *(f"{value:.3f}" for value in shares.values()), _p(p) if at == 1 else ""])
+    return {
+        "title": "Drift over the session",
+        "caption": "Choices in equal parts of each reader's session, the median time of a choice, and the shares; "
+        f"p of equal shares in all parts by reader (chi squared, corrected by Holm for all readers; {FEW}).",
+        "head": ["Reader", "Part", "Choices", "Seconds", *_kinds(score, []), "p, Holm"],
+        "rows": lines,
+    }
 
 
-def _drift_cells(score: _Score, part: Sequence[Row]) -> list[tuple[str, float]]:
+def _kinds(score: _Score, part: Sequence[Row]) -> dict[str, int]:
+    """Return the choices of each method, or the ratings of each value."""
     if score.study.task == "prefer":
-        return [(method, sum(row.method == method for row in part) / len(part)) for method in score.methods]
-    return [(f"rating {value}", sum(row.rating == value for row in part) / len(part)) for value in range(1, 6)]
+        return {method: sum(row.method == method for row in part) for method in score.methods}
+    return {f"rating {value}": sum(row.rating == value for row in part) for value in range(1, 6)}
 
 
 def _columns(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
     count = len(score.methods)
+    seen = {
+        reader: np.bincount(np.array(own) - 1, minlength=count)
+        for reader in score.readers
+        if (own := [row.column for row in rows if row.reader == reader])
+    }
+    even = [
+        float(stats.chisquare(counts).pvalue) if counts.sum() >= LEAST_EXPECTED * count else None
+        for counts in seen.values()
+    ]
     lines = []
-    for reader in score.readers:
-        own = [row.column for row in rows if row.reader == reader]
-        if not own:
-            continue
-        seen = np.bincount(np.array(own) - 1, minlength=count)
-        p = float(stats.chisquare(seen).pvalue)
-        if p < LEVEL:
+    for (reader, counts), p in zip(seen.items(), _holm(even), strict=True):
+        if _is_shown(p):
             score.cannot.append(
                 f"{reader} prefers some columns (p = {_p(p)[0]}). Orders are balanced, so that no method gains by it, "
                 "but differences of methods look smaller than they are."
             )
-        for at, share in enumerate(seen / seen.sum(), 1):
-            score.lines.append(_Line("column", reader, f"column {at}", "", "share", float(share), n=len(own)))
-        lines.append([reader, *(f"{share:.3f}" for share in seen / seen.sum()), _p(p)])
+        shares = counts / counts.sum()
+        for at, share in enumerate(shares, 1):
+            score.lines.append(
+                _Line("column", reader, f"column {at}", "", "share", float(share), p=p, n=int(counts.sum()))
+            )
+        lines.append([reader, *(f"{share:.3f}" for share in shares), _p(p)])
     return {
         "title": "Columns",
         "caption": f"Share of choices by column, whatever the method; without a preference 1/{count} each. p of equal "
-        "shares (chi squared).",
-        "head": ["Reader", *(f"Column {at + 1}" for at in range(count)), "p"],
+        f"shares by reader (chi squared, corrected by Holm for all readers; {FEW}).",
+        "head": ["Reader", *(f"Column {at + 1}" for at in range(count)), "p, Holm"],
         "rows": lines,
     }
+
+
+def _chi_squared(counts: Sequence[Sequence[int]]) -> float | None:
+    """Return p of equal shares in all rows; None where counts are too small for it, by Cochran's rule."""
+    used = np.array(counts)
+    used = used[:, used.sum(0) > 0]
+    if used.shape[1] < 2:
+        return None
+    expected = stats.contingency.expected_freq(used)
+    if expected.min() < 1 or (expected < LEAST_EXPECTED).mean() > 0.2:
+        return None
+    return float(stats.chi2_contingency(used).pvalue)
+
+
+def _holm(values: Sequence[float | None]) -> list[float | None]:
+    """Return p values corrected for all of them; what was not tested stays None, and counts as a test."""
+    from statsmodels.stats.multitest import multipletests
+
+    if not values:
+        return []
+    found = multipletests([1.0 if value is None else value for value in values], method="holm")[1]
+    return [None if value is None else float(one) for value, one in zip(values, found, strict=True)]
+
+
+def _is_shown(p: float | None) -> bool:
+    return p is not None and p < LEVEL
+
+
+def _width(found: Estimate) -> float:
+    return math.inf if found.interval is None else found.interval[1] - found.interval[0]
 
 
 # ---------------------------------------------------------------- texts
