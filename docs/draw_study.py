@@ -28,7 +28,7 @@ from restorekit_study.store import Store
 from restorekit import Domain, write_image
 from restorekit.discovery import plugins
 
-SIDE, COUNT, QUERIES = 256, 44, 40
+SIDE, COUNT, QUERIES = 256, 33, 30
 IMAGES = Path(__file__).parent / "images"
 DESKTOP, TABLET = (1280, 800), (820, 1180)
 WIDTH = 900

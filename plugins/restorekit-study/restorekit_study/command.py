@@ -283,11 +283,20 @@ def plan(
     if task == "visible":
         _plan_areas(margin, difference, readers, planning.Power(power=power), pilot, key)
         return
+    _plan_ratios(margin, ratio, against, readers, spread, planning.Power(power=power))
+
+
+def _plan_ratios(margin: float, ratio: float, against: float | None, readers: int, spread: float, risks: Power) -> None:
+    """Print how many choices a study of preferences needs, for these readers and for readers like these."""
+    from restorekit_study import planning
+
     needed = planning.choices_for_margin(margin, ratio)
     typer.echo(f"{needed} choices give {ratio:g} +- {margin:g} (95 %) for these {readers} readers alone")
     if against is not None:
-        count = planning.choices_for_difference(ratio, against, planning.Power(power=power))
-        typer.echo(f"{count} choices show {ratio:g} against {against:g} with a power of {power:g} (level 0.05)")
+        count = planning.choices_for_difference(ratio, against, risks)
+        typer.echo(
+            f"{count} choices show {ratio:g} against {against:g} with a power of {risks.power:g} (level {risks.level:g})"
+        )
     reached = planning.random_reader_margin(readers, needed, ratio, spread)
     typer.echo(
         f"for readers like these: {readers} readers with {needed} choices in all give +- {reached:.3f}, if the ratio "
