@@ -126,7 +126,7 @@ def choose(folder: Path) -> None:
 
 def draw_score(browser: Browser, path: Path) -> None:
     """Draw the first tables of the page of scores."""
-    page = opened(browser, (1280, 1240))
+    page = opened(browser, (1280, 1180))
     page.goto(path.resolve().as_uri())
     shot(page, "study_score")
 
@@ -137,12 +137,12 @@ def opened(browser: Browser, size: tuple[int, int]) -> Page:
 
 
 def shot(page: Page, name: str) -> None:
-    """Draw what is seen of a page, at most WIDTH pixels wide and in 64 colours: small, and text stays sharp."""
+    """Draw what is seen of a page, at most WIDTH pixels wide and high, in 64 colours: small, and text stays sharp."""
     path = IMAGES / f"{name}.png"
     page.screenshot(path=path)
     with Image.open(path) as picture:
         small = picture.convert("RGB")
-        small.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
+        small.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
         small.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 

@@ -13,6 +13,7 @@ from restorekit import DataError, RecipeError
 
 if TYPE_CHECKING:
     from restorekit_study.files import Study
+    from restorekit_study.making import Made
     from restorekit_study.pictures import Box
     from restorekit_study.planning import Power
 
@@ -171,6 +172,7 @@ def make(
         typer.echo(f"class {label or 'unknown'}, quality {quality or 'unknown'}: {count} films")
     for reader, asked in made.study.queries.items():
         typer.echo(f"{reader}: {len(asked)} queries, {sum(query.practice for query in asked)} of them practice")
+    typer.echo(_planned(made))
     typer.echo(f"study: {out}\nkey: {made.key}\nnext: restorekit study serve {out}")
 
 
@@ -295,7 +297,8 @@ def _plan_ratios(margin: float, ratio: float, against: float | None, readers: in
     if against is not None:
         count = planning.choices_for_difference(ratio, against, risks)
         typer.echo(
-            f"{count} choices show {ratio:g} against {against:g} with a power of {risks.power:g} (level {risks.level:g})"
+            f"{count} choices show {ratio:g} against {against:g} with a power of {risks.power:g} "
+            f"(level {risks.level:g})"
         )
     reached = planning.random_reader_margin(readers, needed, ratio, spread)
     typer.echo(
@@ -383,6 +386,16 @@ def export(
         if offline:
             for path, size in write_offline(offline, study, found):
                 typer.echo(f"{path}: {size / 1e6:.1f} MB")
+
+
+def _planned(made: Made) -> str:
+    """Return whether the choices of a study can reach the margin that was asked for."""
+    study = made.study
+    what = "a selection ratio" if study.task == "prefer" else "a difference of areas, for readers like these,"
+    if not study.needed:
+        return f"{made.counted} choices will count; so few readers do not give {what} +- {study.margin:g}"
+    found = f"{made.counted} choices will count; {what} +- {study.margin:g} needs {study.needed}"
+    return found if made.counted >= study.needed else f"{found}: ask for more films or readers, or a wider --margin"
 
 
 def _key_of(study: Path) -> Path:

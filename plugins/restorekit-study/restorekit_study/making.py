@@ -71,6 +71,8 @@ class Made:
     tokens: Mapping[str, str]
     strata: Mapping[tuple[str, str], int]
     """Films by class and quality."""
+    counted: int
+    """Choices of all readers that will count: no practice, and of a film that comes twice the first."""
 
 
 def make(
@@ -126,7 +128,8 @@ def make(
         key_path.chmod(0o600)
         study.write(half)
         _write_tokens(half / "tokens.csv", tokens)
-    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)))
+    counted = sum(not query.practice and not query.repeats for query in sealed.values())
+    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)), counted)
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,8 @@ def _short(score: _Score, rows: Sequence[Row]) -> list[str]:
         done = sum(row.reader == reader for row in score.rows)
         if done < len(queries):
             found.append(f"{reader} made {done} of {len(queries)} choices.")
+    if len(score.rows) < sum(map(len, study.queries.values())):
+        found.append("The study is not finished: p values do not hold if this page decides when it ends.")
     return found
 
 

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import re
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -122,6 +124,17 @@ def test_export_writes_blind_choices_and_is_refused_without_an_option(example, r
     assert len(text.splitlines()) == 1 + 3 * 7
     assert not any(name in text for name in ("soft", "sharp", ".png"))
     assert run("export", one.folder, "--backup", tmp_path / "b.db").code == 2
+
+
+def test_other_computers_are_served_with_a_notice_that_nothing_is_encrypted(example):
+    one = example(queries=4)
+    call = [sys.executable, "-m", "restorekit", "study", "serve", str(one.folder), "--host", "0.0.0.0", "--port", "0"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        lines = list(iter(process.stdout.readline, "stop with Ctrl-C\n"))
+        process.terminate()
+    assert "NOT encrypted" in lines[0]
+    links = dict(re.findall(r"^(\w+): http://\S+/#token=(\S+)$", "".join(lines), re.MULTILINE))
+    assert links == one.tokens
 
 
 def test_export_and_backup_while_readers_choose_hold_whole_choices(example, run, tmp_path):
