@@ -531,8 +531,8 @@ def _agreement_tables(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]
             {
                 "title": "Agreement between readers",
                 "caption": "0 is what chance gives, 1 is perfect; 95 % intervals by the jackknife over films. Fleiss "
-                "(statsmodels) over films that all have seen, Krippendorff's alpha over films of two readers or more, "
-                f"Cohen (scikit-learn) for pairs; {score.scale} scale"
+                "over films that all have seen, Krippendorff's alpha over films of two readers or more, Cohen for "
+                f"pairs (statsmodels, krippendorff); {score.scale} scale"
                 + (", Cohen with quadratic weights, Fleiss without." if score.scale == "ordinal" else "."),
                 "head": ["Measure", *([] if score.study.task == "prefer" else ["Method"]), "Films", "Value"],
                 "rows": lines,

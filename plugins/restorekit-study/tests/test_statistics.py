@@ -10,7 +10,7 @@ from restorekit_study.mrmc import analyse, areas, from_areas
 from restorekit_study.preference import Sample, bradley_terry, fixed_readers, random_readers, wilson
 from restorekit_study.simulation import PreferenceModel, RatingModel
 from scipy import special, stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from restorekit import DataError, RecipeError
 
@@ -155,6 +155,15 @@ def test_kappas_of_two_readers_are_those_of_their_definitions():
     assert krippendorff_alpha(np.array([one, other]), "nominal") == pytest.approx(1 - (1 - scott) * (1 - 1 / 20))
 
 
+def test_weighted_kappa_counts_ratings_that_nobody_gave_in_the_distance_of_others():
+    one, other = np.array([1, 2, 5, 5, 2, 1, 5.0]), np.array([1, 5, 5, 2, 2, 2, 5.0])  # no 3 and no 4
+    apart = np.mean((one - other) ** 2)
+    by_chance = np.mean((one[:, None] - other[None, :]) ** 2)
+    assert cohen(one, other, "ordinal") == pytest.approx(1 - apart / by_chance)
+    expected = cohen_kappa_score(one, other, labels=[1, 2, 3, 4, 5], weights="quadratic")
+    assert cohen(one, other, "ordinal") == pytest.approx(expected)
+
+
 def test_agreement_needs_shared_films():
     nan = math.nan
     found = agreement(np.array([[0, 1, nan, nan], [nan, nan, 1, 0]]), np.arange(4), "nominal")
@@ -216,6 +225,10 @@ def coverage(model, readers, films, common, studies, rng):
                 errors.setdefault((name, at), []).append(one.value - value)
                 inside = one.interval is not None and one.interval[0] <= value <= one.interval[1]
                 held.setdefault((name, at), []).append(inside)
+        logs = np.log(pooled)
+        for at, (one, value) in enumerate(zip(bradley_terry(fixed)[0], logs - logs.mean(), strict=True)):
+            errors.setdefault(("strength", at), []).append(one.value - value)
+            held.setdefault(("strength", at), []).append(one.interval[0] <= value <= one.interval[1])
     return errors, held
 
 
