@@ -382,13 +382,13 @@ def _decimal(value: float) -> str:
 def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], intensity: Intensity) -> None:
     """Write the identity of the object, what it was derived from and how, and by which equipment."""
     by, new = str(intensity.details.get("derivation") or "restorekit"), arrays[0].shape[1:]
-    source = _source(str(data.SOPClassUID), str(data.SOPInstanceUID))
+    source, series = _source(str(data.SOPClassUID), str(data.SOPInstanceUID)), str(data.get("SeriesInstanceUID", ""))
     content = hashlib.sha256()
     for array in arrays:
         content.update(array.tobytes())
     data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, content.hexdigest())
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.SeriesInstanceUID = _new_uid(data.get("SeriesInstanceUID", ""), by)
+    data.SeriesInstanceUID = _new_uid(series, by)
     for name in ("ConcatenationUID", "SOPInstanceUIDOfConcatenationSource"):  # the parts of one stay together
         if data.get(name):
             setattr(data, name, _new_uid(data.get(name), by))
@@ -407,12 +407,12 @@ def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], i
     about.DerivationCodeSequence = [_code(SMOOTHING), *([_code(RESAMPLING)] if size else [])]
     data.update(about)
     data.SourceImageSequence = [source]
-    _derive_frames(data, about, source)
+    _derive_frames(data, about, source, series)
     data.SeriesDescription = _described(str(data.get("SeriesDescription") or ""))
     data.ContributingEquipmentSequence = [*data.get("ContributingEquipmentSequence", []), _equipment(by, now)]
 
 
-def _derive_frames(data: Dataset, about: Dataset, source: Dataset) -> None:
+def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) -> None:
     """Write into the functional groups of each frame that, how and from which frame it was derived."""
     shared, single = (tags.items(data, name) for name in FUNCTIONAL)
     for group in [*shared, *single]:
@@ -426,6 +426,13 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset) -> None:
         frame.ReferencedFrameNumber = at
         item.SourceImageSequence = [frame]
         group.DerivationImageSequence = [item]
+    if single:  # where an object refers to frames of others, it states once where these are
+        found, listed, study = Dataset(), Dataset(), Dataset()
+        found.ReferencedSOPClassUID = source.ReferencedSOPClassUID
+        found.ReferencedSOPInstanceUID = source.ReferencedSOPInstanceUID
+        listed.SeriesInstanceUID, listed.ReferencedSOPSequence = series, [found]
+        study.StudyInstanceUID, study.ReferencedSeriesSequence = data.get("StudyInstanceUID", ""), [listed]
+        data.SourceImageEvidenceSequence = [study]
 
 
 def _new_uid(old: object, *others: str) -> str:
