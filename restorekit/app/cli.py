@@ -350,6 +350,14 @@ def restore(
             rich_help_panel=FILES,
         ),
     ] = None,
+    anonymize: Annotated[
+        bool,
+        typer.Option(
+            "--anonymize",
+            help="Replace names, IDs, UIDs and dates of DICOM. Burned-in text and file names stay.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     measure: Annotated[
         bool,
         typer.Option(
@@ -416,6 +424,7 @@ def restore(
         strength=strength,
         keep_text=keep_text,
         measure=measure,
+        anonymize=anonymize,
         format=format,
         jobs=jobs,
         batch=batch,

@@ -23,6 +23,7 @@ from restorekit.io.filetypes import format_by_name
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import carried_over
 from restorekit.io.quiet import without_warnings
+from restorekit.restoring.anonymous import Anonymizer, anonymizer_for
 from restorekit.restoring.arguments import (
     ScaleMode,
     check_count,
@@ -113,11 +114,14 @@ class _Options:
     keep_text: bool
     unsuitable: Callable[[Path], str]
     measure: bool = False
+    anonymizer: Anonymizer | None = None
 
     def hashed(self, model: FileModel, range: tuple[float, float] | None) -> str:
         """Return a hash of the model and of every option that decides what a file becomes."""
         kept = (self.times, self.window, range, self.scale, self.any_scale, self.strength, self.keep_text)
         more = ["measured"] if self.measure else []  # the same file, but another row
+        if self.anonymizer is not None:
+            more.append(self.anonymizer.digest)
         return sha256(json.dumps([model.settings(), *kept, *more]).encode()).hexdigest()
 
 
@@ -183,6 +187,7 @@ def restore_files(
     strength: float = 1.0,
     keep_text: bool = False,
     measure: bool = False,
+    anonymize: bool = False,
     format: str | None = None,
     jobs: int | None = None,
     batch: int = 1,
@@ -215,6 +220,7 @@ def restore_files(
         strength: share of the change that is made, from 0 to 1; 0: every value stays as it was.
         keep_text: leave places with burned-in text as they were; see `text_boxes` for how they are found.
         measure: measure noise, blur, exposure and contrast before and after, for the table; it takes time.
+        anonymize: replace what names a patient in DICOM files; see docs/restore.md for what stays.
         format: "png", "tiff", "dicom", "nifti" or "npy"; None: that of the source. "dicom" is for DICOM sources only.
         jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4.
         batch: images of one size in one call of the networks. More than 1 may change results by rounding.
@@ -240,6 +246,7 @@ def restore_files(
         check_flag("keep_text", keep_text),
         unsuitable,
         check_flag("measure", measure),
+        anonymizer_for(as_path(folder, "folder")) if check_flag("anonymize", anonymize) else None,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
     threads = default_jobs() if jobs is None else jobs
@@ -338,6 +345,8 @@ class _Restoring:
                 raise DataError("holds frames, whose masks are not written; allowed: files of one image")
             return _OpenedFrames(frames, given, hashes, perf_counter() - began)
         image, intensity = model.format.read(job.path, range=known, dims=model.dims)
+        if options.anonymizer is not None and intensity.format != "DICOM":
+            raise DataError(f"anonymize: got {intensity.format or 'a file of a plugin'}; allowed: DICOM files")
         return self._opened(image, intensity, given, hashes, began)
 
     def _opened(
@@ -432,7 +441,8 @@ class _Restoring:
             f"{len(read.text)} places with text left as they were" if read.text else "",
         )
         about = "; ".join(filter(None, [self.model.about(image), *notes]))
-        described = replace(intensity, details={**intensity.details, "derivation": about})
+        details = {**intensity.details, "derivation": about, "finish": options.anonymizer}
+        described = replace(intensity, details=details)
         return _Finished(
             stored,
             _spaced(described, image, stored),

@@ -239,6 +239,8 @@ def write_derived(
     _space(data, old, first.shape[1:])
     _derive(data, arrays, old, intensity)
     _set_pixels(data, arrays, layout, layout.syntax)
+    if (finish := intensity.details.get("finish")) is not None:  # called with the whole object
+        finish(data)
     buffer = BytesIO()
     dcmwrite(buffer, data, enforce_file_format=True)
     stream.write(buffer.getbuffer())
