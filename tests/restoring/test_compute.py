@@ -69,6 +69,7 @@ def test_bf16_is_near_and_is_restored_again(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # a C++ compiler runs for minutes on a busy machine
 def test_compiled_gives_the_same_values_at_several_sizes(folder: Path) -> None:
     plain, compiled = load(folder, device="cpu"), load(folder, device="cpu", backend="compiled")
     assert plain.settings() != compiled.settings()
