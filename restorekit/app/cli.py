@@ -391,9 +391,7 @@ def restore(
     ] = "fp32",
     backend: Annotated[
         str,
-        typer.Option(
-            "--backend", metavar="torch|compiled", help="compiled: by torch.compile.", rich_help_panel=SPEED
-        ),
+        typer.Option("--backend", metavar="torch|compiled", help="compiled: by torch.compile.", rich_help_panel=SPEED),
     ] = "torch",
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored.
@@ -411,6 +409,8 @@ def restore(
     restorer = load(named, device=device, precision=precision, backend=backend)
     for line in restorer.compute.notes:
         screen.warn(line)
+    if anonymize:
+        screen.warn("anonymize: text in the pixels, file names and restored.csv stay as they are; check them")
     display = screen.Files()
     rows = restore_files(
         restorer,

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from restorekit.core.errors import DataError
@@ -52,7 +52,7 @@ FORGOTTEN = "X"
 
 
 class _Uids:
-    """Replaces UIDs of instances, by what PS3.5 B.2 makes of a UUID: those of the library have a root that is not allowed.
+    """Replaces UIDs of instances by what PS3.5 B.2 makes of a UUID: those of the library have a root that does not exist.
 
     UIDs of the standard, such as those of classes, name no instance and stay.
     """
@@ -100,7 +100,8 @@ class Anonymizer:
             raise DataError("anonymize: takes an extra; run: pip install 'restorekit[anonymize]'") from error
         self._library = Library(seed=key)
         self._library.add_element_handler(UnwantedElementsStripper(*REMOVED))
-        self._library.add_element_handler(_Uids(key))
+        uids: Any = _Uids(key)  # a handler by what it does: its base class can be imported here alone
+        self._library.add_element_handler(uids)
         self.digest = hashlib.sha256(f"anonymizer {key}".encode()).hexdigest()
         """By which a later call knows whether it has the same key; the key does not follow from it."""
 

@@ -26,11 +26,11 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return counting.most
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types here
     """Sees the result of every operation of torch."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 

@@ -726,7 +726,7 @@ def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -
     """Measure the most memory that one pass holds at once, in bytes for each position of the image."""
     side = -(-max(PROBE, net.generator.least) // net.generator.multiple) * net.generator.multiple
     image = torch.zeros(1, channels, *[side] * dims, device=device)
-    return peak_bytes(lambda: net.forward(image)) / side**dims
+    return peak_bytes(lambda: net.forward(image)) / float(side**dims)
 
 
 def _free_memory(device: torch.device) -> int:

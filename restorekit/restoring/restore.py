@@ -456,18 +456,18 @@ class _Restoring:
     def write(self, job: Job, read: _Read, found: tuple[_Made, float]) -> Row:
         """Write a restored image, or several frames, to where the table moves it from."""
         began, (made, spent) = perf_counter(), found
-        staged = self.table.stage(job.target)
-        mask = ""
+        staged, mask = self.table.stage(job.target), ""
+        done: FramesMade | _Finished
         if isinstance(read, _OpenedFrames):
             assert isinstance(made, FramesMade)
             read.frames.write(staged)
             intensity, notes, done = made.intensity, made.notes, made
         else:
             assert isinstance(made, Restored)
-            intensity, done = read.intensity, self._finished(read, made)
-            notes = [intensity.note, made.note, *done.notes]
-            self.model.format.write(staged, done.stored, done.intensity)
-            mask = self._write_mask(job, staged, made, _spaced(intensity, read.image, done.stored))
+            intensity, done = read.intensity, (finished := self._finished(read, made))
+            notes = [intensity.note, made.note, *finished.notes]
+            self.model.format.write(staged, finished.stored, finished.intensity)
+            mask = self._write_mask(job, staged, made, _spaced(intensity, read.image, finished.stored))
         digest = _hashed(self.model.format.files(staged))
         bits, into = not self.model.format.windows, _written_as(job.target, intensity)
         left_out = str(intensity.details.get("left_out", "")) if into is intensity else ""

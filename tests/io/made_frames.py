@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydicom import Dataset, FileMetaDataset, uid
 
 __all__ = ["enhanced", "plain"]
@@ -115,7 +114,11 @@ def enhanced(
         VolumeBasedCalculationTechnique="NONE",
         DimensionOrganizationSequence=[item(DimensionOrganizationUID=f"{UID}.5")],
         DimensionIndexSequence=[
-            item(DimensionOrganizationUID=f"{UID}.5", DimensionIndexPointer=0x00209057, FunctionalGroupPointer=0x00209111)
+            item(
+                DimensionOrganizationUID=f"{UID}.5",
+                DimensionIndexPointer=0x00209057,
+                FunctionalGroupPointer=0x00209111,
+            )
         ],
     ))  # fmt: skip
     anatomy = coded("T-D3000", "SRT", "Chest")
@@ -205,7 +208,9 @@ def _computed(data: Dataset, shared: Dataset) -> None:
         )
     ]
     shared.CTXRayDetailsSequence = [
-        item(KVP=120, FocalSpots=[1.0], FilterType="NONE", FilterMaterial="ALUMINUM", CalciumScoringMassFactorPatient=1.0)
+        item(
+            KVP=120, FocalSpots=[1.0], FilterType="NONE", FilterMaterial="ALUMINUM", CalciumScoringMassFactorPatient=1.0
+        )
     ]
 
 
@@ -280,7 +285,9 @@ def _magnetic(data: Dataset, shared: Dataset, common: dict[str, Any]) -> None:
         )
     ]
     shared.MRReceiveCoilSequence = [
-        item(ReceiveCoilName="BODY", ReceiveCoilManufacturerName="", ReceiveCoilType="BODY", QuadratureReceiveCoil="YES")
+        item(
+            ReceiveCoilName="BODY", ReceiveCoilManufacturerName="", ReceiveCoilType="BODY", QuadratureReceiveCoil="YES"
+        )
     ]
     shared.MRTransmitCoilSequence = [
         item(TransmitCoilName="BODY", TransmitCoilManufacturerName="", TransmitCoilType="BODY")

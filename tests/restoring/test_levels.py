@@ -13,7 +13,6 @@ from restorekit.restoring.levels import LEVELS, levels_of
 from restorekit.restoring.restore import restore_files
 
 
-
 def test_measures_are_those_of_both_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = np.clip(rng.normal(0, 0.1, (1, 64, 64)) + np.linspace(-0.5, 0.5, 64), -1, 1).astype(np.float32)

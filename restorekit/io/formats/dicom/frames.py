@@ -31,6 +31,7 @@ from restorekit.io.intensity import Stored
 
 __all__ = ["FramesOfFile", "has_frames"]
 
+
 def has_frames(path: Path) -> bool:
     """Return whether a file is an object of several frames, or of a class that may have them in functional groups.
 
@@ -108,7 +109,7 @@ def _require_written(data: Dataset, layout: Layout) -> None:
     if layout.rows * layout.columns * layout.samples * layout.allocated // 8 * layout.frames > MOST:
         raise DataError(f"promises {layout.frames} frames of more than {MOST:,} bytes; split it")
     if layout.gray and "RedPaletteColorLookupTableDescriptor" in data:
-        raise DataError("has colours for some of its gray values (a supplemental palette), which restoring would change")
+        raise DataError("has colours for some gray values (a supplemental palette), which restoring would change")
     groups = [group for name in FUNCTIONAL for group in tags.items(data, name)]
     for group in groups:
         for item in tags.items(group, "MRImageFrameTypeSequence"):

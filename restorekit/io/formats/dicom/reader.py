@@ -103,7 +103,7 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
         "source": str(path.absolute()),
         "frame": index,
     }
-    if private := sum(tag.is_private for tag in data.keys()):
+    if private := sum(tag.is_private for tag in list(data.keys())):
         details["left_out"] = f"{private} private elements are left out"
     details["bits"] = layout.stored
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it

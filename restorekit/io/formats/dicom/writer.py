@@ -85,9 +85,7 @@ FRAMED = ENHANCED | {
     uid.UltrasoundImageStorage,
 }
 """Those that may have several frames. The last two may not, by the standard; files of both exist."""
-SAME_SIZE = frozenset(
-    {uid.EnhancedXAImageStorage, uid.EnhancedXRFImageStorage, uid.EnhancedUSVolumeStorage}
-)
+SAME_SIZE = frozenset({uid.EnhancedXAImageStorage, uid.EnhancedXRFImageStorage, uid.EnhancedUSVolumeStorage})
 """Those whose frames stand in coordinates that more pixels would change in many places."""
 KEPT_SYNTAXES = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
 GONE = (
@@ -340,7 +338,10 @@ def _space(data: Dataset, old: Sequence[int], new: Sequence[int]) -> None:
     common = shared[0] if shared else Dataset()
     for group in [*single, *shared[:1]]:  # those of all frames last: they hold what the others need
         _take_away_places(group)
-        found = [_first(group, name) or _first(common, name) for name in ("PixelMeasuresSequence", "PlaneOrientationSequence")]
+        found = [
+            _first(group, name) or _first(common, name)
+            for name in ("PixelMeasuresSequence", "PlaneOrientationSequence")
+        ]
         _move(_first(group, "PlanePositionSequence"), *found, ratios)
     _move(data, data, data, ratios)
     for holder in [data, *(_first(group, "PixelMeasuresSequence") for group in [*single, *shared[:1]])]:
@@ -438,7 +439,7 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) 
 
 
 def _new_uid(old: object, *others: str) -> str:
-    return uid.generate_uid(entropy_srcs=[str(old), *others])
+    return str(uid.generate_uid(entropy_srcs=[str(old), *others]))
 
 
 def _described(before: str) -> str:
