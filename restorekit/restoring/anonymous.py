@@ -52,7 +52,7 @@ FORGOTTEN = "X"
 
 
 class _Uids:
-    """Replaces UIDs of instances by what PS3.5 B.2 makes of a UUID: those of the library have a root that does not exist.
+    """Replaces UIDs of instances as PS3.5 B.2 derives one from a UUID: those of the library have a root that is none.
 
     UIDs of the standard, such as those of classes, name no instance and stay.
     """

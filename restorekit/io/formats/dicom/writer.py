@@ -338,11 +338,11 @@ def _space(data: Dataset, old: Sequence[int], new: Sequence[int]) -> None:
     common = shared[0] if shared else Dataset()
     for group in [*single, *shared[:1]]:  # those of all frames last: they hold what the others need
         _take_away_places(group)
-        found = [
+        measures, turn = (
             _first(group, name) or _first(common, name)
             for name in ("PixelMeasuresSequence", "PlaneOrientationSequence")
-        ]
-        _move(_first(group, "PlanePositionSequence"), *found, ratios)
+        )
+        _move(_first(group, "PlanePositionSequence"), measures, turn, ratios)
     _move(data, data, data, ratios)
     for holder in [data, *(_first(group, "PixelMeasuresSequence") for group in [*single, *shared[:1]])]:
         _narrow(holder, ratios)
