@@ -350,6 +350,22 @@ def restore(
             rich_help_panel=FILES,
         ),
     ] = None,
+    anonymize: Annotated[
+        bool,
+        typer.Option(
+            "--anonymize",
+            help="Replace names, IDs, UIDs and dates of DICOM. Burned-in text and file names stay.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Noise, blur, exposure and contrast before and after, in restored.csv.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, help="Threads that read and write; default: by cores.", rich_help_panel=SPEED),
@@ -363,6 +379,20 @@ def restore(
             "--window", min=1, help="Side of overlapping windows, for images beyond memory.", rich_help_panel=SPEED
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.", rich_help_panel=SPEED),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", metavar="fp32|bf16", help="bf16: faster on some processors.", rich_help_panel=SPEED
+        ),
+    ] = "fp32",
+    backend: Annotated[
+        str,
+        typer.Option("--backend", metavar="torch|compiled", help="compiled: by torch.compile.", rich_help_panel=SPEED),
+    ] = "torch",
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored.
 
@@ -375,7 +405,12 @@ def restore(
     from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is reported
-    restorer = load(model or _default_model([*map(Path, inputs)], out))
+    named = model or _default_model([*map(Path, inputs)], out)
+    restorer = load(named, device=device, precision=precision, backend=backend)
+    for line in restorer.compute.notes:
+        screen.warn(line)
+    if anonymize:
+        screen.warn("anonymize: text in the pixels, file names and restored.csv stay as they are; check them")
     display = screen.Files()
     rows = restore_files(
         restorer,
@@ -388,6 +423,8 @@ def restore(
         any_scale=any_scale,
         strength=strength,
         keep_text=keep_text,
+        measure=measure,
+        anonymize=anonymize,
         format=format,
         jobs=jobs,
         batch=batch,

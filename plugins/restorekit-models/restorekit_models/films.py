@@ -46,7 +46,7 @@ class Films(Restorer):
 
     def __init__(self, name: str, networks: list[Generator], ranges: Ranges, side: int) -> None:
         self.name, self.ranges, self.side = name, ranges, side
-        self.networks = [one.eval().requires_grad_(False) for one in networks]
+        self.networks: list[Generator] = [one.eval().requires_grad_(False) for one in networks]
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the weights, by the position of their network."""
@@ -80,10 +80,11 @@ class Films(Restorer):
     def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
         """Return the restored images (B, C, H, W)."""
         size = list(image.shape[2:])
-        made = image.detach().float().cpu().flatten(0, 1)[:, None]
+        made = image.detach().float().flatten(0, 1)[:, None]
         for network in self.networks:
-            padded = nd.pad_to_multiple(made, network.multiple, network.least)
-            made = nd.crop(network(padded)[0], [0, 0], size)
+            place = next(network.parameters()).device
+            padded = nd.pad_to_multiple(made.to(place), network.multiple, network.least)
+            made = nd.crop(network(padded)[0].float(), [0, 0], size)
         return Output(made.view(image.shape).to(image.device))
 
 
