@@ -509,8 +509,10 @@ def _hash(restorer: Restorer) -> str:
     return hashed.hexdigest() if state else ""
 
 
-PART, RELEASED = "part:", "model:"
+PART, RELEASED, REVERSE = "part:", "model:", "reverse:"
 """What a model's name may begin with, where it could be a path as well."""
+FORTH, BACK = "ab.", "ba."
+"""What the names of the weights of each direction begin with: from degraded to good images, and the way back."""
 MODELS = "restorekit-models"
 """The plugin whose restorers are the released models."""
 
@@ -527,7 +529,8 @@ def load(
     Args:
         model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
             "part:tv" is the part even where a path is called so; "part:{name: tv, weight: 0.1}" has options, as
-            in a recipe. "model:film_base" is the released model of restorekit-models.
+            in a recipe. "model:film_base" is the released model of restorekit-models. "reverse:runs/mine-1" is what a
+            run with a cycle learned in the other direction: it makes degraded images of good ones, in one pass.
         device: where its networks compute: "cpu" or "cuda"; None: a GPU, if there is one.
         precision: "fp32"; or "bf16", which is faster where the processor has it, and less exact.
         backend: "torch"; or "compiled": networks go through torch.compile, for many images of few sizes.
@@ -557,6 +560,8 @@ def _found(path: Path, name: str, compute: Compute) -> Model:
         if given not in released:
             raise RecipeError(f"{name}: {unknown('released model', given, released)}")
         return _part(given, compute)
+    if name.startswith(REVERSE):
+        return _run(as_path(name.removeprefix(REVERSE), "model"), compute, BACK)
     if path.exists():
         return _run(path, compute)
     known = plugins.load().parts.names("restorer")
@@ -624,13 +629,15 @@ class _Repeated(Restorer):
         return output
 
 
-def _run(folder: Path, compute: Compute) -> Model:
-    """Return the model of a run folder or a checkpoint; only the weights that restore are read."""
+def _run(folder: Path, compute: Compute, way: str = FORTH) -> Model:
+    """Return the model of a run folder or a checkpoint; only the weights of that way are read."""
     checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
     state = read_state(checkpoint)
     spec = recipe.resolved(state["recipe"], str(checkpoint), plugins.load())
     parts = plugins.load().parts
     domains = {name: Domain.of(fields) for name, fields in state["domains"].items()}
+    if way == BACK:
+        domains = {"a": domains["b"], "b": domains["a"]}
     domain = domains["a"]
     format = _declared(spec.data.a.spec, "format")
     files: Format = (
@@ -639,6 +646,8 @@ def _run(folder: Path, compute: Compute) -> Model:
         else parts.resolve("format", format)()
     )
     if isinstance(spec, RestorerRecipe):
+        if way == BACK:
+            raise CheckpointError(f"{folder}: has no reverse direction: it is of a restorer, not of a cycle")
         part: Restorer = spec.part(parts, "restorer")(domain)
         load_restorer(part, read_tensors(checkpoint, state, ("restorer",)), checkpoint)
 
@@ -647,10 +656,12 @@ def _run(folder: Path, compute: Compute) -> Model:
 
         scale = TrainedScale.of(state, spec.data.size) if part.trained else None
     else:
-        net = _translator(spec, parts, domains, checkpoint, state)
+        net = _translator(spec, parts, domains, checkpoint, state, way)
+
+        usual = 1 if way == BACK else spec.evaluate.times
 
         def made(domain: Domain, times: int | None) -> Restorer:
-            return TrainedRestorer(net, spec.evaluate.times if times is None else times)
+            return TrainedRestorer(net, usual if times is None else times)
 
         scale = TrainedScale.of(state, spec.data.size) if made(domain, None).trained else None
     kept = {"data": spec.data.a.spec, "times": spec.evaluate.times}
@@ -660,13 +671,22 @@ def _run(folder: Path, compute: Compute) -> Model:
 
 
 def _translator(
-    spec: Recipe, parts: Parts, domains: Mapping[str, Domain], checkpoint: Path, state: Mapping[str, Any]
+    spec: Recipe,
+    parts: Parts,
+    domains: Mapping[str, Domain],
+    checkpoint: Path,
+    state: Mapping[str, Any],
+    way: str,
 ) -> Translator:
-    """Return the restoring translator of a checkpoint, with averaged weights if there are any, in evaluation mode."""
+    """Return a translator of a checkpoint, with averaged weights if there are any, in evaluation mode."""
     net = build_translator(spec, parts, domains)
     kept = "average" if "average.safetensors" in state["files"] else "nets"
-    tensors = read_tensors(checkpoint, state, (kept,), prefix="ab.")[kept]
-    load_nets(Nets(net), tensors, checkpoint)
+    tensors = read_tensors(checkpoint, state, (kept,), prefix=way)[kept]
+    if not tensors:
+        raise CheckpointError(
+            f"{checkpoint}: has no reverse direction: nets.one_way, or no loss that needs the way back"
+        )
+    load_nets(Nets(net), {FORTH + name.removeprefix(way): value for name, value in tensors.items()}, checkpoint)
     return net.eval()
 
 

@@ -116,6 +116,23 @@ def test_restoring_is_what_the_nets_say(saved: Build) -> None:
     np.testing.assert_array_equal(again.image, found.image)
 
 
+def test_reverse_is_what_the_cycle_learned_in_the_other_direction(saved: Build) -> None:
+    run = saved(losses=["lsgan", "cycle"], evaluate__times=3)
+    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert run.nets.ba is not None
+    with torch.no_grad():
+        expected = run.nets.ba.eval()(image).image[0]
+    made = load(f"reverse:{run.folder}").restored(image[0].numpy()).image
+    torch.testing.assert_close(torch.from_numpy(made), expected)
+
+
+def test_reverse_of_a_run_without_a_cycle_is_refused(saved: Build) -> None:
+    with pytest.raises(CheckpointError):
+        load(f"reverse:{saved(nets__one_way=True).folder}")
+    with pytest.raises(CheckpointError):
+        load("reverse:no/such/run")
+
+
 def test_times_defaults_to_the_recipes(restorer: Load) -> None:
     made = restorer(nets__generator=SCALE, evaluate={"times": 3})
     image = torch.full((1, 4, 4), 0.8)
