@@ -95,6 +95,19 @@ ABLATIONS = {
     },
 }
 """Networks that differ in one thing, by the file and the names of `compare_draws.py`."""
+FIRST = {
+    "films_test_nlm": "non-local means",
+    "films_test_tv08": "total variation, weight 0.08",
+    "films_test_r2cgan": "R2C-GAN, three passes",
+    "films_test_film_base": "`film_base`",
+}
+JOINT = {
+    "paired": "pairs alone",
+    "real": "and real films, adversarial",
+    "task": "and their class",
+    "r2cgan": "R2C-GAN, 1,500 steps",
+    "classifier": "ResNet-10 on the degraded films",
+}
 UNSEEN = {
     "salt_pepper": "salt and pepper",
     "quantised": "few gray levels",
@@ -135,6 +148,8 @@ def pages() -> dict[Path, str]:
         "film-denoising": film_denoising,
         "film-unseen": film_unseen,
         "film-ablation": film_ablation,
+        "film-first": film_first,
+        "film-joint": film_joint,
     }
     for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
@@ -476,6 +491,38 @@ def film_ablation(of: str) -> str:
         rows.append([label, bracketed(scores["gain_psnr_aligned"], 2), each, *less])
     head = ["", "gain, aligned PSNR, dB", "of each seed", "the first is ahead by, dB", "aligned SSIM"]
     return table(head, rows)
+
+
+def film_first(of: str) -> str:
+    """Return the scores of methods on the draws that all have, as `compare_draws.py --shared` wrote them."""
+    found = json.loads((FILM_RESULTS / f"films_test_{of}.json").read_text("utf-8"))
+    rows = []
+    for name, label in FIRST.items():
+        scores, harm = found["scores"][name], found["harm"][name]
+        harmed = bracketed({end: 100 * value for end, value in harm["share"].items()}, 1, " %")
+        digits = [bracketed(scores[score], d) for score, d in FILM_SCORES.items()]
+        if not rows:
+            rows.append(["input", *(bracketed(scores[f"input_{score}"], d) for score, d in FILM_SCORES.items()), "", ""])
+        rows.append([label, *digits, harmed, f"{harm['worst']['gain']:.2f}"])
+    return table(["", "PSNR, dB", "aligned PSNR, dB", "aligned SSIM", "tone error", "harmed", "worst, dB"], rows)
+
+
+def film_joint() -> str:
+    """Return what the arms of the joint recipe gain on films with a known truth, and how they classify real ones."""
+    found = json.loads((FILM_RESULTS / "joint.json").read_text("utf-8"))
+    classes = json.loads((FILM_RESULTS / "joint_classes.json").read_text("utf-8"))
+    rows = []
+    for name, label in JOINT.items():
+        gains, harm = ["", ""], ""
+        if name in found["scores"]:
+            gains = [bracketed(found["scores"][name][f"gain_{score}"], 2) for score in ("psnr", "psnr_aligned")]
+            share = {end: 100 * value for end, value in found["harm"][name]["share"].items()}
+            harm = bracketed(share, 1, " %")
+        runs = [one for one in classes.get(name, []) if "f1" in one]
+        f1 = ", ".join(f"{one['f1']['value']:.3f}" for one in runs)
+        auroc = ", ".join(f"{one['auroc']['value']:.3f}" for one in runs)
+        rows.append([label, *gains, harm, f1, auroc])
+    return table(["", "gain, PSNR, dB", "aligned PSNR, dB", "harmed", "F1 of each seed", "AUROC of each seed"], rows)
 
 
 def film_unseen(model: str) -> str:
