@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from math import ceil, log2
 from pathlib import Path
@@ -32,11 +34,10 @@ from restorekit.restoring.arguments import (
     check_strength,
     check_times,
     check_window,
-    default_jobs,
 )
 from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
+from restorekit.restoring.engine import Call, Engine, Kept, Local, Stages, Task
 from restorekit.restoring.masks import write_mask
-from restorekit.restoring.pipeline import Pipeline
 from restorekit.restoring.plan import Job, jobs_of, line_of, same_file
 from restorekit.restoring.table import HASHES, MASK, TABLE, Table, opened
 from restorekit.restoring.text import Box, text_boxes, with_kept
@@ -126,14 +127,6 @@ class _Opened:
     seconds: float
 
 
-def _alike(read: _Opened) -> object:
-    return read.prepared.alike
-
-
-class _Kept(Exception):
-    """A file that an earlier call restored in the same way."""
-
-
 def restore_files(
     model: FileModel,
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -149,6 +142,7 @@ def restore_files(
     format: str | None = None,
     jobs: int | None = None,
     batch: int = 1,
+    engine: Engine | None = None,
     unsuitable: Callable[[Path], str] = lambda path: "",
     report: Callable[[str], None] = lambda line: None,
     planned: Callable[[int], None] = lambda count: None,
@@ -178,8 +172,10 @@ def restore_files(
         strength: share of the change that is made, from 0 to 1; 0: every value stays as it was.
         keep_text: leave places with burned-in text as they were; see `text_boxes` for how they are found.
         format: "png", "tiff", "dicom", "nifti" or "npy"; None: that of the source. "dicom" is for DICOM sources only.
-        jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4.
+        jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4. With
+            another engine: in each of its processes.
         batch: images of one size in one call of the networks. More than 1 may change results by rounding.
+        engine: where files are restored, and in which order; None: in threads of this process, in that of the inputs.
         unsuitable: called with each file; returns why the model must not restore it, empty if it may.
         report: called with a line for each thing that concerns the whole call, such as how many files were left out.
         planned: called with the number of files, before the first is restored.
@@ -203,10 +199,12 @@ def restore_files(
         unsuitable,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
-    threads = default_jobs() if jobs is None else jobs
-    size = check_count("jobs", threads), check_count("batch", batch)
+    size = None if jobs is None else check_count("jobs", jobs), check_count("batch", batch)
     kept = check_format(format, own=isinstance(model.format, ImageFiles))
-    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, kept, size, (report, planned))
+    if engine is not None and not isinstance(engine, Engine):
+        raise DataError(f"engine: got {type(engine).__name__}; allowed: an Engine of restorekit.restoring.engine")
+    where, out = engine or Local(), as_path(folder, "folder")
+    return _restore_all(model, _paths(inputs), out, options, kept, size, where, (report, planned))
 
 
 def _paths(inputs: object) -> list[Path]:
@@ -226,7 +224,8 @@ def _restore_all(
     folder: Path,
     options: _Options,
     as_format: str | None,
-    size: tuple[int, int],
+    size: tuple[int | None, int],
+    engine: Engine,
     calls: tuple[Callable[[str], None], Callable[[int], None]],
 ) -> Iterator[Row]:
     report, planned = calls
@@ -239,17 +238,23 @@ def _restore_all(
             report(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
         jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
         planned(len(jobs))
-        restoring = _Restoring(model, options, table)
-        pipeline = Pipeline(
-            restoring.read,
-            lambda read: read.prepared.alike,
-            restoring.run,
-            restoring.write,
-            jobs=size[0],
-            batch=size[1],
-        )
-        for job, made in pipeline.over(jobs):
-            yield restoring.recorded(job, made)
+        call = Call(model, partial(_Restoring, options=options), table, *size, report)
+        tasks = (_task(job, table) for job in jobs)
+        recording = _Recording(model, table)
+        with closing(engine.over(tasks, call)) as results:  # before the table: nobody writes any more
+            for task, made in results:
+                yield recording.recorded(task.job, made)
+
+
+def _task(job: Job, table: Table) -> Task:
+    """Return a file to restore, with what the table knows of its place."""
+    try:
+        clash = "" if job.error else _clash(job, table)
+    except STOPPING:
+        raise
+    except BaseException as error:  # a hostile name costs its own file
+        clash = line_of(job.path, job.shown, error)
+    return Task(job, clash, table.done(job.target))
 
 
 def _columns(model: FileModel, table: Path) -> list[str]:
@@ -269,30 +274,30 @@ def _columns(model: FileModel, table: Path) -> list[str]:
     return [*COLUMNS, *([MASK] if model.masks else model.columns)]
 
 
-class _Restoring:
+class _Restoring(Stages):
     """The stages of one call."""
 
-    def __init__(self, model: FileModel, options: _Options, table: Table) -> None:
-        self.model, self.options, self.table = model, options, table
+    def __init__(self, model: FileModel, options: _Options) -> None:
+        self.model, self.options = model, options
         self._settings = options.hashed(model, options.range)
 
     @without_warnings()
-    def read(self, job: Job) -> _Opened:
+    def read(self, task: Task) -> _Opened:
         """Read a file and measure it.
 
         Raises:
-            _Kept: if an earlier call restored it in the same way.
+            Kept: if an earlier call restored it in the same way.
             DataError: if it cannot be restored.
         """
-        began, model, options = perf_counter(), self.model, self.options
-        error = job.error or options.unsuitable(job.path) or _clash(job, self.table)
+        began, model, options, job = perf_counter(), self.model, self.options, task.job
+        error = job.error or options.unsuitable(job.path) or task.clash
         if error:
             raise DataError(error)
         given = options.range or job.range
         settings = self._settings if given == options.range else options.hashed(model, given)
         hashes = _hashed(model.format.files(job.path)), settings
-        if self._is_done(job, hashes):
-            raise _Kept
+        if self._is_done(task, hashes):
+            raise Kept
         known = given or model.range
         image, intensity = model.format.read(job.path, range=known, dims=model.dims)
         if given is None and known is not None:
@@ -306,9 +311,13 @@ class _Restoring:
         text = tuple(text_boxes(image)) if options.keep_text else ()
         return _Opened(image, intensity, prepared, text, hashes, perf_counter() - began)
 
-    def _is_done(self, job: Job, hashes: tuple[str, str]) -> bool:
+    def alike(self, read: _Opened) -> object:
+        """Return what is equal for images that may share a batch."""
+        return read.prepared.alike
+
+    def _is_done(self, task: Task, hashes: tuple[str, str]) -> bool:
         """True if the file was restored from the same bytes by the same settings, and the result is as it was."""
-        known = self.table.done(job.target)
+        job, known = task.job, task.known
         return (
             known is not None
             and known[1:3] == hashes
@@ -324,9 +333,9 @@ class _Restoring:
         return [(one, (perf_counter() - began) / len(batch)) for one in made]
 
     @without_warnings()
-    def write(self, job: Job, read: _Opened, found: tuple[Restored, float]) -> Row:
-        """Write a restored image to where the table moves it from."""
-        began, options, (made, spent) = perf_counter(), self.options, found
+    def write(self, task: Task, read: _Opened, found: tuple[Restored, float], place: Path) -> Row:
+        """Write a restored image, and its mask beside it."""
+        began, options, job, (made, spent) = perf_counter(), self.options, task.job, found
         image, intensity = read.image, read.intensity
         stored, before = _as_stored(made.image, intensity), _as_stored(image, intensity)
         if before.shape != stored.shape:
@@ -340,16 +349,15 @@ class _Restoring:
             f"{len(read.text)} places with text left as they were" if read.text else "",
         ]
         about = "; ".join(filter(None, [self.model.about(image), *notes]))
-        staged = self.table.stage(job.target)
         written = replace(intensity, details={**intensity.details, "derivation": about})
-        self.model.format.write(staged, stored, _spaced(written, image, stored))
-        digest = _hashed(self.model.format.files(staged))
+        self.model.format.write(place, stored, _spaced(written, image, stored))
+        digest = _hashed(self.model.format.files(place))
         mask = ""
         if made.mask is not None:
             if job.mask is None:
                 what = type(self.model).__name__
                 raise PluginError(f"{what}: got a mask; allowed: where `masks` is True and `dims` is known")
-            write_mask(staged.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
+            write_mask(place.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
             mask = str(job.mask)
         bits = not self.model.format.windows
         return Row(
@@ -369,9 +377,16 @@ class _Restoring:
             hashes=(*read.hashes, digest),
         )
 
+
+class _Recording:
+    """What is done with the results of one call: files come to their places, rows into the table."""
+
+    def __init__(self, model: FileModel, table: Table) -> None:
+        self.model, self.table = model, table
+
     def recorded(self, job: Job, made: Row | BaseException) -> Row:
         """Bring a restored file to its place and add its row, or the row of its error."""
-        if isinstance(made, _Kept):
+        if isinstance(made, Kept):
             return Row(job.shown, str(job.target), "", 0.0, None, None, skipped=True)
         if isinstance(made, Row):
             try:

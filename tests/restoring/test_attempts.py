@@ -1,0 +1,86 @@
+"""Results of several attempts: one is there, whole, and everybody is given its row; and engines in any order."""
+
+import csv
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from restorekit import DataError, write_image
+from restorekit.restoring.attempts import Attempt
+from restorekit.restoring.engine import Call, Engine, Local, Results, named
+from restorekit.restoring.model import load
+from restorekit.restoring.restore import Row, restore_files
+
+ROW = Row("a.png", "out/sub/a.png", "", 0.5, {"yes": 1 / 3}, None, hashes=("1", "2", "3"))
+
+
+def attempt(home: Path, content: str = "whole") -> Attempt:
+    made = Attempt(home / "hidden", home / "out" / "sub" / "a.png", home / "out")
+    made.place.write_text(content)
+    return made
+
+
+def test_of_many_attempts_at_once_one_stays_and_all_have_its_row(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    attempts = [(attempt(tmp_path, str(i)), replace(ROW, seconds=float(i))) for i in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        settled = [future.result() for future in [pool.submit(one.settled, row) for one, row in attempts]]
+    row, name = settled[0]
+    assert all(other == (row, name) for other in settled)
+    assert [path.name for path in (tmp_path / "hidden").iterdir()] == [name]
+    assert (tmp_path / "hidden" / name / "files" / "sub" / "a.png").read_text() == f"{row.seconds:.0f}"
+    assert row.prediction == {"yes": 1 / 3}
+
+
+@pytest.mark.parametrize("hashes", [("other", "2", "3"), ("1", "other", "3")])
+def test_another_source_or_other_settings_are_another_result(tmp_path: Path, hashes: tuple[str, str, str]) -> None:
+    (tmp_path / "hidden").mkdir()
+    names = {attempt(tmp_path).settled(row)[1] for row in (ROW, replace(ROW, hashes=hashes))}
+    assert len(names) == 2
+
+
+def test_after_the_end_of_the_call_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    late = attempt(tmp_path)
+    shutil.rmtree(tmp_path / "hidden")
+    with pytest.raises(OSError, match="hidden"):
+        late.settled(ROW)
+    with pytest.raises(OSError, match="hidden"):
+        attempt(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Backwards(Engine):
+    """Takes all tasks first, and the last of them first."""
+
+    def over(self, tasks: Any, call: Call) -> Results:
+        yield from Local().over(iter([*tasks][::-1]), call)
+
+
+def test_an_engine_may_do_files_in_any_order(tmp_path: Path) -> None:
+    for i in range(3):
+        write_image(tmp_path / "in" / f"{i}.png", np.full((1, 8, 8), i / 4))
+    model = load("part:median")
+    rows = list(restore_files(model, tmp_path / "in", tmp_path / "out", engine=Backwards()))
+    assert [Path(row.file).name for row in rows] == ["2.png", "1.png", "0.png"]
+    assert all(row.skipped for row in restore_files(model, tmp_path / "in", tmp_path / "out"))
+    with (tmp_path / "out" / "restored.csv").open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"name": "dask"}, "engine: got 'dask'; allowed: 'local' or 'ray'"),
+        ({"name": "local", "address": "auto"}, "address: got 'auto' with the engine 'local'"),
+        ({"name": "local", "workers": 2}, "workers: got 2 with the engine 'local'"),
+    ],
+)
+def test_wrong_engines_are_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        named(load=lambda: load("part:median"), **options)
