@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock, current_thread, main_thread
@@ -295,7 +296,7 @@ class _Pool:
             max_task_retries=0,  # by the pool, which knows what a file did before
             scheduling_strategy="SPREAD",
         )
-        self._start = lambda: _Hired(actor.remote(order))
+        self._start: Callable[[], Any] = partial(actor.remote, order)
         self._workers: list[_Hired] = []
         self._calls: dict[Any, tuple[_Hired, list[_Try]]] = {}
         """What is in work, by Ray's reference; of a worker that is being started, no task."""
@@ -333,7 +334,7 @@ class _Pool:
 
     def _hire(self) -> None:
         while len(self._workers) < self._most and self._losses <= DEATHS * (self._most + 1):
-            worker = self._start()
+            worker = _Hired(self._start())
             self._workers.append(worker)
             self._calls[worker.handle.open.remote()] = worker, []
 

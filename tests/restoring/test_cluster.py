@@ -228,6 +228,7 @@ def test_a_stopped_command_leaves_no_process_and_goes_on(tmp_path: Path, stop: s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # a shell's job may ignore it
     )
     while len(table(out)) < 30:
         assert process.poll() is None, process.communicate()
