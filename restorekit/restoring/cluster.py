@@ -98,6 +98,11 @@ class RayEngine(Engine):
 def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     """Connect to a cluster, or start one on this machine, unless this process is connected."""
     if ray.is_initialized():
+        known = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", known):
+            raise DataError(
+                f"address: got {address!r}, and this process is connected to {known}; allowed: that, or None"
+            )
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # names of files and models concern nobody else

@@ -1,20 +1,14 @@
-"""Results of several attempts: one is there, whole, and everybody is given its row; and engines in any order."""
+"""Results of several attempts: one is there, whole, and everybody is given its row."""
 
-import csv
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from restorekit import DataError, write_image
 from restorekit.restoring.attempts import Attempt
-from restorekit.restoring.engine import Call, Engine, Local, Results, named
-from restorekit.restoring.model import load
-from restorekit.restoring.restore import Row, restore_files
+from restorekit.restoring.restore import Row
 
 ROW = Row("a.png", "out/sub/a.png", "", 0.5, {"yes": 1 / 3}, None, hashes=("1", "2", "3"))
 
@@ -53,34 +47,3 @@ def test_after_the_end_of_the_call_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="hidden"):
         attempt(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-class Backwards(Engine):
-    """Takes all tasks first, and the last of them first."""
-
-    def over(self, tasks: Any, call: Call) -> Results:
-        yield from Local().over(iter([*tasks][::-1]), call)
-
-
-def test_an_engine_may_do_files_in_any_order(tmp_path: Path) -> None:
-    for i in range(3):
-        write_image(tmp_path / "in" / f"{i}.png", np.full((1, 8, 8), i / 4))
-    model = load("part:median")
-    rows = list(restore_files(model, tmp_path / "in", tmp_path / "out", engine=Backwards()))
-    assert [Path(row.file).name for row in rows] == ["2.png", "1.png", "0.png"]
-    assert all(row.skipped for row in restore_files(model, tmp_path / "in", tmp_path / "out"))
-    with (tmp_path / "out" / "restored.csv").open(newline="") as stream:
-        assert len(list(csv.DictReader(stream))) == 3
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"name": "dask"}, "engine: got 'dask'; allowed: 'local' or 'ray'"),
-        ({"name": "local", "address": "auto"}, "address: got 'auto' with the engine 'local'"),
-        ({"name": "local", "workers": 2}, "workers: got 2 with the engine 'local'"),
-    ],
-)
-def test_wrong_engines_are_refused(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(DataError, match=text):
-        named(load=lambda: load("part:median"), **options)

@@ -3,15 +3,13 @@
 import csv
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 from zipfile import ZipFile
 
@@ -164,7 +162,10 @@ class Deadly(Restorer):
         return Output(image)
 
 
-def deadly() -> Model:
+def deadly(loads: Path | None = None) -> Model:
+    if loads is not None:
+        with loads.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
     return Model(
         lambda *_: Deadly(), domain=None, data=None, scale=None, format=ImageFiles(), name="deadly", spec="deadly"
     )
@@ -177,7 +178,7 @@ def test_a_file_over_which_workers_end_gets_an_error_and_the_others_are_done(tmp
     Image.new("L", (16, 16), 255).save(home / "0002.png")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
-        where = named("ray", deadly, workers=1)
+        where = named("ray", partial(deadly, tmp_path / "loads"), workers=1)
         rows = list(restore_files(deadly(), home, tmp_path / "out", engine=where))
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
@@ -185,6 +186,8 @@ def test_a_file_over_which_workers_end_gets_an_error_and_the_others_are_done(tmp
     assert Path(bad.file).name == "0002.png"
     assert "3 workers ended while restoring it" in bad.error
     assert len(rows) == len(table(tmp_path / "out")) == 6
+    loads = (tmp_path / "loads").read_text().split()
+    assert len(set(loads)) == len(loads) >= 3, "each worker loads once"
 
 
 @pytest.mark.full
@@ -214,6 +217,9 @@ def test_workers_that_load_another_model_are_refused(tmp_path: Path, cluster: An
     other = engine("part:{name: median, size: 5}")
     with pytest.raises(DataError, match="loads another model"):
         list(restore_files(load(MEDIAN), pictures(tmp_path / "in", 2), tmp_path / "out", engine=other))
+    elsewhere = engine(address="127.0.0.1:1")
+    with pytest.raises(DataError, match=r"^address: got '127.0.0.1:1', and this process is connected to"):
+        list(restore_files(load(MEDIAN), tmp_path / "in", tmp_path / "out", engine=elsewhere))
 
 
 @pytest.mark.full
@@ -246,34 +252,3 @@ def test_a_stopped_command_leaves_no_process_and_goes_on(tmp_path: Path, stop: s
     assert f"{done} skipped" in ended.stdout
     assert sorted(path.name for path in out.iterdir()) == [*(f"{i:04d}.png" for i in range(400)), "restored.csv"]
     assert len(table(out)) == 400
-
-
-def closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@pytest.mark.parametrize("kind", ["closed", "silent", "another", "form", "scheme"])
-def test_an_address_without_a_cluster_is_an_error_within_seconds(tmp_path: Path, kind: str) -> None:
-    server = socket.create_server(("127.0.0.1", 0))
-    if kind == "another":
-        threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")).start()
-    port = server.getsockname()[1] if kind in ("silent", "another") else closed_port()
-    address = {"form": "somewhere", "scheme": f"ray://127.0.0.1:{port}"}.get(kind, f"127.0.0.1:{port}")
-    home, began = pictures(tmp_path / "in", 1), monotonic()
-    rows = restore_files(load(MEDIAN), home, tmp_path / "out", engine=engine(address=address))
-    with server, pytest.raises(DataError, match=r"^address: got"):
-        next(rows)
-    assert monotonic() - began < 60
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_ray_the_error_names_what_to_install(tmp_path: Path) -> None:
-    home = pictures(tmp_path / "in", 1)
-    code = "import sys; sys.modules['ray'] = None; from restorekit.app.cli import main; main()"  # as if not installed
-    call = [sys.executable, "-c", code, "restore", str(home), "-o", str(tmp_path / "out"), "-m", MEDIAN]
-    done = subprocess.run([*call, "--engine", "ray"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "pip install 'restorekit[ray]'" in line
