@@ -19,6 +19,7 @@ from .core.events import StepDone as StepDone
 from .core.events import Stepped as Stepped
 from .core.formats import Depths as Depths
 from .core.formats import Format as Format
+from .core.formats import Frames as Frames
 from .core.formats import Intensity as Intensity
 from .core.nd import MakeLayer as MakeLayer
 from .core.parts import Factory as Factory

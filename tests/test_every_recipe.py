@@ -41,6 +41,13 @@ SMALL = {
         'data.a.datasets.1.test={"118e06": [[5, 5.1]], "118e_6": [[5, 5.1]]}',
         'data.b.train={"100": [[0, 0.2]], "118e24": [[0, 0.2]]}',
     ],
+    "restore_ecg": [
+        "data.batch=2",
+        'data.a.datasets.0.dataset.train={"100": [[0, 0.2]], "118e24": [[0, 0.2]]}',
+        'data.a.datasets.0.dataset.val={"100": [[28, 28.1]]}',
+        'data.a.datasets.1.test={"118e06": [[5, 5.1]], "118e_6": [[5, 5.1]]}',
+        "train.schedule.warmup=0",
+    ],
     "quickstart_ecg": ["train.schedule.warmup=0"],
     "quickstart_paired": [
         "data.size=[32, 32]",
@@ -313,7 +320,7 @@ def test_trains_two_steps(
         sets.append(f"data.root={published}")
     elif path.stem.startswith(("restore_xray", "denoise_", "own_films")):
         sets.append(f"data.root={request.getfixturevalue('films')}")
-    elif path.stem == "r2cgan_ecg":
+    elif path.stem in ("r2cgan_ecg", "restore_ecg"):
         sets.append(f"data.root={request.getfixturevalue('stressed')}")
     run = build.build(recipe.load(path, known, sets=sets, variant=variant), known, tmp_path / "run")
     run.begin("test")

@@ -352,6 +352,22 @@ def restore(
             rich_help_panel=FILES,
         ),
     ] = None,
+    anonymize: Annotated[
+        bool,
+        typer.Option(
+            "--anonymize",
+            help="Replace names, IDs, UIDs and dates of DICOM. Burned-in text and file names stay.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Noise, blur, exposure and contrast before and after, in restored.csv.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, help="Threads that read and write; default: by cores.", rich_help_panel=SPEED),
@@ -365,6 +381,20 @@ def restore(
             "--window", min=1, help="Side of overlapping windows, for images beyond memory.", rich_help_panel=SPEED
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.", rich_help_panel=SPEED),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", metavar="fp32|bf16", help="bf16: faster on some processors.", rich_help_panel=SPEED
+        ),
+    ] = "fp32",
+    backend: Annotated[
+        str,
+        typer.Option("--backend", metavar="torch|compiled", help="compiled: by torch.compile.", rich_help_panel=SPEED),
+    ] = "torch",
     engine: Annotated[
         str,
         typer.Option(
@@ -403,8 +433,14 @@ def restore(
 
     commands.known()  # so that a slow import is reported
     name = model or _default_model([*map(Path, inputs)], out)
-    where = engines.named(engine, partial(load, anywhere(name)), address=address, workers=workers)
-    restorer = load(name)
+    make = partial(load, device=device, precision=precision, backend=backend)
+    there = partial(make, anywhere(name))
+    where = engines.named(engine, there, address=address, workers=workers, gpu=device != "cpu")
+    restorer = make(name)
+    for line in restorer.compute.notes:
+        screen.warn(line)
+    if anonymize:
+        screen.warn("anonymize: text in the pixels, file names and restored.csv stay as they are; check them")
     display = screen.Files()
     rows = restore_files(
         restorer,
@@ -417,6 +453,8 @@ def restore(
         any_scale=any_scale,
         strength=strength,
         keep_text=keep_text,
+        measure=measure,
+        anonymize=anonymize,
         format=format,
         jobs=jobs,
         batch=batch,

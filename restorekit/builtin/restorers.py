@@ -78,6 +78,7 @@ class _Several(Restorer):
         self.predicts = any(one.predicts for one in restorers)
         self.trained = any(one.trained for one in restorers)
         self.multiple = math.lcm(*(one.multiple for one in restorers))
+        self.networks = [network for one in restorers for network in one.networks]
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the states, by the position of their restorer."""

@@ -47,6 +47,7 @@ class OfRun(Restorer):
         self.inner, self.path = inner, path
         self.scale, self.multiple, self.least, self.halo = inner.scale, inner.multiple, inner.least, inner.halo
         self.translates, self.predicts, self.trained = inner.translates, inner.predicts, inner.trained
+        self.networks = inner.networks
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the digest of the run's weights, (32,) bytes."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Depths", "Format", "Intensity"]
+__all__ = ["Depths", "Format", "Frames", "Intensity"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,37 @@ class Depths:
         return f"16-bit files ({held}) are taken to hold {self.bits} bits: {ends}{dark}; {hint}"
 
 
+class Frames(ABC):
+    """The frames of one file: images that are restored one by one, and written together."""
+
+    count: int
+    """How many there are."""
+
+    @abstractmethod
+    def read(self, index: int) -> tuple[NDArray[np.float32], Intensity]:
+        """Read frame `index`, from 0, as `Format.read` reads an image.
+
+        Raises:
+            DataError: if it cannot be used; the message names the file.
+        """
+
+    @abstractmethod
+    def add(self, image: NDArray[np.float32], intensity: Intensity) -> None:
+        """Take what became of the next frame, (C, *S) in [-1, 1].
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write the file that holds all frames that were added; it appears whole or not at all.
+
+        Raises:
+            DataError: if a frame is missing, or it cannot be written.
+        """
+
+
 class Format(ABC):
     """A file format: finds files, reads one as an image, and writes a restored image the same way.
 
@@ -126,6 +157,19 @@ class Format(ABC):
         Raises:
             DataError: if it cannot be written so.
         """
+
+    def frames(self, path: Path, target: Path, *, range: Sequence[float] | None = None) -> Frames | None:
+        """Return the frames of a file that holds several images; None: it holds one, which `read` returns.
+
+        Args:
+            path: the file.
+            target: where the restored file goes; its suffix is that of its format.
+            range: as for `read`.
+
+        Raises:
+            DataError: if its frames cannot be restored, or not be written to `target`.
+        """
+        return None
 
     def files(self, path: Path) -> Sequence[Path]:
         """Return every file that holds the image `path`: it, and others beside it that it is made of.

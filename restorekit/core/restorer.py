@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restorekit.core.errors import CheckpointError
 from restorekit.core.types import Batch, Output
@@ -32,6 +32,9 @@ class Restorer(ABC):
     """False where it returns the images themselves, as of a classifier; reports then leave out restoring."""
     predicts: bool = False
     """True if its outputs have predictions of the images' targets."""
+    networks: Sequence[nn.Module] = ()
+    """The networks that images go through, on whatever device these are: a caller may move or compile them, and call
+    `restore` under autocast."""
     trained: bool = False
     """True if it holds trained networks, which are reliable at the scale of their training images alone."""
 

@@ -33,7 +33,7 @@ from restorekit.core.types import Domain, Translator
 from restorekit.discovery import plugins
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe, require_training
-from restorekit.runs.engine import Engine
+from restorekit.runs.engine import Engine, check_device
 from restorekit.runs.nets import build_nets
 from restorekit.runs.sizes import prediction_parameters, trainable
 
@@ -86,20 +86,6 @@ def peak_memory(call: Callable[[], object]) -> int:
 
 def _status(name: str) -> int:
     return 1024 * int(Path("/proc/self/status").read_text("utf-8").split(f"{name}:")[1].split()[0])
-
-
-def check_device(device: str | None) -> str:
-    """Return the device to measure on: the one that is asked for, else the GPU if there is one.
-
-    Raises:
-        RecipeError: if it is none of "cpu" and "cuda", or is not there.
-    """
-    there = torch.cuda.is_available()
-    if device not in (None, "cpu", "cuda"):
-        raise RecipeError(f"--device: takes cpu or cuda; got {device!r}")
-    if device == "cuda" and not there:
-        raise RecipeError("--device cuda: torch sees no GPU here; take --device cpu")
-    return device or ("cuda" if there else "cpu")
 
 
 def order(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from restorekit.core.errors import STOPPING, DataError, message_of, unknown
-from restorekit.core.formats import Format, Intensity
+from restorekit.core.formats import Format, Frames, Intensity
 from restorekit.io.derived import Derived
 from restorekit.io.files import replacing
 from restorekit.io.filetypes import (
@@ -189,11 +189,18 @@ def write_image(
         if format not in ("PNG", "TIFF"):
             raise DataError(f"{path}: a {format} file cannot state that it is derived; write PNG or TIFF")
         known = replace(known, details={**known.details, "derived": derived.text})
-    try:
+    with _naming_written(path, format):
         writer = _module(format)
         stored = getattr(writer, "to_stored", to_stored)(array, known)
         with replacing(path) as stream, without_warnings():
             writer.write(stream, stored, format, known)
+
+
+@contextmanager
+def _naming_written(path: Path, format: str) -> Iterator[None]:
+    """Turn any exception of writing into one line that names the file."""
+    try:
+        yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except OSError:  # of the disk, and names the file
@@ -258,19 +265,57 @@ class ImageFiles(Format):
         """
         with _naming(path):
             format, stored = _stored(Path(path), None, dims)
-            if range is None:
-                require_stated(stored)
-                if self.bits is None:
-                    require_depth(stored)
-            return to_unit(stored, format, range, beyond=self.beyond, bits=self.bits)
+            return self.mapped(stored, format, range)
+
+    def mapped(
+        self, stored: Stored, format: str, range: Sequence[float] | None
+    ) -> tuple[NDArray[np.float32], Intensity]:
+        """Map what a file stores, as `read` does."""
+        if range is None:
+            require_stated(stored)
+            if self.bits is None:
+                require_depth(stored)
+        return to_unit(stored, format, range, beyond=self.beyond, bits=self.bits)
 
     def write(self, path: Path, image: NDArray[np.float32], intensity: Intensity) -> None:
         """As `write_image` does."""
         write_image(path, image, intensity)
 
+    def frames(self, path: Path, target: Path, *, range: Sequence[float] | None = None) -> Frames | None:
+        """Return the frames of a DICOM object that has several, or functional groups; they become DICOM again."""
+        with _naming(path):
+            if format_by_content(path) != "DICOM" or not _module("DICOM").has_frames(path):
+                return None
+            found = _DicomFrames(self, path, range)
+            if format_by_name(target) != "DICOM":
+                raise DataError(f"holds {found.count} frames, which DICOM alone keeps together; leave out --format")
+            return found
+
     def restored_name(self, path: Path, name: Path) -> tuple[Path, str]:
         """As the function of that name does."""
         return restored_name(path, name)
+
+
+class _DicomFrames(Frames):
+    """The frames of a DICOM object."""
+
+    def __init__(self, files: ImageFiles, path: Path, range: Sequence[float] | None) -> None:
+        self._files, self._path, self._range = files, path, range
+        with without_warnings():
+            self._object = _module("DICOM").FramesOfFile(path)
+        self.count = self._object.count
+
+    def read(self, index: int) -> tuple[NDArray[np.float32], Intensity]:
+        with _naming(f"{self._path}, frame {index + 1}"), without_warnings():
+            return self._files.mapped(self._object.stored(index), "DICOM", self._range)
+
+    def add(self, image: NDArray[np.float32], intensity: Intensity) -> None:
+        with _naming_written(self._path, "DICOM"):
+            self._object.add(image, intensity)
+
+    def write(self, path: Path) -> None:
+        with _naming_written(path, "DICOM"), replacing(path) as stream, without_warnings():
+            self._object.write(stream)
 
 
 def _stored(path: Path, frame: int | None, dims: int | None) -> tuple[str, Stored]:

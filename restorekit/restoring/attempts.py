@@ -71,4 +71,4 @@ class Attempt:
 
 def _row(text: str) -> Row:
     fields = json.loads(text)
-    return Row(**{**fields, "hashes": tuple(fields["hashes"])})
+    return Row(**{**fields, "hashes": tuple(fields["hashes"]), "levels": tuple(fields["levels"])})

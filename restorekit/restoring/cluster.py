@@ -63,12 +63,18 @@ class RayEngine(Engine):
         address: HOST:PORT of a cluster's head, or "auto" for the one that runs on this machine; None: the one in
             RAY_ADDRESS, else a cluster is started on this machine for the call.
         workers: at most; None: as many as the cluster has GPUs, or else CPUs, as the call begins.
+        gpu: each takes a GPU, if the cluster has any; False: the model computes on CPUs.
     """
 
     def __init__(
-        self, load: Callable[[], FileModel], *, address: str | None = None, workers: int | None = None
+        self,
+        load: Callable[[], FileModel],
+        *,
+        address: str | None = None,
+        workers: int | None = None,
+        gpu: bool = True,
     ) -> None:
-        self._load, self._address = load, address
+        self._load, self._address, self._gpu = load, address, gpu
         self._workers = None if workers is None else check_count("workers", workers)
 
     def over(self, tasks: Iterator[Task], call: Call) -> Results:
@@ -79,7 +85,7 @@ class RayEngine(Engine):
         """
         with _connected(self._address, self._workers):
             has = ray.cluster_resources()
-            gpus = int(has.get("GPU", 0))
+            gpus = int(has.get("GPU", 0)) if self._gpu else 0
             most = self._workers or max(1, gpus or int(has.get("CPU", 1)))
             hidden = call.table.share()
             mark = hidden / f"shared-{uuid4().hex}"
@@ -212,7 +218,10 @@ class _Worker:
         try:
             model = order.load()
             if model.settings() != order.settings:
-                return node, "loads another model, or has another version of restorekit, than the calling process"
+                return node, (
+                    "loads another model, has another version of restorekit, or computes on another device, than the "
+                    "calling process; the device is that of --device"
+                )
             self._stages = order.stages(model)
         except STOPPING:
             raise

@@ -115,7 +115,12 @@ class Local(Engine):
 
 
 def named(
-    name: str, load: Callable[[], FileModel], *, address: str | None = None, workers: int | None = None
+    name: str,
+    load: Callable[[], FileModel],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    gpu: bool = True,
 ) -> Engine:
     """Return an engine by its name.
 
@@ -124,6 +129,7 @@ def named(
         load: makes the model in another process, as `functools.partial(restorekit.load, "part:tv")` does.
         address: of the cluster, HOST:PORT or "auto"; None: the one in RAY_ADDRESS, else one on this machine alone.
         workers: processes that restore, at most; None: as many as the cluster has GPUs, or else CPUs.
+        gpu: each takes a GPU, if the cluster has any; False: the model computes on CPUs.
 
     Raises:
         DataError: if the name is unknown, an option is not for it, or what it needs is not installed.
@@ -143,4 +149,4 @@ def named(
         raise DataError(
             "engine: got 'ray', which is not installed; run: pip install 'restorekit[ray]', here and on every node"
         ) from error
-    return RayEngine(load, address=address, workers=workers)
+    return RayEngine(load, address=address, workers=workers, gpu=gpu)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import Any
 
@@ -19,7 +18,6 @@ import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 import restorekit
 from restorekit.core import nd
@@ -44,11 +42,12 @@ from restorekit.restoring.arguments import (
     check_times,
     check_window,
 )
+from restorekit.restoring.compute import Compute
 from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
+from restorekit.restoring.memory import peak_bytes
 from restorekit.restoring.scale import TrainedScale, reduced, with_change
 from restorekit.restoring.windows import least_window, tiled, windowed
 from restorekit.runs.checkpoint import keep_of, kept_checkpoint, load_nets, read_state, read_tensors
-from restorekit.runs.engine import Engine
 from restorekit.runs.fitted import load_restorer
 from restorekit.runs.nets import build_translator
 from restorekit.runs.trained import TrainedRestorer
@@ -108,6 +107,7 @@ class Model(FileModel):
         format: how files are read and written.
         name: for people.
         spec: the part with its options, or what else than the weights decides a result.
+        compute: where and how its networks compute.
     """
 
     def __init__(
@@ -120,7 +120,9 @@ class Model(FileModel):
         format: Format,
         name: str,
         spec: object = None,
+        compute: Compute | None = None,
     ) -> None:
+        self.compute = Compute() if compute is None else compute
         self._make, self._spec, self._making = make, spec, RLock()
         self._domain, self._data = domain, data
         self.scale, self.format, self.name = scale, format, name
@@ -173,7 +175,9 @@ class Model(FileModel):
         if known is None:
             raise DataError(f"{self.name}: takes images of any domain; name it: restorer(domain)")
         with self._making:  # images are prepared by several threads, and a network is loaded once
-            return self._make(known, times)
+            made = self._make(known, times)
+            self.compute.take(made, self.name)
+            return made
 
     @cached_property
     def _hash(self) -> str:
@@ -182,6 +186,14 @@ class Model(FileModel):
             return _hash(self.restorer(Domain("a", 1, (64, 64))))
         except RestorekitError:  # it takes no such images
             return ""
+
+    @cached_property
+    def _computed(self) -> list[str]:
+        """How its networks compute, where that is not in float32 on the CPU, of a part for gray images."""
+        try:
+            return self.compute.settings(self.restorer(Domain("a", 1, (64, 64))))
+        except RestorekitError:
+            return []
 
     @property
     def translates(self) -> bool:
@@ -310,7 +322,8 @@ class Model(FileModel):
 
     def settings(self) -> str:
         """Return the part with its options, or the recipe's passes, the version of restorekit and a hash of weights."""
-        return json.dumps([restorekit.__version__, self._spec, self._hash], sort_keys=True, default=str)
+        known = [restorekit.__version__, self._spec, self._hash, *self._computed]
+        return json.dumps(known, sort_keys=True, default=str)
 
     def about(self, image: NDArray[np.float32]) -> str:
         """Return the name of the part or of the run's folder, and the first digits of the hash of its weights."""
@@ -356,6 +369,20 @@ class Model(FileModel):
         sizes = f"{'x'.join(map(str, small))} of {'x'.join(map(str, size))}"
         note = f"restored at the scale of training ({sizes}); native details are as they were"
         return reduced(image.float(), small, antialias=self._data is None or self._data.antialias), note
+
+    def check_compute(self) -> None:
+        """Load the networks, so that options that need them are refused before the first image.
+
+        Raises:
+            DataError: if there are none; of a part that takes no gray images of two sizes, this shows at the first.
+        """
+        restorer: Restorer | None = None
+        with self._making:
+            try:
+                restorer = self._make(self._domain or Domain("a", 1, (64, 64)), None)
+            except RestorekitError:
+                return
+        self.compute.take(restorer, self.name)
 
     def checked_arguments(self, *, times: object, window: object, scale: object, any_scale: object) -> dict[str, Any]:
         """Return the arguments of `restore` by name, checked.
@@ -427,13 +454,14 @@ class Model(FileModel):
 
         def once(piece: Tensor) -> Tensor:
             nonlocal pictures
-            output = restorer.restore(piece, summary)
+            with self.compute.running(restorer):
+                output = restorer.restore(piece, summary)
             pictures = output.image.shape[1]
             predictions.append(None if self.task.kind == "mask" else output.prediction)
             if not masks or output.prediction is None:
-                return output.image
+                return output.image.float()
             # Windows of masks are blended as those of images are.
-            return torch.cat([output.image, output.prediction.to(output.image)], 1)
+            return torch.cat([output.image.float(), output.prediction.to(output.image.device, torch.float32)], 1)
 
         shape, halo, note = tuple(image.shape[1:]), restorer.halo, ""
         least = None if halo is None or whole else least_window(halo, restorer.multiple)
@@ -487,36 +515,53 @@ MODELS = "restorekit-models"
 """The plugin whose restorers are the released models."""
 
 
-def load(model: str | os.PathLike[str]) -> Model:
+def load(
+    model: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    precision: str = "fp32",
+    backend: str = "torch",
+) -> Model:
     """Load a model: a run, or a restorer that needs none.
 
     Args:
         model: a run folder, or one of its checkpoints; else the name of a part of kind restorer, such as "tv".
             "part:tv" is the part even where a path is called so; "part:{name: tv, weight: 0.1}" has options, as
             in a recipe. "model:film_base" is the released model of restorekit-models.
+        device: where its networks compute: "cpu" or "cuda"; None: a GPU, if there is one.
+        precision: "fp32"; or "bf16", which is faster where the processor has it, and less exact.
+        backend: "torch"; or "compiled": networks go through torch.compile, for many images of few sizes.
 
     Raises:
-        DataError: if `model` is neither a path nor a text.
+        DataError: if `model` is neither a path nor a text, or an option is not allowed or needs a network that a part
+            does not have.
         CheckpointError: if there is no checkpoint, or it is damaged or of another version.
-        RecipeError: if there is no such path and no such part, or a plugin that the run needs is not installed.
+        RecipeError: if there is no such path and no such part, a plugin that the run needs is not installed, or the
+            device is not there.
     """
     path = as_path(model, "model")
-    name = str(model)
+    found = _found(path, str(model), Compute(device, precision, backend))
+    if (device, precision, backend) != (None, "fp32", "torch"):
+        found.check_compute()
+    return found
+
+
+def _found(path: Path, name: str, compute: Compute) -> Model:
     if name.startswith(PART):
         given = name.removeprefix(PART)
-        return _part(parse(given, name) if given.startswith("{") else given)
+        return _part(parse(given, name) if given.startswith("{") else given, compute)
     if name.startswith(RELEASED):
         given = name.removeprefix(RELEASED)
         ours = [plugin for plugin in plugins.load().found if plugin.name == MODELS]
         released = [part for plugin in ours for kind, part in plugin.parts if kind == "restorer"]
         if given not in released:
             raise RecipeError(f"{name}: {unknown('released model', given, released)}")
-        return _part(given)
+        return _part(given, compute)
     if path.exists():
-        return _run(path)
+        return _run(path, compute)
     known = plugins.load().parts.names("restorer")
     if name in known:
-        return _part(name)
+        return _part(name, compute)
     if len(path.parts) > 1:
         raise CheckpointError(f"{path}: is neither a run folder nor a checkpoint: there is no such folder")
     raise RecipeError(f"{name}: no such run folder, and {unknown('restorer', name, known)}")
@@ -527,7 +572,7 @@ def anywhere(model: str) -> str:
     return model if model.startswith((PART, RELEASED)) or not os.path.exists(model) else os.path.abspath(model)
 
 
-def _part(spec: Any) -> Model:
+def _part(spec: Any, compute: Compute) -> Model:
     """Return a model of a part, by its name or with options, made for images of each kind when they are met."""
     make = plugins.load().parts.resolve("restorer", spec)
     made: dict[tuple[int, int], Restorer] = {}
@@ -539,7 +584,7 @@ def _part(spec: Any) -> Model:
         return _Repeated(made[kind], 1 if times is None else times)
 
     name = f"{PART}{name_of(spec)}"
-    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=name, spec=spec)
+    return Model(of, domain=None, data=None, scale=None, format=ImageFiles(), name=name, spec=spec, compute=compute)
 
 
 class _Repeated(Restorer):
@@ -549,7 +594,7 @@ class _Repeated(Restorer):
         self.inner, self.times = restorer, times
         self.scale = restorer.scale**times
         self.multiple, self.least, self.translates = restorer.multiple, restorer.least, restorer.translates
-        self.predicts, self.trained = restorer.predicts, restorer.trained
+        self.predicts, self.trained, self.networks = restorer.predicts, restorer.trained, restorer.networks
         # Later passes would need the summary of what those before them make of the whole image.
         known = restorer.halo is not None and (times <= 1 or not restorer.summarises)
         self.halo = restorer.halo * times if known and restorer.halo is not None else None
@@ -584,7 +629,7 @@ class _Repeated(Restorer):
         return output
 
 
-def _run(folder: Path) -> Model:
+def _run(folder: Path, compute: Compute) -> Model:
     """Return the model of a run folder or a checkpoint; only the weights that restore are read."""
     checkpoint = folder if (folder / "state.json").is_file() else kept_checkpoint(folder, _keep(folder))
     state = read_state(checkpoint)
@@ -614,7 +659,9 @@ def _run(folder: Path) -> Model:
 
         scale = TrainedScale.of(state, spec.data.size) if made(domain, None).trained else None
     kept = {"data": spec.data.a.spec, "times": spec.evaluate.times}
-    return Model(made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder), spec=kept)
+    return Model(
+        made, domain=domain, data=spec.data, scale=scale, format=files, name=str(folder), spec=kept, compute=compute
+    )
 
 
 def _translator(
@@ -625,7 +672,7 @@ def _translator(
     kept = "average" if "average.safetensors" in state["files"] else "nets"
     tensors = read_tensors(checkpoint, state, (kept,), prefix="ab.")[kept]
     load_nets(Nets(net), tensors, checkpoint)
-    return net.to(Engine("fp32").device).eval()
+    return net.eval()
 
 
 def _keep(folder: Path) -> str:
@@ -681,29 +728,10 @@ def _values(array: NDArray[np.generic] | Tensor) -> NDArray[Any]:
 
 
 def _bytes_at(net: Translator, channels: int, dims: int, device: torch.device) -> float:
-    """Measure the most memory that one pass holds at once, in bytes for each position of the image.
-
-    On the CPU the measurement needs a temporary file; where none can be written, 0: memory is then not looked after.
-    """
+    """Measure the most memory that one pass holds at once, in bytes for each position of the image."""
     side = -(-max(PROBE, net.generator.least) // net.generator.multiple) * net.generator.multiple
-    image, count = torch.zeros(1, channels, *[side] * dims, device=device), float(side**dims)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        start = torch.cuda.memory_allocated(device)
-        net(image)
-        return float(torch.cuda.max_memory_allocated(device) - start) / count
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the user
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
-        net(image)
-    try:
-        with TemporaryDirectory() as folder:
-            trace = Path(folder) / "trace.json"
-            seen.export_chrome_trace(str(trace))
-            events = json.loads(trace.read_text("utf-8"))["traceEvents"]
-    except (OSError, ValueError):  # the disk of temporary files may be full, and that of restored files not
-        return 0.0
-    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-    return float(np.cumsum([size for _, size in memory]).max()) / count
+    image = torch.zeros(1, channels, *[side] * dims, device=device)
+    return peak_bytes(lambda: net.forward(image)) / float(side**dims)
 
 
 def _free_memory(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit.core.errors import STOPPING, DataError, PluginError
-from restorekit.core.formats import Intensity
+from restorekit.core.formats import Frames, Intensity
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
 from restorekit.io.images import ImageFiles
 from restorekit.io.intensity import carried_over
 from restorekit.io.quiet import without_warnings
+from restorekit.restoring.anonymous import Anonymizer, anonymizer_for
 from restorekit.restoring.arguments import (
     ScaleMode,
     check_count,
@@ -37,6 +39,8 @@ from restorekit.restoring.arguments import (
 )
 from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
 from restorekit.restoring.engine import Call, Engine, Kept, Local, Stages, Task
+from restorekit.restoring.frames import FramesMade
+from restorekit.restoring.levels import LEVELS, levels_of
 from restorekit.restoring.masks import write_mask
 from restorekit.restoring.plan import Job, jobs_of, line_of, same_file
 from restorekit.restoring.table import HASHES, MASK, TABLE, Table, opened
@@ -57,6 +61,7 @@ COLUMNS = (
     "scale",
     "change",
     *HASHES,
+    *LEVELS,
 )
 """Of restored.csv, before those of the prediction."""
 LATER = COLUMNS[6:]
@@ -95,6 +100,8 @@ class Row:
     """SHA-256 of the source, of model and options, and of the restored file; empty: it was not restored."""
     skipped: bool = False
     """An earlier call restored it in the same way; the table has its row."""
+    levels: tuple[float, ...] = ()
+    """The measures `LEVELS`, NaN where one is not defined; empty: nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,16 @@ class _Options:
     strength: float
     keep_text: bool
     unsuitable: Callable[[Path], str]
+    measure: bool = False
+    anonymizer: Anonymizer | None = None
 
     def hashed(self, model: FileModel, range: tuple[float, float] | None) -> str:
         """Return a hash of the model and of every option that decides what a file becomes."""
         kept = (self.times, self.window, range, self.scale, self.any_scale, self.strength, self.keep_text)
-        return sha256(json.dumps([model.settings(), *kept]).encode()).hexdigest()
+        more = ["measured"] if self.measure else []  # the same file, but another row
+        if self.anonymizer is not None:
+            more.append(self.anonymizer.digest)
+        return sha256(json.dumps([model.settings(), *kept, *more]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,33 @@ class _Opened:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _OpenedFrames:
+    """A file of frames, which are read as they are restored."""
+
+    frames: Frames
+    given: tuple[float, float] | None
+    """Black and white, where the call or a manifest states them."""
+    hashes: tuple[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What an image is stored as."""
+
+    stored: Image
+    intensity: Intensity
+    levels: tuple[float, ...]
+    notes: tuple[str, ...]
+    change: float
+    clipped: int
+
+
+_Read = _Opened | _OpenedFrames
+_Made = Restored | FramesMade
+
+
 def restore_files(
     model: FileModel,
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -139,6 +178,8 @@ def restore_files(
     any_scale: bool = False,
     strength: float = 1.0,
     keep_text: bool = False,
+    measure: bool = False,
+    anonymize: bool = False,
     format: str | None = None,
     jobs: int | None = None,
     batch: int = 1,
@@ -171,6 +212,8 @@ def restore_files(
         any_scale: restore also images that are much larger than the training images were.
         strength: share of the change that is made, from 0 to 1; 0: every value stays as it was.
         keep_text: leave places with burned-in text as they were; see `text_boxes` for how they are found.
+        measure: measure noise, blur, exposure and contrast before and after, for the table; it takes time.
+        anonymize: replace what names a patient in DICOM files; see docs/restore.md for what stays.
         format: "png", "tiff", "dicom", "nifti" or "npy"; None: that of the source. "dicom" is for DICOM sources only.
         jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4. With
             another engine: in each of its processes.
@@ -197,6 +240,8 @@ def restore_files(
         check_strength(strength),
         check_flag("keep_text", keep_text),
         unsuitable,
+        check_flag("measure", measure),
+        anonymizer_for(as_path(folder, "folder")) if check_flag("anonymize", anonymize) else None,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
     size = None if jobs is None else check_count("jobs", jobs), check_count("batch", batch)
@@ -238,7 +283,7 @@ def _restore_all(
             report(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
         jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
         planned(len(jobs))
-        call = Call(model, partial(_Restoring, options=options), table, *size, report)
+        call = Call(model, partial(_Restoring, options=options, batch=size[1]), table, *size, report)
         tasks = (_task(job, table) for job in jobs)
         recording = _Recording(model, table)
         with closing(engine.over(tasks, call)) as results:  # before the table: nobody writes any more
@@ -277,13 +322,13 @@ def _columns(model: FileModel, table: Path) -> list[str]:
 class _Restoring(Stages):
     """The stages of one call."""
 
-    def __init__(self, model: FileModel, options: _Options) -> None:
-        self.model, self.options = model, options
+    def __init__(self, model: FileModel, options: _Options, batch: int = 1) -> None:
+        self.model, self.options, self.batch = model, options, batch
         self._settings = options.hashed(model, options.range)
 
     @without_warnings()
-    def read(self, task: Task) -> _Opened:
-        """Read a file and measure it.
+    def read(self, task: Task) -> _Read:
+        """Read a file and measure it; of a file of frames, its header.
 
         Raises:
             Kept: if an earlier call restored it in the same way.
@@ -294,12 +339,30 @@ class _Restoring(Stages):
         if error:
             raise DataError(error)
         given = options.range or job.range
-        settings = self._settings if given == options.range else options.hashed(model, given)
-        hashes = _hashed(model.format.files(job.path)), settings
-        if self._is_done(task, hashes):
+        hashes = _hashed(model.format.files(job.path)), self._hash_of(options, given)
+        if self._is_done(task, hashes, given):
             raise Kept
         known = given or model.range
+        frames = model.format.frames(job.path, job.target, range=known)
+        if frames is not None:
+            if model.masks:
+                raise DataError("holds frames, whose masks are not written; allowed: files of one image")
+            return _OpenedFrames(frames, given, hashes, perf_counter() - began)
         image, intensity = model.format.read(job.path, range=known, dims=model.dims)
+        return self._opened(image, intensity, given, hashes, began)
+
+    def _opened(
+        self,
+        image: Image,
+        intensity: Intensity,
+        given: tuple[float, float] | None,
+        hashes: tuple[str, str],
+        began: float,
+    ) -> _Opened:
+        """Check an image that was read, and bring it to what the networks take."""
+        model, options, known = self.model, self.options, self.model.range
+        if options.anonymizer is not None and intensity.format != "DICOM":
+            raise DataError(f"anonymize: got {intensity.format or 'a file of a plugin'}; allowed: DICOM files")
         if given is None and known is not None:
             check_plausible(image, intensity)
             note = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares"
@@ -311,55 +374,110 @@ class _Restoring(Stages):
         text = tuple(text_boxes(image)) if options.keep_text else ()
         return _Opened(image, intensity, prepared, text, hashes, perf_counter() - began)
 
-    def alike(self, read: _Opened) -> object:
-        """Return what is equal for images that may share a batch."""
-        return read.prepared.alike
+    def alike(self, read: _Read) -> object:
+        """Return what is equal for images that may share a batch; a file of frames is alone."""
+        return object() if isinstance(read, _OpenedFrames) else read.prepared.alike
 
-    def _is_done(self, task: Task, hashes: tuple[str, str]) -> bool:
-        """True if the file was restored from the same bytes by the same settings, and the result is as it was."""
+    def _hash_of(self, options: _Options, given: tuple[float, float] | None) -> str:
+        same = options is self.options and given == options.range
+        return self._settings if same else options.hashed(self.model, given)
+
+    def _is_done(self, task: Task, hashes: tuple[str, str], given: tuple[float, float] | None) -> bool:
+        """True if the file was restored from the same bytes by the same settings, and the result is as it was.
+
+        What was measured beside is not restored again by a call that does not measure.
+        """
         job, known = task.job, task.known
+        if known is None or known[1] != hashes[0]:
+            return False
+        settings = {hashes[1]}
+        if not self.options.measure:
+            settings.add(self._hash_of(replace(self.options, measure=True), given))
         return (
-            known is not None
-            and known[1:3] == hashes
+            known[2] in settings
             and job.target.is_file()
             and (job.mask is None or job.mask.is_file())
             and known[3] == _hashed(self.model.format.files(job.target))
         )
 
-    def run(self, batch: list[_Opened]) -> list[tuple[Restored, float]]:
+    def run(self, batch: list[_Read]) -> list[tuple[_Made, float]]:
         """Restore images of one size, and return with each its share of the time."""
         began = perf_counter()
-        made = self.model.restored_batch([one.prepared for one in batch])
+        images = [one for one in batch if isinstance(one, _Opened)]
+        made: list[_Made] = [self._run_frames(one) for one in batch if isinstance(one, _OpenedFrames)]
+        made += self.model.restored_batch([one.prepared for one in images]) if images else []
         return [(one, (perf_counter() - began) / len(batch)) for one in made]
 
     @without_warnings()
-    def write(self, task: Task, read: _Opened, found: tuple[Restored, float], place: Path) -> Row:
-        """Write a restored image, and its mask beside it."""
-        began, options, job, (made, spent) = perf_counter(), self.options, task.job, found
-        image, intensity = read.image, read.intensity
+    def _run_frames(self, read: _OpenedFrames) -> FramesMade:
+        """Restore the frames of a file in their order; as floating point, memory holds those of one batch."""
+        made: FramesMade | None = None
+        count = read.frames.count
+        for first in builtins.range(0, count, self.batch):
+            opened = [
+                self._opened(*read.frames.read(at), read.given, read.hashes, 0.0)
+                for at in builtins.range(first, min(count, first + self.batch))
+            ]
+            for one, restored in zip(opened, self._restored_frames(opened), strict=True):
+                done = self._finished(one, restored)
+                read.frames.add(done.stored, done.intensity)
+                made = FramesMade(one.intensity) if made is None else made
+                notes = [one.intensity.note, restored.note, *done.notes]
+                made.add(done.change, done.clipped, restored.spread, done.levels, notes, restored.prediction)
+        assert made is not None
+        return made
+
+    def _restored_frames(self, opened: Sequence[_Opened]) -> list[Restored]:
+        """Restore frames in one call of the networks if they are alike, else each alone."""
+        if all(one.prepared.alike == opened[0].prepared.alike for one in opened):
+            return self.model.restored_batch([one.prepared for one in opened])
+        return [self.model.restored_batch([one.prepared])[0] for one in opened]
+
+    def _finished(self, read: _Opened, made: Restored) -> _Finished:
+        """Return what a restored image is stored as, and what it is beside the source."""
+        options, image, intensity = self.options, read.image, read.intensity
         stored, before = _as_stored(made.image, intensity), _as_stored(image, intensity)
+        source = before
         if before.shape != stored.shape:
             before = self.model.enlarged(before, stored.shape[1:])
         if options.strength < 1:
             stored = before + np.float32(options.strength) * (stored - before)
         if read.text:
             stored = with_kept(stored, before, read.text, image.shape[1:])
-        notes = [
+        notes = (
             f"blended with the source: strength {options.strength:g}" if options.strength < 1 else "",
             f"{len(read.text)} places with text left as they were" if read.text else "",
-        ]
+        )
         about = "; ".join(filter(None, [self.model.about(image), *notes]))
-        written = replace(intensity, details={**intensity.details, "derivation": about})
-        self.model.format.write(place, stored, _spaced(written, image, stored))
+        details = {**intensity.details, "derivation": about, "finish": options.anonymizer}
+        described = replace(intensity, details=details)
+        return _Finished(
+            stored,
+            _spaced(described, image, stored),
+            levels_of(source, stored) if options.measure else (),
+            notes,
+            change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
+            clipped=int((np.abs(stored) > 1).sum()),
+        )
+
+    @without_warnings()
+    def write(self, task: Task, read: _Read, found: tuple[_Made, float], place: Path) -> Row:
+        """Write a restored image, or several frames, and its mask beside it."""
+        began, job, (made, spent), mask = perf_counter(), task.job, found, ""
+        done: FramesMade | _Finished
+        if isinstance(read, _OpenedFrames):
+            assert isinstance(made, FramesMade)
+            read.frames.write(place)
+            intensity, notes, done = made.intensity, made.notes, made
+        else:
+            assert isinstance(made, Restored)
+            intensity, done = read.intensity, (finished := self._finished(read, made))
+            notes = [intensity.note, made.note, *finished.notes]
+            self.model.format.write(place, finished.stored, finished.intensity)
+            mask = self._write_mask(job, place, made, _spaced(intensity, read.image, finished.stored))
         digest = _hashed(self.model.format.files(place))
-        mask = ""
-        if made.mask is not None:
-            if job.mask is None:
-                what = type(self.model).__name__
-                raise PluginError(f"{what}: got a mask; allowed: where `masks` is True and `dims` is known")
-            write_mask(place.with_name(job.mask.name), made.mask, _spaced(intensity, image, stored))
-            mask = str(job.mask)
-        bits = not self.model.format.windows
+        bits, into = not self.model.format.windows, _written_as(job.target, intensity)
+        left_out = str(intensity.details.get("left_out", "")) if into is intensity else ""
         return Row(
             job.shown,
             str(job.target),
@@ -367,15 +485,26 @@ class _Restoring(Stages):
             read.seconds + spent + perf_counter() - began,
             made.prediction,
             made.spread,
-            "; ".join(filter(None, [job.note, intensity.note, made.note, *notes])),
+            "; ".join(filter(None, [job.note, *notes, left_out])),
             bits_read=_bits(intensity) if bits else None,
-            bits_written=_bits(_written_as(job.target, intensity)) if bits else None,
-            clipped=int((np.abs(stored) > 1).sum()),
-            scale=options.scale,
-            change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
+            bits_written=_bits(into) if bits else None,
+            clipped=done.clipped,
+            scale=self.options.scale,
+            change=done.change,
             mask=mask,
             hashes=(*read.hashes, digest),
+            levels=done.levels,
         )
+
+    def _write_mask(self, job: Job, place: Path, made: Restored, intensity: Intensity) -> str:
+        """Write the predicted mask beside a restored image, and return its place; empty: there is none."""
+        if made.mask is None:
+            return ""
+        if job.mask is None:
+            what = type(self.model).__name__
+            raise PluginError(f"{what}: got a mask; allowed: where `masks` is True and `dims` is known")
+        write_mask(place.with_name(job.mask.name), made.mask, intensity)
+        return str(job.mask)
 
 
 class _Recording:
@@ -487,6 +616,8 @@ def _cells(row: Row, model: FileModel) -> dict[str, str]:
         "scale": row.scale,
         "change": None if row.change is None else f"{row.change:.6f}",
         **dict(zip(HASHES, row.hashes, strict=True)),
+        **dict.fromkeys(LEVELS),
+        **{name: f"{level:.6g}" for name, level in zip(LEVELS, row.levels, strict=False) if level == level},
     }
     found = [f"{row.prediction[name]:.6f}" if row.prediction else "" for name in model.outputs] if model.columns else []
     cells |= dict(zip(model.columns, found, strict=True))

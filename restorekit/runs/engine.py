@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from restorekit.core.errors import RecipeError
 from restorekit.runs.processes import require_single_process
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "check_device"]
 
 
 class Engine:
@@ -24,12 +24,13 @@ class Engine:
     Args:
         precision: fp32, bf16, fp16 or auto.
         cpu: use the CPU though there is an accelerator.
+        option: how notes call the precision.
 
     Raises:
         RecipeError: if the precision is not for this device, or this process is one of several.
     """
 
-    def __init__(self, precision: str, *, cpu: bool = False) -> None:
+    def __init__(self, precision: str, *, cpu: bool = False, option: str = "train.precision") -> None:
         require_single_process()
         if torch.distributed.is_initialized() and (count := torch.distributed.get_world_size()) > 1:
             raise RecipeError(f"torch.distributed: restorekit works in one process; got {count}, allowed is 1")
@@ -40,11 +41,11 @@ class Engine:
         if precision == "auto":
             self.precision = "bf16" if capable else "fp32"
             why = "the processor has it" if capable else "the processor has no bf16 arithmetic"
-            self.notes.append(f"train.precision auto: {self.precision} ({why})")
+            self.notes.append(f"{option} auto: {self.precision} ({why})")
         else:
             self.precision = precision
             if precision == "bf16" and not capable:
-                self.notes.append("train.precision bf16: this processor only emulates it; expect it to be slow")
+                self.notes.append(f"{option} bf16: this processor only emulates it; expect it to be slow")
             if precision == "fp16" and self.device.type != "cuda":
                 raise RecipeError(f"fp16 needs a GPU, this is a {self.device.type}; use bf16, fp32 or auto")
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
@@ -90,6 +91,20 @@ class Engine:
     def device_name(self) -> str:
         """The name of the GPU or the processor."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor()
+
+
+def check_device(device: str | None) -> str:
+    """Return the device to compute on: the one that is asked for, else the GPU if there is one.
+
+    Raises:
+        RecipeError: if it is none of "cpu" and "cuda", or is not there.
+    """
+    there = torch.cuda.is_available()
+    if device not in (None, "cpu", "cuda"):
+        raise RecipeError(f"--device: takes cpu or cuda; got {device!r}")
+    if device == "cuda" and not there:
+        raise RecipeError("--device cuda: torch sees no GPU here; take --device cpu")
+    return device or ("cuda" if there else "cpu")
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -26,7 +26,7 @@ class TrainedRestorer(Restorer):
     def __init__(self, net: Translator, times: int = 1) -> None:
         generator = net.generator
         self.predicts, self.trained = net.head is not None, not generator.any_scale
-        self.net, self.times = net, times
+        self.net, self.times, self.networks = net, times, (net,)
         self.scale = generator.scale
         self.multiple, self.least = generator.multiple, generator.least
         self.translates = generator.translates

@@ -13,7 +13,8 @@ method trained with several seeds: its rows are pooled, and the mean of every se
   threshold as they are. `change` is the root mean square of the model's own change, a column that score_draws.py
   writes. --by names another column; with --lowest the films of its lowest values are restored.
 
-Tables of other films or draws, or whose inputs have other scores, are refused. So are two with the same name.
+Tables of other films or draws, or whose inputs have other scores, are refused. So are two with the same name. With
+--shared, films and draws that not every table has are left out.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ def matched(tables: Mapping[str, Rows]) -> dict[str, Rows]:
                 f"error: {name} and {first[0]} have other inputs: PSNR differs by {gap.max():.3g} dB, {where}"
             )
     return found
+
+
+def shared(tables: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Return the rows of films and draws that all tables have."""
+    common = set.intersection(*({(row["file"], row["draw"]) for row in rows} for rows in tables.values()))
+    return {name: [row for row in rows if (row["file"], row["draw"]) in common] for name, rows in tables.items()}
 
 
 def differences(first: Rows, other: Rows) -> dict[str, Estimate]:
@@ -215,6 +222,7 @@ def main() -> None:
     parser.add_argument("tables", type=Method.of, nargs="+", metavar="[NAME=]TABLE[,TABLE...]")
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--by", metavar="COLUMN", help="of the harm-coverage curve, instead of `change`")
+    parser.add_argument("--shared", action="store_true", help="compare the films and draws that all tables have")
     parser.add_argument("--lowest", action="store_true", help="restore the films of the lowest values of that column")
     asked = parser.parse_args()
     methods: list[Method] = asked.tables
@@ -226,7 +234,7 @@ def main() -> None:
         raise SystemExit("error: a table is named twice")
     first = next(iter(tables.values()))
     by = asked.by or (CHANGE if first and CHANGE in first[0] else None)
-    found = compared(tables, by, lowest=asked.lowest)
+    found = compared(shared(tables) if asked.shared else tables, by, lowest=asked.lowest)
     if asked.out is not None:
         write_text(asked.out, as_json(found))
     print(markdown(found), end="")

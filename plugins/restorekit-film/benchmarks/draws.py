@@ -90,9 +90,9 @@ def film(path: Path, size: tuple[int, int] | None) -> Tensor:
     return image if size is None else nd.resize(image[None], size)[0]
 
 
-def restored(model: Any, image: Tensor) -> Tensor:
+def restored(model: Any, image: Tensor, *, any_scale: bool = False) -> Tensor:
     """Return what a model of `restorekit.load` makes of (1, H, W) in [-1, 1]."""
-    return torch.from_numpy(model.restored(image.numpy()).image)
+    return torch.from_numpy(model.restored(image.numpy(), any_scale=any_scale).image)
 
 
 def unit(image: Tensor) -> Image:

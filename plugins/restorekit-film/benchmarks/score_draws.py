@@ -54,7 +54,7 @@ def score(asked: argparse.Namespace, done: Rows, add: Add) -> None:
             continue
         clean = film(asked.films / file, sized(asked))
         worse = degraded(clean, steps)
-        made = restored(model, worse)
+        made = restored(model, worse, any_scale=asked.any_scale)
         head = {"file": file, "draw": draw, "patient": known.get(file, file)}
         before = {f"input_{name}": value for name, value in scores(worse, clean).items()}
         change = float(np.sqrt(np.square(unit(made) - unit(worse)).mean()))
@@ -75,7 +75,9 @@ def summary(rows: Rows) -> dict[str, Any]:
 
 def main() -> None:
     """Score, then summarise."""
-    asked = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--any-scale", action="store_true", help="films of other sizes than the model was trained on")
+    asked = parser.parse_args()
     settings = {"model": asked.model, "draws": digest(asked.draws), "size": asked.size, "cap": CAP}
     resumed(asked.out, settings, COLUMNS, lambda done, add: score(asked, done, add), summary)
 

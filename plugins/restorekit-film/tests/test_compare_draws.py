@@ -141,3 +141,14 @@ def test_several_seeds_of_a_method_are_pooled_and_their_means_given(
     monkeypatch.setattr(sys, "argv", ["compare_draws", f"ours={ours}", write(tmp_path / "one.csv", rows())])
     with pytest.raises(SystemExit, match="films and draws"):
         script.main()
+
+
+def test_rows_that_not_every_table_has_are_left_out_if_asked(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, part = write(tmp_path / "a.csv", rows(more=0.75)), write(tmp_path / "b.csv", rows()[1:])
+    monkeypatch.setattr(sys, "argv", ["compare_draws", whole, part, "--shared", "-o", str(tmp_path / "out.json")])
+    script.main()
+    found = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert found["rows"] == len(GAINS) - 1
+    assert found["differences"]["b"]["psnr"]["mean"] == pytest.approx(0.75)

@@ -81,6 +81,9 @@ FILM_TONE = File("film_base_tone.safetensors", "d2dd9d1820a3311111e3770e54954f4e
 FILM_BASE_RANGES = File(
     "film_base_ranges.safetensors", "4cfa94461db7ce8564bcb8e89fa5462f7238863d9b95a87c303be2028c73bb36"
 )
+FILM_TINY_STRUCTURE = File(
+    "film_tiny_structure.safetensors", "1b30a8989e62e599506a1f56cbc87da0c2edacc94ccdec67698c65e52e5d8585"
+)
 PEDIATRIC_DENOISE = File(
     "pediatric_denoise.safetensors", "6884f1c7339e64826d7c56498d0bfa1a0a4067c38b2ec7f3192915a9503a2438"
 )
@@ -90,6 +93,13 @@ PEDIATRIC_DENOISE_RANGES = File(
 NIH = "NIH ChestX-ray14 (Wang et al., CVPR 2017, doi:10.1109/CVPR.2017.369; no restrictions on use, to be cited)"
 HANNOVER = "the Hannover COVID-19 image repository (Winther et al. 2020, doi:10.6084/m9.figshare.12275009; CC BY 3.0)"
 KERMANY = "the paediatric films of Kermany et al. 2018 (doi:10.17632/rscbjbr9sj; CC BY 4.0)"
+FILM_LIMITS = (
+    "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone.",
+    "Lines one pixel wide that are as faint as the noise are removed.",
+    "Under strong noise the film looks smoother than a good film.",
+    "Not scored: children, other parts of the body, other views, inverted films, films much larger than "
+    "1024 x 1024 pixels, whose noise is finer than what the networks were trained on.",
+)
 NOT_FOR = ("Diagnosis.", "Deciding that a finding is absent because the restored image does not show it.")
 
 MODELS: Mapping[str, Model] = {
@@ -105,13 +115,21 @@ MODELS: Mapping[str, Model] = {
             trained_on=f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}.",
             licence="Apache-2.0",
             pictures=NIH,
-            limits=(
-                "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone.",
-                "Lines one pixel wide that are as faint as the noise are removed.",
-                "Under strong noise the film looks smoother than a good film.",
-                "Not scored: children, other parts of the body, other views, inverted films, films much larger than "
-                "1024 x 1024 pixels, whose noise is finer than what the networks were trained on.",
-            ),
+            limits=FILM_LIMITS,
+            not_for=NOT_FOR,
+            recipe="score_films",
+        ),
+        Model(
+            name="film_tiny",
+            task="as film_base, with a fifth of its weights for structure: about twice as fast, a little worse",
+            modality="frontal chest radiographs of adults, CR and DX",
+            scale=1,
+            trained_at="1024 x 1024",
+            files=(FILM_TINY_STRUCTURE, FILM_TONE, FILM_BASE_RANGES),
+            trained_on=f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}.",
+            licence="Apache-2.0",
+            pictures=NIH,
+            limits=FILM_LIMITS,
             not_for=NOT_FOR,
             recipe="score_films",
         ),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restorekit import Domain, MakeLayer, RecipeError, nd
 
-__all__ = ["Residual", "Same", "Up", "check_size", "glorot", "norm"]
+__all__ = ["Enlarge", "Residual", "Same", "Up", "check_size", "glorot", "norm"]
 
 PLAIN: tuple[Any, ...] = (
     nn.Conv1d,
@@ -24,9 +25,9 @@ PLAIN: tuple[Any, ...] = (
 )
 
 
-def norm(dims: int, channels: int) -> nn.Module:
-    """Return the authors' instance norm: with scale and shift, epsilon 1e-3 (TensorFlow Addons' default)."""
-    return nd.norm(dims, channels, "instance", affine=True, eps=1e-3)
+def norm(dims: int, channels: int, kind: nd.NormKind = "instance") -> nn.Module:
+    """Return the authors' instance norm: with scale and shift, epsilon 1e-3 (TensorFlow Addons); or another."""
+    return nd.norm(dims, channels, kind, affine=True, eps=1e-3)
 
 
 def check_size(domain: Domain, name: str) -> None:
@@ -71,14 +72,31 @@ class Up(nn.Module):
         return nd.crop(self.layer(x), [0] * len(size), size)
 
 
+class Enlarge(nn.Module):
+    """Linear interpolation to twice the size, then a 3x3 layer: no pixel gets more terms than its neighbours."""
+
+    def __init__(self, make: MakeLayer, dims: int, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.mode = ("linear", "bilinear", "trilinear")[dims - 1]
+        self.layer = make(c_in, c_out, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, c_out, *2S) for (B, c_in, *S)."""
+        large = F.interpolate(x, scale_factor=2.0, mode=self.mode)
+        out: Tensor = self.layer(nd.pad(large, [(1, 1)] * (x.ndim - 2)))
+        return out
+
+
 class Residual(nn.Module):
     """The branch of a residual block: twice reflect pad 1, layer 3x3 without bias, norm; activation between them."""
 
-    def __init__(self, make: MakeLayer, dims: int, width: int, activation: nn.Module) -> None:
+    def __init__(
+        self, make: MakeLayer, dims: int, width: int, activation: nn.Module, kind: nd.NormKind = "instance"
+    ) -> None:
         super().__init__()
-        self.first, self.first_norm = make(width, width, 3, bias=False), norm(dims, width)
+        self.first, self.first_norm = make(width, width, 3, bias=False), norm(dims, width, kind)
         self.activation = activation
-        self.second, self.second_norm = make(width, width, 3, bias=False), norm(dims, width)
+        self.second, self.second_norm = make(width, width, 3, bias=False), norm(dims, width, kind)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the branch (B, width, *S) of (B, width, *S); the caller adds it."""

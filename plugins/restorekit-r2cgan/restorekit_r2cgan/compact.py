@@ -12,13 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from restorekit import Discriminator, Domain, Factory, Generator, conformance_case, nd
-from restorekit_r2cgan.blocks import Residual, Same, Up, check_size, glorot, norm
+from restorekit_r2cgan.blocks import Enlarge, Residual, Same, Up, check_size, glorot
+from restorekit_r2cgan.blocks import norm as norm_layer
 
 __all__ = ["CompactDiscriminator", "CompactGenerator", "discriminator", "generator"]
 
 Activation = Literal["tanh", "relu"]
 FeaturesAt = Literal["output", "sum"]
 Last = Literal["leaky", "none"]
+Upsample = Literal["transposed", "resize"]
 
 
 class CompactGenerator(Generator):
@@ -40,14 +42,20 @@ class CompactGenerator(Generator):
         width: int = 128,
         activation: Activation = "tanh",
         features_at: FeaturesAt = "output",
+        norm: nd.NormKind = "instance",
+        upsample: Upsample = "transposed",
     ) -> None:
         super().__init__()
         dims, make = source.dims, layer(source.dims)
         self.features, self.bounded, self.features_at = width, activation == "tanh", features_at
         self.down = Same(make, source.channels, width, 3, stride=2, bias=False)
-        self.down_norm = norm(dims, width)
-        self.block = Residual(make, dims, width, nn.Tanh() if self.bounded else nn.ReLU())
-        self.up = Up(make, width, target.channels, bias=True)
+        self.down_norm = norm_layer(dims, width, norm)
+        self.block = Residual(make, dims, width, nn.Tanh() if self.bounded else nn.ReLU(), norm)
+        self.up = (
+            Enlarge(make, dims, width, target.channels)
+            if upsample == "resize"
+            else Up(make, width, target.channels, bias=True)
+        )
         glorot(self)
 
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -77,7 +85,7 @@ class CompactDiscriminator(Discriminator):
             Same(make, domain.channels, 64, 4, stride=2, bias=True),
             nn.LeakyReLU(0.2),
             Same(make, 64, 128, 4, stride=4, bias=False),
-            norm(domain.dims, 128),
+            norm_layer(domain.dims, 128),
             nn.LeakyReLU(0.2),
             Same(make, 128, 1, 4, stride=1, bias=True),
             nn.LeakyReLU(0.2) if last == "leaky" else nn.Identity(),
@@ -99,6 +107,8 @@ def generator(
     width: Annotated[int, Field(ge=1, le=4096)] = 128,
     activation: Activation = "tanh",
     features_at: FeaturesAt = "output",
+    norm: nd.NormKind = "instance",
+    upsample: Upsample = "transposed",
 ) -> Generator:
     """R2C-GAN's compact generator (arXiv:2209.14770, section III); sizes must be even, and 4 or more.
 
@@ -110,8 +120,20 @@ def generator(
         activation: "tanh" for operational layers, which need bounded inputs; "relu" for CNN*.
         features_at: "output", as the paper: the head reads the block's output tanh(s). "sum" departs from it: the head
             reads s, which does not saturate, so that the class's gradient passes. With "relu" the two are the same.
+        norm: "instance", as the paper; "batch"; or "none", with which gray levels are not lost inside the network.
+        upsample: "transposed", as the paper, which leaves a checkerboard; or "resize", linear interpolation and a layer
+            at the full size.
     """
-    return CompactGenerator(source, target, layer=layer, width=width, activation=activation, features_at=features_at)
+    return CompactGenerator(
+        source,
+        target,
+        layer=layer,
+        width=width,
+        activation=activation,
+        features_at=features_at,
+        norm=norm,
+        upsample=upsample,
+    )
 
 
 def discriminator(domain: Domain, *, layer: Factory = nd.conv, last: Last = "leaky") -> Discriminator:

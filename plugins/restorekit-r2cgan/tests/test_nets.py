@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from restorekit_r2cgan.blocks import Same, Up
+from restorekit_r2cgan.blocks import Enlarge, Same, Up
 
 from restorekit import Domain, RecipeError, Task, Translator, nd
 from restorekit.discovery.plugins import load
@@ -94,6 +94,26 @@ def test_compact_convolutional_gives_the_sum_itself():
     state, features = net.encode(torch.rand(1, 3, 16, 16))
     assert state is features
     assert state.max() > 1
+
+
+def test_resized_upsampling_gives_every_pixel_as_many_terms():
+    make, state = nd.conv(2), torch.ones(1, 4, 6, 6)
+    transposed, resized = Up(make, 4, 1, bias=True), Enlarge(make, 2, 4, 1)
+    for up in (transposed, resized):
+        torch.nn.init.ones_(up.layer.weight)
+        torch.nn.init.zeros_(up.layer.bias)
+    assert resized(state).eq(4 * 9).all()
+    assert transposed(state)[..., 1:-1, 1:-1].unique().numel() > 1  # the checkerboard
+    assert resized(state).shape == transposed(state).shape == (1, 1, 12, 12)
+
+
+@pytest.mark.parametrize(("norm", "kept"), [("instance", False), ("none", True)])
+def test_gray_levels_pass_without_a_norm(norm, kept):
+    torch.manual_seed(0)
+    net = translator({**operational(1), "width": 8, "norm": norm, "features_at": "sum"}, (16, 16)).generator
+    image = 100 * torch.rand(1, 3, 16, 16)  # so that the norm's epsilon is of no weight
+    features = [net.encode(level * image)[1] for level in (1, 2)]
+    assert torch.allclose(*features, atol=1e-3) is not kept
 
 
 def test_the_mask_is_rectified_or_not():

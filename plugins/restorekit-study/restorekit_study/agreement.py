@@ -89,12 +89,15 @@ def fleiss(choices: Floats) -> float:
 
 def cohen(one: Floats, other: Floats, scale: Scale) -> float:
     """Return Cohen's kappa of two readers on the same films; NaN where it is not defined."""
-    from sklearn.metrics import cohen_kappa_score
+    from statsmodels.stats.inter_rater import cohens_kappa
 
-    if len(np.unique([one, other])) < 2:
+    pairs = np.stack([one, other]).astype(int)
+    pairs -= pairs.min()  # all values between are categories, used or not: they count in the distance of others
+    size = pairs.max() + 1
+    if size < 2:
         return math.nan
-    weights = "quadratic" if scale == "ordinal" else None
-    return float(cohen_kappa_score(one.astype(int), other.astype(int), weights=weights))
+    table = np.bincount(pairs[0] * size + pairs[1], minlength=size**2).reshape(size, size)
+    return float(cohens_kappa(table, wt="quadratic" if scale == "ordinal" else None, return_results=False))
 
 
 def krippendorff_alpha(choices: Floats, scale: Scale) -> float:

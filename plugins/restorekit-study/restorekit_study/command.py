@@ -13,7 +13,9 @@ from restorekit import DataError, RecipeError
 
 if TYPE_CHECKING:
     from restorekit_study.files import Study
+    from restorekit_study.making import Made
     from restorekit_study.pictures import Box
+    from restorekit_study.planning import Power
 
 __all__ = ["app"]
 
@@ -24,6 +26,8 @@ app = typer.Typer(
     help="Blind reader studies: readers choose between originals and restored images, or rate them. Research use.",
 )
 LOCAL = ("127.0.0.1", "localhost", "::1")
+AREA_READERS = (3, 4, 5, 6, 8, 10, 15, 20)
+"""Numbers of readers for which study plan --task visible prints the films."""
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder that study make wrote.")]
 KeyFile = Annotated[
     Path | None, typer.Option("--key", metavar="FILE", help="The sealed key; default: STUDY.key.json beside STUDY.")
@@ -69,7 +73,11 @@ def make(
     ] = 0.05,
     practice: Annotated[int, typer.Option("--practice", min=0, help="Queries first that do not count.")] = 3,
     margin: Annotated[
-        float, typer.Option("--margin", help="Half width of the interval that is wanted; see study plan.")
+        float,
+        typer.Option(
+            "--margin",
+            help="Half width of the 95 % interval that is wanted, of a ratio or a difference of areas; see study plan.",
+        ),
     ] = 0.05,
     positive: Annotated[
         str, typer.Option("--positive", metavar="CLASS", help="For --task visible: the class that has the finding.")
@@ -164,6 +172,7 @@ def make(
         typer.echo(f"class {label or 'unknown'}, quality {quality or 'unknown'}: {count} films")
     for reader, asked in made.study.queries.items():
         typer.echo(f"{reader}: {len(asked)} queries, {sum(query.practice for query in asked)} of them practice")
+    typer.echo(_planned(made))
     typer.echo(f"study: {out}\nkey: {made.key}\nnext: restorekit study serve {out}")
 
 
@@ -236,29 +245,61 @@ def score(
 
 @app.command()
 def plan(
-    margin: Annotated[float, typer.Option("--margin", help="Half width of the 95 % interval that is wanted.")] = 0.05,
+    task: Annotated[
+        str, typer.Option("--task", metavar="prefer|visible", help="Plan selection ratios, or areas under the curve.")
+    ] = "prefer",
+    margin: Annotated[
+        float, typer.Option("--margin", help="Half width of the 95 % interval: of a ratio, or a difference of areas.")
+    ] = 0.05,
     ratio: Annotated[
         float, typer.Option("--ratio", help="The selection ratio that is expected; 0.5 asks for most.")
     ] = 0.5,
     against: Annotated[
         float | None, typer.Option("--against", help="The ratio of another method, to show their difference.")
     ] = None,
+    difference: Annotated[
+        float, typer.Option("--difference", help="For --task visible: the difference of two areas to show.")
+    ] = 0.05,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(
+            "--pilot",
+            metavar="STUDY",
+            help="For --task visible: a finished study of this kind, of which areas vary alike. Default: Van Dyke's.",
+        ),
+    ] = None,
+    key: KeyFile = None,
     readers: Annotated[int, typer.Option("--readers", min=2, help="How many readers there are.")] = 4,
     spread: Annotated[
         float, typer.Option("--spread", min=0, help="Standard deviation of the ratio among readers.")
     ] = 0.1,
     power: Annotated[float, typer.Option("--power", help="Of the test of a difference.")] = 0.8,
 ) -> None:
-    """Print how many choices and readers a study of preferences needs."""
+    """Print how many choices, films and readers a study needs."""
     from restorekit_study import planning
 
+    if task not in ("prefer", "visible"):
+        raise RecipeError(f"--task: got {task!r}; allowed: prefer, visible")
     if not 0 < power < 1:
         raise RecipeError(f"--power: got {power}; allowed: between 0 and 1, both excluded")
+    if task == "visible":
+        _plan_areas(margin, difference, readers, planning.Power(power=power), pilot, key)
+        return
+    _plan_ratios(margin, ratio, against, readers, spread, planning.Power(power=power))
+
+
+def _plan_ratios(margin: float, ratio: float, against: float | None, readers: int, spread: float, risks: Power) -> None:
+    """Print how many choices a study of preferences needs, for these readers and for readers like these."""
+    from restorekit_study import planning
+
     needed = planning.choices_for_margin(margin, ratio)
     typer.echo(f"{needed} choices give {ratio:g} +- {margin:g} (95 %) for these {readers} readers alone")
     if against is not None:
-        count = planning.choices_for_difference(ratio, against, planning.Power(power=power))
-        typer.echo(f"{count} choices show {ratio:g} against {against:g} with a power of {power:g} (level 0.05)")
+        count = planning.choices_for_difference(ratio, against, risks)
+        typer.echo(
+            f"{count} choices show {ratio:g} against {against:g} with a power of {risks.power:g} "
+            f"(level {risks.level:g})"
+        )
     reached = planning.random_reader_margin(readers, needed, ratio, spread)
     typer.echo(
         f"for readers like these: {readers} readers with {needed} choices in all give +- {reached:.3f}, if the ratio "
@@ -272,6 +313,39 @@ def plan(
         if least is None
         else f"for readers like these, 2 readers can reach +- {margin:g}"
     )
+
+
+def _plan_areas(
+    margin: float, difference: float, readers: int, risks: Power, pilot: Path | None, key: Path | None
+) -> None:
+    """Print how many films a study of areas needs, for these and for other numbers of readers."""
+    from restorekit_study import area_planning
+    from restorekit_study.files import Key, Study
+    from restorekit_study.scoring import pilot_components
+
+    components = area_planning.VAN_DYKE
+    if pilot is not None:
+        key_file = key or _key_of(pilot)
+        components = pilot_components(pilot, Study.read(pilot), key_file, Key.read(key_file))
+    typer.echo(
+        f"areas vary as in {components.source}; two methods, each film rated by all readers by both; the share of "
+        "films with the finding as there"
+    )
+    typer.echo(f"a difference of {difference:g} is shown with a power of {risks.power:g} (level {risks.level:g}), and")
+    typer.echo(f"the interval of a difference is +- {margin:g} (95 %), by so many films:")
+    typer.echo(f"{'':10}{'power, readers':>16}{'power, these':>16}{'interval, readers':>20}{'interval, these':>20}")
+    typer.echo(f"{'readers':10}{'like these':>16}{'readers':>16}{'like these':>20}{'readers':>20}")
+    for count in sorted({readers, *AREA_READERS}):
+        shown = [
+            area_planning.films_for_power(components, difference, count, risks, "both"),
+            area_planning.films_for_power(components, difference, count, risks, "cases"),
+            area_planning.films_for_margin(components, margin, count, "both"),
+            area_planning.films_for_margin(components, margin, count, "cases"),
+        ]
+        cells = ["none" if films is None else str(films) for films in shown]
+        mark = " <" if count == readers else ""
+        typer.echo(f"{count:<10}{cells[0]:>16}{cells[1]:>16}{cells[2]:>20}{cells[3]:>20}{mark}")
+    typer.echo("none: so few readers differ too much, however many films they read")
 
 
 @app.command()
@@ -312,6 +386,16 @@ def export(
         if offline:
             for path, size in write_offline(offline, study, found):
                 typer.echo(f"{path}: {size / 1e6:.1f} MB")
+
+
+def _planned(made: Made) -> str:
+    """Return whether the choices of a study can reach the margin that was asked for."""
+    study = made.study
+    what = "a selection ratio" if study.task == "prefer" else "a difference of areas, for readers like these,"
+    if not study.needed:
+        return f"{made.counted} choices will count; so few readers do not give {what} +- {study.margin:g}"
+    found = f"{made.counted} choices will count; {what} +- {study.margin:g} needs {study.needed}"
+    return found if made.counted >= study.needed else f"{found}: ask for more films or readers, or a wider --margin"
 
 
 def _key_of(study: Path) -> Path:

@@ -70,7 +70,7 @@ class Study:
     display: str
     """How images are displayed, in a sentence."""
     needed: int
-    """Choices of the whole study that its planner asked for; 0: it was not asked."""
+    """Choices of the whole study that its planner asked for; 0: with so few readers no number is enough."""
     margin: float
     """The half width of a 95 % interval that the planner was asked for."""
     images: Mapping[str, str]

@@ -7,14 +7,16 @@ import random
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from restorekit import DataError, RecipeError, write_text
-from restorekit_study import design, planning
+from restorekit_study import area_planning, design, planning
 from restorekit_study.files import Film, Key, Query, Sealed, Study, Task, digest
 from restorekit_study.films import ORIGINAL, Method
 from restorekit_study.pictures import Display, gray, packed
@@ -46,7 +48,8 @@ class Plan:
     """Share of a reader's queries that come twice."""
     practice: int = 3
     margin: float = 0.05
-    """The half width of a 95 % interval that is wanted."""
+    """The half width of the 95 % interval that is wanted: of a ratio for these readers, or of a difference of areas for
+    readers like these."""
     seed: int = 0
     display: Display = field(default_factory=Display)
     range: tuple[float, float] | None = None
@@ -68,6 +71,8 @@ class Made:
     tokens: Mapping[str, str]
     strata: Mapping[tuple[str, str], int]
     """Films by class and quality."""
+    counted: int
+    """Choices of all readers that will count: no practice, and of a film that comes twice the first."""
 
 
 def make(
@@ -100,49 +105,22 @@ def make(
         DataError: if a picture cannot be read or made, or a place is taken.
     """
     _check(plan, films, folder, key_path)
-    needed = planning.choices_for_margin(plan.margin)
-    rng = random.Random(f"{plan.seed}")
-    by_name = {film.name: film for film in films}
-
-    def stratum(name: str) -> tuple[str, str]:
-        return by_name[name].label, by_name[name].quality
-
-    taken = design.drawn(list(by_name), stratum, plan.queries, rng)
-    spare = [name for name in by_name if name not in set(taken)]
-    practice = rng.sample(spare, min(plan.practice, len(spare)))
-    names = [ORIGINAL, *(method.name for method in methods)]
-    slots = _slots(plan, taken, practice, names, stratum, rng)
-    opaque = {(film, name): secrets.token_hex(8) for film in [*taken, *practice] for name in names}
-    half = folder.resolve().with_name(f".{folder.name}.part")
-    shutil.rmtree(half, ignore_errors=True)
-    (half / "images").mkdir(parents=True)
-    try:
-        windows, hashes = _write_pictures(plan, originals, methods, [*taken, *practice], opaque, half, progress)
-        queries, sealed = _queries(plan, slots, opaque, windows, by_name)
+    drawn = _draw(plan, films, [ORIGINAL, *(method.name for method in methods)])
+    with _whole(folder, key_path) as half:
+        windows, hashes = _write_pictures(plan, originals, methods, drawn, half, progress)
+        queries, sealed = _queries(plan, drawn, windows)
         tokens = {reader: secrets.token_urlsafe(18) for reader in plan.readers}
-        study = Study(
-            title=plan.title,
-            task=plan.task,
-            question=plan.question or QUESTIONS[plan.task],
-            consent=plan.consent,
-            made=datetime.now(UTC).isoformat(timespec="seconds"),
-            display=plan.display.sentence(),
-            needed=needed if plan.task == "prefer" else 0,  # there is no planner for areas
-            margin=plan.margin,
-            images=hashes,
-            queries=queries,
-            tokens={reader: digest(token.encode()) for reader, token in tokens.items()},
-        )
+        study = _study(plan, len(methods) + 1, hashes, queries, tokens)
         key = Key(
             salt=secrets.token_hex(32),
             seed=plan.seed,
             shown_sha256=study.shown_digest(),
             sources={ORIGINAL: str(originals), **{method.name: method.place for method in methods}},
-            films=tuple(by_name[name] for name in [*taken, *practice]),
-            images={name: pair for pair, name in opaque.items()},
+            films=tuple(drawn.films[name] for name in drawn.shown),
+            images={name: pair for pair, name in drawn.opaque.items()},
             queries=sealed,
             positive=plan.positive,
-            notes=_notes(plan, films, practice),
+            notes=_notes(plan, films, drawn.practice, study.needed),
         )
         study = replace(study, key_sha256=digest(key.text().encode()))
         publish(study.key_sha256)
@@ -150,11 +128,93 @@ def make(
         key_path.chmod(0o600)
         study.write(half)
         _write_tokens(half / "tokens.csv", tokens)
+    counted = sum(not query.practice and not query.repeats for query in sealed.values())
+    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)), counted)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Which films are shown, in which order, and under which names."""
+
+    films: Mapping[str, Film]
+    """All films by name, drawn or not."""
+    counted: Sequence[str]
+    practice: Sequence[str]
+    slots: Mapping[str, Sequence[design.Slot]]
+    """By reader."""
+    opaque: Mapping[tuple[str, str], str]
+    """The name of the picture of a film and method, which reveals neither."""
+
+    @property
+    def shown(self) -> list[str]:
+        return [*self.counted, *self.practice]
+
+    def stratum(self, name: str) -> tuple[str, str]:
+        return _stratum(self.films, name)
+
+
+def _stratum(films: Mapping[str, Film], name: str) -> tuple[str, str]:
+    return films[name].label, films[name].quality
+
+
+def _draw(plan: Plan, films: Sequence[Film], names: Sequence[str]) -> _Drawn:
+    """Draw films and orders; all of it but the opaque names follows from the seed."""
+    rng = random.Random(f"{plan.seed}")
+    by_name = {film.name: film for film in films}
+    stratum = partial(_stratum, by_name)
+    counted = design.drawn(list(by_name), stratum, plan.queries, rng)
+    spare = [name for name in by_name if name not in set(counted)]
+    practice = rng.sample(spare, min(plan.practice, len(spare)))
+    slots = _slots(plan, counted, practice, names, stratum, rng)
+    opaque = {(film, name): secrets.token_hex(8) for film in [*counted, *practice] for name in names}
+    return _Drawn(by_name, counted, practice, slots, opaque)
+
+
+@contextmanager
+def _whole(folder: Path, key_path: Path) -> Iterator[Path]:
+    """Give a hidden folder that becomes `folder` at the end; after an error neither it nor the key is left."""
+    half = folder.resolve().with_name(f".{folder.name}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    (half / "images").mkdir(parents=True)
+    try:
+        yield half
         half.rename(folder)
     except BaseException:
         shutil.rmtree(half, ignore_errors=True)
+        key_path.unlink(missing_ok=True)  # it was not there before
         raise
-    return Made(study, key_path, tokens, Counter(map(stratum, taken)))
+
+
+def _study(
+    plan: Plan,
+    methods: int,
+    hashes: Mapping[str, str],
+    queries: Mapping[str, tuple[Query, ...]],
+    tokens: Mapping[str, str],
+) -> Study:
+    return Study(
+        title=plan.title,
+        task=plan.task,
+        question=plan.question or QUESTIONS[plan.task],
+        consent=plan.consent,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        display=plan.display.sentence(),
+        needed=_needed(plan, methods),
+        margin=plan.margin,
+        images=hashes,
+        queries=queries,
+        tokens={reader: digest(token.encode()) for reader, token in tokens.items()},
+    )
+
+
+def _needed(plan: Plan, methods: int) -> int:
+    """Return the choices that the margin asks for; 0: with so few readers no number of films is enough."""
+    if plan.task == "prefer":
+        return planning.choices_for_margin(plan.margin)
+    readers = len(plan.readers)
+    if readers < 2:
+        return 0
+    return (area_planning.films_for_margin(area_planning.VAN_DYKE, plan.margin, readers) or 0) * readers * methods
 
 
 def _check(plan: Plan, films: Sequence[Film], folder: Path, key_path: Path) -> None:
@@ -203,8 +263,7 @@ def _write_pictures(
     plan: Plan,
     originals: Path,
     methods: Sequence[Method],
-    films: Sequence[str],
-    opaque: Mapping[tuple[str, str], str],
+    drawn: _Drawn,
     half: Path,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
@@ -212,36 +271,32 @@ def _write_pictures(
     windows: dict[str, tuple[float, float]] = {}
     hashes: dict[str, str] = {}
     with ThreadPoolExecutor(2) as pool:  # packing a picture takes longer than reading it
-        for done, film in enumerate(films, 1):
+        for done, film in enumerate(drawn.shown, 1):
             original = gray(originals / film, plan.range)
             made = {ORIGINAL: original}
             made |= {method.name: method.picture(film, original, plan.range) for method in methods}
             columns = plan.display.columns(made, film)
             windows[film] = plan.display.first_window(columns[ORIGINAL])
             for name, data in zip(columns, pool.map(packed, columns.values()), strict=True):
-                hidden = opaque[film, name]
+                hidden = drawn.opaque[film, name]
                 (half / "images" / f"{hidden}.png").write_bytes(data)
                 hashes[hidden] = digest(data)
-            progress(done, len(films))
+            progress(done, len(drawn.shown))
     return windows, dict(sorted(hashes.items()))  # sorted: their order would give films away
 
 
 def _queries(
-    plan: Plan,
-    slots: Mapping[str, Sequence[design.Slot]],
-    opaque: Mapping[tuple[str, str], str],
-    windows: Mapping[str, tuple[float, float]],
-    films: Mapping[str, Film],
+    plan: Plan, drawn: _Drawn, windows: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, tuple[Query, ...]], dict[str, Sealed]]:
     queries: dict[str, tuple[Query, ...]] = {}
     sealed: dict[str, Sealed] = {}
-    for reader, seen in slots.items():
+    for reader, seen in drawn.slots.items():
         first: dict[tuple[str, frozenset[str]], str] = {}
         shown = []
         for slot in seen:
             name = secrets.token_hex(6)
-            caption = films[slot.film].label if plan.show_class else ""
-            columns = tuple(opaque[slot.film, method] for method in slot.columns)
+            caption = drawn.films[slot.film].label if plan.show_class else ""
+            columns = tuple(drawn.opaque[slot.film, method] for method in slot.columns)
             shown.append(Query(name, columns, windows[slot.film], slot.practice, caption))
             same = slot.film, frozenset(slot.columns)
             sealed[name] = Sealed(reader, slot.film, slot.practice, first[same] if slot.repeat else "")
@@ -250,14 +305,21 @@ def _queries(
     return queries, sealed
 
 
-def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str]) -> tuple[str, ...]:
+def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str], needed: int) -> tuple[str, ...]:
     notes = []
+    if not needed:
+        notes.append(
+            f"With {len(plan.readers)} readers, differences of areas within ± {plan.margin:g} for readers like these "
+            f"are out of reach, however many films are read, if areas vary as in {area_planning.VAN_DYKE.source}."
+        )
     if not any(film.label for film in films):
         notes.append("Classes of the films are unknown, so films were not drawn by class.")
     if not any(film.quality for film in films):
         notes.append("The quality of the films is unknown, so films were not drawn by quality.")
     if not any(film.patient for film in films):
         notes.append("Patients are unknown: intervals take every film for another patient.")
+    if plan.show_class:
+        notes.append("Readers saw the class of each film above it, so they knew the finding that was looked for.")
     if len(practice) < plan.practice:
         notes.append(f"{len(practice)} practice queries instead of {plan.practice}: all other films count.")
     return tuple(notes)

@@ -148,18 +148,8 @@ def from_areas(values: Floats, covariance: Floats, pseudovalues: Floats | None =
     by_reader = _global(squares["T"], squares["TR"], *freedom)
     by_case = _global(squares["T"], fixed, freedom[0], math.inf)
     errors = {"both": (error, both.freedom[1]), "cases": (fixed, math.inf), "readers": (squares["TR"], freedom[1])}
-    means = {name: [] for name in errors}  # type: dict[str, list[Contrast]]
-    for at in range(methods):
-        own = _named(covariance.reshape(methods, readers, methods, readers)[at : at + 1, :, at : at + 1])
-        among, shared = float(values[at].var(ddof=1)), max(own["cov2"], 0.0)
-        single = among + readers * shared
-        parts = {
-            "both": (single, _freedom(single, among, readers - 1)),
-            "cases": (own["var"] + (readers - 1) * shared, math.inf),
-            "readers": (among, readers - 1),
-        }
-        for name, (variance, df) in parts.items():
-            means[name].append(_contrast(float(values[at].mean()), math.sqrt(variance / readers), df, test=False))
+    own = [_method(values[at], covariance.reshape(methods, readers, methods, readers), at) for at in range(methods)]
+    means = {name: [each[name] for each in own] for name in errors}
     differences = {
         name: {
             (one, other): _contrast(
@@ -180,6 +170,23 @@ def from_areas(values: Floats, covariance: Floats, pseudovalues: Floats | None =
         means,
         differences,
     )
+
+
+def _method(values: Floats, covariance: Floats, at: int) -> dict[str, Contrast]:
+    """Return the mean area of one method from its own data: (readers,) areas, and the covariance of all of them."""
+    readers = len(values)
+    own = _named(covariance[at : at + 1, :, at : at + 1])
+    among, shared = float(values.var(ddof=1)), max(own["cov2"], 0.0)
+    single = among + readers * shared
+    parts = {
+        "both": (single, _freedom(single, among, readers - 1)),
+        "cases": (own["var"] + (readers - 1) * shared, math.inf),
+        "readers": (among, readers - 1),
+    }
+    return {
+        name: _contrast(float(values.mean()), math.sqrt(variance / readers), df, test=False)
+        for name, (variance, df) in parts.items()
+    }
 
 
 def _products(rows: Floats) -> Floats:

@@ -5,6 +5,7 @@ const $ = id => document.getElementById(id);
 const SETTLE = 400;  // ms after a query is displayed in which nothing is taken: the second half of a double click
 const RETRY = 1000;
 const ZOOM_MOST = 16;
+const PRACTICE = "Try it: drag an image to change the window, turn the wheel or pinch to zoom. “Keys” lists the keys.";
 
 let state = null;
 let at = -1;            // the query that is shown
@@ -49,7 +50,7 @@ const file = {
   keep(kept) { localStorage.setItem(this.name, JSON.stringify(kept)); return this.stored(kept); },
   stored(kept) {
     const choices = Object.fromEntries(kept.choices.map(one => [one.query, one.value]));
-    return {consented: kept.consented, choices, receipt: kept.choices.length + " choices in this browser"};
+    return {consented: kept.consented, choices, receipt: ""};
   },
   async state() { return {...OFFLINE, images: undefined, ...this.stored(this.kept())}; },
   async consent() { const kept = this.kept(); kept.consented = new Date().toISOString(); return this.keep(kept); },
@@ -142,9 +143,8 @@ function draw() {
       context.drawImage(one.drawn, width / 2 - view.x * one.width * scale, height / 2 - view.y * one.height * scale,
         one.width * scale, one.height * scale);
     }
-    const width = view.high - view.low;
-    $("view").textContent = `window ${(view.low).toFixed(2)} to ${view.high.toFixed(2)}, zoom ${view.zoom.toFixed(1)}`;
-    $("view").dataset.width = width.toFixed(3);
+    const percent = value => Math.round((value + 1) * 50) + " %";
+    $("view").textContent = `black at ${percent(view.low)}, white at ${percent(view.high)}, zoom ${view.zoom.toFixed(1)}`;
   });
 }
 
@@ -268,7 +268,10 @@ function first() {
   $("what").textContent = state.question;
   $("how-many").textContent = what;
   $("practice-note").hidden = !practice;
-  $("practice-note").textContent = `The first ${practice} are for practice and do not count.`;
+  $("practice-note").textContent = `${practice} for practice come before them and do not count.`;
+  $("how").textContent = state.task === "prefer"
+    ? "Choose with a click or the keys 1, 2, 3. Window, zoom and place change in all images at once."
+    : "Rate with a click or the keys 1 to 5. You may change window, zoom and place.";
   $("display").textContent = state.display;
   $("consent").textContent = state.consent;
   show("first");
@@ -327,7 +330,7 @@ async function display() {
   });
   reset();
   arrange();
-  say(changing ? "You change your last choice." : "");
+  say(changing ? "You change your last choice." : query.practice ? PRACTICE : "");
   mark(changing ? state.choices[query.id] : null);
   requestAnimationFrame(() => setTimeout(() => {
     shownAt = performance.now();
@@ -408,6 +411,7 @@ function done() {
   $("saved").textContent = OFFLINE ? `${many} choices are kept in this browser. Save them as a file and send it to who runs the study.`
     : `${many} choices are stored.`;
   $("receipt").textContent = state.receipt;
+  $("receipt-note").hidden = Boolean(OFFLINE);  // the saved file is what is kept
   $("download").hidden = !OFFLINE;
   show("last");
   busy = false;

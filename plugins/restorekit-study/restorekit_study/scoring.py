@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from restorekit import DataError, write_text
 from restorekit_study import mrmc
 from restorekit_study.agreement import Agreement, Repeats, Scale, agreement, repeats
+from restorekit_study.area_planning import Components
 from restorekit_study.files import RATINGS, Key, Study, file_digest
 from restorekit_study.page import render
 from restorekit_study.preference import Estimate, Interval, bradley_terry, fixed_readers, random_readers
 from restorekit_study.store import Store
 from restorekit_study.table import Row, clusters, counted, joined, repeated, sample_of, write_rows
 
-__all__ = ["PAPER", "write_score"]
+__all__ = ["PAPER", "pilot_components", "write_score"]
 
 PAPER_METHODS = ("Original", "R2C-GAN (CNN)", "R2C-GAN (CNN*)", "R2C-GAN (Q = 3)", "R2C-GAN (Q = 5)")
 PAPER: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
@@ -52,6 +54,11 @@ PAPER: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 PARTS = 4
 """Parts of a session that are compared."""
 LEVEL = 0.05
+LEAST_EXPECTED = 5
+"""Choices that are expected in a cell of a table, below which chi squared is not to be trusted."""
+REPEATS = 10
+"""Repeats of a reader, below which their kappa is not shown: it would be chance."""
+FEW = "none: too few choices for it"
 
 
 @dataclass(frozen=True)
@@ -167,11 +174,14 @@ def _view(score: _Score, problems: Sequence[str], paper: str) -> dict[str, Any]:
     if study.task == "prefer":
         tables += [*_strata(score, rows), _strengths(score, rows)]
     tables += _habits(score)
+    score.cannot.append(
+        "Names of methods were hidden; whether readers recognised a method, as by its smoothness, is not measured."
+    )
     score.cannot += score.key.notes
     return {
         "title": study.title,
         "sub": f"{len(rows)} choices of {len({row.reader for row in rows})} readers on "
-        f"{len({row.film for row in rows})} films; {study.question}",
+        f"{len({row.film for row in rows})} films; the question: {study.question}",
         "problems": problems,
         "short": short,
         "lead": score.lead,
@@ -189,14 +199,17 @@ def _short(score: _Score, rows: Sequence[Row]) -> list[str]:
     """Return how the choices fall short of what was planned; it stands first on the page."""
     study, found = score.study, []
     if len(rows) < study.needed:
+        what = "selection ratios within" if study.task == "prefer" else "differences of areas, for readers like these,"
         found.append(
-            f"{len(rows)} choices count; the planner asked for {study.needed}, for intervals of ± {study.margin:g}. "
-            "The intervals below are wider than planned."
+            f"{len(rows)} choices count; the planner asked for {study.needed}, for {what} ± {study.margin:g}. "
+            "Expect intervals that are wider than planned."
         )
     for reader, queries in study.queries.items():
         done = sum(row.reader == reader for row in score.rows)
         if done < len(queries):
             found.append(f"{reader} made {done} of {len(queries)} choices.")
+    if len(score.rows) < sum(map(len, study.queries.values())):
+        found.append("The study is not finished: p values do not hold if this page decides when it ends.")
     return found
 
 
@@ -231,28 +244,23 @@ def _preferences(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _differences(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
-    from statsmodels.stats.multitest import multipletests
-
     sample = sample_of(rows, score.readers, score.methods)
     pairs = list(combinations(range(sample.methods), 2))
     fixed = [fixed_readers(sample, sample.chosen(a) - sample.chosen(b), share=False) for a, b in pairs]
     others = [random_readers(sample, sample.chosen(a) - sample.chosen(b), share=False) for a, b in pairs]
-    corrected = {
-        name: multipletests([1.0 if one.p is None else one.p for one in found], method="holm")[1]
-        for name, found in (("fixed", fixed), ("random", others))
-    }
+    corrected = {name: _holm([one.p for one in found]) for name, found in (("fixed", fixed), ("random", others))}
     lines = []
     for at, (a, b) in enumerate(pairs):
         name = f"{score.methods[a]} - {score.methods[b]}"
         for who, found, kind in (("these readers", fixed[at], "fixed"), ("readers like these", others[at], "random")):
-            score.add("difference", who, name, "difference of ratios", found, p=float(corrected[kind][at]))
+            score.add("difference", who, name, "difference of ratios", found, p=corrected[kind][at])
         lines.append(
             [
                 name,
                 _cell(fixed[at]),
-                _p(corrected["fixed"][at] if fixed[at].p is not None else None),
+                _p(corrected["fixed"][at]),
                 _cell(others[at]),
-                _p(corrected["random"][at] if others[at].p is not None else None),
+                _p(corrected["random"][at]),
             ]
         )
     _lead(score, sample, pairs, fixed, others, corrected)
@@ -271,7 +279,7 @@ def _lead(
     pairs: Sequence[tuple[int, int]],
     fixed: Sequence[Estimate],
     others: Sequence[Estimate],
-    corrected: Mapping[str, Any],
+    corrected: Mapping[str, Sequence[float | None]],
 ) -> None:
     """State the most chosen method, and whether it stands out, for these readers and for others."""
     totals = sample.counts().sum(0)
@@ -280,9 +288,9 @@ def _lead(
     a, b = score.methods[first], score.methods[second]
     shares = totals / totals.sum()
     score.lead.append(f"{a} was chosen most often: {shares[first]:.3f} of all choices; {b} next: {shares[second]:.3f}.")
-    here = fixed[at].p is not None and corrected["fixed"][at] < LEVEL
+    here = _is_shown(corrected["fixed"][at])
     sign = 1 if first < second else -1  # of the pair, in its order
-    there = others[at].p is not None and corrected["random"][at] < LEVEL and sign * others[at].value > 0
+    there = _is_shown(corrected["random"][at]) and sign * others[at].value > 0
     if here and there:
         score.lead.append(
             f"{a} is preferred to {b} by these readers, and by readers like these (Holm, level {LEVEL:g})."
@@ -297,7 +305,14 @@ def _lead(
     else:
         score.cannot.append(f"It is not shown that these readers prefer {a} to {b}, the two that were chosen most.")
         score.cannot.append("That a difference is not shown does not mean that there is none.")
-    score.cannot.append("A preference is no proof that a diagnosis becomes more correct; --task visible measures that.")
+    if any(_width(other) < _width(one) for one, other in zip(fixed, others, strict=True)):
+        score.cannot.append(
+            "Some intervals for readers like these are narrower than those for these readers. Other readers are not "
+            "better known: the few readers of this study are alike by chance. Take the wider interval."
+        )
+    score.cannot.append(
+        "A preference is no proof that a diagnosis becomes more correct; a study of --task visible measures that."
+    )
 
 
 def _strata(score: _Score, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -344,26 +359,79 @@ def _strengths(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
 # ---------------------------------------------------------------- ratings
 
 
-def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return tables of the multi-reader multi-case analysis, over films that all readers rated by all methods."""
+@dataclass(frozen=True)
+class _Rated:
+    """The films that all readers have rated by every method."""
+
+    readers: list[str]
+    films: list[str]
+    truth: NDArray[np.bool_]
+    """(films,) whether it has the finding."""
+    ratings: NDArray[np.float64]
+    """(methods, readers, films)"""
+
+    def is_small(self) -> bool:
+        """Return whether there are too few for an area."""
+        return len(self.readers) < 2 or min(self.truth.sum(), (~self.truth).sum()) < 2
+
+
+def _rated(score: _Score, rows: Sequence[Row]) -> _Rated:
     readers = [reader for reader in score.readers if any(row.reader == reader for row in rows)]
-    cells = {(row.method, row.reader, row.film): (row.rating, row.label) for row in rows}
+    cells = {(row.method, row.reader, row.film): row.rating for row in rows}
+    labels = {row.film: row.label for row in rows}
     films = [
         film
-        for film in dict.fromkeys(row.film for row in rows)
+        for film in labels
         if all((method, reader, film) in cells for method in score.methods for reader in readers)
     ]
-    labels = [cells[score.methods[0], readers[0], film][1] for film in films]
-    truth = np.array([label == score.key.positive for label in labels], bool)
-    if len(readers) < 2 or min(truth.sum(), (~truth).sum(), 2) < 2:
+    truth = np.array([labels[film] == score.key.positive for film in films], bool)
+    ratings = np.array([[[cells[m, r, f] for f in films] for r in readers] for m in score.methods], np.float64)
+    return _Rated(readers, films, truth, ratings)
+
+
+def pilot_components(folder: Path, study: Study, key_path: Path, key: Key) -> Components:
+    """Return how areas vary in a study of the task "visible", to plan another one from.
+
+    Args:
+        folder: the study's.
+        study: what is in it.
+        key_path: the key's file.
+        key: what is in it.
+
+    Raises:
+        DataError: if the study has another task, too few ratings, or was changed.
+    """
+    if study.task != "visible":
+        raise DataError(f"{folder}: has the task {study.task!r}; a pilot of areas needs one of --task visible")
+    problems = [*_changed(folder, study, key_path, key)]
+    with Store.open(folder, study) as store:
+        problems += store.problems()
+        choices = store.choices()
+    if problems:
+        raise DataError(f"{folder}: was changed, so nothing is planned from it: {problems[0]}")
+    score = _Score(study, key, joined(study, key, choices))
+    whole = _rated(score, counted(score.rows))
+    if whole.is_small() or len(score.methods) < 2:
+        raise DataError(
+            f"{folder}: {len(whole.films)} films were rated by all of {len(whole.readers)} readers by every method, "
+            f"{int(whole.truth.sum())} with the finding; a pilot needs at least 2 readers and 2 films of each kind"
+        )
+    source = f"{folder} ({len(whole.readers)} readers, {len(whole.films)} films)"
+    return Components.of(mrmc.analyse(whole.ratings, whole.truth), len(whole.films), source)
+
+
+def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return tables of the multi-reader multi-case analysis, over films that all readers rated by all methods."""
+    whole = _rated(score, rows)
+    readers, films, truth = whole.readers, whole.films, whole.truth
+    if whole.is_small():
         score.cannot.append(
             f"No area under the curve: {len(films)} films were rated by all of {len(readers)} readers by every method, "
             f"{int(truth.sum())} of them of class {score.key.positive}; at least 2 readers and 2 films of each kind "
             "are needed."
         )
         return []
-    ratings = np.array([[[cells[m, r, f][0] for f in films] for r in readers] for m in score.methods], np.float64)
-    found = mrmc.analyse(ratings, truth)
+    found = mrmc.analyse(whole.ratings, truth)
     left = len({row.film for row in rows}) - len(films)
     if left:
         score.cannot.append(f"{left} films are left out of the areas: not all readers rated them by every method.")
@@ -463,8 +531,8 @@ def _agreement_tables(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]
             {
                 "title": "Agreement between readers",
                 "caption": "0 is what chance gives, 1 is perfect; 95 % intervals by the jackknife over films. Fleiss "
-                "(statsmodels) over films that all have seen, Krippendorff's alpha over films of two readers or more, "
-                f"Cohen (scikit-learn) for pairs; {score.scale} scale"
+                "over films that all have seen, Krippendorff's alpha over films of two readers or more, Cohen for "
+                f"pairs (statsmodels, krippendorff); {score.scale} scale"
                 + (", Cohen with quadratic weights, Fleiss without." if score.scale == "ordinal" else "."),
                 "head": ["Measure", *([] if score.study.task == "prefer" else ["Method"]), "Films", "Value"],
                 "rows": lines,
@@ -478,7 +546,7 @@ def _agreement_tables(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]
             {
                 "title": "Agreement of readers with themselves",
                 "caption": "Films that were shown again, unmarked: the share that was chosen alike, with Wilson's 95 % "
-                "interval, and Cohen's kappa.",
+                f"interval, and Cohen's kappa of {REPEATS} repeats or more.",
                 "head": ["Reader", "Repeats", "Chosen alike", "Kappa"],
                 "rows": own,
             }
@@ -521,7 +589,7 @@ def _repeat_lines(score: _Score) -> list[list[Any]]:
         if found is not None:
             score.add("repeats", reader, "", "chosen alike", found.same, n=found.count)
             kappa = "not defined" if found.kappa is None else f"{found.kappa:.3f}"
-            lines.append([reader, str(found.count), _cell(found.same), kappa])
+            lines.append([reader, str(found.count), _cell(found.same), kappa if found.count >= REPEATS else "too few"])
     return lines
 
 
@@ -530,74 +598,108 @@ def _habits(score: _Score) -> Iterator[dict[str, Any]]:
     rows = counted(score.rows)
     if score.study.task == "prefer":
         yield _columns(score, rows)
-    lines: list[list[Any]] = []
+    sessions = {}
     for reader in score.readers:
         own = [row for row in rows if row.reader == reader]
-        if len(own) < 2 * PARTS:
-            continue
-        parts = [list(part) for part in np.array_split(np.array(own, dtype=object), PARTS)]
-        counts = np.array(
-            [[sum(row.method == method for row in part) for method in score.methods] for part in parts]
-            if score.study.task == "prefer"
-            else [[sum(row.rating == value for row in part) for value in range(1, 6)] for part in parts]
-        )
-        used = counts[:, counts.sum(0) > 0]
-        p = float(stats.chi2_contingency(used).pvalue) if used.shape[1] > 1 else math.nan
-        if p < LEVEL:
+        if len(own) >= 2 * PARTS:
+            sessions[reader] = [list(part) for part in np.array_split(np.array(own, dtype=object), PARTS)]
+    if sessions:
+        yield _drift(score, sessions)
+
+
+def _drift(score: _Score, sessions: Mapping[str, Sequence[Sequence[Row]]]) -> dict[str, Any]:
+    found = [_chi_squared([list(_kinds(score, part).values()) for part in parts]) for parts in sessions.values()]
+    lines: list[list[Any]] = []
+    for (reader, parts), p in zip(sessions.items(), _holm(found), strict=True):
+        if _is_shown(p):
             score.cannot.append(
                 f"The choices of {reader} changed over the session (p = {_p(p)[0]}); the ratios mix both."
             )
         for at, part in enumerate(parts, 1):
-            seconds = float(np.median([row.seconds for row in part]))
-            shown = _drift_cells(score, part)
-            score.lines.append(
-                _Line("drift", reader, f"part {at} of {PARTS}", "", "median seconds", seconds, n=len(part))
-            )
-            for name, value in shown:
-                score.lines.append(_Line("drift", reader, f"part {at} of {PARTS}", name, "share", value, n=len(part)))
+            name, seconds = f"part {at} of {PARTS}", float(np.median([row.seconds for row in part]))
+            shares = {kind: count / len(part) for kind, count in _kinds(score, part).items()}
+            score.lines.append(_Line("drift", reader, name, "", "median seconds", seconds, p=p, n=len(part)))
+            for kind, value in shares.items():
+                score.lines.append(_Line("drift", reader, name, kind, "share", value, n=len(part)))
             named = [reader, f"{at} of {PARTS}", str(len(part)), f"{seconds:.1f}"]
-            lines.append([*named, *(f"{value:.3f}" for _, value in shown), _p(p) if at == 1 else ""])
-    if lines:
-        heads = [name for name, _ in _drift_cells(score, rows)]
-        yield {
-            "title": "Drift over the session",
-            "caption": "Choices in equal parts of each reader's session, the median time of a choice, and the shares; "
-            "p of equal shares in all parts (chi squared), by reader.",
-            "head": ["Reader", "Part", "Choices", "Seconds", *heads, "p"],
-            "rows": lines,
-        }
+            lines.append([*named, *(f"{value:.3f}" for value in shares.values()), _p(p) if at == 1 else ""])
+    return {
+        "title": "Drift over the session",
+        "caption": "Choices in equal parts of each reader's session, the median time of a choice, and the shares; "
+        f"p of equal shares in all parts by reader (chi squared, corrected by Holm for all readers; {FEW}).",
+        "head": ["Reader", "Part", "Choices", "Seconds", *_kinds(score, []), "p, Holm"],
+        "rows": lines,
+    }
 
 
-def _drift_cells(score: _Score, part: Sequence[Row]) -> list[tuple[str, float]]:
+def _kinds(score: _Score, part: Sequence[Row]) -> dict[str, int]:
+    """Return the choices of each method, or the ratings of each value."""
     if score.study.task == "prefer":
-        return [(method, sum(row.method == method for row in part) / len(part)) for method in score.methods]
-    return [(f"rating {value}", sum(row.rating == value for row in part) / len(part)) for value in range(1, 6)]
+        return {method: sum(row.method == method for row in part) for method in score.methods}
+    return {f"rating {value}": sum(row.rating == value for row in part) for value in range(1, 6)}
 
 
 def _columns(score: _Score, rows: Sequence[Row]) -> dict[str, Any]:
     count = len(score.methods)
+    seen = {
+        reader: np.bincount(np.array(own) - 1, minlength=count)
+        for reader in score.readers
+        if (own := [row.column for row in rows if row.reader == reader])
+    }
+    even = [
+        float(stats.chisquare(counts).pvalue) if counts.sum() >= LEAST_EXPECTED * count else None
+        for counts in seen.values()
+    ]
     lines = []
-    for reader in score.readers:
-        own = [row.column for row in rows if row.reader == reader]
-        if not own:
-            continue
-        seen = np.bincount(np.array(own) - 1, minlength=count)
-        p = float(stats.chisquare(seen).pvalue)
-        if p < LEVEL:
+    for (reader, counts), p in zip(seen.items(), _holm(even), strict=True):
+        if _is_shown(p):
             score.cannot.append(
                 f"{reader} prefers some columns (p = {_p(p)[0]}). Orders are balanced, so that no method gains by it, "
                 "but differences of methods look smaller than they are."
             )
-        for at, share in enumerate(seen / seen.sum(), 1):
-            score.lines.append(_Line("column", reader, f"column {at}", "", "share", float(share), n=len(own)))
-        lines.append([reader, *(f"{share:.3f}" for share in seen / seen.sum()), _p(p)])
+        shares = counts / counts.sum()
+        for at, share in enumerate(shares, 1):
+            score.lines.append(
+                _Line("column", reader, f"column {at}", "", "share", float(share), p=p, n=int(counts.sum()))
+            )
+        lines.append([reader, *(f"{share:.3f}" for share in shares), _p(p)])
     return {
         "title": "Columns",
         "caption": f"Share of choices by column, whatever the method; without a preference 1/{count} each. p of equal "
-        "shares (chi squared).",
-        "head": ["Reader", *(f"Column {at + 1}" for at in range(count)), "p"],
+        f"shares by reader (chi squared, corrected by Holm for all readers; {FEW}).",
+        "head": ["Reader", *(f"Column {at + 1}" for at in range(count)), "p, Holm"],
         "rows": lines,
     }
+
+
+def _chi_squared(counts: Sequence[Sequence[int]]) -> float | None:
+    """Return p of equal shares in all rows; None where counts are too small for it, by Cochran's rule."""
+    used = np.array(counts)
+    used = used[:, used.sum(0) > 0]
+    if used.shape[1] < 2:
+        return None
+    expected = stats.contingency.expected_freq(used)
+    if expected.min() < 1 or (expected < LEAST_EXPECTED).mean() > 0.2:
+        return None
+    return float(stats.chi2_contingency(used).pvalue)
+
+
+def _holm(values: Sequence[float | None]) -> list[float | None]:
+    """Return p values corrected for all of them; what was not tested stays None, and counts as a test."""
+    from statsmodels.stats.multitest import multipletests
+
+    if not values:
+        return []
+    found = multipletests([1.0 if value is None else value for value in values], method="holm")[1]
+    return [None if value is None else float(one) for value, one in zip(values, found, strict=True)]
+
+
+def _is_shown(p: float | None) -> bool:
+    return p is not None and p < LEVEL
+
+
+def _width(found: Estimate) -> float:
+    return math.inf if found.interval is None else found.interval[1] - found.interval[0]
 
 
 # ---------------------------------------------------------------- texts

@@ -75,10 +75,21 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def example(films: Path, tmp_path: Path) -> Callable[..., Example]:
-    """Return a function that makes a study of the films; it takes fields of a plan."""
+def more_films(tmp_path: Path) -> Callable[[int], Path]:
+    """Return a function that writes so many films and their pictures, and returns their folder."""
 
-    def build(name: str = "study", table: Path | None = None, **fields: Any) -> Example:
+    def write(count: int) -> Path:
+        write_films(tmp_path / "more", count)
+        return tmp_path / "more"
+
+    return write
+
+
+@pytest.fixture
+def example(films: Path, tmp_path: Path) -> Callable[..., Example]:
+    """Return a function that makes a study of the films, or of others; it takes fields of a plan."""
+
+    def build(name: str = "study", table: Path | None = None, films: Path = films, **fields: Any) -> Example:
         plan = replace(making.Plan(("anna", "ben", "cleo"), 30), **fields)
         known = found_films(films / "films", table)
         methods = parse_methods([f"{one}={films / one}" for one in METHODS], load)

@@ -112,13 +112,14 @@ def stored(one):
 
 
 def test_two_readers_finish_at_once_with_reload_back_double_click_and_killed_server(example, chromium, run, tmp_path):
-    two_at_once(example(queries=8, readers=("anna", "ben")), chromium, run, tmp_path)
+    two_at_once(example(queries=8, repeats=0.25, readers=("anna", "ben")), chromium, run, tmp_path)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(3000)
-def test_two_readers_finish_a_study_of_200_queries(films, example, chromium, run, tmp_path):
-    two_at_once(example(queries=60, repeats=0.5, readers=("anna", "ben")), chromium, run, tmp_path)
+def test_two_readers_finish_a_study_of_200_queries(more_films, example, chromium, run, tmp_path):
+    one = example(films=more_films(203), queries=200, common=0.1, readers=("anna", "ben"))
+    two_at_once(one, chromium, run, tmp_path)
 
 
 def two_at_once(one, chromium, run, tmp_path):
@@ -160,18 +161,60 @@ def two_at_once(one, chromium, run, tmp_path):
         second.close()
         anna.read_all()
         ben.read_all()
+        receipts = []
         for name, reader in readers.items():
             assert reader.errors == []
             assert reader.chosen == stored(one)[name]
             assert len(reader.chosen) == count[name]
-            receipt = reader.page.inner_text("#receipt")
-            assert run("score", one.folder, "-o", tmp_path / name, "--receipt", f"{name}={receipt}").code == 0
+            receipts += ["--receipt", f"{name}={reader.page.inner_text('#receipt')}"]
+        printed = run("score", one.folder, "-o", tmp_path / "out", *receipts)
+        assert printed.code == 0, printed.err
     key = one.opened()
-    with (tmp_path / "ben" / "choices.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream):  # what was clicked is what is scored
-            shown = next(q for q in one.study.queries[row["reader"]] if q.id == row["query"])
-            column = readers[row["reader"]].chosen[row["query"]]
-            assert key.images[shown.columns[column]] == (row["film"], row["method"])
+    with (tmp_path / "out" / "choices.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == sum(count.values())
+    for row in rows:  # what was clicked is what is scored
+        shown = next(q for q in one.study.queries[row["reader"]] if q.id == row["query"])
+        column = readers[row["reader"]].chosen[row["query"]]
+        assert key.images[shown.columns[column]] == (row["film"], row["method"])
+    anna.page.goto((tmp_path / "out" / "score.html").as_uri())
+    assert_page_agrees_with_the_csv(anna.page, [row for row in rows if row["practice"] == "False"])
+
+
+def cells(page, title):
+    """Return the rows of a table of the page of scores, by what their first cell holds."""
+    rows = page.locator(f'section:has(> h2:text-is("{title}")) tr').all()
+    found = [row.locator("th, td").all_inner_texts() for row in rows]
+    return {first: [cell.split("\n")[0] for cell in rest] for first, *rest in found}
+
+
+def assert_page_agrees_with_the_csv(page, rows):
+    """Compute ratios, Cohen's kappa and repeats from the rows of choices.csv, and read them on the page."""
+    first = [row for row in rows if not row["repeats"]]
+    table = cells(page, "Selection ratios")
+    methods = table["Reader"][1:]
+    for name, part in (
+        ("anna", [row for row in first if row["reader"] == "anna"]),
+        ("ben", [row for row in first if row["reader"] == "ben"]),
+        ("Overall, these readers", first),
+    ):
+        counts = [sum(row["method"] == method for row in part) for method in methods]
+        assert table[name] == [str(len(part)), *(f"{n / len(part):.3f}" for n in counts)]
+    means = [(float(a) + float(b)) / 2 for a, b in zip(table["anna"][1:], table["ben"][1:], strict=True)]
+    assert [float(x) for x in table["Readers like these"][1:]] == pytest.approx(means, abs=0.0015)
+    chosen = [{row["film"]: row["method"] for row in first if row["reader"] == name} for name in ("anna", "ben")]
+    both = [(one, chosen[1][film]) for film, one in chosen[0].items() if film in chosen[1]]
+    agreed = sum(one == other for one, other in both) / len(both)
+    shares = [[sum(pair[at] == method for pair in both) / len(both) for method in methods] for at in (0, 1)]
+    chance = sum(one * other for one, other in zip(*shares, strict=True))
+    shown = cells(page, "Agreement between readers")["Cohen's kappa, anna and ben"]
+    assert shown == [str(len(both)), f"{(agreed - chance) / (1 - chance):.3f}"]
+    by_query = {row["query"]: row for row in rows}
+    for name, line in cells(page, "Agreement of readers with themselves").items():
+        again = [row for row in rows if row["reader"] == name and row["repeats"]]
+        if again:
+            alike = sum(row["method"] == by_query[row["repeats"]]["method"] for row in again)
+            assert line[:2] == [str(len(again)), f"{alike / len(again):.3f}"]
 
 
 def test_last_choice_can_be_changed(example, chromium):

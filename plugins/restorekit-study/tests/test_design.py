@@ -133,6 +133,7 @@ def test_study_of_folders_and_a_restorer_is_made_by_the_command(films, run, tmp_
     printed = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s", "--table", table, "--queries", 12)
     assert printed.code == 0, printed.err
     assert printed.out.index("SHA-256 of the sealed key") < printed.out.index("class c0, quality high: 2 films")
+    assert "48 choices will count; a selection ratio +- 0.05 needs 385: ask for more" in printed.out
     key = json.loads((tmp_path / "s.key.json").read_text())
     assert list(key["sources"]) == ["original", "blurred", "part:tv"]
     again = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s")

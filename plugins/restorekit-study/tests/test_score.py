@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import random
 import sqlite3
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from restorekit_study import area_planning
 from scipy import stats
 
 
@@ -61,6 +63,21 @@ def test_page_states_first_that_there_are_fewer_choices_than_planned(example, ru
     assert page.index("the planner asked for 385") < page.index('<ul class="lead">')
     assert one.study.key_sha256 in page
     assert "http" not in page.replace("http://www.w3.org", "")  # it needs no network
+
+
+def test_study_of_areas_plans_another_and_states_first_that_it_has_too_few_ratings(example, run, tmp_path):
+    one = example(task="visible", positive="ill", queries=12)
+    needed = area_planning.films_for_margin(area_planning.VAN_DYKE, 0.05, 3) * 3 * 3
+    rng = random.Random(0)
+    one.choose(lambda shown: rng.choice((3, 4, 5) if shown["film"].label == "ill" else (1, 2, 3, 4)))
+    assert run("score", one.folder, "-o", tmp_path / "out").code == 0
+    page = (tmp_path / "out" / "score.html").read_text()
+    assert page.index(f"108 choices count; the planner asked for {needed}") < page.index('<ul class="lead">')
+    printed = run("plan", "--task", "visible", "--pilot", one.folder, "--difference", 0.2)
+    assert printed.code == 0, printed.err
+    assert "3 readers, 12 films" in printed.out
+    other = example("other")
+    assert run("plan", "--task", "visible", "--pilot", other.folder).code == 2
 
 
 def test_page_of_scores_is_readable_on_a_desktop_and_a_phone(example, run, tmp_path, browsed, fond_of):

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import re
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -122,6 +124,47 @@ def test_export_writes_blind_choices_and_is_refused_without_an_option(example, r
     assert len(text.splitlines()) == 1 + 3 * 7
     assert not any(name in text for name in ("soft", "sharp", ".png"))
     assert run("export", one.folder, "--backup", tmp_path / "b.db").code == 2
+
+
+def test_other_computers_are_served_with_a_notice_that_nothing_is_encrypted(example):
+    one = example(queries=4)
+    call = [sys.executable, "-m", "restorekit", "study", "serve", str(one.folder), "--host", "0.0.0.0", "--port", "0"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        lines = list(iter(process.stdout.readline, "stop with Ctrl-C\n"))
+        process.terminate()
+    assert "NOT encrypted" in lines[0]
+    links = dict(re.findall(r"^(\w+): http://\S+/#token=(\S+)$", "".join(lines), re.MULTILINE))
+    assert links == one.tokens
+
+
+def test_export_and_backup_while_readers_choose_hold_whole_choices(example, run, tmp_path):
+    one = example(queries=30, repeats=0)
+    queries, token = [query.id for query in one.study.queries["anna"]], one.tokens["anna"]
+    with running(one) as port:
+        ask(port, "/consent", token, {})
+
+        def choose():
+            for at, query in enumerate(queries):
+                body = {"query": query, "value": at % 3, "seconds": 1, "number": f"{at}"}
+                assert ask(port, "/choice", token, body)[0] == 200
+
+        thread = threading.Thread(target=choose)
+        thread.start()
+        for copy in range(5):
+            at = tmp_path / f"{copy}.csv", tmp_path / f"{copy}.db"
+            assert run("export", one.folder, "--csv", at[0], "--backup", at[1]).code == 0
+        thread.join()
+        for copy in range(5):
+            rows = (tmp_path / f"{copy}.csv").read_text().splitlines()[1:]
+            assert [row.split(",")[1] for row in rows] == queries[: len(rows)]
+            place = tmp_path / f"copy{copy}"
+            place.mkdir()
+            (tmp_path / f"{copy}.db").rename(place / "choices.db")
+            with Store.open(place, one.study) as store:
+                assert store.problems() == []
+                assert len(store.choices()) >= len(rows)
+    with Store.open(one.folder, one.study) as store:
+        assert len(store.choices()) == len(queries)
 
 
 def test_offline_file_of_another_study_is_refused(example, run, tmp_path):

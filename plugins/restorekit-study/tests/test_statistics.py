@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from restorekit_study import planning
+from restorekit_study import area_planning, planning
 from restorekit_study.agreement import agreement, cohen, fleiss, krippendorff_alpha
 from restorekit_study.mrmc import analyse, areas, from_areas
 from restorekit_study.preference import Sample, bradley_terry, fixed_readers, random_readers, wilson
 from restorekit_study.simulation import PreferenceModel, RatingModel
 from scipy import special, stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from restorekit import DataError, RecipeError
 
@@ -155,6 +155,15 @@ def test_kappas_of_two_readers_are_those_of_their_definitions():
     assert krippendorff_alpha(np.array([one, other]), "nominal") == pytest.approx(1 - (1 - scott) * (1 - 1 / 20))
 
 
+def test_weighted_kappa_counts_ratings_that_nobody_gave_in_the_distance_of_others():
+    one, other = np.array([1, 2, 5, 5, 2, 1, 5.0]), np.array([1, 5, 5, 2, 2, 2, 5.0])  # no 3 and no 4
+    apart = np.mean((one - other) ** 2)
+    by_chance = np.mean((one[:, None] - other[None, :]) ** 2)
+    assert cohen(one, other, "ordinal") == pytest.approx(1 - apart / by_chance)
+    expected = cohen_kappa_score(one, other, labels=[1, 2, 3, 4, 5], weights="quadratic")
+    assert cohen(one, other, "ordinal") == pytest.approx(expected)
+
+
 def test_agreement_needs_shared_films():
     nan = math.nan
     found = agreement(np.array([[0, 1, nan, nan], [nan, nan, 1, 0]]), np.arange(4), "nominal")
@@ -216,6 +225,12 @@ def coverage(model, readers, films, common, studies, rng):
                 errors.setdefault((name, at), []).append(one.value - value)
                 inside = one.interval is not None and one.interval[0] <= value <= one.interval[1]
                 held.setdefault((name, at), []).append(inside)
+        if not common:  # strengths take long: one scenario is enough
+            continue
+        logs = np.log(pooled)
+        for at, (one, value) in enumerate(zip(bradley_terry(fixed)[0], logs - logs.mean(), strict=True)):
+            errors.setdefault(("strength", at), []).append(one.value - value)
+            held.setdefault(("strength", at), []).append(one.interval[0] <= value <= one.interval[1])
     return errors, held
 
 
@@ -229,6 +244,7 @@ def coverage(model, readers, films, common, studies, rng):
 )
 def test_intervals_of_ratios_hold_the_truth_as_often_as_they_state(scenario, studies, low, high):
     errors, held = coverage(*SCENARIOS[scenario], studies, np.random.default_rng(7))
+    print(scenario, {name: float(np.mean(found)) for name, found in held.items()})
     for name, found in held.items():
         assert low <= np.mean(found) <= high, (name, np.mean(found))
     for name, found in errors.items():  # bias within what chance allows, at 4 standard errors
@@ -237,19 +253,23 @@ def test_intervals_of_ratios_hold_the_truth_as_often_as_they_state(scenario, stu
 
 @pytest.mark.parametrize(
     ("studies", "low", "high"),
-    [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.98, marks=[pytest.mark.full, pytest.mark.timeout(2000)])],
+    [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.97, marks=[pytest.mark.full, pytest.mark.timeout(2000)])],
 )
 def test_intervals_of_area_differences_hold_the_truth(studies, low, high):
     rng = np.random.default_rng(3)
     model = RatingModel((1.2, 1.2))
     found = [analyse(*model.study(5, 40, 40, rng)) for _ in range(studies)]
     one = [study.differences["both"][0, 1] for study in found]
-    assert low <= np.mean([each.interval[0] <= 0 <= each.interval[1] for each in one]) <= high
+    inside = np.mean([each.interval[0] <= 0 <= each.interval[1] for each in one])
+    print("difference of areas", inside)
+    assert low <= inside <= high
     means = [study.means["both"][0] for study in found]
     variance = model.case + model.method_case + model.reader_case + model.rest
     area = stats.norm.cdf(1.2 / math.sqrt(2 * variance + 4 * model.reader))
     assert abs(np.mean([one.value for one in means]) - area) < 0.01
-    assert low <= np.mean([one.interval[0] <= area <= one.interval[1] for one in means]) <= high
+    inside = np.mean([one.interval[0] <= area <= one.interval[1] for one in means])
+    print("mean area", inside)
+    assert low <= inside <= high
 
 
 @pytest.mark.full
@@ -273,6 +293,7 @@ def test_intervals_of_agreement_hold_the_truth():
         found = agreement(choices(100), np.arange(100), "nominal")
         for name, one in (("fleiss", found.fleiss), ("alpha", found.alpha), ("cohen", found.pairs[0, 1][1])):
             held[name].append(one.interval[0] <= truth[name] <= one.interval[1])
+    print({name: float(np.mean(inside)) for name, inside in held.items()})
     for name, inside in held.items():
         assert 0.93 <= np.mean(inside) <= 0.97, (name, np.mean(inside))
 
@@ -308,3 +329,48 @@ def test_spread_of_readers_bounds_what_more_films_can_give():
 def test_margin_that_is_no_share_is_refused(value):
     with pytest.raises(RecipeError, match="--margin"):
         planning.choices_for_margin(value)
+
+
+# Films for a power of 0.8 to show the difference of the Van Dyke study, and powers, as RJafroc prints them: it computes
+# by Hillis, Obuchowski and Berbaum (2011) from the ratings, VAN_DYKE has 8 digits of the components
+PRINTED_FILMS = {5: 344, 6: 251, 7: 211, 8: 188, 9: 173, 10: 163, 12: 149, 15: 137, 20: 126, 30: 116}
+PRINTED_POWER = {(10, 165, "both"): 0.80541995, (10, 131, "cases"): 0.80091813, (10, 53, "readers"): 0.80496663}
+DIFFERENCE = 0.043800322
+
+
+def test_planned_films_and_power_of_areas_have_the_printed_digits():
+    for readers, films in PRINTED_FILMS.items():
+        assert area_planning.films_for_power(area_planning.VAN_DYKE, DIFFERENCE, readers) == films
+    for (readers, films, drawn), expected in PRINTED_POWER.items():
+        found = area_planning.power(area_planning.VAN_DYKE, DIFFERENCE, readers, films, drawn)
+        assert found == pytest.approx(expected, abs=3e-5)
+
+
+def test_components_of_an_analysed_study_are_those_that_are_planned_with():
+    found = area_planning.Components.of(from_areas(VAN_DYKE, covariances(2, 5)), 114, "")
+    expected = area_planning.VAN_DYKE
+    assert [found.method_reader, found.var, found.cov1, found.cov2, found.cov3] == pytest.approx(
+        [expected.method_reader, expected.var, expected.cov1, expected.cov2, expected.cov3], abs=1e-8
+    )
+
+
+@pytest.mark.parametrize(("readers", "films"), [(4, 361), (8, 134)])
+def test_planned_power_and_margin_of_areas_are_reached_in_simulated_studies(readers, films):
+    """Areas are drawn from the model of Obuchowski and Rockette, and analysed with its covariances."""
+    rng, parts = np.random.default_rng(0), area_planning.VAN_DYKE
+    matrix = covariances(2, readers) * parts.films / films
+    noise = rng.multivariate_normal(np.zeros(2 * readers), matrix, 600).reshape(-1, 2, readers)
+    own = rng.normal(0, math.sqrt(parts.method_reader), noise.shape)
+    values = 0.85 + noise + own + np.array([0, 0.05])[:, None]
+    found = [from_areas(each, matrix) for each in values]
+    assert np.mean([each.both.p < 0.05 for each in found]) == pytest.approx(0.8, abs=0.05)
+    halves = [np.ptp(each.differences["both"][0, 1].interval) / 2 for each in found]
+    assert np.median(halves) == pytest.approx(area_planning.margin(parts, readers, films), rel=0.1)
+
+
+def test_too_few_readers_reach_no_power_or_margin_of_areas_however_many_films_they_read():
+    assert area_planning.films_for_power(area_planning.VAN_DYKE, 0.05, 3) is None
+    assert area_planning.films_for_margin(area_planning.VAN_DYKE, 0.05, 2) is None
+    films = area_planning.films_for_margin(area_planning.VAN_DYKE, 0.05, 4)
+    margins = [area_planning.margin(area_planning.VAN_DYKE, 4, films - less) for less in (0, 1)]
+    assert margins[0] <= 0.05 < margins[1]

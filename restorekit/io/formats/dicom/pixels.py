@@ -29,6 +29,8 @@ _NATIVE = (
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 )
+HEAD = 16
+"""Bytes by which a stream is known."""
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
@@ -227,10 +229,14 @@ def _frame(value: bytes, layout: Layout, index: int) -> bytes:
     if len(fragments) < layout.frames:
         raise DataError(f"has {len(fragments)} fragments of pixels for NumberOfFrames {layout.frames}")
     if len(fragments) == layout.frames:
-        return fragments[index]
+        return value[fragments[index]]
     if layout.syntax in FRAMES_OF_ONE_FRAGMENT and layout.frames > 1:
         raise DataError(f"has {len(fragments)} fragments of pixels for NumberOfFrames {layout.frames}")
-    heads = [at for at, fragment in enumerate(fragments) if starts_frame(fragment, layout.syntax)]
+    heads = [
+        at
+        for at, place in enumerate(fragments)
+        if starts_frame(value[place.start : min(place.stop, place.start + HEAD)], layout.syntax)
+    ]
     if layout.frames > 1 and table:
         try:
             heads = [starts.index(offset) for offset in table]
@@ -241,12 +247,12 @@ def _frame(value: bytes, layout: Layout, index: int) -> bytes:
     if len(heads) != layout.frames or heads[0] != 0 or heads != sorted(set(heads)):
         raise DataError(f"has pixels of {len(heads)} frames for NumberOfFrames {layout.frames}")
     ends = [*heads[1:], len(fragments)]
-    return b"".join(fragments[heads[index] : ends[index]])
+    return b"".join(value[place] for place in fragments[heads[index] : ends[index]])
 
 
-def _fragments(value: bytes) -> tuple[list[int], list[int], list[bytes]]:
-    """Return the basic offset table, the offset of every fragment in its own counting, and the fragments."""
-    found: list[tuple[int, bytes]] = []
+def _fragments(value: bytes) -> tuple[list[int], list[int], list[slice]]:
+    """Return the basic offset table, the offset of every fragment in its own counting, and where fragments are."""
+    found: list[tuple[int, slice]] = []
     at = 0
     while at < len(value):
         head, length = value[at : at + 4], int.from_bytes(value[at + 4 : at + 8], "little")
@@ -254,14 +260,14 @@ def _fragments(value: bytes) -> tuple[list[int], list[int], list[bytes]]:
             break
         if head != _ITEM or at + 8 + length > len(value):
             raise DataError("has fragments of pixels that are damaged or cut short")
-        found.append((at, value[at + 8 : at + 8 + length]))
+        found.append((at, slice(at + 8, at + 8 + length)))
         at += 8 + length
     if not found:
         raise DataError("has no fragments of pixels")
-    (_, table), rest = found[0], found[1:]
+    table, rest = value[found[0][1]], found[1:]
     first = 8 + len(table)
     offsets = np.frombuffer(table[: len(table) // 4 * 4], "<u4").tolist()
-    return offsets, [start - first for start, _ in rest], [fragment for _, fragment in rest]
+    return offsets, [start - first for start, _ in rest], [place for _, place in rest]
 
 
 # From cells and streams to stored values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
 from restorekit.io.formats.dicom.values import modality, rescale, transformed, voi
 from restorekit.io.intensity import Stored, one_of
 
-__all__ = ["modality_of", "read", "states_range"]
+__all__ = ["modality_of", "read", "require_image", "states_range", "stored_frame"]
 
 _GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -76,9 +78,21 @@ def states_range(path: Path) -> bool:
 def _read(path: Path, frame: int | None) -> Stored:
     data = dcmread(path)
     layout = layout_of(data)
-    _require_image(data, layout)
-    index = one_of(layout.frames, frame, "frames")
-    _take_groups(data, layout, index)
+    require_image(data, layout)
+    return stored_frame(data, layout, one_of(layout.frames, frame, "frames"), path)
+
+
+def stored_frame(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
+    """Return one frame of an object that was read whole from `path`; the object stays as it is.
+
+    Raises:
+        DataError: if it contradicts itself or has what is not read; the element is named.
+    """
+    with _groups_at_the_top(data, layout, index):
+        return _stored(data, layout, index, path)
+
+
+def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
     inverted = _inverted(data, layout)
     array = frame_values(data, layout, index)
     dtype, spacing = array.dtype.name, _spacing(data)
@@ -89,6 +103,8 @@ def _read(path: Path, frame: int | None) -> Stored:
         "source": str(path.absolute()),
         "frame": index,
     }
+    if private := sum(tag.is_private for tag in list(data.keys())):
+        details["left_out"] = f"{private} private elements are left out"
     details["bits"] = layout.stored
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
@@ -122,7 +138,7 @@ def _read(path: Path, frame: int | None) -> Stored:
     )
 
 
-def _require_image(data: Dataset, layout: Layout) -> None:
+def require_image(data: Dataset, layout: Layout) -> None:
     """Refuse labels, frames that are shown subtracted from each other, and what follows the pixels.
 
     Raises:
@@ -139,20 +155,30 @@ def _require_image(data: Dataset, layout: Layout) -> None:
         raise DataError(f"holds more behind its pixels, such as the element {other[0]}: another object, or damage")
 
 
-def _take_groups(data: Dataset, layout: Layout, index: int) -> None:
-    """Put the elements of one frame's functional groups at the top of the data set."""
+@contextmanager
+def _groups_at_the_top(data: Dataset, layout: Layout, index: int) -> Iterator[None]:
+    """Put the elements of one frame's functional groups at the top of the data set, until the block ends."""
     shared = tags.items(data, "Shared" + _FRAMES)
     single = tags.items(data, "PerFrame" + _FRAMES)
     if single and len(single) != layout.frames:
         raise DataError(
             f"has PerFrameFunctionalGroupsSequence of {len(single)} items for NumberOfFrames {layout.frames}"
         )
-    for group in [*shared[:1], *([single[index]] if single else [])]:
-        for name, replaced in _GROUPS.items():
-            for item in tags.items(group, name)[:1]:
-                for keyword in replaced:
-                    data.pop(keyword, None)
-                data.update(item)
+    before: dict[Any, Any] = {}
+    try:
+        for group in [*shared[:1], *([single[index]] if single else [])]:
+            for name, replaced in _GROUPS.items():
+                for item in tags.items(group, name)[:1]:
+                    for tag in {*map(tag_for_keyword, replaced), *item.keys()}:
+                        before.setdefault(tag, data.pop(tag, None))
+                        data.pop(tag, None)
+                    data.update(item)
+        yield
+    finally:
+        for tag, element in before.items():
+            data.pop(tag, None)
+            if element is not None:
+                data[tag] = element
 
 
 def _inverted(data: Dataset, layout: Layout) -> bool:

@@ -3,10 +3,13 @@
 The header is that of the source file, which is read again. New are the pixels and their description, the identity of
 object and series, what the image was derived from and by what, and the distance of pixels if there are more of them.
 What no longer holds is left out: icons, signatures, the range of the source's pixels, private elements.
+
+Of several frames each has its own functional groups, which stay; they state from which frame it was derived.
 """
 
 from __future__ import annotations
 
+import copy
 import datetime
 import hashlib
 from collections.abc import Sequence
@@ -28,9 +31,19 @@ from restorekit.io.formats.dicom.codecs import encode
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
 from restorekit.io.intensity import as_array, cast
 
-__all__ = ["is_written", "to_stored", "write"]
+__all__ = [
+    "ENHANCED",
+    "FRAMED",
+    "is_written",
+    "name_of_class",
+    "require_same_place",
+    "to_stored",
+    "with_what_was_not_seen",
+    "write",
+    "write_derived",
+]
 
-WRITTEN = frozenset(
+SINGLE = frozenset(
     {
         uid.ComputedRadiographyImageStorage,
         uid.DigitalXRayImageStorageForPresentation,
@@ -46,7 +59,34 @@ WRITTEN = frozenset(
         uid.XRayRadiofluoroscopicImageStorage,
     }
 )
-"""SOP classes whose restored images are written as DICOM, if they have one frame."""
+"""SOP classes of objects of one frame that are written as DICOM."""
+ENHANCED = frozenset(
+    {
+        uid.EnhancedCTImageStorage,
+        uid.EnhancedMRImageStorage,
+        uid.EnhancedPETImageStorage,
+        uid.LegacyConvertedEnhancedCTImageStorage,
+        uid.LegacyConvertedEnhancedMRImageStorage,
+        uid.LegacyConvertedEnhancedPETImageStorage,
+        uid.EnhancedXAImageStorage,
+        uid.EnhancedXRFImageStorage,
+        uid.EnhancedUSVolumeStorage,
+    }
+)
+"""Those whose frames have functional groups."""
+FRAMED = ENHANCED | {
+    uid.UltrasoundMultiFrameImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    uid.XRayAngiographicImageStorage,
+    uid.XRayRadiofluoroscopicImageStorage,
+    uid.SecondaryCaptureImageStorage,
+    uid.UltrasoundImageStorage,
+}
+"""Those that may have several frames. The last two may not, by the standard; files of both exist."""
+SAME_SIZE = frozenset({uid.EnhancedXAImageStorage, uid.EnhancedXRFImageStorage, uid.EnhancedUSVolumeStorage})
+"""Those whose frames stand in coordinates that more pixels would change in many places."""
 KEPT_SYNTAXES = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
 GONE = (
     "IconImageSequence",
@@ -67,6 +107,9 @@ GONE = (
     "OriginalAttributesSequence",
 )
 """Elements that no longer hold of the restored pixels."""
+FUNCTIONAL = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+MOST = 2**32 - 2
+"""Bytes that an element may have."""
 PLACES = ("Shutter", "Collimator", "VerticesOf", "CenterOfCircular", "RadiusOfCircular")
 """How the keywords begin of elements that name pixels by row and column."""
 PLACED = (
@@ -74,8 +117,34 @@ PLACED = (
     "GraphicAnnotationSequence",
     "DisplayShutterSequence",
     "MaskSubtractionSequence",
+    "FrameDisplayShutterSequence",
+    "FramePixelShiftSequence",
 )
 """Sequences whose items do so."""
+RECORDED = (
+    "PulseSequenceName",
+    "MRAcquisitionType",
+    "EchoPulseSequence",
+    "MultipleSpinEcho",
+    "MultiPlanarExcitation",
+    "PhaseContrast",
+    "TimeOfFlightContrast",
+    "ArterialSpinLabelingContrast",
+    "SteadyStatePulseSequence",
+    "EchoPlanarPulseSequence",
+    "SaturationRecovery",
+    "SpectrallySelectedSuppression",
+    "OversamplingPhase",
+    "GeometryOfKSpaceTraversal",
+    "RectilinearPhaseEncodeReordering",
+    "SegmentedKSpaceTraversal",
+    "CoverageOfKSpace",
+    "NumberOfKSpaceTrajectories",
+    "BulkMotionCompensationTechnique",
+    "BulkMotionSignalSource",
+)
+"""How an enhanced MR image was recorded: allowed where ImageType is ORIGINAL or MIXED alone (PS3.3 C.8.13.4, C.8.13.9).
+The source, which the derived object names, has them."""
 LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")
 VOI = ("VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
 SOURCE = Code("121322", "DCM", "Source image for image processing operation")
@@ -88,13 +157,18 @@ ROOM = {"DerivationDescription": 1024, "SeriesDescription": 64, "ManufacturerMod
 
 
 def is_written(path: Path) -> bool:
-    """Return whether a restored copy of a DICOM file is written as DICOM: one frame of a class in `WRITTEN`."""
+    """Return whether a restored copy of a DICOM file is written as DICOM, by its class."""
     try:
-        data = dcmread(path, stop_before_pixels=True)
+        data = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     except Exception:  # as `read`, which reports why
         return True
-    several = "SharedFunctionalGroupsSequence" in data or "PerFrameFunctionalGroupsSequence" in data
-    return data.get("SOPClassUID") in WRITTEN and not several and tags.integer(data, "NumberOfFrames", 1) == 1
+    return data.get("SOPClassUID") in SINGLE | FRAMED
+
+
+def name_of_class(data: Dataset) -> str:
+    """Return the name of an object's class, or its UID."""
+    found = data.get("SOPClassUID")
+    return str(getattr(found, "name", "") or found or "none")
 
 
 def to_stored(image: Any, intensity: Intensity) -> NDArray[Any]:
@@ -129,36 +203,73 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
         raise DataError(f"its source {path}, whose header it takes, is no longer there")
     data = dcmread(path)
     layout = layout_of(data)
-    if data.get("SOPClassUID") not in WRITTEN:
-        raise DataError(f"is of class {data.get('SOPClassUID')}, which is not written as DICOM")
-    array = _with_what_was_not_seen(array, data, layout, intensity)
+    if data.get("SOPClassUID") not in SINGLE:
+        raise DataError(f"is of class {data.get('SOPClassUID')}, whose single image is not written as DICOM")
+    write_derived(stream, data, layout, [with_what_was_not_seen(array, data, layout, intensity)], intensity)
+
+
+def write_derived(
+    stream: Any, data: Dataset, layout: Layout, arrays: Sequence[NDArray[Any]], intensity: Intensity
+) -> None:
+    """Write stored values as an object that is derived from `data`, which is changed.
+
+    Args:
+        stream: where to.
+        data: the source, read whole.
+        layout: its pixels.
+        arrays: the frames, each (C, H, W), as `with_what_was_not_seen` returned them.
+        intensity: the record of the first.
+
+    Raises:
+        DataError: if there are more bytes than an element may have.
+    """
+    first = arrays[0]
     old = (layout.rows, layout.columns)
-    syntax = layout.syntax
+    if sum(array.nbytes for array in arrays) > MOST:
+        raise DataError(f"has more than {MOST:,} bytes of pixels, which no DICOM object holds; split it")
+    if not _keeps_values(first, layout, intensity):
+        data.pop("PixelPaddingValue", None)
+        data.pop("PixelPaddingRangeLimit", None)
     for name in GONE:
         data.pop(name, None)
     data.remove_private_tags()
-    _describe_pixels(data, array, layout, intensity)
-    _space(data, old, array.shape[1:])
-    _derive(data, array, old, intensity)
-    _set_pixels(data, array, layout, syntax)
+    _describe_pixels(data, first, layout, intensity)
+    _space(data, old, first.shape[1:])
+    _derive(data, arrays, old, intensity)
+    _set_pixels(data, arrays, layout, layout.syntax)
+    if (finish := intensity.details.get("finish")) is not None:  # called with the whole object
+        finish(data)
     buffer = BytesIO()
     dcmwrite(buffer, data, enforce_file_format=True)
-    stream.write(buffer.getvalue())
+    stream.write(buffer.getbuffer())
 
 
 def _shown_bits(intensity: Intensity) -> int:
     return int(min(max(intensity.details["bits"], 8), 16))
 
 
-def _with_what_was_not_seen(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
+def require_same_place(array: NDArray[Any], data: Dataset, layout: Layout) -> None:
+    """Refuse frames of more or fewer pixels of a class whose coordinates are then not known.
+
+    Raises:
+        DataError: with the class.
+    """
+    if array.shape[1:] != (layout.rows, layout.columns) and data.get("SOPClassUID") in SAME_SIZE:
+        raise DataError(f"is of class {name_of_class(data)}, whose frames are restored at their own size only")
+
+
+def _keeps_values(array: NDArray[Any], layout: Layout, intensity: Intensity) -> bool:
+    """Return whether stored values mean what they did, pixel by pixel."""
+    same = array.shape == (1, layout.rows, layout.columns)
+    return same and not intensity.details.get("shown") and "lut_bits" not in intensity.details
+
+
+def with_what_was_not_seen(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
     """Return the values with those of the source where it had padding, or values beyond the window that stayed there.
 
     An image of another size, or of values as they are shown, has none of them; its padding is then no longer stated.
     """
-    same = array.shape == (1, layout.rows, layout.columns)
-    if not same or intensity.details.get("shown") or "lut_bits" in intensity.details:
-        data.pop("PixelPaddingValue", None)
-        data.pop("PixelPaddingRangeLimit", None)
+    if not _keeps_values(array, layout, intensity):
         return array
     source = frame_values(data, layout, int(intensity.details["frame"]))[None]
     kept = np.zeros(source.shape, bool)
@@ -215,23 +326,47 @@ def _take_away(data: Dataset, names: Sequence[str]) -> None:
 
 
 def _space(data: Dataset, old: Sequence[int], new: Sequence[int]) -> None:
-    """Write the distance of pixels, and the place of the first one, of an image with more or fewer pixels."""
+    """Write the distance of pixels, and the place of the first one, of an image with more or fewer pixels.
+
+    Both stand at the top, or in the functional groups of all frames or of each.
+    """
     if tuple(old) == tuple(new):
         return
     _take_away_places(data)
     ratios = [before / after for before, after in zip(old, new, strict=True)]
-    spacing = [float(step) for step in tags.numbers(data, "PixelSpacing")]
+    shared, single = (tags.items(data, name) for name in FUNCTIONAL)
+    common = shared[0] if shared else Dataset()
+    for group in [*single, *shared[:1]]:  # those of all frames last: they hold what the others need
+        _take_away_places(group)
+        measures, turn = (
+            _first(group, name) or _first(common, name)
+            for name in ("PixelMeasuresSequence", "PlaneOrientationSequence")
+        )
+        _move(_first(group, "PlanePositionSequence"), measures, turn, ratios)
+    _move(data, data, data, ratios)
+    for holder in [data, *(_first(group, "PixelMeasuresSequence") for group in [*single, *shared[:1]])]:
+        _narrow(holder, ratios)
+
+
+def _first(group: Dataset, name: str) -> Dataset:
+    """Return the item of a functional group; an empty one where it has none."""
+    return next(iter(tags.items(group, name)), None) or Dataset()
+
+
+def _narrow(holder: Dataset, ratios: Sequence[float]) -> None:
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        if (steps := tags.numbers(data, name)) and len(steps) == 2:
-            setattr(data, name, [_decimal(step * ratio) for step, ratio in zip(steps, ratios, strict=True)])
-    place, turned = (
-        [float(one) for one in tags.numbers(data, name)] for name in ("ImagePositionPatient", "ImageOrientationPatient")
-    )
+        if (steps := tags.numbers(holder, name)) and len(steps) == 2:
+            setattr(holder, name, [_decimal(step * ratio) for step, ratio in zip(steps, ratios, strict=True)])
+
+
+def _move(holder: Dataset, measures: Dataset, turn: Dataset, ratios: Sequence[float]) -> None:
+    """Write the place of the first pixel: the corner stays, so its centre moves by half the change of spacing."""
+    spacing = tags.numbers(measures, "PixelSpacing")
+    place, turned = tags.numbers(holder, "ImagePositionPatient"), tags.numbers(turn, "ImageOrientationPatient")
     if len(spacing) == 2 and len(place) == 3 and len(turned) == 6:
-        # the corner of the image stays, so the centre of its first pixel moves by half the change of spacing
         down, right = (step * (ratio - 1) / 2 for step, ratio in zip(spacing, ratios, strict=True))
         moved = [p + right * x + down * y for p, x, y in zip(place, turned[:3], turned[3:], strict=True)]
-        data.ImagePositionPatient = [_decimal(one) for one in moved]
+        holder.ImagePositionPatient = [_decimal(one) for one in moved]
 
 
 def _take_away_places(data: Dataset) -> None:
@@ -247,26 +382,71 @@ def _decimal(value: float) -> str:
     return next(text for digits in range(10, 0, -1) if len(text := f"{value:.{digits}g}") <= 16)
 
 
-def _derive(data: Dataset, array: NDArray[Any], old: Sequence[int], intensity: Intensity) -> None:
+def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], intensity: Intensity) -> None:
     """Write the identity of the object, what it was derived from and how, and by which equipment."""
-    by = str(intensity.details.get("derivation") or "restorekit")
-    source_class, source = data.SOPClassUID, data.SOPInstanceUID
-    content = hashlib.sha256(array.tobytes()).hexdigest()
-    data.SOPInstanceUID = uid.generate_uid(entropy_srcs=[str(source), by, content])
+    by, new = str(intensity.details.get("derivation") or "restorekit"), arrays[0].shape[1:]
+    source, series = _source(str(data.SOPClassUID), str(data.SOPInstanceUID)), str(data.get("SeriesInstanceUID", ""))
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(array.tobytes())
+    data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, content.hexdigest())
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.SeriesInstanceUID = uid.generate_uid(entropy_srcs=[str(data.get("SeriesInstanceUID", "")), by])
+    data.SeriesInstanceUID = _new_uid(series, by)
+    for name in ("ConcatenationUID", "SOPInstanceUIDOfConcatenationSource"):  # the parts of one stay together
+        if data.get(name):
+            setattr(data, name, _new_uid(data.get(name), by))
+    grouped = any(name in data for name in FUNCTIONAL) or data.SOPClassUID in ENHANCED
+    if data.SOPClassUID == uid.EnhancedMRImageStorage:
+        for name in RECORDED:
+            data.pop(name, None)
     kind = list(data.get("ImageType") or ["ORIGINAL", "PRIMARY"])
-    data.ImageType = ["DERIVED", "SECONDARY", *kind[2:]]
+    data.ImageType = ["DERIVED", *(kind[1:] if grouped else ["SECONDARY", *kind[2:]])]  # C.8.16.1.2: always PRIMARY
     now = datetime.datetime.now()
     data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
     data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
-    size = "" if tuple(old) == array.shape[1:] else f" {old[0]} x {old[1]} to {array.shape[1]} x {array.shape[2]}."
-    data.DerivationDescription = _cut("DerivationDescription", f"{WARNING} Model: {by}.{size}")
-    codes = [_code(SMOOTHING), *([_code(RESAMPLING)] if size else [])]
-    data.DerivationCodeSequence = codes
-    data.SeriesDescription = _cut("SeriesDescription", f"{data.get('SeriesDescription', '')} restored".strip())
-    data.SourceImageSequence = [_source(str(source_class), str(source))]
+    size = "" if tuple(old) == new else f" {old[0]} x {old[1]} to {new[0]} x {new[1]}."
+    about = Dataset()
+    about.DerivationDescription = _cut("DerivationDescription", f"{WARNING} Model: {by}.{size}")
+    about.DerivationCodeSequence = [_code(SMOOTHING), *([_code(RESAMPLING)] if size else [])]
+    data.update(about)
+    data.SourceImageSequence = [source]
+    _derive_frames(data, about, source, series)
+    data.SeriesDescription = _described(str(data.get("SeriesDescription") or ""))
     data.ContributingEquipmentSequence = [*data.get("ContributingEquipmentSequence", []), _equipment(by, now)]
+
+
+def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) -> None:
+    """Write into the functional groups of each frame that, how and from which frame it was derived."""
+    shared, single = (tags.items(data, name) for name in FUNCTIONAL)
+    for group in [*shared, *single]:
+        group.pop("DerivationImageSequence", None)
+        for element in [one for one in group if one.VR == "SQ"]:
+            for item in element.value:
+                if kind := list(item.get("FrameType") or []):
+                    item.FrameType = ["DERIVED", *kind[1:]]
+    for at, group in enumerate(single, start=1):
+        item, frame = copy.deepcopy(about), copy.deepcopy(source)
+        frame.ReferencedFrameNumber = at
+        item.SourceImageSequence = [frame]
+        group.DerivationImageSequence = [item]
+    if single:  # where an object refers to frames of others, it states once where these are
+        found, listed, study = Dataset(), Dataset(), Dataset()
+        found.ReferencedSOPClassUID = source.ReferencedSOPClassUID
+        found.ReferencedSOPInstanceUID = source.ReferencedSOPInstanceUID
+        listed.SeriesInstanceUID, listed.ReferencedSOPSequence = series, [found]
+        study.StudyInstanceUID, study.ReferencedSeriesSequence = data.get("StudyInstanceUID", ""), [listed]
+        data.SourceImageEvidenceSequence = [study]
+
+
+def _new_uid(old: object, *others: str) -> str:
+    return str(uid.generate_uid(entropy_srcs=[str(old), *others]))
+
+
+def _described(before: str) -> str:
+    """Return the description of a series as that of restored images, once."""
+    mark = "restored"
+    kept = before[: ROOM["SeriesDescription"] - len(mark) - 1].strip()
+    return before if before.split()[-1:] == [mark] else f"{kept} {mark}".strip()
 
 
 def _source(of_class: str, instance: str) -> Dataset:
@@ -296,23 +476,34 @@ def _cut(name: str, text: str) -> str:
     return text[: ROOM[name]]
 
 
-def _set_pixels(data: Dataset, array: NDArray[Any], layout: Layout, syntax: uid.UID) -> None:
+def _set_pixels(data: Dataset, arrays: Sequence[NDArray[Any]], layout: Layout, syntax: uid.UID) -> None:
     """Write the pixels in the transfer syntax of the source where that keeps every value, else as they are."""
-    samples = np.ascontiguousarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0))
+    frames = [np.ascontiguousarray(one[0] if one.shape[0] == 1 else one.transpose(1, 2, 0)) for one in arrays]
     if layout.floating:
-        name = {4: "FloatPixelData", 8: "DoubleFloatPixelData"}[samples.dtype.itemsize]
+        name = {4: "FloatPixelData", 8: "DoubleFloatPixelData"}[frames[0].dtype.itemsize]
         for unused in ("BitsStored", "HighBit", "PixelRepresentation"):
             data.pop(unused, None)
-        setattr(data, name, samples.tobytes())
+        setattr(data, name, b"".join(one.tobytes() for one in frames))
         data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         return
-    encoded = encode(samples, int(data.BitsStored), syntax)
-    if encoded is not None:
-        data.PixelData = encapsulate([encoded])
+    streams = _encoded(frames, int(data.BitsStored), syntax)
+    if streams is not None:
+        data.PixelData = encapsulate(streams)
         data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
         data.file_meta.TransferSyntaxUID = syntax
         return
-    pixels = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
+    pixels = b"".join(one.astype(one.dtype.newbyteorder("<"), copy=False).tobytes() for one in frames)
     data.PixelData = pixels + b"\0" * (len(pixels) % 2)
-    data["PixelData"].VR = "OB" if samples.dtype.itemsize == 1 else "OW"
+    data["PixelData"].VR = "OB" if frames[0].dtype.itemsize == 1 else "OW"
     data.file_meta.TransferSyntaxUID = syntax if syntax in KEPT_SYNTAXES else uid.ExplicitVRLittleEndian
+
+
+def _encoded(frames: Sequence[NDArray[Any]], bits: int, syntax: uid.UID) -> list[bytes] | None:
+    """Return every frame compressed without loss in a transfer syntax; None: one of them cannot be."""
+    streams = []
+    for one in frames:
+        stream = encode(one, bits, syntax)
+        if stream is None:
+            return None
+        streams.append(stream)
+    return streams
