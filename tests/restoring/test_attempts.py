@@ -10,7 +10,7 @@ import pytest
 from restorekit.restoring.attempts import Attempt
 from restorekit.restoring.restore import Row
 
-ROW = Row("a.png", "out/sub/a.png", "", 0.5, {"yes": 1 / 3}, None, hashes=("1", "2", "3"))
+ROW = Row("a.png", "out/sub/a.png", "", 0.5, {"yes": 1 / 3}, None, hashes=("1", "2", "3"), levels=(0.25, 0.5))
 
 
 def attempt(home: Path, content: str = "whole") -> Attempt:

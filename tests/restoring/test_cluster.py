@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import psutil
 import pytest
 import torch
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from scipy.ndimage import median_filter
 from torch import Tensor
@@ -28,6 +29,7 @@ from restorekit.io.images import ImageFiles
 from restorekit.restoring.engine import Engine, named
 from restorekit.restoring.model import Model, load
 from restorekit.restoring.restore import Row, restore_files
+from tests.io.made_frames import enhanced
 
 ray = pytest.importorskip("ray", reason="needs the extra restorekit[ray]")
 pytestmark = pytest.mark.filterwarnings(
@@ -110,17 +112,49 @@ def test_rows_and_bytes_are_those_of_the_local_engine(tmp_path: Path, cluster: A
     for path in files:
         if path.suffix not in (".csv", ".dcm"):
             assert (tmp_path / "local" / path).read_bytes() == (tmp_path / "ray" / path).read_bytes(), path
-    films = [dcmread(tmp_path / name / "mr.dcm") for name in engines]
-    for film in films:
-        for element in TIMES:
-            film.pop(element, None)
-            film.ContributingEquipmentSequence[-1].pop(element, None)
+    films = [without_times(tmp_path / name / "mr.dcm") for name in engines]
     assert films[0] == films[1]
     assert films[0].file_meta == films[1].file_meta
     for name, other in (("local", engines["ray"]), ("ray", None)):
         again = list(restore_files(load(MEDIAN), inputs, tmp_path / name, engine=other))
         assert sum(row.skipped for row in again) == 10
         assert sum(bool(row.error) for row in again) == 3
+
+
+def without_times(path: Path) -> Dataset:
+    """Return a derived object without the times at which it was made."""
+    data = dcmread(path)
+    for element in TIMES:
+        data.pop(element, None)
+        data.ContributingEquipmentSequence[-1].pop(element, None)
+    return data
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+def test_measures_names_and_frames_are_those_of_the_local_engine(tmp_path: Path, cluster: Any) -> None:
+    pytest.importorskip("dicognito", reason="needs the extra restorekit[anonymize]")
+    home = tmp_path / "in"
+    home.mkdir()
+    (home / "mr.dcm").write_bytes(Path(str(get_testdata_file("MR_small.dcm"))).read_bytes())
+    frames = np.random.default_rng(0).integers(0, 4096, (3, 40, 48), dtype=np.uint16)
+    enhanced(home / "ct.dcm", frames, rescales=[(1, -1024)] * 3, windows=[(1024, 4096)] * 3)
+    pictures(home, 1)
+    found = []
+    for where in (None, engine()):  # into the same folder, for a folder has a key of its own
+        out = tmp_path / "out"
+        rows = restore_files(load(MEDIAN), home, out, measure=True, anonymize=True, batch=2, engine=where)
+        assert sorted(bool(row.error) for row in rows) == [False, False, True], "a picture has no names to replace"
+        cells = sorted(table(out), key=lambda row: row["file"])
+        for row in cells:
+            del row["seconds"], row["written_sha256"]  # DICOM holds when it was made
+        found.append((cells, [without_times(out / name) for name in ("ct.dcm", "mr.dcm")]))
+        shutil.rmtree(out)
+    assert found[0] == found[1]
+    ((_, ct, mr), films), _ = found
+    assert all(float(row["noise_before"]) > float(row["noise_after"]) > 0 for row in (ct, mr))
+    assert films[0].NumberOfFrames == 3
+    assert films[0].PatientID != dcmread(home / "ct.dcm").PatientID
 
 
 @pytest.mark.full
