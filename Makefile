@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml $(PLUGINS)
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard,demo,test,docs]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[tensorboard,demo,ray,test,docs]'
 	touch $@
 
 demo: $(VENV)/.installed  ## restore a real film, then train, score and report on phantoms: minutes on a CPU

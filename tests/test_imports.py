@@ -39,6 +39,7 @@ HOMES = {
     "matplotlib": {"reports/figures.py"},
     "tensorboard": {"builtin/"},
     "onnx": {"testing/moving.py"},
+    "ray": {"restoring/cluster.py"},
 }
 """Where in the package each library may be imported."""
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -282,6 +283,7 @@ def audit(
 
 
 PIXELS, FILES, SPEED = "What is changed", "Which values and files", "Speed"
+NODES = "Beyond one machine"
 
 
 @app.command(cls=commands.Grouped)
@@ -393,20 +395,48 @@ def restore(
         str,
         typer.Option("--backend", metavar="torch|compiled", help="compiled: by torch.compile.", rich_help_panel=SPEED),
     ] = "torch",
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="local|ray",
+            help="ray: by processes on a Ray cluster, whose nodes share storage.",
+            rich_help_panel=NODES,
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT|auto",
+            help="Of the cluster; default: RAY_ADDRESS, else this machine alone.",
+            rich_help_panel=NODES,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Processes, at most; default: a GPU or a CPU each.", rich_help_panel=NODES
+        ),
+    ] = None,
 ) -> None:
     """Restore files at their own size, under the same names. Exit code 3 if some could not be restored.
 
     The same command again skips what is done: the same bytes, model and options.
     """
     from restorekit.app.restoring import show
+    from restorekit.restoring import engine as engines
     from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.default import unsuitable
-    from restorekit.restoring.model import load
+    from restorekit.restoring.model import anywhere, load
     from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is reported
-    named = model or _default_model([*map(Path, inputs)], out)
-    restorer = load(named, device=device, precision=precision, backend=backend)
+    name = model or _default_model([*map(Path, inputs)], out)
+    make = partial(load, device=device, precision=precision, backend=backend)
+    there = partial(make, anywhere(name))
+    where = engines.named(engine, there, address=address, workers=workers, gpu=device != "cpu")
+    restorer = make(name)
     for line in restorer.compute.notes:
         screen.warn(line)
     if anonymize:
@@ -428,6 +458,7 @@ def restore(
         format=format,
         jobs=jobs,
         batch=batch,
+        engine=where,
         report=screen.warn,
         planned=display.start,
         unsuitable=unsuitable if model is None else lambda path: "",

@@ -98,12 +98,17 @@ class Anonymizer:
             from dicognito.unwantedelements import UnwantedElementsStripper
         except ImportError as error:
             raise DataError("anonymize: takes an extra; run: pip install 'restorekit[anonymize]'") from error
+        self._key = key
         self._library = Library(seed=key)
         self._library.add_element_handler(UnwantedElementsStripper(*REMOVED))
         uids: Any = _Uids(key)  # a handler by what it does: its base class can be imported here alone
         self._library.add_element_handler(uids)
         self.digest = hashlib.sha256(f"anonymizer {key}".encode()).hexdigest()
         """By which a later call knows whether it has the same key; the key does not follow from it."""
+
+    def __reduce__(self) -> tuple[type[Anonymizer], tuple[str]]:
+        """Pickle the key alone: a process on another machine replaces by the same key, and has no other."""
+        return Anonymizer, (self._key,)
 
     def __call__(self, data: Dataset) -> None:
         """Change a data set that has no private elements, with its file meta information."""

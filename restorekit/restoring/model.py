@@ -52,7 +52,7 @@ from restorekit.runs.fitted import load_restorer
 from restorekit.runs.nets import build_translator
 from restorekit.runs.trained import TrainedRestorer
 
-__all__ = ["Model", "Restored", "load"]
+__all__ = ["Model", "Restored", "anywhere", "load"]
 
 PROBE = 64
 """Side, at least, of the image on which the memory that networks need is measured."""
@@ -570,6 +570,11 @@ def _found(path: Path, name: str, compute: Compute) -> Model:
     if len(path.parts) > 1:
         raise CheckpointError(f"{path}: is neither a run folder nor a checkpoint: there is no such folder")
     raise RecipeError(f"{name}: no such run folder, and {unknown('restorer', name, known)}")
+
+
+def anywhere(model: str) -> str:
+    """Return the name of a model for a process whose current folder may be another."""
+    return model if model.startswith((PART, RELEASED)) or not os.path.exists(model) else os.path.abspath(model)
 
 
 def _part(spec: Any, compute: Compute) -> Model:

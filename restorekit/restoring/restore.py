@@ -6,7 +6,9 @@ import builtins
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from math import ceil, log2
 from pathlib import Path
@@ -34,13 +36,12 @@ from restorekit.restoring.arguments import (
     check_strength,
     check_times,
     check_window,
-    default_jobs,
 )
 from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
+from restorekit.restoring.engine import Call, Engine, Kept, Local, Stages, Task
 from restorekit.restoring.frames import FramesMade
 from restorekit.restoring.levels import LEVELS, levels_of
 from restorekit.restoring.masks import write_mask
-from restorekit.restoring.pipeline import Pipeline
 from restorekit.restoring.plan import Job, jobs_of, line_of, same_file
 from restorekit.restoring.table import HASHES, MASK, TABLE, Table, opened
 from restorekit.restoring.text import Box, text_boxes, with_kept
@@ -165,15 +166,6 @@ _Read = _Opened | _OpenedFrames
 _Made = Restored | FramesMade
 
 
-def _alike(read: _Read) -> object:
-    """Return what images of one batch have in common; a file of frames is alone."""
-    return object() if isinstance(read, _OpenedFrames) else read.prepared.alike
-
-
-class _Kept(Exception):
-    """A file that an earlier call restored in the same way."""
-
-
 def restore_files(
     model: FileModel,
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -191,6 +183,7 @@ def restore_files(
     format: str | None = None,
     jobs: int | None = None,
     batch: int = 1,
+    engine: Engine | None = None,
     unsuitable: Callable[[Path], str] = lambda path: "",
     report: Callable[[str], None] = lambda line: None,
     planned: Callable[[int], None] = lambda count: None,
@@ -222,8 +215,10 @@ def restore_files(
         measure: measure noise, blur, exposure and contrast before and after, for the table; it takes time.
         anonymize: replace what names a patient in DICOM files; see docs/restore.md for what stays.
         format: "png", "tiff", "dicom", "nifti" or "npy"; None: that of the source. "dicom" is for DICOM sources only.
-        jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4.
+        jobs: threads that read, and as many that write; None: as many as there are spare cores, at most 4. With
+            another engine: in each of its processes.
         batch: images of one size in one call of the networks. More than 1 may change results by rounding.
+        engine: where files are restored, and in which order; None: in threads of this process, in that of the inputs.
         unsuitable: called with each file; returns why the model must not restore it, empty if it may.
         report: called with a line for each thing that concerns the whole call, such as how many files were left out.
         planned: called with the number of files, before the first is restored.
@@ -249,10 +244,12 @@ def restore_files(
         anonymizer_for(as_path(folder, "folder")) if check_flag("anonymize", anonymize) else None,
     )
     model.checked_arguments(times=times, window=window, scale=scale, any_scale=any_scale)
-    threads = default_jobs() if jobs is None else jobs
-    size = check_count("jobs", threads), check_count("batch", batch)
+    size = None if jobs is None else check_count("jobs", jobs), check_count("batch", batch)
     kept = check_format(format, own=isinstance(model.format, ImageFiles))
-    return _restore_all(model, _paths(inputs), as_path(folder, "folder"), options, kept, size, (report, planned))
+    if engine is not None and not isinstance(engine, Engine):
+        raise DataError(f"engine: got {type(engine).__name__}; allowed: an Engine of restorekit.restoring.engine")
+    where, out = engine or Local(), as_path(folder, "folder")
+    return _restore_all(model, _paths(inputs), out, options, kept, size, where, (report, planned))
 
 
 def _paths(inputs: object) -> list[Path]:
@@ -272,7 +269,8 @@ def _restore_all(
     folder: Path,
     options: _Options,
     as_format: str | None,
-    size: tuple[int, int],
+    size: tuple[int | None, int],
+    engine: Engine,
     calls: tuple[Callable[[str], None], Callable[[int], None]],
 ) -> Iterator[Row]:
     report, planned = calls
@@ -285,17 +283,23 @@ def _restore_all(
             report(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
         jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
         planned(len(jobs))
-        restoring = _Restoring(model, options, table, size[1])
-        pipeline = Pipeline(
-            restoring.read,
-            _alike,
-            restoring.run,
-            restoring.write,
-            jobs=size[0],
-            batch=size[1],
-        )
-        for job, made in pipeline.over(jobs):
-            yield restoring.recorded(job, made)
+        call = Call(model, partial(_Restoring, options=options, batch=size[1]), table, *size, report)
+        tasks = (_task(job, table) for job in jobs)
+        recording = _Recording(model, table)
+        with closing(engine.over(tasks, call)) as results:  # before the table: nobody writes any more
+            for task, made in results:
+                yield recording.recorded(task.job, made)
+
+
+def _task(job: Job, table: Table) -> Task:
+    """Return a file to restore, with what the table knows of its place."""
+    try:
+        clash = "" if job.error else _clash(job, table)
+    except STOPPING:
+        raise
+    except BaseException as error:  # a hostile name costs its own file
+        clash = line_of(job.path, job.shown, error)
+    return Task(job, clash, table.done(job.target))
 
 
 def _columns(model: FileModel, table: Path) -> list[str]:
@@ -315,29 +319,29 @@ def _columns(model: FileModel, table: Path) -> list[str]:
     return [*COLUMNS, *([MASK] if model.masks else model.columns)]
 
 
-class _Restoring:
+class _Restoring(Stages):
     """The stages of one call."""
 
-    def __init__(self, model: FileModel, options: _Options, table: Table, batch: int = 1) -> None:
-        self.model, self.options, self.table, self.batch = model, options, table, batch
+    def __init__(self, model: FileModel, options: _Options, batch: int = 1) -> None:
+        self.model, self.options, self.batch = model, options, batch
         self._settings = options.hashed(model, options.range)
 
     @without_warnings()
-    def read(self, job: Job) -> _Read:
+    def read(self, task: Task) -> _Read:
         """Read a file and measure it; of a file of frames, its header.
 
         Raises:
-            _Kept: if an earlier call restored it in the same way.
+            Kept: if an earlier call restored it in the same way.
             DataError: if it cannot be restored.
         """
-        began, model, options = perf_counter(), self.model, self.options
-        error = job.error or options.unsuitable(job.path) or _clash(job, self.table)
+        began, model, options, job = perf_counter(), self.model, self.options, task.job
+        error = job.error or options.unsuitable(job.path) or task.clash
         if error:
             raise DataError(error)
         given = options.range or job.range
         hashes = _hashed(model.format.files(job.path)), self._hash_of(options, given)
-        if self._is_done(job, hashes, given):
-            raise _Kept
+        if self._is_done(task, hashes, given):
+            raise Kept
         known = given or model.range
         frames = model.format.frames(job.path, job.target, range=known)
         if frames is not None:
@@ -345,8 +349,6 @@ class _Restoring:
                 raise DataError("holds frames, whose masks are not written; allowed: files of one image")
             return _OpenedFrames(frames, given, hashes, perf_counter() - began)
         image, intensity = model.format.read(job.path, range=known, dims=model.dims)
-        if options.anonymizer is not None and intensity.format != "DICOM":
-            raise DataError(f"anonymize: got {intensity.format or 'a file of a plugin'}; allowed: DICOM files")
         return self._opened(image, intensity, given, hashes, began)
 
     def _opened(
@@ -359,6 +361,8 @@ class _Restoring:
     ) -> _Opened:
         """Check an image that was read, and bring it to what the networks take."""
         model, options, known = self.model, self.options, self.model.range
+        if options.anonymizer is not None and intensity.format != "DICOM":
+            raise DataError(f"anonymize: got {intensity.format or 'a file of a plugin'}; allowed: DICOM files")
         if given is None and known is not None:
             check_plausible(image, intensity)
             note = f"black is {known[0]:g} and white {known[1]:g}, as the run's data declares"
@@ -370,16 +374,20 @@ class _Restoring:
         text = tuple(text_boxes(image)) if options.keep_text else ()
         return _Opened(image, intensity, prepared, text, hashes, perf_counter() - began)
 
+    def alike(self, read: _Read) -> object:
+        """Return what is equal for images that may share a batch; a file of frames is alone."""
+        return object() if isinstance(read, _OpenedFrames) else read.prepared.alike
+
     def _hash_of(self, options: _Options, given: tuple[float, float] | None) -> str:
         same = options is self.options and given == options.range
         return self._settings if same else options.hashed(self.model, given)
 
-    def _is_done(self, job: Job, hashes: tuple[str, str], given: tuple[float, float] | None) -> bool:
+    def _is_done(self, task: Task, hashes: tuple[str, str], given: tuple[float, float] | None) -> bool:
         """True if the file was restored from the same bytes by the same settings, and the result is as it was.
 
         What was measured beside is not restored again by a call that does not measure.
         """
-        known = self.table.done(job.target)
+        job, known = task.job, task.known
         if known is None or known[1] != hashes[0]:
             return False
         settings = {hashes[1]}
@@ -453,22 +461,21 @@ class _Restoring:
         )
 
     @without_warnings()
-    def write(self, job: Job, read: _Read, found: tuple[_Made, float]) -> Row:
-        """Write a restored image, or several frames, to where the table moves it from."""
-        began, (made, spent) = perf_counter(), found
-        staged, mask = self.table.stage(job.target), ""
+    def write(self, task: Task, read: _Read, found: tuple[_Made, float], place: Path) -> Row:
+        """Write a restored image, or several frames, and its mask beside it."""
+        began, job, (made, spent), mask = perf_counter(), task.job, found, ""
         done: FramesMade | _Finished
         if isinstance(read, _OpenedFrames):
             assert isinstance(made, FramesMade)
-            read.frames.write(staged)
+            read.frames.write(place)
             intensity, notes, done = made.intensity, made.notes, made
         else:
             assert isinstance(made, Restored)
             intensity, done = read.intensity, (finished := self._finished(read, made))
             notes = [intensity.note, made.note, *finished.notes]
-            self.model.format.write(staged, finished.stored, finished.intensity)
-            mask = self._write_mask(job, staged, made, _spaced(intensity, read.image, finished.stored))
-        digest = _hashed(self.model.format.files(staged))
+            self.model.format.write(place, finished.stored, finished.intensity)
+            mask = self._write_mask(job, place, made, _spaced(intensity, read.image, finished.stored))
+        digest = _hashed(self.model.format.files(place))
         bits, into = not self.model.format.windows, _written_as(job.target, intensity)
         left_out = str(intensity.details.get("left_out", "")) if into is intensity else ""
         return Row(
@@ -489,19 +496,26 @@ class _Restoring:
             levels=done.levels,
         )
 
-    def _write_mask(self, job: Job, staged: Path, made: Restored, intensity: Intensity) -> str:
+    def _write_mask(self, job: Job, place: Path, made: Restored, intensity: Intensity) -> str:
         """Write the predicted mask beside a restored image, and return its place; empty: there is none."""
         if made.mask is None:
             return ""
         if job.mask is None:
             what = type(self.model).__name__
             raise PluginError(f"{what}: got a mask; allowed: where `masks` is True and `dims` is known")
-        write_mask(staged.with_name(job.mask.name), made.mask, intensity)
+        write_mask(place.with_name(job.mask.name), made.mask, intensity)
         return str(job.mask)
+
+
+class _Recording:
+    """What is done with the results of one call: files come to their places, rows into the table."""
+
+    def __init__(self, model: FileModel, table: Table) -> None:
+        self.model, self.table = model, table
 
     def recorded(self, job: Job, made: Row | BaseException) -> Row:
         """Bring a restored file to its place and add its row, or the row of its error."""
-        if isinstance(made, _Kept):
+        if isinstance(made, Kept):
             return Row(job.shown, str(job.target), "", 0.0, None, None, skipped=True)
         if isinstance(made, Row):
             try:

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from restorekit.core.errors import DataError
 from restorekit.io.files import replacing
 
-__all__ = ["HASHES", "LOCK", "MASK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
+__all__ = ["FILES", "HASHES", "LOCK", "MASK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
 
 TABLE = "restored.csv"
 """In the folder of restored files: a row for each."""
@@ -38,6 +38,8 @@ HASHES = ("input_sha256", "settings_sha256", "written_sha256")
 """Columns by which a later call knows what is done: of the source, of model and options, and of the restored file."""
 LOCK = ".restored.lock"
 STAGE = ".restoring"
+FILES = "files"
+"""In a hidden folder: the files, in folders as below the output folder."""
 READY = "row.json"
 """In a hidden folder: the row of the files that are complete there."""
 ENCODING, ERRORS = "utf-8", "surrogateescape"
@@ -168,11 +170,25 @@ class Table:
 
     def staged_path(self, target: Path) -> Path:
         """Return what `stage` returns, and make nothing."""
-        return self._stage_of(target) / "files" / Path(os.path.abspath(target)).relative_to(self.folder)
+        return self._stage_of(target) / FILES / Path(os.path.abspath(target)).relative_to(self.folder)
 
     def staged(self, target: Path) -> list[Path]:
         """Return the places that the files written to `stage(target)` will take."""
         return [place for _, place in self._moves(self._stage_of(target))]
+
+    def share(self) -> Path:
+        """Return the hidden folder, made if it is not there, in which other processes may make folders of theirs."""
+        self._stage.mkdir(parents=True, exist_ok=True)
+        return self._stage
+
+    def take(self, target: Path, made: Path) -> None:
+        """Take a hidden folder of another process for what was written to `stage(target)`.
+
+        Raises:
+            OSError: if it is not there.
+        """
+        self.discard(target)
+        os.rename(made, self._stage_of(target))
 
     def discard(self, target: Path) -> None:
         """Remove what was written to `stage(target)`."""
@@ -242,7 +258,7 @@ class Table:
         self._drop(stage)
 
     def _moves(self, stage: Path) -> list[tuple[Path, Path]]:
-        home = stage / "files"
+        home = stage / FILES
         files = sorted(path for path in home.rglob("*") if path.is_file())
         return [(path, self.folder / path.relative_to(home)) for path in files]
 

@@ -1,5 +1,6 @@
 """Anonymous DICOM: nothing of the patient is left in the bytes, the same patient stays one, and a second call skips."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from restorekit import load, write_image
+from restorekit.restoring.anonymous import Anonymizer
 from restorekit.restoring.restore import Row, restore_files
 from tests.io.made_frames import enhanced, plain
 from tests.io.test_dicom import OWN
@@ -118,6 +120,18 @@ def test_the_source_is_named_by_the_uid_that_it_has_when_it_is_anonymous_itself(
     again = film(tmp_path / "y.dcm", FrameOfReferenceUID="1.2.77")
     (other,) = anonymous(again, out=tmp_path / "out")
     assert dcmread(other.written).FrameOfReferenceUID == origin.ReferencedSOPInstanceUID
+
+
+def test_an_anonymizer_in_another_process_replaces_by_the_same_key(tmp_path: Path) -> None:
+    source = film(tmp_path / "x.dcm")
+    here = Anonymizer("a" * 64)
+    there = pickle.loads(pickle.dumps(here))
+    data = [dcmread(source), dcmread(source), dcmread(source)]
+    for one, change in zip(data, (here, there, Anonymizer("b" * 64)), strict=True):
+        one.remove_private_tags()
+        change(one)
+    assert data[0] == data[1] != data[2]
+    assert here.digest == there.digest
 
 
 def test_files_that_are_no_dicom_are_refused(tmp_path: Path) -> None:
