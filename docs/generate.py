@@ -502,7 +502,9 @@ def film_first(of: str) -> str:
         harmed = bracketed({end: 100 * value for end, value in harm["share"].items()}, 1, " %")
         digits = [bracketed(scores[score], d) for score, d in FILM_SCORES.items()]
         if not rows:
-            rows.append(["input", *(bracketed(scores[f"input_{score}"], d) for score, d in FILM_SCORES.items()), "", ""])
+            rows.append(
+                ["input", *(bracketed(scores[f"input_{score}"], d) for score, d in FILM_SCORES.items()), "", ""]
+            )
         rows.append([label, *digits, harmed, f"{harm['worst']['gain']:.2f}"])
     return table(["", "PSNR, dB", "aligned PSNR, dB", "aligned SSIM", "tone error", "harmed", "worst, dB"], rows)
 
@@ -511,17 +513,19 @@ def film_joint() -> str:
     """Return what the arms of the joint recipe gain on films with a known truth, and how they classify real ones."""
     found = json.loads((FILM_RESULTS / "joint.json").read_text("utf-8"))
     classes = json.loads((FILM_RESULTS / "joint_classes.json").read_text("utf-8"))
+    other = json.loads((FILM_RESULTS / "xray128_test_r2cgan.json").read_text("utf-8"))["scores"]
+    scores = {**found["scores"], "r2cgan": other}
+    harm = {**{name: one["share"] for name, one in found["harm"].items()}, "r2cgan": other["harm"]}
     rows = []
     for name, label in JOINT.items():
-        gains, harm = ["", ""], ""
-        if name in found["scores"]:
-            gains = [bracketed(found["scores"][name][f"gain_{score}"], 2) for score in ("psnr", "psnr_aligned")]
-            share = {end: 100 * value for end, value in found["harm"][name]["share"].items()}
-            harm = bracketed(share, 1, " %")
+        gains = ["", "", ""]
+        if name in scores:
+            share = {end: 100 * value for end, value in harm[name].items()}
+            gains = [bracketed(scores[name][f"gain_{score}"], 2) for score in ("psnr", "psnr_aligned")]
+            gains.append(bracketed(share, 1, " %"))
         runs = [one for one in classes.get(name, []) if "f1" in one]
-        f1 = ", ".join(f"{one['f1']['value']:.3f}" for one in runs)
-        auroc = ", ".join(f"{one['auroc']['value']:.3f}" for one in runs)
-        rows.append([label, *gains, harm, f1, auroc])
+        each = [", ".join(f"{one[metric]['value']:.3f}" for one in runs) for metric in ("f1", "auroc")]
+        rows.append([label, *gains, *each])
     return table(["", "gain, PSNR, dB", "aligned PSNR, dB", "harmed", "F1 of each seed", "AUROC of each seed"], rows)
 
 
