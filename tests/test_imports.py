@@ -26,7 +26,8 @@ HOMES = {
     "PIL": {"data/facts.py", "io/formats/png.py", "io/formats/raster.py", "io/pictures.py"},
     "imagecodecs": {"io/formats/dicom/codecs.py", "io/formats/png.py"},
     "tifffile": {"io/formats/tiff.py"},
-    "pydicom": {"io/formats/dicom/"},
+    "dicognito": {"restoring/anonymous.py"},
+    "pydicom": {"io/formats/dicom/", "restoring/anonymous.py"},  # the latter changes data sets, and reads no file
     "nibabel": {"io/formats/nifti.py"},
     "kornia_rs": {"io/formats/png.py", "io/formats/jpeg.py"},
     "imagehash": {"data/facts.py"},
