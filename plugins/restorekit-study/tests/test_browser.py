@@ -145,9 +145,7 @@ def two_at_once(one, chromium, run, tmp_path):
         query = anna.query()
         server.kill()
         anna.page.keyboard.press("2")  # chosen while there is no server
-        anna.page.wait_for_function(
-            "document.getElementById('message').textContent.includes('Not stored')", timeout=WAIT
-        )
+        api.expect(anna.page.locator("#message")).to_contain_text("Not stored", timeout=WAIT)
         anna.page.keyboard.press("3")  # nothing is taken until that one is stored
         anna.chosen[query] = 1
         server.start()
