@@ -56,9 +56,12 @@ class Compute:
             DataError: if it has none, and an option needs one.
         """
         if not restorer.networks:
-            asked = {"--device": self._device == "cuda", "--precision": self.precision != "fp32",
-                     "--backend": self.backend != "torch"}  # fmt: skip
-            if given := [option for option, there in asked.items() if there]:
+            asked = (
+                ("--device", self._device == "cuda"),
+                ("--precision", self.precision != "fp32"),
+                ("--backend", self.backend != "torch"),
+            )
+            if given := [option for option, there in asked if there]:
                 raise DataError(f"{', '.join(given)}: {name} has no network; leave the option out")
         for network in restorer.networks:
             if network not in self._placed:

@@ -93,6 +93,7 @@ PEDIATRIC_DENOISE_RANGES = File(
 NIH = "NIH ChestX-ray14 (Wang et al., CVPR 2017, doi:10.1109/CVPR.2017.369; no restrictions on use, to be cited)"
 HANNOVER = "the Hannover COVID-19 image repository (Winther et al. 2020, doi:10.6084/m9.figshare.12275009; CC BY 3.0)"
 KERMANY = "the paediatric films of Kermany et al. 2018 (doi:10.17632/rscbjbr9sj; CC BY 4.0)"
+FILMS_TRAINED_ON = f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}."
 FILM_LIMITS = (
     "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone.",
     "Lines one pixel wide that are as faint as the noise are removed.",
@@ -112,7 +113,7 @@ MODELS: Mapping[str, Model] = {
             scale=1,
             trained_at="1024 x 1024",
             files=(FILM_BASE_STRUCTURE, FILM_TONE, FILM_BASE_RANGES),
-            trained_on=f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}.",
+            trained_on=FILMS_TRAINED_ON,
             licence="Apache-2.0",
             pictures=NIH,
             limits=FILM_LIMITS,
@@ -126,7 +127,7 @@ MODELS: Mapping[str, Model] = {
             scale=1,
             trained_at="1024 x 1024",
             files=(FILM_TINY_STRUCTURE, FILM_TONE, FILM_BASE_RANGES),
-            trained_on=f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}.",
+            trained_on=FILMS_TRAINED_ON,
             licence="Apache-2.0",
             pictures=NIH,
             limits=FILM_LIMITS,
