@@ -108,6 +108,13 @@ JOINT = {
     "r2cgan": "R2C-GAN, 1,500 steps",
     "classifier": "ResNet-10 on the degraded films",
 }
+PARTS_OF_R2CGAN = {
+    "faithful": "as the paper",
+    "no_norm": "no norm in the generator",
+    "resize": "`upsample: resize`",
+    "mix": "`pool: mix`",
+    "paired": "pairs in place of cycle and identity",
+}
 UNSEEN = {
     "salt_pepper": "salt and pepper",
     "quantised": "few gray levels",
@@ -150,6 +157,7 @@ def pages() -> dict[Path, str]:
         "film-ablation": film_ablation,
         "film-first": film_first,
         "film-joint": film_joint,
+        "film-parts": film_parts,
     }
     for page in sorted(DOCS.rglob("*.md")):
         if page not in made and SECTION.search(page.read_text("utf-8")):
@@ -527,6 +535,21 @@ def film_joint() -> str:
         each = [", ".join(f"{one[metric]['value']:.3f}" for one in runs) for metric in ("f1", "auroc")]
         rows.append([label, *gains, *each])
     return table(["", "gain, PSNR, dB", "aligned PSNR, dB", "harmed", "F1 of each seed", "AUROC of each seed"], rows)
+
+
+def film_parts() -> str:
+    """Return what R2C-GAN gains with one of its parts replaced, as `compare_parts.py` wrote it."""
+    found = json.loads((FILM_RESULTS / "r2cgan_parts.json").read_text("utf-8"))
+    rows = []
+    for name, label in PARTS_OF_R2CGAN.items():
+        scores, less = found["scores"][name], found["differences"].get(name)
+        ahead = "" if less is None else bracketed(_negated(less["psnr_aligned"]), 2)
+        share = bracketed({end: 100 * value for end, value in scores["harm"].items()}, 0, " %")
+        gains = [bracketed(scores[score], 2) for score in ("psnr", "psnr_aligned")]
+        each = [", ".join(f"{one[metric]:.3f}" for one in found["classes"][name]) for metric in ("f1", "auroc")]
+        rows.append([label, *gains, ahead, share, f"{scores['checkerboard']['mean']:.2f}", *each])
+    head = ["", "gain, PSNR, dB", "aligned PSNR, dB", "ahead of the paper's, aligned", "harmed"]
+    return table([*head, "checkerboard", "F1", "AUROC"], rows)
 
 
 def film_unseen(model: str) -> str:

@@ -50,7 +50,10 @@ class Vdsr(Generator):
     def encode(self, image: Tensor, summary: Tensor | None = None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Return (enlarged image, features) and the features, (B, width, *scale*S)."""
         large = cubic(image, self.scale)
-        features: Tensor = self.body(large)
+        state = self.body[0](large)
+        if state.ndim == 4:  # convolutions are faster so; not before the first, as a single channel has no order
+            state = state.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.body[1:](state)
         return (large, features), features
 
     def decode(self, state: tuple[Tensor, Tensor]) -> Tensor:
