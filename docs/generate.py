@@ -89,9 +89,9 @@ ABLATIONS = {
         "similar": "`decibels`, `gradients` and `ms_ssim`",
     },
     "degree": {
-        "bounded": "degree 1, rate 1e-3",
+        "bounded": "degree 1, 400 steps, rate 1e-3",
         "operational": "degree 3, as many weights and steps, rate 2e-4",
-        "operational_fast": "the same at the rate of 1e-3",
+        "operational_time": "degree 3, as many weights, as much time: 240 steps",
     },
 }
 """Networks that differ in one thing, by the file and the names of `compare_draws.py`."""
