@@ -221,7 +221,7 @@ def restore_files(
         engine: where files are restored, and in which order; None: in threads of this process, in that of the inputs.
         unsuitable: called with each file; returns why the model must not restore it, empty if it may.
         report: called with a line for each thing that concerns the whole call, such as how many files were left out.
-        planned: called with the number of files, before the first is restored.
+        planned: called with the number of files, before the first is restored; of an archive, that of all its files.
 
     Raises:
         DataError: if an argument is not allowed, there is nothing to restore, every file would be written over itself,
@@ -281,14 +281,16 @@ def _restore_all(
             )
         if table.unmasked:
             report(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
-        jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
-        planned(len(jobs))
+        count, jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
+        planned(count)
         call = Call(model, partial(_Restoring, options=options, batch=size[1]), table, *size, report)
         tasks = (_task(job, table) for job in jobs)
         recording = _Recording(model, table)
         with closing(engine.over(tasks, call)) as results:  # before the table: nobody writes any more
             for task, made in results:
-                yield recording.recorded(task.job, made)
+                row = recording.recorded(task.job, made)
+                task.job.remove()
+                yield row
 
 
 def _task(job: Job, table: Table) -> Task:
