@@ -6,7 +6,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -23,6 +23,7 @@ from restorekit.io.files import require_folder
 if TYPE_CHECKING:
     from restorekit.discovery.plugins import Plugins
     from restorekit.recipes.model import AnyRecipe
+    from restorekit.restoring.model import Model
     from restorekit.training.sweep import Member
 
 __all__ = ["app", "main"]
@@ -436,8 +437,8 @@ def restore(
     make = partial(load, device=device, precision=precision, backend=backend)
     there = partial(make, anywhere(name))
     where = engines.named(engine, there, address=address, workers=workers, gpu=device != "cpu")
-    restorer = make(name)
-    for line in restorer.compute.notes:
+    restorer = make(name) if engine == "local" else _of_workers(make, name, device)
+    for line in restorer.compute.notes if engine == "local" else ():
         screen.warn(line)
     if anonymize:
         screen.warn("anonymize: text in the pixels, file names and restored.csv stay as they are; check them")
@@ -465,6 +466,14 @@ def restore(
     )
     if show(rows, display, restorer, out):
         raise typer.Exit(3)
+
+
+def _of_workers(make: Callable[..., Model], name: str, device: str | None) -> Model:
+    """Return the model of a call whose workers compute: here on the CPU, for each worker finds the device itself."""
+    from restorekit.runs.engine import check_device_name
+
+    check_device_name(device)
+    return make(name, device="cpu")
 
 
 def _default_model(inputs: list[Path], out: Path) -> str:

@@ -17,7 +17,9 @@ __all__ = ["show"]
 
 def show(rows: Iterable[Row], display: screen.Files, model: Model, out: Path) -> int:
     """Show rows as they are done, and return how many have an error."""
-    failed = done = skipped = 0
+    from restorekit.restoring.restore import PRIVATE
+
+    failed = done = skipped = private = 0
     with display:
         for row in rows:
             display.step()
@@ -28,8 +30,11 @@ def show(rows: Iterable[Row], display: screen.Files, model: Model, out: Path) ->
                 skipped += 1
             else:
                 done += 1
+                private += bool(row.private)
                 if text := "  ".join(filter(None, [_predicted(row, model), f"({row.note})" if row.note else ""])):
                     screen.note(f"{row.written}  {text}")
+    if private:
+        screen.note(f"{private} DICOM files had private elements, which restored ones have not (column {PRIVATE})")
     did = "restored" if model.translates else "classified (pixels unchanged)"
     already = f"{skipped} skipped (done before), " if skipped else ""
     screen.show(f"{done} {did}, {already}{failed} failed; {out / 'restored.csv'} has a row for each")

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from traceback import format_exception_only, walk_tb
-from typing import Any
+from typing import Any, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -158,10 +158,11 @@ class Plugin:
 def find() -> list[Plugin]:
     """Return every installed plugin, by the name of its distribution."""
     found: dict[str, Plugin] = {}
+    known: _Known = {}
     every = entry_points()
     for group in sorted(group for group in every.groups if group.partition(".")[0] == GROUP):
         for entry in every.select(group=group):
-            name, version, requires = _metadata(entry)
+            name, version, requires = _metadata(entry, known)
             _enter(found.setdefault(canonicalize_name(name), Plugin(name, name, version, requires)), entry)
     return [plugin for _, plugin in sorted(found.items())]
 
@@ -233,11 +234,19 @@ def _enter(plugin: Plugin, entry: EntryPoint) -> None:
         plugin.declared[entry.group.removeprefix(f"{GROUP}."), entry.name] = entry
 
 
-def _metadata(entry: EntryPoint) -> tuple[str, str, tuple[str, ...]]:
+_Known: TypeAlias = dict[int, tuple[str, str, tuple[str, ...]]]
+"""What was read of distributions, by `id`: they parse their metadata at each question."""
+
+
+def _metadata(entry: EntryPoint, known: _Known) -> tuple[str, str, tuple[str, ...]]:
     """Return name, version and requirements of the distribution; an uninstall cut short leaves one without metadata."""
+    dist = entry.dist
     try:
-        assert entry.dist is not None
-        return entry.dist.name or entry.module, entry.dist.version or "?", tuple(entry.dist.requires or ())
+        assert dist is not None
+        if id(dist) not in known:
+            known[id(dist)] = dist.name, dist.version or "?", tuple(dist.requires or ())
+        name, number, requires = known[id(dist)]
+        return name or entry.module, number, requires
     except Exception:  # what a torn file makes importlib raise differs from one Python to the next
         return entry.module, "?", ()
 

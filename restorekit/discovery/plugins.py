@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from threading import RLock
@@ -49,6 +49,10 @@ class Plugins:
         """Is called with a line when an import of a plugin takes long."""
         self._own_later = own
         self._lock = RLock()  # two threads may ask for the same plugin
+
+    @cached_property
+    def _version(self) -> str:
+        return own_version() or "?"
 
     def missing(self, distribution: str) -> str | None:
         """Return why a needed distribution, of a plugin or another, is missing or broken; None if it works."""
@@ -109,7 +113,7 @@ class Plugins:
         except PluginError:
             self.parts.remove(name)
             raise
-        self.own.append(Plugin(name, "restorekit", own_version() or "?", added=brought))
+        self.own.append(Plugin(name, "restorekit", self._version, added=brought))
         return [*brought]
 
     def load_builtins(self) -> None:

@@ -180,10 +180,13 @@ def exposure(look: Look) -> float:
 
     The gamma is the one that turns middle gray into the image's median. A gamma that is applied to an image adds its
     log2 to this number, as the severity of the degradation `exposure` does. The median is held half a step of 8 bits
-    from the ends, so the number is between -8.5 and 3.2. Our definition; an image that is dark by nature is
-    "under-exposed" by it.
+    from the ends, so the number is between -8.46 and 3.17: these limits stand for any image of which half or more is
+    white, or black. Our definition; an image that is dark by nature is "under-exposed" by it.
     """
-    median = min(max(float(look.once(percentiles)[1]), STEP / 2), 1 - STEP / 2)
+    return _log_gamma(min(max(float(look.once(percentiles)[1]), STEP / 2), 1 - STEP / 2))
+
+
+def _log_gamma(median: float) -> float:
     return math.log2(math.log(median) / math.log(0.5))
 
 
@@ -209,6 +212,8 @@ class Measure:
     """It is defined for images of less than `LEAST` pixels a side, too."""
     undefined: str = ""
     """Why it may be NaN though the image is large enough, in a few words."""
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    """What the method gives, at least and at most, for an image whose true value lies beyond."""
 
     @property
     def about(self) -> str:
@@ -224,11 +229,17 @@ class Measure:
         """Return the measure of an image; NaN where it is not defined."""
         return math.nan if look.small and not self.any_size else look.once(self.of)
 
+    def is_limit(self, value: float) -> bool:
+        """True if a value stands at one of the limits, or beyond: how far beyond the image is, it does not say."""
+        return not math.isnan(value) and not self.limits[0] < value < self.limits[1]
+
 
 MEASURES: Mapping[str, Measure] = {
     "noise": Measure(noise, "of the range", "nearer"),
-    "blur": Measure(blur, "px", "nearer", undefined="no edge rises above the noise"),
-    "exposure": Measure(exposure, "log2 gamma", "nearer", any_size=True),
+    "blur": Measure(blur, "px", "nearer", undefined="no edge rises above the noise", limits=(-math.inf, _MOST_BLUR)),
+    "exposure": Measure(
+        exposure, "log2 gamma", "nearer", any_size=True, limits=(_log_gamma(1 - STEP / 2), _log_gamma(STEP / 2))
+    ),
     "contrast": Measure(contrast, "of the range", "nearer", any_size=True),
 }
 """The measures of every run's report, by name."""

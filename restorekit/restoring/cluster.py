@@ -59,7 +59,7 @@ class RayEngine(Engine):
     """Processes on a Ray cluster. A cluster that this Python process is connected to is used as it is.
 
     Args:
-        load: makes the model in a worker; it must be the model of the call.
+        load: makes the model in a worker; it must be the model of the call, but may compute on another device.
         address: HOST:PORT of a cluster's head, or "auto" for the one that runs on this machine; None: the one in
             RAY_ADDRESS, else a cluster is started on this machine for the call.
         workers: at most; None: as many as the cluster has GPUs, or else CPUs, as the call begins.
@@ -91,7 +91,7 @@ class RayEngine(Engine):
             mark = hidden / f"shared-{uuid4().hex}"
             mark.touch()
             jobs = 1 if call.jobs is None else call.jobs
-            order = _Order(self._load, call.stages, call.model.settings(), call.table.folder, mark, jobs, call.batch)
+            order = _Order(self._load, call.stages, call.model.identity(), call.table.folder, mark, jobs, call.batch)
             pool = _Pool(call, order, most, gpu=gpus > 0)
             try:
                 yield from pool.over(tasks)
@@ -173,8 +173,8 @@ class _Order:
 
     load: Callable[[], FileModel]
     stages: Callable[[FileModel], Stages]
-    settings: str
-    """Of the model of the call."""
+    identity: str
+    """Of the model of the call; the device is the worker's own."""
     folder: Path
     """Where restored files go, an absolute path."""
     mark: Path
@@ -217,11 +217,8 @@ class _Worker:
         order, node = self._order, ray.get_runtime_context().get_node_id()
         try:
             model = order.load()
-            if model.settings() != order.settings:
-                return node, (
-                    "loads another model, has another version of restorekit, or computes on another device, than the "
-                    "calling process; the device is that of --device"
-                )
+            if model.identity() != order.identity:
+                return node, "loads another model, or has another version of restorekit, than the calling process"
             self._stages = order.stages(model)
         except STOPPING:
             raise

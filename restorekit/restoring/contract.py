@@ -137,6 +137,10 @@ class FileModel(ABC):
         """
         return type(self).__name__
 
+    def identity(self) -> str:
+        """Return `settings` but for the device: the same text in processes of which some compute on a GPU."""
+        return self.settings()
+
     def about(self, image: NDArray[np.float32]) -> str:
         """Return what restores images like (C, *S), in words that a restored file may keep: without a path."""
         return type(self).__name__

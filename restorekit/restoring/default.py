@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from restorekit.io.filetypes import format_by_content, format_by_name
-from restorekit.io.formats.dicom import modality_of
 from restorekit.io.quiet import without_warnings
 
 __all__ = ["ABOUT", "MODEL", "PACKAGE", "unsuitable"]
@@ -34,6 +33,8 @@ def unsuitable(path: Path) -> str:
         return (
             f"is {format}; without -m, allowed: DICOM of modality CR or DX, {', '.join(PICTURES)}; name a model by -m"
         )
+    from restorekit.io.formats.dicom import modality_of  # imports pydicom, which pictures do not need
+
     with without_warnings():
         modality = modality_of(path)
     if modality in MODALITIES:

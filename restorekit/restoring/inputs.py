@@ -1,7 +1,7 @@
 """What is to be restored: files, folders, patterns, ZIP archives, manifests, lists, and names on standard input.
 
 Lists and archives are taken for hostile: no name leads out of the output folder, nothing is unpacked outside its own
-folder, and sizes are limited.
+folder, and sizes are limited. The files of an archive are unpacked one at a time, as they are taken.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import stat
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from restorekit.core.errors import DataError, message_of
 from restorekit.core.formats import Format
 from restorekit.io.manifests import PARQUET, read_manifest
 
-__all__ = ["Source", "sources"]
+__all__ = ["Archive", "Source", "sources"]
 
 STDIN = "-"
 LISTS = (".txt", ".lst")
@@ -50,10 +52,59 @@ class Source:
     range: tuple[float, float] | None = None
     """Its values of black and white, where a manifest states them."""
     error: str = ""
+    unpacked: Path | None = None
+    """A folder that holds nothing but this file of an archive; who restores it removes the folder then. None: the file
+    stays."""
 
 
-def sources(inputs: Sequence[Path], format: Format, unpack: Path, searched: Callable[[Path], None]) -> Iterator[Source]:
-    """Yield every file that inputs name.
+@dataclass(frozen=True)
+class Archive:
+    """A ZIP archive whose files are unpacked one at a time: iterating writes each just before it is yielded."""
+
+    path: Path
+    format: Format
+    """Which of its files are images."""
+    folder: Path
+    """Where they are unpacked, each into a folder of its own."""
+    count: int
+    """Its files, images or not."""
+
+    def __iter__(self) -> Iterator[Source]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                found = _checked(self.path, archive)
+                yield from (_refused(self.path, why, name) for name, why in found.refused)
+                for at, (parts, member) in enumerate(found.members):
+                    source = self._source(archive, found, parts, member, self.folder / str(at))
+                    if source is not None:
+                        yield source
+        except (DataError, OSError, zipfile.BadZipFile) as error:  # it was changed since it was found
+            yield _refused(self.path, message_of(error))
+
+    def _source(
+        self, archive: zipfile.ZipFile, found: _Members, parts: Parts, member: zipfile.ZipInfo, folder: Path
+    ) -> Source | None:
+        """Unpack a file; None: it is no image, and gone again."""
+        target, name = folder.joinpath(*parts), Path(*parts)
+        why = _unpacked(archive, member, target)
+        if not why:
+            try:
+                for beside in found.beside(parts):
+                    target.with_name(beside).touch()
+                if target in self.format.find(folder):
+                    return Source(target, name, str(self.path / name), unpacked=folder)
+            except (DataError, OSError) as error:
+                why = f"cannot be searched ({message_of(error)})"
+        shutil.rmtree(folder, ignore_errors=True)
+        return _refused(self.path, why, member.filename) if why else None
+
+
+def sources(
+    inputs: Sequence[Path], format: Format, unpack: Path, searched: Callable[[Path], None]
+) -> Iterator[Source | Archive]:
+    """Yield every file that inputs name; of an archive, the archive, if its files can be unpacked one at a time.
+
+    An archive is unpacked whole if the format may make an image of several files (`Format.files`).
 
     Args:
         inputs: what the user named.
@@ -68,7 +119,7 @@ def sources(inputs: Sequence[Path], format: Format, unpack: Path, searched: Call
             yield _refused(path, message_of(error))
 
 
-def _named(path: Path, format: Format, unpack: Path, searched: Callable[[Path], None]) -> Iterator[Source]:
+def _named(path: Path, format: Format, unpack: Path, searched: Callable[[Path], None]) -> Iterator[Source | Archive]:
     suffix = path.suffix.lower()
     if str(path) == STDIN:
         yield from _listed(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input", Path(), format, searched)
@@ -172,22 +223,73 @@ def _inside(name: Path) -> Path:
     return Path(name.name) if leads else name
 
 
-def _archive(path: Path, format: Format, unpack: Path) -> Iterator[Source]:
-    """Unpack an archive, and yield the files of its folders.
+Parts: TypeAlias = tuple[str, ...]
+"""A name in an archive: that of its folders, then its own."""
+
+
+@dataclass(frozen=True)
+class _Members:
+    """The files of an archive."""
+
+    members: list[tuple[Parts, zipfile.ZipInfo]]
+    """Those that may be unpacked, by name."""
+    refused: list[tuple[str, str]]
+    """The names of the others, with the reason."""
+    names: frozenset[Parts]
+
+    def beside(self, parts: Parts) -> list[str]:
+        """Return the names in the same folder with which a name begins, up to a point: a.tif of a.tif.mask.png.
+
+        By these a format may know that a file is none of its images.
+        """
+        pieces = parts[-1].split(".")
+        begins = (".".join(pieces[:at]) for at in range(1, len(pieces)))
+        return [name for name in begins if (*parts[:-1], name) in self.names]
+
+
+def _archive(path: Path, format: Format, unpack: Path) -> Iterator[Source | Archive]:
+    """Yield an archive, or unpack it whole and yield its images.
 
     Raises:
         DataError: if it holds more than is allowed; nothing of it is then restored.
     """
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        _check_archive(path, members)
+        found = _checked(path, archive)
+        if type(format).files is Format.files:
+            yield Archive(path, format, unpack, len(found.members) + len(found.refused))
+            return
+        yield from (_refused(path, why, name) for name, why in found.refused)
         unpack.mkdir(parents=True)
-        for member in members:
-            if why := _unsafe(member) or _unpacked(archive, member, unpack):
+        for parts, member in found.members:
+            if why := _unpacked(archive, member, unpack.joinpath(*parts)):
                 yield _refused(path, why, member.filename)
     for file in format.find(unpack):
         name = file.relative_to(unpack)
         yield Source(file, name, str(path / name))
+
+
+def _checked(path: Path, archive: zipfile.ZipFile) -> _Members:
+    """Return the files of an archive.
+
+    Raises:
+        DataError: if it holds more than is allowed.
+    """
+    files = [member for member in archive.infolist() if not member.is_dir()]
+    _check_archive(path, files)
+    members: dict[Parts, zipfile.ZipInfo] = {}
+    refused = []
+    for member in files:
+        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+        why = _unsafe(member)
+        if not why and parts in members:
+            why = "another file of the archive has this name"
+        if why:
+            refused.append((member.filename, why))
+        else:
+            members[parts] = member
+    for parts in [parts for parts in members if any(parts[:at] in members for at in range(1, len(parts)))]:
+        refused.append((members.pop(parts).filename, "a file of the archive has the name of its folder"))
+    return _Members(sorted(members.items(), key=lambda one: one[0]), refused, frozenset(members))
 
 
 def _check_archive(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
@@ -220,19 +322,19 @@ def _unsafe(member: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> str:
-    """Write a file of an archive below `folder`, and return why it cannot be; empty: it is there.
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> str:
+    """Write a file of an archive, and return why it cannot be; empty: it is there.
 
     Its size was checked; the library yields no more than the header states.
     """
-    target = folder.joinpath(*PurePosixPath(member.filename.replace("\\", "/")).parts)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(member) as packed, target.open("xb") as stream:
             shutil.copyfileobj(packed, stream, CHUNK)
-    except FileExistsError:
+    except FileExistsError:  # where capital letters make no difference
         return "another file of the archive has this name"
     except Exception as error:  # a damaged member makes the library raise anything, and half of it may be there
-        target.unlink(missing_ok=True)
+        with suppress(OSError):
+            target.unlink()
         return f"cannot be unpacked ({message_of(error)})"
     return ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "levels_of"]
+__all__ = ["LEVELS", "levels_of", "limits_note"]
 
 NAMES = ("noise", "blur", "exposure", "contrast")
 LEVELS = tuple(f"{name}_{when}" for name in NAMES for when in ("before", "after"))
@@ -21,6 +22,18 @@ def levels_of(before: NDArray[np.float32], after: NDArray[np.float32]) -> tuple[
     """
     found = [_measured(image) for image in (before, after)]
     return tuple(one[name] for name in NAMES for one in found)
+
+
+def limits_note(levels: Sequence[float]) -> str:
+    """Return a note on those of `LEVELS` that stand at a limit of their measure, beyond which it sees nothing."""
+    from restorekit.evaluation import measures
+
+    found = [
+        f"{column} {level:.3g}"
+        for column, level in zip(LEVELS, levels, strict=False)
+        if measures.MEASURES[column.rpartition("_")[0]].is_limit(level)
+    ]
+    return f"at the limit of the measure, so the true value may lie beyond: {', '.join(found)}" if found else ""
 
 
 def _measured(image: NDArray[np.float32]) -> dict[str, float]:

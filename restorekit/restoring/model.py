@@ -322,7 +322,14 @@ class Model(FileModel):
 
     def settings(self) -> str:
         """Return the part with its options, or the recipe's passes, the version of restorekit and a hash of weights."""
-        known = [restorekit.__version__, self._spec, self._hash, *self._computed]
+        return self._described(*self._computed)
+
+    def identity(self) -> str:
+        """Return `settings` with the precision and the backend that are asked for, and no device."""
+        return self._described(self.compute.precision, self.compute.backend)
+
+    def _described(self, *computed: str) -> str:
+        known = [restorekit.__version__, self._spec, self._hash, *computed]
         return json.dumps(known, sort_keys=True, default=str)
 
     def about(self, image: NDArray[np.float32]) -> str:

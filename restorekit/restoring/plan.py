@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from restorekit.core.errors import STOPPING, DataError, RestorekitError, message_of
 from restorekit.core.formats import Format
 from restorekit.io.filetypes import FORMATS, SUFFIXES, format_by_name
 from restorekit.restoring.contract import FileModel
-from restorekit.restoring.inputs import Source, sources
+from restorekit.restoring.inputs import Archive, Source, sources
 from restorekit.restoring.masks import mask_place
 from restorekit.restoring.table import LOCK, STAGE, TABLE, place_key, written_below
 
@@ -37,6 +39,12 @@ class Job:
     """Its values of black and white, where a manifest states them."""
     error: str = ""
     """Why it cannot be restored, where that is known beforehand."""
+    unpacked: Path | None = None
+    """A folder with its bytes alone, which `remove` removes; None: they stay."""
+
+    def remove(self) -> None:
+        """Remove what was unpacked of an archive."""
+        _remove(self.unpacked)
 
 
 def jobs_of(
@@ -46,8 +54,11 @@ def jobs_of(
     as_format: str | None,
     unpack: Path,
     report: Callable[[str], None],
-) -> list[Job]:
-    """Return what is to be restored, each file once.
+) -> tuple[int, Iterator[Job]]:
+    """Return the number of files to restore, at most, and each once.
+
+    Without archives all are found beforehand, and the number is exact. Files of archives are unpacked as they are
+    taken, and who takes one removes it (`Job.remove`).
 
     Args:
         model: its format finds files and names restored copies.
@@ -60,48 +71,85 @@ def jobs_of(
     Raises:
         DataError: if there is nothing, or every file would be written over itself.
     """
-    format, dims = model.format, model.dims if model.masks else None
     products = _Products(folder)
-    jobs: list[Job] = []
-    named: dict[str, str] = {}
-    places: dict[str, str] = {}
-    left_out = repeated = 0
-    for source in sources(inputs, format, unpack, products.look_inside):
-        path = source.path
-        if source.error:
-            jobs.append(Job(path, source.shown, folder, error=source.error))
-            continue
-        if products.holds(Path(source.shown)):
-            left_out += 1
-            continue
-        job = _job(format, source, folder, as_format)
-        real, key = os.path.realpath(path), place_key(job.target)
-        if os.path.abspath(path) in named or named.get(real) == key:
-            repeated += 1
-            continue
-        named |= {os.path.abspath(path): key, real: key}
-        if dims is not None and not job.error:
-            job = replace(job, mask=mask_place(job.target, dims))
-        targets = {place_key(target): target for target in (job.target, job.mask) if target is not None}
-        if not job.error and (taken := next((at for at in targets if at in places), None)):
-            error = f"would be written to {targets[taken]}, as {places[taken]} is; choose another -o FOLDER"
-            job = replace(job, error=error)
-        if not job.error:
-            places |= dict.fromkeys(targets, source.shown)
-        jobs.append(job)
+    found = [*sources(inputs, model.format, unpack, products.look_inside)]
     for path in inputs:
         if path.is_dir():
-            _report_skipped(format, path, report)
-    if left_out:
-        report(f"{left_out} files left out: they were written by restoring (see {TABLE})")
-    if repeated:
-        report(f"{repeated} files are named more than once; each is restored once")
-    if not jobs:
-        why = f"; {left_out} files there were written by restoring" if left_out else ""
+            _report_skipped(model.format, path, report)
+    planned = _Planned(model, folder, as_format, products, report)
+    jobs = planned.jobs(chain.from_iterable([one] if isinstance(one, Source) else one for one in found))
+    later = any(isinstance(one, Archive) for one in found)
+    first = [*islice(jobs, 1 if later else None)]
+    if not first:
+        why = f"; {planned.left_out} files there were written by restoring" if planned.left_out else ""
         raise DataError(f"{', '.join(map(str, inputs))}: holds no file that this run can restore{why}")
-    if all(same_file(str(job.path), job.target) for job in jobs):
-        raise DataError(f"{jobs[0].path}: would be overwritten; choose another -o FOLDER")
-    return jobs
+    if not later and all(same_file(str(job.path), job.target) for job in first):
+        raise DataError(f"{first[0].path}: would be overwritten; choose another -o FOLDER")
+    count = sum(1 if isinstance(one, Source) else one.count for one in found) if later else len(first)
+    return count, chain(first, jobs)
+
+
+class _Planned:
+    """Sources to jobs: what is restored already or named twice is left out, and no two have one place."""
+
+    def __init__(
+        self,
+        model: FileModel,
+        folder: Path,
+        as_format: str | None,
+        products: _Products,
+        report: Callable[[str], None],
+    ) -> None:
+        self._format, self._dims = model.format, model.dims if model.masks else None
+        self._folder, self._as_format, self._products, self._report = folder, as_format, products, report
+        self._named: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+        self.left_out = self._repeated = 0
+
+    def jobs(self, found: Iterable[Source]) -> Iterator[Job]:
+        """Yield jobs, and report at the end what was left out."""
+        for source in found:
+            job = self._job(source)
+            if job is None:
+                _remove(source.unpacked)
+            else:
+                yield replace(job, unpacked=source.unpacked)
+        if self.left_out:
+            self._report(f"{self.left_out} files left out: they were written by restoring (see {TABLE})")
+        if self._repeated:
+            self._report(f"{self._repeated} files are named more than once; each is restored once")
+
+    def _job(self, source: Source) -> Job | None:
+        """Return a job, which may have an error; None: the file is left out."""
+        if source.error:
+            return Job(source.path, source.shown, self._folder, error=source.error)
+        if self._products.holds(Path(source.shown)):
+            self.left_out += 1
+            return None
+        job = _job(self._format, source, self._folder, self._as_format)
+        if source.unpacked is None and self._is_repeated(job):
+            self._repeated += 1
+            return None
+        return job if job.error else self._placed(job)
+
+    def _is_repeated(self, job: Job) -> bool:
+        """True if a file was named before; else remember it."""
+        path, real, key = os.path.abspath(job.path), os.path.realpath(job.path), place_key(job.target)
+        if path in self._named or self._named.get(real) == key:
+            return True
+        self._named |= {path: key, real: key}
+        return False
+
+    def _placed(self, job: Job) -> Job:
+        """Take the places of a file and of its mask, or give it the error that one is taken."""
+        if self._dims is not None:
+            job = replace(job, mask=mask_place(job.target, self._dims))
+        targets = {place_key(target): target for target in (job.target, job.mask) if target is not None}
+        if taken := next((at for at in targets if at in self._places), None):
+            error = f"would be written to {targets[taken]}, as {self._places[taken]} is; choose another -o FOLDER"
+            return replace(job, error=error)
+        self._places |= dict.fromkeys(targets, job.shown)
+        return job
 
 
 def same_file(one: str, other: str | Path) -> bool:
@@ -119,6 +167,11 @@ def line_of(path: Path, shown: str, error: BaseException) -> str:
     if shown != str(path):
         text = text.replace(str(path), shown)
     return text if text.startswith(shown) or f"'{shown}'" in text else f"{shown}: {text}"
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report_skipped(format: Format, folder: Path, report: Callable[[str], None]) -> None:

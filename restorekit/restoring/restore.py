@@ -40,14 +40,16 @@ from restorekit.restoring.arguments import (
 from restorekit.restoring.contract import FileModel, Prepared, Restored, check_plausible
 from restorekit.restoring.engine import Call, Engine, Kept, Local, Stages, Task
 from restorekit.restoring.frames import FramesMade
-from restorekit.restoring.levels import LEVELS, levels_of
+from restorekit.restoring.levels import LEVELS, levels_of, limits_note
 from restorekit.restoring.masks import write_mask
 from restorekit.restoring.plan import Job, jobs_of, line_of, same_file
 from restorekit.restoring.table import HASHES, MASK, TABLE, Table, opened
 from restorekit.restoring.text import Box, text_boxes, with_kept
 
-__all__ = ["COLUMNS", "Row", "restore_files"]
+__all__ = ["COLUMNS", "PRIVATE", "Row", "restore_files"]
 
+PRIVATE = "private_left_out"
+"""The column of private elements that a restored DICOM object has not."""
 COLUMNS = (
     "file",
     "written",
@@ -62,6 +64,7 @@ COLUMNS = (
     "change",
     *HASHES,
     *LEVELS,
+    PRIVATE,
 )
 """Of restored.csv, before those of the prediction."""
 LATER = COLUMNS[6:]
@@ -102,6 +105,8 @@ class Row:
     """An earlier call restored it in the same way; the table has its row."""
     levels: tuple[float, ...] = ()
     """The measures `LEVELS`, NaN where one is not defined; empty: nothing was measured."""
+    private: int | None = None
+    """Private elements at the top of a DICOM source, which the restored object has not; None: it is no DICOM."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ def restore_files(
         engine: where files are restored, and in which order; None: in threads of this process, in that of the inputs.
         unsuitable: called with each file; returns why the model must not restore it, empty if it may.
         report: called with a line for each thing that concerns the whole call, such as how many files were left out.
-        planned: called with the number of files, before the first is restored.
+        planned: called with the number of files, before the first is restored; of an archive, that of all its files.
 
     Raises:
         DataError: if an argument is not allowed, there is nothing to restore, every file would be written over itself,
@@ -281,14 +286,16 @@ def _restore_all(
             )
         if table.unmasked:
             report(f"{folder / TABLE}: {table.unmasked} masks are gone; to have them again, restore their images again")
-        jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
-        planned(len(jobs))
+        count, jobs = jobs_of(model, inputs, folder, as_format, table.unpack, report)
+        planned(count)
         call = Call(model, partial(_Restoring, options=options, batch=size[1]), table, *size, report)
         tasks = (_task(job, table) for job in jobs)
         recording = _Recording(model, table)
         with closing(engine.over(tasks, call)) as results:  # before the table: nobody writes any more
             for task, made in results:
-                yield recording.recorded(task.job, made)
+                row = recording.recorded(task.job, made)
+                task.job.remove()
+                yield row
 
 
 def _task(job: Job, table: Table) -> Task:
@@ -451,11 +458,12 @@ class _Restoring(Stages):
         about = "; ".join(filter(None, [self.model.about(image), *notes]))
         details = {**intensity.details, "derivation": about, "finish": options.anonymizer}
         described = replace(intensity, details=details)
+        levels = levels_of(source, stored) if options.measure else ()
         return _Finished(
             stored,
             _spaced(described, image, stored),
-            levels_of(source, stored) if options.measure else (),
-            notes,
+            levels,
+            (*notes, limits_note(levels)),
             change=float(np.abs(stored - before).mean(dtype=np.float64)) / 2,
             clipped=int((np.abs(stored) > 1).sum()),
         )
@@ -477,7 +485,7 @@ class _Restoring(Stages):
             mask = self._write_mask(job, place, made, _spaced(intensity, read.image, finished.stored))
         digest = _hashed(self.model.format.files(place))
         bits, into = not self.model.format.windows, _written_as(job.target, intensity)
-        left_out = str(intensity.details.get("left_out", "")) if into is intensity else ""
+        kept = into is intensity and intensity.format == "DICOM"
         return Row(
             job.shown,
             str(job.target),
@@ -485,7 +493,7 @@ class _Restoring(Stages):
             read.seconds + spent + perf_counter() - began,
             made.prediction,
             made.spread,
-            "; ".join(filter(None, [job.note, *notes, left_out])),
+            "; ".join(filter(None, [job.note, *notes])),
             bits_read=_bits(intensity) if bits else None,
             bits_written=_bits(into) if bits else None,
             clipped=done.clipped,
@@ -494,6 +502,7 @@ class _Restoring(Stages):
             mask=mask,
             hashes=(*read.hashes, digest),
             levels=done.levels,
+            private=intensity.details["private"] if kept else None,
         )
 
     def _write_mask(self, job: Job, place: Path, made: Restored, intensity: Intensity) -> str:
@@ -618,6 +627,7 @@ def _cells(row: Row, model: FileModel) -> dict[str, str]:
         **dict(zip(HASHES, row.hashes, strict=True)),
         **dict.fromkeys(LEVELS),
         **{name: f"{level:.6g}" for name, level in zip(LEVELS, row.levels, strict=False) if level == level},
+        PRIVATE: row.private,
     }
     found = [f"{row.prediction[name]:.6f}" if row.prediction else "" for name in model.outputs] if model.columns else []
     cells |= dict(zip(model.columns, found, strict=True))

@@ -226,7 +226,7 @@ class Table:
 
     @property
     def unpack(self) -> Path:
-        """A hidden folder for files that are needed until the table is closed."""
+        """A hidden folder for files of archives, which is removed when the table is closed, or opened after a kill."""
         return self._stage / "unpacked"
 
     def _agree(self) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.sparse.csgraph import connected_components
 
 __all__ = ["Box", "text_boxes", "with_kept"]
 
@@ -47,6 +45,8 @@ def text_boxes(image: NDArray[np.float32]) -> list[Box]:
 
 def _bright_text(unit: NDArray[np.float32]) -> list[Box]:
     """Return the lines of bright characters of (H, W) in [0, 1]."""
+    from scipy import ndimage  # slow to import, and seldom needed
+
     bright = unit >= 1 - EXTREME
     if not bright.any():
         return []
@@ -65,6 +65,8 @@ def _bright_text(unit: NDArray[np.float32]) -> list[Box]:
 
 def _lines(boxes: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     """Return the indexes of boxes (N, 4) that stand side by side on one line, for each line of two or more."""
+    from scipy.sparse.csgraph import connected_components
+
     top, left, bottom, right = boxes.T
     height = bottom - top
     taller = np.maximum(height[:, None], height)

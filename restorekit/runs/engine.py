@@ -93,15 +93,24 @@ class Engine:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor()
 
 
+def check_device_name(device: str | None) -> None:
+    """Require that a device is one that may be asked for, be it there or not.
+
+    Raises:
+        RecipeError: if it is none of "cpu" and "cuda".
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise RecipeError(f"--device: takes cpu or cuda; got {device!r}")
+
+
 def check_device(device: str | None) -> str:
     """Return the device to compute on: the one that is asked for, else the GPU if there is one.
 
     Raises:
         RecipeError: if it is none of "cpu" and "cuda", or is not there.
     """
+    check_device_name(device)
     there = torch.cuda.is_available()
-    if device not in (None, "cpu", "cuda"):
-        raise RecipeError(f"--device: takes cpu or cuda; got {device!r}")
     if device == "cuda" and not there:
         raise RecipeError("--device cuda: torch sees no GPU here; take --device cpu")
     return device or ("cuda" if there else "cpu")

@@ -1,9 +1,10 @@
 """Restores many small files, of which 1 % are bad, kills the command twice midway, and checks that nothing is lost.
 
-    python tests/restoring/killed.py [--count 10000]
+    python tests/restoring/killed.py [--count 10000] [--archive]
 
 Every file must be there exactly once and equal what a call that is not killed writes; every bad one has a row with its
-error. Also prints the memory of the last call after 500 files and at its end, and the growth for each file.
+error. With --archive the files are in one ZIP archive. Also prints the memory of the last call after 500 files and at
+its end, and the growth for each file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -41,9 +43,18 @@ def written(folder: Path, count: int) -> set[str]:
     return bad
 
 
-def command(folder: Path, out: Path) -> subprocess.Popen[str]:
+def packed(folder: Path) -> Path:
+    """Return an archive of the files of a folder."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def command(given: Path, out: Path) -> subprocess.Popen[str]:
     """Start the command."""
-    call = [sys.executable, "-m", "restorekit", "restore", str(folder), "-o", str(out), "-m", "part:median"]
+    call = [sys.executable, "-m", "restorekit", "restore", str(given), "-o", str(out), "-m", "part:median"]
     return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -80,12 +91,15 @@ def main() -> None:
     """Run the whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000)
-    count = parser.parse_args().count
+    parser.add_argument("--archive", action="store_true", help="restore the files from one ZIP archive")
+    asked = parser.parse_args()
+    count = asked.count
     with tempfile.TemporaryDirectory() as home:
         folder, out = Path(home) / "in", Path(home) / "out"
         bad = written(folder, count)
+        given = packed(folder) if asked.archive else folder
         for share in (0.1, 0.2):
-            process = command(folder, out)
+            process = command(given, out)
             while len(rows(out)) < share * count:
                 assert process.poll() is None, "ended before it was killed"
                 sleep(0.2)
@@ -94,7 +108,7 @@ def main() -> None:
             check_moment(out)
             print(f"killed after {len(rows(out))} rows", flush=True)
         before, began = len(rows(out)), perf_counter()
-        process, memory = command(folder, out), list[tuple[int, int]]()
+        process, memory = command(given, out), list[tuple[int, int]]()
         noting = threading.Thread(target=watched, args=(process, out, memory))
         noting.start()
         said, _ = process.communicate()

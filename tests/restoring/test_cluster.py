@@ -256,6 +256,61 @@ def test_workers_that_load_another_model_are_refused(tmp_path: Path, cluster: An
         list(restore_files(load(MEDIAN), tmp_path / "in", tmp_path / "out", engine=elsewhere))
 
 
+class OfProcess(Model):
+    """A model that computes elsewhere in each process, as on GPUs that the calling one lacks."""
+
+    def settings(self) -> str:
+        return f"{super().settings()} in {os.getpid()}"
+
+
+def of_process() -> Model:
+    made = load(MEDIAN)
+    made.__class__ = OfProcess
+    return made
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+def test_the_device_is_that_of_the_worker_and_the_model_that_of_the_call(tmp_path: Path, cluster: Any) -> None:
+    home, out = pictures(tmp_path / "in", 3), tmp_path / "out"
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        list(restore_files(of_process(), home, out, engine=named("ray", of_process, workers=1)))
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    rows = table(out)
+    assert [row["error"] for row in rows] == [""] * 3
+    assert len({row["settings_sha256"] for row in rows}) == 1
+    assert not any(row.skipped for row in restore_files(of_process(), home, out)), "the settings are the worker's"
+    home = pictures(tmp_path / "more", 1)
+    where = named("ray", partial(load, MEDIAN, precision="bf16"))
+    with pytest.raises(DataError, match=r"cannot load the model .*precision"):  # asked for of the worker alone
+        list(restore_files(load(MEDIAN), home, tmp_path / "b", engine=where))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_is_looked_for_by_the_worker_not_by_the_command(tmp_path: Path) -> None:
+    call = [
+        sys.executable,
+        "-m",
+        "restorekit",
+        "restore",
+        str(pictures(tmp_path / "in", 1)),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    call += ["-m", "film_tiny", "--device", "cuda"]
+    here = subprocess.run(call, capture_output=True, text=True, timeout=600, check=False)
+    assert (here.returncode, "ray" in here.stderr) == (2, False)
+    there = subprocess.run([*call, "--engine", "ray"], capture_output=True, text=True, timeout=600, check=False)
+    assert there.returncode == 2
+    assert "a worker on node" in there.stderr
+    assert "cannot load the model" in there.stderr
+    assert "torch sees no GPU here" in there.stderr
+
+
 @pytest.mark.full
 @pytest.mark.timeout(2000)
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])

@@ -68,6 +68,14 @@ def test_bf16_is_near_and_is_restored_again(folder: Path, tmp_path: Path) -> Non
     assert [row.skipped for row in calls] == [False, False, True]
 
 
+def test_the_identity_has_what_is_asked_for_but_no_device(folder: Path) -> None:
+    found = {load(folder, **options).identity() for options in ({}, {"device": "cpu"})}
+    assert len(found) == 1
+    assert load(folder, device="cpu", precision="bf16").identity() not in found
+    assert load(folder, device="cpu", backend="compiled").identity() not in found
+    assert load("part:identity").identity() not in found
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1800)  # a C++ compiler runs for minutes on a busy machine
 def test_compiled_gives_the_same_values_at_several_sizes(folder: Path) -> None:

@@ -91,3 +91,16 @@ def test_without_ray_the_error_names_what_to_install(tmp_path: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "pip install 'restorekit[ray]'" in line
+
+
+def test_restoring_a_picture_imports_no_library_of_other_formats(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((1, 40, 40)))
+    code = (
+        "import sys; from pathlib import Path; from restorekit.restoring.default import unsuitable; "
+        "from restorekit.restoring.model import load; from restorekit.restoring.restore import restore_files; "
+        "rows = list(restore_files(load('part:identity'), sys.argv[1], sys.argv[2], unsuitable=unsuitable)); "
+        "print([row.error for row in rows], sorted({name.partition('.')[0] for name in sys.modules}"
+        " & {'nibabel', 'pydicom', 'ray', 'scipy', 'tifffile'}))"
+    )
+    call = [sys.executable, "-c", code, str(tmp_path / "a.png"), str(tmp_path / "out")]
+    assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.split() == ["['']", "[]"]

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,10 @@ from restorekit.restoring.inputs import Source, sources
 
 
 def found(*inputs: Path | str, unpack: Path = Path("unpacked")) -> list[Source]:
-    return list(sources([*map(Path, inputs)], ImageFiles(), unpack, lambda folder: None))
+    rows: list[Source] = []
+    for one in sources([*map(Path, inputs)], ImageFiles(), unpack, lambda folder: None):
+        rows.extend([one] if isinstance(one, Source) else one)
+    return rows
 
 
 def names(rows: Sequence[Source]) -> list[str]:
@@ -113,6 +117,25 @@ def test_archives_that_grow_too_much_are_refused_before_they_are_unpacked(
     monkeypatch.setattr(module, "MOST_UNPACKED", 1000)
     assert "2,000 bytes" in found("large.zip")[0].error
     assert not Path("unpacked").exists()
+
+
+def test_names_of_an_archive_that_no_folder_can_hold_together_are_refused(home: Path) -> None:
+    good = Path("scans/a.png").read_bytes()
+    with zipfile.ZipFile("same.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("a.png", "a.png", "./a.png", "a.png/b.png", "d.png", "D.png", f"{'n' * 300}.png", "z.png"):
+            archive.writestr(name, good)
+    rows = found("same.zip")
+    assert [row.name.as_posix() for row in rows if not row.error] == ["D.png", "a.png", "d.png", "z.png"]
+    refused = [row.shown.removeprefix("same.zip/") for row in rows if row.error]
+    assert refused == ["a.png", "./a.png", "a.png/b.png", f"{'n' * 300}.png"]
+
+
+def test_masks_and_hidden_files_of_an_archive_are_no_images(home: Path) -> None:
+    good = Path("scans/a.png").read_bytes()
+    members = ["a.png", "a.png.mask.png", "b.png.mask.png", ".hidden.png", "__MACOSX/._a.png", "notes.md", ".d/a.png"]
+    zipped(Path("more.zip"), dict.fromkeys(members, good))
+    assert names(found("more.zip")) == ["a.png", "b.png.mask.png"]  # this one is beside no image
 
 
 def test_a_damaged_archive_costs_what_is_damaged(home: Path) -> None:

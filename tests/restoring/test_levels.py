@@ -9,7 +9,7 @@ import pytest
 
 from restorekit import load, measures, write_image
 from restorekit.io.images import read_image
-from restorekit.restoring.levels import LEVELS, levels_of
+from restorekit.restoring.levels import LEVELS, levels_of, limits_note
 from restorekit.restoring.restore import restore_files
 
 
@@ -47,3 +47,31 @@ def test_what_is_not_defined_is_empty(tmp_path: Path) -> None:
         (cells,) = csv.DictReader(stream)
     assert (cells["noise_before"], cells["blur_after"]) == ("", "")
     assert cells["exposure_before"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-1.0, 3.17), (1.0, -8.46), (0.0, None)])
+def test_a_measure_at_the_limit_of_its_method_is_noted(tmp_path: Path, value: float, expected: float | None) -> None:
+    image = np.full((1, 40, 40), value, np.float32)
+    image[:, :10] = 0.5  # the other three quarters are black, white or gray
+    write_image(tmp_path / "x.png", image)
+    (row,) = restore_files(load("part:identity"), tmp_path / "x.png", tmp_path / "out", measure=True)
+    found = dict(zip(LEVELS, row.levels, strict=True))
+    if expected is None:
+        assert "limit" not in row.note
+        return
+    assert found["exposure_before"] == pytest.approx(expected, abs=0.01)
+    assert "limit of the measure" in row.note
+    for name in ("exposure_before", "exposure_after"):
+        assert f"{name} {expected:g}" in row.note, name
+    assert "noise" not in row.note
+    (again,) = restore_files(load("part:identity"), tmp_path / "x.png", tmp_path / "plain")
+    assert again.note == ""  # nothing was measured
+
+
+def test_limits_are_what_the_methods_give() -> None:
+    assert limits_note([math.nan] * len(LEVELS)) == limits_note([]) == ""
+    assert "blur_after 25" in limits_note([0.1, 0.1, 1, 25, 0, 0, 0.1, 0.1])
+    dark, bright = (measures.measure(np.full((40, 40), value, np.float32)) for value in (0, 1))
+    limits = measures.MEASURES["exposure"].limits
+    assert (bright["exposure"], dark["exposure"]) == limits
+    assert measures.measure(np.full((40, 40), 2 / 255, np.float32))["exposure"] < limits[1]

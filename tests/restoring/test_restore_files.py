@@ -18,7 +18,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.io.images import ImageFiles, read_image
 from restorekit.restoring.levels import LEVELS
 from restorekit.restoring.model import Model, load
-from restorekit.restoring.restore import Row, restore_files
+from restorekit.restoring.restore import PRIVATE, Row, restore_files
 from restorekit.runs.run import Run
 from tests.disks import small_disk
 
@@ -204,7 +204,7 @@ def test_the_table_of_version_1_0_0_is_taken_over(made: Model, tmp_path: Path) -
     picture(tmp_path / "A" / "x.png")
     call(made, tmp_path / "A", tmp_path / "out")
     row = table(tmp_path / "out")[0]
-    new = ("bits_read", "bits_written", "clipped", "scale", "change", *LEVELS)
+    new = ("bits_read", "bits_written", "clipped", "scale", "change", *LEVELS, PRIVATE)
     old = [name for name in row if name not in new]
     with (tmp_path / "out" / "restored.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([old, [row[name] for name in old]])

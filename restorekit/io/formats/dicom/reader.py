@@ -102,9 +102,8 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
         "units": _units(data),
         "source": str(path.absolute()),
         "frame": index,
+        "private": sum(tag.is_private and not tag.is_private_creator for tag in list(data.keys())),
     }
-    if private := sum(tag.is_private for tag in list(data.keys())):
-        details["left_out"] = f"{private} private elements are left out"
     details["bits"] = layout.stored
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
