@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, wide
+from restorekit import UNLABELLED, Domain, Factory, RecipeError, TaskHead, hookimpl, nd, wide
 
 Pool = Literal["max", "avg", "mix", "center"]
 Norm = Literal["huber", "l1", "l2"]
@@ -43,16 +44,17 @@ class Pooled(TaskHead):
     The weights start Glorot uniform and the bias at zero, as Keras does for the authors of R2C-GAN.
     """
 
-    def __init__(self, features: int, width: int, pool: Pool) -> None:
+    def __init__(self, features: int, width: int, pool: Pool, trunk: nn.Module | None = None) -> None:
         super().__init__()
         self.pool = pool
+        self.trunk = nn.Identity() if trunk is None else trunk
         self.dense = nn.Linear(features, width)
         nn.init.xavier_uniform_(self.dense.weight)
         nn.init.zeros_(self.dense.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, width) for features (B, F, *s) of any spatial size."""
-        raw: Tensor = self.dense(_POOLS[self.pool](features))
+        raw: Tensor = self.dense(_POOLS[self.pool](self.trunk(features)))
         return raw
 
 
@@ -66,8 +68,15 @@ class Classify(Pooled):
 
     weight: Tensor
 
-    def __init__(self, features: int, classes: int, pool: Pool = "max", weight: Sequence[float] = ()) -> None:
-        super().__init__(features, classes, pool)
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        pool: Pool = "max",
+        weight: Sequence[float] = (),
+        trunk: nn.Module | None = None,
+    ) -> None:
+        super().__init__(features, classes, pool, trunk)
         self.register_buffer("weight", torch.tensor(weight or [1.0] * classes), persistent=False)
 
     def loss(self, raw: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -123,7 +132,14 @@ def _mean_of_known(values: Tensor, there: Tensor) -> Tensor:
     return torch.where(there, values, 0).sum(1) / there.sum(1).clamp(min=1)
 
 
-def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight: ClassWeight | None = None) -> TaskHead:
+def classify(
+    features: int,
+    domain: Domain,
+    *,
+    pool: Pool = "max",
+    class_weight: ClassWeight | None = None,
+    layers: Annotated[int, Field(ge=0, le=8)] = 0,
+) -> TaskHead:
     """Classes from a generator's features: global pooling (max as the paper, avg, mix, or center) and one dense layer.
 
     Args:
@@ -138,15 +154,26 @@ def classify(features: int, domain: Domain, *, pool: Pool = "max", class_weight:
             weights. So it evens out the classes where the head is shown the images of one domain, as with
             `passes: [ab]`, or where both have like shares of the classes; else give a list. It is refused with
             `data.balance: class`, which evens out the classes as they are drawn: that would do it twice.
+        layers: Convolutions of stride 2 before pooling, each with group norm and ReLU. The paper has none. They suit
+            generators whose features see little of the image around them.
     """
     count = len(domain.classes)
     if count < 2:
         raise RecipeError(
             f"head 'classify': domain {domain.name} has {count} classes, needs at least 2; label its data"
         )
-    made = Classify(features, count, pool, _weights(class_weight, domain))
+    made = Classify(features, count, pool, _weights(class_weight, domain), _strided(domain.dims, features, layers))
     made.balances = "class_weight: balanced" if class_weight == "balanced" else ""
     return made
+
+
+def _strided(dims: int, width: int, count: int) -> nn.Module:
+    """Return layers for (B, width, *s), each of which halves the size, rounded up."""
+    steps: list[nn.Module] = []
+    for _ in range(count):
+        conv = nd.conv(dims)(width, width, 3, stride=2, padding=1)
+        steps += [conv, nn.GroupNorm(math.gcd(8, width), width), nn.ReLU()]
+    return nn.Sequential(*steps)
 
 
 def _weights(given: ClassWeight | None, domain: Domain) -> list[float]:

@@ -204,46 +204,59 @@ def evaluate(
     good = measure_good(run, split, metrics)
     if good is not None:
         _beside(run, found, seen, good[1], over)
-    domain = run.images.domains["a"]
     summary = {
         "split": split,
         "step": state["step"],
+        **_facts(run, seen, over, unit),
+        "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
+        "metrics": found,
+    }
+    home = run.folder / "scores"
+    write_text(home / f"{split}.csv", _table(seen, run.images.domains["a"].task))
+    if good is not None:
+        write_text(home / f"{split}_good.csv", _good_table(good[1]))
+    write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
+    _draw(run, split, seen, summary)
+    return summary
+
+
+def _facts(run: Experiment, seen: _Measured, over: Resamples, unit: str) -> dict[str, Any]:
+    """Return what a table of scores holds beside them: conditions, and what holds for all images together."""
+    domain, asked = run.images.domains["a"], run.recipe.evaluate
+    return {
         "kept": run.kept,
-        "times": run.recipe.evaluate.times,
+        "times": asked.times,
         "dims": domain.dims,
         "images": len(seen.keys),
         "changed": run.images.changed,
         **group_counts(seen.groups),
         "unit": unit,
-        "resamples": run.recipe.evaluate.resamples,
-        "confidence": run.recipe.evaluate.confidence,
+        "resamples": asked.resamples,
+        "confidence": asked.confidence,
         "positive": domain.classes[-1] if len(domain.classes) == 2 else None,
         "task": asdict(domain.task) if run.recipe.predicts else None,
-        "good": None if good is None else {"split": good[0], "images": len(good[1].keys)},
-        "metrics": found,
-        "baseline": None if run.recipe.evaluate.baseline is None else run.recipe.evaluate.baseline.name,
+        "baseline": None if asked.baseline is None else asked.baseline.name,
         "confusion": _confusion(seen, domain.classes),
-        "constant": _constant(seen, domain.classes, over, run.recipe.evaluate.confidence),
+        "constant": _constant(seen, domain.classes, over, asked.confidence),
         "channel_spread": _channel_spread(seen),
         "harm": _harm(run, seen, over),
     }
+
+
+def _draw(run: Experiment, split: str, seen: _Measured, summary: Mapping[str, Any]) -> None:
+    """Write the pictures of a split; of test single ones and signals, too."""
     home = run.folder / "scores"
-    write_text(home / f"{split}.csv", _table(seen, domain.task))
-    if good is not None:
-        write_text(home / f"{split}_good.csv", _good_table(good[1]))
-    write_text(home / f"{split}.json", json.dumps(_no_nan(summary), indent=1))
     images, keys = pictures(run, split)
     if split == "test":
         at = _gallery(seen, summary["harm"])
         singles = pictures(run, split, at)[0]
         gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.images.synthetic)
-        if domain.dims == 1:
-            shown = {"split": split, "step": state["step"], **_traces(run, split, seen)}
+        if run.images.domains["a"].dims == 1:
+            shown = {"split": split, "step": summary["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
-    title = f"{split}, step {state['step']}" + (", synthetic phantoms" if run.images.synthetic else "")
+    title = f"{split}, step {summary['step']}" + (", synthetic phantoms" if run.images.synthetic else "")
     arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
     draw_grid(home / f"{split}.png", arrays, title=title, captions=keys)
-    return summary
 
 
 def pictures(

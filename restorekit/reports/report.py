@@ -69,66 +69,43 @@ def _view(folder: Path) -> dict[str, Any]:
     grid = run.picture("scores/test.png") if scores or not untested else ""
     progress = _progress(steps)
     samples = run.samples() if translates else []
-    checked = _mapping(data.get("check"))
     health = _health(run)
     audit = _audit(run.json("scores/audit.json", needed=bool(recipe.get("audit"))))
     if audit and audit.get("step") != scores.get("step"):
         run.missing["scores/audit.json"] = "is of another checkpoint than the scores; ask for the audit again"
         audit = {}
     trained = "restorer" not in recipe
+    known = conditions.sentence(
+        recipe, splits, scores, str(environment.get("command", "")), _steps_taken(progress, scores)
+    )
     return {
         "name": _name(folder, recipe),
         "trained": trained,
         "synthetic": synthetic,
         "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
-        "leaks": checked.get("leaks") or [],
-        "leak_count": checked.get("leak_count") or 0,
         "warnings": [
             *(audit.get("proven") or []),
             *_ailing(health["findings"], scores),
-            *([f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []),
-            *findings.score_warnings(scores),
-            *towards.warnings(scores),
+            *_score_warnings(scores, splits),
             *data_warnings.data_warnings(
                 data, synthetic=synthetic, translates=translates, classifies=_classifies(recipe)
             ),
-            *([] if scores else data_warnings.no_test_split(splits)),
-            *data_warnings.unchecked_warnings(data),
-            *(line for line in checked.get("warnings") or [] if line not in (checked.get("unchecked") or [])),
+            *_check_warnings(data),
         ],
         "scores": scores,
         "untested": untested,
-        "score_rows": _score_rows(scores),
-        "image_columns": list(image_columns(scores).values()),
-        "harm": _harm(scores),
-        "task": _task(scores),
-        "charts": _score_charts(scores, recipe),
-        "good": towards.good_images(scores),
+        **_of_scores(scores, recipe),
+        **_of_data(run, recipe, data),
         "audit": audit,
-        "paired": _mapping(recipe.get("data")).get("pairing") == "key",
-        "size": _mapping(recipe.get("data")).get("size") or [],
-        "whole": _mapping(recipe.get("data")).get("window") is not None,
         "lacking": towards.lacking(scores, recipe) if scores and translates else "",
         "again": _iterations(folder, run, scores),
-        "paper": _paper(
-            recipe,
-            scores,
-            networks,
-            conditions.sentence(
-                recipe, splits, scores, str(environment.get("command", "")), _steps_taken(progress, scores)
-            ),
-            synthetic=synthetic,
-        ),
-        "splits": splits,
-        "near": run.picture("data-check/near.png") if checked.get("near") else "",
-        "sources": _sources(splits),
+        "paper": _paper(recipe, scores, networks, known, synthetic=synthetic),
         "progress": progress,
         "curves": _curves(steps, validation, scores),
         "health": health,
         "samples": samples,
         "grid": grid,
         "shots": _shots(run, scores) if translates and scores.get("dims") != 1 else [],
-        "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
         "traces": traced(_traces(run, scores), synthetic),
         "has_rows": (folder / "scores/test.csv").is_file(),
         "one_way": not trained or (bool(networks) and "ba" not in networks),
@@ -143,6 +120,50 @@ def _view(folder: Path) -> dict[str, Any]:
             for name, why in run.missing.items()
             if trained or name not in OF_TRAINING
         ],
+    }
+
+
+def _of_scores(scores: Json, recipe: Json) -> Json:
+    """Return what the template shows of the scores alone."""
+    return {
+        "score_rows": _score_rows(scores),
+        "image_columns": list(image_columns(scores).values()),
+        "harm": _harm(scores),
+        "task": _task(scores),
+        "charts": _score_charts(scores, recipe),
+        "good": towards.good_images(scores),
+        "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
+    }
+
+
+def _score_warnings(scores: Json, splits: Json) -> list[str]:
+    """Return what to know before the scores are read."""
+    if not scores:
+        return data_warnings.no_test_split(splits)
+    changed = [f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []
+    return [*changed, *findings.score_warnings(scores), *towards.warnings(scores)]
+
+
+def _check_warnings(data: Json) -> list[str]:
+    """Return what the check of the data left out and what it warns of, each once."""
+    checked = _mapping(data.get("check"))
+    others = [line for line in checked.get("warnings") or [] if line not in (checked.get("unchecked") or [])]
+    return [*data_warnings.unchecked_warnings(data), *others]
+
+
+def _of_data(run: RunFolder, recipe: Json, data: Json) -> Json:
+    """Return what the template shows of the data, and of their check."""
+    checked, asked = _mapping(data.get("check")), _mapping(recipe.get("data"))
+    splits = _mapping(data.get("splits"))
+    return {
+        "leaks": checked.get("leaks") or [],
+        "leak_count": checked.get("leak_count") or 0,
+        "near": run.picture("data-check/near.png") if checked.get("near") else "",
+        "paired": asked.get("pairing") == "key",
+        "size": asked.get("size") or [],
+        "whole": asked.get("window") is not None,
+        "splits": splits,
+        "sources": _sources(splits),
     }
 
 

@@ -196,32 +196,7 @@ def _run_once(
 ) -> list[Found]:
     shape = (batch, spec.data.channels, *spec.data.size)
     try:
-        with torch.device(device), torch.no_grad(), explain_norm_error():
-            nets = build_nets(spec, parts, domains, terms)
-            multiple = nets.ab.generator.multiple
-            if any(n % multiple for n in spec.data.size):
-                name = spec.nets.generator.name
-                why = f"generator {name!r} takes multiples of {multiple}; got {spec.data.size}"
-                return [(("data", "size"), why)]
-            image = torch.empty(shape)
-            scale = nets.ab.generator.scale
-            if scale != spec.data.scale:
-                why = f"must be the scale of generator {spec.nets.generator.name!r}, {scale}; got {spec.data.scale}"
-                return [(("data", "scale"), why)]
-            if scale > 1 and nets.ba is not None:
-                return [(("nets", "one_way"), "must be true with data.scale above 1: nothing makes images smaller")]
-            outputs = [net(image) for net in nets.translators()]
-            made = [output.image.shape for output in outputs]
-            larger = nd.resize(image, [n * scale for n in spec.data.size])
-            for discriminator in nets.discriminators():
-                discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
-        for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
-            if net.head is not None:
-                require_prediction(net.head, output.raw, domains[name], batch)
-            found = [*_extra_errors(spec, nets, {"a": image, "b": larger}, device)]
-        found += _evened_twice(spec, nets)
-        found += [] if spec.nets.teacher else untrained_head(spec, nets, terms)  # a loss may read what is not here
-        found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
+        return _run_nets(spec, parts, domains, terms, device, shape)
     except IncompatibleRecipeError as error:
         cause = error.__cause__
         if device == "meta" and cause is not None and isinstance(cause.__cause__, ValueError):
@@ -237,18 +212,67 @@ def _run_once(
             raise NeedsNumbers from error
         why = str(error).partition("\n")[0]
         return [(("nets",), f"cannot take images of {shape}: {why}")]
+
+
+def _run_nets(
+    spec: Recipe,
+    parts: Parts,
+    domains: Mapping[str, Domain],
+    terms: list[Term],
+    device: str,
+    shape: tuple[int, ...],
+) -> list[Found]:
+    """Return the errors of networks that images of a shape pass through."""
+    with torch.device(device), torch.no_grad(), explain_norm_error():
+        nets = build_nets(spec, parts, domains, terms)
+        found = [*_size_errors(spec, nets)]
+        if found:
+            return found
+        image = torch.empty(shape)
+        outputs = [net(image) for net in nets.translators()]
+        larger = nd.resize(image, [n * spec.data.scale for n in spec.data.size])
+        for discriminator in nets.discriminators():
+            discriminator(larger, larger) if discriminator.conditional else discriminator(larger)
+    for net, output, name in zip(nets.translators(), outputs, SIDES, strict=False):
+        if net.head is not None:
+            require_prediction(net.head, output.raw, domains[name], shape[0])
+    found = [*_extra_errors(spec, nets, {"a": image, "b": larger}, device)]
+    found += _evened_twice(spec, nets)
+    found += [] if spec.nets.teacher else untrained_head(spec, nets, terms)  # a loss may read what is not here
+    found += [] if nets.ab.generator.translates else _of_images(spec, parts, domains["a"], terms)
+    found += _unpaired(spec, nets)
     must = (*shape[:2], *spec.data.sizes["b"])
-    for discriminator in nets.discriminators():
-        if discriminator.conditional and not spec.data.alike:
-            why = (
-                "is conditional: it scores an image beside its pair; set data.pairing: key, or, if random pairs "
-                "are meant, data.augment.alike: true"
-            )
-            found.append((("nets", "discriminator"), why))
-            break
-    wrong = [other for other in made if other != must]
+    wrong = [output.image.shape for output in outputs if output.image.shape != must]
     at = ("nets", "generator")
     return found + [(at, f"makes {tuple(other)} of {shape}; must make {must}") for other in wrong]
+
+
+def _size_errors(spec: Recipe, nets: Nets) -> Iterator[Found]:
+    """The first error of sizes and scale, without which no image can be tried."""
+    generator, name = nets.ab.generator, spec.nets.generator.name
+    if any(n % generator.multiple for n in spec.data.size):
+        yield (
+            ("data", "size"),
+            f"generator {name!r} takes multiples of {generator.multiple}; got {spec.data.size}",
+        )
+    elif generator.scale != spec.data.scale:
+        yield (
+            ("data", "scale"),
+            f"must be the scale of generator {name!r}, {generator.scale}; got {spec.data.scale}",
+        )
+    elif generator.scale > 1 and nets.ba is not None:
+        yield ("nets", "one_way"), "must be true with data.scale above 1: nothing makes images smaller"
+
+
+def _unpaired(spec: Recipe, nets: Nets) -> list[Found]:
+    """The error of a discriminator that needs pairs where there are none."""
+    if spec.data.alike or not any(discriminator.conditional for discriminator in nets.discriminators()):
+        return []
+    why = (
+        "is conditional: it scores an image beside its pair; set data.pairing: key, or, if random pairs are meant, "
+        "data.augment.alike: true"
+    )
+    return [(("nets", "discriminator"), why)]
 
 
 def _extra_errors(spec: Recipe, nets: Nets, images: Mapping[str, Tensor], device: str) -> Iterator[Found]:

@@ -41,6 +41,19 @@ def test_center_asks_the_middle_alone(shape: tuple[int, ...], middle: list[int])
     torch.testing.assert_close(made(x), expected)
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_layers_before_pooling_halve_the_features(dims: int) -> None:
+    make = plugins.load().parts.resolve("head", {"name": "classify", "pool": "avg", "layers": 2})
+    made = make(6, Domain("a", 1, (8,) * dims, Task("class", ("no", "yes"))))
+    x = torch.randn(2, 6, *[5] * dims, requires_grad=True)
+    state = made.trunk(x)
+    assert state.shape == (2, 6, *[2] * dims)
+    torch.testing.assert_close(made(x), made.dense(state.flatten(2).mean(2)))
+    made(x).square().sum().backward()
+    assert torch.count_nonzero(x.grad) == x.numel()
+    assert [name for name, _ in head(6).named_parameters()] == ["dense.weight", "dense.bias"]
+
+
 def test_starts_as_keras_does() -> None:
     made = head(256)
     bound = math.sqrt(6 / (256 + 2))

@@ -129,13 +129,17 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sets(row: Row, folder: Path, table: Path, steps: int | None) -> list[str]:
+def sets(row: Row, folder: Path, table: Path, asked: argparse.Namespace) -> list[str]:
     """Return the settings of a row, over its recipe."""
     of = "data.a.dataset.dataset"
     made = [f"name={row.name}", f"data.root={folder.resolve()}", f"{of}.file={table.resolve()}"]
     made += [f"{of}.images={folder.resolve()}", *row.sets]
-    if steps is not None and row.variant != "bicubic":
-        made += [f"train.steps={steps}", *(["train.epochs=null"] if row.stem == "sr_xray" else [])]
+    if row.variant == "bicubic":
+        return made
+    if asked.precision:
+        made.append(f"train.precision={asked.precision}")
+    if asked.steps is not None:
+        made += [f"train.steps={asked.steps}", *(["train.epochs=null"] if row.stem == "sr_xray" else [])]
     return made
 
 
@@ -223,6 +227,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vgg16", type=Path, metavar="FILE")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--time", type=int, metavar="N")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), help="the recipes': fp32, ours auto")
     return parser.parse_args()
 
 
@@ -236,7 +241,7 @@ def main() -> None:
     films(asked.films, table, where, asked.train)
     made: dict[str, Any] = {}
     for row in rows(asked):
-        given = sets(row, asked.films, table, asked.steps)
+        given = sets(row, asked.films, table, asked)
         if row.absent:
             made[row.label] = {"variant": row.variant, "absent": row.absent}
         elif asked.time is not None:
