@@ -108,7 +108,7 @@ SMALL = {
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
 
 OWN = {"own_images", "own_signal"}
-"""Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
+"""Recipes of one's own folders: tests/app/test_own_recipes.py makes the folders and runs each variant."""
 
 CLASSICAL = {"classical_xray", "score_denoising", "score_films"}
 """Recipes that train nothing."""
