@@ -33,6 +33,8 @@ SMALL = {
         "data.a.dataset.test=4",
         "data.a.dataset.val=4",
         "data.b.count=8",
+        "data.b.val=4",
+        "data.b.test=4",
     ],
     "r2cgan_ecg": [
         "data.batch=2",
@@ -68,6 +70,7 @@ SMALL = {
         "data.a.dataset.count=8",
         "data.a.dataset.test=4",
         "data.b.count=8",
+        "data.b.test=4",
         "nets.generator.width=4",
     ],
     # Published weights cannot be had without a network, so these networks start from drawn ones, as they can for users.

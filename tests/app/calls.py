@@ -94,12 +94,17 @@ def restored_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def says(text: str, *names: object) -> bool:
+    """True if a text has these names in this order."""
+    return re.search(".*".join(re.escape(str(name)) for name in names), text) is not None
+
+
 def refused(result: Result, *lines: tuple[object, ...], code: int = 2) -> None:
     """An error line for each of `lines`, which has its place and its names in this order, and nothing was made."""
     assert len(result.errors) == len(lines), result
     for error, names in zip(result.errors, lines, strict=True):
         assert error.startswith(str(names[0])), result
-        assert re.search(".*".join(re.escape(str(name)) for name in names), error), (error, names)
+        assert says(error, *names), (error, names)
     assert result.code == code
     assert not Path("runs").exists(), "no run folder is left behind"
 

@@ -16,7 +16,7 @@ from PIL import Image
 from restorekit import write_image
 from restorekit.core.parts import KINDS
 from restorekit.io.images import read_image
-from tests.app.calls import RECIPE, Cli, refused, rows, torn
+from tests.app.calls import RECIPE, Cli, refused, rows, says, torn
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 ROOT = Path(__file__).parents[2]
@@ -41,19 +41,15 @@ def test_compare_runs_on_the_same_test_images(cli: Cli, recipe: Path, tmp_path: 
 
     refused_run = cli("compare", "runs", "--metric", "acuracy", "-o", "no")
     assert refused_run.code == 2
-    assert refused_run.errors[0].startswith(
-        "--metric: no column of this table is called 'acuracy'. Did you mean 'accuracy'?"
-    )
+    assert says(refused_run.errors[0], "--metric: ", "'acuracy'", "'accuracy'")
     assert not Path("no").exists()
     (home / "test.json").unlink()
     again = cli("compare", "runs")
     assert again.code == 2
-    assert again.errors == [
-        "runs/tiny-1: is not evaluated: it has no scores/test.json; restorekit evaluate runs/tiny-1"
-    ]
-    assert cli("compare", "nothing").errors == [
-        "nothing: there is no such folder; give run folders, or a folder of them"
-    ]
+    (line,) = again.errors
+    assert says(line, "runs/tiny-1: ", "scores/test.json", "restorekit evaluate runs/tiny-1")
+    (line,) = cli("compare", "nothing").errors
+    assert line.startswith("nothing: ")
 
 
 def test_a_run_and_all_that_is_done_with_it(cli: Cli, recipe: Path, tmp_path: Path) -> None:
@@ -113,7 +109,8 @@ def test_a_run_without_a_test_split_is_not_scored(cli: Cli, recipe: Path, tmp_pa
     assert result.code == 0
     assert "data.a has no test split: nothing is scored" in result.err
     refused_evaluate = cli("evaluate", tmp_path / "runs" / "tiny-1")
-    assert refused_evaluate.errors == ["data.a: has no images in split 'test', so there is nothing to evaluate"]
+    (line,) = refused_evaluate.errors
+    assert says(line, "data.a: ", "'test'")
 
 
 def test_listings(cli: Cli) -> None:
