@@ -50,7 +50,7 @@ SMALL = {
         'data.a.datasets.1.test={"118e06": [[5, 5.1]], "118e_6": [[5, 5.1]]}',
         "train.schedule.warmup=0",
     ],
-    "quickstart_ecg": ["train.schedule.warmup=0"],
+    "quickstart_ecg": ["data.a.dataset.test=[[3.5, 3.75]]", "train.schedule.warmup=0"],
     "quickstart_paired": [
         "data.size=[32, 32]",
         "data.a.dataset.size=[32, 32]",
