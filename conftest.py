@@ -1,5 +1,6 @@
 """One thread a process: tests run side by side, and threads that wait for each other's cores cost a hundredfold."""
 
+import gc
 import html
 import json
 import os
@@ -21,6 +22,12 @@ if "--benchmark-only" not in sys.argv:  # benchmarks use the machine as a user d
 settings.register_profile("suite", max_examples=25, deadline=None)  # machines differ; a test may ask for fewer or more
 settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that Ctrl-C is ignored
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported and collected out of every later search for garbage: it stays, and it is most of all."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -33,6 +33,8 @@ SMALL = {
         "data.a.dataset.test=4",
         "data.a.dataset.val=4",
         "data.b.count=8",
+        "data.b.val=4",
+        "data.b.test=4",
     ],
     "r2cgan_ecg": [
         "data.batch=2",
@@ -48,7 +50,7 @@ SMALL = {
         'data.a.datasets.1.test={"118e06": [[5, 5.1]], "118e_6": [[5, 5.1]]}',
         "train.schedule.warmup=0",
     ],
-    "quickstart_ecg": ["train.schedule.warmup=0"],
+    "quickstart_ecg": ["data.a.dataset.test=[[3.5, 3.75]]", "train.schedule.warmup=0"],
     "quickstart_paired": [
         "data.size=[32, 32]",
         "data.a.dataset.size=[32, 32]",
@@ -68,6 +70,7 @@ SMALL = {
         "data.a.dataset.count=8",
         "data.a.dataset.test=4",
         "data.b.count=8",
+        "data.b.test=4",
         "nets.generator.width=4",
     ],
     # Published weights cannot be had without a network, so these networks start from drawn ones, as they can for users.
@@ -108,7 +111,7 @@ SMALL = {
 """What makes a recipe small; a recipe that is not named here runs as it is, for two steps."""
 
 OWN = {"own_images", "own_signal"}
-"""Recipes of one's own folders: tests/test_own_recipes.py makes the folders and runs each variant."""
+"""Recipes of one's own folders: tests/app/test_own_recipes.py makes the folders and runs each variant."""
 
 CLASSICAL = {"classical_xray", "score_denoising", "score_films"}
 """Recipes that train nothing."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.test_cli import Cli, cli, finished_folder, restored_folder  # noqa: F401 (a fixture)
+from tests.app.calls import Cli, finished_folder, restored_folder
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -18,7 +18,7 @@ data:
     name: degraded
     dataset: {name: phantom, side: a, count: 16, val: 2, test: 6, size: [32, 32]}
     degradation: {name: noise, severity: [0.1, 0.2]}
-  b: {name: phantom, side: b, count: 16, size: [32, 32]}
+  b: {name: phantom, side: b, count: 16, val: 2, test: 6, size: [32, 32]}
 nets:
   generator: {name: resnet, width: 4, blocks: 1, downs: 1}
   discriminator: {name: patch, width: 4, layers: 1}
@@ -57,7 +57,7 @@ def unaudited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finished_folder(tmp_path_factory.mktemp("unaudited"), write_recipe, *sets)
 
 
-def test_a_run_with_an_audit(cli: Cli, audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_run_with_an_audit(cli: Cli, audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = restored_folder(audited, monkeypatch) / "audited.yaml"
     run = Path("runs/audited-1")
     found = json.loads((run / "scores/audit.json").read_text())
@@ -82,7 +82,7 @@ def test_a_run_with_an_audit(cli: Cli, audited: Path, monkeypatch: pytest.Monkey
     assert ((run / "scores/audit.csv").read_bytes(), json.loads((run / "scores/audit.json").read_text())) == before
 
 
-def test_a_run_without_a_classifier(cli: Cli, unaudited: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_run_without_a_classifier(cli: Cli, unaudited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restored_folder(unaudited, monkeypatch)
     assert "Did restoration keep the disease?" not in Path("runs/audited-1/report.html").read_text()
     asked = cli("audit", "runs/audited-1")
@@ -95,7 +95,7 @@ def test_a_run_without_a_classifier(cli: Cli, unaudited: Path, monkeypatch: pyte
 
 
 def test_train_classifier_trains_one_for_a_run_without_audit(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     unaudited: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -126,7 +126,7 @@ def test_train_classifier_trains_one_for_a_run_without_audit(
 
 
 def test_audit_asks_on_a_terminal_before_it_trains(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     recipe: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -152,7 +152,7 @@ def test_audit_asks_on_a_terminal_before_it_trains(
     assert len(questions) == 2, "one that is trained needs no question"
 
 
-def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa: F811
+def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:
     result = cli("run", recipe, "--seeds", "2")
     assert result.code == 0, result
     first, second = Path("runs/audited-seed0"), Path("runs/audited-seed1")
@@ -165,7 +165,7 @@ def test_one_classifier_serves_a_sweep(cli: Cli, recipe: Path) -> None:  # noqa:
 
 
 def test_a_run_that_cannot_be_audited_does_not_stop_the_others(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     audited: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_run_that_cannot_be_audited_does_not_stop_the_others(
     assert scores.read_text() == before
 
 
-def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: Cli, recipe: Path) -> None:  # noqa: F811
+def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: Cli, recipe: Path) -> None:
     result = cli(
         "run", recipe, "--set", "audit.classifier={name: timm, model: test_efficientnet, checkpoint: weights.pth}"
     )
@@ -206,7 +206,7 @@ def test_missing_weights_of_audit_classifier_are_reported_before_training(cli: C
         ("data.half=third", "data.half: must be 'first' or 'second'; got 'third'"),
     ],
 )
-def test_what_cannot_be_asked(cli: Cli, recipe: Path, key: str, line: str) -> None:  # noqa: F811
+def test_what_cannot_be_asked(cli: Cli, recipe: Path, key: str, line: str) -> None:
     result = cli("check", recipe, "--set", key)
     assert result.code == 2
     assert len(result.errors) == 1

@@ -146,35 +146,58 @@ def test_each_passes_its_own_tests(packages: dict[str, Path]) -> None:
     assert counts["skipped"] == 1, "a command has no part to check"
 
 
-def test_recipe_of_a_dataset_a_format_and_a_command_runs_as_it_says(packages: dict[str, Path]) -> None:
-    folders = [str(packages[kind] / "tests") for kind in ("dataset", "format", "command")]  # unlike those of the others
+AS_IT_SAYS = """
+import os, re, runpy, shlex, sys
+from pathlib import Path
+from matplotlib.figure import Figure
+from restorekit.app.cli import main
+
+Figure.savefig = lambda figure, stream, **options: stream.write(b"")  # reports have tests of their own
+home, *recipes = map(Path, sys.argv[1:])
+for recipe in recipes:
+    text = recipe.read_text("utf-8")
+    folder = home / recipe.parent.name
+    folder.mkdir()
+    (folder / recipe.name).write_text(text, "utf-8")
+    os.chdir(folder)
+    (line,) = re.findall(r"^# Run: (.+)$", text, re.MULTILINE)
+    for command in line.split(" && "):
+        program, *sys.argv[1:] = shlex.split(command)
+        try:
+            if program == "restorekit":
+                main()
+            else:
+                assert (program, sys.argv[1]) == ("python", "-m"), line
+                runpy.run_module(sys.argv[2], run_name="__main__")
+        except SystemExit as stop:
+            assert not stop.code, line
+"""
+
+
+def test_every_recipe_runs_as_its_comment_says(packages: dict[str, Path], tmp_path: Path) -> None:
+    """All in one process; each package's own test of it, in the slow suite, runs the line in a shell."""
+    python(packages, "-c", AS_IT_SAYS, str(tmp_path), *(str(folder / "recipe.yaml") for folder in packages.values()))
+    homes = {}
+    for kind, folder in packages.items():
+        part = NAMES[kind].replace("-", "_")
+        homes[kind] = tmp_path / folder.name / "runs" / f"{part}-1"
+        assert (homes[kind] / "report.html").is_file()
+        assert f"name: {part}" in (homes[kind] / "recipe.yaml").read_text("utf-8"), "it is of the run"
+        if kind != "command":
+            used = (homes[kind] / "recipe.yaml").read_text("utf-8").partition("data:")[2]
+            assert f"name: {part}" in used, "the part stands in it"
+    scores = json.loads((homes["metric"] / "scores" / "test.json").read_text())
+    assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
+    lines = (homes["logger"] / "x_logger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["dataset", "command"])  # their lines have two commands each
+def test_a_packages_own_test_of_its_recipe_passes(packages: dict[str, Path], kind: str) -> None:
     config = str(packages["loss"] / "pyproject.toml")
     options = ("-q", "-p", "no:cacheprovider", "-c", config, "-k", "test_the_recipe_runs")
-    assert "3 passed" in python(packages, "-m", "pytest", *options, *folders)
-
-
-def test_the_recipes_of_parts_run(packages: dict[str, Path], tmp_path: Path) -> None:
-    kinds = [kind for kind in KINDS if kind not in ("dataset", "format")]  # which want their files first, see above
-    out = tmp_path / "runs"
-    code = (
-        "import sys; from matplotlib.figure import Figure; from restorekit.app.cli import main\n"
-        "Figure.savefig = lambda figure, stream, **options: stream.write(b'')\n"  # reports have tests of their own
-        "out, *recipes = sys.argv[1:]\n"
-        "for recipe in recipes:\n"
-        "    sys.argv = ['restorekit', 'run', recipe, '--out', out]\n"
-        "    try: main()\n"
-        "    except SystemExit as stop: assert not stop.code, recipe\n"
-    )
-    python(packages, "-c", code, str(out), *(str(packages[kind] / "recipe.yaml") for kind in kinds))
-    for kind in kinds:
-        part = NAMES[kind].replace("-", "_")
-        home = out / f"{part}-1"
-        assert (home / "report.html").is_file()
-        assert f"name: {part}" in (home / "recipe.yaml").read_text("utf-8").partition("data:")[2], "it is of the run"
-    scores = json.loads((out / "quite_a_long_name_as_names_go-1" / "scores" / "test.json").read_text())
-    assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
-    lines = (out / "x_logger-1" / "x_logger.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
+    assert "1 passed" in python(packages, "-m", "pytest", *options, str(packages[kind] / "tests"))
 
 
 @pytest.mark.parametrize("ours", [True, False])

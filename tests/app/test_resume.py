@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.test_cli import RECIPE, Cli, cli, elsewhere, recipe, refused  # noqa: F401 (fixtures)
+from tests.app.calls import RECIPE, Cli, refused
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -18,7 +18,7 @@ def results(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
-def test_resumed_run_needs_no_recipe_and_ends_the_same(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_resumed_run_needs_no_recipe_and_ends_the_same(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(RECIPE + "variants: {wide: {nets.generator.width: 6}}\n")
     sets = [word for one in ("train.steps=4", "train.save_every=2", "data.batch=1") for word in ("--set", one)]
     assert cli("run", recipe, "--variant", "wide", *sets).code == 0
@@ -34,7 +34,7 @@ def test_resumed_run_needs_no_recipe_and_ends_the_same(cli: Cli, recipe: Path, t
     assert (home / "report.html").is_file()
 
 
-def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     assert cli("run", recipe).code == 0
     home, images, moved = tmp_path / "runs" / "tiny-1", tmp_path / "images", tmp_path / "moved"
     scores = (home / "scores" / "test.csv").read_bytes()
@@ -54,12 +54,12 @@ def test_moved_images_are_found_by_root(cli: Cli, recipe: Path, tmp_path: Path) 
     assert cli("resume", home).code == 0, "where the images are now is kept"
 
 
-def test_resume_of_a_folder_that_is_no_run_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_resume_of_a_folder_that_is_no_run_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     for folder in (tmp_path / "nothing", tmp_path / "images", recipe):
         refused(cli("resume", folder), (f"{folder}: ", "recipe.json"))
 
 
-def test_a_run_is_made_longer_by_set_and_by_run_resume(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_is_made_longer_by_set_and_by_run_resume(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     assert cli("run", recipe, "--set", "train.steps=2").code == 0
     home = tmp_path / "runs" / "tiny-1"
     assert cli("run", recipe, "--set", "train.steps=3", "--resume", home).code == 0
@@ -77,7 +77,7 @@ def test_a_run_is_made_longer_by_set_and_by_run_resume(cli: Cli, recipe: Path, t
         assert wrong.partition("=")[0] in result.errors[0]
 
 
-def test_a_sweep_goes_on_when_its_runs_are_made_longer(cli: Cli, recipe: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_sweep_goes_on_when_its_runs_are_made_longer(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     for steps in (2, 4):
         assert cli("run", recipe, "--seeds", 1, "--set", f"train.steps={steps}").code == 0
         assert (tmp_path / "runs" / "tiny-seed0" / "checkpoints" / f"step_{steps:09d}").is_dir()

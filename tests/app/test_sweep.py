@@ -25,7 +25,7 @@ data:
     name: degraded
     dataset: {name: phantom, side: a, count: 6, val: 0, test: 4, size: [24, 24]}
     degradation: {name: noise, severity: [0.1, 0.4]}
-  b: {name: phantom, side: b, count: 6, size: [24, 24]}
+  b: {name: phantom, side: b, count: 6, val: 0, test: 4, size: [24, 24]}
   batch: 2
 nets:
   generator: {name: resnet, width: 4, blocks: 1, downs: 1}

@@ -15,7 +15,7 @@ import torch
 from restorekit import write_image
 from restorekit.app.cli import main
 from restorekit.runs.checkpoint import run_lock
-from tests.app.test_cli import RECIPE, Cli, cli, elsewhere  # noqa: F401 (fixtures)
+from tests.app.calls import RECIPE, Cli
 
 BINARY = Random(0).randbytes(200)
 RECIPES = {
@@ -73,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def wrong(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:  # noqa: F811
+def wrong(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that calls a command in the folder and holds what it says to the rule."""
 
     def call(place: str, *args: object) -> None:
@@ -90,7 +90,7 @@ def wrong(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 @pytest.mark.parametrize("group", [[], ["data"], ["plugin"]])
-def test_group_without_arguments_prints_help_on_stdout(cli: Cli, group: list[str]) -> None:  # noqa: F811
+def test_group_without_arguments_prints_help_on_stdout(cli: Cli, group: list[str]) -> None:
     alone = cli(*group)
     asked = cli(*group, "--help")
     assert (alone.code, alone.err) == (2, "")
@@ -99,7 +99,7 @@ def test_group_without_arguments_prints_help_on_stdout(cli: Cli, group: list[str
 
 
 @pytest.mark.parametrize("command", ["run", "restore", "data check", "plugin new"])
-def test_missing_argument_is_one_error_line_that_names_the_help(cli: Cli, command: str) -> None:  # noqa: F811
+def test_missing_argument_is_one_error_line_that_names_the_help(cli: Cli, command: str) -> None:
     result = cli(*command.split())
     assert (result.code, result.out) == (2, "")
     (line,) = result.errors
@@ -134,14 +134,14 @@ def test_what_is_no_run_folder_is_refused_by_name(wrong: Callable[..., None], co
 
 
 @pytest.mark.parametrize("what", ["state_cut", "weights", "data", "splits", "environment", "losses"])
-def test_resume_of_a_damaged_run_names_the_file(cli: Cli, made: Path, what: str) -> None:  # noqa: F811
+def test_resume_of_a_damaged_run_names_the_file(cli: Cli, made: Path, what: str) -> None:
     result = cli("resume", made / what)
     assert result.code == 2, result
     (line,) = result.errors
     assert str((made / what / DAMAGES[what][0]).parent) in line
 
 
-def test_two_processes_do_not_train_one_run(cli: Cli, made: Path) -> None:  # noqa: F811
+def test_two_processes_do_not_train_one_run(cli: Cli, made: Path) -> None:
     with run_lock(made / "tiny-1"):
         result = cli("resume", made / "tiny-1")
     assert result.code == 2
@@ -165,7 +165,7 @@ def unprivileged() -> Iterator[None]:
 )
 @pytest.mark.parametrize("what", ["locked", "locked.yaml"])
 def test_what_may_not_be_read_is_refused_by_name(
-    cli: Cli,  # noqa: F811
+    cli: Cli,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     command: list[str],
@@ -183,7 +183,7 @@ def test_what_may_not_be_read_is_refused_by_name(
     assert any(str(path) in line for line in result.errors), result
 
 
-def test_file_names_that_are_no_unicode_are_printed(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
+def test_file_names_that_are_no_unicode_are_printed(cli: Cli, tmp_path: Path) -> None:
     result = cli("evaluate", tmp_path / os.fsdecode(b"caf\xe9"), "--report")
     assert (result.code, len(result.errors)) == (2, 1)
 

@@ -13,7 +13,7 @@ from restorekit import DataError, FileDataset, Record
 from restorekit.data.checks import examine
 from restorekit.data.items import depth_lines, folder_items
 from restorekit.io.images import ImageFiles, read_image
-from tests.io.test_dicom_values import written
+from tests.io.made_dicom import written
 
 HU: dict[str, Any] = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"}
 TISSUE = np.arange(24, 3000, 31, dtype=np.uint16).reshape(8, 12)  # -1000 to 1945 HU

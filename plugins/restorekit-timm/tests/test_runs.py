@@ -35,7 +35,7 @@ name: tiny
 data:
   size: [32, 32]
   a: {name: phantom, side: a, count: 8, val: 4, test: 6}
-  b: {name: phantom, side: b, count: 8}
+  b: {name: phantom, side: b, count: 8, val: 4, test: 6}
   batch: 2
 nets:
   generator: {name: timm, model: test_efficientnet, view: data}

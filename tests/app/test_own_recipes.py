@@ -12,7 +12,7 @@ import wfdb
 from numpy.typing import NDArray
 
 from restorekit import write_image
-from tests.app.test_cli import Cli, cli, elsewhere  # noqa: F401 (fixtures)
+from tests.app.calls import Cli
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 SMALL = [word for one in ("train.steps=2", "evaluate.resamples=20") for word in ("--set", one)]
@@ -70,7 +70,7 @@ SLOW = pytest.mark.full
         ("classes", ("control", "finding")),
     ],
 )
-def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, classes: tuple[str, ...]) -> None:  # noqa: F811
+def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, classes: tuple[str, ...]) -> None:
     images(tmp_path, classes)
     assert cli("list", "recipes", "own_images", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
@@ -86,7 +86,7 @@ def test_own_images_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None,
 
 
 @SLOW
-def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  # noqa: F811
+def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:
     seed = 0
     for split, count in (("train", 4), ("test", 3)):
         for side in ("degraded", "good"):
@@ -103,7 +103,7 @@ def test_own_images_takes_splits_of_folders(cli: Cli, tmp_path: Path) -> None:  
     ("variant", "suffix"),
     [pytest.param(None, ".csv", marks=SLOW), pytest.param("pairs", ".csv", marks=SLOW), ("pairs", ".hea")],
 )
-def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, suffix: str) -> None:  # noqa: F811
+def test_own_signal_runs_as_it_is(cli: Cli, tmp_path: Path, variant: str | None, suffix: str) -> None:
     signals(tmp_path, suffix)
     assert cli("list", "recipes", "own_signal", "-o", "my.yaml").code == 0
     chosen = ["--variant", variant] if variant else []
