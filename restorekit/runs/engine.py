@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from restorekit.core.errors import RecipeError
 from restorekit.runs.processes import require_single_process
+from restorekit.runs.small_convolutions import SmallConvolutions
 
 __all__ = ["Engine", "check_device"]
 
@@ -55,10 +56,13 @@ class Engine:
             # fp32 means float32: by default cuDNN convolves in TF32, with ten bits of mantissa.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
-    def autocast(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """The context in which forward passes run."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+        exact = SmallConvolutions() if dtype is not None and self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None), exact:
+            yield
 
     def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter], *, retain: bool = False) -> None:
         """Add the gradients of a scalar to those of `parameters` alone, scaled where the precision needs it.
