@@ -124,7 +124,9 @@ OF_PLUGINS = {"lungs_unet", "pix2pix_covid", "resnet50_regimes", "sr", "sr_xray"
 
 SLOW = {
     "baselines_xray": {"resnet50", "inception_v3", "efficientnet_b4", "efficientnet_b5"},
-    "r2cgan_xray": {"q1", "q5", "cnn_light"},
+    "r2cgan_ecg": {"unseen"},
+    "r2cgan_xray": {"q1", "q3", "q5", "cnn", "cnn_light"},
+    "restore_ecg": {"loud", "unseen"},
     "restore_xray": {"charbonnier", "similar", "decibels", "bounded"},
     "restore_xray_128": {"curve", "structure"},
 }

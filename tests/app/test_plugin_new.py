@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,24 +172,53 @@ for recipe in recipes:
         except SystemExit as stop:
             assert not stop.code, line
 """
+CHECKED = """
+import sys
+from restorekit.app.cli import main
+
+for recipe in sys.argv[1:]:
+    sys.argv[1:] = ["check", recipe]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, recipe
+"""
+UNLIKE = ("dataset", "command", "restorer", "metric", "logger")
+"""Kinds whose recipes run in another way than those of networks, losses and the like, or leave something of their own.
+
+The others are checked in the fast suite, where the tests of their packages use the parts, and run in the slow one.
+"""
 
 
-def test_every_recipe_runs_as_its_comment_says(packages: dict[str, Path], tmp_path: Path) -> None:
-    """All in one process; each package's own test of it, in the slow suite, runs the line in a shell."""
-    python(packages, "-c", AS_IT_SAYS, str(tmp_path), *(str(folder / "recipe.yaml") for folder in packages.values()))
+def run_as_it_says(packages: dict[str, Path], kinds: Sequence[str], home: Path) -> dict[str, Path]:
+    """Do what the comments of recipes say, all in one process; return the folders of the runs."""
+    python(packages, "-c", AS_IT_SAYS, str(home), *(str(packages[kind] / "recipe.yaml") for kind in kinds))
     homes = {}
-    for kind, folder in packages.items():
+    for kind in kinds:
         part = NAMES[kind].replace("-", "_")
-        homes[kind] = tmp_path / folder.name / "runs" / f"{part}-1"
+        homes[kind] = home / packages[kind].name / "runs" / f"{part}-1"
         assert (homes[kind] / "report.html").is_file()
-        assert f"name: {part}" in (homes[kind] / "recipe.yaml").read_text("utf-8"), "it is of the run"
-        if kind != "command":
-            used = (homes[kind] / "recipe.yaml").read_text("utf-8").partition("data:")[2]
-            assert f"name: {part}" in used, "the part stands in it"
+        text = (homes[kind] / "recipe.yaml").read_text("utf-8")
+        assert f"name: {part}" in text, "it is of the run"
+        assert kind == "command" or f"name: {part}" in text.partition("data:")[2], "the part stands in it"
+    return homes
+
+
+def test_recipes_run_as_their_comments_say(packages: dict[str, Path], tmp_path: Path) -> None:
+    homes = run_as_it_says(packages, UNLIKE, tmp_path)
     scores = json.loads((homes["metric"] / "scores" / "test.json").read_text())
     assert scores["metrics"]["quite_a_long_name_as_names_go"]["restored"]["value"] > 0
     lines = (homes["logger"] / "x_logger.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 1, 2, 2]
+
+
+def test_every_recipe_checks(packages: dict[str, Path]) -> None:
+    python(packages, "-c", CHECKED, *(str(folder / "recipe.yaml") for folder in packages.values()))
+
+
+@pytest.mark.full
+def test_the_other_recipes_run_as_their_comments_say(packages: dict[str, Path], tmp_path: Path) -> None:
+    run_as_it_says(packages, [kind for kind in packages if kind not in UNLIKE], tmp_path)
 
 
 @pytest.mark.full

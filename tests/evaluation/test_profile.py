@@ -1,6 +1,7 @@
 """What networks cost: counted as by hand, measured in processes that may fail without harm to the others."""
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -17,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from restorekit import Domain, RecipeError, nd
+from restorekit import Domain, RecipeError, Task, nd
 from restorekit.discovery.plugins import Plugins, load
+from restorekit.evaluation import costs
 from restorekit.evaluation.costs import CLASSIFY, RESTORE, check_device, multiply_adds
 from restorekit.evaluation.profile import (
     Profile,
@@ -407,6 +409,24 @@ variants:
 """
 
 
+def test_of_images_handed_through_only_classifying_is_measured(
+    spec: Callable[..., Any], plugins: Plugins, capfd: pytest.CaptureFixture[str]
+) -> None:
+    domains = {name: Domain(name, 1, (16, 16), Task("class", ("no", "yes"))) for name in "ab"}
+    works = [(work, batch) for batch in (1, 2) for work in (CLASSIFY, RESTORE)]
+    made = spec(nets__head={"name": "classify"}, losses=["lsgan", "task"])
+    net = build_nets(made, plugins.parts, domains).ab
+    assert costs._meaningful(net, works) == works
+    assert capfd.readouterr().out == ""
+    net.generator.translates = False
+    assert costs._meaningful(net, works) == [(CLASSIFY, 1), (CLASSIFY, 2)]
+    assert json.loads(capfd.readouterr().out) == {"handed_through": True}
+    net.head = None
+    with pytest.raises(RecipeError, match=r"^nets\.head: "):
+        costs._meaningful(net, works)
+
+
+@pytest.mark.full
 def test_a_classifier_has_no_restoring_to_measure(tmp_path: Path) -> None:
     """From the command, with times and memory: one row, to classify; without a head, nothing and one line."""
     (tmp_path / "tiny.yaml").write_text(CLASSIFIER)

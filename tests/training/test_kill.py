@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from restorekit.app.cli import main
+
 SCRIPT = Path(sys.executable).parent / "restorekit"
 RECIPE = """\
 name: killed
@@ -49,8 +51,9 @@ loggers: [csv, samples]
 class Trainer:
     """Starts runs of one recipe in one folder, and can end them."""
 
-    def __init__(self, home: Path, steps: int, workers: int = 0) -> None:
+    def __init__(self, home: Path, steps: int, workers: int = 0, pause: float = 0.0005) -> None:
         home.mkdir()
+        self.pause = pause
         self.recipe = home / "killed.yaml"
         self.recipe.write_text(RECIPE.replace("STEPS", str(steps)).replace("WORKERS", str(workers)))
         self.home, self.steps = home, steps
@@ -71,6 +74,13 @@ class Trainer:
         assert process.returncode == 0, self.result
         assert "Traceback" not in self.result
 
+    def finish_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Run from start to end in this process."""
+        monkeypatch.setattr(sys, "argv", ["restorekit", "run", str(self.recipe), "--out", str(self.home / "runs")])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+
     def step(self) -> int:
         """The last step that is logged, 0 before the first."""
         path = self.folder / "metrics.csv"
@@ -89,7 +99,7 @@ class Trainer:
                 if when():
                     os.killpg(process.pid, signal.SIGKILL)
                     return True
-                time.sleep(0.0005)
+                time.sleep(self.pause)
             return False
         finally:
             process.communicate(timeout=200)
@@ -113,14 +123,14 @@ def same(one: Trainer, other: Trainer) -> None:
     assert one.step() == other.step() == one.steps
 
 
-def test_killed_once_and_stopped_once(tmp_path: Path) -> None:
+def test_killed_once_and_stopped_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = Trainer(tmp_path / "straight", 14)
-    straight.finish()
-    broken = Trainer(tmp_path / "broken", 14, workers=0)
+    straight.finish_here(monkeypatch)
+    broken = Trainer(tmp_path / "broken", 14, workers=0, pause=0.01)
     assert broken.kill(lambda: broken.step() >= 5)
     process = broken.start()
     while broken.step() < 8 and process.poll() is None:
-        time.sleep(0.001)
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
     result, _ = process.communicate(timeout=200)
     assert process.returncode == 130, result

@@ -127,6 +127,7 @@ def test_the_table_of_films_has_those_asked_for_and_none_of_test_in_train(films:
         script().films(films, tmp_path / "none.csv", {"label": "maybe"}, 2)
 
 
+@pytest.mark.full
 def test_the_script_makes_the_row_of_cubic_interpolation_and_names_rows_without_weights(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

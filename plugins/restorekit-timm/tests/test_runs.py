@@ -130,7 +130,8 @@ class Mirror(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.parametrize("served", ["model.safetensors", pytest.param("pytorch_model.bin", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("served", ["model.safetensors", "pytorch_model.bin"])
 def test_published_weights_come_from_a_mirror_then_from_the_cache_without_one(
     tmp_path: Path, weights: Path, nowhere: str, served: str
 ) -> None:
