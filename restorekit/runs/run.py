@@ -127,7 +127,7 @@ class Run(Experiment):
         Raises:
             TrainingError: if the disk refuses, or weights are not finite; what was saved before stays.
         """
-        self._require_finite()
+        self.require_finite_weights()
         path = write_checkpoint(self.folder, self._state(), self._tensors())
         best = self.selection.best
         remove_old(self.folder, keep=[best["step"]] if best else [])
@@ -157,8 +157,12 @@ class Run(Experiment):
         }
         return made if self.average is None else {**made, "average": dict(self.average.nets.state_dict())}
 
-    def _require_finite(self) -> None:
-        """Refuse weights that are not finite: a gradient may overflow although its loss is finite."""
+    def require_finite_weights(self) -> None:
+        """Refuse weights that are not finite: a gradient may overflow although its loss is finite.
+
+        Raises:
+            TrainingError: naming the networks.
+        """
         state = self.nets.state_dict()
         wrong = {name.partition(".")[0] for name, tensor in state.items() if not torch.isfinite(tensor).all()}
         if wrong:

@@ -173,7 +173,8 @@ def _steps(run: Run) -> Iterator[Event]:
     unfinite = Unfinite()
     for batches in run.batches(run.step, run.steps):
         rate = run.optimization.rate(run.step)
-        values = step(run, [(a.to(run.engine.device), b.to(run.engine.device)) for a, b in batches])
+        with _explain_unfinite(run):
+            values = step(run, [(a.to(run.engine.device), b.to(run.engine.device)) for a, b in batches])
         run.step += 1
         unfinite.add(run.step, values)
         if run.average is not None:
@@ -209,6 +210,16 @@ def _reraise_oom(run: Run) -> Iterator[None]:
             f"step {run.step + 1}: out of memory on {run.engine.device.type}; {last_good(run.folder)}. "
             "Lower data.batch or data.size, or use train.precision: bf16"
         ) from error
+
+
+@contextmanager
+def _explain_unfinite(run: Run) -> Iterator[None]:
+    """Where a network fails because a step before made weights NaN, report these instead."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError):
+        run.require_finite_weights()
+        raise
 
 
 def _unfreeze_groups(run: Run) -> None:

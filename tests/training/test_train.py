@@ -214,6 +214,22 @@ def test_weights_that_are_not_finite_are_never_saved(build_run: Build) -> None:
     assert checkpoints(run.folder) == []
 
 
+def test_a_network_that_fails_on_weights_that_are_not_finite_names_them(
+    build_run: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = build_run(losses=["lsgan", "cliff"], train__steps=4, train__log_every=10)
+    decode = run.nets.ab.generator.decode
+
+    def picky(state: Any) -> Tensor:
+        image: Tensor = decode(state)
+        torch.zeros(2).gather(0, image.mean().reshape(1).long())  # an index made of NaN
+        return image
+
+    monkeypatch.setattr(run.nets.ab.generator, "decode", picky)
+    with pytest.raises(TrainingError, match=r"step 1: .* ab "):
+        list(train(run))
+
+
 @pytest.mark.parametrize("decay_from", [0.0, 0.05, 0.5, 1.0])
 def test_the_rate_is_constant_then_linear_to_zero(build_run: Build, decay_from: float) -> None:
     run = build_run(
