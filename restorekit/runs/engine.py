@@ -58,9 +58,10 @@ class Engine:
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """The context in which forward passes run."""
+        """The context in which forward passes run; enter it where gradients are on, if there are to be any."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        exact = SmallConvolutions() if dtype is not None and self.device.type == "cpu" else nullcontext()
+        trains_in_bf16 = dtype is not None and self.device.type == "cpu" and torch.is_grad_enabled()
+        exact = SmallConvolutions() if trains_in_bf16 else nullcontext()
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None), exact:
             yield
 
