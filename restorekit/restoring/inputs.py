@@ -23,10 +23,11 @@ from restorekit.core.errors import DataError, message_of
 from restorekit.core.formats import Format
 from restorekit.io.manifests import PARQUET, read_manifest
 
-__all__ = ["Archive", "Source", "sources"]
+__all__ = ["ARCHIVE", "Archive", "Source", "sources"]
 
 STDIN = "-"
 LISTS = (".txt", ".lst")
+ARCHIVE = ".zip"
 MOST_NAMES = 1_000_000
 """Names that a list or a manifest, and files that an archive may hold."""
 MOST_BYTES = 2**28
@@ -127,7 +128,7 @@ def _named(path: Path, format: Format, unpack: Path, searched: Callable[[Path], 
         yield from _folder(path, path, format, searched)
     elif not os.path.lexists(path) and glob.has_magic(str(path)):
         yield from _pattern(path, format, searched)
-    elif suffix == ".zip" and path.is_file():
+    elif suffix == ARCHIVE and path.is_file():
         yield from _archive(path, format, unpack)
     elif suffix in LISTS and path.is_file():
         with path.open("rb") as stream:
@@ -319,6 +320,8 @@ def _unsafe(member: zipfile.ZipInfo) -> str:
         return "is a link, which is not followed"
     if member.flag_bits & 1:
         return "is encrypted; unpack it"
+    if PurePosixPath(name).suffix.lower() == ARCHIVE:
+        return "is an archive in an archive; unpack it"
     return ""
 
 

@@ -13,7 +13,7 @@ from restorekit.core.errors import STOPPING, DataError, RestorekitError, message
 from restorekit.core.formats import Format
 from restorekit.io.filetypes import FORMATS, SUFFIXES, format_by_name
 from restorekit.restoring.contract import FileModel
-from restorekit.restoring.inputs import Archive, Source, sources
+from restorekit.restoring.inputs import ARCHIVE, Archive, Source, sources
 from restorekit.restoring.masks import mask_place
 from restorekit.restoring.table import LOCK, STAGE, TABLE, place_key, written_below
 
@@ -175,9 +175,10 @@ def _remove(folder: Path | None) -> None:
 
 
 def _report_skipped(format: Format, folder: Path, report: Callable[[str], None]) -> None:
-    """Report files of a folder that look like images and are not read, by reason, with a few names each."""
+    """Report files of a folder that are archives or look like images, and are not read: a few names a reason."""
     try:
-        skipped = format.skipped(folder)
+        archives = [path for path in folder.rglob("*") if path.suffix.lower() == ARCHIVE]
+        skipped = [*format.skipped(folder), *((path, "archives; name them as inputs") for path in archives)]
     except OSError as error:
         report(f"{folder}: cannot be searched for files that are left out ({error})")
         return

@@ -118,6 +118,26 @@ def test_images_of_several_files_are_unpacked_together(tmp_path: Path) -> None:
     assert all(path.is_file() for path in format.files(found.path))
 
 
+def test_an_archive_in_an_archive_is_a_row_with_an_error(tmp_path: Path) -> None:
+    archive(tmp_path / "inner.zip", 1)
+    archive(tmp_path / "outer.zip", 2)
+    with ZipFile(tmp_path / "outer.zip", "a") as made:
+        made.write(tmp_path / "inner.zip", "more/inner.ZIP")
+    rows = list(restore_files(load(MEDIAN), tmp_path / "outer.zip", tmp_path / "out"))
+    assert [Path(row.file).name for row in rows if row.error] == ["inner.ZIP"]
+    assert len(rows) == 3
+
+
+def test_archives_in_a_folder_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    archive(tmp_path / "films" / "inner.zip", 1)
+    Image.fromarray(np.zeros((12, 12), np.uint8)).save(tmp_path / "films" / "a.png")
+    lines: list[str] = []
+    rows = list(restore_files(load(MEDIAN), tmp_path / "films", tmp_path / "out", report=lines.append))
+    assert [Path(row.file).name for row in rows] == ["a.png"]
+    assert any("inner.zip" in line for line in lines)
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_a_call_over_an_archive_that_is_killed_goes_on_with_each_file_once(tmp_path: Path) -> None:
