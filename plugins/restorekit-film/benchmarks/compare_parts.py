@@ -11,7 +11,6 @@ intervals by patient; and of each run F1 and AUROC, where it predicts a class.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from draws import Rows, as_json, column, intervals
+from draws import Rows, as_json, column, intervals, runs_by_name
 from numpy.typing import NDArray
 from restorekit_film.evaluation import HARM
 
@@ -95,13 +94,8 @@ def compared(methods: Mapping[str, list[Path]]) -> dict[str, Any]:
 
 def main() -> None:
     """Compare and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="+", metavar="NAME=RUN[,RUN...]")
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    asked = parser.parse_args()
-    methods = dict(text.split("=", 1) for text in asked.methods)
-    found = compared({name: [Path(run) for run in runs.split(",")] for name, runs in methods.items()})
-    write_text(asked.out, as_json(found))
+    methods, out = runs_by_name(__doc__)
+    write_text(out, as_json(compared(methods)))
 
 
 if __name__ == "__main__":

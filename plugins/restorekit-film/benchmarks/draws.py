@@ -180,6 +180,16 @@ def arguments(about: str | None, *, table: bool = True) -> argparse.ArgumentPars
     return parser
 
 
+def runs_by_name(about: str | None) -> tuple[dict[str, list[Path]], Path]:
+    """Return what NAME=RUN[,RUN...] ... -o OUT.json of a command line names."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="+", metavar="NAME=RUN[,RUN...]")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    asked = parser.parse_args()
+    named = dict(text.split("=", 1) for text in asked.methods)
+    return {name: [Path(run) for run in runs.split(",")] for name, runs in named.items()}, asked.out
+
+
 def sized(asked: argparse.Namespace) -> tuple[int, int] | None:
     """Return what --size asks for."""
     return None if asked.size is None else tuple(asked.size)

@@ -8,13 +8,12 @@ class, and the medians of noise, blur, exposure and contrast level of degraded, 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from draws import as_json
+from draws import as_json, runs_by_name
 
 from restorekit import write_text
 
@@ -42,13 +41,8 @@ def _ends(metric: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Gather and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="+", metavar="NAME=RUN[,RUN...]")
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    asked = parser.parse_args()
-    methods = dict(text.split("=", 1) for text in asked.methods)
-    found = {name: [scores(Path(run)) for run in runs.split(",")] for name, runs in methods.items()}
-    write_text(asked.out, as_json(found))
+    methods, out = runs_by_name(__doc__)
+    write_text(out, as_json({name: [scores(run) for run in runs] for name, runs in methods.items()}))
 
 
 if __name__ == "__main__":
