@@ -47,6 +47,7 @@ FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def load_generator() -> ModuleType:
+    sys.path.insert(0, str(DOCS))  # as where the script is run: it imports a neighbour
     spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
     assert spec is not None
     assert spec.loader is not None

@@ -13,8 +13,9 @@ the paper (torch's cache, or `--vgg19 FILE`), VGG-16 of a package (`--vgg16 FILE
 
 OUT/films.csv is the table of films, OUT/runs holds a run folder for each row with scores/test.csv, a row for each film;
 OUT/table.json and OUT/table.md have means, 95 % intervals by patient, and gains over cubic interpolation on the same
-films. The same call goes on where it was stopped. `--steps N` takes N steps and scores, to try it out; `--time N`
-trains nothing and prints the mean seconds of N steps: elapsed, and of the processor.
+films. The same call goes on where it was stopped. `--time N` trains nothing and prints the mean seconds of N steps:
+elapsed, and of the processor. `--ours N` gives `films` as many steps as take the time of VDSR, which depends on the
+processor and on `--precision`. `--steps N` takes N steps of each row and scores, to try it out.
 """
 
 from __future__ import annotations
@@ -138,8 +139,10 @@ def sets(row: Row, folder: Path, table: Path, asked: argparse.Namespace) -> list
         return made
     if asked.precision:
         made.append(f"train.precision={asked.precision}")
-    if asked.steps is not None:
-        made += [f"train.steps={asked.steps}", *(["train.epochs=null"] if row.stem == "sr_xray" else [])]
+    ours = row.stem == "sr"
+    steps = asked.ours if ours and asked.steps is None else asked.steps
+    if steps is not None:
+        made += [f"train.steps={steps}", *([] if ours else ["train.epochs=null"])]
     return made
 
 
@@ -225,7 +228,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", default=[], metavar="VARIANT", help="these rows alone")
     parser.add_argument("--vgg19", type=Path, metavar="FILE")
     parser.add_argument("--vgg16", type=Path, metavar="FILE")
-    parser.add_argument("--steps", type=int, metavar="N")
+    parser.add_argument("--steps", type=int, metavar="N", help="of every row")
+    parser.add_argument("--ours", type=int, metavar="N", help="steps of `films`; default: the recipe's")
     parser.add_argument("--time", type=int, metavar="N")
     parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), help="the recipes': fp32, ours auto")
     return parser.parse_args()
