@@ -50,7 +50,7 @@ def runs(folder: Path, methods: int, seeds: int) -> Path:
                 f"x{i:04d}.png,p{i // 2},s,{('no', 'yes')[t]},{('no', 'yes')[int(p > 0.5)]},{1 - p:.6f},{p:.6f}"
                 for i, (t, p) in enumerate(zip(target, chances[:, 1], strict=True))
             ]
-            table = "\n".join(["key,group,source,class,called,p_no,p_yes", *rows])
+            table = "\n".join(["key,group,source,class,predicted,p_no,p_yes", *rows])
             for split in ("test", "val"):
                 (home / "scores" / f"{split}.csv").write_text(table + "\n")
     return folder

@@ -88,10 +88,10 @@ class Case:
     key: str
     group: str
     truth: str
-    called: tuple[str, ...]
+    predicted: tuple[str, ...]
     """By method."""
     chance: tuple[float, ...]
-    """By method, the probability of the positive class, or of the class that was called."""
+    """By method, the probability of the positive class, or of the predicted class."""
 
 
 def roc_curve(chance: Values, positive: NDArray[np.bool_], weights: Values) -> Values:
@@ -250,22 +250,22 @@ def cases(found: Comparison) -> list[Case]:
     if len(found.predicting) < 2:
         return []
     chances = np.stack([mean_chances(method) for method in found.predicting])  # (M, N, classes)
-    called = chances.argmax(2)
+    predicted = chances.argmax(2)
     two = chances.shape[2] == 2
     shown = chances[:, :, 1] if two else chances.max(2)
     table = found.first.test
 
     def evenly(i: int) -> tuple[float, float, str]:
-        most = np.bincount(called[:, i]).max()
+        most = np.bincount(predicted[:, i]).max()
         return float(most), -float(np.ptp(shown[:, i])), table.keys[i]
 
-    split = [i for i in range(len(table.keys)) if len(set(called[:, i].tolist())) > 1]
+    split = [i for i in range(len(table.keys)) if len(set(predicted[:, i].tolist())) > 1]
     return [
         Case(
             key=table.keys[i],
             group=table.groups[i] or "",
             truth=table.truth[i],
-            called=tuple(table.classes[c] for c in called[:, i]),
+            predicted=tuple(table.classes[c] for c in predicted[:, i]),
             chance=tuple(float(p) for p in shown[:, i]),
         )
         for i in sorted(split, key=evenly)

@@ -594,13 +594,13 @@ def _table(seen: _Measured, task: Task) -> str:
         for (name, which), rows in seen.rows.items()
         if rows.shape[1] == 1
     }
-    heads = [*(["called"] if task.kind == "class" else []), *task.columns] if seen.predictions else []
+    heads = [*(["predicted"] if task.kind == "class" else []), *task.columns] if seen.predictions else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["key", "group", "source", *truths(task), *heads, *single])
     for i, key in enumerate(seen.keys):
         cells = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
-        if "called" in heads:
+        if "predicted" in heads:
             cells.insert(0, predicted_text(task, seen.predictions[i].tolist()))
         values = [f"{column[i]:.6g}" for column in single.values()]
         truth = target_cells(task, seen.targets[i])

@@ -18,6 +18,8 @@ __all__ = ["ScoreTable", "read_scores"]
 Values = NDArray[np.float64]
 WHICH = ("poor", "restored", "score")
 """What a score is of; the last of predictions."""
+PREDICTED = ("predicted", "called")
+"""The column of the predicted class; the second is that of version 1."""
 ONE = ("class", "number")
 """Columns of targets that are one value; others begin with `true_`."""
 
@@ -73,7 +75,8 @@ def _read(head: list[str], table: Mapping[str, tuple[str, ...]], measured: Colle
         raise ValueError("it has no rows")
     if len(set(table["key"])) < len(table["key"]):
         raise ValueError("a key stands in it twice")
-    behind = head[head.index("called") + 1 :] if "called" in head else []
+    predicted = next((name for name in PREDICTED if name in head), None)
+    behind = [] if predicted is None else head[head.index(predicted) + 1 :]
     heads = list(takewhile(lambda name: name.startswith("p_") and name not in measured, behind))
     classes = tuple(name.removeprefix("p_") for name in heads)
     chances = (

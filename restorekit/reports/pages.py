@@ -212,9 +212,9 @@ def _cases_csv(found: Comparison, disagreed: list[Case]) -> str:
     names = [method.label for method in found.predicting]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["key", "group", "truth", *(f"{name} {what}" for name in names for what in ("called", "p"))])
+    writer.writerow(["key", "group", "truth", *(f"{name} {what}" for name in names for what in ("predicted", "p"))])
     for case in disagreed:
-        cells = [cell for c, p in zip(case.called, case.chance, strict=True) for cell in (c, f"{p:.6f}")]
+        cells = [cell for c, p in zip(case.predicted, case.chance, strict=True) for cell in (c, f"{p:.6f}")]
         writer.writerow([case.key, case.group, case.truth, *cells])
     return stream.getvalue()
 

@@ -36,7 +36,7 @@ def chances(skill: float, seed: int = 0, truth: Any = TRUTH) -> Any:
 
 def table(positive: Any, truth: Any, columns: dict[str, Any], groups: Sequence[str], classes: Sequence[str]) -> str:
     """scores/SPLIT.csv; `positive` None: of a run without a head."""
-    heads = [] if positive is None else ["called", *(f"p_{name}" for name in classes)]
+    heads = [] if positive is None else ["predicted", *(f"p_{name}" for name in classes)]
     lines = [",".join(["key", "group", "source", "class", *heads, *columns])]
     for i, true in enumerate(truth):
         result = [] if positive is None else [classes[int(positive[i] > 0.5)], str(1 - float(positive[i]))]
@@ -504,7 +504,7 @@ def test_disagreements_come_first_that_split_most_evenly(made: Made) -> None:
         runs.append(made(name, positive=positive))
     found = class_predictions.cases(compare(runs, draws=10))
     assert [case.key for case in found] == ["x005.png", "x003.png", "x007.png"]
-    assert found[0].called == ("no", "yes", "yes", "no")
+    assert found[0].predicted == ("no", "yes", "yes", "no")
     assert (found[0].group, found[0].truth, found[0].chance[1]) == ("p2", "no", pytest.approx(0.9))
 
 

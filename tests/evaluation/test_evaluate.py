@@ -195,7 +195,7 @@ def test_a_row_an_image(saved: Build) -> None:
     run = saved("psnr", "f1", data__a=toy(test=11, grouped=2), nets__head=HEAD)
     evaluate(run)
     table = rows(run)
-    names = ["key", "group", "source", "class", "called", "p_no", "p_yes", "psnr_restored", "psnr_poor"]
+    names = ["key", "group", "source", "class", "predicted", "p_no", "p_yes", "psnr_restored", "psnr_poor"]
     names += [f"{name}_{which}" for name in measures.LEVELS for which in ("restored", "poor")]
     assert list(table[0]) == names
     assert [row["key"] for row in table] == [f"test/{i:03d}.png" for i in range(11)]
@@ -204,7 +204,7 @@ def test_a_row_an_image(saved: Build) -> None:
     for row in table:
         chances = {name: float(row[f"p_{name}"]) for name in ("no", "yes")}
         assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
-        assert row["called"] == max(chances, key=chances.__getitem__)
+        assert row["predicted"] == max(chances, key=chances.__getitem__)
 
 
 def test_classes_are_of_the_first_pass_and_images_of_the_last(saved: Build) -> None:

@@ -110,7 +110,7 @@ def test_trace_caption_holds_the_prediction(build_run: Callable[..., Run]) -> No
     assert found["judge"] is None
     assert [signal["why"] for signal in found["signals"]] == [["fixed"], ["fixed"]]
     with (run.folder / "scores" / "test.csv").open(newline="") as stream:
-        rows = {row["key"]: f"true: {row['class']}, predicted: {row['called']}" for row in csv.DictReader(stream)}
+        rows = {row["key"]: f"true: {row['class']}, predicted: {row['predicted']}" for row in csv.DictReader(stream)}
     text = report(run.folder).read_text("utf-8")
     for signal in found["signals"]:
         assert signal["answer"] == rows[signal["key"]]

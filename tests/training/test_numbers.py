@@ -139,7 +139,7 @@ def test_a_number_is_learnt_scored_reported_and_restored_with(root: Path, plugin
         rows = {row["key"]: row for row in csv.DictReader(stream)}
     assert float(rows["poor5.png"]["number"]) == 25
     assert float(rows["poor5.png"]["age, years"]) == pytest.approx(25, abs=5)
-    assert "called" not in rows["poor5.png"]
+    assert "predicted" not in rows["poor5.png"]
     page = report.report(run.folder).read_text()
     assert "age, years" in page
     assert "<h3>age, years</h3>" in page

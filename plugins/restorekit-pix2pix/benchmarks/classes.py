@@ -1,10 +1,12 @@
-"""Make the table of three classes that pix2pix_covid and resnet50_regimes read, of a table of findings.
+"""Make the tables of three classes that pix2pix_covid and resnet50_regimes read, of a table of findings.
 
     python plugins/restorekit-pix2pix/benchmarks/classes.py PATH/manifest.csv --rare covid=60
 
-It writes PATH/classes.csv: path, split, label, patient, source. With a column `finding`, No Finding is normal, COVID-19
-covid, and what names Pneumonia pneumonia; other films are left out. Without one, the labels stay. --rare keeps so many
-training films of a class, whole patients in the order of a hash of their names, as the paper's class was rare.
+It writes PATH/classes.csv: path, split, label, patient, source; and PATH/held_out.csv, the same films with the splits
+exchanged, to train a classifier on patients whom no translator was trained on. With a column `finding`, No Finding is
+normal, COVID-19 covid, and what names Pneumonia pneumonia; other films are left out. Without one, the labels stay.
+--rare keeps so many training films of a class, whole patients in the order of a hash of their names, as the paper's
+class was rare.
 """
 
 from __future__ import annotations
@@ -44,8 +46,17 @@ def thinned(rows: list[Row], label: str, count: int) -> list[Row]:
     return [row for row in rows if row["label"] != label or row["split"] != "train" or row["path"] in paths]
 
 
+def write(path: Path, rows: list[Row]) -> None:
+    """Write a table of films."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def main() -> None:
-    """Read the table, and write the other one beside it."""
+    """Read the table, and write the others beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--rare", metavar="CLASS=N", help="training films of a class that are kept")
@@ -58,11 +69,9 @@ def main() -> None:
         if not count.isdecimal() or label not in {row["label"] for row in rows}:
             parser.error(f"--rare: takes CLASS=N of a class of the table; got {given.rare!r}")
         rows = thinned(rows, label, int(count))
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_text(given.manifest.with_name("classes.csv"), text.getvalue())
+    write(given.manifest.with_name("classes.csv"), rows)
+    exchanged = {"train": "test", "val": "train", "test": "train"}
+    write(given.manifest.with_name("held_out.csv"), [{**row, "split": exchanged[row["split"]]} for row in rows])
     for (split, label), count in sorted(Counter((row["split"], row["label"]) for row in rows).items()):
         print(f"{split} {label}: {count}")
 

@@ -1,12 +1,12 @@
-"""Train the translator, translate, train the classifiers of resnet50_regimes, and print their table.
+"""Train the translator, translate, train the classifiers of resnet50_regimes, and print their table and quality.py's.
 
 It goes on where it was stopped.
 
     python plugins/restorekit-pix2pix/benchmarks/regimes.py PATH --translator small --count 400 --size 128
 
-PATH holds classes.csv (see classes.py). Runs are kept in PATH/runs, translated films in PATH/translated. A step that is
-done is not done again; a run that was stopped is resumed. Arms whose weights cannot be had print "not run", with their
-command.
+PATH holds classes.csv and held_out.csv (see classes.py). Runs are kept in PATH/runs, translated films in
+PATH/translated, the tables in PATH/table.json and PATH/quality.json. A step that is done is not done again; a run that
+was stopped is resumed. Arms whose weights cannot be had print "not run", with their command.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ def call(*words: object) -> None:
     done = subprocess.run(line, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
+
+
+def script(name: str, *words: object) -> None:
+    """Run a script beside this one; its errors end this one."""
+    subprocess.run([sys.executable, str(Path(__file__).with_name(name)), *map(str, words)], check=True)
 
 
 def trained(out: Path, recipe: str, variant: str, *options: object) -> Path:
@@ -85,8 +90,9 @@ def main() -> None:
     for arm in LITE if given.lite0 else ():
         weights = f"nets.generator.checkpoint={given.lite0.resolve()}"
         arms.append(trained(out, "resnet50_regimes", arm, *shared, *class_sets(arm, given.classes), "--set", weights))
-    table = Path(__file__).with_name("table.py")
-    subprocess.run([sys.executable, str(table), *map(str, arms)], check=True)
+    script("table.py", *arms, "-o", given.path / "table.json")
+    other = trained(out, "resnet50_regimes", "held_out", *scratch, *class_sets("held_out", given.classes))
+    script("quality.py", given.path, "--class", given.label, "-m", other, "-o", given.path / "quality.json")
     for arm in (*TRANSFER, *(() if given.lite0 else LITE)):
         weights = "nets.generator.checkpoint=FILE"
         words = ["restorekit", "run", "recipes/resnet50_regimes.yaml", "--variant", arm, *shared, "--set", weights]
