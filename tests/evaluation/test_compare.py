@@ -20,6 +20,7 @@ from restorekit.evaluation.classification import CLASS_SCORES, class_score
 from restorekit.evaluation.compare import TABLE, check_column, compare
 from restorekit.evaluation.intervals import BIASED, resamples, units
 from restorekit.evaluation.methods import read_run
+from restorekit.evaluation.scoretable import read_scores
 from restorekit.io.tables import tex
 from restorekit.reports import pages, words
 
@@ -111,6 +112,16 @@ def made(tmp_path: Path) -> Made:
         return home
 
     return write
+
+
+def test_scores_of_version_1_whose_predicted_class_has_the_column_called_read_alike(made: Made) -> None:
+    path = made(positive=chances(1.0)) / "scores" / "test.csv"
+    now = read_scores(path, ())
+    path.write_text(path.read_text().replace(",predicted,", ",called,", 1))
+    before = read_scores(path, ())
+    assert before.classes == now.classes == ("no", "yes")
+    np.testing.assert_array_equal(before.chances, now.chances)
+    np.testing.assert_array_equal(now.chances[:, 1], chances(1.0))
 
 
 # What is computed

@@ -369,24 +369,32 @@ class _Rated:
     """(films,) whether it has the finding."""
     ratings: NDArray[np.float64]
     """(methods, readers, films)"""
+    patients: NDArray[np.int64]
+    """(films,) the patient of each film; a film whose patient is unknown has one of its own."""
 
     def is_small(self) -> bool:
         """Return whether there are too few for an area."""
-        return len(self.readers) < 2 or min(self.truth.sum(), (~self.truth).sum()) < 2
+        return len(self.readers) < 2 or min(self.count(True), self.count(False)) < 2
+
+    def count(self, finding: bool) -> int:
+        """Return how many patients have films with the finding, or films without it."""
+        return len(np.unique(self.patients[self.truth == finding]))
+
+    def analysed(self) -> mrmc.Mrmc:
+        """Return the analysis of the areas."""
+        return mrmc.analyse(self.ratings, self.truth, patients=self.patients)
 
 
 def _rated(score: _Score, rows: Sequence[Row]) -> _Rated:
     readers = [reader for reader in score.readers if any(row.reader == reader for row in rows)]
     cells = {(row.method, row.reader, row.film): row.rating for row in rows}
-    labels = {row.film: row.label for row in rows}
+    of = {row.film: row for row in rows}
     films = [
-        film
-        for film in labels
-        if all((method, reader, film) in cells for method in score.methods for reader in readers)
+        film for film in of if all((method, reader, film) in cells for method in score.methods for reader in readers)
     ]
-    truth = np.array([labels[film] == score.key.positive for film in films], bool)
+    truth = np.array([of[film].label == score.key.positive for film in films], bool)
     ratings = np.array([[[cells[m, r, f] for f in films] for r in readers] for m in score.methods], np.float64)
-    return _Rated(readers, films, truth, ratings)
+    return _Rated(readers, films, truth, ratings, clusters([of[film] for film in films]))
 
 
 def pilot_components(folder: Path, study: Study, key_path: Path, key: Key) -> Components:
@@ -414,10 +422,11 @@ def pilot_components(folder: Path, study: Study, key_path: Path, key: Key) -> Co
     if whole.is_small() or len(score.methods) < 2:
         raise DataError(
             f"{folder}: {len(whole.films)} films were rated by all of {len(whole.readers)} readers by every method, "
-            f"{int(whole.truth.sum())} with the finding; a pilot needs at least 2 readers and 2 films of each kind"
+            f"{int(whole.truth.sum())} with the finding; a pilot needs 2 readers, and films of each "
+            "kind of 2 patients"
         )
     source = f"{folder} ({len(whole.readers)} readers, {len(whole.films)} films)"
-    return Components.of(mrmc.analyse(whole.ratings, whole.truth), len(whole.films), source)
+    return Components.of(whole.analysed(), len(whole.films), source)
 
 
 def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -427,24 +436,21 @@ def _areas(score: _Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
     if whole.is_small():
         score.cannot.append(
             f"No area under the curve: {len(films)} films were rated by all of {len(readers)} readers by every method, "
-            f"{int(truth.sum())} of them of class {score.key.positive}; at least 2 readers and 2 films of each kind "
-            "are needed."
+            f"{int(truth.sum())} of them of class {score.key.positive}; at least 2 readers, and films of each kind of "
+            "2 patients, are needed."
         )
         return []
-    found = mrmc.analyse(whole.ratings, truth)
+    found = whole.analysed()
     left = len({row.film for row in rows}) - len(films)
     if left:
         score.cannot.append(f"{left} films are left out of the areas: not all readers rated them by every method.")
-    if any(row.patient for row in rows) and len({row.patient for row in rows if row.film in set(films)}) < len(films):
-        score.cannot.append("Some patients have several films; the areas take films for independent.")
-    return [_area_table(score, found, readers, films, truth), *_contrast_tables(score, found)]
+    return [_area_table(score, found, whole), *_contrast_tables(score, found)]
 
 
-def _area_table(
-    score: _Score, found: mrmc.Mrmc, readers: Sequence[str], films: Sequence[str], truth: Any
-) -> dict[str, Any]:
+def _area_table(score: _Score, found: mrmc.Mrmc, whole: _Rated) -> dict[str, Any]:
     rows: list[list[Any]] = []
-    for at, reader in enumerate(readers):
+    films, truth = whole.films, whole.truth
+    for at, reader in enumerate(whole.readers):
         for m, method in enumerate(score.methods):
             score.lines.append(_Line("area", reader, "", method, "AUROC", float(found.values[m, at]), n=len(films)))
         rows.append([reader, *((f"{value:.4f}", "") for value in found.values[:, at])])
@@ -452,9 +458,8 @@ def _area_table(
     for kind, name in names.items():
         line: list[Any] = [name]
         for method, one in zip(score.methods, found.means[kind], strict=True):
-            span = max(0.0, one.interval[0]), min(1.0, one.interval[1])
-            score.lines.append(_Line("area", name, "", method, "mean AUROC", one.value, span, n=len(films)))
-            line.append((f"{one.value:.4f}", _span(span, 4)))
+            score.lines.append(_Line("area", name, "", method, "mean AUROC", one.value, one.interval, n=len(films)))
+            line.append((f"{one.value:.4f}", _span(one.interval, 4)))
         rows.append(line)
     best = max(range(len(score.methods)), key=lambda m: found.means["both"][m].value)
     score.lead.append(
@@ -467,8 +472,9 @@ def _area_table(
     return {
         "title": "Areas under the ROC curve",
         "caption": f"Empirical areas for ratings 1 ({RATINGS[0]}) to 5 ({RATINGS[-1]}), {int(truth.sum())} films with "
-        f"the finding and {int((~truth).sum())} without; 95 % intervals by Obuchowski and Rockette with jackknife "
-        "covariances and Hillis' degrees of freedom.",
+        f"the finding and {int((~truth).sum())} without, of {len(np.unique(whole.patients))} patients; 95 % "
+        "intervals by Obuchowski and Rockette with covariances of a jackknife over patients and Hillis' degrees of "
+        "freedom.",
         "head": ["Reader", *score.methods],
         "rows": rows,
     }

@@ -9,7 +9,8 @@ the same for all readers, noise is Gumbel of scale 1. Without spread and bias, t
 the qualities, exactly. Fatigue: at the share x of a session, a choice is made at random with probability `fatigue` * x.
 
 Ratings. As Roe and Metz (Academic Radiology 4:298, 1997): a rating is the sum of the separation of the classes, and of
-normal effects of reader, case, method x reader, method x case, reader x case and of all three.
+normal effects of reader, case, method x reader, method x case, reader x case and of all three. Where a patient has
+several cases, effects of case and of method x case are the patient's.
 """
 
 from __future__ import annotations
@@ -115,19 +116,28 @@ class RatingModel:
     rest: float = 0.2
 
     def study(
-        self, readers: int, positive: int, negative: int, rng: np.random.Generator
+        self, readers: int, positive: int, negative: int, rng: np.random.Generator, *, each: int = 1
     ) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return ratings (methods, readers, cases) and the truth (cases,) of one study."""
+        """Return ratings (methods, readers, cases) and the truth (cases,) of one study.
+
+        Args:
+            readers: how many.
+            positive: cases with the finding; they come first.
+            negative: cases without it.
+            rng: where chance comes from.
+            each: cases of a patient, one behind the other; it divides both counts.
+        """
         methods, cases = len(self.separation), positive + negative
         truth = np.arange(cases) < positive
         ratings = np.asarray(self.separation)[:, None, None] * truth
+        patients = cases // each
         for shape, variance in (
-            ((1, 1, cases), self.case),
-            ((methods, 1, cases), self.method_case),
+            ((1, 1, patients), self.case),
+            ((methods, 1, patients), self.method_case),
             ((1, readers, cases), self.reader_case),
             ((methods, readers, cases), self.rest),
         ):
-            ratings = ratings + rng.normal(0, variance**0.5, shape)
+            ratings = ratings + rng.normal(0, variance**0.5, shape).repeat(cases // shape[-1], -1)
         for shape in ((1, readers, 2), (methods, readers, 2)):
             ratings = ratings + rng.normal(0, self.reader**0.5, shape)[..., truth.astype(int)]
         return np.asarray(ratings), truth

@@ -84,6 +84,28 @@ def test_areas_and_their_covariance_are_those_of_the_definitions():
     assert areas(ratings, truth, "delong").covariance[0, 0] == pytest.approx(expected)
 
 
+def test_covariance_of_patients_is_that_of_leaving_out_all_films_of_each():
+    ratings, truth = RatingModel((1.0, 1.5)).study(3, 8, 12, np.random.default_rng(6))
+    patients = np.arange(20) % 7  # each has films with the finding and without
+    found = areas(np.round(2 * ratings), truth, patients=patients)
+    left = [
+        [roc_auc_score(truth[patients != k], np.round(2 * row[patients != k])) for k in range(7)]
+        for row in ratings.reshape(6, 20)
+    ]
+    assert found.covariance == pytest.approx(6 * np.cov(left, bias=True))
+    assert found.pseudovalues.shape == (2, 3, 7)
+
+
+def test_copies_of_films_change_nothing_where_patients_are_known():
+    ratings, truth = RatingModel((1.0, 1.5)).study(4, 12, 15, np.random.default_rng(7))
+    once = analyse(ratings, truth)
+    twice = analyse(ratings.repeat(2, -1), truth.repeat(2), patients=np.arange(27).repeat(2))
+    unknown = analyse(ratings.repeat(2, -1), truth.repeat(2))
+    assert twice.covariances == pytest.approx(once.covariances)
+    assert [twice.both.p, twice.dbm.p] == pytest.approx([once.both.p, once.dbm.p])
+    assert unknown.covariances["var"] < 0.6 * once.covariances["var"]
+
+
 def test_readers_only_analysis_is_a_paired_t_test():
     found = from_areas(VAN_DYKE, covariances(2, 5))
     expected = stats.ttest_rel(*VAN_DYKE)
@@ -95,6 +117,8 @@ def test_one_reader_or_one_case_of_a_class_is_refused():
         from_areas(VAN_DYKE[:, :1], np.zeros((2, 2)))
     with pytest.raises(DataError, match="1 cases with the finding"):
         areas(np.zeros((2, 2, 5)), np.arange(5) == 0)
+    with pytest.raises(DataError, match="1 patients with the finding"):
+        areas(np.zeros((2, 2, 5)), np.arange(5) < 2, patients=np.array([0, 0, 1, 2, 3]))
 
 
 # ---------------------------------------------------------------- preferences and agreement
@@ -251,14 +275,16 @@ def test_intervals_of_ratios_hold_the_truth_as_often_as_they_state(scenario, stu
         assert abs(np.mean(found)) < 4 * np.std(found) / math.sqrt(studies) + 0.003, (name, np.mean(found))
 
 
+@pytest.mark.parametrize("each", [1, 4])
 @pytest.mark.parametrize(
     ("studies", "low", "high"),
     [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.97, marks=[pytest.mark.full, pytest.mark.timeout(2000)])],
 )
-def test_intervals_of_area_differences_hold_the_truth(studies, low, high):
+def test_intervals_of_area_differences_hold_the_truth(studies, low, high, each):
     rng = np.random.default_rng(3)
-    model = RatingModel((1.2, 1.2))
-    found = [analyse(*model.study(5, 40, 40, rng)) for _ in range(studies)]
+    model, films = RatingModel((1.2, 1.2)), 40 * each
+    patients = np.arange(2 * films) // each
+    found = [analyse(*model.study(5, films, films, rng, each=each), patients=patients) for _ in range(studies)]
     one = [study.differences["both"][0, 1] for study in found]
     inside = np.mean([each.interval[0] <= 0 <= each.interval[1] for each in one])
     print("difference of areas", inside)
