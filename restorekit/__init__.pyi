@@ -83,6 +83,6 @@ from .io.vocabulary import sorted_classes as sorted_classes
 from .io.vocabulary import split_folders as split_folders
 from .io.vocabulary import split_of as split_of
 from .parts.conformance import conformance_case as conformance_case
-from .restoring.model import load as load
+from .restoring.loading import load as load
 
 __version__: str

@@ -429,7 +429,7 @@ def restore(
     from restorekit.restoring import engine as engines
     from restorekit.restoring.arguments import check_scale
     from restorekit.restoring.default import unsuitable
-    from restorekit.restoring.model import anywhere, load
+    from restorekit.restoring.loading import anywhere, load
     from restorekit.restoring.restore import restore_files
 
     commands.known()  # so that a slow import is reported

@@ -9,7 +9,7 @@ from pydicom.data import get_testdata_file
 
 from restorekit.app.restoring import show
 from restorekit.app.screen import Files
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import PRIVATE, restore_files
 
 

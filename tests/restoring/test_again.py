@@ -19,7 +19,8 @@ from torch import Tensor
 
 from restorekit import DataError, Domain, Intensity, Output, Restorer, Task, read_image, write_image
 from restorekit.io.images import ImageFiles
-from restorekit.restoring.model import Model, load
+from restorekit.restoring.loading import load
+from restorekit.restoring.model import Model
 from restorekit.restoring.restore import Row, restore_files
 
 MEDIAN = "part:median"

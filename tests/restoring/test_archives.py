@@ -20,7 +20,7 @@ from restorekit_signals.files.signal_format import signal
 from restorekit import Intensity
 from restorekit.io.images import ImageFiles
 from restorekit.restoring.inputs import Archive, Source, sources
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import restore_files
 
 MEDIAN = "part:median"

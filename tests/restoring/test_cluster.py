@@ -27,7 +27,8 @@ from torch import Tensor
 from restorekit import DataError, Output, Restorer
 from restorekit.io.images import ImageFiles
 from restorekit.restoring.engine import Engine, named
-from restorekit.restoring.model import Model, load
+from restorekit.restoring.loading import load
+from restorekit.restoring.model import Model
 from restorekit.restoring.restore import Row, restore_files
 from tests.io.made_frames import enhanced
 

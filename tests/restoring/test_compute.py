@@ -11,7 +11,7 @@ import torch
 
 from restorekit import DataError, RecipeError, write_image
 from restorekit.discovery.plugins import Plugins
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import restore_files
 from restorekit.runs.run import Run
 
@@ -89,7 +89,7 @@ PEAK = """
 import sys
 import numpy as np
 from restorekit.evaluation.costs import peak_memory
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 
 model = load("part:{name: film_base, tone: 0}", device="cpu")
 image = np.zeros((1, 1024, 1024), np.float32)

@@ -15,7 +15,7 @@ import pytest
 
 from restorekit import DataError, write_image
 from restorekit.restoring.engine import Call, Engine, Local, Results, named
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import anywhere, load
 from restorekit.restoring.restore import restore_files
 
 MEDIAN = "part:median"
@@ -93,11 +93,21 @@ def test_without_ray_the_error_names_what_to_install(tmp_path: Path) -> None:
     assert "pip install 'restorekit[ray]'" in line
 
 
+def test_name_of_a_model_is_one_for_another_folder_where_it_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert anywhere("run") == str(tmp_path / "run")
+    assert anywhere("reverse:run") == f"reverse:{tmp_path / 'run'}"
+    assert [anywhere(name) for name in ("tv", "part:run", "model:run")] == ["tv", "part:run", "model:run"]
+
+
 def test_restoring_a_picture_imports_no_library_of_other_formats(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((1, 40, 40)))
     code = (
         "import sys; from pathlib import Path; from restorekit.restoring.default import unsuitable; "
-        "from restorekit.restoring.model import load; from restorekit.restoring.restore import restore_files; "
+        "from restorekit.restoring.loading import load; from restorekit.restoring.restore import restore_files; "
         "rows = list(restore_files(load('part:identity'), sys.argv[1], sys.argv[2], unsuitable=unsuitable)); "
         "print([row.error for row in rows], sorted({name.partition('.')[0] for name in sys.modules}"
         " & {'nibabel', 'pydicom', 'ray', 'scipy', 'tifffile'}))"

@@ -15,7 +15,8 @@ from pydicom import examples
 from restorekit import DataError
 from restorekit.discovery.plugins import Plugins
 from restorekit.io.images import read_image
-from restorekit.restoring.model import Model, load
+from restorekit.restoring.loading import load
+from restorekit.restoring.model import Model
 from restorekit.restoring.restore import Row, restore_files
 from restorekit.runs.run import Run
 

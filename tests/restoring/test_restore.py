@@ -21,7 +21,8 @@ from restorekit import CheckpointError, DataError, RecipeError, write_image
 from restorekit.discovery.plugins import Plugins
 from restorekit.io.images import read_image
 from restorekit.restoring import model as stage
-from restorekit.restoring.model import Model, load
+from restorekit.restoring.loading import load
+from restorekit.restoring.model import Model
 from restorekit.restoring.restore import COLUMNS, restore_files
 from restorekit.restoring.windows import least_window
 from restorekit.runs.run import Run

@@ -17,7 +17,8 @@ from restorekit import DataError, Format, Intensity, write_image
 from restorekit.discovery.plugins import Plugins
 from restorekit.io.images import ImageFiles, read_image
 from restorekit.restoring.levels import LEVELS
-from restorekit.restoring.model import Model, load
+from restorekit.restoring.loading import load
+from restorekit.restoring.model import Model
 from restorekit.restoring.restore import PRIVATE, Row, restore_files
 from restorekit.runs.run import Run
 from tests.disks import small_disk

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from restorekit import DataError, nd, write_image
 from restorekit.discovery.plugins import Plugins
-from restorekit.restoring.model import Model, load
+from restorekit.restoring.loading import load
+from restorekit.restoring.model import Model
 from restorekit.restoring.restore import restore_files
 from restorekit.restoring.scale import TrainedScale, with_change
 from restorekit.runs.run import Run

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from restorekit import read_image, write_image
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import restore_files
 from restorekit.restoring.text import text_boxes
 

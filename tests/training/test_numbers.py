@@ -20,7 +20,7 @@ from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.recipes.model import Recipe
 from restorekit.reports import report
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.training.train import train

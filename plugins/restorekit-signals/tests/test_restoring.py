@@ -23,7 +23,7 @@ from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.reports.report import report
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import Row, restore_files
 from restorekit.restoring.windows import starts
 from restorekit.runs import build

@@ -18,7 +18,7 @@ from restorekit.discovery import plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
 from restorekit.recipes.model import RestorerRecipe
-from restorekit.restoring.model import load
+from restorekit.restoring.loading import load
 from restorekit.restoring.restore import restore_files
 from restorekit.runs import build
 from restorekit.training.train import train
