@@ -320,8 +320,8 @@ def _plan_areas(
 ) -> None:
     """Print how many films a study of areas needs, for these and for other numbers of readers."""
     from restorekit_study import area_planning
+    from restorekit_study.area_tables import pilot_components
     from restorekit_study.files import Key, Study
-    from restorekit_study.scoring import pilot_components
 
     components = area_planning.VAN_DYKE
     if pilot is not None:

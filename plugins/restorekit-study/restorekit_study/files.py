@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from restorekit import DataError, write_text
 
-__all__ = ["FORMAT", "RATINGS", "Film", "Key", "Query", "Sealed", "Study", "Task", "canonical", "digest", "file_digest"]
+__all__ = [
+    "FORMAT",
+    "RATINGS",
+    "Film",
+    "Key",
+    "Query",
+    "Sealed",
+    "Study",
+    "Task",
+    "canonical",
+    "changes",
+    "digest",
+    "file_digest",
+]
 
 FORMAT = 1
 """The version of both files."""
@@ -190,3 +203,17 @@ def _json(path: Path, expected: str) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise DataError(f"{path}: is not of version {FORMAT} of a study; make it again with this version of the plugin")
     return found
+
+
+def changes(folder: Path, study: Study, key_path: Path, key: Key) -> Iterator[str]:
+    """Yield what of a study was changed since it was made: the key, what is shown, or an image."""
+    if file_digest(key_path) != study.key_sha256:
+        yield f"{key_path}: is not the key whose SHA-256 was published, {study.key_sha256}"
+    if study.shown_digest() != key.shown_sha256:
+        yield f"{folder / 'study.json'}: was changed since the key was sealed"
+    for name, known in study.images.items():
+        path = folder / "images" / f"{name}.png"
+        if not path.is_file():
+            yield f"{path}: is absent"
+        elif file_digest(path) != known:
+            yield f"{path}: was changed since the study was made"

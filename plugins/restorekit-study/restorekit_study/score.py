@@ -1,0 +1,155 @@
+"""What a score of a study is made of: rows of tables.csv, sentences, and how numbers are written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from restorekit_study.agreement import Scale
+from restorekit_study.files import Key, Study
+from restorekit_study.preference import Estimate, Interval
+from restorekit_study.table import Row
+
+__all__ = [
+    "FEW",
+    "LEAST_EXPECTED",
+    "LEVEL",
+    "Line",
+    "Score",
+    "as_csv",
+    "cell",
+    "holm",
+    "is_shown",
+    "number",
+    "p_cell",
+    "span",
+]
+
+LEVEL = 0.05
+LEAST_EXPECTED = 5
+"""Choices that are expected in a cell of a table, below which chi squared is not to be trusted."""
+FEW = "none: too few choices for it"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of tables.csv."""
+
+    table: str
+    reader: str
+    stratum: str
+    method: str
+    what: str
+    value: float
+    interval: Interval = None
+    p: float | None = None
+    n: int | None = None
+
+
+@dataclass
+class Score:
+    """A study's choices, and what has been found of them so far."""
+
+    study: Study
+    key: Key
+    rows: list[Row]
+    lines: list[Line] = field(default_factory=list)
+    lead: list[str] = field(default_factory=list)
+    cannot: list[str] = field(default_factory=list)
+
+    @property
+    def readers(self) -> list[str]:
+        """All readers of the study."""
+        return list(self.study.queries)
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods, the original first."""
+        return list(self.key.sources)
+
+    @property
+    def scale(self) -> Scale:
+        """What agreement is measured on."""
+        return "nominal" if self.study.task == "prefer" else "ordinal"
+
+    def add(
+        self,
+        table: str,
+        reader: str,
+        method: str,
+        what: str,
+        found: Estimate,
+        *,
+        stratum: str = "",
+        n: int | None = None,
+        p: float | None = None,
+    ) -> None:
+        """Add an estimate as a row of tables.csv; `p` replaces its own."""
+        self.lines.append(
+            Line(table, reader, stratum, method, what, found.value, found.interval, found.p if p is None else p, n)
+        )
+
+
+def cell(found: Estimate) -> tuple[str, str]:
+    """Return a value and its interval as a table shows them."""
+    if math.isnan(found.value):
+        return "none", ""
+    return f"{found.value:.3f}", span(found.interval)
+
+
+def span(interval: Interval, digits: int = 3) -> str:
+    """Return an interval in words."""
+    return "no interval" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+
+def p_cell(value: float | None) -> tuple[str, str]:
+    """Return a p value as a table shows it, without an interval."""
+    if value is None or math.isnan(value):
+        return "none", ""
+    return ("< 0.001" if value < 0.001 else f"{value:.3f}"), ""
+
+
+def number(value: float) -> str:
+    """Return degrees of freedom as text."""
+    return "infinity" if math.isinf(value) else f"{value:.2f}"
+
+
+def is_shown(p: float | None) -> bool:
+    """Return whether a difference is shown at `LEVEL`."""
+    return p is not None and p < LEVEL
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Return p values corrected for all of them; what was not tested stays None, and counts as a test."""
+    from statsmodels.stats.multitest import multipletests
+
+    if not values:
+        return []
+    found = multipletests([1.0 if value is None else value for value in values], method="holm")[1]
+    return [None if value is None else float(one) for value, one in zip(values, found, strict=True)]
+
+
+def as_csv(lines: Sequence[Line]) -> str:
+    """Return tables.csv."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["table", "reader", "stratum", "method", "what", "value", "low", "high", "p", "n"])
+    for one in lines:
+        low, high = one.interval or ("", "")
+        shown = [
+            f"{value:.10g}" if isinstance(value, float) else value for value in (one.value, low, high, one.p, one.n)
+        ]
+        table.writerow(
+            [
+                one.table,
+                one.reader,
+                one.stratum,
+                one.method,
+                one.what,
+                *("" if value is None else value for value in shown),
+            ]
+        )
+    return text.getvalue()
