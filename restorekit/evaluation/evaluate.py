@@ -255,7 +255,8 @@ def _draw(run: Experiment, split: str, seen: _Measured, summary: Mapping[str, An
             shown = {"split": split, "step": summary["step"], **_traces(run, split, seen)}
             write_text(home / "pictures" / "traces.json", json.dumps(_no_nan(shown)))
     title = f"{split}, step {summary['step']}" + (", synthetic phantoms" if run.images.synthetic else "")
-    arrays = {name: shown.float().cpu().numpy() for name, shown in images.items()}
+    titled = {"degraded" if name == "poor" else name: shown for name, shown in images.items()}
+    arrays = {name: shown.float().cpu().numpy() for name, shown in titled.items()}
     draw_grid(home / f"{split}.png", arrays, title=title, captions=keys)
 
 
