@@ -1,0 +1,92 @@
+"""The scripts beside the recipes: scores of translated films and of classifiers, against formulas written out."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from itertools import permutations, product
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"pix2pix_{name}", SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"pix2pix_{name}"] = module  # where dataclasses look for annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+quality, table = script("quality"), script("table")
+
+
+def films(pixels: np.ndarray, patients: list[str]) -> object:
+    return quality.Films(pixels, pixels[:, :3], np.eye(2)[[0] * len(pixels)], patients)
+
+
+def test_kernel_distance_is_its_definition_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 3)), rng.normal(1, 1, size=(4, 3))
+
+    def kernel(one: np.ndarray, other: np.ndarray) -> float:
+        return float((one @ other / 3 + 1) ** 3)
+
+    expected = np.mean([kernel(x[i], x[j]) for i, j in permutations(range(5), 2)])
+    expected += np.mean([kernel(y[i], y[j]) for i, j in permutations(range(4), 2)])
+    expected -= 2 * np.mean([kernel(x[i], y[j]) for i, j in product(range(5), range(4))])
+    assert quality.kernel_distance(x, y) == pytest.approx(expected)
+
+
+def test_interval_of_the_kernel_distance_holds_zero_for_films_of_one_kind_alone() -> None:
+    rng = np.random.default_rng(1)
+    names = [f"p{i}" for i in range(40)]
+    one, same = (films(rng.normal(size=(40, 16)), names) for _ in range(2))
+    other = films(rng.normal(1, 1, size=(40, 16)), names)
+    equal, unlike = quality.jackknifed(one, same), quality.jackknifed(one, other)
+    assert equal["low"] < 0 < equal["high"]
+    assert 0 < unlike["low"] < unlike["value"]
+
+
+def test_copy_of_a_training_film_is_found_whatever_its_brightness_and_a_film_is_no_copy_of_itself() -> None:
+    rng = np.random.default_rng(2)
+    train = films(rng.normal(size=(6, 64)), [f"t{i}" for i in range(6)])
+    other = films(np.concatenate([0.5 * train.pixels[:1] + 0.2, rng.normal(size=(1, 64))]), ["a", "b"])
+    copied, fresh = quality.nearest(other, train)
+    assert copied == pytest.approx(0, abs=1e-5)
+    assert fresh > 20
+    assert quality.nearest(train, train).min() > 20
+
+
+def test_scores_of_classes_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    classes, truth = ["normal", "bacterial", "viral"], rng.integers(3, size=50)
+    chances = rng.dirichlet(np.ones(3), size=50)
+    lines = ["key,group,source,class,predicted,p_normal,p_bacterial,p_viral"]
+    for at, (true, row) in enumerate(zip(truth, chances, strict=True)):
+        cells = [f"{at:02d}.png", f"p{at // 2}", "", classes[true], classes[row.argmax()], *map(str, row)]
+        lines.append(",".join(cells))
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "test.csv").write_text("\n".join(lines) + "\n")
+    found = table.measured(tmp_path)
+    assert (found["films"], found["patients"]) == (50, 25)
+    predicted = chances.argmax(1)
+    assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(truth, predicted))
+    expected = metrics.precision_recall_fscore_support(truth, predicted)
+    for at, name in enumerate(classes):
+        of = found["classes"][name]
+        assert [of[key]["value"] for key in ("precision", "recall", "f1")] == pytest.approx(
+            [e[at] for e in expected[:3]]
+        )
+        assert of["f1"]["low"] <= of["f1"]["value"] <= of["f1"]["high"]
+
+
+def test_run_that_is_not_scored_has_no_row(tmp_path: Path) -> None:
+    assert table.measured(tmp_path) is None
