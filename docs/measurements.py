@@ -19,6 +19,7 @@ CLASSIFIERS = {
     "efficientnet_b5": "EfficientNet-B5",
 }
 FILM_RESULTS = ROOT / "plugins" / "restorekit-film" / "benchmarks" / "results"
+SUPER_RESOLUTION = ROOT / "plugins" / "restorekit-superres" / "benchmarks" / "results"
 FILM_METHODS = {
     "films_test": {
         "tv08": "total variation, weight 0.08",
@@ -302,6 +303,11 @@ def counted(count: int, of: int, low: float, high: float) -> str:
     return f"{count} ({first} to {100 * high:.1f} %)"
 
 
+def super_resolution(films: str) -> str:
+    """Return the table of the paper's networks on some films, as `xray_table.py` wrote it."""
+    return (SUPER_RESOLUTION / f"{films}.md").read_text("utf-8")
+
+
 TABLES: Mapping[str, Callable[..., str]] = {
     "measured": measured,
     "film-scores": film_scores,
@@ -311,5 +317,6 @@ TABLES: Mapping[str, Callable[..., str]] = {
     "film-first": film_first,
     "film-joint": film_joint,
     "film-parts": film_parts,
+    "super-resolution": super_resolution,
 }
 """Sections of pages, by the name in `<!-- generated: NAME ARGUMENT -->`."""
