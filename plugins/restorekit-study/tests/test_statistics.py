@@ -157,13 +157,60 @@ def test_films_of_one_patient_widen_the_interval():
     assert wide_high - wide_low > 2 * (high - low)
 
 
+@pytest.mark.parametrize("count", range(21))
+def test_readers_of_equal_ratios_do_not_show_how_others_differ(count):
+    """13, 5 and 2 of 20 for each of three readers, and other ratios: sums differ in their last digit."""
+    chosen = np.tile(np.repeat([1, 0], [count, 20 - count]), 3)
+    sample = Sample(np.repeat(np.arange(3), 20), chosen, np.arange(60), 3, 2)
+    assert random_readers(sample, sample.chosen(1), share=True).interval is None
+    gap = random_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert (gap.interval, gap.p) == (None, None)
+
+
+@pytest.mark.parametrize("patients", range(2, 30))
+def test_patients_of_equal_ratios_give_no_interval_of_width_zero(patients):
+    cluster = np.repeat(np.arange(patients), 5)
+    sample = Sample(np.zeros(5 * patients, int), np.tile([1, 1, 0, 0, 0], patients), cluster, 1, 2)
+    share = fixed_readers(sample, sample.chosen(1), share=True)
+    gap = fixed_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert gap.interval is None
+    if patients < 3:
+        assert (share.interval, gap.p) == (None, None)
+    else:
+        assert share.interval == pytest.approx(wilson(0.4, patients, stats.t.ppf(0.975, patients - 1)))
+        assert gap.p == pytest.approx(0.5 ** (patients - 1))  # all on one side
+
+
+def test_unanimous_choices_are_tested_by_signs_of_films():
+    sample = Sample(np.repeat(np.arange(3), 30), np.ones(90, int), np.tile(np.arange(30), 3), 3, 3)
+    gap = fixed_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert (gap.value, gap.interval) == (1, None)
+    assert gap.p == pytest.approx(2 * 0.5**30)
+    assert fixed_readers(sample, sample.chosen(0) - sample.chosen(2), share=False).p is None
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("dealt", [(2, 2, 1, 1, 1, 1, 1, 1), (3, 3, 3, 1), (1,) * 10])
+def test_interval_of_readers_of_a_single_film_holds_the_truth_in_all_studies_together(dealt, share):
+    """Of all 1,024 studies of 10 films, equally likely at a ratio of a half."""
+    reader, held = np.repeat(np.arange(len(dealt)), dealt), 0
+    for study in range(1024):
+        sample = Sample(reader, study >> np.arange(10) & 1, np.arange(10), len(dealt), 2)
+        values, truth = (sample.chosen(1), 0.5) if share else (sample.chosen(1) - sample.chosen(0), 0.0)
+        one = fixed_readers(sample, values, share=share)
+        held += one.interval[0] <= truth <= one.interval[1] if one.interval else not one.p < 0.05
+    assert held / 1024 >= 0.935
+
+
 def test_bradley_terry_strengths_are_the_logs_of_the_ratios():
     method = np.repeat([0, 1, 2], [50, 30, 20])
     found, damped = bradley_terry(Sample(np.zeros(100, int), method, np.arange(100), 1, 3))
     logs = np.log([0.5, 0.3, 0.2])
     assert [one.value for one in found] == pytest.approx(list(logs - logs.mean()), abs=1e-6)
     assert not damped
-    assert bradley_terry(Sample(np.zeros(9, int), np.zeros(9, int), np.arange(9), 1, 3))[1]
+    found, damped = bradley_terry(Sample(np.zeros(30, int), np.zeros(30, int), np.arange(30), 1, 3))
+    assert damped
+    assert [one.interval for one in found] == [None] * 3
 
 
 def test_kappas_of_two_readers_are_those_of_their_definitions():
