@@ -172,6 +172,23 @@ def test_one_reader_says_nothing_of_others(example, run, tmp_path, fond_of):
     assert "one reader says nothing of others" in page
 
 
+def test_ratios_of_readers_who_are_alike_by_chance_are_warned_of(example, run, tmp_path):
+    one = example(queries=60, common=0.0, repeats=0, practice=0)
+    counts = {"anna": (6, 13, 1), "ben": (6, 1, 13), "cleo": (7, 6, 7)}
+    left = {
+        reader: [m for m, n in zip(("original", "soft", "sharp"), own, strict=True) for _ in range(n)]
+        for reader, own in counts.items()
+    }
+    choose_parts(one, lambda reader, _, methods: methods.index(left[reader].pop()), {})
+    page, table = page_and_table(one, run, tmp_path)
+    gaps = {
+        who: [r for r in table if r["table"] == "difference" and r["reader"] == who]
+        for who in ("these readers", "readers like these")
+    }
+    assert all(other > own for own, other in zip(*map(widths, gaps.values()), strict=True))
+    assert "Some intervals for readers like these are narrower" in page
+
+
 def test_methods_that_were_chosen_equally_often_are_both_named(example, run, tmp_path):
     one = example(readers=("anna", "ben"), repeats=0)
     choose_parts(one, lambda reader, _, methods: methods.index("soft" if reader == "anna" else "sharp"), {})

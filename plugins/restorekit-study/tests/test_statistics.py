@@ -235,6 +235,13 @@ def test_weighted_kappa_counts_ratings_that_nobody_gave_in_the_distance_of_other
     assert cohen(one, other, "ordinal") == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("films", [7, 30, 60])
+def test_perfect_agreement_has_no_interval_of_width_zero(films):
+    found = agreement(np.tile(np.arange(films) % 3, (3, 1)).astype(float), np.arange(films), "nominal")
+    for one in (found.fleiss, found.alpha, found.pairs[0, 1][1]):
+        assert (one.value, one.interval) == (pytest.approx(1), None)
+
+
 def test_agreement_needs_shared_films():
     nan = math.nan
     found = agreement(np.array([[0, 1, nan, nan], [nan, nan, 1, 0]]), np.arange(4), "nominal")
