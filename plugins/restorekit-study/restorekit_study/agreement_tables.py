@@ -33,7 +33,7 @@ def agreement_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
         behind = score.behind(name)
         readers, found = _agreement(score, [row for row in part if row.reader not in behind])
         lines += _agreement_lines(score, name, readers, found)
-        score.cannot += _not_measured(name, behind, len(readers), found)
+        score.cannot += _not_measured(name, behind, readers, found)
     if lines:
         tables.append(
             {
@@ -63,7 +63,9 @@ def agreement_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
     return tables
 
 
-def _not_measured(method: str, behind: Mapping[str, tuple[int, int]], readers: int, found: Agreement) -> Iterator[str]:
+def _not_measured(
+    method: str, behind: Mapping[str, tuple[int, int]], readers: Sequence[str], found: Agreement
+) -> Iterator[str]:
     """Yield who is left out, and what is not measured and why."""
     of = f" on {method}" if method else ""
     for reader, (done, asked) in behind.items():
@@ -73,9 +75,13 @@ def _not_measured(method: str, behind: Mapping[str, tuple[int, int]], readers: i
     elif found.alpha is None:
         yield f"Agreement between readers{of} is not defined: all choices are equal, and kappa is 0 / 0."
     elif found.common < 2:
-        yield f"There is no Fleiss' kappa{of}: {found.common} films were seen by all of {readers} readers."
+        yield f"There is no Fleiss' kappa{of}: {found.common} films were seen by all of {len(readers)} readers."
     elif found.fleiss is None:
         yield f"Fleiss' kappa{of} is not defined: all choices on films that all readers have seen are equal."
+    if found.alpha is not None:
+        for (a, b), (films, one) in found.pairs.items():
+            if one is None and films >= 2:
+                yield f"Cohen's kappa{of} of {readers[a]} and {readers[b]} is not defined: all their choices are equal."
 
 
 def _agreement(score: Score, rows: Sequence[Row]) -> tuple[list[str], Agreement]:

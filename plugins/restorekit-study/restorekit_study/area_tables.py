@@ -69,9 +69,8 @@ def _rated(score: Score, rows: Sequence[Row]) -> _Rated:
 def _behind(score: Score, rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
     rated = Counter((row.reader, row.film) for row in rows)
     found = {}
-    for reader, queries in score.study.queries.items():
-        sealed = [score.key.queries[query.id] for query in queries]
-        own = {one.film for one in sealed if not one.practice and not one.repeats}
+    for reader in score.readers:
+        own = {one.film for one in score.asked(reader).values()}
         whole = sum(rated[reader, film] == len(score.methods) for film in own)
         if 2 * whole < len(own):
             found[reader] = whole, len(own)

@@ -97,9 +97,10 @@ def _lead(
     at = pairs.index((min(first, second), max(first, second)))
     a, b = score.methods[first], score.methods[second]
     shares = totals / totals.sum()
+    equal = [method for method, total in zip(score.methods, totals, strict=True) if total == totals[first]]
     score.lead.append(
-        f"{a} and {b} were chosen equally often: {shares[first]:.3f} of all choices each."
-        if totals[first] == totals[second]
+        f"{' and '.join(equal)} were chosen equally often: {shares[first]:.3f} of all choices each."
+        if len(equal) > 1
         else f"{a} was chosen most often: {shares[first]:.3f} of all choices; {b} next: {shares[second]:.3f}."
     )
     here = is_shown(corrected["fixed"][at])
@@ -113,20 +114,23 @@ def _lead(
         score.lead.append(
             f"{a} is preferred to {b} by these readers (Holm, level {LEVEL:g}); for other readers see below."
         )
-        score.cannot.append(f"It is not shown that other readers prefer {a} to {b}: {_cause(sample, others[at])}.")
+        cause = _cause(sample, others[at], corrected["random"][at])
+        score.cannot.append(f"It is not shown that other readers prefer {a} to {b}: {cause}.")
     else:
         score.cannot.append(f"It is not shown that these readers prefer {a} to {b}, the two that were chosen most.")
         score.cannot.append("That a difference is not shown does not mean that there is none.")
 
 
-def _cause(sample: Sample, other: Estimate) -> str:
+def _cause(sample: Sample, other: Estimate, p: float | None) -> str:
     """Return why nothing is shown for other readers."""
     readers = len(np.unique(sample.reader))
     if readers < 2:
         return "one reader says nothing of others"
     if other.interval is None:
         return f"all {readers} readers have the same difference, so how others would differ is not known"
-    return f"the interval of {readers} readers is too wide"
+    if is_shown(p):
+        return f"the mean over {readers} readers, each of equal weight, points the other way"
+    return f"the interval of {readers} readers is too wide (p = {p_cell(p)[0]}, Holm)"
 
 
 def strata_tables(score: Score, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

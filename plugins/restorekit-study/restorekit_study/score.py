@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from restorekit_study.agreement import Scale
-from restorekit_study.files import Key, Query, Study
+from restorekit_study.files import Key, Sealed, Study
 from restorekit_study.preference import Estimate, Interval
 from restorekit_study.table import Row
 
@@ -93,17 +93,21 @@ class Score:
         """
         made = {(row.reader, row.query) for row in self.rows}
         found = {}
-        for reader, queries in self.study.queries.items():
-            own = [query for query in queries if self._is_of(query, method)]
-            done = sum((reader, query.id) in made for query in own)
+        for reader in self.readers:
+            own = self.asked(reader, method)
+            done = sum((reader, name) in made for name in own)
             if 2 * done < len(own):
                 found[reader] = done, len(own)
         return found if len(self.study.queries) - len(found) >= 2 else {}
 
-    def _is_of(self, query: Query, method: str) -> bool:
-        sealed = self.key.queries[query.id]
-        shown = not method or self.key.images[query.columns[0]][1] == method
-        return shown and not sealed.practice and not sealed.repeats
+    def asked(self, reader: str, method: str = "") -> dict[str, Sealed]:
+        """Return a reader's queries that count, by their names; of one method only, if it is given."""
+        known = {
+            query.id: self.key.queries[query.id]
+            for query in self.study.queries[reader]
+            if query.id in self.key.queries and (not method or self.key.images[query.columns[0]][1] == method)
+        }
+        return {name: one for name, one in known.items() if not one.practice and not one.repeats}
 
     @property
     def scale(self) -> Scale:

@@ -113,7 +113,7 @@ def _short(score: Score, rows: Sequence[Row]) -> list[str]:
     """Return how the choices fall short of what was planned; it stands first on the page. After the tables are made."""
     study, found = score.study, []
     what = "selection ratios within" if study.task == "prefer" else "differences of areas, for readers like these,"
-    if not study.needed:
+    if not study.needed and study.margin:
         found.append(
             f"The planner found no number of films that is enough for {what} ± {study.margin:g} with "
             f"{len(study.queries)} readers."

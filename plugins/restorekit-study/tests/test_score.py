@@ -164,6 +164,15 @@ def test_unanimous_readers_are_shown_to_prefer_and_kappa_is_not_defined(example,
     assert min(widths(table)) > 0.01
 
 
+def test_kappa_of_two_readers_who_always_choose_alike_is_stated_not_to_be_defined(example, run, tmp_path):
+    one = example(repeats=0)
+    choose_parts(one, lambda reader, film, shown: shown.index("soft" if reader == "cleo" else "sharp"), {})
+    page, table = page_and_table(one, run, tmp_path)
+    assert "kappa of anna and ben is not defined" in page
+    assert not any("anna and ben" in row["reader"] for row in table)
+    assert any("anna and cleo" in row["reader"] for row in table)
+
+
 def test_one_reader_says_nothing_of_others(example, run, tmp_path, fond_of):
     one = example(readers=("anna",))
     one.choose(fond_of(sharp=50))
