@@ -67,21 +67,21 @@ def _not_measured(
     method: str, behind: Mapping[str, tuple[int, int]], readers: Sequence[str], found: Agreement
 ) -> Iterator[str]:
     """Yield who is left out, and what is not measured and why."""
-    of = f" on {method}" if method else ""
+    of, what = (f" on {method}", "ratings") if method else ("", "choices")
     for reader, (done, asked) in behind.items():
         yield f"{reader} is left out of agreement{of}: {done} of {asked} queries made. The rule: fewer than half."
     if found.shared < 2:
         yield f"Agreement between readers{of} is not measured: no two films were seen by two readers."
     elif found.alpha is None:
-        yield f"Agreement between readers{of} is not defined: all choices are equal, and kappa is 0 / 0."
+        yield f"Agreement between readers{of} is not defined: all {what} are equal, and kappa is 0 / 0."
     elif found.common < 2:
         yield f"There is no Fleiss' kappa{of}: {found.common} films were seen by all of {len(readers)} readers."
     elif found.fleiss is None:
-        yield f"Fleiss' kappa{of} is not defined: all choices on films that all readers have seen are equal."
+        yield f"Fleiss' kappa{of} is not defined: all {what} of films that all readers have seen are equal."
     if found.alpha is not None:
         for (a, b), (films, one) in found.pairs.items():
             if one is None and films >= 2:
-                yield f"Cohen's kappa{of} of {readers[a]} and {readers[b]} is not defined: all their choices are equal."
+                yield f"Cohen's kappa{of} of {readers[a]} and {readers[b]} is not defined: all their {what} are equal."
 
 
 def _agreement(score: Score, rows: Sequence[Row]) -> tuple[list[str], Agreement]:

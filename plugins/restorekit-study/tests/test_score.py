@@ -264,6 +264,7 @@ def test_perfect_and_constant_ratings_have_no_interval_and_are_not_tested(exampl
     assert "nan" not in page
     assert "It is not shown that the areas" not in page
     assert "cannot be tested" in page
+    assert "Agreement between readers on soft is not defined: all ratings are equal" in page
     assert [row["low"] for row in table if row["table"] in ("area", "area difference")] == [""] * 24
     assert {row["p"] for row in table if row["table"] == "area difference"} == {""}
     assert "nan" not in {value for row in table for value in row.values()}
