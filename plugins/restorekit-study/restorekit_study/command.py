@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,12 @@ def make(
     consent: Annotated[
         Path | None, typer.Option("--consent", metavar="FILE", help="The text on the first page; default: a short one.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="From which all orders follow.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", help="From which all orders follow; default: random, and in the key alone. For tests of a design."
+        ),
+    ] = None,
     key: KeyFile = None,
 ) -> None:
     """Draw films, shuffle the columns of each reader, and write a study and its sealed key.
@@ -159,6 +165,9 @@ def make(
         positive=positive,
         show_class=show_class,
     )
+
+    if seed is not None:
+        typer.echo("note: --seed: whoever knows it, the films and the options can make the key again")
 
     def publish(found: str) -> None:
         typer.echo(f"SHA-256 of the sealed key: {found}\npublish it before the first reader starts")
@@ -217,6 +226,10 @@ def score(
     study: StudyFolder,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where pages and tables go.")],
     key: KeyFile = None,
+    published: Annotated[
+        str | None,
+        typer.Option("--sha256", metavar="HEX", help="The SHA-256 of the key that was published before the study."),
+    ] = None,
     receipt: Annotated[
         list[str], typer.Option("--receipt", metavar="READER=RECEIPT", help="What a reader noted; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -235,7 +248,9 @@ def score(
         raise RecipeError(f"--paper: got {paper!r}; allowed: none, {', '.join(PAPER)}")
     found = Study.read(study)
     key_file = key or _key_of(study)
-    problems = write_score(study, found, key_file, Key.read(key_file), out, _receipts(receipt, found), paper)
+    known = _published(published)
+    receipts = _receipts(receipt, found)
+    problems = write_score(study, found, key_file, Key.read(key_file), out, receipts, paper, known)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     typer.echo(f"score: {out / 'score.html'}")
@@ -415,6 +430,13 @@ def _readers(text: str) -> list[str]:
     if len(set(names)) < len(names):
         raise RecipeError(f"--readers: a name is there twice in {text}")
     return names
+
+
+def _published(text: str | None) -> str:
+    found = (text or "").strip().lower()
+    if text is not None and not re.fullmatch("[0-9a-f]{64}", found):
+        raise RecipeError(f"--sha256: got {text!r}; allowed: the 64 hexadecimal digits that study make printed")
+    return found
 
 
 def _window(window: tuple[float, float] | None) -> tuple[float, float] | None:

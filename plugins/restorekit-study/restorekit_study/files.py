@@ -205,9 +205,20 @@ def _json(path: Path, expected: str) -> dict[str, Any]:
     return found
 
 
-def changes(folder: Path, study: Study, key_path: Path, key: Key) -> Iterator[str]:
-    """Yield what of a study was changed since it was made: the key, what is shown, or an image."""
-    if file_digest(key_path) != study.key_sha256:
+def changes(folder: Path, study: Study, key_path: Path, key: Key, published: str = "") -> Iterator[str]:
+    """Yield what of a study was changed since it was made: the key, what is shown, or an image.
+
+    Args:
+        folder: the study's.
+        study: what is in it.
+        key_path: the key's file.
+        key: what is in it.
+        published: the SHA-256 of the key that was published; empty: not known.
+    """
+    found = file_digest(key_path)
+    if published and found != published:
+        yield f"{key_path}: has the SHA-256 {found}; the key that was published has {published}"
+    if found != study.key_sha256:
         yield f"{key_path}: is not the key whose SHA-256 was published, {study.key_sha256}"
     if study.shown_digest() != key.shown_sha256:
         yield f"{folder / 'study.json'}: was changed since the key was sealed"

@@ -50,7 +50,8 @@ class Plan:
     margin: float = 0.05
     """The half width of the 95 % interval that is wanted: of a ratio for these readers, or of a difference of areas for
     readers like these."""
-    seed: int = 0
+    seed: int | None = None
+    """What all orders follow from; None: a random one, which the key alone holds."""
     display: Display = field(default_factory=Display)
     range: tuple[float, float] | None = None
     """Values of black and white in the files, where they do not state them."""
@@ -105,6 +106,7 @@ def make(
         DataError: if a picture cannot be read or made, or a place is taken.
     """
     _check(plan, films, folder, key_path)
+    plan = replace(plan, seed=secrets.randbits(128)) if plan.seed is None else plan
     drawn = _draw(plan, films, [ORIGINAL, *(method.name for method in methods)])
     with _whole(folder, key_path) as half:
         windows, hashes = _write_pictures(plan, originals, methods, drawn, half, progress)
@@ -113,7 +115,7 @@ def make(
         study = _study(plan, len(methods) + 1, hashes, queries, tokens)
         key = Key(
             salt=secrets.token_hex(32),
-            seed=plan.seed,
+            seed=plan.seed or 0,
             shown_sha256=study.shown_digest(),
             sources={ORIGINAL: str(originals), **{method.name: method.place for method in methods}},
             films=tuple(drawn.films[name] for name in drawn.shown),

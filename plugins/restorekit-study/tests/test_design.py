@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from restorekit_study.design import column_orders, drawn, preference_slots, rating_slots, share_out
-from restorekit_study.files import digest
+from restorekit_study.files import Key, Study, digest
 from restorekit_study.pictures import Display, packed, unpacked
 
 from restorekit import DataError, write_image
@@ -94,6 +94,31 @@ def test_same_seed_gives_the_same_design_and_readers_have_orders_of_their_own(ex
     first, second, other = design(example("a", seed=3)), design(example("b", seed=3)), design(example("c", seed=4))
     assert first == second != other
     assert first["anna"] != first["ben"]
+
+
+def shown(folder):
+    """Return what each column of each query shows, by reader; and the two files' texts."""
+    study, key = Study.read(folder), Key.read(folder.with_name(f"{folder.name}.key.json"))
+    return {
+        reader: [(key.queries[q.id].film, [key.images[name][1] for name in q.columns]) for q in queries]
+        for reader, queries in study.queries.items()
+    }
+
+
+def test_without_a_seed_the_same_films_give_other_orders_and_the_seed_is_in_the_key_alone(films, run, tmp_path):
+    options = (films / "soft", "--films", films / "films", "--queries", 20)
+    orders = []
+    for name, more in (("a", ()), ("b", ()), ("c", ("--seed", 5)), ("d", ("--seed", 5))):
+        printed = run("make", *options, "-o", tmp_path / name, *more)
+        assert printed.code == 0, printed.err
+        assert ("can make the key again" in printed.out) == bool(more)
+        orders.append(shown(tmp_path / name))
+        seed = json.loads((tmp_path / f"{name}.key.json").read_text())["seed"]
+        if not more:
+            assert seed > 2**64
+            assert str(seed) not in printed.out + printed.err + (tmp_path / name / "study.json").read_text()
+    assert orders[0] != orders[1]
+    assert orders[2] == orders[3]
 
 
 @settings(max_examples=20, deadline=None)

@@ -12,6 +12,7 @@ import threading
 from itertools import count
 
 import pytest
+from restorekit_study.files import digest
 from restorekit_study.store import Conflict, Store
 
 
@@ -86,6 +87,38 @@ def test_log_cannot_be_changed_by_mistake_and_backup_is_whole(opened, tmp_path):
         with pytest.raises(sqlite3.IntegrityError, match="the log is fixed"):
             copy.execute("UPDATE log SET body = '{}'")
     copy.close()
+
+
+def exchange_key(one):
+    """Exchange the methods of two images in the key, and name the new key in study.json."""
+    key = json.loads(one.key.read_text())
+    name, (film, method) = next(iter(key["images"].items()))
+    other = next(n for n, (f, m) in key["images"].items() if f == film and m != method)
+    key["images"][name], key["images"][other] = key["images"][other], key["images"][name]
+    one.key.write_text(json.dumps(key))
+    study = json.loads((one.folder / "study.json").read_text())
+    study["key_sha256"] = digest(one.key.read_bytes())
+    (one.folder / "study.json").write_text(json.dumps(study))
+
+
+def test_key_that_is_exchanged_in_study_json_too_is_seen_by_the_published_digest(example, run, tmp_path, fond_of):
+    one = example()
+    published = one.published[0]
+    one.choose(fond_of())
+    assert run("score", one.folder, "-o", tmp_path / "a", "--sha256", published).code == 0
+    assert "compare the SHA-256" not in (tmp_path / "a" / "score.html").read_text()
+    (one.folder / "choices.db").unlink()
+    exchange_key(one)
+    one.choose(fond_of())
+    assert run("score", one.folder, "-o", tmp_path / "b").code == 0
+    assert "compare the SHA-256" in (tmp_path / "b" / "score.html").read_text()
+    printed = run("score", one.folder, "-o", tmp_path / "c", "--sha256", published.upper())
+    assert printed.code == 3
+    assert published in printed.err
+    assert "Something was changed" in (tmp_path / "c" / "score.html").read_text()
+    printed = run("score", one.folder, "-o", tmp_path / "d", "--sha256", "abc")
+    assert printed.code != 0
+    assert "--sha256" in printed.err
 
 
 def start(folder):
