@@ -110,7 +110,9 @@ def make(
     range: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+            "--range",
+            metavar="LOW HIGH",
+            help="Values of black and white of files of more than 8 bits.",
         ),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Of the pages.")] = "Reader study",

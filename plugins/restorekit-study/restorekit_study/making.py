@@ -278,7 +278,8 @@ def _write_pictures(
             made = {ORIGINAL: original}
             made |= {method.name: method.picture(film, original, plan.range) for method in methods}
             columns = plan.display.columns(made, film)
-            windows[film] = plan.display.first_window(columns[ORIGINAL])
+            windows[film] = plan.display.first_window(original)
+            plan.display.check_seen(made, windows[film], film)
             for name, data in zip(columns, pool.map(packed, columns.values()), strict=True):
                 hidden = drawn.opaque[film, name]
                 (half / "images" / f"{hidden}.png").write_bytes(data)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from restorekit_study.design import column_orders, drawn, preference_slots, rating_slots, share_out
 from restorekit_study.files import Key, Study, digest
 from restorekit_study.pictures import Display, packed, unpacked
@@ -135,6 +136,53 @@ def test_mask_and_crop_hide_the_same_part_of_every_column():
         assert image.shape == (4, 8)
         assert (image[:2, :4] == -1).all()
         assert (image[2:] == value).all()
+
+
+def test_mask_does_not_change_the_window_and_a_crop_does():
+    image = np.linspace(-0.5, 0.5, 64, dtype=np.float32).reshape(8, 8)
+    whole = Display().first_window(image)
+    assert Display(masks=((0, 0, 1, 0.6),)).first_window(image) == whole
+    assert Display(crop=(0, 0.5, 1, 1)).first_window(image)[0] > 0 > whole[0]
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """Return a folder with 6 originals of 12 bits in 16, and the same pictures of a method in 8 bits."""
+    rng = np.random.default_rng(3)
+    for at in range(6):
+        values = rng.integers(0, 4096, (24, 24))
+        values[0, 0] = 4095
+        for folder, array in (("deep", values.astype(np.uint16)), ("tool", (values // 16).astype(np.uint8))):
+            path = tmp_path / folder / f"{at}.{'tif' if folder == 'deep' else 'png'}"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(array).save(path)
+    return tmp_path
+
+
+def test_films_of_12_bits_are_refused_without_a_range_which_does_not_touch_files_of_8_bits(deep, run):
+    options = ("make", deep / "tool", "--films", deep / "deep", "--queries", 4, "--practice", 0)
+    printed = run(*options, "-o", deep / "a")
+    assert printed.code != 0
+    assert "--range 0 4095" in printed.err
+    assert "deep/" in printed.err
+    assert not (deep / "a").exists()
+    printed = run(*options, "-o", deep / "b", "--range", 0, 4095)
+    assert printed.code == 0, printed.err
+    key = Key.read(deep / "b.key.json")
+    seen = {pair: unpacked((deep / "b" / "images" / f"{name}.png").read_bytes()) for name, pair in key.images.items()}
+    for film in key.films:
+        assert np.abs(seen[film.name, "original"] - seen[film.name, "tool"]).max() < 0.02
+    printed = run(*options, "-o", deep / "c", "--range", 0, 65535)
+    assert printed.code != 0
+    assert "tool has values" in printed.err
+    assert run(*options, "-o", deep / "d", "--range", 0, 65535, "--window", -1, 1).code == 0
+
+
+def test_crop_that_leaves_nothing_is_refused(films, run, tmp_path):
+    options = ("--films", films / "films", "-o", tmp_path / "s", "--queries", 4, "--crop", "0.5,0.5,0.501,0.501")
+    printed = run("make", films / "soft", *options)
+    assert printed.code != 0
+    assert "--crop leaves 0x0 of 24x24" in printed.err
 
 
 def test_sizes_that_differ_are_refused_or_reduced_to_the_smallest():
