@@ -140,10 +140,11 @@ def make(
 
     if task not in ("prefer", "visible"):
         raise RecipeError(f"--task: got {task!r}; allowed: prefer, visible")
-    known = found_films(films, table)
+    notes: list[str] = []
+    known = found_films(films, table, notes.append)
     compared = parse_methods(methods, load)
     if skip_missing:
-        known = without_missing(known, compared)
+        known = without_missing(known, compared, notes.append)
     check_matched(known, compared)
     plan = making.Plan(
         readers=_readers(readers),
@@ -166,6 +167,7 @@ def make(
         consent=_text(consent) if consent else making.CONSENT,
         positive=positive,
         show_class=show_class,
+        notes=tuple(notes),
     )
 
     if seed is not None:
@@ -183,6 +185,8 @@ def make(
         typer.echo(f"class {label or 'unknown'}, quality {quality or 'unknown'}: {count} films")
     for reader, asked in made.study.queries.items():
         typer.echo(f"{reader}: {len(asked)} queries, {sum(query.practice for query in asked)} of them practice")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
     typer.echo(_planned(made))
     typer.echo(f"study: {out}\nkey: {made.key}\nnext: restorekit study serve {out}")
 
@@ -310,7 +314,10 @@ def _plan_ratios(margin: float, ratio: float, against: float | None, readers: in
     from restorekit_study import planning
 
     needed = planning.choices_for_margin(margin, ratio)
-    typer.echo(f"{needed} choices give {ratio:g} +- {margin:g} (95 %) for these {readers} readers alone")
+    typer.echo(
+        f"{needed} choices of as many films (patients) give {ratio:g} +- {margin:g} (95 %) for these {readers} readers "
+        "alone; a film counts once, however many readers see it"
+    )
     if against is not None:
         count = planning.choices_for_difference(ratio, against, risks)
         typer.echo(
@@ -412,7 +419,10 @@ def _planned(made: Made) -> str:
     if not study.needed:
         return f"{made.counted} choices will count; so few readers do not give {what} +- {study.margin:g}"
     found = f"{made.counted} choices will count; {what} +- {study.margin:g} needs {study.needed}"
-    return found if made.counted >= study.needed else f"{found}: ask for more films or readers, or a wider --margin"
+    if made.counted >= study.needed:
+        return found
+    more = "films" if study.task == "prefer" else "films, of both classes, or readers"
+    return f"{found}: ask for more {more}, or a wider --margin; a film counts once, however many readers see it"
 
 
 def _key_of(study: Path) -> Path:
@@ -421,13 +431,13 @@ def _key_of(study: Path) -> Path:
 
 
 def _readers(text: str) -> list[str]:
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         if not 1 <= int(text) <= 100:
             raise RecipeError(f"--readers: got {text}; allowed: 1 to 100, or names")
         return [f"reader{number}" for number in range(1, int(text) + 1)]
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if not name.replace("-", "").replace("_", "").isalnum():
+        if not name.strip("-_") or not all(one.isalpha() or one in "0123456789-_" for one in name):
             raise RecipeError(f"--readers: got {name!r}; names are of letters, digits, - and _, with commas between")
     if len(set(names)) < len(names):
         raise RecipeError(f"--readers: a name is there twice in {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import secrets
@@ -27,6 +28,10 @@ QUESTIONS: Mapping[Task, str] = {
     "prefer": "Which image would you prefer for the diagnosis?",
     "visible": "Is the finding visible in this image?",
 }
+LEAST_OF_CLASS = 2
+"""Films, or patients, with and without the finding, below which an area has no error."""
+POSITIVE_SHARE = 45 / 114
+"""Of films with the finding, in the study of Van Dyke, from which areas are planned."""
 CONSENT = (
     "Your choices, the time that each takes, and the window and zoom that you use are recorded under the name that "
     "your link stands for. You may stop at any time; what you have chosen until then is kept. The images are shown for "
@@ -61,6 +66,8 @@ class Plan:
     positive: str = ""
     """The class in which the finding is present, for the task "visible"."""
     show_class: bool = False
+    notes: tuple[str, ...] = ()
+    """What was left out before films are drawn, for the page of scores."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Made:
     """Films by class and quality."""
     counted: int
     """Choices of all readers that will count: no practice, and of a film that comes twice the first."""
+    notes: tuple[str, ...] = ()
+    """What must be known of how films were drawn."""
 
 
 def make(
@@ -108,11 +117,14 @@ def make(
     _check(plan, films, folder, key_path)
     plan = replace(plan, seed=secrets.randbits(128)) if plan.seed is None else plan
     drawn = _draw(plan, films, [ORIGINAL, *(method.name for method in methods)])
+    if plan.task == "visible":
+        _check_classes(plan, drawn)
+    needed = _needed(plan, drawn)
     with _whole(folder, key_path) as half:
         windows, hashes = _write_pictures(plan, originals, methods, drawn, half, progress)
         queries, sealed = _queries(plan, drawn, windows)
         tokens = {reader: secrets.token_urlsafe(18) for reader in plan.readers}
-        study = _study(plan, len(methods) + 1, hashes, queries, tokens)
+        study = _study(plan, needed, hashes, queries, tokens)
         key = Key(
             salt=secrets.token_hex(32),
             seed=plan.seed or 0,
@@ -122,7 +134,7 @@ def make(
             images={name: pair for pair, name in drawn.opaque.items()},
             queries=sealed,
             positive=plan.positive,
-            notes=_notes(plan, films, drawn.practice, study.needed),
+            notes=_notes(plan, films, drawn, needed),
         )
         study = replace(study, key_sha256=digest(key.text().encode()))
         publish(study.key_sha256)
@@ -130,8 +142,7 @@ def make(
         key_path.chmod(0o600)
         study.write(half)
         _write_tokens(half / "tokens.csv", tokens)
-    counted = sum(not query.practice and not query.repeats for query in sealed.values())
-    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)), counted)
+    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)), drawn.choices, key.notes)
 
 
 @dataclass(frozen=True)
@@ -151,8 +162,22 @@ class _Drawn:
     def shown(self) -> list[str]:
         return [*self.counted, *self.practice]
 
+    @property
+    def choices(self) -> int:
+        """How many choices count, of all readers."""
+        return sum(not slot.practice and not slot.repeat for slots in self.slots.values() for slot in slots)
+
     def stratum(self, name: str) -> tuple[str, str]:
         return _stratum(self.films, name)
+
+    def patients(self, names: Sequence[str]) -> int:
+        """Return of how many patients films are; a film whose patient is unknown is of one of its own."""
+        return len({self.films[name].patient or (name,) for name in names})
+
+    def by_finding(self, positive: str) -> tuple[list[str], list[str]]:
+        """Return the films that count with the finding, and those without."""
+        with_it = [name for name in self.counted if self.films[name].label == positive]
+        return with_it, [name for name in self.counted if self.films[name].label != positive]
 
 
 def _stratum(films: Mapping[str, Film], name: str) -> tuple[str, str]:
@@ -189,7 +214,7 @@ def _whole(folder: Path, key_path: Path) -> Iterator[Path]:
 
 def _study(
     plan: Plan,
-    methods: int,
+    needed: int,
     hashes: Mapping[str, str],
     queries: Mapping[str, tuple[Query, ...]],
     tokens: Mapping[str, str],
@@ -201,7 +226,7 @@ def _study(
         consent=plan.consent,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         display=plan.display.sentence(),
-        needed=_needed(plan, methods),
+        needed=needed,
         margin=plan.margin,
         images=hashes,
         queries=queries,
@@ -209,14 +234,34 @@ def _study(
     )
 
 
-def _needed(plan: Plan, methods: int) -> int:
-    """Return the choices that the margin asks for; 0: with so few readers no number of films is enough."""
+def _needed(plan: Plan, drawn: _Drawn) -> int:
+    """Return the choices that the margin asks for; 0: with so few readers no number of films is enough.
+
+    The planner asks for films, of as many patients where these are known: a film that several readers see is one film,
+    however many choices it gives. A study of areas needs films with and without the finding, in the shares of the
+    study that its plan is from.
+    """
     if plan.task == "prefer":
-        return planning.choices_for_margin(plan.margin)
+        share = drawn.patients(drawn.counted) / planning.choices_for_margin(plan.margin)
+        return math.ceil(drawn.choices / share - 1e-6)
     readers = len(plan.readers)
-    if readers < 2:
+    films = area_planning.films_for_margin(area_planning.VAN_DYKE, plan.margin, readers) if readers > 1 else None
+    if films is None:
         return 0
-    return (area_planning.films_for_margin(area_planning.VAN_DYKE, plan.margin, readers) or 0) * readers * methods
+    with_it, without = (drawn.patients(names) for names in drawn.by_finding(plan.positive))
+    share = min(with_it / (films * POSITIVE_SHARE), without / (films * (1 - POSITIVE_SHARE)))
+    return math.ceil(drawn.choices / share - 1e-6)
+
+
+def _check_classes(plan: Plan, drawn: _Drawn) -> None:
+    """Refuse a draw of which no area, or no error of one, can be computed."""
+    found = [drawn.patients(names) for names in drawn.by_finding(plan.positive)]
+    if min(found) < LEAST_OF_CLASS:
+        raise RecipeError(
+            f"--positive: of the {len(drawn.counted)} films that were drawn, {found[0]} have the class "
+            f"{plan.positive!r} and {found[1]} another (patients, where known); allowed: at least {LEAST_OF_CLASS} of "
+            "each; draw more with --queries, or give films in which the shares are more equal"
+        )
 
 
 def _check(plan: Plan, films: Sequence[Film], folder: Path, key_path: Path) -> None:
@@ -226,6 +271,11 @@ def _check(plan: Plan, films: Sequence[Film], folder: Path, key_path: Path) -> N
         raise DataError(f"{key_path}: is already there; a key is not replaced; give another place with --key")
     if key_path.resolve().is_relative_to(folder.resolve()):
         raise RecipeError(f"--key: {key_path} is inside of the study's folder, which is served; give a place elsewhere")
+    if not 0 < plan.margin < 1:
+        raise RecipeError(f"--margin: got {plan.margin}; allowed: between 0 and 1, both excluded, such as 0.05")
+    for option, value, most in (("--common", plan.common, 1.0), ("--repeats", plan.repeats, 0.5)):
+        if not 0 <= value <= most:
+            raise RecipeError(f"{option}: got {value}; allowed: 0 to {most:g}")
     if plan.queries > len(films):
         raise RecipeError(f"--queries: {plan.queries} films are asked for, there are {len(films)}; ask for fewer")
     if plan.queries < 2:
@@ -308,8 +358,14 @@ def _queries(
     return queries, sealed
 
 
-def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str], needed: int) -> tuple[str, ...]:
-    notes = []
+def _notes(plan: Plan, films: Sequence[Film], drawn: _Drawn, needed: int) -> tuple[str, ...]:
+    notes = list(plan.notes)
+    once = [reader for reader, slots in drawn.slots.items() if not any(slot.repeat for slot in slots)]
+    if plan.repeats and once:
+        notes.append(
+            f"No query of {', '.join(once)} comes twice: a share of {plan.repeats:g} of so few queries is none. Their "
+            "agreement with themselves is not measured."
+        )
     if not needed:
         notes.append(
             f"With {len(plan.readers)} readers, differences of areas within ± {plan.margin:g} for readers like these "
@@ -323,8 +379,8 @@ def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str], needed: i
         notes.append("Patients are unknown: intervals take every film for another patient.")
     if plan.show_class:
         notes.append("Readers saw the class of each film above it, so they knew the finding that was looked for.")
-    if len(practice) < plan.practice:
-        notes.append(f"{len(practice)} practice queries instead of {plan.practice}: all other films count.")
+    if len(drawn.practice) < plan.practice:
+        notes.append(f"{len(drawn.practice)} practice queries instead of {plan.practice}: all other films count.")
     return tuple(notes)
 
 

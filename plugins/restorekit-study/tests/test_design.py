@@ -1,6 +1,7 @@
 """The design of a study: balanced, never the same film twice in a row, blind, and refused where it cannot be kept."""
 
 import json
+import os
 import random
 from collections import Counter
 from itertools import pairwise
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from restorekit_study import area_planning
 from restorekit_study.design import column_orders, drawn, preference_slots, rating_slots, share_out
 from restorekit_study.files import Key, Study, digest
+from restorekit_study.films import found_films, parse_methods
 from restorekit_study.pictures import Display, packed, unpacked
 
-from restorekit import DataError, write_image
+from restorekit import DataError, load, write_image
 
 
 def stratum(name):
@@ -198,15 +201,13 @@ def test_study_of_folders_and_a_restorer_is_made_by_the_command(films, run, tmp_
     table = tmp_path / "films.csv"
     table.write_text(
         "path,class,quality,patient\n"
-        + "".join(
-            f"{'ill' if at % 3 == 0 else 'well'}/{at:03d}.png,c{at % 2},{at / 60},p{at // 2}\n" for at in range(60)
-        )
+        + "".join(f"{'ill' if at % 3 == 0 else 'well'}/{at:03d}.png,c{at % 2},{at / 60},p{at}\n" for at in range(60))
     )
     folders = [f"blurred={films / 'soft'}", "part:tv"]
     printed = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s", "--table", table, "--queries", 12)
     assert printed.code == 0, printed.err
     assert printed.out.index("SHA-256 of the sealed key") < printed.out.index("class c0, quality high: 2 films")
-    assert "48 choices will count; a selection ratio +- 0.05 needs 385: ask for more" in printed.out
+    assert "48 choices will count; a selection ratio +- 0.05 needs 1540: ask for more" in printed.out
     key = json.loads((tmp_path / "s.key.json").read_text())
     assert list(key["sources"]) == ["original", "blurred", "part:tv"]
     again = run("make", *folders, "--films", films / "films", "-o", tmp_path / "s")
@@ -227,11 +228,106 @@ def test_method_that_lacks_a_film_is_refused_and_may_be_left_out(films, run, tmp
     assert run("make", tmp_path / "few", *arguments).code == 0
 
 
+def name_of(at):
+    return f"{'ill' if at % 3 == 0 else 'well'}/{at:03d}.png"
+
+
+def test_quality_with_empty_cells_is_cut_into_thirds_of_the_known_numbers(films, tmp_path):
+    table, notes = tmp_path / "films.csv", []
+    cells = ["" if at % 10 == 0 else "nan" if at % 10 == 1 else f"{at / 7:.3f}" for at in range(60)]
+    table.write_text("path,quality\n" + "".join(f"{name_of(at)},{cell}\n" for at, cell in enumerate(cells)))
+    found = Counter(film.quality for film in found_films(films / "films", table, notes.append))
+    assert found == {"": 12, "low": 16, "middle": 16, "high": 16}
+    assert "12 of 60" in notes[0]
+
+
+def test_films_and_rows_that_are_left_out_are_counted_in_print_and_in_the_key(films, run, tmp_path):
+    table = tmp_path / "films.csv"
+    rows = [f"{name_of(at)},c" for at in range(30)] + ["absent/a.png,c", "b.png,c"]
+    table.write_text("path,class\n" + "\n".join(rows) + "\n")
+    for at in range(25):
+        write_image(tmp_path / "few" / name_of(at), np.zeros((1, 24, 24), np.float32))
+    options = ("--films", films / "films", "--table", table, "--queries", 20, "--skip-missing", "--repeats", 0.01)
+    printed = run("make", tmp_path / "few", *options, "-o", tmp_path / "s")
+    assert printed.code == 0, printed.err
+    notes = Key.read(tmp_path / "s.key.json").notes
+    for start, named in (
+        ("2 of 32 rows", "absent/a.png"),
+        ("30 of 60 films", "ill/030.png"),
+        ("5 of 30", "few lacks 5"),
+    ):
+        assert any(note.startswith(start) and named in note for note in notes), (start, notes)
+    assert any("comes twice" in note for note in notes)
+    assert all(f"note: {note}" in printed.out for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"), [(["path,class", ",ill"], ":2: the path is empty"), (["path", "."], "names no file")]
+)
+def test_table_with_a_path_that_names_nothing_is_refused(films, run, tmp_path, rows, named):
+    table = tmp_path / "films.csv"
+    table.write_text("\n".join(rows) + "\n")
+    options = ("--films", films / "films", "-o", tmp_path / "s", "--table", table)
+    printed = run("make", films / "soft", *options)
+    assert printed.code != 0
+    assert named in printed.err
+
+
+def test_file_name_that_is_no_utf_8_is_refused(run, films, tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    path = os.fsencode(folder) + b"/a\xff.png"
+    with open(path, "wb") as stream:
+        stream.write((films / "films" / name_of(1)).read_bytes())
+    printed = run("make", films / "soft", "--films", folder, "-o", tmp_path / "s")
+    assert printed.code != 0
+    assert "UTF-8" in printed.err
+
+
+def test_study_of_areas_needs_two_drawn_films_of_each_class(films, run, tmp_path):
+    table = tmp_path / "films.csv"
+    table.write_text("path,class\n" + "".join(f"{name_of(at)},{'ill' if at < 1 else 'well'}\n" for at in range(60)))
+    options = ("--films", films / "films", "-o", tmp_path / "s", "--table", table, "--task", "visible")
+    printed = run("make", films / "soft", *options, "--positive", "ill", "--queries", 20)
+    assert printed.code != 0
+    assert "of the 20 films that were drawn, 0 have the class 'ill' and 20 another" in printed.err
+    assert not (tmp_path / "s").exists()
+
+
+def test_name_of_a_method_ends_at_the_first_equals_sign(films, tmp_path, monkeypatch):
+    (tmp_path / "eq").mkdir()
+    (tmp_path / "eq" / "a=b").symlink_to(films / "soft")
+    (tmp_path / "b").symlink_to(films / "sharp")
+    monkeypatch.chdir(tmp_path)
+    (method,) = parse_methods(["m=eq/a=b"], load)
+    assert (method.name, method.place) == ("m", "eq/a=b")
+
+
+def test_film_that_several_readers_see_counts_once_and_so_does_a_patient(example, films, tmp_path):
+    for name, common, needed in (("all", 1.0, 385 * 3), ("one", 0.0, 385)):
+        assert example(name, common=common, queries=30).study.needed == needed
+    table = tmp_path / "films.csv"
+    table.write_text("path,patient\n" + "".join(f"{name_of(at)},p{at // 2}\n" for at in range(60)))
+    assert example("patients", table=table, queries=60, practice=0).study.needed == 385 * 3 * 2
+
+
+def test_planner_of_areas_counts_films_of_each_class(example):
+    one = example("a", task="visible", positive="ill", queries=30)
+    films = area_planning.films_for_margin(area_planning.VAN_DYKE, 0.05, 3)
+    assert one.study.needed == pytest.approx(films * (45 / 114) / 10 * 30 * 3 * 3, abs=1)  # 10 of 30 are ill
+    assert example("b", task="visible", positive="well", queries=30).study.needed > one.study.needed
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         (["--queries", 100], "--queries"),
         (["--readers", "anna,anna"], "--readers"),
+        (["--readers", "\u00b2"], "--readers"),
+        (["--margin", "nan"], "--margin"),
+        (["--margin", 0], "--margin"),
+        (["--common", "nan"], "--common"),
+        (["--repeats", "nan"], "--repeats"),
         (["--mask", "0,0,1"], "--mask"),
         (["--window", 1, 0], "--window"),
         (["--task", "visible"], "--positive"),
