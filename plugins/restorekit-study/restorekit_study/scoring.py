@@ -72,14 +72,14 @@ def write_score(
     """
     problems = [*changes(folder, study, key_path, key, published)]
     with Store.open(folder, study) as store:
-        problems += store.problems(receipts)
-        choices = store.choices()
-    unknown = [one.query for one in choices if one.query not in key.queries]
-    if unknown:
-        raise DataError(f"{key_path}: has no query {unknown[0]}; it is the key of another study")
+        found, choices = store.checked(receipts)
+    problems += found
+    if choices and not any(one.query in key.queries for one in choices):
+        raise DataError(f"{key_path}: has no query {choices[0].query}; it is the key of another study")
     rows = joined(study, key, choices)
     if not counted(rows):
-        raise DataError(f"{folder}: no choice that counts was made yet; practice does not count")
+        more = f"; {len(problems)} problems, the first: {problems[0]}" if problems else ""
+        raise DataError(f"{folder}: no choice that counts was made yet; practice does not count{more}")
     score = Score(study, key, rows)
     view = {**_view(score, problems, paper), "published": published}
     out.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import sqlite3
@@ -119,6 +120,105 @@ def test_key_that_is_exchanged_in_study_json_too_is_seen_by_the_published_digest
     printed = run("score", one.folder, "-o", tmp_path / "d", "--sha256", "abc")
     assert printed.code != 0
     assert "--sha256" in printed.err
+
+
+def corrupt(path, statement):
+    """Change a database as someone may who can write the file."""
+    with sqlite3.connect(path) as connection:
+        for name in ("log_is_not_changed", "log_is_not_deleted"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE choice SET value = 9 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET value = 'x' WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET value = -1 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET value = 1.5 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET seconds = 'x' WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET changes = 3 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET reader = x'ff' WHERE rowid = 9", "is not in the log"),
+        ("UPDATE choice SET number = CAST(x'ff' AS TEXT) WHERE rowid = 9", "differs from the log"),
+        ("UPDATE log SET body = '{\"query\":[1]}' WHERE seq = 9", "names no query"),
+        ("UPDATE log SET body = x'ff' WHERE seq = 9", "something else than text"),
+        ("UPDATE log SET reader = x'ff' WHERE seq = 9", "something else than text"),
+        ("UPDATE log SET digest = CAST(x'ff' AS TEXT) WHERE seq = 9", "does not follow"),
+    ],
+)
+@pytest.mark.parametrize("task", ["prefer", "visible"])
+def test_tampered_choice_is_named_and_left_out_of_the_page(example, run, tmp_path, statement, named, task):
+    one = example(task=task, positive="ill", queries=12)
+    one.choose(lambda shown: random.Random(shown["film"].name).randint(1, 2))
+    assert run("score", one.folder, "-o", tmp_path / "before").code == 0
+    corrupt(one.folder / "choices.db", statement)
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 3
+    assert named in printed.err
+    assert "Something was changed" in (tmp_path / "out" / "score.html").read_text()
+    before, after = ((tmp_path / name / "choices.csv").read_text().splitlines() for name in ("before", "out"))
+    assert len(after) == len(before) - ("SET digest" not in statement)
+    assert run("export", one.folder, "--csv", tmp_path / "c.csv").code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: key["images"].popitem(),
+        lambda key: key["films"].pop(0),
+        lambda key: key["queries"].popitem(),
+        lambda key: key["sources"].popitem(),
+    ],
+)
+def test_key_that_lacks_something_is_named_and_the_page_is_of_the_rest(example, run, tmp_path, fond_of, change):
+    one = example()
+    one.choose(fond_of())
+    key = json.loads(one.key.read_text())
+    change(key)
+    one.key.write_text(json.dumps(key))
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    if "sharp" not in key["sources"]:  # every query has it
+        assert printed.code == 2
+        assert "not the key" in printed.err
+        return
+    assert printed.code == 3
+    assert "choices for it are left out" in printed.err
+    assert "Something was changed" in (tmp_path / "out" / "score.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("key", "images", []),
+        ("key", "queries", {"a": 1}),
+        ("key", "films", [{"name": 1}]),
+        ("key", "sources", {}),
+        ("study", "queries", []),
+        ("study", "queries", {"anna": [1]}),
+        ("study", "images", {"a": 1}),
+        ("study", "needed", "x"),
+    ],
+)
+def test_key_or_study_of_wrong_types_is_refused_in_one_line(example, run, tmp_path, fond_of, name, field, value):
+    one = example()
+    one.choose(fond_of(), most=5)
+    path = one.key if name == "key" else one.folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 2
+    assert path.name in printed.err
+
+
+def test_change_of_a_count_of_changes_is_seen(opened):
+    one, store = opened
+    query = one.study.queries["anna"][0].id
+    store.choose("anna", query, 1, 2.0, "a")
+    store.choose("anna", query, 2, 2.0, "b", change=True)
+    assert store.problems() == []
+    corrupt(one.folder / "choices.db", "UPDATE choice SET changes = 0")
+    assert store.problems() == [f"choice of anna for query {query}: differs from the log"]
 
 
 def start(folder):
