@@ -7,7 +7,8 @@ import os
 import random
 import secrets
 import shutil
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -131,7 +132,7 @@ def make(
             shown_sha256=study.shown_digest(),
             sources={ORIGINAL: str(originals), **{method.name: method.place for method in methods}},
             films=tuple(drawn.films[name] for name in drawn.shown),
-            images={name: pair for pair, name in drawn.opaque.items()},
+            images={name: (film, method) for (film, method, _), name in drawn.opaque.items()},
             queries=sealed,
             positive=plan.positive,
             notes=_notes(plan, films, drawn, needed),
@@ -155,8 +156,9 @@ class _Drawn:
     practice: Sequence[str]
     slots: Mapping[str, Sequence[design.Slot]]
     """By reader."""
-    opaque: Mapping[tuple[str, str], str]
-    """The name of the picture of a film and method, which reveals neither."""
+    opaque: Mapping[tuple[str, str, str], str]
+    """The name of the picture of a film and method, which reveals neither; the third is the reader for whom the film
+    comes again, for a repeat has pictures of other names, and else empty."""
 
     @property
     def shown(self) -> list[str]:
@@ -193,7 +195,11 @@ def _draw(plan: Plan, films: Sequence[Film], names: Sequence[str]) -> _Drawn:
     spare = [name for name in by_name if name not in set(counted)]
     practice = rng.sample(spare, min(plan.practice, len(spare)))
     slots = _slots(plan, counted, practice, names, stratum, rng)
-    opaque = {(film, name): secrets.token_hex(8) for film in [*counted, *practice] for name in names}
+    shown = [(film, name, "") for film in [*counted, *practice] for name in names]
+    again = [
+        (slot.film, name, who) for who, one in slots.items() for slot in one if slot.repeat for name in slot.columns
+    ]
+    opaque = {one: secrets.token_hex(8) for one in [*shown, *again]}
     return _Drawn(by_name, counted, practice, slots, opaque)
 
 
@@ -319,22 +325,33 @@ def _write_pictures(
     half: Path,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Write every picture under its opaque name; return windows by film, and SHA-256 by name."""
+    """Write every picture under its opaque names; return windows by film, and SHA-256 by name.
+
+    Films are written in random order, and all files get the same time: else both would give methods away.
+    """
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (film, method, _), name in drawn.opaque.items():
+        names[film, method].append(name)
+    order = secrets.SystemRandom().sample(drawn.shown, len(drawn.shown))
     windows: dict[str, tuple[float, float]] = {}
     hashes: dict[str, str] = {}
     with ThreadPoolExecutor(2) as pool:  # packing a picture takes longer than reading it
-        for done, film in enumerate(drawn.shown, 1):
+        for done, film in enumerate(order, 1):
             original = gray(originals / film, plan.range)
             made = {ORIGINAL: original}
             made |= {method.name: method.picture(film, original, plan.range) for method in methods}
             columns = plan.display.columns(made, film)
             windows[film] = plan.display.first_window(original)
             plan.display.check_seen(made, windows[film], film)
-            for name, data in zip(columns, pool.map(packed, columns.values()), strict=True):
-                hidden = drawn.opaque[film, name]
-                (half / "images" / f"{hidden}.png").write_bytes(data)
-                hashes[hidden] = digest(data)
-            progress(done, len(drawn.shown))
+            todo = [(name, image) for method, image in columns.items() for name in names[film, method]]
+            secrets.SystemRandom().shuffle(todo)
+            for (name, _), data in zip(todo, pool.map(packed, [image for _, image in todo]), strict=True):
+                (half / "images" / f"{name}.png").write_bytes(data)
+                hashes[name] = digest(data)
+            progress(done, len(order))
+    now = time.time_ns()
+    for path in (half / "images").iterdir():
+        os.utime(path, ns=(now, now))
     return windows, dict(sorted(hashes.items()))  # sorted: their order would give films away
 
 
@@ -349,7 +366,8 @@ def _queries(
         for slot in seen:
             name = secrets.token_hex(6)
             caption = drawn.films[slot.film].label if plan.show_class else ""
-            columns = tuple(drawn.opaque[slot.film, method] for method in slot.columns)
+            who = reader if slot.repeat else ""
+            columns = tuple(drawn.opaque[slot.film, method, who] for method in slot.columns)
             shown.append(Query(name, columns, windows[slot.film], slot.practice, caption))
             same = slot.film, frozenset(slot.columns)
             sealed[name] = Sealed(reader, slot.film, slot.practice, first[same] if slot.repeat else "")

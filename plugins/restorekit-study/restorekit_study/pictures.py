@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from restorekit import DataError, Depths, depths_of, read_image
 
@@ -177,11 +179,13 @@ def _read(path: Path, range: Sequence[float] | None) -> NDArray[np.float32]:
 
 
 def packed(image: NDArray[np.float32]) -> bytes:
-    """Return the PNG file of an image (H, W) in [-1, 1]."""
+    """Return the PNG file of an image (H, W) in [-1, 1]; random digits in it make equal images unequal files."""
     values = np.round((np.clip(image, -1, 1) + 1) / 2 * WHITE).astype(np.uint16)
     pixels = np.stack([values >> 8, values & 255, np.zeros_like(values)], -1).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=3)
+    random = PngInfo()
+    random.add_text("random", secrets.token_hex(16))
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=3, pnginfo=random)
     return stream.getvalue()
 
 

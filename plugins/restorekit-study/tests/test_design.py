@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import pairwise
 
 import numpy as np
@@ -85,6 +85,35 @@ def test_key_is_published_first_and_readers_get_no_names(example):
     assert not any(word in shown for word in ("soft", "sharp", "ill/", "well/", ".png", "films/"))
     assert one.opened().shown_sha256 == one.study.shown_digest()
     assert one.key.stat().st_mode & 0o077 == (one.folder / "tokens.csv").stat().st_mode & 0o077 == 0
+
+
+def test_files_of_images_do_not_tell_methods_and_repeats_have_images_of_their_own(example):
+    one = example(repeats=0.4)
+    key, study = one.opened(), one.study
+    files = {path.stem: path.stat() for path in (one.folder / "images").iterdir()}
+    assert set(files) == set(study.images) == set(key.images)
+    assert len({stat.st_mtime_ns for stat in files.values()}) == 1
+    by_inode = sorted(files, key=lambda name: (files[name].st_ctime_ns, files[name].st_ino))
+    assert len(set(study.images.values())) == len(study.images)  # equal pictures are unequal files
+    by_film = defaultdict(list)
+    for name in by_inode:
+        by_film[key.images[name][0]].append(key.images[name][1])
+    assert len({tuple(dict.fromkeys(methods)) for methods in by_film.values()}) > 3
+    for queries in study.queries.values():
+        names = [name for query in queries for name in query.columns]
+        assert len(set(names)) == len(names)
+        repeats = [query for query in queries if key.queries[query.id].repeats]
+        assert len(repeats) == 12
+        for query in repeats:
+            first = next(other for other in queries if other.id == key.queries[query.id].repeats)
+            pixels = [
+                {
+                    key.images[name][1]: unpacked((one.folder / "images" / f"{name}.png").read_bytes())
+                    for name in columns
+                }
+                for columns in (first.columns, query.columns)
+            ]
+            assert all((pixels[0][method] == pixels[1][method]).all() for method in ("original", "soft", "sharp"))
 
 
 def test_same_seed_gives_the_same_design_and_readers_have_orders_of_their_own(example):
