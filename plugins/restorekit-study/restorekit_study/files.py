@@ -314,7 +314,7 @@ def changes(folder: Path, study: Study, key_path: Path, key: Key, published: str
     if published and found != published:
         yield f"{key_path}: has the SHA-256 {found}; the key that was published has {published}"
     if found != study.key_sha256:
-        yield f"{key_path}: is not the key whose SHA-256 was published, {study.key_sha256}"
+        yield f"{key_path}: is not the key whose SHA-256 was published, in study.json {study.key_sha256}"
     if study.shown_digest() != key.shown_sha256:
         yield f"{folder / 'study.json'}: was changed since the key was sealed"
     for query, why in unknown_queries(study, key).items():

@@ -196,9 +196,8 @@ def _draw(plan: Plan, films: Sequence[Film], names: Sequence[str]) -> _Drawn:
     practice = rng.sample(spare, min(plan.practice, len(spare)))
     slots = _slots(plan, counted, practice, names, stratum, rng)
     shown = [(film, name, "") for film in [*counted, *practice] for name in names]
-    again = [
-        (slot.film, name, who) for who, one in slots.items() for slot in one if slot.repeat for name in slot.columns
-    ]
+    repeats = [(who, slot) for who, one in slots.items() for slot in one if slot.repeat]
+    again = [(slot.film, name, who) for who, slot in repeats for name in slot.columns]
     opaque = {one: secrets.token_hex(8) for one in [*shown, *again]}
     return _Drawn(by_name, counted, practice, slots, opaque)
 

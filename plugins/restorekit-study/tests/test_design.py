@@ -87,6 +87,10 @@ def test_key_is_published_first_and_readers_get_no_names(example):
     assert one.key.stat().st_mode & 0o077 == (one.folder / "tokens.csv").stat().st_mode & 0o077 == 0
 
 
+def pixels_of(path):
+    return unpacked(path.read_bytes())
+
+
 def test_files_of_images_do_not_tell_methods_and_repeats_have_images_of_their_own(example):
     one = example(repeats=0.4)
     key, study = one.opened(), one.study
@@ -107,10 +111,7 @@ def test_files_of_images_do_not_tell_methods_and_repeats_have_images_of_their_ow
         for query in repeats:
             first = next(other for other in queries if other.id == key.queries[query.id].repeats)
             pixels = [
-                {
-                    key.images[name][1]: unpacked((one.folder / "images" / f"{name}.png").read_bytes())
-                    for name in columns
-                }
+                {key.images[name][1]: pixels_of(one.folder / "images" / f"{name}.png") for name in columns}
                 for columns in (first.columns, query.columns)
             ]
             assert all((pixels[0][method] == pixels[1][method]).all() for method in ("original", "soft", "sharp"))
