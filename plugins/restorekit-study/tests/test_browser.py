@@ -230,6 +230,14 @@ def test_last_choice_can_be_changed(example, chromium):
         assert list(stored(one)["anna"].values()) == [0, 1, 2, 2]
 
 
+def test_paragraphs_of_the_consent_stay_apart(example, chromium):
+    one = example(queries=4, readers=("anna",), consent="What is recorded.\n\nResearch use.")
+    with served(one.folder) as server:
+        anna = Reader(chromium, f"http://127.0.0.1:{server.port}/#token={one.tokens['anna']}", SIZES["desktop"])
+        anna.page.wait_for_selector("#start", timeout=WAIT)
+        assert anna.page.inner_text("#consent") == "What is recorded.\n\nResearch use."
+
+
 def test_columns_show_the_pixels_in_the_same_window_and_zoom(example, chromium):
     one = example(queries=4, readers=("anna",), repeats=0, practice=0)
     key = one.opened()

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 from collections import Counter, defaultdict
 from itertools import pairwise
 
@@ -370,4 +371,5 @@ def test_plan_that_cannot_be_kept_is_refused_in_one_line(films, run, tmp_path, o
     printed = run("make", films / "soft", "--films", films / "films", "-o", tmp_path / "s", "--queries", 20, *options)
     assert printed.code != 0
     assert named in printed.err
+    assert not re.search(r"^\d+ of \d+ films$", printed.err, re.MULTILINE)  # before pictures are written
     assert not list(tmp_path.iterdir())
