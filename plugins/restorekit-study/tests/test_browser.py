@@ -279,7 +279,7 @@ def test_columns_show_the_pixels_in_the_same_window_and_zoom(example, chromium):
 
 
 def test_ratings_of_a_visible_study_and_a_link_without_a_token(example, chromium):
-    one = example(task="visible", positive="ill", queries=3, readers=("anna", "ben"), repeats=0, practice=1)
+    one = example(task="visible", positive="ill", queries=6, readers=("anna", "ben"), repeats=0, practice=1)
     with served(one.folder) as server:
         address = f"http://127.0.0.1:{server.port}/"
         nobody = Reader(chromium, f"{address}#token=wrong", SIZES["desktop"])
@@ -292,7 +292,7 @@ def test_ratings_of_a_visible_study_and_a_link_without_a_token(example, chromium
             anna.page.keyboard.press(str(1 + at % 5))
             anna.page.wait_for_selector(f"body:not([data-query='{query}'])", timeout=WAIT)
         anna.query()
-        assert list(stored(one)["anna"].values()) == [1 + at % 5 for at in range(10)]
+        assert list(stored(one)["anna"].values()) == [1 + at % 5 for at in range(19)]
 
 
 def test_offline_page_needs_no_server_and_its_file_is_taken_in_once(example, chromium, tmp_path):
