@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from restorekit_study.mrmc import analyse
+from restorekit_study.score import span
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -43,13 +44,10 @@ def main() -> None:
         print(f"DBM: F {found.dbm.statistic:.5f}, degrees of freedom {found.dbm.freedom[1]:.2f}, p {found.dbm.p:.4f}")
     for kind, contrasts in found.differences.items():
         one = contrasts[0, 1]
-        print(
-            f"difference, {kind}: {one.value:.5f} ({one.interval[0]:.5f}, {one.interval[1]:.5f}), error {one.error:.5f}"
-        )
+        print(f"difference, {kind}: {one.value:.5f} ({span(one.interval, 5)}), error {one.error:.5f}")
     for kind, means in found.means.items():
         for at, one in enumerate(means, 1):
-            low, high = one.interval
-            print(f"mean of method {at}, {kind}: {one.value:.8f} ({low:.8f}, {high:.8f}), error {one.error:.8f}")
+            print(f"mean of method {at}, {kind}: {one.value:.8f} ({span(one.interval, 8)}), error {one.error:.8f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from restorekit_study.preference import LEVEL, Estimate, jackknife_error, wilson
+from restorekit_study.preference import LEVEL, TINY, Estimate, jackknife_error, wilson
 
 __all__ = ["Agreement", "Repeats", "agreement", "cohen", "fleiss", "krippendorff_alpha", "repeats"]
 
@@ -142,4 +142,4 @@ def _with_interval(
     if len(left) == 0 or np.isnan(left).any():
         return Estimate(value, None)
     reach = float(stats.t.ppf(1 - LEVEL / 2, len(names) - 1) * jackknife_error(left))
-    return Estimate(value, (value - reach, min(1.0, value + reach)) if reach > 0 else None)
+    return Estimate(value, (value - reach, min(1.0, value + reach)) if reach**2 > TINY else None)

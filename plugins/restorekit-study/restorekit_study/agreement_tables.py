@@ -30,8 +30,10 @@ def agreement_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
     )
     lines: list[list[Any]] = []
     for name, part in parts:
-        found = _agreement(score, part)
-        lines += _agreement_lines(score, name, found)
+        behind = score.behind(name)
+        readers, found = _agreement(score, [row for row in part if row.reader not in behind])
+        lines += _agreement_lines(score, name, readers, found)
+        score.cannot += _not_measured(name, behind, readers, found)
     if lines:
         tables.append(
             {
@@ -44,8 +46,6 @@ def agreement_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "rows": lines,
             }
         )
-    else:
-        score.cannot.append("Agreement between readers is not measured: no two films were seen by two readers.")
     own = _repeat_lines(score)
     if own:
         tables.append(
@@ -58,11 +58,34 @@ def agreement_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )
     else:
-        score.cannot.append("Agreement of readers with themselves is not measured: there are no repeats yet.")
+        why = "was made yet" if any(one.repeats for one in score.key.queries.values()) else "is part of this study"
+        score.cannot.append(f"Agreement of readers with themselves is not measured: no repeat {why}.")
     return tables
 
 
-def _agreement(score: Score, rows: Sequence[Row]) -> Agreement:
+def _not_measured(
+    method: str, behind: Mapping[str, tuple[int, int]], readers: Sequence[str], found: Agreement
+) -> Iterator[str]:
+    """Yield who is left out, and what is not measured and why."""
+    of, what = (f" on {method}", "ratings") if method else ("", "choices")
+    for reader, (done, asked) in behind.items():
+        yield f"{reader} is left out of agreement{of}: {done} of {asked} queries made. The rule: fewer than half."
+    if found.shared < 2:
+        yield f"Agreement between readers{of} is not measured: no two films were seen by two readers."
+    elif found.alpha is None:
+        yield f"Agreement between readers{of} is not defined: all {what} are equal, and kappa is 0 / 0."
+    elif found.common < 2:
+        yield f"There is no Fleiss' kappa{of}: {found.common} films were seen by all of {len(readers)} readers."
+    elif found.fleiss is None:
+        yield f"Fleiss' kappa{of} is not defined: all {what} of films that all readers have seen are equal."
+    if found.alpha is not None:
+        for (a, b), (films, one) in found.pairs.items():
+            if one is None and films >= 2:
+                yield f"Cohen's kappa{of} of {readers[a]} and {readers[b]} is not defined: all their {what} are equal."
+
+
+def _agreement(score: Score, rows: Sequence[Row]) -> tuple[list[str], Agreement]:
+    """Return the readers who are there, in the order of the result's numbers, and their agreement."""
     films = list(dict.fromkeys(row.film for row in rows))
     readers = [reader for reader in score.readers if any(row.reader == reader for row in rows)]
     values = np.full((len(readers), len(films)), np.nan)
@@ -70,11 +93,10 @@ def _agreement(score: Score, rows: Sequence[Row]) -> Agreement:
     for row in rows:
         value = score.methods.index(row.method) if row.rating is None else row.rating
         values[readers.index(row.reader), films.index(row.film)] = value
-    return agreement(values, np.array([of_film[film] for film in films], np.int64), score.scale)
+    return readers, agreement(values, np.array([of_film[film] for film in films], np.int64), score.scale)
 
 
-def _agreement_lines(score: Score, method: str, found: Agreement) -> Iterator[list[Any]]:
-    readers = [reader for reader in score.readers if any(row.reader == reader for row in counted(score.rows))]
+def _agreement_lines(score: Score, method: str, readers: Sequence[str], found: Agreement) -> Iterator[list[Any]]:
     measures = [("Fleiss' kappa", found.common, found.fleiss), ("Krippendorff's alpha", found.shared, found.alpha)]
     measures += [(f"Cohen's kappa, {readers[a]} and {readers[b]}", n, one) for (a, b), (n, one) in found.pairs.items()]
     for name, n, one in measures:
@@ -95,6 +117,8 @@ def _repeat_lines(score: Score) -> list[list[Any]]:
         if found is not None:
             score.add("repeats", reader, "", "chosen alike", found.same, n=found.count)
             kappa = "not defined" if found.kappa is None else f"{found.kappa:.3f}"
+            if found.kappa is not None and found.count >= REPEATS:
+                score.lines.append(Line("repeats", reader, "", "", "Cohen's kappa", found.kappa, n=found.count))
             lines.append([reader, str(found.count), cell(found.same), kappa if found.count >= REPEATS else "too few"])
     return lines
 
@@ -124,9 +148,9 @@ def _drift(score: Score, sessions: Mapping[str, Sequence[Sequence[Row]]]) -> dic
         for at, part in enumerate(parts, 1):
             name, seconds = f"part {at} of {PARTS}", float(np.median([row.seconds for row in part]))
             shares = {kind: count / len(part) for kind, count in _kinds(score, part).items()}
-            score.lines.append(Line("drift", reader, name, "", "median seconds", seconds, p=p, n=len(part)))
+            score.lines.append(Line("drift", reader, name, "", "median seconds", seconds, n=len(part)))
             for kind, value in shares.items():
-                score.lines.append(Line("drift", reader, name, kind, "share", value, n=len(part)))
+                score.lines.append(Line("drift", reader, name, kind, "share", value, p=p, n=len(part)))
             named = [reader, f"{at} of {PARTS}", str(len(part)), f"{seconds:.1f}"]
             lines.append([*named, *(f"{value:.3f}" for value in shares.values()), p_cell(p) if at == 1 else ""])
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from restorekit import DataError
 from restorekit_study import mrmc
 from restorekit_study.area_planning import Components
 from restorekit_study.files import RATINGS, Key, Study, changes
-from restorekit_study.score import LEVEL, Line, Score, number, p_cell, span
+from restorekit_study.score import LEVEL, Line, Score, number, p_cell, span, widest
 from restorekit_study.store import Store
 from restorekit_study.table import Row, clusters, counted, joined
 
@@ -26,6 +28,9 @@ class _Rated:
     """The films that all readers have rated by every method."""
 
     readers: list[str]
+    """Without those who have rated fewer than half of their films by every method, where two others are left."""
+    behind: dict[str, tuple[int, int]]
+    """The readers who are left out, with the films that they have rated by every method, and all of theirs."""
     films: list[str]
     truth: NDArray[np.bool_]
     """(films,) whether it has the finding."""
@@ -50,13 +55,26 @@ class _Rated:
 def _rated(score: Score, rows: Sequence[Row]) -> _Rated:
     readers = [reader for reader in score.readers if any(row.reader == reader for row in rows)]
     cells = {(row.method, row.reader, row.film): row.rating for row in rows}
+    behind = _behind(score, rows)
+    readers = [reader for reader in readers if reader not in behind]
     of = {row.film: row for row in rows}
     films = [
         film for film in of if all((method, reader, film) in cells for method in score.methods for reader in readers)
     ]
     truth = np.array([of[film].label == score.key.positive for film in films], bool)
     ratings = np.array([[[cells[m, r, f] for f in films] for r in readers] for m in score.methods], np.float64)
-    return _Rated(readers, films, truth, ratings, clusters([of[film] for film in films]))
+    return _Rated(readers, behind, films, truth, ratings, clusters([of[film] for film in films]))
+
+
+def _behind(score: Score, rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    rated = Counter((row.reader, row.film) for row in rows)
+    found = {}
+    for reader in score.readers:
+        own = {one.film for one in score.asked(reader).values()}
+        whole = sum(rated[reader, film] == len(score.methods) for film in own)
+        if 2 * whole < len(own):
+            found[reader] = whole, len(own)
+    return found if len(score.readers) - len(found) >= 2 else {}
 
 
 def pilot_components(folder: Path, study: Study, key_path: Path, key: Key) -> Components:
@@ -95,6 +113,12 @@ def area_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return tables of the multi-reader multi-case analysis, over films that all readers rated by all methods."""
     whole = _rated(score, rows)
     readers, films, truth = whole.readers, whole.films, whole.truth
+    for reader, (done, asked) in whole.behind.items():
+        made = sum(row.reader == reader for row in rows)
+        score.cannot.append(
+            f"{reader} is left out of the areas: {made} queries made, {done} of {asked} films rated by every method. "
+            "The rule: fewer than half."
+        )
     if whole.is_small():
         score.cannot.append(
             f"No area under the curve: {len(films)} films were rated by all of {len(readers)} readers by every method, "
@@ -105,7 +129,10 @@ def area_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = whole.analysed()
     left = len({row.film for row in rows}) - len(films)
     if left:
-        score.cannot.append(f"{left} films are left out of the areas: not all readers rated them by every method.")
+        score.cannot.append(
+            f"{left} films are left out of the areas: not all of {len(readers)} readers rated them by every method."
+        )
+    score.reached = widest(found.differences["both"].values())
     return [_area_table(score, found, whole), *_contrast_tables(score, found)]
 
 
@@ -124,11 +151,26 @@ def _area_table(score: Score, found: mrmc.Mrmc, whole: _Rated) -> dict[str, Any]
             line.append((f"{one.value:.4f}", span(one.interval, 4)))
         rows.append(line)
     best = max(range(len(score.methods)), key=lambda m: found.means["both"][m].value)
-    score.lead.append(
-        f"Largest mean area under the curve: {score.methods[best]}, {found.means['both'][best].value:.4f}; equal areas "
-        f"of all methods: p = {p_cell(found.both.p)[0]} for other readers and films."
+    largest = found.means["both"][best].value
+    named = [m for m, one in zip(score.methods, found.means["both"], strict=True) if one.value >= largest - 1e-9]
+    tested = (
+        "" if math.isnan(found.both.p) else f"; equal areas of all methods: p = {p_cell(found.both.p)[0]} for other "
     )
-    if not found.both.p < LEVEL:
+    score.lead.append(
+        f"Largest mean area under the curve: {' and '.join(named)}, {largest:.4f}"
+        + (f"{tested}readers and films." if tested else ".")
+    )
+    if any(one.interval is None for kind in names for one in found.means[kind]):
+        score.cannot.append(
+            "Areas whose error is 0 have no interval: ratings that are perfect, constant or alike show nothing of how "
+            "areas vary."
+        )
+    if math.isnan(found.both.p):
+        score.cannot.append(
+            "Whether the areas of the methods differ for other readers and films cannot be tested: the error of their "
+            "differences is 0."
+        )
+    elif not found.both.p < LEVEL:
         score.cannot.append("It is not shown that the areas of the methods differ for other readers and films.")
     score.cannot.append("Areas are of ratings on these films; they are no sensitivity at a threshold, nor harm or use.")
     return {
@@ -153,13 +195,20 @@ def _contrast_tables(score: Score, found: mrmc.Mrmc) -> Iterator[dict[str, Any]]
         tests.append((f"{names['both']} (DBM)", found.dbm))
     for name, test in tests:
         score.lines.append(Line("equal areas", name, "", "all", "F", test.statistic, p=test.p))
+        for at, value in enumerate(test.freedom, 1):
+            score.lines.append(Line("equal areas", name, "", "all", f"degrees of freedom {at}", value))
     yield {
         "title": "Are the areas equal?",
         "caption": "OR: Obuchowski and Rockette; DBM: Dorfman, Berbaum and Metz. With jackknife covariances both are "
         "the same analysis, computed in two ways. With fixed readers, F has infinite second degrees of freedom.",
         "head": ["Question", "F", "Degrees of freedom", "p"],
         "rows": [
-            [name, f"{test.statistic:.3f}", f"{test.freedom[0]:g} and {number(test.freedom[1])}", p_cell(test.p)]
+            [
+                name,
+                "none" if math.isnan(test.statistic) else f"{test.statistic:.3f}",
+                f"{test.freedom[0]:g} and {number(test.freedom[1])}",
+                p_cell(test.p),
+            ]
             for name, test in tests
         ],
     }
@@ -174,7 +223,8 @@ def _contrast_tables(score: Score, found: mrmc.Mrmc) -> Iterator[dict[str, Any]]
         rows.append(row)
     yield {
         "title": "Differences of areas",
-        "caption": "95 % intervals; p is two-sided and not corrected for the number of pairs.",
+        "caption": "95 % intervals; p is two-sided and not corrected for the number of pairs. A difference of error 0 "
+        "has neither.",
         "head": ["Methods", *(part for name in names.values() for part in (name, "p"))],
         "rows": rows,
     }

@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from restorekit import DataError
-from restorekit_study.preference import LEVEL
+from restorekit_study.preference import LEVEL, Interval
 
 __all__ = ["Areas", "Contrast", "Global", "Mrmc", "analyse", "areas", "from_areas"]
 
 Floats = NDArray[np.float64]
 Covariance = Literal["jackknife", "delong"]
+ROUNDING = 1e-15
+"""Variances of areas up to this are rounding: 0."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Global:
     """A test of equal areas of all methods."""
 
     statistic: float
-    """F, or chi squared over its degrees of freedom where the second degrees are infinite."""
+    """F, or chi squared over its degrees of freedom where the second degrees are infinite; NaN where the error is 0."""
     freedom: tuple[float, float]
     p: float
 
@@ -59,10 +61,10 @@ class Contrast:
     error: float
     freedom: float
     """Infinite: normal."""
-    interval: tuple[float, float]
-    """Of a mean between 0 and 1."""
+    interval: Interval
+    """Of a mean between 0 and 1; None: the error is 0, as of perfect or constant ratings, which says nothing."""
     p: float | None = None
-    """Two-sided, of no difference; None of a mean."""
+    """Two-sided, of no difference; None of a mean, or where the error is 0."""
 
 
 @dataclass(frozen=True)
@@ -277,12 +279,12 @@ def _dbm(y: Floats) -> Global:
 def _freedom(error: float, square: float, freedom: float) -> float:
     """Return Hillis' degrees of freedom of an error term of which `square` is the part that varies."""
     return (
-        error**2 / (square**2 / freedom) if square > 1e-15 else math.inf
+        error**2 / (square**2 / freedom) if square > ROUNDING else math.inf
     )  # of areas: their last digits are not chance
 
 
 def _global(square: float, error: float, first: float, second: float) -> Global:
-    if error <= 1e-15:
+    if error <= ROUNDING:
         return Global(math.nan, (first, second), math.nan)
     ratio = square / error
     p = stats.chi2.sf(ratio * first, first) if math.isinf(second) else stats.f.sf(ratio, first, second)
@@ -290,9 +292,11 @@ def _global(square: float, error: float, first: float, second: float) -> Global:
 
 
 def _contrast(value: float, error: float, freedom: float, *, test: bool) -> Contrast:
+    if error <= ROUNDING**0.5:
+        return Contrast(value, 0.0, freedom, None)
     law = stats.norm if math.isinf(freedom) else stats.t(freedom)
     reach = float(law.ppf(1 - LEVEL / 2)) * error
-    p = float(2 * law.sf(abs(value) / error)) if test and error > 0 else None
+    p = float(2 * law.sf(abs(value) / error)) if test else None
     around = (value - reach, value + reach) if test else _within(value, reach)
     return Contrast(value, error, freedom, around, p)
 
@@ -302,7 +306,5 @@ def _within(value: float, reach: float) -> tuple[float, float]:
 
     Hillis' tables have value - reach and value + reach, which cover 93 % of simulated areas where this covers 94 %.
     """
-    if not 0 < value < 1:
-        return value, value
     middle, half = special.logit(value), reach / value / (1 - value)
     return float(special.expit(middle - half)), float(special.expit(middle + half))

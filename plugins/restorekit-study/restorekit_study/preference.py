@@ -1,7 +1,9 @@
 """Which method readers prefer: selection ratios and their differences, with intervals for two questions.
 
 "These readers": the readers are fixed and films are drawn; how would the same readers choose on other films? Variances
-are of films in clusters (patients), and readers are strata.
+are of films in clusters (patients), and readers are strata. Readers of a single cluster say nothing of its variance:
+together they are one stratum. The degrees of freedom are clusters - strata that share no cluster. No interval is given
+below three clusters; where clusters do not differ at all, the test of a difference is the exact sign test over them.
 
 "Readers like these": readers are drawn as well; how would others choose? The interval is t with the readers' degrees of
 freedom, R - 1, around the mean of the readers' ratios; that of a ratio is symmetric in its logit, which keeps it within
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import sparse, special, stats
 
 __all__ = ["LEVEL", "Estimate", "Interval", "Sample", "bradley_terry", "fixed_readers", "random_readers", "wilson"]
 
@@ -27,6 +29,11 @@ LEVEL = 0.05
 """1 - confidence of all intervals."""
 GROUPS = 100
 """Groups of clusters at most of which the jackknife leaves out one at a time."""
+
+FEWEST = 3
+"""Clusters below which there is no interval."""
+TINY = 1e-12
+"""Variances up to this are rounding: 0."""
 
 Interval = tuple[float, float] | None
 """Low and high; None: it is not defined."""
@@ -78,25 +85,29 @@ def fixed_readers(sample: Sample, values: Floats, *, share: bool) -> Estimate:
     Args:
         sample: the choices of these values.
         values: (N,) 0 or 1 of a share; 1, 0 or -1 of a difference of two shares.
-        share: True: Wilson's interval at the effective number of choices, which keeps within [0, 1]; False: t.
+        share: True: Wilson's interval at the effective number of choices, which keeps within [0, 1]; where clusters do
+            not differ, that number is the clusters. False: t; where clusters do not differ, there is no interval, and
+            p is of the exact sign test over clusters.
     """
     size = len(values)
     if size == 0:
         return Estimate(math.nan, None)
     mean = float(values.mean())
     groups = len(np.unique(sample.cluster))
-    if groups < 2:
+    if groups < FEWEST:
         return Estimate(mean, None)
-    variance = float(_covariances(sample, values, weights=np.bincount(sample.reader, minlength=sample.readers)).sum())
-    variance /= size**2
-    quantile = float(stats.t.ppf(1 - LEVEL / 2, groups - 1))
+    strata, freedom = _strata(sample)
+    split = Sample(strata, sample.method, sample.cluster, int(strata.max()) + 1, sample.methods)
+    of_sum = float(_covariances(split, values, weights=np.bincount(strata)).sum())
+    variance = of_sum / size**2
+    quantile = float(stats.t.ppf(1 - LEVEL / 2, freedom))
     if share:
-        effective = mean * (1 - mean) / variance if variance > 0 else float(groups)
+        effective = mean * (1 - mean) / variance if of_sum > TINY else float(groups)
         return Estimate(mean, wilson(mean, effective, quantile))
-    if variance == 0:
-        return Estimate(mean, None)
+    if of_sum <= TINY:
+        return Estimate(mean, None, _sign_test(sample.cluster, values))
     error = math.sqrt(variance)
-    p = float(2 * stats.t.sf(abs(mean) / error, groups - 1))
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Estimate(mean, (mean - quantile * error, mean + quantile * error), p)
 
 
@@ -121,7 +132,7 @@ def random_readers(sample: Sample, values: Floats, *, share: bool) -> Estimate:
     shared = float((covariances.sum() - np.trace(covariances)) / (readers * (readers - 1)))
     among = float(means.var(ddof=1)) / readers
     variance = among + max(shared, 0.0)
-    if among <= 0:  # all readers have the same ratio: how others differ is unknown
+    if among <= TINY:  # all readers have the same ratio: how others differ is unknown
         return Estimate(mean, None)
     reach = float(stats.t.ppf(1 - LEVEL / 2, readers - 1)) * math.sqrt(variance)
     if share:
@@ -150,8 +161,8 @@ def bradley_terry(sample: Sample) -> tuple[list[Estimate], bool]:
 
     Each choice counts as won against every other column. As every query has all methods, the strengths are the logs of
     the pooled selection ratios up to a constant: the model adds the scale, not evidence. Where a method was never
-    chosen, its strength is damped (a prior of weight 0.1), else it would be minus infinity. Intervals by the jackknife
-    over groups of clusters.
+    chosen, its strength is damped (a prior of weight 0.1), else it would be minus infinity; then no strength has an
+    interval. Intervals by the jackknife over groups of clusters, three at least.
     """
     import choix
 
@@ -168,13 +179,13 @@ def bradley_terry(sample: Sample) -> tuple[list[Estimate], bool]:
         return np.asarray(choix.ilsr_pairwise_dense(matrix, alpha=alpha))
 
     values = strengths(total)
-    if len(wins) < 2:
+    if damped or len(wins) < FEWEST:
         return [Estimate(float(value), None) for value in values], damped
     left = np.array([strengths(total - one) for one in wins])
     errors = jackknife_error(left)
     reach = float(stats.t.ppf(1 - LEVEL / 2, len(wins) - 1)) * errors
     found = [
-        Estimate(float(value), (float(value - r), float(value + r)) if r > 0 else None)
+        Estimate(float(value), (float(value - r), float(value + r)) if r**2 > TINY else None)
         for value, r in zip(values, reach, strict=True)
     ]
     return found, damped
@@ -190,6 +201,39 @@ def _groups(cluster: Ints) -> Ints:
     """Return (N,) the group of each choice's cluster: the clusters in turn, in `GROUPS` groups at most."""
     _, at = np.unique(cluster, return_inverse=True)
     return np.asarray(at % GROUPS, np.int64)
+
+
+def _strata(sample: Sample) -> tuple[Ints, int]:
+    """Return (N,) the stratum of each choice, from 0, and the degrees of freedom of variances within strata.
+
+    A stratum is a reader; readers of one cluster are pooled, with the reader of fewest clusters if one is left alone.
+    """
+    _, cluster = np.unique(sample.cluster, return_inverse=True)
+    _, reader = np.unique(sample.reader, return_inverse=True)
+    sizes = _clusters_of(reader, cluster)
+    single = sizes < 2
+    if len(np.unique(cluster[single[reader]])) < 2 <= len(sizes) and single.any():
+        single[np.argmin(np.where(single, np.inf, sizes))] = True
+    strata = np.unique(np.where(single[reader], -1, reader), return_inverse=True)[1].astype(np.int64)
+    links = sparse.coo_array(
+        (np.ones(len(cluster)), (cluster, strata + cluster.max() + 1)), shape=[cluster.max() + strata.max() + 2] * 2
+    )
+    parts = int(sparse.csgraph.connected_components(links, directed=False)[0])
+    return strata, max(int(cluster.max()) + 1 - parts, 1)
+
+
+def _clusters_of(reader: Ints, cluster: Ints) -> Ints:
+    """Return (readers,) the clusters of each."""
+    pairs = np.unique(np.stack([reader, cluster]), axis=1)
+    return np.bincount(pairs[0])
+
+
+def _sign_test(cluster: Ints, values: Floats) -> float | None:
+    """Return the exact two-sided p of as many clusters with a positive as with a negative sum; None if all are 0."""
+    _, at = np.unique(cluster, return_inverse=True)
+    sums = np.bincount(at, values)
+    up, down = int((sums > TINY).sum()), int((sums < -TINY).sum())
+    return float(stats.binomtest(up, up + down).pvalue) if up + down else None
 
 
 def _covariances(sample: Sample, values: Floats, weights: Sequence[int] | Ints) -> Floats:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from restorekit_study.agreement import Scale
-from restorekit_study.files import Key, Study
+from restorekit_study.files import Key, Sealed, Study
 from restorekit_study.preference import Estimate, Interval
 from restorekit_study.table import Row
 
@@ -26,12 +27,22 @@ __all__ = [
     "number",
     "p_cell",
     "span",
+    "widest",
 ]
 
 LEVEL = 0.05
 LEAST_EXPECTED = 5
 """Choices that are expected in a cell of a table, below which chi squared is not to be trusted."""
 FEW = "none: too few choices for it"
+
+
+class HasInterval(Protocol):
+    """An estimate of any kind."""
+
+    @property
+    def interval(self) -> Interval:
+        """Low and high."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Score:
     lines: list[Line] = field(default_factory=list)
     lead: list[str] = field(default_factory=list)
     cannot: list[str] = field(default_factory=list)
+    reached: float | None = None
+    """Half the width of the widest interval of what was planned; None: there is none."""
 
     @property
     def readers(self) -> list[str]:
@@ -69,6 +82,32 @@ class Score:
     def methods(self) -> list[str]:
         """All methods, the original first."""
         return list(self.key.sources)
+
+    def behind(self, method: str = "") -> dict[str, tuple[int, int]]:
+        """Return the readers who made fewer than half of their queries, with what they made and all of them.
+
+        Practice and repeats do not count. Where fewer than two others are left, nobody is behind.
+
+        Args:
+            method: count queries of this method alone, for the task "visible"; empty: all queries.
+        """
+        made = {(row.reader, row.query) for row in self.rows}
+        found = {}
+        for reader in self.readers:
+            own = self.asked(reader, method)
+            done = sum((reader, name) in made for name in own)
+            if 2 * done < len(own):
+                found[reader] = done, len(own)
+        return found if len(self.study.queries) - len(found) >= 2 else {}
+
+    def asked(self, reader: str, method: str = "") -> dict[str, Sealed]:
+        """Return a reader's queries that count, by their names; of one method only, if it is given."""
+        known = {
+            query.id: self.key.queries[query.id]
+            for query in self.study.queries[reader]
+            if query.id in self.key.queries and (not method or self.key.images[query.columns[0]][1] == method)
+        }
+        return {name: one for name, one in known.items() if not one.practice and not one.repeats}
 
     @property
     def scale(self) -> Scale:
@@ -103,6 +142,12 @@ def cell(found: Estimate) -> tuple[str, str]:
 def span(interval: Interval, digits: int = 3) -> str:
     """Return an interval in words."""
     return "no interval" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+
+def widest(found: Iterable[HasInterval]) -> float | None:
+    """Return half the width of the widest interval; None where none is defined."""
+    halves = [(one.interval[1] - one.interval[0]) / 2 for one in found if one.interval is not None]
+    return max(halves, default=None)
 
 
 def p_cell(value: float | None) -> tuple[str, str]:
@@ -149,7 +194,7 @@ def as_csv(lines: Sequence[Line]) -> str:
                 one.stratum,
                 one.method,
                 one.what,
-                *("" if value is None else value for value in shown),
+                *("" if value in (None, "nan") else value for value in shown),
             ]
         )
     return text.getvalue()

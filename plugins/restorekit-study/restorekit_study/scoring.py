@@ -92,7 +92,6 @@ def write_score(
 def _view(score: Score, problems: Sequence[str], paper: str) -> dict[str, Any]:
     """Return what the page shows."""
     study, rows = score.study, counted(score.rows)
-    short = _short(score, rows)
     tables = preference_tables(score, rows) if study.task == "prefer" else area_tables(score, rows)
     tables += agreement_tables(score, rows)
     if study.task == "prefer":
@@ -107,7 +106,7 @@ def _view(score: Score, problems: Sequence[str], paper: str) -> dict[str, Any]:
         "sub": f"{len(rows)} choices of {len({row.reader for row in rows})} readers on "
         f"{len({row.film for row in rows})} films; the question: {study.question}",
         "problems": problems,
-        "short": short,
+        "short": _short(score, rows),
         "lead": score.lead,
         "tables": tables,
         "paper": _paper(paper) if paper != "none" else None,
@@ -120,10 +119,20 @@ def _view(score: Score, problems: Sequence[str], paper: str) -> dict[str, Any]:
 
 
 def _short(score: Score, rows: Sequence[Row]) -> list[str]:
-    """Return how the choices fall short of what was planned; it stands first on the page."""
+    """Return how the choices fall short of what was planned; it stands first on the page. After the tables are made."""
     study, found = score.study, []
+    what = "selection ratios within" if study.task == "prefer" else "differences of areas, for readers like these,"
+    if not study.needed and study.margin:
+        found.append(
+            f"The planner found no number of films that is enough for {what} ± {study.margin:g} with "
+            f"{len(study.queries)} readers."
+        )
+    if score.reached is not None and round(score.reached, 3) > study.margin:
+        found.append(
+            f"The widest interval of {what.removesuffix(' within')} is ± {score.reached:.3f}; "
+            f"± {study.margin:g} was planned."
+        )
     if len(rows) < study.needed:
-        what = "selection ratios within" if study.task == "prefer" else "differences of areas, for readers like these,"
         found.append(
             f"{len(rows)} choices count; the planner asked for {study.needed}, for {what} ± {study.margin:g}. "
             "Expect intervals that are wider than planned."

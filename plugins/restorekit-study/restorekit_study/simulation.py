@@ -68,7 +68,9 @@ class PreferenceModel:
         shares = np.exp(base - base.max(-1, keepdims=True))
         return np.asarray((shares / shares.sum(-1, keepdims=True)).mean(1))
 
-    def study(self, tastes: Floats, films: int, rng: np.random.Generator, *, common: float = 1.0) -> Simulated:
+    def study(
+        self, tastes: Floats, films: int, rng: np.random.Generator, *, common: float = 1.0, each: int = 1
+    ) -> Simulated:
         """Return the choices of given readers in one study.
 
         Args:
@@ -76,10 +78,11 @@ class PreferenceModel:
             films: how many are drawn.
             rng: where chance comes from.
             common: share of films that all see; the others are dealt out.
+            each: films of a patient, one behind the other, which share the film's effect; it divides `films`.
         """
         readers, methods = tastes.shape
         whole = round(common * films)
-        effects = rng.normal(0, self.film_spread, (films, methods)) if self.film_spread else np.zeros((films, methods))
+        effects = rng.normal(0, self.film_spread, (films // each, methods)).repeat(each, 0)
         bias = np.asarray(self.column_bias or (0.0,) * methods)
         parts = []
         for reader in range(readers):
@@ -99,7 +102,7 @@ class PreferenceModel:
         reader_of, method, film, column_of, order = (
             np.concatenate(part).astype(np.int64) for part in zip(*parts, strict=True)
         )
-        return Simulated(Sample(reader_of, method, film, readers, methods), column_of, order, film)
+        return Simulated(Sample(reader_of, method, film // each, readers, methods), column_of, order, film)
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,21 @@ class RatingModel:
     reader_case: float = 0.2
     rest: float = 0.2
 
+    def tastes(self, readers: int, rng: np.random.Generator) -> Floats:
+        """Draw readers: (methods, readers, 2), what they add to ratings of cases without and with the finding."""
+        methods = len(self.separation)
+        own, by_method = (rng.normal(0, self.reader**0.5, shape) for shape in ((1, readers, 2), (methods, readers, 2)))
+        return np.asarray(own + by_method)
+
     def study(
-        self, readers: int, positive: int, negative: int, rng: np.random.Generator, *, each: int = 1
+        self,
+        readers: int,
+        positive: int,
+        negative: int,
+        rng: np.random.Generator,
+        *,
+        each: int = 1,
+        tastes: Floats | None = None,
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Return ratings (methods, readers, cases) and the truth (cases,) of one study.
 
@@ -126,6 +142,7 @@ class RatingModel:
             negative: cases without it.
             rng: where chance comes from.
             each: cases of a patient, one behind the other; it divides both counts.
+            tastes: given readers; None: they are drawn.
         """
         methods, cases = len(self.separation), positive + negative
         truth = np.arange(cases) < positive
@@ -138,6 +155,5 @@ class RatingModel:
             ((methods, readers, cases), self.rest),
         ):
             ratings = ratings + rng.normal(0, variance**0.5, shape).repeat(cases // shape[-1], -1)
-        for shape in ((1, readers, 2), (methods, readers, 2)):
-            ratings = ratings + rng.normal(0, self.reader**0.5, shape)[..., truth.astype(int)]
-        return np.asarray(ratings), truth
+        own = self.tastes(readers, rng) if tastes is None else tastes
+        return np.asarray(ratings + own[..., truth.astype(int)]), truth

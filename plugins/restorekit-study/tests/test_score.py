@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from restorekit_study import area_planning
+from restorekit_study.store import Store
 from scipy import stats
 
 
@@ -122,6 +123,164 @@ def test_visible_study_gives_areas_of_one_and_a_half_where_ratings_are_perfect_a
     }
     assert areas["anna", "sharp"] == 1
     assert areas["cleo", "soft"] == 0.5
+
+
+def choose_parts(one, rule, most: dict[str, int]) -> None:
+    """Let readers choose in their first queries: practice and repeats count as queries here."""
+    key = one.opened()
+    films = {film.name: film for film in key.films}
+    with Store.open(one.folder, one.study) as store:
+        for reader, queries in one.study.queries.items():
+            store.consent(reader)
+            for at, query in enumerate(queries[: most.get(reader, 10**6)]):
+                methods = [key.images[name][1] for name in query.columns]
+                value = rule(reader, films[key.queries[query.id].film], methods)
+                store.choose(reader, query.id, value, 2.0, f"{query.id}-{at}")
+
+
+def page_and_table(one, run, tmp_path) -> tuple[str, list[dict[str, str]]]:
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 0, printed.err
+    return (tmp_path / "out" / "score.html").read_text(), rows(tmp_path / "out" / "tables.csv")
+
+
+def widths(table: list[dict[str, str]]) -> list[float]:
+    return [float(row["high"]) - float(row["low"]) for row in table if row["low"]]
+
+
+def test_unanimous_readers_are_shown_to_prefer_and_kappa_is_not_defined(example, run, tmp_path):
+    one = example(repeats=0)
+    one.choose(lambda shown: shown["methods"].index("sharp"))
+    page, table = page_and_table(one, run, tmp_path)
+    assert "sharp is preferred to original by these readers" in page
+    assert "that these readers prefer" not in page
+    gap = next(row for row in table if row["method"] == "original - sharp" and row["reader"] == "these readers")
+    assert float(gap["p"]) == pytest.approx(3 * 2 * 0.5**30)  # of three pairs, by Holm; soft - original is not tested
+    assert "no two films were seen by two readers" not in page
+    assert "Agreement between readers is not defined: all choices are equal" in page
+    assert "no repeat is part of this study" in page
+    assert "differ too much" not in page
+    assert "all 3 readers have the same difference" in page
+    assert min(widths(table)) > 0.01
+
+
+def test_kappa_of_two_readers_who_always_choose_alike_is_stated_not_to_be_defined(example, run, tmp_path):
+    one = example(repeats=0)
+    choose_parts(one, lambda reader, film, shown: shown.index("soft" if reader == "cleo" else "sharp"), {})
+    page, table = page_and_table(one, run, tmp_path)
+    assert "kappa of anna and ben is not defined" in page
+    assert not any("anna and ben" in row["reader"] for row in table)
+    assert any("anna and cleo" in row["reader"] for row in table)
+
+
+def test_one_reader_says_nothing_of_others(example, run, tmp_path, fond_of):
+    one = example(readers=("anna",))
+    one.choose(fond_of(sharp=50))
+    page, _ = page_and_table(one, run, tmp_path)
+    assert "sharp is preferred" in page
+    assert "one reader says nothing of others" in page
+
+
+def test_ratios_of_readers_who_are_alike_by_chance_are_warned_of(example, run, tmp_path):
+    one = example(queries=60, common=0.0, repeats=0, practice=0)
+    counts = {"anna": (6, 13, 1), "ben": (6, 1, 13), "cleo": (7, 6, 7)}
+    left = {
+        reader: [m for m, n in zip(("original", "soft", "sharp"), own, strict=True) for _ in range(n)]
+        for reader, own in counts.items()
+    }
+    choose_parts(one, lambda reader, _, methods: methods.index(left[reader].pop()), {})
+    page, table = page_and_table(one, run, tmp_path)
+    gaps = {
+        who: [r for r in table if r["table"] == "difference" and r["reader"] == who]
+        for who in ("these readers", "readers like these")
+    }
+    assert all(other > own for own, other in zip(*map(widths, gaps.values()), strict=True))
+    assert "Some intervals for readers like these are narrower" in page
+
+
+def test_methods_that_were_chosen_equally_often_are_both_named(example, run, tmp_path):
+    one = example(readers=("anna", "ben"), repeats=0)
+    choose_parts(one, lambda reader, _, methods: methods.index("soft" if reader == "anna" else "sharp"), {})
+    page, _ = page_and_table(one, run, tmp_path)
+    assert "soft and sharp were chosen equally often: 0.500" in page
+    assert "no repeat is part of this study" in page
+
+
+def test_page_states_first_that_intervals_are_wider_than_planned_though_choices_are_enough(example, run, tmp_path):
+    one = example(margin=0.15, repeats=0)
+    methods = ("original", "soft", "sharp")
+    choose_parts(one, lambda _, film, shown: shown.index(methods[int(film.name[-6:-4]) % 3]), {})
+    assert one.study.needed < 90
+    page, table = page_and_table(one, run, tmp_path)
+    reached = max(widths([row for row in table if row["reader"] == "Overall, these readers"][:3])) / 2
+    assert reached > 0.15
+    assert page.index(f"is ± {reached:.3f}; ± 0.15 was planned") < page.index('<ul class="lead">')
+
+
+def test_planner_that_found_no_number_is_stated_first(example, run, tmp_path):
+    one = example(task="visible", positive="ill", queries=12, readers=("anna", "ben"))
+    one.choose(lambda shown: 3)
+    assert one.study.needed == 0
+    page, _ = page_and_table(one, run, tmp_path)
+    assert page.index("The planner found no number") < page.index('<ul class="lead">')
+
+
+def rating(reader, film, methods):
+    """Rate films of class ill higher, by chance."""
+    return random.Random(f"{reader} {film.name} {methods}").choice((3, 4, 5) if film.label == "ill" else (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("most", [12, 22])
+def test_reader_who_stopped_early_is_left_out_of_areas_and_stated(example, run, tmp_path, most):
+    one = example(task="visible", positive="ill", queries=12, repeats=0)
+    choose_parts(one, rating, {"cleo": most})
+    page, table = page_and_table(one, run, tmp_path)
+    areas = [row for row in table if row["table"] == "area"]
+    assert {row["n"] for row in areas} == {"12"}
+    assert not any(row["reader"] == "cleo" for row in areas)
+    cleo = [row for row in rows(tmp_path / "out" / "choices.csv") if row["reader"] == "cleo"]
+    made = sum(row["practice"] == "False" for row in cleo)
+    assert f"cleo is left out of the areas: {made} queries made, 0 of 12" in page
+    fleiss = [row for row in table if row["reader"] == "Fleiss' kappa"]
+    assert {row["method"] for row in fleiss} == {"original", "soft", "sharp"}
+    assert all(int(row["n"]) >= (12 if most == 12 else 6) for row in fleiss)
+    assert "cleo is left out of agreement on" in page
+
+
+def test_kappa_has_the_names_of_the_readers_who_rated(example, run, tmp_path):
+    one = example(task="visible", positive="ill", queries=12, repeats=0)
+    practice = sum(one.opened().queries[query.id].practice for query in one.study.queries["anna"])
+    choose_parts(one, rating, {"anna": practice + 1})
+    _, table = page_and_table(one, run, tmp_path)
+    cohen = [row for row in table if row["reader"].startswith("Cohen")]
+    assert {(row["reader"], row["n"]) for row in cohen} == {("Cohen's kappa, ben and cleo", "12")}
+
+
+def test_perfect_and_constant_ratings_have_no_interval_and_are_not_tested(example, run, tmp_path):
+    one = example(task="visible", positive="ill", queries=12)
+    choose_parts(one, lambda _, film, shown: 3 if shown == ["soft"] else 5 if film.label == "ill" else 1, {})
+    page, table = page_and_table(one, run, tmp_path)
+    assert "1.0000 to 1.0000" not in page
+    assert "nan" not in page
+    assert "It is not shown that the areas" not in page
+    assert "cannot be tested" in page
+    assert "Agreement between readers on soft is not defined: all ratings are equal" in page
+    assert [row["low"] for row in table if row["table"] in ("area", "area difference")] == [""] * 24
+    assert {row["p"] for row in table if row["table"] == "area difference"} == {""}
+    assert "nan" not in {value for row in table for value in row.values()}
+
+
+def test_tables_have_p_of_drift_at_the_shares_kappa_of_repeats_and_degrees_of_freedom(example, run, tmp_path, fond_of):
+    one = example(queries=60, repeats=0.2)
+    one.choose(fond_of(soft=0))
+    _, table = page_and_table(one, run, tmp_path)
+    drift = [row for row in table if row["table"] == "drift"]
+    assert {row["what"] for row in drift if row["p"]} == {"share"}
+    assert [row["n"] for row in table if row["what"] == "Cohen's kappa"] == ["12"] * 3
+    rated = example("rated", task="visible", positive="ill", queries=12)
+    choose_parts(rated, rating, {})
+    _, table = page_and_table(rated, run, tmp_path)
+    assert sum(row["what"].startswith("degrees of freedom") for row in table) == 8
 
 
 def corrupt(path: Path, statement: str) -> None:

@@ -1,6 +1,8 @@
 """Every statistic against closed forms, other libraries, printed examples and simulated readers."""
 
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,13 +159,60 @@ def test_films_of_one_patient_widen_the_interval():
     assert wide_high - wide_low > 2 * (high - low)
 
 
+@pytest.mark.parametrize("count", range(21))
+def test_readers_of_equal_ratios_do_not_show_how_others_differ(count):
+    """13, 5 and 2 of 20 for each of three readers, and other ratios: sums differ in their last digit."""
+    chosen = np.tile(np.repeat([1, 0], [count, 20 - count]), 3)
+    sample = Sample(np.repeat(np.arange(3), 20), chosen, np.arange(60), 3, 2)
+    assert random_readers(sample, sample.chosen(1), share=True).interval is None
+    gap = random_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert (gap.interval, gap.p) == (None, None)
+
+
+@pytest.mark.parametrize("patients", range(2, 30))
+def test_patients_of_equal_ratios_give_no_interval_of_width_zero(patients):
+    cluster = np.repeat(np.arange(patients), 5)
+    sample = Sample(np.zeros(5 * patients, int), np.tile([1, 1, 0, 0, 0], patients), cluster, 1, 2)
+    share = fixed_readers(sample, sample.chosen(1), share=True)
+    gap = fixed_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert gap.interval is None
+    if patients < 3:
+        assert (share.interval, gap.p) == (None, None)
+    else:
+        assert share.interval == pytest.approx(wilson(0.4, patients, stats.t.ppf(0.975, patients - 1)))
+        assert gap.p == pytest.approx(0.5 ** (patients - 1))  # all on one side
+
+
+def test_unanimous_choices_are_tested_by_signs_of_films():
+    sample = Sample(np.repeat(np.arange(3), 30), np.ones(90, int), np.tile(np.arange(30), 3), 3, 3)
+    gap = fixed_readers(sample, sample.chosen(1) - sample.chosen(0), share=False)
+    assert (gap.value, gap.interval) == (1, None)
+    assert gap.p == pytest.approx(2 * 0.5**30)
+    assert fixed_readers(sample, sample.chosen(0) - sample.chosen(2), share=False).p is None
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("dealt", [(2, 2, 1, 1, 1, 1, 1, 1), (3, 3, 3, 1), (1,) * 10])
+def test_interval_of_readers_of_a_single_film_holds_the_truth_in_all_studies_together(dealt, share):
+    """Of all 1,024 studies of 10 films, equally likely at a ratio of a half."""
+    reader, held = np.repeat(np.arange(len(dealt)), dealt), 0
+    for study in range(1024):
+        sample = Sample(reader, study >> np.arange(10) & 1, np.arange(10), len(dealt), 2)
+        values, truth = (sample.chosen(1), 0.5) if share else (sample.chosen(1) - sample.chosen(0), 0.0)
+        one = fixed_readers(sample, values, share=share)
+        held += one.interval[0] <= truth <= one.interval[1] if one.interval else not one.p < 0.05
+    assert held / 1024 >= 0.935
+
+
 def test_bradley_terry_strengths_are_the_logs_of_the_ratios():
     method = np.repeat([0, 1, 2], [50, 30, 20])
     found, damped = bradley_terry(Sample(np.zeros(100, int), method, np.arange(100), 1, 3))
     logs = np.log([0.5, 0.3, 0.2])
     assert [one.value for one in found] == pytest.approx(list(logs - logs.mean()), abs=1e-6)
     assert not damped
-    assert bradley_terry(Sample(np.zeros(9, int), np.zeros(9, int), np.arange(9), 1, 3))[1]
+    found, damped = bradley_terry(Sample(np.zeros(30, int), np.zeros(30, int), np.arange(30), 1, 3))
+    assert damped
+    assert [one.interval for one in found] == [None] * 3
 
 
 def test_kappas_of_two_readers_are_those_of_their_definitions():
@@ -186,6 +235,13 @@ def test_weighted_kappa_counts_ratings_that_nobody_gave_in_the_distance_of_other
     assert cohen(one, other, "ordinal") == pytest.approx(1 - apart / by_chance)
     expected = cohen_kappa_score(one, other, labels=[1, 2, 3, 4, 5], weights="quadratic")
     assert cohen(one, other, "ordinal") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("films", [7, 30, 60])
+def test_perfect_agreement_has_no_interval_of_width_zero(films):
+    found = agreement(np.tile(np.arange(films) % 3, (3, 1)).astype(float), np.arange(films), "nominal")
+    for one in (found.fleiss, found.alpha, found.pairs[0, 1][1]):
+        assert (one.value, one.interval) == (pytest.approx(1), None)
 
 
 def test_agreement_needs_shared_films():
@@ -221,17 +277,32 @@ def test_bias_for_a_column_favours_no_method_and_fatigue_shows_at_the_end():
 SCENARIOS = {
     "films shared by all": (PreferenceModel((0.0, 0.5, 1.0), 0.6, 0.5), 4, 200, 1.0),
     "films dealt out": (PreferenceModel((0.0, 0.5, 1.0), 0.4, 0.7), 4, 400, 0.0),
+    "bias for a column and fatigue": (
+        PreferenceModel((0.0, 0.5, 1.0), 0.5, 0.5, column_bias=(1.0, 0.0, 0.3), fatigue=0.6),
+        4,
+        300,
+        0.0,
+    ),
     "five methods, two hardly ever chosen": (PreferenceModel((0.9, 0.5, -1.0, 1.0, -1.0), 0.4, 0.5), 4, 400, 0.0),
 }
 """Model, readers, films, and the share of films that all see."""
 
 
+def true_ratios(model, tastes, rng, films):
+    """Return (readers, methods): the ratios over all orders of columns and a whole session."""
+    shown = itertools.permutations(model.column_bias or (0.0,) * len(model.quality))
+    shares = [
+        replace(model, quality=tuple(np.add(model.quality, bias))).ratios(tastes, rng, films) for bias in set(shown)
+    ]
+    return (1 - model.fatigue / 2) * np.mean(shares, 0) + model.fatigue / 2 / len(model.quality)
+
+
 def coverage(model, readers, films, common, studies, rng):
     """Return, by statistic, errors of estimates and the share of intervals that hold the truth."""
     methods = len(model.quality)
-    others = model.ratios(model.tastes(20_000, rng), rng, films=20).mean(0)
+    others = true_ratios(model, model.tastes(20_000, rng), rng, films=20).mean(0)
     tastes = model.tastes(readers, rng)
-    these = model.ratios(tastes, rng, films=20_000)
+    these = true_ratios(model, tastes, rng, films=20_000)
     errors, held = {}, {}
     for _ in range(studies):
         fixed = model.study(tastes, films, rng, common=common).sample
@@ -273,6 +344,68 @@ def test_intervals_of_ratios_hold_the_truth_as_often_as_they_state(scenario, stu
         assert low <= np.mean(found) <= high, (name, np.mean(found))
     for name, found in errors.items():  # bias within what chance allows, at 4 standard errors
         assert abs(np.mean(found)) < 4 * np.std(found) / math.sqrt(studies) + 0.003, (name, np.mean(found))
+
+
+@pytest.mark.parametrize(("each", "common"), [(1, 1.0), (4, 1.0), (4, 0.0)])
+@pytest.mark.parametrize(
+    ("studies", "low", "high"), [(40, 0.8, 1.0), pytest.param(1000, 0.925, 0.975, marks=pytest.mark.full)]
+)
+def test_intervals_of_a_stratum_and_of_patients_of_several_films_hold_the_truth(studies, low, high, each, common):
+    """Every fourth patient is of the stratum; the films of a patient have one effect."""
+    rng = np.random.default_rng(8)
+    model = PreferenceModel((0.0, 0.5, 1.0), 0.5, 1.0)
+    tastes = model.tastes(3, rng)
+    these = model.ratios(tastes, rng, films=100_000)
+    held = {}
+    for _ in range(studies):
+        whole = model.study(tastes, 240, rng, common=common, each=each).sample
+        for name, sample in (("all", whole), ("stratum", whole.of(whole.cluster % 4 == 0))):
+            truth = np.bincount(sample.reader, minlength=3) @ these / len(sample.reader)
+            low_high = [fixed_readers(sample, sample.chosen(m), share=True).interval for m in range(3)]
+            low_high.append(fixed_readers(sample, sample.chosen(2) - sample.chosen(1), share=False).interval)
+            for at, (interval, value) in enumerate(zip(low_high, [*truth, truth[2] - truth[1]], strict=True)):
+                held.setdefault((name, at), []).append(interval[0] <= value <= interval[1])
+    print(each, common, {name: float(np.mean(found)) for name, found in held.items()})
+    for name, found in held.items():
+        assert low <= np.mean(found) <= high, (name, np.mean(found))
+
+
+@pytest.mark.parametrize(
+    ("studies", "low", "high"), [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.97, marks=pytest.mark.full)]
+)
+def test_intervals_of_areas_of_these_readers_on_other_films_hold_the_truth(studies, low, high):
+    rng = np.random.default_rng(9)
+    model = RatingModel((1.2, 1.5), reader=0.05)
+    tastes = model.tastes(4, rng)
+    gap = np.array(model.separation)[:, None] + tastes[..., 1] - tastes[..., 0]
+    variance = model.case + model.method_case + model.reader_case + model.rest
+    true = stats.norm.cdf(gap / math.sqrt(2 * variance)).mean(1)
+    held = {"mean": [], "difference": []}
+    for _ in range(studies):
+        found = analyse(*model.study(4, 50, 50, rng, tastes=tastes))
+        one, other = found.means["cases"][0].interval, found.differences["cases"][0, 1].interval
+        held["mean"].append(one[0] <= true[0] <= one[1])
+        held["difference"].append(other[0] <= true[0] - true[1] <= other[1])
+    print({name: float(np.mean(inside)) for name, inside in held.items()})
+    for name, inside in held.items():
+        assert low <= np.mean(inside) <= high, (name, np.mean(inside))
+
+
+@pytest.mark.parametrize(
+    ("studies", "low", "high"), [(40, 0.0, 0.2), pytest.param(1000, 0.02, 0.07, marks=pytest.mark.full)]
+)
+def test_equal_areas_are_called_different_as_often_as_the_level_states(studies, low, high):
+    rng = np.random.default_rng(10)
+    model = RatingModel((1.2, 1.2, 1.2))
+    tastes = np.repeat(model.tastes(4, rng)[:1], 3, 0)  # fixed readers, who treat all methods alike
+    p = {"both": [], "cases": []}
+    for _ in range(studies):
+        p["both"].append(analyse(*model.study(4, 40, 40, rng)).both.p)
+        p["cases"].append(analyse(*model.study(4, 40, 40, rng, tastes=tastes)).cases.p)
+    found = {name: float(np.mean(np.array(values) < 0.05)) for name, values in p.items()}
+    print(found)
+    for name, value in found.items():
+        assert low <= value <= high, (name, value)
 
 
 @pytest.mark.parametrize("each", [1, 4])
