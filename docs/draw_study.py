@@ -43,7 +43,7 @@ def main() -> None:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else place)
         films(folder / "films")
         run("restore", folder / "films", "-o", folder / "restored", "-m", "median")
-        options = ["--readers", ",".join(READERS), "--queries", QUERIES, "--margin", 0.09]
+        options = ["--readers", ",".join(READERS), "--queries", QUERIES, "--margin", 0.18, "--seed", 0]
         run(
             "make", f"median={folder / 'restored'}", "tv", "--films", folder / "films", "-o", folder / "study", *options
         )

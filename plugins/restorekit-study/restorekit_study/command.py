@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,7 +110,9 @@ def make(
     range: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            "--range", metavar="LOW HIGH", help="Values of black and white, where the files do not state them."
+            "--range",
+            metavar="LOW HIGH",
+            help="Values of black and white of files of more than 8 bits.",
         ),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Of the pages.")] = "Reader study",
@@ -117,7 +120,12 @@ def make(
     consent: Annotated[
         Path | None, typer.Option("--consent", metavar="FILE", help="The text on the first page; default: a short one.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="From which all orders follow.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", help="From which all orders follow; default: random, and in the key alone. For tests of a design."
+        ),
+    ] = None,
     key: KeyFile = None,
 ) -> None:
     """Draw films, shuffle the columns of each reader, and write a study and its sealed key.
@@ -132,10 +140,11 @@ def make(
 
     if task not in ("prefer", "visible"):
         raise RecipeError(f"--task: got {task!r}; allowed: prefer, visible")
-    known = found_films(films, table)
+    notes: list[str] = []
+    known = found_films(films, table, notes.append)
     compared = parse_methods(methods, load)
     if skip_missing:
-        known = without_missing(known, compared)
+        known = without_missing(known, compared, notes.append)
     check_matched(known, compared)
     plan = making.Plan(
         readers=_readers(readers),
@@ -158,7 +167,11 @@ def make(
         consent=_text(consent) if consent else making.CONSENT,
         positive=positive,
         show_class=show_class,
+        notes=tuple(notes),
     )
+
+    if seed is not None:
+        typer.echo("note: --seed: whoever knows it, the films and the options can make the key again")
 
     def publish(found: str) -> None:
         typer.echo(f"SHA-256 of the sealed key: {found}\npublish it before the first reader starts")
@@ -172,6 +185,8 @@ def make(
         typer.echo(f"class {label or 'unknown'}, quality {quality or 'unknown'}: {count} films")
     for reader, asked in made.study.queries.items():
         typer.echo(f"{reader}: {len(asked)} queries, {sum(query.practice for query in asked)} of them practice")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
     typer.echo(_planned(made))
     typer.echo(f"study: {out}\nkey: {made.key}\nnext: restorekit study serve {out}")
 
@@ -217,6 +232,10 @@ def score(
     study: StudyFolder,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where pages and tables go.")],
     key: KeyFile = None,
+    published: Annotated[
+        str | None,
+        typer.Option("--sha256", metavar="HEX", help="The SHA-256 of the key that was published before the study."),
+    ] = None,
     receipt: Annotated[
         list[str], typer.Option("--receipt", metavar="READER=RECEIPT", help="What a reader noted; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -235,7 +254,9 @@ def score(
         raise RecipeError(f"--paper: got {paper!r}; allowed: none, {', '.join(PAPER)}")
     found = Study.read(study)
     key_file = key or _key_of(study)
-    problems = write_score(study, found, key_file, Key.read(key_file), out, _receipts(receipt, found), paper)
+    known = _published(published)
+    receipts = _receipts(receipt, found)
+    problems = write_score(study, found, key_file, Key.read(key_file), out, receipts, paper, known)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     typer.echo(f"score: {out / 'score.html'}")
@@ -293,7 +314,10 @@ def _plan_ratios(margin: float, ratio: float, against: float | None, readers: in
     from restorekit_study import planning
 
     needed = planning.choices_for_margin(margin, ratio)
-    typer.echo(f"{needed} choices give {ratio:g} +- {margin:g} (95 %) for these {readers} readers alone")
+    typer.echo(
+        f"{needed} choices of as many films (patients) give {ratio:g} +- {margin:g} (95 %) for these {readers} readers "
+        "alone; a film counts once, however many readers see it"
+    )
     if against is not None:
         count = planning.choices_for_difference(ratio, against, risks)
         typer.echo(
@@ -395,7 +419,10 @@ def _planned(made: Made) -> str:
     if not study.needed:
         return f"{made.counted} choices will count; so few readers do not give {what} +- {study.margin:g}"
     found = f"{made.counted} choices will count; {what} +- {study.margin:g} needs {study.needed}"
-    return found if made.counted >= study.needed else f"{found}: ask for more films or readers, or a wider --margin"
+    if made.counted >= study.needed:
+        return found
+    more = "films" if study.task == "prefer" else "films, of both classes, or readers"
+    return f"{found}: ask for more {more}, or a wider --margin; a film counts once, however many readers see it"
 
 
 def _key_of(study: Path) -> Path:
@@ -404,17 +431,24 @@ def _key_of(study: Path) -> Path:
 
 
 def _readers(text: str) -> list[str]:
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         if not 1 <= int(text) <= 100:
             raise RecipeError(f"--readers: got {text}; allowed: 1 to 100, or names")
         return [f"reader{number}" for number in range(1, int(text) + 1)]
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if not name.replace("-", "").replace("_", "").isalnum():
+        if not name.strip("-_") or not all(one.isalpha() or one in "0123456789-_" for one in name):
             raise RecipeError(f"--readers: got {name!r}; names are of letters, digits, - and _, with commas between")
     if len(set(names)) < len(names):
         raise RecipeError(f"--readers: a name is there twice in {text}")
     return names
+
+
+def _published(text: str | None) -> str:
+    found = (text or "").strip().lower()
+    if text is not None and not re.fullmatch("[0-9a-f]{64}", found):
+        raise RecipeError(f"--sha256: got {text!r}; allowed: the 64 hexadecimal digits that study make printed")
+    return found
 
 
 def _window(window: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -54,8 +54,10 @@ def take_file(path: Path, study: Study, store: Store) -> tuple[str, int]:
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         reader, choices = found["reader"], list(found["choices"])
         sent = [(str(one["query"]), one["value"], float(one["seconds"]), str(one["number"])) for one in choices]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: is no file of choices that an offline page saved ({error})") from error
+    if not isinstance(reader, str):
+        raise DataError(f"{path}: reader is {reader!r}; expected a reader's name")
     if found.get("study") != study.key_sha256 or reader not in study.queries:
         raise DataError(f"{path}: is of another study or reader; expected the study with the key {study.key_sha256}")
     if not found.get("consented"):
@@ -63,15 +65,7 @@ def take_file(path: Path, study: Study, store: Store) -> tuple[str, int]:
     expected = [query.id for query in study.queries[reader]][: len(sent)]
     if [one[0] for one in sent] != expected:
         raise DataError(f"{path}: its queries are not those of {reader} in their order")
-    there = store.state(reader)["choices"]
-    for query, value, _, _ in sent:
-        if query in there and there[query] != value:
-            raise DataError(
-                f"{path}: query {query}: {value} was chosen here and {there[query]} is stored; nothing is taken"
-            )
-    store.consent(reader)
     try:
-        new = [store.choose(reader, *one) for one in sent if one[0] not in there]
+        return reader, store.take(reader, sent)
     except Conflict as error:
-        raise DataError(f"{path}: {error}") from error
-    return reader, sum(new)
+        raise DataError(f"{path}: {error}; nothing is taken") from error

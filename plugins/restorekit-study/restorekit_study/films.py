@@ -28,6 +28,8 @@ NAMED = {
 """Columns of a table of films, and as what each is known."""
 STRATA = ("low", "middle", "high")
 """Names of the thirds of a quality that is a number."""
+UNKNOWN = ("", "nan", "na", "n/a", "none", "null", "unknown", "inf", "-inf", "+inf")
+"""What stands, in any case of letters, where a quality is not known."""
 
 
 class _Restores(Protocol):
@@ -79,7 +81,7 @@ def parse_methods(texts: Sequence[str], load: Callable[[str], _Restores]) -> lis
     """
     methods: list[Method] = []
     for text in texts:
-        name, _, place = text.rpartition("=") if "=" in text and not Path(text).exists() else ("", "", text)
+        name, _, place = text.partition("=") if "=" in text and not Path(text).exists() else ("", "", text)
         name = name or Path(place).name
         if name == ORIGINAL or name in {one.name for one in methods}:
             raise RecipeError(f"{text}: the name {name!r} is taken; give another as NAME=PLACE")
@@ -94,19 +96,22 @@ def parse_methods(texts: Sequence[str], load: Callable[[str], _Restores]) -> lis
     return methods
 
 
-def found_films(originals: Path, table: Path | None) -> list[Film]:
+def found_films(originals: Path, table: Path | None, note: Callable[[str], None] = lambda text: None) -> list[Film]:
     """Return the films of a folder, with class, quality and patient where a table has them.
 
     Without a table, the class is the folder that a film is in below `originals`. A quality that is a number, as
-    `restorekit analyze --csv` writes it, is cut into thirds of the films.
+    `restorekit analyze --csv` writes it, is cut into thirds of the films of which it is known. A film without a row of
+    the table is left out.
 
     Args:
         originals: a folder of image files.
         table: CSV with a column path, file or name (below `originals`, or a path whose end it is), and any of class or
             label, quality, patient; other columns are ignored.
+        note: gets what is left out, in a sentence each.
 
     Raises:
-        DataError: if there is no film, two differ by their suffix alone, or the table cannot be used or names no film.
+        DataError: if there is no film, two differ by their suffix alone, or the table cannot be used, has a row without
+            a path, or names no film.
     """
     files = {path.relative_to(originals).as_posix(): path for path in _by_stem(originals).values()}
     if table is None:
@@ -114,16 +119,27 @@ def found_films(originals: Path, table: Path | None) -> list[Film]:
     rows = _rows(table)
     by_stem = {_stem(name): name for name in files}
     films: dict[str, Film] = {}
+    others: list[str] = []
     for number, row in rows:
+        if not row["path"]:
+            raise DataError(f"{table}:{number}: the path is empty; expected the path of a film below {originals}")
         name = _film_of(row["path"], originals, by_stem)
         if name is None:
+            others.append(row["path"])
             continue
         if name in films:
             raise DataError(f"{table}:{number}: {row['path']!r} is named twice; one row a film is expected")
         films[name] = Film(name, row.get("label", ""), row.get("quality", ""), row.get("patient", ""))
     if not films:
         raise DataError(f"{table}: names no file below {originals}; its paths must be relative to that folder")
-    return _in_thirds(list(films.values()))
+    if others:
+        note(f"{len(others)} of {len(rows)} rows of {table.name} name no film and are ignored: {_first(others)}.")
+    absent = [name for name in files if name not in films]
+    if absent:
+        note(
+            f"{len(absent)} of {len(files)} films have no row in {table.name} and are not drawn from: {_first(absent)}."
+        )
+    return _in_thirds(list(films.values()), note)
 
 
 def check_matched(films: Iterable[Film], methods: Iterable[Method]) -> None:
@@ -138,22 +154,40 @@ def check_matched(films: Iterable[Film], methods: Iterable[Method]) -> None:
             continue
         absent = [film.name for film in films if _stem(film.name) not in method.files]
         if absent:
-            shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
             raise DataError(
-                f"{method.place}: lacks {len(absent)} of {len(films)} films, which every method must have: {shown}; "
+                f"{method.place}: lacks {len(absent)} of {len(films)} films, which every method must have: "
+                f"{_first(absent)}; "
                 "files are matched by name without suffix; --skip-missing draws from films that all methods have"
             )
 
 
-def without_missing(films: Iterable[Film], methods: Iterable[Method]) -> list[Film]:
-    """Return the films of which every method has a picture."""
-    folders = [method.files for method in methods if method.files is not None]
-    return [film for film in films if all(_stem(film.name) in files for files in folders)]
+def without_missing(
+    films: Iterable[Film], methods: Iterable[Method], note: Callable[[str], None] = lambda text: None
+) -> list[Film]:
+    """Return the films of which every method has a picture; `note` gets how many are left out, and for which method."""
+    films, methods = list(films), list(methods)
+    lacking = {
+        method.name: {film.name for film in films if _stem(film.name) not in method.files}
+        for method in methods
+        if method.files is not None
+    }
+    absent = set().union(*lacking.values())
+    if absent:
+        by_method = ", ".join(f"{name} lacks {len(names)}" for name, names in lacking.items() if names)
+        note(f"{len(absent)} of {len(films)} films are not drawn from, since not every method has them: {by_method}.")
+    return [film for film in films if film.name not in absent]
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return the first names, for messages."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _stem(name: str) -> str:
     """Return a name without its suffix; .nii.gz counts as one, and numbers, as of a DICOM UID, as none."""
     path = Path(name.removesuffix(".gz"))
+    if not path.name:
+        return name
     return path.as_posix() if path.suffix[1:].isdigit() else path.with_suffix("").as_posix()
 
 
@@ -162,6 +196,10 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder}: no such folder; expected a folder of image files")
     found: dict[str, Path] = {}
     for path in find_images(folder):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{folder}: the name {path.name!a} of a file is no UTF-8; rename the file") from error
         stem = _stem(path.relative_to(folder).as_posix())
         if stem in found:
             raise DataError(f"{path}: {found[stem].name} has the same name without suffix; one file a film is expected")
@@ -198,14 +236,17 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
         raise DataError(f"{table}: cannot be read ({error})") from error
 
 
-def _in_thirds(films: list[Film]) -> list[Film]:
-    """Cut a quality that is a number for every film into thirds; leave words as they are."""
+def _in_thirds(films: list[Film], note: Callable[[str], None]) -> list[Film]:
+    """Cut a quality that is a number wherever it is known into thirds of these films; leave words as they are."""
+    known = {film.name: film.quality for film in films if film.quality.lower() not in UNKNOWN}
     try:
-        values = [float(film.quality) for film in films]
+        values = {name: float(quality) for name, quality in known.items()}
     except ValueError:
         return films
-    limits = np.quantile(values, (1 / 3, 2 / 3))
-    return [
-        replace(film, quality=STRATA[int(np.searchsorted(limits, value, side="left"))])
-        for film, value in zip(films, values, strict=True)
-    ]
+    if not values:
+        return [replace(film, quality="") for film in films]
+    if len(values) < len(films):
+        note(f"The quality of {len(films) - len(values)} of {len(films)} films is unknown; they are a stratum.")
+    limits = np.quantile(list(values.values()), (1 / 3, 2 / 3))
+    strata = {name: STRATA[int(np.searchsorted(limits, value, side="left"))] for name, value in values.items()}
+    return [replace(film, quality=strata.get(film.name, "")) for film in films]

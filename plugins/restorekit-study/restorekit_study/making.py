@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import secrets
 import shutil
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +29,10 @@ QUESTIONS: Mapping[Task, str] = {
     "prefer": "Which image would you prefer for the diagnosis?",
     "visible": "Is the finding visible in this image?",
 }
+LEAST_OF_CLASS = 2
+"""Films, or patients, with and without the finding, below which an area has no error."""
+POSITIVE_SHARE = 45 / 114
+"""Of films with the finding, in the study of Van Dyke, from which areas are planned."""
 CONSENT = (
     "Your choices, the time that each takes, and the window and zoom that you use are recorded under the name that "
     "your link stands for. You may stop at any time; what you have chosen until then is kept. The images are shown for "
@@ -50,7 +56,8 @@ class Plan:
     margin: float = 0.05
     """The half width of the 95 % interval that is wanted: of a ratio for these readers, or of a difference of areas for
     readers like these."""
-    seed: int = 0
+    seed: int | None = None
+    """What all orders follow from; None: a random one, which the key alone holds."""
     display: Display = field(default_factory=Display)
     range: tuple[float, float] | None = None
     """Values of black and white in the files, where they do not state them."""
@@ -60,6 +67,8 @@ class Plan:
     positive: str = ""
     """The class in which the finding is present, for the task "visible"."""
     show_class: bool = False
+    notes: tuple[str, ...] = ()
+    """What was left out before films are drawn, for the page of scores."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,8 @@ class Made:
     """Films by class and quality."""
     counted: int
     """Choices of all readers that will count: no practice, and of a film that comes twice the first."""
+    notes: tuple[str, ...] = ()
+    """What must be known of how films were drawn."""
 
 
 def make(
@@ -105,22 +116,26 @@ def make(
         DataError: if a picture cannot be read or made, or a place is taken.
     """
     _check(plan, films, folder, key_path)
+    plan = replace(plan, seed=secrets.randbits(128)) if plan.seed is None else plan
     drawn = _draw(plan, films, [ORIGINAL, *(method.name for method in methods)])
+    if plan.task == "visible":
+        _check_classes(plan, drawn)
+    needed = _needed(plan, drawn)
     with _whole(folder, key_path) as half:
         windows, hashes = _write_pictures(plan, originals, methods, drawn, half, progress)
         queries, sealed = _queries(plan, drawn, windows)
         tokens = {reader: secrets.token_urlsafe(18) for reader in plan.readers}
-        study = _study(plan, len(methods) + 1, hashes, queries, tokens)
+        study = _study(plan, needed, hashes, queries, tokens)
         key = Key(
             salt=secrets.token_hex(32),
-            seed=plan.seed,
+            seed=plan.seed or 0,
             shown_sha256=study.shown_digest(),
             sources={ORIGINAL: str(originals), **{method.name: method.place for method in methods}},
             films=tuple(drawn.films[name] for name in drawn.shown),
-            images={name: pair for pair, name in drawn.opaque.items()},
+            images={name: (film, method) for (film, method, _), name in drawn.opaque.items()},
             queries=sealed,
             positive=plan.positive,
-            notes=_notes(plan, films, drawn.practice, study.needed),
+            notes=_notes(plan, films, drawn, needed),
         )
         study = replace(study, key_sha256=digest(key.text().encode()))
         publish(study.key_sha256)
@@ -128,8 +143,7 @@ def make(
         key_path.chmod(0o600)
         study.write(half)
         _write_tokens(half / "tokens.csv", tokens)
-    counted = sum(not query.practice and not query.repeats for query in sealed.values())
-    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)), counted)
+    return Made(study, key_path, tokens, Counter(map(drawn.stratum, drawn.counted)), drawn.choices, key.notes)
 
 
 @dataclass(frozen=True)
@@ -142,15 +156,30 @@ class _Drawn:
     practice: Sequence[str]
     slots: Mapping[str, Sequence[design.Slot]]
     """By reader."""
-    opaque: Mapping[tuple[str, str], str]
-    """The name of the picture of a film and method, which reveals neither."""
+    opaque: Mapping[tuple[str, str, str], str]
+    """The name of the picture of a film and method, which reveals neither; the third is the reader for whom the film
+    comes again, for a repeat has pictures of other names, and else empty."""
 
     @property
     def shown(self) -> list[str]:
         return [*self.counted, *self.practice]
 
+    @property
+    def choices(self) -> int:
+        """How many choices count, of all readers."""
+        return sum(not slot.practice and not slot.repeat for slots in self.slots.values() for slot in slots)
+
     def stratum(self, name: str) -> tuple[str, str]:
         return _stratum(self.films, name)
+
+    def patients(self, names: Sequence[str]) -> int:
+        """Return of how many patients films are; a film whose patient is unknown is of one of its own."""
+        return len({self.films[name].patient or (name,) for name in names})
+
+    def by_finding(self, positive: str) -> tuple[list[str], list[str]]:
+        """Return the films that count with the finding, and those without."""
+        with_it = [name for name in self.counted if self.films[name].label == positive]
+        return with_it, [name for name in self.counted if self.films[name].label != positive]
 
 
 def _stratum(films: Mapping[str, Film], name: str) -> tuple[str, str]:
@@ -166,7 +195,10 @@ def _draw(plan: Plan, films: Sequence[Film], names: Sequence[str]) -> _Drawn:
     spare = [name for name in by_name if name not in set(counted)]
     practice = rng.sample(spare, min(plan.practice, len(spare)))
     slots = _slots(plan, counted, practice, names, stratum, rng)
-    opaque = {(film, name): secrets.token_hex(8) for film in [*counted, *practice] for name in names}
+    shown = [(film, name, "") for film in [*counted, *practice] for name in names]
+    repeats = [(who, slot) for who, one in slots.items() for slot in one if slot.repeat]
+    again = [(slot.film, name, who) for who, slot in repeats for name in slot.columns]
+    opaque = {one: secrets.token_hex(8) for one in [*shown, *again]}
     return _Drawn(by_name, counted, practice, slots, opaque)
 
 
@@ -187,7 +219,7 @@ def _whole(folder: Path, key_path: Path) -> Iterator[Path]:
 
 def _study(
     plan: Plan,
-    methods: int,
+    needed: int,
     hashes: Mapping[str, str],
     queries: Mapping[str, tuple[Query, ...]],
     tokens: Mapping[str, str],
@@ -199,7 +231,7 @@ def _study(
         consent=plan.consent,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         display=plan.display.sentence(),
-        needed=_needed(plan, methods),
+        needed=needed,
         margin=plan.margin,
         images=hashes,
         queries=queries,
@@ -207,14 +239,34 @@ def _study(
     )
 
 
-def _needed(plan: Plan, methods: int) -> int:
-    """Return the choices that the margin asks for; 0: with so few readers no number of films is enough."""
+def _needed(plan: Plan, drawn: _Drawn) -> int:
+    """Return the choices that the margin asks for; 0: with so few readers no number of films is enough.
+
+    The planner asks for films, of as many patients where these are known: a film that several readers see is one film,
+    however many choices it gives. A study of areas needs films with and without the finding, in the shares of the
+    study that its plan is from.
+    """
     if plan.task == "prefer":
-        return planning.choices_for_margin(plan.margin)
+        share = drawn.patients(drawn.counted) / planning.choices_for_margin(plan.margin)
+        return math.ceil(drawn.choices / share - 1e-6)
     readers = len(plan.readers)
-    if readers < 2:
+    films = area_planning.films_for_margin(area_planning.VAN_DYKE, plan.margin, readers) if readers > 1 else None
+    if films is None:
         return 0
-    return (area_planning.films_for_margin(area_planning.VAN_DYKE, plan.margin, readers) or 0) * readers * methods
+    with_it, without = (drawn.patients(names) for names in drawn.by_finding(plan.positive))
+    share = min(with_it / (films * POSITIVE_SHARE), without / (films * (1 - POSITIVE_SHARE)))
+    return math.ceil(drawn.choices / share - 1e-6)
+
+
+def _check_classes(plan: Plan, drawn: _Drawn) -> None:
+    """Refuse a draw of which no area, or no error of one, can be computed."""
+    found = [drawn.patients(names) for names in drawn.by_finding(plan.positive)]
+    if min(found) < LEAST_OF_CLASS:
+        raise RecipeError(
+            f"--positive: of the {len(drawn.counted)} films that were drawn, {found[0]} have the class "
+            f"{plan.positive!r} and {found[1]} another (patients, where known); allowed: at least {LEAST_OF_CLASS} of "
+            "each; draw more with --queries, or give films in which the shares are more equal"
+        )
 
 
 def _check(plan: Plan, films: Sequence[Film], folder: Path, key_path: Path) -> None:
@@ -224,6 +276,11 @@ def _check(plan: Plan, films: Sequence[Film], folder: Path, key_path: Path) -> N
         raise DataError(f"{key_path}: is already there; a key is not replaced; give another place with --key")
     if key_path.resolve().is_relative_to(folder.resolve()):
         raise RecipeError(f"--key: {key_path} is inside of the study's folder, which is served; give a place elsewhere")
+    if not 0 < plan.margin < 1:
+        raise RecipeError(f"--margin: got {plan.margin}; allowed: between 0 and 1, both excluded, such as 0.05")
+    for option, value, most in (("--common", plan.common, 1.0), ("--repeats", plan.repeats, 0.5)):
+        if not 0 <= value <= most:
+            raise RecipeError(f"{option}: got {value}; allowed: 0 to {most:g}")
     if plan.queries > len(films):
         raise RecipeError(f"--queries: {plan.queries} films are asked for, there are {len(films)}; ask for fewer")
     if plan.queries < 2:
@@ -267,21 +324,33 @@ def _write_pictures(
     half: Path,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Write every picture under its opaque name; return windows by film, and SHA-256 by name."""
+    """Write every picture under its opaque names; return windows by film, and SHA-256 by name.
+
+    Films are written in random order, and all files get the same time: else both would give methods away.
+    """
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (film, method, _), name in drawn.opaque.items():
+        names[film, method].append(name)
+    order = secrets.SystemRandom().sample(drawn.shown, len(drawn.shown))
     windows: dict[str, tuple[float, float]] = {}
     hashes: dict[str, str] = {}
     with ThreadPoolExecutor(2) as pool:  # packing a picture takes longer than reading it
-        for done, film in enumerate(drawn.shown, 1):
+        for done, film in enumerate(order, 1):
             original = gray(originals / film, plan.range)
             made = {ORIGINAL: original}
             made |= {method.name: method.picture(film, original, plan.range) for method in methods}
             columns = plan.display.columns(made, film)
-            windows[film] = plan.display.first_window(columns[ORIGINAL])
-            for name, data in zip(columns, pool.map(packed, columns.values()), strict=True):
-                hidden = drawn.opaque[film, name]
-                (half / "images" / f"{hidden}.png").write_bytes(data)
-                hashes[hidden] = digest(data)
-            progress(done, len(drawn.shown))
+            windows[film] = plan.display.first_window(original)
+            plan.display.check_seen(made, windows[film], film)
+            todo = [(name, image) for method, image in columns.items() for name in names[film, method]]
+            secrets.SystemRandom().shuffle(todo)
+            for (name, _), data in zip(todo, pool.map(packed, [image for _, image in todo]), strict=True):
+                (half / "images" / f"{name}.png").write_bytes(data)
+                hashes[name] = digest(data)
+            progress(done, len(order))
+    now = time.time_ns()
+    for path in (half / "images").iterdir():
+        os.utime(path, ns=(now, now))
     return windows, dict(sorted(hashes.items()))  # sorted: their order would give films away
 
 
@@ -296,7 +365,8 @@ def _queries(
         for slot in seen:
             name = secrets.token_hex(6)
             caption = drawn.films[slot.film].label if plan.show_class else ""
-            columns = tuple(drawn.opaque[slot.film, method] for method in slot.columns)
+            who = reader if slot.repeat else ""
+            columns = tuple(drawn.opaque[slot.film, method, who] for method in slot.columns)
             shown.append(Query(name, columns, windows[slot.film], slot.practice, caption))
             same = slot.film, frozenset(slot.columns)
             sealed[name] = Sealed(reader, slot.film, slot.practice, first[same] if slot.repeat else "")
@@ -305,8 +375,14 @@ def _queries(
     return queries, sealed
 
 
-def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str], needed: int) -> tuple[str, ...]:
-    notes = []
+def _notes(plan: Plan, films: Sequence[Film], drawn: _Drawn, needed: int) -> tuple[str, ...]:
+    notes = list(plan.notes)
+    once = [reader for reader, slots in drawn.slots.items() if not any(slot.repeat for slot in slots)]
+    if plan.repeats and once:
+        notes.append(
+            f"No query of {', '.join(once)} comes twice: a share of {plan.repeats:g} of so few queries is none. Their "
+            "agreement with themselves is not measured."
+        )
     if not needed:
         notes.append(
             f"With {len(plan.readers)} readers, differences of areas within ± {plan.margin:g} for readers like these "
@@ -320,8 +396,8 @@ def _notes(plan: Plan, films: Sequence[Film], practice: Sequence[str], needed: i
         notes.append("Patients are unknown: intervals take every film for another patient.")
     if plan.show_class:
         notes.append("Readers saw the class of each film above it, so they knew the finding that was looked for.")
-    if len(practice) < plan.practice:
-        notes.append(f"{len(practice)} practice queries instead of {plan.practice}: all other films count.")
+    if len(drawn.practice) < plan.practice:
+        notes.append(f"{len(drawn.practice)} practice queries instead of {plan.practice}: all other films count.")
     return tuple(notes)
 
 

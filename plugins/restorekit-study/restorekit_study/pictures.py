@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from restorekit import DataError, read_image
+from restorekit import DataError, Depths, depths_of, read_image
 
 __all__ = ["Box", "Display", "gray", "packed", "unpacked"]
 
@@ -25,6 +27,8 @@ Box = tuple[float, float, float, float]
 WHITE = 65535
 PROPORTION = 0.01
 """By how much the proportions of columns may differ."""
+BEYOND = 1.0
+"""How far the 1st to the 99th percentile of a column may lie beyond the window, in widths of the window."""
 
 
 @dataclass(frozen=True)
@@ -81,45 +85,107 @@ class Display:
                 )
             least = min(sizes.values())
             images = {name: _resized(image, least) for name, image in images.items()}
-        return {name: self._hidden(image) for name, image in images.items()}
+        found = {name: self.cropped(self._masked(image)) for name, image in images.items()}
+        if not found[first].size:
+            h, w = found[first].shape
+            raise DataError(f"{film}: --crop leaves {w}x{h} of {width}x{height} pixels; give a larger part")
+        return found
 
     def first_window(self, original: NDArray[np.float32]) -> tuple[float, float]:
-        """Return black and white for a film, from its original as readers see it."""
+        """Return black and white for a film from its original, uncropped; what is cropped away does not count.
+
+        What `masks` make black counts as it was: else the window would depend on how large they are.
+        """
         if self.window is not None:
             return self.window
-        low, high = (round(float(v), 4) for v in np.percentile(original, (0.5, 99.5)))
+        low, high = (round(float(v), 4) for v in np.percentile(self.cropped(original), (0.5, 99.5)))
         return (low, high) if high - low > 0.01 else (-1.0, 1.0)
 
-    def _hidden(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def check_seen(self, images: dict[str, NDArray[np.float32]], window: tuple[float, float], film: str) -> None:
+        """Refuse images that would be nearly all white or black in the window of a film.
+
+        Args:
+            images: (H, W) in [-1, 1] by method, uncropped.
+            window: black and white.
+            film: its name, for messages.
+
+        Raises:
+            DataError: if the 1st to the 99th percentile of one lies further beyond the window than this is wide.
+        """
+        low, high = window
+        for name, image in images.items():
+            least, most = (float(value) for value in np.percentile(self.cropped(image), (1, 99)))
+            if max(low - least, most - high) > BEYOND * (high - low):
+                raise DataError(
+                    f"{film}: {name} has values from {least:.2f} to {most:.2f} (1st to 99th percentile, of -1 to 1), "
+                    f"far outside of the window of the original, {low:.2f} to {high:.2f}; allowed: beyond it "
+                    "by its width; give --range LOW HIGH if files of more than 8 bits do not use all of them, or a "
+                    "--window LOW HIGH for all columns"
+                )
+
+    def _masked(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = image.shape
         image = image.copy()
         for left, top, right, bottom in self.masks:
             rows = slice(math.floor(top * height), math.ceil(bottom * height))
             image[rows, math.floor(left * width) : math.ceil(right * width)] = -1
-        if self.crop is not None:
-            left, top, right, bottom = self.crop
-            image = image[int(top * height) : round(bottom * height), int(left * width) : round(right * width)]
         return image
+
+    def cropped(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the part of an image that is kept."""
+        if self.crop is None:
+            return image
+        height, width = image.shape
+        left, top, right, bottom = self.crop
+        return image[int(top * height) : round(bottom * height), int(left * width) : round(right * width)]
 
 
 def gray(path: Path, range: Sequence[float] | None = None) -> NDArray[np.float32]:
     """Read a file as (H, W) in [-1, 1]; of three channels the mean is taken.
 
+    Args:
+        path: the file.
+        range: the values of black and white of files that do not state them; those of 8 bits keep 0 and 255.
+
     Raises:
-        DataError: if it cannot be read or is no plane image.
+        DataError: if it cannot be read, is no plane image, or holds 16-bit values that may be of fewer bits.
     """
-    image = read_image(path, range=range)[0].numpy()
+    image = _read(path, range)
     if image.ndim != 3:
         raise DataError(f"{path}: has {image.ndim - 1} spatial sizes; readers can be shown plane images alone")
     return np.asarray(image.mean(0), np.float32)
 
 
+def _read(path: Path, range: Sequence[float] | None) -> NDArray[np.float32]:
+    """Return what a file holds, (C, *S) in [-1, 1]."""
+    try:
+        image, known = read_image(path)
+    except DataError:
+        if range is None:
+            raise
+        return read_image(path, range=range)[0].numpy()
+    depth = np.dtype(known.dtype)
+    if depth.itemsize == 1 and known.format != "NIFTI":  # whose 8 bits may be scaled
+        return image.numpy()
+    if range is not None:
+        return read_image(path, range=range)[0].numpy()
+    found = depths_of([path], str(path)) if depth.kind in "ui" else Depths()
+    if found.most and found.bits is not None and found.bits < 16:
+        raise DataError(
+            f"{path}: holds 16-bit values of at most {found.most} and does not state its bits: it may be dark, or of "
+            f"{found.bits} bits; give --range 0 {2**found.bits - 1} or --range 0 65535, for files of more than 8 bits"
+        )
+    return image.numpy()
+
+
 def packed(image: NDArray[np.float32]) -> bytes:
-    """Return the PNG file of an image (H, W) in [-1, 1]."""
+    """Return the PNG file of an image (H, W) in [-1, 1]; random digits in it make equal images unequal files."""
     values = np.round((np.clip(image, -1, 1) + 1) / 2 * WHITE).astype(np.uint16)
     pixels = np.stack([values >> 8, values & 255, np.zeros_like(values)], -1).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=3)
+    random = PngInfo()
+    random.add_text("random", secrets.token_hex(16))
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=3, pnginfo=random)
     return stream.getvalue()
 
 

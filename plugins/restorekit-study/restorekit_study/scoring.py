@@ -45,7 +45,14 @@ PAPER: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 
 
 def write_score(
-    folder: Path, study: Study, key_path: Path, key: Key, out: Path, receipts: Mapping[str, str], paper: str
+    folder: Path,
+    study: Study,
+    key_path: Path,
+    key: Key,
+    out: Path,
+    receipts: Mapping[str, str],
+    paper: str,
+    published: str = "",
 ) -> list[str]:
     """Write `out`/score.html, choices.csv and tables.csv; return what shows that something was changed.
 
@@ -57,22 +64,24 @@ def write_score(
         out: a folder, which is made.
         receipts: what readers noted, by reader.
         paper: a name of `PAPER`, or "none".
+        published: the SHA-256 of the key that was published; empty: not given, so that the key is compared with
+            study.json alone.
 
     Raises:
         DataError: if nothing was chosen yet, or the choices cannot be read.
     """
-    problems = [*changes(folder, study, key_path, key)]
+    problems = [*changes(folder, study, key_path, key, published)]
     with Store.open(folder, study) as store:
-        problems += store.problems(receipts)
-        choices = store.choices()
-    unknown = [one.query for one in choices if one.query not in key.queries]
-    if unknown:
-        raise DataError(f"{key_path}: has no query {unknown[0]}; it is the key of another study")
+        found, choices = store.checked(receipts)
+    problems += found
+    if choices and not any(one.query in key.queries for one in choices):
+        raise DataError(f"{key_path}: has no query {choices[0].query}; it is the key of another study")
     rows = joined(study, key, choices)
     if not counted(rows):
-        raise DataError(f"{folder}: no choice that counts was made yet; practice does not count")
+        more = f"; {len(problems)} problems, the first: {problems[0]}" if problems else ""
+        raise DataError(f"{folder}: no choice that counts was made yet; practice does not count{more}")
     score = Score(study, key, rows)
-    view = _view(score, problems, paper)
+    view = {**_view(score, problems, paper), "published": published}
     out.mkdir(parents=True, exist_ok=True)
     write_rows(out / "choices.csv", rows)
     write_text(out / "tables.csv", as_csv(score.lines))

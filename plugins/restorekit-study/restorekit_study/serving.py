@@ -52,6 +52,8 @@ class StudyServer(ThreadingHTTPServer):
         self.store = store
         self.page = reader_page(study).encode()
         self.tls = tls
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -141,6 +143,10 @@ def _context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     return context
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
 class _Handler(BaseHTTPRequestHandler):
     """GET / is the page, GET /state and /image/NAME are what it shows, POST /consent and /choice what readers do."""
 
@@ -180,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             except Conflict as error:
                 self._json(HTTPStatus.CONFLICT, self.server.store.state(reader) | {"error": str(error)})
                 return
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 self._json(HTTPStatus.BAD_REQUEST, {"error": f"the request lacks something: {error}"})
                 return
         else:
@@ -217,8 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": f"at most {MOST_BYTES} bytes are taken"})
             return None
         try:
-            found = json.loads(self.rfile.read(int(length)) or b"{}")
-        except ValueError:
+            found = json.loads(self.rfile.read(int(length)) or b"{}", parse_constant=_no_number)
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             self._json(HTTPStatus.BAD_REQUEST, {"error": "the request is no JSON mapping"})

@@ -7,6 +7,7 @@ killed loses none. A choice has one row (reader, query); sending it again with t
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ class Store:
         path = folder / "choices.db"
         try:
             connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            connection.text_factory = _text
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # on the disk before the reader goes on
             connection.executescript(SCHEMA)
@@ -107,10 +109,31 @@ class Store:
     def consent(self, reader: str) -> None:
         """Record that a reader has agreed; again changes nothing."""
         with self._transaction() as connection:
-            if not connection.execute(
-                "SELECT 1 FROM log WHERE reader = ? AND event = 'consent' LIMIT 1", (reader,)
-            ).fetchone():
-                self._log(connection, reader, "consent", {"text": digest(self._study.consent.encode())})
+            self._consent(connection, reader)
+
+    def take(self, reader: str, sent: Sequence[tuple[str, int, float, str]]) -> int:
+        """Record consent and choices that were made elsewhere, all or none; return how many are new.
+
+        Args:
+            reader: their name.
+            sent: query, value, seconds and number of each choice, from the reader's first query on.
+
+        Raises:
+            Conflict: if one does not fit what is stored or is not possible; names the query.
+        """
+        with self._transaction() as connection:
+            self._consent(connection, reader)
+            stored = dict(connection.execute("SELECT query, value FROM choice WHERE reader = ?", (reader,)).fetchall())
+            new = 0
+            for query, value, seconds, number in sent:
+                if query in stored and stored[query] != value:
+                    raise Conflict(f"query {query}: {value} was chosen and {stored[query]} is stored")
+                if query not in stored:
+                    try:
+                        new += self._choose(connection, reader, query, value, seconds, number, change=False, view=None)
+                    except (Conflict, ValueError) as error:
+                        raise Conflict(f"query {query}: {error}") from error
+            return new
 
     def choose(
         self,
@@ -136,36 +159,63 @@ class Store:
 
         Raises:
             Conflict: if it is not this query's turn, or the value is not possible.
+            ValueError: if the seconds are not finite.
         """
+        with self._transaction() as connection:
+            return self._choose(connection, reader, query, value, seconds, number, change=change, view=view)
+
+    def _consent(self, connection: sqlite3.Connection, reader: str) -> None:
+        if not connection.execute(
+            "SELECT 1 FROM log WHERE reader = ? AND event = 'consent' LIMIT 1", (reader,)
+        ).fetchone():
+            self._log(connection, reader, "consent", {"text": digest(self._study.consent.encode())})
+
+    def _choose(
+        self,
+        connection: sqlite3.Connection,
+        reader: str,
+        query: str,
+        value: int,
+        seconds: float,
+        number: str,
+        *,
+        change: bool,
+        view: Mapping[str, Any] | None,
+    ) -> bool:
+        """As `choose`, within a transaction."""
         at = self._orders[reader].get(query)
         if at is None:
             raise Conflict(f"query {query!r} is none of {reader}")
         self._check_value(self._study.queries[reader][at], value)
+        if not math.isfinite(seconds):
+            raise ValueError(f"seconds are {seconds}; allowed: a finite number")
         seconds = min(max(float(seconds), 0.0), MOST_SECONDS)
-        with self._transaction() as connection:
-            stored = connection.execute(
-                "SELECT number FROM choice WHERE reader = ? AND query = ?", (reader, query)
-            ).fetchone()
-            if stored and stored[0] == number:
-                return False
-            (done,) = connection.execute("SELECT COUNT(*) FROM choice WHERE reader = ?", (reader,)).fetchone()
-            if at != (done - 1 if change else done):
-                raise Conflict(f"it is the turn of query {done + 1}, not {at + 1}")
-            body = {"query": query, "value": value, "seconds": round(seconds, 3), "number": number, "view": view or {}}
-            now = self._log(connection, reader, "change" if change else "choice", body)
-            connection.execute(
-                "INSERT INTO choice VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (reader, query) DO UPDATE SET value = "
-                "excluded.value, seconds = excluded.seconds, at = excluded.at, number = excluded.number, "
-                "changes = changes + 1",
-                (reader, query, value, round(seconds, 3), now, number),
-            )
+        stored = connection.execute(
+            "SELECT number FROM choice WHERE reader = ? AND query = ?", (reader, query)
+        ).fetchone()
+        if stored and stored[0] == number:
+            return False
+        (done,) = connection.execute("SELECT COUNT(*) FROM choice WHERE reader = ?", (reader,)).fetchone()
+        if at != (done - 1 if change else done):
+            raise Conflict(f"it is the turn of query {done + 1}, not {at + 1}")
+        body = {"query": query, "value": value, "seconds": round(seconds, 3), "number": number, "view": view or {}}
+        now = self._log(connection, reader, "change" if change else "choice", body)
+        connection.execute(
+            "INSERT INTO choice VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (reader, query) DO UPDATE SET value = "
+            "excluded.value, seconds = excluded.seconds, at = excluded.at, number = excluded.number, "
+            "changes = changes + 1",
+            (reader, query, value, round(seconds, 3), now, number),
+        )
         return True
 
     def choices(self) -> list[Choice]:
-        """Return all choices, by reader in the order of their queries."""
-        with self._lock:
-            rows = self._connection.execute("SELECT reader, query, value, seconds, at, changes FROM choice").fetchall()
-        known = [Choice(*row) for row in rows if row[1] in self._orders.get(row[0], {})]
+        """Return all choices that are possible, by reader in the order of their queries; `checked` names the others.
+
+        Raises:
+            DataError: if the database cannot be read.
+        """
+        rows = self._read("SELECT reader, query, value, seconds, at, changes FROM choice")
+        known = [Choice(*row) for row in rows if not self._impossible(row)]
         readers = list(self._orders)
         return sorted(known, key=lambda one: (readers.index(one.reader), self._orders[one.reader][one.query]))
 
@@ -192,34 +242,60 @@ class Store:
 
         Args:
             receipts: what readers saw at the end of their page, by reader.
+
+        Raises:
+            DataError: if the database cannot be read.
         """
-        with self._lock:
-            log = self._connection.execute("SELECT seq, at, reader, event, body, before, digest FROM log ORDER BY seq")
-            entries = log.fetchall()
-            rows = self._connection.execute("SELECT reader, query, value, seconds, at, number FROM choice").fetchall()
+        return self.checked(receipts)[0]
+
+    def checked(self, receipts: Mapping[str, str] | None = None) -> tuple[list[str], list[Choice]]:
+        """Return the problems, as `problems` does, and the choices that none of them names, as `choices` does."""
+        entries = self._read("SELECT seq, at, reader, event, body, before, digest FROM log ORDER BY seq")
+        rows = self._read("SELECT reader, query, value, seconds, at, changes, number FROM choice")
         found = list(_broken(entries, self._study.key_sha256))
-        replayed: dict[tuple[str, str], tuple[Any, ...]] = {}
-        for _, at, reader, event, body, _, _ in entries:
-            if event in ("choice", "change"):
-                choice = _loaded(body)
-                replayed[reader, choice.get("query", "")] = (
-                    choice.get("value"),
-                    choice.get("seconds"),
-                    at,
-                    choice.get("number"),
-                )
-        stored = {(row[0], row[1]): tuple(row[2:]) for row in rows}
+        replayed, unreadable = _replayed(entries)
+        found += unreadable
+        stored = {_name(row): row for row in rows}
+        named: set[tuple[str, str]] = set()
         for name in sorted({*replayed, *stored}):
-            if replayed.get(name) != stored.get(name):
-                is_absent = "is absent" if name not in stored else "is not in the log" if name not in replayed else ""
-                found.append(f"choice of {name[0]} for query {name[1]}: {is_absent or 'differs from the log'}")
-            elif name[1] not in self._orders.get(name[0], {}):
-                found.append(f"choice of {name[0]} for query {name[1]}: the study has no such query")
+            row, logged = stored.get(name), replayed.get(name)
+            if row is None:
+                what = "is absent"
+            elif logged is None:
+                what = "is not in the log"
+            elif tuple(row[2:]) != logged:
+                what = "differs from the log"
+            else:
+                what = self._impossible(row)
+            if what:
+                found.append(f"choice of {name[0]} for query {name[1]}: {what}")
+                named.add(name)
         digests = {(entry[2], str(entry[6])[:16]) for entry in entries}
         for reader, receipt in (receipts or {}).items():
             if (reader, receipt[:16]) not in digests:
                 found.append(f"receipt {receipt} of {reader}: is not in the log")
-        return found
+        return found, [one for one in self.choices() if (one.reader, one.query) not in named]
+
+    def _read(self, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._connection.execute(statement).fetchall()
+        except sqlite3.Error as error:
+            raise DataError(f"choices.db: cannot be read ({error}); restore a backup of it") from error
+
+    def _impossible(self, row: Sequence[Any]) -> str:
+        """Return why a row of choices, from reader to changes, cannot be a choice; empty: it can."""
+        reader, query, value, seconds, at, changes = row[:6]
+        order = self._orders.get(reader, {})
+        if query not in order:
+            return "the study has no such query"
+        if not isinstance(seconds, float) or not isinstance(at, str) or not isinstance(changes, int):
+            return "seconds, time or changes are of another type"
+        try:
+            self._check_value(self._study.queries[reader][order[query]], value)
+        except Conflict as error:
+            return str(error)
+        return ""
 
     def _check_value(self, query: Query, value: int) -> None:
         allowed = range(len(query.columns)) if self._study.task == "prefer" else range(1, 6)
@@ -258,6 +334,9 @@ def _broken(entries: Sequence[Sequence[Any]], start: str) -> Iterator[str]:
     """Yield the entries that do not follow from the one before."""
     before = start
     for at, (seq, time, reader, event, body, named, found) in enumerate(entries, 1):
+        if not all(isinstance(one, str) for one in (time, reader, event, body, named, found)):
+            yield f"log entry {seq}: holds something else than text; it was changed"
+            return
         if seq != at:
             yield f"log entry {seq}: entry {at} is expected here; entries are missing"
             return
@@ -267,9 +346,36 @@ def _broken(entries: Sequence[Sequence[Any]], start: str) -> Iterator[str]:
         before = found
 
 
-def _loaded(body: str) -> dict[str, Any]:
+def _replayed(entries: Sequence[Sequence[Any]]) -> tuple[dict[tuple[str, str], tuple[Any, ...]], list[str]]:
+    """Return value, seconds, time, changes and number of each choice as the log has them, and what is no choice."""
+    found: dict[tuple[str, str], tuple[Any, ...]] = {}
+    unreadable = []
+    for seq, at, reader, event, body, _, _ in entries:
+        if event not in ("choice", "change"):
+            continue
+        choice = _loaded(body)
+        if not isinstance(choice.get("query"), str):
+            unreadable.append(f"log entry {seq}: names no query; it was changed")
+            continue
+        name = _name((reader, choice["query"]))
+        changes = 0 if event == "choice" else found[name][3] + 1 if name in found else 1
+        found[name] = choice.get("value"), choice.get("seconds"), at, changes, choice.get("number")
+    return found, unreadable
+
+
+def _name(row: Sequence[Any]) -> tuple[str, str]:
+    """Return reader and query of a row, as text whatever they are."""
+    reader, query = (one if isinstance(one, str) else ascii(one) for one in row[:2])
+    return reader, query
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _loaded(body: str | bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

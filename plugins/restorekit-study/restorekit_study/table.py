@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restorekit import write_text
-from restorekit_study.files import Key, Study
+from restorekit_study.files import Key, Study, unknown_queries
 from restorekit_study.preference import Sample
 from restorekit_study.store import Choice
 
@@ -46,7 +46,11 @@ class Row:
 
 
 def joined(study: Study, key: Key, choices: Sequence[Choice]) -> list[Row]:
-    """Return the choices with what they mean, by reader in the order of their queries."""
+    """Return the choices with what they mean, by reader in the order of their queries.
+
+    Those whose queries `unknown_queries` names are left out.
+    """
+    unknown = unknown_queries(study, key)
     films = {film.name: film for film in key.films}
     orders = {
         reader: {query.id: (at, query) for at, query in enumerate(queries, 1)}
@@ -54,6 +58,8 @@ def joined(study: Study, key: Key, choices: Sequence[Choice]) -> list[Row]:
     }
     rows = []
     for one in choices:
+        if one.query in unknown:
+            continue
         at, query = orders[one.reader][one.query]
         sealed = key.queries[one.query]
         column = one.value if study.task == "prefer" else 0

@@ -90,7 +90,7 @@ def example(films: Path, tmp_path: Path) -> Callable[..., Example]:
     """Return a function that makes a study of the films, or of others; it takes fields of a plan."""
 
     def build(name: str = "study", table: Path | None = None, films: Path = films, **fields: Any) -> Example:
-        plan = replace(making.Plan(("anna", "ben", "cleo"), 30), **fields)
+        plan = replace(making.Plan(("anna", "ben", "cleo"), 30, seed=0), **fields)
         known = found_films(films / "films", table)
         methods = parse_methods([f"{one}={films / one}" for one in METHODS], load)
         check_matched(known, methods)

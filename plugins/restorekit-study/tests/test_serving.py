@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -68,14 +69,27 @@ def test_reader_gets_their_own_queries_and_no_file_outside_of_the_study(example)
 
 
 @pytest.mark.parametrize(
-    ("raw", "status"), [("{", 400), ("[]", 400), ("{}", 400), ("x" * 20_000, 413), ('{"query": 1, "value": 0}', 400)]
+    ("raw", "status"),
+    [
+        ("{", 400),
+        ("[]", 400),
+        ("{}", 400),
+        ("[" * 16_000, 400),
+        ("x" * 20_000, 413),
+        ('{"query": 1, "value": 0}', 400),
+        ('{"query": "QUERY", "value": 0, "seconds": NaN, "number": "a"}', 400),
+        ('{"query": "QUERY", "value": 0, "seconds": 1e999, "number": "a"}', 400),
+        ('{"query": "QUERY", "value": 0, "seconds": 1' + "0" * 400 + ', "number": "a"}', 400),
+    ],
 )
 def test_request_that_makes_no_sense_is_refused_and_the_server_goes_on(example, raw, status):
     one = example(queries=4)
     with running(one) as port:
         assert ask(port, "/consent", one.tokens["anna"], {})[0] == 200
+        raw = raw.replace("QUERY", one.study.queries["anna"][0].id)
         assert ask(port, "/choice", one.tokens["anna"], raw=raw)[0] == status
-        assert ask(port, "/state", one.tokens["anna"])[0] == 200
+        got, _, state = ask(port, "/state", one.tokens["anna"])
+        assert (got, json.loads(state)["choices"]) == (200, {})
 
 
 def test_choice_without_consent_or_out_of_turn_is_a_conflict(example):
@@ -137,6 +151,31 @@ def test_other_computers_are_served_with_a_notice_that_nothing_is_encrypted(exam
     assert links == one.tokens
 
 
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_address_of_ip_6_is_served(example, host):
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this computer has no address of IPv6")
+    one = example(queries=4)
+    call = [sys.executable, "-m", "restorekit", "study", "serve", str(one.folder), "--host", host, "--port", "0"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        lines = []
+        for line in process.stdout:  # ends if the server does not start
+            lines.append(line)
+            if line == "stop with Ctrl-C\n":
+                break
+        port = re.search(r":(\d+)/#token", "".join(lines))[1]
+        connection = http.client.HTTPConnection("::1", int(port), timeout=20)
+        connection.request("GET", "/")
+        status = connection.getresponse().status
+        connection.close()
+        process.terminate()
+    assert status == 200
+    assert ("NOT encrypted" in lines[0]) == (host == "::")
+
+
 def test_export_and_backup_while_readers_choose_hold_whole_choices(example, run, tmp_path):
     one = example(queries=30, repeats=0)
     queries, token = [query.id for query in one.study.queries["anna"]], one.tokens["anna"]
@@ -177,3 +216,30 @@ def test_offline_file_of_another_study_is_refused(example, run, tmp_path):
     assert printed.code == 2
     assert "is of another study" in printed.err
     assert run("export", one.folder, "--take", tmp_path / "file.json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda saved: saved["choices"][2].update(value=99), "99"),
+        (lambda saved: saved["choices"][2].update(seconds=float("nan")), "nan"),
+        (lambda saved: saved["choices"][2].update(seconds=10**400), "offline page"),
+        (lambda saved: saved.update(reader=["anna"]), "reader"),
+        (lambda saved: saved.update(choices=[1]), "offline page"),
+    ],
+)
+def test_nothing_of_an_offline_file_is_taken_if_one_thing_does_not_fit(example, run, tmp_path, change, named):
+    one = example(queries=4)
+    choices = [
+        {"query": query.id, "value": 1, "seconds": 1.0, "number": f"{at}"}
+        for at, query in enumerate(one.study.queries["anna"][:3])
+    ]
+    saved = {"study": one.study.key_sha256, "reader": "anna", "consented": "now", "choices": choices}
+    change(saved)
+    (tmp_path / "file.json").write_text(json.dumps(saved))
+    printed = run("export", one.folder, "--take", tmp_path / "file.json")
+    assert printed.code != 0
+    assert named in printed.err
+    with Store.open(one.folder, one.study) as store:
+        assert store.choices() == []
+        assert not store.state("anna")["consented"]

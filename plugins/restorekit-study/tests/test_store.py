@@ -3,15 +3,17 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from itertools import count
+from dataclasses import replace
 
 import pytest
+from restorekit_study.files import digest
 from restorekit_study.store import Conflict, Store
 
 
@@ -88,6 +90,137 @@ def test_log_cannot_be_changed_by_mistake_and_backup_is_whole(opened, tmp_path):
     copy.close()
 
 
+def exchange_key(one):
+    """Exchange the methods of two images in the key, and name the new key in study.json."""
+    key = json.loads(one.key.read_text())
+    name, (film, method) = next(iter(key["images"].items()))
+    other = next(n for n, (f, m) in key["images"].items() if f == film and m != method)
+    key["images"][name], key["images"][other] = key["images"][other], key["images"][name]
+    one.key.write_text(json.dumps(key))
+    study = json.loads((one.folder / "study.json").read_text())
+    study["key_sha256"] = digest(one.key.read_bytes())
+    (one.folder / "study.json").write_text(json.dumps(study))
+
+
+def test_key_that_is_exchanged_in_study_json_too_is_seen_by_the_published_digest(example, run, tmp_path, fond_of):
+    one = example()
+    published = one.published[0]
+    one.choose(fond_of())
+    assert run("score", one.folder, "-o", tmp_path / "a", "--sha256", published).code == 0
+    assert "compare the SHA-256" not in (tmp_path / "a" / "score.html").read_text()
+    (one.folder / "choices.db").unlink()
+    exchange_key(one)
+    one.choose(fond_of())
+    assert run("score", one.folder, "-o", tmp_path / "b").code == 0
+    assert "compare the SHA-256" in (tmp_path / "b" / "score.html").read_text()
+    printed = run("score", one.folder, "-o", tmp_path / "c", "--sha256", published.upper())
+    assert printed.code == 3
+    assert published in printed.err
+    assert "Something was changed" in (tmp_path / "c" / "score.html").read_text()
+    printed = run("score", one.folder, "-o", tmp_path / "d", "--sha256", "abc")
+    assert printed.code != 0
+    assert "--sha256" in printed.err
+
+
+def corrupt(path, statement):
+    """Change a database as someone may who can write the file."""
+    with sqlite3.connect(path) as connection:
+        for name in ("log_is_not_changed", "log_is_not_deleted"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE choice SET value = 9 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET value = 'x' WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET value = -1 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET value = 1.5 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET seconds = 'x' WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET changes = 3 WHERE rowid = 9", "differs from the log"),
+        ("UPDATE choice SET reader = x'ff' WHERE rowid = 9", "is not in the log"),
+        ("UPDATE choice SET number = CAST(x'ff' AS TEXT) WHERE rowid = 9", "differs from the log"),
+        ("UPDATE log SET body = '{\"query\":[1]}' WHERE seq = 9", "names no query"),
+        ("UPDATE log SET body = x'ff' WHERE seq = 9", "something else than text"),
+        ("UPDATE log SET reader = x'ff' WHERE seq = 9", "something else than text"),
+        ("UPDATE log SET digest = CAST(x'ff' AS TEXT) WHERE seq = 9", "does not follow"),
+    ],
+)
+@pytest.mark.parametrize("task", ["prefer", "visible"])
+def test_tampered_choice_is_named_and_left_out_of_the_page(example, run, tmp_path, statement, named, task):
+    one = example(task=task, positive="ill", queries=12)
+    one.choose(lambda shown: random.Random(shown["film"].name).randint(1, 2))
+    assert run("score", one.folder, "-o", tmp_path / "before").code == 0
+    corrupt(one.folder / "choices.db", statement)
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 3
+    assert named in printed.err
+    assert "Something was changed" in (tmp_path / "out" / "score.html").read_text()
+    before, after = ((tmp_path / name / "choices.csv").read_text().splitlines() for name in ("before", "out"))
+    assert len(after) == len(before) - ("SET digest" not in statement)
+    assert run("export", one.folder, "--csv", tmp_path / "c.csv").code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: key["images"].popitem(),
+        lambda key: key["films"].pop(0),
+        lambda key: key["queries"].popitem(),
+        lambda key: key["sources"].popitem(),
+    ],
+)
+def test_key_that_lacks_something_is_named_and_the_page_is_of_the_rest(example, run, tmp_path, fond_of, change):
+    one = example()
+    one.choose(fond_of())
+    key = json.loads(one.key.read_text())
+    change(key)
+    one.key.write_text(json.dumps(key))
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    if "sharp" not in key["sources"]:  # every query has it
+        assert printed.code == 2
+        assert "not the key" in printed.err
+        return
+    assert printed.code == 3
+    assert "choices for it are left out" in printed.err
+    assert "Something was changed" in (tmp_path / "out" / "score.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("key", "images", []),
+        ("key", "queries", {"a": 1}),
+        ("key", "films", [{"name": 1}]),
+        ("key", "sources", {}),
+        ("study", "queries", []),
+        ("study", "queries", {"anna": [1]}),
+        ("study", "images", {"a": 1}),
+        ("study", "needed", "x"),
+    ],
+)
+def test_key_or_study_of_wrong_types_is_refused_in_one_line(example, run, tmp_path, fond_of, name, field, value):
+    one = example()
+    one.choose(fond_of(), most=5)
+    path = one.key if name == "key" else one.folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    printed = run("score", one.folder, "-o", tmp_path / "out")
+    assert printed.code == 2
+    assert path.name in printed.err
+
+
+def test_change_of_a_count_of_changes_is_seen(opened):
+    one, store = opened
+    query = one.study.queries["anna"][0].id
+    store.choose("anna", query, 1, 2.0, "a")
+    store.choose("anna", query, 2, 2.0, "b", change=True)
+    assert store.problems() == []
+    corrupt(one.folder / "choices.db", "UPDATE choice SET changes = 0")
+    assert store.problems() == [f"choice of anna for query {query}: differs from the log"]
+
+
 def start(folder):
     """Start a server in its own process; return it and its port."""
     call = [sys.executable, "-m", "restorekit", "study", "serve", str(folder), "--port", "0"]
@@ -109,32 +242,45 @@ def send(port, token, path, body):
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.full, pytest.mark.timeout(3000)])])
 def test_killed_server_loses_and_doubles_no_choice(example, kills):
-    one = example(queries=60, repeats=0, practice=0)
-    queries = [query.id for query in one.study.queries["anna"]]
-    token, sent, stored = one.tokens["anna"], 0, []
+    one = example(queries=4, repeats=0, practice=0, readers=("anna",))
+    (first, *_) = one.study.queries["anna"]
+    many = tuple(replace(first, id=f"{at:06x}") for at in range(100 * kills))  # more than are chosen
+    replace(one.study, queries={"anna": many}).write(one.folder)
+    token, sent, worked = one.tokens["anna"], 0, 0
+    confirmed, pending = [], None
+
+    def with_it(body):
+        at = int(body["query"], 16)
+        return [*confirmed[:at], body["value"]]
+
     for kill in range(kills):
         process, port = start(one.folder)
         assert send(port, token, "/consent", {}) == 200
-        timer = threading.Timer(0.02 + 0.013 * (kill % 11), process.send_signal, [signal.SIGKILL])
+        timer = threading.Timer(0.05 + 0.013 * (kill % 11), process.send_signal, [signal.SIGKILL])
         timer.start()
+        before = sent
         try:
-            for _ in count():
-                at = len(stored) % 60
-                if len(stored) < 60:
-                    body = {"query": queries[at], "value": at % 3, "seconds": 1, "number": f"n{at}"}
-                else:  # all are chosen: go on by changing the last
-                    body = {"query": queries[-1], "value": sent % 3, "seconds": 1, "number": f"c{sent}", "change": True}
+            while True:
+                if pending is None:
+                    change = bool(confirmed) and sent % 3 == 2
+                    at = len(confirmed) - change
+                    pending = {"query": many[at].id, "value": sent % 7 % 3, "seconds": 1, "number": f"n{sent}"}
+                    pending["change"] = change
+                assert send(port, token, "/choice", pending) == 200  # what a kill cut off is sent again
+                confirmed, pending = with_it(pending), None
                 sent += 1
-                if send(port, token, "/choice", body) == 200 and len(stored) < 60:
-                    stored.append(at % 3)
         except (OSError, http.client.HTTPException):
             pass
         timer.join()
+        worked += sent > before
         assert process.wait(20) == -signal.SIGKILL
         process.stdout.close()
         with Store.open(one.folder, one.study) as store:
             found = [choice.value for choice in store.choices()]
-            assert found[: min(len(stored), 59)] == stored[:59]  # what was confirmed is there
-            assert len(found) <= len(stored) + 1  # and at most the one under way
+            assert found in (confirmed, with_it(pending))  # all that was confirmed, and at most the one under way
             assert store.problems() == []
-    assert stored
+            changes = sum(choice.changes for choice in store.choices())
+            assert sent <= len(found) + changes <= sent + 1  # none is there twice
+    assert worked > kills // 2
+    assert len(confirmed) < len(many)
+    print(f"{kills} kills, {sent} confirmed choices and changes, {worked} kills with choices before them")
