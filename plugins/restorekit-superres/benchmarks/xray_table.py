@@ -220,12 +220,13 @@ def markdown(table: Mapping[str, Any]) -> Iterator[str]:
     for label, row in table.items():
         theirs = PAPER.get(row["variant"], "")
         if "absent" in row:
-            yield f"| {label} | not run: {row['absent']} | | | | | {theirs} |"
+            yield f"| {label} | not run: weights absent | | | | | {theirs} |"
             continue
         cells = {name: _cell(of["score"], SCORES[name]) for name, of in row["metrics"].items()}
         gain = _cell(row["metrics"]["psnr"]["gain"], 2)
         others = " | ".join(cells[name] for name in ("uqi", "ssim", "ms_ssim"))
         yield f"| {label} | {cells['psnr']} | {gain} | {others} | {theirs} |"
+    yield from (f"\n{label}, not run: {row['absent']}." for label, row in table.items() if "absent" in row)
 
 
 def _cell(score: Mapping[str, Any], digits: int) -> str:
