@@ -33,11 +33,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from restorekit_film.evaluation import by_patient
 
 import restorekit
 from restorekit import nd, read_image, write_text
 
-RESAMPLES, SEED, BATCH = 2000, 0, 32
+BATCH = 32
 Values = NDArray[np.float64]
 
 
@@ -111,15 +112,6 @@ def nearest(films: Films, train: Films) -> Values:
     return found
 
 
-def interval(values: Values, patients: Sequence[str]) -> dict[str, float]:
-    """Return a mean with its 95 % interval by patient."""
-    names, at = np.unique(np.array(patients), return_inverse=True)
-    sums, counts = np.bincount(at, values), np.bincount(at)
-    drawn = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
-    low, high = np.quantile(drawn @ sums / (drawn @ counts), [0.025, 0.975])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
-
-
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a table."""
     with path.open(encoding="utf-8", newline="") as file:
@@ -133,13 +125,16 @@ def scores(films: dict[str, Films], label: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, of in films.items():
         apart = nearest(of, train)
-        seen = (of.chances.argmax(1) == label).astype(np.float64)
+        values = {
+            "nearest": apart,
+            "copies": (apart < np.quantile(real, 0.01)).astype(np.float64),
+            "seen": (of.chances.argmax(1) == label).astype(np.float64),
+        }
+        scored = by_patient(values, of.patients, shares=("copies", "seen"))
         found[name] = {
             "films": len(of.pixels),
             "patients": len(set(of.patients)),
-            "nearest": interval(apart, of.patients),
-            "copies": interval((apart < np.quantile(real, 0.01)).astype(np.float64), of.patients),
-            "seen": interval(seen, of.patients),
+            **{key: {"value": one.mean, "low": one.low, "high": one.high} for key, one in scored.items()},
         }
         if name != "test":
             found[name]["kernel_distance"] = jackknifed(of, test)

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -36,6 +37,14 @@ class Example:
 
     def opened(self) -> Key:
         return Key.read(self.key)
+
+    def corrupt(self, statement: str) -> None:
+        """Change the database as someone may who can write the file."""
+        with sqlite3.connect(self.folder / "choices.db") as connection:
+            for name in ("log_is_not_changed", "log_is_not_deleted"):
+                connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+            connection.execute(statement)
+        connection.close()
 
     def choose(self, rule: Callable[[dict[str, Any]], int], most: int = 10**6) -> None:
         """Let every reader choose by a rule: it gets what the query shows, and returns a value."""

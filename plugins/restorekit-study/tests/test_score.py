@@ -287,14 +287,6 @@ def test_tables_have_p_of_drift_at_the_shares_kappa_of_repeats_and_degrees_of_fr
     assert sum(row["what"].startswith("degrees of freedom") for row in table) == 8
 
 
-def corrupt(path: Path, statement: str) -> None:
-    with sqlite3.connect(path) as connection:
-        for name in ("log_is_not_changed", "log_is_not_deleted"):
-            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
-        connection.execute(statement)
-    connection.close()
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -309,7 +301,7 @@ def corrupt(path: Path, statement: str) -> None:
 def test_changed_database_is_seen(example, run, tmp_path, statement, fond_of):
     one = example()
     one.choose(fond_of())
-    corrupt(one.folder / "choices.db", statement)
+    one.corrupt(statement)
     printed = run("score", one.folder, "-o", tmp_path / "out")
     assert printed.code == 3
     assert "choice" in printed.err or "log entry" in printed.err
@@ -325,8 +317,8 @@ def test_log_that_is_cut_off_is_seen_by_a_receipt_alone(example, run, tmp_path, 
         (receipt,) = connection.execute("SELECT substr(digest, 1, 16) FROM log ORDER BY seq DESC LIMIT 1").fetchone()
     connection.close()
     assert run("score", one.folder, "-o", tmp_path / "before", "--receipt", f"cleo={receipt}").code == 0
-    corrupt(one.folder / "choices.db", f"DELETE FROM choice WHERE query = '{last}'")
-    corrupt(one.folder / "choices.db", "DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
+    one.corrupt(f"DELETE FROM choice WHERE query = '{last}'")
+    one.corrupt("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
     assert run("score", one.folder, "-o", tmp_path / "unseen").code == 0
     printed = run("score", one.folder, "-o", tmp_path / "out", "--receipt", f"cleo={receipt}")
     assert printed.code == 3

@@ -297,6 +297,13 @@ def true_ratios(model, tastes, rng, films):
     return (1 - model.fatigue / 2) * np.mean(shares, 0) + model.fatigue / 2 / len(model.quality)
 
 
+def check_shares(of, held, low, high):
+    """Require of each statistic that so many intervals hold the truth; print the shares."""
+    shares = {name: float(np.mean(inside)) for name, inside in held.items()}
+    print(of, shares)
+    assert all(low <= share <= high for share in shares.values()), (of, shares)
+
+
 def coverage(model, readers, films, common, studies, rng):
     """Return, by statistic, errors of estimates and the share of intervals that hold the truth."""
     methods = len(model.quality)
@@ -339,9 +346,7 @@ def coverage(model, readers, films, common, studies, rng):
 )
 def test_intervals_of_ratios_hold_the_truth_as_often_as_they_state(scenario, studies, low, high):
     errors, held = coverage(*SCENARIOS[scenario], studies, np.random.default_rng(7))
-    print(scenario, {name: float(np.mean(found)) for name, found in held.items()})
-    for name, found in held.items():
-        assert low <= np.mean(found) <= high, (name, np.mean(found))
+    check_shares(scenario, held, low, high)
     for name, found in errors.items():  # bias within what chance allows, at 4 standard errors
         assert abs(np.mean(found)) < 4 * np.std(found) / math.sqrt(studies) + 0.003, (name, np.mean(found))
 
@@ -365,9 +370,7 @@ def test_intervals_of_a_stratum_and_of_patients_of_several_films_hold_the_truth(
             low_high.append(fixed_readers(sample, sample.chosen(2) - sample.chosen(1), share=False).interval)
             for at, (interval, value) in enumerate(zip(low_high, [*truth, truth[2] - truth[1]], strict=True)):
                 held.setdefault((name, at), []).append(interval[0] <= value <= interval[1])
-    print(each, common, {name: float(np.mean(found)) for name, found in held.items()})
-    for name, found in held.items():
-        assert low <= np.mean(found) <= high, (name, np.mean(found))
+    check_shares((each, common), held, low, high)
 
 
 @pytest.mark.parametrize(
@@ -386,9 +389,7 @@ def test_intervals_of_areas_of_these_readers_on_other_films_hold_the_truth(studi
         one, other = found.means["cases"][0].interval, found.differences["cases"][0, 1].interval
         held["mean"].append(one[0] <= true[0] <= one[1])
         held["difference"].append(other[0] <= true[0] - true[1] <= other[1])
-    print({name: float(np.mean(inside)) for name, inside in held.items()})
-    for name, inside in held.items():
-        assert low <= np.mean(inside) <= high, (name, np.mean(inside))
+    check_shares("areas", held, low, high)
 
 
 @pytest.mark.parametrize(

@@ -122,15 +122,6 @@ def test_key_that_is_exchanged_in_study_json_too_is_seen_by_the_published_digest
     assert "--sha256" in printed.err
 
 
-def corrupt(path, statement):
-    """Change a database as someone may who can write the file."""
-    with sqlite3.connect(path) as connection:
-        for name in ("log_is_not_changed", "log_is_not_deleted"):
-            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
-        connection.execute(statement)
-    connection.close()
-
-
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
@@ -153,7 +144,7 @@ def test_tampered_choice_is_named_and_left_out_of_the_page(example, run, tmp_pat
     one = example(task=task, positive="ill", queries=12)
     one.choose(lambda shown: random.Random(shown["film"].name).randint(1, 2))
     assert run("score", one.folder, "-o", tmp_path / "before").code == 0
-    corrupt(one.folder / "choices.db", statement)
+    one.corrupt(statement)
     printed = run("score", one.folder, "-o", tmp_path / "out")
     assert printed.code == 3
     assert named in printed.err
@@ -217,7 +208,7 @@ def test_change_of_a_count_of_changes_is_seen(opened):
     store.choose("anna", query, 1, 2.0, "a")
     store.choose("anna", query, 2, 2.0, "b", change=True)
     assert store.problems() == []
-    corrupt(one.folder / "choices.db", "UPDATE choice SET changes = 0")
+    one.corrupt("UPDATE choice SET changes = 0")
     assert store.problems() == [f"choice of anna for query {query}: differs from the log"]
 
 
