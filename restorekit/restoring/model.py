@@ -353,10 +353,10 @@ class Model(FileModel):
         trained = None if sees_all else self.scale
         warning = "" if trained is None else trained.warning(size)
         if warning and trained is not None and not options["any_scale"] and trained.too_large(size):
-            raise DataError(
-                f"{warning}. Restore it at the scale of training (--scale train; in Python, scale='train'), or at its "
-                "own though it is unreliable (--any-scale; in Python, any_scale=True)"
-            )
+            reduce = "Restore it at the scale of training (--scale train; in Python, scale='train'), or at its own"
+            retrain = "Train on windows of films at their own size (data.window), or restore it"
+            way = reduce if restorer.scale == 1 else retrain
+            raise DataError(f"{warning}. {way} though it is unreliable (--any-scale; in Python, any_scale=True)")
         return image, warning
 
     def _at_trained_scale(self, image: Tensor, restorer: Restorer) -> tuple[Tensor, str]:

@@ -123,3 +123,14 @@ def test_the_scale_of_training_is_refused_for_a_model_that_enlarges(
     model = enlarger(2)
     with pytest.raises(DataError, match="allowed: 'native', for this model makes images 2 times larger"):
         model.restore(np.zeros((64, 64), np.uint8), scale="train")
+
+
+def test_hint_for_an_image_far_larger_than_in_training_is_one_that_an_enlarging_model_takes(
+    enlarger: Callable[..., Model],
+) -> None:
+    model, image = enlarger(2), np.zeros((400, 400), np.uint8)
+    with pytest.raises(DataError) as error:
+        model.restore(image)
+    assert "--scale train" not in str(error.value)
+    assert "--any-scale" in str(error.value)
+    assert model.restore(image, any_scale=True).shape == (800, 800)
