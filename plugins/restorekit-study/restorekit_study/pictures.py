@@ -27,6 +27,10 @@ Box = tuple[float, float, float, float]
 WHITE = 65535
 PROPORTION = 0.01
 """By how much the proportions of columns may differ."""
+COLOUR = 0.1
+"""Difference of channels, of a range of 2, above which a pixel has a colour: compressed gray images have less."""
+COLOURED = 0.001
+"""Share of such pixels above which an image holds colours; a small coloured mark is below, and shown gray."""
 BEYOND = 1.0
 """How far the 1st to the 99th percentile of a column may lie beyond the window, in widths of the window."""
 
@@ -141,18 +145,25 @@ class Display:
 
 
 def gray(path: Path, range: Sequence[float] | None = None) -> NDArray[np.float32]:
-    """Read a file as (H, W) in [-1, 1]; of three channels the mean is taken.
+    """Read a file as (H, W) in [-1, 1]; of three channels that are nearly equal, the mean is taken.
 
     Args:
         path: the file.
         range: the values of black and white of files that do not state them; those of 8 bits keep 0 and 255.
 
     Raises:
-        DataError: if it cannot be read, is no plane image, or holds 16-bit values that may be of fewer bits.
+        DataError: if it cannot be read, is no plane image, holds colours, or has 16-bit values that may be of fewer
+            bits.
     """
     image = _read(path, range)
     if image.ndim != 3:
         raise DataError(f"{path}: has {image.ndim - 1} spatial sizes; readers can be shown plane images alone")
+    coloured = float((np.ptp(image, 0) > COLOUR).mean())
+    if coloured > COLOURED:
+        raise DataError(
+            f"{path}: has colours in {100 * coloured:.0f} % of its pixels; readers can be shown gray images alone; "
+            "leave it out, or convert it where its colours mean nothing"
+        )
     return np.asarray(image.mean(0), np.float32)
 
 

@@ -16,7 +16,7 @@ from restorekit_study import area_planning
 from restorekit_study.design import column_orders, drawn, preference_slots, rating_slots, share_out
 from restorekit_study.files import Key, Study, digest
 from restorekit_study.films import found_films, parse_methods
-from restorekit_study.pictures import Display, packed, unpacked
+from restorekit_study.pictures import Display, gray, packed, unpacked
 
 from restorekit import DataError, load, write_image
 
@@ -217,6 +217,16 @@ def test_crop_that_leaves_nothing_is_refused(films, run, tmp_path):
     printed = run("make", films / "soft", *options)
     assert printed.code != 0
     assert "--crop leaves 0x0 of 24x24" in printed.err
+
+
+def test_film_in_colour_is_refused_and_one_of_equal_channels_is_shown(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (30, 20), dtype=np.uint8)
+    Image.fromarray(np.stack([values] * 3, -1)).save(tmp_path / "gray.png")
+    Image.fromarray(np.stack([values, values, 255 - values], -1)).save(tmp_path / "colour.png")
+    np.testing.assert_allclose(gray(tmp_path / "gray.png"), values / 127.5 - 1, atol=1e-6)
+    with pytest.raises(DataError, match=r"colour\.png"):
+        gray(tmp_path / "colour.png")
 
 
 def test_sizes_that_differ_are_refused_or_reduced_to_the_smallest():
