@@ -1,10 +1,10 @@
-"""Whether readers agree with each other and with themselves, by the libraries that others use."""
+"""Whether readers agree with each other, with themselves, and over a session, by the libraries that others use."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -15,11 +15,24 @@ from scipy import stats
 
 from restorekit_study.preference import LEVEL, TINY, Estimate, jackknife_error, wilson
 
-__all__ = ["Agreement", "Repeats", "agreement", "cohen", "fleiss", "krippendorff_alpha", "repeats"]
+__all__ = [
+    "Agreement",
+    "Repeats",
+    "agreement",
+    "cohen",
+    "column_preference",
+    "drift",
+    "fleiss",
+    "krippendorff_alpha",
+    "repeats",
+]
 
 Floats = NDArray[np.float64]
 Scale = Literal["nominal", "ordinal"]
 GROUPS = 50
+"""Groups of clusters at most of which the jackknife leaves out one at a time."""
+LEAST_EXPECTED = 5
+"""Choices that are expected in a cell of a table, below which chi squared is not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Repeats:
     count: int
     same: Estimate
     """Share of equal choices."""
-    kappa: float | None
+    kappa: Estimate | None
     """Cohen's; None where it is not defined."""
 
 
@@ -109,19 +122,44 @@ def krippendorff_alpha(choices: Floats, scale: Scale) -> float:
     return float(krippendorff.alpha(reliability_data=choices, level_of_measurement=scale))
 
 
-def repeats(first: Floats, again: Floats, scale: Scale) -> Repeats | None:
+def repeats(first: Floats, again: Floats, cluster: NDArray[np.int64], scale: Scale) -> Repeats | None:
     """Return how one reader agrees with themselves; None without repeats.
 
     Args:
         first: (n,) choices when the films were shown first.
         again: (n,) choices when they were shown again.
+        cluster: (n,) the patient of each film.
         scale: as for `agreement`.
     """
     if len(first) == 0:
         return None
     share = float((first == again).mean())
-    kappa = cohen(first, again, scale)
-    return Repeats(len(first), Estimate(share, wilson(share, len(first))), None if math.isnan(kappa) else kappa)
+    kappa = _with_interval(lambda c: cohen(c[0], c[1], scale), np.stack([first, again]), cluster)
+    return Repeats(len(first), Estimate(share, wilson(share, len(first))), kappa)
+
+
+def drift(parts: Sequence[Sequence[int]]) -> float | None:
+    """Return p of equal shares in all parts of a session, by chi squared.
+
+    Args:
+        parts: counts of each kind of choice, by part.
+
+    Returns:
+        None where counts are too small for chi squared, by Cochran's rule, or all choices are of one kind.
+    """
+    counts = np.array(parts)
+    counts = counts[:, counts.sum(0) > 0]
+    if counts.shape[1] < 2:
+        return None
+    expected = stats.contingency.expected_freq(counts)
+    if expected.min() < 1 or (expected < LEAST_EXPECTED).mean() > 0.2:
+        return None
+    return float(stats.chi2_contingency(counts).pvalue)
+
+
+def column_preference(counts: NDArray[np.int64]) -> float | None:
+    """Return p of equal shares of all columns (columns,), by chi squared; None where there are too few choices."""
+    return float(stats.chisquare(counts).pvalue) if counts.sum() >= LEAST_EXPECTED * len(counts) else None
 
 
 def _with_interval(

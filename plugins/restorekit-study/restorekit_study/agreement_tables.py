@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from restorekit_study.agreement import Agreement, Repeats, agreement, repeats
-from restorekit_study.score import FEW, LEAST_EXPECTED, Line, Score, cell, holm, is_shown, p_cell
+from restorekit_study.agreement import Agreement, agreement, column_preference, drift, repeats
+from restorekit_study.score import FEW, Line, Score, cell, holm, is_shown, p_cell
 from restorekit_study.table import Row, clusters, counted, repeated
 
 __all__ = ["agreement_tables", "habit_tables"]
@@ -52,7 +51,7 @@ def agreement_tables(score: Score, rows: Sequence[Row]) -> list[dict[str, Any]]:
             {
                 "title": "Agreement of readers with themselves",
                 "caption": "Films that were shown again, unmarked: the share that was chosen alike, with Wilson's 95 % "
-                f"interval, and Cohen's kappa of {REPEATS} repeats or more.",
+                f"interval, and Cohen's kappa of {REPEATS} repeats or more, by the jackknife over films or patients.",
                 "head": ["Reader", "Repeats", "Chosen alike", "Kappa"],
                 "rows": own,
             }
@@ -109,17 +108,19 @@ def _repeat_lines(score: Score) -> list[list[Any]]:
     lines = []
     for reader in score.readers:
         pairs = repeated(score.rows, reader)
-        values = [
-            [score.methods.index(row.method) if row.rating is None else row.rating for row in part]
-            for part in zip(*pairs, strict=True)
-        ]
-        found: Repeats | None = repeats(np.array(values[0]), np.array(values[1]), score.scale) if pairs else None
-        if found is not None:
-            score.add("repeats", reader, "", "chosen alike", found.same, n=found.count)
-            kappa = "not defined" if found.kappa is None else f"{found.kappa:.3f}"
-            if found.kappa is not None and found.count >= REPEATS:
-                score.lines.append(Line("repeats", reader, "", "", "Cohen's kappa", found.kappa, n=found.count))
-            lines.append([reader, str(found.count), cell(found.same), kappa if found.count >= REPEATS else "too few"])
+        first, again = (
+            [score.methods.index(pair[at].method) if pair[at].rating is None else pair[at].rating for pair in pairs]
+            for at in (0, 1)
+        )
+        found = repeats(np.array(first), np.array(again), clusters([row for row, _ in pairs]), score.scale)
+        if found is None:
+            continue
+        score.add("repeats", reader, "", "chosen alike", found.same, n=found.count)
+        kappa: Any = "too few" if found.count < REPEATS else "not defined"
+        if found.kappa is not None and found.count >= REPEATS:
+            score.add("repeats", reader, "", "Cohen's kappa", found.kappa, n=found.count)
+            kappa = cell(found.kappa)
+        lines.append([reader, str(found.count), cell(found.same), kappa])
     return lines
 
 
@@ -138,7 +139,7 @@ def habit_tables(score: Score) -> Iterator[dict[str, Any]]:
 
 
 def _drift(score: Score, sessions: Mapping[str, Sequence[Sequence[Row]]]) -> dict[str, Any]:
-    found = [_chi_squared([list(_kinds(score, part).values()) for part in parts]) for parts in sessions.values()]
+    found = [drift([list(_kinds(score, part).values()) for part in parts]) for parts in sessions.values()]
     lines: list[list[Any]] = []
     for (reader, parts), p in zip(sessions.items(), holm(found), strict=True):
         if is_shown(p):
@@ -176,12 +177,9 @@ def _columns(score: Score, rows: Sequence[Row]) -> dict[str, Any]:
         for reader in score.readers
         if (own := [row.column for row in rows if row.reader == reader])
     }
-    even = [
-        float(stats.chisquare(counts).pvalue) if counts.sum() >= LEAST_EXPECTED * count else None
-        for counts in seen.values()
-    ]
     lines = []
-    for (reader, counts), p in zip(seen.items(), holm(even), strict=True):
+    found = [column_preference(counts) for counts in seen.values()]
+    for (reader, counts), p in zip(seen.items(), holm(found), strict=True):
         if is_shown(p):
             score.cannot.append(
                 f"{reader} prefers some columns (p = {p_cell(p)[0]}). Orders are balanced, so that no method gains by "
@@ -200,15 +198,3 @@ def _columns(score: Score, rows: Sequence[Row]) -> dict[str, Any]:
         "head": ["Reader", *(f"Column {at + 1}" for at in range(count)), "p, Holm"],
         "rows": lines,
     }
-
-
-def _chi_squared(counts: Sequence[Sequence[int]]) -> float | None:
-    """Return p of equal shares in all rows; None where counts are too small for it, by Cochran's rule."""
-    used = np.array(counts)
-    used = used[:, used.sum(0) > 0]
-    if used.shape[1] < 2:
-        return None
-    expected = stats.contingency.expected_freq(used)
-    if expected.min() < 1 or (expected < LEAST_EXPECTED).mean() > 0.2:
-        return None
-    return float(stats.chi2_contingency(used).pvalue)

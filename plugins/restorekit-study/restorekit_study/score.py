@@ -16,7 +16,6 @@ from restorekit_study.table import Row
 
 __all__ = [
     "FEW",
-    "LEAST_EXPECTED",
     "LEVEL",
     "Line",
     "Score",
@@ -31,8 +30,6 @@ __all__ = [
 ]
 
 LEVEL = 0.05
-LEAST_EXPECTED = 5
-"""Choices that are expected in a cell of a table, below which chi squared is not to be trusted."""
 FEW = "none: too few choices for it"
 
 

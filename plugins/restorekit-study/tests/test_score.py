@@ -280,7 +280,9 @@ def test_tables_have_p_of_drift_at_the_shares_kappa_of_repeats_and_degrees_of_fr
     _, table = page_and_table(one, run, tmp_path)
     drift = [row for row in table if row["table"] == "drift"]
     assert {row["what"] for row in drift if row["p"]} == {"share"}
-    assert [row["n"] for row in table if row["what"] == "Cohen's kappa"] == ["12"] * 3
+    kappa = [row for row in table if row["what"] == "Cohen's kappa"]
+    assert [row["n"] for row in kappa] == ["12"] * 3
+    assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in kappa if row["low"])
     rated = example("rated", task="visible", positive="ill", queries=12)
     choose_parts(rated, rating, {})
     _, table = page_and_table(rated, run, tmp_path)

@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from restorekit_study import area_planning, planning
-from restorekit_study.agreement import agreement, cohen, fleiss, krippendorff_alpha
+from restorekit_study.agreement import (
+    agreement,
+    cohen,
+    column_preference,
+    drift,
+    fleiss,
+    krippendorff_alpha,
+    repeats,
+)
 from restorekit_study.mrmc import analyse, areas, from_areas
 from restorekit_study.preference import Sample, bradley_terry, fixed_readers, random_readers, wilson
 from restorekit_study.simulation import PreferenceModel, RatingModel
@@ -25,14 +33,19 @@ VAN_DYKE = np.array(
     ]
 )
 """Areas of five readers by two methods: Van Dyke's study, as OR-DBM MRMC 2.51 prints them (jackknife, trapezoidal)."""
-VAR, COV1, COV2, COV3 = 0.00080229, 0.00034661, 0.00034407, 0.00023903
-"""What it prints of their covariances."""
+OF_VAN_DYKE = 0.00080229, 0.00034661, 0.00034407, 0.00023903
+"""What it prints of their variance and covariances 1, 2 and 3."""
+FRANKEN = np.array([[0.85345997, 0.86499322, 0.85730439, 0.81524197], [0.84961556, 0.84350972, 0.84011759, 0.81433740]])
+"""Areas of four readers by two methods: Franken's study, as OR-DBM MRMC 2.51 prints them (jackknife, trapezoidal)."""
+OF_FRANKEN = 0.00152578, 0.00079168, 0.00048364, 0.00051251
+"""Of these: covariance 3 is above 2, so their difference counts as 0."""
 
 
-def covariances(methods, readers):
+def covariances(methods, readers, components=OF_VAN_DYKE):
+    var, cov1, cov2, cov3 = components
     matrix = np.empty((methods, readers, methods, readers))
     for i, j, k, m in np.ndindex(matrix.shape):
-        matrix[i, j, k, m] = (VAR if j == m else COV2) if i == k else (COV1 if j == m else COV3)
+        matrix[i, j, k, m] = (var if j == m else cov2) if i == k else (cov1 if j == m else cov3)
     return matrix.reshape(methods * readers, methods * readers)
 
 
@@ -57,6 +70,26 @@ def test_analysis_gives_the_printed_digits_of_the_van_dyke_study():
         assert [one.error, *one.interval] == pytest.approx(numbers, abs=6e-6)  # covariances have 8 digits
     means = [(f"{one.value:.8f}", f"{one.error:.8f}") for one in found.means["readers"]]
     assert means == [("0.89703704", "0.02482994"), ("0.94083736", "0.01615303")]
+
+
+def test_analysis_gives_the_printed_digits_of_the_franken_study():
+    found = from_areas(FRANKEN, covariances(2, 4, OF_FRANKEN))
+    assert [f"{found.squares[name]:.8f}" for name in ("T", "R", "TR")] == ["0.00023565", "0.00068406", "0.00005020"]
+    for test, printed in ((found.both, "4.69"), (found.readers, "4.69"), (found.cases, "0.32101")):
+        assert f"{test.statistic:.{len(printed) - 2}f}" == printed
+    assert [f"{test.p:.4f}" for test in (found.both, found.readers, found.cases)] == ["0.1188", "0.1188", "0.5710"]
+    assert found.both.freedom == pytest.approx((1, 3))
+    printed = {
+        "both": (0.00501, -0.00509, 0.02680),
+        "cases": (0.01916, -0.02670, 0.04840),
+        "readers": (0.00501, -0.00509, 0.02680),
+    }
+    for name, numbers in printed.items():
+        one = found.differences[name][0, 1]
+        assert f"{one.value:.5f}" == "0.01085"
+        assert [one.error, *one.interval] == pytest.approx(numbers, abs=6e-6)
+    means = [(f"{one.value:.8f}", f"{one.error:.8f}") for one in found.means["readers"]]
+    assert means == [("0.84774989", "0.01109801"), ("0.83689507", "0.00777173")]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -456,6 +489,85 @@ def test_intervals_of_agreement_hold_the_truth():
     print({name: float(np.mean(inside)) for name, inside in held.items()})
     for name, inside in held.items():
         assert 0.93 <= np.mean(inside) <= 0.97, (name, np.mean(inside))
+
+
+@pytest.mark.parametrize(
+    ("studies", "low", "high"), [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.97, marks=pytest.mark.full)]
+)
+def test_intervals_of_agreement_between_ratings_hold_the_truth(studies, low, high):
+    rng = np.random.default_rng(11)
+    model = RatingModel((1.2,), reader=0.05)
+    tastes = model.tastes(3, rng)
+
+    def ratings(films):
+        values, _ = model.study(3, films // 2, films // 2, rng, tastes=tastes)
+        return np.digitize(values[0], [-0.6, 0.2, 0.9, 1.7]) + 1.0
+
+    large = ratings(60_000)
+    truth = {"fleiss": fleiss(large), "alpha": krippendorff_alpha(large, "ordinal")}
+    truth["cohen"] = cohen(large[0], large[1], "ordinal")
+    held = {name: [] for name in truth}
+    for _ in range(studies):
+        found = agreement(ratings(100), np.arange(100), "ordinal")
+        for name, one in (("fleiss", found.fleiss), ("alpha", found.alpha), ("cohen", found.pairs[0, 1][1])):
+            held[name].append(one.interval[0] <= truth[name] <= one.interval[1])
+    check_shares("agreement of ratings", held, low, high)
+
+
+@pytest.mark.parametrize("films", [25, 50])
+@pytest.mark.parametrize(
+    ("studies", "low", "high"), [(40, 0.8, 1.0), pytest.param(1000, 0.93, 0.97, marks=pytest.mark.full)]
+)
+def test_intervals_of_repeats_hold_the_truth(studies, low, high, films):
+    rng = np.random.default_rng(12)
+    model = PreferenceModel((0.0, 0.5, 1.0), reader_spread=0.3, film_spread=1.5)
+    tastes = model.tastes(1, rng)
+
+    def twice(films):
+        """Return the choices of one reader who sees each film twice: two with the same effect are one film."""
+        found = model.study(tastes, 2 * films, rng, each=2)
+        values = np.empty(2 * films)
+        values[found.film] = found.sample.method
+        return values[::2], values[1::2]
+
+    first, again = twice(100_000)
+    truth = {"same": (first == again).mean(), "kappa": cohen(first, again, "nominal")}
+    held = {name: [] for name in truth}
+    for _ in range(studies):
+        found = repeats(*twice(films), np.arange(films), "nominal")
+        for name, value in truth.items():
+            low_high = getattr(found, name).interval
+            held[name].append(low_high[0] <= value <= low_high[1])
+    check_shares(("repeats", films), held, low, high)
+
+
+@pytest.mark.parametrize(
+    ("studies", "low", "high"), [(40, 0.0, 0.2), pytest.param(1000, 0.03, 0.07, marks=pytest.mark.full)]
+)
+def test_drift_and_preferred_columns_are_stated_of_steady_readers_as_often_as_the_level_states(studies, low, high):
+    rng = np.random.default_rng(13)
+    p = habits(PreferenceModel((0.0, 0.5, 1.0), 0.3, 1.0), 200, studies, rng)
+    found = {name: float(np.mean(np.array(values, float) < 0.05)) for name, values in p.items()}
+    print(found)
+    assert all(low <= value <= high for value in found.values()), found
+
+
+def test_drift_and_preferred_columns_are_found():
+    rng = np.random.default_rng(14)
+    p = habits(PreferenceModel((0.0, 0.0, 2.0), column_bias=(0.0, 0.0, 0.8), fatigue=1.0), 500, 20, rng)
+    assert np.mean(np.array(p["drift"], float) < 0.05) > 0.8
+    assert np.mean(np.array(p["columns"], float) < 0.05) > 0.8
+
+
+def habits(model, films, studies, rng):
+    """Return p of drift over four parts of a session, and of preferred columns, of one reader in each study."""
+    tastes, p = model.tastes(1, rng), {"drift": [], "columns": []}
+    for _ in range(studies):
+        found = model.study(tastes, films, rng)
+        parts = np.array_split(found.sample.method[np.argsort(found.order)], 4)
+        p["drift"].append(drift([np.bincount(part, minlength=3) for part in parts]))
+        p["columns"].append(column_preference(np.bincount(found.column, minlength=3)))
+    return p
 
 
 # ---------------------------------------------------------------- planner
