@@ -554,7 +554,7 @@ def test_drift_and_preferred_columns_are_stated_of_steady_readers_as_often_as_th
 
 def test_drift_and_preferred_columns_are_found():
     rng = np.random.default_rng(14)
-    p = habits(PreferenceModel((0.0, 0.0, 2.0), column_bias=(0.0, 0.0, 0.8), fatigue=1.0), 500, 20, rng)
+    p = habits(PreferenceModel((0.0, 0.0, 2.0), column_bias=(0.0, 0.0, 1.2), fatigue=1.0), 600, 20, rng)
     assert np.mean(np.array(p["drift"], float) < 0.05) > 0.8
     assert np.mean(np.array(p["columns"], float) < 0.05) > 0.8
 
