@@ -51,8 +51,8 @@ from .core.types import Sample as Sample
 from .core.types import TaskHead as TaskHead
 from .core.types import Translator as Translator
 from .data.degradation import SingleDegradation as SingleDegradation
-from .data.facts import pixels_digest as pixels_digest
 from .data.filedataset import FileDataset as FileDataset
+from .data.image_facts import pixels_digest as pixels_digest
 from .data.images import read_image as read_image
 from .data.rotation import rotate as rotate
 from .data.runimages import images_of as images_of

@@ -23,14 +23,14 @@ HOMES = {
     "safetensors": {"runs/checkpoint.py", "runs/weights.py"},
     "mlflow": {"builtin/trackers.py"},
     "wandb": {"builtin/trackers.py"},
-    "PIL": {"data/facts.py", "io/formats/png.py", "io/formats/raster.py", "io/pictures.py"},
+    "PIL": {"data/image_facts.py", "io/formats/png.py", "io/formats/raster.py", "io/pictures.py"},
     "imagecodecs": {"io/formats/dicom/codecs.py", "io/formats/png.py"},
     "tifffile": {"io/formats/tiff.py"},
     "dicognito": {"restoring/anonymous.py"},
     "pydicom": {"io/formats/dicom/", "restoring/anonymous.py"},  # the latter changes data sets, and reads no file
     "nibabel": {"io/formats/nifti.py"},
     "kornia_rs": {"io/formats/png.py", "io/formats/jpeg.py"},
-    "imagehash": {"data/facts.py"},
+    "imagehash": {"data/image_facts.py"},
     "platformdirs": {"io/files.py"},
     "pyarrow": {"io/manifests.py"},
     "sklearn": {"builtin/"},
@@ -39,7 +39,7 @@ HOMES = {
     "jinja2": {"reports/page.py"},
     "matplotlib": {"reports/figures.py"},
     "tensorboard": {"builtin/"},
-    "onnx": {"testing/moving.py"},
+    "onnx": {"testing/portability.py"},
     "ray": {"restoring/cluster.py"},
 }
 """Where in the package each library may be imported."""

@@ -540,15 +540,15 @@ def compare(
 ) -> None:
     """Compare finished runs on the same test images: scores, intervals, paired tests, pictures."""
     from restorekit.evaluation import compare as stage
-    from restorekit.reports import pages, words
+    from restorekit.reports import comparison_text, pages
 
     found = stage.compare(runs, allow_unequal=allow_unequal)
     if metric is not None:
         stage.check_column(found, metric)
-    screen.comparison(pages.summary(found), found.columns, words.lines(found))
-    for text in words.legend(found):
+    screen.comparison(pages.summary(found), found.columns, comparison_text.lines(found))
+    for text in comparison_text.legend(found):
         screen.note(text)
-    for text in words.notes(found):
+    for text in comparison_text.notes(found):
         screen.warn(text)
     screen.show(f"page: {pages.write_all(found, out, metric).resolve()}")
 

@@ -263,7 +263,7 @@ def _short(name: str) -> str:
 def scores(summary: Mapping[str, Any]) -> None:
     """Print the scores of a split, and their sentences of the report."""
     from restorekit.data.text import percent
-    from restorekit.reports import towards
+    from restorekit.reports import distance_sentences
     from restorekit.reports.findings import score_sentences
 
     share = percent(summary["confidence"])
@@ -276,7 +276,7 @@ def scores(summary: Mapping[str, Any]) -> None:
     if summary.get("positive"):
         title += f"; positive class: {summary['positive']}"
     table(title, ["metric", "images", "value", f"{share} interval by {summary['unit']}"], rows)
-    for sentence in [*score_sentences(summary), *towards.summary(summary)]:
+    for sentence in [*score_sentences(summary), *distance_sentences.summary(summary)]:
         show(sentence)
 
 

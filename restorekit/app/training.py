@@ -289,7 +289,7 @@ def train_classifier(spec: Recipe, plugins: Plugins, folder: Path, resume_with: 
     return classifier
 
 
-def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, resume_with: str) -> None:
+def _trained(made: Run, plugins: Plugins, label: str, *, resume: bool, resume_with: str) -> None:
     """Train a run to its end, from its last checkpoint where it is resumed; print its folder first."""
     from restorekit.runs.checkpoint import run_lock
 
@@ -297,7 +297,7 @@ def _trained(made: Run, plugins: Plugins, called: str, *, resume: bool, resume_w
         if resume:
             _take_over(made)
         made.begin(this_command())
-        screen.note(f"{called}: {made.folder}")
+        screen.note(f"{label}: {made.folder}")
         _train(made, plugins, resume_with)
 
 

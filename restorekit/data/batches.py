@@ -27,7 +27,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.core.tasks import UNLABELLED
 from restorekit.core.types import Batch, Sample
-from restorekit.data.facts import Facts
+from restorekit.data.image_facts import Facts
 from restorekit.data.rotation import rotate
 from restorekit.data.splits import SIDES, Side, SideName, Splits, TruthOf
 from restorekit.io.files import cache_folder

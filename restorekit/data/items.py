@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restorekit.core.errors import DataError
 from restorekit.core.tasks import Target, Task
-from restorekit.data.facts import Facts, remembering
+from restorekit.data.image_facts import Facts, remembering
 from restorekit.data.splits import Side, Splits, TruthOf
 from restorekit.io.depths import decide, survey
 from restorekit.io.images import find_images, read_image, skipped_images

@@ -17,7 +17,7 @@ from restorekit.core.errors import DataError, RestorekitError, either
 from restorekit.core.formats import Depths
 from restorekit.core.tasks import Target, Task
 from restorekit.core.types import Dataset, Domain, Record, Sample
-from restorekit.data.facts import Facts, Memory, facts_of, remembering
+from restorekit.data.image_facts import Facts, Memory, facts_of, remembering
 from restorekit.data.targets import target_cells, target_text
 from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text

@@ -25,6 +25,7 @@ from restorekit.core import nd
 from restorekit.core.errors import DataError
 from restorekit.core.types import Batch, Domain, Metric
 from restorekit.data.targets import target_text
+from restorekit.evaluation.audit_sentences import headline, proven, sentences
 from restorekit.evaluation.evaluate import enlarged, restored
 from restorekit.evaluation.intervals import (
     Indices,
@@ -36,7 +37,6 @@ from restorekit.evaluation.intervals import (
     unit_word,
     units,
 )
-from restorekit.evaluation.survival import headline, proven, sentences
 from restorekit.io.files import read_own_text, write_text
 from restorekit.recipes.model import Recipe
 from restorekit.recipes.seeds import seed_of

@@ -21,7 +21,7 @@ from restorekit.core.errors import DataError
 from restorekit.core.tasks import HAS_MASK, UNLABELLED, Target, Task
 from restorekit.core.types import Batch, Metric, Output
 from restorekit.data.targets import predicted_text, target_cells, target_text, truths
-from restorekit.evaluation import gallery, traces
+from restorekit.evaluation import example_signals, gallery
 from restorekit.evaluation.classification import class_score
 from restorekit.evaluation.distances import distance, distances, quantiles
 from restorekit.evaluation.harm import METRIC, harm
@@ -279,8 +279,8 @@ def pictures(
 
 def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
     """Return a few signals of a split, chosen by the scores of all, and the marks of metrics along them."""
-    name, scores = traces.ranking_metric(run.metrics, seen.rows) or (None, {})
-    why = traces.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
+    name, scores = example_signals.ranking_metric(run.metrics, seen.rows) or (None, {})
+    why = example_signals.chosen(seen.keys, scores.get("restored"), run.metrics[name].better if name else "higher")
     marking = {name: metric for name, metric in run.metrics.items() if (name, "restored") in seen.rows}
     signals: list[dict[str, Any]] = []
     with run.evaluating():
@@ -288,14 +288,14 @@ def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
             moved = batch.to(run.engine.device)
             output = restored(run, moved)
             columns = _columns(run, moved, output)
-            marks = traces.marks(marking, columns, output.prediction, moved)
+            marks = example_signals.marks(marking, columns, output.prediction, moved)
             known = batch.intensity or (None,) * len(batch.key)
             shown, predictions = _as_stored(batch, columns), _prediction_texts(run, moved, output)
             for i, intensity in enumerate(known):
                 images = {column: image[i].float().cpu() for column, image in shown.items()}
                 signals.append(
                     {
-                        **traces.signal(images, intensity, run.images.domains["a"]),
+                        **example_signals.signal(images, intensity, run.images.domains["a"]),
                         "answer": predictions[i],
                         "marks": marks[i],
                     }

@@ -13,7 +13,7 @@ from restorekit.evaluation import gallery
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_strip
 from restorekit.recipes.about import About
-from restorekit.reports import findings, towards
+from restorekit.reports import distance_sentences, findings
 from restorekit.reports.report import image_columns
 from restorekit.runs.runfolder import Json, RunFolder
 
@@ -58,7 +58,7 @@ def _lines(run: RunFolder, scores: Json, about: About, pictures: Sequence[tuple[
     yield from ("", *_grid(["", ""], _facts(recipe, run, scores, about)))
     yield from ("", "## Scores", "", _tested_on(scores), "", *_grid(*_scores(scores)))
     yield from ("", *(f"- {line}" for line in findings.score_sentences(scores)))
-    warnings = [*findings.score_warnings(scores), *towards.warnings(scores)]
+    warnings = [*findings.score_warnings(scores), *distance_sentences.warnings(scores)]
     if warnings:
         yield from ("", "Warnings:", "", *(f"- {line}" for line in warnings))
     yield from ("", "## What goes wrong", "", *(_listed(about.limits)))

@@ -26,7 +26,7 @@ from restorekit.evaluation.class_predictions import (
 from restorekit.evaluation.classification import BINS
 from restorekit.evaluation.compare import CONFIDENCE, LEVEL, Comparison
 from restorekit.io.files import write_text
-from restorekit.reports import plots, words
+from restorekit.reports import comparison_text, plots
 from restorekit.reports.page import render
 from restorekit.runs.runfolder import RunFolder
 
@@ -44,10 +44,10 @@ def write_all(found: Comparison, folder: Path, metric: str | None = None) -> Pat
         folder: where; files of these names are replaced.
         metric: a score that is drawn beside F1; None: the AUROC, or the first column.
     """
-    write_text(folder / "compare.md", words.markdown(found))
-    write_text(folder / "compare.tex", words.latex(found))
-    write_text(folder / "compare.csv", words.scores_csv(found))
-    write_text(folder / "tests.csv", words.tests_csv(found))
+    write_text(folder / "compare.md", comparison_text.markdown(found))
+    write_text(folder / "compare.tex", comparison_text.latex(found))
+    write_text(folder / "compare.csv", comparison_text.scores_csv(found))
+    write_text(folder / "tests.csv", comparison_text.tests_csv(found))
     write_text(folder / "cases.csv", _cases_csv(found, cases(found)))
     return write_page(found, folder / "compare.html", metric)
 
@@ -68,11 +68,11 @@ def _view(found: Comparison, metric: str | None) -> dict[str, Any]:
         "names": [method.label for method in found.methods],
         "seeds": sorted({seed for method in found.methods for seed in method.seeds}),
         "confidence": CONFIDENCE,
-        "ranks": words.RANKS,
+        "ranks": comparison_text.RANKS,
         "heads": [(column, label(column.name)) for column in found.columns],
-        "lines": words.lines(found),
-        "legend": words.legend(found),
-        "notes": words.notes(found),
+        "lines": comparison_text.lines(found),
+        "legend": comparison_text.legend(found),
+        "notes": comparison_text.notes(found),
         "best": _best(found),
         "forests": _forests(found, metric),
         "roc": plots.roc(drawn) if (drawn := curves(found, roc_curve)) else "",

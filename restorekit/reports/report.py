@@ -17,11 +17,11 @@ from restorekit.data.targets import predicted_text, read_target, target_text, tr
 from restorekit.data.text import label, number, value_of
 from restorekit.evaluation import gallery
 from restorekit.io.files import write_text
-from restorekit.reports import conditions, figures, findings, towards
+from restorekit.reports import conditions, distance_sentences, figures, findings
 from restorekit.reports.page import render
 from restorekit.reports.signals import traced
 from restorekit.runs import health as training_health
-from restorekit.runs import signs
+from restorekit.runs import health_measures
 from restorekit.runs.runfolder import FILES, Columns, Json, RunFolder
 
 __all__ = ["image_columns", "report"]
@@ -82,7 +82,11 @@ def _view(folder: Path) -> dict[str, Any]:
         "name": _name(folder, recipe),
         "trained": trained,
         "synthetic": synthetic,
-        "sentences": [*findings.score_sentences(scores), *towards.summary(scores), *(audit.get("headline") or [])],
+        "sentences": [
+            *findings.score_sentences(scores),
+            *distance_sentences.summary(scores),
+            *(audit.get("headline") or []),
+        ],
         "warnings": [
             *(audit.get("proven") or []),
             *_ailing(health["findings"], scores),
@@ -97,7 +101,7 @@ def _view(folder: Path) -> dict[str, Any]:
         **_of_scores(scores, recipe),
         **_of_data(run, recipe, data),
         "audit": audit,
-        "lacking": towards.lacking(scores, recipe) if scores and translates else "",
+        "lacking": distance_sentences.lacking(scores, recipe) if scores and translates else "",
         "again": _iterations(folder, run, scores),
         "paper": _paper(recipe, scores, networks, known, synthetic=synthetic),
         "progress": progress,
@@ -131,7 +135,7 @@ def _of_scores(scores: Json, recipe: Json) -> Json:
         "harm": _harm(scores),
         "task": _task(scores),
         "charts": _score_charts(scores, recipe),
-        "good": towards.good_images(scores),
+        "good": distance_sentences.good_images(scores),
         "exact": any(_is_exact(metric) for metric in _mapping(scores.get("metrics")).values()),
     }
 
@@ -141,7 +145,7 @@ def _score_warnings(scores: Json, splits: Json) -> list[str]:
     if not scores:
         return data_warnings.no_test_split(splits)
     changed = [f"Scored on other images: {scores['changed']}."] if scores.get("changed") else []
-    return [*changed, *findings.score_warnings(scores), *towards.warnings(scores)]
+    return [*changed, *findings.score_warnings(scores), *distance_sentences.warnings(scores)]
 
 
 def _check_warnings(data: Json) -> list[str]:
@@ -216,13 +220,14 @@ def _score_rows(scores: Json) -> dict[str, list[dict[str, Any]]]:
     rows: dict[str, list[dict[str, Any]]] = {"images": [], "domains": [], "classes": []}
     for name, metric in _mapping(scores.get("metrics")).items():
         kind = "classes" if "score" in metric else "domains" if "good" in metric else "images"
-        keys = {"classes": ("score",), "domains": towards.KINDS, "images": tuple(image_columns(scores))}[kind]
+        columns = {"classes": ("score",), "domains": distance_sentences.KINDS, "images": tuple(image_columns(scores))}
+        keys = columns[kind]
         cells = [_cell(metric.get(key), name, metric.get("undefined")) for key in keys]
         last = _mapping(metric.get(keys[0]) or metric.get("restored"))
         row = {"name": label(name), "unit": metric.get("unit", ""), "cells": cells}
         row["better"] = metric.get("better", "higher")
         if kind == "domains":
-            row["moved"] = towards.sentence(name, metric)
+            row["moved"] = distance_sentences.sentence(name, metric)
             for key, cell in zip(keys, cells, strict=True):
                 cell["few"] = _few(metric.get(key), scores.get("good") if key == "good" else scores)
         rows[kind].append(row | {"n": last.get("n"), "id": metric.get("id", "")})
@@ -510,7 +515,7 @@ def _curves(steps: Columns, validation: Columns, scores: Json) -> list[dict[str,
 def _health(run: RunFolder) -> dict[str, Any]:
     """Return the checks of training health, their values over time, and the findings."""
     health, rows = run.json("health.json"), run.series("health.csv")
-    rows = [row for row in rows if row[1] in signs.ABOUT]
+    rows = [row for row in rows if row[1] in health_measures.ABOUT]
     steps = health.get("steps")
     checked = training_health.check_rows(steps if isinstance(steps, int) else 0, rows)
     lasting = {finding["name"] for finding in training_health.lasting(checked.findings, None)}
@@ -518,7 +523,7 @@ def _health(run: RunFolder) -> dict[str, Any]:
     looked_for = [
         {
             "finding": f.name,
-            "about": signs.ABOUT[f.measure],
+            "about": health_measures.ABOUT[f.measure],
             "limit": f"{'above' if f.above else 'below'} {text.short(f.limit)}",
             "value": text.short(checked.latest[f.measure]) if f.measure in checked.latest else "not measured",
             "verdict": "yes, at the last" if f.name in lasting else "yes, over" if f.name in found else "no",
@@ -550,7 +555,7 @@ def _health_chart(rows: list[tuple[int, str, float]], counts_from: Any, found: S
     columns = {"step": np.asarray(steps, dtype=np.float64)}
     for step, name, value in rows:
         columns.setdefault(name, np.full(len(steps), np.nan))[place[step]] = value
-    names = [name for name in signs.ABOUT if name in columns]
+    names = [name for name in health_measures.ABOUT if name in columns]
     mark = counts_from if counts_from is not None and counts_from <= steps[-1] else None
     limits: dict[str, float] = {}
     for finding in training_health.FINDINGS:

@@ -16,7 +16,7 @@ from typing import Any
 from restorekit.core.errors import DataError
 from restorekit.core.events import Event, Noticed, Sampled, Started, Stepped
 from restorekit.io.files import StepTable, write_text
-from restorekit.runs.signs import ABOUT, discriminator, measured
+from restorekit.runs.health_measures import ABOUT, discriminator, measured
 
 __all__ = ["FINDINGS", "Finding", "Health", "check_rows", "counts_from", "lasting", "monitor"]
 

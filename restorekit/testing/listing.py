@@ -18,7 +18,7 @@ from restorekit.discovery import plugins
 from restorekit.discovery.installed import Plugin
 from restorekit.discovery.plugins import Plugins
 from restorekit.parts.registry import Parts
-from restorekit.testing.claims import claimed
+from restorekit.testing.dimensions import claimed
 from restorekit.testing.subject import Subject
 from restorekit.testing.table import Check, checks_of
 

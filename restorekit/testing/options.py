@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from restorekit.core.errors import RecipeError, RestorekitError, unknown
-from restorekit.testing.claims import attempt, claimed, everywhere
+from restorekit.testing.dimensions import attempt, claimed, everywhere
 from restorekit.testing.subject import NotTried, Subject, require
 
 __all__ = ["contract", "options"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restorekit.core.types import Generator
 from restorekit.testing import examples
-from restorekit.testing.forms import allowed, plain
+from restorekit.testing.module_variants import allowed, plain
 from restorekit.testing.subject import Subject, require
 
 __all__ = ["halo", "measured"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from restorekit.core import nd
 from restorekit.core.types import Discriminator, Encoder, Generator, TaskHead
 from restorekit.testing import examples
-from restorekit.testing.forms import LAYERS, Form, allowed, forms, layer
+from restorekit.testing.module_variants import LAYERS, Form, allowed, forms, layer
 from restorekit.testing.subject import Subject, require
 
 __all__ = ["shapes"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from restorekit.core import nd
 from restorekit.core.passes import Loss
 from restorekit.testing import datasets, examples, metrics
-from restorekit.testing.forms import outputs, plain
+from restorekit.testing.module_variants import outputs, plain
 from restorekit.testing.subject import Subject
 
 __all__ = ["dataset", "degradation", "layer", "loss", "metric", "network"]

@@ -12,7 +12,7 @@ from torch.autograd.gradcheck import GradcheckError
 from restorekit.core.errors import PluginError
 from restorekit.core.types import Generator, TaskHead, Translator
 from restorekit.testing import examples
-from restorekit.testing.forms import forms, outputs, plain
+from restorekit.testing.module_variants import forms, outputs, plain
 from restorekit.testing.subject import Subject, max_relative_error, require
 
 __all__ = ["autocast", "gradcheck", "gradients", "groups", "seed", "train_eval"]

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from restorekit.app import screen
 from restorekit.evaluation.compare import Column
-from restorekit.reports.words import Line, Words
+from restorekit.reports.comparison_text import Line, Words
 
 NAMES = ("accuracy", "sensitivity", "specificity", "noise_level")
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from restorekit import DataError, nd, write_image
-from restorekit.data import checks, facts, splits
+from restorekit.data import checks, image_facts, splits
 from restorekit.data.checks import examine
-from restorekit.data.facts import facts_of, remembering
+from restorekit.data.image_facts import facts_of, remembering
 from restorekit.data.items import (
     Item,
     depth_lines,
@@ -280,9 +280,9 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RESTOREKIT_CACHE", str(tmp_path / "cache"))
     path, read = tmp_path / "1.png", []
     write_image(path, film(0).numpy())
-    monkeypatch.setattr(facts, "read_image", lambda file, **how: read.append(file) or read_image(file, **how))
+    monkeypatch.setattr(image_facts, "read_image", lambda file, **how: read.append(file) or read_image(file, **how))
 
-    def look() -> facts.Facts:
+    def look() -> image_facts.Facts:
         with remembering() as memory:
             return memory.read(path)
 

@@ -18,8 +18,8 @@ from restorekit import Batch, DataError, RecipeError
 from restorekit.data.splits import opened
 from restorekit.discovery.plugins import Plugins
 from restorekit.evaluation.audit import audit, changes_of_mind, contrast, relation
+from restorekit.evaluation.audit_sentences import proven, sentences
 from restorekit.evaluation.intervals import ALIKE, exact, resamples, units
-from restorekit.evaluation.survival import proven, sentences
 from restorekit.recipes.audit_classifier import classifier_recipe
 from restorekit.recipes.model import Recipe
 from restorekit.runs.check import check

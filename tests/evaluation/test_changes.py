@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from restorekit.data.text import label, number
 from restorekit.evaluation.changes import classify
-from restorekit.reports import findings, towards
+from restorekit.reports import distance_sentences, findings
 
 VALUES = st.floats(0, 9, allow_nan=False).map(lambda x: round(x, 3))
 WIDTHS = st.floats(0, 3, allow_nan=False).map(lambda x: round(x, 3))
@@ -69,12 +69,12 @@ def test_a_sentence_about_a_metric_agrees_with_the_interval_of_the_gain(metric: 
 
 @given(st.dictionaries(st.sampled_from(["noise_level", "blur_level", "grain", "contrast_level"]), tables(), min_size=1))
 def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, Any]) -> None:
-    sentences = towards.summary({"metrics": metrics})
+    sentences = distance_sentences.summary({"metrics": metrics})
     for name, metric in metrics.items():
-        before, after, aim = (number(metric[kind]["value"], name) for kind in towards.KINDS)
+        before, after, aim = (number(metric[kind]["value"], name) for kind in distance_sentences.KINDS)
         shown = f"{label(name)} ({before} to {after}, good images {aim})"
         (result,) = (sentence for sentence in sentences if shown in sentence)
-        poor, restored, good = (metric[kind]["value"] for kind in towards.KINDS)
+        poor, restored, good = (metric[kind]["value"] for kind in distance_sentences.KINDS)
         gain, distance = side(metric["gain"]), side(metric["distance"])
         if "No significant difference by" in result:
             assert gain in (0, None)
@@ -91,7 +91,7 @@ def test_the_headline_agrees_with_the_table_of_good_images(metrics: dict[str, An
             assert gain == -1
         if gain and _left(metric) and distance != -1:
             assert "farther" in result, "the mean changed significantly, away from the good images"
-        row = towards.sentence(name, metric)
+        row = distance_sentences.sentence(name, metric)
         for word in ("earer to", "arther from", "o significant difference"):
             same = word in row
             assert same is (word in row.replace("ithout a", "ithout no") or (word[0] == "o" and "without a" in result))
@@ -116,9 +116,9 @@ def test_blur_that_rose_away_from_good_images_is_not_called_unchanged() -> None:
     }
     change = classify(metric)
     assert (change.direction, change.place) == ("rose", "farther")
-    (result,) = towards.summary({"metrics": {"blur_level": metric}})
+    (result,) = distance_sentences.summary({"metrics": {"blur_level": metric}})
     assert all(text in result for text in ("farther", "0.520", "1.250", "0.410"))
-    assert towards.warnings({"metrics": {"blur_level": metric}})
+    assert distance_sentences.warnings({"metrics": {"blur_level": metric}})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_images_beyond_every_good_image_are_reported(
     name: str, restored: list[float], side_of_good: str, smooth: bool
 ) -> None:
     poor = 0.05 if side_of_good == "below" else 1.0
-    metric: dict[str, Any] = {kind: {"value": 1.0, "low": 0.5, "high": 1.5} for kind in towards.KINDS}
+    metric: dict[str, Any] = {kind: {"value": 1.0, "low": 0.5, "high": 1.5} for kind in distance_sentences.KINDS}
     metric |= {
         "better": "nearer",
         "gain": None,
@@ -143,7 +143,7 @@ def test_images_beyond_every_good_image_are_reported(
     }
     metric["spread"] = {"poor": [poor] * 5, "restored": restored, "good": [0.02] * 5}
     assert classify(metric).beyond == side_of_good
-    result = " ".join(towards.summary({"metrics": {name: metric}}))
+    result = " ".join(distance_sentences.summary({"metrics": {name: metric}}))
     assert ("every good image" in result) is bool(side_of_good)
     assert ("over-smoothed" in result) is smooth
     metric["spread"]["poor"] = restored

@@ -22,7 +22,7 @@ from restorekit.evaluation.intervals import BIASED, resamples, units
 from restorekit.evaluation.methods import read_run
 from restorekit.evaluation.scoretable import read_scores
 from restorekit.io.tables import tex
-from restorekit.reports import pages, words
+from restorekit.reports import comparison_text, pages
 
 IMAGES = 60
 TRUTH = np.arange(IMAGES) % 3 == 0
@@ -158,7 +158,7 @@ def test_seeds_of_a_recipe_are_one_method(made: Made) -> None:
     assert cell.seeds is not None
     two = compare(runs[:2], draws=10)
     assert two.cells["one", "f1"].seeds is None, "two seeds allow no interval over seeds"
-    assert any("Two seeds of one: too few" in note for note in words.notes(two))
+    assert any("Two seeds of one: too few" in note for note in comparison_text.notes(two))
 
 
 def test_a_variant_is_a_method(made: Made) -> None:
@@ -183,7 +183,7 @@ def test_methods_of_equal_name_are_labelled_by_their_differences(made: Made) -> 
         ("r #1", {"train.steps": "10"}),
         ("r #2", {"train.steps": "20"}),
     ]
-    assert "r #1: train.steps 10." in words.notes(found)
+    assert "r #1: train.steps 10." in comparison_text.notes(found)
 
 
 SPLIT = {"name": "split", "classifier": {"name": "unet"}, "steps": None}
@@ -233,13 +233,13 @@ def test_the_metric_that_names_the_checkpoint_makes_a_method(
 
 def test_the_papers_numbers_stand_beside_ours(made: Made) -> None:
     found = compare([made(recipe={"paper": {"f1": 0.5}, "paper_note": "Other  data."})], draws=10)
-    ours, paper = words.lines(found)
+    ours, paper = comparison_text.lines(found)
     at = [column.name for column in found.columns].index("f1")
     value = found.cells["one", "f1"].value
     assert paper.cells[at].value == "0.500"
     assert paper.cells[at].below == (f"{value - 0.5:+.3f}".replace("-", "\N{MINUS SIGN}"),)
     assert ours.cells[at].value == f"{value:.3f}"
-    assert "Beside the paper: Other data." in words.notes(found)
+    assert "Beside the paper: Other data." in comparison_text.notes(found)
 
 
 def test_means_over_images_are_compared_too(made: Made) -> None:
@@ -260,7 +260,9 @@ def test_a_score_that_rows_do_not_give_is_shown_and_not_tested(made: Made) -> No
     found = compare([made("one", extra=extra), made("two", extra=extra, skill=2)], draws=1000)
     assert found.cells["one", "fid"].patients == (10, 14)
     assert not [t for t in found.tests if t.column == "fid"]
-    assert any(note.startswith("Not tested, for rows do not give the score: fid") for note in words.notes(found))
+    assert any(
+        note.startswith("Not tested, for rows do not give the score: fid") for note in comparison_text.notes(found)
+    )
 
 
 def test_interval_of_another_confidence_is_left_out_with_a_note(made: Made) -> None:
@@ -268,10 +270,11 @@ def test_interval_of_another_confidence_is_left_out_with_a_note(made: Made) -> N
     found = compare([made("one", extra=extra), made("two", extra=extra, confidence=0.6)], draws=20)
     assert [found.cells[name, "fid"].patients for name in ("one", "two")] == [(10, 14), None]
     at = [column.name for column in found.columns].index("fid")
-    assert [line.cells[at].below for line in words.lines(found)] == [("10.000 to 14.000",), ("\N{EN DASH}",)]
+    assert [line.cells[at].below for line in comparison_text.lines(found)] == [("10.000 to 14.000",), ("\N{EN DASH}",)]
     noted(found, "two: its own interval of fid is left out, for it is one of 60 %, those of this table of 95 %.")
     assert not any(
-        "interval of fid that is not defined" in note or note.startswith("one:") for note in words.notes(found)
+        "interval of fid that is not defined" in note or note.startswith("one:")
+        for note in comparison_text.notes(found)
     )
 
 
@@ -286,7 +289,7 @@ def test_a_run_that_hands_images_through_takes_no_score_of_images_from_the_other
     found = compare(runs, draws=10)
     assert found.dropped == {}
     assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
-    shown = [line.cells[-1].value for line in words.lines(found)]
+    shown = [line.cells[-1].value for line in comparison_text.lines(found)]
     assert shown[:2] == ["\N{EN DASH}"] * 2, "also where the run measured the images that it was given"
     assert "\N{EN DASH}" not in shown[2:]
     assert {(t.one, t.other) for t in found.tests if t.column == "psnr"} == {("restores", "both")}
@@ -306,10 +309,12 @@ def test_a_score_that_one_of_several_seeds_has_not_gives_no_range(made: Made) ->
     cell = found.cells["one", "precision"]
     assert (cell.undefined, cell.range, cell.patients, cell.seeds) == (1, None, None, None)
     at = [column.name for column in found.columns].index("precision")
-    (line,) = words.lines(found)
+    (line,) = comparison_text.lines(found)
     assert (line.cells[at].value, line.cells[at].below) == ("not defined", ("for 1 of 3 seeds",))
     noted(found, "Not defined for some seeds, so without mean, range or interval: precision of one (for 1 of 3 seeds).")
-    (row,) = [row for row in csv.DictReader(words.scores_csv(found).splitlines()) if row["score"] == "precision"]
+    (row,) = [
+        row for row in csv.DictReader(comparison_text.scores_csv(found).splitlines()) if row["score"] == "precision"
+    ]
     assert {row[name] for name in ("mean", "least", "largest", "t_low")} == {""}
 
 
@@ -331,10 +336,10 @@ def test_only_scores_that_all_share_have_columns(made: Made) -> None:
     found = compare(runs, draws=10)
     assert [column.name for column in found.columns] == [*TABLE, "ece", "psnr"]
     assert ("mute", "f1") not in found.cells
-    assert [cell.value for cell in words.lines(found)[1].cells] == [*["\N{EN DASH}"] * 8, "1.00 dB"]
+    assert [cell.value for cell in comparison_text.lines(found)[1].cells] == [*["\N{EN DASH}"] * 8, "1.00 dB"]
     silent = compare([runs[1]], draws=10)
     assert [column.name for column in silent.columns] == ["psnr"]
-    assert any("No method has a head" in note for note in words.notes(silent))
+    assert any("No method has a head" in note for note in comparison_text.notes(silent))
 
 
 def test_a_metric_that_a_run_lacks_is_named_with_the_run(made: Made) -> None:
@@ -370,7 +375,7 @@ def test_a_clear_difference_is_bold_and_noise_is_not(made: Made) -> None:
     assert not found.cells["poor", "f1"].best
     assert found.cells["good", "ece"].patients is None
     assert found.cells["good", "ece"].why == BIASED
-    assert any(note.startswith("ECE: ") for note in words.notes(found))
+    assert any(note.startswith("ECE: ") for note in comparison_text.notes(found))
     assert {t.column for t in found.tests} == {*TABLE, "ece"}
     assert len(found.tests) == 3 * 8
     assert all(t.corrected >= t.p for t in found.tests)
@@ -431,7 +436,7 @@ def test_no_number_is_bold_that_rests_on_fewer_runs(made: Made, tmp_path: Path) 
         compare(runs)
     found = compare(runs, allow_unequal=True)
     assert not any(cell.best for cell in found.cells.values())
-    assert any("--allow-unequal" in note for note in words.notes(found))
+    assert any("--allow-unequal" in note for note in comparison_text.notes(found))
     assert {t.corrected < 0.05 for t in found.tests if t.column == "auroc"} == {True}
     page = " ".join(Reader(pages.write_page(found, tmp_path / "x.html").read_text()).words.split())
     assert "No number can be bold, for the methods were trained with unequal numbers of seeds (a 2, b 1)." in page
@@ -747,7 +752,7 @@ def test_a_column_that_is_not_there_is_named(made: Made) -> None:
 
 
 def noted(found: Any, *texts: str) -> None:
-    notes = words.notes(found)
+    notes = comparison_text.notes(found)
     for text in texts:
         assert any(text in note for note in notes), (text, notes)
 
@@ -775,7 +780,7 @@ def test_what_cannot_be_said_is_said(made: Made) -> None:
     noted(leaked, "leaky was trained on patients or images of the test set")
     spans = compare([made("u", data={"unit": "span"}), made("v", skill=3, data={"unit": "span"})], draws=10)
     noted(spans, "but some spans have several", "The test of accuracy that swaps spans is the one that holds")
-    assert not any("patient" in note for note in words.notes(spans))
+    assert not any("patient" in note for note in comparison_text.notes(spans))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -830,7 +835,9 @@ def test_the_page_and_the_tables_hold_it_all(made: Made, tmp_path: Path) -> None
     tex = (tmp_path / "out" / "compare.tex").read_text()
     assert r"a$<$b$>$\&\_\%" in tex
     assert "two\\|2" in (tmp_path / "out" / "compare.md").read_text()
-    widths = {line.count("|") - line.count("\\|") for line in words.markdown(found).splitlines() if line[:1] == "|"}
+    widths = {
+        line.count("|") - line.count("\\|") for line in comparison_text.markdown(found).splitlines() if line[:1] == "|"
+    }
     assert widths == {10}
 
 
@@ -879,8 +886,8 @@ def test_one_patient_has_no_interval(made: Made, tmp_path: Path) -> None:
     found = compare(runs, draws=100)
     assert {cell.patients for cell in found.cells.values()} == {None}
     assert {cell.why for (_, name), cell in found.cells.items() if name != "ece"} == {"one patient"}
-    assert not any("intervals are rough" in note for note in words.notes(found))
-    assert {cell.below for line in words.lines(found) for cell in line.cells} == {
+    assert not any("intervals are rough" in note for note in comparison_text.notes(found))
+    assert {cell.below for line in comparison_text.lines(found) for cell in line.cells} == {
         ("no interval: one patient",),
         (f"no interval: {BIASED}",),
     }
@@ -908,9 +915,9 @@ def test_one_sick_patient_among_others_gives_the_sensitivity_no_interval(made: M
 
 def test_the_table_for_latex_tells_the_doubts(made: Made) -> None:
     found = compare([made("one"), made("two", seed=1)], draws=10, allow_unequal=True)
-    table = words.latex(found)
-    assert len(words.notes(found)) > 2
-    assert all(tex(note) in table for note in words.notes(found))
+    table = comparison_text.latex(found)
+    assert len(comparison_text.notes(found)) > 2
+    assert all(tex(note) in table for note in comparison_text.notes(found))
 
 
 def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Callable[[str], str]) -> None:
@@ -923,7 +930,7 @@ def test_the_table_for_latex_compiles_and_fits_the_page(made: Made, compiled: Ca
         ]
     found = compare([runs[0].parent], draws=50)
     assert len(found.methods) == 3
-    result = compiled(words.latex(found))
+    result = compiled(comparison_text.latex(found))
     assert "Overfull" not in result
     assert "Missing character" not in result
 
@@ -940,7 +947,11 @@ def test_runs_whose_weights_are_ill_are_named(made: Made) -> None:
         return run
 
     def notes_of(*runs: Path) -> list[str]:
-        return [note for note in words.notes(compare(list(runs), draws=20)) if "Training health found problems" in note]
+        return [
+            note
+            for note in comparison_text.notes(compare(list(runs), draws=20))
+            if "Training health found problems" in note
+        ]
 
     ill, over = with_health(made("ill"), (300, 1000), 1000), with_health(made("over"), (300, 500), 1000)
     best, later = with_health(made("best"), (300, 700), 600), with_health(made("later"), (700, 1000), 500)

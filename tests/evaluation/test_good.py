@@ -21,7 +21,7 @@ from restorekit.evaluation.changes import classify
 from restorekit.evaluation.distances import distances
 from restorekit.evaluation.evaluate import evaluate, pictures
 from restorekit.evaluation.intervals import resamples, units
-from restorekit.reports import findings, towards
+from restorekit.reports import distance_sentences, findings
 from restorekit.reports.report import report
 from restorekit.runs.run import Run
 from restorekit.training.train import train
@@ -166,7 +166,9 @@ def test_every_run_of_images_is_measured(saved: Build) -> None:
             assert (entry["value"], entry["n"]) == (pytest.approx(np.mean(values), rel=1e-4), len(values))
     assert [found[name]["unit"] for name in found] == ["of the range", "px", "log2 gamma", "of the range"]
     text = page(run)
-    assert [name for name in measures.LEVELS if towards.sentence(name, found[name]) not in unescape(text)] == []
+    assert [
+        name for name in measures.LEVELS if distance_sentences.sentence(name, found[name]) not in unescape(text)
+    ] == []
     assert "to measure them" not in text
 
 
@@ -320,7 +322,7 @@ def test_a_change_is_classified_by_distance_and_mean(metric: dict[str, Any], exp
     change = classify(metric)
     assert (change.place, change.past) == expected
     for value in (metric["distance"] or {}).values():
-        assert f"{abs(value):.3f}" in towards.sentence("level", metric) or value in (
+        assert f"{abs(value):.3f}" in distance_sentences.sentence("level", metric) or value in (
             metric["distance"]["low"],
             metric["distance"]["high"],
         )
@@ -338,7 +340,7 @@ def test_a_change_is_classified_by_distance_and_mean(metric: dict[str, Any], exp
     ],
 )
 def test_whose_images_the_good_ones_are(good: dict[str, Any], result: str) -> None:
-    assert towards.good_images({"split": "test", "good": good}) == result
+    assert distance_sentences.good_images({"split": "test", "good": good}) == result
 
 
 def test_the_report_lays_them_side_by_side(saved: Build) -> None:
@@ -375,11 +377,11 @@ SAME = measured(0.2, 0.2, 0.2, (0.1, 0.1), (-0.1, 0.1), gain=(-0.1, 0.1))
 def test_the_headline_says_by_what_the_images_moved(
     metrics: dict[str, Any], result: list[tuple[str, ...]], warned: str
 ) -> None:
-    sentences = towards.summary({"metrics": metrics})
+    sentences = distance_sentences.summary({"metrics": metrics})
     assert len(sentences) == len(result)
     for sentence, parts in zip(sentences, result, strict=True):
         assert all(part in sentence for part in parts)
-    (warning,) = towards.warnings({"metrics": metrics}) or [""]
+    (warning,) = distance_sentences.warnings({"metrics": metrics}) or [""]
     assert warned in warning
     assert bool(warning) is bool(warned)
     assert findings.score_warnings({"metrics": metrics}) == []

@@ -18,7 +18,7 @@ from restorekit import measures
 from restorekit.builtin.phantom import phantom
 from restorekit.evaluation.compare import Comparison, compare
 from restorekit.evaluation.distances import distance, grid
-from restorekit.reports import pages, words
+from restorekit.reports import comparison_text, pages
 
 COUNT = 16
 
@@ -88,7 +88,7 @@ def test_a_mean_filter_never_beats_images_as_good_as_the_good_ones(
         assert abs(test.difference) == pytest.approx(wanted, rel=1e-3, abs=1e-6)
     assert found.cells["mean_filter", "noise_level"].beyond == "below"
     assert found.cells["mean_filter", "blur_level"].beyond == "above"
-    text = " ".join(words.notes(found))
+    text = " ".join(comparison_text.notes(found))
     assert text.count("over-smoothed") == 2
     assert "identity is nearer to the good images" in pages.write_page(found, tmp_path / "x.html").read_text()
 

@@ -19,8 +19,8 @@ from restorekit.builtin.losses import Adversarial, hinge, lsgan, vanilla
 from restorekit.reports.report import report
 from restorekit.runs.checkpoint import checkpoints
 from restorekit.runs.health import FINDINGS, Health, counts_from, monitor
+from restorekit.runs.health_measures import change, checkerboard, correlation, discriminator, measured, variation
 from restorekit.runs.run import Run
-from restorekit.runs.signs import change, checkerboard, correlation, discriminator, measured, variation
 from restorekit.training.train import train
 
 pytestmark = pytest.mark.usefixtures("without_figures")

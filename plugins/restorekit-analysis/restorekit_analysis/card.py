@@ -16,7 +16,7 @@ from PIL import Image
 from restorekit import DataError, write_text
 from restorekit_analysis.files import Row
 from restorekit_analysis.measures import MEASURES
-from restorekit_analysis.words import SCALES, Scale, flaws, quality, sentence
+from restorekit_analysis.severity import SCALES, Scale, flaws, quality, sentence
 
 __all__ = ["write_card"]
 

@@ -123,7 +123,7 @@ def _check_options(
 
 def _limits(texts: list[str]) -> dict[str, tuple[float, float]]:
     """Return (good, poor) by measure from "noise=0.02:0.05" or "noise=0.05"."""
-    from restorekit_analysis.words import ASPECTS
+    from restorekit_analysis.severity import ASPECTS
 
     known = sorted(name for measures in ASPECTS.values() for name in measures)
     limits = {}
@@ -164,7 +164,7 @@ def _print_rows(rows: list[Row]) -> None:
     import numpy as np
 
     from restorekit_analysis.measures import MEASURES
-    from restorekit_analysis.words import sentence
+    from restorekit_analysis.severity import sentence
 
     if len(rows) <= LISTED:
         for row in rows:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restorekit import DataError, depths_of, find_images, measures, read_image, write_text
 from restorekit_analysis.measures import MEASURES, measure
-from restorekit_analysis.words import quality
+from restorekit_analysis.severity import quality
 
 __all__ = ["Row", "analyse", "found_images", "write_csv"]
 

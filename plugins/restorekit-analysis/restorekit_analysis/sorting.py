@@ -18,7 +18,7 @@ from torch import Tensor
 from restorekit import DataError, RecipeError, draw_grid, read_manifest, write_text
 from restorekit_analysis.files import Row
 from restorekit_analysis.measures import MEASURES
-from restorekit_analysis.words import ASPECTS, SCALES, quality
+from restorekit_analysis.severity import ASPECTS, SCALES, quality
 
 __all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "write_proposal"]
 

@@ -17,7 +17,7 @@ from restorekit_analysis import files, sorting
 from restorekit_analysis.card import write_card
 from restorekit_analysis.files import Row, analyse, found_images, write_csv
 from restorekit_analysis.measures import MEASURES
-from restorekit_analysis.words import SCALES
+from restorekit_analysis.severity import SCALES
 
 from restorekit import DataError, RecipeError, read_image, write_image
 from restorekit.app.cli import main

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from restorekit_analysis.measures import MEASURES, measure
-from restorekit_analysis.words import SCALES, flaws, quality, sentence
+from restorekit_analysis.severity import SCALES, flaws, quality, sentence
 from scipy.stats import spearmanr
 
 from restorekit import Batch, Domain, measures

@@ -143,7 +143,7 @@ def test_leads_of_the_noise_are_taken_in_turn_from_any_of_them_on(folder: Path) 
 
 def test_two_recorded_noises_in_a_blend_need_different_names(folder: Path) -> None:
     domain = Domain("a", 2, (LENGTH,), spacing=(1 / RATE,))
-    noises = [noise_spec(called="em"), noise_spec(called="bw")]
+    noises = [noise_spec(severity_name="em"), noise_spec(severity_name="bw")]
     blend = load().parts.resolve("degradation", {"name": "blend", "degradations": noises, "least": 2})
     assert set(blend(domain).for_split(folder, "train").draw(rng())) == {"em", "bw"}
 

@@ -225,11 +225,11 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             head = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
-            called = {ours: next((head[one] for one in names if one in head), None) for ours, names in NAMED.items()}
-            if called["path"] is None:
+            columns = {ours: next((head[one] for one in names if one in head), None) for ours, names in NAMED.items()}
+            if columns["path"] is None:
                 raise DataError(f"{table}:1: has no column path, file or name; columns are {', '.join(head) or 'none'}")
             return [
-                (reader.line_num, {ours: (row[name] or "").strip() for ours, name in called.items() if name})
+                (reader.line_num, {ours: (row[name] or "").strip() for ours, name in columns.items() if name})
                 for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -36,10 +36,10 @@ class Recorded(Added):
         snr: tuple[float, float],
         definition: Definition,
         rate: float | None,
-        called: str,
+        severity_name: str,
         beyond: Beyond,
     ) -> None:
-        super().__init__(called, snr, beyond)
+        super().__init__(severity_name, snr, beyond)
         self.beyond = beyond
         self.domain, self.dataset, self.definition, self.rate = domain, dataset, definition, rate
         self.windows: list[Tensor] = []
@@ -110,7 +110,7 @@ def recorded_noise(
     snr: tuple[Decibels, Decibels] = (0.0, 20.0),
     definition: Definition = "power",
     rate: Rate | None = None,
-    called: Annotated[str, Field(min_length=1)] = "recorded_noise",
+    severity_name: Annotated[str, Field(min_length=1)] = "recorded_noise",
     beyond: Beyond = "clip",
 ) -> Degradation:
     """Noise of recordings, such as records em, bw and ma of the MIT-BIH Noise Stress Test Database, added to signals.
@@ -127,11 +127,11 @@ def recorded_noise(
             `nst`: as in that database, from the height of the QRS complexes and the mean amplitude of all the noise of
             the split, so that quiet noise stays quiet (nst(1), WFDB Applications Guide; doi:10.13026/C2HS3T).
         rate: Samples a second, for `nst`; default: as the data state.
-        called: The name of its severities in reports; a `blend` of several noises needs another name for each.
+        severity_name: The name of its severities in reports; a `blend` of several noises needs another name for each.
         beyond: Of values that the noise brings beyond the range: `clip` or `keep` them; a network that is to see more
             than the range, as the format's `beyond: keep` lets it, must be trained on more.
     """
     signals_only(domain, "degradation 'recorded_noise'")
     if definition == "nst":
         check_detector("xqrs", rate_of(domain, rate, "degradation 'recorded_noise'"))
-    return Recorded(domain, dataset, snr, definition, rate, called, beyond)
+    return Recorded(domain, dataset, snr, definition, rate, severity_name, beyond)

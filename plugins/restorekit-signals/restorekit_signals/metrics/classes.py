@@ -54,12 +54,12 @@ class BeatClass(Metric):
         """Return the score of rows (N, 2); NaN where it is not defined."""
         if self.beat is None:
             return math.nan
-        target, called = rows[rows[:, 0] != UNLABELLED].T
-        right = int(((target == self.beat) & (called == self.beat)).sum())
+        target, predicted = rows[rows[:, 0] != UNLABELLED].T
+        right = int(((target == self.beat) & (predicted == self.beat)).sum())
         if self.formula == "sensitivity":
             whole = int((target == self.beat).sum())
         else:
-            whole = int(((called == self.beat) & ~np.isin(target, self.pardoned)).sum())
+            whole = int(((predicted == self.beat) & ~np.isin(target, self.pardoned)).sum())
         return right / whole if whole else math.nan
 
 

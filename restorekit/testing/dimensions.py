@@ -12,10 +12,10 @@ from restorekit.testing import (
     datasets,
     degradations,
     formats,
-    forms,
     loggers,
     losses,
     metrics,
+    module_variants,
     optimizing,
     restorers,
 )
@@ -24,11 +24,11 @@ from restorekit.testing.subject import Subject
 __all__ = ["attempt", "claimed", "everywhere"]
 
 HOW: dict[str, Callable[[Subject], object]] = {
-    "layer": forms.weightless,
-    "encoder": forms.weightless,
-    "generator": forms.weightless,
-    "discriminator": forms.weightless,
-    "head": forms.weightless,
+    "layer": module_variants.weightless,
+    "encoder": module_variants.weightless,
+    "generator": module_variants.weightless,
+    "discriminator": module_variants.weightless,
+    "head": module_variants.weightless,
     "loss": losses.sides,
     "metric": metrics.rows_of,
     "degradation": degradations.made,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restorekit import Batch, Domain, Intensity, Metric
-from restorekit.evaluation import traces
+from restorekit.evaluation import example_signals
 from restorekit.evaluation.evaluate import evaluate, pictures
 from restorekit.reports.figures import envelope
 from restorekit.reports.report import report
@@ -121,13 +121,13 @@ def test_a_signal_has_its_own_unit_and_seconds() -> None:
     values = torch.tensor([[-1.0, 0.0, 0.5], [1.0, -0.5, 0.25]])
     known = Intensity("int16", -3, 5, 2, unit="mV", names=("II", "V1"), spacing=(0.25,))
     plain = Domain("a", 2, (3,), spacing=(0.5,))
-    assert traces.signal({"poor": values}, known, plain) == {
+    assert example_signals.signal({"poor": values}, known, plain) == {
         "values": {"poor": [[-3.0, 1.0, 3.0], [5.0, -1.0, 2.0]]},
         "unit": "mV",
         "names": ["II", "V1"],
         "spacing": 0.25,
     }
-    bare = traces.signal({"poor": values}, None, plain)
+    bare = example_signals.signal({"poor": values}, None, plain)
     assert (bare["values"]["poor"], bare["unit"], bare["spacing"]) == (values.tolist(), "", 0.5)
 
 
@@ -157,12 +157,12 @@ def test_who_chooses_compares_with_the_truth_or_marks() -> None:
 
     metrics: dict[str, Metric] = {"plain": Plain(), "top": Extremes(), "paired": Plain("truth")}
     for left, name in ((metrics, "top"), ({**metrics, "top": Plain()}, "paired")):
-        found = traces.ranking_metric(left, rows)
+        found = example_signals.ranking_metric(left, rows)
         assert found is not None
         assert found[0] == name
-    assert traces.ranking_metric({"plain": Plain()}, rows) is None
+    assert example_signals.ranking_metric({"plain": Plain()}, rows) is None
     lost = {key: np.full((3, 1), np.nan) for key in rows}
-    assert traces.ranking_metric(metrics, lost) is None
+    assert example_signals.ranking_metric(metrics, lost) is None
 
 
 @given(
@@ -172,11 +172,11 @@ def test_who_chooses_compares_with_the_truth_or_marks() -> None:
 )
 def test_the_worst_the_median_and_the_best_are_shown(values: list[float], better: str, random: Random) -> None:
     scores, keys = np.array(values), [f"{i:02d}" for i in range(len(values))]
-    found = traces.chosen(keys, None if np.isnan(scores).all() else scores, better)
-    assert len(found) <= traces.FIXED + 3
+    found = example_signals.chosen(keys, None if np.isnan(scores).all() else scores, better)
+    assert len(found) <= example_signals.FIXED + 3
     fixed = {keys[i] for i, why in found.items() if "fixed" in why}
     mixed = random.sample(keys, len(keys))
-    assert fixed == {mixed[i] for i in traces.chosen(mixed, None)}, "a function of the keys alone"
+    assert fixed == {mixed[i] for i in example_signals.chosen(mixed, None)}, "a function of the keys alone"
     defined = np.sort(scores[~np.isnan(scores)])
     if len(defined):
         worst, best = (defined[0], defined[-1]) if better == "higher" else (defined[-1], defined[0])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from restorekit.core.types import Discriminator, Generator, Nets, TaskHead, Translator
 from restorekit.runs.checkpoint import load_nets, read_checkpoint, write_checkpoint
 from restorekit.testing import examples
-from restorekit.testing.forms import Form, forms, outputs, plain
+from restorekit.testing.module_variants import Form, forms, outputs, plain
 from restorekit.testing.subject import NotTried, Subject, max_relative_error, require
 
 __all__ = ["checkpoint", "compiled", "device", "inductor", "onnx", "state_dict"]
