@@ -17,6 +17,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from restorekit import Batch, DataError, Domain, Metric, RecipeError, conformance_case, nd
+from restorekit_segmentation.files import classes_of, is_seen_natively
 
 __all__ = ["Agreement", "Segmenter", "agreement_of", "mask_agreement"]
 
@@ -56,6 +57,15 @@ class Segmenter:
         return found
 
     @cached_property
+    def native(self) -> bool:
+        """Whether it sees images at their own size.
+
+        Raises:
+            DataError: if it was trained on padded or cut images.
+        """
+        return is_seen_natively(Path(self.folder))
+
+    @cached_property
     def trained_on(self) -> frozenset[tuple[str | None, ...]]:
         """The patients of its training images."""
         table = Path(self.folder) / "splits.csv"
@@ -79,15 +89,13 @@ class Segmenter:
     def masks(self, image: Tensor) -> Tensor:
         """Return the class of each pixel, (B, H, W) int64, of images (B, C, H, W) in [-1, 1].
 
-        Images are seen at the size of the segmenter's training.
+        Images are stretched to the size of the segmenter's training; one trained on windows sees them as they are.
         """
         channels = self.model.channels
         seen = image.float()
         if seen.shape[1] != channels:
-            seen = seen.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-        sized = nd.resize(seen, self.model.size).clamp(-1, 1)
-        found = [torch.from_numpy(self.model.restored(one.numpy()).mask) for one in sized]
-        return nd.resize_classes(torch.stack(found), [*image.shape[2:]])
+            seen = seen.mean(1, keepdim=True)
+        return torch.stack([torch.from_numpy(classes_of(self.model, one, native=self.native)[0]) for one in seen])
 
 
 def agreement_of(one: Tensor, other: Tensor, classes: int) -> Rows:
@@ -219,8 +227,11 @@ def mask_agreement(
         text = f"{WHERE}: {segmenter}: is no run folder; train one, such as recipes/lungs_unet.yaml"
         raise RecipeError(text, option="segmenter")
     try:
-        re.compile(patient)
+        groups = re.compile(patient).groups
     except re.error as error:
         text = f"{WHERE}: patient is no regular expression ({error}); got {patient!r}"
         raise RecipeError(text, option="patient") from error
+    if patient and not groups:  # all patients would be one
+        text = f"{WHERE}: patient needs a group, such as IM-(\\d+), that names of a patient share; got {patient!r}"
+        raise RecipeError(text, option="patient")
     return Agreement(Segmenter(segmenter, patient), against)
