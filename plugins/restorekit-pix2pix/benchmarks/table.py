@@ -57,11 +57,19 @@ def drawn(counts: Counts) -> Counts:
     return scores_of(np.tensordot(times.astype(np.float64), counts, axes=1))
 
 
-def named(values: Counts, draws: Counts, classes: Sequence[str]) -> dict[str, Any]:
-    """Return scores (1 + 3 K,) with their intervals by name, of draws (R, 1 + 3 K)."""
+def entry(value: float, draws: Counts) -> dict[str, float] | None:
+    """Return a score with the ends of its interval, of draws (R,); None if it is not defined."""
+    known = draws[~np.isnan(draws)]
+    if np.isnan(value) or not known.size:
+        return None
     tail = (1 - CONFIDENCE) / 2
-    ends = zip(values, *np.nanquantile(draws, [tail, 1 - tail], axis=0), strict=True)
-    found = [dict(zip(("value", "low", "high"), map(float, of), strict=True)) for of in ends]
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def named(values: Counts, draws: Counts, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the entries of scores (1 + 3 K,) by name, of draws (R, 1 + 3 K)."""
+    found = [entry(value, of) for value, of in zip(values, draws.T, strict=True)]
     each = {
         name: dict(zip(("precision", "recall", "f1"), found[1 + at :: len(classes)], strict=True))
         for at, name in enumerate(classes)
@@ -117,8 +125,10 @@ def _classes(found: Mapping[str, Any], sign: str) -> Iterator[str]:
         yield f"  {of:10} " + "  ".join(f"{score} {shown(value, sign)}" for score, value in scores.items())
 
 
-def shown(of: Mapping[str, float], sign: str = "") -> str:
+def shown(of: Mapping[str, float] | None, sign: str = "") -> str:
     """Return a value with its interval; `sign` is "+" for a difference."""
+    if of is None:
+        return "not defined"
     return f"{of['value']:{sign}.3f} [{of['low']:{sign}.3f}, {of['high']:{sign}.3f}]"
 
 

@@ -101,6 +101,14 @@ def test_run_that_is_not_scored_has_no_row(tmp_path: Path) -> None:
     assert table.measured(tmp_path) is None
 
 
+def test_precision_of_a_class_that_is_never_predicted_is_not_defined(tmp_path: Path) -> None:
+    write_scores(tmp_path, np.array([0, 1, 2, 0]), np.eye(3)[[0, 1, 0, 1]])
+    viral = table.measured(tmp_path)["classes"]["viral"]
+    assert viral["precision"] is None
+    assert viral["recall"]["value"] == 0
+    assert table.shown(viral["precision"]) == "not defined"
+
+
 def test_difference_of_two_runs_is_paired_by_patient_and_none_of_other_films(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     truth = rng.integers(3, size=60)

@@ -155,6 +155,10 @@ def test_the_table_of_films_has_those_asked_for_and_none_of_test_in_train(films:
     assert [split for _, split, _ in rows] == ["train", "train", "test", "test", "test"]
     assert {path for path, split, _ in rows if split == "test"} == {"val/4.png", "test/5.png", "test/6.png"}
     assert "train/3.png" not in {path for path, _, _ in rows}
+    before = (tmp_path / "films.csv").read_bytes()
+    with pytest.raises(SystemExit, match=r"films.csv: lists other films"):  # its runs would be compared with others
+        script().films(films, tmp_path / "films.csv", {"label": "yes"}, 1)
+    assert (tmp_path / "films.csv").read_bytes() == before
     with pytest.raises(SystemExit, match="no such films"):
         script().films(films, tmp_path / "none.csv", {"label": "maybe"}, 2)
 
