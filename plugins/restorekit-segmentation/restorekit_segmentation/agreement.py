@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -196,6 +197,21 @@ def _absolute(path: str) -> str:
     return path if path.startswith(PART) else str(Path(path).expanduser().resolve())
 
 
+def _require_segmenter(folder: Path) -> None:
+    """Require a run with a head whose images were seen as others can be: before a training, not at its first score."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        text = f"{WHERE}: {folder}: is no run folder; train one, such as recipes/lungs_unet.yaml"
+        raise RecipeError(text, option="segmenter")
+    if not (json.loads(path.read_text("utf-8")).get("nets") or {}).get("head"):
+        text = f"{WHERE}: {folder}: has no head, so it predicts no masks; train one, such as recipes/lungs_unet.yaml"
+        raise RecipeError(text, option="segmenter")
+    try:
+        is_seen_natively(folder)
+    except DataError as error:
+        raise RecipeError(f"{WHERE}: {error}", option="segmenter") from error
+
+
 @conformance_case(
     options={"segmenter": "part:identity"},
     exempt=dict.fromkeys(
@@ -223,9 +239,8 @@ def mask_agreement(
     """
     if domain.dims != 2:
         raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; got {domain.dims}")
-    if not segmenter.startswith(PART) and not (Path(segmenter) / "recipe.json").is_file():
-        text = f"{WHERE}: {segmenter}: is no run folder; train one, such as recipes/lungs_unet.yaml"
-        raise RecipeError(text, option="segmenter")
+    if not segmenter.startswith(PART):
+        _require_segmenter(Path(segmenter))
     try:
         groups = re.compile(patient).groups
     except re.error as error:

@@ -220,8 +220,8 @@ def test_run_of_padded_or_cut_images_is_refused(fit: str, films: Path, tmp_path:
     folder = begun(films, tmp_path / "run", fit=fit)
     assert segment(folder, films / "0.png", "-o", tmp_path / "out") == 2
     assert f"data.fit: masks need a run of stretched images, or of windows; got {fit}" in capsys.readouterr().err
-    with pytest.raises(RestorekitError, match=r"data\.fit"):
-        Segmenter(str(folder), "").masks(torch.zeros(1, 1, SIZE, SIZE))
+    with pytest.raises(RestorekitError, match=r"mask_agreement.*data\.fit"):  # before a training
+        mask_agreement(DOMAIN, segmenter=str(folder))
 
 
 def test_agreement_leaves_out_patients_of_the_segmenters_training(run: Path) -> None:
@@ -239,6 +239,28 @@ def test_agreement_leaves_out_patients_of_the_segmenters_training(run: Path) -> 
 def test_pattern_of_patients_without_a_group_is_refused(run: Path) -> None:
     with pytest.raises(RestorekitError, match="patient needs a group"):
         mask_agreement(DOMAIN, segmenter=str(run), patient=r"kermN_\d+")
+
+
+def test_recipe_keeps_the_segmenters_path_from_the_root(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    a, b = ({"name": "phantom", "side": side} for side in "ab")
+    spec = {
+        "name": "one",
+        "data": {"size": [SIZE, SIZE], "a": a, "b": b},
+        "restorer": "identity",
+        "evaluate": {"metrics": ["psnr", {"name": "mask_agreement", "segmenter": run.name}]},
+    }
+    recipe = resolved(spec, "one", load())
+    assert [metric.spec for metric in recipe.evaluate.metrics] == [
+        {"name": "psnr"},
+        {"name": "mask_agreement", "segmenter": str(run)},
+    ]
+
+
+def test_metric_refuses_a_run_without_a_head(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"nets": {"head": null}, "data": {"fit": "stretch"}}', "utf-8")
+    with pytest.raises(RestorekitError, match="has no head"):
+        mask_agreement(DOMAIN, segmenter=str(tmp_path))
 
 
 def test_metric_refuses_what_is_no_run(tmp_path: Path) -> None:
