@@ -249,7 +249,8 @@ def _draw(run: Experiment, split: str, seen: _Measured, summary: Mapping[str, An
     images, keys = pictures(run, split)
     if split == "test":
         at = _gallery(seen, summary["harm"])
-        singles = pictures(run, split, at)[0]
+        rows = _shown(run, split, at)
+        singles = {name: [row[name] for row in rows] for name in rows[0] if name != "key"}
         gallery.write(home / "pictures", singles, [seen.keys[i] for i in at], synthetic=run.images.synthetic)
         if run.images.domains["a"].dims == 1:
             shown = {"split": split, "step": summary["step"], **_traces(run, split, seen)}
@@ -265,16 +266,21 @@ def pictures(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return fixed images of a split, or those at the positions `at`, and what the networks make of them now.
 
-    Without a split, those of validation, or else of training: test images must not guide a choice.
+    Without a split, those of validation, or else of training: test images must not guide a choice. Of images of
+    unequal sizes the middle is shown, as large as the smallest has room for.
     """
     split = split or ("val" if run.images.sizes["val"] else "train")
+    return _stacked(_shown(run, split, gallery.evenly(run.images.sizes[split]) if at is None else at))
+
+
+def _shown(run: Experiment, split: str, at: Sequence[int]) -> list[dict[str, Any]]:
+    """Return a row of pictures for each of the images at these positions of a split; see `_rows`."""
     shown: list[dict[str, Any]] = []
     with run.evaluating():
-        for batch in run.images.scoring(split, gallery.evenly(run.images.sizes[split]) if at is None else at):
+        for batch in run.images.scoring(split, at):
             moved = batch.to(run.engine.device)
-            output = restored(run, moved)
-            shown += _rows(run, moved, output)
-    return _stacked(shown)
+            shown += _rows(run, moved, restored(run, moved))
+    return shown
 
 
 def _traces(run: Experiment, split: str, seen: _Measured) -> dict[str, Any]:
@@ -461,8 +467,15 @@ def _prediction_texts(run: Experiment, batch: Batch, output: Output) -> list[str
 
 
 def _stacked(rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    names = [name for name in rows[0] if name != "key"]
-    return {name: torch.stack([row[name] for row in rows]) for name in names}, tuple(row["key"] for row in rows)
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name != "key"}
+    return {name: torch.stack(_middles(column)) for name, column in columns.items()}, tuple(row["key"] for row in rows)
+
+
+def _middles(images: Sequence[Tensor]) -> list[Tensor]:
+    """Return the middle of each image (C, *S), as large as all have room for."""
+    size = [min(sizes) for sizes in zip(*(image.shape[1:] for image in images), strict=True)]
+    corners = [[(n - most) // 2 for n, most in zip(image.shape[1:], size, strict=True)] for image in images]
+    return [nd.crop(image, corner, size) for image, corner in zip(images, corners, strict=True)]
 
 
 def _scored(run: Experiment, name: str, seen: _Measured, over: Resamples) -> dict[str, Any]:

@@ -40,12 +40,14 @@ def evenly(count: int, most: int = SHOWN) -> list[int]:
     return [round(i * (count - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
-def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, synthetic: bool = False) -> None:
+def write(
+    folder: Path, images: Mapping[str, Sequence[Tensor]], keys: Sequence[str], *, synthetic: bool = False
+) -> None:
     """Write a PNG file each of degraded, restored, the change, and where it is known the truth; last the table of them.
 
     Args:
         folder: where; what stood there of an earlier evaluation counts no more.
-        images: by column, (B, C, *S) in [-1, 1].
+        images: by column, B of (C, *S) in [-1, 1]; their sizes may differ.
         keys: B names.
         synthetic: the images are phantoms. Their files state it, in their names and within; the pictures stay bare, so
             that they can be laid side by side.
@@ -66,11 +68,12 @@ def write(folder: Path, images: Mapping[str, Tensor], keys: Sequence[str], *, sy
     write_text(folder / INDEX, stream.getvalue())
 
 
-def _with_change(images: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _with_change(images: Mapping[str, Sequence[Tensor]]) -> Mapping[str, Sequence[Tensor]]:
     """Return the images and what restoration changed; of signals, whose curves lie one below the other, nothing."""
-    if not {"poor", "restored"} <= set(images) or images["poor"].ndim == 3:
+    if not {"poor", "restored"} <= set(images) or images["poor"][0].ndim == 2:
         return images
-    return {**images, "change": (CHANGE * (images["restored"] - images["poor"])).clamp(-1, 1)}
+    pairs = zip(images["poor"], images["restored"], strict=True)
+    return {**images, "change": [(CHANGE * (after - before)).clamp(-1, 1) for before, after in pairs]}
 
 
 def read(folder: Path) -> dict[str, dict[str, Path]]:

@@ -24,6 +24,9 @@ from restorekit.recipes.variants import numbered
 
 __all__ = ["Checked", "checked"]
 
+OF_RUNS = ("restorer", "metric")
+"""Kinds of parts that may name another run; its path is kept absolute."""
+
 
 class Checked(NamedTuple):
     """The result of checking plain data."""
@@ -61,18 +64,23 @@ def checked(data: dict[str, Any], plugins: Plugins) -> Checked:
             read = plugins.parts.read(kind, spec, at)
             found += [_option_error(one, options, known, data) for one in read.errors if one.place not in reported]
             if read.factory is not None:
-                parts.keep(at, read.spec if kind == "restorer" else spec, read.factory)
-            if recipe is not None and kind == "restorer" and read.factory is not None:
-                recipe = _with_restorer(recipe, at, PartSpec.model_validate(read.spec))
+                parts.keep(at, read.spec if kind in OF_RUNS else spec, read.factory)
+            if recipe is not None and kind in OF_RUNS and read.factory is not None:
+                recipe = _with_part(recipe, at, PartSpec.model_validate(read.spec))
     found += _joint_errors(data, plugins.parts)  # after the parts, which had their plugins imported
     return Checked(recipe, parts, found)
 
 
-def _with_restorer(recipe: AnyRecipe, place: Place, part: PartSpec) -> AnyRecipe:
+def _with_part(recipe: AnyRecipe, place: Place, part: PartSpec) -> AnyRecipe:
     """Return a recipe with the paths of other runs as they are kept, wherever its run folder is loaded from."""
     if place == ("restorer",):
         return recipe.model_copy(update={"restorer": part})
-    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"baseline": part})})
+    if place == ("evaluate", "baseline"):
+        changed: dict[str, Any] = {"baseline": part}
+    else:
+        *_, at = place
+        changed = {"metrics": [part if i == at else one for i, one in enumerate(recipe.evaluate.metrics)]}
+    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update=changed)})
 
 
 def _without_taken_back(data: dict[str, Any]) -> dict[str, Any]:

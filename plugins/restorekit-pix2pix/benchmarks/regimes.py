@@ -6,7 +6,8 @@ It goes on where it was stopped.
 
 PATH holds classes.csv and held_out.csv (see classes.py). Runs are kept in PATH/runs, translated films in
 PATH/translated, the tables in PATH/table.json and PATH/quality.json. A step that is done is not done again; a run that
-was stopped is resumed. Arms whose weights cannot be had print "not run", with their command.
+was stopped is resumed. All arms from scratch take the same steps, and see each class equally often, so that they differ
+in the films alone. Arms whose weights cannot be had print "not run", with their command.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from pathlib import Path
 
 ARMS = ("original_scratch", "augmented_scratch", "augmentation_scratch")
 TRANSFER = ("original_transfer", "augmented_transfer")
+AGAINST = ("original_scratch", "augmentation_scratch", "lite0_original", "lite0_augmentation")
+"""What translation has to beat: repetition, and the usual augmentation."""
 LITE = ("lite0_original", "lite0_augmented", "lite0_augmentation")
+BATCH = 32
+"""Of the recipe."""
 TESTED = 30
 """Translated films that the paper has among its 60 test films of the class."""
 
@@ -54,6 +59,16 @@ def class_sets(arm: str, classes: str) -> list[str]:
     ]
 
 
+def steps_of(table: Path, count: int, epochs: int) -> int:
+    """Return the steps of every arm: so many epochs of the training films of a table and of those translated.
+
+    An epoch is of the films that are there, so in epochs the arm with translated films would train longer.
+    """
+    with table.open(encoding="utf-8", newline="") as file:
+        films = sum(row["split"] == "train" for row in csv.DictReader(file))
+    return max(1, round(epochs * (films + count) / BATCH))
+
+
 def write_as_paper(folder: Path) -> None:
     """Write as_paper.csv: the manifest of the translated films, of which the first 30 are for testing."""
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
@@ -73,7 +88,7 @@ def main() -> None:
     parser.add_argument("--classes", metavar="A,B,C", default="", help="other classes than the recipe's, in order")
     parser.add_argument("--count", type=int, default=1100, help="translated films")
     parser.add_argument("--size", type=int, default=224, help="pixels of the classifiers' films")
-    parser.add_argument("--epochs", type=int, help="of the arms from scratch; default: the recipe's")
+    parser.add_argument("--epochs", type=int, default=60, help="of the films with those translated, for every arm")
     parser.add_argument("--lite0", type=Path, help="file of python -m restorekit_timm.lite 0 FILE")
     given = parser.parse_args()
     root, out = f"data.root={given.path}", given.path / "runs"
@@ -83,14 +98,16 @@ def main() -> None:
         call("augment", run, "--class", given.label, "--count", given.count, "-o", folder)
     write_as_paper(folder)
     shared = ["--set", root, "--set", f"data.size=[{given.size},{given.size}]"]
-    scratch = [*shared, *(["--set", f"train.epochs={given.epochs}"] if given.epochs else [])]
+    steps = steps_of(given.path / "classes.csv", given.count, given.epochs)
+    scratch = [*shared, "--set", "train.epochs=null", "--set", f"train.steps={steps}"]
     arms = [trained(out, "resnet50_regimes", arm, *scratch, *class_sets(arm, given.classes)) for arm in ARMS]
     leaky = [*scratch, *class_sets("as_paper", given.classes), "--allow-leaks"]
     arms.append(trained(out, "resnet50_regimes", "as_paper", *leaky))
     for arm in LITE if given.lite0 else ():
         weights = f"nets.generator.checkpoint={given.lite0.resolve()}"
         arms.append(trained(out, "resnet50_regimes", arm, *shared, *class_sets(arm, given.classes), "--set", weights))
-    script("table.py", *arms, "-o", given.path / "table.json")
+    against = [word for name in AGAINST for word in ("--against", out / f"resnet50_regimes-{name}-seed0")]
+    script("table.py", *arms, *against, "-o", given.path / "table.json")
     other = trained(out, "resnet50_regimes", "held_out", *scratch, *class_sets("held_out", given.classes))
     script("quality.py", given.path, "--class", given.label, "-m", other, "-o", given.path / "quality.json")
     for arm in (*TRANSFER, *(() if given.lite0 else LITE)):

@@ -32,7 +32,8 @@ def augment(
 
     The images are for training alone: the data check refuses them in validation and testing, and a translation in
     training whose source is tested (--allow-leaks continues). Where more are wanted than there are sources, sources are
-    mirrored and turned by up to 5 degrees. What is there already is not made again. Exit code 3 if some sources could
+    mirrored and turned by up to 5 degrees. What is there already is not made again; a folder with images of another
+    class, run or seed is refused. Exit code 3 if some sources could
     not be used; they are named.
     """
     from restorekit_pix2pix.files import translate_all

@@ -6,8 +6,9 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,10 +103,12 @@ def translate_all(
         root: where the run's data are now; None: where they were.
 
     Raises:
-        DataError: if the run does not translate images, or not into this class.
+        DataError: if the run does not translate images, or not into this class; or if the manifest there lists images
+            of another class, run or seed.
     """
     model, side = _opened(run, label, root)
-    weights = _digest(model)
+    known = Row(label=label, run=run.resolve().name, weights=_digest(model), seed=seed)
+    _require_own(out, known)
     order = torch.randperm(len(side), generator=torch.Generator().manual_seed(seed)).tolist()
     rows: list[Row] = []
     number, used, bad = 0, 0, set[int]()
@@ -116,9 +119,7 @@ def translate_all(
             try:
                 name = f"images/{label}_{used + 1:06d}{SUFFIXES[suffix]}"
                 change = _Change.drawn(again, seed, number)
-                row = _translated(
-                    model, side, position, out, Row(name, label, run=str(run), weights=weights, seed=seed), change
-                )
+                row = _translated(model, side, position, out, replace(known, path=name), change)
                 rows.append(row)
                 used += 1
                 yield row
@@ -139,15 +140,35 @@ def _opened(run: Path, label: str, root: Path | None) -> tuple[Any, Any]:
     model = load(run)
     if not model.translates or model.dims != 2:
         raise DataError(f"{run}: translates no images; augment takes a run such as of recipes/pix2pix_covid.yaml")
-    fit = json.loads((run / "recipe.json").read_text("utf-8"))["data"]["fit"]
-    if fit != "stretch":
-        raise DataError(f"{run}: data.fit: augment takes runs of stretched images; got {fit}")
+    data = json.loads((run / "recipe.json").read_text("utf-8"))["data"]
+    if data["fit"] != "stretch":
+        raise DataError(f"{run}: data.fit: augment takes runs of stretched images; got {data['fit']}")
     if not label or "/" in label or "\\" in label:
         raise DataError(f"--class: a class names files, so it is no path and not empty; got {label!r}")
-    known = images_of(run, "b", root=root).domain.classes
+    known = _classes(data["b"]) or images_of(run, "b", root=root).domain.classes
     if known and label not in known:
         raise DataError(f"--class: {run} translates into {', '.join(known)}; got {label!r}")
     return model, images_of(run, "a", root=root)
+
+
+def _classes(side: Mapping[str, Any]) -> Sequence[str]:
+    """Return the class of a side whose table tells the sides apart by class; else nothing."""
+    columns = side.get("columns") or {}
+    by_class = "domain" in side and columns.get("domain") == columns.get("label", "label")
+    return [side["domain"]] if by_class else []
+
+
+def _require_own(out: Path, row: Row) -> None:
+    """Refuse a folder that lists images of another class, run or seed, which would be replaced."""
+    path = out / MANIFEST
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    for name, of in product(("label", "weights", "seed"), listed):
+        mine, theirs = str(getattr(row, name)), of.get(name)
+        if mine != theirs:
+            raise DataError(f"{path}: lists images of another {name}, {theirs}, not {mine}; give another -o")
 
 
 def _digest(model: Any) -> str:
@@ -175,18 +196,13 @@ def _translated(model: Any, side: Any, position: int, out: Path, row: Row, chang
         if bool((image == image[:1]).all()):  # a gray film stays gray
             found = found.mean(0, keepdim=True)
         _write(target, found, derived)
-    return Row(
-        row.path,
-        row.label,
-        record.group or "",
-        "train",
-        f"translated from {record.source or 'recorded images'}",
-        record.key,
-        row.run,
-        row.weights,
-        row.seed,
-        change.mirrored,
-        change.degrees,
+    return replace(
+        row,
+        patient=record.group or "",
+        source=f"translated from {record.source or 'recorded images'}",
+        made_from=record.key,
+        mirrored=change.mirrored,
+        degrees=change.degrees,
     )
 
 

@@ -116,9 +116,19 @@ def test_dicom_and_tiff_say_that_they_are_derived(augment, tmp_path: Path) -> No
     assert torch.equal(read_image(dicom)[0], read_image(tiff)[0])
 
 
-def test_class_that_the_run_does_not_know_is_refused(augment, tmp_path: Path, capsys) -> None:
-    assert augment("--class", "flu", "--count", 1, "-o", tmp_path) == 2
-    assert "covid" in capsys.readouterr().err
+@pytest.mark.parametrize("label", ["flu", "normal"])  # that of its other side, too
+def test_class_that_the_run_does_not_translate_into_is_refused(label: str, augment, tmp_path: Path, capsys) -> None:
+    assert augment("--class", label, "--count", 1, "-o", tmp_path) == 2
+    assert f"translates into covid; got {label!r}" in capsys.readouterr().err
+
+
+def test_folder_with_other_translations_is_refused_and_stays(augment, run: Path, tmp_path: Path, capsys) -> None:
+    assert augment("--class", "covid", "--count", 2, "-o", tmp_path) == 0
+    assert {row["run"] for row in rows_of(tmp_path)} == {run.name}
+    before = (tmp_path / "manifest.csv").read_bytes()
+    assert augment("--class", "covid", "--count", 1, "--seed", 1, "-o", tmp_path) == 2
+    assert "manifest.csv: lists images of another seed, 0, not 1" in capsys.readouterr().err
+    assert (tmp_path / "manifest.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize(

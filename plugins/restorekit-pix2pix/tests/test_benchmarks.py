@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 from sklearn import metrics
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
@@ -25,7 +26,8 @@ def script(name: str) -> ModuleType:
     return module
 
 
-quality, table = script("quality"), script("table")
+quality, table, regimes = script("quality"), script("table"), script("regimes")
+RECIPE = Path(__file__).parents[3] / "recipes" / "resnet50_regimes.yaml"
 
 
 def films(pixels: np.ndarray, patients: list[str]) -> object:
@@ -65,22 +67,29 @@ def test_copy_of_a_training_film_is_found_whatever_its_brightness_and_a_film_is_
     assert quality.nearest(train, train).min() > 20
 
 
-def test_scores_of_classes_are_those_of_scikit_learn(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    classes, truth = ["normal", "bacterial", "viral"], rng.integers(3, size=50)
-    chances = rng.dirichlet(np.ones(3), size=50)
+CLASSES = ["normal", "bacterial", "viral"]
+
+
+def write_scores(run: Path, truth: np.ndarray, chances: np.ndarray) -> None:
+    """Write the scores of a run: two films of each patient."""
     lines = ["key,group,source,class,predicted,p_normal,p_bacterial,p_viral"]
     for at, (true, row) in enumerate(zip(truth, chances, strict=True)):
-        cells = [f"{at:02d}.png", f"p{at // 2}", "", classes[true], classes[row.argmax()], *map(str, row)]
+        cells = [f"{at:02d}.png", f"p{at // 2}", "", CLASSES[true], CLASSES[row.argmax()], *map(str, row)]
         lines.append(",".join(cells))
-    (tmp_path / "scores").mkdir()
-    (tmp_path / "scores" / "test.csv").write_text("\n".join(lines) + "\n")
+    (run / "scores").mkdir(parents=True)
+    (run / "scores" / "test.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_scores_of_classes_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    truth, chances = rng.integers(3, size=50), rng.dirichlet(np.ones(3), size=50)
+    write_scores(tmp_path, truth, chances)
     found = table.measured(tmp_path)
     assert (found["films"], found["patients"]) == (50, 25)
     predicted = chances.argmax(1)
     assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(truth, predicted))
     expected = metrics.precision_recall_fscore_support(truth, predicted)
-    for at, name in enumerate(classes):
+    for at, name in enumerate(CLASSES):
         of = found["classes"][name]
         assert [of[key]["value"] for key in ("precision", "recall", "f1")] == pytest.approx(
             [e[at] for e in expected[:3]]
@@ -90,3 +99,40 @@ def test_scores_of_classes_are_those_of_scikit_learn(tmp_path: Path) -> None:
 
 def test_run_that_is_not_scored_has_no_row(tmp_path: Path) -> None:
     assert table.measured(tmp_path) is None
+
+
+def test_precision_of_a_class_that_is_never_predicted_is_not_defined(tmp_path: Path) -> None:
+    write_scores(tmp_path, np.array([0, 1, 2, 0]), np.eye(3)[[0, 1, 0, 1]])
+    viral = table.measured(tmp_path)["classes"]["viral"]
+    assert viral["precision"] is None
+    assert viral["recall"]["value"] == 0
+    assert table.shown(viral["precision"]) == "not defined"
+
+
+def test_difference_of_two_runs_is_paired_by_patient_and_none_of_other_films(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.integers(3, size=60)
+    wrong = np.eye(3)[(truth + (rng.random(60) < 0.5)) % 3]
+    better = wrong.copy()
+    better[:6] = np.eye(3)[truth[:6]]
+    for name, chances in (("one", better), ("other", wrong)):
+        write_scores(tmp_path / name, truth, chances)
+    write_scores(tmp_path / "fewer", truth[:50], wrong[:50])
+    apart = table.difference(tmp_path / "one", tmp_path / "other")["accuracy"]
+    gain = np.mean(better.argmax(1) == truth) - np.mean(wrong.argmax(1) == truth)
+    assert apart["value"] == pytest.approx(gain)
+    assert 0 <= apart["low"] < apart["high"] < 0.2  # intervals of the two by themselves overlap widely
+    assert table.difference(tmp_path / "one", tmp_path / "fewer") is None
+
+
+def test_arms_take_the_same_steps_and_see_the_classes_equally_often(tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_text("path,split\na.png,train\nb.png,train\nc.png,test\n")
+    assert regimes.steps_of(tmp_path / "classes.csv", 62, 10) == 20
+    recipe = YAML(typ="safe").load(RECIPE.read_text("utf-8"))
+    assert recipe["data"]["batch"] == regimes.BATCH
+    assert recipe["data"]["balance"] == "class"
+    variants = {name: of for name, of in recipe["variants"].items() if name != "as_paper"}
+    assert {name for name, of in variants.items() if "data.balance" in of or "data.batch" in of} == set()
+    assert {of["train.steps"] for name, of in variants.items() if "scratch" not in name and name != "held_out"} == {
+        3000
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from restorekit import Batch, DataError, Domain, Metric, RecipeError, conformance_case, nd
+from restorekit_segmentation.files import classes_of, is_seen_natively
 
 __all__ = ["Agreement", "Segmenter", "agreement_of", "mask_agreement"]
 
@@ -56,6 +58,15 @@ class Segmenter:
         return found
 
     @cached_property
+    def native(self) -> bool:
+        """Whether it sees images at their own size.
+
+        Raises:
+            DataError: if it was trained on padded or cut images.
+        """
+        return is_seen_natively(Path(self.folder))
+
+    @cached_property
     def trained_on(self) -> frozenset[tuple[str | None, ...]]:
         """The patients of its training images."""
         table = Path(self.folder) / "splits.csv"
@@ -79,15 +90,13 @@ class Segmenter:
     def masks(self, image: Tensor) -> Tensor:
         """Return the class of each pixel, (B, H, W) int64, of images (B, C, H, W) in [-1, 1].
 
-        Images are seen at the size of the segmenter's training.
+        Images are stretched to the size of the segmenter's training; one trained on windows sees them as they are.
         """
         channels = self.model.channels
         seen = image.float()
         if seen.shape[1] != channels:
-            seen = seen.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-        sized = nd.resize(seen, self.model.size).clamp(-1, 1)
-        found = [torch.from_numpy(self.model.restored(one.numpy()).mask) for one in sized]
-        return nd.resize_classes(torch.stack(found), [*image.shape[2:]])
+            seen = seen.mean(1, keepdim=True)
+        return torch.stack([torch.from_numpy(classes_of(self.model, one, native=self.native)[0]) for one in seen])
 
 
 def agreement_of(one: Tensor, other: Tensor, classes: int) -> Rows:
@@ -188,6 +197,21 @@ def _absolute(path: str) -> str:
     return path if path.startswith(PART) else str(Path(path).expanduser().resolve())
 
 
+def _require_segmenter(folder: Path) -> None:
+    """Require a run with a head whose images were seen as others can be: before a training, not at its first score."""
+    path = folder / "recipe.json"
+    if not path.is_file():
+        text = f"{WHERE}: {folder}: is no run folder; train one, such as recipes/lungs_unet.yaml"
+        raise RecipeError(text, option="segmenter")
+    if not (json.loads(path.read_text("utf-8")).get("nets") or {}).get("head"):
+        text = f"{WHERE}: {folder}: has no head, so it predicts no masks; train one, such as recipes/lungs_unet.yaml"
+        raise RecipeError(text, option="segmenter")
+    try:
+        is_seen_natively(folder)
+    except DataError as error:
+        raise RecipeError(f"{WHERE}: {error}", option="segmenter") from error
+
+
 @conformance_case(
     options={"segmenter": "part:identity"},
     exempt=dict.fromkeys(
@@ -215,12 +239,14 @@ def mask_agreement(
     """
     if domain.dims != 2:
         raise RecipeError(f"{WHERE}: takes images, with two spatial sizes; got {domain.dims}")
-    if not segmenter.startswith(PART) and not (Path(segmenter) / "recipe.json").is_file():
-        text = f"{WHERE}: {segmenter}: is no run folder; train one, such as recipes/lungs_unet.yaml"
-        raise RecipeError(text, option="segmenter")
+    if not segmenter.startswith(PART):
+        _require_segmenter(Path(segmenter))
     try:
-        re.compile(patient)
+        groups = re.compile(patient).groups
     except re.error as error:
         text = f"{WHERE}: patient is no regular expression ({error}); got {patient!r}"
         raise RecipeError(text, option="patient") from error
+    if patient and not groups:  # all patients would be one
+        text = f"{WHERE}: patient needs a group, such as IM-(\\d+), that names of a patient share; got {patient!r}"
+        raise RecipeError(text, option="patient")
     return Agreement(Segmenter(segmenter, patient), against)

@@ -33,18 +33,22 @@ def segment(
         ),
     ] = None,
     native: Annotated[
-        bool, typer.Option("--native", help="See images at their own size, not at that of the training.")
+        bool,
+        typer.Option("--native", help="See images at their own size, as a run on windows does."),
     ] = False,
 ) -> None:
     """Write the mask of each image, the image with the outline of the mask, and a table of areas.
 
     Masks hold the index of the class of each pixel, and have the size of the image. Areas are in pixels, and in square
     millimetres where a file states its spacing; of a radiograph that is often the spacing at the detector, where things
-    are larger than they are. Exit code 3 if some files could not be used; the others are written all the same.
+    are larger than they are. PNG, JPEG and TIFF state a resolution for print, which the table notes; 72 and 96 dots per
+    inch, which programs write by default, give no square millimetres. Exit code 3 if some files could not be used; the
+    others are written all the same.
     """
-    from restorekit_segmentation.files import found_images, opened, segment_files
+    from restorekit_segmentation.files import found_images, is_seen_natively, opened, segment_files
 
     model = opened(run)
+    native = is_seen_natively(run, native=native)
     found = found_images(images, out)
     rows: list[Row] = []
     for row in segment_files(model, found, out, range=range, native=native):

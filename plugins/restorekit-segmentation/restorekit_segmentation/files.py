@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -15,10 +16,24 @@ from torch import Tensor
 
 from restorekit import DataError, Intensity, find_images, load, nd, read_image, write_image
 
-__all__ = ["Area", "Row", "found_images", "opened", "outlined", "segment_files"]
+__all__ = [
+    "Area",
+    "Row",
+    "classes_of",
+    "found_images",
+    "is_seen_natively",
+    "opened",
+    "outlined",
+    "segment_files",
+]
 
 MOST = 255
 """The highest index of a class that a mask of 8 bits holds."""
+MEASURED = ("DICOM", "NIFTI", "NPY", "NPZ")
+"""Formats whose spacing is of what is shown; that of others is for print."""
+SCREENS = (72, 96)
+"""Dots per inch that programs write where they know none."""
+INCH = 25.4
 COLOURS = ((1.0, -0.3, -1.0), (-1.0, 0.6, 1.0), (0.4, 1.0, -1.0), (1.0, -1.0, 0.8), (-0.6, -1.0, 1.0), (1.0, 1.0, 0.0))
 """RGB in [-1, 1] of the classes behind the background, again from the first where there are more."""
 
@@ -34,7 +49,7 @@ class Area:
     @property
     def text(self) -> str:
         """The area as text, in both units where they are known."""
-        return f"{self.pixels} px" + ("" if self.mm2 is None else f" ({self.mm2:.1f} mm2)")
+        return f"{self.pixels} px" + ("" if self.mm2 is None else f" ({self.mm2:.4g} mm2)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,38 @@ def opened(run: Path) -> Any:
     if len(model.outputs) > MOST:
         raise DataError(f"{run}: predicts {len(model.outputs)} classes; a mask holds {MOST} at most")
     return model
+
+
+def is_seen_natively(run: Path, *, native: bool = False) -> bool:
+    """Return whether a run sees images at their own size: as asked, or as one that was trained on windows of them.
+
+    Args:
+        run: a run folder, or a checkpoint below it.
+        native: whether that is asked.
+
+    Raises:
+        DataError: if its training images were padded or cut, which images of other sizes are not, and it is not asked.
+    """
+    folder = next(one for one in (run, *run.resolve().parents) if (one / "recipe.json").is_file())
+    data = json.loads((folder / "recipe.json").read_text("utf-8"))["data"]
+    seen = native or bool(data["window"]) or bool(data["windows"])
+    if not seen and data["fit"] != "stretch":
+        raise DataError(f"{run}: data.fit: masks need a run of stretched images, or of windows; got {data['fit']}")
+    return seen
+
+
+def classes_of(model: Any, image: Tensor, *, native: bool) -> tuple[NDArray[np.int64], str]:
+    """Return the class of each pixel (H, W) of an image (C, H, W) in [-1, 1], and a note on it.
+
+    Args:
+        model: what `opened` returned.
+        image: of one channel, or of as many as the run has.
+        native: see it at its own size; else stretched to that of the training.
+    """
+    size = [*image.shape[1:]]
+    seen = image if native else nd.resize(image[None], model.size)[0].clamp(-1, 1)
+    made = model.restored(seen.numpy())
+    return nd.resize_classes(torch.from_numpy(made.mask), size).numpy(), made.note
 
 
 def found_images(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -109,30 +156,29 @@ def segment_files(
 
 def _segmented(model: Any, path: Path, name: Path, out: Path, range: Sequence[float] | None, *, native: bool) -> Row:
     image, intensity = read_image(path, range=range, dims=2)
-    classes, note = _classes(model, image, native=native)
+    classes, note = classes_of(model, image, native=native)
+    default, print_note = _print_note(intensity)
     mask, overlay = out / "masks" / name, out / "overlays" / name
     plain = Intensity("uint8", 0, MOST, 1, "PNG", spacing=intensity.spacing)
     write_image(mask, classes[None].astype(np.float32) * (2 / MOST) - 1, plain)
     write_image(overlay, outlined(image.numpy(), classes))
-    square = None if intensity.spacing is None else prod(intensity.spacing)
+    square = None if intensity.spacing is None or default else prod(intensity.spacing)
     areas = {
         called: Area(count, None if square is None else count * square)
         for at, called in enumerate(model.outputs)
         if at and (count := int((classes == at).sum())) >= 0
     }
-    return Row(path, mask, overlay, areas, "; ".join(filter(None, [intensity.note, note])))
+    return Row(path, mask, overlay, areas, "; ".join(filter(None, [intensity.note, note, print_note])))
 
 
-def _classes(model: Any, image: Tensor, *, native: bool) -> tuple[NDArray[np.int64], str]:
-    """Return the class of each pixel of an image (C, H, W), and a note on it."""
-    size = [*image.shape[1:]]
-    gray = image.shape[0] == 3 and bool((image == image[:1]).all())
-    seen = image[:1] if gray and model.channels == 1 else image
-    if not native:
-        seen = nd.resize(seen[None], model.size)[0].clamp(-1, 1)
-    made = model.restored(seen.numpy())
-    found = nd.resize_classes(torch.from_numpy(made.mask), size).numpy()
-    return found, made.note
+def _print_note(intensity: Intensity) -> tuple[bool, str]:
+    """Return whether a spacing is a default of screens and no size, and a note where it stands for print."""
+    if intensity.spacing is None or intensity.format in MEASURED:
+        return False, ""
+    dots = [INCH / step for step in intensity.spacing]
+    if any(all(abs(n - default) < 1 for n in dots) for default in SCREENS):
+        return True, f"no area in mm2: {dots[0]:.0f} dots per inch are a default of screens, not a spacing"
+    return False, "mm2 by the resolution for print, which may be no spacing"
 
 
 def outlined(image: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as library
 import torch
-from restorekit_segmentation.agreement import agreement_of, mask_agreement
+from PIL import Image
+from restorekit_segmentation.agreement import Segmenter, agreement_of, mask_agreement
 from restorekit_segmentation.files import outlined
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from restorekit import UNLABELLED, Batch, Domain, Intensity, RestorekitError, Task, read_image, write_image
+from restorekit import load as load_model
 from restorekit.app.cli import main
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
@@ -124,9 +126,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that began, and learnt nothing yet."""
+def begun(films: Path, folder: Path, **data: Any) -> Path:
+    """Make a run that began, and learnt nothing yet."""
     side = {
         "name": "manifest",
         "file": "manifest.csv",
@@ -136,29 +137,44 @@ def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     spec = {
         "name": "masks",
-        "data": {"root": str(films), "size": [SIZE, SIZE], "batch": 2, "a": side, "b": side},
+        "data": {"root": str(films), "size": [SIZE, SIZE], "batch": 2, "a": side, "b": side, **data},
         "nets": {"generator": NETWORK, "head": {"name": "smp"}, "one_way": True},
         "losses": [{"name": "task", "passes": ["ab"]}],
         "train": {"steps": 1},
         "evaluate": {"metrics": ["dice"]},
     }
-    made = build(resolved(spec, "masks", load()), load(), tmp_path_factory.mktemp("run") / "run")
+    made = build(resolved(spec, "masks", load()), load(), folder)
     made.begin("test")
     made.save()
     made.images.write(made.folder)
     return made.folder
 
 
+@pytest.fixture(scope="module")
+def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(films, tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture
+def segment(monkeypatch: pytest.MonkeyPatch):
+    """Return a function that calls the command and returns its exit code."""
+
+    def call(*words: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["restorekit", "segment", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return int(stopped.value.code or 0)
+
+    return call
+
+
 @pytest.mark.usefixtures("capsys")
 def test_command_writes_masks_overlays_and_areas_and_goes_on_after_a_bad_file(
-    run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, films: Path, tmp_path: Path, segment
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     images = [tmp_path / "bad.png", films / "0.png"]
-    monkeypatch.setattr(sys, "argv", ["restorekit", "segment", *map(str, [run, *images]), "-o", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 3
+    assert segment(run, *images, "-o", tmp_path / "out") == 3
     with (tmp_path / "out" / "areas.csv").open(encoding="utf-8") as file:
         bad, good = csv.DictReader(file)
     assert "bad.png" in bad["error"]
@@ -168,6 +184,44 @@ def test_command_writes_masks_overlays_and_areas_and_goes_on_after_a_bad_file(
     assert int(good["lung_px"]) == (stored == 1).sum()
     assert float(good["lung_mm2"]) == pytest.approx((stored == 1).sum() * 0.5 * 0.25, rel=1e-2)
     assert read_image(good["overlay"])[0].shape == (3, 48, 40)
+    assert "print" in good["note"]
+
+
+@pytest.mark.usefixtures("capsys")
+@pytest.mark.parametrize(("dots", "area"), [(72, False), (96, False), (254, True)])
+def test_resolution_that_programs_write_by_default_gives_no_area(
+    dots: int, area: bool, run: Path, films: Path, tmp_path: Path, segment
+) -> None:
+    with Image.open(films / "0.png") as film:
+        film.save(tmp_path / "film.jpg", dpi=(dots, dots))
+    assert segment(run, tmp_path / "film.jpg", "-o", tmp_path / "out") == 0
+    with (tmp_path / "out" / "areas.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["lung_mm2"] != "") is area
+    assert ("print" if area else f"{dots} dots per inch") in row["note"]
+    if area:
+        assert float(row["lung_mm2"]) == pytest.approx(int(row["lung_px"]) * 0.01, rel=1e-3)
+
+
+@pytest.mark.usefixtures("capsys")
+def test_run_on_windows_sees_images_at_their_own_size(films: Path, tmp_path: Path, segment) -> None:
+    windows = begun(films, tmp_path / "run", window=[SIZE, SIZE])
+    for at, words in enumerate([[], ["--native"]]):
+        assert segment(windows, films / "0.png", "-o", tmp_path / f"{at}", *words) == 0
+    masks = [(tmp_path / f"{at}" / "masks" / "0.png.png").read_bytes() for at in range(2)]
+    assert masks[0] == masks[1]
+    image = read_image(films / "0.png")[0]
+    own = torch.from_numpy(load_model(windows).restored(image.numpy()).mask)
+    assert torch.equal(Segmenter(str(windows), "").masks(image[None])[0], own)
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_run_of_padded_or_cut_images_is_refused(fit: str, films: Path, tmp_path: Path, segment, capsys) -> None:
+    folder = begun(films, tmp_path / "run", fit=fit)
+    assert segment(folder, films / "0.png", "-o", tmp_path / "out") == 2
+    assert f"data.fit: masks need a run of stretched images, or of windows; got {fit}" in capsys.readouterr().err
+    with pytest.raises(RestorekitError, match=r"mask_agreement.*data\.fit"):  # before a training
+        mask_agreement(DOMAIN, segmenter=str(folder))
 
 
 def test_agreement_leaves_out_patients_of_the_segmenters_training(run: Path) -> None:
@@ -180,6 +234,33 @@ def test_agreement_leaves_out_patients_of_the_segmenters_training(run: Path) -> 
     assert metric.parts()["left_out"].reduce(rows) == pytest.approx(1 / 3)
     seen = rows[1:, 0]
     assert ((seen == 1) | np.isnan(seen)).all()  # an image agrees with itself; an empty mask with nothing
+
+
+def test_pattern_of_patients_without_a_group_is_refused(run: Path) -> None:
+    with pytest.raises(RestorekitError, match="patient needs a group"):
+        mask_agreement(DOMAIN, segmenter=str(run), patient=r"kermN_\d+")
+
+
+def test_recipe_keeps_the_segmenters_path_from_the_root(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    a, b = ({"name": "phantom", "side": side} for side in "ab")
+    spec = {
+        "name": "one",
+        "data": {"size": [SIZE, SIZE], "a": a, "b": b},
+        "restorer": "identity",
+        "evaluate": {"metrics": ["psnr", {"name": "mask_agreement", "segmenter": run.name}]},
+    }
+    recipe = resolved(spec, "one", load())
+    assert [metric.spec for metric in recipe.evaluate.metrics] == [
+        {"name": "psnr"},
+        {"name": "mask_agreement", "segmenter": str(run)},
+    ]
+
+
+def test_metric_refuses_a_run_without_a_head(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"nets": {"head": null}, "data": {"fit": "stretch"}}', "utf-8")
+    with pytest.raises(RestorekitError, match="has no head"):
+        mask_agreement(DOMAIN, segmenter=str(tmp_path))
 
 
 def test_metric_refuses_what_is_no_run(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
     python plugins/restorekit-superres/benchmarks/score_lines.py FILMS -m RUN [-m RUN ...] -o OUT.json [--scale 4]
 
-FILMS/manifest.csv has the columns path, split and patient; the films of its split test are scored. Each is made smaller
-by antialiased cubic interpolation, as in recipes/sr.yaml, and enlarged by cubic interpolation and by each run:
+FILMS/manifest.csv has the columns path, split and, where known, patient; films of the split test are scored, each made
+smaller by antialiased cubic interpolation, as in recipes/sr.yaml, and enlarged by cubic interpolation and by each run:
 
 - `kept_5`, `kept_15`: lines one pixel wide, 5 and 15 gray levels of 255 above the film, are inserted before the film is
   made smaller; how much of their contrast the enlarged film has. Where the lines are follows from the file.
@@ -103,7 +103,7 @@ def main() -> None:
         seed = int.from_bytes(hashlib.sha256(row["path"].encode()).digest()[:4], "big")
         for name, model in models.items():
             rows[name].append(scored(model, good, asked.scale, seed))
-    patients = [row["patient"] or row["path"] for row in known]
+    patients = [row.get("patient") or row["path"] for row in known]
     made: dict[str, Any] = {"films": len(known), "patients": len(set(patients)), "scores": summary(rows, patients)}
     write_text(asked.out, json.dumps(made, indent=1))
     for name, scores in made["scores"].items():

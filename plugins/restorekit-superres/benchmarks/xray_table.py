@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -122,10 +123,14 @@ def films(folder: Path, table: Path, where: Mapping[str, str], count: int) -> No
     test = [row for row in known if row["split"] in ("val", "test")]
     if not train or not test:
         raise SystemExit(f"error: {folder / 'manifest.csv'}: has no such films in train, or none in val and test")
-    lines = ["path,split,patient"]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["path", "split", "patient"])
     for split, of in (("train", train), ("test", test)):
-        lines += [f"{row['path']},{split},{row.get('patient') or ''}" for row in of]
-    write_text(table, "\n".join(lines) + "\n")
+        lines.writerows([row["path"], split, row.get("patient") or ""] for row in of)
+    if table.is_file() and table.read_text("utf-8") != text.getvalue():
+        raise SystemExit(f"error: {table}: lists other films than this call asks for; give another -o")
+    write_text(table, text.getvalue())
 
 
 def _hash(text: str) -> str:

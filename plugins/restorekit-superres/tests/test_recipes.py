@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from restorekit import Stepped, read_image, write_image
+from restorekit import Sampled, Stepped, read_image, write_image
 from restorekit.discovery import plugins
 from restorekit.evaluation.evaluate import evaluate
 from restorekit.recipes import recipe
@@ -107,6 +108,37 @@ def test_ours_learns_more_than_cubic_interpolation_and_restores_a_larger_file(fi
     assert read_image(Path(row.written))[0].shape == (1, 80, 48)
 
 
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good films of unequal sizes, none a multiple of 4, of seven patients, and a table of them."""
+    folder, rng = tmp_path_factory.mktemp("unequal"), torch.Generator().manual_seed(0)
+    lines = ["path,split,patient"]
+    for at, split in enumerate(("train", "train", "train", "val", "val", "test", "test")):
+        coarse = torch.rand(1, 1, 6, 6, generator=rng) * 1.6 - 0.8
+        write_image(folder / f"{at}.png", torch.nn.functional.interpolate(coarse, (49 + 5 * at, 71 - 5 * at))[0])
+        lines.append(f"{at}.png,{split},p{at}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_films_of_unequal_sizes_are_learnt_scored_and_shown(unequal: Path, tmp_path: Path) -> None:
+    known = plugins.load()
+    sets = [f"data.root={unequal}", "data.window=[8, 8]", "data.size=[8, 8]", "data.batch=2", "evaluate.resamples=20"]
+    sets += ["nets.generator.blocks=1", "nets.generator.width=4", "train.steps=2", "train.schedule.warmup=0"]
+    sets += ["evaluate.metrics=[psnr]"]
+    run = build.build(recipe.load(ROOT / "recipes" / "sr.yaml", known, sets=sets), known, tmp_path / "run")
+    run.begin("test")
+    (sampled,) = (event for event in train(run) if isinstance(event, Sampled))
+    assert {tuple(image.shape) for image in sampled.images.values()} == {(2, 1, 64, 48)}  # 64 x 56 and 68 x 48
+    assert evaluate(run)["metrics"]["psnr"]["restored"]["n"] == 2
+    with (run.folder / "scores" / "pictures" / "pictures.csv").open(encoding="utf-8") as stream:
+        names = {row["key"]: row["restored"] for row in csv.DictReader(stream)}
+    shapes = {key: read_image(run.folder / "scores" / "pictures" / name)[0].shape[1:] for key, name in names.items()}
+    ratios = {key: height / width for key, (height, width) in shapes.items()}
+    assert ratios["5.png"] == pytest.approx(72 / 44)  # each whole: 74 x 46 and 79 x 41, cut to a multiple of 4
+    assert ratios["6.png"] == pytest.approx(76 / 40)
+
+
 def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("xray_table", SCRIPT)
     assert spec is not None
@@ -123,6 +155,10 @@ def test_the_table_of_films_has_those_asked_for_and_none_of_test_in_train(films:
     assert [split for _, split, _ in rows] == ["train", "train", "test", "test", "test"]
     assert {path for path, split, _ in rows if split == "test"} == {"val/4.png", "test/5.png", "test/6.png"}
     assert "train/3.png" not in {path for path, _, _ in rows}
+    before = (tmp_path / "films.csv").read_bytes()
+    with pytest.raises(SystemExit, match=r"films.csv: lists other films"):  # its runs would be compared with others
+        script().films(films, tmp_path / "films.csv", {"label": "yes"}, 1)
+    assert (tmp_path / "films.csv").read_bytes() == before
     with pytest.raises(SystemExit, match="no such films"):
         script().films(films, tmp_path / "none.csv", {"label": "maybe"}, 2)
 
