@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,7 +307,33 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
     assert len(pictures) == 4
     for name in pictures:
         with Image.open(page.parent / name) as strip:
-            assert strip.width == 4 * 320  # degraded, restored, good, change
+            assert strip.width == 4 * 320
+    assert "left to right: degraded, restored, the good image and the change" in text
+
+
+def test_a_card_counts_one_image_names_units_and_what_a_classifier_does_and_hides_where_images_lie(
+    fitted: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = fitted(restorer={"name": "identity"})
+    evaluate(run)
+    environment, scores = run.folder / "environment.json", run.folder / "scores" / "test.json"
+    sets = ["data.root=/home/a b/films", "x={file: /srv/y.csv, n: 1/2}", "nets.weights=C:\\jane\\w.safetensors"]
+    words = ["restorekit", "run", "r.yaml", *(word for one in sets for word in ("--set", one)), "--out", "runs/b"]
+    environment.write_text(json.dumps({"command": shlex.join(words)}))
+    page = card(run.folder, tmp_path / "card").read_text("utf-8")
+    assert "4 held-out test images of 4 subjects; intervals are 95 %, by a bootstrap over subjects" in page
+    assert "no patient images" in page
+    assert "| task | restoration |" in page
+    assert not any(place in page for place in ("home", "films", "srv", "jane"))
+    assert "data.root=PATH" in page
+    assert "file: PATH, n: 1/2" in page
+    assert "--out runs/b" in page
+    found = json.loads(scores.read_text("utf-8"))
+    scores.write_text(json.dumps({**found, "images": 1, "groups": None, "unit": "image", "task": {"kind": "class"}}))
+    (run.folder / "networks.json").write_text(json.dumps({"ab": {"translates": False}}))
+    page = card(run.folder, tmp_path / "card").read_text("utf-8")
+    assert "1 held-out test image, patients not known" in page
+    assert "| task | prediction: class |" in page
 
 
 def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
