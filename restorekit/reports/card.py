@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from restorekit.data.text import label, number, value_of
 from restorekit.evaluation import gallery
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_strip
-from restorekit.recipes.about import About
+from restorekit.recipes.about import About, Failure
 from restorekit.reports import findings, towards
 from restorekit.reports.report import image_columns
 from restorekit.runs.runfolder import Json, RunFolder
@@ -59,8 +60,11 @@ def card(folder: Path, out: Path | None = None, about: About | None = None) -> P
     shown = gallery.read(folder / "scores" / "pictures")
     columns = list(next(iter(shown.values()), {}))
     pictures = list(_pictures(shown, scores, place))
+    about = about or About()
+    for at, failure in enumerate(about.failures):
+        shutil.copyfile(failure.picture, place / _failure(at, failure))
     page = place / "card.md"
-    write_text(page, "\n".join(_lines(run, scores, about or About(), columns, pictures)) + "\n")
+    write_text(page, "\n".join(_lines(run, scores, about, columns, pictures)) + "\n")
     return page
 
 
@@ -81,6 +85,8 @@ def _lines(
     if warnings:
         yield from ("", "Warnings:", "", *(f"- {line}" for line in warnings))
     yield from ("", "## What goes wrong", "", *(_listed(about.limits)))
+    for at, failure in enumerate(about.failures):
+        yield from ("", f"![{failure.text}]({_failure(at, failure)})", "", failure.text)
     if pictures:
         what = text.listed([SHOWN[column] for column in columns])
         yield from (
@@ -93,6 +99,10 @@ def _lines(
     command = _without_places(environment.get("command") or NOT_STATED)
     version = environment.get("restorekit") or NOT_STATED
     yield from ("", "## How it was scored", "", f"    {command}", "", f"restorekit {version}.")
+
+
+def _failure(at: int, failure: Failure) -> str:
+    return f"failure_{at}{failure.picture.suffix}"
 
 
 def _without_places(command: str) -> str:

@@ -293,7 +293,11 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
     run = fitted(data=of_test_images_alone, restorer={"name": "identity"})
     found = evaluate(run)["metrics"]["psnr"]["restored"]
     about = tmp_path / "about.yaml"
-    about.write_text("licence: CC0-1.0\nlimits: [Lines are lost.]\n", encoding="utf-8")
+    about.write_text(
+        "licence: CC0-1.0\nlimits: [Lines are lost.]\nfailures: [{picture: lost.png, text: A vessel is gone.}]\n",
+        encoding="utf-8",
+    )
+    write_image(tmp_path / "lost.png", np.zeros([1, *SIZE]))
     page = card(run.folder, tmp_path / "card", read_about(about))
     text = page.read_text("utf-8")
     for stated in (
@@ -303,7 +307,9 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
         number(found["low"], "psnr", unit=False),
     ):
         assert stated in text
-    pictures = re.findall(r"!\[.*\]\((.*)\)", text)
+    failure, *pictures = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert (page.parent / failure).read_bytes() == (tmp_path / "lost.png").read_bytes()
+    assert "\n\nA vessel is gone.\n" in text
     assert len(pictures) == 4
     for name in pictures:
         with Image.open(page.parent / name) as strip:
@@ -343,6 +349,9 @@ def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
         card(fitted().folder)
     (tmp_path / "about.yaml").write_text("lmits: [none]", encoding="utf-8")
     with pytest.raises(RecipeError, match="lmits"):
+        read_about(tmp_path / "about.yaml")
+    (tmp_path / "about.yaml").write_text("failures: [{picture: absent.png, text: none}]", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"absent\.png"):
         read_about(tmp_path / "about.yaml")
 
 
