@@ -243,7 +243,9 @@ def card(
     about: Annotated[
         Path | None,
         typer.Option(
-            "--about", metavar="FILE.yaml", help="summary, modality, trained_on, licence, pictures, limits, not_for."
+            "--about",
+            metavar="FILE.yaml",
+            help="summary, modality, trained_on, licence, pictures, limits, failures, not_for.",
         ),
     ] = None,
 ) -> None:

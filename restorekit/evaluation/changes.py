@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Change", "beyond", "beyond_words", "classify"]
+__all__ = ["Change", "beyond", "beyond_words", "classify", "too_few"]
 
 Direction = Literal["rose", "fell", "same", "untested"]
 Quality = Literal["improved", "worse", "same", "untested", "undirected"]
 Place = Literal["nearer", "farther", "mixed", "same", "untested", "absent"]
 Side = Literal["", "below", "above"]
 
+LEAST_TESTED = 6
+"""Below this number of units, such as patients, no difference is called one. The widest interval that resamples of n
+give, from the lowest to the highest, misses the median of all with a probability of 2 / 2^n: 0.06 of 5, 0.5 of 2."""
 FEW_GOOD = 5
 """Below this number of good images, no sentence compares with their extremes."""
 OVER_SMOOTHED = {("noise_level", "below"), ("resolution_level", "below"), ("blur_level", "above")}
@@ -29,7 +32,7 @@ class Change:
     """How restored images differ from the degraded ones, by one score. same: no significant difference."""
 
     direction: Direction
-    """Of the mean: the side of zero on which the interval of the gain lies. untested: there is no interval."""
+    """Of the mean: the side of zero on which the interval of the gain lies. untested: none, or of too few units."""
     quality: Quality
     """Whether that is better, by `Metric.better`. undirected: the metric does not state what is better."""
     place: Place
@@ -51,6 +54,12 @@ def classify(metric: Mapping[str, Any]) -> Change:
     return Change(direction, _quality(direction, place, better), place, _is_past(metric), _beyond(metric))
 
 
+def too_few(entry: Any) -> bool:
+    """Return True if an entry of scores/test.json has too few units for a difference to be called one."""
+    count = entry.get("units", entry.get("n")) if isinstance(entry, Mapping) else None
+    return isinstance(count, int) and count < LEAST_TESTED
+
+
 def beyond(middle: float, low: float, high: float) -> Side:
     """Return on which side of all good images, from `low` to `high`, the median image is; empty: on none."""
     return "below" if middle < low else "above" if middle > high else ""
@@ -66,7 +75,7 @@ def _direction(metric: Mapping[str, Any]) -> Direction:
     if poor is None or restored is None:
         return "untested"
     ends = _interval(metric.get("gain"))
-    if ends is None:
+    if ends is None or too_few(metric.get("gain")):
         return "same" if poor == restored else "untested"
     return "rose" if ends[0] > 0 else "fell" if ends[1] < 0 else "same"
 
@@ -85,6 +94,8 @@ def _quality(direction: Direction, place: Place, better: Any) -> Quality:
 def _place(metric: Mapping[str, Any]) -> Place:
     if "good" not in metric:
         return "absent"
+    if too_few(metric.get("restored")):
+        return "untested"
     whole, mean = _of_distance(metric.get("distance")), _of_mean(metric)
     if whole in ("nearer", "farther") and mean in ("nearer", "farther") and whole != mean:
         return "mixed"

@@ -514,9 +514,11 @@ def _entry(
     biased: bool,
     proportion: bool,
 ) -> dict[str, Any] | None:
-    """A score of all images, its interval, and the number of its images; None where it is no number."""
+    """A score of all images, its interval, and the number of its images and units; None where it is no number."""
     entry = estimate(function, over, confidence, biased=biased, proportion=proportion)
-    return None if entry is None else {**entry, "n": int(chosen.sum())}
+    if entry is None:
+        return None
+    return {**entry, "n": int(chosen.sum()), "units": sum(bool(chosen[rows].any()) for rows in over.units)}
 
 
 def _parts(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from restorekit.data.text import label, number, value_of
 from restorekit.evaluation import gallery
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_strip
-from restorekit.recipes.about import About
+from restorekit.recipes.about import About, Failure
 from restorekit.reports import distance_sentences, findings
 from restorekit.reports.report import image_columns
 from restorekit.runs.runfolder import Json, RunFolder
@@ -25,6 +28,16 @@ SIDE = 320
 """Width of a picture, in pixels."""
 NOT_STATED = "not stated"
 FOLDER = "card"
+PHANTOMS = "phantoms made in code, no patient images"
+SHOWN = {
+    "poor": "degraded",
+    "restored": "restored",
+    "truth": "the good image",
+    "change": "the change, twice as large as it is (middle gray: none)",
+}
+"""What each picture of a strip is, by its column."""
+PLACE = re.compile(r"""(?<![^\s=:\[{(,'"])([A-Za-z]:)?[/~\\][^,\]})'"]*""")
+"""An absolute path in a word of a command. Where images lie is private, and may name a patient or a clinic."""
 
 
 def card(folder: Path, out: Path | None = None, about: About | None = None) -> Path:
@@ -44,45 +57,71 @@ def card(folder: Path, out: Path | None = None, about: About | None = None) -> P
         raise DataError(f"{folder}: has no test scores, which a card is about; score it: restorekit evaluate {folder}")
     place = folder / FOLDER if out is None else out
     place.mkdir(parents=True, exist_ok=True)
-    pictures = list(_pictures(folder, scores, place))
+    shown = gallery.read(folder / "scores" / "pictures")
+    columns = list(next(iter(shown.values()), {}))
+    pictures = list(_pictures(shown, scores, place))
+    about = about or About()
+    for at, failure in enumerate(about.failures):
+        shutil.copyfile(failure.picture, place / _failure(at, failure))
     page = place / "card.md"
-    write_text(page, "\n".join(_lines(run, scores, about or About(), pictures)) + "\n")
+    write_text(page, "\n".join(_lines(run, scores, about, columns, pictures)) + "\n")
     return page
 
 
-def _lines(run: RunFolder, scores: Json, about: About, pictures: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _lines(
+    run: RunFolder, scores: Json, about: About, columns: Sequence[str], pictures: Sequence[tuple[str, str]]
+) -> Iterator[str]:
     recipe, environment = run.json("recipe.json"), run.json("environment.json")
+    restores = (run.json("networks.json", needed=False).get("ab") or {}).get("translates", True)
+    synthetic = run.json("data.json", needed=False).get("synthetic")
     yield f"# {recipe.get('name', run.path.resolve().name)}"
     yield from ("", about.summary or f"What it does: {NOT_STATED}.", "")
-    yield "**Research use. Not for diagnosis.** What it restores is a guess: keep the original image."
-    yield from ("", *_grid(["", ""], _facts(recipe, run, scores, about)))
+    guess = "What it restores is a guess: keep the original image." if restores else "What it predicts may be wrong."
+    yield f"**Research use. Not for diagnosis.** {guess}"
+    yield from ("", *_grid(["", ""], _facts(recipe, run, scores, about, restores=restores)))
     yield from ("", "## Scores", "", _tested_on(scores), "", *_grid(*_scores(scores)))
     yield from ("", *(f"- {line}" for line in findings.score_sentences(scores)))
     warnings = [*findings.score_warnings(scores), *distance_sentences.warnings(scores)]
     if warnings:
         yield from ("", "Warnings:", "", *(f"- {line}" for line in warnings))
     yield from ("", "## What goes wrong", "", *(_listed(about.limits)))
+    for at, failure in enumerate(about.failures):
+        yield from ("", f"![{failure.text}]({_failure(at, failure)})", "", failure.text)
     if pictures:
+        what = text.listed([SHOWN[column] for column in columns])
         yield from (
             "",
-            f"Degraded, restored, and the good image where it is known. Source: {about.pictures or NOT_STATED}.",
+            f"From left to right: {what}. Source: {about.pictures or (PHANTOMS if synthetic else NOT_STATED)}.",
         )
         for words, name in pictures:
             yield from ("", f"![{words}]({name})", "", words)
     yield from ("", "## Not for", "", *_listed(about.not_for))
-    command = environment.get("command") or NOT_STATED
+    command = _without_places(environment.get("command") or NOT_STATED)
     version = environment.get("restorekit") or NOT_STATED
     yield from ("", "## How it was scored", "", f"    {command}", "", f"restorekit {version}.")
 
 
-def _facts(recipe: Json, run: RunFolder, scores: Json, about: About) -> list[list[str]]:
+def _failure(at: int, failure: Failure) -> str:
+    return f"failure_{at}{failure.picture.suffix}"
+
+
+def _without_places(command: str) -> str:
+    """Return a command with PATH in place of each absolute path."""
+    try:
+        return shlex.join(PLACE.sub("PATH", word) for word in shlex.split(command))
+    except ValueError:  # written by hand
+        return PLACE.sub("PATH", command)
+
+
+def _facts(recipe: Json, run: RunFolder, scores: Json, about: About, *, restores: bool) -> list[list[str]]:
     networks = run.json("networks.json", needed=False)
     parameters = networks.get("ab", {}).get("parameters") if networks.get("ab") else None
     task = scores.get("task")
-    kind = "restoration" if not task else f"restoration, and predictions: {task.get('kind')}"
+    kinds = ["restoration"] if restores else []
+    kinds += [f"prediction: {task.get('kind')}"] if task else []
     data = recipe.get("data") or {}
     rows = [
-        ["task", kind],
+        ["task", "; ".join(kinds) or NOT_STATED],
         ["modality", about.modality or NOT_STATED],
         ["output size", f"{data.get('scale', 1)} times the input"],
         ["trained on", about.trained_on or NOT_STATED],
@@ -92,10 +131,17 @@ def _facts(recipe: Json, run: RunFolder, scores: Json, about: About) -> list[lis
 
 
 def _tested_on(scores: Json) -> str:
-    images, patients = scores.get("images"), scores.get("groups")
-    of = f" of {text.count(patients)} patients" if patients else ", patients not known"
-    by = f"by a bootstrap over the {scores['unit']}s"
-    return f"{text.count(images)} held-out test images{of}; intervals are {text.percent(scores['confidence'])}, {by}."
+    images, groups = scores.get("images"), scores.get("groups")
+    plain, unit = scores["unit"] == "image", scores["unit"]
+    of = f" of {_many(groups, unit)}" if groups and not plain else ", patients not known"
+    return (
+        f"{_many(images, 'held-out test image')}{of}; intervals are {text.percent(scores['confidence'])}, by a "
+        f"bootstrap over {unit}s."
+    )
+
+
+def _many(number: Any, what: str) -> str:
+    return f"{text.count(number)} {what}{'' if number == 1 else 's'}"
 
 
 def _scores(scores: Json) -> tuple[list[str], list[list[str]]]:
@@ -114,10 +160,10 @@ def _cell(entry: Any, name: str) -> str:
     return number(value_of(entry), name) + (f" ({bounds})" if bounds else "")
 
 
-def _pictures(folder: Path, scores: Json, place: Path) -> Iterator[tuple[str, str]]:
+def _pictures(shown: Mapping[str, Mapping[str, Path]], scores: Json, place: Path) -> Iterator[tuple[str, str]]:
     """Write a strip of pictures for each shown image, and yield what it shows with its file name."""
     worst = ((scores.get("harm") or {}).get("worst") or {}).get("key")
-    for at, (key, files) in enumerate(gallery.read(folder / "scores" / "pictures").items()):
+    for at, (key, files) in enumerate(shown.items()):
         if at == PICTURES:
             break
         name = f"{at}.jpg"

@@ -54,7 +54,7 @@ def summary(scores: Json) -> list[str]:
         "rose": "Higher, without a significant difference in distance to the good images:",
         "fell": "Lower, without a significant difference in distance to the good images:",
         "same": "No significant difference by",
-        "untested": "Not tested, for there is no interval:",
+        "untested": "Not tested, for there is no interval, or of too few images:",
     }
     sentences = [f"{words} {listed(by[group])}." for group, words in phrases.items() if group in by]
     return [*sentences, *_beyond(scores)]

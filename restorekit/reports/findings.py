@@ -7,7 +7,7 @@ from typing import Any
 
 from restorekit.data.text import bounds, count, difference, label, number, split_word, value_of, with_interval, within
 from restorekit.data.warnings import few_images
-from restorekit.evaluation.changes import classify
+from restorekit.evaluation.changes import classify, too_few
 from restorekit.runs.runfolder import Json
 
 __all__ = ["constant_classifier", "few_units", "part_words", "score_sentences", "score_warnings"]
@@ -20,7 +20,7 @@ _LEADING = ("f1", "accuracy", "sensitivity", "specificity", "auroc")
 def score_sentences(scores: Json) -> list[str]:
     """Return the headline: what restoration did to the images, then how well classes were predicted.
 
-    What is measured of good images too is reported by its distance to them, in `towards`.
+    What is measured of good images too is reported by its distance to them, in `distance_sentences`.
     """
     metrics: Json = scores.get("metrics") or {}
     confidence = scores.get("confidence")
@@ -107,7 +107,10 @@ def _over(name: str, metric: Json, scores: Json) -> str:
     interval = bounds(entry, name)
     found = difference(value, name) + (f" ({within(interval, scores.get('confidence'))})" if interval else "")
     low, high = value_of(entry.get("low")), value_of(entry.get("high"))
-    if low is None or high is None or low <= 0 <= high:
+    if low is None or high is None or too_few(entry):
+        why = "there are too few of them" if too_few(entry) else "there is no interval"
+        return f"{_capital(label(name))} less that of {by} on the same images: {found}; not tested, for {why}."
+    if low <= 0 <= high:
         return f"No significant difference in {label(name)} to {by} on the same images: {found}."
     word = "better" if (value > 0) == (metric.get("better") != "lower") else "worse"
     return f"{_capital(label(name))} is {word} than that of {by} on the same images: {found}."

@@ -122,6 +122,28 @@ def test_blur_that_rose_away_from_good_images_is_not_called_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "tested"), [({"n": 6}, True), ({"n": 5}, False), ({"n": 40, "units": 5}, False), ({}, True)]
+)
+def test_of_fewer_than_six_units_no_difference_is_called_one(counts: dict[str, int], tested: bool) -> None:
+    entry = {"low": 0.5, "high": 2.0, **counts}
+    metric = {
+        "poor": {"value": 20.0, **entry},
+        "restored": {"value": 21.0, **entry},
+        "gain": {"value": 1.0, **entry},
+        "over_baseline": {"value": 1.0, **entry},
+        "good": {"value": 25.0, "low": 24.0, "high": 26.0},
+        "distance": {"poor": 5.0, "restored": 4.0, "low": -2.0, "high": -0.5},
+    }
+    change = classify(metric)
+    assert (change.direction, change.place) == (("rose", "nearer") if tested else ("untested", "untested"))
+    del metric["good"], metric["distance"]
+    raised, over = findings.score_sentences({"metrics": {"psnr": metric}, "baseline": "tv", "confidence": 0.95})
+    assert ("Restoration raised" in raised) is tested
+    assert ("better than that of tv" in over) is tested
+    assert ("not tested" in over) is not tested
+
+
+@pytest.mark.parametrize(
     ("name", "restored", "side_of_good", "smooth"),
     [
         ("noise_level", [0.001] * 5, "below", True),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,7 +293,11 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
     run = fitted(data=of_test_images_alone, restorer={"name": "identity"})
     found = evaluate(run)["metrics"]["psnr"]["restored"]
     about = tmp_path / "about.yaml"
-    about.write_text("licence: CC0-1.0\nlimits: [Lines are lost.]\n", encoding="utf-8")
+    about.write_text(
+        "licence: CC0-1.0\nlimits: [Lines are lost.]\nfailures: [{picture: lost.png, text: A vessel is gone.}]\n",
+        encoding="utf-8",
+    )
+    write_image(tmp_path / "lost.png", np.zeros([1, *SIZE]))
     page = card(run.folder, tmp_path / "card", read_about(about))
     text = page.read_text("utf-8")
     for stated in (
@@ -302,11 +307,39 @@ def test_a_card_has_the_scores_of_the_run_and_what_is_stated_of_the_model(
         number(found["low"], "psnr", unit=False),
     ):
         assert stated in text
-    pictures = re.findall(r"!\[.*\]\((.*)\)", text)
+    failure, *pictures = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert (page.parent / failure).read_bytes() == (tmp_path / "lost.png").read_bytes()
+    assert "\n\nA vessel is gone.\n" in text
     assert len(pictures) == 4
     for name in pictures:
         with Image.open(page.parent / name) as strip:
-            assert strip.width == 4 * 320  # degraded, restored, good, change
+            assert strip.width == 4 * 320
+    assert "left to right: degraded, restored, the good image and the change" in text
+
+
+def test_a_card_counts_one_image_names_units_and_what_a_classifier_does_and_hides_where_images_lie(
+    fitted: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = fitted(restorer={"name": "identity"})
+    evaluate(run)
+    environment, scores = run.folder / "environment.json", run.folder / "scores" / "test.json"
+    sets = ["data.root=/home/a b/films", "x={file: /srv/y.csv, n: 1/2}", "nets.weights=C:\\jane\\w.safetensors"]
+    words = ["restorekit", "run", "r.yaml", *(word for one in sets for word in ("--set", one)), "--out", "runs/b"]
+    environment.write_text(json.dumps({"command": shlex.join(words)}))
+    page = card(run.folder, tmp_path / "card").read_text("utf-8")
+    assert "4 held-out test images of 4 subjects; intervals are 95 %, by a bootstrap over subjects" in page
+    assert "no patient images" in page
+    assert "| task | restoration |" in page
+    assert not any(place in page for place in ("home", "films", "srv", "jane"))
+    assert "data.root=PATH" in page
+    assert "file: PATH, n: 1/2" in page
+    assert "--out runs/b" in page
+    found = json.loads(scores.read_text("utf-8"))
+    scores.write_text(json.dumps({**found, "images": 1, "groups": None, "unit": "image", "task": {"kind": "class"}}))
+    (run.folder / "networks.json").write_text(json.dumps({"ab": {"translates": False}}))
+    page = card(run.folder, tmp_path / "card").read_text("utf-8")
+    assert "1 held-out test image, patients not known" in page
+    assert "| task | prediction: class |" in page
 
 
 def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
@@ -316,6 +349,9 @@ def test_a_card_of_an_unscored_run_and_of_unknown_statements_is_refused(
         card(fitted().folder)
     (tmp_path / "about.yaml").write_text("lmits: [none]", encoding="utf-8")
     with pytest.raises(RecipeError, match="lmits"):
+        read_about(tmp_path / "about.yaml")
+    (tmp_path / "about.yaml").write_text("failures: [{picture: absent.png, text: none}]", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"absent\.png"):
         read_about(tmp_path / "about.yaml")
 
 

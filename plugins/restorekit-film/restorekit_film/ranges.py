@@ -5,6 +5,7 @@ A range is that of one number at a time: a film inside of all may still be unusu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -60,10 +61,16 @@ class Ranges:
         found = {name: float(measure(image)) for name, measure in MEASURES.items()}
         found[LAYOUT] = float(_likeness(_layout(image), self.thumbnail))
         return [
-            f"{name} is {value:.2f}, in training {self.low[name]:.2f} to {self.high[name]:.2f}"
-            for name, value in found.items()
-            if not self.low[name] <= value <= self.high[name]
+            self._words(name, value) for name, value in found.items() if not self.low[name] <= value <= self.high[name]
         ]
+
+    def _words(self, name: str, value: float) -> str:
+        """Return a measure outside of its range as text, with as many digits as tell it from the end of the range."""
+        shown, unit = SHOWN.get(name, (float, ""))
+        numbers = [shown(one) for one in (value, self.low[name], self.high[name])]
+        texts = [[f"{float(f'{one:.{digits}g}'):g}" for one in numbers] for digits in (2, 3, 4, 5)]
+        now, low, high = next((one for one in texts if one[0] not in one[1:]), texts[-1])
+        return f"{name} is {now}{unit}, in training {low} to {high}"
 
     def tensors(self) -> dict[str, Tensor]:
         """Return it as tensors by name, for a file."""
@@ -92,14 +99,21 @@ def _outliers(image: Tensor) -> Tensor:
     return ((detail > 0.2 + 4 * detail.median()).float().mean() + TINY).log10()
 
 
-def _sharpness(image: Tensor) -> Tensor:
-    """Return the energy of differences of neighbours over that of pixels four apart, without noise, log10."""
-    noise = 4 * (_diagonal(image).median() / 0.6745).square()
-    near, far = (
-        (_step(image, 1, apart).square().mean() + _step(image, 2, apart).square().mean() - noise).clamp(min=TINY)
-        for apart in (1, 4)
-    )
-    return (near / far).log10()
+def _sharpness(near: int, far: int) -> Callable[[Tensor], Tensor]:
+    def measure(image: Tensor) -> Tensor:
+        """Return the energy of differences of pixels `near` apart over that of those `far` apart, without noise, log10.
+
+        It cannot fall below the square of near / far, which a film has that is smooth over the far distance: so a blur
+        of several pixels is seen at larger distances alone.
+        """
+        noise = 4 * (_diagonal(image).median() / 0.6745).square()
+        fine, coarse = (
+            (_step(image, 1, apart).square().mean() + _step(image, 2, apart).square().mean() - noise).clamp(min=TINY)
+            for apart in (near, far)
+        )
+        return (fine / coarse).log10()
+
+    return measure
 
 
 def _overshoot(image: Tensor) -> Tensor:
@@ -158,7 +172,8 @@ def _diagonal(image: Tensor) -> Tensor:
 MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "noise": _noise,
     "outliers": _outliers,
-    "sharpness": _sharpness,
+    "sharpness": _sharpness(1, 4),
+    "coarse sharpness": _sharpness(4, 16),
     "overshoot": _overshoot,
     "steps of rows": _bands(1),
     "steps of columns": _bands(2),
@@ -168,3 +183,28 @@ MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "bright tone": _tone(0.95),
 }
 """Numbers of a film (1, H, W) in [-1, 1] of 32 pixels or more along each side."""
+
+
+def _power(value: float) -> float:
+    """Return what a log10 is of; what was added so that a log is defined is shown as 0."""
+    return 10**value if value > math.log10(2 * TINY) else 0.0
+
+
+def _of_white(value: float) -> float:
+    return (value + 1) / 2
+
+
+SHOWN: Mapping[str, tuple[Callable[[float], float], str]] = {
+    "noise": (lambda value: _power(value) / 2, " of the range"),
+    "outliers": (_power, " of the pixels"),
+    "sharpness": (_power, ""),
+    "coarse sharpness": (_power, ""),
+    "overshoot": (_power, ""),
+    "steps of rows": (_power, " times the median"),
+    "steps of columns": (_power, " times the median"),
+    "gray levels": (_power, ""),
+    "dark tone": (_of_white, " of white"),
+    "middle tone": (_of_white, " of white"),
+    "bright tone": (_of_white, " of white"),
+}
+"""How a measure is shown in a warning: from its number, which may be a log10, to what a reader expects; its unit."""

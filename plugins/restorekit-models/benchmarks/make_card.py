@@ -1,6 +1,6 @@
 """Makes the card of a released model: card.md, pictures and scores.json in the package.
 
-    python plugins/restorekit-models/benchmarks/make_card.py MODEL GOOD [--variant manifest]
+    python plugins/restorekit-models/benchmarks/make_card.py MODEL GOOD [--variant manifest] [--failure PICTURE TEXT]
 
 The shipped recipe of the model is run on the held-out good images in GOOD, and `restorekit card` writes the card of
 that run. The run is kept in runs/.
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("good", type=Path)
     parser.add_argument("--variant")
+    parser.add_argument("--failure", nargs=2, action="append", default=[], metavar=("PICTURE", "TEXT"))
     asked = parser.parse_args()
     found = model(asked.model)
     name = found.name
@@ -40,14 +41,13 @@ def main() -> None:
         "licence": found.licence,
         "pictures": found.pictures,
         "limits": list(found.limits),
+        "failures": [{"picture": str(Path(file).resolve()), "text": words} for file, words in asked.failure],
         "not_for": list(found.not_for),
     }
     with (run / "about.yaml").open("w", encoding="utf-8") as stream:
         YAML(typ="safe").dump(about, stream)
     restorekit("card", str(run), "-o", str(place), "--about", str(run / "about.yaml"))
     shutil.copy(run / "scores" / "test.json", place / "scores.json")
-    card = place / "card.md"
-    card.write_text(card.read_text(encoding="utf-8").replace(str(asked.good), "GOOD"), encoding="utf-8")
 
 
 def restorekit(*arguments: str) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
     asked = parser.parse_args()
     ranges = Ranges.of(degraded(asked.films / "train", asked.degradation, DRAWS, seed=0))
     for name, low in ranges.low.items():
-        print(f"{name:18} {low:6.2f} to {ranges.high[name]:5.2f}")
+        print(f"{name:25} {low:6.2f} to {ranges.high[name]:5.2f}")
     save_file(ranges.tensors(), asked.out)
     if (asked.films / "val").is_dir():
         for name, films in (

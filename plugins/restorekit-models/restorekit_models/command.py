@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from restorekit import RestorekitError
+from restorekit import DataError, RestorekitError, read_manifest
 from restorekit_models.registry import MODELS, Model, model, verified
 
 __all__ = ["app"]
@@ -60,11 +60,13 @@ def verify(
     """Check the files of a model, and measure the figures of its card again on a folder of good images.
 
     The good images are degraded by draws that depend on their names, restored and scored; the report of that run shows
-    the worst ones. Exit code 3 if a gain is below that of the card, and the two intervals do not overlap.
+    the worst ones. All images below the folder are scored, or those of a sub-folder test. Where it holds a table
+    manifest.csv with columns path, split and patient, the images of split test are, and intervals are by patient. Exit
+    code 3 if a gain is below that of the card, and the two intervals do not overlap.
     """
     found = model(name)
     for file, size in verified(found):
-        typer.echo(f"{file.name}: {size / 1e6:.1f} MB, SHA-256 {file.sha256}: right")
+        typer.echo(f"{file.name}: {size / 1e6:.2g} MB, SHA-256 {file.sha256}: right")
     if images is None:
         return
     here = _scored(found, images.resolve(), out)
@@ -99,7 +101,7 @@ def demo(
     files = {"name": "folder", "path": ".", "test": 1}
     sets = {
         "name": "demo_film",
-        "data.root": folder.resolve(),
+        "data.root": json.dumps(str(folder.resolve()), ensure_ascii=False),
         "data.a.dataset": json.dumps({"name": "resized", "size": [1024, 964], "dataset": files}),
         "data.a.degradation": json.dumps(DEMO),
     }
@@ -130,19 +132,36 @@ def _scored(of: Model, images: Path, out: Path) -> Mapping[str, Any]:
     """
     name = f"verify_{of.name}"
     before = set(out.glob(f"{name}-*"))
-    _run(of.recipe, {"name": name, "data.root": images, "restorer.name": of.name}, out)
+    sets = {"name": name, "data.root": json.dumps(str(images), ensure_ascii=False), "restorer.name": of.name}
+    _run(of.recipe, sets, out, variant="manifest" if _has_table(images) else None)
     (folder,) = set(out.glob(f"{name}-*")) - before
     scores: Mapping[str, Any] = json.loads((folder / "scores" / "test.json").read_text(encoding="utf-8"))
     return scores
 
 
-def _run(recipe: str, sets: Mapping[str, object], out: Path) -> None:
-    """Run a shipped recipe in a process of its own.
+def _has_table(images: Path) -> bool:
+    """Return True if a table in a folder of images names those to score.
+
+    Raises:
+        DataError: if the table cannot be read, or names no image of split test.
+    """
+    table = images / "manifest.csv"
+    if not table.is_file():
+        return False
+    rows, _ = read_manifest(table, {}, images)
+    if not any(row.split == "test" for row in rows):
+        raise DataError(f"{table}: column split names no image as test; images of split test are scored")
+    return True
+
+
+def _run(recipe: str, sets: Mapping[str, object], out: Path, variant: str | None = None) -> None:
+    """Run a shipped recipe, or a variant of it, in a process of its own.
 
     Raises:
         RestorekitError: if it fails; it has printed why.
     """
     command = [sys.executable, "-m", "restorekit", "run", recipe, "--out", str(out)]
+    command += [] if variant is None else ["--variant", variant]
     for place, value in sets.items():
         command += ["--set", f"{place}={value}"]
     if subprocess.run(command, check=False).returncode:
@@ -157,13 +176,14 @@ def _compared(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[lis
             continue
         higher = one.get("better") != "lower"
         card, now = one["gain"], other["gain"]
-        worse = now["high"] < card["low"] if higher else now["low"] > card["high"]
+        known = now["low"] is not None  # of one image there is no interval
+        worse = known and (now["high"] < card["low"] if higher else now["low"] > card["high"])
         yield [name, _interval(card), _interval(now), "worse than the card" if worse else ""]
 
 
 def _interval(entry: Mapping[str, Any]) -> str:
     low, high = entry.get("low"), entry.get("high")
-    return f"{entry['value']:+.3g}" + (f" ({low:+.3g} to {high:+.3g})" if low is not None else "")
+    return f"{entry['value']:+.3g} ({f'{low:+.3g} to {high:+.3g}' if low is not None else 'no interval'})"
 
 
 def _table(title: str, facts: Iterator[tuple[str, str]]) -> Table:

@@ -79,7 +79,7 @@ FILM_BASE_STRUCTURE = File(
 )
 FILM_TONE = File("film_base_tone.safetensors", "d2dd9d1820a3311111e3770e54954f4e421bc18caa174b5ebf2d44a435794d36")
 FILM_BASE_RANGES = File(
-    "film_base_ranges.safetensors", "4cfa94461db7ce8564bcb8e89fa5462f7238863d9b95a87c303be2028c73bb36"
+    "film_base_ranges.safetensors", "85ba3bcd5749581eeefdef0c7299a5511d56ce4dc4570e059c52f5d47b206dae"
 )
 FILM_TINY_STRUCTURE = File(
     "film_tiny_structure.safetensors", "1b30a8989e62e599506a1f56cbc87da0c2edacc94ccdec67698c65e52e5d8585"
@@ -88,14 +88,16 @@ PEDIATRIC_DENOISE = File(
     "pediatric_denoise.safetensors", "6884f1c7339e64826d7c56498d0bfa1a0a4067c38b2ec7f3192915a9503a2438"
 )
 PEDIATRIC_DENOISE_RANGES = File(
-    "pediatric_denoise_ranges.safetensors", "f3da232b705588e88eac1b76eefe7522472c2c3cfea9b12d554a5076ae0f9725"
+    "pediatric_denoise_ranges.safetensors", "2ec1c03640a0bc67dca38e9beaaad5813a94ff8d3f42e979686d850b5d2e7c42"
 )
 NIH = "NIH ChestX-ray14 (Wang et al., CVPR 2017, doi:10.1109/CVPR.2017.369; no restrictions on use, to be cited)"
 HANNOVER = "the Hannover COVID-19 image repository (Winther et al. 2020, doi:10.6084/m9.figshare.12275009; CC BY 3.0)"
 KERMANY = "the paediatric films of Kermany et al. 2018 (doi:10.17632/rscbjbr9sj; CC BY 4.0)"
 FILMS_TRAINED_ON = f"Structure: 150 films of {NIH}. Tone: 346 films of the same and 5 of {HANNOVER}."
 FILM_LIMITS = (
-    "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone.",
+    "The tone of a film that is unusual by itself may be taken for a defect; tone: 0 leaves tones alone. Of ten draws "
+    "of degradations of each of the 40 test films, film_base made 1.2 % worse by more than 0.5 dB (0.0 to 3.1), one of "
+    "them by 8.3 dB, of a film of which half is white.",
     "Lines one pixel wide that are as faint as the noise are removed.",
     "Under strong noise the film looks smoother than a good film.",
     "Not scored: children, other parts of the body, other views, inverted films, films much larger than "

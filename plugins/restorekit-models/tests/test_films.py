@@ -88,6 +88,12 @@ def test_a_film_unlike_those_of_training_comes_back_with_a_warning() -> None:
     assert "colours" in model.restored(smooth(1, 3, 600, 520)[0].numpy()).note
 
 
+def test_a_film_far_more_blurred_than_those_of_training_comes_back_with_a_warning() -> None:
+    rng = torch.Generator().manual_seed(0)
+    image = nd.resize(torch.rand(1, 1, 12, 12, generator=rng) * 1.2 - 0.6, (600, 600), mode="cubic")[0].clamp(-1, 1)
+    assert "coarse sharpness is " in load("film_tiny").restored(image.numpy()).note
+
+
 def test_a_released_model_has_a_name_of_its_own() -> None:
     levels = smooth(1, 1, 96, 120)[0].numpy()
     assert (load("model:film_base").restored(levels).image == load("film_base").restored(levels).image).all()
