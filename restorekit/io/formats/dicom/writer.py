@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import datetime
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -27,8 +28,9 @@ import restorekit
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
+from restorekit.io.formats.dicom.carried import carry_over
 from restorekit.io.formats.dicom.codecs import encode
-from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
+from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of, padding_of, span_of
 from restorekit.io.intensity import as_array, cast
 
 __all__ = [
@@ -85,6 +87,9 @@ FRAMED = ENHANCED | {
     uid.UltrasoundImageStorage,
 }
 """Those that may have several frames. The last two may not, by the standard; files of both exist."""
+PRIMARY = frozenset({uid.PositronEmissionTomographyImageStorage})
+"""Those of one frame whose second value of ImageType is PRIMARY always (PS3.3 C.8.9.4.1.1), as with functional groups
+(C.8.16.1.2)."""
 SAME_SIZE = frozenset({uid.EnhancedXAImageStorage, uid.EnhancedXRFImageStorage, uid.EnhancedUSVolumeStorage})
 """Those whose frames stand in coordinates that more pixels would change in many places."""
 KEPT_SYNTAXES = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
@@ -145,7 +150,7 @@ RECORDED = (
 )
 """How an enhanced MR image was recorded: allowed where ImageType is ORIGINAL or MIXED alone (PS3.3 C.8.13.4, C.8.13.9).
 The source, which the derived object names, has them."""
-LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")
+LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType", "RealWorldValueMappingSequence")
 VOI = ("VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
 SOURCE = Code("121322", "DCM", "Source image for image processing operation")
 EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
@@ -187,7 +192,12 @@ def to_stored(image: Any, intensity: Intensity) -> NDArray[Any]:
     if "lut_bits" in intensity.details:
         return cast(values, np.uint8 if intensity.details["lut_bits"] == 8 else np.uint16)
     slope, intercept = intensity.details.get("rescale", (1.0, 0.0))
-    return cast((values - intercept) / slope, np.dtype(intensity.dtype))
+    values, dtype = (values - intercept) / slope, np.dtype(intensity.dtype)
+    if dtype.kind != "f":  # a window or a declared range may be wider than BitsStored, of which readers see no more
+        values = np.clip(
+            values, *span_of(int(intensity.details.get("bits", 8 * dtype.itemsize)), signed=dtype.kind == "i")
+        )
+    return cast(values, dtype)
 
 
 def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -> None:
@@ -230,6 +240,7 @@ def write_derived(
     if not _keeps_values(first, layout, intensity):
         data.pop("PixelPaddingValue", None)
         data.pop("PixelPaddingRangeLimit", None)
+    carry_over(data, layout)
     for name in GONE:
         data.pop(name, None)
     data.remove_private_tags()
@@ -273,10 +284,8 @@ def with_what_was_not_seen(array: NDArray[Any], data: Dataset, layout: Layout, i
         return array
     source = frame_values(data, layout, int(intensity.details["frame"]))[None]
     kept = np.zeros(source.shape, bool)
-    values = tags.numbers(data, "PixelPaddingValue")
-    if len(values) == 1:
-        low, high = sorted((int(values[0]), int((tags.numbers(data, "PixelPaddingRangeLimit") or values)[0])))
-        kept |= (source >= low) & (source <= high)
+    if padding := padding_of(data, layout):
+        kept |= (source >= padding[0]) & (source <= padding[1])
     if intensity.window is not None:
         kept |= _beyond_window(source, array, intensity)
     made: NDArray[Any] = np.where(kept, source.astype(array.dtype), array)
@@ -384,12 +393,13 @@ def _decimal(value: float) -> str:
 
 def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], intensity: Intensity) -> None:
     """Write the identity of the object, what it was derived from and how, and by which equipment."""
-    by, new = str(intensity.details.get("derivation") or "restorekit"), arrays[0].shape[1:]
-    source, series = _source(str(data.SOPClassUID), str(data.SOPInstanceUID)), str(data.get("SeriesInstanceUID", ""))
+    by, new = _plain(str(intensity.details.get("derivation") or "restorekit")), arrays[0].shape[1:]
+    source, series = _source(str(data.SOPClassUID), _instance(data)), str(data.get("SeriesInstanceUID", ""))
     content = hashlib.sha256()
     for array in arrays:
         content.update(array.tobytes())
     data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, content.hexdigest())
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.SeriesInstanceUID = _new_uid(series, by)
     for name in ("ConcatenationUID", "SOPInstanceUIDOfConcatenationSource"):  # the parts of one stay together
@@ -399,8 +409,9 @@ def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], i
     if data.SOPClassUID == uid.EnhancedMRImageStorage:
         for name in RECORDED:
             data.pop(name, None)
-    kind = list(data.get("ImageType") or ["ORIGINAL", "PRIMARY"])
-    data.ImageType = ["DERIVED", *(kind[1:] if grouped else ["SECONDARY", *kind[2:]])]  # C.8.16.1.2: always PRIMARY
+    kind = tags.texts(data, "ImageType") or ["ORIGINAL", "PRIMARY"]
+    primary = grouped or data.SOPClassUID in PRIMARY
+    data.ImageType = ["DERIVED", *(kind[1:] or ["PRIMARY"] if primary else ["SECONDARY", *kind[2:]])]
     now = datetime.datetime.now()
     data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
     data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
@@ -422,7 +433,7 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) 
         group.pop("DerivationImageSequence", None)
         for element in [one for one in group if one.VR == "SQ"]:
             for item in element.value:
-                if kind := list(item.get("FrameType") or []):
+                if kind := tags.texts(item, "FrameType"):
                     item.FrameType = ["DERIVED", *kind[1:]]
     for at, group in enumerate(single, start=1):
         item, frame = copy.deepcopy(about), copy.deepcopy(source)
@@ -436,6 +447,17 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) 
         listed.SeriesInstanceUID, listed.ReferencedSOPSequence = series, [found]
         study.StudyInstanceUID, study.ReferencedSeriesSequence = data.get("StudyInstanceUID", ""), [listed]
         data.SourceImageEvidenceSequence = [study]
+
+
+def _instance(data: Dataset) -> str:
+    """Return the UID of the source, to which a derived object refers.
+
+    Raises:
+        DataError: if it has none.
+    """
+    if not data.get("SOPInstanceUID"):
+        raise DataError("is derived from a file without SOPInstanceUID, to which it has to refer; use --format png")
+    return str(data.SOPInstanceUID)
 
 
 def _new_uid(old: object, *others: str) -> str:
@@ -474,6 +496,12 @@ def _code(code: Code) -> Dataset:
 
 def _cut(name: str, text: str) -> str:
     return text[: ROOM[name]]
+
+
+def _plain(text: str) -> str:
+    """Return text in ASCII, which every SpecificCharacterSet holds, and without the sign that parts values."""
+    parts = (one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return "".join(one if one.isascii() and one.isprintable() and one != "\\" else "?" for one in parts)
 
 
 def _set_pixels(data: Dataset, arrays: Sequence[NDArray[Any]], layout: Layout, syntax: uid.UID) -> None:
