@@ -6,12 +6,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from restorekit_signals.files.signal_format import signal
@@ -22,6 +23,7 @@ from restorekit.io.images import ImageFiles
 from restorekit.restoring.loading import load
 from restorekit.restoring.model import Model
 from restorekit.restoring.restore import Row, restore_files
+from tests.io.test_dicom import made
 
 MEDIAN = "part:median"
 
@@ -156,6 +158,28 @@ def test_every_format_holds_the_values_that_were_restored(tmp_path: Path) -> Non
         assert row.error == ""
         assert Path(row.written).suffix == (".dcm" if name == "dicom" else ".png")
     assert dcmread(tmp_path / "film" / "CT_small.dcm").ImageType[0] == "DERIVED"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp"])
+def test_a_colour_profile_goes_with_the_colours(tmp_path: Path, suffix: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (8, 6), (200, 100, 50)).save(tmp_path / f"x{suffix}", icc_profile=profile)
+    for name in ("png", "tiff"):
+        (row,) = call(tmp_path / f"x{suffix}", tmp_path / name, format=name)
+        with Image.open(row.written) as image:
+            assert image.info["icc_profile"] == profile
+
+
+def test_nifti_that_was_no_nifti_states_its_spacing_and_no_place_in_space(tmp_path: Path) -> None:
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 80
+    made(tmp_path / "x.dcm", values, bits=12, PixelSpacing=[0.8, 0.5])
+    (row,) = restore_files(load("part:identity"), tmp_path / "x.dcm", tmp_path / "out", format="nifti")
+    volume = nibabel.load(row.written)
+    assert np.array_equal(np.asarray(volume.dataobj), values)
+    assert volume.header.get_zooms() == pytest.approx((0.8, 0.5))
+    assert volume.header.get_xyzt_units()[0] == "mm"
+    assert (int(volume.header["sform_code"]), int(volume.header["qform_code"])) == (0, 0)
+    assert read_image(row.written, range=(0, 4095))[1].spacing == pytest.approx((0.8, 0.5))
 
 
 def test_jobs_and_batches_change_no_value(tmp_path: Path) -> None:
