@@ -1,6 +1,7 @@
 """What a derived object takes over from its source, where a plain copy would say something else than the source did."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydicom.sequence import Sequence
 
 from restorekit import DataError, read_image, write_image
 
-from .made_dicom import RGB, j2k, rle, stored_range, written
+from .made_dicom import RGB, j2k, lut, rle, stored_range, written
 from .test_dicom import OWN
 from .test_dicom_written import copied, errors_of
 
@@ -184,3 +185,53 @@ def test_a_source_without_its_uid_is_refused_by_name(tmp_path: Path) -> None:
     data.save_as(source)
     with pytest.raises(DataError, match=r"y\.dcm.*SOPInstanceUID"):
         copied(source, tmp_path / "y.dcm")
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_may_lie_beyond_a_declared_range(tmp_path: Path, photometric: str) -> None:
+    array = VALUES.astype(np.int16) - 1024
+    array[0] = -2000
+    extra = {"PixelPaddingValue": -2000, "RescaleSlope": 1, "RescaleIntercept": 0}
+    source = written(tmp_path / "x.dcm", array.view(np.uint16), 16, signed=True, photometric=photometric, **extra)
+    image, intensity = read_image(source, range=(-1024, 3071))
+    assert np.abs(image.numpy()).max() <= 1
+    assert set(image.numpy()[0, 0]) == {1 if photometric == "MONOCHROME1" else -1}
+    assert intensity.note == ""
+    write_image(tmp_path / "y.dcm", image, intensity)
+    assert np.array_equal(np.frombuffer(dcmread(tmp_path / "y.dcm").PixelData, "<i2").reshape(6, 8), array)
+    array[0, 0] = -1500
+    source = written(tmp_path / "x.dcm", array.view(np.uint16), 16, signed=True, photometric=photometric, **extra)
+    with pytest.raises(DataError, match="-1500"):
+        read_image(source, range=(-1024, 3071))
+    assert read_image(source, range=(-1024, 3071), beyond="clip")[1].note.startswith("1 values beyond")
+
+
+def test_values_beyond_a_declared_range_stay_where_the_restored_ones_are_at_its_end(tmp_path: Path) -> None:
+    array = VALUES.astype(np.int16) - 1024
+    array[0], array[1, :2] = 9000, -3000
+    source = written(tmp_path / "x.dcm", array.view(np.uint16), 16, signed=True)
+    image, intensity = read_image(source, range=(-1024, 3071), beyond="clip")
+    restored = image.numpy().copy()
+    restored[0, 0, 0] = 0
+    write_image(tmp_path / "y.dcm", restored, intensity)
+    found = np.frombuffer(dcmread(tmp_path / "y.dcm").PixelData, "<i2").reshape(6, 8)
+    assert abs(int(found[0, 0]) - 1024) <= 1
+    assert np.array_equal(found.ravel()[1:], array.ravel()[1:])
+
+
+def test_values_beyond_the_window_stay_after_a_modality_lut(tmp_path: Path) -> None:
+    item = lut([min(4095, value + 100) for value in range(4096)], 0, 12)
+    item.ModalityLUTType = "US"
+    extra = {"ModalityLUTSequence": Sequence([item]), "WindowCenter": 2000, "WindowWidth": 1000}
+    data = copied(written(tmp_path / "x.dcm", VALUES, 12, **extra), tmp_path / "y.dcm")
+    assert "ModalityLUTSequence" not in data
+    assert np.array_equal(data.pixel_array, VALUES + 100)
+
+
+def test_times_are_in_the_zone_that_the_object_states(tmp_path: Path) -> None:
+    for offset in ("+0900", "-0330"):
+        data = copied(written(tmp_path / "x.dcm", VALUES, 12, TimezoneOffsetFromUTC=offset), tmp_path / "y.dcm")
+        stated = datetime.strptime(f"{data.ContentDate}{data.ContentTime}{offset}", "%Y%m%d%H%M%S%z")
+        assert abs((datetime.now(UTC) - stated).total_seconds()) < 60
+        (equipment,) = data.ContributingEquipmentSequence
+        assert equipment.ContributionDateTime == data.ContentDate + data.ContentTime

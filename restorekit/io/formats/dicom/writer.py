@@ -31,6 +31,7 @@ from restorekit.io.formats.dicom import tags
 from restorekit.io.formats.dicom.carried import carry_over
 from restorekit.io.formats.dicom.codecs import encode
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of, padding_of, span_of
+from restorekit.io.formats.dicom.values import modality
 from restorekit.io.intensity import as_array, cast
 
 __all__ = [
@@ -276,25 +277,26 @@ def _keeps_values(array: NDArray[Any], layout: Layout, intensity: Intensity) -> 
 
 
 def with_what_was_not_seen(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
-    """Return the values with those of the source where it had padding, or values beyond the window that stayed there.
+    """Return the values with those of the source where it had padding, or values beyond the range that stayed there.
 
-    An image of another size, or of values as they are shown, has none of them; its padding is then no longer stated.
+    An image of another size, or of values as they are shown, has none of them.
     """
-    if not _keeps_values(array, layout, intensity):
+    if array.shape != (1, layout.rows, layout.columns) or intensity.details.get("shown"):
         return array
     source = frame_values(data, layout, int(intensity.details["frame"]))[None]
     kept = np.zeros(source.shape, bool)
     if padding := padding_of(data, layout):
         kept |= (source >= padding[0]) & (source <= padding[1])
-    if intensity.window is not None:
-        kept |= _beyond_window(source, array, intensity)
+    if "lut_bits" in intensity.details:
+        source = modality(source, data, layout.span)[0]
+    kept |= _beyond_range(source, array, intensity)
     made: NDArray[Any] = np.where(kept, source.astype(array.dtype), array)
     return made
 
 
-def _beyond_window(source: NDArray[Any], array: NDArray[Any], intensity: Intensity) -> NDArray[np.bool_]:
-    """Return where a value of the source lay beyond the window, and the restored one is at that end of it."""
-    slope, intercept = intensity.details["rescale"]
+def _beyond_range(source: NDArray[Any], array: NDArray[Any], intensity: Intensity) -> NDArray[np.bool_]:
+    """Return where a value lay beyond the window or the declared range, and the restored one is at that end of it."""
+    slope, intercept = intensity.details.get("rescale", (1.0, 0.0))
     before, after = (one.astype(np.float64) * slope + intercept for one in (source, array))
     half = abs(slope) / 2 if array.dtype.kind in "iu" else 0.0
     low = (before <= intensity.low) & (after <= intensity.low + half)
@@ -412,7 +414,7 @@ def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], i
     kind = tags.texts(data, "ImageType") or ["ORIGINAL", "PRIMARY"]
     primary = grouped or data.SOPClassUID in PRIMARY
     data.ImageType = ["DERIVED", *(kind[1:] or ["PRIMARY"] if primary else ["SECONDARY", *kind[2:]])]
-    now = datetime.datetime.now()
+    now = _now(data)
     data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
     data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
     size = "" if tuple(old) == new else f" {old[0]} x {old[1]} to {new[0]} x {new[1]}."
@@ -447,6 +449,15 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) 
         listed.SeriesInstanceUID, listed.ReferencedSOPSequence = series, [found]
         study.StudyInstanceUID, study.ReferencedSeriesSequence = data.get("StudyInstanceUID", ""), [listed]
         data.SourceImageEvidenceSequence = [study]
+
+
+def _now(data: Dataset) -> datetime.datetime:
+    """Return the time, in the zone that the object states for all of its times, if it states one."""
+    try:
+        zone = datetime.datetime.strptime(str(data.get("TimezoneOffsetFromUTC") or ""), "%z").tzinfo
+    except ValueError:
+        zone = None
+    return datetime.datetime.now(zone)
 
 
 def _instance(data: Dataset) -> str:
