@@ -23,6 +23,7 @@ from restorekit.io.images import ImageFiles
 from restorekit.restoring.loading import load
 from restorekit.restoring.model import Model
 from restorekit.restoring.restore import Row, restore_files
+from tests.io.made_dicom import RGB, written
 from tests.io.test_dicom import made
 
 MEDIAN = "part:median"
@@ -170,6 +171,16 @@ def test_a_colour_profile_goes_with_the_colours(tmp_path: Path, suffix: str) -> 
             assert image.info["icc_profile"] == profile
 
 
+def test_a_colour_profile_of_dicom_goes_with_the_colours(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    written(tmp_path / "x.dcm", RGB, 8, photometric="RGB", ICCProfile=profile)
+    (row,) = call(tmp_path / "x.dcm", tmp_path / "png", "part:identity", format="png")
+    with Image.open(row.written) as image:
+        assert image.info["icc_profile"] == profile
+    (row,) = call(tmp_path / "x.dcm", tmp_path / "dicom", "part:identity")
+    assert dcmread(row.written).ICCProfile == profile
+
+
 def test_nifti_that_was_no_nifti_states_its_spacing_and_no_place_in_space(tmp_path: Path) -> None:
     values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 80
     made(tmp_path / "x.dcm", values, bits=12, PixelSpacing=[0.8, 0.5])
@@ -216,6 +227,48 @@ def test_each_image_of_a_batch_has_its_own_prediction(tmp_path: Path) -> None:
     assert found[1] == found[3]
     values = [one["yes"] for one in found[3] if one is not None]
     assert values == pytest.approx([(np.rint((i / 4 + 0.5) * 127.5)) / 255 for i in range(5)], abs=1e-5)
+
+
+class Overwriting(Mean):
+    """Writes another image in the place of the first source, as an archive that is being filled may."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__()
+        self.source = source
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return half of the values."""
+        if self.source.exists():
+            write_image(self.source.with_name("new.png"), np.ones((1, 6, 6)))
+            self.source.with_name("new.png").replace(self.source)
+            self.source = self.source.with_name("none")
+        return super().restore(image, summary, rng)
+
+
+def test_a_file_that_is_changed_while_it_is_restored_is_an_error(tmp_path: Path) -> None:
+    domain = Domain("a", 1, (8, 8), Task("class", ("no", "yes")))
+    home, out = tmp_path / "in", tmp_path / "out"
+    for i in range(2):
+        write_image(home / f"{i}.png", np.full((1, 6, 6), -0.5))
+    part = Overwriting(home / "0.png")
+    model = Model(lambda *_: part, domain=domain, data=None, scale=None, format=ImageFiles(), name="run")
+    first, second = restore_files(model, home, out, jobs=1)
+    assert "changed" in first.error
+    assert (second.error, [path.name for path in out.glob("*.png")]) == ("", ["1.png"])
+    first, second = restore_files(model, home, out, jobs=1)
+    assert (first.error, second.skipped) == ("", True)
+    assert table(out)[-1]["input_sha256"] == sha256((home / "0.png").read_bytes()).hexdigest()
+
+
+def test_values_that_are_stored_as_shown_are_noted(tmp_path: Path) -> None:
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 80
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    made(tmp_path / "curved.dcm", values, bits=12, VOILUTFunction="SIGMOID", **window)
+    made(tmp_path / "straight.dcm", values, bits=12, **window)
+    for format, noted in ((None, [True, False]), ("png", [False, False])):
+        rows = [*restore_files(load("part:identity"), tmp_path, tmp_path / f"{format}", format=format)]
+        assert [row.error for row in rows] == ["", ""]
+        assert ["as they are shown" in row.note for row in rows] == noted
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,8 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
         if modality(rgb, data, layout.span)[0] is not rgb:
             raise DataError("has RescaleSlope or ModalityLUTSequence with colour; the standard has them for gray only")
         low, high = (layout.span if known else None) or (None, None)
+        if profile := data.get("ICCProfile"):
+            details["icc_profile"] = bytes(profile)
         return Stored(rgb, low, high, "RGB", spacing=spacing, details=details, dtype=dtype, bits=bits)
     array, span = modality(array[None], data, layout.span)
     details |= transformed(data)
