@@ -12,7 +12,8 @@ from pydicom import DataElement, Dataset, dcmread, uid
 from pydicom.overlays import get_overlay_array
 from pydicom.sequence import Sequence
 
-from restorekit import DataError, read_image, write_image
+from restorekit import DataError, load, read_image, write_image
+from restorekit.restoring.restore import restore_files
 
 from .made_dicom import RGB, j2k, lut, rle, stored_range, written
 from .test_dicom import OWN
@@ -235,3 +236,36 @@ def test_times_are_in_the_zone_that_the_object_states(tmp_path: Path) -> None:
         assert abs((datetime.now(UTC) - stated).total_seconds()) < 60
         (equipment,) = data.ContributingEquipmentSequence
         assert equipment.ContributionDateTime == data.ContentDate + data.ContentTime
+
+
+@pytest.mark.parametrize("count", [None, 1])
+@pytest.mark.parametrize(
+    "kind", [uid.UltrasoundMultiFrameImageStorage, uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage]
+)
+def test_one_frame_of_a_class_for_several_is_written(tmp_path: Path, kind: str, count: int | None) -> None:
+    extra = {} if count is None else {"NumberOfFrames": count}
+    source = written(tmp_path / "x.dcm", VALUES, 12, SOPClassUID=kind, **extra)
+    (row,) = restore_files(load("part:identity"), source, tmp_path / "out")
+    assert row.error == ""
+    assert np.array_equal(dcmread(row.written).pixel_array, VALUES)
+
+
+def test_one_of_several_frames_is_not_written_as_all(tmp_path: Path) -> None:
+    source = written(tmp_path / "x.dcm", np.concatenate([VALUES, VALUES]), 12)
+    data = dcmread(source)
+    data.Rows, data.NumberOfFrames, data.SOPClassUID = 6, 2, uid.XRayAngiographicImageStorage
+    data.save_as(source)
+    image, intensity = read_image(source, frame=1)
+    with pytest.raises(DataError, match="2 frames"):
+        write_image(tmp_path / "y.dcm", image, intensity)
+
+
+def test_text_of_another_character_set_is_refused_and_never_written_otherwise(tmp_path: Path) -> None:
+    source = written(tmp_path / "x.dcm", VALUES, 12, SpecificCharacterSet="ISO_IR 192", PatientName="AAAA^BBBB")
+    assert copied(source, tmp_path / "y.dcm").PatientName == "AAAA^BBBB"
+    source.write_bytes(source.read_bytes().replace(b"AAAA", "胸部".encode("gbk")))
+    with pytest.raises(DataError, match=r"PatientName.*ISO_IR 192"):
+        copied(source, tmp_path / "y.dcm")
+    japanese = {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎"}
+    data = copied(written(tmp_path / "x.dcm", VALUES, 12, **japanese), tmp_path / "y.dcm")
+    assert str(data.PatientName) == japanese["PatientName"]

@@ -214,8 +214,12 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
         raise DataError(f"its source {path}, whose header it takes, is no longer there")
     data = dcmread(path)
     layout = layout_of(data)
-    if data.get("SOPClassUID") not in SINGLE:
+    if data.get("SOPClassUID") not in (SINGLE | FRAMED) - ENHANCED:
         raise DataError(f"is of class {data.get('SOPClassUID')}, whose single image is not written as DICOM")
+    if layout.frames > 1:
+        raise DataError(
+            f"is one of {layout.frames} frames of its source, which are written together; write PNG or TIFF"
+        )
     write_derived(stream, data, layout, [with_what_was_not_seen(array, data, layout, intensity)], intensity)
 
 
@@ -241,10 +245,10 @@ def write_derived(
     if not _keeps_values(first, layout, intensity):
         data.pop("PixelPaddingValue", None)
         data.pop("PixelPaddingRangeLimit", None)
+    data.remove_private_tags()
     carry_over(data, layout)
     for name in GONE:
         data.pop(name, None)
-    data.remove_private_tags()
     _describe_pixels(data, first, layout, intensity)
     _space(data, old, first.shape[1:])
     _derive(data, arrays, old, intensity)
