@@ -335,6 +335,7 @@ class _Restoring(Stages):
     def __init__(self, model: FileModel, options: _Options, batch: int = 1) -> None:
         self.model, self.options, self.batch = model, options, batch
         self._settings = options.hashed(model, options.range)
+        self._series = replace(options, measure=False).hashed(model, options.range)
 
     @without_warnings()
     def read(self, task: Task) -> _Read:
@@ -461,7 +462,7 @@ class _Restoring(Stages):
             f"{len(read.text)} places with text left as they were" if read.text else "",
         )
         about = "; ".join(filter(None, [self.model.about(image), *notes]))
-        details = {**intensity.details, "derivation": about, "finish": options.anonymizer}
+        details = {**intensity.details, "derivation": about, "series": self._series, "finish": options.anonymizer}
         described = replace(intensity, details=details)
         levels = levels_of(source, stored) if options.measure else ()
         return _Finished(

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from restorekit_signals.files.signal_format import signal
@@ -279,3 +279,21 @@ def test_wrong_arguments_are_refused_by_name(tmp_path: Path, name: str, value: o
     options: dict[str, Any] = {name: value}
     with pytest.raises(DataError, match=f"^{name}: got"):
         restore_files(load(MEDIAN), tmp_path, tmp_path / "out", **options)
+
+
+def test_a_series_stays_one_whatever_each_image_holds_and_is_another_by_other_options(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i, words in enumerate(([], ["CHEST AP"], ["CHEST AP", "SUPINE 12"])):
+        film = Image.new("L", (160, 128), 90)
+        for at, word in enumerate(words):
+            ImageDraw.Draw(film).text((20, 20 + 60 * at), word, fill=255)
+        extra = {"SeriesInstanceUID": "1.2.9", "SOPInstanceUID": f"1.2.9.{i}"}
+        written(tmp_path / "in" / f"{i}.dcm", np.asarray(film), 8, **extra)
+    found = []
+    for number, options in enumerate(({"keep_text": True}, {"keep_text": True, "measure": True}, {"times": 2})):
+        rows = call(tmp_path / "in", tmp_path / f"{number}", "part:tv", **options)
+        assert [row.error for row in rows] == [""] * 3
+        assert len({row.note for row in rows}) == (1 if number == 2 else 3)
+        (series,) = {dcmread(row.written).SeriesInstanceUID for row in rows}
+        found.append(series)
+    assert found[0] == found[1] != found[2] != "1.2.9"

@@ -399,18 +399,19 @@ def _decimal(value: float) -> str:
 
 def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], intensity: Intensity) -> None:
     """Write the identity of the object, what it was derived from and how, and by which equipment."""
+    alike = str(intensity.details.get("series") or intensity.details.get("derivation") or "")
     by, new = _plain(str(intensity.details.get("derivation") or "restorekit")), arrays[0].shape[1:]
     source, series = _source(str(data.SOPClassUID), _instance(data)), str(data.get("SeriesInstanceUID", ""))
     content = hashlib.sha256()
     for array in arrays:
         content.update(array.tobytes())
-    data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, content.hexdigest())
+    data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, alike, content.hexdigest())
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.SeriesInstanceUID = _new_uid(series, by)
+    data.SeriesInstanceUID = _new_uid(series, alike)
     for name in ("ConcatenationUID", "SOPInstanceUIDOfConcatenationSource"):  # the parts of one stay together
         if data.get(name):
-            setattr(data, name, _new_uid(data.get(name), by))
+            setattr(data, name, _new_uid(data.get(name), alike))
     grouped = any(name in data for name in FUNCTIONAL) or data.SOPClassUID in ENHANCED
     if data.SOPClassUID == uid.EnhancedMRImageStorage:
         for name in RECORDED:
