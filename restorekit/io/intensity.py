@@ -86,6 +86,11 @@ class Stored:
     """
     unit: str = ""
     """The unit of nominal values, such as HU, where the file states it."""
+    padding: tuple[float, float] | None = None
+    """The lowest and the highest value of `array` that stand for no image, such as those around a round field of view.
+
+    They may lie beyond black and white: the nearer of both is what they become.
+    """
 
     def holding(self, array: NDArray[Any]) -> Stored:
         """Return the same record with another array."""
@@ -125,7 +130,7 @@ def to_unit(
         raise DataError("holds values that are not finite")
     if stored.window is not None and declared is None:
         array = np.clip(array, low, high)
-    beyond_count = 0 if exceeds else _beyond(array, low, high, beyond)
+    beyond_count, cut = (0, False) if exceeds else _beyond(array, (low, high), beyond, stored.padding)
     photometric = stored.photometric or ("MONOCHROME2" if array.shape[0] == 1 else "RGB")
     if (low, high) == (-1, 1) and array.dtype.kind == "f":
         unit = array.astype(np.float32)
@@ -136,7 +141,7 @@ def to_unit(
         values /= (high - low) / 2
         values -= 1
         unit = values.astype(np.float32, copy=False)
-    if beyond_count:
+    if cut:
         unit = np.clip(unit, -1, 1, out=unit)
     if photometric == "MONOCHROME1":
         unit = np.negative(unit, out=unit)
@@ -165,16 +170,24 @@ def to_unit(
     return np.ascontiguousarray(unit), known
 
 
-def _beyond(array: NDArray[Any], low: float, high: float, beyond: Beyond) -> int:
-    """Return how many values lie beyond the range, or refuse them."""
+def _beyond(
+    array: NDArray[Any], ends: tuple[float, float], beyond: Beyond, padding: tuple[float, float] | None
+) -> tuple[int, bool]:
+    """Return how many values but padding lie beyond the range, or refuse them; and whether any value at all does."""
+    low, high = ends
     least, most = float(array.min()), float(array.max())
     if low <= least and most <= high:
-        return 0
+        return 0, False
+    if padding is not None:
+        array = array[(array < padding[0]) | (array > padding[1])]
+        least, most = (float(array.min()), float(array.max())) if array.size else (low, high)
+        if low <= least and most <= high:
+            return 0, True
     if beyond == "refuse":
         hint = "declare a wider range (--range LOW HIGH), or clip them (beyond: clip; in Python, beyond='clip')"
         got = f"{least:.9g} to {most:.9g}"
         raise DataError(f"holds values from {got}, outside its range of {low:.9g} to {high:.9g}; {hint}")
-    return int(((array < low) | (array > high)).sum())
+    return int(((array < low) | (array > high)).sum()), True
 
 
 def to_stored(image: ArrayLike, intensity: Intensity) -> NDArray[Any]:
@@ -251,13 +264,14 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def carried_over(intensity: Intensity) -> Intensity:
-    """The record for writing an image in another format than its own: black is the lowest value.
+    """The record for writing an image in another format than its own: black is the lowest value, its colours stay.
 
     What was DICOM or scaled NIfTI is written from 0 to the highest value of its significant bits, for other formats
     know no range of their own: 12 bits stay 12, from 0 to 4095.
     """
     photometric = "RGB" if intensity.channels == 3 else "MONOCHROME2"
-    known = replace(intensity, photometric=photometric, details={})
+    profile = intensity.details.get("icc_profile")
+    known = replace(intensity, photometric=photometric, details={"icc_profile": profile} if profile else {})
     if intensity.format == "DICOM" or "slope" in intensity.details:
         bits = min(max(intensity.bits or 16, 8), 16)
         known = replace(known, dtype="uint8" if bits == 8 else "uint16", low=0, high=2**bits - 1, bits=bits)

@@ -40,6 +40,8 @@ REMOVED = (
     "VisitComments",
 )
 """Free text of which PS3.15 removes all, and an address that the library leaves where no institution is named."""
+GRAPHICS = frozenset((*range(0x5000, 0x5100), *range(0x6000, 0x6100)))
+"""Groups of curves and overlays, of which PS3.15 removes all: a name may be drawn in them."""
 TEXTS = frozenset(("AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT"))
 """Value representations of free text."""
 IDS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID", "PatientBirthName")
@@ -113,6 +115,8 @@ class Anonymizer:
     def __call__(self, data: Dataset) -> None:
         """Change a data set that has no private elements, with its file meta information."""
         words = sorted(set(_words(data)), key=len, reverse=True)
+        for element in [one for one in data if one.tag.group in GRAPHICS]:
+            del data[element.tag]
         self._library.anonymize(data)
         pattern = re.compile("|".join(map(re.escape, words)), re.IGNORECASE) if words else None
 

@@ -6,6 +6,7 @@ folder, and sizes are limited. The files of an archive are unpacked one at a tim
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import os
@@ -174,15 +175,14 @@ def _listed(
 ) -> Iterator[Source]:
     """Yield what the lines of a list name: files and folders, relative to `base`."""
     _check_length(len(content), where)
-    lines = [line for line in os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).splitlines() if line.strip()]
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{where}: is text in UTF-16; save it as UTF-8")
+    lines = [os.fsdecode(line) for line in _lines(content.removeprefix(b"\xef\xbb\xbf")) if line.strip()]
     if len(lines) > MOST_NAMES:
         raise DataError(f"{where}: holds {len(lines):,} names; allowed: {MOST_NAMES:,}")
     if not lines:
         raise DataError(f"{where}: names no file")
     for line in lines:
-        if "\0" in line:
-            yield _refused(Path(line.replace("\0", "?")), f"{where}: a name holds a NUL character")
-            continue
         path = base / line
         try:
             if path.is_dir():
@@ -191,6 +191,14 @@ def _listed(
                 yield Source(path, _inside(Path(line)), str(path))
         except (DataError, OSError) as error:  # such as of a name that is too long
             yield _refused(path, message_of(error))
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Return the names of a list: ended by NUL, as `find -print0` does, or by the ends of lines.
+
+    Other characters that part lines of text, such as U+2028 and form feed, may stand in names.
+    """
+    return content.split(b"\0") if b"\0" in content else content.splitlines()
 
 
 def _is_manifest(path: Path) -> bool:

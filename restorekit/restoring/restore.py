@@ -6,7 +6,7 @@ import builtins
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -141,6 +141,8 @@ class _Opened:
     text: tuple[Box, ...]
     hashes: tuple[str, str]
     """Of its bytes, and of the model and the options."""
+    stamp: object
+    """By which a file that changes while it is restored is noticed."""
     seconds: float
 
 
@@ -152,6 +154,7 @@ class _OpenedFrames:
     given: tuple[float, float] | None
     """Black and white, where the call or a manifest states them."""
     hashes: tuple[str, str]
+    stamp: object
     seconds: float
 
 
@@ -332,6 +335,7 @@ class _Restoring(Stages):
     def __init__(self, model: FileModel, options: _Options, batch: int = 1) -> None:
         self.model, self.options, self.batch = model, options, batch
         self._settings = options.hashed(model, options.range)
+        self._series = replace(options, measure=False).hashed(model, options.range)
 
     @without_warnings()
     def read(self, task: Task) -> _Read:
@@ -346,6 +350,7 @@ class _Restoring(Stages):
         if error:
             raise DataError(error)
         given = options.range or job.range
+        stamp = _stamp(model.format.files(job.path))
         hashes = _hashed(model.format.files(job.path)), self._hash_of(options, given)
         if self._is_done(task, hashes, given):
             raise Kept
@@ -354,9 +359,9 @@ class _Restoring(Stages):
         if frames is not None:
             if model.masks:
                 raise DataError("holds frames, whose masks are not written; allowed: files of one image")
-            return _OpenedFrames(frames, given, hashes, perf_counter() - began)
+            return _OpenedFrames(frames, given, hashes, stamp, perf_counter() - began)
         image, intensity = model.format.read(job.path, range=known, dims=model.dims)
-        return self._opened(image, intensity, given, hashes, began)
+        return self._opened(image, intensity, given, hashes, stamp, began)
 
     def _opened(
         self,
@@ -364,6 +369,7 @@ class _Restoring(Stages):
         intensity: Intensity,
         given: tuple[float, float] | None,
         hashes: tuple[str, str],
+        stamp: object,
         began: float,
     ) -> _Opened:
         """Check an image that was read, and bring it to what the networks take."""
@@ -379,7 +385,7 @@ class _Restoring(Stages):
             image, times=options.times, window=window, scale=options.scale, any_scale=options.any_scale
         )
         text = tuple(text_boxes(image)) if options.keep_text else ()
-        return _Opened(image, intensity, prepared, text, hashes, perf_counter() - began)
+        return _Opened(image, intensity, prepared, text, hashes, stamp, perf_counter() - began)
 
     def alike(self, read: _Read) -> object:
         """Return what is equal for images that may share a batch; a file of frames is alone."""
@@ -422,7 +428,7 @@ class _Restoring(Stages):
         count = read.frames.count
         for first in builtins.range(0, count, self.batch):
             opened = [
-                self._opened(*read.frames.read(at), read.given, read.hashes, 0.0)
+                self._opened(*read.frames.read(at), read.given, read.hashes, read.stamp, 0.0)
                 for at in builtins.range(first, min(count, first + self.batch))
             ]
             for one, restored in zip(opened, self._restored_frames(opened), strict=True):
@@ -456,7 +462,7 @@ class _Restoring(Stages):
             f"{len(read.text)} places with text left as they were" if read.text else "",
         )
         about = "; ".join(filter(None, [self.model.about(image), *notes]))
-        details = {**intensity.details, "derivation": about, "finish": options.anonymizer}
+        details = {**intensity.details, "derivation": about, "series": self._series, "finish": options.anonymizer}
         described = replace(intensity, details=details)
         levels = levels_of(source, stored) if options.measure else ()
         return _Finished(
@@ -483,9 +489,15 @@ class _Restoring(Stages):
             notes = [intensity.note, made.note, *finished.notes]
             self.model.format.write(place, finished.stored, finished.intensity)
             mask = self._write_mask(job, place, made, _spaced(intensity, read.image, finished.stored))
+        if _stamp(self.model.format.files(job.path)) != read.stamp:  # what was written may be of two images
+            raise DataError("was changed or removed while it was restored; restore it again")
         digest = _hashed(self.model.format.files(place))
         bits, into = not self.model.format.windows, _written_as(job.target, intensity)
         kept = into is intensity and intensity.format == "DICOM"
+        if kept and intensity.details.get("shown"):
+            notes.append(
+                "values are stored as they are shown (VOI LUT or sigmoid window), no longer in those of the source"
+            )
         return Row(
             job.shown,
             str(job.target),
@@ -556,6 +568,16 @@ def _hashed(files: Iterable[Path]) -> str:
     except FileNotFoundError:  # the reader has the right words
         return ""
     return hashed.hexdigest()
+
+
+def _stamp(files: Iterable[Path]) -> object:
+    """Return what changes when one of several files is written; of a file that is gone nothing."""
+    found = []
+    for path in files:
+        with suppress(FileNotFoundError):
+            about = path.stat()
+            found.append((about.st_mtime_ns, about.st_size, about.st_ino))
+    return found
 
 
 def _clash(job: Job, table: Table) -> str:

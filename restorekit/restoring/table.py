@@ -56,7 +56,7 @@ def place_key(path: Path) -> str:
 def written_below(folder: Path) -> set[str] | None:
     """Return the real paths of the files that the table in `folder` lists as written; None without such a table."""
     try:
-        header, rows = _parsed(_text(folder / TABLE))
+        header, rows, _ = _parsed(_text(folder / TABLE))
     except (OSError, ValueError, csv.Error):
         return None
     if not set(FIRST) <= set(header):
@@ -324,7 +324,7 @@ class Table:
             return
         try:
             text = _text(self._path)
-            header, rows = _parsed(text)
+            header, rows, whole = _parsed(text)
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(f"{self._path}: cannot be read as a table ({error}); choose another -o FOLDER") from error
         lacking = set(self.columns) - set(header)
@@ -341,7 +341,7 @@ class Table:
                 self._outdated |= place != cells[at]
                 cells[at] = place
             self._keep(cells)
-        self._outdated |= not text.endswith("\n")
+        self._outdated |= not whole
 
     def _key(self, cells: Sequence[str]) -> tuple[str, str]:
         return ("", place_key(Path(cells[1]))) if cells[1] else (cells[0], "")
@@ -373,16 +373,21 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode(ENCODING, ERRORS).removeprefix(MARK)
 
 
-def _parsed(text: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the complete rows; a row that a kill cut off is left out."""
+def _parsed(text: str) -> tuple[list[str], list[list[str]], bool]:
+    """Return the header, the complete rows, and whether that is all: a row that a kill cut off is left out."""
     rows = list(csv.reader(io.StringIO(text, newline=""), strict=False))
     header = rows[0] if rows else []
     if rows and not text.endswith("\n"):
         rows.pop()
-    return header, [row for row in rows[1:] if len(row) == len(header)]
+    whole = [row for row in rows[1:] if len(row) == len(header)]
+    return header, whole, text.endswith("\n") and len(whole) == len(rows) - 1
 
 
 def _csv(*rows: Sequence[str]) -> bytes:
+    """Return rows as a table holds them. A carriage return, which Python 3.11 and 3.12 do not quote, would end one."""
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
     return stream.getvalue().encode(ENCODING, ERRORS)

@@ -147,6 +147,22 @@ def test_other_meanings_are_refused(tmp_path: Path, before: bytes) -> None:
     refused(saved(tmp_path / "x.png", png(GRAY, before)))
 
 
+@pytest.mark.parametrize("kind", ["colour 8", "colour 16"])
+def test_what_states_the_colours_comes_back(tmp_path: Path, kind: str) -> None:
+    stated = [
+        chunk(b"cICP", bytes([9, 14, 0, 1])),
+        chunk(b"gAMA", (55556).to_bytes(4, "big")),
+        chunk(b"cHRM", bytes(range(32))),
+        chunk(b"sRGB", b"\1"),
+    ]
+    path = saved(tmp_path / "x.png", png(KINDS[kind], b"".join(stated)))
+    write_image(tmp_path / "y.png", *read_image(path, range=(0, 65535 if kind.endswith("16") else 255)))
+    content = (tmp_path / "y.png").read_bytes()
+    assert all(content.count(one) == 1 for one in stated)
+    assert content.index(b"cHRM") < content.index(b"IDAT")
+    read_image(tmp_path / "y.png", range=(0, 65535 if kind.endswith("16") else 255))
+
+
 def icc(gamma: float | None) -> bytes:
     """A gray ICC profile with one tone curve: of a gamma, or none, which is linear."""
     curve = b"curv" + bytes(4) + (bytes(4) if gamma is None else struct.pack(">IH", 1, round(gamma * 256)))

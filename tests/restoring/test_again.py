@@ -6,12 +6,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms, ImageDraw
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from restorekit_signals.files.signal_format import signal
@@ -22,6 +23,8 @@ from restorekit.io.images import ImageFiles
 from restorekit.restoring.loading import load
 from restorekit.restoring.model import Model
 from restorekit.restoring.restore import Row, restore_files
+from tests.io.made_dicom import RGB, written
+from tests.io.test_dicom import made
 
 MEDIAN = "part:median"
 
@@ -158,6 +161,38 @@ def test_every_format_holds_the_values_that_were_restored(tmp_path: Path) -> Non
     assert dcmread(tmp_path / "film" / "CT_small.dcm").ImageType[0] == "DERIVED"
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp"])
+def test_a_colour_profile_goes_with_the_colours(tmp_path: Path, suffix: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (8, 6), (200, 100, 50)).save(tmp_path / f"x{suffix}", icc_profile=profile)
+    for name in ("png", "tiff"):
+        (row,) = call(tmp_path / f"x{suffix}", tmp_path / name, format=name)
+        with Image.open(row.written) as image:
+            assert image.info["icc_profile"] == profile
+
+
+def test_a_colour_profile_of_dicom_goes_with_the_colours(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    written(tmp_path / "x.dcm", RGB, 8, photometric="RGB", ICCProfile=profile)
+    (row,) = call(tmp_path / "x.dcm", tmp_path / "png", "part:identity", format="png")
+    with Image.open(row.written) as image:
+        assert image.info["icc_profile"] == profile
+    (row,) = call(tmp_path / "x.dcm", tmp_path / "dicom", "part:identity")
+    assert dcmread(row.written).ICCProfile == profile
+
+
+def test_nifti_that_was_no_nifti_states_its_spacing_and_no_place_in_space(tmp_path: Path) -> None:
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 80
+    made(tmp_path / "x.dcm", values, bits=12, PixelSpacing=[0.8, 0.5])
+    (row,) = restore_files(load("part:identity"), tmp_path / "x.dcm", tmp_path / "out", format="nifti")
+    volume = nibabel.load(row.written)
+    assert np.array_equal(np.asarray(volume.dataobj), values)
+    assert volume.header.get_zooms() == pytest.approx((0.8, 0.5))
+    assert volume.header.get_xyzt_units()[0] == "mm"
+    assert (int(volume.header["sform_code"]), int(volume.header["qform_code"])) == (0, 0)
+    assert read_image(row.written, range=(0, 4095))[1].spacing == pytest.approx((0.8, 0.5))
+
+
 def test_jobs_and_batches_change_no_value(tmp_path: Path) -> None:
     home = pictures(tmp_path / "in", 7)
     (home / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
@@ -194,6 +229,48 @@ def test_each_image_of_a_batch_has_its_own_prediction(tmp_path: Path) -> None:
     assert values == pytest.approx([(np.rint((i / 4 + 0.5) * 127.5)) / 255 for i in range(5)], abs=1e-5)
 
 
+class Overwriting(Mean):
+    """Writes another image in the place of the first source, as an archive that is being filled may."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__()
+        self.source = source
+
+    def restore(self, image: Tensor, summary: Tensor | None = None, rng: torch.Generator | None = None) -> Output:
+        """Return half of the values."""
+        if self.source.exists():
+            write_image(self.source.with_name("new.png"), np.ones((1, 6, 6)))
+            self.source.with_name("new.png").replace(self.source)
+            self.source = self.source.with_name("none")
+        return super().restore(image, summary, rng)
+
+
+def test_a_file_that_is_changed_while_it_is_restored_is_an_error(tmp_path: Path) -> None:
+    domain = Domain("a", 1, (8, 8), Task("class", ("no", "yes")))
+    home, out = tmp_path / "in", tmp_path / "out"
+    for i in range(2):
+        write_image(home / f"{i}.png", np.full((1, 6, 6), -0.5))
+    part = Overwriting(home / "0.png")
+    model = Model(lambda *_: part, domain=domain, data=None, scale=None, format=ImageFiles(), name="run")
+    first, second = restore_files(model, home, out, jobs=1)
+    assert "changed" in first.error
+    assert (second.error, [path.name for path in out.glob("*.png")]) == ("", ["1.png"])
+    first, second = restore_files(model, home, out, jobs=1)
+    assert (first.error, second.skipped) == ("", True)
+    assert table(out)[-1]["input_sha256"] == sha256((home / "0.png").read_bytes()).hexdigest()
+
+
+def test_values_that_are_stored_as_shown_are_noted(tmp_path: Path) -> None:
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 80
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    made(tmp_path / "curved.dcm", values, bits=12, VOILUTFunction="SIGMOID", **window)
+    made(tmp_path / "straight.dcm", values, bits=12, **window)
+    for format, noted in ((None, [True, False]), ("png", [False, False])):
+        rows = [*restore_files(load("part:identity"), tmp_path, tmp_path / f"{format}", format=format)]
+        assert [row.error for row in rows] == ["", ""]
+        assert ["as they are shown" in row.note for row in rows] == noted
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("strength", 2), ("strength", "1"), ("strength", True), ("jobs", 0), ("batch", 0), ("format", "gif")],
@@ -202,3 +279,21 @@ def test_wrong_arguments_are_refused_by_name(tmp_path: Path, name: str, value: o
     options: dict[str, Any] = {name: value}
     with pytest.raises(DataError, match=f"^{name}: got"):
         restore_files(load(MEDIAN), tmp_path, tmp_path / "out", **options)
+
+
+def test_a_series_stays_one_whatever_each_image_holds_and_is_another_by_other_options(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i, words in enumerate(([], ["CHEST AP"], ["CHEST AP", "SUPINE 12"])):
+        film = Image.new("L", (160, 128), 90)
+        for at, word in enumerate(words):
+            ImageDraw.Draw(film).text((20, 20 + 60 * at), word, fill=255)
+        extra = {"SeriesInstanceUID": "1.2.9", "SOPInstanceUID": f"1.2.9.{i}"}
+        written(tmp_path / "in" / f"{i}.dcm", np.asarray(film), 8, **extra)
+    found = []
+    for number, options in enumerate(({"keep_text": True}, {"keep_text": True, "measure": True}, {"times": 2})):
+        rows = call(tmp_path / "in", tmp_path / f"{number}", "part:tv", **options)
+        assert [row.error for row in rows] == [""] * 3
+        assert len({row.note for row in rows}) == (1 if number == 2 else 3)
+        (series,) = {dcmread(row.written).SeriesInstanceUID for row in rows}
+        found.append(series)
+    assert found[0] == found[1] != found[2] != "1.2.9"

@@ -122,6 +122,21 @@ def test_the_source_is_named_by_the_uid_that_it_has_when_it_is_anonymous_itself(
     assert dcmread(other.written).FrameOfReferenceUID == origin.ReferencedSOPInstanceUID
 
 
+def test_overlays_and_curves_in_which_a_name_may_be_drawn_are_removed(tmp_path: Path) -> None:
+    source = film(tmp_path / "x.dcm")
+    data = dcmread(source)
+    data.add_new((0x5000, 0x3000), "OW", b"curved")
+    for element, vr, value in [(0x10, "US", 6), (0x11, "US", 8), (0x40, "CS", "G"), (0x50, "SS", [1, 1])]:
+        data.add_new((0x6000, element), vr, value)
+    data.add_new((0x6000, 0x100), "US", 16)  # in the highest bits of the pixels
+    data.add_new((0x6000, 0x102), "US", 15)
+    data.add_new((0x6002, 0x3000), "OW", b"drawn.")
+    data.add_new((0x6002, 0x4000), "LT", "by nurse Mary")
+    data.save_as(source)
+    (row,) = anonymous(source, out=tmp_path / "out")
+    assert not {one.tag.group for one in dcmread(row.written)} & {0x5000, 0x6000, 0x6002}
+
+
 def test_an_anonymizer_in_another_process_replaces_by_the_same_key(tmp_path: Path) -> None:
     source = film(tmp_path / "x.dcm")
     here = Anonymizer("a" * 64)

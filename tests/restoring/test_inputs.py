@@ -66,6 +66,21 @@ def test_every_form_of_input_names_the_same_files(home: Path, monkeypatch: pytes
     assert names(found("-")) == listed
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\0"])
+def test_names_of_a_list_end_with_its_lines_or_with_nul_alone(home: Path, ends: str) -> None:
+    listed = ["scans/a b.png", " a.png", "a .png", "a\u2028b.png", "a\x0cb.png", "a\x85b.png", "a\x1db.png"]
+    listed += ["a\nb.png", "\n.png"] if ends == "\0" else []
+    Path("list.txt").write_bytes(ends.join([*listed, ""]).encode())
+    assert names(found("list.txt")) == listed
+    assert not [row.error for row in found("list.txt") if row.error]
+
+
+def test_a_list_of_another_encoding_is_refused_once(home: Path) -> None:
+    Path("list.txt").write_text("scans/a.png\n", "utf-16")
+    (row,) = found("list.txt")
+    assert "UTF-16" in row.error
+
+
 def test_a_csv_without_a_column_path_is_a_file_of_its_own(home: Path) -> None:
     Path("signal.csv").write_text("time,lead\n0,1\n")
     assert names(found("signal.csv")) == ["signal.csv"]

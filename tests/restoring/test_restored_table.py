@@ -221,6 +221,29 @@ def test_a_row_that_was_cut_off_says_nothing(folder: Path) -> None:
     assert len(rows(folder)) == 2
 
 
+def test_a_row_that_was_cut_off_in_a_name_of_two_lines_takes_no_later_row_with_it(folder: Path) -> None:
+    with (folder / "restored.csv").open("a") as stream:
+        stream.write('"/in/x\n')
+    with opened(folder, COLUMNS) as table:
+        put(table, "/in/e.png", "e.png", "new")
+    assert_agree(folder)
+    assert len(rows(folder)) == 3
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\x0b", "\u2028"])
+def test_names_of_several_lines_come_back_and_make_no_row_of_their_own(tmp_path: Path, end: str) -> None:
+    place = tmp_path / f"a{end}b.png"
+    other = tmp_path / "other.png"
+    source = f"/in/a{end}/in/b.png,{other},,{end}"
+    with opened(tmp_path, COLUMNS) as table:
+        table.stage(place).write_text("x")
+        table.add({"file": source, "written": str(place), "error": "", "note": ""})
+    other.write_text("another program's")
+    with opened(tmp_path, COLUMNS) as table:
+        assert (table.owner(place), table.owner(other)) == (source, None)
+    assert [row["file"] for row in rows(tmp_path)] == [source]
+
+
 def test_names_that_are_no_utf8_come_back(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xe9\xff.png")
     with opened(tmp_path, COLUMNS) as table:

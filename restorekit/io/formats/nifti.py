@@ -88,7 +88,7 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
 
 
 def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensity) -> None:
-    """Write the image with the header of the input, scaled as it was stored."""
+    """Write the image with the header of the input, scaled as it was stored; without one, with its spacing alone."""
     details = intensity.details
     if array.shape[0] != 1:
         raise DataError(f"a NIfTI file holds one channel; got {array.shape[0]}")
@@ -103,7 +103,10 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         steps = header["pixdim"].copy()
         header.set_data_shape(pixels.shape)
         header["pixdim"] = steps  # nibabel resets those of axes that an image of two has not, and with them its place
-    image = kind(pixels, None if header is not None else np.eye(4), header)
+    image = kind(pixels, None, header)
+    if header is None and intensity.spacing is not None:  # no form: nothing states how the image lies in space
+        image.header.set_zooms(intensity.spacing)
+        image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(details.get("slope", 1), details.get("inter", 0))  # an image begins without
     data = image.to_bytes()
     stream.write(gzip.compress(data, 6, mtime=0) if details.get("packed") else data)

@@ -37,6 +37,8 @@ _REFUSED = {
     b"pCAL": "a calibration of its values (pCAL); convert it",
     b"sTER": "a stereo pair (sTER); split it",
 }
+_COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
+"""Chunks that state which colours the values are; a restored PNG has them too."""
 _DISPLAY_TRANSFERS = (1, 6, 13, 14, 15)
 """Transfer characteristics of cICP (ITU-T H.273) that are near gamma 2.2: BT.709, BT.601, sRGB, BT.2020."""
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -83,7 +85,9 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     if spacing is not None and turn in (5, 6, 7, 8):
         spacing = spacing[::-1]
     low, high, bits = _significant(known, array)
-    details = {"icc_profile": profile} if profile else {}
+    details: dict[str, Any] = {"icc_profile": profile} if profile else {}
+    if stated := {name.decode(): known.chunks[name] for name in _COLOURS if name in known.chunks}:
+        details["png_colours"] = stated
     return Stored(upright(array, turn), low, high, spacing=spacing, details=details, bits=bits)
 
 
@@ -107,6 +111,8 @@ def write(stream: BinaryIO, array: NDArray[Any], format: str, intensity: Intensi
         content = packed.getvalue()
     header = len(_START) + 25
     stream.write(content[:header])
+    for name, body in intensity.details.get("png_colours", {}).items():
+        stream.write(_chunk(name.encode(), body))
     if profile := intensity.details.get("icc_profile"):
         stream.write(_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile)))
     if intensity.bits and (array.dtype == np.uint16 or intensity.bits < 8) and intensity.bits <= 16:

@@ -20,13 +20,14 @@ from restorekit.core.errors import DataError
 if TYPE_CHECKING:
     from restorekit.io.formats.dicom.pixels import Layout
 
-__all__ = ["FRAMES_OF_ONE_FRAGMENT", "Decoded", "decode", "encode", "is_decoded", "starts_frame"]
+__all__ = ["FRAMES_OF_ONE_FRAGMENT", "Decoded", "decode", "encode", "is_decoded", "lossy_method", "starts_frame"]
 
 _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 FRAMES_OF_ONE_FRAGMENT = (uid.RLELossless,)
 """Where PS3.5 A.4 allows one fragment for a frame."""
+_HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 _SOF_DCT, _SOF_LOSSLESS, _SOF_LS = (0xC0, 0xC1, 0xC2), (0xC3,), (0xF7,)
 _SOS, _EOI = 0xDA, b"\xff\xd9"
 
@@ -103,6 +104,23 @@ def decode(stream: bytes, layout: Layout) -> Decoded:
     if decoded.array.shape != _shape(layout):
         raise DataError(f"has pixels of {layout.syntax.name} in an order of samples that is not read")
     return decoded
+
+
+def lossy_method(stream: bytes, layout: Layout) -> str:
+    """Return the standard by which a frame that can be decoded lost values, as DICOM writes it; empty: none.
+
+    The terms are those of LossyImageCompressionMethod, PS3.3 C.7.6.1.1.5.1.
+    """
+    if layout.syntax == uid.RLELossless:
+        return ""
+    if layout.syntax in _JPEG_2000:
+        bare = _codestream(stream, layout) if stream.startswith(b"\0\0\0\x0cjP  ") else stream
+        standard = "ISO_15444_15" if layout.syntax in _HTJ2K else "ISO_15444_1"
+        return "" if _coding_style(bare)[1] else standard
+    head = _jpeg_header(stream, layout.syntax)
+    if head.frame in _SOF_LS:
+        return "ISO_14495_1" if head.near else ""
+    return "ISO_10918_1" if head.frame in _SOF_DCT else ""
 
 
 def _shape(layout: Layout) -> tuple[int, ...]:

@@ -16,12 +16,21 @@ from pydicom import Dataset, uid
 
 from restorekit.core.errors import DataError
 from restorekit.io.formats.dicom import tags
-from restorekit.io.formats.dicom.codecs import FRAMES_OF_ONE_FRAGMENT, Decoded, decode, is_decoded, starts_frame
+from restorekit.io.formats.dicom.codecs import (
+    FRAMES_OF_ONE_FRAGMENT,
+    Decoded,
+    decode,
+    is_decoded,
+    lossy_method,
+    starts_frame,
+)
 from restorekit.io.intensity import check_size
 
-__all__ = ["Layout", "frame_values", "layout_of"]
+__all__ = ["PIXELS", "Layout", "compressed_with_loss", "frame_values", "layout_of", "padding_of", "plane_of", "span_of"]
 
 _INTEGERS, _FLOATS = "PixelData", {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+PIXELS = (_INTEGERS, *_FLOATS)
+"""The elements that hold pixels, of which an object has one."""
 _GRAY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _NATIVE = (
     uid.ImplicitVRLittleEndian,
@@ -70,10 +79,13 @@ class Layout:
     @property
     def span(self) -> tuple[int, int] | None:
         """The lowest and the highest value that BitsStored allows; None for floating point."""
-        if self.floating:
-            return None
-        half = 2 ** (self.stored - 1)
-        return (-half, half - 1) if self.signed else (0, 2 * half - 1)
+        return None if self.floating else span_of(self.stored, signed=self.signed)
+
+
+def span_of(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Return the lowest and the highest integer of so many bits."""
+    half = 2 ** (bits - 1)
+    return (-half, half - 1) if signed else (0, 2 * half - 1)
 
 
 def layout_of(data: Dataset) -> Layout:
@@ -125,11 +137,60 @@ def frame_values(data: Dataset, layout: Layout, index: int) -> NDArray[Any]:
     return _rgb(array, layout, "") if layout.samples == 3 else array
 
 
+def compressed_with_loss(data: Dataset, layout: Layout) -> tuple[str, float] | None:
+    """Return by which standard the first frame lost values, as LossyImageCompressionMethod, and the ratio of sizes.
+
+    None: it lost none. A stream is taken at its word: a lossless coding of what had lost values before is lossless.
+    """
+    if not layout.compressed:
+        return None
+    stream = _frame(data[layout.element].value, layout, 0)
+    method = lossy_method(stream, layout)
+    whole = layout.rows * layout.columns * layout.samples * layout.allocated / 8
+    return (method, whole / len(stream)) if method else None
+
+
+def padding_of(data: Dataset, layout: Layout) -> tuple[int, int] | None:
+    """Return the lowest and the highest stored value that stands for padding; None where there is none.
+
+    Both are taken for bits of a cell: a negative value may be written as unsigned, or the other way round.
+    """
+    first = tags.numbers(data, "PixelPaddingValue")
+    if len(first) != 1 or layout.floating:
+        return None
+    ends = [first[0], (tags.numbers(data, "PixelPaddingRangeLimit") or first)[0]]
+    low, high = sorted(_in_a_cell(int(end), layout) for end in ends)
+    return low, high
+
+
+def _in_a_cell(value: int, layout: Layout) -> int:
+    size: int = 2**layout.allocated
+    raw = value % size
+    return raw - size if layout.signed and raw >= size // 2 else raw
+
+
+def plane_of(data: Dataset, layout: Layout, bit: int) -> NDArray[np.bool_] | None:
+    """Return one bit of each cell of the first frame, (H, W), as old overlays are stored; None: it holds no other."""
+    own = range(layout.high - layout.stored + 1, layout.high + 1)
+    if layout.floating or not layout.gray or bit in own or not 0 <= bit < layout.allocated:
+        return None
+    content = data[layout.element]
+    if not layout.compressed:
+        cells = _native(content.value, layout, 0, swapped=content.VR == "OW")
+    else:
+        decoded = decode(_frame(content.value, layout, 0), layout)
+        if decoded.lossy or (decoded.precision and bit >= decoded.precision):
+            return None
+        cells = decoded.array
+    found: NDArray[np.bool_] = (cells >> bit & 1).astype(bool)
+    return found
+
+
 # The header
 
 
 def _pixel_element(data: Dataset) -> str:
-    found = [name for name in (_INTEGERS, *_FLOATS) if name in data]
+    found = [name for name in PIXELS if name in data]
     if not found:
         kind = getattr(data.get("SOPClassUID"), "name", "") or "object"
         raise DataError(f"is a DICOM {kind} without pixels")
@@ -288,9 +349,8 @@ def _refuse_padding_outside(cells: NDArray[Any], data: Dataset, layout: Layout) 
     if layout.span is None or len(padding) != 1 or layout.stored == layout.allocated:
         return
     low, high = layout.span
-    raw = int(padding[0]) % 2**layout.allocated
-    value = raw - 2**layout.allocated if layout.signed and raw >= 2 ** (layout.allocated - 1) else raw
-    if not low <= value <= high and (cells == raw).any():
+    value = _in_a_cell(int(padding[0]), layout)
+    if not low <= value <= high and (cells == value % 2**layout.allocated).any():
         raise DataError(f"has pixels of PixelPaddingValue {value}, which BitsStored {layout.stored} does not hold")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pydicom.datadict import tag_for_keyword
 
 from restorekit.core.errors import DataError
 from restorekit.io.formats.dicom import tags
-from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
+from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of, padding_of
 from restorekit.io.formats.dicom.values import modality, rescale, transformed, voi
 from restorekit.io.intensity import Stored, one_of
 
@@ -111,6 +111,8 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
         if modality(rgb, data, layout.span)[0] is not rgb:
             raise DataError("has RescaleSlope or ModalityLUTSequence with colour; the standard has them for gray only")
         low, high = (layout.span if known else None) or (None, None)
+        if profile := data.get("ICCProfile"):
+            details["icc_profile"] = bytes(profile)
         return Stored(rgb, low, high, "RGB", spacing=spacing, details=details, dtype=dtype, bits=bits)
     array, span = modality(array[None], data, layout.span)
     details |= transformed(data)
@@ -134,7 +136,18 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
         shown.display if shown else None,
         nominal,
         details["units"] if nominal else "",
+        _padding(data, layout, details),
     )
+
+
+def _padding(data: Dataset, layout: Layout, details: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the values after the rescale that stand for padding; None where there are none."""
+    found = padding_of(data, layout)
+    if found is None or "rescale" not in details:
+        return None
+    slope, intercept = details["rescale"]
+    low, high = sorted(end * slope + intercept for end in found)
+    return low, high
 
 
 def require_image(data: Dataset, layout: Layout) -> None:

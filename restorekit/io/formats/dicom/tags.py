@@ -10,7 +10,7 @@ from pydicom.multival import MultiValue
 
 from restorekit.core.errors import DataError
 
-__all__ = ["integer", "integers", "items", "number", "numbers", "pairs", "text"]
+__all__ = ["integer", "integers", "items", "number", "numbers", "pairs", "text", "texts"]
 
 
 def numbers(data: Dataset, name: str) -> list[float]:
@@ -78,6 +78,12 @@ def text(data: Dataset, name: str) -> str:
     """Return the first value of an element in capital letters; empty where there is none."""
     found = _values(data, name)
     return str(found[0]).strip(" \0").upper() if found else ""
+
+
+def texts(data: Dataset, name: str) -> list[str]:
+    """Return every value of an element, empty ones among them; none where the element is absent or empty."""
+    found = ["" if value is None else str(value) for value in _several(data, name)]
+    return found if any(found) else []
 
 
 def items(data: Dataset, name: str) -> list[Dataset]:

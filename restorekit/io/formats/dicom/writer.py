@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import datetime
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -27,8 +28,10 @@ import restorekit
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
 from restorekit.io.formats.dicom import tags
+from restorekit.io.formats.dicom.carried import carry_over
 from restorekit.io.formats.dicom.codecs import encode
-from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of
+from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of, padding_of, span_of
+from restorekit.io.formats.dicom.values import modality
 from restorekit.io.intensity import as_array, cast
 
 __all__ = [
@@ -85,6 +88,9 @@ FRAMED = ENHANCED | {
     uid.UltrasoundImageStorage,
 }
 """Those that may have several frames. The last two may not, by the standard; files of both exist."""
+PRIMARY = frozenset({uid.PositronEmissionTomographyImageStorage})
+"""Those of one frame whose second value of ImageType is PRIMARY always (PS3.3 C.8.9.4.1.1), as with functional groups
+(C.8.16.1.2)."""
 SAME_SIZE = frozenset({uid.EnhancedXAImageStorage, uid.EnhancedXRFImageStorage, uid.EnhancedUSVolumeStorage})
 """Those whose frames stand in coordinates that more pixels would change in many places."""
 KEPT_SYNTAXES = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
@@ -145,7 +151,7 @@ RECORDED = (
 )
 """How an enhanced MR image was recorded: allowed where ImageType is ORIGINAL or MIXED alone (PS3.3 C.8.13.4, C.8.13.9).
 The source, which the derived object names, has them."""
-LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")
+LUTS = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType", "RealWorldValueMappingSequence")
 VOI = ("VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
 SOURCE = Code("121322", "DCM", "Source image for image processing operation")
 EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
@@ -187,7 +193,12 @@ def to_stored(image: Any, intensity: Intensity) -> NDArray[Any]:
     if "lut_bits" in intensity.details:
         return cast(values, np.uint8 if intensity.details["lut_bits"] == 8 else np.uint16)
     slope, intercept = intensity.details.get("rescale", (1.0, 0.0))
-    return cast((values - intercept) / slope, np.dtype(intensity.dtype))
+    values, dtype = (values - intercept) / slope, np.dtype(intensity.dtype)
+    if dtype.kind != "f":  # a window or a declared range may be wider than BitsStored, of which readers see no more
+        values = np.clip(
+            values, *span_of(int(intensity.details.get("bits", 8 * dtype.itemsize)), signed=dtype.kind == "i")
+        )
+    return cast(values, dtype)
 
 
 def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -> None:
@@ -203,8 +214,12 @@ def write(stream: Any, array: NDArray[Any], format: str, intensity: Intensity) -
         raise DataError(f"its source {path}, whose header it takes, is no longer there")
     data = dcmread(path)
     layout = layout_of(data)
-    if data.get("SOPClassUID") not in SINGLE:
+    if data.get("SOPClassUID") not in (SINGLE | FRAMED) - ENHANCED:
         raise DataError(f"is of class {data.get('SOPClassUID')}, whose single image is not written as DICOM")
+    if layout.frames > 1:
+        raise DataError(
+            f"is one of {layout.frames} frames of its source, which are written together; write PNG or TIFF"
+        )
     write_derived(stream, data, layout, [with_what_was_not_seen(array, data, layout, intensity)], intensity)
 
 
@@ -230,9 +245,10 @@ def write_derived(
     if not _keeps_values(first, layout, intensity):
         data.pop("PixelPaddingValue", None)
         data.pop("PixelPaddingRangeLimit", None)
+    data.remove_private_tags()
+    carry_over(data, layout)
     for name in GONE:
         data.pop(name, None)
-    data.remove_private_tags()
     _describe_pixels(data, first, layout, intensity)
     _space(data, old, first.shape[1:])
     _derive(data, arrays, old, intensity)
@@ -265,27 +281,26 @@ def _keeps_values(array: NDArray[Any], layout: Layout, intensity: Intensity) -> 
 
 
 def with_what_was_not_seen(array: NDArray[Any], data: Dataset, layout: Layout, intensity: Intensity) -> NDArray[Any]:
-    """Return the values with those of the source where it had padding, or values beyond the window that stayed there.
+    """Return the values with those of the source where it had padding, or values beyond the range that stayed there.
 
-    An image of another size, or of values as they are shown, has none of them; its padding is then no longer stated.
+    An image of another size, or of values as they are shown, has none of them.
     """
-    if not _keeps_values(array, layout, intensity):
+    if array.shape != (1, layout.rows, layout.columns) or intensity.details.get("shown"):
         return array
     source = frame_values(data, layout, int(intensity.details["frame"]))[None]
     kept = np.zeros(source.shape, bool)
-    values = tags.numbers(data, "PixelPaddingValue")
-    if len(values) == 1:
-        low, high = sorted((int(values[0]), int((tags.numbers(data, "PixelPaddingRangeLimit") or values)[0])))
-        kept |= (source >= low) & (source <= high)
-    if intensity.window is not None:
-        kept |= _beyond_window(source, array, intensity)
+    if padding := padding_of(data, layout):
+        kept |= (source >= padding[0]) & (source <= padding[1])
+    if "lut_bits" in intensity.details:
+        source = modality(source, data, layout.span)[0]
+    kept |= _beyond_range(source, array, intensity)
     made: NDArray[Any] = np.where(kept, source.astype(array.dtype), array)
     return made
 
 
-def _beyond_window(source: NDArray[Any], array: NDArray[Any], intensity: Intensity) -> NDArray[np.bool_]:
-    """Return where a value of the source lay beyond the window, and the restored one is at that end of it."""
-    slope, intercept = intensity.details["rescale"]
+def _beyond_range(source: NDArray[Any], array: NDArray[Any], intensity: Intensity) -> NDArray[np.bool_]:
+    """Return where a value lay beyond the window or the declared range, and the restored one is at that end of it."""
+    slope, intercept = intensity.details.get("rescale", (1.0, 0.0))
     before, after = (one.astype(np.float64) * slope + intercept for one in (source, array))
     half = abs(slope) / 2 if array.dtype.kind in "iu" else 0.0
     low = (before <= intensity.low) & (after <= intensity.low + half)
@@ -384,24 +399,27 @@ def _decimal(value: float) -> str:
 
 def _derive(data: Dataset, arrays: Sequence[NDArray[Any]], old: Sequence[int], intensity: Intensity) -> None:
     """Write the identity of the object, what it was derived from and how, and by which equipment."""
-    by, new = str(intensity.details.get("derivation") or "restorekit"), arrays[0].shape[1:]
-    source, series = _source(str(data.SOPClassUID), str(data.SOPInstanceUID)), str(data.get("SeriesInstanceUID", ""))
+    alike = str(intensity.details.get("series") or intensity.details.get("derivation") or "")
+    by, new = _plain(str(intensity.details.get("derivation") or "restorekit")), arrays[0].shape[1:]
+    source, series = _source(str(data.SOPClassUID), _instance(data)), str(data.get("SeriesInstanceUID", ""))
     content = hashlib.sha256()
     for array in arrays:
         content.update(array.tobytes())
-    data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, content.hexdigest())
+    data.SOPInstanceUID = _new_uid(data.SOPInstanceUID, by, alike, content.hexdigest())
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.SeriesInstanceUID = _new_uid(series, by)
+    data.SeriesInstanceUID = _new_uid(series, alike)
     for name in ("ConcatenationUID", "SOPInstanceUIDOfConcatenationSource"):  # the parts of one stay together
         if data.get(name):
-            setattr(data, name, _new_uid(data.get(name), by))
+            setattr(data, name, _new_uid(data.get(name), alike))
     grouped = any(name in data for name in FUNCTIONAL) or data.SOPClassUID in ENHANCED
     if data.SOPClassUID == uid.EnhancedMRImageStorage:
         for name in RECORDED:
             data.pop(name, None)
-    kind = list(data.get("ImageType") or ["ORIGINAL", "PRIMARY"])
-    data.ImageType = ["DERIVED", *(kind[1:] if grouped else ["SECONDARY", *kind[2:]])]  # C.8.16.1.2: always PRIMARY
-    now = datetime.datetime.now()
+    kind = tags.texts(data, "ImageType") or ["ORIGINAL", "PRIMARY"]
+    primary = grouped or data.SOPClassUID in PRIMARY
+    data.ImageType = ["DERIVED", *(kind[1:] or ["PRIMARY"] if primary else ["SECONDARY", *kind[2:]])]
+    now = _now(data)
     data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
     data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
     size = "" if tuple(old) == new else f" {old[0]} x {old[1]} to {new[0]} x {new[1]}."
@@ -422,7 +440,7 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) 
         group.pop("DerivationImageSequence", None)
         for element in [one for one in group if one.VR == "SQ"]:
             for item in element.value:
-                if kind := list(item.get("FrameType") or []):
+                if kind := tags.texts(item, "FrameType"):
                     item.FrameType = ["DERIVED", *kind[1:]]
     for at, group in enumerate(single, start=1):
         item, frame = copy.deepcopy(about), copy.deepcopy(source)
@@ -436,6 +454,26 @@ def _derive_frames(data: Dataset, about: Dataset, source: Dataset, series: str) 
         listed.SeriesInstanceUID, listed.ReferencedSOPSequence = series, [found]
         study.StudyInstanceUID, study.ReferencedSeriesSequence = data.get("StudyInstanceUID", ""), [listed]
         data.SourceImageEvidenceSequence = [study]
+
+
+def _now(data: Dataset) -> datetime.datetime:
+    """Return the time, in the zone that the object states for all of its times, if it states one."""
+    try:
+        zone = datetime.datetime.strptime(str(data.get("TimezoneOffsetFromUTC") or ""), "%z").tzinfo
+    except ValueError:
+        zone = None
+    return datetime.datetime.now(zone)
+
+
+def _instance(data: Dataset) -> str:
+    """Return the UID of the source, to which a derived object refers.
+
+    Raises:
+        DataError: if it has none.
+    """
+    if not data.get("SOPInstanceUID"):
+        raise DataError("is derived from a file without SOPInstanceUID, to which it has to refer; use --format png")
+    return str(data.SOPInstanceUID)
 
 
 def _new_uid(old: object, *others: str) -> str:
@@ -474,6 +512,12 @@ def _code(code: Code) -> Dataset:
 
 def _cut(name: str, text: str) -> str:
     return text[: ROOM[name]]
+
+
+def _plain(text: str) -> str:
+    """Return text in ASCII, which every SpecificCharacterSet holds, and without the sign that parts values."""
+    parts = (one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return "".join(one if one.isascii() and one.isprintable() and one != "\\" else "?" for one in parts)
 
 
 def _set_pixels(data: Dataset, arrays: Sequence[NDArray[Any]], layout: Layout, syntax: uid.UID) -> None:
