@@ -264,14 +264,16 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def carried_over(intensity: Intensity) -> Intensity:
-    """The record for writing an image in another format than its own: black is the lowest value, its colours stay.
+    """The record for writing an image in another format than its own: black is the lowest value.
+
+    Its colours stay, and the mark of what it was made from.
 
     What was DICOM or scaled NIfTI is written from 0 to the highest value of its significant bits, for other formats
     know no range of their own: 12 bits stay 12, from 0 to 4095.
     """
     photometric = "RGB" if intensity.channels == 3 else "MONOCHROME2"
-    profile = intensity.details.get("icc_profile")
-    known = replace(intensity, photometric=photometric, details={"icc_profile": profile} if profile else {})
+    kept = {name: intensity.details[name] for name in ("icc_profile", "derived") if name in intensity.details}
+    known = replace(intensity, photometric=photometric, details=kept)
     if intensity.format == "DICOM" or "slope" in intensity.details:
         bits = min(max(intensity.bits or 16, 8), 16)
         known = replace(known, dtype="uint8" if bits == 8 else "uint16", low=0, high=2**bits - 1, bits=bits)

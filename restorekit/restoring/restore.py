@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import STOPPING, DataError, PluginError
 from restorekit.core.formats import Frames, Intensity
+from restorekit.io.derived import MARKED
 from restorekit.io.files import as_path
 from restorekit.io.filetypes import format_by_name
 from restorekit.io.images import ImageFiles
@@ -493,6 +494,8 @@ class _Restoring(Stages):
             raise DataError("was changed or removed while it was restored; restore it again")
         digest = _hashed(self.model.format.files(place))
         bits, into = not self.model.format.windows, _written_as(job.target, intensity)
+        if "derived" in intensity.details and format_by_name(job.target) not in MARKED:
+            notes.append("the source was made from another image; this format cannot state it")
         kept = into is intensity and intensity.format == "DICOM"
         if kept and intensity.details.get("shown"):
             notes.append(

@@ -18,7 +18,18 @@ from pydicom.data import get_testdata_file
 from restorekit_signals.files.signal_format import signal
 from torch import Tensor
 
-from restorekit import DataError, Domain, Intensity, Output, Restorer, Task, read_image, write_image
+from restorekit import (
+    DataError,
+    Derived,
+    Domain,
+    Intensity,
+    Output,
+    Restorer,
+    Task,
+    derived_from,
+    read_image,
+    write_image,
+)
 from restorekit.io.images import ImageFiles
 from restorekit.restoring.loading import load
 from restorekit.restoring.model import Model
@@ -179,6 +190,18 @@ def test_a_colour_profile_of_dicom_goes_with_the_colours(tmp_path: Path) -> None
         assert image.info["icc_profile"] == profile
     (row,) = call(tmp_path / "x.dcm", tmp_path / "dicom", "part:identity")
     assert dcmread(row.written).ICCProfile == profile
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_what_an_image_was_made_from_stays_stated_and_a_format_without_it_is_noted(tmp_path: Path, suffix: str) -> None:
+    mark = Derived("a.png", "0" * 64, {"run": "translator", "seed": "1"})
+    write_image(tmp_path / f"x{suffix}", np.zeros((1, 8, 6)), derived=mark)
+    for name in ("", "png", "tiff"):
+        (row,) = call(tmp_path / f"x{suffix}", tmp_path / f"as{name}", "part:identity", format=name or None)
+        assert derived_from(row.written) == mark
+        assert "made from another image" not in row.note
+    (row,) = call(tmp_path / f"x{suffix}", tmp_path / "npy", "part:identity", format="npy")
+    assert "made from another image" in row.note
 
 
 def test_nifti_that_was_no_nifti_states_its_spacing_and_no_place_in_space(tmp_path: Path) -> None:

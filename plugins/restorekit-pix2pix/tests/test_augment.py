@@ -19,6 +19,8 @@ from restorekit.data.checks import examine
 from restorekit.data.items import manifest_items
 from restorekit.discovery.plugins import load
 from restorekit.recipes.recipe import resolved
+from restorekit.restoring.loading import load as load_restorer
+from restorekit.restoring.restore import restore_files
 from restorekit.runs.build import build
 
 SIZE = 16
@@ -114,6 +116,9 @@ def test_dicom_and_tiff_say_that_they_are_derived(augment, tmp_path: Path) -> No
     assert derived_from(tiff) is not None
     assert derived_from(dicom) == derived_from(tiff)
     assert torch.equal(read_image(dicom)[0], read_image(tiff)[0])
+    for format in (None, "png"):  # restored, they state it still
+        (row,) = restore_files(load_restorer("part:identity"), dicom, tmp_path / f"as-{format}", format=format)
+        assert derived_from(row.written) == derived_from(dicom)
 
 
 @pytest.mark.parametrize("label", ["flu", "normal"])  # that of its other side, too

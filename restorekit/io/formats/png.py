@@ -22,6 +22,7 @@ from PIL import ExifTags, Image
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
+from restorekit.io.derived import BEGINS
 from restorekit.io.formats.colour import require_display_exif, require_display_gamma, require_display_profile
 from restorekit.io.intensity import Stored, check_size, one_of, upright
 
@@ -63,6 +64,8 @@ class _Png:
     data: list[bytes] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
     """The keywords of its texts."""
+    mark: str = ""
+    """What it was made from, if it states that; see `derived`."""
     controls: int = 0
     """Frame controls (fcTL) of an animation."""
     still: bool = True
@@ -88,6 +91,8 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
     details: dict[str, Any] = {"icc_profile": profile} if profile else {}
     if stated := {name.decode(): known.chunks[name] for name in _COLOURS if name in known.chunks}:
         details["png_colours"] = stated
+    if known.mark:
+        details["derived"] = known.mark
     return Stored(upright(array, turn), low, high, spacing=spacing, details=details, bits=bits)
 
 
@@ -185,6 +190,9 @@ def _take(known: _Png, name: bytes, body: memoryview) -> None:
         known.controls += 1
     elif name in (b"tEXt", b"zTXt", b"iTXt"):
         known.texts.append(bytes(body[:79]).partition(b"\0")[0])
+        if name == b"tEXt" and known.texts[-1] == _KEYWORD:
+            text = bytes(body).partition(b"\0")[2].decode("latin-1")
+            known.mark = text if text.startswith(BEGINS) else known.mark
     elif not name[0] & 0x20 and name != b"PLTE":
         raise DataError(f"has a chunk {name.decode('latin-1')} that must be understood and is not known")
     else:

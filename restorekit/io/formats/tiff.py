@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from restorekit.core.errors import DataError
 from restorekit.core.formats import Intensity
+from restorekit.io.derived import BEGINS
 from restorekit.io.formats.tiff_images import choose, interleaved, pixels, require_complete, require_sound_jpeg
 from restorekit.io.intensity import Stored, ambiguous_depth, cast, check_size, upright
 
@@ -83,6 +84,8 @@ def read(path: Path, format: str, frame: int | None, dims: int | None) -> Stored
         spacing = _spacing(file, page)
         bits = _bits(file, page)
         ends = _ends(page)
+        if (description := str(_tag(page, "ImageDescription", ""))).startswith(BEGINS):
+            details["derived"] = description
         missing = _tag(page, "GDAL_NODATA", None)
         profile = page.iccprofile
         red_to_blue = _coefficients(page) if kind == "YCBCR" and page.compression.name in _PLAIN else None

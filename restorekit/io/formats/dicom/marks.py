@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
-__all__ = ["mark_of"]
+from restorekit.io.derived import BEGINS
+
+__all__ = ["mark_in", "mark_of"]
 
 MAKER = "restorekit"
 
 
 def mark_of(path: Path) -> str:
-    """Return the description of restorekit's contribution to a file; empty if there is none."""
-    data = dcmread(path, stop_before_pixels=True, specific_tags=["ContributingEquipmentSequence"])
-    for one in reversed(data.get("ContributingEquipmentSequence", [])):
-        if one.get("Manufacturer") == MAKER:
-            return str(one.get("ContributionDescription", ""))
+    """Return the mark of a file; empty if there is none."""
+    return mark_in(dcmread(path, stop_before_pixels=True, specific_tags=["ContributingEquipmentSequence"]))
+
+
+def mark_in(data: Dataset) -> str:
+    """Return the last mark among the contributions of restorekit to a data set; empty if there is none."""
+    for one in reversed(data.get("ContributingEquipmentSequence") or []):
+        text = str(one.get("ContributionDescription", ""))
+        if one.get("Manufacturer") == MAKER and text.startswith(BEGINS):
+            return text
     return ""

@@ -12,6 +12,7 @@ from pydicom.datadict import tag_for_keyword
 
 from restorekit.core.errors import DataError
 from restorekit.io.formats.dicom import tags
+from restorekit.io.formats.dicom.marks import mark_in
 from restorekit.io.formats.dicom.pixels import Layout, frame_values, layout_of, padding_of
 from restorekit.io.formats.dicom.values import modality, rescale, transformed, voi
 from restorekit.io.intensity import Stored, one_of
@@ -105,6 +106,8 @@ def _stored(data: Dataset, layout: Layout, index: int, path: Path) -> Stored:
         "private": sum(tag.is_private and not tag.is_private_creator for tag in list(data.keys())),
     }
     details["bits"] = layout.stored
+    if mark := mark_in(data):
+        details["derived"] = mark
     known = layout.stored <= 16  # a wider range is declared: no image uses all of it
     if layout.samples == 3:
         rgb = array.transpose(2, 0, 1)
