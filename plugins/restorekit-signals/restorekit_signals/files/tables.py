@@ -110,6 +110,7 @@ def read_csv(path: Path, time: str | None, rate: float, leads: Sequence[str] | N
         raise DataError(f"its head names {len(names)} columns, its rows have {table.shape[1]}")
     if bare:
         _refuse_decimal_commas(text, style)
+        _refuse_numbered(cells, table[1:])
     filled = [i for i, name in enumerate(names) if name or not np.isnan(table[:, i]).all()]  # not a comma at line ends
     names, table = [names[i] for i in filled], table[:, filled]
     twice = [name for name, count in Counter(names).items() if count > 1 and (leads is None or name in leads)]
@@ -222,6 +223,16 @@ def _refuse_decimal_commas(text: str, style: _Style) -> None:
     lines = text.removesuffix("\n").split("\n")
     if style.comma == "," and all(re.fullmatch(r"[ ]*-?\d+,\d+[ ]*", line) for line in lines):
         raise DataError("has lines such as 1,5 and no head: one column with decimal commas, or two; add a head line")
+
+
+def _refuse_numbered(cells: Sequence[str], rows: NDArray[np.float64]) -> None:
+    """Refuse a first line 0, 1, 2 or 1, 2, 3: names of columns that are numbers would be read as a sample of each."""
+    numbers = list(cells[1:] if not cells[0] else cells)
+    counted = any(numbers == [str(start + at) for at in range(len(numbers))] for start in (0, 1))
+    fractions = bool((rows[np.isfinite(rows)] % 1 != 0).any())
+    if counted and len(cells) > 1 and fractions:
+        got = ", ".join(cells[:4])
+        raise DataError(f"begins with the line {got}, which numbers its columns or holds values; add a head line")
 
 
 def _clock(names: Sequence[str], time: str | None) -> int | None:
