@@ -184,12 +184,13 @@ class _Folder:
 
     def __call__(self, name: str) -> Opened:
         """Return a record, from memory unless one of its files has changed."""
-        files = [file.stat() for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*")]
+        path = self.base / name
+        files = [file.stat() for file in path.parent.glob(f"{glob.escape(path.stem)}.*")]
         stamps = sorted((file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files)
         if not stamps and re.fullmatch(r"\d+\.\d*(e\+?\d+)?", name):
             hint = 'quote a name that YAML takes for a number, such as "118e06"'
             raise DataError(f"{self.base}: has no record {name!r}; {hint}")
-        return _read(self.format, self.base / name, hash(tuple(stamps)))
+        return _read(self.format, path, hash(tuple(stamps)))
 
 
 @dataclass(frozen=True)
@@ -383,9 +384,23 @@ def _spans(
     names = [path.relative_to(base).as_posix() for path in format.find(base)]
     if not names:
         raise DataError(f"{base}: holds no record that the format reads")
+    owners = [persons.get(_record(name), name) for name in names]
+    _check_one_owner(names, owners)
     shares = [0.0 if isinstance(value, dict) else value for value in (test, val)]
-    splits = split_shares([persons.get(_record(name), name) for name in names], test=shares[0], val=shares[1])
+    splits = split_shares(owners, test=shares[0], val=shares[1])
     return {split: {n: None for n, its in zip(names, splits, strict=True) if its == split} for split in SPLITS}
+
+
+def _check_one_owner(names: Sequence[str], owners: Sequence[str]) -> None:
+    """Refuse r1.edf and r1.hea of two people: they may be one recording, which would be trained on and tested on."""
+    first: dict[PurePosixPath, int] = {}
+    for at, name in enumerate(names):
+        other = first.setdefault(PurePosixPath(name).with_suffix(""), at)
+        if owners[other] != owners[at]:
+            text = (
+                f"dataset 'records': {names[other]} and {name} have one name, and may be one recording in two formats"
+            )
+            raise RecipeError(f"{text}; remove one, or state whose they are in patients", option="patients")
 
 
 def _record(name: str) -> str:

@@ -337,3 +337,19 @@ def test_beats_that_two_annotators_mark_count_once(ramp: Path) -> None:
     assert beats("atr", "qrs") == [10, 900]
     assert beats("qrs", "atr") == [16, 56, 506]
     assert beats("rhythm", "atr") == [10, 900]
+
+
+def test_a_recording_in_two_formats_is_not_split_by_shares(ramp: Path) -> None:
+    np.save(ramp / "r1.npy", np.arange(MINUTE)[None] / MINUTE)
+    with pytest.raises(RecipeError, match=r"r1\.hea and r1\.npy have one name"):
+        dataset(ramp, val=0.5)
+    part = dataset(ramp, val=0.5, patients={"r1": "p", "r1.npy": "p"})
+    assert {record.group for record in part.records} == {"p"}
+
+
+def test_a_changed_record_of_a_folder_below_is_read_again(ramp: Path) -> None:
+    (ramp / "below").mkdir()
+    np.save(ramp / "below/x.npy", np.arange(400.0)[None] / 400)
+    before = loaded(dataset(ramp, train={"below/x.npy": None}), 0).image
+    np.save(ramp / "below/x.npy", np.arange(400.0)[None] / -400)
+    assert torch.equal(loaded(dataset(ramp, train={"below/x.npy": None}), 0).image, -before)

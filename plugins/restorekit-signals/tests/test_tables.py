@@ -164,7 +164,9 @@ def test_a_damaged_table_gives_a_data_error_or_finite_values(
 # Units and times
 
 
-@pytest.mark.parametrize("head", ["ecg_uv", "I (UV)", "I microvolts", "I_mv", "II (Volt)", "I [muV]"])
+@pytest.mark.parametrize(
+    "head", ["ecg_uv", "I (UV)", "I microvolts", "I_mv", "II (Volt)", "I [muV]", "I [mV] x 10", "I (V)/2", "I [V]*10"]
+)
 def test_a_voltage_in_other_words_is_refused(tmp_path: Path, head: str) -> None:
     path = put(tmp_path / "r.csv", table(f"{head},other", WAVE, OTHER, form="{:.8g}"))
     with pytest.raises(DataError, match=r"r\.csv"):
@@ -179,6 +181,8 @@ def test_a_voltage_in_other_words_is_refused(tmp_path: Path, head: str) -> None:
         ("ecg_uV", 1e-3),
         ("ECG µV", 1e-3),
         ("V1 [V]", 1e3),
+        ("V1 [V] filtered", 1e3),
+        ("I (V) 0.5-40 Hz", 1e3),
         ("ECG(mV)", 1),
         ("uV", 1e-3),
         ("I/uV", 1e-3),

@@ -66,6 +66,8 @@ _SCALED = re.compile(rf"{_FACTOR}\s*[*x\u00d7/]\s*{_VOLTAGE.pattern}|{_VOLTAGE.p
 """A voltage times or by a number, as a word of a name."""
 _MULTIPLE = re.compile(rf"{_SCALED.pattern}|{_FACTOR}\s*{_VOLTAGE.pattern}")
 """The same in parentheses, where a number before a voltage is its factor too, not that of a lead."""
+_WITHIN = re.compile(rf"[\[(]\s*([^\[\]()]*?)\s*[\])](\s*[*x\u00d7/]\s*{_FACTOR})?")
+"""Words in brackets that do not end a name, and a factor behind them."""
 
 
 @dataclass(frozen=True)
@@ -250,9 +252,9 @@ def _clock(names: Sequence[str], time: str | None) -> int | None:
 def _unit(name: str) -> tuple[str, str]:
     """Return a column's name without its unit, and the unit, empty if its head states none.
 
-    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`. Without brackets
-    only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor, and so is a multiple of one
-    (`I (0.1 mV)`, `ecg_mV*10`).
+    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`, `ECG [V] filtered`.
+    Without brackets at the end only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor,
+    and so is a multiple of one (`I (0.1 mV)`, `ecg_mV*10`, `ECG [V] x 10`).
     """
     found = re.fullmatch(r"(.*?)[ _]*\[([^\]]*)\]", name)
     if found:
@@ -260,6 +262,9 @@ def _unit(name: str) -> tuple[str, str]:
     found = re.fullmatch(r"(.*?)[ _]*\(([^)]*)\)", name)
     if found and (found[2].strip().casefold() in _UNITS or _MULTIPLE.search(found[2])):
         return found[1], found[2].strip()
+    for found in _WITHIN.finditer(name):
+        if found[1].casefold() in _UNITS:
+            return name[: found.start()].rstrip(" _"), f"{found[1]}{found[2] or ''}"
     if scaled := _SCALED.search(name):
         return name[: scaled.start()].rstrip(" _/.-"), scaled[0]
     found = re.fullmatch(r"(?i)(time)[ _](ms|us|s|sec|seconds)", name)
