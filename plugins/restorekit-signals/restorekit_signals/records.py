@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
@@ -184,12 +184,13 @@ class _Folder:
 
     def __call__(self, name: str) -> Opened:
         """Return a record, from memory unless one of its files has changed."""
-        files = [file.stat() for file in self.base.glob(f"{glob.escape(Path(name).stem)}.*")]
+        path = self.base / name
+        files = [file.stat() for file in path.parent.glob(f"{glob.escape(path.stem)}.*")]
         stamps = sorted((file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files)
         if not stamps and re.fullmatch(r"\d+\.\d*(e\+?\d+)?", name):
             hint = 'quote a name that YAML takes for a number, such as "118e06"'
             raise DataError(f"{self.base}: has no record {name!r}; {hint}")
-        return _read(self.format, self.base / name, hash(tuple(stamps)))
+        return _read(self.format, path, hash(tuple(stamps)))
 
 
 @dataclass(frozen=True)
@@ -210,12 +211,11 @@ def _read(format: Format, path: Path, changed: int) -> Opened:
     if image.ndim != 2:
         raise DataError(f"{path}: has {image.ndim - 1} spatial sizes; a signal has one")
     marks = intensity.details.get("annotations", {})
-    beats = {
-        int(at): AAMI[symbol]
+    each = (
+        {int(at): AAMI[sign] for at, sign in zip(mark.samples, mark.symbols, strict=True) if sign in AAMI}
         for mark in marks.values()
-        for at, symbol in zip(mark.samples, mark.symbols, strict=True)
-        if symbol in AAMI
-    }
+    )
+    beats = next(filter(None, each), {})  # of one annotator: two mark the same beats some samples apart
     unknown = tuple(intensity.details.get("unknown", ()))
     found = tuple(sorted(beats.items())) if marks else None
     return Opened(torch.from_numpy(image), replace(intensity, details={}), found, unknown)
@@ -269,7 +269,8 @@ def records(
         test: Records to test on, likewise; with a share, what is left of the folder is trained on.
         beats: AAMI classes, the positive one last: a window for each beat of these. Default: windows one after the
             other, without classes.
-        patients: Whose a record is, where a person has several; default: a record is a person.
+        patients: Whose a record is, where a person has several; default: a record is a person. A name that neither a
+            split nor the folder has is an error.
         group: What never stands in two splits and is the unit of intervals: `patient`, or, where one person's minutes
             are split, `span`; scores then hold for that person alone.
         source: The collection or device.
@@ -282,9 +283,14 @@ def records(
     if not base.is_dir():
         raise DataError(f"{base}: no such folder; one with records is expected")
     made = format()
-    spans = _spans(base, made, train, val, test, patients)
+    persons = {_record(name): person for name, person in patients.items()}
+    spans = _spans(base, made, train, val, test, persons)
     _check_no_overlap(spans)
-    _check_known(truth, {name for taken in spans.values() for name in taken})
+    names = {name for taken in spans.values() for name in taken}
+    _check_known("truth", truth, names)
+    if not persons.keys() <= set(map(_record, names)):
+        names |= {path.relative_to(base).as_posix() for path in made.find(base)}
+        _check_known("patients", persons, {*map(_record, names)})
     if shift and beats is None:
         raise RecipeError(
             "dataset 'records': shift moves windows about beats; name the classes of beats, or leave it out",
@@ -292,7 +298,7 @@ def records(
         )
 
     def owner(name: str, span: Minutes | None) -> str:
-        person = patients.get(name, name)
+        person = persons.get(_record(name), name)
         return person if group == "patient" else f"{person} {'whole' if span is None else f'{span[0]:g}-{span[1]:g}'}"
 
     hop = _hop(length, overlap)
@@ -367,7 +373,7 @@ def _hop(length: int, overlap: float) -> int:
 
 
 def _spans(
-    base: Path, format: Format, train: Spans, val: Spans | float, test: Spans | float, patients: Mapping[str, str]
+    base: Path, format: Format, train: Spans, val: Spans | float, test: Spans | float, persons: Mapping[str, str]
 ) -> dict[str, Spans]:
     """Return the records of each split: those that are named, or all of the folder by shares of its people."""
     if isinstance(val, dict) and isinstance(test, dict):
@@ -378,18 +384,38 @@ def _spans(
     names = [path.relative_to(base).as_posix() for path in format.find(base)]
     if not names:
         raise DataError(f"{base}: holds no record that the format reads")
+    owners = [persons.get(_record(name), name) for name in names]
+    _check_one_owner(names, owners)
     shares = [0.0 if isinstance(value, dict) else value for value in (test, val)]
-    splits = split_shares([patients.get(name, name) for name in names], test=shares[0], val=shares[1])
+    splits = split_shares(owners, test=shares[0], val=shares[1])
     return {split: {n: None for n, its in zip(names, splits, strict=True) if its == split} for split in SPLITS}
 
 
-def _check_known(truth: Mapping[str, str], names: set[str]) -> None:
-    for name in truth:
+def _check_one_owner(names: Sequence[str], owners: Sequence[str]) -> None:
+    """Refuse r1.edf and r1.hea of two people: they may be one recording, which would be trained on and tested on."""
+    first: dict[PurePosixPath, int] = {}
+    for at, name in enumerate(names):
+        other = first.setdefault(PurePosixPath(name).with_suffix(""), at)
+        if owners[other] != owners[at]:
+            text = (
+                f"dataset 'records': {names[other]} and {name} have one name, and may be one recording in two formats"
+            )
+            raise RecipeError(f"{text}; remove one, or state whose they are in patients", option="patients")
+
+
+def _record(name: str) -> str:
+    """Return what is alike for all names of a WFDB record, which 100, 100.hea, 100.dat and ./100 are."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("") if path.suffix.lower() in (".hea", ".dat") else path)
+
+
+def _check_known(option: str, given: Mapping[str, str], names: set[str]) -> None:
+    for name in given:
         if name not in names:
             near = get_close_matches(name, names, 1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(names))}"
-            text = f"dataset 'records': truth names {name!r}, which no split has. {hint}"
-            raise RecipeError(text, option="truth")
+            where = "no split has" if option == "truth" else "neither a split nor the folder has"
+            raise RecipeError(f"dataset 'records': {option} names {name!r}, which {where}. {hint}", option=option)
 
 
 def _check_no_overlap(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None]]) -> None:
@@ -401,9 +427,9 @@ def _check_no_overlap(splits: Mapping[str, Mapping[str, Sequence[Minutes] | None
                 if not first < last:
                     text = f"{split}: minutes of {name} are [FROM, TO], FROM < TO; got {[first, last]}"
                     raise RecipeError(text, option=split)
-                for start, stop, other in taken.get(name, []):
+                for start, stop, other in taken.get(_record(name), []):
                     if first < stop and start < last:
                         where = f"{split} and {other}" if split != other else f"{split} twice"
                         text = f"minutes {max(first, start):g} on of {name} stand in {where}; part them"
                         raise RecipeError(text, option=split)
-                taken.setdefault(name, []).append((first, last, split))
+                taken.setdefault(_record(name), []).append((first, last, split))

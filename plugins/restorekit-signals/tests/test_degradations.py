@@ -216,6 +216,19 @@ def test_by_nst_noise_is_scaled_as_a_whole_so_that_quiet_stays_quiet(folder: Pat
     assert decibels(image, exact.apply(image, {"recorded_noise": 0.1}, rng()))[0] == pytest.approx(20, abs=0.01)
 
 
+def test_by_nst_every_record_of_the_noise_counts(folder: Path) -> None:
+    """Six minutes of quiet noise, then twelve of loud: the amplitude is not that of the first five minutes."""
+    for name, minutes, height in (("quiet", 6, 0.1), ("loud", 12, 1.0)):
+        np.save(folder / f"{name}.npy", height * np.sin(2 * np.pi * 10 * np.arange(minutes * 60 * RATE) / RATE)[None])
+    spec = noise_spec(definition="nst")
+    spec["dataset"] |= {"length": 60 * RATE + 7, "train": {"quiet.npy": None, "loud.npy": None}}
+    domain = Domain("a", 2, (LENGTH,), spacing=(1 / RATE,))
+    part = load().parts.resolve("degradation", spec)(domain).for_split(folder, "train")
+    quiet, loud = 300, 660  # whole seconds in windows; 48 of each end do not count
+    expected = (0.1 * (quiet - 48) + 1.0 * (loud - 48)) / (quiet + loud - 96) / 2 / 2**0.5  # of a range of -2 to 2
+    assert float(part.whole) == pytest.approx(expected, rel=0.01)
+
+
 # Hum, drop-outs, clipping
 
 

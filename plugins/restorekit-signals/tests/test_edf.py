@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,28 @@ def test_start_filters_and_transducer_are_kept_and_annotations_noted(tmp_path: P
     out = wfdb.rdheader(str(tmp_path / "out"))
     assert (out.base_date, out.base_time) == (date(2003, 2, 1), time(4, 5, 6))
     assert any("LP:40Hz" in comment for comment in out.comments)
+
+
+@pytest.mark.parametrize(
+    ("start", "first", "expected"),
+    [
+        ("02.03.9904.05.06", "0", "04:05:06 02/03/1999"),
+        ("02.03.9904.05.06", "0.25", "04:05:06.25 02/03/1999"),
+        ("31.12.0423.59.59", "1.5", "00:00:00.5 01/01/2005"),
+        ("xx.xx.xx04.05.06", "0.25", "04:05:06.25"),
+        ("31.02.9904.05.06", "0.25", "04:05:06 31/02/1999"),
+        ("02.03.9904.05.06", "1" + "0" * 30, "04:05:06 02/03/1999"),
+    ],
+)
+def test_the_first_data_record_starts_part_of_a_second_after_the_header(
+    tmp_path: Path, start: str, first: str, expected: str
+) -> None:
+    """EDF+: the header's start is in whole seconds; the first time-keeping annotation states the rest."""
+    onsets = [f"+{Decimal(first) + at}" for at in range(5)]
+    content = bytes_of([WAVE.reshape(5, -1)], start=start, reserved="EDF+C", onsets=onsets)
+    files = made()
+    files.write(tmp_path / "out.hea", *files.read(put(tmp_path / "r.edf", content)))
+    assert (tmp_path / "out.hea").read_text().splitlines()[0] == f"out 1 {RATE} 500 {expected}"
 
 
 @pytest.mark.parametrize("start", ["02.03.9904.05.06", "xx.xx.xxxx.xx.xx", "32.13.9924.61.61", "02-03-9904:05:06"])

@@ -300,3 +300,56 @@ def test_group_unit_of_records_is_reported(ramp: Path) -> None:
     assert dataset(ramp, train={"r1": None}).unit == "patient"
     spans = dataset(ramp, train={"r1": [[0, 0.5], [0.5, 1]]}, group="span", patients={"r1": "p"})
     assert (spans.unit, {record.group for record in spans.records}) == ("span", {"p 0-0.5", "p 0.5-1"})
+
+
+@pytest.mark.parametrize("other", ["r1.hea", "r1.dat", "./r1"])
+def test_a_record_by_another_of_its_names_is_the_same_one(ramp: Path, other: str) -> None:
+    with pytest.raises(RecipeError, match="stand in test and train"):
+        dataset(ramp, train={"r1": [[0, 0.6]]}, test={other: [[0.5, 1]]})
+    part = dataset(ramp, train={other: None}, patients={"r1": "p"})
+    assert {record.group for record in part.records} == {"p"}
+
+
+def test_patients_of_shares_may_be_named_without_a_suffix_and_must_be_there(ramp: Path) -> None:
+    for name in ("r2", "r3", "r4"):
+        for suffix in ("hea", "dat"):
+            text = (ramp / f"r1.{suffix}").read_bytes()
+            (ramp / f"{name}.{suffix}").write_bytes(text.replace(b"r1", name.encode()) if suffix == "hea" else text)
+    one = {"r1": "p", "r2": "p", "r3.hea": "p"}
+    for split in ("train", "val", "test"):
+        part = dataset(ramp, split, val=0.25, test=0.25, patients=one)
+        owners = {record.key.partition("_")[0] for record in part.records if record.group == "p"}
+        assert owners in (set(), {"r1", "r2", "r3"})
+    with pytest.raises(RecipeError, match="patients names 'r9'"):
+        dataset(ramp, val=0.25, patients={"r1": "p", "r9": "p"})
+    part = dataset(ramp, train={"r1": None}, patients={"r1": "p", "r2": "p"})  # r2 is in the folder, in no split
+    assert {record.group for record in part.records} == {"p"}
+
+
+def test_beats_that_two_annotators_mark_count_once(ramp: Path) -> None:
+    wfdb.wrann("r1", "qrs", np.array([16, 56, 506]), ["N", "N", "N"], write_dir=str(ramp))
+    wfdb.wrann("r1", "rhythm", np.array([16]), ["+"], aux_note=["(N"], write_dir=str(ramp))
+
+    def beats(*annotators: str) -> list[int]:
+        part = dataset(ramp, train={"r1": None}, beats=["N"], format=FORMAT | {"annotators": annotators})
+        return [int(record.key.rpartition("_")[2]) for record in part.records]
+
+    assert beats("atr", "qrs") == [10, 900]
+    assert beats("qrs", "atr") == [16, 56, 506]
+    assert beats("rhythm", "atr") == [10, 900]
+
+
+def test_a_recording_in_two_formats_is_not_split_by_shares(ramp: Path) -> None:
+    np.save(ramp / "r1.npy", np.arange(MINUTE)[None] / MINUTE)
+    with pytest.raises(RecipeError, match=r"r1\.hea and r1\.npy have one name"):
+        dataset(ramp, val=0.5)
+    part = dataset(ramp, val=0.5, patients={"r1": "p", "r1.npy": "p"})
+    assert {record.group for record in part.records} == {"p"}
+
+
+def test_a_changed_record_of_a_folder_below_is_read_again(ramp: Path) -> None:
+    (ramp / "below").mkdir()
+    np.save(ramp / "below/x.npy", np.arange(400.0)[None] / 400)
+    before = loaded(dataset(ramp, train={"below/x.npy": None}), 0).image
+    np.save(ramp / "below/x.npy", np.arange(400.0)[None] / -400)
+    assert torch.equal(loaded(dataset(ramp, train={"below/x.npy": None}), 0).image, -before)

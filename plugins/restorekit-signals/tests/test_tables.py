@@ -82,6 +82,15 @@ def test_cells_that_are_empty_or_na_are_not_known(tmp_path: Path) -> None:
     np.testing.assert_allclose(got[:, 8:], [WAVE[8:], OTHER[8:]], atol=1e-6)
 
 
+@pytest.mark.parametrize("head", ["0,1", "1,2", ",0", ",0,1"])
+def test_a_line_that_numbers_the_columns_is_no_sample(tmp_path: Path, head: str) -> None:
+    columns = [np.arange(60.0), WAVE, OTHER][0 if head[0] == "," else 1 :][: head.count(",") + 1]
+    with pytest.raises(DataError, match=f"begins with the line {', '.join(head.split(','))}, "):
+        values_of(put(tmp_path / "r.csv", table(head, *columns)), range=(-100, 100))
+    whole = put(tmp_path / "counts.csv", "0;1\n2;5\n3;4\n1;7\n")  # whole numbers throughout are values
+    np.testing.assert_allclose(values_of(whole, range=(-8, 8)), [[0, 2, 3, 1], [1, 5, 4, 7]], atol=1e-5)
+
+
 def test_commas_at_all_line_ends_are_no_column(tmp_path: Path) -> None:
     path = put(tmp_path / "r.csv", "I,II,\n" + "".join(f"{a},{b},\n" for a, b in zip(WAVE, OTHER, strict=True)))
     np.testing.assert_allclose(values_of(path), [WAVE, OTHER], atol=1e-6)
@@ -155,7 +164,9 @@ def test_a_damaged_table_gives_a_data_error_or_finite_values(
 # Units and times
 
 
-@pytest.mark.parametrize("head", ["ecg_uv", "I (UV)", "I microvolts", "I_mv", "II (Volt)", "I [muV]"])
+@pytest.mark.parametrize(
+    "head", ["ecg_uv", "I (UV)", "I microvolts", "I_mv", "II (Volt)", "I [muV]", "I [mV] x 10", "I (V)/2", "I [V]*10"]
+)
 def test_a_voltage_in_other_words_is_refused(tmp_path: Path, head: str) -> None:
     path = put(tmp_path / "r.csv", table(f"{head},other", WAVE, OTHER, form="{:.8g}"))
     with pytest.raises(DataError, match=r"r\.csv"):
@@ -170,6 +181,8 @@ def test_a_voltage_in_other_words_is_refused(tmp_path: Path, head: str) -> None:
         ("ecg_uV", 1e-3),
         ("ECG µV", 1e-3),
         ("V1 [V]", 1e3),
+        ("V1 [V] filtered", 1e3),
+        ("I (V) 0.5-40 Hz", 1e3),
         ("ECG(mV)", 1),
         ("uV", 1e-3),
         ("I/uV", 1e-3),

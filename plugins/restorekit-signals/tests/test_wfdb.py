@@ -381,6 +381,15 @@ def test_segments_of_other_gains_and_units_are_joined_and_their_gap_stays(tmp_pa
     assert (out.units, out.sig_len) == (["mV"], 1250)
 
 
+def test_one_uncalibrated_segment_makes_the_lead_uncalibrated(tmp_path: Path) -> None:
+    segment(tmp_path, "a", WAVE, "1000/mV")
+    segment(tmp_path, "b", OTHER, "0/mV")
+    path = put(tmp_path, f"r/2 1 {RATE} 800", "a 400", "b 400")
+    assert "uncalibrated: I" in made(range=(-8, 8)).read(path)[1].note
+    path = put(tmp_path, f"r/2 1 {RATE} 800", "a 400", "a 400")
+    assert "uncalibrated" not in made(range=(-8, 8)).read(path)[1].note
+
+
 def test_a_lead_that_a_segment_lacks_is_not_known_there(tmp_path: Path) -> None:
     layout(tmp_path)
     segment(tmp_path, "a", WAVE, lead="II")

@@ -17,8 +17,8 @@ __all__ = ["Added", "Beyond", "Decibels", "Definition", "chunk_amplitude", "powe
 Decibels = Annotated[float, Field(ge=-60, le=120)]
 Definition = Literal["power", "nst"]
 Beyond = Literal["clip", "keep"]
-CHUNKS = 300
-"""Seconds of noise, and beats of signal, that `nst` looks at."""
+BEATS = 300
+"""Beats of signal that `nst` looks at."""
 TRIM = 0.05
 """Share of the largest and of the smallest that `nst` leaves out."""
 NOMINAL = 1.5
@@ -89,7 +89,7 @@ def qrs_amplitude(image: Tensor, rate: float) -> Tensor:
         peaks = detect((lead * (NOMINAL / height)).numpy(), rate) if height else None
         if peaks is None or not len(peaks):
             continue
-        windows = [lead[max(0, int(at) - reach) : int(at) + reach + 1] for at in peaks[:CHUNKS]]
+        windows = [lead[max(0, int(at) - reach) : int(at) + reach + 1] for at in peaks[:BEATS]]
         heights = torch.stack([one.max() - one.min() for one in windows])
         made[channel] = trimmed(heights) / 8**0.5
     return made
@@ -98,11 +98,12 @@ def qrs_amplitude(image: Tensor, rate: float) -> Tensor:
 def chunk_amplitude(noise: Tensor, rate: float) -> Tensor:
     """Return the amplitude of noise (C, L) as `nst` defines it, (C,).
 
-    The root mean square about the mean of each of the first 300 seconds, the 5 % largest and smallest left out, and
-    the mean of the rest; so what is slower than a second counts little (nst(1), as above).
+    The root mean square about the mean of each second, the 5 % largest and smallest left out, and the mean of the rest;
+    so what is slower than a second counts little (nst(1), as above). `nst` takes the first 300 seconds of one record;
+    here it is all of the noise, which may be of several records.
     """
     span = max(1, round(rate))
-    count = min(CHUNKS, noise.shape[1] // span)
+    count = noise.shape[1] // span
     if not count:
         return power_amplitude(noise)
     seconds = noise[:, : count * span].double().reshape(len(noise), count, span)

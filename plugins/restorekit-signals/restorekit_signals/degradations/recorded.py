@@ -62,7 +62,10 @@ class Recorded(Added):
             raise RecipeError(f"degradation 'recorded_noise': its noise has {rates}; give both formats one rate")
         made.windows = [sample.image.double() for sample in samples]
         if self.definition == "nst":
-            made.whole = chunk_amplitude(torch.cat(made.windows, dim=1), rate_of(self.domain, self.rate, self.name))
+            known = rate_of(self.domain, self.rate, self.name)
+            span = max(1, round(known))
+            seconds = [one[:, : one.shape[1] // span * span or None] for one in made.windows]  # none across a joint
+            made.whole = chunk_amplitude(torch.cat(seconds, dim=1), known)
         return made
 
     def noise(self, image: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def read_edf(path: Path, leads: tuple[str, ...] | None) -> Recording:
         notes.append(f"{texts} annotations of the file are not written")
     signals = [header.signals[at] for at in taken]
     units = tuple(signal.unit or "NU" for signal in signals)
-    return Recording(joined, names, units, rate, _kept(header, signals), tuple(filter(None, notes)))
+    kept = _kept(header, signals, onsets[0] if onsets else Decimal(0))
+    return Recording(joined, names, units, rate, kept, tuple(filter(None, notes)))
 
 
 def _header(raw: NDArray[np.uint8]) -> _Header:
@@ -269,7 +271,7 @@ def _placed(values: Values, header: _Header, onsets: Sequence[Decimal] | None, s
     return made
 
 
-def _kept(header: _Header, signals: Sequence[_Signal]) -> dict[str, Any]:
+def _kept(header: _Header, signals: Sequence[_Signal], first: Decimal) -> dict[str, Any]:
     """Return what a WFDB header keeps: the steps of the file, filters and transducers as comments, and the start."""
     gains, baselines, comments = [], [], []
     for signal in signals:
@@ -285,16 +287,24 @@ def _kept(header: _Header, signals: Sequence[_Signal]) -> dict[str, Any]:
         "fmt": ["16"] * len(signals),
         "comments": comments,
     }
-    return kept | _start(*header.start)
+    return kept | _start(*header.start, first)
 
 
-def _start(date: str, time: str) -> dict[str, str]:
-    """Return dd.mm.yy and hh.mm.ss as WFDB writes them; years from 85 on are of the twentieth century."""
-    day, clock = re.fullmatch(r"(\d\d)\.(\d\d)\.(\d\d)", date), re.fullmatch(r"(\d\d)\.(\d\d)\.(\d\d)", time)
+def _start(date: str, time: str, first: Decimal) -> dict[str, str]:
+    """Return dd.mm.yy and hh.mm.ss, and `first` seconds of EDF+, as WFDB writes them; years from 85 on are of 1900."""
+    day, clock = (re.fullmatch(r"(\d\d)\.(\d\d)\.(\d\d)", text) for text in (date, time))
     if not clock:
         return {}
     kept = {"base_time": ":".join(clock.groups())}
     if day and 1 <= int(day[1]) <= 31 and 1 <= int(day[2]) <= 12:
         year = int(day[3])
         kept["base_date"] = f"{day[1]}/{day[2]}/{year + (1900 if year >= 85 else 2000)}"
-    return kept
+    if not first:
+        return kept
+    try:
+        moment = datetime.strptime(f"{kept.get('base_date', '01/01/2000')} {kept['base_time']}", "%d/%m/%Y %H:%M:%S")
+        moment += timedelta(microseconds=round(first * 10**6))
+    except (ValueError, OverflowError):  # no time of a day, or beyond all years
+        return kept
+    later = {"base_time": f"{moment:%H:%M:%S.%f}".rstrip("0").rstrip("."), "base_date": f"{moment:%d/%m/%Y}"}
+    return {name: later[name] for name in kept}

@@ -228,7 +228,8 @@ def signal(
             nothing; a restored record has it again.
         beyond: Of values beyond the range: `refuse` the record; `clip` them and report how many; `keep` them beyond -1
             and 1, for noise much larger than good signals. Restored signals are always within the range.
-        annotators: Suffixes of annotation files that are read, and carried along with a restored record.
+        annotators: Suffixes of annotation files that are read, and carried along with a restored record. The beats of
+            a record are those of the first that marks any.
         time: The column of a CSV that holds seconds, in even steps; default: `time`, if there is one.
     """
     low, high = range

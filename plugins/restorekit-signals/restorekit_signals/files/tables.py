@@ -66,6 +66,8 @@ _SCALED = re.compile(rf"{_FACTOR}\s*[*x\u00d7/]\s*{_VOLTAGE.pattern}|{_VOLTAGE.p
 """A voltage times or by a number, as a word of a name."""
 _MULTIPLE = re.compile(rf"{_SCALED.pattern}|{_FACTOR}\s*{_VOLTAGE.pattern}")
 """The same in parentheses, where a number before a voltage is its factor too, not that of a lead."""
+_WITHIN = re.compile(rf"[\[(]\s*([^\[\]()]*?)\s*[\])](\s*[*x\u00d7/]\s*{_FACTOR})?")
+"""Words in brackets that do not end a name, and a factor behind them."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def read_csv(path: Path, time: str | None, rate: float, leads: Sequence[str] | N
         raise DataError(f"its head names {len(names)} columns, its rows have {table.shape[1]}")
     if bare:
         _refuse_decimal_commas(text, style)
+        _refuse_numbered(cells, table[1:])
     filled = [i for i, name in enumerate(names) if name or not np.isnan(table[:, i]).all()]  # not a comma at line ends
     names, table = [names[i] for i in filled], table[:, filled]
     twice = [name for name, count in Counter(names).items() if count > 1 and (leads is None or name in leads)]
@@ -224,6 +227,16 @@ def _refuse_decimal_commas(text: str, style: _Style) -> None:
         raise DataError("has lines such as 1,5 and no head: one column with decimal commas, or two; add a head line")
 
 
+def _refuse_numbered(cells: Sequence[str], rows: NDArray[np.float64]) -> None:
+    """Refuse a first line 0, 1, 2 or 1, 2, 3: names of columns that are numbers would be read as a sample of each."""
+    numbers = list(cells[1:] if not cells[0] else cells)
+    counted = any(numbers == [str(start + at) for at in range(len(numbers))] for start in (0, 1))
+    fractions = bool((rows[np.isfinite(rows)] % 1 != 0).any())
+    if counted and len(cells) > 1 and fractions:
+        got = ", ".join(cells[:4])
+        raise DataError(f"begins with the line {got}, which numbers its columns or holds values; add a head line")
+
+
 def _clock(names: Sequence[str], time: str | None) -> int | None:
     """Return which column holds the times."""
     if time is not None:
@@ -239,9 +252,9 @@ def _clock(names: Sequence[str], time: str | None) -> int | None:
 def _unit(name: str) -> tuple[str, str]:
     """Return a column's name without its unit, and the unit, empty if its head states none.
 
-    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`. Without brackets
-    only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor, and so is a multiple of one
-    (`I (0.1 mV)`, `ecg_mV*10`).
+    Units are in brackets, or in parentheses, or a word of the name: `ecg_uV`, `ECG uV filtered`, `ECG [V] filtered`.
+    Without brackets at the end only known ones are. A voltage in other letters (`ecg_uv`) is a unit without a factor,
+    and so is a multiple of one (`I (0.1 mV)`, `ecg_mV*10`, `ECG [V] x 10`).
     """
     found = re.fullmatch(r"(.*?)[ _]*\[([^\]]*)\]", name)
     if found:
@@ -249,6 +262,9 @@ def _unit(name: str) -> tuple[str, str]:
     found = re.fullmatch(r"(.*?)[ _]*\(([^)]*)\)", name)
     if found and (found[2].strip().casefold() in _UNITS or _MULTIPLE.search(found[2])):
         return found[1], found[2].strip()
+    for found in _WITHIN.finditer(name):
+        if found[1].casefold() in _UNITS:
+            return name[: found.start()].rstrip(" _"), f"{found[1]}{found[2] or ''}"
     if scaled := _SCALED.search(name):
         return name[: scaled.start()].rstrip(" _/.-"), scaled[0]
     found = re.fullmatch(r"(?i)(time)[ _](ms|us|s|sec|seconds)", name)

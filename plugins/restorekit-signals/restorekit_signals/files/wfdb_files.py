@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -300,6 +300,7 @@ def _joined(parts: Sequence[Any], leads: Sequence[_Lead | None], layout: SignalL
     if not pieces:
         return _Lead(layout, None)
     finest = max(pieces, key=lambda lead: abs(lead.line.gain) / VOLTS.get(lead.line.unit, 1.0)).line
+    finest = replace(finest, calibrated=all(lead.line.calibrated for lead in pieces))
     frames = {lead.line.frame for lead in pieces}
     if len(frames) > 1:
         raise DataError(f"lead {layout.name} has unequal samples a frame in its segments: {sorted(frames)}")
