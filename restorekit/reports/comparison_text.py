@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from restorekit.data.text import count, difference, finite, label, listed, numbe
 from restorekit.data.warnings import class_and_source, few_images
 from restorekit.evaluation.changes import beyond_words
 from restorekit.evaluation.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison, run_score
-from restorekit.io.tables import tex, tex_table
+from restorekit.io.tables import CsvWriter, tex, tex_table
 from restorekit.reports.findings import few_units
 
 __all__ = ["RANKS", "Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
@@ -389,7 +388,7 @@ def _plain(value: float | None) -> str:
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(head)
     writer.writerows(rows)
     return stream.getvalue()

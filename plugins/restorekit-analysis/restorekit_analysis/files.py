@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from restorekit import DataError, depths_of, find_images, measures, read_image, write_text
+from restorekit import CsvWriter, DataError, depths_of, find_images, measures, read_image, write_text
 from restorekit_analysis.measures import MEASURES, measure
 from restorekit_analysis.severity import quality
 
@@ -123,7 +122,7 @@ def _require_depth(path: Path) -> None:
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
     """Write a row a file, whole or not at all: its path, height, width, every measure, the quality, and the error."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(["path", "height", "width", *MEASURES, "quality", "error"])
     for row in rows:
         measured = [f"{row.values[name]:.6g}" if name in row.values else "" for name in MEASURES]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import DataError, RecipeError, draw_grid, read_manifest, write_text
+from restorekit import CsvWriter, DataError, RecipeError, draw_grid, read_manifest, write_text
 from restorekit_analysis.files import Row
 from restorekit_analysis.measures import MEASURES
 from restorekit_analysis.severity import ASPECTS, SCALES, quality
@@ -177,7 +176,7 @@ def _known(file: Path | None) -> dict[Path, list[str]]:
 
 def _table(proposal: Proposal, chosen: Sequence[int], folder: Path, more: Mapping[Path, list[str]]) -> str:
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(["path", "domain", *(COLUMNS if more else ()), "score", *MEASURES])
     for i in chosen:
         row = proposal.rows[i]
