@@ -264,7 +264,12 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     untested = [label(column.name) for column in found.columns if not column.rows]
     if untested:
         yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
-    if found.unranked:
+    if found.unsized:
+        yield (
+            f"Scores of images are not ranked or tested, for test images have other sizes: {found.unsized}. The same "
+            "restoration has another score at another size."
+        )
+    elif found.unranked:
         yield (
             "Noise, blur, exposure and contrast are not ranked: without the same good images nobody can know which "
             f"level is better; {found.unranked}. restorekit evaluate RUN measures them."
