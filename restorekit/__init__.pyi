@@ -77,6 +77,7 @@ from .io.intensity import to_unit as to_unit
 from .io.manifests import ManifestRow as ManifestRow
 from .io.manifests import read_manifest as read_manifest
 from .io.pictures import draw_grid as draw_grid
+from .io.tables import CsvWriter as CsvWriter
 from .io.vocabulary import refuse_split_classes as refuse_split_classes
 from .io.vocabulary import refuse_split_folders as refuse_split_folders
 from .io.vocabulary import sorted_classes as sorted_classes

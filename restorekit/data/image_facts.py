@@ -130,6 +130,11 @@ def _border(values: NDArray[Any]) -> tuple[float, ...]:
     return tuple(found)
 
 
+def _with_source(found: Facts, path: Path) -> Facts:
+    derived = derived_from(path)
+    return found if derived is None else replace(found, source=derived.source, source_pixels=derived.pixels)
+
+
 class Memory:
     """Cache of facts by file, axes, size and times of change. A damaged cache only costs time.
 
@@ -140,12 +145,13 @@ class Memory:
         self.base = base
         self.new: list[tuple[str, int, int, int, int, str]] = []
 
-    def read(self, path: Path, dims: int | None = None) -> Facts:
+    def read(self, path: Path, dims: int | None = None, range: tuple[float, float] | None = None) -> Facts:
         """Return the facts of a file, from the cache or by `read_image`.
 
         Args:
             path: the file.
             dims: its spatial sizes, if that is known: what its axes are may depend on it.
+            range: the values of black and white, where they are declared; the file is then read each time.
 
         Raises:
             DataError: if it cannot be read.
@@ -155,13 +161,13 @@ class Memory:
             stat = os.stat(place)
         except OSError:
             return facts_of(*read_image(path))  # which reports what is wrong
+        if range is not None:
+            return _with_source(facts_of(*read_image(path, range=range, dims=dims)), path)
         of = (place, dims or 0, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         known = self._known(*of)
         if known is not None:
             return known
-        found = facts_of(*read_image(path, dims=dims))
-        if (derived := derived_from(path)) is not None:
-            found = replace(found, source=derived.source, source_pixels=derived.pixels)
+        found = _with_source(facts_of(*read_image(path, dims=dims)), path)
         self.new.append((*of, json.dumps(asdict(found))))
         if len(self.new) >= 500:
             self.keep()

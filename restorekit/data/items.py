@@ -49,6 +49,8 @@ class Item:
     source: str | None = None
     file: Path | None = None
     facts: Facts | None = None
+    range: tuple[float, float] | None = None
+    """The values of black and white that a manifest declares for its file."""
     error: str | None = None
     """Why it cannot be used."""
     number: float | None = None
@@ -169,8 +171,8 @@ def depth_lines(items: Iterable[Item]) -> tuple[list[str], list[str]]:
 
 
 def _may_be_deep(item: Item) -> bool:
-    """False if it was read and is not of 16 bits: it need not be decoded again."""
-    return item.facts is None or not item.facts.depth or item.facts.depth.endswith("16")
+    """False if its range is declared, or it was read and is not of 16 bits: it need not be decoded again."""
+    return item.range is None and (item.facts is None or not item.facts.depth or item.facts.depth.endswith("16"))
 
 
 def skipped_files(found: Iterable[tuple[Path, str]]) -> list[str]:
@@ -188,7 +190,8 @@ def skipped_files(found: Iterable[tuple[Path, str]]) -> list[str]:
 
 def _of_row(row: ManifestRow, folder: Path) -> Item:
     path = folder / row.path
-    return Item(row.path, _of_file(path), row.split, row.domain, row.label, row.patient, row.source, path)
+    load = _of_file(path, row.range)
+    return Item(row.path, load, row.split, row.domain, row.label, row.patient, row.source, path, range=row.range)
 
 
 def _with_targets(items: Iterable[Item]) -> list[Item]:
@@ -233,8 +236,8 @@ def _placed(path: Path, inner: Path) -> Item:
     return replace(item, label=parts[0] if parts else None)
 
 
-def _of_file(path: Path) -> Callable[[], Tensor]:
-    return lambda: torch.from_numpy(read_image(path)[0])
+def _of_file(path: Path, range: tuple[float, float] | None = None) -> Callable[[], Tensor]:
+    return lambda: torch.from_numpy(read_image(path, range=range)[0])
 
 
 def _read(items: Iterable[Item], count: int, report: Report) -> Iterator[Item]:
@@ -244,7 +247,7 @@ def _read(items: Iterable[Item], count: int, report: Report) -> Iterator[Item]:
                 report(f"read {at} of {count} images")
             assert item.file is not None
             try:
-                seen = memory.read(item.file)
+                seen = memory.read(item.file, range=item.range)
             except DataError as error:
                 yield replace(item, error=str(error))
                 continue

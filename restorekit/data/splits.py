@@ -22,6 +22,7 @@ from restorekit.data.targets import target_cells, target_text
 from restorekit.io.depths import DepthError
 from restorekit.io.files import read_own_json, read_own_text
 from restorekit.io.images import expecting
+from restorekit.io.tables import CsvWriter
 from restorekit.io.vocabulary import SPLITS
 from restorekit.parts.registry import Parts
 from restorekit.recipes.model import AnyRecipe, IncompatibleRecipeError
@@ -215,7 +216,7 @@ class Splits:
     def listing(self) -> str:
         """Return which image stands in which split, as CSV: what splits.csv of a run folder holds."""
         text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
+        rows = CsvWriter(text)
         rows.writerow(["path", "domain", "label", "patient", "split", "source"])
         for (split, name), side in self.sides.items():
             if isinstance(side.dataset, TruthOf):

@@ -224,7 +224,13 @@ def _class_and_domain(split: str, domains: Json, *, translates: bool) -> list[st
 
 def _shares(row: Mapping[str, int]) -> str:
     total = sum(row.values())
-    return " and ".join(f"{100 * n / total:.0f} % {name}" for name, n in row.items() if n)
+    return " and ".join(f"{_percent(n, total)} {name}" for name, n in row.items() if n)
+
+
+def _percent(some: int, total: int) -> str:
+    """Return a share as text; what is neither none nor all is not rounded to either."""
+    rounded = f"{100 * some / total:.0f} %"
+    return "less than 1 %" if rounded == "0 %" else "more than 99 %" if rounded == "100 %" and some < total else rounded
 
 
 def few_images(name: str, images: int, split: str = "test") -> list[str]:

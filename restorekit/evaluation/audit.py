@@ -38,6 +38,7 @@ from restorekit.evaluation.intervals import (
     units,
 )
 from restorekit.io.files import read_own_text, write_text
+from restorekit.io.tables import CsvWriter
 from restorekit.recipes.model import Recipe
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
@@ -365,7 +366,7 @@ def _contrasts(seen: _Seen, over: Resamples, confidence: float) -> dict[str, Any
 def _table(seen: _Seen, domain: Domain) -> str:
     """One row per image: the classifier's probabilities before, after and, where known, of the truth; and contrasts."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     names = [f"{which}_{column}" for which in seen.predictions for column in domain.task.columns]
     contrasts = {which: values for which, values in seen.contrasts.items() if np.isfinite(values).any()}
     writer.writerow(["key", "group", "class", *names, *(f"{which}_contrast" for which in contrasts)])

@@ -94,7 +94,7 @@ def _quality(direction: Direction, place: Place, better: Any) -> Quality:
 def _place(metric: Mapping[str, Any]) -> Place:
     if "good" not in metric:
         return "absent"
-    if too_few(metric.get("restored")):
+    if too_few(metric.get("restored")) or too_few(metric.get("good")):
         return "untested"
     whole, mean = _of_distance(metric.get("distance")), _of_mean(metric)
     if whole in ("nearer", "farther") and mean in ("nearer", "farther") and whole != mean:

@@ -189,6 +189,8 @@ class Comparison:
     """By column that is better when nearer to the good images: how far from them images are."""
     unranked: str = ""
     """Why such columns cannot be ranked; empty if they can, or there are none."""
+    unsized: str = ""
+    """Which two methods restored test images of other sizes, so no score of images is ranked; empty if none did."""
 
     @property
     def synthetic(self) -> bool:
@@ -281,6 +283,9 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         replace(c, better="neither") if c.better == "nearer" and (c.name not in grids or not c.rows) else c
         for c in columns
     )
+    unsized = _unsized(found)
+    if unsized:
+        columns = tuple(c if c.of_predictions else replace(c, better="neither") for c in columns)
     groups = runs[0].test.groups
     empty = Comparison(
         methods=tuple(found),
@@ -299,6 +304,7 @@ def compare(paths: Sequence[Path], *, allow_unequal: bool = False, draws: int = 
         draws=draws,
         grids=grids,
         unranked=unranked,
+        unsized=unsized,
     )
     sized = replace(empty, known=int(empty.truth()[0].sum()))
     scored = replace(sized, cells=_cells(sized))
@@ -400,6 +406,20 @@ def _grids(runs: Sequence[Scored], names: Sequence[str]) -> tuple[dict[str, Grid
     sets = {name: [c for run in able if (c := run.test.columns.get(f"{name}_restored")) is not None] for name in names}
     most = max(50, 40_000 // (len(names) * max(1, len(able)) ** 2))  # of many runs coarser, for the tests' memory
     return {name: grid(sets[name], first.good[name], min(400, most)) for name in names}, ""
+
+
+def _unsized(found: Sequence[Method]) -> str:
+    """Return two methods whose scores of images are of other pixels: "one (64 x 64) and two (96 x 96)"; else nothing.
+
+    The same restoration has another PSNR, SSIM or blur in pixels where images were made smaller.
+    """
+    able = [(method.label, run) for method in found for run in method.runs if run.restores]
+    for label, run in able[1:]:
+        if not able[0][1].sized_as(run):
+            shown = [", ".join(map(str, filter(None, one.sizing[:2]))) for one in (able[0][1], run)]
+            filters = [f", antialias {one.sizing[2]}" if shown[0] == shown[1] else "" for one in (able[0][1], run)]
+            return f"{able[0][0]} ({shown[0]}{filters[0]}) and {label} ({shown[1]}{filters[1]})"
+    return ""
 
 
 def _by_rows(run: Scored, name: str) -> Values | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -29,6 +28,7 @@ from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_
 from restorekit.evaluation.measures import LEVELS
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_grid
+from restorekit.io.tables import CsvWriter
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 from restorekit.runs.selection import distance_name
@@ -612,7 +612,7 @@ def _table(seen: _Measured, task: Task) -> str:
     }
     heads = [*(["predicted"] if task.kind == "class" else []), *task.columns] if seen.predictions else []
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(["key", "group", "source", *truths(task), *heads, *single])
     for i, key in enumerate(seen.keys):
         cells = [str(float(p)) for p in seen.predictions[i]] if heads else []  # whole, for rounding makes ties
@@ -628,7 +628,7 @@ def _good_table(good: _Measured) -> str:
     """Return one row per good image: its key, and each score with one number per image."""
     single = {name: rows[:, 0] for (name, _), rows in good.rows.items() if rows.shape[1] == 1}
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(["key", "group", "source", *single])
     for i, key in enumerate(good.keys):
         values = [f"{column[i]:.6g}" for column in single.values()]

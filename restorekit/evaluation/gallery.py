@@ -15,6 +15,7 @@ from torch import Tensor
 
 from restorekit.io.files import write_text
 from restorekit.io.pictures import draw_picture
+from restorekit.io.tables import CsvWriter
 
 __all__ = ["COLUMNS", "SHOWN", "chosen", "evenly", "read", "write"]
 
@@ -56,7 +57,7 @@ def write(
     images = _with_change(images)
     columns = [name for name in COLUMNS if name in images]
     stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
+    rows = CsvWriter(stream)
     rows.writerow(["key", *columns])
     for i, key in enumerate(keys):
         shown = {name: images[name][i].float().cpu().numpy() for name in columns}

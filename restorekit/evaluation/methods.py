@@ -86,6 +86,22 @@ class Scored:
         return Task.of_version_1(self.test.classes, str(self.scores.get("quantity") or ""))
 
     @property
+    def sizing(self) -> tuple[Any, ...]:
+        """How test images become what is scored: their size, the fit and the filter, or at their own size.
+
+        None for what an older recipe does not have.
+        """
+        if _get(self.recipe, "data.window") is not None:
+            return ("own size", None, None)
+        size, scale = _get(self.recipe, "data.size"), _get(self.recipe, "data.scale") or 1
+        shown = None if size is None else " x ".join(str(n * scale) for n in size)
+        return (shown, _get(self.recipe, "data.fit"), _get(self.recipe, "data.antialias"))
+
+    def sized_as(self, other: Scored) -> bool:
+        """True if test images of both have the same size, brought to it in the same way."""
+        return all(None in pair or pair[0] == pair[1] for pair in zip(self.sizing, other.sizing, strict=True))
+
+    @property
     def confidence(self) -> Any:
         """That of the intervals that it wrote of itself."""
         return self.scores.get("confidence")
@@ -366,8 +382,7 @@ def _check_same_images(first: Scored, run: Scored) -> None:
 def _check_same_pixels(first: Scored, run: Scored, where: str) -> None:
     """Refuse different pixels of equal keys, by the measures of the degraded images."""
     _check_same_making(first, run, where)
-    sized = ("data.size", "data.channels", "data.fit", "data.antialias")
-    if any(_get(first.recipe, key) != _get(run.recipe, key) for key in sized):
+    if not first.sized_as(run) or _get(first.recipe, "data.channels") != _get(run.recipe, "data.channels"):
         return
     for name, mine in first.test.columns.items():
         theirs = run.test.columns.get(name)

@@ -6,7 +6,6 @@ show what another number of passes would have predicted.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -27,6 +26,7 @@ from restorekit.evaluation.distances import distance, read_good
 from restorekit.evaluation.evaluate import all_metrics, defined, known_targets, targets
 from restorekit.evaluation.intervals import Indices, Resamples, estimate, group_counts, resamples, unit_word, units
 from restorekit.io.files import write_text
+from restorekit.io.tables import CsvWriter
 from restorekit.recipes.seeds import seed_of
 from restorekit.runs.experiment import Experiment
 
@@ -248,7 +248,7 @@ def _point(
 def _table(curves: dict[str, dict[str, Any]]) -> str:
     """A row a point."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(["measure", "images", "times", "value", "low", "high", "n"])
     for name, curve in curves.items():
         for whose, line in curve["lines"].items():

@@ -191,14 +191,14 @@ def _rows_until(path: Path, header: str, step: int) -> list[str]:
 
 
 def read_own_text(path: Path) -> str:
-    """Return the text of a file that restorekit wrote, such as one of a run folder.
+    """Return the text of a file that restorekit wrote, such as one of a run folder, with its line ends as they are.
 
     Raises:
         DataError: if it is damaged.
         OSError: if the system refuses it.
     """
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is damaged ({error}); restore a copy of it") from error
 

@@ -1,20 +1,44 @@
-"""Tables as Markdown, LaTeX, HTML or CSV, by the suffix of the file."""
+"""CSV, and tables as Markdown, LaTeX, HTML or CSV, by the suffix of the file."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from restorekit.core.errors import RecipeError
 from restorekit.io.files import write_text
 
-__all__ = ["FORMATS", "Table", "check_format", "tex", "tex_table", "write_table"]
+__all__ = ["FORMATS", "CsvWriter", "Table", "check_format", "tex", "tex_table", "write_table"]
+
+
+class CsvWriter:
+    """Writes CSV with line ends of one newline; a name or label never makes a row of its own, whatever it holds.
+
+    The writer of Python 3.11 and 3.12 does not quote a carriage return, which every reader takes for the end of a row.
+
+    Args:
+        stream: where to; a file is to be opened with `newline=""`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._plain = csv.writer(stream, lineterminator="\n")
+        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def writerow(self, row: Iterable[object]) -> None:
+        """Write a row, its cells as `csv.writer` writes them: None as an empty cell."""
+        cells = list(row)
+        (self._quoted if any("\r" in str(cell) for cell in cells) else self._plain).writerow(cells)
+
+    def writerows(self, rows: Iterable[Iterable[object]]) -> None:
+        """Write several rows."""
+        for row in rows:
+            self.writerow(row)
 
 
 @dataclass(frozen=True)
@@ -124,9 +148,9 @@ p { max-width: 50rem; color: #52606d; font-size: .92rem; }
 def _csv(table: Table) -> str:
     stream = io.StringIO()
     columns = dict.fromkeys(name for row in table.numbers for name in row)
-    writer = csv.DictWriter(stream, [*columns], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table.numbers)
+    writer = CsvWriter(stream)
+    writer.writerow(columns)
+    writer.writerows([row.get(name, "") for name in columns] for row in table.numbers)
     return stream.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from restorekit.data.text import count, difference, finite, label, listed, numbe
 from restorekit.data.warnings import class_and_source, few_images
 from restorekit.evaluation.changes import beyond_words
 from restorekit.evaluation.compare import CONFIDENCE, LEVEL, Cell, Column, Comparison, run_score
-from restorekit.io.tables import tex, tex_table
+from restorekit.io.tables import CsvWriter, tex, tex_table
 from restorekit.reports.findings import few_units
 
 __all__ = ["RANKS", "Line", "Words", "latex", "legend", "lines", "markdown", "notes", "scores_csv", "tests_csv"]
@@ -265,7 +264,12 @@ def _about_methods(found: Comparison) -> Iterator[str]:
     untested = [label(column.name) for column in found.columns if not column.rows]
     if untested:
         yield f"Not tested, for rows do not give the score: {', '.join(untested)}; intervals are those of the runs."
-    if found.unranked:
+    if found.unsized:
+        yield (
+            f"Scores of images are not ranked or tested, for test images have other sizes: {found.unsized}. The same "
+            "restoration has another score at another size."
+        )
+    elif found.unranked:
         yield (
             "Noise, blur, exposure and contrast are not ranked: without the same good images nobody can know which "
             f"level is better; {found.unranked}. restorekit evaluate RUN measures them."
@@ -389,7 +393,7 @@ def _plain(value: float | None) -> str:
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(head)
     writer.writerows(rows)
     return stream.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from restorekit.evaluation.class_predictions import (
 from restorekit.evaluation.classification import BINS
 from restorekit.evaluation.compare import CONFIDENCE, LEVEL, Comparison
 from restorekit.io.files import write_text
+from restorekit.io.tables import CsvWriter
 from restorekit.reports import comparison_text, plots
 from restorekit.reports.page import render
 from restorekit.runs.runfolder import RunFolder
@@ -211,7 +211,7 @@ def _picture(reader: RunFolder, path: Path | None) -> str:
 def _cases_csv(found: Comparison, disagreed: list[Case]) -> str:
     names = [method.label for method in found.predicting]
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     writer.writerow(["key", "group", "truth", *(f"{name} {what}" for name in names for what in ("predicted", "p"))])
     for case in disagreed:
         cells = [cell for c, p in zip(case.predicted, case.chance, strict=True) for cell in (c, f"{p:.6f}")]

@@ -30,6 +30,8 @@ COUNTS = {"parameters": "trained parameters", "encode_and_head": "trained parame
 """What a recipe's `paper` may hold besides scores, as networks.json has it of the restoring translator."""
 OF_TRAINING = ("metrics.csv", "validation.csv", "health.csv", "health.json", "samples")
 """Files of a run folder that a recipe without training does not write."""
+NO_LIMIT = "without limit, for the degraded image has no error"
+"""What an image lost whose degraded image is the clean one."""
 SHOWN = {"poor": "degraded", "change": f"change, {gallery.CHANGE} times"}
 """What stands beneath a picture of a column, where it is not the name of the column."""
 NETWORKS = {
@@ -246,7 +248,7 @@ def _harm(scores: Json) -> dict[str, Any]:
         "share": _cell(found["share"], "", None),
         "n": found["share"].get("n"),
         "worst": worst.get("key", ""),
-        "gain": text.difference(worst["gain"], name) if text.finite(worst.get("gain")) else "",
+        "gain": text.difference(worst["gain"], name) if text.finite(worst.get("gain")) else NO_LIMIT if worst else "",
     }
 
 

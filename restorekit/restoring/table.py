@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from restorekit.core.errors import DataError
 from restorekit.io.files import replacing
+from restorekit.io.tables import CsvWriter
 
 __all__ = ["FILES", "HASHES", "LOCK", "MASK", "STAGE", "TABLE", "Table", "opened", "place_key", "written_below"]
 
@@ -384,10 +385,7 @@ def _parsed(text: str) -> tuple[list[str], list[list[str]], bool]:
 
 
 def _csv(*rows: Sequence[str]) -> bytes:
-    """Return rows as a table holds them. A carriage return, which Python 3.11 and 3.12 do not quote, would end one."""
+    """Return rows as a table holds them."""
     stream = io.StringIO()
-    plain = csv.writer(stream, lineterminator="\n")
-    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
-        (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+    CsvWriter(stream).writerows(rows)
     return stream.getvalue().encode(ENCODING, ERRORS)

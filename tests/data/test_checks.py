@@ -714,3 +714,19 @@ def test_the_splits_of_a_run_are_stored_and_held(spec: Spec, plugins: Plugins, b
     }
     with pytest.raises(DataError, match=r"splits\.csv: \d+ "):
         build.build(manifest_spec(spec, base, **sides), plugins, base / "run")
+
+
+def test_ranges_of_a_manifest_are_those_that_its_files_are_read_by(tmp_path: Path) -> None:
+    """Floating point states no range; the same values by another range are another image."""
+    rows = ["path,split,patient,low,high"]
+    for at, (split, high) in enumerate([("train", 4), ("train", 8), ("test", 16)]):
+        values = (film(at % 2).numpy() + 1) * high / 2
+        np.save(tmp_path / f"{at}.npy", values.astype(np.float32))
+        rows.append(f"{at}.npy,{split},p{at},0,{high}")
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    items = manifest_items(tmp_path / "m.csv", None, quiet)
+    found = examine(items)
+    assert found.unreadable == ()
+    assert [line.split()[0] for line in found.leaks] == ["0.npy"], "0 and 2 are one film at two scales"
+    assert torch.allclose(items[1].load(), film(1), atol=1e-5)
+    assert depth_lines(items) == ([], [])

@@ -1,5 +1,7 @@
 """Data: every draw is a function of (seed, epoch, index), and what does not fit is refused by name."""
 
+import csv
+import io
 import json
 import os
 from collections import Counter
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from restorekit import Batch, DataError, Intensity, write_image
+from restorekit import Batch, DataError, Intensity, write_image, write_text
 from restorekit.data import batches, splits
 from restorekit.data.batches import fit, scoring_batches, steps_per_epoch, training_batches
 from restorekit.data.splits import Splits, open_splits, opened
@@ -526,3 +528,15 @@ def test_pairs_are_changed_by_the_same_draws_where_alike_is_true(
     shown = pairs(made, plugins, 0, 4)
     assert all(torch.equal(a.image, b.image) for a, b in shown) is bool(alike)
     assert not torch.equal(shown[0][0].image, shown[1][0].image)
+
+
+def test_a_carriage_return_in_a_name_makes_no_row_of_its_own(plugins: Plugins, spec: Spec, tmp_path: Path) -> None:
+    for side in "ab":
+        for name in ("1\r2.png", "3.png"):
+            write_image(tmp_path / side / "train" / name, torch.zeros(1, 16, 16).numpy())
+    data = {f"data__{side}": {"name": "folder", "path": str(tmp_path / side)} for side in "ab"}
+    found = opened(spec(**data), plugins.parts)
+    rows = list(csv.DictReader(io.StringIO(found.listing(), newline="")))
+    assert [row["path"] for row in rows] == ["train/1\r2.png", "train/3.png"] * 2
+    write_text(tmp_path / "splits.csv", found.listing())
+    assert splits.changes(tmp_path, found) == ""

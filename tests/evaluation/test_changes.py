@@ -143,6 +143,25 @@ def test_of_fewer_than_six_units_no_difference_is_called_one(counts: dict[str, i
     assert ("not tested" in over) is not tested
 
 
+@pytest.mark.parametrize(("units", "place"), [(6, "nearer"), (5, "untested")])
+def test_nearer_to_fewer_than_six_good_patients_is_not_called_a_difference(units: int, place: str) -> None:
+    entry = {"n": 40, "units": 40}
+    metric = {
+        "better": "nearer",
+        "poor": {"value": 20.0, "low": 19.0, "high": 21.0, **entry},
+        "restored": {"value": 21.0, "low": 20.5, "high": 21.5, **entry},
+        "gain": {"value": 1.0, "low": 0.5, "high": 1.5, **entry},
+        "good": {"value": 25.0, "low": 24.0, "high": 26.0, "n": 40, "units": units},
+        "distance": {"poor": 5.0, "restored": 4.0, "low": -2.0, "high": -0.5},
+    }
+    change = classify(metric)
+    assert (change.direction, change.place, change.quality) == (
+        "rose",
+        place,
+        {"nearer": "improved", "untested": "untested"}[place],
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "restored", "side_of_good", "smooth"),
     [

@@ -147,6 +147,41 @@ def test_scores_and_intervals_are_those_of_the_rows(made: Made) -> None:
     assert (found.units, found.unit, found.tests) == (30, "patient", ())
 
 
+@pytest.mark.parametrize(
+    ("data", "alike"),
+    [
+        ({"size": [96, 96]}, False),
+        ({"size": [64, 64], "fit": "crop"}, False),
+        ({"size": [64, 64], "fit": "pad"}, True),
+        ({"window": [32, 32], "size": [32, 32], "fit": "pad"}, False),
+    ],
+)
+def test_scores_of_images_of_other_sizes_are_neither_ranked_nor_tested(
+    made: Made, data: dict[str, Any], alike: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    scores = [{"psnr_restored": gain + rng.standard_normal(IMAGES)} for gain in (20, 30)]
+    recipes = [{"data": {"size": [64, 64], "fit": "pad"}}, {"data": data}]
+    runs = [made(name, columns=of, recipe=how) for name, of, how in zip(("one", "two"), scores, recipes, strict=True)]
+    found = compare(runs, draws=50)
+    assert found.cells["two", "psnr"].best is alike
+    assert any(test.column == "psnr" for test in found.tests) is alike
+    assert any(test.column == "auroc" for test in found.tests)
+    (better,) = [column.better for column in found.columns if column.name == "psnr"]
+    assert better == ("higher" if alike else "neither")
+    notes = [note for note in comparison_text.notes(found) if "64 x 64" in note]
+    assert len(notes) == (0 if alike else 1)
+
+
+def test_windows_of_other_sizes_score_the_same_whole_images(made: Made) -> None:
+    poor = [{"psnr_poor": np.full(IMAGES, value), "psnr_restored": np.arange(IMAGES)} for value in (1.0, 1.0, 2.0)]
+    windows = [{"data": {"window": [n, n], "size": [n, n]}} for n in (32, 64, 48)]
+    one, two, three = (made(str(i), columns=poor[i], recipe=windows[i]) for i in range(3))
+    assert compare([one, two], draws=50).unsized == ""
+    with pytest.raises(DataError, match="other pixels"):
+        compare([one, three], draws=50)
+
+
 def test_seeds_of_a_recipe_are_one_method(made: Made) -> None:
     runs = [made(seed=seed, positive=chances(1.0, seed)) for seed in (2, 0, 1)]
     (method,) = compare(runs, draws=10).methods

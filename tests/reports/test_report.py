@@ -828,6 +828,8 @@ def test_harm_stands_in_the_report_and_the_image_that_lost_most_comes_first(long
     assert text.count("lost most: PSNR \u22123.14 dB") == 1
     assert text.index("\u22123.14 dB") < text.index("Image quality")
     assert "0.250 (95 % interval 0.100 to 0.400)" in text
+    write(long, "scores/test.json", found | {"harm": found["harm"] | {"worst": {"key": worst, "gain": None}}})
+    assert "lost most: PSNR without limit" in page(long).text, "an infinite PSNR that became finite"
     write(long, "scores/test.json", found | {"harm": found["harm"] | {"worst": None}})
     assert "lost most: " not in page(long).text
 

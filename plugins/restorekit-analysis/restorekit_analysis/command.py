@@ -61,9 +61,11 @@ def analyze(
     _check_options(sort=sort, quantiles=quantiles, thresholds=thresholds, examples=examples)
     limits = _limits(thresholds)
     found = found_images(paths)
-    bits = None if range is not None else _bits([*found, *(found_images(list(examples)) if examples else [])])
+    ranges = _ranges(paths, found) if sort else {}
+    open_files = [path for path in found if path not in ranges]
+    bits = None if range is not None else _bits([*open_files, *(found_images(list(examples)) if examples else [])])
     rows: list[Row] = []
-    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs, range=range, bits=bits)) as measured:
+    with _ctrl_c() as stopped, closing(analyse(found, jobs=jobs, range=range, bits=bits, ranges=ranges)) as measured:
         for row in measured:
             rows.append(row)
             if row.error:
@@ -177,6 +179,20 @@ def _print_rows(rows: list[Row]) -> None:
             typer.echo(f"{name:16} median {middle:8.4f}   5 % to 95 %: {low:.4f} to {high:.4f}  {measure.unit}")
 
 
+def _listed(paths: list[Path]) -> Path | None:
+    """Return the manifest of the only folder; None where it has none."""
+    listed = paths[0] / "manifest.csv"
+    return listed if len(paths) == 1 and listed.is_file() else None
+
+
+def _ranges(paths: list[Path], found: list[Path]) -> dict[Path, tuple[float, float]]:
+    """Return the values of black and white that the manifest of the only folder declares for its files."""
+    from restorekit_analysis.sorting import ranges_of
+
+    listed = _listed(paths)
+    return {} if listed is None else ranges_of(listed, found)
+
+
 def _bits(files: list[Path]) -> int | None:
     """Let all files, examples too, decide how many bits those of 16 bits hold, and print it: levels are compared.
 
@@ -225,9 +241,7 @@ def _sorted(
 def _show(proposal: Proposal, folder: Path, paths: list[Path]) -> None:
     from restorekit_analysis.sorting import write_proposal
 
-    listed = paths[0] / "manifest.csv"
-    known = listed if len(paths) == 1 and listed.is_file() else None
-    patients = write_proposal(proposal, folder, known)
+    patients = write_proposal(proposal, folder, _listed(paths))
     counts = f"{proposal.count('poor')} poor, {proposal.count('good')} good, {proposal.count('')} left out"
     typer.echo(f"{counts}: {proposal.note}")
     typer.echo(f"check {folder / 'contact.png'} by eye, then use {folder / 'manifest.csv'}; it is a proposal")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from restorekit import DataError, depths_of, find_images, measures, read_image, write_text
+from restorekit import CsvWriter, DataError, depths_of, find_images, measures, read_image, write_text
 from restorekit_analysis.measures import MEASURES, measure
 from restorekit_analysis.severity import quality
 
@@ -60,7 +59,12 @@ def found_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def analyse(
-    paths: Iterable[Path], *, jobs: int = 1, range: tuple[float, float] | None = None, bits: int | None = None
+    paths: Iterable[Path],
+    *,
+    jobs: int = 1,
+    range: tuple[float, float] | None = None,
+    bits: int | None = None,
+    ranges: Mapping[Path, tuple[float, float]] = {},
 ) -> Generator[Row, None, None]:
     """Yield a row a file, in order, as soon as it and those before it are done.
 
@@ -69,12 +73,13 @@ def analyse(
         jobs: how many are read and measured at the same time, in threads.
         range: the values of black and white in the files; None: as each file states.
         bits: the significant bits of 16-bit files that do not state them; see `restorekit.depths_of`.
+        ranges: the values of black and white of single files; they go before `range`.
     """
     waiting: deque[Future[Row]] = deque()
     pool = ThreadPoolExecutor(jobs)
     try:
         for path in paths:
-            waiting.append(pool.submit(analyse_file, path, range or _range(path, bits)))
+            waiting.append(pool.submit(analyse_file, path, ranges.get(path) or range or _range(path, bits)))
             if len(waiting) > 2 * jobs:  # rows come while later files are read
                 yield waiting.popleft().result()
         while waiting:
@@ -123,7 +128,7 @@ def _require_depth(path: Path) -> None:
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
     """Write a row a file, whole or not at all: its path, height, width, every measure, the quality, and the error."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(["path", "height", "width", *MEASURES, "quality", "error"])
     for row in rows:
         measured = [f"{row.values[name]:.6g}" if name in row.values else "" for name in MEASURES]

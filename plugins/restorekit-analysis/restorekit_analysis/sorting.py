@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restorekit import DataError, RecipeError, draw_grid, read_manifest, write_text
+from restorekit import CsvWriter, DataError, RecipeError, draw_grid, read_manifest, write_text
 from restorekit_analysis.files import Row
 from restorekit_analysis.measures import MEASURES
 from restorekit_analysis.severity import ASPECTS, SCALES, quality
 
-__all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "write_proposal"]
+__all__ = ["Proposal", "by_examples", "by_quantiles", "by_thresholds", "ranges_of", "write_proposal"]
 
 Values = NDArray[np.float64]
 Place = Literal["poor", "good", ""]
@@ -138,7 +137,8 @@ def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) 
     Args:
         proposal: what to write.
         folder: where to; paths in the manifest start there.
-        known: a manifest with more facts of these images: label, patient, split and source are taken over.
+        known: a manifest with more facts of these images: label, patient, split, source and the values of black and
+            white are taken over.
 
     Returns:
         True if the patient of every image is known.
@@ -152,7 +152,7 @@ def write_proposal(proposal: Proposal, folder: Path, known: Path | None = None) 
         write_text(folder / name, _table(proposal, [i for i in order if proposal.places[i] in chosen], folder, more))
     _draw(proposal, order, folder / "contact.png")
     patient = COLUMNS.index("patient")
-    return all(more[path][patient] if path in more else "" for path in (row.path.resolve() for row in proposal.rows))
+    return all(more[path][patient] if path in more else "" for path in (_place(row.path) for row in proposal.rows))
 
 
 def _qualities(rows: Sequence[Row]) -> Values:
@@ -164,25 +164,47 @@ def _column(rows: Sequence[Row], name: str) -> Values:
     return np.abs(values) if name == SIGNED else values
 
 
-COLUMNS = ("label", "patient", "split", "source")
+COLUMNS = ("label", "patient", "split", "source", "low", "high")
+
+
+def ranges_of(file: Path, paths: Sequence[Path]) -> dict[Path, tuple[float, float]]:
+    """Return the values of black and white of images, of those for which a manifest declares them.
+
+    Raises:
+        DataError: if the manifest cannot be read.
+    """
+    ranges = {_place(file.parent / row.path): row.range for row in read_manifest(file)[0]}
+    return {path: found for path in paths if (found := ranges.get(_place(path))) is not None}
+
+
+def _place(path: Path) -> Path:
+    """Return where a file lies; a link to a file is a file of its own, as links to one may have several names."""
+    return path.parent.resolve() / path.name
 
 
 def _known(file: Path | None) -> dict[Path, list[str]]:
-    """Return the rows of a manifest, by the absolute path of the image."""
+    """Return the cells of `COLUMNS` of a manifest, by the place of the image."""
     if file is None:
         return {}
     rows, _ = read_manifest(file)
-    return {(file.parent / row.path).resolve(): [getattr(row, name) or "" for name in COLUMNS] for row in rows}
+    return {
+        _place(file.parent / row.path): [
+            *(getattr(row, name) or "" for name in COLUMNS[:4]),
+            *map(repr, row.range or ()),
+            *(() if row.range else ("", "")),
+        ]
+        for row in rows
+    }
 
 
 def _table(proposal: Proposal, chosen: Sequence[int], folder: Path, more: Mapping[Path, list[str]]) -> str:
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(["path", "domain", *(COLUMNS if more else ()), "score", *MEASURES])
     for i in chosen:
         row = proposal.rows[i]
-        path = Path(os.path.relpath(row.path.resolve(), folder.resolve())).as_posix()
-        cells = more.get(row.path.resolve(), [""] * len(COLUMNS)) if more else []
+        path = Path(os.path.relpath(_place(row.path), folder.resolve())).as_posix()
+        cells = more.get(_place(row.path), [""] * len(COLUMNS)) if more else []
         measured = (f"{row.values[name]:.6g}" for name in MEASURES)
         table.writerow([path, proposal.places[i], *cells, f"{proposal.scores[i]:.4f}", *measured])
     return text.getvalue()

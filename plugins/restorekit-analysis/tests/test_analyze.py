@@ -19,7 +19,7 @@ from restorekit_analysis.files import Row, analyse, found_images, write_csv
 from restorekit_analysis.measures import MEASURES
 from restorekit_analysis.severity import SCALES
 
-from restorekit import DataError, RecipeError, read_image, write_image
+from restorekit import DataError, RecipeError, read_image, read_manifest, write_image
 from restorekit.app.cli import main
 from restorekit.discovery import plugins
 from restorekit.recipes import recipe
@@ -423,6 +423,40 @@ def test_sorting_keeps_what_a_manifest_knows(run, folder, tmp_path):
         assert found["label"] == "covid"
         assert found["patient"] == f"p{int(Path(found['path']).stem) // 2}"
         assert found["domain"] in ("poor", "good")
+
+
+def test_sorting_reads_by_the_ranges_of_a_manifest_and_keeps_them(run, folder, tmp_path, phantoms):
+    """Floating point states no range: without that of the manifest it cannot be measured, nor trained on."""
+    place, lines = tmp_path / "raw", ["path,low,high"]
+    place.mkdir()
+    for i, image in enumerate(phantoms[:6]):
+        np.save(place / f"{i}.npy", (image[0].numpy() + 1) * 50 * (i + 1))
+        lines.append(f"{i}.npy,0,{100 * (i + 1)}")
+    (place / "manifest.csv").write_text("\n".join(lines))
+    result = run(place, "--sort", "--to", tmp_path / "sorted")
+    assert result.code == 0
+    rows, _ = read_manifest(tmp_path / "sorted" / "manifest.csv")
+    assert len(rows) >= 4
+    assert {row.path[-5:]: row.range for row in rows}.items() <= {
+        f"{i}.npy": (0.0, 100.0 * (i + 1)) for i in range(6)
+    }.items()
+    measured = {row["path"][-5:]: float(row["mean_level"]) for row in table(tmp_path / "sorted" / "manifest.csv")}
+    assert all(
+        value == pytest.approx(float(phantoms[int(name[0])].mean() + 1) / 2, abs=1e-4)
+        for name, value in measured.items()
+    )
+
+
+def test_links_to_one_file_stay_images_of_their_own(run, folder, tmp_path):
+    """As where a store keeps each content once, and links give it its names."""
+    place = tmp_path / "links"
+    place.mkdir()
+    for i in range(4):
+        (place / f"p{i}.png").symlink_to(folder / f"{6 * (i // 2):02d}.png")
+    (place / "manifest.csv").write_text("path,patient\n" + "".join(f"p{i}.png,{i}\n" for i in range(4)))
+    run(place, "--sort", "--quantiles", 0.5, 0.5, "--to", tmp_path / "sorted")
+    rows, _ = read_manifest(tmp_path / "sorted" / "manifest.csv")
+    assert sorted((Path(row.path).name, row.patient) for row in rows) == [(f"p{i}.png", str(i)) for i in range(4)]
 
 
 def test_sorting_by_examples_and_by_thresholds_from_the_command_line(run, folder, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from restorekit import (
+    CsvWriter,
     DataError,
     Derived,
     Intensity,
@@ -129,7 +130,7 @@ def translate_all(
                 yield Row(error=str(error) if key in str(error) else f"{key}: {error}")
         number += 1
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(COLUMNS)
     table.writerows(row.cells() for row in rows)
     write_text(out / MANIFEST, text.getvalue())

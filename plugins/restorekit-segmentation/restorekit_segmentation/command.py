@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restorekit import DataError
+from restorekit import CsvWriter, DataError
 
 if TYPE_CHECKING:
     from restorekit_segmentation.files import Row
@@ -70,7 +69,7 @@ def _write_table(path: Path, rows: Sequence[Row], outputs: Sequence[str]) -> Non
     from restorekit import write_text
 
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     names = outputs[1:]
     columns = [*(f"{name}_px" for name in names), *(f"{name}_mm2" for name in names)]
     if len(set(columns)) < len(columns):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from restorekit import DataError, write_text
+from restorekit import CsvWriter, DataError, write_text
 from restorekit_study.files import Study
 from restorekit_study.page import offline_page
 from restorekit_study.serving import shown_state
@@ -21,7 +20,7 @@ __all__ = ["take_file", "write_csv", "write_offline"]
 def write_csv(path: Path, store: Store) -> int:
     """Write a row a choice, without the key: reader, query, value, seconds, time, changes. Return how many."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(["reader", "query", "value", "seconds", "at", "changes"])
     choices = store.choices()
     for one in choices:

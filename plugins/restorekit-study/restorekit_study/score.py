@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from restorekit import CsvWriter
 from restorekit_study.agreement import Scale
 from restorekit_study.files import Key, Sealed, Study
 from restorekit_study.preference import Estimate, Interval
@@ -177,7 +177,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 def as_csv(lines: Sequence[Line]) -> str:
     """Return tables.csv."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(["table", "reader", "stratum", "method", "what", "value", "low", "high", "p", "n"])
     for one in lines:
         low, high = one.interval or ("", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from restorekit import write_text
+from restorekit import CsvWriter, write_text
 from restorekit_study.files import Key, Study, unknown_queries
 from restorekit_study.preference import Sample
 from restorekit_study.store import Choice
@@ -118,7 +117,7 @@ def sample_of(rows: Sequence[Row], readers: Sequence[str], methods: Sequence[str
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write a CSV with a row a choice; practice and repeats are marked."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     names = [field.name for field in fields(Row)]
     table.writerow(names)
     for row in rows:
